@@ -1,0 +1,1 @@
+"""What Parley does: listen, think, speak. No web framework and no database in here."""

@@ -1,0 +1,71 @@
+"""Everything that can go wrong, as classes with a code.
+
+Raised where it is found, turned into a reply in one place a protocol. `code` is for programs and never changes;
+`message` is one sentence for a person.
+"""
+
+
+class ParleyError(Exception):
+    """Base of all errors that are meant for a user.
+
+    `code` is stable snake_case, `message` one readable sentence without secrets or paths of the server.
+    """
+
+    code = "internal"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+
+
+class BadInput(ParleyError):
+    """What the client sent cannot be used. Codes: unsupported_message, empty_message, bad_audio, no_audio,
+    audio_too_long, unknown_voice, unsupported_language, bad_parameter."""
+
+    code = "bad_input"
+
+
+class StageFailed(ParleyError):
+    """A stage of the turn gave up. Codes: stt_failed, llm_unavailable, tts_failed, timeout."""
+
+    code = "stage_failed"
+
+
+class EngineError(ParleyError):
+    """An engine could not do one call (bad model answer, server refused, crash). The turn gives it its stage's code."""
+
+    code = "engine_error"
+
+
+class WorkerCrashed(EngineError):
+    """The process of a local model ended in mid-call. It is started again for the next call."""
+
+    code = "worker_crashed"
+
+
+class Overloaded(ParleyError):
+    """A bounded queue is full. `retry_after_s` says when it is worth another try."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class EngineUnavailable(ParleyError):
+    """An engine cannot run here. `message` says why in one sentence, `remedy` the one thing that mends it."""
+
+    code = "engine_unavailable"
+
+    def __init__(self, reason: str, *, remedy: str) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
+class ConfigError(ParleyError):
+    """A setting makes no sense; start-up ends with this sentence."""
+
+    code = "bad_setting"

@@ -1,0 +1,112 @@
+"""What happens in a turn, in this order:
+
+    TurnStarted, TranscriptPartial*, TranscriptFinal, ReplyDelta*, SpeechStarted?, SpeechChunk*,
+    then exactly one of TurnCompleted, TurnInterrupted, TurnFailed.
+
+ReplyDelta and SpeechChunk interleave: the reply is spoken while it is written. StageError may come before the end
+where a turn goes on without a stage (speech failed, the text still arrives).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pipeline.audio import Clip
+from pipeline.llm import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """The utterance is complete and its turn begins."""
+
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptPartial:
+    """What was understood so far, while the user still speaks."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptFinal:
+    """What the user said."""
+
+    text: str
+    """Empty when nothing was said."""
+    language: str | None
+    """ISO 639-1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDelta:
+    """The next piece of the written reply."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The first sound of the reply is there."""
+
+    rate_hz: int
+    """Of all chunks of this turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechChunk:
+    """The next piece of the spoken reply."""
+
+    clip: Clip
+    text_span: tuple[int, int]
+    """Start and end, in characters of the whole reply, of the clause that this sound belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageError:
+    """A stage failed and the turn goes on without it."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCompleted:
+    """The reply was given whole."""
+
+    reply: str
+    timings_ms: Mapping[str, float]
+    """Milliseconds from the turn's start to each mark of `pipeline.timing`."""
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInterrupted:
+    """The user cut in."""
+
+    heard_ms: float
+    heard_text: str
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFailed:
+    """No reply could be given."""
+
+    code: str
+    message: str
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+Event = (
+    TurnStarted
+    | TranscriptPartial
+    | TranscriptFinal
+    | ReplyDelta
+    | SpeechStarted
+    | SpeechChunk
+    | StageError
+    | TurnCompleted
+    | TurnInterrupted
+    | TurnFailed
+)

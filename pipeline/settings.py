@@ -1,0 +1,164 @@
+"""Every knob, read from the environment and `.env`.
+
+The names of all services that Parley stands in for work: synonyms are declared here and nowhere else. The docstring
+under a field is its documentation; `.env.example` is made from it.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+HOME = Path(__file__).resolve().parent.parent
+"""The project's folder: where voices/, audios/ and web/ are."""
+
+
+class Settings(BaseSettings):
+    """The settings of one deployment. Environment names are the fields' names in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        frozen=True,
+        protected_namespaces=(),
+    )
+
+    # --- the door ---
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs API_KEYS, or ALLOW_ANONYMOUS=true."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on (0: any free one)."""
+    debug_mode: bool = False
+    """Detailed logs, with transcripts and replies in them."""
+    api_keys: str = ""
+    """Comma-separated keys; when set, every client must send one (Authorization: Bearer KEY, or ?api_key= on a WebSocket)."""
+    allow_anonymous: bool = False
+    """Serve without keys beyond this machine. Only behind something that checks who comes in."""
+    allowed_origins: str = ""
+    """Comma-separated web origins (https://example.org) whose pages may connect, beside the service's own."""
+    max_message_bytes: int = Field(default=26_214_400, ge=1024)
+    """Largest WebSocket message, in bytes; a larger one is closed with 1009."""
+    max_audio_seconds: float = Field(default=120.0, gt=0)
+    """Longest utterance, in seconds."""
+    max_sessions: int = Field(default=64, ge=1)
+    """Conversations at a time; one more is refused at once."""
+    turn_timeout_s: float = Field(default=300.0, gt=0)
+    """A whole turn may take this long, in seconds."""
+
+    # --- speech to text ---
+    stt_engine: Literal["auto", "whisper", "sphinx", "openai"] = "auto"
+    """auto: whisper when its weights are here or can be fetched, else sphinx (English only)."""
+    whisper_model: str = Field(default="base", validation_alias=AliasChoices("whisper_model", "model_size"))
+    """A size (tiny, base, small, medium, large-v3, turbo, …), a hub name (owner/name) or a folder."""
+    whisper_device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", validation_alias=AliasChoices("whisper_device", "device")
+    )
+    """Where Whisper runs; auto takes CUDA when there is one."""
+    whisper_compute_type: str = "auto"
+    """CTranslate2's: int8, int8_float16, float16, float32, …; auto: float16 or int8_float16 on CUDA, int8 on a CPU."""
+    whisper_threads: int = Field(default=0, ge=0)
+    """CPU threads of Whisper; 0: as many as pay on this machine."""
+    models_dir: Path = Path("models")
+    """Where downloaded models and cached voice latents are kept."""
+    hf_token: str = ""
+    """Token for the model hub (gated models)."""
+    stt_timeout_s: float = Field(default=60.0, gt=0)
+    """The transcript of one utterance may take this long, in seconds."""
+    stt_openai_url: str = "http://localhost:8001/v1"
+    """Base address of an OpenAI-compatible transcription server, for STT_ENGINE=openai."""
+    stt_openai_key: str = ""
+    """Its key."""
+    stt_openai_model: str = "whisper-1"
+    """Its model."""
+
+    # --- language model ---
+    llm_engine: Literal["auto", "ollama", "openai", "builtin"] = "auto"
+    """auto: ollama as soon as it answers and has the model, else the built-in responder."""
+    llama_model: str = "llama3.2"
+    """The model in Ollama."""
+    llama_endpoint: str = "http://localhost:11434"
+    """Ollama's address."""
+    llama_pull: bool = False
+    """Pull LLAMA_MODEL at start when Ollama does not have it."""
+    llama_keep_alive: str = "30m"
+    """How long Ollama keeps the model loaded after a turn ("30m", "-1" for ever)."""
+    llama_context: int = Field(default=4096, ge=512)
+    """Context window asked of Ollama, in tokens."""
+    llm_openai_url: str = "http://localhost:8080/v1"
+    """Base address of an OpenAI-compatible chat server (vLLM, llama.cpp), for LLM_ENGINE=openai."""
+    llm_openai_key: str = ""
+    """Its key."""
+    llm_openai_model: str = ""
+    """Its model; empty: the first one it lists."""
+    llm_temperature: float = Field(default=0.7, ge=0.0, le=2.0)
+    """Sampling temperature of the reply."""
+    llm_max_tokens: int = Field(default=512, ge=1)
+    """Longest reply, in tokens."""
+    llm_connect_timeout_s: float = Field(default=3.0, gt=0)
+    """Connecting to the language model may take this long, in seconds."""
+    llm_first_token_timeout_s: float = Field(default=60.0, gt=0)
+    """From the request to the first token (a cold model loads meanwhile), in seconds."""
+    llm_token_timeout_s: float = Field(default=15.0, gt=0)
+    """Between two tokens, in seconds."""
+    llm_recheck_s: float = Field(default=5.0, gt=0)
+    """With LLM_ENGINE=auto: how often at most a turn looks whether Ollama has come or gone, in seconds."""
+    system_prompt: str = (
+        "You are Parley, a friendly voice assistant. Your reply is spoken aloud: answer in one to three short "
+        "sentences of plain text, without Markdown, lists, emoji or code."
+    )
+    """What the language model is told before the conversation; `?system=` replaces it for one connection."""
+    history_tokens: int = Field(default=3000, ge=256)
+    """How much of a conversation is sent to the language model, in tokens (estimated); older turns are left out."""
+
+    # --- speech ---
+    tts_engine: Literal["auto", "xtts", "pocket", "espeak", "openai"] = "auto"
+    """auto: xtts or pocket when installed and their weights are here, else espeak."""
+    voice_name: str = "man"
+    """The voice that answers: a folder or a file name in voices/ or audios/, without its ending."""
+    language: str = ""
+    """ISO 639-1 code spoken by the users, when it is always the same; empty: detected each turn."""
+    voices_dir: Path = HOME / "voices"
+    """Reference voices, one folder (voice.toml and clips) or one bare WAV each."""
+    audios_dir: Path = HOME / "audios"
+    """A bare WAV in here is a voice, too."""
+    tts_timeout_s: float = Field(default=30.0, gt=0)
+    """From a clause to its first sound, and between two chunks, in seconds."""
+    tts_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where XTTS and pocket run."""
+    tts_threads: int = Field(default=1, ge=1)
+    """CPU threads of XTTS and pocket; more than one pays only on an otherwise idle machine."""
+    xtts_model: str = ""
+    """Folder with XTTS v2 (config.json, model.pth, vocab.json, speakers_xtts.pth); empty: downloaded once."""
+    xtts_int8: bool = False
+    """Quantise XTTS to int8 on a CPU: about four times faster, quality unverified."""
+    coqui_tos_agreed: bool = False
+    """You accept the Coqui Public Model License (non-commercial) of XTTS's weights; needed to download them."""
+    pocket_model: str = ""
+    """A pocket-tts YAML config with local paths; empty: the language's own model from the hub."""
+    pocket_int8: bool = False
+    """Quantise pocket-tts to int8."""
+    tts_openai_url: str = "http://localhost:8880/v1"
+    """Base address of an OpenAI-compatible speech server, for TTS_ENGINE=openai."""
+    tts_openai_key: str = ""
+    """Its key."""
+    tts_openai_model: str = "tts-1"
+    """Its model."""
+
+    # --- workers ---
+    isolate_models: bool = True
+    """Run each local model in a process of its own that is started again after a crash; false: in a thread."""
+    worker_start_timeout_s: float = Field(default=120.0, gt=0)
+    """Loading a local model may take this long, in seconds (downloads not counted)."""
+    max_waiting: int = Field(default=32, ge=1)
+    """Calls that may wait for one model; one more is refused at once."""
+
+    @field_validator("llama_endpoint", "stt_openai_url", "llm_openai_url", "tts_openai_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
