@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     debug_mode: bool = False
     """Detailed logs, with transcripts and replies in them."""
     api_keys: str = ""
-    """Comma-separated keys; when set, every client must send one (Authorization: Bearer KEY, or ?api_key= on a WebSocket)."""
+    """Comma-separated keys; when set, every client must send one (Authorization: Bearer KEY)."""
     allow_anonymous: bool = False
     """Serve without keys beyond this machine. Only behind something that checks who comes in."""
     allowed_origins: str = ""

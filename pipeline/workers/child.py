@@ -1,0 +1,107 @@
+"""The process of one engine: `python -m pipeline.workers.child FD`, started by `process.py` only.
+
+Builds the engine it is sent, then runs calls one at a time in the main thread, while a second thread reads the socket
+for further calls and cancellations. When the other end of the socket closes, the parent is gone or done: it ends.
+"""
+
+import importlib
+import inspect
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from typing import Any
+
+from pipeline.workers import EngineSpec
+from pipeline.workers.wire import LENGTH, Call, Cancel, Done, Failed, Item, Ready, pack, unpack
+
+
+class Calls:
+    """What the reading thread hands to the main thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._cancelled: set[int] = set()
+        # The parent sends one call at a time; the bound is a guard, not a buffer.
+        self.queue: queue.Queue[Call] = queue.Queue(maxsize=64)
+
+    def receive(self) -> Any:
+        size = LENGTH.unpack(self._exactly(LENGTH.size))[0]
+        return unpack(self._exactly(size))
+
+    def _exactly(self, size: int) -> bytes:
+        data = bytearray(size)
+        view = memoryview(data)
+        got = 0
+        while got < size:
+            n = self._sock.recv_into(view[got:])
+            if n == 0:
+                # The parent is gone: end at once, also out of a long call into C code.
+                os._exit(0)
+            got += n
+        return bytes(data)
+
+    def read_for_ever(self) -> None:
+        while True:
+            message = self.receive()
+            if isinstance(message, Cancel):
+                self._cancelled.add(message.number)
+            else:
+                self.queue.put(message)
+
+    def cancelled(self, number: int) -> bool:
+        return number in self._cancelled
+
+    def forget(self, number: int) -> None:
+        """That call and all before it are over."""
+        self._cancelled = {other for other in self._cancelled if other > number}
+
+
+def build(spec: EngineSpec) -> Any:
+    """The engine that a spec describes, loaded."""
+    module, _, name = spec.target.partition(":")
+    return getattr(importlib.import_module(module), name)(spec.config)
+
+
+def run(engine: Any, call: Call, sock: socket.socket, calls: Calls) -> None:
+    """One call, its items and its end."""
+    try:
+        result = getattr(engine, call.method)(*call.args)
+        if inspect.isgenerator(result):
+            try:
+                for value in result:
+                    if calls.cancelled(call.number):
+                        break
+                    sock.sendall(pack(Item(call.number, value)))
+            finally:
+                result.close()
+            result = None
+        sock.sendall(pack(Done(call.number, result)))
+    except OSError:
+        raise  # the socket, or the engine lost a file: either way this process is of no more use
+    except Exception as error:
+        sock.sendall(pack(Failed(call.number, error)))
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it then closes the socket
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    calls = Calls(sock)
+    spec = calls.receive()
+    try:
+        engine = build(spec)
+    except Exception as error:
+        sock.sendall(pack(Failed(0, error)))
+        return
+    sock.sendall(pack(Ready()))
+    threading.Thread(target=calls.read_for_ever, daemon=True).start()
+    while True:
+        call = calls.queue.get()
+        run(engine, call, sock, calls)
+        calls.forget(call.number)
+
+
+if __name__ == "__main__":
+    main()
