@@ -1,0 +1,86 @@
+"""eSpeak NG: speaks at once, everywhere, in over a hundred languages; what remains when nothing better can run.
+
+The library is GPL-3: it runs in a process of its own (see `espeak_engine.py`), never inside the service.
+"""
+
+import importlib.util
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+
+from pipeline.audio import Clip
+from pipeline.engines import Opened, Report
+from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.settings import Settings
+from pipeline.tts.front import clean, within
+from pipeline.voices import Voice
+from pipeline.workers import EngineSpec, Worker, open_worker
+
+PREFERRED = {"en": "en-us", "pt": "pt-br", "zh": "cmn", "iw": "he"}
+"""Which of several a plain language code means here, where eSpeak's own order says otherwise."""
+DEFAULT_VARIANT = "m3"
+"""For a voice that says nothing about eSpeak."""
+DEFAULT_SPEED_WPM, DEFAULT_PITCH = 165, 50
+"""Words a minute, and eSpeak's 0 to 99; a voice's `speed` and `pitch` replace them."""
+
+
+async def probe(settings: Settings) -> None:
+    """Raises EngineUnavailable when the library is not installed."""
+    if importlib.util.find_spec("espeakng_loader") is None:
+        raise EngineUnavailable("eSpeak NG is not installed.", remedy="pip install espeakng-loader")
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["EspeakSpeech"]]:
+    """eSpeak in its worker. Raises EngineUnavailable, or EngineError when the library does not start."""
+    await probe(settings)
+    spec = EngineSpec("espeak", "pipeline.tts.espeak_engine:Espeak", None)
+    async with open_worker(spec, settings) as worker:
+        codes, version = await worker.call("describe")
+        yield Opened(EspeakSpeech(worker, codes, settings.tts_timeout_s), model=f"eSpeak NG {version}", device="cpu")
+
+
+class EspeakSpeech:
+    """See `pipeline.tts.TextToSpeech`. 22,050 Hz."""
+
+    def __init__(self, worker: Worker, codes: Mapping[str, str], timeout_s: float) -> None:
+        """codes: every language code that eSpeak knows → the name of its voice."""
+        self._worker = worker
+        self._codes = codes
+        self._timeout_s = timeout_s
+
+    async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
+        """Text with nothing to say gives no clip. Raises EngineError (unsupported_language, timeout), Overloaded."""
+        said = clean(text)
+        if not said:
+            return
+        name = espeak_voice(voice, language, self._codes)
+        own = voice.engines.get("espeak", {})
+        speed, pitch = int(own.get("speed", DEFAULT_SPEED_WPM)), int(own.get("pitch", DEFAULT_PITCH))
+        stream = self._worker.stream("speak", said, name, speed, pitch)
+        async with aclosing(within(stream, self._timeout_s, "eSpeak")) as clips:
+            async for clip in clips:
+                yield clip
+
+
+def espeak_voice(voice: Voice, language: str | None, codes: Mapping[str, str]) -> str:
+    """The eSpeak voice (language+variant) that speaks as `voice` in `language`.
+
+    The voice's own entry for the language comes first; else eSpeak's voice for it with the voice's variant. Raises
+    EngineError (unsupported_language).
+    """
+    own = {
+        key: name for key, name in voice.engines.get("espeak", {}).items() if key not in ("variant", "speed", "pitch")
+    }
+    variant = voice.engines.get("espeak", {}).get("variant", DEFAULT_VARIANT)
+    wanted = voice.language(language)
+    plain = wanted.partition("-")[0]
+    if wanted in own:
+        return str(own[wanted])
+    if wanted != plain and wanted in codes:
+        return f"{codes[wanted]}+{variant}"
+    if plain in own:
+        return str(own[plain])
+    for code in (PREFERRED.get(plain, ""), plain):
+        if code in codes:
+            return f"{codes[code]}+{variant}"
+    raise EngineError(f"eSpeak does not speak {wanted[:20]!r}.", code="unsupported_language")
