@@ -1,0 +1,64 @@
+# Parley as an image: docs/docker.md. Stage `build` installs and compiles; the image itself gets the results only.
+ARG BASE=python:3.11-slim-bookworm
+
+# hadolint ignore=DL3006
+FROM ${BASE} AS build
+# cpu, or cuda: adds the libraries that Whisper needs on an NVIDIA GPU.
+ARG VARIANT=cpu
+# Engines beside the default ones, separated by spaces: xtts, pocket.
+ARG EXTRAS=""
+# Where torch without CUDA comes from, for the extras.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# CTranslate2 opens libcublas.so.12 when it is told to use a GPU; cuDNN it has not needed since 4.8.
+ARG CUBLAS=nvidia-cublas-cu12==12.9.1.4
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /app
+COPY . .
+# The base's own pip installs into the environment, which therefore carries none. Tests that packages ship are
+# removed; bytecode stays, for the user of the image may not write it and would compile at every start.
+# hadolint ignore=DL3013,SC2046,SC2086
+RUN set -eu; \
+    python3 -m venv --without-pip /opt/venv; \
+    install() { python3 -m pip --python /opt/venv/bin/python install -c constraints.txt "$@"; }; \
+    install $(python3 deploy/requirements.py); \
+    if [ "$VARIANT" = cuda ]; then install "$CUBLAS"; else TORCH="--extra-index-url $TORCH_INDEX"; fi; \
+    if [ -n "$EXTRAS" ]; then install ${TORCH:-} $(python3 deploy/requirements.py $EXTRAS); fi; \
+    packages=$(/opt/venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))"); \
+    find "$packages" -depth -type d -name tests \( -path '*/numpy/*' -o -path '*/scipy/*' -o -path '*/sklearn/*' \
+        -o -path '*/numba/*' -o -path '*/matplotlib/*' -o -path '*/networkx/*' -o -path '*/sympy/*' \
+        -o -path '*/pandas/*' \) -exec rm -rf {} +; \
+    ln -s "$packages/nvidia/cublas/lib" /opt/venv/cuda; \
+    python3 -m compileall -q .; \
+    rm -rf deploy constraints.txt
+
+
+# hadolint ignore=DL3006
+FROM ${BASE}
+LABEL org.opencontainers.image.title="Parley" \
+      org.opencontainers.image.description="A self-hosted voice assistant: you speak, it answers." \
+      org.opencontainers.image.licenses="MIT"
+# Group 0 may write, too: for platforms that run an image under a user of their own choice.
+RUN useradd --uid 10001 --gid 0 --home-dir /app/models --no-create-home --shell /usr/sbin/nologin parley \
+    && install -d -o 10001 -g 0 -m 2775 /app/models
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /app /app
+# Everything that is written goes to the volume or to /tmp, so that the image runs with a read-only root file system.
+ENV PATH=/opt/venv/bin:$PATH \
+    LD_LIBRARY_PATH=/opt/venv/cuda \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/app/models \
+    MODELS_DIR=/app/models \
+    HF_HOME=/app/models/huggingface \
+    TTS_HOME=/app/models \
+    NUMBA_CACHE_DIR=/tmp/numba \
+    MPLCONFIGDIR=/tmp/matplotlib \
+    HOST=0.0.0.0
+WORKDIR /app
+USER 10001
+VOLUME /app/models
+EXPOSE 8000
+# It listens when all models are loaded: the first start downloads them. Not through a proxy, as urllib would.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=15m --retries=3 \
+    CMD ["python", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=4); c.request('GET', '/health/live'); raise SystemExit(c.getresponse().status != 200)"]
+CMD ["python", "main.py"]

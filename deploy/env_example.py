@@ -1,0 +1,134 @@
+"""Makes `.env.example` from the settings, so that neither can say what the other does not.
+
+`python -m deploy.env_example` writes it; tests/test_env_example.py fails when it differs.
+"""
+
+import inspect
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+
+from pipeline.settings import HOME, Settings
+
+WIDTH = 120
+
+HEADER = """\
+Parley's settings. Copy this file to .env and uncomment what you change: what is not set has the value shown.
+Made from the docstrings in pipeline/settings.py by `python -m deploy.env_example`.
+"""
+
+COMPOSE: list[tuple[str, str, str]] = [
+    ("IMAGE", "parley", "The image to run: one built here under this name, or one pulled from Docker Hub."),
+    ("COMPOSE_FILE", "docker-compose.yml", "With an NVIDIA GPU: docker-compose.yml:docker-compose.gpu.yml."),
+    ("EXTRAS", "", 'Engines to build into the image beside the default ones: "xtts", "pocket" or "xtts pocket".'),
+    ("BASE", "python:3.11-slim-bookworm", "The image to build upon: Debian with Python 3.11."),
+    (
+        "PUBLISH",
+        "127.0.0.1",
+        "Address of the host to publish PORT on. Before it is any but loopback, set API_KEYS: whoever reaches the port "
+        "may use the service else.",
+    ),
+    ("OLLAMA_IMAGE", "ollama/ollama:0.33.3", "The image of the ollama-ai container."),
+    (
+        "DOCKER_LLAMA_ENDPOINT",
+        "http://ollama-ai:11434",
+        "Ollama's address as the api container sees it. Compose uses this one in place of LLAMA_ENDPOINT, which is "
+        "often localhost: inside a container that is the container itself.",
+    ),
+    ("OLLAMA_NUM_PARALLEL", "1", "How many conversations the ollama-ai container answers at a time."),
+]
+"""Read by Docker Compose alone: name, default, what it is. docs/docker.md tells more."""
+
+COMPOSE_DEFAULTS = {"ALLOW_ANONYMOUS": "true", "LLAMA_PULL": "true"}
+"""Settings whose default under Docker Compose is another: it publishes to this machine only, and brings Ollama."""
+
+COMPOSE_FIXED = {
+    "HOST": "0.0.0.0",  # noqa: S104  # inside its container
+    "LLAMA_ENDPOINT": "http://ollama-ai:11434",
+    "MODELS_DIR": "/app/models",
+    "VOICES_DIR": "/app/voices",
+    "AUDIOS_DIR": "/app/audios",
+}
+"""Settings that Docker Compose decides itself, and does not take from .env."""
+
+
+def names(field: str) -> list[str]:
+    """The environment names of a setting: its own, then its synonyms."""
+    alias = Settings.model_fields[field].validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias or field]
+    return [choice.upper() for choice in choices if isinstance(choice, str)]
+
+
+def sections() -> Iterator[tuple[str, list[str]]]:
+    """The settings in their order, under the `# --- … ---` comments of their class."""
+    title, fields = "", list[str]()
+    for line in inspect.getsource(Settings).splitlines():
+        if heading := re.fullmatch(r"    # --- (.+) ---", line):
+            if fields:
+                yield title, fields
+            title, fields = heading[1], []
+        elif (field := re.match(r"    (\w+):", line)) and field[1] in Settings.model_fields:
+            fields.append(field[1])
+    if fields:
+        yield title, fields
+
+
+def written(value: Any) -> str:
+    """A default as it stands in an environment file, which all of its readers understand the same way."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Path) and value.is_relative_to(HOME):
+        return str(value.relative_to(HOME))
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value)
+    text = str(value)
+    if "$" in text or "'" in text or "\n" in text:
+        raise ValueError(f"cannot be written so that every reader of environment files agrees: {text!r}")
+    return f"'{text}'" if re.search(r"[\s#\"]", text) else text
+
+
+def choices(info: FieldInfo) -> str:
+    """The values a setting takes, where they are few."""
+    literal = next((a for a in (info.annotation, *get_args(info.annotation)) if get_origin(a) is Literal), None)
+    return f"One of: {', '.join(str(c) for c in get_args(literal) if c is not NoneType)}." if literal else ""
+
+
+def comment(*sentences: str) -> list[str]:
+    text = " ".join(part for sentence in sentences for part in sentence.split())
+    return textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+
+
+def describe(field: str) -> list[str]:
+    """The lines of one setting."""
+    info = Settings.model_fields[field]
+    name, *synonyms = names(field)
+    default = info.get_default(call_default_factory=True)
+    also = f"Also: {', '.join(synonyms)}." if synonyms else ""
+    compose = f"Under Docker Compose: {COMPOSE_DEFAULTS[name]}." if name in COMPOSE_DEFAULTS else ""
+    fixed = f"Docker Compose sets {COMPOSE_FIXED[name]}." if name in COMPOSE_FIXED else ""
+    return [*comment(info.description or "", choices(info), also, compose, fixed), f"#{name}={written(default)}"]
+
+
+def render() -> str:
+    """The whole file."""
+    lines = [*(f"# {line}" for line in HEADER.splitlines()), "", "# --- Docker Compose only ---"]
+    for name, default, text in COMPOSE:
+        lines += [*comment(text), f"#{name}={written(default)}"]
+    for title, fields in sections():
+        lines += ["", f"# --- {title} ---"]
+        for field in fields:
+            lines += describe(field)
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    (HOME / ".env.example").write_text(render(), encoding="utf-8")

@@ -1,0 +1,101 @@
+"""`.env.example` and the Compose files say what the settings say."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+
+from deploy.env_example import COMPOSE, COMPOSE_DEFAULTS, COMPOSE_FIXED, names, render
+from pipeline.settings import HOME, Settings
+
+EXAMPLE = HOME / ".env.example"
+COMPOSE_FILES = [HOME / "docker-compose.yml", HOME / "docker-compose.gpu.yml"]
+
+# What the documents of the services that Parley stands in for tell their users to set: name, value, field, meaning.
+DOCUMENTED = [
+    ("PORT", "8000", "port", 8000),
+    ("LLAMA_MODEL", "nome_do_modelo_llama", "llama_model", "nome_do_modelo_llama"),
+    ("LLAMA_ENDPOINT", "http://localhost:11434", "llama_endpoint", "http://localhost:11434"),
+    ("WHISPER_MODEL", "base", "whisper_model", "base"),
+    ("WHISPER_DEVICE", "cuda", "whisper_device", "cuda"),
+    ("DEBUG_MODE", "true", "debug_mode", True),
+    ("VOICE_NAME", "man", "voice_name", "man"),
+    ("MODEL_SIZE", "large-v3", "whisper_model", "large-v3"),
+    ("DEVICE", "cpu", "whisper_device", "cpu"),
+    ("MODELS_DIR", "/app/models", "models_dir", Path("/app/models")),
+    ("HF_TOKEN", "hf_xxxx", "hf_token", "hf_xxxx"),
+]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of this machine, and no .env of this folder."""
+    monkeypatch.chdir(tmp_path)
+    for field in Settings.model_fields:
+        for name in names(field):
+            monkeypatch.delenv(name, raising=False)
+
+
+def test_the_example_is_what_the_settings_make() -> None:
+    assert EXAMPLE.read_text(encoding="utf-8") == render(), "run `python -m deploy.env_example`"
+
+
+def test_every_setting_is_documented_in_the_example() -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    for field, info in Settings.model_fields.items():
+        assert info.description, f"{field} has no docstring"
+        assert any(line.startswith(f"#{names(field)[0]}=") for line in lines), field
+
+
+def test_the_example_uncommented_is_the_defaults(tmp_path: Path) -> None:
+    text = re.sub(r"^#(?=[A-Z_]+=)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (tmp_path / "env").write_text(text, encoding="utf-8")
+    read, default = Settings(_env_file=tmp_path / "env"), Settings()  # type: ignore[call-arg]
+    for field in Settings.model_fields:
+        value, expected = getattr(read, field), getattr(default, field)
+        if isinstance(expected, Path):
+            value, expected = HOME / value, HOME / expected
+        assert value == expected, field
+
+
+def test_the_example_as_it_is_sets_nothing() -> None:
+    assert dotenv_values(EXAMPLE) == {}
+
+
+@pytest.mark.parametrize(("name", "value", "field", "meaning"), DOCUMENTED)
+def test_documented_names_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, field: str, meaning: Any
+) -> None:
+    (tmp_path / "env").write_text(f"{name}={value}\n", encoding="utf-8")
+    assert getattr(Settings(_env_file=tmp_path / "env"), field) == meaning  # type: ignore[call-arg]
+    monkeypatch.setenv(name, value)
+    assert getattr(Settings(), field) == meaning
+
+
+def test_compose_hands_every_setting_through() -> None:
+    environment = yaml.safe_load(COMPOSE_FILES[0].read_text(encoding="utf-8"))["services"]["api"]["environment"]
+    assert list(environment) == list(dict.fromkeys(environment))
+    assert set(environment) == {name for field in Settings.model_fields for name in names(field)}
+    assert {name for name, value in environment.items() if value is not None} == {
+        "PORT", *COMPOSE_DEFAULTS, *COMPOSE_FIXED
+    }  # fmt: skip
+    for name, default in COMPOSE_DEFAULTS.items():
+        assert environment[name] == f"${{{name}:-{default}}}"
+    for name, value in COMPOSE_FIXED.items():
+        assert str(environment[name]).endswith((value, f":-{value}}}"))
+
+
+def test_what_the_compose_files_read_is_documented() -> None:
+    read = {m for path in COMPOSE_FILES for m in re.findall(r"\$\{(\w+)", path.read_text(encoding="utf-8"))}
+    read |= set(yaml.safe_load(COMPOSE_FILES[0].read_text(encoding="utf-8"))["services"]["ollama-ai"]["environment"])
+    assert read - {"PORT", *COMPOSE_DEFAULTS} == {name for name, _, _ in COMPOSE} - {"COMPOSE_FILE"}
+
+
+def test_the_published_defaults_are_those_of_the_compose_file() -> None:
+    text = COMPOSE_FILES[0].read_text(encoding="utf-8")
+    for name, default, _ in COMPOSE:
+        for found in re.findall(rf"\$\{{{name}:-([^}}]*)\}}", text):
+            assert found == default, name
