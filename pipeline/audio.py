@@ -1,5 +1,6 @@
 """Audio inside Parley: float32 mono in [-1, 1] with a rate; 16-bit at the door."""
 
+import contextlib
 import io
 import struct
 from collections.abc import Iterable
@@ -84,6 +85,11 @@ def decode(data: bytes, *, max_seconds: float) -> Clip:
         clip = _decode_soundfile(data, max_seconds)
     except soundfile.LibsndfileError:
         clip = _decode_av(data, max_seconds)
+    else:
+        if not len(clip.samples):
+            # A WAV that was written into a pipe may claim 0 bytes of samples and have them all the same.
+            with contextlib.suppress(BadInput):
+                clip = _decode_av(data, max_seconds)
     if not len(clip.samples):
         raise BadInput("The file has no audio samples.", code="no_audio")
     return Clip(np.nan_to_num(clip.samples, nan=0.0, posinf=1.0, neginf=-1.0), clip.rate_hz)
@@ -122,7 +128,7 @@ def _decode_av(data: bytes, max_seconds: float) -> Clip:
 
     try:
         # No playlist (HLS, concat) can name another file: the demuxers that follow names are refused.
-        with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
+        with av.open(io.BytesIO(data), "r", metadata_errors="ignore") as container:
             if container.format.name in {"hls", "concat", "applehttp", "dash", "imf", "sdp", "rtsp"}:
                 raise BadInput("Playlists are not audio.", code="bad_audio")
             if not container.streams.audio:

@@ -11,11 +11,14 @@ A stage's table (`pipeline.stt.ENGINES`, …) maps a name to a module, imported 
         or EngineError. `report` is told about slow steps (downloads).
 """
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+import importlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
+from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.settings import Settings
 
 T_co = TypeVar("T_co", covariant=True)
@@ -51,3 +54,68 @@ class EngineModule(Protocol[T_co]):
     async def probe(self, settings: Settings) -> None: ...
 
     def open_engine(self, settings: Settings, report: Report) -> AbstractAsyncContextManager[Opened[T_co]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a stage runs on, for the start-up table, `/health` and the page."""
+
+    stage: str
+    """stt, llm or tts."""
+    engine: str
+    model: str
+    device: str
+    ready_s: float
+    """Seconds from its start to ready."""
+    notes: tuple[str, ...] = ()
+    """One sentence for each better engine that could not be had: why, and how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running(Generic[T_co]):
+    """An open engine and what to say about it."""
+
+    engine: T_co
+    info: EngineInfo
+
+
+def load(table: dict[str, str], name: str) -> EngineModule[Any]:
+    """The module of an engine; imported now, because most deployments need one engine of each table."""
+    return cast("EngineModule[Any]", importlib.import_module(table[name]))
+
+
+@asynccontextmanager
+async def open_named(
+    stage: str, table: dict[str, str], name: str, settings: Settings, report: Report, notes: Sequence[str] = ()
+) -> AsyncIterator[Running[Any]]:
+    """Exactly this engine. Raises EngineUnavailable or EngineError when it cannot run."""
+    start = time.perf_counter()
+    module = load(table, name)
+    await module.probe(settings)
+    async with module.open_engine(settings, report) as opened:
+        ready_s = time.perf_counter() - start
+        yield Running(opened.engine, EngineInfo(stage, name, opened.model, opened.device, ready_s, tuple(notes)))
+
+
+@asynccontextmanager
+async def open_best(
+    stage: str, table: dict[str, str], order: Sequence[str], settings: Settings, report: Report
+) -> AsyncIterator[Running[Any]]:
+    """The first engine of `order` that runs here, with a note for each that did not."""
+    notes: list[str] = []
+    for name in order:
+        async with AsyncExitStack() as stack:
+            try:
+                running = await stack.enter_async_context(open_named(stage, table, name, settings, report, notes))
+            except ParleyError as error:
+                notes.append(note(name, error))
+                continue
+            yield running
+            return
+    raise EngineUnavailable(" ".join(notes), remedy=f"Set {stage.upper()}_ENGINE to an engine that runs here.")
+
+
+def note(name: str, error: ParleyError) -> str:
+    """One sentence or two: why this engine does not run, and what mends it."""
+    remedy = f" {error.remedy}" if isinstance(error, EngineUnavailable) else ""
+    return f"{name}: {error.message}{remedy}"

@@ -1,6 +1,6 @@
 """The language model: the Protocol and the table of its engines."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -43,10 +43,10 @@ class ReplyDelta:
 class LanguageModel(Protocol):
     """One language model, shared by all sessions."""
 
-    def reply(self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()) -> AsyncIterator[ReplyDelta]:
+    def reply(self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()) -> AsyncGenerator[ReplyDelta, None]:
         """Stream the assistant's next message.
 
-        The iterator is an async generator: closing it (`aclose`) stops the model at once.
+        Closing the generator (`aclose`) stops the model at once.
         Raises EngineError when the model is away, refuses, or breaks off in mid-reply.
         """
         ...

@@ -1,6 +1,6 @@
 """Text to speech: the Protocol and the table of its engines."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from pipeline.audio import Clip
@@ -10,11 +10,11 @@ from pipeline.voices import Voice
 class TextToSpeech(Protocol):
     """One synthesiser, shared by all sessions."""
 
-    def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncIterator[Clip]:
+    def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
         """Speak one clause, already normalised for the voice (`pipeline.spoken`), as clips in order.
 
-        language: ISO 639-1 of the text; None: the voice's first. The iterator is an async generator: closing it
-        stops the synthesis. All clips of an engine have one rate. Raises EngineError when it cannot.
+        language: ISO 639-1 of the text; None: the voice's first. Closing the generator stops the
+        synthesis. All clips of an engine have one rate. Raises EngineError when it cannot.
         """
         ...
 

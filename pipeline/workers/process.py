@@ -61,7 +61,7 @@ class _Child:
                 size = LENGTH.unpack(await reader.readexactly(LENGTH.size))[0]
                 await self._inbox.send(unpack(await reader.readexactly(size)))
         except (asyncio.IncompleteReadError, OSError):
-            await self._inbox.close(WorkerCrashed(f"{self._name} ended unexpectedly."))
+            self._inbox.close(WorkerCrashed(f"{self._name} ended unexpectedly."))
 
     async def send(self, message: object) -> None:
         """Raises WorkerCrashed when the process is gone."""

@@ -1,0 +1,39 @@
+# make run               build .venv from pinned versions, start the service
+# make run EXTRAS=xtts   with a heavy engine as well (xtts, pocket, mic; several: xtts,pocket)
+# make test              lint, types and tests; installs what they need
+# make install           only build .venv
+PYTHON ?= python3
+EXTRAS ?=
+VENV   ?= .venv
+
+comma := ,
+STAMP  = $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
+
+.PHONY: run install test lint format clean
+
+run: $(STAMP)
+	@exec $(VENV)/bin/python main.py
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt deploy/install.sh
+	@sh deploy/install.sh "$(PYTHON)" "$(VENV)" "$(EXTRAS)"
+	@touch $@
+
+test: EXTRAS := test,xtts,pocket
+test:
+	@$(MAKE) --no-print-directory install EXTRAS=$(EXTRAS)
+	@$(MAKE) --no-print-directory lint
+	$(VENV)/bin/python -m pytest
+
+lint:
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format:
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info

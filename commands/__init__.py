@@ -1,0 +1,18 @@
+"""The command line: one command a file."""
+
+import typer
+
+from commands import doctor, say, serve, talk, transcribe, voices
+
+cli = typer.Typer(help="Parley: you speak, it answers.", add_completion=False, pretty_exceptions_enable=False)
+
+
+@cli.callback(invoke_without_command=True)
+def default(context: typer.Context) -> None:
+    """Without a command: serve."""
+    if context.invoked_subcommand is None:
+        serve.serve()
+
+
+for command in (serve.serve, talk.talk, transcribe.transcribe, say.say, voices.voices, doctor.doctor):
+    cli.command()(command)

@@ -1,0 +1,82 @@
+"""`python main.py doctor`: what is here, what is missing, and the one command that mends it."""
+
+import asyncio
+import importlib.util
+import os
+import platform
+import shutil
+from typing import Any
+
+from commands.start import JsonOption, load_settings, print_rows, run
+from pipeline import llm, stt, tts
+from pipeline.engines import load
+from pipeline.errors import EngineUnavailable, ParleyError
+from pipeline.settings import Settings
+
+MIN_FREE_GB = 2.0
+"""Room for the models that a first start may fetch."""
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Examine this machine: engines, hardware, space; for what is missing, the command that mends it."""
+    settings = load_settings()
+    run(settings, _doctor(settings, as_json))
+
+
+async def _doctor(settings: Settings, as_json: bool) -> None:
+    stages = [
+        ("stt", stt.ENGINES, settings.stt_engine),
+        ("llm", llm.ENGINES, settings.llm_engine),
+        ("tts", tts.ENGINES, settings.tts_engine),
+    ]
+    engines = await asyncio.gather(
+        *(
+            _engine(stage, table, name, settings)
+            for stage, table, wanted in stages
+            for name in table
+            if name != "openai" or wanted == "openai"  # a remote server is looked for only where one is named
+        )
+    )
+    print_rows([*_machine(settings), *engines], as_json=as_json)
+
+
+async def _engine(stage: str, table: dict[str, str], name: str, settings: Settings) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(10):
+            await load(table, name).probe(settings)
+    except EngineUnavailable as error:
+        return _row(f"{stage} {name}", "missing", error.message, error.remedy)
+    except ParleyError as error:
+        return _row(f"{stage} {name}", "missing", error.message)
+    except TimeoutError:
+        return _row(f"{stage} {name}", "missing", "It did not answer within 10 s.")
+    return _row(f"{stage} {name}", "ok", "")
+
+
+def _machine(settings: Settings) -> list[dict[str, Any]]:
+    import ctranslate2
+
+    gpus = ctranslate2.get_cuda_device_count()
+    free_gb = shutil.disk_usage(settings.models_dir if settings.models_dir.exists() else ".").free / 1e9
+    has_mic = importlib.util.find_spec("sounddevice") is not None
+    return [
+        _row("python", "ok", platform.python_version()),
+        _row("cpu", "ok", f"{os.cpu_count()} cores, {platform.machine()}"),
+        _row("gpu", "ok" if gpus else "none", f"{gpus} CUDA device(s)" if gpus else "Everything runs on the CPU."),
+        _row(
+            "disk",
+            "ok" if free_gb > MIN_FREE_GB else "low",
+            f"{free_gb:.0f} GB free for models",
+            "" if free_gb > MIN_FREE_GB else "Set MODELS_DIR to a larger disk.",
+        ),
+        _row(
+            "microphone",
+            "ok" if has_mic else "missing",
+            "" if has_mic else "talk --mic needs the package sounddevice.",
+            "" if has_mic else "make install EXTRAS=mic",
+        ),
+    ]
+
+
+def _row(what: str, state: str, detail: str, remedy: str = "") -> dict[str, Any]:
+    return {"what": what, "state": state, "detail": detail, "mend": remedy}

@@ -1,0 +1,52 @@
+"""`python main.py say TEXT -o speech.wav`: text into speech."""
+
+import asyncio
+import json
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.start import JsonOption, VoiceOption, load_settings, progress_bar, run
+from pipeline.assistant import open_tts
+from pipeline.audio import Clip, encode_wav
+from pipeline.errors import BadInput
+from pipeline.settings import Settings
+from pipeline.spoken import for_voice
+from pipeline.text import split
+from pipeline.voices import Voices
+
+
+def say(
+    text: Annotated[str, typer.Argument(help="What to say.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The WAV to write.")] = Path("speech.wav"),
+    voice: VoiceOption = "",
+    language: Annotated[str, typer.Option(help="ISO 639-1 code of the text.")] = "en",
+    as_json: JsonOption = False,
+) -> None:
+    """Speak a text into a WAV file."""
+    settings = load_settings()
+    run(settings, _say(settings, text, output, voice, language, as_json))
+
+
+async def _say(settings: Settings, text: str, output: Path, voice: str, language: str, as_json: bool) -> None:
+    chosen = Voices.load(settings).get(voice or settings.voice_name)
+    clips: list[Clip] = []
+    async with progress_bar() as report, open_tts(settings, report) as running:
+        for clause in split(text, language=language):
+            spoken = for_voice(clause.text, language)
+            if spoken:
+                async with aclosing(running.engine.speak(spoken, voice=chosen, language=language)) as speech:
+                    clips += [clip async for clip in speech]
+    if not clips:
+        raise BadInput("There is nothing to say in this text.")
+    whole = Clip.join(clips, clips[0].rate_hz)
+    await asyncio.to_thread(output.write_bytes, encode_wav(whole))
+    told = {
+        "file": str(output),
+        "seconds": round(whole.seconds, 2),
+        "engine": running.info.engine,
+        "voice": chosen.name,
+    }
+    print(json.dumps(told) if as_json else f"{output}: {whole.seconds:.1f} s, {running.info.engine}, {chosen.name}")

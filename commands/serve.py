@@ -1,0 +1,100 @@
+"""`python main.py`, `python main.py serve`: run the service."""
+
+import asyncio
+import logging
+import signal
+import socket
+
+from rich.console import Console
+from rich.table import Table
+
+from commands.progress import StartProgress
+from commands.start import load_settings, refuse
+from pipeline.assistant import Assistant, open_assistant
+from pipeline.errors import EngineUnavailable, ParleyError
+from pipeline.settings import Settings
+
+BACKLOG = 2048
+"""Connections that the kernel holds while the loop is busy."""
+
+
+def serve() -> None:
+    """Run the service (the default)."""
+    settings = load_settings()
+    logging.basicConfig(
+        level=logging.DEBUG if settings.debug_mode else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    for chatty in ("asyncio", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        asyncio.run(_serve(settings))
+    except EngineUnavailable as error:
+        raise refuse(f"{error.message} {error.remedy}") from None
+    except ParleyError as error:
+        raise refuse(error.message) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        pass  # asked to stop while it was loading
+
+
+async def _serve(settings: Settings) -> None:
+    import uvicorn
+
+    from server.access import check_exposure
+    from server.app import create_app
+
+    console = Console(stderr=True)
+    check_exposure(settings)
+    with _listen(settings) as listening, StartProgress(console) as progress:
+        loop = asyncio.get_running_loop()
+        this = asyncio.current_task()
+        assert this is not None  # noqa: S101  # we run in one
+        loop.add_signal_handler(signal.SIGTERM, this.cancel)
+        async with open_assistant(settings, progress.report) as assistant:
+            progress.stop()
+            loop.remove_signal_handler(signal.SIGTERM)
+            # uvicorn raises the signal that stopped it once more when it is done: to be told twice is no error.
+            signal.signal(signal.SIGTERM, lambda number, frame: None)
+            _announce(console, assistant, listening)
+            config = uvicorn.Config(
+                create_app(settings, assistant),
+                ws="websockets-sansio",
+                ws_max_size=settings.max_message_bytes,
+                log_config=None,
+                access_log=settings.debug_mode,
+                lifespan="on",
+                server_header=False,
+            )
+            await uvicorn.Server(config).serve(sockets=[listening])
+
+
+def _announce(console: Console, assistant: Assistant, listening: socket.socket) -> None:
+    console.print(engine_table(assistant))
+    for info in assistant.engines:
+        for note in info.notes:
+            console.print(f"{info.stage}: {note}", style="yellow", highlight=False, soft_wrap=True)
+    host, port = listening.getsockname()[:2]
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    console.print(f"Parley listens on http://{place} (WebSocket: ws://{place}/ws)", highlight=False, soft_wrap=True)
+
+
+def engine_table(assistant: Assistant) -> Table:
+    """Stage, engine, model, device and seconds to ready."""
+    table = Table("stage", "engine", "model", "device", "ready in s")
+    for info in assistant.engines:
+        table.add_row(info.stage, info.engine, info.model, info.device, f"{info.ready_s:.1f}")
+    return table
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The socket to listen on, taken before the models are loaded: a port in use is said at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise refuse(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Set PORT.") from None
+    return listening

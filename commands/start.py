@@ -1,0 +1,89 @@
+"""What every command begins with, and how it ends when it cannot go on."""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.audio import Clip, decode
+from pipeline.errors import BadInput, EngineUnavailable, ParleyError
+from pipeline.settings import Settings
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+VoiceOption = Annotated[str, typer.Option(help="Voice by name; see `voices`. Default: VOICE_NAME.")]
+LanguageOption = Annotated[str, typer.Option(help="ISO 639-1 code of what is spoken. Default: detected.")]
+
+
+def load_settings() -> Settings:
+    """The settings, or the end of the command with one line for each that makes no sense."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+            print(f"parley: {name}: {problem['msg']} (it is {str(problem['input'])[:60]!r})", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def refuse(message: str) -> typer.Exit:
+    """Say why on stderr; what is returned ends the command when it is raised."""
+    print(f"parley: {message}", file=sys.stderr)
+    return typer.Exit(2)
+
+
+def run(settings: Settings, work: Coroutine[Any, Any, None]) -> None:
+    """Run a command to its end; what cannot be done is said in one sentence, without a traceback."""
+    logging.basicConfig(level=logging.DEBUG if settings.debug_mode else logging.ERROR)
+    try:
+        asyncio.run(work)
+    except EngineUnavailable as error:
+        raise refuse(f"{error.message} {error.remedy}") from None
+    except ParleyError as error:
+        raise refuse(error.message) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+async def load_clip(path: Path, settings: Settings) -> Clip:
+    """The sound in a file. Raises BadInput with the file's name."""
+    try:
+        data = await asyncio.to_thread(path.read_bytes)
+        return await asyncio.to_thread(decode, data, max_seconds=settings.max_audio_seconds)
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}", code="bad_audio") from None
+    except BadInput as error:
+        raise BadInput(f"{path}: {error.message}", code=error.code) from None
+
+
+@asynccontextmanager
+async def progress_bar() -> AsyncIterator[Any]:
+    """The report of slow steps of the start, on stderr."""
+    from commands.progress import StartProgress
+
+    with StartProgress(Console(stderr=True)) as progress:
+        yield progress.report
+
+
+def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """A table for a terminal, tab-separated lines for a pipe, JSON when asked for."""
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    console = Console()
+    if not console.is_terminal:
+        for row in rows:
+            print("\t".join("" if value is None else str(value) for value in row.values()))
+        return
+    table = Table(*(rows[0].keys() if rows else ()))
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console.print(table)

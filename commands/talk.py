@@ -1,0 +1,81 @@
+"""`python main.py talk FILE…`: whole turns on recorded questions, one conversation."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from commands.start import JsonOption, LanguageOption, VoiceOption, load_clip, load_settings, progress_bar, refuse, run
+from pipeline import events
+from pipeline.assistant import Assistant, open_assistant
+from pipeline.audio import Clip, encode_wav
+from pipeline.conversation import Conversation
+from pipeline.errors import ParleyError
+from pipeline.settings import Settings
+
+
+def talk(
+    files: Annotated[list[Path] | None, typer.Argument(help="Recorded questions, asked one after the other.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the spoken replies to this WAV.")] = None,
+    voice: VoiceOption = "",
+    language: LanguageOption = "",
+    system: Annotated[str, typer.Option(help="System prompt of this conversation.")] = "",
+    mic: Annotated[bool, typer.Option("--mic", help="Converse with the microphone (needs the extra `mic`).")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask with recorded speech (or the microphone): prints what was heard, the reply, and the turn's timings."""
+    settings = load_settings()
+    if mic:
+        from commands.mic import converse
+
+        run(settings, converse(settings, voice=voice, language=language, system=system))
+    elif files:
+        run(settings, _talk(settings, files, output, voice, language, system, as_json))
+    else:
+        raise refuse("Give one or more recordings, or --mic.")
+
+
+async def _talk(
+    settings: Settings, files: list[Path], output: Path | None, voice: str, language: str, system: str, as_json: bool
+) -> None:
+    questions = [await load_clip(path, settings) for path in files]
+    async with progress_bar() as report, open_assistant(settings, report) as assistant:
+        conversation = assistant.conversation(system or None)
+        replies: list[Clip] = []
+        for path, question in zip(files, questions, strict=True):
+            told, speech = await _turn(assistant, conversation, question, voice, language)
+            if as_json:
+                print(json.dumps({"file": str(path), **told}, ensure_ascii=False))
+            else:
+                print(f"you:    {told['transcription']}\nparley: {told['llama']}")
+                print("        " + ", ".join(f"{name} {ms:g} ms" for name, ms in told["timings_ms"].items()))
+            replies += speech
+        if output is not None and replies:
+            wav = encode_wav(Clip.join(replies, replies[0].rate_hz))
+            await asyncio.to_thread(output.write_bytes, wav)
+
+
+async def _turn(
+    assistant: Assistant, conversation: Conversation, question: Clip, voice: str, language: str
+) -> tuple[dict[str, Any], list[Clip]]:
+    """What is told of a turn, and its speech."""
+    told: dict[str, Any] = {"transcription": "", "language": None, "llama": "", "timings_ms": {}}
+    speech: list[Clip] = []
+    answer = assistant.answer(question, conversation, voice=assistant.voice(voice), language=language or None)
+    async for event in answer:
+        match event:
+            case events.TranscriptFinal(text, spoken):
+                told["transcription"], told["language"] = text, spoken
+            case events.SpeechChunk(clip):
+                speech.append(clip)
+            case events.StageError(_, message):
+                told["speech_error"] = message
+            case events.TurnCompleted(reply, timings):
+                told["llama"], told["timings_ms"] = reply.strip(), dict(timings)
+            case events.TurnFailed(code, message):
+                raise ParleyError(message, code=code)
+            case _:
+                pass
+    return told, speech

@@ -1,0 +1,35 @@
+#!/bin/sh
+# install.sh PYTHON VENV EXTRAS: a virtual environment from the pinned versions. Needs no root and nothing by hand.
+# TORCH_INDEX_URL: where to get PyTorch for the heavy extras, when not from the default index (its CPU builds, say).
+set -eu
+python=$1 venv=$2 extras=$3
+
+command -v "$python" >/dev/null || { echo "parley: no $python here; install Python 3.11 or name yours: make run PYTHON=…" >&2; exit 2; }
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || {
+    echo "parley: Python 3.11 or 3.12 is needed, $python is $("$python" -V); name another: make run PYTHON=…" >&2; exit 2; }
+
+if [ ! -x "$venv/bin/python" ]; then
+    echo "Building $venv …"
+    if "$python" -c 'import ensurepip' 2>/dev/null; then
+        "$python" -m venv "$venv"
+    elif "$python" -m pip --version >/dev/null 2>&1; then
+        # Debian without python3-venv: the system's pip fills an environment that has none of its own.
+        "$python" -m venv --without-pip "$venv"
+        "$python" -m pip --python "$venv/bin/python" install --quiet pip
+    elif command -v uv >/dev/null; then
+        uv venv --quiet --seed --python "$python" "$venv"
+    else
+        echo "parley: this Python has neither venv nor pip; on Debian: apt install python3-venv" >&2
+        exit 2
+    fi
+fi
+
+pip="$venv/bin/python -m pip install --quiet --disable-pip-version-check"
+case ",$extras," in
+*,xtts,*|*,pocket,*)
+    # First and by itself: left to the others' dependencies, PyTorch may come in another build than the one wanted.
+    echo "Installing PyTorch …"
+    $pip -c constraints.txt ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch ;;
+esac
+echo "Installing Parley${extras:+ with $extras} …"
+$pip -c constraints.txt -e ".${extras:+[$extras]}"

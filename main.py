@@ -1,0 +1,20 @@
+"""Parley's way in: `python main.py` serves, further commands talk, transcribe, say, list voices and examine the
+machine; `uvicorn main:app` serves, too."""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """`main.app`, made when an ASGI server asks for it: the commands do without the web framework."""
+    if name == "app":
+        from pipeline.settings import Settings
+        from server.app import create_app
+
+        return create_app(Settings())
+    raise AttributeError(name)
+
+
+if __name__ == "__main__":
+    from commands import cli
+
+    cli()

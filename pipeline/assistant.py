@@ -1,0 +1,116 @@
+"""The deployment: its engines and voices, opened and closed together, and what can be asked of them."""
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import Any
+
+from pipeline import events, llm, stt, tts
+from pipeline.audio import Clip
+from pipeline.conversation import Conversation
+from pipeline.engines import EngineInfo, Progress, Report, Running, open_best, open_named
+from pipeline.events import Event
+from pipeline.keeping import open_together
+from pipeline.llm.auto import open_auto
+from pipeline.settings import Settings
+from pipeline.stt import SpeechToText
+from pipeline.tts import TextToSpeech
+from pipeline.turn import Stages, Turn
+from pipeline.voices import Voice, Voices
+
+log = logging.getLogger(__name__)
+
+
+class Assistant:
+    """What every door talks to. One for the whole process; open it with `open_assistant`."""
+
+    def __init__(
+        self, settings: Settings, stages: Stages, voices: Voices, engines: Callable[[], Sequence[EngineInfo]]
+    ) -> None:
+        self.settings = settings
+        self.stages = stages
+        self.voices = voices
+        self._engines = engines
+
+    @property
+    def engines(self) -> Sequence[EngineInfo]:
+        """What each stage runs on now, in the order stt, llm, tts."""
+        return self._engines()
+
+    def voice(self, name: str | None = None) -> Voice:
+        """A voice by name, or the deployment's own. Raises BadInput (unknown_voice)."""
+        return self.voices.get(name or self.settings.voice_name)
+
+    def conversation(self, system_prompt: str | None = None) -> Conversation:
+        """A new conversation."""
+        return Conversation(system_prompt or self.settings.system_prompt, budget_tokens=self.settings.history_tokens)
+
+    async def answer(
+        self, utterance: Clip, conversation: Conversation, *, voice: Voice, language: str | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """One turn on a whole utterance, given whole to who asked: the reply counts as heard when it is complete.
+
+        language: ISO 639-1 of what is spoken; None: LANGUAGE, or detected.
+        """
+        said = events.TranscriptFinal("", None)
+        turn = Turn(self.stages, self.settings, voice=voice, language=language or self.settings.language or None)
+        async with aclosing(turn.run(utterance, conversation)) as happenings:
+            async for event in happenings:
+                match event:
+                    case events.TranscriptFinal():
+                        said = event
+                    case events.TurnCompleted() if said.text:
+                        conversation.record(said.text, said.language, event.reply)
+                    case events.TurnFailed() if said.text:
+                        conversation.record(said.text, said.language, "")
+                    case _:
+                        pass
+                yield event
+
+
+def _ignore(progress: Progress) -> None:
+    """The report of who does not want to know."""
+
+
+@asynccontextmanager
+async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncIterator[Assistant]:
+    """All stages loaded and warm. Raises EngineUnavailable, EngineError or BadInput when the settings cannot be met."""
+    voices = Voices.load(settings)
+    voices.get(settings.voice_name)
+    opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
+    async with opening as (hears, thinks, speaks):
+        stages = Stages(stt=hears.engine, llm=thinks.engine, tts=speaks.engine)
+
+        def engines() -> Sequence[EngineInfo]:
+            current = thinks.engine.info if settings.llm_engine == "auto" else thinks.info
+            return (hears.info, current, speaks.info)
+
+        yield Assistant(settings, stages, voices, engines)
+
+
+def open_stt(settings: Settings, report: Report = _ignore) -> AbstractAsyncContextManager[Running[SpeechToText]]:
+    """The recogniser that the settings name, or the best that runs here."""
+    return _open("stt", stt.ENGINES, stt.AUTO_ORDER, settings.stt_engine, settings, report)
+
+
+def open_tts(settings: Settings, report: Report = _ignore) -> AbstractAsyncContextManager[Running[TextToSpeech]]:
+    """The voice engine that the settings name, or the best that runs here."""
+    return _open("tts", tts.ENGINES, tts.AUTO_ORDER, settings.tts_engine, settings, report)
+
+
+def _open(
+    stage: str, table: dict[str, str], order: Sequence[str], wanted: str, settings: Settings, report: Report
+) -> AbstractAsyncContextManager[Running[Any]]:
+    if wanted == "auto":
+        return open_best(stage, table, order, settings, report)
+    return open_named(stage, table, wanted, settings, report)
+
+
+@asynccontextmanager
+async def _open_llm(settings: Settings, report: Report) -> AsyncIterator[Running[Any]]:
+    if settings.llm_engine != "auto":
+        async with open_named("llm", llm.ENGINES, settings.llm_engine, settings, report) as named:
+            yield named
+    else:
+        async with open_auto(settings, report) as model:
+            yield Running(model, model.info)

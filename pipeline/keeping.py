@@ -1,0 +1,56 @@
+"""Several context managers opened at the same time, each entered and left in a task of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Keeper(Generic[T]):
+    """Holds one context open in a task of its own, from `open()` until `close()`.
+
+    For contexts that are opened in one place and closed in another: asyncio's time-outs and task groups inside them
+    want to be entered and left by the same task.
+    """
+
+    def __init__(self, context: AbstractAsyncContextManager[T]) -> None:
+        self._context = context
+        self._stop = asyncio.Event()
+        self._opened: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._keep())
+
+    async def open(self) -> T:
+        """What the context yields, once it is entered. Raises what entering raised."""
+        return await asyncio.shield(self._opened)
+
+    async def close(self) -> None:
+        """Leave the context and wait until it is left; cancels an entering that is not done."""
+        self._stop.set()
+        if not self._opened.done():
+            self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _keep(self) -> None:
+        try:
+            async with self._context as value:
+                self._opened.set_result(value)
+                await self._stop.wait()
+        except asyncio.CancelledError:
+            self._opened.cancel()
+            raise
+        except BaseException as error:
+            if self._opened.done():
+                raise
+            self._opened.set_exception(error)
+
+
+@asynccontextmanager
+async def open_together(*contexts: AbstractAsyncContextManager[Any]) -> AsyncIterator[list[Any]]:
+    """All of them, entered concurrently; when one fails, the others are left and its error is raised."""
+    keepers = [Keeper(context) for context in contexts]
+    try:
+        yield await asyncio.gather(*(keeper.open() for keeper in keepers))
+    finally:
+        await asyncio.gather(*(keeper.close() for keeper in keepers))

@@ -1,0 +1,118 @@
+"""`LLM_ENGINE=auto`: Ollama whenever it is there, the built-in responder whenever it is not, without a restart."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+from pipeline.engines import EngineInfo, Report, Running, load, note, open_named
+from pipeline.errors import EngineError, ParleyError
+from pipeline.keeping import Keeper
+from pipeline.llm import AUTO_ORDER, ENGINES, LanguageModel, Message, ReplyDelta, Tool
+from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BETTER, ALWAYS = AUTO_ORDER
+QUICK_S = 0.1
+"""A look that is answered within this (a closed port on this machine, say) may be repeated at every turn."""
+
+
+class AutoLanguageModel:
+    """See `pipeline.llm.LanguageModel`."""
+
+    def __init__(self, settings: Settings, report: Report, always: Running[LanguageModel]) -> None:
+        self._settings = settings
+        self._report = report
+        self._always = always
+        self._better: Running[LanguageModel] | None = None
+        self._keeper: Keeper[Running[LanguageModel]] | None = None
+        self._why_not = ""
+        self._look_again_at = 0.0
+        self._looking = asyncio.Lock()
+
+    @property
+    def info(self) -> EngineInfo:
+        """What answers now."""
+        if self._better is not None:
+            return self._better.info
+        info = self._always.info
+        return EngineInfo(
+            info.stage, info.engine, info.model, info.device, info.ready_s, (self._why_not,) if self._why_not else ()
+        )
+
+    async def look(self) -> None:
+        """Take the better engine if it is there now. Rarely more often than LLM_RECHECK_S when looking is slow."""
+        async with self._looking:
+            if self._better is not None or time.monotonic() < self._look_again_at:
+                return
+            start = time.monotonic()
+            keeper: Keeper[Running[LanguageModel]] = Keeper(
+                open_named("llm", ENGINES, BETTER, self._settings, self._report)
+            )
+            try:
+                self._better = await keeper.open()
+            except ParleyError as error:
+                await keeper.close()
+                self._why_not = note(BETTER, error)
+                now = time.monotonic()
+                self._look_again_at = now if now - start < QUICK_S else now + self._settings.llm_recheck_s
+            except BaseException:
+                await keeper.close()
+                raise
+            else:
+                self._keeper, self._why_not = keeper, ""
+                log.info("%s answers from now on (%s)", BETTER, self._better.info.model)
+
+    async def reply(
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()
+    ) -> AsyncGenerator[ReplyDelta, None]:
+        await self.look()
+        if self._better is not None:
+            started = False
+            try:
+                async with aclosing(self._better.engine.reply(messages, tools=tools)) as deltas:
+                    async for delta in deltas:
+                        started = True
+                        yield delta
+                return
+            except EngineError as error:
+                # Gone before it said a word: the built-in one answers this turn. In mid-reply it is an error.
+                if started or not await self._gone():
+                    raise
+                log.warning("%s is gone: %s", BETTER, error.message)
+        async with aclosing(self._always.engine.reply(messages, tools=tools)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def _gone(self) -> bool:
+        """Whether the better engine cannot be reached any more; then it is let go."""
+        async with self._looking:
+            if self._better is None:
+                return True
+            try:
+                await load(ENGINES, BETTER).probe(self._settings)
+            except ParleyError as error:
+                self._why_not = note(BETTER, error)
+                await self.close()
+                return True
+            return False
+
+    async def close(self) -> None:
+        """Let the better engine go, if it is open."""
+        keeper, self._keeper, self._better = self._keeper, None, None
+        if keeper is not None:
+            await keeper.close()
+
+
+@asynccontextmanager
+async def open_auto(settings: Settings, report: Report) -> AsyncIterator[AutoLanguageModel]:
+    """The model that looks for its better again and again; a first look is done."""
+    async with open_named("llm", ENGINES, ALWAYS, settings, report) as always:
+        model = AutoLanguageModel(settings, report, always)
+        try:
+            await model.look()
+            yield model
+        finally:
+            await model.close()

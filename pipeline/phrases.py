@@ -1,0 +1,19 @@
+"""The few sentences that the assistant says by itself, in the user's language."""
+
+NOTHING_HEARD = {
+    "en": "I did not hear anything.",
+    "pt": "Não ouvi nada.",
+    "es": "No he oído nada.",
+    "de": "Ich habe nichts gehört.",
+    "fr": "Je n'ai rien entendu.",
+    "it": "Non ho sentito niente.",
+    "nl": "Ik heb niets gehoord.",
+    "pl": "Nic nie słyszałem.",
+}
+"""Spoken when an utterance holds no speech."""
+
+
+def phrase(table: dict[str, str], language: str | None) -> tuple[str, str]:
+    """The sentence and the language it is in: `language` if the table has it, else English."""
+    code = (language or "en").split("-")[0].lower()
+    return (table[code], code) if code in table else (table["en"], "en")

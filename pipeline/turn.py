@@ -1,0 +1,203 @@
+"""One turn: transcript → reply → speech, the three overlapped, and cancellable at any point."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from pipeline import events
+from pipeline.audio import Clip
+from pipeline.channel import Channel
+from pipeline.conversation import Conversation
+from pipeline.errors import EngineError, ParleyError, StageFailed
+from pipeline.events import Event
+from pipeline.llm import LanguageModel, ReplyDelta, Usage
+from pipeline.phrases import NOTHING_HEARD, phrase
+from pipeline.settings import Settings
+from pipeline.spoken import for_voice
+from pipeline.stt import SpeechToText, Transcript
+from pipeline.text import Clause, clauses
+from pipeline.timing import Timings
+from pipeline.tts import TextToSpeech
+from pipeline.voices import Voice
+
+log = logging.getLogger(__name__)
+
+EVENTS_AHEAD = 256
+"""Events that may wait for a slow listener before the stages wait, too."""
+CLAUSES_AHEAD = 64
+"""Clauses that may wait for the voice before the language model waits, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The resident engines of a deployment, shared by all turns."""
+
+    stt: SpeechToText
+    llm: LanguageModel
+    tts: TextToSpeech
+
+
+@dataclass(slots=True)
+class _Reply:
+    """What of the reply is there so far."""
+
+    text: str = ""
+    usage: Usage | None = None
+    timings: Timings = field(default_factory=Timings)
+
+
+class Turn:
+    """One utterance and its answer. Has no side effect but its events: the history is read, never written."""
+
+    def __init__(self, stages: Stages, settings: Settings, *, voice: Voice, language: str | None) -> None:
+        """language: ISO 639-1 of what will be spoken; None to detect it."""
+        self._stages = stages
+        self._settings = settings
+        self._voice = voice
+        self._language = language
+
+    async def run(self, utterance: Clip, conversation: Conversation) -> AsyncGenerator[Event, None]:
+        """The events of the turn, in the order of `pipeline.events`; the last one is its only end event.
+
+        Closing the generator cancels all stage calls below and waits until they have ended.
+        """
+        out: Channel[Event] = Channel(EVENTS_AHEAD)
+        # A task of its own, because a TaskGroup must not span a `yield`: it would cancel our caller.
+        work = asyncio.create_task(self._work(utterance, conversation, out))
+        try:
+            async for event in out:
+                yield event
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+
+    async def _work(self, utterance: Clip, conversation: Conversation, out: Channel[Event]) -> None:
+        """The whole turn; whatever fails becomes its one end event."""
+        reply = _Reply()
+        try:
+            async with asyncio.timeout(self._settings.turn_timeout_s):
+                await self._answer(utterance, conversation, reply, out)
+            end: Event = events.TurnCompleted(reply.text, reply.timings.ms(), reply.usage)
+        except ParleyError as error:
+            log.warning("turn failed: %s: %s", error.code, error.message)
+            end = events.TurnFailed(error.code, error.message, reply.timings.ms())
+        except TimeoutError:
+            log.warning("turn took longer than %g s", self._settings.turn_timeout_s)
+            end = events.TurnFailed("timeout", "The turn took too long.", reply.timings.ms())
+        except Exception:
+            log.exception("turn failed")
+            end = events.TurnFailed("internal", "Something went wrong inside the service.", reply.timings.ms())
+        await out.send(end)
+        out.close()
+
+    async def _answer(self, utterance: Clip, conversation: Conversation, reply: _Reply, out: Channel[Event]) -> None:
+        await out.send(events.TurnStarted(secrets.token_hex(8)))
+        transcript = await self._transcribe(utterance)
+        reply.timings.mark("transcript")
+        language = transcript.language or self._language or conversation.language
+        await out.send(events.TranscriptFinal(transcript.text, transcript.language))
+        if transcript.text:
+            deltas = self._stages.llm.reply(conversation.prompt(transcript.text, language))
+        else:
+            sentence, language = phrase(NOTHING_HEARD, self._language or conversation.language or language)
+            deltas = _only(sentence)
+        pending: Channel[Clause] = Channel(CLAUSES_AHEAD)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._write(deltas, language, reply, pending, out))
+                await self._speak(pending, language, reply, out)
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed  # the first one is the cause, what follows only its echo
+        if not reply.text.strip():
+            raise StageFailed("The language model gave an empty reply.", code="llm_unavailable")
+
+    async def _transcribe(self, utterance: Clip) -> Transcript:
+        try:
+            async with asyncio.timeout(self._settings.stt_timeout_s):
+                return await self._stages.stt.transcribe(utterance, language=self._language, prompt=None, words=False)
+        except TimeoutError:
+            raise StageFailed("Speech recognition took too long.", code="timeout") from None
+        except EngineError as error:
+            raise _failed(error, "stt_failed") from error
+
+    async def _write(
+        self,
+        deltas: AsyncGenerator[ReplyDelta, None],
+        language: str | None,
+        reply: _Reply,
+        pending: Channel[Clause],
+        out: Channel[Event],
+    ) -> None:
+        """The reply's text into events, and its clauses into `pending` as soon as each is speakable."""
+
+        async def texts() -> AsyncGenerator[str, None]:
+            async for delta in deltas:
+                reply.usage = delta.usage or reply.usage
+                if delta.text:
+                    reply.timings.mark("first_token")
+                    reply.text += delta.text
+                    await out.send(events.ReplyDelta(delta.text))
+                    yield delta.text
+
+        try:
+            async with aclosing(clauses(texts(), language=language)) as ready:
+                async for clause in ready:
+                    reply.timings.mark("first_clause")
+                    await pending.send(clause)
+        except EngineError as error:
+            pending.close(_failed(error, "llm_unavailable"))
+        except ParleyError as error:
+            pending.close(error)
+        else:
+            reply.timings.mark("reply_done")
+            pending.close()
+        finally:
+            await deltas.aclose()
+
+    async def _speak(self, pending: Channel[Clause], language: str | None, reply: _Reply, out: Channel[Event]) -> None:
+        """Clauses into sound. When the voice fails, the turn goes on without it: the text still arrives."""
+        silent = False
+        async for clause in pending:
+            text = for_voice(clause.text, language)
+            if silent or not text:
+                continue
+            try:
+                async for clip in self._clips(text, language):
+                    if "first_audio" not in reply.timings.ms():
+                        reply.timings.mark("first_audio")
+                        await out.send(events.SpeechStarted(clip.rate_hz))
+                    await out.send(events.SpeechChunk(clip, (clause.start, clause.end)))
+            except ParleyError as error:
+                log.warning("speech failed: %s: %s", error.code, error.message)
+                silent = True
+                await out.send(events.StageError(error.code, error.message))
+        reply.timings.mark("speech_done")
+
+    async def _clips(self, text: str, language: str | None) -> AsyncGenerator[Clip, None]:
+        """What the voice makes of one clause, each clip within its deadline."""
+        try:
+            async with aclosing(self._stages.tts.speak(text, voice=self._voice, language=language)) as clips:
+                while True:
+                    try:
+                        async with asyncio.timeout(self._settings.tts_timeout_s):
+                            clip = await anext(clips)
+                    except StopAsyncIteration:
+                        return
+                    yield clip
+        except TimeoutError:
+            raise StageFailed("The voice took too long.", code="timeout") from None
+        except EngineError as error:
+            raise _failed(error, "tts_failed") from error
+
+
+def _failed(error: EngineError, code: str) -> StageFailed:
+    """An engine's error under the code of its stage; a time-out stays one."""
+    return StageFailed(error.message, code="timeout" if error.code == "timeout" else code)
+
+
+async def _only(sentence: str) -> AsyncGenerator[ReplyDelta, None]:
+    """A reply that is known beforehand."""
+    yield ReplyDelta(sentence)

@@ -1,0 +1,82 @@
+"""Who may come in: keys, origins, and how many conversations at a time."""
+
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from fastapi import WebSocket
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
+
+from pipeline.errors import ConfigError
+from pipeline.settings import Settings
+
+
+class Access:
+    """The rules of one deployment, and the count of its open conversations."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = [key.strip().encode() for key in settings.api_keys.split(",") if key.strip()]
+        self._origins = {origin.strip().rstrip("/") for origin in settings.allowed_origins.split(",") if origin.strip()}
+        self._max_sessions = settings.max_sessions
+        self.sessions = 0
+        """Conversations that are open now."""
+
+    def has_key(self, connection: HTTPConnection) -> bool:
+        """Whether the caller has sent a key, or none is needed."""
+        if not self._keys:
+            return True
+        scheme, _, sent = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            sent = connection.headers.get("x-api-key", "")
+        # All are compared, each in constant time: how long it takes says nothing.
+        matches = [hmac.compare_digest(sent.strip().encode(), key) for key in self._keys]
+        return any(matches)
+
+    def good_origin(self, connection: HTTPConnection) -> bool:
+        """Whether a browser's page may connect: one from this address, or an allowed one. Programs send no Origin."""
+        origin = connection.headers.get("origin")
+        if origin is None or origin in self._origins or "*" in self._origins:
+            return True
+        return urlsplit(origin).netloc == connection.headers.get("host")
+
+    def refusal(self, connection: HTTPConnection) -> Response | None:
+        """What a caller is answered who may not open a conversation; None: welcome."""
+        if not self.has_key(connection):
+            return refuse(401, "unauthorized", "Send a key: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"})
+        if not self.good_origin(connection):
+            return refuse(403, "forbidden_origin", "Pages of this origin may not connect; see ALLOWED_ORIGINS.")
+        if self.sessions >= self._max_sessions:
+            return refuse(503, "overloaded", "All conversations are taken; try again soon.", {"Retry-After": "5"})
+        return None
+
+
+def refuse(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+
+
+@asynccontextmanager
+async def admitted(socket: WebSocket) -> AsyncIterator[bool]:
+    """Whether this WebSocket may open a conversation: refused before it is accepted, or counted while it lives."""
+    access: Access = socket.app.state.access
+    refusal = access.refusal(socket)
+    if refusal is not None:
+        await socket.send_denial_response(refusal)
+        yield False
+        return
+    access.sessions += 1
+    try:
+        yield True
+    finally:
+        access.sessions -= 1
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raises ConfigError for a service that is open to the network without keys and was not told that it may."""
+    if settings.host in ("127.0.0.1", "::1", "localhost") or settings.api_keys.strip() or settings.allow_anonymous:
+        return
+    raise ConfigError(
+        f"HOST={settings.host} would open the service to the network without keys. Set API_KEYS, or "
+        "ALLOW_ANONYMOUS=true if something before it checks who comes in."
+    )

@@ -1,0 +1,36 @@
+"""The service as an ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from pipeline.assistant import Assistant, open_assistant
+from pipeline.settings import Settings
+from server import health, ws
+from server.access import Access, check_exposure
+
+
+def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAPI:
+    """The application for these settings.
+
+    assistant: an open one, whose opener closes it; None: opened when the application starts, closed when it stops.
+    Raises ConfigError when the settings would expose the service without keys.
+    """
+    check_exposure(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if assistant is not None:
+            app.state.assistant = assistant
+            yield
+        else:
+            async with open_assistant(settings) as own:
+                app.state.assistant = own
+                yield
+
+    app = FastAPI(title="Parley", description="You speak, it answers.", version="0.1.0", lifespan=lifespan)
+    app.state.access = Access(settings)
+    app.include_router(health.router)
+    app.include_router(ws.router)
+    return app

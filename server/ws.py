@@ -1,0 +1,145 @@
+"""`WS /ws`, the voice WebSocket: one binary message with an audio file in, one JSON and one WAV out, per turn.
+
+The JSON is `{"transcription", "llama"}`; an error is `{"error": {"code", "message"}}` instead, and the connection goes
+on. Each connection is one conversation. Query: `voice`, `language`, `system`.
+"""
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketState
+
+from pipeline import events
+from pipeline.assistant import Assistant
+from pipeline.audio import Clip, decode, encode_wav
+from pipeline.channel import Channel
+from pipeline.errors import BadInput, Overloaded, ParleyError
+from server.access import admitted
+from server.errors import as_json
+
+log = logging.getLogger(__name__)
+router = APIRouter()
+
+MESSAGES_AHEAD = 4
+"""Utterances that may wait while one is answered; a further one is refused with an error."""
+MAX_SYSTEM_CHARS = 8_000
+"""Longest `?system=`."""
+
+
+@router.websocket("/ws")
+async def voice_socket(socket: WebSocket) -> None:
+    """One conversation."""
+    assistant: Assistant = socket.app.state.assistant
+    async with admitted(socket) as allowed:
+        if not allowed:
+            return
+        await socket.accept()
+        try:
+            conversation = VoiceSocket(socket, assistant)
+        except ParleyError as error:
+            await socket.send_json(as_json(error))
+            await socket.close(1008, error.message[:120])
+            return
+        await conversation.run()
+
+
+class VoiceSocket:
+    """A connection: one task reads (so that a client that goes away is noticed at once), one answers."""
+
+    def __init__(self, socket: WebSocket, assistant: Assistant) -> None:
+        """Raises BadInput for query parameters that cannot be used."""
+        query = socket.query_params
+        system = query.get("system")
+        if system is not None and len(system) > MAX_SYSTEM_CHARS:
+            raise BadInput(f"system is longer than {MAX_SYSTEM_CHARS} characters.", code="bad_parameter")
+        self._socket = socket
+        self._assistant = assistant
+        self._voice = assistant.voice(query.get("voice"))
+        self._language = language_code(query.get("language"))
+        self._conversation = assistant.conversation(system)
+        self._inbox: Channel[bytes | BadInput] = Channel(MESSAGES_AHEAD)
+
+    async def run(self) -> None:
+        """Until the client goes away; then nothing of it runs any more."""
+        answering = asyncio.create_task(self._answer_all())
+        try:
+            await self._read()
+        finally:
+            answering.cancel()
+            await asyncio.wait([answering])
+
+    async def _read(self) -> None:
+        while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+            data = message.get("bytes")
+            waiting: bytes | BadInput = (
+                data
+                if data is not None
+                else BadInput(
+                    "Send an audio file as one binary message; text messages are not understood here.",
+                    code="unsupported_message",
+                )
+            )
+            if not self._inbox.offer(waiting):
+                await self._send_json(as_json(Overloaded("Too many messages are waiting; this one is dropped.")))
+
+    async def _answer_all(self) -> None:
+        async for message in self._inbox:
+            try:
+                if isinstance(message, BadInput):
+                    raise message
+                await self._answer(message)
+            except ParleyError as error:
+                await self._send_json(as_json(error))
+            except Exception:
+                log.exception("a turn failed")
+                await self._send_json(as_json(ParleyError("Something went wrong inside the service.")))
+
+    async def _answer(self, data: bytes) -> None:
+        utterance = await asyncio.to_thread(decode, data, max_seconds=self._assistant.settings.max_audio_seconds)
+        transcription, clips = "", list[Clip]()
+        speech_error: events.StageError | None = None
+        turn = self._assistant.answer(utterance, self._conversation, voice=self._voice, language=self._language)
+        async with contextlib.aclosing(turn) as happenings:
+            async for event in happenings:
+                match event:
+                    case events.TranscriptFinal(text):
+                        transcription = text
+                    case events.SpeechChunk(clip):
+                        clips.append(clip)
+                    case events.StageError():
+                        speech_error = event
+                    case events.TurnFailed(code, message):
+                        raise ParleyError(message, code=code)
+                    case events.TurnCompleted(reply):
+                        await self._send_json({"transcription": transcription, "llama": reply.strip()})
+                    case _:
+                        pass
+        if speech_error is not None or not clips:
+            message = speech_error.message if speech_error else "There is nothing to say aloud in the reply."
+            raise ParleyError(message, code=speech_error.code if speech_error else "tts_failed")
+        await self._send_bytes(await asyncio.to_thread(lambda: encode_wav(Clip.join(clips, clips[0].rate_hz))))
+
+    async def _send_json(self, body: dict[str, Any]) -> None:
+        if self._socket.application_state is WebSocketState.CONNECTED:
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # gone: the reader is about to notice
+                await self._socket.send_json(body)
+
+    async def _send_bytes(self, data: bytes) -> None:
+        if self._socket.application_state is WebSocketState.CONNECTED:
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+                await self._socket.send_bytes(data)
+
+
+def language_code(value: str | None) -> str | None:
+    """The ISO 639-1 code in "pt", "pt-BR" or "PT_br"; None for nothing or "auto". Raises BadInput."""
+    if not value or value.lower() == "auto":
+        return None
+    code = value.replace("_", "-").split("-")[0].lower()
+    if not (code.isascii() and code.isalpha() and 2 <= len(code) <= 3):
+        raise BadInput(
+            f"{value[:20]!r} is not a language code; send one like en, pt or es.", code="unsupported_language"
+        )
+    return code

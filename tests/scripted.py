@@ -1,0 +1,106 @@
+"""Stages that follow a script: known text, known pace, and a count of what runs. For tests and benchmarks of time."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.audio import Clip
+from pipeline.llm import Message, ReplyDelta, Tool, Usage
+from pipeline.stt import Transcript
+from pipeline.voices import Voice
+
+VOICE = Voice("scripted")
+RATE_HZ = 16_000
+
+
+@dataclass
+class Running:
+    """Which stage calls run now, and how many were made."""
+
+    now: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def call(self, name: str) -> Iterator[None]:
+        self.now.append(name)
+        self.calls.append(name)
+        try:
+            yield
+        finally:
+            self.now.remove(name)
+
+
+@dataclass
+class ScriptedSTT:
+    """Hears `text`, after `seconds`."""
+
+    text: str = "what does the heron do"
+    seconds: float = 0.08
+    language: str | None = "en"
+    error: Exception | None = None
+    running: Running = field(default_factory=Running)
+
+    async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+        with self.running.call("stt"):
+            await asyncio.sleep(self.seconds)
+            if self.error is not None:
+                raise self.error
+            return Transcript(self.text, language or self.language, clip.seconds)
+
+
+@dataclass
+class ScriptedLLM:
+    """Says `reply`, a word a token, the first after `first_token_s`, then `tokens_per_s`."""
+
+    reply_text: str = "The heron stands quite still. It waits for a small fish. Then it moves, fast as a thought."
+    first_token_s: float = 0.12
+    tokens_per_s: float = 60.0
+    fail_after: int | None = None
+    error: Exception | None = None
+    running: Running = field(default_factory=Running)
+    asked: list[Sequence[Message]] = field(default_factory=list)
+
+    async def reply(
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()
+    ) -> AsyncGenerator[ReplyDelta, None]:
+        self.asked.append(messages)
+        with self.running.call("llm"):
+            await asyncio.sleep(self.first_token_s)
+            words = self.reply_text.split()
+            for i, word in enumerate(words):
+                if self.error is not None and i == (self.fail_after or 0):
+                    raise self.error
+                if i:
+                    await asyncio.sleep(1 / self.tokens_per_s)
+                yield ReplyDelta(word if i == 0 else " " + word)
+            if self.error is not None and self.fail_after is not None and self.fail_after >= len(words):
+                raise self.error
+            yield ReplyDelta("", Usage(10, len(words)))
+
+
+@dataclass
+class ScriptedTTS:
+    """Speaks 60 ms a character in chunks of 80 ms; the first after `first_s`, then at `rtf` of real time."""
+
+    first_s: float = 0.04
+    rtf: float = 0.1
+    error: Exception | None = None
+    fail_on: str | None = None
+    running: Running = field(default_factory=Running)
+    spoken: list[str] = field(default_factory=list)
+
+    async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
+        with self.running.call("tts"):
+            self.spoken.append(text)
+            await asyncio.sleep(self.first_s)
+            if self.error is not None and (self.fail_on is None or self.fail_on in text):
+                raise self.error
+            seconds = len(text) * 0.06
+            chunk_s = 0.08
+            for i in range(max(1, round(seconds / chunk_s))):
+                if i:
+                    await asyncio.sleep(chunk_s * self.rtf)
+                yield Clip(np.full(int(chunk_s * RATE_HZ), 0.1, np.float32), RATE_HZ)

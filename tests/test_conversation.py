@@ -1,0 +1,55 @@
+"""What the language model is reminded of."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.conversation import Conversation, estimated_tokens
+
+TEXT = st.text(max_size=300)
+
+
+def test_the_prompt_is_the_history_in_order() -> None:
+    conversation = Conversation("be brief", budget_tokens=1000)
+    conversation.record("my name is Ana", "en", "Nice to meet you, Ana.")
+    conversation.record("and tell me a story", "en", "Once upon", interrupted=True)
+    prompt = conversation.prompt("what is my name", "en")
+    assert [(m.role, m.content) for m in prompt] == [
+        ("system", "be brief"),
+        ("user", "my name is Ana"),
+        ("assistant", "Nice to meet you, Ana."),
+        ("user", "and tell me a story"),
+        ("assistant", "Once upon …"),
+        ("user", "what is my name"),
+    ]
+
+
+def test_a_reply_of_which_nothing_was_heard_is_not_remembered() -> None:
+    conversation = Conversation("s", budget_tokens=1000)
+    conversation.record("hello", "en", "", interrupted=True)
+    assert [m.role for m in conversation.messages] == ["user"]
+
+
+@given(st.lists(st.tuples(TEXT, TEXT), max_size=30), TEXT, st.integers(256, 2000))
+def test_the_prompt_keeps_its_budget_and_its_newest_turns(
+    turns: list[tuple[str, str]], question: str, budget: int
+) -> None:
+    conversation = Conversation("system", budget_tokens=budget)
+    for said, heard in turns:
+        conversation.record(said, "en", heard)
+    prompt = conversation.prompt(question, "en")
+    assert (prompt[0].content, prompt[-1].content) == ("system", question)
+    history = prompt[1:-1]
+    assert sum(map(estimated_tokens, history)) <= max(
+        0, budget - estimated_tokens(prompt[0]) - estimated_tokens(prompt[-1])
+    )
+    everything = [m for s, h in turns for m in ([s, h] if h else [s])]
+    assert [m.content for m in history] == (everything[-len(history) :] if history else [])
+    assert not history or history[0].role == "user"
+
+
+def test_a_connection_of_many_hours_does_not_grow() -> None:
+    conversation = Conversation("s", budget_tokens=300)
+    for n in range(1000):
+        conversation.record(f"question {n}", "en", f"answer {n} " * 5)
+    assert len(conversation.messages) < 100
+    assert conversation.messages[-1].content.startswith("answer 999")

@@ -1,0 +1,206 @@
+"""One turn on scripted stages and virtual time: order, overlap, failures, cancellation."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import events
+from pipeline.audio import Clip
+from pipeline.conversation import Conversation
+from pipeline.errors import EngineError
+from pipeline.events import Event
+from pipeline.llm import Message
+from pipeline.settings import Settings
+from pipeline.turn import Stages, Turn
+from tests import virtual_time
+from tests.scripted import VOICE, Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
+
+UTTERANCE = Clip(np.zeros(16_000, np.float32), 16_000)
+EIGHT = " ".join(
+    f"This is sentence number {n} of the long reply."
+    for n in ["one", "two", "three", "four", "five", "six", "seven", "eight"]
+)
+
+
+class Heard:
+    """What came out of a turn, and when (seconds of virtual time since its start)."""
+
+    def __init__(self) -> None:
+        self.at: list[tuple[float, Event]] = []
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for _, event in self.at]
+
+    def first(self, kind: type[Event]) -> float:
+        return next(at for at, event in self.at if isinstance(event, kind))
+
+    @property
+    def end(self) -> Event:
+        return self.events[-1]
+
+
+def play(
+    stt: ScriptedSTT | None = None,
+    llm: ScriptedLLM | None = None,
+    tts: ScriptedTTS | None = None,
+    *,
+    conversation: Conversation | None = None,
+    language: str | None = None,
+    **settings: Any,
+) -> Heard:
+    """Run one turn to its end."""
+
+    async def run() -> Heard:
+        stages = Stages(stt or ScriptedSTT(), llm or ScriptedLLM(), tts or ScriptedTTS())
+        turn = Turn(stages, Settings(**settings), voice=VOICE, language=language)
+        heard, start = Heard(), asyncio.get_running_loop().time()
+        async for event in turn.run(UTTERANCE, conversation or Conversation("sys", budget_tokens=1000)):
+            heard.at.append((asyncio.get_running_loop().time() - start, event))
+        return heard
+
+    return virtual_time.run(run())
+
+
+def test_events_come_in_their_documented_order() -> None:
+    heard = play()
+    kinds = [type(event).__name__ for event in heard.events]
+    assert kinds[:2] == ["TurnStarted", "TranscriptFinal"]
+    assert kinds.count("SpeechStarted") == 1
+    assert kinds.index("SpeechStarted") < kinds.index("SpeechChunk")
+    assert kinds[-1] == "TurnCompleted"
+    assert sum(kind in ("TurnCompleted", "TurnInterrupted", "TurnFailed") for kind in kinds) == 1
+
+
+def test_reply_is_whole_and_every_word_of_it_is_spoken_once() -> None:
+    tts = ScriptedTTS()
+    heard = play(llm=ScriptedLLM(EIGHT), tts=tts)
+    assert isinstance(heard.end, events.TurnCompleted)
+    assert heard.end.reply == EIGHT
+    assert "".join(event.text for event in heard.events if isinstance(event, events.ReplyDelta)) == EIGHT
+    assert " ".join(tts.spoken).split() == EIGHT.split()
+    assert heard.end.usage is not None
+    assert heard.end.usage.output_tokens == len(EIGHT.split())
+
+
+def test_chunks_point_at_the_text_they_speak() -> None:
+    heard = play(llm=ScriptedLLM(EIGHT))
+    spans = list(dict.fromkeys(e.text_span for e in heard.events if isinstance(e, events.SpeechChunk)))
+    assert " ".join(EIGHT[a:b].strip() for a, b in spans).split() == EIGHT.split()
+    assert spans == sorted(spans)
+
+
+def test_first_sound_comes_long_before_the_reply_is_written() -> None:
+    # transcript 80 ms, first token 120 ms, a few words at 20 a second, first sound of a clause 40 ms
+    heard = play(llm=ScriptedLLM(EIGHT, tokens_per_s=20.0))
+    written = max(at for at, event in heard.at if isinstance(event, events.ReplyDelta))
+    assert written > 3.4
+    assert heard.first(events.SpeechChunk) < 0.08 + 0.12 + 10 / 20 + 0.04 + 0.001
+
+
+def test_timings_are_told_in_the_order_of_the_turn() -> None:
+    heard = play()
+    assert isinstance(heard.end, events.TurnCompleted)
+    marks = heard.end.timings_ms
+    order = ["transcript", "first_token", "first_clause", "first_audio", "speech_done"]
+    assert [marks[name] for name in order] == sorted(marks[name] for name in order)
+
+
+def test_silence_is_answered_without_asking_the_language_model() -> None:
+    llm, tts = ScriptedLLM(), ScriptedTTS()
+    heard = play(ScriptedSTT(text="", language=None), llm, tts, language="pt")
+    assert isinstance(heard.end, events.TurnCompleted)
+    assert heard.end.reply == "Não ouvi nada."
+    assert llm.asked == []
+    assert tts.spoken == ["Não ouvi nada."]
+
+
+def test_the_language_that_was_spoken_reaches_the_model() -> None:
+    llm = ScriptedLLM()
+    play(ScriptedSTT("olá", language="pt"), llm)
+    assert llm.asked[0][-1] == Message("user", "olá", "pt")
+
+
+@pytest.mark.parametrize(
+    ("stt", "llm", "code"),
+    [
+        (ScriptedSTT(error=EngineError("no")), ScriptedLLM(), "stt_failed"),
+        (ScriptedSTT(seconds=99), ScriptedLLM(), "timeout"),
+        (ScriptedSTT(), ScriptedLLM(error=EngineError("away")), "llm_unavailable"),
+        (ScriptedSTT(), ScriptedLLM(error=EngineError("broke off"), fail_after=9), "llm_unavailable"),
+        (ScriptedSTT(), ScriptedLLM(error=EngineError("slow", code="timeout")), "timeout"),
+        (ScriptedSTT(), ScriptedLLM(reply_text=""), "llm_unavailable"),
+        (ScriptedSTT(error=RuntimeError("a bug")), ScriptedLLM(), "internal"),
+        (ScriptedSTT(), ScriptedLLM(error=RuntimeError("a bug")), "internal"),
+    ],
+)
+def test_a_stage_that_fails_ends_the_turn_with_its_code(stt: ScriptedSTT, llm: ScriptedLLM, code: str) -> None:
+    heard = play(stt, llm)
+    assert isinstance(heard.end, events.TurnFailed)
+    assert heard.end.code == code
+    assert "a bug" not in heard.end.message
+
+
+@pytest.mark.parametrize(
+    ("tts", "code"), [(ScriptedTTS(error=EngineError("no")), "tts_failed"), (ScriptedTTS(first_s=99), "timeout")]
+)
+def test_when_only_the_voice_fails_the_text_still_arrives(tts: ScriptedTTS, code: str) -> None:
+    heard = play(tts=tts, llm=ScriptedLLM(EIGHT))
+    assert isinstance(heard.end, events.TurnCompleted)
+    assert heard.end.reply == EIGHT
+    assert [event.code for event in heard.events if isinstance(event, events.StageError)] == [code]
+    assert len(tts.spoken) == 1  # a voice that is broken is not tried for every clause
+
+
+def test_a_turn_has_a_longest_duration() -> None:
+    heard = play(llm=ScriptedLLM(EIGHT, tokens_per_s=0.1), turn_timeout_s=20)
+    assert isinstance(heard.end, events.TurnFailed)
+    assert heard.end.code == "timeout"
+    assert heard.at[-1][0] == pytest.approx(20, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "enough",
+    [
+        lambda event: isinstance(event, events.TurnStarted),
+        lambda event: isinstance(event, events.TranscriptFinal),
+        lambda event: isinstance(event, events.ReplyDelta),
+        lambda event: isinstance(event, events.SpeechChunk),
+    ],
+)
+def test_closing_a_turn_leaves_nothing_running(enough: Callable[[Event], bool]) -> None:
+    async def run() -> None:
+        running = Running()
+        stages = Stages(ScriptedSTT(running=running), ScriptedLLM(EIGHT, running=running), ScriptedTTS(running=running))
+        turn = Turn(stages, Settings(), voice=VOICE, language=None)
+        async with aclosing(turn.run(UTTERANCE, Conversation("sys", budget_tokens=1000))) as happenings:
+            async for event in happenings:
+                if enough(event):
+                    break
+        assert running.now == []
+        calls = len(running.calls)
+        await asyncio.sleep(10)
+        assert len(running.calls) == calls
+
+    virtual_time.run(run())
+
+
+def test_a_turn_only_reads_the_history() -> None:
+    conversation = Conversation("sys", budget_tokens=1000)
+    conversation.record("hello", "en", "Hello to you.")
+    llm = ScriptedLLM()
+    play(llm=llm, conversation=conversation)
+    assert [m.content for m in conversation.messages] == ["hello", "Hello to you."]
+    assert [m.content for m in llm.asked[0]] == ["sys", "hello", "Hello to you.", "what does the heron do"]
+
+
+def test_markup_is_written_but_not_spoken() -> None:
+    tts = ScriptedTTS()
+    heard = play(llm=ScriptedLLM("This is **very** good 🎉 news for you."), tts=tts)
+    assert isinstance(heard.end, events.TurnCompleted)
+    assert "**very**" in heard.end.reply
+    assert " ".join(tts.spoken).split() == ["This", "is", "very", "good", "news", "for", "you."]
