@@ -1,0 +1,74 @@
+"""What the voice reads of a text that was written for the eye.
+
+Marks of layout go; numbers, units and abbreviations become the words that the language says. English, Portuguese
+(Brazil) and Spanish have tables of their own; in other languages numbers become words where num2words knows how.
+"""
+
+import html
+import re
+import unicodedata
+
+from pipeline.spoken.languages import LANGUAGES
+from pipeline.spoken.markdown import plain
+from pipeline.spoken.numbers import numbers_in_words, other_numbers
+from pipeline.spoken.phrases import abbreviations, addresses, marks
+
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad\ufe0e\ufe0f\u20e3"))
+_TYPED = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"', "‐": "-", "‑": "-", "−": "-"})
+_PAUSES = frozenset("—–()[]{}")
+_SPOKEN_MARKS = frozenset(".,;:!?'-¿¡…。！？、，；：؟،؛।·")
+
+
+def for_voice(text: str, language: str | None) -> str:
+    """One line to be spoken, or "" when nothing speakable is in `text`.
+
+    `language` is an ISO 639-1 code (a region may follow); None leaves numbers as digits. Any Unicode is accepted.
+    """
+    words = LANGUAGES.get((language or "")[:2].lower())
+    spoken = unicodedata.normalize("NFC", html.unescape(text)).translate(_TYPED).translate(_INVISIBLE)
+    spoken = addresses(plain(spoken), words)
+    if words is not None:
+        spoken = marks(numbers_in_words(abbreviations(spoken, words), words), words)
+    elif language:
+        spoken = other_numbers(spoken, language)
+    return _tidy("".join(_speakable(char) for char in spoken))
+
+
+def _speakable(char: str) -> str:
+    """The character, or what stands for it: symbols, emoji and control characters make voices stumble."""
+    if unicodedata.category(char)[0] in "LNM" or char in _SPOKEN_MARKS:
+        return char
+    if char in _PAUSES:
+        return ", "
+    return "" if char in '"«»' else " "
+
+
+_SPACES = re.compile(r"\s+")
+_LOOSE_QUOTE = re.compile(r"(?<!\w)'+|'+(?!\w)")
+_LOOSE_HYPHEN = re.compile(r"(?<!\w)-+|-+(?!\w)")
+_STOPS = re.compile(r"[ .,;:!?…]+")
+
+
+def _tidy(text: str) -> str:
+    """Punctuation as a careful typist would leave it, nothing at all where there are no words."""
+    text = _LOOSE_HYPHEN.sub(", ", _LOOSE_QUOTE.sub("", _SPACES.sub(" ", text)))
+    text = _STOPS.sub(_one_stop, text).strip()
+    if text.endswith((":", ";")):
+        text = text[:-1] + ","
+    return text if any(char.isalnum() for char in text) else ""
+
+
+def _one_stop(match: re.Match[str]) -> str:
+    """One stop where layout, quotes and emoji have left several: the strongest."""
+    run = match.group()
+    at_start, at_end = match.start() == 0, match.end() == len(match.string)
+    if run.isspace():
+        return " "
+    if at_start:
+        return ""
+    if len(run) == 1 and not at_end:
+        return run  # inside a word: "example.org", "10:30"
+    strongest = next((stop for stop in "?!" if stop in run), None) or (
+        "." if "." in run or "…" in run else run.strip()[0]
+    )
+    return strongest + ("" if at_end else " ")

@@ -1,0 +1,292 @@
+"""A reply as it is written → clauses as they are spoken.
+
+The first clause is released as early as it can be spoken, because the listener waits for it; later ones are whole
+sentences, because they sound better and are ready long before their turn. A boundary is released only when no further
+text could make it disappear ("3." may become "3.14"), so the clauses do not depend on how the text was cut into deltas.
+"""
+
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+FIRST_MIN_WORDS = 3
+"""The first clause has at least so many words, when punctuation ends it."""
+FIRST_MAX_WORDS = 10
+"""Without any punctuation the first clause ends after so many words: about three seconds of speech."""
+FIRST_GOOD_WORDS = 5
+"""An end between two words leaves at least so many in the first clause."""
+SHORT_WIDTH = 20
+"""A later sentence narrower than this (in characters; CJK count twice) is spoken together with the next: voices are at
+their worst on very short texts."""
+MAX_CHARS = 220
+"""No clause is longer; voices have limits (XTTS: 203 to 253 characters in most alphabetic languages)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A piece of a reply to be spoken in one go: `reply[start:end] == text`, without space at either end."""
+
+    text: str
+    start: int
+    """Offset of its first character in the whole reply."""
+    end: int
+    """Offset behind its last character."""
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+class _Strength(IntEnum):
+    NONE = 0
+    CLAUSE = 1
+    SENTENCE = 2
+
+
+_CLOSERS = r"[\"'”’»)\]*_`]*"
+_CANDIDATE = re.compile(
+    rf"""
+    (?P<line>\n)
+  | (?P<stop>[.!?…؟।]+){_CLOSERS}(?=\s|\Z)
+  | (?P<wide_stop>[。！？｡]+)[」』”’）】"']*
+  | (?P<comma>[,;:،؛]){_CLOSERS}(?=\s|\Z)
+  | (?P<wide_comma>[、，；：]+)
+  | (?P<dash>(?<=[^\s\d])[ \t][–—-]{{1,3}}[ \t]|(?<=[^\s\d])—)
+    """,
+    re.VERBOSE,
+)
+# What must stay in one piece: code spans, Markdown links, addresses; an unfinished one reaches to the end of the text.
+_PROTECTED = re.compile(r"`[^`\n]*`?|\[[^\[\]\n]*(?:\](?:\([^()\s]*\)?)?)?|https?://\S*")
+_LIST_NUMBER = re.compile(r"(?:\A|\n)[ \t]*\d{1,3}\Z")
+_INITIALS = re.compile(r"(?:\w\.)+\w?|[^\W\d_]")
+_WIDE = re.compile(r"[぀-ヿ㐀-鿿豈-﫿]")
+_WORD = re.compile(r"[^\W_]+(?:['’.,:/-][^\W_]+)*")
+_TOKEN = re.compile(r"\S+")
+
+# Abbreviations in lower case without their last period, by language; "" holds those of all others together.
+_TITLES: Mapping[str, frozenset[str]] = {
+    "en": _set("dr mr mrs ms mx prof st jr gen col capt lt sgt rev hon gov sen rep pres e.g i.e cf vs approx"),
+    "pt": _set("dr dra sr sra srta srs sras prof profa eng d dom exmo exma ilmo p.ex ex cf vs aprox av r"),
+    "es": _set("dr dra sr sra srta sres prof profa d dña ud uds vd vds p.ej ej cf vs aprox av avda"),
+    "": _set("m hr fr herr mme mlle st ca bzw z.b d.h usw dott sig ing"),
+}
+"""Never the end of a sentence: something must follow."""
+_BEFORE_NUMBER: Mapping[str, frozenset[str]] = {
+    "en": _set("no nos p pp art fig vol ch sec eq jan feb mar apr aug sep sept oct nov dec tel ext figs ver v"),
+    "pt": _set("n nº núm p pp pág págs art fig vol cap tel fev abr ago set out nov dez jan mar"),
+    "es": _set("n nº n.º núm p pp pág págs art fig vol cap tel ene feb abr ago sept oct nov dic"),
+    "": _set("nr abb kap art fig vol p pp s nr"),
+}
+"""Not the end of a sentence when a number follows."""
+_MAY_END: Mapping[str, frozenset[str]] = {
+    "en": _set("etc inc ltd co corp a.m p.m al est bros dept univ sr"),
+    "pt": _set("etc ltda cia a.m p.m s.a d.c a.c"),
+    "es": _set("etc cía a.m p.m s.a d.c a.c"),
+    "": _set("etc usw ecc"),
+}
+"""The end of a sentence unless a lower-case letter or a digit follows."""
+
+# A clause that has to end between two words should not end after one of these …
+_HANGING = _set(
+    "a an the of to in on at by for with from and or but that which my your his her its our their is are "
+    "was were very o os as um uma de do da dos das em no na nos nas e ou que para com por se meu minha é "
+    "são muito el la los las una del al en y con su sus mi mis tu es son muy lo un"
+)
+# … and ends well before one of those.
+_CONNECTORS = _set(
+    "and or but because that which who when while where if so then than with for from into e ou mas "
+    "porque que quem quando enquanto onde se então com para pela pelo y o pero cuando mientras donde si "
+    "entonces con por"
+)
+
+
+class ClauseSplitter:
+    """The rules, without any waiting: feed text, get the clauses that have become certain.
+
+    No clause is longer than `max_chars`; the first one, if punctuation ends it, has at least `first_min_words`.
+    """
+
+    def __init__(
+        self, *, language: str | None = None, max_chars: int = MAX_CHARS, first_min_words: int = FIRST_MIN_WORDS
+    ) -> None:
+        if max_chars < 8:
+            raise ValueError("max_chars must be at least 8")
+        self._titles = _of(_TITLES, language)
+        self._before_number = _of(_BEFORE_NUMBER, language)
+        self._may_end = _of(_MAY_END, language)
+        self._max_chars = max_chars
+        self._first_min_words = first_min_words
+        self._first = True
+        self._buffer = ""
+        self._start = 0
+
+    def feed(self, text: str) -> list[Clause]:
+        """Add the next piece of the reply; return the clauses that no further text can change."""
+        self._buffer += text
+        return self._release(final=False)
+
+    def finish(self) -> list[Clause]:
+        """The reply is complete: return what is left."""
+        return self._release(final=True)
+
+    def _release(self, *, final: bool) -> list[Clause]:
+        released: list[Clause] = []
+        done = 0
+        while True:
+            while done < len(self._buffer) and self._buffer[done].isspace():
+                done += 1
+            # Decisions see no further than this, however much was fed at once: a clause depends on the text alone.
+            view = self._buffer[done : done + self._max_chars + 1]
+            end = self._cut(view, final=final and done + len(view) == len(self._buffer))
+            if end is None:
+                break
+            text = view[:end].rstrip()
+            released.append(Clause(text, self._start + done, self._start + done + len(text)))
+            done += end
+            self._first = False
+        self._buffer = self._buffer[done:]
+        self._start += done
+        return released
+
+    def _cut(self, view: str, *, final: bool) -> int | None:
+        """Where the first clause of `view` ends, or None when it is not known yet."""
+        if not view:
+            return None
+        full = len(view) > self._max_chars
+        protected = [match.span() for match in _PROTECTED.finditer(view)]
+        passed: list[tuple[int, _Strength]] = []
+        for match in _CANDIDATE.finditer(view):
+            end = match.start() if match["line"] else match.end()
+            if end > self._max_chars:
+                break
+            if match["line"] is None and _inside(match.start(), protected):
+                continue
+            strength = self._strength(match, view, final=final)
+            if strength is None and not full:
+                return self._between_words(view[:end], protected)
+            if strength:
+                if self._good(view[:end], strength):
+                    return self._between_words(view[:end], protected) or end
+                passed.append((end, strength))
+        if limit := self._between_words(view, protected):
+            return limit
+        if full:
+            return self._forced(view, passed, protected)
+        return len(view) if final else None
+
+    def _good(self, text: str, strength: _Strength) -> bool:
+        if self._first:
+            return _words(text) >= self._first_min_words
+        return strength is _Strength.SENTENCE and len(text) + len(_WIDE.findall(text)) >= SHORT_WIDTH
+
+    def _strength(self, match: re.Match[str], view: str, *, final: bool) -> _Strength | None:
+        """How strong a boundary is; None when the text behind it must be known first."""
+        if match["line"]:
+            return _Strength.SENTENCE
+        if match.end() == len(view) and not final:
+            return None
+        if match["wide_stop"]:
+            return _Strength.SENTENCE
+        stop = match["stop"]
+        if stop is None:
+            return _Strength.CLAUSE
+        behind = view[match.end() :]
+        following = behind.lstrip()[:1]
+        same_line = "\n" not in behind[: len(behind) - len(behind.lstrip())]
+        unknown = not following and same_line and not final
+        if stop == ".":
+            before = view[: match.start()]
+            if _LIST_NUMBER.search(before):
+                return _Strength.NONE
+            word = before.split()[-1].lower().lstrip("([{\"'“‘«¿¡*_") if before.strip() else ""
+            if not same_line:
+                return _Strength.SENTENCE
+            if word in self._may_end:
+                goes_on = following.islower() or following.isdigit()
+                return None if unknown else _Strength.NONE if goes_on else _Strength.SENTENCE
+            if word in self._titles or _INITIALS.fullmatch(word):
+                return _Strength.NONE
+            if word in self._before_number:
+                return None if unknown else _Strength.NONE if following.isdigit() else _Strength.SENTENCE
+        elif stop.startswith(("..", "…")) and same_line:
+            return None if unknown else _Strength.CLAUSE if following.islower() else _Strength.SENTENCE
+        return _Strength.SENTENCE
+
+    def _between_words(self, text: str, protected: Sequence[tuple[int, int]]) -> int | None:
+        """The end of a first clause that has become too long without punctuation."""
+        if not self._first:
+            return None
+        tokens = [token for token in _TOKEN.finditer(text) if any(char.isalnum() for char in token.group())]
+        if len(tokens) < FIRST_MAX_WORDS or tokens[FIRST_MAX_WORDS - 1].end() == len(text):
+            return None
+        ends = []
+        for count in range(FIRST_MAX_WORDS, FIRST_GOOD_WORDS - 1, -1):
+            token = tokens[count - 1]
+            word = token.group().lower()
+            if word in _HANGING or not word[-1].isalpha() or _inside(token.end(), protected):
+                continue
+            if count < FIRST_MAX_WORDS and tokens[count].group().lower() in _CONNECTORS:
+                return token.end()
+            ends.append(token.end())
+        return ends[0] if ends else None
+
+    def _forced(self, view: str, passed: Sequence[tuple[int, _Strength]], protected: Sequence[tuple[int, int]]) -> int:
+        """Where a text that is too long is cut: at a sentence, a clause, a word, or anywhere."""
+        for wanted, earliest in ((_Strength.SENTENCE, 1), (_Strength.CLAUSE, self._max_chars // 4)):
+            for end, strength in reversed(passed):
+                if strength is wanted and end >= earliest:
+                    return end
+        spaces = [match.start() for match in re.finditer(r"\s", view)]
+        whole = [space for space in spaces if not _inside(space, protected) and not _in_number(view, space)]
+        for choice in (whole, spaces):
+            if choice:
+                return choice[-1]
+        return self._max_chars
+
+
+def _of(table: Mapping[str, frozenset[str]], language: str | None) -> frozenset[str]:
+    """One language's abbreviations; those of all when it is unknown."""
+    if language is None:
+        return frozenset().union(*table.values())
+    return table.get(language[:2].lower(), table[""] | table["en"])
+
+
+def _inside(position: int, spans: Sequence[tuple[int, int]]) -> bool:
+    return any(start < position < end for start, end in spans)
+
+
+def _in_number(text: str, space: int) -> bool:
+    return space > 0 and text[space - 1].isdigit() and text[space + 1 : space + 2].isdigit()
+
+
+def _words(text: str) -> float:
+    """Words; a language without spaces is counted by two characters a word."""
+    return len(_WORD.findall(_WIDE.sub(" ", text))) + len(_WIDE.findall(text)) / 2
+
+
+async def clauses(
+    deltas: AsyncIterator[str],
+    *,
+    language: str | None = None,
+    max_chars: int = MAX_CHARS,
+    first_min_words: int = FIRST_MIN_WORDS,
+) -> AsyncIterator[Clause]:
+    """The clauses of a reply, each as soon as it is certain. Closing this generator closes `deltas`."""
+    splitter = ClauseSplitter(language=language, max_chars=max_chars, first_min_words=first_min_words)
+    try:
+        async for delta in deltas:
+            for clause in splitter.feed(delta):
+                yield clause
+        for clause in splitter.finish():
+            yield clause
+    finally:
+        # Not every iterator can be closed; a generator must be, or what it reads from would live on.
+        if (close := getattr(deltas, "aclose", None)) is not None:
+            await close()
+
+
+def split(text: str, language: str | None = None, max_chars: int = MAX_CHARS) -> list[Clause]:
+    """The clauses of a text that is there as a whole."""
+    splitter = ClauseSplitter(language=language, max_chars=max_chars)
+    return [*splitter.feed(text), *splitter.finish()]
