@@ -62,10 +62,19 @@ class Settings(BaseSettings):
     """CTranslate2's: int8, int8_float16, float16, float32, …; auto: float16 or int8_float16 on CUDA, int8 on a CPU."""
     whisper_threads: int = Field(default=0, ge=0)
     """CPU threads of Whisper; 0: as many as pay on this machine."""
+    whisper_beam: int = Field(default=1, ge=1, le=10)
+    """Hypotheses Whisper follows at once; more are a little more exact and slower. 1 is right for a spoken turn."""
+    whisper_context_s: float = Field(default=30.0, ge=10.0, le=30.0)
+    """Whisper encodes at least this much, in seconds; it was trained on 30. Less answers sooner (10: four times, on a
+    CPU) and may cost accuracy."""
     models_dir: Path = Path("models")
     """Where downloaded models and cached voice latents are kept."""
     hf_token: str = ""
     """Token for the model hub (gated models)."""
+    hf_endpoint: str = "https://huggingface.co"
+    """The model hub, or a mirror of it."""
+    hf_hub_offline: bool = False
+    """Never ask the model hub: only what is in MODELS_DIR."""
     stt_timeout_s: float = Field(default=60.0, gt=0)
     """The transcript of one utterance may take this long, in seconds."""
     stt_openai_url: str = "http://localhost:8001/v1"
@@ -156,7 +165,7 @@ class Settings(BaseSettings):
     max_waiting: int = Field(default=32, ge=1)
     """Calls that may wait for one model; one more is refused at once."""
 
-    @field_validator("llama_endpoint", "stt_openai_url", "llm_openai_url", "tts_openai_url")
+    @field_validator("hf_endpoint", "llama_endpoint", "stt_openai_url", "llm_openai_url", "tts_openai_url")
     @classmethod
     def _address(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):

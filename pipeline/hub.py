@@ -1,0 +1,269 @@
+"""Models from a hub that speaks Hugging Face's contract: is it there, and download it, resumed where it broke off.
+
+The bytes are fetched here and not by `huggingface_hub`, whose version 2 throws a broken-off file away with its
+process: a 3 GB model over a bad line would never arrive. Files go to `<folder>.partial/` under names that carry their
+content's hash; when all of them are whole and checked, the folder gets its name. So a folder without `.partial` is
+complete, always.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from pipeline.engines import Progress, Report
+from pipeline.errors import EngineUnavailable
+from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PROBE_TIMEOUT_S = 1.5
+"""`Hub.check` answers within this."""
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
+"""Without a byte for this long a download counts as broken off."""
+ATTEMPTS = 4
+"""Tries of one request that bring nothing new before it is given up."""
+FIRST_WAIT_S = 0.5
+"""Wait before the second try, doubled each time."""
+CHUNK_BYTES = 1 << 20
+MANY_FILES = 1_000
+"""More files than this is no model we know."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file of a model, as the hub lists it."""
+
+    name: str
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hex digest, "" for the small files that the hub keeps in git."""
+    version: str
+    """Changes with the content."""
+
+
+class _Broken(Exception):
+    """A try that is worth another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """One hub and who we are to it."""
+
+    endpoint: str
+    token: str = ""
+    offline: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Hub":
+        return cls(settings.hf_endpoint, settings.hf_token, settings.hf_hub_offline)
+
+    async def check(self, repo: str) -> None:
+        """Raises EngineUnavailable unless the hub answers and gives us this model ("owner/name"); takes 2 s at most."""
+        self._need_online(repo)
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S), self._client() as client:
+                answer = await client.head(f"/{repo}/resolve/main/config.json")
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise self._unreachable(repo, error) from error
+        self._raise_for_status(answer, repo)
+
+    async def files(self, repo: str, wanted: Callable[[str], bool]) -> list[RemoteFile]:
+        """The files of the model's newest version whose names are `wanted`. Raises EngineUnavailable."""
+        self._need_online(repo)
+        async with self._client() as client:
+            answer = await self._patiently(repo, lambda: client.get(f"/api/models/{repo}", params={"blobs": "true"}))
+        try:
+            listing = answer.json()
+            commit = str(listing["sha"])
+            found = [entry for entry in listing["siblings"][:MANY_FILES] if wanted(entry["rfilename"])]
+            return [
+                RemoteFile(
+                    name=entry["rfilename"],
+                    size=int(entry["size"]),
+                    sha256=(entry.get("lfs") or {}).get("sha256", ""),
+                    version=commit,
+                )
+                for entry in found
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise EngineUnavailable(
+                f"{self.endpoint} does not answer as a model hub does.", remedy="Check HF_ENDPOINT."
+            ) from error
+
+    async def fetch(self, repo: str, files: list[RemoteFile], folder: Path, report: Report) -> None:
+        """Download the files into `folder`, which appears when all are there; `report` is told the bytes of all.
+
+        Raises EngineUnavailable when the hub refuses, goes away for good, or the disk is full. Cancelled or failed,
+        it keeps what came, and the next call goes on from there.
+        """
+        partial = folder.with_name(folder.name + ".partial")
+        total = sum(file.size for file in files)
+        done = 0
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                progress = _Counter(f"Downloading {repo}", done, total, report)
+                await self._fetch_file(repo, file, partial / Path(file.name).name, progress)
+                done += file.size
+            _rename(partial, folder)
+        except OSError as error:
+            raise EngineUnavailable(
+                f"The model {repo} cannot be stored: {error.strerror or error}.",
+                remedy="Make room in MODELS_DIR, or let it point to a folder that can be written.",
+            ) from error
+        report(Progress(f"Downloading {repo}", total, total))
+
+    async def _fetch_file(self, repo: str, file: RemoteFile, target: Path, progress: "_Counter") -> None:
+        if _size(target) == file.size:
+            return  # renamed to its name only when it was whole and checked
+        part = target.with_name(f"{target.name}.{(file.sha256 or file.version)[:16]}.part")
+        wait_s, tries = FIRST_WAIT_S, 0
+        while True:
+            before = _size(part) or 0
+            try:
+                await self._append(repo, file, part, progress)
+                break
+            except _Broken as broken:
+                came = (_size(part) or 0) - before
+                # A line that breaks every few megabytes still brings the file home.
+                wait_s, tries = (FIRST_WAIT_S, 1) if came > 0 else (wait_s * 2, tries + 1)
+                if tries >= ATTEMPTS:
+                    raise self._unreachable(repo, broken) from broken
+                log.info("download of %s broke off (%s) and is resumed", file.name, broken)
+                await asyncio.sleep(wait_s)
+        if file.sha256 and await asyncio.to_thread(_sha256, part) != file.sha256:
+            _remove(part)
+            raise EngineUnavailable(
+                f"{file.name} of {repo} did not arrive as the hub describes it.", remedy="Start again to download it."
+            )
+        _rename(part, target)
+
+    async def _append(self, repo: str, file: RemoteFile, part: Path, progress: "_Counter") -> None:
+        """Fetch what is missing of one file. Raises _Broken when the line broke or the hub stumbled."""
+        have = _size(part) or 0
+        if _size(part) == file.size:
+            return
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        headers["Accept-Encoding"] = "identity"  # so that lengths and ranges are those of the file
+        url = f"/{repo}/resolve/{file.version}/{file.name}"
+        try:
+            async with self._client() as client, client.stream("GET", url, headers=headers) as answer:
+                if answer.status_code == 416:  # more than there is: the part is not of this file
+                    _remove(part)
+                    raise _Broken("the hub has no such range")
+                self._raise_for_status(answer, repo)
+                resumed = answer.status_code == 206
+                have = have if resumed else 0
+                with part.open("ab" if resumed else "wb") as out:
+                    progress.at(have)
+                    async for chunk in answer.aiter_bytes(CHUNK_BYTES):
+                        await asyncio.to_thread(out.write, chunk)
+                        have += len(chunk)
+                        progress.at(have)
+        except httpx.TransportError as error:
+            raise _Broken(type(error).__name__) from error
+        if have > file.size:
+            _remove(part)
+        if have != file.size:
+            raise _Broken(f"{have} of {file.size} bytes")
+
+    async def _patiently(self, repo: str, request: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        wait_s = FIRST_WAIT_S
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                answer = await request()
+                self._raise_for_status(answer, repo)
+                return answer
+            except (httpx.TransportError, _Broken) as error:
+                if attempt == ATTEMPTS:
+                    raise self._unreachable(repo, error) from error
+                await asyncio.sleep(wait_s)
+                wait_s *= 2
+        raise AssertionError("the last attempt returns or raises")
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
+        # httpx drops the token when the hub redirects to the host that stores the bytes.
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        async with httpx.AsyncClient(
+            base_url=self.endpoint, headers=headers, timeout=timeout, follow_redirects=True
+        ) as client:
+            yield client
+
+    def _need_online(self, repo: str) -> None:
+        if self.offline:
+            raise EngineUnavailable(
+                f"The model {repo} is not here, and HF_HUB_OFFLINE forbids to download it.",
+                remedy="Unset HF_HUB_OFFLINE, or put the model's folder into MODELS_DIR.",
+            )
+
+    def _raise_for_status(self, answer: httpx.Response, repo: str) -> None:
+        """Raises EngineUnavailable for a refusal, _Broken for a hub in trouble."""
+        status, reason = answer.status_code, answer.headers.get("X-Error-Code", "")
+        if status < 400:
+            return
+        if status == 429 or status >= 500:
+            raise _Broken(f"HTTP {status}")
+        # The hub answers 401 for a model that does not exist, too, to those whom it does not know.
+        if status == 404 or reason == "RepoNotFound":
+            raise EngineUnavailable(
+                f"The hub has no model {repo}, or it is private.",
+                remedy="Check the model's name; for a private one set HF_TOKEN.",
+            )
+        if status in (401, 403):
+            raise EngineUnavailable(
+                f"The hub refuses access to {repo}.",
+                remedy=f"Accept its terms at {self.endpoint}/{repo} and set HF_TOKEN to a token that may read it.",
+            )
+        raise EngineUnavailable(f"The hub answered HTTP {status} for {repo}.", remedy="Check HF_ENDPOINT.")
+
+    def _unreachable(self, repo: str, error: Exception) -> EngineUnavailable:
+        log.debug("%s: %r", self.endpoint, error)
+        return EngineUnavailable(
+            f"The model {repo} is not here, and the hub {self.endpoint} cannot be reached.",
+            remedy="Connect to the internet, set HF_ENDPOINT to a mirror, or put the model's folder into MODELS_DIR.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """Bytes of one file, told as bytes of all files."""
+
+    task: str
+    before: int
+    total: int
+    report: Report
+
+    def at(self, done: int) -> None:
+        self.report(Progress(self.task, self.before + done, self.total))
+
+
+def _size(path: Path) -> int | None:
+    """Bytes; None when there is no such file."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _rename(path: Path, to: Path) -> None:
+    """Unless another process was faster."""
+    if not to.exists():
+        path.rename(to)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
