@@ -1,0 +1,133 @@
+"""Any server with OpenAI's `/v1/audio/transcriptions`: OpenAI's own, speaches, vLLM, whisper.cpp, LocalAI, …"""
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from pipeline.audio import Clip, encode_wav
+from pipeline.engines import Opened, Report
+from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.listening.vad import has_speech
+from pipeline.settings import Settings
+from pipeline.stt import SpeechToText, Transcript, Word
+from pipeline.stt.languages import code_of
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+RATE_HZ = 16_000
+"""What these models hear; more would only be more to send."""
+PROBE_TIMEOUT_S = 1.5
+
+
+class OpenAITranscriber:
+    """See `SpeechToText`. Asks for `verbose_json` (language, words) until the server says that it has only `json`."""
+
+    def __init__(self, client: "AsyncOpenAI", model: str, timeout_s: float, host: str) -> None:
+        self._client = client
+        self._model = model
+        self._timeout_s = timeout_s
+        self._host = host
+        self._verbose = True
+
+    async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+        """Raises EngineError: what the server refused and why, or timeout. Without speech nothing is sent."""
+        if not await asyncio.to_thread(has_speech, clip):
+            return Transcript("", language, clip.seconds)
+        wav = await asyncio.to_thread(lambda: encode_wav(clip.at(RATE_HZ)))
+        fields: dict[str, Any] = {"language": language, "prompt": prompt}
+        fields = {name: value for name, value in fields.items() if value}
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._ask(wav, fields, words)
+        except TimeoutError:
+            raise EngineError(f"{self._host} gave no text for {self._timeout_s:g} s.", code="timeout") from None
+        return _transcript(answer, language, clip.seconds)
+
+    async def _ask(self, wav: bytes, fields: Mapping[str, Any], words: bool) -> Any:
+        import openai
+
+        try:
+            if self._verbose:
+                try:
+                    times = {"timestamp_granularities": ["word", "segment"]} if words else {}
+                    return await self._create(wav, "verbose_json", {**fields, **times})
+                except (openai.BadRequestError, openai.UnprocessableEntityError):
+                    # gpt-4o-transcribe and some servers have json only; a request that is bad for another reason
+                    # is bad again below, and says so.
+                    answer = await self._create(wav, "json", fields)
+                    self._verbose = False
+                    return answer
+            return await self._create(wav, "json", fields)
+        except openai.APITimeoutError:
+            raise TimeoutError from None
+        except openai.APIConnectionError as error:
+            raise EngineError(f"The transcription server {self._host} cannot be reached.") from error
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise EngineError(f"{self._host} refuses the key; check STT_OPENAI_KEY.") from error
+        except openai.NotFoundError as error:
+            raise EngineError(
+                f"{self._host} has no model {self._model}, or no /audio/transcriptions; check STT_OPENAI_MODEL and "
+                "STT_OPENAI_URL."
+            ) from error
+        except openai.APIStatusError as error:
+            raise EngineError(f"{self._host} answered HTTP {error.status_code} to a transcription.") from error
+        except (openai.OpenAIError, ValueError) as error:
+            raise EngineError(f"{self._host} gave an answer that is no transcription.") from error
+
+    async def _create(self, wav: bytes, response_format: str, fields: Mapping[str, Any]) -> Any:
+        create: Any = self._client.audio.transcriptions.create
+        return await create(
+            file=("speech.wav", wav, "audio/wav"), model=self._model, response_format=response_format, **fields
+        )
+
+
+def _transcript(answer: Any, asked: str | None, duration_s: float) -> Transcript:
+    """From the server's answer. Raises EngineError when it is not one."""
+    text = getattr(answer, "text", None)
+    if not isinstance(text, str):
+        raise EngineError("The transcription server gave an answer that is no transcription.")
+    found: Sequence[Any] = getattr(answer, "words", None) or ()
+    heard = getattr(answer, "language", None)
+    return Transcript(
+        text=text.strip(),
+        language=code_of(heard) if isinstance(heard, str) else asked,
+        duration_s=duration_s,
+        words=[Word(str(word.word).strip(), float(word.start), float(word.end), 1.0) for word in found],
+    )
+
+
+async def probe(settings: Settings) -> None:
+    """Raises EngineUnavailable when nobody answers at STT_OPENAI_URL, or refuses the key."""
+    url = settings.stt_openai_url
+    headers = {"Authorization": f"Bearer {settings.stt_openai_key}"} if settings.stt_openai_key else {}
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S), httpx.AsyncClient(headers=headers) as client:
+            answer = await client.get(f"{url}/models")
+    except (httpx.HTTPError, TimeoutError) as error:
+        raise EngineUnavailable(
+            f"No transcription server answers at {url}.", remedy="Start it, or set STT_OPENAI_URL."
+        ) from error
+    if answer.status_code in (401, 403):  # any other answer will do: not every server lists its models
+        raise EngineUnavailable(f"The transcription server at {url} refuses the key.", remedy="Set STT_OPENAI_KEY.")
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[SpeechToText]]:
+    """Looks whether the server answers; there is nothing to load. Raises EngineUnavailable."""
+    await probe(settings)
+    openai = await asyncio.to_thread(importlib.import_module, "openai")  # the import takes a second
+    host = urlsplit(settings.stt_openai_url).netloc
+    async with openai.AsyncOpenAI(
+        base_url=settings.stt_openai_url,
+        api_key=settings.stt_openai_key or "none",  # the client demands one; servers without keys ignore it
+        timeout=settings.stt_timeout_s,
+        max_retries=1,
+    ) as client:
+        model = settings.stt_openai_model
+        yield Opened(OpenAITranscriber(client, model, settings.stt_timeout_s, host), model, host)
