@@ -25,8 +25,8 @@ RUN set -eu; \
     if [ -n "$EXTRAS" ]; then install ${TORCH:-} $(python3 deploy/requirements.py $EXTRAS); fi; \
     packages=$(/opt/venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))"); \
     find "$packages" -depth -type d -name tests \( -path '*/numpy/*' -o -path '*/scipy/*' -o -path '*/sklearn/*' \
-        -o -path '*/numba/*' -o -path '*/matplotlib/*' -o -path '*/networkx/*' -o -path '*/sympy/*' \
-        -o -path '*/pandas/*' \) -exec rm -rf {} +; \
+        -o -path '*/numba/*' -o -path '*/matplotlib/*' -o -path '*/networkx/*' -o -path '*/sympy/*' \) \
+        -exec rm -rf {} +; \
     ln -s "$packages/nvidia/cublas/lib" /opt/venv/cuda; \
     python3 -m compileall -q .; \
     rm -rf deploy constraints.txt

@@ -1,6 +1,6 @@
-"""Makes `.env.example` from the settings, so that neither can say what the other does not.
+"""Makes `.env.example`, and the list of settings in docker-compose.yml, from the settings themselves.
 
-`python -m deploy.env_example` writes it; tests/test_env_example.py fails when it differs.
+`python -m deploy.env_example` writes them; tests/test_env_example.py fails when they differ.
 """
 
 import inspect
@@ -57,6 +57,8 @@ COMPOSE_FIXED = {
     "AUDIOS_DIR": "/app/audios",
 }
 """Settings that Docker Compose decides itself, and does not take from .env."""
+
+HANDED_THROUGH = "# From here on: handed through from .env or the shell, where they are set there."
 
 
 def names(field: str) -> list[str]:
@@ -130,5 +132,18 @@ def render() -> str:
     return "\n".join(lines) + "\n"
 
 
+def compose_with_settings(text: str) -> str:
+    """A docker-compose.yml that hands through every setting it does not set itself: the lines after HANDED_THROUGH."""
+    head, mark, rest = text.partition(HANDED_THROUGH)
+    if not mark:
+        raise ValueError(f"docker-compose.yml lacks the line {HANDED_THROUGH!r}")
+    own = {"PORT", *COMPOSE_DEFAULTS, *COMPOSE_FIXED}
+    listed = [name for _, fields in sections() for field in fields for name in names(field) if name not in own]
+    tail = re.sub(r"\A(\n +\w+:)*", "", rest)
+    return head + mark + "".join(f"\n      {name}:" for name in listed) + tail
+
+
 if __name__ == "__main__":
     (HOME / ".env.example").write_text(render(), encoding="utf-8")
+    compose = HOME / "docker-compose.yml"
+    compose.write_text(compose_with_settings(compose.read_text(encoding="utf-8")), encoding="utf-8")

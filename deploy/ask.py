@@ -1,0 +1,68 @@
+"""Asks a running Parley something, spoken, through /ws, and checks that a spoken answer comes.
+
+`python deploy/ask.py ws://127.0.0.1:8000/ws audios/samples/what_is_two_plus_three.wav --heard two --says five`
+"""
+
+import argparse
+import io
+import json
+import re
+import sys
+import time
+import wave
+from pathlib import Path
+
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+
+def reach(url: str, wait_s: float) -> ClientConnection:
+    """A connection, as soon as the service takes one. Raises TimeoutError when it does not within the time."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return connect(url, open_timeout=5, max_size=None)
+        except (OSError, WebSocketException) as error:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{url}: {error}") from error
+            time.sleep(0.1)  # a service that starts tells nobody from outside when it is done
+
+
+def turn(connection: ClientConnection, question: bytes) -> tuple[str, str, float]:
+    """One turn: what was heard, what was answered, and how long the spoken answer is, in seconds."""
+    connection.send(question)
+    text = connection.recv(timeout=120)
+    reply = json.loads(text)
+    if set(reply) != {"transcription", "llama"}:
+        raise ValueError(f"not the documented reply: {text!r}")
+    speech = connection.recv(timeout=120)
+    if not isinstance(speech, bytes):
+        raise ValueError(f"a WAV was due, not {speech!r}")
+    with wave.open(io.BytesIO(speech)) as answer:
+        return reply["transcription"], reply["llama"], answer.getnframes() / answer.getframerate()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url")
+    parser.add_argument("question", type=Path, help="a WAV file")
+    parser.add_argument("--heard", default="", help="a pattern that the transcript matches")
+    parser.add_argument("--says", default="", help="a pattern that the answer matches")
+    parser.add_argument("--wait", type=float, default=120, metavar="S", help="for the service to start, in seconds")
+    asked = parser.parse_args()
+
+    began = time.monotonic()
+    with reach(asked.url, asked.wait) as connection:
+        reached = time.monotonic()
+        heard, said, seconds = turn(connection, asked.question.read_bytes())
+        answered = time.monotonic()
+    print(f"reached after {reached - began:.1f} s, answered after {answered - reached:.2f} s")
+    print(f"heard: {heard}\nsaid:  {said} ({seconds:.1f} s)")
+    fits = re.search(asked.heard, heard, re.IGNORECASE) and re.search(asked.says, said, re.IGNORECASE) and seconds > 0.3
+    if not fits:
+        print("this is not the answer that was expected", file=sys.stderr)
+    return 0 if fits else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# Builds the image and asks it a spoken question: alone, then in the Compose stack with a stand-in for Ollama.
+#
+#   deploy/check_image.sh                      with Docker
+#   ENGINE=podman deploy/check_image.sh        with buildah, podman and podman-compose
+#
+# BASE, VARIANT, EXTRAS as in docs/docker.md; BUILD_FLAGS: more for the build; PYTHON: one that has `websockets`;
+# PORT: one that is free; KEEP=1: leave the images.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+ENGINE=${ENGINE:-docker}
+PYTHON=${PYTHON:-.venv/bin/python}
+PORT=${PORT:-18000}
+NAME=parley-check
+SAMPLES=audios/samples
+MODEL=checked-model
+REPLY="The sidecar answers."
+MOST_BYTES=1500000000
+
+if [ "$ENGINE" = podman ]; then
+    read -ra build <<<"buildah bud --format docker ${BUILD_FLAGS:-}"
+    read -ra compose <<<"${COMPOSE:-podman-compose}"
+    IMAGE=localhost/$NAME
+else
+    read -ra build <<<"docker build ${BUILD_FLAGS:-}"
+    read -ra compose <<<"${COMPOSE:-docker compose}"
+    IMAGE=$NAME
+fi
+work=$(mktemp -d)
+stack=("${compose[@]}" -p "$NAME" --env-file "$work/env" -f docker-compose.yml -f "$work/override.yml")
+
+clean_up() {
+    status=$?
+    [ $status = 0 ] || "$ENGINE" logs "$NAME" 2>&1 | tail -30 || true
+    if [ -e "$work/override.yml" ]; then
+        [ $status = 0 ] || "${stack[@]}" logs 2>&1 | tail -40 || true
+        "${stack[@]}" down --volumes || true
+    fi
+    "$ENGINE" rm -f "$NAME" || true
+    "$ENGINE" volume rm -f "$NAME-models" || true
+    [ -n "${KEEP:-}" ] || "$ENGINE" rmi -f "$IMAGE" "$IMAGE-ollama" || true
+    rm -rf "$work"
+} >&2 2>/dev/null
+
+say() { printf '\n== %s\n' "$*"; }
+fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+milliseconds() { echo $(($(date +%s%N) / 1000000)); }
+ask() { "$PYTHON" deploy/ask.py "ws://127.0.0.1:$PORT/ws" "$@"; }
+
+# The health check's own command, since not every engine runs it of its own accord.
+healthy() {
+    "$ENGINE" image inspect "$IMAGE" | "$PYTHON" -c '
+import json, subprocess, sys
+image = json.load(sys.stdin)[0]
+kind, *command = (image.get("HealthCheck") or image.get("Healthcheck") or image["Config"]["Healthcheck"])["Test"]
+sys.exit(kind != "CMD" or subprocess.run([sys.argv[1], "exec", sys.argv[2], *command]).returncode)' "$ENGINE" "$1"
+}
+
+trap clean_up EXIT
+
+say "build"
+flags=(--build-arg "VARIANT=${VARIANT:-cpu}" --build-arg "EXTRAS=${EXTRAS:-}")
+[ -z "${BASE:-}" ] || flags+=(--build-arg "BASE=$BASE")
+"${build[@]}" "${flags[@]}" -t "$IMAGE" .
+bytes=$("$ENGINE" image inspect --format '{{.Size}}' "$IMAGE")
+echo "size: $((bytes / 1000000)) MB"
+[ "${VARIANT:-cpu}${EXTRAS:-}" != cpu ] || [ "$bytes" -lt $MOST_BYTES ] || fail "larger than $((MOST_BYTES / 1000000)) MB"
+
+say "without keys it refuses to be open to all"
+status=0
+refusal=$("$ENGINE" run --rm --name "$NAME" "$IMAGE" 2>&1) || status=$?
+printf '%s\n' "$refusal"
+[ $status = 2 ] || fail "exit code $status, not 2"
+[[ $refusal == *API_KEYS* && $refusal == *ALLOW_ANONYMOUS* ]] || fail "it does not say what to do"
+
+say "alone, with the engines inside: a user of its own, a new volume, a read-only root, no capabilities"
+began=$(milliseconds)
+"$ENGINE" run -d --name "$NAME" -p "127.0.0.1:$PORT:8000" -v "$NAME-models:/app/models" -e ALLOW_ANONYMOUS=true \
+    -e WHISPER_DEVICE=cpu -e STT_ENGINE=sphinx -e LLM_ENGINE=builtin -e TTS_ENGINE=espeak \
+    --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges "$IMAGE" >/dev/null
+ask $SAMPLES/what_is_two_plus_three.wav --heard 'two plus three' --says 'five|5'
+echo "from start to the end of the first turn: $(($(milliseconds) - began)) ms"
+[ "$("$ENGINE" exec "$NAME" id -u)" = 10001 ] || fail "it does not run as user 10001"
+"$ENGINE" exec "$NAME" touch /app/models/written || fail "the new volume cannot be written"
+healthy "$NAME" || fail "the health check fails"
+
+say "it stops when it is told to"
+began=$(milliseconds)
+"$ENGINE" stop -t 20 "$NAME" >/dev/null
+took=$(($(milliseconds) - began))
+status=$("$ENGINE" inspect --format '{{.State.ExitCode}}' "$NAME")
+echo "stopped after $took ms with exit code $status"
+[ "$status" = 0 ] || fail "exit code $status"
+[ $took -lt 8000 ] || fail "it took $took ms"
+"$ENGINE" rm -f "$NAME" >/dev/null
+
+say "it stops while it is loading, too"
+"$ENGINE" run -d --name "$NAME" -e ALLOW_ANONYMOUS=true "$IMAGE" >/dev/null
+sleep 1 # it is in the middle of its start now
+began=$(milliseconds)
+"$ENGINE" stop -t 20 "$NAME" >/dev/null
+took=$(($(milliseconds) - began))
+echo "stopped after $took ms with exit code $("$ENGINE" inspect --format '{{.State.ExitCode}}' "$NAME")"
+[ $took -lt 8000 ] || fail "it took $took ms"
+"$ENGINE" rm -f "$NAME" >/dev/null
+
+say "the Compose stack, with the .env that the original service documents"
+mkdir "$work/sidecar"
+cp -r tests/servers "$work/sidecar/servers"
+cat >"$work/sidecar/ollama" <<'END'
+#!/bin/sh
+exec python -c "import http.client as h; c = h.HTTPConnection('127.0.0.1', 11434, timeout=4); c.request('GET', '/api/tags'); raise SystemExit(c.getresponse().status != 200)"
+END
+chmod +x "$work/sidecar/ollama"
+cat >"$work/sidecar/Dockerfile" <<END
+FROM $IMAGE
+USER 0
+COPY ollama /usr/local/bin/ollama
+COPY servers /app/tests/servers
+HEALTHCHECK NONE
+CMD ["python", "-m", "tests.servers.ollama", "--host", "0.0.0.0", "--port", "11434", "--model", "$MODEL", "--reply", "$REPLY"]
+END
+"${build[@]}" -t "$IMAGE-ollama" "$work/sidecar" >/dev/null
+cat >"$work/env" <<END
+PORT=$PORT
+LLAMA_MODEL=$MODEL
+LLAMA_ENDPOINT=http://localhost:11434
+WHISPER_MODEL=base
+WHISPER_DEVICE=cuda
+DEBUG_MODE=true
+VOICE_NAME=man
+IMAGE=$IMAGE
+OLLAMA_IMAGE=$IMAGE-ollama
+END
+# Only what a check must not share with a stack that runs on this machine.
+cat >"$work/override.yml" <<END
+services:
+  ollama-ai:
+    container_name: $NAME-ollama
+END
+"${stack[@]}" up -d --no-build
+ask $SAMPLES/tell_me_a_story.wav --says "^$REPLY\$"
+"${stack[@]}" down --volumes
+
+say "the image is good"
