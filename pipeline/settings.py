@@ -120,6 +120,8 @@ class Settings(BaseSettings):
         "sentences of plain text, without Markdown, lists, emoji or code."
     )
     """What the language model is told before the conversation; `?system=` replaces it for one connection."""
+    time_zone: str = ""
+    """IANA time zone (Europe/Lisbon) in which the built-in responder tells the time; empty: the machine's own."""
     history_tokens: int = Field(default=3000, ge=256)
     """How much of a conversation is sent to the language model, in tokens (estimated); older turns are left out."""
 
@@ -156,6 +158,54 @@ class Settings(BaseSettings):
     """Its key."""
     tts_openai_model: str = "tts-1"
     """Its model."""
+    tts_openai_voice: str = ""
+    """Its voice, whatever VOICE_NAME is; empty: the one that the voice's description names."""
+
+    # --- live conversation ---
+    turn_detection: bool = True
+    """The service decides when a turn is over; false: push-to-talk, the client says so."""
+    vad_threshold: float = Field(default=0.5, ge=0.05, le=0.95)
+    """Speech probability (Silero VAD) above which a frame is speech."""
+    preroll_ms: int = Field(default=300, ge=0)
+    """Sound kept from before the first frame of speech, in ms."""
+    silence_ms: int = Field(default=500, ge=100)
+    """Silence after which a turn is over, in ms."""
+    adaptive_endpointing: bool = True
+    """Wait shorter after a complete sentence, longer after a hesitation."""
+    min_silence_ms: int = Field(default=250, ge=100)
+    """The shortest wait that adaptive endpointing may choose, in ms."""
+    max_silence_ms: int = Field(default=1500, ge=100)
+    """The longest wait that adaptive endpointing may choose, in ms."""
+    speculate_ms: int = Field(default=100, ge=60)
+    """Silence after which transcript, reply and first speech are prepared in advance, in ms."""
+    speculations: int = Field(default=3, ge=0)
+    """How often an utterance may be answered in advance; 0 switches speculation off."""
+    speculation_max_speech_s: float = Field(default=15.0, ge=0)
+    """No speculation for utterances longer than this, in seconds."""
+    max_utterance_s: float = Field(default=60.0, ge=1)
+    """An utterance longer than this is transcribed in parts, cut at its longest pause, in seconds."""
+    interruptible: bool = True
+    """Whether speaking stops the assistant."""
+    half_duplex: bool = False
+    """Ignore the microphone while the assistant speaks: for loudspeakers without echo cancelling."""
+    hold_ms: int = Field(default=60, ge=32)
+    """Speech after which the assistant pauses, not yet decided whether it is interrupted, in ms."""
+    interrupt_ms: int = Field(default=250, ge=60)
+    """Speech shorter than this never interrupts, in ms."""
+    interrupt_words: int = Field(default=1, ge=1)
+    """Words (back-channels like "mhm" not counted) that an interruption needs."""
+    backchannel_ms: int = Field(default=800, ge=100)
+    """Speech longer than this interrupts whatever its words are, in ms."""
+    lead_ms: int = Field(default=200, ge=40)
+    """How far ahead of real time the reply's sound is sent, in ms."""
+    partial_ms: int = Field(default=500, ge=0)
+    """How often a partial transcript is made while the user speaks, in ms; 0: never."""
+    idle_prompt_s: float = Field(default=0.0, ge=0)
+    """Silence after which the assistant asks whether the user is still there, in seconds; 0: never."""
+    idle_timeout_s: float = Field(default=600.0, ge=0)
+    """Silence after which a conversation is closed, in seconds; 0: never."""
+    resume_seconds: float = Field(default=120.0, ge=0)
+    """How long a dropped connection may come back to its conversation, in seconds."""
 
     # --- workers ---
     isolate_models: bool = True

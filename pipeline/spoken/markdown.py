@@ -8,7 +8,7 @@ import re
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^[ \t]*(?:```|~~~).*$", re.MULTILINE), ""),
     (re.compile(r"^[ \t]*[-*_=](?:[ \t]*[-*_=])+[ \t]*$", re.MULTILINE), ""),
-    (re.compile(r"^[ \t]*\|?[ \t]*:?-[-:| \t]*$", re.MULTILINE), ""),
+    (re.compile(r"^[ \t]*+\|?[ \t]*+:?-[-:| \t]*$", re.MULTILINE), ""),
     (re.compile(r"^[ \t>]*>[ \t]?", re.MULTILINE), ""),
     (re.compile(r"^[ \t]*#+[ \t]+", re.MULTILINE), ""),
     (re.compile(r"^[ \t]*[-*+•‣·][ \t]+(?:\[[ xX]\][ \t]+)?", re.MULTILINE), ""),

@@ -23,21 +23,8 @@ _NO_NOUNS = (
 )
 _NOT_NOUNS = frozenset(_NO_NOUNS.split())
 """What a number does not agree with, though it may look like a feminine noun."""
-_FEMININE_ENDINGS = (
-    "a",
-    "as",
-    "ção",
-    "ções",
-    "dade",
-    "dades",
-    "ción",
-    "ciones",
-    "dad",
-    "dades",
-    "vez",
-    "vezes",
-    "veces",
-)
+_ENDINGS = "a as ã ãs ção ções dade dades ción ciones dad dades vez vezes veces"
+_FEMININE_ENDINGS = tuple(_ENDINGS.split())
 _POINT_DECIMALS = frozenset({"en", "ja", "ko", "zh", "th", "he", "hi", "ar", "fa", "bn", "te", "kn", "am"})
 
 

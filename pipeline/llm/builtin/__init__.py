@@ -1,0 +1,45 @@
+"""The responder that needs no language model: what answers until one is connected.
+
+`grammar()` is what the embedded recogniser listens for, made from the table that the responder matches; it is cheap to
+import.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pipeline.engines import Opened, Report
+from pipeline.errors import ConfigError
+from pipeline.llm.builtin.grammar import grammar, sentences
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.llm.builtin.responder import BuiltinResponder
+
+__all__ = ["grammar", "open_engine", "probe", "sentences"]
+
+
+async def probe(settings: Settings) -> None:
+    """It always runs."""
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings, report: Report) -> "AsyncIterator[Opened[BuiltinResponder]]":
+    """The responder, with the time of TIME_ZONE."""
+    from pipeline.llm.builtin.responder import BuiltinResponder
+
+    zone = _zone(settings.time_zone)
+    responder = BuiltinResponder(model=settings.llama_model, clock=lambda: datetime.now(UTC).astimezone(zone))
+    yield Opened(responder, model="rules (en, pt, es)", device="cpu")
+
+
+def _zone(name: str) -> tzinfo | None:
+    """None is the machine's own zone."""
+    if not name:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ConfigError(f"TIME_ZONE={name!r} is no IANA time zone such as Europe/Lisbon.") from None

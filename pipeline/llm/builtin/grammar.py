@@ -1,0 +1,34 @@
+"""A JSGF grammar of what the responder understands in English, for a recogniser that listens for exactly that."""
+
+from pipeline.llm.builtin.english import ENGLISH
+from pipeline.llm.builtin.patterns import jsgf
+
+_SAID_OPERATORS = ("plus", "minus", "times", "divided by", "multiplied by", "percent of")
+_DIGITS = "one | two | three | four | five | six | seven | eight | nine"
+_TEENS = "ten | eleven | twelve | thirteen | fourteen | fifteen | sixteen | seventeen | eighteen | nineteen"
+_TENS = "twenty | thirty | forty | fifty | sixty | seventy | eighty | ninety"
+
+
+def sentences() -> list[str]:
+    """The templates of all English requests, as right sides of JSGF rules with slots like <number>."""
+    return [pattern for pattern, _ in ENGLISH.patterns]
+
+
+def grammar() -> str:
+    """The JSGF grammar. Numbers go from 0 to 100; open slots (names, words) have a choice of samples."""
+    # The plural and the singular as they are said; the rest are written abbreviations and other spellings.
+    units = [name for names in ENGLISH.units.values() for name in names[:2]]
+    return jsgf(
+        "requests",
+        {
+            "utterance": "<request> [please]",
+            "request": " | ".join(sentences()),
+            "digit": _DIGITS,
+            "number": f"zero | <digit> | {_TEENS} | ({_TENS}) [<digit>] | (one | a) hundred",
+            "amount": "<number> | a | an",
+            "operator": " | ".join(_SAID_OPERATORS),
+            "sum": "<number> <operator> <number>",
+            "unit": " | ".join(units),
+            **ENGLISH.sample_words,
+        },
+    )

@@ -1,0 +1,228 @@
+"""The embedded responder: no model, a table of what people ask a voice assistant first."""
+
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+from pipeline.llm import Message, ReplyDelta, Tool, Usage
+from pipeline.llm.builtin import numbers
+from pipeline.llm.builtin.language import Language
+from pipeline.llm.builtin.understanding import LANGUAGES, Wanted, amount, compiled, guess, terms, understand
+from pipeline.llm.builtin.units import convert
+
+COUNT_LIMIT = 100
+REPEATED_WORDS = 20
+"""How much of an utterance the fallback repeats."""
+
+
+class BuiltinResponder:
+    """Answers time, date, sums, conversions and small talk in English, Portuguese and Spanish; to the rest it says what
+    it heard and how to connect a language model.
+
+    It keeps no state: what it remembers it reads in the conversation. `model` is the one it recommends, `clock` tells
+    the time of the place where it is.
+    """
+
+    def __init__(self, *, model: str, clock: Callable[[], datetime]) -> None:
+        self._model = model
+        self._clock = clock
+        for language in LANGUAGES.values():
+            compiled(language)
+
+    async def reply(self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()) -> AsyncIterator[ReplyDelta]:
+        """Stream the reply word by word. `tools` are not used."""
+        text = self.answer(messages)
+        pieces = re.findall(r"\s*\S+\s*", text)
+        for piece in pieces:
+            yield ReplyDelta(piece)
+        said = sum(len(message.content.split()) for message in messages)
+        yield ReplyDelta("", Usage(input_tokens=said, output_tokens=len(pieces)))
+
+    def answer(self, messages: Sequence[Message]) -> str:
+        """The whole reply to the last user message."""
+        asked = [message for message in messages if message.role == "user"]
+        if not asked:
+            return LANGUAGES["en"].replies["go_ahead"][0]
+        language = _language(asked[-1])
+        if not asked[-1].content.strip():
+            return language.replies["empty"][0]
+        talk = _Talk(language, messages, asked[:-1], self._clock())
+        wanted = understand(asked[-1].content, language)
+        answer = talk.answer(wanted) if wanted else None
+        return answer or talk.fallback(asked[-1].content, self._model)
+
+
+def _language(message: Message) -> Language:
+    return LANGUAGES.get((message.language or "")[:2].lower()) or guess(message.content)
+
+
+@dataclass(frozen=True, slots=True)
+class _Talk:
+    """One conversation at one moment. `before` are the user's messages but the last."""
+
+    language: Language
+    messages: Sequence[Message]
+    before: Sequence[Message]
+    now: datetime
+
+    def answer(self, wanted: Wanted) -> str | None:
+        """What is said to it; None when it cannot be done after all."""
+        intent = wanted.intent
+        if intent in ("time", "day", "tomorrow", "date", "month", "year"):
+            return self._clock_reply(intent)
+        if intent == "sum":
+            return self._sum(wanted)
+        if intent in ("how_many", "how_many_reversed", "convert"):
+            return self._conversion(wanted)
+        if intent == "spell":
+            word = wanted.written["word_1"]
+            letters = ", ".join(char.upper() for char in word if char.isalnum())
+            return self._say("spell", word=_capital(word), letters=letters)
+        if intent in ("count", "count_from"):
+            return self._count(wanted)
+        if intent == "repeat":
+            return _ended(_capital(wanted.written["text_1"]))
+        if intent in ("again", "what_said"):
+            return self._remembered(intent)
+        if intent in ("my_name", "say_hello"):
+            return self._say(intent, name=_capital(wanted.written["name_1"], every=True))
+        if intent == "what_name":
+            name = self._name()
+            return self._say("name", name=name) if name else self._say("no_name")
+        if intent == "hello" and (name := self._name()):
+            return self._say("hello_name", name=name)
+        return self._say(intent, turn=self._times(intent))
+
+    def fallback(self, text: str, model: str) -> str:
+        """What it heard, and how to get a better answer: in full the first time."""
+        words = text.split()
+        heard = " ".join(words[:REPEATED_WORDS]).rstrip(".,;:!?…¿¡ ") + (" …" if len(words) > REPEATED_WORDS else "")
+        known = any(understand(message.content, _language(message)) is None for message in self.before)
+        return self._say("fallback_short" if known else "fallback", text=heard, model=model)
+
+    def _say(self, reply: str, *, turn: int = 0, **fields: object) -> str:
+        choices = self.language.replies[reply]
+        return choices[turn % len(choices)].format(**fields)
+
+    def _times(self, intent: str) -> int:
+        """How often the user has wanted this before."""
+        found = (understand(message.content, _language(message)) for message in self.before)
+        return sum(wanted is not None and wanted.intent == intent for wanted in found)
+
+    def _clock_reply(self, intent: str) -> str:
+        now = self.now + timedelta(days=intent == "tomorrow")
+        reply = "time_one" if intent == "time" and now.hour == 1 else intent
+        return self._say(
+            reply,
+            hour=now.hour,
+            hour12=now.hour % 12 or 12,
+            minute=now.minute,
+            half="am" if now.hour < 12 else "pm",
+            weekday=self.language.weekdays[now.weekday()],
+            day=now.day,
+            month=self.language.months[now.month - 1],
+            year=now.year,
+        )
+
+    def _number(self, value: Fraction) -> str:
+        return numbers.written(value, comma_decimal=self.language.comma_decimal)
+
+    def _sum(self, wanted: Wanted) -> str | None:
+        found = terms(wanted.parts["sum_1"], self.language)
+        if found is None:
+            return None
+        values, signs = found
+        said = [self._number(values[0])]
+        for sign, value in zip(signs, values[1:], strict=True):
+            said += [self.language.operator_names[sign], self._number(value)]
+        try:
+            result = evaluate(values, signs)
+        except ZeroDivisionError:
+            return self._say("no_zero")
+        return self._say(_exactly("sum", "sum_about", result), sum=" ".join(said), result=self._number(result))
+
+    def _conversion(self, wanted: Wanted) -> str | None:
+        units = compiled(self.language).units
+        first, second = units[wanted.parts["unit_1"]], units[wanted.parts["unit_2"]]
+        # "how many minutes in two hours" asks the other way round.
+        source, target = (second, first) if wanted.intent == "how_many" else (first, second)
+        value = amount(wanted.parts["amount_1"], self.language)
+        if value is None:
+            return None
+        result = convert(value, source, target)
+        names = self.language.unit_names
+        if result is None:
+            return self._say("no_conversion", source=names[source][1], target=names[target][1])
+        return self._say(
+            _exactly("conversion", "about", result),
+            source=self._counted(value, source),
+            result=self._counted(result, target),
+        )
+
+    def _counted(self, value: Fraction, unit: str) -> str:
+        one, many = self.language.unit_names[unit]
+        return f"{self._number(value)} {one if value == 1 else many}"
+
+    def _count(self, wanted: Wanted) -> str | None:
+        ends = [amount(wanted.parts[slot], self.language) for slot in ("number_1", "number_2") if slot in wanted.parts]
+        if any(end is None or end.denominator != 1 for end in ends):
+            return None
+        whole = [int(end) for end in ends if end is not None]
+        first, last = whole if len(whole) == 2 else (min(1, whole[0]), whole[0])
+        if abs(last - first) >= COUNT_LIMIT:
+            return self._say("count_limit", limit=COUNT_LIMIT)
+        step = 1 if first <= last else -1
+        return ", ".join(str(number) for number in range(first, last + step, step)) + "."
+
+    def _remembered(self, intent: str) -> str:
+        if intent == "again":
+            said = [message.content for message in self.messages if message.role == "assistant" and message.content]
+            return self._say("again", text=said[-1]) if said else self._say("again_nothing")
+        for message in reversed(self.before):
+            wanted = understand(message.content, _language(message))
+            if message.content.strip() and (wanted is None or wanted.intent != "what_said"):
+                return self._say("said", text=_ended(_capital(message.content.strip())))
+        return self._say("said_nothing")
+
+    def _name(self) -> str | None:
+        for message in reversed(self.before):
+            wanted = understand(message.content, _language(message))
+            if wanted and wanted.intent == "my_name":
+                return _capital(wanted.written["name_1"], every=True)
+        return None
+
+
+def evaluate(values: Sequence[Fraction], signs: Sequence[str]) -> Fraction:
+    """The value of a sum; * / % bind closer than + and -. Raises ZeroDivisionError."""
+    products, adding = [values[0]], []
+    for sign, value in zip(signs, values[1:], strict=True):
+        if sign == "*":
+            products[-1] *= value
+        elif sign == "/":
+            products[-1] /= value
+        elif sign == "%":
+            products[-1] *= value / 100
+        else:
+            adding.append(sign)
+            products.append(value)
+    total = products[0]
+    for sign, value in zip(adding, products[1:], strict=True):
+        total = total + value if sign == "+" else total - value
+    return total
+
+
+def _exactly(exact: str, about: str, result: Fraction) -> str:
+    return exact if round(result, 2) == result else about
+
+
+def _capital(text: str, *, every: bool = False) -> str:
+    """A capital first letter; `every` word has one when the transcript knows no capitals."""
+    if every and text.islower():
+        return " ".join(word.capitalize() for word in text.split())
+    return text[:1].upper() + text[1:]
+
+
+def _ended(text: str) -> str:
+    return text if text[-1:] in ".!?…" else text + "."

@@ -1,0 +1,133 @@
+"""A transcript → what is wanted: the intent and its parts."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+
+from pipeline.llm.builtin import numbers
+from pipeline.llm.builtin.english import ENGLISH
+from pipeline.llm.builtin.language import Language
+from pipeline.llm.builtin.patterns import Heard, normal, regex
+from pipeline.llm.builtin.portuguese import PORTUGUESE
+from pipeline.llm.builtin.spanish import SPANISH
+
+LANGUAGES: Mapping[str, Language] = {language.code: language for language in (ENGLISH, PORTUGUESE, SPANISH)}
+MAX_CHARS, MAX_WORDS = 600, 60
+"""A longer utterance is none of the patterns; it is not tried."""
+_SYMBOLS = {"+": "+", "-": "-", "*": "*", "/": "/"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was understood. `parts` holds the slots by name and number ("unit_1"), in normal words with a space behind
+    each; `written` the same as they were written."""
+
+    intent: str
+    parts: Mapping[str, str]
+    written: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    patterns: tuple[tuple[re.Pattern[str], str], ...]
+    lead: re.Pattern[str]
+    trail: re.Pattern[str]
+    operator: re.Pattern[str]
+    units: Mapping[str, str]
+
+
+@cache
+def compiled(language: Language) -> _Compiled:
+    """The language's patterns, ready to match; takes some 50 ms the first time."""
+    names = {f"{name} ": unit for unit, all_names in language.units.items() for name in all_names}
+    slots = _slots(language, names)
+    return _Compiled(
+        patterns=tuple((regex(pattern, slots), intent) for pattern, intent in language.patterns),
+        lead=re.compile(f"(?:{'|'.join(regex(opening, {}).pattern for opening in language.lead)})*"),
+        trail=re.compile(f"(?:{'|'.join(regex(ending, {}).pattern for ending in language.trail)})+$"),
+        operator=re.compile(f"(?<= )({_any(operators(language))})"),
+        units=names,
+    )
+
+
+def _slots(language: Language, unit_names: Mapping[str, str]) -> Mapping[str, str]:
+    word = rf"(?:{_any(language.numbers)}|[0-9][0-9.,]* )"
+    sign = "(?:(?:minus|menos|-) )?"
+    large = "(?:a (?=hundred|thousand|million))?" if language.code == "en" else ""
+    number = f"{sign}{large}{word}(?:(?:{language.joiner} |{language.point} )?{word})*"
+    return {
+        "number": number,
+        "amount": f"(?:{number}|{_any(language.one)})" if language.one else number,
+        "sum": f"{number}(?:(?:{_any(operators(language))}){number})+",
+        "unit": f"(?:{_any(name.strip() for name in unit_names)})",
+        "word": r"(?:\S+ ){1,4}?",
+        "name": r"(?:\S+ ){1,3}?",
+        "text": r"(?:\S+ )+",
+    }
+
+
+def _any(words: Iterable[str]) -> str:
+    # The longest first, or "percent" would hide "percent of".
+    return "|".join(re.escape(word) + " " for word in sorted(words, key=len, reverse=True))
+
+
+def operators(language: Language) -> Mapping[str, str]:
+    """Everything that stands between the numbers of a sum."""
+    return {**language.operators, **_SYMBOLS}
+
+
+def understand(text: str, language: Language) -> Wanted | None:
+    """What the transcript wants, or None when no pattern fits it whole."""
+    heard = normal(text[: MAX_CHARS + 1], language.contractions)
+    if len(text) > MAX_CHARS or not heard.words or len(heard.words) > MAX_WORDS:
+        return None
+    line, rules = heard.line, compiled(language)
+    lead = rules.lead.match(line)
+    start = lead.end() if lead else 0
+    trail = rules.trail.search(line, start)
+    end = trail.start() if trail else len(line)
+    for first, last in dict.fromkeys(((0, len(line)), (start, len(line)), (0, end), (start, end))):
+        for pattern, intent in rules.patterns:
+            if first < last and (match := pattern.fullmatch(line, first, last)):
+                return Wanted(intent, _parts(match), _written(match, heard))
+    return None
+
+
+def _parts(match: re.Match[str]) -> dict[str, str]:
+    return {slot: part for slot, part in match.groupdict().items() if part}
+
+
+def _written(match: re.Match[str], heard: Heard) -> dict[str, str]:
+    return {slot: heard.written(*match.span(slot)) for slot in _parts(match)}
+
+
+def guess(text: str) -> Language:
+    """The language of a transcript that came without one: the one that understands it, else by frequent words."""
+    for language in LANGUAGES.values():
+        if understand(text, language):
+            return language
+
+    def votes(language: Language) -> int:
+        words = normal(text[:MAX_CHARS], language.contractions).words
+        return sum(word in language.telltale for word in words)
+
+    return max(LANGUAGES.values(), key=votes)
+
+
+def amount(words: str, language: Language) -> Fraction | None:
+    """The value of a number slot."""
+    plain = words.strip()
+    if plain in language.one:
+        return Fraction(1)
+    return numbers.value(plain.split(), language.numbers, point=language.point, comma_decimal=language.comma_decimal)
+
+
+def terms(words: str, language: Language) -> tuple[list[Fraction], list[str]] | None:
+    """The numbers of a sum slot and the operators between them; None when one is no number."""
+    parts = compiled(language).operator.split(words)
+    values = [amount(part, language) for part in parts[::2]]
+    signs = [operators(language)[part.strip()] for part in parts[1::2]]
+    known = [value for value in values if value is not None]
+    return (known, signs) if len(known) == len(values) else None
