@@ -161,12 +161,16 @@ class Hub:
                 self._raise_for_status(answer, repo)
                 resumed = answer.status_code == 206
                 have = have if resumed else 0
-                with part.open("ab" if resumed else "wb") as out:
+                with part.open("ab" if resumed else "wb", buffering=CHUNK_BYTES) as out:
                     progress.at(have)
-                    async for chunk in answer.aiter_bytes(CHUNK_BYTES):
-                        await asyncio.to_thread(out.write, chunk)
-                        have += len(chunk)
-                        progress.at(have)
+                    # As the bytes come, not in chunks of a size: what fills no chunk would be lost with the line.
+                    async for piece in answer.aiter_bytes():
+                        out.write(piece)  # into memory; to the disk in a thread
+                        have += len(piece)
+                        if have % CHUNK_BYTES < len(piece):
+                            await asyncio.to_thread(out.flush)
+                            progress.at(have)
+                    progress.at(have)
         except httpx.TransportError as error:
             raise _Broken(type(error).__name__) from error
         if have > file.size:

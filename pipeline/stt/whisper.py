@@ -127,7 +127,8 @@ class WhisperEngine:
         offset_s = start / RATE_HZ
         return Transcript(
             text="".join(segment.text for segment in kept).strip(),
-            language=info.language,
+            # What sounds like no words in any language was not spoken in one.
+            language=info.language if kept else code,
             duration_s=clip.seconds,
             language_probability=float(info.language_probability),
             words=[_word(word, offset_s) for segment in kept for word in segment.words or ()],
