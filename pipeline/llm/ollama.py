@@ -1,0 +1,245 @@
+"""Ollama, through its native API: local models, streamed.
+
+What its contract leaves to the client is done here: thinking is off, the model stays loaded and is warm before the
+first turn, every wait has an end, and closing the reply closes the connection, which is how Ollama is told to stop.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import httpx
+from ollama import AsyncClient, ChatResponse, ProgressResponse, ResponseError
+
+from pipeline.engines import Opened, Progress, Report
+from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.llm import Message, ReplyDelta, Tool, Usage
+from pipeline.llm.streaming import WithoutThinking, in_the_users_language, one_line, with_deadlines
+from pipeline.settings import Settings
+
+PROBE_S = 1.5
+"""A server that takes longer to list its models is as good as away."""
+
+# What a stream can end in, beside Ollama's own errors; the last three: an answer that is not Ollama's protocol.
+_BROKEN = (ResponseError, httpx.HTTPError, ConnectionError, ValueError, AttributeError, TypeError)
+
+
+async def probe(settings: Settings) -> None:
+    """Ask for version and models; raises EngineUnavailable when Ollama is away or lacks the model."""
+    try:
+        async with (
+            asyncio.timeout(PROBE_S),
+            httpx.AsyncClient(base_url=settings.llama_endpoint, timeout=PROBE_S) as client,
+        ):
+            version = await _get(client, "/api/version")
+            tags = await _get(client, "/api/tags")
+    except (httpx.RequestError, TimeoutError):
+        raise _away(settings) from None
+    except (httpx.HTTPStatusError, ValueError):
+        version, tags = {}, {}
+    if "version" not in version:
+        raise EngineUnavailable(
+            f"What answers at {settings.llama_endpoint} is not Ollama.",
+            remedy="Set LLAMA_ENDPOINT to Ollama's address.",
+        )
+    installed = [str(model.get("name") or model.get("model")) for model in tags.get("models") or ()]
+    if not settings.llama_pull and not _has(installed, settings.llama_model):
+        raise _missing(settings)
+
+
+async def _get(client: httpx.AsyncClient, path: str) -> Mapping[str, Any]:
+    response = await client.get(path)
+    response.raise_for_status()
+    answer = response.json()
+    if not isinstance(answer, dict):
+        raise ValueError("not an object")
+    return answer
+
+
+def _away(settings: Settings) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"Ollama does not answer at {settings.llama_endpoint}.",
+        remedy="Install it from https://ollama.com and start it with: ollama serve",
+    )
+
+
+def _missing(settings: Settings) -> EngineUnavailable:
+    model = settings.llama_model
+    return EngineUnavailable(
+        f"Ollama does not have the model {model}.", remedy=f"Run: ollama pull {model}, or set LLAMA_PULL=true."
+    )
+
+
+def _has(installed: Sequence[str], model: str) -> bool:
+    return _tagged(model) in {_tagged(name) for name in installed}
+
+
+def _tagged(model: str) -> str:
+    """A name with the tag that Ollama implies."""
+    return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["OllamaModel"]]:
+    """The model, pulled if it may be, loaded and warm."""
+    # No time-outs of httpx's but for connecting: the others count bytes, not tokens.
+    timeout = httpx.Timeout(None, connect=settings.llm_connect_timeout_s)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)
+    async with AsyncClient(host=settings.llama_endpoint, timeout=timeout, limits=limits) as client:
+        engine = OllamaModel(client, settings)
+        await engine.prepare(report)
+        host = urlsplit(settings.llama_endpoint).netloc
+        yield Opened(engine, model=settings.llama_model, device=host)
+
+
+class OllamaModel:
+    """One model of one Ollama, for all sessions. Ollama itself queues what it cannot answer in parallel."""
+
+    def __init__(self, client: AsyncClient, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._model = settings.llama_model
+        self._think: bool | None = False
+        keep_alive = settings.llama_keep_alive
+        # A bare number is seconds; as a string Ollama would refuse it.
+        self._keep_alive: str | float = float(keep_alive) if keep_alive.lstrip("-").isdecimal() else keep_alive
+        self._options = {
+            "num_ctx": settings.llama_context,
+            "temperature": settings.llm_temperature,
+            "num_predict": settings.llm_max_tokens,
+        }
+
+    async def prepare(self, report: Report) -> None:
+        """Make sure that the model is there, and load it. Raises EngineUnavailable or EngineError."""
+        limit = self._settings.worker_start_timeout_s
+        try:
+            async with asyncio.timeout(PROBE_S + self._settings.llm_connect_timeout_s):
+                installed = [model.model or "" for model in (await self._client.list()).models]
+        except (*_BROKEN, TimeoutError):
+            raise _away(self._settings) from None
+        if not _has(installed, self._model):
+            if not self._settings.llama_pull:
+                raise _missing(self._settings)
+            await self._pull(report, limit)
+        report(Progress(f"loading {self._model} in Ollama", 0, 0))
+        try:
+            async with asyncio.timeout(limit):
+                # The options are the reply's: others would make Ollama load the model again.
+                await self._client.chat(self._model, messages=[], keep_alive=self._keep_alive, options=self._options)
+        except TimeoutError:
+            raise EngineError(f"Ollama did not load {self._model} within {limit:g} s.", code="timeout") from None
+        except _BROKEN as error:
+            raise self._told(error) from error
+
+    async def _pull(self, report: Report, silence_s: float) -> None:
+        """Download the model; `report` counts the bytes of all its layers."""
+        layers: dict[str, tuple[int, int]] = {}
+        status = ""
+        try:
+            steps = await self._client.pull(self._model, stream=True)
+            async for step in with_deadlines(
+                cast(AsyncGenerator[ProgressResponse, None], steps),
+                server="Ollama's download",
+                first_s=silence_s,
+                between_s=silence_s,
+                speaks=lambda _: True,
+            ):
+                status = step.status or ""
+                if step.digest:
+                    layers[step.digest] = (step.completed or 0, step.total or 0)
+                done, total = (sum(sizes) for sizes in zip(*layers.values(), strict=True)) if layers else (0, 0)
+                report(Progress(f"pulling {self._model}", done, total))
+        except _BROKEN as error:
+            reason = one_line(error.error if isinstance(error, ResponseError) else error)
+            raise EngineUnavailable(
+                f"Ollama could not pull {self._model}: {reason}.", remedy=f"Try by hand: ollama pull {self._model}"
+            ) from error
+        if status != "success":
+            raise EngineUnavailable(
+                f"Ollama broke off pulling {self._model}.", remedy=f"Start again, or by hand: ollama pull {self._model}"
+            )
+
+    async def reply(self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()) -> AsyncIterator[ReplyDelta]:
+        """Stream the reply; see `LanguageModel.reply`."""
+        deltas = with_deadlines(
+            self._deltas(messages, tools),
+            server="Ollama",
+            first_s=self._settings.llm_first_token_timeout_s,
+            between_s=self._settings.llm_token_timeout_s,
+            speaks=lambda delta: bool(delta.text),
+        )
+        async with aclosing(deltas):
+            async for delta in deltas:
+                if delta.text or delta.usage:
+                    yield delta
+
+    async def _deltas(self, messages: Sequence[Message], tools: Sequence[Tool]) -> AsyncGenerator[ReplyDelta, None]:
+        """One delta for each chunk, empty while the model thinks."""
+        answer = WithoutThinking()
+        last: ChatResponse | None = None
+        async with aclosing(self._chunks(messages, tools)) as chunks:
+            async for chunk in chunks:
+                yield ReplyDelta(answer.feed(chunk.message.content or ""))
+                if chunk.done:
+                    last = chunk
+        if last is None:
+            raise EngineError("Ollama broke off in mid-reply, without an end.")
+        yield ReplyDelta(answer.finish(), Usage(last.prompt_eval_count or 0, last.eval_count or 0))
+
+    async def _chunks(self, messages: Sequence[Message], tools: Sequence[Tool]) -> AsyncGenerator[ChatResponse, None]:
+        try:
+            try:
+                async with aclosing(await self._open(messages, tools)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+            except ResponseError as error:
+                if self._think is None or error.status_code != 400 or "think" not in error.error.lower():
+                    raise
+                # Servers and models that do not know thinking refuse even to be told not to: ask without, from now on.
+                self._think = None
+                async with aclosing(await self._open(messages, tools)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+        except _BROKEN as error:
+            raise self._told(error) from error
+
+    async def _open(self, messages: Sequence[Message], tools: Sequence[Tool]) -> AsyncGenerator[ChatResponse, None]:
+        """The stream of one request. To be closed: leaving a loop over it would keep the model at work."""
+        stream = await self._client.chat(
+            self._model,
+            messages=[{"role": m.role, "content": m.content} for m in in_the_users_language(messages)],
+            tools=[_tool(tool) for tool in tools] or None,
+            stream=True,
+            think=self._think,
+            keep_alive=self._keep_alive,
+            options=self._options,
+        )
+        return cast(AsyncGenerator[ChatResponse, None], stream)
+
+    def _told(self, error: Exception) -> EngineError:
+        """The error in one sentence that helps."""
+        endpoint = self._settings.llama_endpoint
+        if isinstance(error, ResponseError):
+            reason = one_line(error.error)
+            if error.status_code == 404:
+                return EngineError(f"Ollama does not have the model {self._model}; run: ollama pull {self._model}")
+            if error.status_code == 503:
+                return EngineError("Ollama is busy and its queue is full; try again in a moment.")
+            if error.status_code == -1:
+                return EngineError(f"Ollama broke off in mid-reply: {reason}.")
+            return EngineError(f"Ollama refused the request ({error.status_code}): {reason}.")
+        if isinstance(error, httpx.ConnectTimeout):
+            limit = self._settings.llm_connect_timeout_s
+            return EngineError(f"Ollama at {endpoint} could not be connected to within {limit:g} s.", code="timeout")
+        if isinstance(error, httpx.ConnectError | ConnectionError):
+            return EngineError(f"Ollama does not answer at {endpoint}; start it with: ollama serve")
+        if isinstance(error, httpx.HTTPError):
+            return EngineError("The connection to Ollama broke in mid-reply.")
+        return EngineError(f"What answers at {endpoint} does not speak Ollama's protocol; is LLAMA_ENDPOINT right?")
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return {"type": "function", "function": function}

@@ -1,0 +1,246 @@
+"""Ollama's contract and its traps, over a real socket."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from pipeline.engines import Progress
+from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.llm import Message, Tool, Usage
+from pipeline.llm.ollama import OllamaModel, open_engine, probe
+from pipeline.settings import Settings
+from tests.servers.ollama import FakeOllama, Traps
+from tests.servers.running import closed_port, running
+
+ASKED = [Message("system", "Be brief."), Message("user", "Who are you?")]
+
+
+def settings(address: str, **changes: Any) -> Settings:
+    return Settings(_env_file=None, llama_endpoint=address, **changes)
+
+
+def quiet(_: Progress) -> None:
+    """Nobody looks at the progress."""
+
+
+@pytest.fixture
+def server() -> FakeOllama:
+    return FakeOllama(reply="I am a small model. I run here.")
+
+
+@pytest.fixture
+async def address(server: FakeOllama) -> AsyncIterator[str]:
+    async with running(server.app()) as url:
+        yield url
+
+
+async def said(model: OllamaModel, asked: list[Message] = ASKED) -> str:
+    return "".join([delta.text async for delta in model.reply(asked)])
+
+
+async def failure(address: str, **changes: Any) -> EngineError:
+    async with open_engine(settings(address, **changes), quiet) as opened:
+        with pytest.raises(EngineError) as caught:
+            await said(opened.engine)
+    return caught.value
+
+
+async def test_a_reply_streams_and_ends_with_its_usage(address: str, server: FakeOllama) -> None:
+    async with open_engine(settings(address), quiet) as opened:
+        deltas = [delta async for delta in opened.engine.reply(ASKED)]
+    assert "".join(delta.text for delta in deltas) == "I am a small model. I run here."
+    assert len(deltas) > 5
+    assert [delta.usage for delta in deltas if delta.usage] == [deltas[-1].usage] == [Usage(5, 8)]
+    assert opened.model == "llama3.2"
+    assert opened.device == address.removeprefix("http://")
+
+
+async def test_the_model_is_warm_before_the_first_turn_and_asked_not_to_think(address: str, server: FakeOllama) -> None:
+    changes = {"llama_keep_alive": "-1", "llama_context": 2048, "llm_temperature": 0.2, "llm_max_tokens": 50}
+    async with open_engine(settings(address, **changes), quiet) as opened:
+        (warm_up,) = server.requests
+        await said(opened.engine)
+    request = server.requests[1]
+    assert warm_up["messages"] == []
+    assert warm_up["options"] == request["options"] == {"num_ctx": 2048, "temperature": 0.2, "num_predict": 50}
+    assert warm_up["keep_alive"] == request["keep_alive"] == -1
+    assert request["think"] is False
+    assert not request["tools"]
+
+
+async def test_the_reply_is_asked_for_in_the_language_of_the_question(address: str, server: FakeOllama) -> None:
+    async with open_engine(settings(address), quiet) as opened:
+        await said(opened.engine, [ASKED[0], Message("user", "Quem é você?", language="pt")])
+        await said(opened.engine, [Message("user", "¿Quién eres?", language="es")])
+        await said(opened.engine)
+    systems = [[m["content"] for m in r["messages"] if m["role"] == "system"] for r in server.requests[1:]]
+    assert "Be brief." in systems[0][0]
+    assert "Answer in Portuguese." in systems[0][0]
+    assert "Answer in Spanish." in systems[1][0]
+    assert systems[2] == ["Be brief."]
+
+
+async def test_tools_are_passed_on(address: str, server: FakeOllama) -> None:
+    tool = Tool("light", "Switch the light", {"type": "object", "properties": {"on": {"type": "boolean"}}})
+    async with open_engine(settings(address), quiet) as opened:
+        _ = [delta async for delta in opened.engine.reply(ASKED, tools=[tool])]
+    (sent,) = server.requests[1]["tools"]
+    assert sent["function"]["name"] == "light"
+
+
+@pytest.mark.parametrize(
+    "traps", [Traps(thinking="Let me see …"), Traps(think_in_content="Let me see … a < b"), Traps(refuse_think=True)]
+)
+async def test_thinking_is_never_heard(address: str, server: FakeOllama, traps: Traps) -> None:
+    server.traps = traps
+    async with open_engine(settings(address), quiet) as opened:
+        assert await said(opened.engine) == "I am a small model. I run here."
+        assert await said(opened.engine) == "I am a small model. I run here."
+
+
+async def test_a_server_that_refuses_think_is_asked_without_from_then_on(address: str, server: FakeOllama) -> None:
+    server.traps = Traps(refuse_think=True)
+    async with open_engine(settings(address), quiet) as opened:
+        await said(opened.engine)
+        await said(opened.engine)
+    assert ["think" in request for request in server.requests] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("traps", "sentence"),
+    [
+        (Traps(error_after=3, message="llama runner process has terminated"), "llama runner process has terminated"),
+        (Traps(cut_after=3), "broke off in mid-reply"),
+        (Traps(garbage_after=3), "does not speak Ollama's protocol"),
+        (Traps(status=503, message="server busy"), "busy"),
+        (Traps(status=500, message="out of memory"), "500"),
+        (Traps(status=404, message="model 'llama3.2' not found"), "ollama pull llama3.2"),
+    ],
+)
+async def test_each_failure_is_one_helpful_sentence(
+    address: str, server: FakeOllama, traps: Traps, sentence: str
+) -> None:
+    async with open_engine(settings(address), quiet) as opened:
+        server.traps = traps
+        with pytest.raises(EngineError, match=sentence) as caught:
+            await said(opened.engine)
+        assert "\n" not in caught.value.message
+        server.traps = Traps()
+        assert await said(opened.engine) == "I am a small model. I run here."
+
+
+async def test_what_was_written_before_the_failure_has_been_delivered(address: str, server: FakeOllama) -> None:
+    server.traps = Traps(error_after=3)
+    heard = []
+    async with open_engine(settings(address), quiet) as opened:
+        with pytest.raises(EngineError):
+            async for delta in opened.engine.reply(ASKED):
+                heard.append(delta.text)
+    assert "".join(heard) == "I am a"
+
+
+@pytest.mark.parametrize("traps", [Traps(first_token_s=5), Traps(stall_after=2)])
+async def test_a_silent_model_is_given_up_and_told_to_stop(address: str, server: FakeOllama, traps: Traps) -> None:
+    server.traps = traps
+    begun = time.monotonic()
+    error = await failure(address, llm_first_token_timeout_s=0.3, llm_token_timeout_s=0.3)
+    assert error.code == "timeout"
+    assert time.monotonic() - begun < 2
+    await asyncio.wait_for(server.disconnected.wait(), 1)
+
+
+async def test_endless_thinking_is_given_up(address: str, server: FakeOllama) -> None:
+    server.traps = Traps(think_in_content="so " * 100)
+    server.tokens_per_second = 20
+    error = await failure(address, llm_first_token_timeout_s=0.5, llm_token_timeout_s=0.5)
+    assert error.code == "timeout"
+
+
+async def test_closing_the_reply_closes_the_connection_at_once(address: str, server: FakeOllama) -> None:
+    server.reply, server.tokens_per_second = "word " * 1000, 50
+    async with open_engine(settings(address), quiet) as opened:
+        reply = opened.engine.reply(ASKED)
+        await anext(reply)
+        begun = time.monotonic()
+        await reply.aclose()
+        await asyncio.wait_for(server.disconnected.wait(), 1)
+        assert time.monotonic() - begun < 0.3
+    assert server.finished == 0
+
+
+async def test_cancelling_the_listener_closes_the_connection(address: str, server: FakeOllama) -> None:
+    server.traps = Traps(first_token_s=30)
+    async with open_engine(settings(address), quiet) as opened:
+        task = asyncio.create_task(said(opened.engine))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(server.disconnected.wait(), 1)
+
+
+async def test_replies_stream_side_by_side(address: str, server: FakeOllama) -> None:
+    async with open_engine(settings(address), quiet) as opened:
+        replies = await asyncio.gather(*(said(opened.engine) for _ in range(20)))
+    assert set(replies) == {"I am a small model. I run here."}
+
+
+async def test_a_server_that_goes_away_between_turns(server: FakeOllama) -> None:
+    async with running(server.app()) as url:
+        engine = open_engine(settings(url), quiet)
+        opened = await engine.__aenter__()
+    with pytest.raises(EngineError, match="does not answer"):
+        await said(opened.engine)
+    await engine.__aexit__(None, None, None)
+
+
+async def test_probe_is_content_with_the_implied_tag(address: str, server: FakeOllama) -> None:
+    server.models = ["qwen3:0.6b", "hub/team/fine:latest", "llama3.2:latest"]
+    for model in ("llama3.2", "llama3.2:latest", "qwen3:0.6b", "hub/team/fine"):
+        await probe(settings(address, llama_model=model))
+
+
+async def test_probe_names_the_remedy_for_a_missing_model(address: str, server: FakeOllama) -> None:
+    with pytest.raises(EngineUnavailable) as caught:
+        await probe(settings(address, llama_model="qwen3"))
+    assert "ollama pull qwen3" in caught.value.remedy
+    assert "LLAMA_PULL=true" in caught.value.remedy
+    await probe(settings(address, llama_model="qwen3", llama_pull=True))
+
+
+async def test_probe_is_quick_when_nobody_answers(address: str, server: FakeOllama) -> None:
+    server.traps = Traps(slow_api_s=10)
+    for url in (f"http://127.0.0.1:{closed_port()}", address):
+        begun = time.monotonic()
+        with pytest.raises(EngineUnavailable, match="does not answer"):
+            await probe(settings(url))
+        assert time.monotonic() - begun < 2
+
+
+async def test_a_missing_model_is_pulled_when_that_is_allowed(address: str, server: FakeOllama) -> None:
+    seen: list[Progress] = []
+    async with open_engine(settings(address, llama_model="qwen3", llama_pull=True), seen.append) as opened:
+        assert await said(opened.engine) == "I am a small model. I run here."
+    assert server.pulls == ["qwen3"]
+    steps = [(step.done, step.total) for step in seen if step.task == "pulling qwen3"]
+    assert steps == sorted(steps)
+    assert steps[-1] == (5000, 5000)
+
+
+async def test_without_leave_nothing_is_pulled(address: str, server: FakeOllama) -> None:
+    with pytest.raises(EngineUnavailable, match="does not have the model qwen3"):
+        async with open_engine(settings(address, llama_model="qwen3"), quiet):
+            pass
+    assert server.pulls == []
+
+
+@pytest.mark.parametrize("traps", [Traps(pull_error="file does not exist"), Traps(pull_cut=True)])
+async def test_a_pull_that_fails_is_said(address: str, server: FakeOllama, traps: Traps) -> None:
+    server.traps = traps
+    with pytest.raises(EngineUnavailable) as caught:
+        async with open_engine(settings(address, llama_model="qwen3", llama_pull=True), quiet):
+            pass
+    assert "ollama pull qwen3" in caught.value.remedy
