@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     """Its key."""
     llm_openai_model: str = ""
     """Its model; empty: the first one it lists."""
+    llm_openai_extra: str = ""
+    """A JSON object added to each request, for what the server calls its own: {"chat_template_kwargs":
+    {"enable_thinking": false}} keeps vLLM's and llama.cpp's thinking models from thinking."""
     llm_temperature: float = Field(default=0.7, ge=0.0, le=2.0)
     """Sampling temperature of the reply."""
     llm_max_tokens: int = Field(default=512, ge=1)

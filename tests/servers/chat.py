@@ -1,0 +1,117 @@
+"""A server that speaks OpenAI's chat completions, traps included."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+
+@dataclass
+class ChatTraps:
+    """What goes wrong. Everything off: a well-behaved server."""
+
+    first_token_s: float = 0.0
+    stall_after: int | None = None
+    error_after: int | None = None
+    cut_after: int | None = None
+    """Tokens after which the stream ends without finish_reason."""
+    garbage_after: int | None = None
+    status: int | None = None
+    message: str = "trap"
+    refuse_stream_options: bool = False
+    reasoning: str = ""
+    """What a thinking model writes in `reasoning_content` first."""
+    think_in_content: str = ""
+
+
+@dataclass
+class FakeChat:
+    """The server's state; tests read and change it while it runs."""
+
+    models: list[str] = field(default_factory=lambda: ["tiny", "other"])
+    reply: str = "I am a small model. I run here."
+    key: str = ""
+    """Wanted of every client, when set."""
+    tokens_per_second: float = 0.0
+    traps: ChatTraps = field(default_factory=ChatTraps)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    disconnected: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a client has gone in mid-reply."""
+
+    def app(self) -> Starlette:
+        """The ASGI application; its API is under /v1."""
+        return Starlette(
+            routes=[
+                Route("/v1/models", self._models),
+                Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            ]
+        )
+
+    def _refused(self, request: Request) -> Response | None:
+        if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
+            return JSONResponse({"error": {"message": "Incorrect API key"}}, 401)
+        return None
+
+    async def _models(self, request: Request) -> Response:
+        listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+        return self._refused(request) or JSONResponse(listed)
+
+    async def _chat(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        self.requests.append(body)
+        if refused := self._refused(request):
+            return refused
+        if self.traps.status is not None:
+            return JSONResponse({"error": {"message": self.traps.message}}, self.traps.status)
+        if body["model"] not in self.models:
+            return JSONResponse({"error": {"message": "no such model"}}, 404)
+        if self.traps.refuse_stream_options and "stream_options" in body:
+            return JSONResponse({"error": {"message": "unknown field: stream_options"}}, 400)
+        return StreamingResponse(self._stream(body), media_type="text/event-stream")
+
+    async def _stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
+        traps, ended = self.traps, False
+        thought = f"<think>{traps.think_in_content}</think>" if traps.think_in_content else ""
+        words = (thought + self.reply).split(" ")
+        try:
+            await asyncio.sleep(traps.first_token_s)
+            if traps.reasoning:
+                yield _event(body, {"reasoning_content": traps.reasoning})
+            for count, word in enumerate(words):
+                if count == traps.stall_after:
+                    await asyncio.sleep(3600)
+                if count == traps.error_after:
+                    ended = True
+                    yield "data: " + json.dumps({"error": {"message": traps.message}}) + "\n\n"
+                    return
+                if count in (traps.cut_after, traps.garbage_after):
+                    ended = True
+                    if count == traps.garbage_after:
+                        yield "data: <html>\n\n"
+                    return
+                yield _event(body, {"content": word if count == 0 else f" {word}"})
+                await asyncio.sleep(1 / self.tokens_per_second if self.tokens_per_second else 0)
+            ended = True
+            yield _event(body, {}, finish_reason="stop")
+            if (body.get("stream_options") or {}).get("include_usage"):
+                usage = {"prompt_tokens": 7, "completion_tokens": len(words), "total_tokens": 7 + len(words)}
+                yield "data: " + json.dumps({**_chunk(body), "choices": [], "usage": usage}) + "\n\n"
+            yield "data: [DONE]\n\n"
+        finally:
+            if not ended:
+                self.disconnected.set()
+
+
+def _chunk(body: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
+
+
+def _event(body: dict[str, Any], delta: dict[str, str], finish_reason: str | None = None) -> str:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return "data: " + json.dumps({**_chunk(body), "choices": [choice]}) + "\n\n"

@@ -1,0 +1,174 @@
+"""Chat completions of any compatible server, over a real socket."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from pipeline.engines import Progress
+from pipeline.errors import ConfigError, EngineError, EngineUnavailable
+from pipeline.llm import Message, Tool, Usage
+from pipeline.llm.openai import OpenAIModel, open_engine, probe
+from pipeline.settings import Settings
+from tests.servers.chat import ChatTraps, FakeChat
+from tests.servers.running import closed_port, running
+
+ASKED = [Message("system", "Be brief."), Message("user", "Who are you?")]
+REPLY = "I am a small model. I run here."
+
+
+def settings(address: str, **changes: Any) -> Settings:
+    return Settings(_env_file=None, llm_openai_url=f"{address}/v1", **changes)
+
+
+def quiet(_: Progress) -> None:
+    """Nobody looks at the progress."""
+
+
+@pytest.fixture
+def server() -> FakeChat:
+    return FakeChat(reply=REPLY)
+
+
+@pytest.fixture
+async def address(server: FakeChat) -> AsyncIterator[str]:
+    async with running(server.app()) as url:
+        yield url
+
+
+async def said(model: OpenAIModel, asked: list[Message] = ASKED) -> str:
+    return "".join([delta.text async for delta in model.reply(asked)])
+
+
+async def test_a_reply_streams_and_ends_with_its_usage(address: str, server: FakeChat) -> None:
+    async with open_engine(settings(address, llm_temperature=0.1, llm_max_tokens=9), quiet) as opened:
+        deltas = [delta async for delta in opened.engine.reply(ASKED)]
+    assert "".join(delta.text for delta in deltas) == REPLY
+    assert len(deltas) > 5
+    assert [delta.usage for delta in deltas if delta.usage] == [deltas[-1].usage] == [Usage(7, 8)]
+    (request,) = server.requests
+    assert (request["temperature"], request["max_tokens"], request["stream"]) == (0.1, 9, True)
+    assert request["messages"] == [{"role": m.role, "content": m.content} for m in ASKED]
+
+
+async def test_without_a_name_the_first_model_listed_answers(address: str, server: FakeChat) -> None:
+    async with open_engine(settings(address), quiet) as opened:
+        assert opened.model == "tiny"
+    async with open_engine(settings(address, llm_openai_model="other"), quiet) as opened:
+        await said(opened.engine)
+    assert server.requests[0]["model"] == "other"
+
+
+async def test_a_server_that_lists_nothing_wants_a_name(address: str, server: FakeChat) -> None:
+    server.models = []
+    with pytest.raises(EngineUnavailable) as caught:
+        async with open_engine(settings(address), quiet):
+            pass
+    assert "LLM_OPENAI_MODEL" in caught.value.remedy
+
+
+async def test_the_reply_is_asked_for_in_the_language_of_the_question(address: str, server: FakeChat) -> None:
+    async with open_engine(settings(address), quiet) as opened:
+        await said(opened.engine, [ASKED[0], Message("user", "Quem é você?", language="pt")])
+    assert "Answer in Portuguese." in server.requests[0]["messages"][0]["content"]
+
+
+async def test_tools_and_extra_fields_are_passed_on(address: str, server: FakeChat) -> None:
+    extra = '{"chat_template_kwargs": {"enable_thinking": false}}'
+    tool = Tool("light", "Switch the light", {"type": "object"})
+    async with open_engine(settings(address, llm_openai_extra=extra), quiet) as opened:
+        _ = [delta async for delta in opened.engine.reply(ASKED, tools=[tool])]
+    (request,) = server.requests
+    assert request["tools"][0]["function"]["name"] == "light"
+    assert request["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+async def test_extra_fields_that_are_no_object_are_refused_at_start(address: str) -> None:
+    with pytest.raises(ConfigError, match="LLM_OPENAI_EXTRA"):
+        async with open_engine(settings(address, llm_openai_extra="[1"), quiet):
+            pass
+
+
+@pytest.mark.parametrize("traps", [ChatTraps(reasoning="Let me see …"), ChatTraps(think_in_content="a < b …")])
+async def test_thinking_is_never_heard(address: str, server: FakeChat, traps: ChatTraps) -> None:
+    server.traps = traps
+    async with open_engine(settings(address), quiet) as opened:
+        assert await said(opened.engine) == REPLY
+
+
+async def test_an_older_server_is_not_asked_to_count(address: str, server: FakeChat) -> None:
+    server.traps = ChatTraps(refuse_stream_options=True)
+    async with open_engine(settings(address), quiet) as opened:
+        assert await said(opened.engine) == REPLY
+        assert await said(opened.engine) == REPLY
+    assert ["stream_options" in request for request in server.requests] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("traps", "sentence"),
+    [
+        (ChatTraps(error_after=3, message="out of memory"), "out of memory"),
+        (ChatTraps(cut_after=3), "broke off in mid-reply"),
+        (ChatTraps(garbage_after=3), "does not speak OpenAI's protocol"),
+        (ChatTraps(status=503), "busy"),
+        (ChatTraps(status=429), "busy"),
+        (ChatTraps(status=404), "does not have the model tiny"),
+        (ChatTraps(status=400, message="context is too long"), "context is too long"),
+        (ChatTraps(status=500, message="boom"), "500"),
+    ],
+)
+async def test_each_failure_is_one_helpful_sentence(
+    address: str, server: FakeChat, traps: ChatTraps, sentence: str
+) -> None:
+    async with open_engine(settings(address), quiet) as opened:
+        server.traps = traps
+        with pytest.raises(EngineError, match=sentence):
+            await said(opened.engine)
+        assert len(server.requests) == 1
+        server.traps = ChatTraps()
+        assert await said(opened.engine) == REPLY
+
+
+@pytest.mark.parametrize("traps", [ChatTraps(first_token_s=5), ChatTraps(stall_after=2)])
+async def test_a_silent_model_is_given_up_and_told_to_stop(address: str, server: FakeChat, traps: ChatTraps) -> None:
+    server.traps = traps
+    limits = {"llm_first_token_timeout_s": 0.3, "llm_token_timeout_s": 0.3}
+    async with open_engine(settings(address, **limits), quiet) as opened:
+        begun = time.monotonic()
+        with pytest.raises(EngineError) as caught:
+            await said(opened.engine)
+    assert caught.value.code == "timeout"
+    assert time.monotonic() - begun < 2
+    await asyncio.wait_for(server.disconnected.wait(), 1)
+
+
+async def test_closing_the_reply_closes_the_connection_at_once(address: str, server: FakeChat) -> None:
+    server.reply, server.tokens_per_second = "word " * 1000, 50
+    async with open_engine(settings(address), quiet) as opened:
+        reply = opened.engine.reply(ASKED)
+        await anext(reply)
+        begun = time.monotonic()
+        await reply.aclose()
+        await asyncio.wait_for(server.disconnected.wait(), 1)
+        assert time.monotonic() - begun < 0.3
+
+
+async def test_a_server_that_goes_away_between_turns(server: FakeChat) -> None:
+    async with running(server.app()) as url:
+        engine = open_engine(settings(url), quiet)
+        opened = await engine.__aenter__()
+    with pytest.raises(EngineError, match="failed"):
+        await said(opened.engine)
+    await engine.__aexit__(None, None, None)
+
+
+async def test_probe(address: str, server: FakeChat) -> None:
+    await probe(settings(address))
+    with pytest.raises(EngineUnavailable, match="No language model server"):
+        await probe(settings(f"http://127.0.0.1:{closed_port()}"))
+    server.key = "secret"
+    with pytest.raises(EngineUnavailable, match="refuses the key"):
+        await probe(settings(address, llm_openai_key="wrong"))
+    await probe(settings(address, llm_openai_key="secret"))
