@@ -10,15 +10,16 @@ import functools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
 import espeakng_loader
 import numpy as np
 
-from pipeline.audio import Clip, Samples
+from pipeline.audio import Clip
 from pipeline.errors import EngineError
+from pipeline.tts.silence import Trimmer, pause_after
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,6 @@ MAX_CHARS = 5_000
 """Some six minutes of speech; the rest of a longer text is not said."""
 AUDIBLE = 0.002
 """Samples below are silence: -54 dBFS, under eSpeak's quietest consonants."""
-LEAD_S = 0.01
-"""Silence kept before the first sound."""
-SENTENCE_PAUSE_S, CLAUSE_PAUSE_S = 0.25, 0.12
-"""Silence kept after the last sound, so that one clause follows the other as in one breath."""
 CHUNK_S = 0.25
 """Length of every chunk but the first, which leaves as soon as there is sound."""
 AHEAD = 4
@@ -228,40 +225,18 @@ class Espeak:
         if len(text) > MAX_CHARS:
             log.warning("a text of %d characters is cut at %d", len(text), MAX_CHARS)
             text = text[:MAX_CHARS].rpartition(" ")[0] or text[:MAX_CHARS]
-        pause_s = SENTENCE_PAUSE_S if text.rstrip("\"'”’»)] ").endswith((".", "!", "?", "…")) else CLAUSE_PAUSE_S
         rate_hz = _library().rate_hz
+        trimmer = Trimmer(rate_hz, pause_after(text), audible=AUDIBLE)
         with _Speaking(text, voice, speed, pitch) as buffers:
-            for samples in _chunks(_trimmed(buffers, rate_hz, pause_s), int(CHUNK_S * rate_hz)):
-                yield Clip(samples, rate_hz)
-
-
-def _trimmed(buffers: Iterable[bytes], rate_hz: int, pause_s: float) -> Iterator[Samples]:
-    """The same sound without most of the silence around it; nothing at all when it is all silence."""
-    silence = np.zeros(0, np.float32)  # heard since the last sound; said only if sound follows
-    begun = False
-    for buffer in buffers:
-        samples = np.concatenate([silence, np.frombuffer(buffer, "<i2").astype(np.float32) / 32768.0])
-        audible = np.flatnonzero(np.abs(samples) > AUDIBLE)
-        if not len(audible):
-            silence = samples
-            continue
-        start = 0 if begun else max(0, int(audible[0]) - int(LEAD_S * rate_hz))
-        end = int(audible[-1]) + 1
-        begun = True
-        silence = samples[end:]
-        yield samples[start:end]
-    if begun:
-        yield silence[: int(pause_s * rate_hz)]
-
-
-def _chunks(pieces: Iterator[Samples], size: int) -> Iterator[Samples]:
-    """The first piece as it comes, then pieces gathered to `size` samples: fewer messages for the same sound."""
-    gathered: list[Samples] = []
-    want = 1
-    for piece in pieces:
-        gathered.append(piece)
-        if sum(map(len, gathered)) >= want:
-            yield np.concatenate(gathered)
-            gathered, want = [], size
-    if sum(map(len, gathered)):
-        yield np.concatenate(gathered)
+            # The first sound as it comes, then more at a time: fewer messages for the same sound.
+            gathered, size, want = [], 0, 1
+            for buffer in buffers:
+                piece = trimmer.push(np.frombuffer(buffer, "<i2").astype(np.float32) / 32768.0)
+                gathered.append(piece)
+                size += len(piece)
+                if size >= want:
+                    yield Clip(np.concatenate(gathered), rate_hz)
+                    gathered, size, want = [], 0, int(CHUNK_S * rate_hz)
+            gathered.append(trimmer.finish())
+            if any(map(len, gathered)):
+                yield Clip(np.concatenate(gathered), rate_hz)

@@ -39,3 +39,11 @@ async def within(items: AsyncGenerator[T, None], timeout_s: float, engine: str) 
             except TimeoutError:
                 raise EngineError(f"{engine} gave no sound for {timeout_s:g} s.", code="timeout") from None
             yield item
+
+
+async def sounding(items: AsyncGenerator[T | None, None]) -> AsyncGenerator[T, None]:
+    """The items that are not None. An engine yields None at points where it can stop but has no sound yet."""
+    async with aclosing(items):
+        async for item in items:
+            if item is not None:
+                yield item

@@ -1,0 +1,160 @@
+"""pocket-tts (Kyutai, MIT): a neural voice made for CPUs, in seven languages, that clones from a recording. An extra.
+
+One model a language: that of LANGUAGE (else English) is loaded at the start, the others when they are first spoken.
+The weights come from the model hub, or from the paths in the YAML of POCKET_MODEL. The model runs in a worker.
+"""
+
+import asyncio
+import importlib.util
+import os
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from pipeline.audio import Clip
+from pipeline.engines import Opened, Report
+from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.settings import Settings
+from pipeline.tts.front import clean, within
+from pipeline.tts.pocket_config import MODELS, PocketConfig
+from pipeline.voices import DEFAULT_LANGUAGE, Voice
+from pipeline.workers import EngineSpec, Worker, open_worker
+
+HUB_TIMEOUT_S = 0.8
+"""Whether the hub answers."""
+WEIGHTS = re.compile(r"^weights_path(?:_without_voice_cloning)?: hf://([^/\s]+/[^/\s]+)/([^@\s]+)@(\w+)", re.MULTILINE)
+"""In a model's YAML: repository, file, revision."""
+
+
+async def probe(settings: Settings) -> None:
+    """Raises EngineUnavailable: not installed, or no weights here and no hub to fetch them from."""
+    spec = importlib.util.find_spec("pocket_tts")
+    if spec is None or not spec.submodule_search_locations or importlib.util.find_spec("torch") is None:
+        raise EngineUnavailable("pocket-tts is not installed.", remedy="make run EXTRAS=pocket")
+    if settings.pocket_model:
+        if not _is_file(settings.pocket_model):
+            raise EngineUnavailable(
+                "The file of POCKET_MODEL is not there.", remedy="Set it to a pocket-tts YAML, or to nothing."
+            )
+        return
+    config = Path(spec.submodule_search_locations[0], "config", f"{MODELS[_first(settings)]}.yaml")
+    if await asyncio.to_thread(_is_cached, config, _hub_cache(settings)):
+        return
+    if settings.hf_hub_offline or not await _hub_answers(settings):
+        raise EngineUnavailable(
+            "pocket-tts's weights are not here and the model hub does not answer.",
+            remedy="Connect once, or set POCKET_MODEL to a YAML with local paths.",
+        )
+
+
+async def _hub_answers(settings: Settings) -> bool:
+    try:
+        async with httpx.AsyncClient(timeout=HUB_TIMEOUT_S) as client:
+            await client.head(settings.hf_endpoint)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["PocketSpeech"]]:
+    """pocket-tts in its worker, its first model loaded. Raises EngineUnavailable, EngineError."""
+    config = _config(settings)
+    async with open_worker(EngineSpec("pocket", "pipeline.tts.pocket_engine:Pocket", config), settings) as worker:
+        speech = PocketSpeech(
+            worker,
+            config.first,
+            settings.tts_timeout_s,
+            settings.worker_start_timeout_s,
+            any_language=bool(config.config),
+        )
+        name = Path(config.config).stem if config.config else MODELS[config.first]
+        yield Opened(speech, f"pocket-tts {name}{' (int8)' if config.int8 else ''}", config.device)
+
+
+class PocketSpeech:
+    """See `pipeline.tts.TextToSpeech`. 24 kHz."""
+
+    def __init__(
+        self, worker: Worker, first: str, timeout_s: float, load_timeout_s: float, *, any_language: bool
+    ) -> None:
+        """first: the language that is loaded. any_language: one model speaks whatever is asked."""
+        self._worker = worker
+        self._first = first
+        self._loaded = {first}
+        self._timeout_s = timeout_s
+        self._load_timeout_s = load_timeout_s
+        self._any_language = any_language
+
+    async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
+        """Text with nothing to say gives no clip. Raises EngineError (unsupported_language, timeout), Overloaded."""
+        said = clean(text)
+        if not said:
+            return
+        code = self._first if self._any_language else voice.language(language).partition("-")[0]
+        if code not in MODELS:
+            raise EngineError(f"pocket-tts does not speak {code[:20]!r}.", code="unsupported_language")
+        await self._load(code)
+        own = voice.engines.get("pocket", {})
+        builtin = str(own.get(code, own.get("voice", "")))
+        stream = self._worker.stream("speak", said, code, builtin, tuple(str(clip) for clip in voice.clips))
+        async with aclosing(within(stream, self._timeout_s, "pocket-tts")) as clips:
+            async for clip in clips:
+                yield clip
+
+    async def _load(self, code: str) -> None:
+        """A language's first time may take as long as a start."""
+        if code in self._loaded:
+            return
+        try:
+            async with asyncio.timeout(self._load_timeout_s):
+                await self._worker.call("load", code)
+        except TimeoutError:
+            raise EngineError(f"pocket-tts did not load {MODELS[code]} in time.", code="timeout") from None
+        self._loaded.add(code)
+
+
+def _config(settings: Settings) -> PocketConfig:
+    return PocketConfig(
+        config=str(Path(settings.pocket_model).resolve()) if settings.pocket_model else "",
+        first=_first(settings),
+        hub_cache=str(_hub_cache(settings).resolve()),
+        hub=settings.hf_endpoint,
+        hub_token=settings.hf_token,
+        offline=settings.hf_hub_offline,
+        # Made for a CPU, where it is as fast: a GPU only when it is asked for.
+        device="cuda" if settings.tts_device == "cuda" else "cpu",
+        threads=settings.tts_threads,
+        int8=settings.pocket_int8,
+    )
+
+
+def _first(settings: Settings) -> str:
+    code = settings.language.lower().partition("-")[0]
+    return code if code in MODELS else DEFAULT_LANGUAGE
+
+
+def _hub_cache(settings: Settings) -> Path:
+    if "HF_HUB_CACHE" in os.environ:
+        return Path(os.environ["HF_HUB_CACHE"])
+    if "HF_HOME" in os.environ:
+        return Path(os.environ["HF_HOME"], "hub")
+    return settings.models_dir / "hub"
+
+
+def _is_file(path: str) -> bool:
+    return Path(path).is_file()
+
+
+def _is_cached(config: Path, cache: Path) -> bool:
+    """Whether the weights that a model's YAML names, with cloning or without, are in the hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = WEIGHTS.findall(config.read_text("utf-8"))
+    return any(
+        isinstance(try_to_load_from_cache(repository, file, cache_dir=cache, revision=revision), str)
+        for repository, file, revision in found
+    )

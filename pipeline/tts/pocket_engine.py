@@ -1,0 +1,156 @@
+"""pocket-tts as a synchronous engine; imported in its worker only (torch takes seconds and memory)."""
+
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.audio import Clip, decode
+from pipeline.errors import BadInput, EngineError
+from pipeline.tts.pocket_config import MODELS, PocketConfig
+from pipeline.tts.split import split
+
+log = logging.getLogger(__name__)
+
+MAX_CLIP_S = 600.0
+"""A longer recording is refused."""
+MAX_CHARS = 200
+"""A piece without any mark must stay below the model's 50 tokens, or it skips words."""
+FRAMES_PER_CALL = 10
+"""Decoded at a time when generation is ahead (80 ms each): the bound on how long a stop takes."""
+PROMPT_S = 30.0
+"""Of a voice's recordings together; more costs memory and time at every reply, and adds nothing."""
+VOICES_KEPT = 8
+"""Voices in memory: up to 20 MB each."""
+
+
+class Pocket:
+    """The engine: a model for each language that was spoken, the first one loaded and warmed up."""
+
+    def __init__(self, config: PocketConfig) -> None:
+        """Raises EngineError when the first model cannot be had."""
+        self._config = config
+        _tell_hub_library(config)
+        self._models: dict[str, Any] = {}
+        self._voices: dict[tuple[str, str], Any] = {}
+        self.load(config.first)
+
+    def describe(self) -> dict[str, Any]:
+        """device, int8."""
+        return {"device": self._config.device, "int8": self._config.int8}
+
+    def load(self, language: str) -> None:
+        """Have the model of a language ready; at the first time, this may mean a download. Raises EngineError."""
+        name = self._config.config or MODELS[language]
+        if name in self._models:
+            return
+        try:
+            from pocket_tts import TTSModel
+
+            torch.set_num_threads(self._config.threads)  # pocket_tts sets it to one when imported
+            which = {"config": name} if self._config.config else {"language": name}
+            model = TTSModel.load_model(**which, quantize=self._config.int8)
+            if self._config.device == "cuda":
+                model = model.to("cuda")
+        except Exception as error:
+            log.warning("pocket-tts could not load %s: %s", name, error)
+            raise EngineError(f"pocket-tts could not load its model ({type(error).__name__}).") from error
+        model.max_decoder_frames_per_call = FRAMES_PER_CALL
+        self._models[name] = model
+
+    def speak(self, text: str, language: str, builtin: str, clips: tuple[str, ...]) -> Iterator[Clip]:
+        """Speak a text with the voice of these recordings or, without any, with one of the model's catalogue ("": its
+        own for the language).
+
+        Yields clips of the model's rate, 80 ms or a multiple each; closing the generator stops within one step.
+        Raises EngineError.
+        """
+        self.load(language)
+        model = self._models[self._config.config or MODELS[language]]
+        stop = threading.Event()
+        try:
+            state = self._voice(model, language, builtin, clips)
+            for piece in split(text, MAX_CHARS):
+                stream = model.generate_audio_stream(state, piece, stop=stop)
+                try:
+                    for samples in stream:
+                        yield Clip(samples.detach().float().cpu().numpy(), model.sample_rate)
+                except GeneratorExit:
+                    # It works in threads of its own: they see the event after the step they are in, and only when
+                    # they have ended may the next call use the model.
+                    stop.set()
+                    for _ in stream:
+                        pass
+                    raise
+        except EngineError:
+            raise
+        except Exception as error:
+            log.exception("pocket-tts failed")
+            raise EngineError(f"pocket-tts failed: {type(error).__name__}: {error}") from error
+
+    def _voice(self, model: Any, language: str, builtin: str, clips: tuple[str, ...]) -> Any:
+        """The model's state after it has heard the voice; kept for the next time."""
+        key, prompt = (builtin, None)
+        if clips:
+            key, contents = _read(clips)
+            if (language, key) not in self._voices:
+                prompt = _prompt(contents, model.sample_rate)
+        if (language, key) not in self._voices:
+            if clips and not model.has_voice_cloning:
+                raise EngineError(
+                    "pocket-tts's weights for cloning could not be fetched: accept their terms on the hub and set "
+                    "HF_TOKEN, or take a voice without recordings."
+                )
+            if prompt is None:
+                prompt = builtin or _default_voice(language)
+            while len(self._voices) >= VOICES_KEPT:
+                self._voices.pop(next(iter(self._voices)))
+            try:
+                self._voices[language, key] = model.get_state_for_audio_prompt(prompt)
+            except ValueError as error:
+                raise EngineError(f"pocket-tts has no such voice: {str(error)[:200]}") from None
+        return self._voices[language, key]
+
+
+def _tell_hub_library(config: PocketConfig) -> None:
+    """It reads the environment once, when pocket_tts first imports it; what is set there already comes first."""
+    if "HF_HOME" not in os.environ:
+        os.environ.setdefault("HF_HUB_CACHE", config.hub_cache)
+    if config.hub:
+        os.environ.setdefault("HF_ENDPOINT", config.hub)
+    if config.hub_token:
+        os.environ.setdefault("HF_TOKEN", config.hub_token)
+    if config.offline:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def _default_voice(language: str) -> str:
+    from pocket_tts.default_parameters import get_default_voice_for_language
+
+    return str(get_default_voice_for_language(MODELS.get(language)))
+
+
+def _read(clips: tuple[str, ...]) -> tuple[str, list[bytes]]:
+    """The contents of the recordings and a key for them. Raises EngineError."""
+    try:
+        contents = [Path(clip).read_bytes() for clip in clips]
+    except OSError:
+        raise EngineError("A reference recording of this voice could not be read.") from None
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest(), contents
+
+
+def _prompt(contents: list[bytes], rate_hz: int) -> Any:
+    """All recordings after each other, cut to what is useful: torch, shape (1, n)."""
+    try:
+        joined = Clip.join((decode(content, max_seconds=MAX_CLIP_S) for content in contents), rate_hz)
+    except BadInput as error:
+        raise EngineError(f"A reference recording of this voice cannot be used: {error.message}") from None
+    return torch.from_numpy(joined.samples[: int(PROMPT_S * rate_hz)].copy())[None]

@@ -1,0 +1,88 @@
+"""XTTS v2 (coqui-tts): clones a voice from a few seconds of recording, in 17 languages. An extra: torch and 2 GB.
+
+The weights are under the Coqui Public Model License, for non-commercial use; they are downloaded only when
+COQUI_TOS_AGREED says that its terms are accepted. The model runs in a worker; nothing of it is imported here.
+"""
+
+import importlib.util
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+from pipeline.audio import Clip
+from pipeline.engines import Opened, Report
+from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.settings import Settings
+from pipeline.tts import xtts_weights
+from pipeline.tts.front import clean, sounding, within
+from pipeline.tts.xtts_config import XttsConfig
+from pipeline.voices import Voice
+from pipeline.workers import EngineSpec, Worker, open_worker
+
+DEFAULT_SPEAKER = "Ana Florence"
+"""For a voice with no recording and no speaker of its own."""
+
+
+async def probe(settings: Settings) -> None:
+    """Raises EngineUnavailable: not installed, no weights and no leave to download them."""
+    if any(importlib.util.find_spec(package) is None for package in ("TTS", "torch")):
+        raise EngineUnavailable("coqui-tts is not installed.", remedy="make run EXTRAS=xtts")
+    await xtts_weights.check(settings)
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["XttsSpeech"]]:
+    """XTTS in its worker, loaded and warmed up; the weights are downloaded before when they are missing and may be.
+
+    Raises EngineUnavailable, EngineError.
+    """
+    config = _config(settings, await xtts_weights.fetch(settings, report))
+    async with open_worker(EngineSpec("xtts", "pipeline.tts.xtts_engine:Xtts", config), settings) as worker:
+        about = await worker.call("describe")
+        model = "XTTS v2 (int8)" if about["int8"] else "XTTS v2"
+        yield Opened(XttsSpeech(worker, about["languages"], settings.tts_timeout_s), model, about["device"])
+
+
+class XttsSpeech:
+    """See `pipeline.tts.TextToSpeech`. 24 kHz."""
+
+    def __init__(self, worker: Worker, languages: Sequence[str], timeout_s: float) -> None:
+        """languages: what the model speaks, in its own codes."""
+        self._worker = worker
+        self._languages = languages
+        self._timeout_s = timeout_s
+
+    async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
+        """Text with nothing to say gives no clip. Raises EngineError (unsupported_language, timeout), Overloaded."""
+        said = clean(text)
+        if not said:
+            return
+        code = xtts_language(voice.language(language), self._languages)
+        speaker = str(voice.engines.get("xtts", {}).get("speaker", DEFAULT_SPEAKER))
+        clips = tuple(str(clip) for clip in voice.clips)
+        stream = sounding(self._worker.stream("speak", said, code, speaker, clips))
+        async with aclosing(within(stream, self._timeout_s, "XTTS")) as spoken:
+            async for clip in spoken:
+                yield clip
+
+
+def _config(settings: Settings, folder: Path) -> XttsConfig:
+    return XttsConfig(
+        folder=str(folder),
+        latents_dir=str((settings.models_dir / "latents").resolve()),
+        device=settings.tts_device,
+        threads=settings.tts_threads,
+        int8=settings.xtts_int8,
+    )
+
+
+def xtts_language(wanted: str, languages: Sequence[str]) -> str:
+    """XTTS's code for a language: itself, or without its region, or with the only one there is (zh: zh-cn).
+
+    Raises EngineError (unsupported_language).
+    """
+    plain = wanted.partition("-")[0]
+    for code in (wanted, plain, *(code for code in languages if code.partition("-")[0] == plain)):
+        if code in languages:
+            return code
+    raise EngineError(f"XTTS does not speak {wanted[:20]!r}.", code="unsupported_language")

@@ -1,0 +1,65 @@
+"""Where the weights of XTTS v2 are: in XTTS_MODEL, downloaded before, or on the hub once their licence is accepted."""
+
+import asyncio
+from pathlib import Path
+
+from pipeline.engines import Report
+from pipeline.errors import EngineUnavailable
+from pipeline.hub import Hub
+from pipeline.settings import Settings
+
+REPOSITORY = "tts-hub/XTTS-v2"
+"""Where coqui-tts itself takes them from."""
+NEEDED = ("config.json", "vocab.json", "model.pth")
+WANTED = (*NEEDED, "speakers_xtts.pth")
+"""The last has the built-in speakers; fine-tuned models may lack it."""
+
+
+def find(settings: Settings) -> Path | None:
+    """The folder with the weights, None when they are not on this machine. Raises EngineUnavailable when XTTS_MODEL
+    is not a folder with them."""
+    folder = Path(settings.xtts_model).expanduser() if settings.xtts_model else _store(settings)
+    missing = [name for name in NEEDED if not (folder / name).is_file()]
+    if missing and settings.xtts_model:
+        raise EngineUnavailable(
+            f"The folder of XTTS_MODEL has no {missing[0]}.",
+            remedy=f"Let XTTS_MODEL name a folder with XTTS v2's {', '.join(WANTED)}.",
+        )
+    return None if missing else folder.resolve()
+
+
+async def check(settings: Settings) -> None:
+    """Raises EngineUnavailable when the weights are not here and may or can not be downloaded; takes 2 s at most."""
+    if await asyncio.to_thread(find, settings) is None:
+        _need_licence(settings)
+        await Hub.of(settings).check(REPOSITORY)
+
+
+async def fetch(settings: Settings, report: Report) -> Path:
+    """The folder with the weights, downloaded (1.9 GB) when they are not here. Raises EngineUnavailable."""
+    folder = await asyncio.to_thread(find, settings)
+    if folder is not None:
+        return folder
+    _need_licence(settings)
+    hub = Hub.of(settings)
+    files = await hub.files(REPOSITORY, lambda name: name in WANTED)
+    await hub.fetch(REPOSITORY, files, _store(settings), report)
+    folder = await asyncio.to_thread(find, settings)
+    if folder is None:
+        raise EngineUnavailable(
+            f"The hub's {REPOSITORY} is not XTTS v2.", remedy="Set XTTS_MODEL to a folder that has it."
+        )
+    return folder
+
+
+def _store(settings: Settings) -> Path:
+    return settings.models_dir / "xtts_v2"
+
+
+def _need_licence(settings: Settings) -> None:
+    if not settings.coqui_tos_agreed:
+        raise EngineUnavailable(
+            "XTTS's weights are not here, and their licence was not accepted.",
+            remedy="Read the Coqui Public Model License (non-commercial), then set COQUI_TOS_AGREED=1 to have them "
+            "downloaded, or XTTS_MODEL to a folder that has them.",
+        )

@@ -1,0 +1,145 @@
+"""A compatible speech server over a real socket: sound as it comes, and every way in which it may fail."""
+
+import asyncio
+import struct
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.audio import Clip, encode_wav
+from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.settings import HOME, Settings
+from pipeline.tts import openai
+from pipeline.tts.wav_stream import NotWav, WavStream
+from pipeline.voices import Voice, Voices
+from tests.servers.speech import CHUNK_S, CHUNKS, KEY, SpeechServer, speech_server, tone
+
+MAN = Voices(HOME / "voices", HOME / "audios").get("man")
+SECONDS = CHUNKS * CHUNK_S
+
+
+def settings(server: SpeechServer, **more: Any) -> Settings:
+    return Settings(tts_openai_url=server.url, tts_openai_key=KEY, **{"tts_timeout_s": 5.0, **more})
+
+
+async def said(server: SpeechServer, text: str = "Hello.", voice: Voice = MAN, **more: Any) -> list[Clip]:
+    async with openai.open_engine(settings(server, **more), lambda progress: None) as opened:
+        return [clip async for clip in opened.engine.speak(text, voice=voice, language="en")]
+
+
+@pytest.mark.parametrize(
+    ("mode", "rate_hz"), [("pcm", 24_000), ("wav", 24_000), ("wav", 16_000), ("sneaky", 24_000), ("sneaky", 22_050)]
+)
+async def test_sound_arrives_whole(mode: str, rate_hz: int) -> None:
+    async with speech_server(mode, rate_hz) as server:
+        clips = await said(server)
+    assert len(clips) > 1
+    assert {clip.rate_hz for clip in clips} == {24_000}
+    whole = Clip.join(clips, 24_000)
+    assert whole.seconds == pytest.approx(SECONDS, abs=0.01)
+    assert np.sqrt(np.mean(whole.samples**2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.05)
+
+
+async def test_what_is_asked_of_the_server() -> None:
+    async with speech_server() as server:
+        await said(server, "Say this.", tts_openai_model="kokoro")
+        await said(server, voice=Voice("dropped"))
+        await said(server, tts_openai_voice="af_sky")
+        assert server.requests[0] == {
+            "model": "kokoro", "voice": "onyx", "input": "Say this.", "response_format": "pcm",
+        }  # fmt: skip
+        assert [request["voice"] for request in server.requests] == ["onyx", "alloy", "af_sky"]
+        assert await said(server, "🎉 ?!") == []
+        assert len(server.requests) == 3
+
+
+async def test_a_server_without_raw_samples_is_asked_for_wav_from_then_on() -> None:
+    async with speech_server("wav") as server:
+        async with openai.open_engine(settings(server), lambda progress: None) as opened:
+            for _ in range(2):
+                assert [clip async for clip in opened.engine.speak("Hello.", voice=MAN, language=None)]
+        assert [request["response_format"] for request in server.requests] == ["pcm", "wav", "wav"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("error", "HTTP 503.*the model is loading"),
+        ("empty", "an empty answer"),
+        ("garbage", "not a WAV"),
+        ("broken", "broke off"),
+    ],
+)
+async def test_failures_are_told(mode: str, message: str) -> None:
+    async with speech_server(mode) as server:
+        with pytest.raises(EngineError, match=message):
+            await said(server)
+
+
+@pytest.mark.parametrize("mode", ["silent", "stall"])
+async def test_a_server_that_falls_silent_is_given_up(mode: str) -> None:
+    async with speech_server(mode) as server:
+        async with asyncio.timeout(3):
+            with pytest.raises(EngineError) as raised:
+                await said(server, tts_timeout_s=0.3)
+        assert raised.value.code == "timeout"
+
+
+async def test_a_closed_stream_closes_the_connection() -> None:
+    async with (
+        speech_server("endless") as server,
+        openai.open_engine(settings(server), lambda progress: None) as opened,
+    ):
+        async with aclosing(opened.engine.speak("Hello.", voice=MAN, language="en")) as stream:
+            await anext(stream)
+        async with asyncio.timeout(1):
+            await server.left_early.wait()
+
+
+async def test_a_wrong_key_and_an_absent_server() -> None:
+    async with speech_server() as server:
+        await openai.probe(settings(server))
+        wrong = Settings(tts_openai_url=server.url, tts_openai_key="wrong")
+        with pytest.raises(EngineUnavailable, match="refuses the key") as raised:
+            await openai.probe(wrong)
+        assert "TTS_OPENAI_KEY" in raised.value.remedy
+        async with openai.open_engine(wrong, lambda progress: None) as opened:
+            with pytest.raises(EngineError, match="refuses the key"):
+                await anext(opened.engine.speak("Hello.", voice=MAN, language="en"))
+        gone = settings(server)
+    with pytest.raises(EngineUnavailable, match="does not answer") as raised:
+        await openai.probe(gone)
+    assert "TTS_OPENAI_URL" in raised.value.remedy
+    async with openai.open_engine(gone, lambda progress: None) as opened:
+        assert opened.device == f"127.0.0.1:{server.port}"
+        with pytest.raises(EngineError, match="cannot be reached"):
+            await anext(opened.engine.speak("Hello.", voice=MAN, language="en"))
+
+
+def test_a_wav_cut_anywhere() -> None:
+    wav = encode_wav(tone(0.1, 24_000))
+    odd = wav[:12] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + wav[12:]
+    for size in (1, 7, 45, 10_000):
+        stream = WavStream()
+        clips = [stream.push(odd[at : at + size]) for at in range(0, len(odd), size)] + [stream.finish()]
+        assert Clip.join(clips, 24_000).pcm16() == wav[44:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<html>nothing here</html>",
+        b"RIFF\0\0\0\0WAVEdata\0\0\0\0",
+        encode_wav(tone(0.1, 24_000)).replace(b"\x10\x00data", b"\x18\x00data"),
+        encode_wav(tone(0.1, 24_000)).replace(b"\xc0\x5d\0\0", b"\xff\xff\xff\x7f"),
+        b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 10_000,
+        b"RIFF",
+    ],
+)
+def test_what_is_no_wav(data: bytes) -> None:
+    stream = WavStream()
+    with pytest.raises(NotWav):
+        stream.push(data)
+        stream.finish()
