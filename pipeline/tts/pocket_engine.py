@@ -95,25 +95,23 @@ class Pocket:
 
     def _voice(self, model: Any, language: str, builtin: str, clips: tuple[str, ...]) -> Any:
         """The model's state after it has heard the voice; kept for the next time."""
-        key, prompt = (builtin, None)
-        if clips:
-            key, contents = _read(clips)
-            if (language, key) not in self._voices:
-                prompt = _prompt(contents, model.sample_rate)
+        key, contents = _read(clips) if clips else (builtin, [])
         if (language, key) not in self._voices:
             if clips and not model.has_voice_cloning:
                 raise EngineError(
                     "pocket-tts's weights for cloning could not be fetched: accept their terms on the hub and set "
                     "HF_TOKEN, or take a voice without recordings."
                 )
-            if prompt is None:
-                prompt = builtin or _default_voice(language)
-            while len(self._voices) >= VOICES_KEPT:
-                self._voices.pop(next(iter(self._voices)))
             try:
-                self._voices[language, key] = model.get_state_for_audio_prompt(prompt)
+                if clips:
+                    state = model.get_state_for_audio_prompt(_prompt(contents, model.sample_rate))
+                else:
+                    state = _of_catalogue(model, language, builtin)
             except ValueError as error:
                 raise EngineError(f"pocket-tts has no such voice: {str(error)[:200]}") from None
+            while len(self._voices) >= VOICES_KEPT:
+                self._voices.pop(next(iter(self._voices)))
+            self._voices[language, key] = state
         return self._voices[language, key]
 
 
@@ -129,10 +127,22 @@ def _tell_hub_library(config: PocketConfig) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def _default_voice(language: str) -> str:
+def _of_catalogue(model: Any, language: str, name: str) -> Any:
+    """The state of a voice of the catalogue, "" for the language's own. Not every voice is there for every language:
+    the language's own takes its place. Raises ValueError for a name that the catalogue does not have."""
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     from pocket_tts.default_parameters import get_default_voice_for_language
 
-    return str(get_default_voice_for_language(MODELS.get(language)))
+    own = str(get_default_voice_for_language(MODELS.get(language)))
+    try:
+        return model.get_state_for_audio_prompt(name or own)
+    except LocalEntryNotFoundError:  # the hub is out of reach: that is another thing
+        raise EngineError("The voice of pocket-tts is not here, and the model hub cannot be reached.") from None
+    except EntryNotFoundError:
+        if name in ("", own):
+            raise
+        log.warning("pocket-tts has no %s for %s: %s speaks", name, MODELS.get(language), own)
+        return model.get_state_for_audio_prompt(own)
 
 
 def _read(clips: tuple[str, ...]) -> tuple[str, list[bytes]]:

@@ -20,8 +20,9 @@ class SpeechServer:
     """What it does, and what it saw."""
 
     mode: str = "pcm"
-    """pcm: raw samples; wav: knows WAV only; sneaky: sends WAV when asked for raw samples; silent: never answers;
-    endless: ends only when the client leaves; stall: one chunk, then nothing; broken: one chunk, then the connection ends; empty; garbage; error."""
+    """pcm: raw samples; wav: knows WAV only; sneaky: sends WAV when asked for raw samples; endless: ends only when the
+    client leaves; silent: never answers; stall: one chunk, then nothing; broken: one chunk, then the connection ends;
+    empty; garbage; error."""
     wav_rate_hz: int = 24_000
     requests: list[dict[str, Any]] = field(default_factory=list)
     left_early: asyncio.Event = field(default_factory=asyncio.Event)

@@ -129,6 +129,28 @@ def test_voices_are_kept_in_memory_and_int8(model: Path, tmp_path: Path, monkeyp
     assert " ".join(given).split() == ["hello", "there"] * 40
 
 
+def test_a_voice_that_a_language_lacks_is_replaced_by_its_own() -> None:
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    from pipeline.tts.pocket_engine import _of_catalogue
+
+    class Catalogue:
+        def __init__(self, error: type[Exception]) -> None:
+            self.error = error
+
+        def get_state_for_audio_prompt(self, name: str) -> str:
+            if name != "lola":
+                raise self.error("none")
+            return name
+
+    assert _of_catalogue(Catalogue(EntryNotFoundError), "es", "michael") == "lola"
+    assert _of_catalogue(Catalogue(EntryNotFoundError), "es", "") == "lola"
+    with pytest.raises(EntryNotFoundError):
+        _of_catalogue(Catalogue(EntryNotFoundError), "pt", "")
+    with pytest.raises(EngineError, match="cannot be reached"):
+        _of_catalogue(Catalogue(LocalEntryNotFoundError), "es", "michael")
+
+
 def test_a_broken_model_says_so(tmp_path: Path) -> None:
     from pipeline.tts.pocket_engine import Pocket
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from pipeline.audio import Clip
+from pipeline.engines import Progress
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import HOME, Settings
-from pipeline.tts import xtts
+from pipeline.tts import xtts, xtts_weights
 from pipeline.tts.xtts import XttsSpeech, xtts_language
 from pipeline.tts.xtts_config import XttsConfig
 from pipeline.voices import Voice, Voices
@@ -27,6 +28,7 @@ if importlib.util.find_spec("TTS") is None:
     pytest.skip("coqui-tts is not installed (make run EXTRAS=xtts)", allow_module_level=True)
 
 from tests.builders.xtts import LANGUAGES, build_xtts
+from tests.servers.hub import serve
 
 VOICES = Voices(HOME / "voices", HOME / "audios")
 RECORDINGS = tuple(HOME / "audios" / "samples" / f"{name}.wav" for name in ("hello", "tell_me_a_story"))
@@ -243,6 +245,26 @@ async def test_probe_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable):
         await xtts.probe(Settings(models_dir=tmp_path, coqui_tos_agreed=True, hf_endpoint="http://127.0.0.1:9"))
     assert time.monotonic() - started < 2.5
+
+
+async def test_weights_are_downloaded_once_the_licence_is_accepted(folder: Path, tmp_path: Path) -> None:
+    with serve() as hub:
+        hub.repos[xtts_weights.REPOSITORY] = folder
+        settings = Settings(models_dir=tmp_path, hf_endpoint=hub.address, coqui_tos_agreed=False)
+        with pytest.raises(EngineUnavailable, match="licence"):
+            await xtts_weights.fetch(settings, lambda progress: None)
+        assert hub.seen == []
+        settings = settings.model_copy(update={"coqui_tos_agreed": True})
+        await xtts.probe(settings)
+        steps: list[Progress] = []
+        fetched = await xtts_weights.fetch(settings, steps.append)
+        asked = len(hub.seen)
+        assert await xtts_weights.fetch(settings, steps.append) == fetched
+        await xtts.probe(settings)
+        assert len(hub.seen) == asked
+    for name in xtts_weights.WANTED:
+        assert (fetched / name).read_bytes() == (folder / name).read_bytes()
+    assert steps[-1].done == steps[-1].total == sum((folder / name).stat().st_size for name in xtts_weights.WANTED)
 
 
 def test_the_service_never_imports_torch() -> None:
