@@ -9,7 +9,7 @@ LOAD_A_MODEL = """
 import pipeline
 import numpy
 from faster_whisper.vad import get_vad_model
-get_vad_model()(numpy.zeros(16_000, numpy.float32))
+get_vad_model()(numpy.zeros(512, numpy.float32))
 """
 
 
