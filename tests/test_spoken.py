@@ -120,7 +120,8 @@ def test_nothing_is_sent_to_the_voice_when_there_is_nothing_to_say(nothing: str,
 
 _PIECES = [
     "1", "2.", ",", "3:30", " pm", "$", "R$", "€", "%", "km", "°C", "-", "–", "/", "*", "_", "`", "|", "[a](", ")",
-    "\n", "1st", "º", "May ", "h", "Sr.", "e.g.", "http://", "a.org", "@", "&#1;", "😀", "½", " ", "é", "。", "'", "x", "²",
+    "\n", "1st", "º", "May ", "h", "Sr.", "e.g.", "http://", "a.org", "@", "&#1;", "😀", "½", " ", "é", "。", "'",
+    "x", "²",
 ]  # fmt: skip
 
 

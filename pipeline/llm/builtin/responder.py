@@ -9,7 +9,7 @@ from fractions import Fraction
 from pipeline.llm import Message, ReplyDelta, Tool, Usage
 from pipeline.llm.builtin import numbers
 from pipeline.llm.builtin.language import Language
-from pipeline.llm.builtin.understanding import LANGUAGES, Wanted, amount, compiled, guess, terms, understand
+from pipeline.llm.builtin.understanding import LANGUAGES, Wanted, amount, compiled, language_of, terms, understand
 from pipeline.llm.builtin.units import convert
 
 COUNT_LIMIT = 100
@@ -55,7 +55,7 @@ class BuiltinResponder:
 
 
 def _language(message: Message) -> Language:
-    return LANGUAGES.get((message.language or "")[:2].lower()) or guess(message.content)
+    return language_of(message.content, message.language)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,10 +88,14 @@ def understand(text: str, language: Language) -> Wanted | None:
     start = lead.end() if lead else 0
     trail = rules.trail.search(line, start)
     end = trail.start() if trail else len(line)
-    for first, last in dict.fromkeys(((0, len(line)), (start, len(line)), (0, end), (start, end))):
-        for pattern, intent in rules.patterns:
-            if first < last and (match := pattern.fullmatch(line, first, last)):
-                return Wanted(intent, _parts(match), _written(match, heard))
+    # As a whole or without its politeness; what is to be repeated keeps its own.
+    for first in dict.fromkeys((0, start)):
+        for last in dict.fromkeys((end, len(line))):
+            for pattern, intent in rules.patterns:
+                if last < len(line) and intent == "repeat":
+                    continue
+                if first < last and (match := pattern.fullmatch(line, first, last)):
+                    return Wanted(intent, _parts(match), _written(match, heard))
     return None
 
 
@@ -103,11 +107,14 @@ def _written(match: re.Match[str], heard: Heard) -> dict[str, str]:
     return {slot: heard.written(*match.span(slot)) for slot in _parts(match)}
 
 
-def guess(text: str) -> Language:
-    """The language of a transcript that came without one: the one that understands it, else by frequent words."""
-    for language in LANGUAGES.values():
-        if understand(text, language):
-            return language
+def language_of(text: str, told: str | None) -> Language:
+    """The language to answer in: the one that was told, if it is known here; else one that understands the words; when
+    none was told, the one whose frequent words they have; else English."""
+    known = LANGUAGES.get((told or "")[:2].lower()) or next(
+        (language for language in LANGUAGES.values() if understand(text, language)), None
+    )
+    if known or told:
+        return known or ENGLISH
 
     def votes(language: Language) -> int:
         words = normal(text[:MAX_CHARS], language.contractions).words

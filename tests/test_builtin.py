@@ -1,0 +1,280 @@
+"""The embedded responder: what it answers, in three languages, and that it can be heard."""
+
+import random
+import re
+import time
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pocketsphinx import Decoder, get_model_path
+
+from pipeline.errors import ConfigError
+from pipeline.llm import Message
+from pipeline.llm.builtin import grammar, open_engine, sentences
+from pipeline.llm.builtin.responder import BuiltinResponder
+from pipeline.settings import Settings
+
+NOW = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
+RESPONDER = BuiltinResponder(model="llama3.2", clock=lambda: NOW)
+
+ENGLISH = [
+    ("What time is it?", "It is 3:30 pm."),
+    ("what time is it now", "It is 3:30 pm."),
+    ("Can you tell me what time it is, please?", "It is 3:30 pm."),
+    ("What day is it today?", "Today is Friday."),
+    ("what day is tomorrow", "Tomorrow is Saturday."),
+    ("What's the date?", "Today is Friday, November 20, 2026."),
+    ("what is today's date", "Today is Friday, November 20, 2026."),
+    ("what year is it", "It is 2026."),
+    ("what is fifty eight plus sixteen", "58 plus 16 is 74."),
+    ("What is 58 + 16?", "58 plus 16 is 74."),
+    ("What is fifty-eight plus sixteen?", "58 plus 16 is 74."),
+    ("how much is nine times seven", "9 times 7 is 63."),
+    ("What's 10 divided by 3?", "10 divided by 3 is about 3.33."),
+    ("one hundred minus one", "100 minus 1 is 99."),
+    ("what is two plus three times four", "2 plus 3 times 4 is 14."),
+    ("What is 1,500 minus 1.5?", "1,500 minus 1.5 is 1,498.5."),
+    ("what is minus three plus two point five", "-3 plus 2.5 is -0.5."),
+    ("fifteen percent of two hundred", "15 percent of 200 is 30."),
+    ("what is one hundred and twenty three times two thousand", "123 times 2,000 is 246,000."),
+    ("what is five divided by zero", "Nothing can be divided by zero."),
+    ("how many minutes in two hours", "2 hours is 120 minutes."),
+    ("How many days are there in a week?", "1 week is 7 days."),
+    ("convert 20 degrees Celsius to Fahrenheit", "20 degrees Celsius is 68 degrees Fahrenheit."),
+    ("What is 100 °F in °C?", "100 degrees Fahrenheit is about 37.78 degrees Celsius."),
+    ("5km to miles", "5 kilometers is about 3.11 miles."),
+    ("how many pounds in a kilogram", "1 kilogram is about 2.2 pounds."),
+    ("ten feet in meters", "10 feet is about 3.05 meters."),
+    ("how many pounds in a mile", "I cannot turn miles into pounds: they measure different things."),
+    ("spell london", "London: L, O, N, D, O, N."),
+    ("How do you spell “Rome”?", "Rome: R, O, M, E."),
+    ("count to five", "1, 2, 3, 4, 5."),
+    ("Count from 5 to 3.", "5, 4, 3."),
+    ("count to a thousand", "I count to 100 at most."),
+    ("Repeat after me: Hello, dear world!", "Hello, dear world."),
+    ("My name is Alice.", "Nice to meet you, Alice."),
+    ("my name is maria please", "Nice to meet you, Maria."),
+    ("Hello, how are you?", "Hello! How can I help you?"),
+    ("good morning", "Hello! How can I help you?"),
+    ("Thank you very much!", "You are welcome."),
+    ("Goodbye.", "Goodbye! Talk to you soon."),
+    ("what is your name", "I am Parley, your voice assistant. I run on your own machine."),
+    ("can you hear me", "Yes, I hear you well."),
+    ("what is my name", "You have not told me your name yet."),
+    ("what did i say", "You have not said anything yet."),
+    ("", "I did not hear anything."),
+]
+PORTUGUESE = [
+    ("Que horas são?", "São 15h30."),
+    ("Que dia é hoje?", "Hoje é sexta-feira, 20 de novembro de 2026."),
+    ("quanto é cinquenta e oito mais dezesseis", "58 mais 16 é 74."),
+    ("Quanto é 58 × 16?", "58 vezes 16 é 928."),
+    ("Quanto é 10 dividido por 4?", "10 dividido por 4 é 2,5."),
+    ("quanto é três vírgula cinco vezes dois", "3,5 vezes 2 é 7."),
+    ("Quantos minutos tem em duas horas?", "2 horas são 120 minutos."),
+    ("Quantos dias tem uma semana?", "1 semana são 7 dias."),
+    ("Converta 5 milhas para quilômetros.", "5 milhas são cerca de 8,05 quilômetros."),
+    ("Soletre Londres.", "Londres: L, O, N, D, R, E, S."),
+    ("conte até cinco", "1, 2, 3, 4, 5."),
+    ("Repita comigo: bom dia", "Bom dia."),
+    ("Meu nome é João.", "Prazer em conhecer você, João."),
+    ("Oi, tudo bem?", "Olá! Como posso ajudar?"),
+    ("Muito obrigado!", "De nada."),
+    ("Tchau!", "Tchau! Até logo."),
+    ("Por favor, que horas são agora?", "São 15h30."),
+]
+SPANISH = [
+    ("¿Qué hora es?", "Son las 15:30."),
+    ("¿Qué día es hoy?", "Hoy es viernes, 20 de noviembre de 2026."),
+    ("¿Cuánto es cincuenta y ocho más dieciséis?", "58 más 16 es 74."),
+    ("¿Cuánto es 10 dividido entre 4?", "10 dividido entre 4 es 2,5."),
+    ("¿Cuántos minutos hay en dos horas?", "2 horas son 120 minutos."),
+    ("Convierte 5 millas a kilómetros", "5 millas son cerca de 8,05 kilómetros."),
+    ("deletrea Madrid", "Madrid: M, A, D, R, I, D."),
+    ("cuenta hasta cinco", "1, 2, 3, 4, 5."),
+    ("Repite conmigo: buenos días", "Buenos días."),
+    ("Me llamo José.", "Mucho gusto, José."),
+    ("Hola, ¿qué tal?", "¡Hola! ¿En qué puedo ayudarte?"),
+    ("Muchas gracias", "De nada."),
+    ("Adiós", "¡Adiós! Hasta pronto."),
+]
+CASES = [
+    *(("en", *case) for case in ENGLISH),
+    *(("pt", *case) for case in PORTUGUESE),
+    *(("es", *case) for case in SPANISH),
+]
+
+
+def answer(*asked: str, language: str | None = "en") -> str:
+    """The last reply of a conversation."""
+    messages: list[Message] = [Message("system", "Be brief.")]
+    reply = ""
+    for text in asked:
+        messages.append(Message("user", text, language))
+        reply = RESPONDER.answer(messages)
+        messages.append(Message("assistant", reply))
+    return reply
+
+
+@pytest.mark.parametrize(("language", "asked", "replied"), CASES)
+def test_it_answers(language: str, asked: str, replied: str) -> None:
+    assert answer(asked, language=language) == replied
+
+
+@pytest.mark.parametrize(("language", "asked", "replied"), [case for case in CASES if case[1]])
+def test_it_answers_in_the_language_of_the_words_when_none_is_told(language: str, asked: str, replied: str) -> None:
+    assert answer(asked, language=None) == replied
+
+
+def test_each_language_tells_a_joke_and_a_story_of_several_sentences() -> None:
+    asked = {"en": ("tell me a joke", "Tell me a story."), "pt": ("Conte uma piada.", "Conte uma história."),
+             "es": ("Cuéntame un chiste.", "Cuéntame una historia.")}  # fmt: skip
+    for language, (joke, story) in asked.items():
+        assert len(answer(joke, language=language)) > 20
+        assert len(re.findall(r"[.!?](?:\s|$)", answer(story, language=language))) >= 5
+    assert answer("tell me a joke", "tell me another joke") != answer("tell me a joke")
+
+
+def test_it_remembers_the_conversation() -> None:
+    assert answer("my name is alice", "what is my name") == "Your name is Alice."
+    assert answer("my name is alice", "hello") == "Hello, Alice! How can I help you?"
+    assert answer("turn on the light", "what did i say") == "You said: Turn on the light."
+    assert answer("count to three", "say that again") == "1, 2, 3."
+    assert answer("Meu nome é Ana", "Qual é o meu nome?", language="pt") == "Seu nome é Ana."
+    assert answer("Me llamo Ana", "¿Cómo me llamo?", language="es") == "Te llamas Ana."
+
+
+@pytest.mark.parametrize(
+    ("language", "asked", "known", "hint"),
+    [
+        ("en", "Turn on the light!", "Turn on the light", "Start Ollama with the model llama3.2"),
+        ("pt", "Ligue a luz.", "Ligue a luz", "Inicie o Ollama com o modelo llama3.2"),
+        ("es", "Enciende la luz.", "Enciende la luz", "Inicia Ollama con el modelo llama3.2"),
+        ("fr", "Allume la lumière.", "Allume la lumière", "Start Ollama with the model llama3.2"),
+    ],
+)
+def test_what_it_cannot_answer_it_repeats_and_says_how_to_get_an_answer(
+    language: str, asked: str, known: str, hint: str
+) -> None:
+    first, second = answer(asked, language=language), answer(asked, asked, language=language)
+    assert known in first
+    assert hint in first
+    assert known in second
+    assert hint not in second
+    assert len(second) < len(first)
+
+
+def test_a_long_utterance_is_not_repeated_whole() -> None:
+    assert len(answer("we talked and " * 200)) < 300
+
+
+async def test_it_streams_word_by_word_and_ends_with_usage() -> None:
+    deltas = [delta async for delta in RESPONDER.reply([Message("user", "what time is it", "en")])]
+    assert [delta.text for delta in deltas] == ["It ", "is ", "3:30 ", "pm.", ""]
+    assert deltas[-1].usage is not None
+
+
+@pytest.mark.parametrize(("hour", "said"), [(0, "12:30 am"), (1, "1:30 am"), (12, "12:30 pm"), (23, "11:30 pm")])
+def test_hours(hour: int, said: str) -> None:
+    clock = NOW.replace(hour=hour)
+    responder = BuiltinResponder(model="m", clock=lambda: clock)
+    assert responder.answer([Message("user", "what time is it", "en")]) == f"It is {said}."
+    assert ("É 1h30." if hour == 1 else f"São {hour}h30.") == responder.answer(
+        [Message("user", "Que horas são?", "pt")]
+    )
+
+
+async def test_the_time_is_that_of_the_zone_that_is_set() -> None:
+    asked = [Message("user", "what time is it", "en")]
+    times = []
+    for zone in ("Asia/Kolkata", "America/Sao_Paulo", ""):
+        async with open_engine(Settings(_env_file=None, time_zone=zone), lambda _: None) as opened:
+            times.append("".join([delta.text async for delta in opened.engine.reply(asked)]))
+    assert times[0] != times[1]
+    with pytest.raises(ConfigError, match="TIME_ZONE"):
+        async with open_engine(Settings(_env_file=None, time_zone="Mars/Base"), lambda _: None):
+            pass
+
+
+@given(st.text(max_size=200), st.sampled_from(["en", "pt", "es", "xx", None]))
+def test_anything_gets_a_reply(text: str, language: str | None) -> None:
+    assert answer(text, language=language).strip()
+
+
+@pytest.mark.parametrize("word", ["one ", "and ", "1 plus ", "my name is ", "a ", "- ", "1", "what is one and "])
+def test_hostile_text_is_answered_quickly(word: str) -> None:
+    begun = time.perf_counter()
+    answer(word * (10_000 // len(word)), language=None)
+    answer(word * (500 // len(word)), language=None)
+    assert time.perf_counter() - begun < 0.5
+
+
+# --- what can be heard ---
+
+
+def rules() -> dict[str, str]:
+    """The grammar, taken apart by a reader of its own."""
+    header, *lines = grammar().strip().splitlines()
+    assert header == "#JSGF V1.0;"
+    found = (re.fullmatch(r"(?:public )?<(\w+)> = (.*);", line) for line in lines[1:])
+    return {match[1]: match[2] for match in found if match}
+
+
+def expand(right: str, all_rules: dict[str, str], chance: random.Random) -> str:
+    """One sentence of a right side, by chance."""
+    tokens = re.findall(r"<\w+>|[\[\]()|]|[^\s<>\[\]()|]+", right)
+    position = 0
+
+    def choice() -> list[str]:
+        nonlocal position
+        branches: list[list[str]] = [[]]
+        while position < len(tokens) and tokens[position] not in ")]":
+            token = tokens[position]
+            position += 1
+            if token == "|":
+                branches.append([])
+            elif token in "([":
+                inner = choice()
+                position += 1
+                if token == "(" or chance.random() < 0.5:
+                    branches[-1] += inner
+            elif token.startswith("<"):
+                branches[-1].append(expand(all_rules[token[1:-1]], all_rules, chance))
+            else:
+                branches[-1].append(token)
+        return chance.choice(branches)
+
+    return " ".join(choice())
+
+
+def test_every_word_of_the_grammar_can_be_heard() -> None:
+    with open(get_model_path("en-us/cmudict-en-us.dict"), encoding="utf-8") as lines:
+        known = {line.split()[0] for line in lines if line.strip()}
+    words = set(re.findall(r"[^\s<>\[\]()|]+", re.sub(r"<\w+>", " ", " ".join(rules().values()))))
+    assert words - known == set()
+    assert {"zero", "seventeen", "ninety", "hundred", "divided", "london"} <= words
+
+
+def test_the_recogniser_accepts_the_grammar() -> None:
+    decoder = Decoder(samprate=16000, lm=None, loglevel="FATAL")
+    decoder.add_jsgf_string("requests", grammar())
+    decoder.activate_search("requests")
+    assert decoder.current_search() == "requests"
+
+
+@given(st.randoms(use_true_random=False))
+def test_whatever_is_heard_is_answered(chance: random.Random) -> None:
+    heard = expand(rules()["utterance"], rules(), chance)
+    replied = answer(heard)
+    assert "No language model" not in replied
+    assert "no language model" not in replied
+
+
+def test_every_request_can_be_heard() -> None:
+    chance = random.Random(1)
+    for template in sentences():
+        for _ in range(20):
+            heard = expand(template, rules(), chance)
+            assert "no language model" not in answer(heard), heard
