@@ -55,7 +55,9 @@ class EspeakSpeech:
             return
         name = espeak_voice(voice, language, self._codes)
         own = voice.engines.get("espeak", {})
-        speed, pitch = int(own.get("speed", DEFAULT_SPEED_WPM)), int(own.get("pitch", DEFAULT_PITCH))
+        speed, pitch = own.get("speed", DEFAULT_SPEED_WPM), own.get("pitch", DEFAULT_PITCH)
+        if not (isinstance(speed, int) and 80 <= speed <= 450 and isinstance(pitch, int) and 0 <= pitch <= 99):
+            raise EngineError(f"The voice {voice.name} needs an eSpeak speed of 80 to 450 and a pitch of 0 to 99.")
         stream = self._worker.stream("speak", said, name, speed, pitch)
         async with aclosing(within(stream, self._timeout_s, "eSpeak")) as clips:
             async for clip in clips:

@@ -84,7 +84,11 @@ async def test_an_unknown_language_is_an_error(speech: EspeakSpeech) -> None:
     assert raised.value.code == "unsupported_language"
     with pytest.raises(EngineError, match="no voice"):
         await said(speech, "hello", Voice("odd", engines={"espeak": {"en": "no-such-voice\n"}}))
-    assert (await said(speech, "hello")).seconds > 0.2  # it lives on
+    for wrong in ({"speed": "fast"}, {"speed": 10_000}, {"pitch": -1}):
+        with pytest.raises(EngineError, match="speed of 80 to 450"):
+            await said(speech, "hello", Voice("odd", engines={"espeak": wrong}))
+    slow = await said(speech, TEXTS["en"], Voice("slow", engines={"espeak": {"speed": 90}}))
+    assert slow.seconds > 1.4 * (await said(speech, TEXTS["en"])).seconds
 
 
 @pytest.mark.asyncio(loop_scope="module")
