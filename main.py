@@ -15,6 +15,11 @@ def __getattr__(name: str) -> Any:
 
 
 if __name__ == "__main__":
+    import signal
+    import sys
+
+    # Before the imports, which take a second: a container's first process is deaf to signals it has no handler for.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     from commands import cli
 
     cli()
