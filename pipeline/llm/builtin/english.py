@@ -19,16 +19,14 @@ PATTERNS = (
     ("what is <sum>", "sum"),
     ("how much is <sum>", "sum"),
     ("calculate <sum>", "sum"),
-    ("<sum> [equals]", "sum"),
     ("how many <unit> (are [there] | is) in <amount> <unit>", "how_many"),
     ("how many <unit> (in | has | have) <amount> <unit>", "how_many"),
     ("how many <unit> does <amount> <unit> have", "how_many"),
     ("convert <amount> <unit> (to | into) <unit>", "convert"),
     ("what is <amount> <unit> in <unit>", "convert"),
     ("how much is <amount> <unit> in <unit>", "convert"),
-    ("<amount> <unit> (in | to) <unit>", "convert"),
     ("how do you spell <word>", "spell"),
-    ("(spell | spelled) [the word] <word>", "spell"),
+    ("spell [the word] <word>", "spell"),
     ("count from <number> to <number>", "count_from"),
     ("count [up] to <number>", "count"),
     ("repeat after me <text>", "repeat"),
@@ -51,7 +49,7 @@ PATTERNS = (
     ("thank you [very much]", "thanks"),
     ("(thanks | thanks a lot | many thanks)", "thanks"),
     ("no thank you", "okay"),
-    ("(goodbye | bye | good bye | bye bye | see you later | see you)", "goodbye"),
+    ("(goodbye | bye | bye bye | see you later | see you)", "goodbye"),
     ("what is your name", "who"),
     ("(who | what) are you", "who"),
     ("what can you do", "abilities"),
@@ -66,6 +64,14 @@ PATTERNS = (
     ("tell me another story", "story"),
     ("(yes | no | stop | okay | never mind | cancel that | wait)", "okay"),
 )
+
+LOOSE = (
+    ("<sum> [equals]", "sum"),
+    ("<amount> <unit> (in | to) <unit>", "convert"),
+    ("spelled <word>", "spell"),
+    ("good bye", "goodbye"),
+)
+"""Understood, too, but not listened for: short words in any order sound like everything else."""
 
 REPLIES = {
     "time": ("It is {hour12}:{minute:02} {half}.",),
@@ -174,7 +180,7 @@ ENGLISH = Language(
         "year": ("year", "years"),
     },
     one=("a", "an"),
-    patterns=PATTERNS,
+    patterns=PATTERNS + LOOSE,
     contractions={
         "what's": "what is", "how's": "how is", "who's": "who is", "i'm": "i am", "where's": "where is",
         "it's": "it is", "that's": "that is", "you're": "you are", "name's": "name is",

@@ -1,6 +1,6 @@
 """A JSGF grammar of what the responder understands in English, for a recogniser that listens for exactly that."""
 
-from pipeline.llm.builtin.english import ENGLISH
+from pipeline.llm.builtin.english import ENGLISH, PATTERNS
 from pipeline.llm.builtin.patterns import jsgf
 
 _SAID_OPERATORS = ("plus", "minus", "times", "divided by", "multiplied by", "percent of")
@@ -10,8 +10,8 @@ _TENS = "twenty | thirty | forty | fifty | sixty | seventy | eighty | ninety"
 
 
 def sentences() -> list[str]:
-    """The templates of all English requests, as right sides of JSGF rules with slots like <number>."""
-    return [pattern for pattern, _ in ENGLISH.patterns]
+    """The English requests that are listened for: right sides of JSGF rules, with slots like <number>."""
+    return [pattern for pattern, _ in PATTERNS]
 
 
 def grammar() -> str:
@@ -24,7 +24,7 @@ def grammar() -> str:
             "utterance": "<request> [please]",
             "request": " | ".join(sentences()),
             "digit": _DIGITS,
-            "number": f"zero | <digit> | {_TEENS} | ({_TENS}) [<digit>] | (one | a) hundred",
+            "number": f"zero | <digit> | {_TEENS} | ({_TENS}) [<digit>] | one hundred",
             "amount": "<number> | a | an",
             "operator": " | ".join(_SAID_OPERATORS),
             "sum": "<number> <operator> <number>",
