@@ -1,0 +1,116 @@
+"""PocketSphinx: exact where the built-in responder understands, silent where nobody speaks, open to the rest."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+
+from pipeline.audio import Clip, decode
+from pipeline.engines import Progress
+from pipeline.errors import EngineError
+from pipeline.llm.builtin import grammar
+from pipeline.settings import Settings
+from pipeline.stt import sphinx
+from pipeline.stt.sphinx import SphinxConfig, SphinxEngine
+from tests.models.training.synthesize import Espeak
+from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken
+
+AUDIO = Path(__file__).parents[2].parent / "shared" / "audio"
+WORST = {"cards": 0.25, "command": 0.01, "harvard": 0.35, "jfk": 0.75, "libri": 0.45, "librivox": 0.5, "lj": 0.35}
+"""Word error rate of each group of recordings that must not be passed; measured, and a fifth more."""
+
+IN_GRAMMAR = (
+    "what time is it", "tell me the time", "what day is it today", "what is seven plus five", "count to ten",
+    "what is your name", "how are you today", "thank you very much", "what is one hundred minus forty two",
+)  # fmt: skip
+OUTSIDE = ("my name is peter and i live in boston", "i would like to order a pizza", "play some music in the bedroom")
+
+
+@pytest.fixture(scope="module")
+def engine() -> SphinxEngine:
+    return SphinxEngine(SphinxConfig(grammar()))
+
+
+@pytest.fixture(scope="module")
+def espeak() -> Espeak:
+    return Espeak()
+
+
+def say(espeak: Espeak, text: str) -> Clip:
+    return Clip(np.pad(espeak.say(text, "en-us+f2"), RATE_HZ * 3 // 10), RATE_HZ)
+
+
+@pytest.mark.parametrize("text", IN_GRAMMAR)
+def test_a_sentence_of_the_grammar_is_exact(engine: SphinxEngine, espeak: Espeak, text: str) -> None:
+    assert engine.transcribe(say(espeak, text), None, None, False).text == text
+
+
+@pytest.mark.parametrize("text", OUTSIDE)
+def test_other_speech_is_not_pressed_into_the_grammar(engine: SphinxEngine, espeak: Espeak, text: str) -> None:
+    heard = engine.transcribe(say(espeak, text), None, None, False).text
+    assert jiwer.wer(text, heard) <= 0.5
+
+
+@pytest.mark.parametrize("name", UNSPOKEN)
+def test_where_nobody_speaks_nothing_is_heard(engine: SphinxEngine, name: str) -> None:
+    clip = unspoken(name)
+    assert engine.transcribe(clip, None, None, True) == sphinx.Transcript("", "en", clip.seconds)
+
+
+def test_words_have_times_within_the_speech(engine: SphinxEngine, espeak: Espeak) -> None:
+    text = "what is seven plus five"
+    late = Clip(np.concatenate([np.zeros(2 * RATE_HZ, np.float32), say(espeak, text).samples]), RATE_HZ)
+    heard = engine.transcribe(late.at(44_100), "en-US", None, True)
+    assert [word.text for word in heard.words] == text.split()
+    times = [time_s for word in heard.words for time_s in (word.start_s, word.end_s)]
+    assert times == sorted(times)
+    assert 2.0 < times[0] < times[-1] < late.seconds
+    assert all(0.0 <= word.probability <= 1.0 for word in heard.words)
+
+
+@pytest.mark.parametrize("language", ["pt", "es-ES", "xx"])
+def test_another_language_is_refused_with_the_way_out(engine: SphinxEngine, language: str) -> None:
+    with pytest.raises(EngineError, match=r"English only.*whisper") as raised:
+        engine.transcribe(unspoken("silence"), language, None, False)
+    assert raised.value.code == "unsupported_language"
+
+
+async def test_in_its_process_it_is_ready_soon_and_can_be_cancelled(espeak: Espeak) -> None:
+    def ignore(progress: Progress) -> None:
+        pass
+
+    settings = Settings()
+    await sphinx.probe(settings)
+    async with sphinx.open_engine(settings, ignore) as opened:
+        assert (opened.model, opened.device) == ("en-us", "cpu")
+        long = Clip(np.tile(say(espeak, OUTSIDE[0]).samples, 2), RATE_HZ)
+        task = asyncio.create_task(opened.engine.transcribe(long, language=None, prompt=None, words=False))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        began = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.monotonic() - began < 0.1
+        heard = await opened.engine.transcribe(say(espeak, "count to ten"), language="en", prompt=None, words=False)
+        assert heard.text == "count to ten"
+
+
+@pytest.mark.skipif(not (AUDIO / "manifest.json").is_file(), reason="the recordings of real speech are not here")
+@pytest.mark.parametrize("group", sorted(WORST))
+def test_word_error_rates_on_real_speech(engine: SphinxEngine, group: str) -> None:
+    clips = [entry for entry in json.loads((AUDIO / "manifest.json").read_text()) if entry["group"] == group]
+    said, heard = [], []
+    for entry in clips[:5]:
+        clip = decode((AUDIO / entry["file"]).read_bytes(), max_seconds=120)
+        said.append(plain(entry["text"]))
+        heard.append(engine.transcribe(clip, None, None, False).text)
+    assert jiwer.wer(said, heard) <= WORST[group]
+
+
+def plain(text: str) -> str:
+    """As the recogniser writes: lower case, no punctuation."""
+    return " ".join("".join(char if char.isalpha() or char in " '" else " " for char in text.lower()).split())

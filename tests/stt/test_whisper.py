@@ -1,0 +1,235 @@
+"""Whisper through its real loading code: random models made here, and small trained ones with true transcripts."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.audio import Clip, decode
+from pipeline.engines import Opened, Progress
+from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.settings import Settings
+from pipeline.stt import SpeechToText, whisper
+from pipeline.stt.languages import NAMES
+from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from tests.builders import whisper as builder
+from tests.models.training.synthesize import Espeak
+from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken
+
+HERE = Path(__file__).parents[1]
+SHARED = Path(__file__).parents[2].parent / "shared"
+OWN_MODEL = HERE / "models" / "whisper-tiny-words"
+SHARED_MODEL = SHARED / "models" / "whisper-words"
+
+
+def ignore(progress: Progress) -> None:
+    pass
+
+
+@asynccontextmanager
+async def opened(model: Path, **settings: object) -> AsyncIterator[Opened[SpeechToText]]:
+    # In a thread: the process is the workers' own test, and costs a second each time.
+    chosen = Settings(whisper_model=str(model), isolate_models=False).model_copy(update=settings)
+    async with whisper.open_engine(chosen, ignore) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def espeak() -> Espeak:
+    return Espeak()
+
+
+@pytest.fixture(scope="module")
+def speech(espeak: Espeak) -> Clip:
+    return Clip(np.pad(espeak.say("what time is it", "en-us+f2"), RATE_HZ // 2), RATE_HZ)
+
+
+def trained() -> list[object]:
+    """(model, its utterances) wherever there is one."""
+    places = [(OWN_MODEL, OWN_MODEL / "utterances.json"), (SHARED_MODEL, SHARED / "audio" / "words" / "manifest.json")]
+    return [
+        pytest.param(
+            model,
+            texts,
+            id=model.name,
+            marks=pytest.mark.skipif(
+                not (model / "model.bin").is_file() or not texts.is_file(), reason=f"no trained model {model.name} here"
+            ),
+        )
+        for model, texts in places
+    ]
+
+
+@pytest.mark.parametrize(("model", "texts"), trained())
+async def test_the_text_is_exact(model: Path, texts: Path, espeak: Espeak) -> None:
+    wrong: list[tuple[str, str]] = []
+    utterances = json.loads(texts.read_text())
+    assert utterances
+    async with opened(model) as engine:
+        for utterance in utterances:
+            if "file" in utterance:
+                clip = decode((texts.parent / utterance["file"]).read_bytes(), max_seconds=60)
+            else:
+                sound = espeak.say(
+                    utterance["text"], utterance["voice"], utterance.get("speed", 160), utterance.get("pitch", 50)
+                )
+                clip = Clip(np.pad(sound, RATE_HZ * 3 // 10), RATE_HZ)
+            heard = await engine.engine.transcribe(clip, language=None, prompt=None, words=False)
+            if heard.text != utterance["text"]:
+                wrong.append((utterance["text"], heard.text))
+            assert heard.language == "en"
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("model", "texts"), trained())
+async def test_words_have_times_within_the_speech(model: Path, texts: Path, espeak: Espeak) -> None:
+    sound = espeak.say("what time is it", "en-us+f2")
+    clip = Clip(np.concatenate([np.zeros(2 * RATE_HZ, np.float32), np.pad(sound, RATE_HZ // 2)]), RATE_HZ)
+    async with opened(model) as engine:
+        heard = await engine.engine.transcribe(clip, language="en", prompt=None, words=True)
+    assert [word.text for word in heard.words] == heard.text.split()
+    assert heard.text
+    times = [time for word in heard.words for time in (word.start_s, word.end_s)]
+    assert times == sorted(times)
+    assert times[0] > 1.5  # the two seconds before it count
+    assert times[-1] <= clip.seconds
+    assert all(type(time) is float for time in times)
+
+
+@pytest.mark.parametrize(("model", "texts"), trained())
+async def test_the_rate_of_the_clip_does_not_matter(model: Path, texts: Path, speech: Clip) -> None:
+    async with opened(model) as engine:
+        for rate_hz in (16_000, 22_050, 48_000):
+            heard = await engine.engine.transcribe(speech.at(rate_hz), language=None, prompt=None, words=False)
+            assert heard.text == "what time is it", rate_hz
+
+
+@pytest.mark.parametrize(
+    ("context_s", "sound_s", "encoded"), [(30, 2, 3000), (10, 2, 1000), (10, 15, 1500), (10, 30, 3000)]
+)
+def test_a_shorter_context_never_cuts_the_sound(context_s: float, sound_s: float, encoded: int) -> None:
+    features = np.zeros((80, 3000), np.float32)
+    features[:, : int(sound_s * 100)] = 1.0
+    shortened = whisper._shortened(features, context_s)
+    assert shortened.shape == (80, encoded)
+    assert shortened.sum() == features.sum()
+
+
+async def test_a_shorter_context_is_heard(babbling_whisper: Path, speech: Clip) -> None:
+    async with opened(babbling_whisper, whisper_context_s=10.0) as engine:
+        assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=True)).text
+
+
+async def test_where_nobody_speaks_nothing_is_heard(babbling_whisper: Path, speech: Clip) -> None:
+    async with opened(babbling_whisper) as engine:
+        for name in UNSPOKEN:
+            heard = await engine.engine.transcribe(unspoken(name), language=None, prompt=None, words=False)
+            assert (heard.text, heard.language) == ("", None), name
+            assert heard.duration_s == pytest.approx(unspoken(name).seconds)
+        # The model itself would write something to anything.
+        assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=False)).text
+
+
+async def test_text_that_the_model_itself_doubts_is_left_out(random_whisper: Path, speech: Clip) -> None:
+    async with opened(random_whisper) as engine:
+        heard = await engine.engine.transcribe(speech, language="pt", prompt=None, words=False)
+    assert (heard.text, heard.language) == ("", "pt")
+
+
+async def test_the_language_is_detected_and_may_be_given(babbling_whisper: Path, speech: Clip) -> None:
+    async with opened(babbling_whisper) as engine:
+        detected = await engine.engine.transcribe(speech, language=None, prompt=None, words=False)
+        assert detected.language in NAMES
+        assert 0.0 < detected.language_probability <= 1.0
+        for asked, code in (("pt", "pt"), ("pt-BR", "pt"), ("ES", "es")):
+            given = await engine.engine.transcribe(speech, language=asked, prompt="before", words=False)
+            assert given.language == code
+
+
+def test_detecting_the_language_encodes_the_sound_once(babbling_whisper: Path, speech: Clip) -> None:
+    engine = WhisperEngine(WhisperConfig(str(babbling_whisper), "cpu", "auto", 1, 1, 30.0))
+    encoded = []
+    inner = engine._model.model
+    encode = inner.encode
+
+    class Counting:
+        def __getattr__(self, name: str) -> object:
+            return getattr(inner, name)
+
+        def encode(self, features: object, **options: object) -> object:
+            encoded.append(features)
+            return encode(features, **options)
+
+    engine._model.model = Counting()
+    assert engine.transcribe(speech, None, None, False).language
+    assert len(encoded) == 1
+
+
+@pytest.mark.parametrize("language", ["xx", "klingon", "p", "'; drop"])
+async def test_an_unknown_language_is_refused(random_whisper: Path, speech: Clip, language: str) -> None:
+    async with opened(random_whisper) as engine:
+        with pytest.raises(EngineError, match="does not know this language") as raised:
+            await engine.engine.transcribe(speech, language=language, prompt=None, words=False)
+    assert raised.value.code == "unsupported_language"
+
+
+async def test_an_english_model_hears_english_only(tmp_path: Path, speech: Clip) -> None:
+    model = builder.build(tmp_path / "english", multilingual=False, sure=True)
+    async with opened(model) as engine:
+        heard = await engine.engine.transcribe(speech, language=None, prompt=None, words=False)
+        assert heard.language == "en"
+        with pytest.raises(EngineError, match="English only"):
+            await engine.engine.transcribe(speech, language="pt", prompt=None, words=False)
+
+
+@pytest.mark.parametrize(("stored", "asked"), [("int8", "auto"), ("float32", "auto"), ("float32", "float32")])
+async def test_compute_types(tmp_path: Path, stored: str, asked: str) -> None:
+    model = builder.build(tmp_path / "model", multilingual=False, quantization=stored)
+    async with opened(model, whisper_compute_type=asked) as engine:
+        assert engine.model == f"model ({'int8' if asked == 'auto' else asked})"
+        assert engine.device == "cpu"
+
+
+async def test_what_cannot_be_loaded_is_explained(tmp_path: Path, random_whisper: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for name in ("model.bin", "config.json", "tokenizer.json"):
+        (broken / name).write_bytes((random_whisper / name).read_bytes()[:100])
+    with pytest.raises(EngineError, match="cannot be loaded"):
+        async with opened(broken):
+            pass
+    with pytest.raises(EngineError, match="cannot be loaded"):
+        async with opened(random_whisper, whisper_compute_type="float99"):
+            pass
+
+
+async def test_cuda_that_is_not_there_is_refused(random_whisper: Path) -> None:
+    import ctranslate2
+
+    if ctranslate2.get_cuda_device_count():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(EngineUnavailable, match="No CUDA device"):
+        async with opened(random_whisper, whisper_device="cuda"):
+            pass
+
+
+async def test_in_a_process_of_its_own_it_can_be_cancelled_and_times_out(babbling_whisper: Path, speech: Clip) -> None:
+    long = Clip(np.tile(speech.samples, 20), RATE_HZ)
+    async with opened(babbling_whisper, isolate_models=True) as engine:
+        task = asyncio.create_task(engine.engine.transcribe(long, language=None, prompt=None, words=False))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        began = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.monotonic() - began < 0.1
+        assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=False)).text
+    async with opened(babbling_whisper, isolate_models=True, stt_timeout_s=0.02) as engine:
+        with pytest.raises(EngineError) as raised:
+            await engine.engine.transcribe(long, language=None, prompt=None, words=False)
+        assert raised.value.code == "timeout"
