@@ -6,7 +6,7 @@ text could make it disappear ("3." may become "3.14"), so the clauses do not dep
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -271,7 +271,7 @@ async def clauses(
     language: str | None = None,
     max_chars: int = MAX_CHARS,
     first_min_words: int = FIRST_MIN_WORDS,
-) -> AsyncIterator[Clause]:
+) -> AsyncGenerator[Clause, None]:
     """The clauses of a reply, each as soon as it is certain. Closing this generator closes `deltas`."""
     splitter = ClauseSplitter(language=language, max_chars=max_chars, first_min_words=first_min_words)
     try:

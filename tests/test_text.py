@@ -189,7 +189,7 @@ async def test_clauses_come_while_the_reply_is_written_and_closing_closes_the_so
     first = await anext(spoken)
     assert first == Clause("Once upon a time there was a lighthouse,", 0, 40)
     assert len(written) == 8
-    await spoken.aclose()  # type: ignore[attr-defined]
+    await spoken.aclose()
     assert closed.is_set()
 
 
