@@ -11,6 +11,7 @@ from pipeline.engines import Progress
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.llm import Message, Tool, Usage
 from pipeline.llm.ollama import OllamaModel, open_engine, probe
+from pipeline.llm.streaming import WithoutThinking
 from pipeline.settings import Settings
 from tests.servers.ollama import FakeOllama, Traps
 from tests.servers.running import closed_port, running
@@ -99,6 +100,26 @@ async def test_thinking_is_never_heard(address: str, server: FakeOllama, traps: 
     async with open_engine(settings(address), quiet) as opened:
         assert await said(opened.engine) == "I am a small model. I run here."
         assert await said(opened.engine) == "I am a small model. I run here."
+
+
+@pytest.mark.parametrize(
+    ("written", "heard"),
+    [
+        ("<think>so 1 < 2</think>\n\nHi there", "Hi there"),
+        ("  <thinking>so</thinking> Hi", "Hi"),
+        ("<think></think><think>again</think>Hi", "Hi"),
+        ("<think>without an end", ""),
+        ("<thin ice", "<thin ice"),
+        ("<thi", "<thi"),
+        ("I say <think> aloud</think>", "I say <think> aloud</think>"),
+        ("Hi", "Hi"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_thinking_is_dropped_however_it_is_cut_into_tokens(written: str, heard: str, size: int) -> None:
+    answer = WithoutThinking()
+    pieces = [written[start : start + size] for start in range(0, len(written), size)]
+    assert "".join(map(answer.feed, pieces)) + answer.finish() == heard
 
 
 async def test_a_server_that_refuses_think_is_asked_without_from_then_on(address: str, server: FakeOllama) -> None:
