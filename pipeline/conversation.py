@@ -9,6 +9,9 @@ BYTES_PER_TOKEN = 3.5
 TOKENS_PER_MESSAGE = 5
 """Role and separators of the chat template."""
 
+INTERRUPTED = " …"
+"""Marks a reply that the user cut off."""
+
 
 def estimated_tokens(message: Message) -> int:
     """About how many tokens a message takes in the prompt."""
@@ -38,8 +41,19 @@ class Conversation:
         self.language = language or self.language
         self._messages.append(Message("user", said, language))
         if heard:
-            self._messages.append(Message("assistant", heard + " …" if interrupted else heard))
+            self._messages.append(Message("assistant", heard + INTERRUPTED if interrupted else heard))
         self._forget()
+
+    def amend(self, heard: str) -> None:
+        """Correct what was heard of the last, interrupted reply: its listener knows better than the clock."""
+        if self._messages and self._messages[-1].role == "assistant":
+            self._messages.pop()
+        if heard:
+            self._messages.append(Message("assistant", heard + INTERRUPTED))
+
+    def announced(self, sentence: str) -> None:
+        """The assistant said something by itself."""
+        self._messages.append(Message("assistant", sentence))
 
     def prompt(self, said: str, language: str | None) -> list[Message]:
         """What the language model is asked: the system prompt, the turns within the budget, and the new message."""

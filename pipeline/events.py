@@ -3,6 +3,9 @@
     TurnStarted, TranscriptPartial*, TranscriptFinal, ReplyDelta*, SpeechStarted?, SpeechChunk*,
     then exactly one of TurnCompleted, TurnInterrupted, TurnFailed.
 
+A live conversation (`pipeline.session`) adds, before a turn, UserSpeechStarted, TranscriptPartial*, UserSpeechStopped;
+within one, SpeechHeld and SpeechResumed; and UtteranceIgnored instead of a turn that would have had nothing to answer.
+
 ReplyDelta and SpeechChunk interleave: the reply is spoken while it is written. StageError may come before the end
 where a turn goes on without a stage (speech failed, the text still arrives).
 """
@@ -19,6 +22,40 @@ class TurnStarted:
     """The utterance is complete and its turn begins."""
 
     turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserSpeechStarted:
+    """The user began to speak."""
+
+    at_ms: float
+    """On the clock of sound received in this session."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserSpeechStopped:
+    """The user's turn is over."""
+
+    at_ms: float
+    """End of the last speech, on the same clock; the silence that followed is not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceIgnored:
+    """There was sound like speech but nothing to answer; no turn follows. Reasons: nothing_understood, backchannel,
+    cleared."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechHeld:
+    """The reply pauses: the user makes a sound, and it is not decided yet whether it is an interruption."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechResumed:
+    """It was none: the reply goes on from where it was held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +137,11 @@ class TurnFailed:
 
 Event = (
     TurnStarted
+    | UserSpeechStarted
+    | UserSpeechStopped
+    | UtteranceIgnored
+    | SpeechHeld
+    | SpeechResumed
     | TranscriptPartial
     | TranscriptFinal
     | ReplyDelta

@@ -13,6 +13,19 @@ NOTHING_HEARD = {
 """Spoken when an utterance holds no speech."""
 
 
+STILL_THERE = {
+    "en": "Are you still there?",
+    "pt": "Você ainda está aí?",
+    "es": "¿Sigues ahí?",
+    "de": "Bist du noch da?",
+    "fr": "Tu es toujours là ?",
+    "it": "Ci sei ancora?",
+    "nl": "Ben je er nog?",
+    "pl": "Jesteś tam jeszcze?",
+}
+"""Spoken after a long silence, where IDLE_PROMPT_S asks for it."""
+
+
 def phrase(table: dict[str, str], language: str | None) -> tuple[str, str]:
     """The sentence and the language it is in: `language` if the table has it, else English."""
     code = (language or "en").split("-")[0].lower()

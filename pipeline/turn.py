@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -40,6 +40,14 @@ class Stages:
     tts: TextToSpeech
 
 
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What the assistant says by itself, without being asked."""
+
+    text: str
+    language: str
+
+
 @dataclass(slots=True)
 class _Reply:
     """What of the reply is there so far."""
@@ -52,15 +60,31 @@ class _Reply:
 class Turn:
     """One utterance and its answer. Has no side effect but its events: the history is read, never written."""
 
-    def __init__(self, stages: Stages, settings: Settings, *, voice: Voice, language: str | None) -> None:
-        """language: ISO 639-1 of what will be spoken; None to detect it."""
+    def __init__(
+        self,
+        stages: Stages,
+        settings: Settings,
+        *,
+        voice: Voice,
+        language: str | None,
+        answer_silence: bool = True,
+        said_before: Sequence[asyncio.Task[Transcript]] = (),
+    ) -> None:
+        """language: ISO 639-1 of what will be spoken; None to detect it. answer_silence: say that nothing was heard,
+        else end the turn with an empty reply. said_before: the transcripts, perhaps still being
+        made, of what precedes the utterance.
+        """
         self._stages = stages
         self._settings = settings
         self._voice = voice
         self._language = language
+        self._answer_silence = answer_silence
+        self._said_before = said_before
 
-    async def run(self, utterance: Clip, conversation: Conversation) -> AsyncGenerator[Event, None]:
-        """The events of the turn, in the order of `pipeline.events`; the last one is its only end event.
+    async def run(
+        self, utterance: Clip | Transcript | Announcement, conversation: Conversation
+    ) -> AsyncGenerator[Event, None]:
+        """The events of the turn, on sound or on what is text already; the last one is its only end event.
 
         Closing the generator cancels all stage calls below and waits until they have ended.
         """
@@ -74,7 +98,9 @@ class Turn:
             work.cancel()
             await asyncio.wait([work])
 
-    async def _work(self, utterance: Clip, conversation: Conversation, out: Channel[Event]) -> None:
+    async def _work(
+        self, utterance: Clip | Transcript | Announcement, conversation: Conversation, out: Channel[Event]
+    ) -> None:
         """The whole turn; whatever fails becomes its one end event."""
         reply = _Reply()
         try:
@@ -93,17 +119,32 @@ class Turn:
         await out.send(end)
         out.close()
 
-    async def _answer(self, utterance: Clip, conversation: Conversation, reply: _Reply, out: Channel[Event]) -> None:
+    async def _answer(
+        self,
+        utterance: Clip | Transcript | Announcement,
+        conversation: Conversation,
+        reply: _Reply,
+        out: Channel[Event],
+    ) -> None:
         await out.send(events.TurnStarted(secrets.token_hex(8)))
-        transcript = await self._transcribe(utterance)
-        reply.timings.mark("transcript")
-        language = transcript.language or self._language or conversation.language
-        await out.send(events.TranscriptFinal(transcript.text, transcript.language))
-        if transcript.text:
-            deltas = self._stages.llm.reply(conversation.prompt(transcript.text, language))
+        language: str | None
+        if isinstance(utterance, Announcement):
+            deltas, language = _only(utterance.text), utterance.language
         else:
-            sentence, language = phrase(NOTHING_HEARD, self._language or conversation.language or language)
-            deltas = _only(sentence)
+            transcript = utterance if isinstance(utterance, Transcript) else await self._transcribe(utterance)
+            reply.timings.mark("transcript")
+            # Shielded: other turns on the same utterance wait for them, too.
+            before = [(await asyncio.shield(part)).text for part in self._said_before]
+            said = " ".join([*before, transcript.text]).strip()
+            await out.send(events.TranscriptFinal(said, transcript.language))
+            language = transcript.language or self._language or conversation.language
+            if said:
+                deltas = self._stages.llm.reply(conversation.prompt(said, language))
+            elif not self._answer_silence:
+                return
+            else:
+                sentence, language = phrase(NOTHING_HEARD, self._language or conversation.language or language)
+                deltas = _only(sentence)
         pending: Channel[Clause] = Channel(CLAUSES_AHEAD)
         try:
             async with asyncio.TaskGroup() as group:

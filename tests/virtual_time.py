@@ -9,6 +9,8 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+LONGEST_S = 3600.0
+"""A script that runs longer than this on its own clock hangs."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -22,6 +24,8 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is None:
             raise RuntimeError("everything waits and nothing is left that could happen")
         self.now += max(0.0, timeout)
+        if self.now > LONGEST_S:
+            raise RuntimeError("a dialogue of hours: something waits for what never comes")
         return super().select(0)
 
 

@@ -1,0 +1,81 @@
+"""Is this a barge-in? What listeners say without wanting the floor, in each language."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from pipeline.listening.detector import RATE_HZ, SpeechDetector
+from pipeline.listening.options import LiveOptions
+
+_BACKCHANNELS = {
+    "en": "mhm|mm|mmm|mm hmm|mmhmm|uh huh|uhhuh|hmm|hm|yeah|yep|yup|yes|right|ok|okay|sure|i see|really|wow|oh|ah|aha|"
+    "cool|nice|great|got it|of course|exactly|true|alright|all right",
+    "pt": "aham|ahã|uhum|hum|humhum|hm|mhm|sim|é|tá|tá bom|certo|ok|okay|claro|entendi|sei|isso|pois é|legal|nossa|"
+    "verdade|exato|ah|ah é|beleza|tudo bem|uau",
+    "es": "ajá|aja|mhm|mm|hm|sí|si|ya|claro|vale|ok|okay|bueno|entiendo|ya veo|exacto|verdad|ah|oh|de acuerdo|"
+    "por supuesto|cierto|así es|qué bien",
+}
+BACKCHANNELS = {language: frozenset(words.split("|")) for language, words in _BACKCHANNELS.items()}
+_ANY = frozenset().union(*BACKCHANNELS.values())
+_LONGEST = max(len(phrase.split()) for phrase in _ANY)
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
+
+
+def words_beyond_backchannels(text: str, language: str | None) -> int:
+    """How many words of the transcript are more than a back-channel ("mhm, yeah" is 0, "yeah but wait" is 2).
+
+    language: ISO 639-1; an unknown one is read with the back-channels of all.
+    """
+    known = BACKCHANNELS.get((language or "")[:2], _ANY)
+    words = [word.lower() for word in _WORD.findall(text)]
+    count = index = 0
+    while index < len(words):
+        for length in range(min(_LONGEST, len(words) - index), 0, -1):
+            if " ".join(words[index : index + length]) in known:
+                index += length
+                break
+        else:
+            count += 1
+            index += 1
+    return count
+
+
+class Decision(Enum):
+    """What to do about speech during a reply."""
+
+    WAIT = auto()
+    """Not known yet; the reply stays held."""
+    JUDGE = auto()
+    """Its words must be known: transcribe it."""
+    CUT_IN = auto()
+    """It is an interruption."""
+    GO_ON = auto()
+    """It is none; the reply goes on."""
+
+
+@dataclass(slots=True)
+class BargeIn:
+    """Speech during a reply, which is held until it is decided."""
+
+    began: int
+    """Its first sample, on the session's clock."""
+    judging: bool = False
+    """Its words are being found out."""
+    judged_until: int = 0
+    """Up to this sample it was found to be a back-channel."""
+
+    def decide(self, detector: SpeechDetector, options: LiveOptions) -> Decision:
+        """By its length first, by its words where the length does not tell."""
+        spoken_ms = (detector.last_speech - self.began) * 1000 / RATE_HZ
+        ended = not detector.speaking and detector.silence_ms >= options.speculate_ms
+        if spoken_ms >= options.backchannel_ms:
+            return Decision.CUT_IN
+        if spoken_ms < options.interrupt_ms:
+            return Decision.GO_ON if ended else Decision.WAIT
+        if self.judging:
+            return Decision.WAIT
+        if not self.judged_until:
+            return Decision.JUDGE
+        if not ended:
+            return Decision.WAIT
+        return Decision.GO_ON if self.judged_until >= detector.last_speech else Decision.JUDGE

@@ -1,0 +1,451 @@
+"""A live conversation: sound in, events out, for any transport.
+
+The states and rules are those of `docs/turn-taking.md`. All methods are called from one event loop and never block;
+what takes time (a turn, a judgement, a partial transcript) is a task of this session and ends with it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from enum import Enum, auto
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from pipeline import events
+from pipeline.answering import Answer
+from pipeline.audio import Clip, Samples
+from pipeline.channel import Channel
+from pipeline.conversation import Conversation
+from pipeline.errors import BadInput, Overloaded, ParleyError
+from pipeline.events import Event
+from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceActivity
+from pipeline.listening.endpointing import delay
+from pipeline.listening.interruption import BargeIn, Decision, words_beyond_backchannels
+from pipeline.listening.options import LiveOptions
+from pipeline.listening.partials import LocalAgreement
+from pipeline.listening.utterance import Utterance
+from pipeline.phrases import STILL_THERE, phrase
+from pipeline.settings import Settings
+from pipeline.stt import Transcript
+from pipeline.turn import Announcement, Stages, Turn
+from pipeline.voices import Voice
+
+log = logging.getLogger(__name__)
+
+EVENTS_AHEAD = 1024
+"""Events a slow reader may be behind (some 30 s of sound) before its session ends."""
+ONSET_MS = 60
+"""Speech that begins an utterance: two frames, more than a click."""
+JUDGEMENT_S = 1.0
+"""A judgement that takes longer than this is for the user: the reply is interrupted."""
+STALLED_S = 2.0
+"""No sound at all for so long in the middle of an utterance ends it."""
+PARTIAL_PAUSE = 4.0
+"""After a partial transcript, none for so many times what it took."""
+
+
+class State(Enum):
+    """See `docs/turn-taking.md`."""
+
+    LISTENING = auto()
+    HEARING = auto()
+    PAUSED = auto()
+    ANSWERING = auto()
+
+
+class Session:
+    """One live conversation. `async with` it, `hear()` what comes in, iterate `events`."""
+
+    def __init__(
+        self,
+        stages: Stages,
+        settings: Settings,
+        options: LiveOptions,
+        conversation: Conversation,
+        *,
+        voice: Voice,
+        language: str | None,
+        activity: VoiceActivity,
+    ) -> None:
+        """activity: the VAD of this session. language: ISO 639-1 of what is spoken; None to detect it."""
+        self.events: Channel[Event] = Channel(EVENTS_AHEAD)
+        """What happens, in order; closed with an Overloaded when the reader is too slow."""
+        self.conversation = conversation
+        self.voice, self.language, self.options = voice, language, options
+        self.dropped = 0
+        """Samples that were received and belong to no utterance by decision (half duplex)."""
+        self._stages, self._settings = stages, settings
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._detector = SpeechDetector(activity, options.vad_threshold)
+        self._utterance = Utterance()
+        self._rest: list[Samples] = []
+        self._state = State.LISTENING
+        self._answer: Answer | None = None
+        self._last_answer: Answer | None = None
+        self._barge_in: BargeIn | None = None
+        self._speculations = 0
+        self._earlier: list[asyncio.Task[Transcript]] = []
+        self._agreement = LocalAgreement()
+        self._partial_at = 0
+        self._partial: asyncio.Task[None] | None = None
+        self._active_at = self._heard_at = self._loop.time()
+        self._prompted = False
+
+    async def __aenter__(self) -> Self:
+        self._start(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End everything that runs for this session; what was heard of a running reply is kept."""
+        self._stop()
+        self.events.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    # --- what comes in ---
+
+    def hear(self, samples: Samples) -> None:
+        """The next sound of the user: float32 mono at 16 kHz, any number of samples."""
+        self._heard_at = self._loop.time()
+        whole = np.concatenate([*self._rest, samples]) if self._rest else samples
+        for start in range(0, len(whole) - FRAME + 1, FRAME):
+            self._step(whole[start : start + FRAME])
+        left = whole[len(whole) // FRAME * FRAME :]
+        self._rest = [left] if len(left) else []
+        if self._state is State.PAUSED and self.options.turn_detection:
+            self._wait_for_the_end(len(left))
+
+    def begin(self) -> None:
+        """Push-to-talk: the key is pressed. Stops a running reply."""
+        self._stop()
+        self._abandon()
+        self._begin(self._detector.now)
+
+    def commit(self) -> None:
+        """The user's turn is over now, whatever the silence. Raises BadInput (no_audio) when nothing was recorded."""
+        if self._state not in (State.HEARING, State.PAUSED):
+            if self.options.turn_detection or self._state is State.ANSWERING or not self._utterance.seconds:
+                raise BadInput("There is no sound to commit.", code="no_audio")
+            self._begin(self._utterance.start)
+        self._endpoint(answers_silence=True)
+
+    def clear(self) -> None:
+        """Forget what was recorded and not committed."""
+        if self._state in (State.HEARING, State.PAUSED):
+            self._abandon()
+            self._emit(events.UtteranceIgnored("cleared"))
+            self._listen()
+
+    def say(self, text: str) -> None:
+        """A typed message of the user; it interrupts a running reply."""
+        self._stop()
+        self._abandon()
+        self._reply_to(Transcript(text, self.language, 0.0), answers_silence=True).commit()
+        self._state = State.ANSWERING
+
+    def interrupt(self) -> None:
+        """Stop the running reply, if there is one."""
+        self._stop()
+
+    def played(self, ms: float) -> None:
+        """The client has played so many ms of the current (or last) reply: this overrides the clock."""
+        answer = self._answer or self._last_answer
+        if answer is not None:
+            answer.correct(ms)
+
+    # --- the states ---
+
+    def _step(self, frame: Samples) -> None:
+        if self.options.half_duplex and self._answer is not None and self._answer.playback.audible:
+            self.dropped += len(frame)
+            self._detector.skip(len(frame))
+            self._utterance.skip(len(frame))
+            return
+        self._utterance.add(frame)
+        spoken_until = self._detector.last_speech
+        self._detector.feed(frame)
+        if spoken_until < self._detector.began < self._detector.last_speech:
+            self._utterance.note_pause(spoken_until, self._detector.began)
+        if self._detector.speaking:
+            self._active_at, self._prompted = self._loop.time(), False
+        if not self.options.turn_detection:
+            if self._state in (State.LISTENING, State.ANSWERING):
+                self._utterance.keep_from(self._detector.now - self._samples(self.options.preroll_ms))
+            return
+        match self._state:
+            case State.LISTENING:
+                self._wait_for_speech()
+            case State.HEARING:
+                self._follow()
+            case State.PAUSED:
+                self._wait_for_the_end()
+            case State.ANSWERING:
+                self._wait_for_barge_in()
+
+    def _wait_for_speech(self) -> None:
+        if self._detector.run_ms >= ONSET_MS:
+            self._begin(self._detector.began)
+        else:
+            self._keep_preroll()
+
+    def _begin(self, at: int) -> None:
+        self._state = State.HEARING
+        self._speculations = 0
+        self._earlier = []
+        self._agreement = LocalAgreement()
+        self._partial_at = at
+        self._utterance.begin(at - self._samples(self.options.preroll_ms))
+        self._emit(events.UserSpeechStarted(self._ms(at)))
+
+    def _follow(self) -> None:
+        """The user speaks."""
+        if not self._detector.speaking and self._detector.silence_ms >= self.options.speculate_ms:
+            self._state = State.PAUSED
+            self._speculate()
+        elif self._utterance.seconds >= self.options.max_utterance_s:
+            self._cut()
+        elif self.options.partial_ms and self._detector.now - self._partial_at >= self._samples(
+            self.options.partial_ms
+        ):
+            self._partial_at = self._detector.now
+            if self._partial is None or self._partial.done():
+                self._partial = self._start(self._transcribe_partly(self._utterance.clip(), self._agreement))
+
+    def _wait_for_the_end(self, more: int = 0) -> None:
+        """The user is silent, perhaps done. more: samples received that do not fill a frame yet."""
+        if self._detector.run_ms >= ONSET_MS:
+            self._abandon()
+            self._state = State.HEARING
+            return
+        said = self._answer.said if self._answer else None
+        wait_ms = delay(
+            said.text if said else None,
+            said.language if said else None,
+            silence_ms=self.options.silence_ms,
+            min_silence_ms=self.options.min_silence_ms,
+            max_silence_ms=self.options.max_silence_ms,
+            adaptive=self.options.adaptive_endpointing,
+        )
+        if self._detector.silence_ms + self._ms(more) >= wait_ms and not self._detector.speaking:
+            self._endpoint()
+
+    def _speculate(self) -> None:
+        if (
+            self._speculations < self.options.speculations
+            and self._utterance.seconds <= self.options.speculation_max_speech_s
+        ):
+            self._speculations += 1
+            self._reply_to(self._utterance.clip())
+
+    def _endpoint(self, *, answers_silence: bool = False) -> None:
+        self._emit(events.UserSpeechStopped(self._ms(self._detector.last_speech)))
+        answer = self._answer
+        if answer is None or answers_silence:
+            self._abandon()
+            answer = self._reply_to(self._utterance.clip(), answers_silence=answers_silence)
+        self._state = State.ANSWERING
+        self._keep_preroll()
+        answer.commit()
+
+    def _wait_for_barge_in(self) -> None:
+        detector, answer = self._detector, self._answer
+        if answer is None or not self.options.interruptible:
+            self._keep_preroll()
+            return
+        if self._barge_in is None:
+            if detector.run_ms >= self.options.hold_ms:
+                self._barge_in = BargeIn(detector.began)
+                answer.playback.hold()
+                if answer.playback.sent_ms:
+                    self._emit(events.SpeechHeld())
+            else:
+                self._keep_preroll()
+            return
+        match self._barge_in.decide(detector, self.options):
+            case Decision.CUT_IN:
+                self._interrupt()
+            case Decision.GO_ON:
+                self._go_on()
+            case Decision.JUDGE:
+                self._judge(self._barge_in)
+            case Decision.WAIT:
+                pass
+
+    def _judge(self, barge_in: BargeIn) -> None:
+        barge_in.judging = True
+        self._utterance.keep_from(barge_in.began - self._samples(self.options.preroll_ms))
+        self._start(self._judge_by_words(barge_in, self._detector.now, self._utterance.clip()))
+
+    def _go_on(self) -> None:
+        """It was none: the reply goes on from where it was held."""
+        self._barge_in = None
+        self._keep_preroll()
+        if self._answer is not None:
+            self._answer.playback.resume()
+            if self._answer.playback.sent_ms:
+                self._emit(events.SpeechResumed())
+
+    # --- answers ---
+
+    def _reply_to(self, utterance: Clip | Transcript | Announcement, *, answers_silence: bool = False) -> Answer:
+        turn = Turn(
+            self._stages,
+            self._settings,
+            voice=self.voice,
+            language=self.language,
+            answer_silence=answers_silence,
+            said_before=tuple(self._earlier),
+        )
+        spoke_until = self._loop.time() - self._detector.silence_ms / 1000
+        self._answer = Answer(
+            turn.run(utterance, self.conversation),
+            self.conversation,
+            emit=self._emit,
+            ended=self._answered,
+            spoke_until=spoke_until if isinstance(utterance, Clip) else self._loop.time(),
+            lead_ms=self.options.lead_ms,
+            answers_silence=answers_silence or isinstance(utterance, Announcement),
+        )
+        self._keep(self._answer.task)
+        return self._answer
+
+    def _abandon(self) -> None:
+        """No speculative answer any more; its transcript stays as a partial."""
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.committed:
+            if answer.said is not None and self._agreement.add(answer.said.text):
+                self._emit(events.TranscriptPartial(self._agreement.text))
+            answer.abandon()
+
+    def _stop(self) -> None:
+        """End a running reply for another reason than speech."""
+        self._barge_in = None
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self._answer is not None and self._answer.committed:
+            self._answer.interrupt()
+
+    def _answered(self, answer: Answer) -> None:
+        """A committed answer has come to its end."""
+        if answer is not self._answer:
+            return
+        barge_in = self._barge_in
+        self._last_answer, self._answer, self._barge_in = answer, None, None
+        self._active_at = self._loop.time()
+        if barge_in is not None:  # what was said since its onset is the next utterance
+            self._begin(barge_in.began)
+        else:
+            self._listen()
+
+    def _listen(self) -> None:
+        self._state = State.LISTENING
+        self._keep_preroll()
+
+    def _cut(self) -> None:
+        """The utterance has become too long: its first part is transcribed now, the user goes on."""
+        at = self._utterance.longest_pause()
+        first = self._utterance.clip(until=at)
+        self._earlier.append(
+            self._start(self._stages.stt.transcribe(first, language=self.language, prompt=None, words=False))
+        )
+        self._utterance.keep_from(at)
+        self._agreement = LocalAgreement()
+
+    # --- tasks ---
+
+    async def _transcribe_partly(self, clip: Clip, agreement: LocalAgreement) -> None:
+        start = self._loop.time()
+        try:
+            heard = await self._stages.stt.transcribe(clip, language=self.language, prompt=None, words=False)
+        except ParleyError as error:
+            log.debug("no partial transcript: %s", error.message)  # the final one will tell
+            return
+        # A recogniser that takes long for one is asked rarely: finals must find it free.
+        took_ms = (self._loop.time() - start) * 1000
+        self._partial_at = self._detector.now + self._samples(PARTIAL_PAUSE * took_ms)
+        if agreement is self._agreement and self._state is State.HEARING and agreement.add(heard.text):
+            self._emit(events.TranscriptPartial(agreement.text))
+
+    async def _judge_by_words(self, barge_in: BargeIn, until: int, clip: Clip) -> None:
+        """Whether what was said during the reply is more than a back-channel."""
+        try:
+            async with asyncio.timeout(JUDGEMENT_S):
+                heard = await self._stages.stt.transcribe(clip, language=self.language, prompt=None, words=False)
+            words = words_beyond_backchannels(heard.text, heard.language or self.language)
+        except (ParleyError, TimeoutError):
+            words = self.options.interrupt_words
+        if barge_in is not self._barge_in:
+            return
+        barge_in.judging, barge_in.judged_until = False, until
+        if words >= self.options.interrupt_words:
+            self._interrupt()
+
+    async def _watch(self) -> None:
+        """What happens when nothing happens: a stalled utterance, an idle user."""
+        while True:
+            await asyncio.sleep(STALLED_S / 4)
+            now = self._loop.time()
+            if self._state in (State.HEARING, State.PAUSED):
+                if self.options.turn_detection and now - self._heard_at >= STALLED_S:
+                    self._endpoint()
+            elif self._state is State.LISTENING:
+                idle_s = now - self._active_at
+                if self.options.idle_timeout_s and idle_s >= self.options.idle_timeout_s:
+                    self.events.close(IdleTimeout())
+                    return
+                if self.options.idle_prompt_s and idle_s >= self.options.idle_prompt_s and not self._prompted:
+                    self._prompted = True
+                    sentence, language = phrase(STILL_THERE, self.language or self.conversation.language)
+                    self._reply_to(Announcement(sentence, language)).commit()
+                    self._state = State.ANSWERING
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        return self._keep(asyncio.create_task(work))
+
+    def _keep(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, ParleyError):
+            log.error("a task of a conversation failed", exc_info=error)
+
+    def _emit(self, event: Event) -> None:
+        if not self.events.offer(event):
+            self.events.close(Overloaded("This connection reads too slowly; the conversation is closed."))
+
+    def _keep_preroll(self) -> None:
+        """Of the sound, only what the next utterance may begin with."""
+        onset = self._detector.began if self._detector.speaking else self._detector.now
+        self._utterance.keep_from(onset - self._samples(self.options.preroll_ms))
+
+    @staticmethod
+    def _samples(ms: float) -> int:
+        return int(ms * RATE_HZ / 1000)
+
+    @staticmethod
+    def _ms(samples: int) -> float:
+        return samples * 1000 / RATE_HZ
+
+
+class IdleTimeout(ParleyError):
+    """Nobody spoke for IDLE_TIMEOUT_S."""
+
+    code = "idle_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("Nobody spoke for a long time; the conversation is closed.")

@@ -1,0 +1,124 @@
+"""A scripted dialogue with a live session on virtual time: who speaks when, and what came out when."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline import events
+from pipeline.audio import Samples
+from pipeline.conversation import Conversation
+from pipeline.events import Event
+from pipeline.listening.options import LiveOptions
+from pipeline.session import Session
+from pipeline.settings import Settings
+from pipeline.turn import Stages
+from tests import virtual_time
+from tests.scripted import VOICE, Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
+
+RATE_HZ = 16_000
+FRAME_MS = 20
+
+
+class LoudIsSpeech:
+    """A VAD for scripts: a loud frame is speech, a quiet one is not."""
+
+    def probability(self, frame: Samples) -> float:
+        return 1.0 if float(np.abs(frame).max()) > 0.01 else 0.0
+
+    def reset(self) -> None:
+        pass
+
+
+@dataclass
+class Dialogue:
+    """A session under test. Times are seconds of virtual time since its start."""
+
+    session: Session
+    stages: Stages
+    running: Running
+    log: list[tuple[float, Event]] = field(default_factory=list)
+    frames_s: list[float] = field(default_factory=list)
+    """When each frame of the reply left."""
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def speak(self, ms: int) -> float:
+        """The user speaks for that long; returns when the last sample was fed."""
+        return await self._feed(ms, 0.2)
+
+    async def silence(self, ms: int) -> float:
+        """The microphone is open and nobody speaks."""
+        return await self._feed(ms, 0.0)
+
+    async def _feed(self, ms: int, level: float) -> float:
+        for _ in range(ms // FRAME_MS):
+            await asyncio.sleep(FRAME_MS / 1000)
+            self.session.hear(np.full(RATE_HZ * FRAME_MS // 1000, level, np.float32))
+        return self.now
+
+    async def until(self, kind: type[Event], *, within_s: float = 60.0, count: int = 1) -> float:
+        """Silence until the `count`-th event of that kind; returns when it came."""
+        deadline = self.now + within_s
+        while len(found := [at for at, event in self.log if isinstance(event, kind)]) < count:
+            assert self.now < deadline, f"no {kind.__name__} within {within_s} s: {self.kinds}"
+            await self.silence(FRAME_MS)
+        return found[count - 1]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Names of the events so far, runs of deltas and chunks as one."""
+        names = [type(event).__name__ for _, event in self.log]
+        repeated = ("ReplyDelta", "SpeechChunk", "TranscriptPartial")
+        return [n for i, n in enumerate(names) if not (i and n == names[i - 1] and n in repeated)]
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for _, event in self.log if isinstance(event, kind)]
+
+    @property
+    def history(self) -> list[tuple[str, str]]:
+        return [(message.role, message.content) for message in self.session.conversation.messages]
+
+
+def hold(
+    script: Callable[[Dialogue], Awaitable[None]],
+    *,
+    stt: ScriptedSTT | None = None,
+    llm: ScriptedLLM | None = None,
+    tts: ScriptedTTS | None = None,
+    **options: Any,
+) -> Dialogue:
+    """Play a dialogue to the end of its script; the session is closed with it."""
+
+    async def run() -> Dialogue:
+        running = Running()
+        stages = Stages(stt or ScriptedSTT(), llm or ScriptedLLM(), tts or ScriptedTTS())
+        for stage in (stages.stt, stages.llm, stages.tts):
+            stage.running = running  # type: ignore[attr-defined]
+        session = Session(
+            stages, Settings(), LiveOptions(**{"partial_ms": 0} | options),
+            Conversation("sys", budget_tokens=4000), voice=VOICE, language=None, activity=LoudIsSpeech(),
+        )  # fmt: skip
+        dialogue = Dialogue(session, stages, running)
+
+        async def listen() -> None:
+            async for event in session.events:
+                dialogue.log.append((dialogue.now, event))
+                if isinstance(event, events.SpeechChunk):
+                    dialogue.frames_s.append(dialogue.now)
+
+        async with session:
+            listening = asyncio.create_task(listen())
+            try:
+                await script(dialogue)
+            finally:
+                await session.close()
+                await asyncio.wait([listening])
+        assert running.now == []
+        return dialogue
+
+    return virtual_time.run(run())

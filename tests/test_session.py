@@ -1,0 +1,453 @@
+"""The rules of a live conversation, on scripted stages and virtual time."""
+
+import asyncio
+
+import pytest
+
+from pipeline import events
+from pipeline.errors import BadInput, EngineError, Overloaded
+from pipeline.session import IdleTimeout
+from tests.dialogue import Dialogue, hold
+from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
+
+EIGHT = " ".join(
+    f"This is sentence number {n} of a long reply." for n in ("one", "two", "three", "four", "five", "six")
+)
+
+
+def test_a_spoken_question_is_answered_in_order() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.silence(400)
+        await d.speak(1000)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script)
+    assert d.kinds[:6] == [
+        "UserSpeechStarted", "UserSpeechStopped", "TurnStarted", "TranscriptFinal", "ReplyDelta", "SpeechStarted",
+    ]  # fmt: skip
+    assert d.kinds[-1] == "TurnCompleted"
+    assert d.history == [("user", "what does the heron do"), ("assistant", ScriptedLLM().reply_text)]
+    assert d.of(events.UserSpeechStarted)[0].at_ms == pytest.approx(400, abs=40)
+    assert d.of(events.UserSpeechStopped)[0].at_ms == pytest.approx(1400, abs=40)
+
+
+def test_fast_stages_answer_with_the_endpoint_itself() -> None:
+    """Transcript, reply and first speech take less than the silence that is waited for anyway."""
+    spoke_until = 0.0
+
+    async def script(d: Dialogue) -> None:
+        nonlocal spoke_until
+        spoke_until = await d.speak(1000)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, adaptive_endpointing=False)
+    assert d.frames_s[0] - spoke_until == pytest.approx(0.5, abs=0.04)
+    d = hold(script, adaptive_endpointing=False, speculations=0)
+    assert d.frames_s[0] - spoke_until == pytest.approx(0.5 + 0.08 + 0.12 + 4 / 60 + 0.04, abs=0.06)
+
+
+def test_slow_stages_cost_their_own_time_and_no_more() -> None:
+    spoke_until = 0.0
+
+    async def script(d: Dialogue) -> None:
+        nonlocal spoke_until
+        spoke_until = await d.speak(1000)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, stt=ScriptedSTT(seconds=0.4), llm=ScriptedLLM(first_token_s=0.8))
+    critical = 0.1 + 0.4 + 0.8 + 6 / 60 + 0.04
+    assert d.frames_s[0] - spoke_until <= critical * 1.05 + 0.03
+
+
+def test_nothing_leaves_and_nothing_is_remembered_before_the_endpoint() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.silence(460)  # long enough to prepare an answer, too short for the endpoint
+        assert "ReplyDelta" not in d.kinds
+        assert d.stages.tts.spoken  # type: ignore[attr-defined]
+        await d.speak(600)
+        assert d.history == []
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, adaptive_endpointing=False)
+    assert d.kinds.count("TurnStarted") == 1
+    assert d.running.calls.count("llm") == 2
+    assert len(d.history) == 2
+
+
+def test_at_most_three_speculations_an_utterance() -> None:
+    async def script(d: Dialogue) -> None:
+        for _ in range(6):
+            await d.speak(400)
+            await d.silence(300)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, adaptive_endpointing=False)
+    assert d.running.calls.count("stt") <= 4
+    assert d.kinds.count("TurnCompleted") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "wait_s"),
+    [("What time is it?", 0.3), ("turn on the light and", 0.9), ("turn on the light", 0.5)],
+)
+def test_the_wait_depends_on_how_finished_it_sounds(text: str, wait_s: float) -> None:
+    spoke_until = 0.0
+
+    async def script(d: Dialogue) -> None:
+        nonlocal spoke_until
+        spoke_until = await d.speak(1000)
+        await d.until(events.UserSpeechStopped)
+
+    d = hold(script, stt=ScriptedSTT(text))
+    assert d.log[-1][0] - spoke_until == pytest.approx(wait_s, abs=0.05)
+
+
+def test_a_click_is_no_utterance() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.silence(320)
+        await d.speak(20)
+        await d.silence(2000)
+
+    assert hold(script).kinds == []
+
+
+def test_noise_that_nobody_understands_is_not_answered() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(500)
+        await d.silence(2000)
+
+    d = hold(script, stt=ScriptedSTT(""))
+    assert d.kinds == ["UserSpeechStarted", "UserSpeechStopped", "UtteranceIgnored"]
+    assert d.history == []
+    assert "llm" not in d.running.calls
+
+
+def test_sound_leaves_paced_a_little_ahead() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000), tts=ScriptedTTS(rtf=0.001))
+    first = d.frames_s[0]
+    for index, at in enumerate(d.frames_s):
+        assert (index + 1) * 0.04 - (at - first) <= 0.2 + 0.001
+    assert d.log[-1][0] - first == pytest.approx(len(d.frames_s) * 0.04, abs=0.05)
+
+
+def test_an_interruption_stops_the_reply_and_history_keeps_what_was_heard() -> None:
+    began = 0.0
+
+    async def script(d: Dialogue) -> None:
+        nonlocal began
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(5000)
+        began = d.now
+        await d.speak(1000)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000))
+    interrupted = d.of(events.TurnInterrupted)
+    assert len(interrupted) == 1
+    # held at the onset, so the last sound left within the threshold
+    held = next(at for at, event in d.log if isinstance(event, events.SpeechHeld))
+    ended = next(at for at, event in d.log if isinstance(event, events.TurnInterrupted))
+    assert max(at for at in d.frames_s if at <= ended) - began <= 0.25 + 0.05
+    assert held - began <= 0.1
+    role, heard = d.history[1]
+    assert role == "assistant"
+    assert heard == interrupted[0].heard_text + " …"
+    # 5 s and a little at 60 ms a character, in whole words
+    assert EIGHT.startswith(interrupted[0].heard_text)
+    assert len(interrupted[0].heard_text) * 0.06 == pytest.approx(5.2, abs=0.6)
+    assert [role for role, _ in d.history] == ["user", "assistant", "user", "assistant"]
+
+
+def test_after_an_interruption_nothing_of_the_old_reply_leaves() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        await d.speak(600)
+        await d.until(events.TurnInterrupted)
+        assert d.running.now.count("llm") == 0
+        count = len(d.frames_s)
+        await d.silence(200)
+        assert len(d.frames_s) == count
+
+    hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=5))
+
+
+@pytest.mark.parametrize("ms", [80, 160, 220])
+def test_a_cough_only_holds_the_reply(ms: int) -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        await d.speak(ms)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script)
+    assert d.kinds.count("SpeechHeld") == d.kinds.count("SpeechResumed") == 1
+    assert "TurnInterrupted" not in d.kinds
+    assert d.history[1] == ("assistant", ScriptedLLM().reply_text)
+
+
+@pytest.mark.parametrize(
+    ("said", "cuts_in"), [("mhm", False), ("yeah, right.", False), ("stop", True), ("yeah but", True)]
+)
+def test_a_back_channel_does_not_interrupt_but_words_do(said: str, cuts_in: bool) -> None:
+    stt = ScriptedSTT()
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        stt.text = said
+        await d.speak(400)
+        await d.silence(1500)
+        assert ("TurnInterrupted" in d.kinds) is cuts_in
+        assert ("SpeechResumed" in d.kinds) is not cuts_in
+
+    hold(script, stt=stt, llm=ScriptedLLM(EIGHT))
+
+
+def test_long_speech_interrupts_whatever_its_words_are() -> None:
+    stt = ScriptedSTT()
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        stt.text = "mhm"
+        began = d.now
+        await d.speak(1200)
+        ended = next(at for at, event in d.log if isinstance(event, events.TurnInterrupted))
+        assert ended - began == pytest.approx(0.8, abs=0.05)
+
+    hold(script, stt=stt, llm=ScriptedLLM(EIGHT))
+
+
+def test_the_interrupting_words_are_heard_from_their_beginning() -> None:
+    heard_s: list[float] = []
+
+    class Measuring(ScriptedSTT):
+        async def transcribe(self, clip, *, language, prompt, words):  # type: ignore[no-untyped-def]
+            heard_s.append(clip.seconds)
+            return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        await d.speak(1000)
+        await d.until(events.TurnCompleted)
+
+    hold(script, stt=Measuring(), llm=ScriptedLLM(EIGHT, tokens_per_s=1000))
+    assert heard_s[-1] == pytest.approx(0.3 + 1.0 + 0.1, abs=0.1)  # pre-roll, speech, the silence that was noticed
+
+
+def test_a_held_reply_goes_on_from_the_same_sample() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        await d.speak(160)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script)
+    whole = sum(len(chunk.clip.samples) for chunk in d.of(events.SpeechChunk))
+    synthesised = sum(max(1, round(len(text) * 0.06 / 0.08)) * 1280 for text in d.stages.tts.spoken)  # type: ignore[attr-defined]
+    assert whole == synthesised + 320  # nothing lost, nothing twice but the 20 ms that faded out
+    faded = min(d.of(events.SpeechChunk), key=lambda chunk: abs(chunk.clip.samples[-1]))
+    assert len(faded.clip.samples) == 320
+
+
+def test_the_client_knows_better_what_it_played() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(5000)
+        await d.speak(600)
+        await d.until(events.TurnInterrupted)
+        d.session.played(1000)
+        await d.silence(100)
+
+    d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000))
+    assert d.history[1] == ("assistant", "This is sentence …")
+
+
+def test_interrupting_while_it_thinks_leaves_no_reply() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.UserSpeechStopped)
+        await d.silence(100)
+        await d.speak(900)
+        assert d.frames_s == []
+        await d.until(events.TurnInterrupted)
+
+    d = hold(script, llm=ScriptedLLM(first_token_s=5))
+    assert d.of(events.TurnInterrupted)[0].heard_text == ""
+    assert d.history == [("user", "what does the heron do")]
+
+
+@pytest.mark.parametrize("options", [{"interruptible": False}, {"half_duplex": True}])
+def test_a_reply_that_may_not_be_interrupted(options: dict[str, bool]) -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.speak(1500)
+        await d.silence(100)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000), **options)
+    assert "TurnInterrupted" not in d.kinds
+    assert d.history[1] == ("assistant", EIGHT)
+    assert (d.session.dropped > 0) is options.get("half_duplex", False)
+
+
+def test_push_to_talk_waits_for_the_key_not_for_silence() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.silence(500)
+        d.session.begin()
+        await d.speak(500)
+        await d.silence(3000)
+        await d.speak(500)
+        assert "UserSpeechStopped" not in d.kinds
+        released = d.now
+        d.session.commit()
+        await d.until(events.TurnCompleted)
+        assert d.frames_s[0] - released < 0.4
+
+    d = hold(script, turn_detection=False)
+    assert d.kinds.count("TurnStarted") == 1
+
+
+def test_committing_nothing_is_an_error_and_nothing_is_lost() -> None:
+    async def script(d: Dialogue) -> None:
+        with pytest.raises(BadInput):
+            d.session.commit()
+        await d.speak(600)
+        await d.until(events.TurnCompleted)
+
+    hold(script)
+
+
+def test_a_typed_message_interrupts_and_is_answered() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        d.session.say("and what about the fish")
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000))
+    assert d.kinds.count("TurnInterrupted") == 1
+    assert d.history[2] == ("user", "and what about the fish")
+
+
+def test_a_failed_turn_ends_once_and_the_next_one_works() -> None:
+    llm = ScriptedLLM(error=EngineError("away"))
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.TurnFailed)
+        llm.error = None
+        await d.speak(600)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, llm=llm)
+    assert d.kinds.count("TurnFailed") == 1
+    assert d.of(events.TurnFailed)[0].code == "llm_unavailable"
+
+
+def test_a_very_long_utterance_is_cut_at_its_longest_pause_and_goes_on() -> None:
+    seconds: list[float] = []
+
+    class Counting(ScriptedSTT):
+        async def transcribe(self, clip, *, language, prompt, words):  # type: ignore[no-untyped-def]
+            seconds.append(clip.seconds)
+            self.text = f"part {len(seconds)}"
+            return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+
+    async def script(d: Dialogue) -> None:
+        await d.silence(320)
+        await d.speak(6000)
+        await d.silence(80)
+        await d.speak(7000)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, stt=Counting(), max_utterance_s=10, speculation_max_speech_s=60)
+    assert seconds[0] == pytest.approx(6.3, abs=0.1)
+    assert d.history[0][1] == "part 1 part 2"
+    assert d.kinds.count("TurnStarted") == 1
+
+
+def test_sound_that_stops_in_mid_utterance_ends_it() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await asyncio.sleep(10)
+
+    d = hold(script)
+    assert "TurnCompleted" in d.kinds
+
+
+def test_partials_grow_and_never_change() -> None:
+    hypotheses = iter(["what", "what was", "what does the", "what does the hare", "what does the heron do", "x"])
+
+    class Growing(ScriptedSTT):
+        async def transcribe(self, clip, *, language, prompt, words):  # type: ignore[no-untyped-def]
+            self.text = next(hypotheses, self.text)
+            return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(3200)
+
+    d = hold(script, stt=Growing(seconds=0.02), partial_ms=400)
+    shown = [event.text for event in d.of(events.TranscriptPartial)]
+    assert shown
+    assert all(new.startswith(old) for old, new in zip(shown, shown[1:], strict=False))
+    assert shown[-1] == "what does the"
+
+
+def test_after_a_long_silence_it_asks_and_then_closes() -> None:
+    errors: list[BaseException] = []
+
+    async def script(d: Dialogue) -> None:
+        await d.silence(11_000)
+        assert d.stages.tts.spoken == ["Are you still there?"]  # type: ignore[attr-defined]
+        await d.silence(30_000)
+        try:
+            await d.session.events.__anext__()
+        except IdleTimeout as error:
+            errors.append(error)
+
+    hold(script, idle_prompt_s=10, idle_timeout_s=20)
+    assert errors
+
+
+def test_a_reader_that_is_too_slow_ends_its_session() -> None:
+    async def script(d: Dialogue) -> None:
+        for _ in range(2000):
+            d.session._emit(events.SpeechHeld())
+        with pytest.raises(Overloaded):
+            while True:
+                await d.session.events.__anext__()
+
+    hold(script)
+
+
+def test_closing_leaves_nothing_running_and_keeps_what_was_heard() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(2000)
+        before = d.now
+        await d.session.close()
+        assert d.now - before < 0.1
+        assert d.running.now == []
+
+    d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=5))
+    assert d.history[1][0] == "assistant"
+    assert 10 < len(d.history[1][1]) < 60
