@@ -1,0 +1,49 @@
+"""Where there is speech in a clip."""
+
+import numpy as np
+import pytest
+
+from pipeline.audio import Clip, Samples
+from pipeline.listening.vad import RATE_HZ, has_speech, speech_spans, trim
+from tests.models.training.synthesize import Espeak
+from tests.stt.conftest import UNSPOKEN, unspoken
+
+
+@pytest.fixture(scope="module")
+def spoken() -> Samples:
+    """A sentence without silence around it."""
+    sound = Espeak().say("tell me the time please", "en-us+f2")
+    loud = np.flatnonzero(np.abs(sound) > 0.01)
+    return sound[loud[0] : loud[-1]]
+
+
+def silence(seconds: float) -> Samples:
+    return np.zeros(int(seconds * RATE_HZ), np.float32)
+
+
+def test_a_sentence_is_found_where_it_is(spoken: Samples) -> None:
+    (span,) = speech_spans(np.concatenate([silence(2), spoken, silence(1.5)]))
+    assert span.start == pytest.approx(2 * RATE_HZ, abs=0.15 * RATE_HZ)
+    assert span.end == pytest.approx(2 * RATE_HZ + len(spoken), abs=0.25 * RATE_HZ)
+
+
+def test_two_sentences_are_two_spans(spoken: Samples) -> None:
+    first, second = speech_spans(np.concatenate([silence(0.5), spoken, silence(1), spoken, silence(0.5)]))
+    assert first.end < second.start
+
+
+@pytest.mark.parametrize("name", UNSPOKEN)
+def test_where_nobody_speaks_there_is_no_span(name: str) -> None:
+    clip = unspoken(name)
+    assert not has_speech(clip)
+    nothing, offset_s = trim(clip, 200)
+    assert (len(nothing.samples), offset_s) == (0, 0.0)
+
+
+def test_trimming_keeps_the_padding_and_says_where_it_starts(spoken: Samples) -> None:
+    clip = Clip(np.concatenate([silence(2), spoken, silence(2)]), RATE_HZ).at(44_100)
+    assert has_speech(clip)
+    short, offset_s = trim(clip, 300)
+    assert short.rate_hz == RATE_HZ
+    assert offset_s == pytest.approx(1.7, abs=0.15)
+    assert short.seconds == pytest.approx(len(spoken) / RATE_HZ + 0.6, abs=0.35)
