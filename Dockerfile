@@ -5,24 +5,26 @@ ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS build
 # cpu, or cuda: adds the libraries that Whisper needs on an NVIDIA GPU.
 ARG VARIANT=cpu
-# Engines beside the default ones, separated by spaces: xtts, pocket.
+# Engines beside the default ones: xtts, pocket or "xtts,pocket".
 ARG EXTRAS=""
 # Where torch without CUDA comes from, for the extras.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 # CTranslate2 opens libcublas.so.12 when it is told to use a GPU; cuDNN it has not needed since 4.8.
 ARG CUBLAS=nvidia-cublas-cu12==12.9.1.4
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 COPY . .
-# The base's own pip installs into the environment, which therefore carries none. Tests that packages ship are
-# removed; bytecode stays, for the user of the image may not write it and would compile at every start.
-# hadolint ignore=DL3013,SC2046,SC2086
+# The base's own pip installs into the environment, which therefore carries none. torch comes first and alone: its
+# index has not all versions of what it depends on. Tests that packages ship are removed; bytecode stays, for the user
+# of the image may not write it and would compile at every start.
+# hadolint ignore=DL3013,SC2046
 RUN set -eu; \
     python3 -m venv --without-pip /opt/venv; \
     install() { python3 -m pip --python /opt/venv/bin/python install -c constraints.txt "$@"; }; \
     install $(python3 deploy/requirements.py); \
-    if [ "$VARIANT" = cuda ]; then install "$CUBLAS"; else TORCH="--extra-index-url $TORCH_INDEX"; fi; \
-    if [ -n "$EXTRAS" ]; then install ${TORCH:-} $(python3 deploy/requirements.py $EXTRAS); fi; \
+    if [ "$VARIANT" = cuda ]; then install "$CUBLAS"; \
+    elif [ -n "$EXTRAS" ]; then install --no-deps --index-url "$TORCH_INDEX_URL" torch; fi; \
+    if [ -n "$EXTRAS" ]; then install $(python3 deploy/requirements.py "$EXTRAS"); fi; \
     packages=$(/opt/venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))"); \
     find "$packages" -depth -type d -name tests \( -path '*/numpy/*' -o -path '*/scipy/*' -o -path '*/sklearn/*' \
         -o -path '*/numba/*' -o -path '*/matplotlib/*' -o -path '*/networkx/*' -o -path '*/sympy/*' \) \

@@ -24,7 +24,7 @@ def reach(url: str, wait_s: float) -> ClientConnection:
             return connect(url, open_timeout=5, max_size=None)
         except (OSError, WebSocketException) as error:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{url}: {error}") from error
+                raise TimeoutError(f"{url} cannot be reached: {error}") from error
             time.sleep(0.1)  # a service that starts tells nobody from outside when it is done
 
 
@@ -52,10 +52,14 @@ def main() -> int:
     asked = parser.parse_args()
 
     began = time.monotonic()
-    with reach(asked.url, asked.wait) as connection:
-        reached = time.monotonic()
-        heard, said, seconds = turn(connection, asked.question.read_bytes())
-        answered = time.monotonic()
+    try:
+        with reach(asked.url, asked.wait) as connection:
+            reached = time.monotonic()
+            heard, said, seconds = turn(connection, asked.question.read_bytes())
+            answered = time.monotonic()
+    except (OSError, WebSocketException, ValueError, wave.Error) as error:
+        print(error, file=sys.stderr)
+        return 1
     print(f"reached after {reached - began:.1f} s, answered after {answered - reached:.2f} s")
     print(f"heard: {heard}\nsaid:  {said} ({seconds:.1f} s)")
     fits = re.search(asked.heard, heard, re.IGNORECASE) and re.search(asked.says, said, re.IGNORECASE) and seconds > 0.3

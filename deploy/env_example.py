@@ -27,7 +27,7 @@ Made from the docstrings in pipeline/settings.py by `python -m deploy.env_exampl
 COMPOSE: list[tuple[str, str, str]] = [
     ("IMAGE", "parley", "The image to run: one built here under this name, or one pulled from Docker Hub."),
     ("COMPOSE_FILE", "docker-compose.yml", "With an NVIDIA GPU: docker-compose.yml:docker-compose.gpu.yml."),
-    ("EXTRAS", "", 'Engines to build into the image beside the default ones: "xtts", "pocket" or "xtts pocket".'),
+    ("EXTRAS", "", "Engines to build into the image beside the default ones: xtts, pocket or xtts,pocket."),
     ("BASE", "python:3.11-slim-bookworm", "The image to build upon: Debian with Python 3.11."),
     (
         "PUBLISH",

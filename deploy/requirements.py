@@ -1,6 +1,6 @@
 """The requirements of pyproject.toml, one a line: for images, which install them in a layer of their own.
 
-`python deploy/requirements.py [EXTRA…]`: with extras, only what they add.
+`python deploy/requirements.py [EXTRA,…]`: with extras, only what they add.
 """
 
 import sys
@@ -17,4 +17,5 @@ def requirements(pyproject: Path, extras: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(requirements(Path(__file__).parents[1] / "pyproject.toml", sys.argv[1:])))
+    wanted = [extra for argument in sys.argv[1:] for extra in argument.split(",") if extra]
+    print("\n".join(requirements(Path(__file__).parents[1] / "pyproject.toml", wanted)))
