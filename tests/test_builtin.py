@@ -59,6 +59,8 @@ ENGLISH = [
     ("Hello, how are you?", "Hello! How can I help you?"),
     ("good morning", "Hello! How can I help you?"),
     ("Thank you very much!", "You are welcome."),
+    ("thank you please", "You are welcome."),
+    ("what time is it please thank you", "It is 3:30 pm."),
     ("Goodbye.", "Goodbye! Talk to you soon."),
     ("what is your name", "I am Parley, your voice assistant. I run on your own machine."),
     ("can you hear me", "Yes, I hear you well."),
@@ -278,3 +280,4 @@ def test_every_request_can_be_heard() -> None:
         for _ in range(20):
             heard = expand(template, rules(), chance)
             assert "no language model" not in answer(heard), heard
+            assert "no language model" not in answer(f"{heard} please"), heard

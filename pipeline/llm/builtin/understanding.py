@@ -16,6 +16,7 @@ from pipeline.llm.builtin.spanish import SPANISH
 LANGUAGES: Mapping[str, Language] = {language.code: language for language in (ENGLISH, PORTUGUESE, SPANISH)}
 MAX_CHARS, MAX_WORDS = 600, 60
 """A longer utterance is none of the patterns; it is not tried."""
+MAX_TRAIL_WORDS = 6
 _SYMBOLS = {"+": "+", "-": "-", "*": "*", "/": "/"}
 
 
@@ -46,7 +47,7 @@ def compiled(language: Language) -> _Compiled:
     return _Compiled(
         patterns=tuple((regex(pattern, slots), intent) for pattern, intent in language.patterns),
         lead=re.compile(f"(?:{'|'.join(regex(opening, {}).pattern for opening in language.lead)})*"),
-        trail=re.compile(f"(?:{'|'.join(regex(ending, {}).pattern for ending in language.trail)})+$"),
+        trail=re.compile(f"(?:{'|'.join(regex(ending, {}).pattern for ending in language.trail)})+"),
         operator=re.compile(f"(?<= )({_any(operators(language))})"),
         units=names,
     )
@@ -86,11 +87,12 @@ def understand(text: str, language: Language) -> Wanted | None:
     line, rules = heard.line, compiled(language)
     lead = rules.lead.match(line)
     start = lead.end() if lead else 0
-    trail = rules.trail.search(line, start)
-    end = trail.start() if trail else len(line)
+    words = [word.start() for word in re.finditer(r"\S+", line)]
+    # "thank you please": the politeness may itself be what is said, so every place where it could begin is tried.
+    ends = [word for word in words[-MAX_TRAIL_WORDS:] if rules.trail.fullmatch(line, word)]
     # As a whole or without its politeness; what is to be repeated keeps its own.
     for first in dict.fromkeys((0, start)):
-        for last in dict.fromkeys((end, len(line))):
+        for last in (*ends, len(line)):
             for pattern, intent in rules.patterns:
                 if last < len(line) and intent == "repeat":
                     continue
