@@ -69,10 +69,9 @@ class Hub:
         self._need_online(repo)
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S), self._client() as client:
-                answer = await client.head(f"/{repo}/resolve/main/config.json")
-        except (httpx.HTTPError, TimeoutError) as error:
+                self._raise_for_status(await client.head(f"/{repo}/resolve/main/config.json"), repo)
+        except (httpx.HTTPError, TimeoutError, _Broken) as error:
             raise self._unreachable(repo, error) from error
-        self._raise_for_status(answer, repo)
 
     async def files(self, repo: str, wanted: Callable[[str], bool]) -> list[RemoteFile]:
         """The files of the model's newest version whose names are `wanted`. Raises EngineUnavailable."""
@@ -124,16 +123,16 @@ class Hub:
         if _size(target) == file.size:
             return  # renamed to its name only when it was whole and checked
         part = target.with_name(f"{target.name}.{(file.sha256 or file.version)[:16]}.part")
-        wait_s, tries = FIRST_WAIT_S, 0
+        wait_s, tries, most = FIRST_WAIT_S, 0, _size(part) or 0
         while True:
-            before = _size(part) or 0
             try:
                 await self._append(repo, file, part, progress)
                 break
             except _Broken as broken:
-                came = (_size(part) or 0) - before
+                have = _size(part) or 0
                 # A line that breaks every few megabytes still brings the file home.
-                wait_s, tries = (FIRST_WAIT_S, 1) if came > 0 else (wait_s * 2, tries + 1)
+                wait_s, tries = (FIRST_WAIT_S, 1) if have > most else (wait_s * 2, tries + 1)
+                most = max(most, have)
                 if tries >= ATTEMPTS:
                     raise self._unreachable(repo, broken) from broken
                 log.info("download of %s broke off (%s) and is resumed", file.name, broken)

@@ -104,9 +104,12 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             data = file.read_bytes()
             start = 0
             wanted = self.headers.get("Range")
-            self.send_response(206 if wanted else 200)
             if wanted:
                 start = int(wanted.removeprefix("bytes=").rstrip("-"))
+                if start >= len(data):
+                    return self._answer(416, {})
+            self.send_response(206 if wanted else 200)
+            if wanted:
                 self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
             self.send_header("Content-Length", str(len(data) - start))
             self.end_headers()

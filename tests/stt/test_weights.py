@@ -148,6 +148,21 @@ async def test_a_hub_in_trouble_is_asked_again(settings: Settings, model_hub: Hu
     with pytest.raises(EngineUnavailable, match="cannot be reached"):
         await weights.fetch(settings, ignore)
     assert len(model_hub.seen) == hub_module.ATTEMPTS
+    with pytest.raises(EngineUnavailable, match="cannot be reached"):
+        await weights.check(settings)
+
+
+async def test_a_file_that_is_shorter_than_listed_is_given_up(
+    settings: Settings, model_hub: Hub, tmp_path: Path, random_whisper: Path
+) -> None:
+    listed = await hub_module.Hub.of(settings).files(REPO, lambda name: name == "model.bin")
+    shorter = tmp_path / "shorter"
+    shutil.copytree(random_whisper, shorter)
+    (shorter / "model.bin").write_bytes(b"short")
+    model_hub.repos[REPO] = shorter
+    with pytest.raises(EngineUnavailable, match="cannot be reached"):
+        await hub_module.Hub.of(settings).fetch(REPO, listed, tmp_path / "target", ignore)
+    assert not (tmp_path / "target").exists()
 
 
 async def test_a_model_that_does_not_exist(settings: Settings, model_hub: Hub) -> None:
