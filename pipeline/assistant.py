@@ -1,5 +1,6 @@
 """The deployment: its engines and voices, opened and closed together, and what can be asked of them."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
@@ -11,7 +12,10 @@ from pipeline.conversation import Conversation
 from pipeline.engines import EngineInfo, Progress, Report, Running, open_best, open_named
 from pipeline.events import Event
 from pipeline.keeping import open_together
+from pipeline.listening.detector import SileroActivity
+from pipeline.listening.options import LiveOptions
 from pipeline.llm.auto import open_auto
+from pipeline.session import Session
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText
 from pipeline.tts import TextToSpeech
@@ -44,6 +48,20 @@ class Assistant:
     def conversation(self, system_prompt: str | None = None) -> Conversation:
         """A new conversation."""
         return Conversation(system_prompt or self.settings.system_prompt, budget_tokens=self.settings.history_tokens)
+
+    def session(
+        self, options: LiveOptions, conversation: Conversation, *, voice: Voice, language: str | None = None
+    ) -> Session:
+        """A live conversation; open it with `async with`."""
+        return Session(
+            self.stages,
+            self.settings,
+            options,
+            conversation,
+            voice=voice,
+            language=language or self.settings.language or None,
+            activity=SileroActivity(),
+        )
 
     async def answer(
         self, utterance: Clip, conversation: Conversation, *, voice: Voice, language: str | None = None
@@ -79,6 +97,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
     voices.get(settings.voice_name)
     opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
     async with opening as (hears, thinks, speaks):
+        await asyncio.to_thread(SileroActivity)  # loads the VAD that all sessions share
         stages = Stages(stt=hears.engine, llm=thinks.engine, tts=speaks.engine)
 
         def engines() -> Sequence[EngineInfo]:

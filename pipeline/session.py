@@ -149,10 +149,16 @@ class Session:
 
     def say(self, text: str) -> None:
         """A typed message of the user; it interrupts a running reply."""
-        self._stop()
-        self._abandon()
-        self._reply_to(Transcript(text, self.language, 0.0), answers_silence=True).commit()
-        self._state = State.ANSWERING
+        self._ask(Transcript(text, self.language, 0.0))
+
+    def ask(self, utterance: Clip) -> None:
+        """A whole utterance at once, beside the stream of sound; it interrupts a running reply."""
+        self._ask(utterance)
+
+    def configure(self, options: LiveOptions, *, voice: Voice, language: str | None) -> None:
+        """Change this conversation from the next turn on; the VAD's threshold and the pacing with it."""
+        self.options, self.voice, self.language = options, voice, language
+        self._detector.threshold = options.vad_threshold
 
     def interrupt(self) -> None:
         """Stop the running reply, if there is one."""
@@ -298,6 +304,14 @@ class Session:
 
     # --- answers ---
 
+    def _ask(self, utterance: Clip | Transcript) -> None:
+        self._stop()
+        self._abandon()
+        self._active_at = self._loop.time()
+        self._state = State.ANSWERING
+        self._keep_preroll()
+        self._reply_to(utterance, answers_silence=True).commit()
+
     def _reply_to(self, utterance: Clip | Transcript | Announcement, *, answers_silence: bool = False) -> Answer:
         turn = Turn(
             self._stages,
@@ -307,13 +321,14 @@ class Session:
             answer_silence=answers_silence,
             said_before=tuple(self._earlier),
         )
-        spoke_until = self._loop.time() - self._detector.silence_ms / 1000
+        followed = self._state in (State.HEARING, State.PAUSED)
+        spoke_until = self._loop.time() - (self._detector.silence_ms / 1000 if followed else 0.0)
         self._answer = Answer(
             turn.run(utterance, self.conversation),
             self.conversation,
             emit=self._emit,
             ended=self._answered,
-            spoke_until=spoke_until if isinstance(utterance, Clip) else self._loop.time(),
+            spoke_until=spoke_until,
             lead_ms=self.options.lead_ms,
             answers_silence=answers_silence or isinstance(utterance, Announcement),
         )

@@ -9,6 +9,7 @@ from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
 from server import health, ws
 from server.access import Access, check_exposure
+from server.resume import Resumable
 
 
 def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAPI:
@@ -31,6 +32,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
 
     app = FastAPI(title="Parley", description="You speak, it answers.", version="0.1.0", lifespan=lifespan)
     app.state.access = Access(settings)
+    app.state.resumable = Resumable(settings.resume_seconds, most=4 * settings.max_sessions)
     app.include_router(health.router)
     app.include_router(ws.router)
     return app

@@ -1,7 +1,8 @@
 """`WS /ws`, the voice WebSocket: one binary message with an audio file in, one JSON and one WAV out, per turn.
 
 The JSON is `{"transcription", "llama"}`; an error is `{"error": {"code", "message"}}` instead, and the connection goes
-on. Each connection is one conversation. Query: `voice`, `language`, `system`.
+on. Each connection is one conversation. Query: `voice`, `language`, `system`; `stream=1` makes it a live one
+(`server.live`).
 """
 
 import asyncio
@@ -19,14 +20,14 @@ from pipeline.channel import Channel
 from pipeline.errors import BadInput, Overloaded, ParleyError
 from server.access import admitted
 from server.errors import as_json
+from server.live import LiveSocket
+from server.parameters import language_code, system_prompt
 
 log = logging.getLogger(__name__)
 router = APIRouter()
 
 MESSAGES_AHEAD = 4
 """Utterances that may wait while one is answered; a further one is refused with an error."""
-MAX_SYSTEM_CHARS = 8_000
-"""Longest `?system=`."""
 
 
 @router.websocket("/ws")
@@ -37,8 +38,9 @@ async def voice_socket(socket: WebSocket) -> None:
         if not allowed:
             return
         await socket.accept()
+        live = socket.query_params.get("stream", "").lower() in ("1", "true", "yes")
         try:
-            conversation = VoiceSocket(socket, assistant)
+            conversation = LiveSocket(socket, assistant) if live else VoiceSocket(socket, assistant)
         except ParleyError as error:
             await socket.send_json(as_json(error))
             await socket.close(1008, error.message[:120])
@@ -52,9 +54,7 @@ class VoiceSocket:
     def __init__(self, socket: WebSocket, assistant: Assistant) -> None:
         """Raises BadInput for query parameters that cannot be used."""
         query = socket.query_params
-        system = query.get("system")
-        if system is not None and len(system) > MAX_SYSTEM_CHARS:
-            raise BadInput(f"system is longer than {MAX_SYSTEM_CHARS} characters.", code="bad_parameter")
+        system = system_prompt(query.get("system"))
         self._socket = socket
         self._assistant = assistant
         self._voice = assistant.voice(query.get("voice"))
@@ -131,15 +131,3 @@ class VoiceSocket:
         if self._socket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(WebSocketDisconnect, RuntimeError):
                 await self._socket.send_bytes(data)
-
-
-def language_code(value: str | None) -> str | None:
-    """The ISO 639-1 code in "pt", "pt-BR" or "PT_br"; None for nothing or "auto". Raises BadInput."""
-    if not value or value.lower() == "auto":
-        return None
-    code = value.replace("_", "-").split("-")[0].lower()
-    if not (code.isascii() and code.isalpha() and 2 <= len(code) <= 3):
-        raise BadInput(
-            f"{value[:20]!r} is not a language code; send one like en, pt or es.", code="unsupported_language"
-        )
-    return code

@@ -32,7 +32,8 @@ class SpeechDetector:
 
     def __init__(self, activity: VoiceActivity, threshold: float) -> None:
         self._activity = activity
-        self._threshold = threshold
+        self.threshold = threshold
+        """Speech probability above which a frame is speech; may be changed at any time."""
         self.now = 0
         """Samples fed so far."""
         self.speaking = False
@@ -40,7 +41,7 @@ class SpeechDetector:
         self.began = 0
         """First sample of the current (or last) run of speech."""
         self.last_speech = 0
-        """The last speech that was no click, in samples: somewhere in its frame it ended, so its middle is the guess."""
+        """The last speech that was no click, in samples: it ended somewhere in its frame, so the middle is the guess."""
 
     @property
     def run_ms(self) -> float:
@@ -56,9 +57,9 @@ class SpeechDetector:
         """Take one frame of FRAME samples."""
         probability = self._activity.probability(frame)
         start, self.now = self.now, self.now + len(frame)
-        if not self.speaking and probability >= self._threshold:
+        if not self.speaking and probability >= self.threshold:
             self.speaking, self.began = True, start
-        elif self.speaking and probability < self._threshold - HYSTERESIS:
+        elif self.speaking and probability < self.threshold - HYSTERESIS:
             self.speaking = False
         if self.speaking and self.now - self.began > CLICK_FRAMES * FRAME:
             self.last_speech = self.now - FRAME // 2

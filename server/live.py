@@ -1,0 +1,213 @@
+"""`WS /ws?stream=1`, a live conversation: sound in as it is spoken, events and sound out as they come.
+
+The messages are those of `docs/protocol.md`. Nothing is decided here: what arrives goes to `pipeline.session`, what
+happens there is written as JSON, or as bytes where it is sound.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketState
+
+from pipeline import events
+from pipeline.assistant import Assistant
+from pipeline.audio import decode
+from pipeline.errors import BadInput, ParleyError
+from pipeline.events import Event
+from pipeline.listening.options import LiveOptions
+from server.errors import as_json
+from server.parameters import language_code, system_prompt
+from server.resume import Resumable
+from server.sound import LiveSound, WholeFile
+
+log = logging.getLogger(__name__)
+
+SPEECH_PER_STEP = 16_000
+"""Samples given to the session at a time (some 3 ms of work): other conversations get their turn in between."""
+MAX_TEXT_CHARS = 8_000
+"""Longest typed message."""
+
+NAMES: dict[type[Event], str] = {
+    events.UserSpeechStarted: "user_speech_started",
+    events.UserSpeechStopped: "user_speech_stopped",
+    events.UtteranceIgnored: "utterance_ignored",
+    events.TranscriptPartial: "transcript_partial",
+    events.TurnStarted: "turn_started",
+    events.TranscriptFinal: "transcript_final",
+    events.ReplyDelta: "reply_delta",
+    events.SpeechStarted: "speech_started",
+    events.SpeechHeld: "speech_held",
+    events.SpeechResumed: "speech_resumed",
+    events.StageError: "stage_error",
+    events.TurnCompleted: "turn_completed",
+    events.TurnInterrupted: "turn_interrupted",
+    events.TurnFailed: "turn_failed",
+}
+"""`type` of each event on the wire; its other fields are the dataclass's own. SpeechChunk is sent as bytes."""
+
+
+class LiveSocket:
+    """A connection: one task reads, one writes; the session is between them."""
+
+    def __init__(self, socket: WebSocket, assistant: Assistant) -> None:
+        """Raises BadInput for query parameters that cannot be used."""
+        query = dict(socket.query_params)
+        query.pop("stream", None)
+        self._socket = socket
+        self._assistant = assistant
+        self._store: Resumable = socket.app.state.resumable
+        self._voice = assistant.voice(query.pop("voice", None))
+        self._language = language_code(query.pop("language", None))
+        self._sound = LiveSound(query.pop("rate", None))
+        system = system_prompt(query.pop("system", None))
+        token = query.pop("resume", None)
+        for secret in ("api_key", "token"):
+            query.pop(secret, None)
+        self._options = LiveOptions.of(assistant.settings).changed(query)
+        kept = self._store.take(token) if token else None
+        self._resumed = kept is not None
+        self._conversation = kept or assistant.conversation(system)
+        self._token = self._store.token()
+        self._session = assistant.session(self._options, self._conversation, voice=self._voice, language=self._language)
+        self._span: tuple[int, int] | None = None
+
+    async def run(self) -> None:
+        """Until one side ends it. Within 100 ms of a close nothing of it runs any more; its conversation is kept."""
+        try:
+            async with self._session:
+                await self._send(self._started())
+                writing = asyncio.create_task(self._write())
+                reading = asyncio.create_task(self._read())
+                try:
+                    await asyncio.wait([writing, reading], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for task in (writing, reading):
+                        task.cancel()
+                    await asyncio.wait([writing, reading])
+        finally:
+            self._store.keep(self._token, self._conversation)
+
+    def _started(self) -> dict[str, Any]:
+        return {
+            "type": "session_started",
+            "resume": self._token,
+            "resumed": self._resumed,
+            "resume_seconds": self._assistant.settings.resume_seconds,
+            "voice": self._voice.name,
+            "language": self._language,
+            "options": asdict(self._options),
+            "history": [{"role": m.role, "content": m.content} for m in self._conversation.messages],
+        }
+
+    # --- in ---
+
+    async def _read(self) -> None:
+        while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+            try:
+                if (data := message.get("bytes")) is not None:
+                    await self._hear(data)
+                else:
+                    self._obey(message.get("text") or "")
+            except ParleyError as error:
+                await self._send({"type": "error", **as_json(error)["error"]})
+
+    async def _hear(self, data: bytes) -> None:
+        if not data:
+            raise BadInput("The message is empty; send sound.", code="empty_message")
+        part = self._sound.take(data)
+        if isinstance(part, WholeFile):
+            limit_s = self._assistant.settings.max_audio_seconds
+            self._session.ask(await asyncio.to_thread(decode, part.data, max_seconds=limit_s))
+            return
+        for start in range(0, len(part), SPEECH_PER_STEP):
+            self._session.hear(part[start : start + SPEECH_PER_STEP])
+            await asyncio.sleep(0)
+
+    def _obey(self, text: str) -> None:
+        try:
+            command = json.loads(text)
+            kind = command["type"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise BadInput('Send JSON with a "type"; see docs/protocol.md.', code="unsupported_message") from None
+        session = self._session
+        match kind:
+            case "begin":
+                session.begin()
+            case "commit":
+                session.commit()
+            case "clear":
+                session.clear()
+            case "interrupt":
+                session.interrupt()
+            case "say":
+                session.say(_text(command))
+            case "played":
+                session.played(_milliseconds(command))
+            case "configure":
+                self._configure(command)
+            case _:
+                raise BadInput(f"{str(kind)[:40]!r} is no type of message here.", code="unsupported_message")
+
+    def _configure(self, command: dict[str, Any]) -> None:
+        """All of it or nothing: whatever is wrong is found before anything changes."""
+        options = command.get("options", {})
+        if not isinstance(options, dict):
+            raise BadInput("options must be an object.", code="bad_parameter")
+        changed = self._session.options.changed(options)
+        voice, language = self._session.voice, self._session.language
+        if "voice" in command:
+            voice = self._assistant.voice(str(command["voice"]))
+        if "language" in command:
+            language = language_code(str(command["language"] or ""))
+        self._session.configure(changed, voice=voice, language=language)
+
+    # --- out ---
+
+    async def _write(self) -> None:
+        try:
+            async for event in self._session.events:
+                await self._tell(event)
+        except ParleyError as error:  # the session has ended itself: idle, or this reader was too slow
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._send({"type": "session_ended", **as_json(error)["error"]})
+                    await self._socket.close(1000 if error.code == "idle_timeout" else 1013, error.message[:120])
+
+    async def _tell(self, event: Event) -> None:
+        if isinstance(event, events.SpeechChunk):
+            if event.text_span != self._span:
+                self._span = event.text_span
+                await self._send({"type": "speech_span", "start": self._span[0], "end": self._span[1]})
+            if self._socket.application_state is WebSocketState.CONNECTED:
+                with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+                    await self._socket.send_bytes(event.clip.pcm16())
+            return
+        if isinstance(event, events.TurnStarted):
+            self._span = None
+        await self._send({"type": NAMES[type(event)], **asdict(event)})
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if self._socket.application_state is WebSocketState.CONNECTED:
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # gone: the reader is about to notice
+                await self._socket.send_json(message)
+
+
+def _text(command: dict[str, Any]) -> str:
+    text = command.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise BadInput('"text" must be what you want to say.', code="bad_parameter")
+    if len(text) > MAX_TEXT_CHARS:
+        raise BadInput(f"The text is longer than {MAX_TEXT_CHARS} characters.", code="bad_parameter")
+    return text.strip()
+
+
+def _milliseconds(command: dict[str, Any]) -> float:
+    ms = command.get("ms")
+    if isinstance(ms, bool) or not isinstance(ms, int | float) or not 0 <= ms < 1e9:
+        raise BadInput('"ms" must be how many milliseconds of the reply were played.', code="bad_parameter")
+    return float(ms)
