@@ -67,12 +67,13 @@ class LiveSound:
         data = self._rest + data
         whole = len(data) // (dtype.itemsize * form.channels) * dtype.itemsize * form.channels
         data, self._rest = data[:whole], data[whole:]
-        values = np.frombuffer(data, dtype).astype(np.float32).reshape(-1, form.channels).mean(axis=1)
+        mono = np.frombuffer(data, dtype).astype(np.float32).reshape(-1, form.channels).mean(axis=1)
         if dtype.kind == "u":
-            values = (values - 128) / 128
+            mono = (mono - 128) / 128
         elif dtype.kind == "i":
-            values /= float(2 ** (8 * dtype.itemsize - 1))
-        values = np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=-1.0), -1, 1).astype(np.float32)
+            mono = mono / float(2 ** (8 * dtype.itemsize - 1))
+        clean = np.clip(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0), -1, 1)
+        values: Samples = clean.astype(np.float32)
         if form.rate_hz == RATE_HZ:
             return values
         return np.asarray(self._resampler.resample_chunk(values), np.float32)
