@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pipeline.audio import Clip
 from pipeline.engines import Opened, Report
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.listening.vad import trim
+from pipeline.listening.vad import speech_spans, trim
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText, Transcript, Word
 from pipeline.stt.front import WorkerFront
@@ -73,6 +75,8 @@ class SphinxEngine:
         )  # fmt: skip
         self._strict.add_jsgf_string("grammar", config.grammar)
         self._strict.add_allphone_file("loop", None)
+        speech_spans(np.zeros(RATE_HZ, np.float32))  # a quarter of a second now, or in the first turn
+        self.by_open_model(bytes(RATE_HZ // 2))
 
     def transcribe(self, clip: Clip, language: str | None, prompt: str | None, words: bool) -> Transcript:
         """See `SpeechToText`. The prompt is ignored: there is nothing to give it to."""
