@@ -10,6 +10,7 @@ from pipeline.audio import Clip
 from pipeline.conversation import Conversation
 from pipeline.events import Event, TranscriptFinal
 from pipeline.playback import Playback, Span
+from pipeline.workers.scheduler import Urgency, calling
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ class Answer:
         self._spoke_until = spoke_until
         self._started = self._loop.time()
         self._marks: dict[str, float] = {}
-        self.task = asyncio.create_task(self._run(happenings))
+        with calling(session=conversation.id, urgency=Urgency.AHEAD) as self._caller:
+            self.task = asyncio.create_task(self._run(happenings))
 
     @property
     def committed(self) -> bool:
@@ -62,6 +64,7 @@ class Answer:
     def commit(self) -> None:
         """The user's turn is over: everything held leaves now, and what follows leaves as it comes."""
         self._mark("endpoint")
+        self._caller.urgency = Urgency.NOW
         self._committed.set()
         self._release()
 

@@ -1,5 +1,6 @@
 """The history of one conversation: what the user said, and of each reply what was heard."""
 
+import secrets
 from collections.abc import Sequence
 
 from pipeline.llm import Message
@@ -25,6 +26,8 @@ class Conversation:
     """
 
     def __init__(self, system_prompt: str, *, budget_tokens: int) -> None:
+        self.id = secrets.token_hex(8)
+        """Names it to the schedulers of the shared models."""
         self._system = Message("system", system_prompt)
         self._budget_tokens = budget_tokens
         self._messages: list[Message] = []

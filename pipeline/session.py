@@ -31,6 +31,7 @@ from pipeline.settings import Settings
 from pipeline.stt import Transcript
 from pipeline.turn import Announcement, Stages, Turn
 from pipeline.voices import Voice
+from pipeline.workers.scheduler import Urgency, calling
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +227,8 @@ class Session:
         ):
             self._partial_at = self._detector.now
             if self._partial is None or self._partial.done():
-                self._partial = self._start(self._transcribe_partly(self._utterance.clip(), self._agreement))
+                work = self._transcribe_partly(self._utterance.clip(), self._agreement)
+                self._partial = self._start(work, Urgency.LATER)
 
     def _wait_for_the_end(self, more: int = 0) -> None:
         """The user is silent, perhaps done. more: samples received that do not fill a frame yet."""
@@ -426,8 +428,9 @@ class Session:
                     self._reply_to(Announcement(sentence, language)).commit()
                     self._state = State.ANSWERING
 
-    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        return self._keep(asyncio.create_task(work))
+    def _start(self, work: Coroutine[Any, Any, Any], urgency: Urgency = Urgency.NOW) -> asyncio.Task[Any]:
+        with calling(session=self.conversation.id, urgency=urgency):
+            return self._keep(asyncio.create_task(work))
 
     def _keep(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
         self._tasks.add(task)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 
 from pipeline import events
@@ -22,6 +22,7 @@ from pipeline.text import Clause, clauses
 from pipeline.timing import Timings
 from pipeline.tts import TextToSpeech
 from pipeline.voices import Voice
+from pipeline.workers.scheduler import Urgency, for_session, less_urgent
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,8 @@ class Turn:
         """
         out: Channel[Event] = Channel(EVENTS_AHEAD)
         # A task of its own, because a TaskGroup must not span a `yield`: it would cancel our caller.
-        work = asyncio.create_task(self._work(utterance, conversation, out))
+        with for_session(conversation.id):
+            work = asyncio.create_task(self._work(utterance, conversation, out))
         try:
             async for event in out:
                 yield event
@@ -200,21 +202,26 @@ class Turn:
 
     async def _speak(self, pending: Channel[Clause], language: str | None, reply: _Reply, out: Channel[Event]) -> None:
         """Clauses into sound. When the voice fails, the turn goes on without it: the text still arrives."""
-        silent = False
+        started = False
         async for clause in pending:
             text = for_voice(clause.text, language)
-            if silent or not text:
+            if not text:
                 continue
-            try:
-                async for clip in self._clips(text, language):
-                    if "first_audio" not in reply.timings.ms():
-                        reply.timings.mark("first_audio")
-                        await out.send(events.SpeechStarted(clip.rate_hz))
-                    await out.send(events.SpeechChunk(clip, (clause.start, clause.end)))
-            except ParleyError as error:
-                log.warning("speech failed: %s: %s", error.code, error.message)
-                silent = True
-                await out.send(events.StageError(error.code, error.message))
+            # The first clause is waited for in silence; the others while the ones before them are played.
+            with less_urgent(Urgency.LATER) if started else nullcontext():
+                try:
+                    async for clip in self._clips(text, language):
+                        if not started:
+                            started = True
+                            reply.timings.mark("first_audio")
+                            await out.send(events.SpeechStarted(clip.rate_hz))
+                        await out.send(events.SpeechChunk(clip, (clause.start, clause.end)))
+                except ParleyError as error:
+                    log.warning("speech failed: %s: %s", error.code, error.message)
+                    await out.send(events.StageError(error.code, error.message))
+                    break
+        async for _ in pending:
+            pass  # nobody speaks any more, but the reply is written to its end
         reply.timings.mark("speech_done")
 
     async def _clips(self, text: str, language: str | None) -> AsyncGenerator[Clip, None]:

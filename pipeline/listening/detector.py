@@ -41,7 +41,7 @@ class SpeechDetector:
         self.began = 0
         """First sample of the current (or last) run of speech."""
         self.last_speech = 0
-        """The last speech that was no click, in samples: it ended somewhere in its frame, so the middle is the guess."""
+        """The last speech that was no click, in samples; it ended somewhere in its frame: the middle is the guess."""
 
     @property
     def run_ms(self) -> float:

@@ -15,7 +15,7 @@ from pipeline.channel import Channel
 from pipeline.errors import EngineError, WorkerCrashed
 from pipeline.settings import HOME
 from pipeline.workers import EngineSpec
-from pipeline.workers.turnstile import Turnstile
+from pipeline.workers.scheduler import Scheduler
 from pipeline.workers.wire import LENGTH, Call, Cancel, Done, Failed, Item, Ready, pack, unpack
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class ProcessWorker:
     def __init__(self, spec: EngineSpec, *, max_waiting: int, start_timeout_s: float) -> None:
         self._spec = spec
         self._start_timeout_s = start_timeout_s
-        self._turnstile = Turnstile(spec.name, max_waiting)
+        self._scheduler = Scheduler(spec.name, max_waiting=max_waiting)
         self._child: _Child | None = None
         self._settling: asyncio.Task[None] | None = None
         self._number = 0
@@ -130,7 +130,7 @@ class ProcessWorker:
 
     async def _messages(self, method: str, args: tuple[Any, ...]) -> AsyncGenerator[Item | Done, None]:
         """The items of one call and its Done. Closed early, the call is cancelled in the process."""
-        await self._turnstile.enter()
+        await self._scheduler.enter()
         child: _Child | None = None
         ended = False
         try:
@@ -150,9 +150,9 @@ class ProcessWorker:
             raise
         finally:
             if child is None or ended:
-                self._turnstile.leave()
+                self._scheduler.leave()
             else:
-                # Nobody waits for the end of a cancelled call but the next one, before the turnstile.
+                # Nobody waits for the end of a cancelled call but the next one, before the scheduler.
                 self._settling = asyncio.create_task(self._settle(child, self._number))
 
     async def _settle(self, child: _Child, number: int) -> None:
@@ -166,7 +166,7 @@ class ProcessWorker:
             log.warning("%s did not stop a cancelled call and is ended", self._spec.name)
             await self._drop()
         finally:
-            self._turnstile.leave()
+            self._scheduler.leave()
 
     async def _running(self) -> _Child:
         """The process, started again if it has gone."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pipeline.workers import EngineSpec
 from pipeline.workers.child import build
-from pipeline.workers.turnstile import Turnstile
+from pipeline.workers.scheduler import Scheduler
 
 
 class _End:
@@ -21,7 +21,7 @@ class ThreadWorker:
 
     def __init__(self, spec: EngineSpec, *, max_waiting: int) -> None:
         self._spec = spec
-        self._turnstile = Turnstile(spec.name, max_waiting)
+        self._scheduler = Scheduler(spec.name, max_waiting=max_waiting)
         # One thread: calls of one engine never overlap, and a generator's close comes after its running step.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=spec.name)
         self._engine: Any = None
@@ -41,14 +41,14 @@ class ThreadWorker:
         self._engine = None
 
     async def call(self, method: str, *args: Any) -> Any:
-        await self._turnstile.enter()
+        await self._scheduler.enter()
         try:
             return await self._run(getattr(self._engine, method), *args)
         finally:
-            self._turnstile.leave()
+            self._scheduler.leave()
 
     async def stream(self, method: str, *args: Any) -> AsyncGenerator[Any, None]:
-        await self._turnstile.enter()
+        await self._scheduler.enter()
         items = None
         try:
             items = await self._run(getattr(self._engine, method), *args)
@@ -58,7 +58,7 @@ class ThreadWorker:
         finally:
             if items is not None:
                 self._thread.submit(items.close)
-            self._turnstile.leave()
+            self._scheduler.leave()
 
     async def _run(self, function: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
