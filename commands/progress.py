@@ -33,7 +33,8 @@ class StartProgress:
 
     def stop(self) -> None:
         """Take the bars away; a second call changes nothing."""
-        self._bars.stop()
+        if self._tasks:  # bars that never started would end in an empty line all the same
+            self._bars.stop()
 
     def report(self, step: engines.Progress) -> None:
         """Show one step of a download or another slow task."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 
@@ -16,6 +17,8 @@ from pipeline.settings import Settings
 
 BACKLOG = 2048
 """Connections that the kernel holds while the loop is busy."""
+MAX_LINE_BYTES = 131_072
+"""Longest request line: `?system=` may have 8,000 characters, each of up to 12 bytes in a URL."""
 
 
 def serve() -> None:
@@ -38,6 +41,8 @@ def serve() -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    # Read when websockets is imported. A longer line would not be refused: its handshake is never answered.
+    os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(MAX_LINE_BYTES))
     import uvicorn
 
     from server.access import check_exposure

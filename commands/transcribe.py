@@ -27,7 +27,12 @@ async def _transcribe(settings: Settings, files: list[Path], language: str | Non
     async with progress_bar() as report, open_stt(settings, report) as running:
         for path, clip in zip(files, clips, strict=True):
             heard = await running.engine.transcribe(clip, language=language, prompt=None, words=words)
-            row: dict[str, Any] = {"file": str(path), "language": heard.language, "seconds": round(clip.seconds, 2), "text": heard.text}
+            row: dict[str, Any] = {
+                "file": str(path),
+                "language": heard.language,
+                "seconds": round(clip.seconds, 2),
+                "text": heard.text,
+            }
             if words and as_json:
                 row["words"] = [{"word": w.text, "start": w.start_s, "end": w.end_s} for w in heard.words]
             rows.append(row)
