@@ -1,0 +1,14 @@
+"""What tests of several files share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.server_process import ServerProcess, serving
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """The service with its embedded engines; for tests that leave it as it was."""
+    with serving(tmp_path_factory.mktemp("server")) as running:
+        yield running

@@ -1,0 +1,163 @@
+"""The service as people run it: `python main.py` in a process of its own, on a free port."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import soundfile
+from websockets.sync.client import ClientConnection, connect
+
+from pipeline.audio import Clip, encode_wav
+from pipeline.settings import HOME
+
+READY_S = 60.0
+"""Generous: the machine may be busy."""
+TURN_S = 60.0
+EMBEDDED = {"STT_ENGINE": "sphinx", "LLM_ENGINE": "builtin", "TTS_ENGINE": "espeak", "HF_HUB_OFFLINE": "true"}
+"""Engines that run anywhere and say the same each time."""
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """For a process of ours: these settings, the embedded engines, and nothing of whoever runs the tests."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "VIRTUAL_ENV") if name in os.environ}
+    return {**kept, "PORT": "0", "COLUMNS": "200", **EMBEDDED, **settings}
+
+
+@dataclass
+class ServerProcess:
+    """A running service."""
+
+    process: subprocess.Popen[str]
+    started_s: float = 0.0
+    """From its start to ready."""
+    output: list[str] = field(default_factory=list)
+    """Lines of its stderr so far."""
+    port: int = 0
+    _ready: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def text(self) -> str:
+        return "".join(self.output)
+
+    def connect(self, query: str = "", **options: Any) -> ClientConnection:
+        """A conversation."""
+        return connect(f"ws://127.0.0.1:{self.port}/ws{query}", max_size=None, open_timeout=20, **options)
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes of its local models."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.output.append(line)
+            if found := re.search(r"listens on http://[^ ]*:(\d+) ", line):
+                self.port = int(found[1])
+                self._ready.set()
+        self._ready.set()
+
+    def wait_until_ready(self) -> None:
+        start = time.monotonic()
+        threading.Thread(target=self._read, daemon=True).start()
+        assert self._ready.wait(READY_S), f"not ready after {READY_S:g} s: {self.text}"
+        assert self.port, f"ended instead of listening: {self.text}"
+        self.started_s = time.monotonic() - start
+
+    def end(self) -> None:
+        """SIGTERM: ends in order, with nothing left behind and nothing unhandled on the way."""
+        workers = self.workers()
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(20) == 0, self.text
+        _, left = psutil.wait_procs(workers, timeout=5)
+        assert not left, f"left behind: {left}"
+        assert "Traceback" not in self.text
+        assert "never retrieved" not in self.text
+        assert "never awaited" not in self.text
+
+
+@contextmanager
+def serving(folder: Path, **settings: str) -> Iterator[ServerProcess]:
+    """A service with these settings, run from `folder`; ready when the block begins, ended by SIGTERM after it."""
+    process = subprocess.Popen(
+        [sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**settings),
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    server = ServerProcess(process)
+    try:
+        server.wait_until_ready()
+        yield server
+        server.end()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One turn as its client sees it."""
+
+    transcription: str
+    llama: str
+    speech: Clip
+
+
+def receive(connection: ClientConnection) -> Any:
+    """The next message: a JSON text as an object, a binary one as bytes."""
+    message = connection.recv(timeout=TURN_S)
+    return message if isinstance(message, bytes) else json.loads(message)
+
+
+def wav(data: bytes) -> Clip:
+    """A WAV that has what a player needs; fails when it is none."""
+    samples, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32")
+    info = soundfile.info(io.BytesIO(data))
+    assert (info.format, info.subtype, info.channels) == ("WAV", "PCM_16", 1)
+    assert len(data) == 44 + 2 * len(samples)
+    return Clip(samples, rate_hz)
+
+
+def ask(connection: ClientConnection, question: bytes | Clip) -> Answer:
+    """One turn, whose answer is as documented: one JSON text of exactly two fields, then one WAV."""
+    connection.send(encode_wav(question) if isinstance(question, Clip) else question)
+    told = receive(connection)
+    assert isinstance(told, dict)
+    assert set(told) == {"transcription", "llama"}, told
+    speech = receive(connection)
+    assert isinstance(speech, bytes), speech
+    clip = wav(speech)
+    assert clip.seconds > 0.3
+    assert float(np.sqrt(np.mean(clip.samples**2))) > 0.01
+    return Answer(told["transcription"], told["llama"], clip)
+
+
+def refused(connection: ClientConnection, message: bytes | str) -> str:
+    """Send what cannot be used; the code of the error that comes back."""
+    connection.send(message)
+    return error_code(receive(connection))
+
+
+def error_code(told: Any) -> str:
+    """The code of an error that has the documented form."""
+    assert isinstance(told, dict), told
+    assert set(told) == {"error"}, told
+    assert set(told["error"]) >= {"code", "message"}
+    assert str(told["error"]["message"]).endswith(".")
+    return str(told["error"]["code"])
