@@ -15,7 +15,8 @@ MAX_DIGITS = 15
 """A longer number is read digit by digit; nobody follows quintillions."""
 
 _START = r"(?<![0-9])(?<![0-9][.,])"
-_NUMBER = rf"{_START}[0-9]++(?:[.,][0-9]++)*+"
+# Atomic, not possessive: before Python 3.11.5 (Debian 12 has 3.11.2) `(…)*+` keeps what a failed last round took.
+_NUMBER = rf"{_START}(?>[0-9]+(?:[.,][0-9]+)*)"
 _SIGN = r"(?:(?<![\w).,])-)?"
 _NO_NOUNS = (
     "para mas era a as la las da das na nas una uma cada nada dia dias mapa mapas problema problemas programa "
