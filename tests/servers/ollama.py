@@ -60,6 +60,8 @@ class FakeOllama:
     traps: Traps = field(default_factory=Traps)
     requests: list[dict[str, Any]] = field(default_factory=list)
     """Bodies of /api/chat, in order."""
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a reply is asked for."""
     pulls: list[str] = field(default_factory=list)
     loaded: set[str] = field(default_factory=set)
     disconnected: asyncio.Event = field(default_factory=asyncio.Event)
@@ -104,6 +106,7 @@ class FakeOllama:
         self.loaded.add(model)
         if not body.get("messages"):
             return JSONResponse(_line(model, "", done=True, done_reason="load"))
+        self.asked.set()
         if body.get("stream", True):
             return StreamingResponse(self._stream(request, model, body), media_type="application/x-ndjson")
         return JSONResponse({**_line(model, self.reply, done=True, done_reason="stop"), **_stats(body, self.reply)})

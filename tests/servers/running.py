@@ -10,10 +10,11 @@ import uvicorn
 
 
 @asynccontextmanager
-async def running(app: Any) -> AsyncIterator[str]:
-    """Serve an ASGI application on a free port of this machine; gives its address."""
+async def running(app: Any, port: int = 0) -> AsyncIterator[str]:
+    """Serve an ASGI application on a port of this machine (0: a free one); gives its address."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
         listener.listen()
         config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)

@@ -1,0 +1,329 @@
+"""`/ws` when something is wrong: a stage fails or hangs, a client leaves, somebody comes in who may not."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection
+
+from pipeline.audio import Clip, encode_wav
+from tests.questions import sample, spoken
+from tests.server_process import ServerProcess, ask, error_code, receive, refused, serving, wav
+from tests.servers import transcription
+from tests.servers.ollama import FakeOllama, Traps
+from tests.servers.running import running
+from tests.servers.speech import SpeechServer, speech_server
+from tests.servers.transcription import TranscriptionServer
+
+PATIENCE_S = 2.0
+"""What each stage is given before it counts as hung."""
+LEAVES_WITHIN_S = 1.0
+"""Work for a client that has gone ends in a tenth of this on an idle machine."""
+MAX_MESSAGE = 200_000
+LONGEST_S = 5.0
+SESSIONS = 2
+
+
+@dataclass
+class Remote:
+    """A service whose three stages are servers that do what the test wants."""
+
+    server: ServerProcess
+    hears: TranscriptionServer
+    thinks: FakeOllama
+    speaks: SpeechServer
+    portal: BlockingPortal
+
+    def well(self) -> None:
+        """Everything works again."""
+        self.hears.mode, self.speaks.mode = "verbose", "pcm"
+        self.thinks.traps, self.thinks.tokens_per_second = Traps(), 0.0
+        for event in (self.thinks.asked, self.thinks.disconnected, self.hears.asked, self.hears.left_early):
+            event.clear()
+        self.speaks.left_early.clear()
+
+    def wait(self, event: asyncio.Event, seconds: float) -> float:
+        """Seconds until it happened; TimeoutError when it did not."""
+
+        async def happened() -> None:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+
+        start = time.monotonic()
+        self.portal.call(happened)
+        return time.monotonic() - start
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    thinks = FakeOllama(reply="I hear you well. It is a fine day. What else can I do for you?")
+    with start_blocking_portal() as portal, ExitStack() as stack:
+        hears = stack.enter_context(portal.wrap_async_context_manager(transcription.serve()))
+        speaks = stack.enter_context(portal.wrap_async_context_manager(speech_server()))
+        ollama = stack.enter_context(portal.wrap_async_context_manager(running(thinks.app())))
+        server = stack.enter_context(
+            serving(
+                tmp_path_factory.mktemp("remote"),
+                STT_ENGINE="openai", STT_OPENAI_URL=hears.url, STT_TIMEOUT_S=str(PATIENCE_S),
+                LLM_ENGINE="ollama", LLAMA_ENDPOINT=ollama,
+                LLM_FIRST_TOKEN_TIMEOUT_S=str(PATIENCE_S), LLM_TOKEN_TIMEOUT_S=str(PATIENCE_S),
+                TTS_ENGINE="openai", TTS_OPENAI_URL=speaks.url, TTS_TIMEOUT_S=str(PATIENCE_S),
+            )
+        )  # fmt: skip
+        yield Remote(server, hears, thinks, speaks, portal)
+
+
+@pytest.fixture
+def remote(stages: Remote) -> Remote:
+    stages.well()
+    return stages
+
+
+def works(connection: ClientConnection, remote: Remote) -> None:
+    """After all: a whole turn."""
+    remote.well()
+    answer = ask(connection, sample("hello"))
+    assert answer.transcription == transcription.TEXT.strip()
+    assert answer.llama == remote.thinks.reply
+
+
+def test_a_turn_through_three_servers(remote: Remote) -> None:
+    with remote.server.connect("?system=Speak+like+a+pirate.") as connection:
+        works(connection, remote)
+        works(connection, remote)
+    told = [(message["role"], message["content"]) for message in remote.thinks.requests[-1]["messages"]]
+    assert told[0][0] == "system"
+    assert told[0][1].startswith("Speak like a pirate.")
+    assert told[1:] == [("user", "Hello there."), ("assistant", remote.thinks.reply), ("user", "Hello there.")]
+
+
+@pytest.mark.parametrize(("language", "sentence"), [("pt-BR", "Não ouvi nada."), ("es", "No he oído nada.")])
+def test_silence_is_answered_in_the_language_that_is_spoken(remote: Remote, language: str, sentence: str) -> None:
+    with remote.server.connect(f"?language={language}") as connection:
+        answer = ask(connection, Clip(np.zeros(16_000, np.float32), 16_000))
+    assert (answer.transcription, answer.llama) == ("", sentence)
+    assert not remote.thinks.asked.is_set()
+
+
+@pytest.mark.parametrize(("mode", "code"), [("error", "stt_failed"), ("garbage", "stt_failed"), ("silent", "timeout")])
+def test_a_recogniser_that_fails(remote: Remote, mode: str, code: str) -> None:
+    with remote.server.connect() as connection:
+        remote.hears.mode = mode
+        assert refused(connection, sample("hello")) == code
+        works(connection, remote)
+
+
+@pytest.mark.parametrize(
+    ("traps", "code"),
+    [
+        (Traps(status=500, message="CUDA out of memory"), "llm_unavailable"),
+        (Traps(status=404), "llm_unavailable"),
+        (Traps(error_after=5), "llm_unavailable"),
+        (Traps(cut_after=5), "llm_unavailable"),
+        (Traps(garbage_after=3), "llm_unavailable"),
+        (Traps(first_token_s=30), "timeout"),
+        (Traps(stall_after=4), "timeout"),
+    ],
+)
+def test_a_language_model_that_fails(remote: Remote, traps: Traps, code: str) -> None:
+    with remote.server.connect() as connection:
+        remote.thinks.traps = traps
+        assert refused(connection, sample("hello")) == code
+        works(connection, remote)
+
+
+@pytest.mark.parametrize(
+    ("mode", "code"),
+    [("error", "tts_failed"), ("garbage", "tts_failed"), ("empty", "tts_failed"), ("broken", "tts_failed")]
+    + [("silent", "timeout"), ("stall", "timeout")],
+)
+def test_when_only_the_voice_fails_the_text_arrives_and_then_the_error(remote: Remote, mode: str, code: str) -> None:
+    with remote.server.connect() as connection:
+        remote.speaks.mode = mode
+        connection.send(sample("hello"))
+        assert receive(connection) == {"transcription": "Hello there.", "llama": remote.thinks.reply}
+        assert error_code(receive(connection)) == code
+        works(connection, remote)
+
+
+def test_nothing_inside_is_told_to_a_client(remote: Remote) -> None:
+    with remote.server.connect() as connection:
+        remote.hears.mode = "error"
+        connection.send(sample("hello"))
+        message = receive(connection)["error"]["message"]
+        assert "secret" not in message
+
+
+def leave(connection: ClientConnection, *, politely: bool) -> None:
+    """Close the connection, or just drop it as a phone in a tunnel does."""
+    if politely:
+        connection.close()
+    else:
+        connection.socket.close()
+
+
+@pytest.mark.parametrize("politely", [True, False])
+def test_a_client_that_leaves_while_the_reply_is_written_stops_the_model(remote: Remote, politely: bool) -> None:
+    remote.thinks.tokens_per_second = 2.0
+    connection = remote.server.connect()
+    connection.send(sample("hello"))
+    remote.wait(remote.thinks.asked, 10)
+    leave(connection, politely=politely)
+    assert remote.wait(remote.thinks.disconnected, 10) < LEAVES_WITHIN_S
+
+
+def test_a_client_that_leaves_while_it_is_heard_stops_the_recogniser(remote: Remote) -> None:
+    remote.hears.mode = "silent"
+    connection = remote.server.connect()
+    connection.send(sample("hello"))
+    remote.wait(remote.hears.asked, 10)
+    connection.close()
+    assert remote.wait(remote.hears.left_early, 10) < LEAVES_WITHIN_S
+
+
+def test_a_client_that_sends_more_and_leaves_stops_everything_that_waits(remote: Remote) -> None:
+    remote.thinks.tokens_per_second = 2.0
+    connection = remote.server.connect()
+    for _ in range(4):
+        connection.send(sample("hello"))
+    remote.wait(remote.thinks.asked, 10)
+    before = len(remote.thinks.requests)
+    connection.close()
+    assert remote.wait(remote.thinks.disconnected, 10) < LEAVES_WITHIN_S
+    with remote.server.connect() as other:
+        works(other, remote)
+    assert len(remote.thinks.requests) == before + 1
+
+
+def test_a_service_that_is_stopped_in_mid_turn_ends_in_order(remote: Remote, tmp_path: Path) -> None:
+    settings = {"LLM_ENGINE": "ollama", "LLAMA_ENDPOINT": f"http://{ollama_host(remote)}"}
+    with serving(tmp_path, STT_ENGINE="openai", STT_OPENAI_URL=remote.hears.url, **settings) as server:
+        remote.thinks.tokens_per_second = 1.0
+        connection = server.connect()
+        connection.send(sample("hello"))
+        remote.wait(remote.thinks.asked, 10)
+        server.end()
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=10)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012  # service restart
+
+
+def ollama_host(remote: Remote) -> str:
+    """Ollama's host and port, as the service tells it."""
+    engines = httpx.get(f"{remote.server.url}/health").json()["engines"]
+    return str(next(engine["device"] for engine in engines if engine["engine"] == "ollama"))
+
+
+# --- who may come in ---
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    limits = {"MAX_MESSAGE_BYTES": MAX_MESSAGE, "MAX_AUDIO_SECONDS": LONGEST_S, "MAX_SESSIONS": SESSIONS}
+    with serving(
+        tmp_path_factory.mktemp("guarded"),
+        API_KEYS="first-key, second-key", ALLOWED_ORIGINS="https://example.org",
+        **{name: str(value) for name, value in limits.items()},
+    ) as server:  # fmt: skip
+        yield server
+
+
+def come_in(server: ServerProcess, key: str | None = "first-key", **options: Any) -> ClientConnection:
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    return server.connect(additional_headers=headers, **options)
+
+
+def turned_away(server: ServerProcess, key: str | None = "first-key", **options: Any) -> tuple[int, httpx.Headers]:
+    """The HTTP answer to a handshake that is refused."""
+    with pytest.raises(InvalidStatus) as refusal:
+        come_in(server, key, **options)
+    response = refusal.value.response
+    return response.status_code, httpx.Headers(list(response.headers.raw_items()))
+
+
+@pytest.mark.parametrize("key", [None, "", "wrong", "first-key,", "first-key, second-key"])
+def test_without_a_key_nobody_comes_in(guarded: ServerProcess, key: str | None) -> None:
+    status, headers = turned_away(guarded, key)
+    assert status == 401
+    assert headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("key", [b"Bearer \xff\xfe", b"Bearer", b"Basic first-key", "Bearer ключ".encode(), b"\xe9"])
+def test_an_odd_key_is_a_wrong_key(guarded: ServerProcess, key: bytes) -> None:
+    handshake = {
+        "Connection": "Upgrade", "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }  # fmt: skip
+    with httpx.Client() as client:
+        headers = [*((name.encode(), value.encode()) for name, value in handshake.items()), (b"Authorization", key)]
+        response = client.get(guarded.url + "/ws", headers=headers)
+    assert response.status_code == 401
+    assert response.json()["error"]["code"] == "unauthorized"
+
+
+def test_each_key_opens_the_door(guarded: ServerProcess) -> None:
+    for key in ("first-key", "second-key"):
+        with come_in(guarded, key) as connection:
+            assert ask(connection, sample("hello")).transcription == "hello"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "https://example.org.evil"])
+def test_a_strange_page_stays_outside(guarded: ServerProcess, origin: str) -> None:
+    assert turned_away(guarded, origin=origin)[0] == 403
+
+
+def test_the_services_own_page_and_an_allowed_one_come_in(guarded: ServerProcess) -> None:
+    for origin in (guarded.url, "https://example.org"):
+        with come_in(guarded, origin=origin) as connection:
+            assert error_code_of_text(connection) == "unsupported_message"
+
+
+def error_code_of_text(connection: ClientConnection) -> str:
+    return refused(connection, "hello")
+
+
+def test_one_conversation_too_many_is_refused_and_a_place_is_free_again_when_one_ends(guarded: ServerProcess) -> None:
+    with come_in(guarded) as first:
+        with come_in(guarded) as second:
+            status, headers = turned_away(guarded)
+            assert status == 503
+            assert int(headers["retry-after"]) > 0
+            assert [error_code_of_text(one) for one in (first, second)] == ["unsupported_message"] * 2
+        deadline = time.monotonic() + 5
+        while True:  # the service learns of the end a moment after the client
+            try:
+                with come_in(guarded) as third:
+                    assert error_code_of_text(third) == "unsupported_message"
+                    return
+            except InvalidStatus:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+
+def test_a_message_over_the_limit_closes_with_1009_and_one_at_the_limit_does_not(guarded: ServerProcess) -> None:
+    with come_in(guarded) as connection:
+        assert refused(connection, b"x" * MAX_MESSAGE) == "bad_audio"
+        connection.send(b"x" * (MAX_MESSAGE + 1))
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=10)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+
+
+def test_a_long_recording_is_refused_however_small_its_file_is(guarded: ServerProcess) -> None:
+    with come_in(guarded) as connection:
+        long = encode_wav(Clip(np.zeros(int(8_000 * (LONGEST_S + 1)), np.float32), 8_000))
+        assert len(long) < MAX_MESSAGE
+        assert refused(connection, long) == "audio_too_long"
+        assert wav(encode_wav(spoken("hello"))).seconds < LONGEST_S
+        assert ask(connection, sample("hello")).transcription == "hello"
