@@ -20,6 +20,7 @@ from rich.table import Table
 from pipeline.audio import decode
 from pipeline.listening.vad import trim
 from pipeline.llm.builtin import grammar
+from pipeline.stt.front import last
 from pipeline.stt.sphinx import PAD_MS, SphinxConfig, SphinxEngine
 
 
@@ -54,7 +55,7 @@ def measure(folder: Path) -> dict[str, Group]:
             continue
         clip = decode((folder / entry["file"]).read_bytes(), max_seconds=600)
         began = time.process_time()
-        heard = engine.transcribe(clip, "en", None, False).text
+        heard = last(engine.transcribe(clip, "en", None, False)).text
         work_s = time.process_time() - began
         sentence = engine.by_grammar(trim(clip, PAD_MS)[0].pcm16())
         won = sentence is not None and sentence.text == heard

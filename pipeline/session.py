@@ -24,7 +24,7 @@ from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceAct
 from pipeline.listening.endpointing import delay
 from pipeline.listening.interruption import BargeIn, Decision, words_beyond_backchannels
 from pipeline.listening.options import LiveOptions
-from pipeline.listening.partials import LocalAgreement
+from pipeline.listening.partials import PartialTranscripts
 from pipeline.listening.utterance import Utterance
 from pipeline.phrases import STILL_THERE, phrase
 from pipeline.settings import Settings
@@ -43,8 +43,6 @@ JUDGEMENT_S = 1.0
 """A judgement that takes longer than this is for the user: the reply is interrupted."""
 STALLED_S = 2.0
 """No sound at all for so long in the middle of an utterance ends it."""
-PARTIAL_PAUSE = 4.0
-"""After a partial transcript, none for so many times what it took."""
 
 
 class State(Enum):
@@ -89,9 +87,7 @@ class Session:
         self._barge_in: BargeIn | None = None
         self._speculations = 0
         self._earlier: list[asyncio.Task[Transcript]] = []
-        self._agreement = LocalAgreement()
-        self._partial_at = 0
-        self._partial: asyncio.Task[None] | None = None
+        self._partials = PartialTranscripts(lambda text: self._emit(events.TranscriptPartial(text)))
         self._active_at = self._heard_at = self._loop.time()
         self._prompted = False
 
@@ -210,8 +206,7 @@ class Session:
         self._state = State.HEARING
         self._speculations = 0
         self._earlier = []
-        self._agreement = LocalAgreement()
-        self._partial_at = at
+        self._partials.begin(at)
         self._utterance.begin(at - self._samples(self.options.preroll_ms))
         self._emit(events.UserSpeechStarted(self._ms(at)))
 
@@ -219,16 +214,12 @@ class Session:
         """The user speaks."""
         if not self._detector.speaking and self._detector.silence_ms >= self.options.speculate_ms:
             self._state = State.PAUSED
+            self._partials.end()
             self._speculate()
         elif self._utterance.seconds >= self.options.max_utterance_s:
             self._cut()
-        elif self.options.partial_ms and self._detector.now - self._partial_at >= self._samples(
-            self.options.partial_ms
-        ):
-            self._partial_at = self._detector.now
-            if self._partial is None or self._partial.done():
-                work = self._transcribe_partly(self._utterance.clip(), self._agreement)
-                self._partial = self._start(work, Urgency.LATER)
+        elif self._partials.due(self._detector.now, self.options.partial_ms):
+            self._keep(self._partials.make(self._transcribe(self._utterance.clip()), self._detector.now))
 
     def _wait_for_the_end(self, more: int = 0) -> None:
         """The user is silent, perhaps done. more: samples received that do not fill a frame yet."""
@@ -341,8 +332,8 @@ class Session:
         """No speculative answer any more; its transcript stays as a partial."""
         answer, self._answer = self._answer, None
         if answer is not None and not answer.committed:
-            if answer.said is not None and self._agreement.add(answer.said.text):
-                self._emit(events.TranscriptPartial(self._agreement.text))
+            if answer.said is not None:
+                self._partials.add(answer.said.text)
             answer.abandon()
 
     def _stop(self) -> None:
@@ -374,32 +365,20 @@ class Session:
         """The utterance has become too long: its first part is transcribed now, the user goes on."""
         at = self._utterance.longest_pause()
         first = self._utterance.clip(until=at)
-        self._earlier.append(
-            self._start(self._stages.stt.transcribe(first, language=self.language, prompt=None, words=False))
-        )
+        self._earlier.append(self._start(self._transcribe(first)))
         self._utterance.keep_from(at)
-        self._agreement = LocalAgreement()
+        self._partials.begin(self._detector.now)
 
     # --- tasks ---
 
-    async def _transcribe_partly(self, clip: Clip, agreement: LocalAgreement) -> None:
-        start = self._loop.time()
-        try:
-            heard = await self._stages.stt.transcribe(clip, language=self.language, prompt=None, words=False)
-        except ParleyError as error:
-            log.debug("no partial transcript: %s", error.message)  # the final one will tell
-            return
-        # A recogniser that takes long for one is asked rarely: finals must find it free.
-        took_ms = (self._loop.time() - start) * 1000
-        self._partial_at = self._detector.now + self._samples(PARTIAL_PAUSE * took_ms)
-        if agreement is self._agreement and self._state is State.HEARING and agreement.add(heard.text):
-            self._emit(events.TranscriptPartial(agreement.text))
+    async def _transcribe(self, clip: Clip) -> Transcript:
+        return await self._stages.stt.transcribe(clip, language=self.language, prompt=None, words=False)
 
     async def _judge_by_words(self, barge_in: BargeIn, until: int, clip: Clip) -> None:
         """Whether what was said during the reply is more than a back-channel."""
         try:
             async with asyncio.timeout(JUDGEMENT_S):
-                heard = await self._stages.stt.transcribe(clip, language=self.language, prompt=None, words=False)
+                heard = await self._transcribe(clip)
             words = words_beyond_backchannels(heard.text, heard.language or self.language)
         except (ParleyError, TimeoutError):
             words = self.options.interrupt_words

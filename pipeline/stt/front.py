@@ -1,6 +1,8 @@
 """What the local recognisers have in common on this side of their worker: the call and its deadline."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
 
 from pipeline.audio import Clip
 from pipeline.errors import EngineError
@@ -11,7 +13,8 @@ from pipeline.workers import Worker
 class WorkerFront:
     """A recogniser behind a worker, as `pipeline.stt.SpeechToText`.
 
-    The engine in the worker has `transcribe(clip, language, prompt, words) -> Transcript`, an ordinary method.
+    The engine in the worker has `transcribe(clip, language, prompt, words)`, a generator that yields None wherever it
+    may be cancelled, and at its end the Transcript.
     """
 
     def __init__(self, worker: Worker, name: str, timeout_s: float) -> None:
@@ -23,8 +26,17 @@ class WorkerFront:
         """See the Protocol. Raises EngineError (timeout) when waiting and decoding together take too long."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                transcript = await self._worker.call("transcribe", clip, language, prompt, words)
+                async with aclosing(self._worker.stream("transcribe", clip, language, prompt, words)) as steps:
+                    async for step in steps:
+                        if isinstance(step, Transcript):
+                            return step
         except TimeoutError:
             raise EngineError(f"{self._name} gave no text for {self._timeout_s:g} s.", code="timeout") from None
-        assert isinstance(transcript, Transcript)  # noqa: S101  # what the engines return
-        return transcript
+        raise AssertionError("an engine ends with its transcript")
+
+
+def last(steps: Iterator[Transcript | None]) -> Transcript:
+    """The transcript at the end of an engine's steps, for callers without a worker."""
+    *_, transcript = steps
+    assert transcript is not None  # noqa: S101  # see WorkerFront
+    return transcript

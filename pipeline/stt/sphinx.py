@@ -5,7 +5,7 @@ which is nearly always exact, but finds one of its sentences in any sound. `deci
 """
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -78,16 +78,19 @@ class SphinxEngine:
         speech_spans(np.zeros(RATE_HZ, np.float32))  # a quarter of a second now, or in the first turn
         self.by_open_model(bytes(RATE_HZ // 2))
 
-    def transcribe(self, clip: Clip, language: str | None, prompt: str | None, words: bool) -> Transcript:
-        """See `SpeechToText`. The prompt is ignored: there is nothing to give it to."""
+    def transcribe(
+        self, clip: Clip, language: str | None, prompt: str | None, words: bool
+    ) -> Iterator[Transcript | None]:
+        """See `SpeechToText` and `WorkerFront`. The prompt is ignored: there is nothing to give it to."""
         if language is not None and language.lower().replace("_", "-").split("-")[0] != "en":
             raise EngineError(NO_LANGUAGE, code="unsupported_language")
         speech, offset_s = trim(clip, PAD_MS)
-        heard = decide(self, speech.pcm16()) if len(speech.samples) else None
+        heard = (yield from decide(self, speech.pcm16())) if len(speech.samples) else None
         if heard is None:
-            return Transcript("", "en", clip.seconds)
+            yield Transcript("", "en", clip.seconds)
+            return
         timed = [Word(w.text, w.start_s + offset_s, w.end_s + offset_s, w.probability) for w in heard.words]
-        return Transcript(heard.text, "en", clip.seconds, words=timed if words else ())
+        yield Transcript(heard.text, "en", clip.seconds, words=timed if words else ())
 
     def by_grammar(self, pcm: bytes) -> Decoded | None:
         """The best sentence of the grammar; None when not even one could be fitted."""
@@ -109,22 +112,27 @@ class SphinxEngine:
         return _decode(self._strict, pcm)
 
 
-def decide(engine: SphinxEngine, pcm: bytes) -> Decoded | None:
+def decide(engine: SphinxEngine, pcm: bytes) -> Generator[None, None, Decoded | None]:
     """What was said in a clip with speech: a sentence of the grammar or the open model's words; None for neither.
+
+    Yields between the passes, each of which takes a tenth of the clip's length: there it may be cancelled.
 
     A sentence of the grammar wins when it fits the sound about as well as a free loop of phones does, and about as
     well as the words of the open model.
     """
     sentence = engine.by_grammar(pcm)
+    yield
     loop = engine.by_loop(pcm) if sentence else None
     over_loop = sentence.score - LOOP_WEIGHT * loop.score if sentence and loop else -math.inf
     if over_loop >= SURE_OVER_LOOP:
         return sentence
+    yield
     words = engine.by_open_model(pcm)
     if sentence is None or over_loop < MIN_OVER_LOOP:
         return words
     if words is None or words.text == sentence.text:
         return sentence
+    yield
     aligned = engine.aligned(words.text, pcm)
     return sentence if aligned is None or sentence.score - aligned.score >= MIN_OVER_OPEN else words
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -99,7 +99,7 @@ class WhisperEngine:
         for device, compute_type in tried:
             try:
                 self._model = _load(config.folder, device, compute_type, threads, config.context_s)
-                self._decode(_warm_up_sound(), "en", None, words=False)
+                list(self._decode(_warm_up_sound(), "en", None, words=False)[0])
                 break
             except (RuntimeError, ValueError) as error:  # CTranslate2: no memory, no cuBLAS, unknown compute type
                 if (device, compute_type) == tried[-1]:
@@ -110,22 +110,32 @@ class WhisperEngine:
     def describe(self) -> Description:
         return self._description
 
-    def transcribe(self, clip: Clip, language: str | None, prompt: str | None, words: bool) -> Transcript:
-        """See `SpeechToText`. Text that fails the gates is left out; without speech nothing is decoded at all."""
+    def transcribe(
+        self, clip: Clip, language: str | None, prompt: str | None, words: bool
+    ) -> Iterator[Transcript | None]:
+        """See `SpeechToText` and `WorkerFront`; may be cancelled after each segment.
+
+        Text that fails the gates is left out; without speech nothing is decoded at all.
+        """
         code = self._language(language)
         sound = clip.at(RATE_HZ).samples
         spans = speech_spans(sound)
         if not spans:
-            return Transcript("", code, clip.seconds)
+            yield Transcript("", code, clip.seconds)
+            return
         pad = PAD_MS * RATE_HZ // 1000
         start = max(0, spans[0].start - pad)
         pauses = [(after.start - before.end) / RATE_HZ for before, after in pairwise(spans)]
         segments, info = self._decode(
             sound[start : spans[-1].end + pad], code, prompt, words=words, cut=max(pauses, default=0.0) > LONG_PAUSE_S
         )
-        kept = [segment for segment in segments if _believable(segment)]
+        kept = []
+        for segment in segments:
+            yield None
+            if _believable(segment):
+                kept.append(segment)
         offset_s = start / RATE_HZ
-        return Transcript(
+        yield Transcript(
             text="".join(segment.text for segment in kept).strip(),
             # What sounds like no words in any language was not spoken in one.
             language=info.language if kept else code,
@@ -147,8 +157,8 @@ class WhisperEngine:
 
     def _decode(
         self, sound: Samples, language: str | None, prompt: str | None, *, words: bool, cut: bool = False
-    ) -> tuple[list[Any], Any]:
-        """Segments and info of faster-whisper; `cut` takes long pauses out first."""
+    ) -> tuple[Iterable[Any], Any]:
+        """Segments (decoded as they are asked for) and info of faster-whisper; `cut` takes long pauses out first."""
         segments, info = self._model.transcribe(
             sound,
             language=language,
@@ -164,7 +174,7 @@ class WhisperEngine:
             compression_ratio_threshold=MAX_COMPRESSION,
             vad_filter=cut,
         )
-        return list(segments), info
+        return segments, info
 
 
 def _believable(segment: Any) -> bool:

@@ -15,6 +15,7 @@ from pipeline.errors import EngineError
 from pipeline.llm.builtin import grammar
 from pipeline.settings import Settings
 from pipeline.stt import sphinx
+from pipeline.stt.front import last
 from pipeline.stt.sphinx import SphinxConfig, SphinxEngine
 from tests.models.training.synthesize import Espeak
 from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken
@@ -46,25 +47,25 @@ def say(espeak: Espeak, text: str) -> Clip:
 
 @pytest.mark.parametrize("text", IN_GRAMMAR)
 def test_a_sentence_of_the_grammar_is_exact(engine: SphinxEngine, espeak: Espeak, text: str) -> None:
-    assert engine.transcribe(say(espeak, text), None, None, False).text == text
+    assert last(engine.transcribe(say(espeak, text), None, None, False)).text == text
 
 
 @pytest.mark.parametrize("text", OUTSIDE)
 def test_other_speech_is_not_pressed_into_the_grammar(engine: SphinxEngine, espeak: Espeak, text: str) -> None:
-    heard = engine.transcribe(say(espeak, text), None, None, False).text
+    heard = last(engine.transcribe(say(espeak, text), None, None, False)).text
     assert jiwer.wer(text, heard) <= 0.5
 
 
 @pytest.mark.parametrize("name", UNSPOKEN)
 def test_where_nobody_speaks_nothing_is_heard(engine: SphinxEngine, name: str) -> None:
     clip = unspoken(name)
-    assert engine.transcribe(clip, None, None, True) == sphinx.Transcript("", "en", clip.seconds)
+    assert last(engine.transcribe(clip, None, None, True)) == sphinx.Transcript("", "en", clip.seconds)
 
 
 def test_words_have_times_within_the_speech(engine: SphinxEngine, espeak: Espeak) -> None:
     text = "what is seven plus five"
     late = Clip(np.concatenate([np.zeros(2 * RATE_HZ, np.float32), say(espeak, text).samples]), RATE_HZ)
-    heard = engine.transcribe(late.at(44_100), "en-US", None, True)
+    heard = last(engine.transcribe(late.at(44_100), "en-US", None, True))
     assert [word.text for word in heard.words] == text.split()
     times = [time_s for word in heard.words for time_s in (word.start_s, word.end_s)]
     assert times == sorted(times)
@@ -75,7 +76,7 @@ def test_words_have_times_within_the_speech(engine: SphinxEngine, espeak: Espeak
 @pytest.mark.parametrize("language", ["pt", "es-ES", "xx"])
 def test_another_language_is_refused_with_the_way_out(engine: SphinxEngine, language: str) -> None:
     with pytest.raises(EngineError, match=r"English only.*whisper") as raised:
-        engine.transcribe(unspoken("silence"), language, None, False)
+        last(engine.transcribe(unspoken("silence"), language, None, False))
     assert raised.value.code == "unsupported_language"
 
 
@@ -107,7 +108,7 @@ def test_word_error_rates_on_real_speech(engine: SphinxEngine, group: str) -> No
     for entry in clips[:3]:
         clip = decode((AUDIO / entry["file"]).read_bytes(), max_seconds=120)
         said.append(plain(entry["text"]))
-        heard.append(engine.transcribe(clip, None, None, False).text)
+        heard.append(last(engine.transcribe(clip, None, None, False)).text)
     assert jiwer.wer(said, heard) <= WORST[group]
 
 

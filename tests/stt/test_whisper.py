@@ -15,6 +15,7 @@ from pipeline.engines import Opened, Progress
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText, whisper
+from pipeline.stt.front import last
 from pipeline.stt.languages import NAMES
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
 from tests.builders import whisper as builder
@@ -166,7 +167,7 @@ def test_detecting_the_language_encodes_the_sound_once(babbling_whisper: Path, s
             return encode(features, **options)
 
     engine._model.model = Counting()
-    assert engine.transcribe(speech, None, None, False).language
+    assert last(engine.transcribe(speech, None, None, False)).language
     assert len(encoded) == 1
 
 
