@@ -87,7 +87,7 @@ class Session:
         self._barge_in: BargeIn | None = None
         self._speculations = 0
         self._earlier: list[asyncio.Task[Transcript]] = []
-        self._partials = PartialTranscripts(lambda text: self._emit(events.TranscriptPartial(text)))
+        self._partials = PartialTranscripts(self._transcribe, lambda text: self._emit(events.TranscriptPartial(text)))
         self._active_at = self._heard_at = self._loop.time()
         self._prompted = False
 
@@ -219,7 +219,7 @@ class Session:
         elif self._utterance.seconds >= self.options.max_utterance_s:
             self._cut()
         elif self._partials.due(self._detector.now, self.options.partial_ms):
-            self._keep(self._partials.make(self._transcribe(self._utterance.clip()), self._detector.now))
+            self._keep(self._partials.make(self._utterance.clip(), self._detector.now))
 
     def _wait_for_the_end(self, more: int = 0) -> None:
         """The user is silent, perhaps done. more: samples received that do not fill a frame yet."""
