@@ -140,8 +140,7 @@ class Session:
     def clear(self) -> None:
         """Forget what was recorded and not committed."""
         if self._state in (State.HEARING, State.PAUSED):
-            self._abandon()
-            self._emit(events.UtteranceIgnored("cleared"))
+            self._forget()
             self._listen()
 
     def say(self, text: str) -> None:
@@ -202,10 +201,12 @@ class Session:
         else:
             self._keep_preroll()
 
-    def _begin(self, at: int) -> None:
+    def _begin(self, at: int, *, goes_on: bool = False) -> None:
+        """An utterance begins; or, goes_on: it continues what `_earlier` holds."""
         self._state = State.HEARING
         self._speculations = 0
-        self._earlier = []
+        if not goes_on:
+            self._forget_earlier()
         self._partials.begin(at)
         self._utterance.begin(at - self._samples(self.options.preroll_ms))
         self._emit(events.UserSpeechStarted(self._ms(at)))
@@ -254,6 +255,8 @@ class Session:
             self._abandon()
             answer = self._reply_to(self._utterance.clip(), answers_silence=answers_silence)
         self._state = State.ANSWERING
+        self._partials.end()
+        self._leave_behind(min(self._detector.now, self._detector.last_speech + FRAME // 2))
         self._keep_preroll()
         answer.commit()
 
@@ -299,7 +302,8 @@ class Session:
 
     def _ask(self, utterance: Clip | Transcript) -> None:
         self._stop()
-        self._abandon()
+        if self._state in (State.HEARING, State.PAUSED):
+            self._forget()
         self._active_at = self._loop.time()
         self._state = State.ANSWERING
         self._keep_preroll()
@@ -336,6 +340,24 @@ class Session:
                 self._partials.add(answer.said.text)
             answer.abandon()
 
+    def _forget(self) -> None:
+        """The utterance being spoken will not be answered, and its sound is no part of the next one."""
+        self._partials.end()
+        self._abandon()
+        self._forget_earlier()
+        self._leave_behind(self._detector.now)
+        self._emit(events.UtteranceIgnored("cleared"))
+
+    def _forget_earlier(self) -> None:
+        earlier, self._earlier = self._earlier, []
+        for part in earlier:
+            part.cancel()
+
+    def _leave_behind(self, until: int) -> None:
+        """The sound up to that sample belongs to an utterance that is over: nothing of it is heard twice."""
+        self._detector.cut()
+        self._utterance.keep_from(until)
+
     def _stop(self) -> None:
         """End a running reply for another reason than speech."""
         self._barge_in = None
@@ -351,6 +373,7 @@ class Session:
             return
         barge_in = self._barge_in
         self._last_answer, self._answer, self._barge_in = answer, None, None
+        self._forget_earlier()
         self._active_at = self._loop.time()
         if barge_in is not None:  # what was said since its onset is the next utterance
             self._begin(barge_in.began)

@@ -451,3 +451,43 @@ def test_closing_leaves_nothing_running_and_keeps_what_was_heard() -> None:
     d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=5))
     assert d.history[1][0] == "assistant"
     assert 10 < len(d.history[1][1]) < 60
+
+
+def test_what_was_committed_or_cleared_in_mid_speech_is_not_heard_again() -> None:
+    heard_s: list[float] = []
+
+    class Measuring(ScriptedSTT):
+        async def transcribe(self, clip, *, language, prompt, words):  # type: ignore[no-untyped-def]
+            heard_s.append(clip.seconds)
+            return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(2000)
+        d.session.clear()
+        await d.speak(1000)
+        d.session.commit()
+        await d.speak(120)  # the end of the word
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, stt=Measuring(), partial_ms=0)
+    assert d.kinds.count("UtteranceIgnored") == 1
+    assert "TurnInterrupted" not in d.kinds
+    assert heard_s == [pytest.approx(1.0, abs=0.04)]
+
+
+def test_a_typed_message_says_only_what_was_typed() -> None:
+    """Neither the parts of an utterance before it, however long that was, nor what is being said meanwhile."""
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(4000)
+        await d.until(events.TurnCompleted)
+        d.session.say("and the fish")
+        await d.until(events.TurnCompleted, count=2)
+        await d.speak(3000)
+        d.session.say("never mind")
+        await d.until(events.TurnCompleted, count=3)
+
+    d = hold(script, max_utterance_s=2)
+    assert [content for role, content in d.history if role == "user"][1:] == ["and the fish", "never mind"]
+    assert d.kinds.count("UserSpeechStarted") == 2
+    assert d.kinds.count("UserSpeechStopped") == d.kinds.count("UtteranceIgnored") == 1

@@ -64,6 +64,10 @@ class SpeechDetector:
         if self.speaking and self.now - self.began > CLICK_FRAMES * FRAME:
             self.last_speech = self.now - FRAME // 2
 
+    def cut(self) -> None:
+        """A run of speech that goes on from here is a new one."""
+        self.began = self.now if self.speaking else self.began
+
     def skip(self, samples: int) -> None:
         """These were not listened to; the clock goes on, and speech before them is over."""
         self.now += samples
