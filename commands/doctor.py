@@ -1,7 +1,6 @@
 """`python main.py doctor`: what is here, what is missing, and the one command that mends it."""
 
 import asyncio
-import importlib.util
 import os
 import platform
 import shutil
@@ -58,7 +57,7 @@ def _machine(settings: Settings) -> list[dict[str, Any]]:
 
     gpus = ctranslate2.get_cuda_device_count()
     free_gb = shutil.disk_usage(settings.models_dir if settings.models_dir.exists() else ".").free / 1e9
-    has_mic = importlib.util.find_spec("sounddevice") is not None
+    mic = _microphone()
     return [
         _row("python", "ok", platform.python_version()),
         _row("cpu", "ok", f"{os.cpu_count()} cores, {platform.machine()}"),
@@ -69,13 +68,23 @@ def _machine(settings: Settings) -> list[dict[str, Any]]:
             f"{free_gb:.0f} GB free for models",
             "" if free_gb > MIN_FREE_GB else "Set MODELS_DIR to a larger disk.",
         ),
-        _row(
-            "microphone",
-            "ok" if has_mic else "missing",
-            "" if has_mic else "talk --mic needs the package sounddevice.",
-            "" if has_mic else "make install EXTRAS=mic",
-        ),
+        _row("microphone", "missing" if mic else "ok", *mic),
     ]
+
+
+def _microphone() -> tuple[str, ...]:
+    """Why `talk --mic` would not work, and what mends it; empty when it would."""
+    try:
+        import sounddevice
+
+        devices = sounddevice.query_devices()
+    except ImportError:
+        return "talk --mic needs the package sounddevice.", "make install EXTRAS=mic"
+    except OSError:  # the package is there, the library that it loads is not
+        return "talk --mic needs PortAudio.", "apt install libportaudio2"
+    if not any(device["max_input_channels"] for device in devices):
+        return ("No microphone is connected.",)
+    return ()
 
 
 def _row(what: str, state: str, detail: str, remedy: str = "") -> dict[str, Any]:

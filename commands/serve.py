@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -31,7 +32,8 @@ def serve() -> None:
     for chatty in ("asyncio", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
-        asyncio.run(_serve(settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings))
     except EngineUnavailable as error:
         raise refuse(f"{error.message} {error.remedy}") from None
     except ParleyError as error:

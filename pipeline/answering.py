@@ -44,6 +44,7 @@ class Answer:
         self.reply = ""
         """What is written of the reply so far."""
         self.over = False
+        self._interrupted = False
         self._conversation = conversation
         self._emit = emit
         self._ended = ended
@@ -77,6 +78,7 @@ class Answer:
         """The user cut in: sound stops with a fade, and the history keeps what was heard."""
         if self.over:
             return
+        self._interrupted = True
         self.playback.stop()
         heard = self.playback.heard_text(self.reply)
         self._record(heard, interrupted=True)
@@ -84,10 +86,12 @@ class Answer:
         self.task.cancel()
 
     def correct(self, played_ms: float) -> None:
-        """The client says what it has really played, during the answer or after its interruption."""
+        """The client says what it has really played, during the answer or after its interruption; a reply that was
+        heard to its end stays whole.
+        """
         if not self.over:
             self.playback.report(played_ms)
-        elif self.said is not None:
+        elif self._interrupted and self.said is not None:
             self._conversation.amend(self.playback.heard_text(self.reply, played_ms))
 
     async def _run(self, happenings: AsyncGenerator[Event, None]) -> None:
