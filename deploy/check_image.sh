@@ -121,7 +121,7 @@ USER 0
 COPY ollama /usr/local/bin/ollama
 COPY servers /app/tests/servers
 HEALTHCHECK NONE
-CMD ["python", "-m", "tests.servers.ollama", "--host", "0.0.0.0", "--port", "11434", "--model", "$MODEL", "--reply", "$REPLY"]
+CMD ["python", "-m", "tests.servers.ollama", "--host", "0.0.0.0", "--port", "11434", "--model", "not-$MODEL", "--reply", "$REPLY"]
 END
 "${build[@]}" -t "$IMAGE-ollama" "$work/sidecar" >/dev/null
 cat >"$work/env" <<END
@@ -146,7 +146,8 @@ services:
     restart: "no"
 END
 "${stack[@]}" up -d --no-build
-ask $SAMPLES/tell_me_a_story.wav --says "^$REPLY\$"
+ask $SAMPLES/tell_me_a_story.wav --says "^$REPLY\$" # with a model that the sidecar had not until it was told to pull
+"$ENGINE" exec "$NAME-ollama" ollama list || fail "the sidecar's health check fails"
 "${stack[@]}" down --volumes
 
 say "the image is good"
