@@ -143,8 +143,14 @@ def test_a_language_model_that_fails(remote: Remote, traps: Traps, code: str) ->
 
 @pytest.mark.parametrize(
     ("mode", "code"),
-    [("error", "tts_failed"), ("garbage", "tts_failed"), ("empty", "tts_failed"), ("broken", "tts_failed")]
-    + [("silent", "timeout"), ("stall", "timeout")],
+    [
+        ("error", "tts_failed"),
+        ("garbage", "tts_failed"),
+        ("empty", "tts_failed"),
+        ("broken", "tts_failed"),
+        ("silent", "timeout"),
+        ("stall", "timeout"),
+    ],
 )
 def test_when_only_the_voice_fails_the_text_arrives_and_then_the_error(remote: Remote, mode: str, code: str) -> None:
     with remote.server.connect() as connection:

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from pipeline.engines import EngineInfo, Report, Running, load, note, open_named
+from pipeline.engines import EngineInfo, Progress, Report, Running, load, note, open_named
 from pipeline.errors import EngineError, ParleyError
 from pipeline.keeping import Keeper
 from pipeline.llm import AUTO_ORDER, ENGINES, LanguageModel, Message, ReplyDelta, Tool
@@ -17,20 +18,29 @@ log = logging.getLogger(__name__)
 BETTER, ALWAYS = AUTO_ORDER
 QUICK_S = 0.1
 """A look that is answered within this (a closed port on this machine, say) may be repeated at every turn."""
+PATIENCE_S = 10.0
+"""So long turns wait for a look that has begun: long enough to load a model, not to download one. It goes on behind
+them."""
+
+
+def _log_progress(step: Progress) -> None:
+    """The report of what happens after the start, when no progress bar is there any more."""
+    log.debug("%s: %d of %d", step.task, step.done, step.total)
 
 
 class AutoLanguageModel:
     """See `pipeline.llm.LanguageModel`."""
 
-    def __init__(self, settings: Settings, report: Report, always: Running[LanguageModel]) -> None:
+    def __init__(self, settings: Settings, always: Running[LanguageModel]) -> None:
         self._settings = settings
-        self._report = report
         self._always = always
         self._better: Running[LanguageModel] | None = None
         self._keeper: Keeper[Running[LanguageModel]] | None = None
         self._why_not = ""
         self._look_again_at = 0.0
-        self._looking = asyncio.Lock()
+        self._look: asyncio.Task[None] | None = None
+        self._look_began = 0.0
+        self._leaving = asyncio.Lock()
 
     @property
     def info(self) -> EngineInfo:
@@ -42,28 +52,39 @@ class AutoLanguageModel:
             info.stage, info.engine, info.model, info.device, info.ready_s, (self._why_not,) if self._why_not else ()
         )
 
-    async def look(self) -> None:
-        """Take the better engine if it is there now. Rarely more often than LLM_RECHECK_S when looking is slow."""
-        async with self._looking:
-            if self._better is not None or time.monotonic() < self._look_again_at:
+    async def look(self, report: Report = _log_progress, *, patience_s: float = PATIENCE_S) -> None:
+        """Take the better engine if it is there now. Rarely more often than LLM_RECHECK_S when looking is slow.
+
+        One look serves all turns that want one meanwhile; nobody waits for it beyond `patience_s` after its begin.
+        """
+        now = time.monotonic()
+        if self._better is not None:
+            return
+        if self._look is None or self._look.done():
+            if now < self._look_again_at:
                 return
-            start = time.monotonic()
-            keeper: Keeper[Running[LanguageModel]] = Keeper(
-                open_named("llm", ENGINES, BETTER, self._settings, self._report)
-            )
-            try:
-                self._better = await keeper.open()
-            except ParleyError as error:
-                await keeper.close()
-                self._why_not = note(BETTER, error)
-                now = time.monotonic()
-                self._look_again_at = now if now - start < QUICK_S else now + self._settings.llm_recheck_s
-            except BaseException:
-                await keeper.close()
-                raise
-            else:
-                self._keeper, self._why_not = keeper, ""
-                log.info("%s answers from now on (%s)", BETTER, self._better.info.model)
+            self._look, self._look_began = asyncio.create_task(self._try_to_open(report)), now
+        looking = self._look
+        await asyncio.wait([looking], timeout=max(0.0, self._look_began + patience_s - now))
+        if looking.done():
+            looking.result()
+
+    async def _try_to_open(self, report: Report) -> None:
+        start = time.monotonic()
+        keeper: Keeper[Running[LanguageModel]] = Keeper(open_named("llm", ENGINES, BETTER, self._settings, report))
+        try:
+            self._better = await keeper.open()
+        except ParleyError as error:
+            await keeper.close()
+            self._why_not = note(BETTER, error)
+            now = time.monotonic()
+            self._look_again_at = now if now - start < QUICK_S else now + self._settings.llm_recheck_s
+        except BaseException:
+            await keeper.close()
+            raise
+        else:
+            self._keeper, self._why_not = keeper, ""
+            log.info("%s answers from now on (%s)", BETTER, self._better.info.model)
 
     async def reply(
         self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()
@@ -88,31 +109,37 @@ class AutoLanguageModel:
 
     async def _gone(self) -> bool:
         """Whether the better engine cannot be reached any more; then it is let go."""
-        async with self._looking:
+        async with self._leaving:
             if self._better is None:
                 return True
             try:
                 await load(ENGINES, BETTER).probe(self._settings)
             except ParleyError as error:
                 self._why_not = note(BETTER, error)
-                await self.close()
+                await self._let_go()
                 return True
             return False
 
-    async def close(self) -> None:
-        """Let the better engine go, if it is open."""
+    async def _let_go(self) -> None:
         keeper, self._keeper, self._better = self._keeper, None, None
         if keeper is not None:
             await keeper.close()
 
+    async def close(self) -> None:
+        """End a look, and let the better engine go if it is open."""
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.wait([self._look])
+        await self._let_go()
+
 
 @asynccontextmanager
 async def open_auto(settings: Settings, report: Report) -> AsyncIterator[AutoLanguageModel]:
-    """The model that looks for its better again and again; a first look is done."""
+    """The model that looks for its better again and again; a first look is done, however long it takes."""
     async with open_named("llm", ENGINES, ALWAYS, settings, report) as always:
-        model = AutoLanguageModel(settings, report, always)
+        model = AutoLanguageModel(settings, always)
         try:
-            await model.look()
+            await model.look(report, patience_s=math.inf)
             yield model
         finally:
             await model.close()

@@ -24,6 +24,8 @@ DEFAULT_REPLY = "Hello! I am a small language model on your own machine. What ca
 class Traps:
     """What goes wrong. Everything off: a well-behaved server."""
 
+    load_s: float = 0.0
+    """What loading the model takes."""
     first_token_s: float = 0.0
     """Silence before the first token."""
     stall_after: int | None = None
@@ -103,6 +105,8 @@ class FakeOllama:
             return JSONResponse({"error": f"model '{body['model']}' not found"}, 404)
         if self.traps.refuse_think and "think" in body:
             return JSONResponse({"error": f'"{body["model"]}" does not support thinking'}, 400)
+        if model not in self.loaded:
+            await asyncio.sleep(self.traps.load_s)
         self.loaded.add(model)
         if not body.get("messages"):
             return JSONResponse(_line(model, "", done=True, done_reason="load"))

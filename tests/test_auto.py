@@ -1,0 +1,192 @@
+"""What answers: the best engine that is there now, with a word about those that are not; a named one or none."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from pipeline import stt
+from pipeline.assistant import open_assistant
+from pipeline.engines import open_best, open_named
+from pipeline.errors import EngineUnavailable
+from pipeline.llm.auto import open_auto
+from pipeline.settings import Settings
+from tests.questions import SUM, SUM_ANSWER, sample, spoken
+from tests.server_process import ServerProcess, ask, error_code, receive, serving
+from tests.servers.ollama import FakeOllama, Traps
+from tests.servers.running import closed_port, running
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[BlockingPortal]:
+    with start_blocking_portal() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def ollama_port() -> int:
+    """Where Ollama is expected, and is not yet."""
+    return closed_port()
+
+
+@pytest.fixture(scope="module")
+def automatic(tmp_path_factory: pytest.TempPathFactory, ollama_port: int) -> Iterator[ServerProcess]:
+    with serving(
+        tmp_path_factory.mktemp("auto"),
+        LLM_ENGINE="auto", LLAMA_ENDPOINT=f"http://127.0.0.1:{ollama_port}", LLM_RECHECK_S="0.2",
+    ) as server:  # fmt: skip
+        yield server
+
+
+def language_model(server: ServerProcess) -> dict[str, Any]:
+    """What `/health` says of it."""
+    health = httpx.get(f"{server.url}/health").raise_for_status().json()
+    return dict(next(engine for engine in health["engines"] if engine["stage"] == "llm"))
+
+
+def test_ollama_answers_as_long_as_it_is_there_without_a_restart(
+    automatic: ServerProcess, portal: BlockingPortal, ollama_port: int
+) -> None:
+    assert "Ollama does not answer" in automatic.text  # said at the start
+    assert "ollama serve" in automatic.text
+    ollama = FakeOllama(reply="I am Ollama, and I am here.")
+    with automatic.connect() as connection:
+        assert ask(connection, spoken("my name is alice")).llama == "Nice to meet you, Alice."
+        before = language_model(automatic)
+        assert before["engine"] == "builtin"
+        assert "ollama serve" in before["notes"][0]
+
+        for _ in range(2):  # it comes, goes, and comes again
+            with portal.wrap_async_context_manager(running(ollama.app(), ollama_port)):
+                assert ask(connection, sample("hello")).llama == "I am Ollama, and I am here."
+                there = language_model(automatic)
+                assert (there["engine"], there["model"], there["notes"]) == ("ollama", "llama3.2", [])
+                assert ask(connection, sample("hello")).llama == "I am Ollama, and I am here."
+            assert SUM_ANSWER in ask(connection, spoken(SUM)).llama
+            assert language_model(automatic)["engine"] == "builtin"
+        # One conversation all along, whoever answered.
+        assert ask(connection, spoken("what is my name")).llama == "Your name is Alice."
+    told = [message["content"] for message in ollama.requests[1]["messages"]]
+    assert told[1:] == ["my name is alice", "Nice to meet you, Alice.", "hello"]
+
+
+def test_an_ollama_without_the_model_is_not_taken_and_its_pull_is_noticed(
+    automatic: ServerProcess, portal: BlockingPortal, ollama_port: int
+) -> None:
+    ollama = FakeOllama(models=["other:latest"], reply="Now I have it.")
+    with portal.wrap_async_context_manager(running(ollama.app(), ollama_port)), automatic.connect() as connection:
+        assert SUM_ANSWER in ask(connection, spoken(SUM)).llama
+        assert "ollama pull llama3.2" in language_model(automatic)["notes"][0]
+        ollama.models.append("llama3.2:latest")
+        assert ask(connection, sample("hello")).llama == "Now I have it."
+
+
+def test_an_ollama_that_is_there_and_fails_is_told_not_papered_over(
+    automatic: ServerProcess, portal: BlockingPortal, ollama_port: int
+) -> None:
+    ollama = FakeOllama(reply="I am here again, all of me.")
+    with portal.wrap_async_context_manager(running(ollama.app(), ollama_port)), automatic.connect() as connection:
+        assert ask(connection, sample("hello")).llama == "I am here again, all of me."
+        for trap in (Traps(status=500, message="out of memory"), Traps(error_after=3)):
+            ollama.traps = trap
+            connection.send(sample("hello"))
+            assert error_code(receive(connection)) == "llm_unavailable"
+        ollama.traps = Traps()
+        assert ask(connection, sample("hello")).llama == "I am here again, all of me."
+
+
+# --- looking for it while it loads, in this process ---
+
+
+async def test_a_turn_does_not_wait_long_for_a_model_that_loads_and_gets_it_when_it_is_loaded(tmp_path: Path) -> None:
+    ollama = FakeOllama(models=[], traps=Traps(load_s=1.5))
+    async with (
+        running(ollama.app()) as address,
+        open_auto(settings(tmp_path, llama_endpoint=address, llm_recheck_s=0.01), quiet) as model,
+    ):
+        ollama.models.append("llama3.2:latest")
+        await asyncio.sleep(0.02)
+        start = time.monotonic()
+        await asyncio.gather(*(model.look(patience_s=0.3) for _ in range(3)))
+        assert time.monotonic() - start < 1.0
+        assert model.info.engine == "builtin"
+        await model.look()
+        assert model.info.engine == "ollama"
+    assert len([request for request in ollama.requests if not request["messages"]]) == 1  # loaded once
+
+
+async def test_stopping_in_the_middle_of_a_look_leaves_nothing_running(tmp_path: Path) -> None:
+    ollama = FakeOllama(models=[], traps=Traps(load_s=2))
+    async with running(ollama.app()) as address:
+        async with open_auto(settings(tmp_path, llama_endpoint=address, llm_recheck_s=0.01), quiet) as model:
+            ollama.models.append("llama3.2:latest")
+            await asyncio.sleep(0.02)
+            await model.look(patience_s=0.3)
+            assert ours()
+        assert not ours()
+
+
+def ours() -> list[str]:
+    """Tasks of the assistant, not of the servers in this process."""
+    return [repr(task) for task in asyncio.all_tasks() if "/pipeline/" in repr(task)]
+
+
+# --- choosing, without a server ---
+
+
+def settings(tmp_path: Path, **changes: Any) -> Settings:
+    return Settings(_env_file=None, models_dir=tmp_path, hf_hub_offline=True, **changes)
+
+
+def quiet(_: object) -> None:
+    """Nobody looks at the progress."""
+
+
+async def test_the_first_that_runs_is_taken_with_a_note_for_each_before_it(tmp_path: Path) -> None:
+    async with open_best("stt", stt.ENGINES, stt.AUTO_ORDER, settings(tmp_path), quiet) as best:
+        assert best.info.engine == "sphinx"
+        assert best.info.ready_s > 0
+        (why,) = best.info.notes
+        assert why.startswith("whisper: ")
+        assert "HF_HUB_OFFLINE" in why or "WHISPER_MODEL" in why
+
+
+async def test_when_none_runs_each_reason_is_given(tmp_path: Path) -> None:
+    nowhere = f"http://127.0.0.1:{closed_port()}/v1"
+    with pytest.raises(EngineUnavailable) as raised:
+        async with open_best(
+            "stt", stt.ENGINES, ["whisper", "openai"], settings(tmp_path, stt_openai_url=nowhere), quiet
+        ):
+            pass
+    assert "whisper: " in raised.value.message
+    assert "openai: " in raised.value.message
+    assert "STT_ENGINE" in raised.value.remedy
+
+
+async def test_a_named_engine_does_not_fall_back(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable):
+        async with open_named("stt", stt.ENGINES, "whisper", settings(tmp_path), quiet):
+            pass
+
+
+async def test_an_error_inside_the_block_is_not_taken_for_an_engine_that_failed(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="mine"):
+        async with open_best("stt", stt.ENGINES, ["sphinx"], settings(tmp_path), quiet):
+            raise EngineUnavailable("mine", remedy="")
+
+
+async def test_when_one_stage_cannot_run_the_others_are_closed_again(tmp_path: Path) -> None:
+    before = set(psutil.Process().children())
+    nowhere = f"http://127.0.0.1:{closed_port()}"
+    with pytest.raises(EngineUnavailable):
+        async with open_assistant(
+            settings(tmp_path, stt_engine="sphinx", llm_engine="ollama", tts_engine="espeak", llama_endpoint=nowhere)
+        ):
+            pass
+    assert set(psutil.Process().children()) == before
