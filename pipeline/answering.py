@@ -79,10 +79,17 @@ class Answer:
         if self.over:
             return
         self._interrupted = True
+        self._release_all()  # the turn has started, even if not even its words were known
         self.playback.stop()
         heard = self.playback.heard_text(self.reply)
         self._record(heard, interrupted=True)
         self._end(events.TurnInterrupted(self.playback.played_ms(), heard, self._timings({})))
+        self.task.cancel()
+
+    def withdraw(self, reason: str) -> None:
+        """The user goes on before it is known what they said: there was no turn."""
+        self._held.clear()
+        self._end(events.UtteranceIgnored(reason))
         self.task.cancel()
 
     def correct(self, played_ms: float) -> None:
@@ -136,9 +143,7 @@ class Answer:
     def _release(self) -> None:
         """What was held leaves, unless it is not known yet whether there is anything to answer."""
         if self.said is not None and not self.said.text and not self._answers_silence:
-            self._held.clear()
-            self._end(events.UtteranceIgnored("nothing_understood"))
-            self.task.cancel()
+            self.withdraw("nothing_understood")
             return
         held, self._held = self._held, []
         for index, event in enumerate(held):

@@ -42,8 +42,8 @@ class UserSpeechStopped:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceIgnored:
-    """There was sound like speech but nothing to answer; no turn follows. Reasons: nothing_understood, backchannel,
-    cleared."""
+    """There was sound like speech but nothing to answer; no turn follows. Reasons: nothing_understood,
+    cleared, and continued: the user went on before it was known what they had said; the next utterance holds both."""
 
     reason: str
 

@@ -6,7 +6,7 @@ what takes time (a turn, a judgement, a partial transcript) is a task of this se
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Self
@@ -85,6 +85,8 @@ class Session:
         self._answer: Answer | None = None
         self._last_answer: Answer | None = None
         self._barge_in: BargeIn | None = None
+        self._asked: Clip | None = None
+        """The sound that `_answer` is about, if it is about sound of the stream."""
         self._speculations = 0
         self._earlier: list[asyncio.Task[Transcript]] = []
         self._partials = PartialTranscripts(self._transcribe, lambda text: self._emit(events.TranscriptPartial(text)))
@@ -201,12 +203,12 @@ class Session:
         else:
             self._keep_preroll()
 
-    def _begin(self, at: int, *, goes_on: bool = False) -> None:
-        """An utterance begins; or, goes_on: it continues what `_earlier` holds."""
+    def _begin(self, at: int, earlier: Sequence[asyncio.Task[Transcript]] = ()) -> None:
+        """An utterance begins. earlier: the transcripts of the parts that it continues."""
         self._state = State.HEARING
         self._speculations = 0
-        if not goes_on:
-            self._forget_earlier()
+        self._forget_earlier()
+        self._earlier.extend(earlier)
         self._partials.begin(at)
         self._utterance.begin(at - self._samples(self.options.preroll_ms))
         self._emit(events.UserSpeechStarted(self._ms(at)))
@@ -276,13 +278,24 @@ class Session:
             return
         match self._barge_in.decide(detector, self.options):
             case Decision.CUT_IN:
-                self._interrupt()
+                self._cut_in()
             case Decision.GO_ON:
                 self._go_on()
             case Decision.JUDGE:
                 self._judge(self._barge_in)
             case Decision.WAIT:
                 pass
+
+    def _cut_in(self) -> None:
+        """It is an interruption. Of a turn whose words are not even known it is none: the user simply goes on."""
+        answer, barge_in = self._answer, self._barge_in
+        assert answer is not None and barge_in is not None  # noqa: S101, PT018  # one interrupts the other
+        if answer.said is None and self._asked is not None:
+            earlier, self._earlier = [*self._earlier, self._start(self._transcribe(self._asked))], []
+            answer.withdraw("continued")
+            self._begin(barge_in.began, earlier)
+        else:
+            answer.interrupt()
 
     def _judge(self, barge_in: BargeIn) -> None:
         barge_in.judging = True
@@ -329,6 +342,7 @@ class Session:
             lead_ms=self.options.lead_ms,
             answers_silence=answers_silence or isinstance(utterance, Announcement),
         )
+        self._asked = utterance if followed and isinstance(utterance, Clip) else None
         self._keep(self._answer.task)
         return self._answer
 
@@ -371,6 +385,7 @@ class Session:
         """A committed answer has come to its end."""
         if answer is not self._answer:
             return
+        self._asked = None
         barge_in = self._barge_in
         self._last_answer, self._answer, self._barge_in = answer, None, None
         self._forget_earlier()
@@ -409,7 +424,7 @@ class Session:
             return
         barge_in.judging, barge_in.judged_until = False, until
         if words >= self.options.interrupt_words:
-            self._interrupt()
+            self._cut_in()
 
     async def _watch(self) -> None:
         """What happens when nothing happens: a stalled utterance, an idle user."""

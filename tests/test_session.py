@@ -1,13 +1,15 @@
 """The rules of a live conversation, on scripted stages and virtual time."""
 
 import asyncio
+import itertools
 
+import numpy as np
 import pytest
 
 from pipeline import events
 from pipeline.errors import BadInput, EngineError, Overloaded
 from pipeline.session import IdleTimeout
-from tests.dialogue import Dialogue, hold
+from tests.dialogue import RATE_HZ, Dialogue, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 EIGHT = " ".join(
@@ -407,7 +409,7 @@ def test_partials_grow_and_never_change() -> None:
     d = hold(script, stt=Growing(seconds=0.02), partial_ms=400)
     shown = [event.text for event in d.of(events.TranscriptPartial)]
     assert shown
-    assert all(new.startswith(old) for old, new in zip(shown, shown[1:], strict=False))
+    assert all(new.startswith(old) for old, new in itertools.pairwise(shown))
     assert shown[-1] == "what does the"
 
 
@@ -491,3 +493,37 @@ def test_a_typed_message_says_only_what_was_typed() -> None:
     assert [content for role, content in d.history if role == "user"][1:] == ["and the fish", "never mind"]
     assert d.kinds.count("UserSpeechStarted") == 2
     assert d.kinds.count("UserSpeechStopped") == d.kinds.count("UtteranceIgnored") == 1
+
+
+def test_speaking_on_before_the_words_are_known_continues_the_utterance() -> None:
+    """A slow recogniser must not cost the first half of what somebody says with a pause in it."""
+
+    class Slow(ScriptedSTT):
+        async def transcribe(self, clip, *, language, prompt, words):  # type: ignore[no-untyped-def]
+            self.text = "what is the weather" if np.count_nonzero(clip.samples) > RATE_HZ else "in Lisbon"
+            return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(1400)
+        await d.until(events.UserSpeechStopped)
+        await d.silence(100)
+        await d.speak(600)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, stt=Slow(seconds=2), speculate_ms=400)
+    assert d.history[0] == ("user", "what is the weather in Lisbon")
+    assert d.kinds.count("TurnStarted") == 1
+    assert [event.reason for event in d.of(events.UtteranceIgnored)] == ["continued"]
+
+
+def test_a_turn_interrupted_before_its_words_are_known_has_a_beginning_and_an_end() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(1000)
+        await d.until(events.UserSpeechStopped)
+        d.session.interrupt()
+        await d.silence(200)
+        assert d.running.now == []
+
+    d = hold(script, stt=ScriptedSTT(seconds=2))
+    assert d.kinds == ["UserSpeechStarted", "UserSpeechStopped", "TurnStarted", "TurnInterrupted"]
+    assert d.history == []
