@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -500,8 +501,9 @@ def test_speaking_on_before_the_words_are_known_continues_the_utterance() -> Non
 
     class Slow(ScriptedSTT):
         async def transcribe(self, clip, *, language, prompt, words):  # type: ignore[no-untyped-def]
-            self.text = "what is the weather" if np.count_nonzero(clip.samples) > RATE_HZ else "in Lisbon"
-            return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+            heard = await super().transcribe(clip, language=language, prompt=prompt, words=words)
+            loud_s = np.count_nonzero(clip.samples) / RATE_HZ
+            return replace(heard, text="what is the weather" if loud_s > 1 else "in Lisbon")
 
     async def script(d: Dialogue) -> None:
         await d.speak(1400)
