@@ -18,7 +18,7 @@ def transcribe(
 ) -> None:
     """Print what was said in recordings."""
     settings = load_settings()
-    run(settings, _transcribe(settings, files, language or settings.language or None, words, as_json))
+    run(settings, _transcribe(settings, files, language or settings.speech_language or None, words, as_json))
 
 
 async def _transcribe(settings: Settings, files: list[Path], language: str | None, words: bool, as_json: bool) -> None:

@@ -29,7 +29,8 @@ case ",$extras," in
 *,xtts,*|*,pocket,*)
     # First and by itself: left to the others' dependencies, PyTorch may come in another build than the one wanted.
     echo "Installing PyTorch …"
-    $pip -c constraints.txt ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch ;;
+    # Without its dependencies where another index is named: that one may not have their pinned versions.
+    $pip -c constraints.txt ${TORCH_INDEX_URL:+--no-deps --index-url "$TORCH_INDEX_URL"} torch ;;
 esac
 echo "Installing Parley${extras:+ with $extras} …"
 $pip -c constraints.txt -e ".${extras:+[$extras]}"

@@ -59,7 +59,7 @@ class Assistant:
             options,
             conversation,
             voice=voice,
-            language=language or self.settings.language or None,
+            language=language or self.settings.speech_language or None,
             activity=SileroActivity(),
         )
 
@@ -68,10 +68,10 @@ class Assistant:
     ) -> AsyncGenerator[Event, None]:
         """One turn on a whole utterance, given whole to who asked: the reply counts as heard when it is complete.
 
-        language: ISO 639-1 of what is spoken; None: LANGUAGE, or detected.
+        language: ISO 639-1 of what is spoken; None: SPEECH_LANGUAGE, or detected.
         """
         said = events.TranscriptFinal("", None)
-        turn = Turn(self.stages, self.settings, voice=voice, language=language or self.settings.language or None)
+        turn = Turn(self.stages, self.settings, voice=voice, language=language or self.settings.speech_language or None)
         async with aclosing(turn.run(utterance, conversation)) as happenings:
             async for event in happenings:
                 match event:

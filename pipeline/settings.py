@@ -133,8 +133,9 @@ class Settings(BaseSettings):
     """auto: xtts or pocket when installed and their weights are here, else espeak."""
     voice_name: str = "man"
     """The voice that answers: a folder or a file name in voices/ or audios/, without its ending."""
-    language: str = ""
-    """ISO 639-1 code spoken by the users, when it is always the same; empty: detected each turn."""
+    speech_language: str = ""
+    """ISO 639-1 code spoken by the users, when it is always the same; empty: detected each turn. (Not LANGUAGE: desktops
+    set that to something else.)"""
     voices_dir: Path = HOME / "voices"
     """Reference voices, one folder (voice.toml and clips) or one bare WAV each."""
     audios_dir: Path = HOME / "audios"

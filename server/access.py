@@ -1,6 +1,7 @@
 """Who may come in: keys, origins, and how many conversations at a time."""
 
 import hmac
+import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -11,6 +12,9 @@ from starlette.responses import JSONResponse, Response
 
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
+
+KEY_PROTOCOL = "openai-insecure-api-key."
+"""A browser can send no header with a WebSocket, but subprotocols: this one, followed by the key, is no protocol."""
 
 
 class Access:
@@ -29,7 +33,7 @@ class Access:
             return True
         scheme, _, sent = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            sent = connection.headers.get("x-api-key", "")
+            sent = connection.headers.get("x-api-key", "") or _key_among_protocols(connection)
         # All are compared, each in constant time: how long it takes says nothing.
         matches = [hmac.compare_digest(sent.strip().encode(), key) for key in self._keys]
         return any(matches)
@@ -39,7 +43,12 @@ class Access:
         origin = connection.headers.get("origin")
         if origin is None or origin in self._origins or "*" in self._origins:
             return True
-        return urlsplit(origin).netloc == connection.headers.get("host")
+        page = urlsplit(origin)
+        if page.netloc != connection.headers.get("host"):
+            return False
+        # A name may be made to point here after its page was loaded (DNS rebinding); an address cannot. Keys protect
+        # from that, too: a foreign page does not have one.
+        return bool(self._keys) or _is_address(page.hostname or "")
 
     def refusal(self, connection: HTTPConnection) -> Response | None:
         """What a caller is answered who may not open a conversation; None: welcome."""
@@ -50,6 +59,24 @@ class Access:
         if self.sessions >= self._max_sessions:
             return refuse(503, "overloaded", "All conversations are taken; try again soon.", {"Retry-After": "5"})
         return None
+
+
+def _key_among_protocols(connection: HTTPConnection) -> str:
+    for protocol in connection.scope.get("subprotocols", ()):
+        if protocol.startswith(KEY_PROTOCOL):
+            return str(protocol.removeprefix(KEY_PROTOCOL))
+    return ""
+
+
+def _is_address(host: str) -> bool:
+    """Whether this is localhost or an IP address, and no name that somebody's DNS answers for."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def refuse(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:

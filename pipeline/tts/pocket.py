@@ -1,6 +1,6 @@
 """pocket-tts (Kyutai, MIT): a neural voice made for CPUs, in seven languages, that clones from a recording. An extra.
 
-One model a language: that of LANGUAGE (else English) is loaded at the start, the others when they are first spoken.
+One model a language: that of SPEECH_LANGUAGE (else English) is loaded at the start, the others when they are first spoken.
 The weights come from the model hub, or from the paths in the YAML of POCKET_MODEL. The model runs in a worker.
 """
 
@@ -133,7 +133,7 @@ def _config(settings: Settings) -> PocketConfig:
 
 
 def _first(settings: Settings) -> str:
-    code = settings.language.lower().partition("-")[0]
+    code = settings.speech_language.lower().partition("-")[0]
     return code if code in MODELS else DEFAULT_LANGUAGE
 
 
