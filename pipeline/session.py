@@ -186,6 +186,8 @@ class Session:
         if not self.options.turn_detection:
             if self._state in (State.LISTENING, State.ANSWERING):
                 self._utterance.keep_from(self._detector.now - self._samples(self.options.preroll_ms))
+            else:
+                self._grow()
             return
         match self._state:
             case State.LISTENING:
@@ -219,7 +221,12 @@ class Session:
             self._state = State.PAUSED
             self._partials.end()
             self._speculate()
-        elif self._utterance.seconds >= self.options.max_utterance_s:
+        else:
+            self._grow()
+
+    def _grow(self) -> None:
+        """The utterance becomes longer."""
+        if self._utterance.seconds >= self.options.max_utterance_s:
             self._cut()
         elif self._partials.due(self._detector.now, self.options.partial_ms):
             self._keep(self._partials.make(self._utterance.clip(), self._detector.now))
@@ -350,7 +357,7 @@ class Session:
         """No speculative answer any more; its transcript stays as a partial."""
         answer, self._answer = self._answer, None
         if answer is not None and not answer.committed:
-            if answer.said is not None:
+            if answer.said is not None and not self._earlier:
                 self._partials.add(answer.said.text)
             answer.abandon()
 
@@ -405,7 +412,7 @@ class Session:
         first = self._utterance.clip(until=at)
         self._earlier.append(self._start(self._transcribe(first)))
         self._utterance.keep_from(at)
-        self._partials.begin(self._detector.now)
+        self._partials.go_on(self._detector.now)
 
     # --- tasks ---
 

@@ -529,3 +529,45 @@ def test_a_turn_interrupted_before_its_words_are_known_has_a_beginning_and_an_en
     d = hold(script, stt=ScriptedSTT(seconds=2))
     assert d.kinds == ["UserSpeechStarted", "UserSpeechStopped", "TurnStarted", "TurnInterrupted"]
     assert d.history == []
+
+
+def test_a_key_that_stays_pressed_is_transcribed_in_parts() -> None:
+    seconds: list[float] = []
+
+    class Counting(ScriptedSTT):
+        async def transcribe(self, clip, *, language, prompt, words):  # type: ignore[no-untyped-def]
+            seconds.append(clip.seconds)
+            return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+
+    async def script(d: Dialogue) -> None:
+        d.session.begin()
+        await d.speak(35_000)
+        d.session.commit()
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, stt=Counting("part"), turn_detection=False, max_utterance_s=10)
+    assert max(seconds) <= 10.05
+    assert d.history[0] == ("user", "part part part part")
+
+
+@pytest.mark.parametrize("turn_detection", [True, False])
+def test_partials_of_a_long_utterance_only_grow(turn_detection: bool) -> None:
+    words = 0
+
+    class Growing(ScriptedSTT):
+        async def transcribe(self, clip, *, language, prompt, words):  # type: ignore[no-untyped-def]
+            self.text = " ".join(["word"] * int(clip.seconds * 2))
+            return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+
+    async def script(d: Dialogue) -> None:
+        nonlocal words
+        d.session.begin()
+        await d.speak(9000)
+        await d.silence(80)
+        await d.speak(9000)
+        words = int(18 * 2)
+
+    d = hold(script, stt=Growing(seconds=0.02), partial_ms=400, max_utterance_s=10, turn_detection=turn_detection)
+    shown = [event.text for event in d.of(events.TranscriptPartial)]
+    assert all(new.startswith(old) for old, new in itertools.pairwise(shown))
+    assert len(shown[-1].split()) == pytest.approx(words, abs=5)

@@ -60,14 +60,29 @@ class PartialTranscripts:
         """show: takes the text so far, whenever there is more of it."""
         self._transcribe, self._show = transcribe, show
         self._agreement = LocalAgreement()
+        self._before = ""
+        """What was shown of the parts that were cut off."""
         self._next = 0
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, at: int) -> None:
         """An utterance begins."""
+        self._before = ""
+        self._begin_part(at)
+
+    def go_on(self, at: int) -> None:
+        """The utterance was cut here: what follows is shown behind what was shown."""
+        self._before = self._text
+        self._begin_part(at)
+
+    def _begin_part(self, at: int) -> None:
         self.end()
         self._agreement = LocalAgreement()
         self._next = at
+
+    @property
+    def _text(self) -> str:
+        return f"{self._before} {self._agreement.text}".strip()
 
     def end(self) -> None:
         """The utterance pauses or is over: none is being made any more."""
@@ -82,7 +97,7 @@ class PartialTranscripts:
     def add(self, hypothesis: str) -> None:
         """A transcript of the utterance so far."""
         if self._agreement.add(hypothesis):
-            self._show(self._agreement.text)
+            self._show(self._text)
 
     def make(self, clip: Clip, now: int) -> asyncio.Task[None]:
         """The next one, of the utterance so far."""
