@@ -10,7 +10,8 @@ RATE_HZ = 16_000
 FRAME = 512
 """Samples of a VAD frame (32 ms): what Silero v5 and later take at 16 kHz."""
 HYSTERESIS = 0.15
-"""Speech goes on until the probability falls this far below the threshold (Silero's own `neg_threshold`)."""
+"""Speech goes on until the probability falls this far below the threshold (Silero's own `neg_threshold`), or to half of
+a low one: below zero it would never end."""
 CLICK_FRAMES = 1
 """So few frames of speech with silence around them are a click and leave no trace."""
 
@@ -59,7 +60,7 @@ class SpeechDetector:
         start, self.now = self.now, self.now + len(frame)
         if not self.speaking and probability >= self.threshold:
             self.speaking, self.began = True, start
-        elif self.speaking and probability < self.threshold - HYSTERESIS:
+        elif self.speaking and probability < max(self.threshold - HYSTERESIS, self.threshold / 2):
             self.speaking = False
         if self.speaking and self.now - self.began > CLICK_FRAMES * FRAME:
             self.last_speech = self.now - FRAME // 2

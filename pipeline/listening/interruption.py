@@ -68,10 +68,10 @@ class BargeIn:
         """By its length first, by its words where the length does not tell."""
         spoken_ms = (detector.last_speech - self.began) * 1000 / RATE_HZ
         ended = not detector.speaking and detector.silence_ms >= options.speculate_ms
-        if spoken_ms >= options.backchannel_ms:
-            return Decision.CUT_IN
         if spoken_ms < options.interrupt_ms:
             return Decision.GO_ON if ended else Decision.WAIT
+        if spoken_ms >= options.backchannel_ms:
+            return Decision.CUT_IN
         if self.judging:
             return Decision.WAIT
         if not self.judged_until:
