@@ -85,6 +85,7 @@ class Session:
         self._answer: Answer | None = None
         self._last_answer: Answer | None = None
         self._barge_in: BargeIn | None = None
+        self._judgement: asyncio.Task[None] | None = None
         self._asked: Clip | None = None
         """The sound that `_answer` is about, if it is about sound of the stream."""
         self._speculations = 0
@@ -157,6 +158,8 @@ class Session:
         """Change this conversation from the next turn on; the VAD's threshold and the pacing with it."""
         self.options, self.voice, self.language = options, voice, language
         self._detector.threshold = options.vad_threshold
+        if self._barge_in is not None and not (options.turn_detection and options.interruptible):
+            self._go_on()  # nobody would decide any more whether it is an interruption
 
     def interrupt(self) -> None:
         """Stop the running reply, if there is one."""
@@ -307,11 +310,17 @@ class Session:
     def _judge(self, barge_in: BargeIn) -> None:
         barge_in.judging = True
         self._utterance.keep_from(barge_in.began - self._samples(self.options.preroll_ms))
-        self._start(self._judge_by_words(barge_in, self._detector.now, self._utterance.clip()))
+        self._judgement = self._start(self._judge_by_words(barge_in, self._detector.now, self._utterance.clip()))
+
+    def _decided(self) -> None:
+        self._barge_in = None
+        if self._judgement is not None:
+            self._judgement.cancel()
+            self._judgement = None
 
     def _go_on(self) -> None:
         """It was none: the reply goes on from where it was held."""
-        self._barge_in = None
+        self._decided()
         self._keep_preroll()
         if self._answer is not None:
             self._answer.playback.resume()
@@ -381,7 +390,7 @@ class Session:
 
     def _stop(self) -> None:
         """End a running reply for another reason than speech."""
-        self._barge_in = None
+        self._decided()
         self._interrupt()
 
     def _interrupt(self) -> None:
@@ -394,7 +403,8 @@ class Session:
             return
         self._asked = None
         barge_in = self._barge_in
-        self._last_answer, self._answer, self._barge_in = answer, None, None
+        self._last_answer, self._answer = answer, None
+        self._decided()
         self._forget_earlier()
         self._active_at = self._loop.time()
         if barge_in is not None:  # what was said since its onset is the next utterance
@@ -429,6 +439,7 @@ class Session:
             words = self.options.interrupt_words
         if barge_in is not self._barge_in:
             return
+        self._judgement = None
         barge_in.judging, barge_in.judged_until = False, until
         if words >= self.options.interrupt_words:
             self._cut_in()

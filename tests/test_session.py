@@ -571,3 +571,37 @@ def test_partials_of_a_long_utterance_only_grow(turn_detection: bool) -> None:
     shown = [event.text for event in d.of(events.TranscriptPartial)]
     assert all(new.startswith(old) for old, new in itertools.pairwise(shown))
     assert len(shown[-1].split()) == pytest.approx(words, abs=5)
+
+
+@pytest.mark.parametrize("options", [{"interruptible": False}, {"turn_detection": False}])
+def test_a_held_reply_goes_on_when_it_may_not_be_interrupted_any_more(options: dict[str, bool]) -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        await d.speak(200)
+        assert d.kinds[-1] == "SpeechHeld"
+        d.session.configure(d.session.options.changed(options), voice=d.session.voice, language=None)
+        await d.speak(2000)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script)
+    assert d.kinds.count("SpeechResumed") == 1
+    assert d.history[1] == ("assistant", ScriptedLLM().reply_text)
+
+
+def test_a_judgement_ends_with_what_it_is_about() -> None:
+    stt = ScriptedSTT()
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        stt.seconds = 0.9
+        await d.speak(400)
+        assert d.running.now == ["stt"]
+        d.session.interrupt()
+        await d.silence(20)
+        assert d.running.now == []
+
+    hold(script, stt=stt)
