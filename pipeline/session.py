@@ -88,6 +88,8 @@ class Session:
         self._judgement: asyncio.Task[None] | None = None
         self._asked: Clip | None = None
         """The sound that `_answer` is about, if it is about sound of the stream."""
+        self._began = 0
+        """Where the utterance begins, on the detector's clock."""
         self._speculations = 0
         self._earlier: list[asyncio.Task[Transcript]] = []
         self._partials = PartialTranscripts(self._transcribe, lambda text: self._emit(events.TranscriptPartial(text)))
@@ -127,10 +129,13 @@ class Session:
             self._wait_for_the_end(len(left))
 
     def begin(self) -> None:
-        """Push-to-talk: the key is pressed. Stops a running reply."""
+        """Push-to-talk: the key is pressed. Stops a running reply; an utterance that was going on goes on."""
         self._stop()
         self._abandon()
-        self._begin(self._detector.now)
+        if self._state in (State.HEARING, State.PAUSED):
+            self._state = State.HEARING
+        else:
+            self._begin(self._detector.now)
 
     def commit(self) -> None:
         """The user's turn is over now, whatever the silence. Raises BadInput (no_audio) when nothing was recorded."""
@@ -211,6 +216,7 @@ class Session:
     def _begin(self, at: int, earlier: Sequence[asyncio.Task[Transcript]] = ()) -> None:
         """An utterance begins. earlier: the transcripts of the parts that it continues."""
         self._state = State.HEARING
+        self._began = at
         self._speculations = 0
         self._forget_earlier()
         self._earlier.extend(earlier)
@@ -220,7 +226,8 @@ class Session:
 
     def _follow(self) -> None:
         """The user speaks."""
-        if not self._detector.speaking and self._detector.silence_ms >= self.options.speculate_ms:
+        silent = not self._detector.speaking and self._detector.silence_ms >= self.options.speculate_ms
+        if silent and self._detector.last_speech > self._began:  # a key was pressed: speech may be yet to come
             self._state = State.PAUSED
             self._partials.end()
             self._speculate()

@@ -605,3 +605,18 @@ def test_a_judgement_ends_with_what_it_is_about() -> None:
         assert d.running.now == []
 
     hold(script, stt=stt)
+
+
+def test_a_key_pressed_before_or_while_one_speaks_waits_for_the_words() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.silence(3000)
+        d.session.begin()
+        await d.silence(2000)
+        await d.speak(500)
+        d.session.begin()
+        await d.speak(500)
+        assert d.kinds == ["UserSpeechStarted"]
+        await d.until(events.TurnCompleted)
+
+    d = hold(script)
+    assert d.kinds.count("UserSpeechStarted") == d.kinds.count("TurnStarted") == 1
