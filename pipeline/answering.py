@@ -44,6 +44,8 @@ class Answer:
         self.reply = ""
         """What is written of the reply so far."""
         self.over = False
+        self.failed = False
+        """Whether it has come to nothing; known before the end event where that is held."""
         self._interrupted = False
         self._conversation = conversation
         self._emit = emit
@@ -61,6 +63,11 @@ class Answer:
     @property
     def committed(self) -> bool:
         return self._committed.is_set()
+
+    @property
+    def understood(self) -> bool:
+        """Whether it is known what the user said, and that it is something."""
+        return self.said is not None and bool(self.said.text)
 
     def commit(self) -> None:
         """The user's turn is over: everything held leaves now, and what follows leaves as it comes."""
@@ -110,6 +117,7 @@ class Answer:
                     match event:
                         case events.TurnCompleted() | events.TurnFailed():
                             end = event
+                            self.failed = isinstance(event, events.TurnFailed)
                         case events.SpeechChunk(clip, span):
                             self.playback.add(clip, span)
                         case _:

@@ -270,11 +270,12 @@ class Session:
     def _endpoint(self, *, answers_silence: bool = False) -> None:
         self._emit(events.UserSpeechStopped(self._ms(self._detector.last_speech)))
         answer = self._answer
-        if answer is None or answers_silence:
+        # What failed in advance may succeed now; and who says "now" wants an answer even to silence.
+        if answer is None or answer.failed or (answers_silence and not answer.understood):
             self._abandon()
             answer = self._reply_to(self._utterance.clip(), answers_silence=answers_silence)
-        self._state = State.ANSWERING
         self._partials.end()
+        self._state = State.ANSWERING
         self._leave_behind(min(self._detector.now, self._detector.last_speech + FRAME // 2))
         self._keep_preroll()
         answer.commit()

@@ -620,3 +620,30 @@ def test_a_key_pressed_before_or_while_one_speaks_waits_for_the_words() -> None:
 
     d = hold(script)
     assert d.kinds.count("UserSpeechStarted") == d.kinds.count("TurnStarted") == 1
+
+
+def test_what_failed_in_advance_is_tried_again_when_the_turn_is_over() -> None:
+    llm = ScriptedLLM(error=EngineError("busy"))
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.silence(440)
+        llm.error = None
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, llm=llm, adaptive_endpointing=False)
+    assert "TurnFailed" not in d.kinds
+    assert d.running.calls.count("llm") == 2
+
+
+def test_a_commit_takes_the_answer_that_is_ready() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.silence(440)
+        d.session.commit()
+        await d.silence(20)
+        assert d.frames_s
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, adaptive_endpointing=False)
+    assert d.running.calls.count("stt") == 1
