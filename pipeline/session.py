@@ -111,7 +111,8 @@ class Session:
         self.events.close()
         tasks = list(self._tasks)
         for task in tasks:
-            task.cancel()
+            if not task.cancelling():  # a second cancel would break off the waiting of the first for its own tasks
+                task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
