@@ -1,6 +1,5 @@
 """`python main.py say TEXT -o speech.wav`: text into speech."""
 
-import asyncio
 import json
 from contextlib import aclosing
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from commands.start import JsonOption, VoiceOption, load_settings, progress_bar, run
+from commands.start import JsonOption, VoiceOption, load_settings, progress_bar, run, write_wav
 from pipeline.assistant import open_tts
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio import Clip
 from pipeline.errors import BadInput
 from pipeline.settings import Settings
 from pipeline.spoken import for_voice
@@ -42,7 +41,7 @@ async def _say(settings: Settings, text: str, output: Path, voice: str, language
     if not clips:
         raise BadInput("There is nothing to say in this text.")
     whole = Clip.join(clips, clips[0].rate_hz)
-    await asyncio.to_thread(output.write_bytes, encode_wav(whole))
+    await write_wav(output, whole)
     told = {
         "file": str(output),
         "seconds": round(whole.seconds, 2),

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.audio import Clip, decode
+from pipeline.audio import Clip, decode, encode_wav
 from pipeline.errors import BadInput, EngineUnavailable, ParleyError
 from pipeline.settings import Settings
 
@@ -62,6 +62,14 @@ async def load_clip(path: Path, settings: Settings) -> Clip:
         raise BadInput(f"{path}: {error.strerror}", code="bad_audio") from None
     except BadInput as error:
         raise BadInput(f"{path}: {error.message}", code=error.code) from None
+
+
+async def write_wav(path: Path, clip: Clip) -> None:
+    """Raises BadInput with the file's name when it cannot be written."""
+    try:
+        await asyncio.to_thread(path.write_bytes, encode_wav(clip))
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from None
 
 
 @asynccontextmanager

@@ -1,16 +1,26 @@
 """`python main.py talk FILE…`: whole turns on recorded questions, one conversation."""
 
-import asyncio
 import json
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from commands.start import JsonOption, LanguageOption, VoiceOption, load_clip, load_settings, progress_bar, refuse, run
+from commands.start import (
+    JsonOption,
+    LanguageOption,
+    VoiceOption,
+    load_clip,
+    load_settings,
+    progress_bar,
+    refuse,
+    run,
+    write_wav,
+)
 from pipeline import events
 from pipeline.assistant import Assistant, open_assistant
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio import Clip
 from pipeline.conversation import Conversation
 from pipeline.errors import ParleyError
 from pipeline.settings import Settings
@@ -50,11 +60,12 @@ async def _talk(
                 print(json.dumps({"file": str(path), **told}, ensure_ascii=False))
             else:
                 print(f"you:    {told['transcription']}\nparley: {told['llama']}")
+                if "speech_error" in told:
+                    print(f"        not spoken: {told['speech_error']}")
                 print("        " + ", ".join(f"{name} {ms:g} ms" for name, ms in told["timings_ms"].items()))
             replies += speech
         if output is not None and replies:
-            wav = encode_wav(Clip.join(replies, replies[0].rate_hz))
-            await asyncio.to_thread(output.write_bytes, wav)
+            await write_wav(output, Clip.join(replies, replies[0].rate_hz))
 
 
 async def _turn(
@@ -64,18 +75,19 @@ async def _turn(
     told: dict[str, Any] = {"transcription": "", "language": None, "llama": "", "timings_ms": {}}
     speech: list[Clip] = []
     answer = assistant.answer(question, conversation, voice=assistant.voice(voice), language=language or None)
-    async for event in answer:
-        match event:
-            case events.TranscriptFinal(text, spoken):
-                told["transcription"], told["language"] = text, spoken
-            case events.SpeechChunk(clip):
-                speech.append(clip)
-            case events.StageError(_, message):
-                told["speech_error"] = message
-            case events.TurnCompleted(reply, timings):
-                told["llama"], told["timings_ms"] = reply.strip(), dict(timings)
-            case events.TurnFailed(code, message):
-                raise ParleyError(message, code=code)
-            case _:
-                pass
+    async with aclosing(answer) as happenings:
+        async for event in happenings:
+            match event:
+                case events.TranscriptFinal(text, spoken):
+                    told["transcription"], told["language"] = text, spoken
+                case events.SpeechChunk(clip):
+                    speech.append(clip)
+                case events.StageError(_, message):
+                    told["speech_error"] = message
+                case events.TurnCompleted(reply, timings):
+                    told["llama"], told["timings_ms"] = reply.strip(), dict(timings)
+                case events.TurnFailed(code, message):
+                    raise ParleyError(message, code=code)
+                case _:
+                    pass
     return told, speech

@@ -1,0 +1,229 @@
+"""The command line as it is typed: each command in a process of its own."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+
+from pipeline.audio import encode_wav
+from pipeline.settings import HOME
+from tests.questions import SUM, SUM_ANSWER, sample, spoken
+from tests.server_process import ServerProcess, ask, environment, serving, wav
+from tests.servers.running import closed_port
+
+LONGEST_S = 90
+
+
+def parley(*arguments: str | Path, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, str(HOME / "main.py"), *map(str, arguments)], cwd=folder, env=environment(**settings),
+        capture_output=True, text=True, timeout=LONGEST_S, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+
+
+def worked(*arguments: str | Path, folder: Path, **settings: str) -> str:
+    """Its stdout; nothing else was said."""
+    done = parley(*arguments, folder=folder, **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def refused(*arguments: str | Path, folder: Path, **settings: str) -> str:
+    """The one line on stderr of a command that cannot do it; it ends with code 2."""
+    done = parley(*arguments, folder=folder, **settings)
+    assert done.returncode == 2, done
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("parley: ")
+    return line
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two recordings, of which the second needs the first."""
+    folder = tmp_path_factory.mktemp("questions")
+    paths = folder / "name.wav", folder / "which.wav"
+    for path, text in zip(paths, ("my name is alice", "what is my name"), strict=True):
+        path.write_bytes(encode_wav(spoken(text)))
+    return paths
+
+
+def test_talk_is_one_conversation_and_writes_the_spoken_replies(questions: tuple[Path, Path], tmp_path: Path) -> None:
+    told = worked("talk", *questions, "-o", "reply.wav", folder=tmp_path)
+    lines = told.splitlines()
+    assert lines[0].split() == ["you:", *["my", "name", "is", "alice"]]
+    assert lines[1].split() == ["parley:", *["Nice", "to", "meet", "you,", "Alice."]]
+    assert "first_audio" in lines[2]
+    assert lines[4].split() == ["parley:", *["Your", "name", "is", "Alice."]]
+    assert 2.0 < wav((tmp_path / "reply.wav").read_bytes()).seconds < 10
+
+
+def test_talk_in_json_is_a_line_a_turn(questions: tuple[Path, Path], tmp_path: Path) -> None:
+    turns = [json.loads(line) for line in worked("talk", "--json", *questions, folder=tmp_path).splitlines()]
+    assert [turn["llama"] for turn in turns] == ["Nice to meet you, Alice.", "Your name is Alice."]
+    assert [turn["file"] for turn in turns] == [str(path) for path in questions]
+    assert all(turn["language"] == "en" and turn["timings_ms"]["first_audio"] > 0 for turn in turns)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["talk", "missing.wav"], "missing.wav"),
+        (["talk", "text.wav"], "text.wav"),
+        (["talk", "."], "."),
+        (["talk"], "--mic"),
+        (["transcribe", "missing.wav"], "missing.wav"),
+        (["say", "hello", "--voice", "nobody"], "nobody"),
+        (["say", "...", "--json"], "nothing to say"),
+        (["say", "hello", "-o", "no/such/folder/speech.wav"], "speech.wav"),
+        (["talk", "hello.wav", "--voice", "nobody"], "nobody"),
+        (["talk", "hello.wav", "-o", "no/such/folder/reply.wav"], "reply.wav"),
+        (["talk", "hello.wav", "--language", "pt"], "STT_ENGINE"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(arguments: list[str], says: str, tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("this is no recording")
+    (tmp_path / "hello.wav").write_bytes(sample("hello"))
+    assert says in refused(*arguments, folder=tmp_path)
+
+
+def test_transcribe_is_plain_when_piped(tmp_path: Path) -> None:
+    (tmp_path / "sum.wav").write_bytes(encode_wav(spoken(SUM).at(44_100)))
+    (tmp_path / "hello.wav").write_bytes(sample("hello"))
+    lines = worked("transcribe", "sum.wav", "hello.wav", folder=tmp_path).splitlines()
+    rows = [line.split("\t") for line in lines]
+    assert [(row[0], row[-1]) for row in rows] == [("sum.wav", SUM), ("hello.wav", "hello")]
+
+
+def test_transcribe_in_json_with_words(tmp_path: Path) -> None:
+    (tmp_path / "sum.wav").write_bytes(encode_wav(spoken(SUM)))
+    (row,) = json.loads(worked("transcribe", "sum.wav", "--json", "--words", folder=tmp_path))
+    assert (row["text"], row["language"]) == (SUM, "en")
+    assert [word["word"] for word in row["words"]] == SUM.split()
+    times = [word[end] for word in row["words"] for end in ("start", "end")]
+    assert times == sorted(times)
+    assert times[-1] <= row["seconds"]
+
+
+def test_say_writes_speech_that_is_understood(tmp_path: Path) -> None:
+    text = "What is seven plus five? What is your name?"
+    (row,) = [json.loads(worked("say", text, "--voice", "woman", "--json", folder=tmp_path))]
+    assert (row["file"], row["engine"], row["voice"]) == ("speech.wav", "espeak", "woman")
+    speech = wav((tmp_path / "speech.wav").read_bytes())
+    assert speech.seconds == pytest.approx(row["seconds"], abs=0.01)
+    assert 1.5 < speech.seconds < 8
+
+
+def test_voices_lists_what_ships_and_what_was_dropped_in(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "grandma.wav").write_bytes(sample("hello"))
+    rows = {row["voice"]: row for row in json.loads(worked("voices", "--json", folder=tmp_path, AUDIOS_DIR="mine"))}
+    assert set(rows) >= {"man", "woman", "grandma"}
+    assert rows["grandma"]["clips"] == 1
+    for name in ("man", "woman"):
+        assert set(rows[name]["languages"].split()) >= {"en", "pt", "es"}
+        assert {"espeak", "xtts"} <= set(rows[name]["engines"].split())
+    plain = worked("voices", folder=tmp_path)
+    assert {"man", "woman"} <= {line.split("\t")[0] for line in plain.splitlines()}
+
+
+def test_doctor_names_what_is_missing_with_the_command_that_mends_it(tmp_path: Path) -> None:
+    nowhere = f"http://127.0.0.1:{closed_port()}"
+    told = worked("doctor", "--json", folder=tmp_path, LLAMA_ENDPOINT=nowhere, STT_ENGINE="auto")
+    rows = {row["what"]: row for row in json.loads(told)}
+    for runs in ("python", "stt sphinx", "llm builtin", "tts espeak"):
+        assert rows[runs]["state"] == "ok"
+    assert rows["llm ollama"]["state"] == "missing"
+    assert nowhere in rows["llm ollama"]["detail"]
+    assert "ollama serve" in rows["llm ollama"]["mend"]
+    assert rows["stt whisper"]["state"] == "missing"
+    assert rows["stt whisper"]["mend"]
+    assert all(row["mend"] for row in rows.values() if row["state"] == "missing")
+
+
+# --- serve ---
+
+
+def test_a_port_in_use_is_said_in_one_line(server: ServerProcess, tmp_path: Path) -> None:
+    assert f"port {server.port}" in refused("serve", folder=tmp_path, PORT=str(server.port))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"PORT": "abc"}, "PORT"),
+        ({"PORT": "99999"}, "PORT"),
+        ({"LLM_ENGINE": "gpt"}, "LLM_ENGINE"),
+        ({"MODEL_SIZE": "base", "LLAMA_ENDPOINT": "localhost:11434"}, "LLAMA_ENDPOINT"),
+        ({"WHISPER_DEVICE": "tpu"}, "WHISPER_DEVICE"),
+        ({"HOST": "0.0.0.0"}, "API_KEYS"),
+        ({"HOST": "::"}, "API_KEYS"),
+        ({"HOST": "no.such.host.invalid"}, "API_KEYS"),
+        ({"HOST": "no.such.host.invalid", "ALLOW_ANONYMOUS": "true"}, "no.such.host.invalid"),
+        ({"HOST": "192.0.2.1", "API_KEYS": "k"}, "192.0.2.1"),
+        ({"VOICE_NAME": "nobody"}, "nobody"),
+        ({"STT_ENGINE": "whisper", "MODELS_DIR": "empty"}, "whisper"),
+        ({"LLM_ENGINE": "ollama", "LLAMA_ENDPOINT": "http://127.0.0.1:9"}, "ollama serve"),
+        ({"LLM_ENGINE": "openai", "LLM_OPENAI_URL": "http://127.0.0.1:9/v1"}, "LLM_OPENAI_URL"),
+        ({"STT_ENGINE": "openai", "STT_OPENAI_URL": "http://127.0.0.1:9/v1"}, "STT_OPENAI_URL"),
+        ({"TTS_ENGINE": "openai", "TTS_OPENAI_URL": "http://127.0.0.1:9/v1"}, "TTS_OPENAI_URL"),
+    ],
+)
+def test_a_setting_that_cannot_be_met_ends_the_start_in_one_line(
+    settings: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    assert says.lower() in refused(folder=tmp_path, **settings).lower()
+
+
+def test_several_bad_settings_are_told_each(tmp_path: Path) -> None:
+    done = parley(folder=tmp_path, PORT="abc", VAD_THRESHOLD="7")
+    assert done.returncode == 2
+    assert [line.split(":")[1].strip() for line in done.stderr.splitlines()] == ["PORT", "VAD_THRESHOLD"]
+
+
+def test_settings_come_from_a_file_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("VOICE_NAME=nobody\n")
+    assert "nobody" in refused(folder=tmp_path)
+
+
+def test_all_addresses_are_served_with_keys(tmp_path: Path) -> None:
+    with serving(tmp_path, HOST="0.0.0.0", API_KEYS="a-key") as server:
+        assert httpx.get(f"{server.url}/health/live").status_code == 200
+
+
+def test_any_asgi_server_runs_the_application(tmp_path: Path) -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "main:app", "--app-dir", HOME, "--fd", str(listening.fileno())],
+            cwd=tmp_path, env=environment(), pass_fds=[listening.fileno()], stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            # The socket is there already: the connection waits until the application is.
+            with connect(f"ws://127.0.0.1:{port}/ws", open_timeout=60, max_size=None) as connection:
+                assert SUM_ANSWER in ask(connection, spoken(SUM)).llama
+            process.terminate()
+            _, told = process.communicate(timeout=20)
+            assert "Traceback" not in told
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_start_that_is_broken_off_ends_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(HOME / "main.py")], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1.2)  # somewhere in the middle of its start
+    process.terminate()
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in told
