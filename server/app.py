@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
-from server import health, ws
+from server import health, ui, voices, ws
 from server.access import Access, check_exposure
 from server.resume import Resumable
 
@@ -33,6 +33,8 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
     app = FastAPI(title="Parley", description="You speak, it answers.", version="0.1.0", lifespan=lifespan)
     app.state.access = Access(settings)
     app.state.resumable = Resumable(settings.resume_seconds, most=4 * settings.max_sessions)
+    ui.add_page(app)
     app.include_router(health.router)
+    app.include_router(voices.router)
     app.include_router(ws.router)
     return app

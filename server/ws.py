@@ -10,7 +10,7 @@ import contextlib
 import logging
 from typing import Any
 
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Request, Response, WebSocket, WebSocketDisconnect
 from starlette.websockets import WebSocketState
 
 from pipeline import events
@@ -18,7 +18,7 @@ from pipeline.assistant import Assistant
 from pipeline.audio import Clip, decode, encode_wav
 from pipeline.channel import Channel
 from pipeline.errors import BadInput, Overloaded, ParleyError
-from server.access import admitted
+from server.access import Access, admitted, refuse
 from server.errors import as_json
 from server.live import LiveSocket
 from server.parameters import language_code, system_prompt
@@ -29,6 +29,17 @@ router = APIRouter()
 MESSAGES_AHEAD = 4
 """Utterances that may wait while one is answered; a further one is refused with an error."""
 
+PROTOCOL = "parley"
+"""The subprotocol that is agreed to when a client offers it; a browser that sends its key as one needs another."""
+
+
+@router.get("/ws", include_in_schema=False)
+async def not_a_socket(request: Request) -> Response:
+    """What a connection would be told now: a browser cannot see why its WebSocket was refused, but it can ask this."""
+    access: Access = request.app.state.access
+    refusal = access.refusal(request)
+    return refusal or refuse(426, "upgrade_required", "This is a WebSocket.", {"Upgrade": "websocket"})
+
 
 @router.websocket("/ws")
 async def voice_socket(socket: WebSocket) -> None:
@@ -37,7 +48,7 @@ async def voice_socket(socket: WebSocket) -> None:
     async with admitted(socket) as allowed:
         if not allowed:
             return
-        await socket.accept()
+        await socket.accept(PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None)
         live = socket.query_params.get("stream", "").lower() in ("1", "true", "yes")
         try:
             conversation = LiveSocket(socket, assistant) if live else VoiceSocket(socket, assistant)

@@ -1,0 +1,11 @@
+/** The page: its words, its tabs, what the service runs on; then Talk. */
+
+import { showEngines } from "./engines.js";
+import { Talk } from "./talk.js";
+import { showTabs } from "./tabs.js";
+import { translate } from "./texts.js";
+
+translate(document);
+showTabs();
+export const talk = new Talk();
+await showEngines(document.getElementById("engines"));

@@ -1,0 +1,108 @@
+/** What the user has chosen: voice, language, how to talk; kept in this browser. The key only until it is closed. */
+
+import { language as pageLanguage, text } from "./texts.js";
+
+const LANGUAGES = (
+  "en pt es ar bg ca cs da de el fa fi fr he hi hr hu id it ja ko lt lv ms nl no pl ro ru sk sl sr sv sw ta th tr uk " +
+  "ur vi zh"
+).split(" ");
+const FIRST = 3;
+const STORE = "parley.choices";
+const KEY_STORE = "parley.key";
+
+export class Choices {
+  /** @param {HTMLFormElement} form @param {(name: string) => void} changed told the name of what was changed */
+  constructor(form, changed) {
+    this.form = form;
+    const kept = read();
+    fillLanguages(form.elements.language);
+    form.elements.language.value = LANGUAGES.includes(kept.language) ? kept.language : "auto";
+    form.elements.push.checked = Boolean(kept.push);
+    form.elements.loudspeaker.checked = Boolean(kept.loudspeaker);
+    form.elements.key.value = sessionStorage.getItem(KEY_STORE) ?? "";
+    this.voice = String(kept.voice ?? "");
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("change", ({ target }) => {
+      if (target.name === "voice") this.voice = target.value;
+      this.keep();
+      changed(target.name);
+    });
+  }
+
+  get key() {
+    return this.form.elements.key.value.trim();
+  }
+
+  get push() {
+    return this.form.elements.push.checked;
+  }
+
+  /** As the protocol's `configure` takes it. */
+  get wishes() {
+    return {
+      ...(this.voice && { voice: this.voice }),
+      language: this.language,
+      options: { turn_detection: !this.push, half_duplex: this.form.elements.loudspeaker.checked, ...this.preroll },
+    };
+  }
+
+  /** The same for the query of a new connection. */
+  get query() {
+    const { options, ...others } = this.wishes;
+    return Object.fromEntries(Object.entries({ ...others, ...options }).map(([name, value]) => [name, String(value)]));
+  }
+
+  /** In push-to-talk nothing leaves before the press: what was just before it is sent with it, by the page. */
+  get preroll() {
+    return this.push ? { preroll_ms: 0 } : {};
+  }
+
+  get language() {
+    return this.form.elements.language.value;
+  }
+
+  /** @param {{id: string, name: string, description?: string, default?: boolean}[]} voices */
+  setVoices(voices) {
+    const select = this.form.elements.voice;
+    select.replaceChildren(
+      ...voices.map(({ id, name, description }) => {
+        const option = new Option(name, id);
+        if (description) option.title = description;
+        return option;
+      }),
+    );
+    const known = voices.some(({ id }) => id === this.voice);
+    if (!known) this.voice = "";
+    select.value = known ? this.voice : (voices.find((voice) => voice.default) ?? voices[0])?.id ?? "";
+  }
+
+  /** The voice is not there any more. */
+  forgetVoice() {
+    this.voice = "";
+    this.keep();
+  }
+
+  keep() {
+    const { push, loudspeaker } = this.form.elements;
+    const kept = { voice: this.voice, language: this.language, push: push.checked, loudspeaker: loudspeaker.checked };
+    localStorage.setItem(STORE, JSON.stringify(kept));
+    sessionStorage.setItem(KEY_STORE, this.key);
+  }
+}
+
+function read() {
+  try {
+    return JSON.parse(localStorage.getItem(STORE)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function fillLanguages(select) {
+  const names = new Intl.DisplayNames([pageLanguage], { type: "language" });
+  const options = LANGUAGES.map((code) => new Option(sentenceCase(names.of(code)), code));
+  const others = options.splice(FIRST).sort((one, other) => one.text.localeCompare(other.text, pageLanguage));
+  select.replaceChildren(new Option(text("auto"), "auto"), ...options, ...others);
+}
+
+const sentenceCase = (name) => name.charAt(0).toLocaleUpperCase(pageLanguage) + name.slice(1);

@@ -1,0 +1,42 @@
+/** What the service runs on, from /health: an engine a stage, and why it is not a better one. */
+
+import { text } from "./texts.js";
+
+/** @param {HTMLElement} list */
+export async function showEngines(list) {
+  let engines;
+  try {
+    const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store" });
+    ({ engines } = await answer.json());
+  } catch {
+    return; // the conversation tells that the service is away
+  }
+  list.replaceChildren(...(engines ?? []).map(item));
+}
+
+function item({ stage, engine, model, device, notes }) {
+  const entry = document.createElement("li");
+  const name = document.createElement("span");
+  name.className = "stage";
+  name.textContent = text(`engine_${stage}`);
+  const what = document.createElement("span");
+  what.textContent = [engine, model, device].filter(Boolean).join(" · ");
+  entry.append(name, " ", what);
+  if (notes?.length) entry.append(whyNotBetter(notes));
+  return entry;
+}
+
+function whyNotBetter(notes) {
+  const details = document.createElement("details");
+  const summary = document.createElement("summary");
+  summary.textContent = text("whyNotBetter");
+  details.append(
+    summary,
+    ...notes.map((note) => {
+      const line = document.createElement("p");
+      line.textContent = note;
+      return line;
+    }),
+  );
+  return details;
+}

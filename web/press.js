@@ -1,0 +1,62 @@
+/** The one big button: press to talk and press to stop, or, with push-to-talk, hold it while you speak. */
+
+export class PressButton {
+  /**
+   * @param {HTMLButtonElement} button
+   * @param {object} told
+   * @param {() => boolean} told.holds whether it is a button to hold now
+   * @param {() => void} told.pressed @param {() => void} told.held @param {() => void} told.released
+   */
+  constructor(button, told) {
+    this.button = button;
+    this.told = told;
+    this.down = false;
+    button.addEventListener("click", () => {
+      if (!told.holds()) told.pressed();
+    });
+    button.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || !told.holds()) return;
+      button.setPointerCapture(event.pointerId);
+      this.hold();
+    });
+    for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) {
+      button.addEventListener(end, () => this.release());
+    }
+    button.addEventListener("contextmenu", (event) => {
+      if (told.holds()) event.preventDefault(); // a long press on a phone
+    });
+    document.addEventListener("keydown", (event) => this.key(event));
+    document.addEventListener("keyup", ({ key }) => {
+      if (key === " " || key === "Enter") this.release();
+    });
+  }
+
+  /** Space and Enter work on the button; space also where no other control has the focus. @private */
+  key(event) {
+    const onButton = document.activeElement === this.button;
+    const nowhere = document.activeElement === document.body && event.key === " ";
+    if (!(onButton && (event.key === " " || event.key === "Enter")) && !nowhere) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (this.told.holds()) {
+      event.preventDefault();
+      if (!event.repeat) this.hold();
+    } else if (nowhere) {
+      event.preventDefault();
+      if (!event.repeat) this.told.pressed();
+    }
+  }
+
+  /** @private */
+  hold() {
+    if (this.down) return;
+    this.down = true;
+    this.told.held();
+  }
+
+  /** @private */
+  release() {
+    if (!this.down) return;
+    this.down = false;
+    this.told.released();
+  }
+}

@@ -1,0 +1,98 @@
+/** What Talk looks like: the button, the level, the state in words, troubles, the transcript. */
+
+import { Transcript } from "./transcript.js";
+import { TroubleBox } from "./trouble.js";
+import { text } from "./texts.js";
+
+const find = (id) => document.getElementById(id);
+/** RMS of −60 dB is no level, −10 dB the whole of it. */
+const QUIET_DB = -60;
+const LOUD_DB = -10;
+
+export class TalkView {
+  constructor() {
+    this.section = find("talk");
+    this.press = find("press");
+    this.meter = find("level");
+    this.transcript = new Transcript(find("turns"), find("scroll"), find("welcome"));
+    this.trouble = new TroubleBox(find("trouble"), find("trouble-words"), find("trouble-action"));
+    this.shown = "";
+  }
+
+  onType(typed) {
+    find("typing").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const words = find("words").value.trim();
+      if (words) typed(words);
+      find("words").value = "";
+    });
+  }
+
+  onNew(pressed) {
+    find("new").addEventListener("click", pressed);
+  }
+
+  /** Sentences to try; each is said as if it was typed. */
+  offer(sentences, chosen) {
+    const items = sentences.map((sentence) => {
+      const item = document.createElement("li");
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = sentence;
+      button.addEventListener("click", () => {
+        this.press.focus(); // this button is about to go
+        chosen(sentence);
+      });
+      item.append(button);
+      return item;
+    });
+    find("examples").replaceChildren(...items);
+  }
+
+  /** For screen readers: what happens besides what is heard. */
+  announce(name, values = {}) {
+    find("announcer").textContent = text(name, values);
+  }
+
+  askForKey() {
+    find("settings").open = true;
+    find("key").focus();
+  }
+
+  /** @param {number} rms of what the microphone hears, 0 to 1 */
+  level(rms) {
+    const share = shareOf(rms);
+    this.section.style.setProperty("--level", share.toFixed(3));
+    this.meter.setAttribute("aria-valuenow", String(Math.round(share * 100)));
+  }
+
+  /** @param {number} rms of what is played */
+  loudness(rms) {
+    this.section.style.setProperty("--loudness", shareOf(rms).toFixed(3));
+  }
+
+  /** @param {{on: boolean, opening: boolean, phase: string, held: boolean, link: string, holding: boolean, push: boolean}} now */
+  show({ on, opening, phase, held, link = "idle", holding, push }) {
+    const waiting = opening || (on && link !== "open");
+    const resting = waiting ? "starting" : push ? "ready" : on ? "listening" : "off";
+    const state = phase === "rest" ? (push && holding ? "hearing" : resting) : held ? "held" : phase;
+    const words = state === "speaking" && (!on || push) ? "answering" : state;
+    this.section.dataset.state = state;
+    find("state").textContent = text(`state_${words}`);
+    const name = push ? "hold" : on || opening ? "stop" : "talk";
+    find("press-name").textContent = text(`press_${name}`);
+    this.press.setAttribute("aria-pressed", String(push ? Boolean(holding) : on || Boolean(opening)));
+    this.press.dataset.shows = name;
+    find("link").dataset.link = link;
+    find("link-words").textContent = text(`link_${link}`);
+    if (state !== this.shown && ["off", "listening", "ready"].includes(state) && phase === "rest" && this.shown) {
+      if (!["hearing", "thinking", "speaking", "held"].includes(this.shown)) this.announce(`state_${words}`);
+    }
+    this.shown = state;
+  }
+}
+
+function shareOf(rms) {
+  const db = 20 * Math.log10(Math.max(rms, 1e-6));
+  return Math.max(0, Math.min(1, (db - QUIET_DB) / (LOUD_DB - QUIET_DB)));
+}

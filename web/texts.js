@@ -1,0 +1,43 @@
+/** Every word of the page, in English, Portuguese and Spanish: the one that the browser prefers. */
+
+import { en } from "./texts-en.js";
+import { es } from "./texts-es.js";
+import { pt } from "./texts-pt.js";
+
+const TEXTS = { en, pt, es };
+
+/** Code of the page's own language; dates and numbers follow the browser's. */
+export const language =
+  navigator.languages.map((tag) => tag.split("-")[0].toLowerCase()).find((code) => code in TEXTS) ?? "en";
+
+/**
+ * @param {string} name of a text
+ * @param {Record<string, string | number>} values for its {places}
+ */
+export function text(name, values = {}) {
+  const found = TEXTS[language][name] ?? en[name];
+  if (found === undefined) throw new Error(`no text ${name}`);
+  return found.replace(/\{(\w+)\}/g, (_, place) => String(values[place]));
+}
+
+/** @param {string} name whether there is such a text */
+export const hasText = (name) => name in en;
+
+/** A number as it is written here, with so many decimals. */
+export const number = (value, decimals) =>
+  value.toLocaleString(language, { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+
+/** The sentences to try, in this language. */
+export const examples = () => TEXTS[language].examples_list;
+
+/** @param {Document} document whose elements name their texts in data-text, data-label and data-placeholder */
+export function translate(document) {
+  document.documentElement.lang = language;
+  for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
+  for (const element of document.querySelectorAll("[data-label]")) {
+    element.setAttribute("aria-label", text(element.dataset.label));
+  }
+  for (const element of document.querySelectorAll("[data-placeholder]")) {
+    element.placeholder = text(element.dataset.placeholder);
+  }
+}

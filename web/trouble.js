@@ -1,0 +1,38 @@
+/** What is wrong, in words, with the one thing that can be done about it here. One trouble at a time. */
+
+import { hasText, number, text } from "./texts.js";
+
+export class TroubleBox {
+  /** @param {HTMLElement} box @param {HTMLElement} words @param {HTMLButtonElement} button */
+  constructor(box, words, button) {
+    this.box = box;
+    this.words = words;
+    this.button = button;
+    this.code = "";
+  }
+
+  /**
+   * @param {{code: string, message?: string, seconds?: number}} trouble
+   * @param {{name: string, act: () => void}} [action]
+   */
+  show({ code, message = "", seconds = 0 }, action = undefined) {
+    this.code = code;
+    const name = hasText(`trouble_${code}`) ? `trouble_${code}` : "trouble_other";
+    const words = text(name, { message, seconds: number(Math.max(1, Math.round(seconds)), 0) });
+    if (this.words.textContent !== words) this.words.textContent = words; // a repeated alert is not read out again
+    this.button.hidden = !action;
+    if (action) {
+      this.button.textContent = text(action.name);
+      this.button.onclick = action.act;
+    }
+    this.box.hidden = false;
+  }
+
+  /** @param {string[]} codes only these; none: whatever it is */
+  hide(...codes) {
+    if (codes.length && !codes.includes(this.code)) return;
+    this.code = "";
+    this.box.hidden = true;
+    this.words.textContent = "";
+  }
+}
