@@ -98,7 +98,7 @@ class _Talk:
     def fallback(self, text: str, model: str) -> str:
         """What it heard, and how to get a better answer: in full the first time."""
         words = text.split()
-        heard = " ".join(words[:REPEATED_WORDS]).rstrip(".,;:!?…¿¡ ") + (" …" if len(words) > REPEATED_WORDS else "")
+        heard = " ".join(words[:REPEATED_WORDS]).strip(".,;:!?…¿¡ ") + (" …" if len(words) > REPEATED_WORDS else "")
         known = any(understand(message.content, _language(message)) is None for message in self.before)
         return self._say("fallback_short" if known else "fallback", text=heard, model=model)
 
