@@ -6,6 +6,7 @@ import platform
 import shutil
 from typing import Any
 
+from commands.mic import sound_system
 from commands.start import JsonOption, load_settings, print_rows, run
 from pipeline import llm, stt, tts
 from pipeline.engines import load
@@ -75,15 +76,9 @@ def _machine(settings: Settings) -> list[dict[str, Any]]:
 def _microphone() -> tuple[str, ...]:
     """Why `talk --mic` would not work, and what mends it; empty when it would."""
     try:
-        import sounddevice
-
-        devices = sounddevice.query_devices()
-    except ImportError:
-        return "talk --mic needs the package sounddevice.", "make install EXTRAS=mic"
-    except OSError:  # the package is there, the library that it loads is not
-        return "talk --mic needs PortAudio.", "apt install libportaudio2"
-    if not any(device["max_input_channels"] for device in devices):
-        return ("No microphone is connected.",)
+        sound_system()
+    except EngineUnavailable as error:
+        return error.message, error.remedy
     return ()
 
 

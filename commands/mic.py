@@ -1,0 +1,186 @@
+"""`python main.py talk --mic`: a live conversation with the microphone and the loudspeaker of this machine."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, suppress
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from commands.start import progress_bar
+from pipeline import events
+from pipeline.assistant import open_assistant
+from pipeline.audio import Clip, Samples
+from pipeline.errors import EngineUnavailable
+from pipeline.events import Event
+from pipeline.listening.detector import RATE_HZ
+from pipeline.listening.options import LiveOptions
+from pipeline.settings import Settings
+
+FRAME = RATE_HZ // 50
+"""Samples that the microphone hands over at a time: 20 ms."""
+
+
+def sound_system() -> Any:
+    """The module sounddevice, with a microphone and a loudspeaker. Raises EngineUnavailable with what is missing."""
+    try:
+        import sounddevice
+    except ImportError:
+        raise EngineUnavailable(
+            "talk --mic needs the package sounddevice.", remedy="Run: make install EXTRAS=mic"
+        ) from None
+    except OSError:
+        raise EngineUnavailable(
+            "The library PortAudio is missing.", remedy="On Debian: apt install libportaudio2"
+        ) from None
+    try:
+        sounddevice.check_input_settings(channels=1, samplerate=RATE_HZ, dtype="float32")
+        sounddevice.check_output_settings(channels=1, dtype="float32")
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise EngineUnavailable(
+            f"There is no microphone and loudspeaker to use: {str(error).splitlines()[0].rstrip('.')}.",
+            remedy="Connect them; what there is says: python -m sounddevice",
+        ) from None
+    return sounddevice
+
+
+class Speaker(Protocol):
+    """What plays a reply."""
+
+    def play(self, clip: Clip) -> None:
+        """Append to what is being played; returns at once."""
+        ...
+
+    def hush(self) -> None:
+        """Forget what was not played yet."""
+        ...
+
+
+class PlayQueue:
+    """Sound between the event loop, which appends to it, and the sound card's thread, which takes from it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[Samples] = []
+
+    def add(self, samples: Samples) -> None:
+        with self._lock:
+            self._waiting.append(samples)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._waiting.clear()
+
+    def fill(self, out: Samples) -> None:
+        """The next len(out) samples; silence where there are no more."""
+        filled = 0
+        with self._lock:
+            while self._waiting and filled < len(out):
+                part = self._waiting[0][: len(out) - filled]
+                out[filled : filled + len(part)] = part
+                filled += len(part)
+                self._waiting[0] = self._waiting[0][len(part) :]
+                if not len(self._waiting[0]):
+                    self._waiting.pop(0)
+        out[filled:] = 0.0
+
+
+class Loudspeaker:
+    """The sound card's output, opened at the rate of what is played."""
+
+    def __init__(self, sounddevice: Any) -> None:
+        self._sounddevice = sounddevice
+        self._queue = PlayQueue()
+        self._stream: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def play(self, clip: Clip) -> None:
+        if self._stream is None or self._stream.samplerate != clip.rate_hz:
+            self._close()
+            self._stream = self._sounddevice.OutputStream(
+                samplerate=clip.rate_hz, channels=1, dtype="float32", callback=self._played
+            )
+            self._stream.start()
+        self._queue.add(clip.samples)
+
+    def hush(self) -> None:
+        self._queue.clear()
+
+    def _played(self, out: Any, frames: int, time: Any, status: Any) -> None:
+        self._queue.fill(out[:, 0])
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+def microphone(sounddevice: Any, hear: Callable[[Samples], None]) -> AbstractContextManager[Any]:
+    """While it is open, `hear` is called in the event loop with each 20 ms: float32 mono at 16 kHz."""
+    loop = asyncio.get_running_loop()
+
+    def recorded(samples: Any, frames: int, time: Any, status: Any) -> None:
+        with suppress(RuntimeError):  # the last frame may come when the loop has ended
+            loop.call_soon_threadsafe(hear, np.array(samples[:, 0]))
+
+    stream: AbstractContextManager[Any] = sounddevice.InputStream(
+        samplerate=RATE_HZ, channels=1, dtype="float32", blocksize=FRAME, callback=recorded
+    )
+    return stream
+
+
+async def follow(happenings: AsyncIterator[Event], speaker: Speaker) -> None:
+    """Play and print what happens, until it ends."""
+    writing = False
+    async for event in happenings:
+        match event:
+            case events.TranscriptFinal(text) if text:
+                print(f"you:    {text}", flush=True)
+            case events.ReplyDelta(text):
+                print(text if writing else f"parley: {text.lstrip()}", end="", flush=True)
+                writing = True
+            case events.SpeechChunk(clip):
+                speaker.play(clip)
+            case events.StageError(_, message):
+                print(f"{_newline(writing)}        not spoken: {message}", flush=True)
+                writing = False
+            case events.TurnCompleted():
+                print(end=_newline(writing), flush=True)
+                writing = False
+            case events.TurnInterrupted():
+                speaker.hush()
+                print(" …" if writing else "", flush=True)
+                writing = False
+            case events.TurnFailed(_, message):
+                speaker.hush()
+                print(f"{_newline(writing)}parley: {message}", flush=True)
+                writing = False
+            case _:
+                pass
+
+
+def _newline(writing: bool) -> str:
+    return "\n" if writing else ""
+
+
+async def converse(settings: Settings, *, voice: str, language: str, system: str) -> None:
+    """Until Ctrl-C or IDLE_TIMEOUT_S of silence. Raises EngineUnavailable when there is nothing to speak into."""
+    sounddevice = sound_system()
+    async with progress_bar() as report, open_assistant(settings, report) as assistant:
+        conversation = assistant.conversation(system or None)
+        chosen = assistant.voice(voice)
+        async with assistant.session(
+            LiveOptions.of(settings), conversation, voice=chosen, language=language or None
+        ) as session:
+            with Loudspeaker(sounddevice) as speaker, microphone(sounddevice, session.hear):
+                print("Speak; Ctrl-C ends. Loudspeakers instead of headphones: HALF_DUPLEX=true.", flush=True)
+                await follow(session.events, speaker)

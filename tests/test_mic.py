@@ -1,0 +1,97 @@
+"""`talk --mic`, as far as it goes without a sound card: what is missing is said, what happens is printed and played."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commands.mic import PlayQueue, follow, sound_system
+from pipeline import events
+from pipeline.audio import Clip
+from pipeline.errors import EngineUnavailable
+from pipeline.events import Event
+from tests.test_commands import refused
+
+CHUNK = events.SpeechChunk(Clip(np.ones(160, np.float32), 16_000), (0, 5))
+
+
+class Heard:
+    """A speaker that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Clip] = []
+
+    def play(self, clip: Clip) -> None:
+        self.waiting.append(clip)
+
+    def hush(self) -> None:
+        self.waiting.clear()
+
+
+def shown(happenings: list[Event], capsys: pytest.CaptureFixture[str]) -> tuple[str, int]:
+    """What is printed, and how many chunks are played."""
+
+    async def all_of() -> AsyncIterator[Event]:
+        for event in happenings:
+            yield event
+
+    speaker = Heard()
+    asyncio.run(follow(all_of(), speaker))
+    return capsys.readouterr().out, len(speaker.waiting)
+
+
+def test_without_a_microphone_it_says_what_to_do(tmp_path: Path) -> None:
+    try:
+        sound_system()
+    except EngineUnavailable as error:
+        missing = error
+    else:
+        pytest.skip("there is a microphone here")
+    line = refused("talk", "--mic", folder=tmp_path)
+    assert line == f"parley: {missing.message} {missing.remedy}"
+    assert any(remedy in line for remedy in ("make install EXTRAS=mic", "apt install", "python -m sounddevice"))
+
+
+def test_a_conversation_is_printed_as_it_comes_and_played(capsys: pytest.CaptureFixture[str]) -> None:
+    turn: list[Event] = [
+        events.TranscriptFinal("hello", "en"), events.ReplyDelta(" Hello"), CHUNK, events.ReplyDelta(" to you."), CHUNK,
+        events.TurnCompleted(" Hello to you.", {}),
+    ]  # fmt: skip
+    assert shown([*turn, *turn], capsys) == ("you:    hello\nparley: Hello to you.\n" * 2, 4)
+
+
+def test_an_interrupted_reply_falls_silent_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    happened: list[Event] = [events.ReplyDelta("I was"), CHUNK, CHUNK, events.TurnInterrupted(10.0, "I")]
+    assert shown(happened, capsys) == ("parley: I was …\n", 0)
+
+
+def test_what_fails_is_told_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    happened: list[Event] = [
+        events.ReplyDelta("Well"), events.StageError("tts_failed", "No voice."), events.TurnCompleted("Well", {}),
+        events.ReplyDelta("And"), events.TurnFailed("llm_unavailable", "It is gone."),
+    ]  # fmt: skip
+    assert (
+        shown(happened, capsys)[0] == "parley: Well\n        not spoken: No voice.\nparley: And\nparley: It is gone.\n"
+    )
+
+
+@given(st.lists(st.integers(0, 50), max_size=20), st.lists(st.integers(0, 70), max_size=20))
+def test_the_sound_card_gets_each_sample_once_and_then_silence(given: list[int], taken: list[int]) -> None:
+    sound = np.arange(1, sum(given) + 1, dtype=np.float32)
+    queue, start = PlayQueue(), 0
+    for size in given:
+        queue.add(sound[start : start + size])
+        start += size
+    got = []
+    for size in taken:
+        out = np.full(size, np.nan, np.float32)
+        queue.fill(out)
+        got.append(out)
+    played = np.concatenate([*got, np.zeros(0, np.float32)])
+    expected = np.zeros(len(played), np.float32)
+    expected[: min(len(played), len(sound))] = sound[: len(played)]
+    np.testing.assert_array_equal(played, expected)
