@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 
 from pipeline import events
 from pipeline.audio import Clip
-from pipeline.conversation import Conversation
+from pipeline.conversation import Conversation, item_id
+from pipeline.errors import BadInput
 from pipeline.events import Event, TranscriptFinal
+from pipeline.llm import Message
 from pipeline.playback import Playback, Span
 from pipeline.workers.scheduler import Urgency, calling
 
@@ -33,10 +37,15 @@ class Answer:
         spoke_until: float,
         lead_ms: float,
         answers_silence: bool,
+        committed: asyncio.Event | None = None,
+        said_item: str | None = None,
+        aloud: bool = True,
     ) -> None:
         """happenings: `Turn.run(…)`. emit: takes committed events, in order; must not block. ended: told once, after
         the end event. spoke_until: loop time of the user's last speech, from which all timings count.
         answers_silence: whether an empty transcript has an answer; if not, the commit gives UtteranceIgnored.
+        committed: to be set by the commit. said_item: the place that the user's words have in the conversation; None:
+        they are given one. aloud: false for a reply that is only read.
         """
         self.playback = Playback(self._sound, lead_ms=lead_ms)
         self.said: TranscriptFinal | None = None
@@ -46,12 +55,18 @@ class Answer:
         self.over = False
         self.failed = False
         """Whether it has come to nothing; known before the end event where that is held."""
+        self.item_id = item_id()
+        """The place that the reply has in the conversation from its first word on."""
         self._interrupted = False
+        self._placed = False
+        self._said_item, self._aloud = said_item, aloud
+        self._truncated_ms: float | None = None
+        self._call_items: dict[str, str] = {}
         self._conversation = conversation
         self._emit = emit
         self._ended = ended
         self._answers_silence = answers_silence
-        self._committed = asyncio.Event()
+        self._committed = committed or asyncio.Event()
         self._held: list[Event] = []
         self._loop = asyncio.get_running_loop()
         self._spoke_until = spoke_until
@@ -88,7 +103,7 @@ class Answer:
         self._interrupted = True
         self._release_all()  # the turn has started, even if not even its words were known
         self.playback.stop()
-        heard = self.playback.heard_text(self.reply)
+        heard = self.playback.heard_text(self.reply) if self._aloud else self.reply
         self._record(heard, interrupted=True)
         self._end(events.TurnInterrupted(self.playback.played_ms(), heard, self._timings({})))
         self.task.cancel()
@@ -105,8 +120,21 @@ class Answer:
         """
         if not self.over:
             self.playback.report(played_ms)
-        elif self._interrupted and self.said is not None:
-            self._conversation.amend(self.playback.heard_text(self.reply, played_ms))
+        elif self._interrupted:
+            self._record(self.playback.heard_text(self.reply, played_ms), interrupted=True)
+
+    def truncate(self, played_ms: float) -> None:
+        """Of the reply that is being given, the client has played only so much, and will play no more.
+
+        Raises BadInput (out_of_range) beyond what was sent.
+        """
+        if played_ms > math.ceil(self.playback.sent_ms):
+            raise BadInput(
+                f"Audio content of {self.playback.sent_ms:.0f}ms is already shorter than {played_ms:g}ms.",
+                code="out_of_range",
+            )
+        self._truncated_ms = played_ms
+        self._record("", interrupted=True)
 
     async def _run(self, happenings: AsyncGenerator[Event, None]) -> None:
         playing = asyncio.create_task(self._play())
@@ -162,7 +190,34 @@ class Answer:
 
     def _say(self, event: Event) -> None:
         if not self.over:
-            self._emit(event)
+            self._emit(self._placed_in_conversation(event))
+
+    def _placed_in_conversation(self, event: Event) -> Event:
+        """What leaves is part of the conversation from then on, and says where."""
+        match event:
+            case events.TurnStarted():
+                return replace(event, item_id=self.item_id)
+            case TranscriptFinal(text, language):
+                if self._said_item is None and text:
+                    self._said_item = self._conversation.place().id
+                if self._said_item is not None:
+                    self._conversation.heard(self._said_item, text, language)
+            case events.ReplyDelta() if not self._placed:
+                self._placed = True
+                self._conversation.place(id=self.item_id)
+            case events.ToolStarted(call):
+                self._call_items[call.id] = place = item_id()
+                return replace(event, item_id=place)
+            case events.ToolEnded(call, _, output):
+                # Before the reply, of which only the words for the meantime are said: it tells what came of the call.
+                messages = (Message("assistant", "", calls=(call,)), Message("tool", output, call_id=call.id))
+                item = self._conversation.place(*messages, id=self._call_items.get(call.id), before=self.item_id)
+                return replace(event, item_id=item.id)
+            case events.ToolCalled(call):
+                return replace(event, item_id=self._conversation.place(Message("assistant", "", calls=(call,))).id)
+            case _:
+                pass
+        return event
 
     def _sound(self, clip: Clip, span: Span) -> None:
         self._mark("first_sound")
@@ -172,12 +227,12 @@ class Answer:
         """The turn has come to its own end, and everything was played."""
         match end:
             case events.TurnCompleted():
+                self._release_all()
                 self._record(self.reply)
-                self._release_all()
-                self._end(events.TurnCompleted(self.reply, self._timings(end.timings_ms), end.usage))
+                self._end(replace(end, reply=self.reply, timings_ms=self._timings(end.timings_ms)))
             case events.TurnFailed():
-                self._record(self.playback.heard_text(self.reply))
                 self._release_all()
+                self._record(self.playback.heard_text(self.reply))
                 self._end(events.TurnFailed(end.code, end.message, self._timings(end.timings_ms)))
             case _:
                 self._end(events.TurnFailed("internal", "The turn broke off.", self._timings({})))
@@ -189,16 +244,18 @@ class Answer:
             self._say(event)
 
     def _record(self, heard: str, *, interrupted: bool = False) -> None:
-        if self.said is None:
-            if heard:
-                self._conversation.announced(heard)
-        elif self.said.text:
-            self._conversation.record(self.said.text, self.said.language, heard, interrupted=interrupted)
+        """What was heard of the reply is what the conversation holds of it."""
+        if self._truncated_ms is not None:
+            heard, interrupted = self.playback.heard_text(self.reply, self._truncated_ms), True
+        if self._placed:
+            sound = self.playback if self._aloud and self.playback.sent_ms else None
+            self._conversation.replied(self.item_id, heard, reply=self.reply, sound=sound, interrupted=interrupted)
 
     def _end(self, event: Event) -> None:
         if not self.over:
             self._say(event)
             self.over = True
+            self.playback.forget()
             self._ended(self)
 
     def _mark(self, name: str) -> None:

@@ -1,8 +1,14 @@
-"""The history of one conversation: what the user said, and of each reply what was heard."""
+"""The history of one conversation as items in their order: what the user said, what of each reply was heard, which
+functions were called. What the language model is told is made from the items here and nowhere else.
+"""
 
+import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
+from pipeline.errors import BadInput
 from pipeline.llm import Message
 
 BYTES_PER_TOKEN = 3.5
@@ -12,17 +18,53 @@ TOKENS_PER_MESSAGE = 5
 
 INTERRUPTED = " …"
 """Marks a reply that the user cut off."""
+NO_RESULT = "There is no result yet."
+"""What the model is told of a call that nobody has answered: a call without a result is refused by some models."""
+FIRST = "root"
+"""As the place of a new item: before all others."""
 
 
 def estimated_tokens(message: Message) -> int:
     """About how many tokens a message takes in the prompt."""
-    return TOKENS_PER_MESSAGE + int(len(message.content.encode()) / BYTES_PER_TOKEN)
+    called = sum(len(call.name) + len(call.arguments.encode()) for call in message.calls)
+    return TOKENS_PER_MESSAGE + int((len(message.content.encode()) + called) / BYTES_PER_TOKEN)
+
+
+class Sound(Protocol):
+    """The sound of a reply as far as it was sent; `pipeline.playback.Playback` is one."""
+
+    @property
+    def sent_ms(self) -> float:
+        """How much of it has left."""
+        ...
+
+    def heard_text(self, reply: str, played_ms: float | None = None) -> str:
+        """What of `reply` was heard when so much of it had been played."""
+        ...
+
+
+@dataclass(slots=True)
+class Item:
+    """One place in the conversation. The language model is told its messages: none while its content is still coming
+    (a transcript, a reply), and none of a reply that nobody heard.
+    """
+
+    id: str
+    messages: tuple[Message, ...] = ()
+    reply: str = ""
+    """A reply as it was written, whatever of it was heard."""
+    sound: Sound | None = None
+
+
+def item_id() -> str:
+    """A new one."""
+    return f"item_{secrets.token_hex(10)}"
 
 
 class Conversation:
-    """System prompt and finished turns of one connection.
+    """System prompt and items of one connection.
 
-    A turn only reads it; whoever commits a turn records it here. Turns beyond the budget are forgotten, oldest first.
+    A turn only reads it; whoever commits a turn records it here. Items beyond the budget are forgotten, oldest first.
     """
 
     def __init__(self, system_prompt: str, *, budget_tokens: int) -> None:
@@ -30,52 +72,174 @@ class Conversation:
         """Names it to the schedulers of the shared models."""
         self._system = Message("system", system_prompt)
         self._budget_tokens = budget_tokens
-        self._messages: list[Message] = []
+        self._items: list[Item] = []
         self.language: str | None = None
         """What the user spoke last (ISO 639-1)."""
 
     @property
-    def messages(self) -> Sequence[Message]:
-        """User and assistant messages in order, without the system prompt."""
-        return tuple(self._messages)
+    def items(self) -> Sequence[Item]:
+        """All items in order, those without content included."""
+        return tuple(self._items)
 
-    def record(self, said: str, language: str | None, heard: str, *, interrupted: bool = False) -> None:
-        """Add one turn: what the user said, and what of the reply was heard (empty: nothing)."""
+    @property
+    def messages(self) -> Sequence[Message]:
+        """What was said, in order, without the system prompt."""
+        return tuple(message for item in self._items for message in item.messages)
+
+    @property
+    def instructions(self) -> str:
+        """The system prompt."""
+        return self._system.content
+
+    def instruct(self, system_prompt: str) -> None:
+        """Another system prompt from the next turn on."""
+        self._system = Message("system", system_prompt)
+
+    # --- items ---
+
+    def place(
+        self, *messages: Message, id: str | None = None, after: str | None = None, before: str | None = None
+    ) -> Item:
+        """A new item: at the end, `after` an item (FIRST: before all), or `before` one (at the end if it is gone).
+
+        Without messages its place is taken and its content still to come. Raises BadInput: item_exists,
+        item_not_found.
+        """
+        at = len(self._items)
+        if after is not None:
+            at = 0 if after == FIRST else self._index(after) + 1
+        elif before is not None:
+            at = next((index for index, item in enumerate(self._items) if item.id == before), at)
+        if id is not None and any(item.id == id for item in self._items):
+            raise BadInput(f"There is an item {id[:60]!r} already.", code="item_exists")
+        item = Item(id or item_id(), messages)
+        self._items.insert(at, item)
+        self._forget()
+        return item
+
+    def get(self, id: str) -> Item:
+        """The item of that id. Raises BadInput (item_not_found)."""
+        return self._items[self._index(id)]
+
+    def delete(self, id: str) -> None:
+        """Forget an item. Raises BadInput (item_not_found)."""
+        del self._items[self._index(id)]
+
+    def previous(self, id: str) -> str | None:
+        """The id of the item before that one; None when it is the first, or is not there any more."""
+        index = next((index for index, item in enumerate(self._items) if item.id == id), 0)
+        return self._items[index - 1].id if index else None
+
+    def heard(self, id: str, said: str, language: str | None) -> None:
+        """What the user said, now that it is known; nothing happens when its item was deleted meanwhile."""
         self.language = language or self.language
-        self._messages.append(Message("user", said, language))
-        if heard:
-            self._messages.append(Message("assistant", heard + INTERRUPTED if interrupted else heard))
+        if said:
+            self._fill(id, Message("user", said, language))
+
+    def replied(
+        self, id: str, heard: str, *, reply: str = "", sound: Sound | None = None, interrupted: bool = False
+    ) -> None:
+        """What was heard of a reply (empty: nothing); nothing happens when its item was deleted meanwhile."""
+        self._fill(id, *_reply(heard, interrupted=interrupted))
+        for item in self._items:
+            if item.id == id:
+                item.reply, item.sound = reply or heard, sound
+
+    def truncate(self, id: str, played_ms: float) -> None:
+        """Only so much of a reply's sound was played: text past it leaves the conversation.
+
+        Raises BadInput: item_not_found, not_spoken (no reply with sound), out_of_range (beyond the end of the sound).
+        """
+        item = self.get(id)
+        if item.sound is None:
+            raise BadInput("Only a spoken reply of the assistant can be truncated.", code="not_spoken")
+        if played_ms > math.ceil(item.sound.sent_ms):
+            raise BadInput(
+                f"Audio content of {item.sound.sent_ms:.0f}ms is already shorter than {played_ms:g}ms.",
+                code="out_of_range",
+            )
+        item.messages = _reply(item.sound.heard_text(item.reply, played_ms), interrupted=True)
+
+    def _fill(self, id: str, *messages: Message) -> None:
+        for item in self._items:
+            if item.id == id:
+                item.messages = messages
         self._forget()
 
-    def amend(self, heard: str) -> None:
-        """Correct what was heard of the last, interrupted reply: its listener knows better than the clock."""
-        if self._messages and self._messages[-1].role == "assistant":
-            self._messages.pop()
-        if heard:
-            self._messages.append(Message("assistant", heard + INTERRUPTED))
+    def _index(self, id: str) -> int:
+        for index, item in enumerate(self._items):
+            if item.id == id:
+                return index
+        raise BadInput(f"There is no item {id[:60]!r} in the conversation.", code="item_not_found")
 
-    def announced(self, sentence: str) -> None:
-        """The assistant said something by itself."""
-        self._messages.append(Message("assistant", sentence))
+    # --- whole turns ---
+
+    def record(
+        self,
+        said: str,
+        language: str | None,
+        heard: str,
+        *,
+        interrupted: bool = False,
+        steps: Iterable[tuple[Message, ...]] = (),
+    ) -> None:
+        """Add one turn: what the user said, the calls made with their results, and what of the reply was heard (empty:
+        nothing)."""
+        self.language = language or self.language
+        self.place(Message("user", said, language))
+        for messages in steps:
+            self.place(*messages)
+        if heard:
+            self.replied(self.place().id, heard, interrupted=interrupted)
 
     def prompt(self, said: str, language: str | None) -> list[Message]:
         """What the language model is asked: the system prompt, the turns within the budget, and the new message."""
         question = Message("user", said, language)
-        room = self._budget_tokens - estimated_tokens(self._system) - estimated_tokens(question)
-        return [self._system, *_newest_within(self._messages, room), question]
+        return [self._system, *self._told(estimated_tokens(question)), question]
+
+    def standing(self) -> list[Message]:
+        """What the language model is asked when nothing new was said: the system prompt and the turns."""
+        return [self._system, *self._told(0)]
+
+    def _told(self, taken: int) -> list[Message]:
+        room = self._budget_tokens - estimated_tokens(self._system) - taken
+        return in_order(_newest_within(self.messages, room))
 
     def _forget(self) -> None:
         # Twice the budget: what no prompt can hold any more must not pile up in a connection of many hours.
-        self._messages = _newest_within(self._messages, 2 * self._budget_tokens)
+        room = 2 * self._budget_tokens
+        for index in range(len(self._items) - 1, -1, -1):
+            room -= sum(map(estimated_tokens, self._items[index].messages)) or TOKENS_PER_MESSAGE
+            if room < 0 and index < len(self._items) - 1:
+                del self._items[: index + 1]
+                return
+
+
+def _reply(heard: str, *, interrupted: bool) -> tuple[Message, ...]:
+    return (Message("assistant", heard + INTERRUPTED if interrupted else heard),) if heard else ()
+
+
+def in_order(messages: Sequence[Message]) -> list[Message]:
+    """The messages with the result of each call right behind it, as the models want them: a call that nobody has
+    answered gets one that says so, a result without its call is left out."""
+    results = {message.call_id: message for message in messages if message.role == "tool"}
+    ordered: list[Message] = []
+    for message in messages:
+        if message.role == "tool":
+            continue
+        ordered.append(message)
+        for call in message.calls:
+            ordered.append(results.get(call.id) or Message("tool", NO_RESULT, call_id=call.id))
+    return ordered
 
 
 def _newest_within(messages: Sequence[Message], room: int) -> list[Message]:
-    """The newest messages that fit in `room` tokens, from a user's message on."""
+    """All messages if they fit in `room` tokens; else the newest that do, from a user's message on."""
     first = len(messages)
     for index in range(len(messages) - 1, -1, -1):
         room -= estimated_tokens(messages[index])
         if room < 0:
-            break
+            return list(messages[first:])
         if messages[index].role == "user":
             first = index
-    return list(messages[first:])
+    return list(messages)

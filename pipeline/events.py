@@ -5,6 +5,12 @@
 
 A live conversation (`pipeline.session`) adds, before a turn, UserSpeechStarted, TranscriptPartial*, UserSpeechStopped;
 within one, SpeechHeld and SpeechResumed; and UtteranceIgnored instead of a turn that would have had nothing to answer.
+UtteranceCommitted stands for UserSpeechStopped where the client has ended an utterance that it does not want answered.
+An utterance that is not to be answered has UtteranceTranscribed or UtteranceFailed instead of a turn. UserIdle precedes
+a turn in which the assistant asks whether somebody is there.
+
+Functions that a turn calls: ToolStarted, ToolEnded for those that run here, ToolCalled for those that the client runs:
+a turn with one of these ends, and its answer is the client's to ask for.
 
 ReplyDelta and SpeechChunk interleave: the reply is spoken while it is written. StageError may come before the end
 where a turn goes on without a stage (speech failed, the text still arrives).
@@ -14,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.audio import Clip
-from pipeline.llm import Usage
+from pipeline.llm import ToolCall, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,8 @@ class TurnStarted:
     """The utterance is complete and its turn begins."""
 
     turn_id: str
+    item_id: str = ""
+    """The reply's place in the conversation, in a live one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,8 @@ class UserSpeechStarted:
 
     at_ms: float
     """On the clock of sound received in this session."""
+    item_id: str = ""
+    """The place in the conversation that the utterance will have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,45 @@ class UserSpeechStopped:
 
     at_ms: float
     """End of the last speech, on the same clock; the silence that followed is not counted."""
+    item_id: str = ""
+    """The utterance's place in the conversation; its words are still to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceCommitted:
+    """The utterance has ended by its client's word, and is not answered by itself."""
+
+    item_id: str
+    """Its place in the conversation; its words are still to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceTranscribed:
+    """The words of an utterance that is not answered by itself."""
+
+    item_id: str
+    text: str
+    language: str | None
+    seconds: float
+    """How long its sound is."""
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceFailed:
+    """The words of an utterance that is not answered by itself could not be made out."""
+
+    item_id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserIdle:
+    """Nobody has spoken for as long as IDLE_PROMPT_S."""
+
+    since_ms: float
+    at_ms: float
+    """On the clock of sound received in this session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +132,37 @@ class ReplyDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A function is called that runs here."""
+
+    call: ToolCall
+    server: str
+    """Where it runs: "parley", or the name of an MCP server; empty when there is no such function."""
+    item_id: str = ""
+    """The call's place in the conversation, in a live one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnded:
+    """It has ended."""
+
+    call: ToolCall
+    server: str
+    output: str
+    failed: bool
+    item_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The client is to run a function and to say what came of it."""
+
+    call: ToolCall
+    item_id: str = ""
+    """The call's place in the conversation, in a live one."""
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechStarted:
     """The first sound of the reply is there."""
 
@@ -115,6 +195,8 @@ class TurnCompleted:
     timings_ms: Mapping[str, float]
     """Milliseconds from the turn's start to each mark of `pipeline.timing`."""
     usage: Usage | None = None
+    cut: bool = False
+    """It ended at its limit of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +221,19 @@ Event = (
     TurnStarted
     | UserSpeechStarted
     | UserSpeechStopped
+    | UtteranceCommitted
+    | UtteranceTranscribed
+    | UtteranceFailed
     | UtteranceIgnored
+    | UserIdle
     | SpeechHeld
     | SpeechResumed
     | TranscriptPartial
     | TranscriptFinal
     | ReplyDelta
+    | ToolStarted
+    | ToolEnded
+    | ToolCalled
     | SpeechStarted
     | SpeechChunk
     | StageError

@@ -13,6 +13,19 @@ NOTHING_HEARD = {
 """Spoken when an utterance holds no speech."""
 
 
+ONE_MOMENT = {
+    "en": "One moment.",
+    "pt": "Um momento.",
+    "es": "Un momento.",
+    "de": "Einen Moment.",
+    "fr": "Un instant.",
+    "it": "Un momento.",
+    "nl": "Een ogenblik.",
+    "pl": "Chwileczkę.",
+}
+"""Spoken when a function takes a while and nothing of the reply was said yet."""
+
+
 STILL_THERE = {
     "en": "Are you still there?",
     "pt": "Você ainda está aí?",

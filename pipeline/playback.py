@@ -61,6 +61,10 @@ class _Sound:
         self._room[self._used : end] = samples
         self._used = end
 
+    def forget(self) -> None:
+        """Only the length is kept."""
+        self._room = self._room[:0].copy()
+
     def part(self, start: int, size: int) -> Samples:
         return self._room[start : min(start + size, self._used)]
 
@@ -128,6 +132,10 @@ class Playback:
             self._fade_out()
         self._stopped = True
         self._changed.set()
+
+    def forget(self) -> None:
+        """The reply is over: keep where its words were heard, not its sound."""
+        self._source.forget()
 
     def played_ms(self) -> float:
         """How far the listener is, by the clock: never further than what was sent."""

@@ -5,11 +5,13 @@ what takes time (a turn, a judgement, a partial transcript) is a task of this se
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from enum import Enum, auto
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -17,7 +19,8 @@ from pipeline import events
 from pipeline.answering import Answer
 from pipeline.audio import Clip, Samples
 from pipeline.channel import Channel
-from pipeline.conversation import Conversation
+from pipeline.conversation import Conversation, item_id
+from pipeline.dictation import Dictation
 from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.events import Event
 from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceActivity
@@ -26,6 +29,8 @@ from pipeline.listening.interruption import BargeIn, Decision, words_beyond_back
 from pipeline.listening.options import LiveOptions
 from pipeline.listening.partials import PartialTranscripts
 from pipeline.listening.utterance import Utterance
+from pipeline.llm import Message
+from pipeline.manner import AsItStands, Manner
 from pipeline.phrases import STILL_THERE, phrase
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
@@ -41,6 +46,8 @@ ONSET_MS = 60
 """Speech that begins an utterance: two frames, more than a click."""
 JUDGEMENT_S = 1.0
 """A judgement that takes longer than this is for the user: the reply is interrupted."""
+ANNOUNCEMENTS_AHEAD = 8
+"""Announcements that may wait for a pause; a further one is dropped."""
 STALLED_S = 2.0
 """No sound at all for so long in the middle of an utterance ends it."""
 
@@ -52,6 +59,18 @@ class State(Enum):
     HEARING = auto()
     PAUSED = auto()
     ANSWERING = auto()
+
+
+class Sink(Protocol):
+    """What takes the events of a session, in order; `Channel` is one."""
+
+    def offer(self, event: Event, /) -> bool:
+        """Take the next event; False when there is no room for it. Must not block."""
+        ...
+
+    def close(self, error: BaseException | None = None) -> None:
+        """There are no more; error: why the session has ended itself."""
+        ...
 
 
 class Session:
@@ -67,10 +86,17 @@ class Session:
         voice: Voice,
         language: str | None,
         activity: VoiceActivity,
+        manner: Manner | None = None,
+        sink: Sink | None = None,
     ) -> None:
-        """activity: the VAD of this session. language: ISO 639-1 of what is spoken; None to detect it."""
+        """activity: the VAD of this session. language: ISO 639-1 of what is spoken; None to detect it. sink: takes the
+        events as they happen, instead of `events`.
+        """
         self.events: Channel[Event] = Channel(EVENTS_AHEAD)
         """What happens, in order; closed with an Overloaded when the reader is too slow."""
+        self._sink: Sink = sink or self.events
+        self.manner = manner or Manner()
+        """How turns are answered; may be changed at any time, for the turns from then on."""
         self.conversation = conversation
         self.voice, self.language, self.options = voice, language, options
         self.dropped = 0
@@ -94,7 +120,12 @@ class Session:
         self._earlier: list[asyncio.Task[Transcript]] = []
         self._partials = PartialTranscripts(self._transcribe, lambda text: self._emit(events.TranscriptPartial(text)))
         self._active_at = self._heard_at = self._loop.time()
+        self._active_ms = 0.0
         self._prompted = False
+        self._item = ""
+        """The place that the utterance being spoken will have in the conversation."""
+        self._dictation = Dictation(conversation, self._transcribe, self._emit, limit_s=settings.stt_timeout_s)
+        self._announcements: deque[Announcement] = deque(maxlen=ANNOUNCEMENTS_AHEAD)
 
     async def __aenter__(self) -> Self:
         self._start(self._watch())
@@ -107,8 +138,9 @@ class Session:
 
     async def close(self) -> None:
         """End everything that runs for this session; what was heard of a running reply is kept."""
+        self._announcements.clear()
         self._stop()
-        self.events.close()
+        self._sink.close()
         tasks = list(self._tasks)
         for task in tasks:
             if not task.cancelling():  # a second cancel would break off the waiting of the first for its own tasks
@@ -151,6 +183,92 @@ class Session:
         if self._state in (State.HEARING, State.PAUSED):
             self._forget()
             self._listen()
+        elif self.manner.keeps_all:
+            self._rest = []
+            self._leave_behind(self._detector.now)
+
+    def note(self) -> None:
+        """What was recorded becomes a message of the user that is not answered by itself, a running reply goes on.
+
+        Raises BadInput (no_audio) when nothing was recorded.
+        """
+        if self.manner.keeps_all and self._rest:
+            self._step(np.concatenate([*self._rest, np.zeros(FRAME - sum(map(len, self._rest)), np.float32)]))
+            self._rest = []
+        if not self._utterance.seconds or (self._state is State.ANSWERING and not self.manner.keeps_all):
+            raise BadInput("There is no sound to commit.", code="no_audio")
+        spoken = self._state in (State.HEARING, State.PAUSED)
+        clip = self._utterance.clip()
+        self._abandon()
+        self._partials.end()
+        self._leave_behind(self._detector.now)
+        item = self.conversation.place(id=self._item if spoken else None).id
+        self._emit(events.UtteranceCommitted(item))
+        self._write_down(clip, item)
+        if spoken:
+            self._listen()
+
+    def respond(self, manner: Manner | None = None, *, instead: Sequence[Message] | None = None) -> str:
+        """Answer the conversation as it stands; what is being said is noted first. Returns the reply's item.
+
+        manner: for this answer only. instead: answered in place of the conversation's messages.
+        Raises BadInput (already_answering): one answer at a time.
+        """
+        if self._state is State.ANSWERING:
+            raise BadInput("An answer is being given already.", code="already_answering")
+        if self._state in (State.HEARING, State.PAUSED):
+            self.note()
+        self._active_at = self._loop.time()
+        self._state = State.ANSWERING
+        asked = AsItStands(before=self._dictation.pending, messages=instead)
+        answer = self._reply_to(asked, answers_silence=True, manner=manner)
+        answer.commit()
+        return answer.item_id
+
+    def aside(self, manner: Manner, messages: Sequence[Message] | None) -> AsyncGenerator[Event, None]:
+        """An answer outside of the conversation, beside whatever goes on in it; its sound is not paced.
+
+        messages: what is answered; None: the conversation as it stands.
+        """
+        turn = Turn(self._stages, self._settings, voice=self.voice, language=self.language, manner=manner)
+        return turn.run(AsItStands(before=self._dictation.pending, messages=messages), self.conversation)
+
+    def truncate(self, item: str, played_ms: float) -> None:
+        """The client has played only so much of a reply: text past it leaves the conversation.
+
+        Raises BadInput: item_not_found, not_spoken, out_of_range.
+        """
+        if self._answer is not None and self._answer.committed and self._answer.item_id == item:
+            self._answer.truncate(played_ms)
+        else:
+            self.conversation.truncate(item, played_ms)
+
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is being given."""
+        return self._state is State.ANSWERING
+
+    # --- company for the functions that are called in it (`pipeline.tools.Company`) ---
+
+    @property
+    def spoken_language(self) -> str | None:
+        """What is spoken in it (ISO 639-1), as far as it is known."""
+        return self.language or self.conversation.language
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run this beside the conversation, ended with it."""
+        self._start(work)
+
+    def announce(self, text: str) -> None:
+        """Say this as soon as nobody speaks."""
+        self._announcements.append(Announcement(text, self.spoken_language or "en"))
+        if self._state is State.LISTENING:
+            self._speak_up()
+
+    def _speak_up(self) -> None:
+        if self._announcements and self._state is State.LISTENING:
+            self._state = State.ANSWERING
+            self._reply_to(self._announcements.popleft()).commit()
 
     def say(self, text: str) -> None:
         """A typed message of the user; it interrupts a running reply."""
@@ -192,8 +310,11 @@ class Session:
             self._utterance.note_pause(spoken_until, self._detector.began)
         if self._detector.speaking:
             self._active_at, self._prompted = self._loop.time(), False
+            self._active_ms = self._ms(self._detector.now)
         if not self.options.turn_detection:
-            if self._state in (State.LISTENING, State.ANSWERING):
+            if self.manner.keeps_all:
+                self._utterance.keep_from(self._detector.now - self._samples(1000 * self._settings.max_audio_seconds))
+            elif self._state in (State.LISTENING, State.ANSWERING):
                 self._utterance.keep_from(self._detector.now - self._samples(self.options.preroll_ms))
             else:
                 self._grow()
@@ -223,7 +344,8 @@ class Session:
         self._earlier.extend(earlier)
         self._partials.begin(at)
         self._utterance.begin(at - self._samples(self.options.preroll_ms))
-        self._emit(events.UserSpeechStarted(self._ms(at)))
+        self._item = item_id()
+        self._emit(events.UserSpeechStarted(self._ms(at), self._item))
 
     def _follow(self) -> None:
         """The user speaks."""
@@ -262,14 +384,24 @@ class Session:
 
     def _speculate(self) -> None:
         if (
-            self._speculations < self.options.speculations
+            self.manner.answers
+            and self._speculations < self.options.speculations
             and self._utterance.seconds <= self.options.speculation_max_speech_s
         ):
             self._speculations += 1
             self._reply_to(self._utterance.clip())
 
     def _endpoint(self, *, answers_silence: bool = False) -> None:
-        self._emit(events.UserSpeechStopped(self._ms(self._detector.last_speech)))
+        self.conversation.place(id=self._item)
+        self._emit(events.UserSpeechStopped(self._ms(self._detector.last_speech), self._item))
+        if not self.manner.answers:
+            clip = self._utterance.clip()
+            self._abandon()
+            self._partials.end()
+            self._leave_behind(min(self._detector.now, self._detector.last_speech + FRAME // 2))
+            self._write_down(clip, self._item)
+            self._listen()
+            return
         answer = self._answer
         # What failed in advance may succeed now; and who says "now" wants an answer even to silence.
         if answer is None or answer.failed or (answers_silence and not answer.understood):
@@ -312,6 +444,8 @@ class Session:
         if answer.said is None and self._asked is not None:
             earlier, self._earlier = [*self._earlier, self._start(self._transcribe(self._asked))], []
             answer.withdraw("continued")
+            with contextlib.suppress(BadInput):  # its client may have deleted it
+                self.conversation.delete(self._item)
             self._begin(barge_in.began, earlier)
         else:
             answer.interrupt()
@@ -347,7 +481,19 @@ class Session:
         self._keep_preroll()
         self._reply_to(utterance, answers_silence=True).commit()
 
-    def _reply_to(self, utterance: Clip | Transcript | Announcement, *, answers_silence: bool = False) -> Answer:
+    def _write_down(self, clip: Clip, item: str) -> None:
+        earlier, self._earlier = self._earlier, []
+        self._dictation.keep(self._start(self._dictation.write(clip, item, earlier, self._dictation.pending)))
+
+    def _reply_to(
+        self,
+        utterance: Clip | Transcript | Announcement | AsItStands,
+        *,
+        answers_silence: bool = False,
+        manner: Manner | None = None,
+    ) -> Answer:
+        committed = asyncio.Event()
+        manner = manner or self.manner
         turn = Turn(
             self._stages,
             self._settings,
@@ -355,6 +501,9 @@ class Session:
             language=self.language,
             answer_silence=answers_silence,
             said_before=tuple(self._earlier),
+            manner=manner,
+            committed=committed,
+            company=self,
         )
         followed = self._state in (State.HEARING, State.PAUSED)
         spoke_until = self._loop.time() - (self._detector.silence_ms / 1000 if followed else 0.0)
@@ -366,6 +515,9 @@ class Session:
             spoke_until=spoke_until,
             lead_ms=self.options.lead_ms,
             answers_silence=answers_silence or isinstance(utterance, Announcement),
+            committed=committed,
+            said_item=self._item if followed else None,
+            aloud=manner.aloud,
         )
         self._asked = utterance if followed and isinstance(utterance, Clip) else None
         self._keep(self._answer.task)
@@ -416,6 +568,7 @@ class Session:
         self._decided()
         self._forget_earlier()
         self._active_at = self._loop.time()
+        self._active_ms = self._ms(self._detector.now)
         if barge_in is not None:  # what was said since its onset is the next utterance
             self._begin(barge_in.began)
         else:
@@ -423,7 +576,10 @@ class Session:
 
     def _listen(self) -> None:
         self._state = State.LISTENING
-        self._keep_preroll()
+        if not self.manner.keeps_all:
+            self._keep_preroll()
+        if self._announcements:  # not here and now: who made the session listen is not done yet
+            self._loop.call_soon(self._speak_up)
 
     def _cut(self) -> None:
         """The utterance has become too long: its first part is transcribed now, the user goes on."""
@@ -464,10 +620,11 @@ class Session:
             elif self._state is State.LISTENING:
                 idle_s = now - self._active_at
                 if self.options.idle_timeout_s and idle_s >= self.options.idle_timeout_s:
-                    self.events.close(IdleTimeout())
+                    self._sink.close(IdleTimeout())
                     return
                 if self.options.idle_prompt_s and idle_s >= self.options.idle_prompt_s and not self._prompted:
                     self._prompted = True
+                    self._emit(events.UserIdle(self._active_ms, self._ms(self._detector.now)))
                     sentence, language = phrase(STILL_THERE, self.language or self.conversation.language)
                     self._reply_to(Announcement(sentence, language)).commit()
                     self._state = State.ANSWERING
@@ -487,8 +644,8 @@ class Session:
             log.error("a task of a conversation failed", exc_info=error)
 
     def _emit(self, event: Event) -> None:
-        if not self.events.offer(event):
-            self.events.close(Overloaded("This connection reads too slowly; the conversation is closed."))
+        if not self._sink.offer(event):
+            self._sink.close(Overloaded("This connection reads too slowly; the conversation is closed."))
 
     def _keep_preroll(self) -> None:
         """Of the sound, only what the next utterance may begin with."""

@@ -123,6 +123,13 @@ class Settings(BaseSettings):
         "sentences of plain text, without Markdown, lists, emoji or code."
     )
     """What the language model is told before the conversation; `?system=` replaces it for one connection."""
+    tool_timeout_s: float = Field(default=10.0, gt=0)
+    """A function that the language model calls may take this long, in seconds."""
+    tool_silence_s: float = Field(default=0.7, ge=0)
+    """After so long the assistant says that it takes a moment, in seconds."""
+    mcp_servers: str = ""
+    """A JSON file with MCP servers whose functions the language model may call ("mcpServers", as other programs have
+    it); needs the extra `mcp`."""
     time_zone: str = ""
     """IANA time zone (Europe/Lisbon) in which the built-in responder tells the time; empty: the machine's own."""
     history_tokens: int = Field(default=3000, ge=256)

@@ -13,13 +13,15 @@ from pipeline.channel import Channel
 from pipeline.conversation import Conversation
 from pipeline.errors import EngineError, ParleyError, StageFailed
 from pipeline.events import Event
-from pipeline.llm import LanguageModel, ReplyDelta, Usage
-from pipeline.phrases import NOTHING_HEARD, phrase
+from pipeline.llm import LanguageModel, Message, ReplyDelta, Tool, ToolCall, Usage
+from pipeline.manner import AsItStands, Manner
+from pipeline.phrases import NOTHING_HEARD, ONE_MOMENT, phrase
 from pipeline.settings import Settings
 from pipeline.spoken import for_voice
 from pipeline.stt import SpeechToText, Transcript
 from pipeline.text import Clause, clauses
 from pipeline.timing import Timings
+from pipeline.tools import Company, Outcome
 from pipeline.tts import TextToSpeech
 from pipeline.voices import Voice
 from pipeline.workers.scheduler import Urgency, for_session, less_urgent
@@ -30,6 +32,8 @@ EVENTS_AHEAD = 256
 """Events that may wait for a slow listener before the stages wait, too."""
 CLAUSES_AHEAD = 64
 """Clauses that may wait for the voice before the language model waits, too."""
+TOOL_ROUNDS = 5
+"""So often a turn may call functions before it must answer: a model that only calls would never end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,21 @@ class Announcement:
     language: str
 
 
+Utterance = Clip | Transcript | Announcement | AsItStands
+"""What a turn answers: sound, text, itself, or the conversation as it stands."""
+
+
 @dataclass(slots=True)
 class _Reply:
     """What of the reply is there so far."""
 
     text: str = ""
     usage: Usage | None = None
+    tokens: int = 0
+    cut: bool = False
+    """It ended at its limit of tokens."""
+    handed_over: bool = False
+    """It ended with a call that the client runs."""
     timings: Timings = field(default_factory=Timings)
 
 
@@ -70,21 +83,26 @@ class Turn:
         language: str | None,
         answer_silence: bool = True,
         said_before: Sequence[asyncio.Task[Transcript]] = (),
+        manner: Manner | None = None,
+        committed: asyncio.Event | None = None,
+        company: Company | None = None,
     ) -> None:
         """language: ISO 639-1 of what will be spoken; None to detect it. answer_silence: say that nothing was heard,
         else end the turn with an empty reply. said_before: the transcripts, perhaps still being
-        made, of what precedes the utterance.
+        made, of what precedes the utterance. manner: what is asked of this turn. committed: set when it is certain that
+        the user has finished (None: it is); functions with side effects wait for it. company: the live conversation.
         """
         self._stages = stages
         self._settings = settings
-        self._voice = voice
+        self._voice = (manner.voice if manner else None) or voice
         self._language = language
         self._answer_silence = answer_silence
         self._said_before = said_before
+        self._manner = manner or Manner()
+        self._committed = committed
+        self._company = company
 
-    async def run(
-        self, utterance: Clip | Transcript | Announcement, conversation: Conversation
-    ) -> AsyncGenerator[Event, None]:
+    async def run(self, utterance: Utterance, conversation: Conversation) -> AsyncGenerator[Event, None]:
         """The events of the turn, on sound or on what is text already; the last one is its only end event.
 
         Closing the generator cancels all stage calls below and waits until they have ended.
@@ -100,15 +118,13 @@ class Turn:
             work.cancel()
             await asyncio.wait([work])
 
-    async def _work(
-        self, utterance: Clip | Transcript | Announcement, conversation: Conversation, out: Channel[Event]
-    ) -> None:
+    async def _work(self, utterance: Utterance, conversation: Conversation, out: Channel[Event]) -> None:
         """The whole turn; whatever fails becomes its one end event."""
         reply = _Reply()
         try:
             async with asyncio.timeout(self._settings.turn_timeout_s):
                 await self._answer(utterance, conversation, reply, out)
-            end: Event = events.TurnCompleted(reply.text, reply.timings.ms(), reply.usage)
+            end: Event = events.TurnCompleted(reply.text, reply.timings.ms(), reply.usage, cut=reply.cut)
         except ParleyError as error:
             log.warning("turn failed: %s: %s", error.code, error.message)
             end = events.TurnFailed(error.code, error.message, reply.timings.ms())
@@ -122,31 +138,34 @@ class Turn:
         out.close()
 
     async def _answer(
-        self,
-        utterance: Clip | Transcript | Announcement,
-        conversation: Conversation,
-        reply: _Reply,
-        out: Channel[Event],
+        self, utterance: Utterance, conversation: Conversation, reply: _Reply, out: Channel[Event]
     ) -> None:
         await out.send(events.TurnStarted(secrets.token_hex(8)))
         language: str | None
-        if isinstance(utterance, Announcement):
-            deltas, language = _only(utterance.text), utterance.language
-        else:
-            transcript = utterance if isinstance(utterance, Transcript) else await self._transcribe(utterance)
-            reply.timings.mark("transcript")
-            # Shielded: other turns on the same utterance wait for them, too.
-            before = [(await asyncio.shield(part)).text for part in self._said_before]
-            said = " ".join([*before, transcript.text]).strip()
-            await out.send(events.TranscriptFinal(said, transcript.language))
-            language = transcript.language or self._language or conversation.language
-            if said:
-                deltas = self._stages.llm.reply(conversation.prompt(said, language))
-            elif not self._answer_silence:
-                return
-            else:
-                sentence, language = phrase(NOTHING_HEARD, self._language or conversation.language or language)
-                deltas = _only(sentence)
+        prompt: list[Message] | str
+        match utterance:
+            case Announcement():
+                prompt, language = utterance.text, utterance.language
+            case AsItStands():
+                if utterance.before:
+                    await asyncio.wait(utterance.before)
+                prompt = conversation.standing() if utterance.messages is None else [*utterance.messages]
+                language = self._language or conversation.language
+            case _:
+                transcript = utterance if isinstance(utterance, Transcript) else await self._transcribe(utterance)
+                reply.timings.mark("transcript")
+                # Shielded: other turns on the same utterance wait for them, too.
+                before = [(await asyncio.shield(part)).text for part in self._said_before]
+                said = " ".join([*before, transcript.text]).strip()
+                language = transcript.language or self._language or conversation.language
+                # Before the event: who hears it may write it into the conversation, where it would be found twice.
+                prompt = conversation.prompt(said, language)
+                await out.send(events.TranscriptFinal(said, transcript.language))
+                if not said and not self._answer_silence:
+                    return
+                if not said:
+                    prompt, language = phrase(NOTHING_HEARD, self._language or conversation.language or language)
+        deltas = _only(prompt) if isinstance(prompt, str) else self._deltas(self._asked(prompt), language, reply, out)
         pending: Channel[Clause] = Channel(CLAUSES_AHEAD)
         try:
             async with asyncio.TaskGroup() as group:
@@ -154,8 +173,70 @@ class Turn:
                 await self._speak(pending, language, reply, out)
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed  # the first one is the cause, what follows only its echo
-        if not reply.text.strip():
+        if not reply.text.strip() and not reply.handed_over and not reply.cut:
             raise StageFailed("The language model gave an empty reply.", code="llm_unavailable")
+
+    def _asked(self, prompt: list[Message]) -> list[Message]:
+        """With the instructions that are given for this turn."""
+        if self._manner.instructions is None:
+            return prompt
+        rest = prompt[1:] if prompt and prompt[0].role == "system" else prompt
+        return [Message("system", self._manner.instructions), *rest]
+
+    async def _deltas(
+        self, messages: list[Message], language: str | None, reply: _Reply, out: Channel[Event]
+    ) -> AsyncGenerator[ReplyDelta, None]:
+        """The reply, with the functions called that the model wants called in between."""
+        for round in range(TOOL_ROUNDS):
+            tools: Sequence[Tool] = ()
+            # What must be called must be called once: the round after it is the answer.
+            if round == 0 or self._manner.tools.choice == "auto":
+                tools = self._manner.tools.tools(live=self._company is not None)
+            calls: list[ToolCall] = []
+            said = ""
+            async with aclosing(self._stages.llm.reply(messages, tools=tools)) as deltas:
+                async for delta in deltas:
+                    calls += delta.calls
+                    said += delta.text
+                    yield delta
+            if not calls or reply.cut:
+                return
+            messages = [*messages, Message("assistant", said, calls=tuple(calls))]
+            for call in calls:
+                if self._manner.tools.is_client(call.name):
+                    reply.handed_over = True
+                    await out.send(events.ToolCalled(call))
+                    continue
+                if not reply.text.strip() and (words := self._words_meanwhile(call, language)) is not None:
+                    running = asyncio.create_task(self._call(call, out))
+                    try:
+                        done, _ = await asyncio.wait([running], timeout=self._settings.tool_silence_s)
+                        if not done:
+                            yield ReplyDelta(words)
+                        outcome = await running
+                    finally:
+                        running.cancel()
+                        await asyncio.wait([running])
+                else:
+                    outcome = await self._call(call, out)
+                messages.append(Message("tool", outcome.output, call_id=call.id))
+            if reply.handed_over:
+                return
+        raise StageFailed("The language model calls functions again and again.", code="llm_unavailable")
+
+    def _words_meanwhile(self, call: ToolCall, language: str | None) -> str | None:
+        return phrase(ONE_MOMENT, language)[0] + " " if self._manner.tools.function(call.name) else None
+
+    async def _call(self, call: ToolCall, out: Channel[Event]) -> Outcome:
+        """A function of ours, told when it begins and when it has ended."""
+        function = self._manner.tools.function(call.name)
+        server = function.server if function else ""
+        if function is not None and function.side_effects and self._committed is not None:
+            await self._committed.wait()
+        await out.send(events.ToolStarted(call, server))
+        outcome = await self._manner.tools.call(call, self._company)
+        await out.send(events.ToolEnded(call, server, outcome.output, outcome.failed))
+        return outcome
 
     async def _transcribe(self, utterance: Clip) -> Transcript:
         try:
@@ -178,12 +259,17 @@ class Turn:
 
         async def texts() -> AsyncGenerator[str, None]:
             async for delta in deltas:
-                reply.usage = delta.usage or reply.usage
+                if delta.usage is not None:
+                    reply.usage = delta.usage if reply.usage is None else reply.usage + delta.usage
                 if delta.text:
                     reply.timings.mark("first_token")
                     reply.text += delta.text
                     await out.send(events.ReplyDelta(delta.text))
                     yield delta.text
+                    reply.tokens += 1
+                    if self._manner.max_tokens is not None and reply.tokens >= self._manner.max_tokens:
+                        reply.cut = True
+                        return
 
         try:
             async with aclosing(clauses(texts(), language=language)) as ready:
@@ -204,7 +290,7 @@ class Turn:
         """Clauses into sound. When the voice fails, the turn goes on without it: the text still arrives."""
         started = False
         async for clause in pending:
-            text = for_voice(clause.text, language)
+            text = for_voice(clause.text, language) if self._manner.aloud else ""
             if not text:
                 continue
             # The first clause is waited for in silence; the others while the ones before them are played.

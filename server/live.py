@@ -50,6 +50,9 @@ NAMES: dict[type[Event], str] = {
 }
 """`type` of each event on the wire; its other fields are the dataclass's own. SpeechChunk is sent as bytes."""
 
+UNTOLD = {"item_id", "cut"}
+"""Fields of events that this protocol does not have."""
+
 
 class LiveSocket:
     """A connection: one task reads, one writes; the session is between them."""
@@ -189,7 +192,9 @@ class LiveSocket:
             return
         if isinstance(event, events.TurnStarted):
             self._span = None
-        await self._send({"type": NAMES[type(event)], **asdict(event)})
+        if type(event) in NAMES:
+            told = {name: value for name, value in asdict(event).items() if name not in UNTOLD}
+            await self._send({"type": NAMES[type(event)], **told})
 
     async def _send(self, message: dict[str, Any]) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:

@@ -6,6 +6,17 @@ from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model wants a function to be called."""
+
+    id: str
+    """Names the call to its result."""
+    name: str
+    arguments: str
+    """A JSON object, as the model wrote it: it may be broken."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message of a conversation."""
 
@@ -13,6 +24,10 @@ class Message:
     content: str
     language: str | None = None
     """ISO 639-1 code in which a user's message was spoken; the reply is expected in it."""
+    calls: tuple[ToolCall, ...] = ()
+    """What the assistant called; the content may be empty then."""
+    call_id: str | None = None
+    """Of a tool's message: the call that it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +46,10 @@ class Usage:
     input_tokens: int
     output_tokens: int
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """Of several requests."""
+        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class ReplyDelta:
@@ -38,6 +57,8 @@ class ReplyDelta:
 
     text: str
     usage: Usage | None = None
+    calls: tuple[ToolCall, ...] = ()
+    """Functions that the model wants to be called; the reply goes on when it is asked again with their results."""
 
 
 class LanguageModel(Protocol):
