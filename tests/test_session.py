@@ -565,7 +565,7 @@ def test_partials_of_a_long_utterance_only_grow(turn_detection: bool) -> None:
         await d.speak(9000)
         await d.silence(80)
         await d.speak(9000)
-        words = int(18 * 2)
+        words = 18 * 2
 
     d = hold(script, stt=Growing(seconds=0.02), partial_ms=400, max_utterance_s=10, turn_detection=turn_detection)
     shown = [event.text for event in d.of(events.TranscriptPartial)]
@@ -647,3 +647,22 @@ def test_a_commit_takes_the_answer_that_is_ready() -> None:
 
     d = hold(script, adaptive_endpointing=False)
     assert d.running.calls.count("stt") == 1
+
+
+def test_a_late_position_of_the_client_changes_no_other_turn() -> None:
+    stt = ScriptedSTT()
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.TurnCompleted)
+        d.session.played(300)  # completed: it was all heard
+        stt.text = ""
+        await d.speak(600)
+        d.session.commit()  # "I did not hear anything."
+        await d.until(events.SpeechStarted, count=2)
+        d.session.interrupt()
+        d.session.played(100)
+        await d.silence(100)
+
+    d = hold(script, stt=stt)
+    assert d.history == [("user", "what does the heron do"), ("assistant", ScriptedLLM().reply_text)]
