@@ -20,6 +20,9 @@ TICK_MS = 0.5
 FADE_MS = 20
 """A stop in mid-sound clicks; so the last thing sent before one fades out."""
 
+CHARACTERS_PER_S = 15.0
+"""How fast a voice reads, as long as this reply has not shown it: eSpeak, XTTS and pocket-tts say 13 to 17."""
+
 Span = tuple[int, int]
 Send = Callable[[Clip, Span], None]
 """Takes one frame for the transport; must not block."""
@@ -117,7 +120,7 @@ class Playback:
 
     def hold(self) -> None:
         """Stop sending, with a fade; `resume()` goes on from the same place, nothing is lost."""
-        if not self._held:
+        if not self._held and not self._stopped:
             self._held = True
             self._fade_out()
 
@@ -144,6 +147,7 @@ class Playback:
     def report(self, played_ms: float) -> None:
         """The client says how much it has really played: this overrides the clock."""
         self._base_ms, self._since = max(0.0, min(played_ms, self._sent_ms)), self._loop.time()
+        self._changed.set()
 
     def heard_text(self, reply: str, played_ms: float | None = None) -> str:
         """What of `reply` was heard when `played_ms` (None: now) had been played: whole clauses, and of the one in play
@@ -152,14 +156,25 @@ class Playback:
         position = self._source_at(self.played_ms() if played_ms is None else played_ms)
         heard = 0
         for clause in self._clauses:
-            if position >= clause.end:
+            share = (position - clause.start) / self._length(clause)
+            if share >= 1:
                 heard = clause.span[1]
                 continue
-            share = (position - clause.start) / (clause.end - clause.start)
             if share > 0:
                 heard = clause.span[0] + _whole_words(reply[clause.span[0] : clause.span[1]], share)
             break
         return reply[:heard].strip()
+
+    def _length(self, clause: _Clause) -> float:
+        """Samples of a clause. Of the one that is still being synthesised, what is to be expected: a slow voice's
+        listener has heard all there is of it, and yet not all of its words.
+        """
+        length = clause.end - clause.start
+        if self._complete or clause is not self._clauses[-1]:
+            return max(1, length)
+        characters = sum(done.span[1] - done.span[0] for done in self._clauses[:-1])
+        per_character = clause.start / characters if characters else self._rate_hz / CHARACTERS_PER_S
+        return max(1, length, per_character * (clause.span[1] - clause.span[0]))
 
     async def run(self) -> None:
         """Send until everything is played, or `stop()`."""
