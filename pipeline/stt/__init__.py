@@ -1,6 +1,6 @@
 """Speech to text: the Protocol and the table of its engines."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,8 +32,70 @@ class Transcript:
     """Only when asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class FileRequest:
+    """What is wanted of a recording; the same for each of its windows."""
+
+    language: str | None = None
+    """ISO 639-1; None: found out from the first speech."""
+    prompt: str | None = None
+    """A hint at names and style."""
+    words: bool = False
+    """With the times of words."""
+    translate: bool = False
+    """Into English."""
+    temperature: float = 0.0
+    """Of sampling; 0 takes the likeliest words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A sentence or so of a recording. What an engine cannot know has the neutral value."""
+
+    start_s: float
+    end_s: float
+    text: str
+    """Stripped."""
+    language: str | None = None
+    words: Sequence[Word] = ()
+    """Only when asked for."""
+    speaker: str | None = None
+    id: int = 0
+    """Counts from 0 in a recording."""
+    seek: int = 0
+    """Where the window began that it was found in, in frames of 10 ms."""
+    tokens: Sequence[int] = ()
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 1.0
+    no_speech_prob: float = 0.0
+    language_probability: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLimits:
+    """How an engine wants a long recording cut."""
+
+    max_s: float = 30.0
+    pause_s: float = 2.0
+    pad_s: float = 0.4
+
+
 class SpeechToText(Protocol):
     """One resident recogniser, shared by all sessions."""
+
+    @property
+    def limits(self) -> WindowLimits:
+        """The windows that `segments` takes."""
+        ...
+
+    def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
+        """One window of a long recording (`pipeline.stt.files` makes them), segment by segment as they are found.
+
+        Times count from the window's start. Closing the generator stops the work at the next segment. Raises as
+        `transcribe` does.
+        """
+        ...
 
     async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
         """Transcribe a whole utterance.

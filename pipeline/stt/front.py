@@ -1,26 +1,47 @@
-"""What the local recognisers have in common on this side of their worker: the call and its deadline."""
+"""What the local recognisers have in common on this side of their worker: the calls and their deadlines."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 from pipeline.audio import Clip
 from pipeline.errors import EngineError
-from pipeline.stt import Transcript
+from pipeline.stt import FileRequest, Segment, Transcript, WindowLimits
 from pipeline.workers import Worker
+
+MAX_QUEUE_S = 3600.0
+"""A window of a file may wait so long for its turn: conversations go first."""
 
 
 class WorkerFront:
     """A recogniser behind a worker, as `pipeline.stt.SpeechToText`.
 
-    The engine in the worker has `transcribe(clip, language, prompt, words)`, a generator that yields None wherever it
-    may be cancelled, and at its end the Transcript.
+    The engine in the worker has two generators, which yield None wherever they may be cancelled:
+    `transcribe(clip, language, prompt, words)`, which ends with the Transcript, and `segments(clip, request)`, which
+    yields None as soon as it is its turn, and then Segments.
     """
 
-    def __init__(self, worker: Worker, name: str, timeout_s: float) -> None:
+    def __init__(self, worker: Worker, name: str, timeout_s: float, limits: WindowLimits | None = None) -> None:
         self._worker = worker
         self._name = name
         self._timeout_s = timeout_s
+        self.limits = limits or WindowLimits()
+
+    async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
+        """See the Protocol. Raises EngineError (timeout) when one step takes too long; waiting for the turn is none."""
+        deadline_s = MAX_QUEUE_S
+        async with aclosing(self._worker.stream("segments", window, request)) as steps:
+            while True:
+                try:
+                    async with asyncio.timeout(deadline_s):
+                        step = await anext(steps)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise EngineError(f"{self._name} gave no text for {deadline_s:g} s.", code="timeout") from None
+                deadline_s = self._timeout_s
+                if step is not None:
+                    yield step
 
     async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
         """See the Protocol. Raises EngineError (timeout) when waiting and decoding together take too long."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from pipeline.engines import Opened, Report
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.listening.vad import has_speech
 from pipeline.settings import Settings
-from pipeline.stt import SpeechToText, Transcript, Word
+from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word
 from pipeline.stt.languages import code_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ PROBE_TIMEOUT_S = 1.5
 
 class OpenAITranscriber:
     """See `SpeechToText`. Asks for `verbose_json` (language, words) until the server says that it has only `json`."""
+
+    limits = WindowLimits(max_s=120.0)
+    """Servers cut what is too long for their model themselves; short enough that progress can be seen."""
 
     def __init__(self, client: "AsyncOpenAI", model: str, timeout_s: float, host: str) -> None:
         self._client = client
@@ -49,21 +52,38 @@ class OpenAITranscriber:
             raise EngineError(f"{self._host} gave no text for {self._timeout_s:g} s.", code="timeout") from None
         return _transcript(answer, language, clip.seconds)
 
-    async def _ask(self, wav: bytes, fields: Mapping[str, Any], words: bool) -> Any:
+    async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
+        """See the Protocol. The server's own segments; one for the whole window when it gives none."""
+        wav = await asyncio.to_thread(lambda: encode_wav(window.at(RATE_HZ)))
+        fields: dict[str, Any] = {"language": request.language, "prompt": request.prompt}
+        if request.translate:
+            del fields["language"]
+        fields = {name: value for name, value in fields.items() if value}
+        if request.temperature:
+            fields["temperature"] = request.temperature
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._ask(wav, fields, request.words, translate=request.translate)
+        except TimeoutError:
+            raise EngineError(f"{self._host} gave no text for {self._timeout_s:g} s.", code="timeout") from None
+        for segment in _segments(answer, request, window.seconds):
+            yield segment
+
+    async def _ask(self, wav: bytes, fields: Mapping[str, Any], words: bool, *, translate: bool = False) -> Any:
         import openai
 
         try:
             if self._verbose:
                 try:
-                    times = {"timestamp_granularities": ["word", "segment"]} if words else {}
-                    return await self._create(wav, "verbose_json", {**fields, **times})
+                    times = {"timestamp_granularities": ["word", "segment"]} if words and not translate else {}
+                    return await self._create(wav, "verbose_json", {**fields, **times}, translate)
                 except (openai.BadRequestError, openai.UnprocessableEntityError):
                     # gpt-4o-transcribe and some servers have json only; a request that is bad for another reason
                     # is bad again below, and says so.
-                    answer = await self._create(wav, "json", fields)
+                    answer = await self._create(wav, "json", fields, translate)
                     self._verbose = False
                     return answer
-            return await self._create(wav, "json", fields)
+            return await self._create(wav, "json", fields, translate)
         except openai.APITimeoutError:
             raise TimeoutError from None
         except openai.APIConnectionError as error:
@@ -80,8 +100,9 @@ class OpenAITranscriber:
         except (openai.OpenAIError, ValueError) as error:
             raise EngineError(f"{self._host} gave an answer that is no transcription.") from error
 
-    async def _create(self, wav: bytes, response_format: str, fields: Mapping[str, Any]) -> Any:
-        create: Any = self._client.audio.transcriptions.create
+    async def _create(self, wav: bytes, response_format: str, fields: Mapping[str, Any], translate: bool) -> Any:
+        audio = self._client.audio
+        create: Any = audio.translations.create if translate else audio.transcriptions.create
         return await create(
             file=("speech.wav", wav, "audio/wav"), model=self._model, response_format=response_format, **fields
         )
@@ -100,6 +121,36 @@ def _transcript(answer: Any, asked: str | None, duration_s: float) -> Transcript
         duration_s=duration_s,
         words=[Word(str(word.word).strip(), float(word.start), float(word.end), 1.0) for word in found],
     )
+
+
+def _segments(answer: Any, request: FileRequest, duration_s: float) -> list[Segment]:
+    """From the server's answer. Raises EngineError when it is not one."""
+    whole = _transcript(answer, request.language, duration_s)
+    found: Sequence[Any] = getattr(answer, "segments", None) or ()
+    if not found:
+        return [Segment(0.0, duration_s, whole.text, whole.language, whole.words)] if whole.text else []
+    words = list(whole.words)
+    segments = []
+    for index, one in enumerate(found):
+        start_s, end_s = float(one.start), float(one.end)
+        last = index == len(found) - 1
+        inside = [word for word in words if last or word.start_s < end_s]
+        words = words[len(inside) :]
+        segments.append(
+            Segment(
+                start_s,
+                end_s,
+                str(one.text).strip(),
+                whole.language,
+                inside,
+                tokens=[int(token) for token in getattr(one, "tokens", None) or ()],
+                temperature=float(getattr(one, "temperature", None) or 0.0),
+                avg_logprob=float(getattr(one, "avg_logprob", None) or 0.0),
+                compression_ratio=float(getattr(one, "compression_ratio", None) or 1.0),
+                no_speech_prob=float(getattr(one, "no_speech_prob", None) or 0.0),
+            )
+        )
+    return segments
 
 
 async def probe(settings: Settings) -> None:

@@ -17,7 +17,7 @@ from pipeline.engines import Opened, Report
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.listening.vad import speech_spans, trim
 from pipeline.settings import Settings
-from pipeline.stt import SpeechToText, Transcript, Word
+from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word
 from pipeline.stt.front import WorkerFront
 from pipeline.workers import EngineSpec, open_worker
 
@@ -25,6 +25,8 @@ RATE_HZ = 16_000
 FRAMES_PER_S = 100
 PAD_MS = 200
 """Silence kept around the speech: the models expect some."""
+LIMITS = WindowLimits(max_s=15.0, pause_s=0.5, pad_s=0.25)
+"""A long recording is cut into utterances: without timestamps of its own, each becomes a segment."""
 NO_LANGUAGE = (
     "The embedded recogniser hears English only; for other languages set STT_ENGINE=whisper (or auto, with a model hub "
     "in reach) or STT_ENGINE=openai."
@@ -91,6 +93,19 @@ class SphinxEngine:
             return
         timed = [Word(w.text, w.start_s + offset_s, w.end_s + offset_s, w.probability) for w in heard.words]
         yield Transcript(heard.text, "en", clip.seconds, words=timed if words else ())
+
+    def segments(self, window: Clip, request: FileRequest) -> Iterator[Segment | None]:
+        """See `SpeechToText` and `WorkerFront`. A window is one utterance and gives one segment; English stays as it
+        is when it is to be translated into English."""
+        yield None
+        heard: Transcript | None = None
+        for heard in self.transcribe(window, request.language, None, True):
+            if heard is None:
+                yield None
+        if heard is not None and heard.text:
+            words = heard.words
+            start_s, end_s = (words[0].start_s, words[-1].end_s) if words else (0.0, window.seconds)
+            yield Segment(start_s, end_s, heard.text, "en", words if request.words else ())
 
     def by_grammar(self, pcm: bytes) -> Decoded | None:
         """The best sentence of the grammar; None when not even one could be fitted."""
@@ -177,4 +192,4 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
 
     spec = EngineSpec("sphinx", "pipeline.stt.sphinx:SphinxEngine", SphinxConfig(grammar()))
     async with open_worker(spec, settings) as worker:
-        yield Opened(WorkerFront(worker, "sphinx", settings.stt_timeout_s), "en-us", "cpu")
+        yield Opened(WorkerFront(worker, "sphinx", settings.stt_timeout_s, LIMITS), "en-us", "cpu")

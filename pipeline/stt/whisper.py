@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ from pipeline.engines import Opened, Report
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.listening.vad import speech_spans
 from pipeline.settings import Settings
-from pipeline.stt import SpeechToText, Transcript, Word, weights
+from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, Word, weights
 from pipeline.stt.front import WorkerFront
 from pipeline.workers import EngineSpec, open_worker
 
@@ -99,7 +99,7 @@ class WhisperEngine:
         for device, compute_type in tried:
             try:
                 self._model = _load(config.folder, device, compute_type, threads, config.context_s)
-                list(self._decode(_warm_up_sound(), "en", None, words=False)[0])
+                list(self._decode(_warm_up_sound(), FileRequest("en"))[0])
                 break
             except (RuntimeError, ValueError) as error:  # CTranslate2: no memory, no cuBLAS, unknown compute type
                 if (device, compute_type) == tried[-1]:
@@ -126,9 +126,9 @@ class WhisperEngine:
         pad = PAD_MS * RATE_HZ // 1000
         start = max(0, spans[0].start - pad)
         pauses = [(after.start - before.end) / RATE_HZ for before, after in pairwise(spans)]
-        segments, info = self._decode(
-            sound[start : spans[-1].end + pad], code, prompt, words=words, cut=max(pauses, default=0.0) > LONG_PAUSE_S
-        )
+        request = FileRequest(code, prompt, words)
+        cut = max(pauses, default=0.0) > LONG_PAUSE_S
+        segments, info = self._decode(sound[start : spans[-1].end + pad], request, cut=cut)
         kept = []
         for segment in segments:
             yield None
@@ -144,6 +144,17 @@ class WhisperEngine:
             words=[_word(word, offset_s) for segment in kept for word in segment.words or ()],
         )
 
+    def segments(self, window: Clip, request: FileRequest) -> Iterator[Segment | None]:
+        """See `SpeechToText` and `WorkerFront`; may be cancelled before each segment. Doubtful text is left out."""
+        yield None
+        code = self._language(request.language)
+        found, info = self._decode(window.at(RATE_HZ).samples, replace(request, language=code), times=True)
+        for segment in found:
+            if _believable(segment) and segment.text.strip():
+                yield _segment(segment, info)
+            else:
+                yield None
+
     def _language(self, asked: str | None) -> str | None:
         """The code to decode in, None to detect it. Raises EngineError for a language the model does not know."""
         known = list(self._model.supported_languages)
@@ -156,19 +167,20 @@ class WhisperEngine:
         return code
 
     def _decode(
-        self, sound: Samples, language: str | None, prompt: str | None, *, words: bool, cut: bool = False
+        self, sound: Samples, request: FileRequest, *, times: bool = False, cut: bool = False
     ) -> tuple[Iterable[Any], Any]:
         """Segments (decoded as they are asked for) and info of faster-whisper; `cut` takes long pauses out first."""
         segments, info = self._model.transcribe(
             sound,
-            language=language,
+            language=request.language,
+            task="translate" if request.translate else "transcribe",
             beam_size=self._config.beam,
-            temperature=list(TEMPERATURES),
-            initial_prompt=prompt or None,
+            temperature=list(TEMPERATURES) if not request.temperature else [request.temperature],
+            initial_prompt=request.prompt or None,
             condition_on_previous_text=False,  # an error in one window would be repeated in the next
             # A turn within one window needs no times; a longer one needs them to find where its windows end.
-            without_timestamps=not words and len(sound) <= WINDOW_S * RATE_HZ,
-            word_timestamps=words,
+            without_timestamps=not (times or request.words) and len(sound) <= WINDOW_S * RATE_HZ,
+            word_timestamps=request.words,
             no_speech_threshold=MAX_NO_SPEECH,
             log_prob_threshold=MIN_LOGPROB,
             compression_ratio_threshold=MAX_COMPRESSION,
@@ -187,6 +199,22 @@ def _believable(segment: Any) -> bool:
 def _word(word: Any, offset_s: float) -> Word:
     """Plain floats: the library's are numpy's, which JSON does not know."""
     return Word(word.word.strip(), float(word.start) + offset_s, float(word.end) + offset_s, float(word.probability))
+
+
+def _segment(segment: Any, info: Any) -> Segment:
+    return Segment(
+        start_s=float(segment.start),
+        end_s=float(segment.end),
+        text=segment.text.strip(),
+        language=info.language,
+        words=[_word(word, 0.0) for word in segment.words or ()],
+        tokens=[int(token) for token in segment.tokens],
+        temperature=float(segment.temperature or 0.0),
+        avg_logprob=float(segment.avg_logprob),
+        compression_ratio=float(segment.compression_ratio),
+        no_speech_prob=float(segment.no_speech_prob),
+        language_probability=float(info.language_probability),
+    )
 
 
 def _warm_up_sound() -> Samples:

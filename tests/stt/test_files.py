@@ -1,0 +1,303 @@
+"""Recordings of any length: the right words at the right places, flat memory, stopped when nobody wants them."""
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from itertools import pairwise
+
+import numpy as np
+import psutil
+import pytest
+
+from pipeline.audio import Clip, Samples, encode_wav
+from pipeline.engines import Progress as StartProgress
+from pipeline.errors import BadInput
+from pipeline.listening.windows import Cutting, Windows
+from pipeline.media import Recording
+from pipeline.settings import Settings
+from pipeline.stt import FileRequest, Segment, SpeechToText, sphinx, whisper
+from pipeline.stt.files import Finished, Progress, transcribe_file
+from tests.stt.conftest import unspoken
+from tests.stt.recordings import MODEL, RATE_HZ, encoded, spliced
+
+
+def ignore(progress: StartProgress) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def loop_settings() -> Settings:
+    return Settings(whisper_model=str(MODEL), isolate_models=False)
+
+
+@pytest.fixture
+async def stt(loop_settings: Settings) -> AsyncIterator[SpeechToText]:
+    async with whisper.open_engine(loop_settings, ignore) as opened:
+        yield opened.engine
+
+
+async def heard(
+    stt: SpeechToText, data: bytes, request: FileRequest | None = None, **options: object
+) -> tuple[list[Segment], list[Progress], Finished]:
+    recording = Recording(io.BytesIO(data), **({"max_seconds": 36_000} | options))  # type: ignore[arg-type]
+    events = [event async for event in transcribe_file(stt, recording, request or FileRequest("en"))]
+    assert isinstance(events[-1], Finished)
+    return (
+        [event for event in events if isinstance(event, Segment)],
+        [event for event in events if isinstance(event, Progress)],
+        events[-1],
+    )
+
+
+def check(segments: list[Segment], truth: list[tuple[str, float, float]], within_s: float = 0.6) -> None:
+    assert [segment.text for segment in segments] == [text for text, _, _ in truth]
+    assert [segment.id for segment in segments] == list(range(len(segments)))
+    for segment, (_, start_s, end_s) in zip(segments, truth, strict=True):
+        assert segment.start_s == pytest.approx(start_s, abs=within_s)
+        assert segment.end_s == pytest.approx(end_s, abs=within_s)
+
+
+async def test_each_utterance_is_found_where_it_was_said(stt: SpeechToText) -> None:
+    clip, truth = spliced([(1.0, 0), (3.0, 1), (40.0, 2), (2.5, 3), (65.0, 4)])
+    segments, progress, end = await heard(stt, encode_wav(clip))
+    check(segments, truth)
+    assert end.duration_s == pytest.approx(clip.seconds, abs=1e-4)
+    assert end.language == "en"
+    done = [step.done_s for step in progress]
+    assert done == sorted(done)
+    assert all(step.total_s == pytest.approx(clip.seconds, abs=0.01) for step in progress)
+
+
+async def test_words_have_times_on_the_recordings_clock(stt: SpeechToText) -> None:
+    clip, truth = spliced([(1.0, 0), (30.0, 1)])
+    segments, _, _ = await heard(stt, encode_wav(clip), FileRequest("en", words=True))
+    for segment, (text, start_s, end_s) in zip(segments, truth, strict=True):
+        assert [word.text for word in segment.words] == text.split()
+        assert all(start_s - 0.7 < word.start_s <= word.end_s < end_s + 0.7 for word in segment.words)
+
+
+async def test_no_drift_in_a_long_recording(stt: SpeechToText) -> None:
+    # At a rate that is no multiple of ours; only its end says anything.
+    clip, truth = spliced([(600.0, 5)])
+    segments, _, end = await heard(stt, encoded([clip], "flac", "flac", rate_hz=44_100))
+    check(segments, truth)
+    assert end.duration_s == pytest.approx(clip.seconds, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "options"),
+    [
+        ("mp3", "libmp3lame", {}),
+        ("ogg", "libopus", {}),
+        ("webm", "libopus", {}),
+        ("mp4", "aac", {"video": True}),
+        ("matroska", "flac", {"video": True}),
+        ("adts", "aac", {}),
+        ("mp4", "aac", {"video": True, "offset_s": 4.0}),
+    ],
+)  # fmt: skip
+async def test_containers_keep_the_players_clock(
+    stt: SpeechToText, container: str, codec: str, options: dict[str, object]
+) -> None:
+    clip, truth = spliced([(1.0, 0), (3.0, 1)])
+    offset_s = float(options.get("offset_s", 0.0))  # type: ignore[arg-type]
+    segments, _, _ = await heard(stt, encoded([clip], container, codec, **options))  # type: ignore[arg-type]
+    check(segments, [(text, start_s + offset_s, end_s + offset_s) for text, start_s, end_s in truth])
+
+
+async def test_one_of_several_audio_tracks(stt: SpeechToText) -> None:
+    (first, said_first), (second, said_second) = spliced([(1.0, 0)]), spliced([(1.0, 1)])
+    data = encoded([first, second], "matroska", "libopus")
+    check((await heard(stt, data))[0], said_first)
+    check((await heard(stt, data, track=1))[0], said_second)
+    with pytest.raises(BadInput, match="no audio track 2"):
+        await heard(stt, data, track=2)
+
+
+async def test_raw_samples(stt: SpeechToText) -> None:
+    clip, truth = spliced([(1.0, 0)])
+    check((await heard(stt, clip.pcm16(), raw_rate_hz=RATE_HZ))[0], truth)
+    check((await heard(stt, clip.at(48_000).pcm16(), raw_rate_hz=48_000))[0], truth)
+
+
+async def test_a_truncated_file_gives_what_is_there(stt: SpeechToText) -> None:
+    clip, truth = spliced([(1.0, 0), (3.0, 1)])
+    data = encoded([clip], "mp3", "libmp3lame")
+    segments, _, _ = await heard(stt, data[: len(data) // 2])
+    check(segments, truth[:1])
+
+
+@pytest.mark.parametrize("name", ["silence", "tone", "clicks"])
+async def test_where_nobody_speaks_there_is_no_segment(stt: SpeechToText, name: str) -> None:
+    segments, _, end = await heard(stt, encode_wav(unspoken(name)), FileRequest(None))
+    assert not segments
+    assert (end.duration_s, end.language) == (pytest.approx(2.0), None)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"no audio at all, but a text of some length " * 50, "bad_audio"),
+        (b"", "bad_audio"),
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "bad_audio"),
+        (b"ffconcat version 1.0\nfile /etc/hostname\n", "bad_audio"),
+        (encode_wav(Clip(np.zeros(0, np.float32), RATE_HZ)), "no_audio"),
+    ],
+    ids=["text", "nothing", "m3u8", "concat", "no samples"],
+)
+async def test_what_is_no_recording_is_refused(stt: SpeechToText, data: bytes, code: str) -> None:
+    with pytest.raises(BadInput) as raised:
+        await heard(stt, data)
+    assert raised.value.code == code
+
+
+async def test_too_long_a_file_stops_at_the_limit(stt: SpeechToText) -> None:
+    small = encoded([Clip(np.zeros(1800 * RATE_HZ, np.float32), RATE_HZ)], "flac", "flac", rate_hz=16_000)
+    assert len(small) < 2**20
+    began = time.monotonic()
+    with pytest.raises(BadInput) as raised:
+        await heard(stt, small, max_seconds=60)
+    assert raised.value.code == "audio_too_long"
+    assert time.monotonic() - began < 5
+
+
+class Endless(io.RawIOBase):
+    """A WAV that never ends, of one utterance over and over, and counts what is read of it."""
+
+    def __init__(self) -> None:
+        clip, _ = spliced([(3.0, 0)])
+        self._sound = clip.pcm16()
+        self._head = encode_wav(Clip(np.zeros(0, np.float32), RATE_HZ))[:40] + b"\xff\xff\xff\x7f"
+        self.at = 0
+        self.most = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = b""
+        while len(data) < size:
+            head = self.at < 44
+            piece = self._head[self.at :] if head else self._sound[(self.at - 44) % len(self._sound) :]
+            piece = piece[: size - len(data)]
+            data += piece
+            self.at += len(piece)
+        self.most = max(self.most, self.at)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.at = offset if whence == 0 else self.at + offset
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+
+async def test_closing_stops_reading_and_transcribing(stt: SpeechToText) -> None:
+    source = Endless()
+    events = transcribe_file(stt, Recording(source, max_seconds=1e9), FileRequest("en"))  # type: ignore[arg-type]
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Segment):
+                break
+    read = source.most
+    await asyncio.sleep(0.2)
+    assert source.most == read
+    assert read < 40 * 32_000, "a window or two ahead, no more"
+    # The recogniser is free again.
+    clip, truth = spliced([(1.0, 1)])
+    async with asyncio.timeout(5):
+        assert (await stt.transcribe(clip, language="en", prompt=None, words=False)).text == truth[0][0]
+
+
+async def test_a_conversation_goes_before_a_file(stt: SpeechToText) -> None:
+    """A turn that comes while a file is transcribed waits for one window, not for the file."""
+    clip, truth = spliced([(1.0, 1)])
+    events = transcribe_file(stt, Recording(Endless(), max_seconds=1e9), FileRequest("en"))  # type: ignore[arg-type]
+    seen = 0
+    async with aclosing(events):
+        await anext(events)
+
+        async def read_on() -> None:
+            nonlocal seen
+            async for _ in events:
+                seen += 1
+
+        reading = asyncio.create_task(read_on())
+        try:
+            async with asyncio.timeout(5):
+                said = await stt.transcribe(clip, language="en", prompt=None, words=False)
+            assert said.text == truth[0][0]
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+
+
+async def test_the_embedded_recogniser_takes_utterances() -> None:
+    async with sphinx.open_engine(Settings(), ignore) as opened:
+        clip, truth = spliced([(1.0, 0), (2.0, 1), (20.0, 2)])
+        segments, _, end = await heard(opened.engine, encode_wav(clip), FileRequest(None, words=True))
+    assert len(segments) == 3
+    for segment, (_, start_s, end_s) in zip(segments, truth, strict=True):
+        assert segment.start_s == pytest.approx(start_s, abs=0.5)
+        assert segment.end_s == pytest.approx(end_s, abs=0.5)
+        assert segment.words
+    assert end.language == "en"
+
+
+def test_half_an_hour_is_read_with_flat_memory() -> None:
+    small = encoded([Clip(np.zeros(1800 * RATE_HZ, np.float32), RATE_HZ)], "flac", "flac", rate_hz=16_000)
+    list(Recording(io.BytesIO(small[: len(small) // 10]), max_seconds=1e9).blocks())
+    before = psutil.Process().memory_info().rss
+    most = max(psutil.Process().memory_info().rss for _ in Recording(io.BytesIO(small), max_seconds=1e9).blocks())
+    assert most - before < 30 * 2**20
+
+
+class Scripted:
+    """A VAD that was told where speech is, by sample."""
+
+    def __init__(self, speech: list[tuple[int, int]]) -> None:
+        self._speech, self._at = speech, 0
+
+    def probability(self, frame: Samples) -> float:
+        middle = self._at + len(frame) // 2
+        self._at += len(frame)
+        return float(any(start <= middle < end for start, end in self._speech))
+
+    def reset(self) -> None:
+        pass
+
+
+def portions(sound: Samples, sizes: list[int]) -> Iterator[Samples]:
+    at = 0
+    while at < len(sound):
+        size = sizes[at % len(sizes)]
+        yield sound[at : at + size]
+        at += size
+
+
+@pytest.mark.parametrize("sizes", [[16_000], [1], [511, 513, 7], [100_000]], ids=str)
+def test_windows_do_not_depend_on_the_portions(sizes: list[int]) -> None:
+    sound = np.arange(120 * RATE_HZ if sizes != [1] else 20 * RATE_HZ, dtype=np.float32)
+    speech = [(16_000, 60_000), (80_000, 200_000), (300_000, 1_500_000), (1_600_000, 1_919_990)]
+    windows = Windows(Scripted(speech), Cutting())
+    found = [w for portion in portions(sound, sizes) for w in windows.feed(portion)] + windows.finish()
+    for window in found:
+        # Each sample is its own number: nothing is lost, doubled or moved.
+        assert np.array_equal(window.samples, sound[window.start : window.end])
+        assert len(window.samples) <= 30 * RATE_HZ
+    for before, after in pairwise(found):
+        assert before.end <= after.start
+    inside = np.zeros(len(sound), bool)
+    for window in found:
+        inside[window.start : window.end] = True
+    for start, end in speech:
+        assert inside[start : min(end, len(sound))].all()
+
+
+def test_a_long_speech_is_cut_in_its_pause() -> None:
+    sound = np.zeros(60 * RATE_HZ, np.float32)
+    windows = Windows(Scripted([(0, 25 * RATE_HZ), (26 * RATE_HZ, 50 * RATE_HZ)]), Cutting())
+    found = windows.feed(sound) + windows.finish()
+    assert len(found) == 2
+    assert found[0].end == pytest.approx(25.5 * RATE_HZ, abs=1024)
+    assert found[1].start == found[0].end
