@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -58,7 +59,7 @@ class Answer:
         self.item_id = item_id()
         """The place that the reply has in the conversation from its first word on."""
         self._interrupted = False
-        self._placed = False
+        self._begun = self._placed = False
         self._said_item, self._aloud = said_item, aloud
         self._truncated_ms: float | None = None
         self._call_items: dict[str, str] = {}
@@ -196,6 +197,7 @@ class Answer:
         """What leaves is part of the conversation from then on, and says where."""
         match event:
             case events.TurnStarted():
+                self._begun = True
                 return replace(event, item_id=self.item_id)
             case TranscriptFinal(text, language):
                 if self._said_item is None and text:
@@ -253,6 +255,8 @@ class Answer:
 
     def _end(self, event: Event) -> None:
         if not self.over:
+            if not self._begun and not isinstance(event, events.UtteranceIgnored):
+                self._say(events.TurnStarted(secrets.token_hex(8)))  # it ends before its task came to run
             self._say(event)
             self.over = True
             self.playback.forget()

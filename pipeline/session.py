@@ -118,6 +118,8 @@ class Session:
         """Where the utterance begins, on the detector's clock."""
         self._speculations = 0
         self._earlier: list[asyncio.Task[Transcript]] = []
+        self._continued: list[asyncio.Task[Transcript]] = []
+        """What the next utterance continues."""
         self._partials = PartialTranscripts(self._transcribe, lambda text: self._emit(events.TranscriptPartial(text)))
         self._active_at = self._heard_at = self._loop.time()
         self._active_ms = 0.0
@@ -147,6 +149,11 @@ class Session:
                 task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    @property
+    def received(self) -> int:
+        """Samples heard so far: the session's clock. None is lost, whatever becomes of it."""
+        return self._detector.now + sum(map(len, self._rest))
 
     # --- what comes in ---
 
@@ -360,7 +367,11 @@ class Session:
     def _grow(self) -> None:
         """The utterance becomes longer."""
         if self._utterance.seconds >= self.options.max_utterance_s:
-            self._cut()
+            if self.options.turn_detection and self._detector.last_speech <= self._began:
+                self._forget()  # a key was pressed, and nobody spoke
+                self._listen()
+            else:
+                self._cut()
         elif self._partials.due(self._detector.now, self.options.partial_ms):
             self._keep(self._partials.make(self._utterance.clip(), self._detector.now))
 
@@ -439,14 +450,13 @@ class Session:
 
     def _cut_in(self) -> None:
         """It is an interruption. Of a turn whose words are not even known it is none: the user simply goes on."""
-        answer, barge_in = self._answer, self._barge_in
-        assert answer is not None and barge_in is not None  # noqa: S101, PT018  # one interrupts the other
+        answer = self._answer
+        assert answer is not None  # noqa: S101  # it is what is interrupted
         if answer.said is None and self._asked is not None:
-            earlier, self._earlier = [*self._earlier, self._start(self._transcribe(self._asked))], []
-            answer.withdraw("continued")
+            self._continued, self._earlier = [*self._earlier, self._start(self._transcribe(self._asked))], []
             with contextlib.suppress(BadInput):  # its client may have deleted it
                 self.conversation.delete(self._item)
-            self._begin(barge_in.began, earlier)
+            answer.withdraw("continued")
         else:
             answer.interrupt()
 
@@ -564,13 +574,14 @@ class Session:
             return
         self._asked = None
         barge_in = self._barge_in
+        continued, self._continued = self._continued, []
         self._last_answer, self._answer = answer, None
         self._decided()
         self._forget_earlier()
         self._active_at = self._loop.time()
         self._active_ms = self._ms(self._detector.now)
         if barge_in is not None:  # what was said since its onset is the next utterance
-            self._begin(barge_in.began)
+            self._begin(barge_in.began, continued)
         else:
             self._listen()
 

@@ -16,21 +16,34 @@ VOICE = Voice("scripted")
 RATE_HZ = 16_000
 
 
+@dataclass(frozen=True)
+class Call:
+    """A stage call that has ended."""
+
+    name: str
+    began_s: float
+    ended_s: float
+
+
 @dataclass
 class Running:
     """Which stage calls run now, and how many were made."""
 
     now: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    spans: list["Call"] = field(default_factory=list)
+    """When each call that has ended ran, on the loop's clock."""
 
     @contextmanager
     def call(self, name: str) -> Iterator[None]:
         self.now.append(name)
         self.calls.append(name)
+        began_s = asyncio.get_running_loop().time()
         try:
             yield
         finally:
             self.now.remove(name)
+            self.spans.append(Call(name, began_s, asyncio.get_running_loop().time()))
 
 
 @dataclass
