@@ -3,8 +3,8 @@
 python -m bench.turn          scripted stages on a real clock: 1, 3 and 8 sentences at 20 and 60 tokens a second
 python -m bench.turn --real   the embedded engines as well
 
-Sequential means that the reply is sent when all of its speech is there ("whole"). Beside it stands the first chunk of the
-same order when its speech, at least, is streamed. One call speaks the whole reply, which is its best case.
+Sequential means that the reply is sent when all of its speech is there ("whole"). Beside it stands the first chunk of
+the same order when its speech, at least, is streamed. One call speaks the whole reply, which is its best case.
 Overhead is what the turn takes beyond its critical path: the same turn on a clock that nothing but the scripted waits
 of the stages moves.
 """

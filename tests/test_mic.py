@@ -1,6 +1,9 @@
 """`talk --mic`, as far as it goes without a sound card: what is missing is said, what happens is printed and played."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,9 +14,12 @@ from hypothesis import strategies as st
 
 from commands.mic import PlayQueue, follow, sound_system
 from pipeline import events
-from pipeline.audio import Clip
+from pipeline.audio import Clip, encode_wav
 from pipeline.errors import EngineUnavailable
 from pipeline.events import Event
+from pipeline.settings import HOME
+from tests.questions import SUM, SUM_ANSWER, spoken
+from tests.server_process import environment
 from tests.test_commands import refused
 
 CHUNK = events.SpeechChunk(Clip(np.ones(160, np.float32), 16_000), (0, 5))
@@ -54,6 +60,34 @@ def test_without_a_microphone_it_says_what_to_do(tmp_path: Path) -> None:
     line = refused("talk", "--mic", folder=tmp_path)
     assert line == f"parley: {missing.message} {missing.remedy}"
     assert any(remedy in line for remedy in ("make install EXTRAS=mic", "apt install", "python -m sounddevice"))
+
+
+def test_a_spoken_question_is_answered_through_the_sound_card(tmp_path: Path) -> None:
+    quiet = Clip(np.zeros(16_000, np.float32), 16_000)
+    (tmp_path / "question.wav").write_bytes(encode_wav(Clip.join([quiet, spoken(SUM)], 16_000)))
+    settings = environment(
+        PYTHONPATH=str(HOME / "tests" / "sound_card"), MICROPHONE="question.wav", LOUDSPEAKER="reply.raw"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(HOME / "main.py"), "talk", "--mic"], cwd=tmp_path, env=settings,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert "Ctrl-C" in process.stdout.readline()
+        assert process.stdout.readline().split() == ["you:", *SUM.split()]
+        reply = process.stdout.readline()  # whole when all of it is said
+        assert SUM_ANSWER in reply
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+        assert (process.returncode, told) == (130, "")
+    finally:
+        process.kill()
+        process.wait()
+    played = np.fromfile(tmp_path / "reply.raw", np.float32)
+    assert np.isfinite(played).all()
+    assert np.abs(played).max() > 0.1
+    assert np.count_nonzero(played) / 22_050 > 0.8  # seconds of speech
 
 
 def test_a_conversation_is_printed_as_it_comes_and_played(capsys: pytest.CaptureFixture[str]) -> None:
