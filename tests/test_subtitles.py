@@ -1,0 +1,229 @@
+"""Subtitle files, read back by the parsers that others use."""
+
+import io
+import json
+import re
+from datetime import timedelta
+
+import pytest
+import srt
+import webvtt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.stt import Segment, Word
+from pipeline.subtitles import KINDS, Layout, cues, render, text_of
+from pipeline.wrapping import width
+
+ENGLISH = "The quick brown fox jumps over the lazy dog, and then it sleeps. Nobody knows why it does so every day."
+
+
+def spoken(text: str, start_s: float = 0.0, word_s: float = 0.4) -> Segment:
+    """A segment whose words take as long each, with a breath between them."""
+    words = [
+        Word(word, start_s + number * word_s, start_s + (number + 0.9) * word_s, 0.9)
+        for number, word in enumerate(text.split())
+    ]
+    return Segment(start_s, words[-1].end_s, text, "en", words)
+
+
+def parsed_srt(text: str) -> list[srt.Subtitle]:
+    return list(srt.parse(text))
+
+
+def parsed_vtt(text: str) -> list[webvtt.Caption]:
+    return list(webvtt.from_buffer(io.StringIO(text)).captions)
+
+
+SEGMENTS = [
+    Segment(0.0, 1.2345, "Hello."),
+    Segment(1.2345, 59.9996, "A < b & c > d --> e"),
+    Segment(3599.9999, 3661.001, "olá, Ça va? ñ"),
+    Segment(360_000.5, 360_001.0, "after a hundred hours"),
+]
+TIMES_MS = [(0, 1234), (1234, 60_000), (3_600_000, 3_661_001), (360_000_500, 360_001_000)]
+
+
+def test_srt_is_read_back_with_exact_milliseconds() -> None:
+    found = parsed_srt(render("srt", SEGMENTS))
+    assert [one.index for one in found] == [1, 2, 3, 4]
+    assert [one.content for one in found] == [one.text for one in SEGMENTS]
+    assert [(one.start, one.end) for one in found] == [
+        (timedelta(milliseconds=start), timedelta(milliseconds=end)) for start, end in TIMES_MS
+    ]
+
+
+def test_vtt_has_its_header_and_is_read_back() -> None:
+    text = render("vtt", SEGMENTS)
+    assert text.startswith("WEBVTT\n\n")
+    found = parsed_vtt(text)
+    assert [(one.start, one.end) for one in found] == [
+        ("00:00:00.000", "00:00:01.234"),
+        ("00:00:01.234", "00:01:00.000"),
+        ("01:00:00.000", "01:01:01.001"),
+        ("100:00:00.500", "100:00:01.000"),
+    ]
+    assert "A &lt; b &amp; c &gt; d --&gt; e" in text
+    assert found[2].text == "olá, Ça va? ñ"
+
+
+def test_vtt_of_nothing_is_still_one() -> None:
+    assert render("vtt", []).startswith("WEBVTT\n")
+    assert parsed_vtt(render("vtt", [])) == []
+    assert render("srt", []) == ""
+
+
+def test_tsv_lrc_txt_and_json() -> None:
+    rows = [row.split("\t") for row in render("tsv", [Segment(0.5, 1.5, "a\tb\nc")]).splitlines()]
+    assert rows == [["start", "end", "text"], ["500", "1500", "a b c"]]
+    assert render("lrc", [Segment(61.256, 65, "a line"), Segment(3661, 3662, "late")]) == (
+        "[01:01.26]a line\n[61:01.00]late\n"
+    )
+    assert render("txt", SEGMENTS).splitlines() == [one.text for one in SEGMENTS]
+    told = json.loads(render("json", [spoken("one two")], language="en"))
+    assert (told["text"], told["language"]) == ("one two", "en")
+    assert set(told["segments"][0]) >= {"id", "seek", "start", "end", "text", "tokens", "words"}
+    assert told["segments"][0]["words"][1] == {"word": "two", "start": 0.4, "end": 0.76, "probability": 0.9}
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+@pytest.mark.parametrize("line_width", [20, 32, 42])
+def test_lines_and_cues_are_broken_where_a_reader_would(kind: str, line_width: int) -> None:
+    layout = Layout(line_width=line_width, max_lines=2)
+    text = render(kind, [spoken(ENGLISH, 2.0)], layout=layout)
+    found = [one.content for one in parsed_srt(text)] if kind == "srt" else [one.text for one in parsed_vtt(text)]
+    assert " ".join(one.replace("\n", " ") for one in found) == ENGLISH
+    for one in found:
+        shown = one.split("\n")
+        assert len(shown) <= 2
+        assert all(len(line) <= line_width for line in shown)
+    if line_width == 42:
+        # The break after the sentence is taken, though more would fit.
+        assert found[0].endswith(("dog,", "sleeps."))
+
+
+def test_cue_times_are_those_of_their_words() -> None:
+    segment = spoken(ENGLISH, 2.0)
+    found = cues([segment], Layout(line_width=30, max_lines=1))
+    number = 0
+    for cue in found:
+        count = len(cue.pieces)
+        assert cue.start_ms == round(segment.words[number].start_s * 1000)
+        assert cue.end_ms == round(segment.words[number + count - 1].end_s * 1000)
+        number += count
+    assert number == len(segment.words)
+
+
+def test_two_lines_are_about_as_long() -> None:
+    shown = parsed_srt(render("srt", [spoken("one two three four five six seven eight nine")], layout=Layout(42)))
+    first, second = shown[0].content.split("\n")
+    assert abs(len(first) - len(second)) <= 6
+
+
+def test_reading_speed_prolongs_into_silence_only() -> None:
+    quick = [Segment(0, 0.5, "x" * 30), Segment(1.0, 1.4, "y" * 30), Segment(30, 31, "z" * 5)]
+    found = cues(quick, Layout(max_chars_per_s=15))
+    assert [(cue.start_ms, cue.end_ms) for cue in found] == [(0, 1000), (1000, 3000), (30_000, 31_000)]
+
+
+def test_a_cue_does_not_stay_longer_than_told() -> None:
+    found = cues([spoken(ENGLISH)], Layout(max_cue_s=3))
+    assert len(found) > 2
+    assert all(cue.end_ms - cue.start_ms <= 3000 for cue in found)
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+def test_each_word_is_marked_while_it_is_spoken(kind: str) -> None:
+    text = render(kind, [spoken("one two three", 1.0)], layout=Layout(highlight_words=True))
+    if kind == "srt":
+        found = [(one.start.total_seconds(), one.end.total_seconds(), one.content) for one in parsed_srt(text)]
+        assert found == [
+            (1.0, 1.4, "<u>one</u> two three"),
+            (1.4, 1.8, "one <u>two</u> three"),
+            (1.8, pytest.approx(2.16), "one two <u>three</u>"),
+        ]
+    else:
+        assert [one.raw_text for one in parsed_vtt(text)][1] == "one <u>two</u> three"
+
+
+def test_words_marked_in_lrc_have_their_times() -> None:
+    text = render("lrc", [spoken("one two", 1.0)], layout=Layout(highlight_words=True))
+    assert text == "[00:01.00]<00:01.00>one <00:01.40>two\n"
+
+
+def test_speakers_are_named() -> None:
+    said = [Segment(0, 1, "Hi.", speaker="A"), Segment(1, 2, "Hello.", speaker="B")]
+    assert [one.content for one in parsed_srt(render("srt", said))] == ["[A]: Hi.", "[B]: Hello."]
+    found = parsed_vtt(render("vtt", said))
+    assert [(one.voice, one.text) for one in found] == [("A", "Hi."), ("B", "Hello.")]
+    assert render("txt", said) == "[A]: Hi.\n[B]: Hello.\n"
+
+
+def test_chinese_and_japanese_are_broken_between_characters_and_not_before_marks() -> None:
+    text = "今日は、とても天気がいいですね。「散歩」に行きましょうか？はい、そうしましょう。"
+    found = parsed_srt(render("srt", [Segment(0, 10, text)], layout=Layout(line_width=16, max_lines=2)))
+    shown = [line for one in found for line in one.content.split("\n")]
+    assert "".join(shown) == text
+    assert all(width(line) <= 16 for line in shown)
+    assert not any(line[0] in "、。」？ょっ" for line in shown)
+    assert not any(line[-1] in "「" for line in shown)
+    starts = [one.start for one in found]
+    assert starts == sorted(starts)
+    assert len(set(starts)) == len(starts) > 1
+
+
+def test_korean_is_broken_between_its_words() -> None:
+    text = "오늘은 날씨가 아주 좋습니다 같이 산책하러 갈까요"
+    shown = parsed_srt(render("srt", [Segment(0, 5, text)], layout=Layout(line_width=20)))
+    assert " ".join(" ".join(one.content.split("\n")) for one in shown) == text
+
+
+def test_texts_are_joined_as_their_script_wants() -> None:
+    assert text_of([Segment(0, 1, "Hello."), Segment(1, 2, "You.")]) == "Hello. You."
+    assert text_of([Segment(0, 1, "你好。"), Segment(1, 2, "再见。")]) == "你好。再见。"
+    assert text_of([Segment(0, 1, "안녕"), Segment(1, 2, "하세요")]) == "안녕 하세요"
+
+
+@pytest.mark.parametrize(
+    "text", ["مرحبا بالعالم، كيف حالك اليوم؟ أنا بخير والحمد لله", "שלום עולם, מה שלומך היום? אני בסדר גמור"]
+)
+def test_right_to_left_text_keeps_its_logical_order(text: str) -> None:
+    shown = parsed_srt(render("srt", [Segment(0, 5, text)], layout=Layout(line_width=20)))
+    assert " ".join(" ".join(one.content.split("\n")) for one in shown) == text
+
+
+def test_a_right_to_left_line_that_begins_with_a_name_says_so() -> None:
+    shown = parsed_srt(render("srt", [Segment(0, 5, "Python היא שפת תכנות נהדרת")]))
+    assert shown[0].content == "\u200fPython היא שפת תכנות נהדרת"
+    assert parsed_srt(render("srt", [Segment(0, 5, "Python is called פייתון")]))[0].content[0] == "P"
+
+
+def test_characters_that_belong_together_stay_so() -> None:
+    family = "👨‍👩‍👧‍👦"
+    text = family * 6
+    shown = parsed_srt(render("srt", [Segment(0, 5, text)], layout=Layout(line_width=8, max_lines=1)))
+    assert "".join(one.content for one in shown) == text
+    assert all(one.content.replace(family, "") == "" for one in shown)
+    accents = "e\u0301" * 3 + "が"
+    assert parsed_srt(render("srt", [Segment(0, 5, accents)], layout=Layout(2, 9)))[0].content.startswith("e\u0301")
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+
+
+@given(st.lists(st.tuples(TEXTS, st.floats(0, 20_000), st.floats(0, 30)), max_size=5), st.sampled_from([0, 8, 42]))
+def test_any_text_makes_files_that_parsers_take(said: list[tuple[str, float, float]], line_width: int) -> None:
+    said.sort(key=lambda one: one[1])
+    segments = [Segment(start_s, start_s + length_s, text) for text, start_s, length_s in said]
+    layout = Layout(line_width=line_width)
+    expected = cues(segments, layout)
+    found = parsed_srt(render("srt", segments, layout=layout))
+    assert [(round(one.start.total_seconds() * 1000), round(one.end.total_seconds() * 1000)) for one in found] == [
+        (cue.start_ms, cue.end_ms) for cue in expected
+    ]
+    assert len(parsed_vtt(render("vtt", segments, layout=layout))) == len(expected)
+    told = "".join("".join(piece.text for piece in cue.pieces) for cue in expected)
+    wanted = re.sub(r"\s", "", "".join(text for text, _, _ in said))
+    assert [char for char in told if char.isalnum()] == [char for char in wanted if char.isalnum()]
+    for kind in KINDS:
+        render(kind, segments, layout=layout)
