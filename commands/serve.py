@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+from types import FrameType
 
 import uvloop
 from rich.console import Console
@@ -56,13 +57,19 @@ async def _serve(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         this = asyncio.current_task()
         assert this is not None  # noqa: S101  # we run in one
-        loop.add_signal_handler(signal.SIGTERM, this.cancel)
+        server: uvicorn.Server | None = None
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            # One handler from here to the end: uvicorn has its own only while it serves, and raises the signal that
+            # stopped it once more when it is done. None may fall into a gap.
+            if server is None:
+                loop.call_soon_threadsafe(this.cancel)
+            else:
+                server.should_exit = True
+
+        signal.signal(signal.SIGTERM, stop)
         async with open_assistant(settings, progress.report) as assistant:
             progress.stop()
-            loop.remove_signal_handler(signal.SIGTERM)
-            # uvicorn raises the signal that stopped it once more when it is done: to be told twice is no error.
-            signal.signal(signal.SIGTERM, lambda number, frame: None)
-            _announce(console, assistant, listening)
             config = uvicorn.Config(
                 create_app(settings, assistant),
                 ws="websockets-sansio",
@@ -72,7 +79,9 @@ async def _serve(settings: Settings) -> None:
                 lifespan="on",
                 server_header=False,
             )
-            await uvicorn.Server(config).serve(sockets=[listening])
+            server = uvicorn.Server(config)
+            _announce(console, assistant, listening)
+            await server.serve(sockets=[listening])
 
 
 def _announce(console: Console, assistant: Assistant, listening: socket.socket) -> None:

@@ -217,13 +217,23 @@ def test_any_asgi_server_runs_the_application(tmp_path: Path) -> None:
             process.wait()
 
 
-def test_a_start_that_is_broken_off_ends_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["1.2", "ready"])
+def test_a_start_that_is_broken_off_ends_in_order(moment: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, str(HOME / "main.py")], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
     )
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(1.2)  # somewhere in the middle of its start
-    process.terminate()
-    _, told = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert "Traceback" not in told
+    assert process.stderr is not None
+    try:
+        if moment == "ready":  # the first instant in which somebody could know that it is there
+            while "listens on" not in process.stderr.readline():
+                assert process.poll() is None
+        else:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(float(moment))  # somewhere in the middle
+        process.terminate()
+        _, told = process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert "Traceback" not in told
+    finally:
+        process.kill()
+        process.wait()
