@@ -15,9 +15,11 @@ from pipeline.keeping import open_together
 from pipeline.listening.detector import SileroActivity
 from pipeline.listening.options import LiveOptions
 from pipeline.llm.auto import open_auto
-from pipeline.session import Session
+from pipeline.manner import Manner
+from pipeline.session import Session, Sink
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText
+from pipeline.tools import Toolbox
 from pipeline.tts import TextToSpeech
 from pipeline.turn import Stages, Turn
 from pipeline.voices import Voice, Voices
@@ -35,6 +37,8 @@ class Assistant:
         self.stages = stages
         self.voices = voices
         self._engines = engines
+        self.tools = Toolbox(functions={}, limit_s=settings.tool_timeout_s)
+        """The functions that the language model may call."""
 
     @property
     def engines(self) -> Sequence[EngineInfo]:
@@ -50,9 +54,17 @@ class Assistant:
         return Conversation(system_prompt or self.settings.system_prompt, budget_tokens=self.settings.history_tokens)
 
     def session(
-        self, options: LiveOptions, conversation: Conversation, *, voice: Voice, language: str | None = None
+        self,
+        options: LiveOptions,
+        conversation: Conversation,
+        *,
+        voice: Voice,
+        language: str | None = None,
+        manner: Manner | None = None,
+        sink: Sink | None = None,
     ) -> Session:
-        """A live conversation; open it with `async with`."""
+        """A live conversation; open it with `async with`. manner: how it is answered; None: with the deployment's
+        functions. sink: takes its events as they happen."""
         return Session(
             self.stages,
             self.settings,
@@ -61,6 +73,8 @@ class Assistant:
             voice=voice,
             language=language or self.settings.speech_language or None,
             activity=SileroActivity(),
+            manner=manner or Manner(tools=self.tools),
+            sink=sink,
         )
 
     async def answer(

@@ -19,7 +19,7 @@ from pipeline import events
 from pipeline.answering import Answer
 from pipeline.audio import Clip, Samples
 from pipeline.channel import Channel
-from pipeline.conversation import Conversation, item_id
+from pipeline.conversation import Conversation, Item, item_id
 from pipeline.dictation import Dictation
 from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.events import Event
@@ -214,6 +214,15 @@ class Session:
         self._write_down(clip, item)
         if spoken:
             self._listen()
+
+    def dictate(self, clip: Clip, *, id: str | None = None, after: str | None = None) -> Item:
+        """A whole utterance at once, beside the stream of sound: written down, not answered by itself.
+
+        id, after: its place, see `Conversation.place`. Raises BadInput.
+        """
+        item = self.conversation.place(id=id, after=after)
+        self._dictation.keep(self._start(self._dictation.write(clip, item.id, (), self._dictation.pending)))
+        return item
 
     def respond(self, manner: Manner | None = None, *, instead: Sequence[Message] | None = None) -> str:
         """Answer the conversation as it stands; what is being said is noted first. Returns the reply's item.

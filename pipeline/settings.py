@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """Longest utterance, in seconds."""
     max_sessions: int = Field(default=64, ge=1)
     """Conversations at a time; one more is refused at once."""
+    realtime_session_s: float = Field(default=3600.0, gt=0)
+    """A session of /v1/realtime may last this long, in seconds."""
     turn_timeout_s: float = Field(default=300.0, gt=0)
     """A whole turn may take this long, in seconds."""
 
@@ -225,6 +227,18 @@ class Settings(BaseSettings):
     """Loading a local model may take this long, in seconds (downloads not counted)."""
     max_waiting: int = Field(default=32, ge=1)
     """Calls that may wait for one model; one more is refused at once."""
+    stt_replicas: int = Field(default=1, ge=1, le=64)
+    """Copies of the recogniser that work side by side, each with memory of its own."""
+    tts_replicas: int = Field(default=1, ge=1, le=64)
+    """Copies of the voice engine, likewise."""
+    stt_batch: int = Field(default=8, ge=1, le=64)
+    """Short utterances of several speakers that Whisper decodes together at most; 1: each alone."""
+    stt_batch_ms: int = Field(default=10, ge=0, le=1000)
+    """While many speak at the same time, how long a batch waits for as many utterances as the one before it had, in
+    ms. An utterance that comes alone never waits."""
+    model_idle_seconds: float = Field(default=0.0, ge=0)
+    """A local model that was not used for so long is unloaded, in seconds: its process ends and gives its memory back;
+    the next call loads it again, and waits for that. 0: never."""
 
     @field_validator("hf_endpoint", "llama_endpoint", "stt_openai_url", "llm_openai_url", "tts_openai_url")
     @classmethod

@@ -2,8 +2,8 @@
 
 import hmac
 import ipaddress
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
 from fastapi import WebSocket
@@ -50,13 +50,27 @@ class Access:
         # from that, too: a foreign page does not have one.
         return bool(self._keys) or _is_address(page.hostname or "")
 
+    @property
+    def full(self) -> bool:
+        """Whether all conversations are taken."""
+        return self.sessions >= self._max_sessions
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """A conversation, counted while it lives."""
+        self.sessions += 1
+        try:
+            yield
+        finally:
+            self.sessions -= 1
+
     def refusal(self, connection: HTTPConnection) -> Response | None:
         """What a caller is answered who may not open a conversation; None: welcome."""
         if not self.has_key(connection):
             return refuse(401, "unauthorized", "Send a key: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"})
         if not self.good_origin(connection):
             return refuse(403, "forbidden_origin", "Pages of this origin may not connect; see ALLOWED_ORIGINS.")
-        if self.sessions >= self._max_sessions:
+        if self.full:
             return refuse(503, "overloaded", "All conversations are taken; try again soon.", {"Retry-After": "5"})
         return None
 
@@ -92,11 +106,8 @@ async def admitted(socket: WebSocket) -> AsyncIterator[bool]:
         await socket.send_denial_response(refusal)
         yield False
         return
-    access.sessions += 1
-    try:
+    with access.counted():
         yield True
-    finally:
-        access.sessions -= 1
 
 
 def check_exposure(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
 from server import health, ui, voices, ws
 from server.access import Access, check_exposure
+from server.realtime import door as realtime
 from server.resume import Resumable
 
 
@@ -37,4 +38,5 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
     app.include_router(health.router)
     app.include_router(voices.router)
     app.include_router(ws.router)
+    app.include_router(realtime.router)
     return app

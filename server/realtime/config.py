@@ -1,0 +1,307 @@
+"""What a client has asked of its session: `session.update`, and what it means for `pipeline.session`."""
+
+import copy
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from openai.types.realtime import SessionUpdateEvent
+from pydantic import BaseModel
+
+from pipeline.assistant import Assistant
+from pipeline.errors import BadInput
+from pipeline.listening.options import LiveOptions
+from pipeline.llm import Tool
+from pipeline.manner import Manner
+from pipeline.tools import Choice, Toolbox
+from pipeline.voices import Voice
+from server.parameters import language_code
+from server.realtime.errors import RealtimeError
+from server.realtime.items import MAX_TEXT_CHARS
+from server.realtime.sound import Format, as_json
+
+OPENAI_VOICES = frozenset({"alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"})
+"""Names that clients send without having asked which voices there are: the deployment's own voice speaks for them."""
+EAGERNESS: dict[str, dict[str, Any]] = {
+    "low": {"silence_ms": 900, "max_silence_ms": 8000},
+    "medium": {"silence_ms": 500, "max_silence_ms": 4000},
+    "high": {"silence_ms": 300, "max_silence_ms": 2000},
+}
+"""Of semantic_vad; the longest waits are OpenAI's. "auto" is "medium"."""
+BETA_FIELDS = frozenset({
+    "modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription", "turn_detection",
+    "temperature", "max_response_output_tokens",
+})  # fmt: skip
+"""Of the Realtime beta: told instead of passed over, since nothing would work as its client expects."""
+MAX_TOKENS = 4096
+MAX_TOOLS = 128
+SPEEDS = (0.25, 1.5)
+
+
+class Config:
+    """One session's configuration: `json` as the client is told it, and what follows from it."""
+
+    def __init__(self, assistant: Assistant, *, model: str, transcription: bool, lives_s: float) -> None:
+        """model: whatever name the client called; it is only told back. lives_s: until the session expires."""
+        self._assistant = assistant
+        self._system_prompt = assistant.settings.system_prompt
+        stt = assistant.engines[0]
+        self.json: dict[str, Any] = {
+            "id": f"sess_{secrets.token_hex(10)}",
+            "object": "realtime.transcription_session" if transcription else "realtime.session",
+            "type": "transcription" if transcription else "realtime",
+            "expires_at": int(time.time() + lives_s),
+            "include": None,
+            "audio": {
+                "input": {
+                    "format": as_json("audio/pcm"),
+                    "noise_reduction": None,
+                    "transcription": {"model": stt.model or stt.engine},
+                    "turn_detection": _turn_detection({"type": "server_vad"}),
+                }
+            },
+        }
+        if not transcription:
+            self.json |= {
+                "model": model,
+                "instructions": self._system_prompt,
+                "output_modalities": ["audio"],
+                "max_output_tokens": "inf",
+                "tools": [],
+                "tool_choice": "auto",
+                "tracing": None,
+                "truncation": "auto",
+                "prompt": None,
+            }
+            self.json["audio"]["output"] = {
+                "format": as_json("audio/pcm"),
+                "voice": assistant.settings.voice_name,
+                "speed": 1.0,
+            }
+        self._derive(self.json)
+
+    @property
+    def transcription(self) -> bool:
+        """Whether it is a transcription session: it writes down and never answers."""
+        return bool(self.json["type"] == "transcription")
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether the client wants to know what was understood."""
+        return self.transcription or self.json["audio"]["input"]["transcription"] is not None
+
+    def update(self, event: SessionUpdateEvent) -> None:
+        """All of the event or nothing of it. Raises RealtimeError."""
+        wished = event.session.model_dump(mode="json", exclude_unset=True)
+        old = sorted(BETA_FIELDS & set(event.session.model_extra or ()))
+        if old:
+            raise RealtimeError(
+                f"Unknown parameter: 'session.{old[0]}'. It is of the Realtime beta; this is the GA interface.",
+                code="unknown_parameter",
+                param=f"session.{old[0]}",
+            )
+        if wished["type"] != self.json["type"]:
+            raise RealtimeError(
+                f"This is a {self.json['type']} session. Connect with ?intent=transcription for a transcription one, "
+                "without it for a realtime one.",
+                code="invalid_value",
+                param="session.type",
+            )
+        known = {**self.json, "reasoning": None, "parallel_tool_calls": None}
+        changed = _merged(self.json, {name: value for name, value in wished.items() if name in known})
+        for direction in ("input", "output"):
+            form = changed["audio"].get(direction, {}).get("format", True)
+            if not form or (isinstance(form, dict) and not form.get("type")):
+                changed["audio"][direction]["format"] = as_json("audio/pcm")
+        changed["audio"]["input"]["turn_detection"] = _turn_detection(changed["audio"]["input"]["turn_detection"])
+        self._derive(changed)
+        self.json = changed
+
+    def _derive(self, json: dict[str, Any]) -> None:
+        """What follows from a configuration; raises RealtimeError and changes nothing when it makes no sense."""
+        heard = json["audio"]["input"]
+        transcription = heard["transcription"] or {}
+        try:
+            language = language_code(
+                transcription.get("language") or next(iter(transcription.get("languages") or ()), None)
+            )
+        except BadInput as error:
+            raise RealtimeError(
+                error.message, code="invalid_value", param="session.audio.input.transcription.language"
+            ) from None
+        detection = heard["turn_detection"]
+        options = self._options(detection, partials=json["type"] == "transcription")
+        manner = Manner(
+            answers=json["type"] == "realtime" and detection is not None and detection["create_response"] is not False,
+            keeps_all=detection is None,
+        )
+        voice = self._assistant.voice()
+        if json["type"] == "realtime":
+            if json.get("prompt"):
+                raise RealtimeError(
+                    "There are no stored prompts here; send instructions.", code="invalid_value", param="session.prompt"
+                )
+            if len(json["instructions"] or "") > MAX_TEXT_CHARS:
+                raise RealtimeError(
+                    f"'session.instructions' is longer than {MAX_TEXT_CHARS} characters.",
+                    code="string_above_max_length",
+                    param="session.instructions",
+                )
+            speed = json["audio"]["output"].get("speed")
+            if speed is not None and not SPEEDS[0] <= speed <= SPEEDS[1]:
+                raise RealtimeError(
+                    f"'session.audio.output.speed' must be from {SPEEDS[0]} to {SPEEDS[1]}.",
+                    code="invalid_value",
+                    param="session.audio.output.speed",
+                )
+            voice = self.voice(json["audio"]["output"]["voice"], "session.audio.output.voice")
+            manner = replace(
+                manner,
+                aloud=aloud(json["output_modalities"], "session.output_modalities"),
+                max_tokens=max_tokens(json["max_output_tokens"], "session.max_output_tokens"),
+                tools=self.toolbox(json["tools"] or [], json["tool_choice"], "session"),
+            )
+            self.output_format: Format = json["audio"]["output"]["format"]["type"]
+        self.input_format: Format = heard["format"]["type"]
+        self.language = language or self._assistant.settings.speech_language or None
+        self.options, self.manner, self.voice_now = options, manner, voice
+        self.instructions: str = json.get("instructions") or ""
+
+    def _options(self, detection: dict[str, Any] | None, *, partials: bool) -> LiveOptions:
+        options = LiveOptions.of(self._assistant.settings)
+        wishes: dict[str, Any] = {"turn_detection": detection is not None, "idle_prompt_s": 0}
+        if not partials:
+            wishes["partial_ms"] = 0
+        if detection is not None:
+            wishes["interruptible"] = detection["interrupt_response"] is not False
+            if detection["type"] == "semantic_vad":
+                eagerness = detection["eagerness"]
+                wishes |= {"adaptive_endpointing": True, **EAGERNESS.get(eagerness, EAGERNESS["medium"])}
+            else:
+                wishes |= {
+                    "adaptive_endpointing": False,
+                    "vad_threshold": min(0.95, max(0.05, detection["threshold"])),
+                    "preroll_ms": detection["prefix_padding_ms"],
+                    "silence_ms": detection["silence_duration_ms"],
+                    "idle_prompt_s": (detection["idle_timeout_ms"] or 0) / 1000,
+                }
+        try:
+            return options.changed(wishes)
+        except BadInput as error:
+            raise RealtimeError(
+                error.message, code="invalid_value", param="session.audio.input.turn_detection"
+            ) from None
+
+    # --- what a single response may ask for, too ---
+
+    def voice(self, wanted: Any, param: str) -> Voice:
+        """The voice of that name (or {"id"}); OpenAI's own names are the deployment's voice. Raises RealtimeError."""
+        name = wanted.get("id") if isinstance(wanted, dict) else wanted
+        if not name:
+            return self._assistant.voice()
+        try:
+            return self._assistant.voice(str(name))
+        except BadInput as error:
+            if name in OPENAI_VOICES:
+                return self._assistant.voice()
+            raise RealtimeError(error.message, code="invalid_value", param=param) from None
+
+    def toolbox(self, tools: Sequence[Any], choice: Any, param: str) -> Toolbox:
+        """The client's functions and the operator's. Raises RealtimeError."""
+        if len(tools) > MAX_TOOLS:
+            raise RealtimeError(f"There are more than {MAX_TOOLS} tools.", code="invalid_value", param=f"{param}.tools")
+        client: list[Tool] = []
+        for index, tool in enumerate(tools):
+            given = tool.model_dump(mode="json") if isinstance(tool, BaseModel) else tool
+            where = f"{param}.tools[{index}]"
+            if given.get("type") == "mcp":
+                self._check_mcp(given, where)
+                continue
+            if not given.get("name"):
+                raise RealtimeError(
+                    f"Missing required parameter: '{where}.name'.", code="missing_required_parameter", param=where
+                )
+            parameters = given.get("parameters")
+            client.append(
+                Tool(
+                    given["name"],
+                    given.get("description") or "",
+                    parameters if isinstance(parameters, dict) else {"type": "object", "properties": {}},
+                )
+            )
+        return replace(self._assistant.tools, client=client, choice=_choice(choice))
+
+    def _check_mcp(self, tool: dict[str, Any], where: str) -> None:
+        """A client may name servers that the operator has set up; it may not make this service connect to others."""
+        servers = {function.server for function in self._assistant.tools.functions.values()}
+        if tool.get("server_url") or tool.get("connector_id") or tool["server_label"] not in servers:
+            there = ", ".join(sorted(servers)) or "none"
+            raise RealtimeError(
+                f"MCP servers are set up by whoever runs this service; there are: {there}. Name one as server_label, "
+                "without server_url.",
+                code="invalid_value",
+                param=where,
+            )
+
+    def shown_servers(self, tools: Sequence[Any] | None = None) -> set[str]:
+        """The servers whose calls the client has asked to see, by naming them among its tools."""
+        listed = self.json.get("tools") if tools is None else tools
+        given = [tool.model_dump(mode="json") if isinstance(tool, BaseModel) else tool for tool in listed or ()]
+        return {tool["server_label"] for tool in given if tool.get("type") == "mcp"}
+
+
+def aloud(modalities: Sequence[str] | None, param: str) -> bool:
+    """Whether the reply is spoken. Raises RealtimeError."""
+    if not modalities or set(modalities) == {"audio"} or set(modalities) == {"audio", "text"}:
+        return True
+    if set(modalities) == {"text"}:
+        return False
+    raise RealtimeError(f"'{param}' must be ['audio'] or ['text'].", code="invalid_value", param=param)
+
+
+def max_tokens(wanted: Any, param: str) -> int | None:
+    """None for "inf". Raises RealtimeError."""
+    if wanted is None or wanted == "inf":
+        return None
+    if not isinstance(wanted, int) or not 1 <= wanted <= MAX_TOKENS:
+        raise RealtimeError(f"'{param}' must be from 1 to {MAX_TOKENS}, or 'inf'.", code="invalid_value", param=param)
+    return wanted
+
+
+def _choice(choice: Any) -> Choice:
+    if isinstance(choice, BaseModel):
+        choice = choice.model_dump(mode="json")
+    if isinstance(choice, dict):
+        return str(choice.get("name") or "required")
+    return choice or "auto"
+
+
+def _turn_detection(wanted: dict[str, Any] | None) -> dict[str, Any] | None:
+    """With everything that was left open."""
+    if wanted is None:
+        return None
+    common = {"type": wanted["type"], "create_response": True, "interrupt_response": True}
+    if wanted["type"] == "semantic_vad":
+        defaults = {**common, "eagerness": "auto"}
+    else:
+        defaults = {
+            **common, "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500, "idle_timeout_ms": None,
+        }  # fmt: skip
+    return {name: default if wanted.get(name) is None else wanted[name] for name, default in defaults.items()}
+
+
+_WHOLE = frozenset({"turn_detection", "transcription", "noise_reduction", "format", "tools", "tool_choice", "tracing"})
+"""Set as a whole: their parts mean nothing without each other."""
+
+
+def _merged(current: dict[str, Any], wished: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with a client's wishes; what it left out stays. Null where null says nothing leaves it, too."""
+    merged = copy.deepcopy(current)
+    for name, value in wished.items():
+        if isinstance(value, dict) and isinstance(merged.get(name), dict) and name not in _WHOLE:
+            merged[name] = _merged(merged[name], value)
+        elif value is not None or name in _WHOLE or merged.get(name) is None:
+            merged[name] = value
+    return merged

@@ -1,0 +1,206 @@
+"""One Realtime connection: a task reads, a task writes, the session is between them."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from typing import Any
+
+from fastapi import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketState
+
+from pipeline import events
+from pipeline.assistant import Assistant
+from pipeline.channel import Channel
+from pipeline.conversation import item_id
+from pipeline.errors import ParleyError
+from server.realtime.config import Config
+from server.realtime.errors import RealtimeError, as_event, error_event
+from server.realtime.handlers import HANDLERS
+from server.realtime.parsing import parse
+from server.realtime.requests import Wanted
+from server.realtime.responses import Response, ServerEvent
+from server.realtime.sound import SoundIn
+from server.realtime.translation import SlowReader, Translation
+
+log = logging.getLogger(__name__)
+
+OUTBOX = 1024
+"""Server events that a slow reader may be behind (some 30 s of sound) before its session ends."""
+ASIDES = 4
+"""Out-of-band responses of one session at a time."""
+LARGE_CHARS = 2**20
+"""Longer messages are parsed in a thread."""
+
+
+class Connection:
+    """What the handlers work with."""
+
+    def __init__(self, socket: WebSocket, assistant: Assistant, *, model: str, transcription: bool) -> None:
+        settings = assistant.settings
+        self.assistant = assistant
+        self.config = Config(assistant, model=model, transcription=transcription, lives_s=settings.realtime_session_s)
+        self.sound = SoundIn(self.config.input_format)
+        self.deferred: tuple[Any, dict[str, Any]] | None = None
+        """A response that is to begin when the running one has ended."""
+        self._socket = socket
+        self._outbox: Channel[ServerEvent] = Channel(OUTBOX)
+        conversation = assistant.conversation()
+        self.translation = Translation(conversation, self.config, self._outbox, ended=self._ended)
+        self.session = assistant.session(
+            self.config.options,
+            conversation,
+            voice=self.config.voice_now,
+            language=self.config.language,
+            manner=self.config.manner,
+            sink=self.translation,
+        )
+        self._asides: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Until one side ends it. Then nothing of it runs any more."""
+        async with self.session:
+            self.translation.send({"type": "session.created", "session": self.config.json})
+            tasks = [asyncio.create_task(work) for work in (self._write(), self._read(), self._expire())]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                tasks += self._asides.values()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    def configure(self) -> None:
+        """The configuration has changed."""
+        config, session = self.config, self.session
+        if self.sound.format != config.input_format:
+            self.sound = SoundIn(config.input_format)
+        if session.options.turn_detection != config.options.turn_detection:
+            session.clear()
+            self.translation.uncommitted_ms = 0.0
+        session.configure(config.options, voice=config.voice_now, language=config.language)
+        session.manner = config.manner
+        session.conversation.instruct(config.instructions)
+
+    # --- in ---
+
+    async def _read(self) -> None:
+        while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+            event_id: str | None = None
+            try:
+                text = message.get("text")
+                if text is None:
+                    raise RealtimeError("Events are text messages with JSON.", code="unknown_or_invalid_event")
+                event, sent = await asyncio.to_thread(parse, text) if len(text) > LARGE_CHARS else parse(text)
+                event_id = getattr(event, "event_id", None)
+                await HANDLERS[type(event)](self, event, sent)
+            except (RealtimeError, ParleyError) as error:
+                self.translation.send(as_event(error, event_id))
+            except Exception:
+                log.exception("a client event failed")
+                told = error_event("Something went wrong inside the service.", "internal", event_id=event_id)
+                self.translation.send(told)
+
+    async def _expire(self) -> None:
+        limit_s = self.assistant.settings.realtime_session_s
+        await asyncio.sleep(limit_s)
+        self._outbox.close(Expired(f"Your session hit the maximum duration of {limit_s / 60:g} minutes."))
+        await asyncio.Event().wait()  # the writer tells it, and ends the connection
+
+    # --- responses beside the conversation, and after another ---
+
+    def answer_aside(self, wanted: Wanted) -> None:
+        """Give an out-of-band response. Raises RealtimeError when too many are being given."""
+        if len(self._asides) >= ASIDES:
+            raise RealtimeError(
+                f"There are {ASIDES} out-of-band responses in progress already.",
+                code="conversation_already_has_active_response",
+            )
+        response = Response(wanted.asked, item_id(), lambda _: None)
+        task = asyncio.create_task(self._aside(response, wanted))
+        self._asides[response.id] = task
+        task.add_done_callback(lambda _: self._asides.pop(response.id, None))
+
+    def cancel_aside(self, response_id: str) -> bool:
+        """Whether it was one of those."""
+        task = self._asides.get(response_id)
+        return task is not None and task.cancel()
+
+    async def _aside(self, response: Response, wanted: Wanted) -> None:
+        send = self.translation.send_when_read
+        await send(response.created())
+        try:
+            async with contextlib.aclosing(self.session.aside(wanted.manner, wanted.messages)) as happenings:
+                async for event in happenings:
+                    match event:
+                        case events.ReplyDelta(text):
+                            await send(response.said(text))
+                        case events.SpeechChunk(clip):
+                            await send(response.spoke(clip))
+                        case events.ToolStarted():
+                            await send(response.started(event))
+                        case events.ToolEnded():
+                            await send(response.ended(event))
+                        case events.ToolCalled():
+                            await send(response.called(event))
+                        case events.TurnCompleted() | events.TurnFailed():
+                            await send(response.finished(event))
+                        case _:
+                            pass
+        except asyncio.CancelledError:
+            response.cancelled_by_client = True
+            self.translation.send(*response.finished(events.TurnInterrupted(0.0, "")))
+            raise
+
+    def _ended(self) -> None:
+        """A response of the conversation has ended; called from within the session, which is not done with it yet."""
+        if self.deferred is not None:
+            asyncio.get_running_loop().call_soon(self._begin_deferred)
+
+    def _begin_deferred(self) -> None:
+        deferred, self.deferred = self.deferred, None
+        if deferred is not None:
+            task = asyncio.create_task(self._handle_deferred(*deferred))
+            self._asides[f"deferred_{id(task)}"] = task
+            task.add_done_callback(lambda done: self._asides.pop(f"deferred_{id(done)}", None))
+
+    async def _handle_deferred(self, event: Any, sent: dict[str, Any]) -> None:
+        try:
+            await HANDLERS[type(event)](self, event, sent)
+        except (RealtimeError, ParleyError) as error:
+            self.translation.send(as_event(error, event.event_id))
+
+    # --- out ---
+
+    async def _write(self) -> None:
+        try:
+            async for event in self._outbox:
+                await self._send(event)
+        except (ParleyError, SlowReader) as error:  # the session has ended itself
+            code, close, message = _farewell(error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._send({"event_id": "event_last", **error_event(message, code)})
+                    await self._socket.close(close, message[:120])
+
+    async def _send(self, event: ServerEvent) -> None:
+        if self._socket.application_state is WebSocketState.CONNECTED:
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # gone: the reader is about to notice
+                await self._socket.send_text(json.dumps(event))
+
+
+class Expired(ParleyError):
+    """The session has lasted as long as a session may."""
+
+    code = "session_expired"
+
+
+def _farewell(error: Exception) -> tuple[str, int, str]:
+    """Code, close code and message for why a session has ended itself."""
+    if isinstance(error, SlowReader) or (isinstance(error, ParleyError) and error.code == "overloaded"):
+        return "overloaded", 1013, "This connection reads too slowly; the session is closed."
+    assert isinstance(error, ParleyError)  # noqa: S101
+    return error.code, 1001 if error.code == "session_expired" else 1000, error.message

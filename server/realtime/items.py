@@ -1,0 +1,159 @@
+"""Items of the conversation (`pipeline.conversation`) as the Realtime API has them, in both directions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from openai.types.realtime import (
+    ConversationItem,
+    RealtimeConversationItemAssistantMessage,
+    RealtimeConversationItemFunctionCall,
+    RealtimeConversationItemFunctionCallOutput,
+    RealtimeConversationItemSystemMessage,
+    RealtimeConversationItemUserMessage,
+)
+
+from pipeline.audio import Clip
+from pipeline.conversation import INTERRUPTED, Item, item_id
+from pipeline.llm import Message, ToolCall
+from server.realtime.errors import RealtimeError
+from server.realtime.sound import RATES_HZ, Format, decoded, samples
+
+MAX_TEXT_CHARS = 100_000
+"""Longest text of an item, and longest instructions."""
+MAX_ID_CHARS = 64
+
+Kind = Literal["message", "function_call", "function_call_output", "mcp_call"]
+
+
+@dataclass(slots=True)
+class Shape:
+    """What the protocol says of an item beside its words, which are the conversation's."""
+
+    kind: Kind
+    role: str = ""
+    content: str = ""
+    """The type of a message's content: input_text, input_audio, output_text, output_audio."""
+    status: str = "completed"
+    server: str = ""
+    """Of an mcp_call: where it ran."""
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An item that a client has sent."""
+
+    id: str
+    shape: Shape
+    message: Message | None = None
+    """None: it is sound whose words are still to be found."""
+    clip: Clip | None = None
+
+
+def given(item: ConversationItem, format: Format, param: str = "item") -> Given:
+    """What a client's item holds. format: of its sound. Raises RealtimeError for what no engine here can use."""
+    id = getattr(item, "id", None) or item_id()
+    if len(id) > MAX_ID_CHARS:
+        raise RealtimeError(
+            f"'{param}.id' is longer than {MAX_ID_CHARS} characters.", code="invalid_value", param=param
+        )
+    match item:
+        case RealtimeConversationItemFunctionCall():
+            call = ToolCall(item.call_id or f"call_{id[-20:]}", item.name, item.arguments)
+            return Given(id, Shape("function_call"), Message("assistant", "", calls=(call,)))
+        case RealtimeConversationItemFunctionCallOutput():
+            return Given(
+                id, Shape("function_call_output"), Message("tool", _short(item.output, param), call_id=item.call_id)
+            )
+        case RealtimeConversationItemUserMessage():
+            return _user(id, item, format, param)
+        case RealtimeConversationItemSystemMessage():
+            text = "\n".join(part.text or "" for part in item.content)
+            return Given(id, Shape("message", "system", "input_text"), Message("system", _short(text, param)))
+        case RealtimeConversationItemAssistantMessage():
+            text = "\n".join(part.text or part.transcript or "" for part in item.content)
+            content = next((part.type for part in item.content if part.type), "output_text")
+            return Given(id, Shape("message", "assistant", content), Message("assistant", _short(text, param)))
+        case _:
+            raise RealtimeError(
+                f"Items of type '{item.type}' cannot be created by a client here.",
+                code="invalid_value",
+                param=f"{param}.type",
+            )
+
+
+def _user(id: str, item: RealtimeConversationItemUserMessage, format: Format, param: str) -> Given:
+    texts: list[str] = []
+    sound = b""
+    for index, part in enumerate(item.content):
+        where = f"{param}.content[{index}]"
+        if part.type == "input_image" or part.image_url:
+            raise RealtimeError(
+                "Images are not understood here.", code="unsupported_content_type", param=f"{where}.type"
+            )
+        if part.audio and not part.transcript:
+            sound += decoded(part.audio, f"{where}.audio")
+        else:
+            texts.append(part.text or part.transcript or "")
+    content = "input_audio" if any(part.type == "input_audio" for part in item.content) else "input_text"
+    if sound and any(texts):
+        raise RealtimeError(
+            "Send text and sound as two items.", code="unsupported_content_type", param=f"{param}.content"
+        )
+    if sound:
+        return Given(id, Shape("message", "user", "input_audio"), clip=Clip(samples(sound, format), RATES_HZ[format]))
+    return Given(id, Shape("message", "user", content), Message("user", _short("\n".join(texts), param)))
+
+
+def _short(text: str, param: str) -> str:
+    if len(text) > MAX_TEXT_CHARS:
+        raise RealtimeError(f"'{param}' is longer than {MAX_TEXT_CHARS} characters.", code="string_above_max_length")
+    return text
+
+
+def as_json(item: Item, shape: Shape) -> dict[str, Any]:
+    """An item as the server tells it: what the conversation really holds of it."""
+    told: dict[str, Any] = {"id": item.id, "object": "realtime.item", "type": shape.kind, "status": shape.status}
+    call = next((call for message in item.messages for call in message.calls), None)
+    output = next((message for message in item.messages if message.role == "tool"), None)
+    match shape.kind:
+        case "message":
+            return told | {"role": shape.role, "content": [_content(_words(item.messages, shape), shape)]}
+        case "function_call" if call:
+            return told | {"call_id": call.id, "name": call.name, "arguments": call.arguments}
+        case "function_call_output" if output:
+            return told | {"call_id": output.call_id or "", "output": output.content}
+        case "mcp_call":
+            return mcp_call(item.id, shape.server, call, output.content if output else None, failed=shape.failed)
+        case _:
+            return told
+
+
+def _words(messages: Sequence[Message], shape: Shape) -> str:
+    words = "".join(message.content for message in messages)
+    # The mark is for the language model; what was heard ends before it.
+    return words.removesuffix(INTERRUPTED) if shape.role == "assistant" else words
+
+
+def _content(words: str, shape: Shape) -> dict[str, Any]:
+    if shape.content == "input_audio":
+        return {"type": "input_audio", "transcript": words or None}
+    if shape.content == "output_audio":
+        return {"type": "output_audio", "transcript": words}
+    return {"type": shape.content, "text": words}
+
+
+def mcp_call(
+    id: str, server: str, call: ToolCall | None, output: str | None, *, failed: bool = False
+) -> dict[str, Any]:
+    """A call of a function that runs here."""
+    return {
+        "id": id,
+        "type": "mcp_call",
+        "server_label": server,
+        "name": call.name if call else "",
+        "arguments": call.arguments if call else "{}",
+        "output": None if failed else output,
+        "error": {"type": "tool_execution_error", "message": output or ""} if failed else None,
+    }

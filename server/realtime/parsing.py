@@ -1,0 +1,104 @@
+"""A WebSocket message into a client event: JSON, then the `openai` package's own type for it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from openai.types.realtime import RealtimeClientEvent
+from pydantic import BaseModel, ValidationError
+
+from server.realtime.errors import RealtimeError
+
+EVENTS: Mapping[str, type[BaseModel]] = {
+    get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(RealtimeClientEvent)[0])
+}
+"""`type` on the wire → the class of the event: all client events of the installed `openai` package."""
+
+_CODES = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}
+MAX_EVENT_ID_CHARS = 512
+
+
+def parse(text: str) -> tuple[BaseModel, dict[str, Any]]:
+    """The event, and the object as it was sent. Raises RealtimeError."""
+    try:
+        message = json.loads(text, parse_constant=_no_constant)
+        if "\\u" in text:
+            json.dumps(message, ensure_ascii=False).encode()  # half a surrogate pair is no text that anybody can use
+    except (ValueError, RecursionError):
+        raise RealtimeError(
+            "The message is not JSON that can be understood.", code="unknown_or_invalid_event"
+        ) from None
+    if not isinstance(message, dict):
+        raise RealtimeError("An event is a JSON object.", code="unknown_or_invalid_event")
+    event_id = message.get("event_id")
+    if not isinstance(event_id, str) or len(event_id) > MAX_EVENT_ID_CHARS:
+        event_id = None
+    kind = message.get("type")
+    model = EVENTS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise RealtimeError(
+            f"Invalid value: {str(kind)[:60]!r}. Supported values are: {', '.join(sorted(EVENTS))}.",
+            code="unknown_or_invalid_event",
+            param="type",
+            event_id=event_id,
+        )
+    return validated(model, _prepared(message), event_id), message
+
+
+def validated(model: type[BaseModel], message: Mapping[str, Any], event_id: str | None = None) -> BaseModel:
+    """The object as that type. Raises RealtimeError that names the first field that is wrong."""
+    try:
+        return model.model_validate(message)
+    except ValidationError as error:
+        raise _told(error, message, event_id) from None
+    except RecursionError:
+        raise RealtimeError("The event is nested too deeply.", code="unknown_or_invalid_event") from None
+
+
+def _prepared(message: dict[str, Any]) -> dict[str, Any]:
+    """Without references to items in a response's input: they are none to its type, and are looked up later."""
+    response = message.get("response")
+    if message.get("type") != "response.create" or not isinstance(response, dict):
+        return message
+    given = response.get("input")
+    if not isinstance(given, list):
+        return message
+    items = [item for item in given if not (isinstance(item, dict) and item.get("type") == "item_reference")]
+    return {**message, "response": {**response, "input": items}}
+
+
+def _told(error: ValidationError, message: Mapping[str, Any], event_id: str | None) -> RealtimeError:
+    """The most telling of the errors: of a union, that of the member which was meant."""
+    first = max(error.errors(include_url=False, include_input=False), key=lambda found: _depth(found["loc"], message))
+    param = ".".join(str(part) for part in _path(first["loc"], message))
+    code = _CODES.get(first["type"], "invalid_type" if first["type"].endswith("_type") else "invalid_value")
+    if code == "missing_required_parameter":
+        told = f"Missing required parameter: '{param}'."
+    else:
+        told = f"Invalid value for '{param}': {first['msg']}."
+    return RealtimeError(told, code=code, param=param, event_id=event_id)
+
+
+def _path(loc: tuple[int | str, ...], message: Any) -> list[int | str]:
+    """The location without the names of union members, which are no fields of the client's."""
+    path: list[int | str] = []
+    part: Any
+    for index, part in enumerate(loc):
+        if (isinstance(message, dict) and part in message) or (
+            isinstance(message, list) and isinstance(part, int) and part < len(message)
+        ):
+            message = message[part]
+        elif index < len(loc) - 1 or (isinstance(part, str) and not part.isidentifier()):
+            continue
+        path.append(part)
+    return path
+
+
+def _depth(loc: tuple[int | str, ...], message: Any) -> tuple[bool, int]:
+    """Errors of a wrong `type` tell only that another member of the union was meant."""
+    path = _path(loc, message)
+    return (not path or path[-1] not in ("type", "role"), len(path))
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)

@@ -1,0 +1,102 @@
+"""What a `response.create` asks for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from openai.types.realtime import RealtimeResponseCreateParams
+
+from pipeline.llm import Message
+from pipeline.manner import Manner
+from server.realtime.config import aloud, max_tokens
+from server.realtime.errors import RealtimeError
+from server.realtime.items import given
+from server.realtime.responses import Asked
+
+if TYPE_CHECKING:
+    from server.realtime.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A response that a client asks for."""
+
+    manner: Manner
+    asked: Asked
+    messages: Sequence[Message] | None
+    """To be answered instead of the conversation's; None: the conversation's."""
+
+
+def requested(connection: "Connection", params: RealtimeResponseCreateParams | None, sent: Any) -> Wanted:
+    """The session's own way, with what this response wants otherwise. sent: the parameters as they were sent.
+
+    Raises RealtimeError.
+    """
+    asked = connection.translation.asked()
+    manner = connection.config.manner
+    if params is None:
+        return Wanted(manner, asked, None)
+    config = connection.config
+    if params.prompt is not None:
+        raise RealtimeError("There are no stored prompts here.", code="invalid_value", param="response.prompt")
+    if params.instructions is not None:
+        manner = replace(manner, instructions=params.instructions)
+    if params.output_modalities:
+        manner = replace(manner, aloud=aloud(params.output_modalities, "response.output_modalities"))
+    if params.max_output_tokens is not None:
+        manner = replace(manner, max_tokens=max_tokens(params.max_output_tokens, "response.max_output_tokens"))
+    tools = params.tools if params.tools is not None else config.json["tools"]
+    choice = params.tool_choice if params.tool_choice is not None else config.json["tool_choice"]
+    manner = replace(manner, tools=config.toolbox(tools, choice, "response"))
+    voice, format = config.voice_now, asked.format
+    output = params.audio.output if params.audio else None
+    if output is not None:
+        if output.voice is not None:
+            chosen = output.voice if isinstance(output.voice, str) else {"id": output.voice.id}
+            voice = config.voice(chosen, "response.audio.output.voice")
+        if output.format is not None:
+            format = output.format.type or "audio/pcm"
+    # In band whatever its name is: a connection has one conversation.
+    in_band = params.conversation != "none"
+    return Wanted(
+        replace(manner, voice=voice),
+        replace(
+            asked,
+            aloud=manner.aloud,
+            format=format,
+            voice=voice.name,
+            max_output_tokens=params.max_output_tokens or asked.max_output_tokens,
+            metadata=params.metadata,
+            conversation_id=asked.conversation_id if in_band else None,
+            shown_servers=config.shown_servers(tools),
+        ),
+        _messages(connection, params, sent),
+    )
+
+
+def _messages(connection: "Connection", params: RealtimeResponseCreateParams, sent: Any) -> list[Message] | None:
+    """The response's own input, with the instructions before it."""
+    if params.input is None:
+        return None
+    conversation, shapes = connection.session.conversation, connection.translation.shapes
+    messages = [Message("system", conversation.instructions)]
+    items = iter(params.input)
+    for index, raw in enumerate(sent["input"]):
+        where = f"response.input[{index}]"
+        if isinstance(raw, dict) and raw.get("type") == "item_reference":
+            id = raw.get("id")
+            if not isinstance(id, str) or id not in shapes:
+                raise RealtimeError(
+                    f"Item with ID {str(id)[:64]!r} not found in conversation.", code="invalid_value", param=where
+                )
+            messages += conversation.get(id).messages
+            continue
+        new = given(next(items), connection.config.input_format, where)
+        if new.message is None:
+            raise RealtimeError(
+                "Sound in a response's own input is not understood; create an item of it first, and refer to that.",
+                code="unsupported_content_type",
+                param=where,
+            )
+        messages.append(new.message)
+    return messages

@@ -1,0 +1,217 @@
+"""One response as the Realtime API tells it: what happens in a turn, as `response.…` server events in their order."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline import events
+from pipeline.audio import Clip
+from pipeline.llm import ToolCall, Usage
+from server.realtime.items import mcp_call
+from server.realtime.sound import Format, SoundOut, as_json
+
+ServerEvent = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a response was asked for with."""
+
+    aloud: bool
+    format: Format
+    voice: str
+    max_output_tokens: int | str = "inf"
+    metadata: dict[str, str] | None = None
+    conversation_id: str | None = None
+    """None: it is out of band, and no part of the conversation."""
+    shown_servers: set[str] = field(default_factory=set)
+    """Functions that run on these are shown to the client."""
+
+
+class Response:
+    """One response. Each method gives the server events to send."""
+
+    def __init__(self, asked: Asked, item_id: str, before: Callable[[str], str | None]) -> None:
+        """item_id: of the message that it will say. before: finds the item before one of its own."""
+        self.id = f"resp_{secrets.token_hex(10)}"
+        self.asked = asked
+        self.item_id = item_id
+        self.handed_over = False
+        """The client is to run a function."""
+        self.cancelled_by_client = False
+        self._before = before
+        self._sound = SoundOut(asked.format)
+        self._text = ""
+        self._message_index: int | None = None
+        self._output: list[dict[str, Any] | None] = []
+        self._calls: dict[str, int] = {}
+        self._spoke = False
+
+    # --- what happens ---
+
+    def created(self) -> Iterator[ServerEvent]:
+        yield {"type": "response.created", "response": self._json("in_progress")}
+
+    def said(self, text: str) -> Iterator[ServerEvent]:
+        """The next piece of the written reply."""
+        if self._message_index is None:
+            yield from self._message_added()
+        self._text += text
+        kind = "response.output_audio_transcript.delta" if self.asked.aloud else "response.output_text.delta"
+        yield {"type": kind, **self._place(), "delta": text}
+
+    def spoke(self, clip: Clip) -> Iterator[ServerEvent]:
+        """The next sound of the reply."""
+        delta = self._sound.take(clip)
+        if delta and self._message_index is not None:
+            self._spoke = True
+            yield {"type": "response.output_audio.delta", **self._place(), "delta": delta}
+
+    def called(self, event: events.ToolCalled) -> Iterator[ServerEvent]:
+        """The client is to run a function."""
+        self.handed_over = True
+        call, item = event.call, _function_call(event.call, event.item_id)
+        index = self._add(item)
+        opened = {**item, "status": "in_progress", "arguments": ""}
+        place = {"response_id": self.id, "item_id": event.item_id, "output_index": index, "call_id": call.id}
+        yield from self._added(index, opened)
+        yield {"type": "response.function_call_arguments.delta", **place, "delta": call.arguments}
+        yield {
+            "type": "response.function_call_arguments.done", **place, "name": call.name, "arguments": call.arguments,
+        }  # fmt: skip
+        yield from self._done(index, item)
+
+    def started(self, event: events.ToolStarted) -> Iterator[ServerEvent]:
+        """A function is called that runs here."""
+        if event.server not in self.asked.shown_servers:
+            return
+        item = mcp_call(event.item_id, event.server, event.call, None)
+        index = self._calls[event.call.id] = self._add(item)
+        place = {"response_id": self.id, "item_id": event.item_id, "output_index": index}
+        yield from self._added(index, item)
+        yield {"type": "response.mcp_call_arguments.delta", **place, "delta": event.call.arguments}
+        yield {"type": "response.mcp_call_arguments.done", **place, "arguments": event.call.arguments}
+        yield {"type": "response.mcp_call.in_progress", "item_id": event.item_id, "output_index": index}
+
+    def ended(self, event: events.ToolEnded) -> Iterator[ServerEvent]:
+        """It has ended."""
+        index = self._calls.get(event.call.id)
+        if index is None:
+            return
+        item = mcp_call(event.item_id, event.server, event.call, event.output, failed=event.failed)
+        end = "failed" if event.failed else "completed"
+        yield {"type": f"response.mcp_call.{end}", "item_id": event.item_id, "output_index": index}
+        yield from self._done(index, item)
+
+    def finished(self, end: events.TurnCompleted | events.TurnInterrupted | events.TurnFailed) -> Iterator[ServerEvent]:
+        """The turn is over."""
+        usage: Usage | None = None
+        details: dict[str, Any]
+        match end:
+            case events.TurnCompleted(cut=True):
+                status, details = "incomplete", {"type": "incomplete", "reason": "max_output_tokens"}
+                usage = end.usage
+            case events.TurnCompleted():
+                status, details, usage = "completed", {"type": "completed"}, end.usage
+            case events.TurnInterrupted():
+                reason = "client_cancelled" if self.cancelled_by_client else "turn_detected"
+                status, details = "cancelled", {"type": "cancelled", "reason": reason}
+            case events.TurnFailed():
+                error = {"type": "server_error", "code": end.code, "message": end.message}
+                status, details = "failed", {"type": "failed", "error": error}
+        if self._message_index is not None:
+            yield from self._message_done("completed" if status == "completed" else "incomplete")
+        yield {"type": "response.done", "response": self._json(status, details, usage or Usage(0, 0))}
+        # No limits of OpenAI's kind are kept here; clients wait for the event all the same.
+        yield {"type": "rate_limits.updated", "rate_limits": []}
+
+    # --- their parts ---
+
+    def _message_added(self) -> Iterator[ServerEvent]:
+        item = self._message("in_progress")
+        self._message_index = self._add(item)
+        yield from self._added(self._message_index, {**item, "content": []})
+        yield {"type": "response.content_part.added", **self._place(), "part": self._part()}
+
+    def _message_done(self, status: str) -> Iterator[ServerEvent]:
+        assert self._message_index is not None  # noqa: S101  # there is a message
+        if self.asked.aloud:
+            if tail := self._sound.end() if self._spoke and status == "completed" else "":
+                yield {"type": "response.output_audio.delta", **self._place(), "delta": tail}
+            yield {"type": "response.output_audio.done", **self._place()}
+            yield {"type": "response.output_audio_transcript.done", **self._place(), "transcript": self._text}
+        else:
+            yield {"type": "response.output_text.done", **self._place(), "text": self._text}
+        yield {"type": "response.content_part.done", **self._place(), "part": self._part()}
+        yield from self._done(self._message_index, self._message(status))
+
+    def _add(self, item: dict[str, Any]) -> int:
+        self._output.append(item)
+        return len(self._output) - 1
+
+    def _added(self, index: int, item: dict[str, Any]) -> Iterator[ServerEvent]:
+        yield {"type": "response.output_item.added", "response_id": self.id, "output_index": index, "item": item}
+        if self.asked.conversation_id is not None:
+            yield {"type": "conversation.item.added", "previous_item_id": self._before(item["id"]), "item": item}
+
+    def _done(self, index: int, item: dict[str, Any]) -> Iterator[ServerEvent]:
+        self._output[index] = item
+        yield {"type": "response.output_item.done", "response_id": self.id, "output_index": index, "item": item}
+        if self.asked.conversation_id is not None:
+            yield {"type": "conversation.item.done", "previous_item_id": self._before(item["id"]), "item": item}
+
+    def _place(self) -> dict[str, Any]:
+        return {
+            "response_id": self.id, "item_id": self.item_id, "output_index": self._message_index, "content_index": 0,
+        }  # fmt: skip
+
+    def _part(self) -> dict[str, Any]:
+        return {"type": "audio", "transcript": self._text} if self.asked.aloud else {"type": "text", "text": self._text}
+
+    def _message(self, status: str) -> dict[str, Any]:
+        content = (
+            {"type": "output_audio", "transcript": self._text}
+            if self.asked.aloud
+            else {"type": "output_text", "text": self._text}
+        )
+        return {
+            "id": self.item_id, "object": "realtime.item", "type": "message", "status": status, "role": "assistant",
+            "content": [content],
+        }  # fmt: skip
+
+    def _json(self, status: str, details: dict[str, Any] | None = None, usage: Usage | None = None) -> dict[str, Any]:
+        asked = self.asked
+        return {
+            "id": self.id,
+            "object": "realtime.response",
+            "status": status,
+            "status_details": details,
+            "output": [item for item in self._output if item] if details else [],
+            "conversation_id": asked.conversation_id,
+            "output_modalities": ["audio"] if asked.aloud else ["text"],
+            "audio": {"output": {"format": as_json(asked.format), "voice": asked.voice}} if asked.aloud else None,
+            "max_output_tokens": asked.max_output_tokens,
+            "metadata": asked.metadata,
+            "usage": _usage(usage) if usage else None,
+        }
+
+
+def _function_call(call: ToolCall, id: str) -> dict[str, Any]:
+    return {
+        "id": id, "object": "realtime.item", "type": "function_call", "status": "completed", "call_id": call.id,
+        "name": call.name, "arguments": call.arguments,
+    }  # fmt: skip
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    """Tokens are the language model's, which knows text only."""
+    return {
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "input_token_details": {
+            "text_tokens": usage.input_tokens, "audio_tokens": 0, "image_tokens": 0, "cached_tokens": 0,
+        },
+        "output_token_details": {"text_tokens": usage.output_tokens, "audio_tokens": 0},
+    }  # fmt: skip

@@ -1,0 +1,141 @@
+"""The sound formats of the Realtime API: PCM at 24 kHz, µ-law and A-law at 8 kHz; base64 on the wire."""
+
+import base64
+import binascii
+from typing import Any, Literal
+
+import numpy as np
+import soxr
+
+from pipeline.audio import Clip, Samples
+from pipeline.listening.detector import RATE_HZ
+from server.realtime.errors import RealtimeError
+
+Format = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
+RATES_HZ: dict[str, int] = {"audio/pcm": 24_000, "audio/pcmu": 8_000, "audio/pcma": 8_000}
+MAX_APPEND_BYTES = 15 * 2**20
+"""Of decoded sound in one event, as OpenAI's server takes."""
+
+
+def as_json(format: Format) -> dict[str, Any]:
+    """The format as a session tells it."""
+    return {"type": format, "rate": 24_000} if format == "audio/pcm" else {"type": format}
+
+
+def decoded(audio: str, param: str) -> bytes:
+    """The bytes of a base64 field. Raises RealtimeError."""
+    try:
+        data = base64.b64decode(audio, validate=True)
+    except (binascii.Error, ValueError):
+        raise RealtimeError(f"Invalid '{param}': it is not base64.", code="invalid_value", param=param) from None
+    if len(data) > MAX_APPEND_BYTES:
+        raise RealtimeError(f"'{param}' is more than 15 MiB of sound.", code="invalid_value", param=param)
+    return data
+
+
+def samples(data: bytes, format: Format) -> Samples:
+    """The samples of whole frames; an odd last byte of PCM is left out."""
+    if format == "audio/pcm":
+        return Clip.from_pcm16(data, RATES_HZ[format]).samples
+    return _TABLES[format][np.frombuffer(data, np.uint8)]
+
+
+class SoundIn:
+    """The sound of one connection as it is appended, into float32 mono at 16 kHz."""
+
+    def __init__(self, format: Format) -> None:
+        self.format = format
+        self._rest = b""
+        self._resampler = soxr.ResampleStream(RATES_HZ[format], RATE_HZ, 1, dtype="float32")
+
+    def take(self, data: bytes) -> Samples:
+        """The next samples; half a sample waits for its other half."""
+        if self.format == "audio/pcm":
+            data = self._rest + data
+            whole = len(data) // 2 * 2
+            data, self._rest = data[:whole], data[whole:]
+        return np.asarray(self._resampler.resample_chunk(samples(data, self.format)), np.float32)
+
+    def ms(self, size: int) -> float:
+        """How long so many bytes are."""
+        return size / (2 if self.format == "audio/pcm" else 1) * 1000 / RATES_HZ[self.format]
+
+    def end(self) -> Samples:
+        """What the resampler holds back; what follows is another sound."""
+        tail = np.asarray(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True), np.float32)
+        self._rest = b""
+        self._resampler = soxr.ResampleStream(RATES_HZ[self.format], RATE_HZ, 1, dtype="float32")
+        return tail
+
+
+class SoundOut:
+    """The sound of one reply, into base64 of its format."""
+
+    def __init__(self, format: Format) -> None:
+        self._format = format
+        self._resampler: Any = None
+        self._rate_hz = 0
+
+    def take(self, clip: Clip) -> str:
+        """The next piece; empty while the resampler has nothing whole yet."""
+        rate_hz = RATES_HZ[self._format]
+        if clip.rate_hz == rate_hz:
+            return self._encoded(clip.samples)
+        if self._resampler is None or self._rate_hz != clip.rate_hz:
+            self._resampler = soxr.ResampleStream(clip.rate_hz, rate_hz, 1, dtype="float32", quality="HQ")
+            self._rate_hz = clip.rate_hz
+        return self._encoded(self._resampler.resample_chunk(clip.samples))
+
+    def end(self) -> str:
+        """What the resampler still holds."""
+        if self._resampler is None:
+            return ""
+        tail = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        self._resampler = None
+        return self._encoded(tail)
+
+    def _encoded(self, values: Samples) -> str:
+        pcm = Clip(np.asarray(values, np.float32), 0).pcm16()
+        if self._format != "audio/pcm":
+            linear = np.frombuffer(pcm, "<i2").astype(np.int32)
+            pcm = (_to_mulaw(linear) if self._format == "audio/pcmu" else _to_alaw(linear)).tobytes()
+        return base64.b64encode(pcm).decode()
+
+
+def _mulaw_table() -> Samples:
+    """ITU-T G.711: what each µ-law byte stands for."""
+    code = ~np.arange(256, dtype=np.int32) & 0xFF
+    magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code & 0x70) >> 4)) - 0x84
+    return (np.where(code & 0x80, -magnitude, magnitude) / 32768).astype(np.float32)
+
+
+def _alaw_table() -> Samples:
+    """ITU-T G.711: what each A-law byte stands for."""
+    code = np.arange(256, dtype=np.int32) ^ 0x55
+    exponent, mantissa = (code & 0x70) >> 4, (code & 0x0F) << 4
+    magnitude = np.where(exponent > 0, (mantissa + 0x108) << np.maximum(exponent - 1, 0), mantissa + 8)
+    return (np.where(code & 0x80, magnitude, -magnitude) / 32768).astype(np.float32)
+
+
+_TABLES: dict[str, Samples] = {"audio/pcmu": _mulaw_table(), "audio/pcma": _alaw_table()}
+
+
+def _to_mulaw(linear: np.ndarray[Any, np.dtype[np.int32]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    magnitude = np.minimum(np.abs(linear), 32_635) + 0x84
+    exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 7
+    mantissa = (magnitude >> (exponent + 3)) & 0x0F
+    coded: np.ndarray[Any, np.dtype[np.uint8]] = (
+        ~(np.where(linear < 0, 0x80, 0) | (exponent << 4) | mantissa) & 0xFF
+    ).astype(np.uint8)
+    return coded
+
+
+def _to_alaw(linear: np.ndarray[Any, np.dtype[np.int32]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    negative = linear < 0
+    magnitude = np.minimum(np.where(negative, -linear - 1, linear), 32_767)
+    exponent = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 7, 0)
+    mantissa = (magnitude >> np.where(exponent > 0, exponent + 3, 4)) & 0x0F
+    coded: np.ndarray[Any, np.dtype[np.uint8]] = (
+        (np.where(negative, 0, 0x80) | (exponent << 4) | mantissa) ^ 0x55
+    ).astype(np.uint8)
+    return coded

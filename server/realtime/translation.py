@@ -1,0 +1,290 @@
+"""What happens in a session (`pipeline.events`), as server events of the Realtime API, in their documented order."""
+
+import secrets
+from collections.abc import Callable, Iterable
+
+from pipeline import events
+from pipeline.channel import Channel
+from pipeline.conversation import Conversation, Item
+from pipeline.events import Event
+from server.realtime.config import Config
+from server.realtime.errors import error_event
+from server.realtime.items import Shape, as_json
+from server.realtime.responses import Asked, Response, ServerEvent
+
+End = events.TurnCompleted | events.TurnInterrupted | events.TurnFailed
+
+
+class Translation:
+    """A `pipeline.session.Sink`: takes the session's events as they happen, and fills the connection's outbox."""
+
+    def __init__(
+        self, conversation: Conversation, config: Config, outbox: Channel[ServerEvent], *, ended: Callable[[], None]
+    ) -> None:
+        """ended: called after each response of the conversation."""
+        self.conversation = conversation
+        self.conversation_id = f"conv_{conversation.id}"
+        self.response: Response | None = None
+        """The one that is being given in the conversation."""
+        self.shapes: dict[str, Shape] = {}
+        """The items that the client knows of."""
+        self.uncommitted_ms = 0.0
+        """Sound that was appended since the last commit."""
+        self._config = config
+        self._outbox = outbox
+        self._ended = ended
+        self._waiting = False
+        """The response has begun and is not told yet."""
+        self._speaking = ""
+        self._requested: dict[str, Asked] = {}
+        self._awaited: str | None = None
+        """The utterance whose words the turn that is about to start will tell."""
+        self._spoken_at = 0.0
+        self._seconds = 0.0
+        self._partial = ""
+        self._cut: events.TurnInterrupted | None = None
+
+    # --- the session's side ---
+
+    def offer(self, event: Event, /) -> bool:
+        """Translate; False when the client reads so slowly that there is no room."""
+        room = True
+        for told in self._told(event):  # all of it: what it says is remembered, too
+            room = self._outbox.offer(_named(told)) and room
+        return room
+
+    def close(self, error: BaseException | None = None) -> None:
+        """The session has ended."""
+        self._outbox.close(error)
+
+    # --- the client's side ---
+
+    def send(self, *told: ServerEvent) -> None:
+        """Answer a client event, after everything that has happened before it."""
+        for event in told:
+            if not self._outbox.offer(_named(event)):
+                self.close(SlowReader())
+
+    async def send_when_read(self, told: Iterable[ServerEvent]) -> None:
+        """As `send`, but at the client's pace: for what comes faster than real time."""
+        for event in told:
+            await self._outbox.send(_named(event))
+
+    def request(self, item_id: str, asked: Asked) -> None:
+        """The answer with this item was asked for by the client, in this way."""
+        self._requested[item_id] = asked
+
+    def cancel_by_client(self) -> None:
+        """The running answer is about to be stopped by its client."""
+        if self.response is not None:
+            self.response.cancelled_by_client = True
+        self._cancelling = True
+
+    def know(self, item: Item, shape: Shape) -> list[ServerEvent]:
+        """There is a new item, complete as it is."""
+        self.shapes[item.id] = shape
+        for id in self.shapes.keys() - {kept.id for kept in self.conversation.items}:
+            del self.shapes[id]  # forgotten long ago
+        self.shapes[item.id] = shape
+        told = as_json(item, shape)
+        place = {"previous_item_id": self.before(item.id), "item": told}
+        return [{"type": "conversation.item.added", **place}, {"type": "conversation.item.done", **place}]
+
+    def before(self, id: str) -> str | None:
+        """The item before that one, of those that the client knows."""
+        previous = self.conversation.previous(id)
+        while previous is not None and previous not in self.shapes:
+            previous = self.conversation.previous(previous)
+        return previous
+
+    def asked(self) -> Asked:
+        """How a response is given that nobody asked for in a special way."""
+        config = self._config
+        return Asked(
+            aloud=config.manner.aloud,
+            format=config.output_format,
+            voice=config.voice_now.name,
+            max_output_tokens=config.json["max_output_tokens"],
+            conversation_id=self.conversation_id,
+            shown_servers=config.shown_servers(),
+        )
+
+    # --- translating ---
+
+    def _told(self, event: Event) -> Iterable[ServerEvent]:
+        cut, self._cut = self._cut, None
+        if isinstance(event, events.UserSpeechStarted):
+            # First: it is what clients stop their playback on. Then the end of what was interrupted.
+            yield from self._speech_started(event)
+            if cut is not None:
+                yield from self._finished(cut)
+            return
+        if cut is not None:
+            yield from self._finished(cut)
+        match event:
+            case events.UserSpeechStopped():
+                yield from self._speech_stopped(event)
+            case events.UtteranceCommitted(item_id):
+                yield from self._committed(item_id)
+            case events.TranscriptPartial(text):
+                yield from self._grown(text)
+            case events.UtteranceTranscribed(item_id, text, _, seconds):
+                yield from self._transcribed(item_id, text, seconds)
+            case events.UtteranceFailed(item_id, code, message):
+                yield from self._not_transcribed(item_id, code, message)
+            case events.UtteranceIgnored(reason):
+                yield from self._ignored(reason)
+            case events.UserIdle():
+                yield from self._idle(event)
+            case events.TurnStarted(_, item_id):
+                yield from self._started(item_id)
+            case events.TranscriptFinal(text):
+                if self._awaited is not None:
+                    yield from self._transcribed(self._awaited, text, self._seconds)
+                yield from self._created()
+            case events.TurnInterrupted():
+                if self.response is not None and self.response.cancelled_by_client:
+                    yield from self._finished(event)
+                else:
+                    self._cut = event
+            case events.TurnCompleted() | events.TurnFailed():
+                yield from self._finished(event)
+            case _:
+                yield from self._created()
+                yield from self._happened(event)
+
+    def _happened(self, event: Event) -> Iterable[ServerEvent]:
+        """Within a response."""
+        response = self.response
+        if response is None:
+            return
+        match event:
+            case events.ReplyDelta(text):
+                if response.item_id not in self.shapes:
+                    content = "output_audio" if response.asked.aloud else "output_text"
+                    self.shapes[response.item_id] = Shape("message", "assistant", content, "in_progress")
+                yield from response.said(text)
+            case events.SpeechChunk(clip):
+                yield from response.spoke(clip)
+            case events.ToolCalled():
+                self.shapes[event.item_id] = Shape("function_call")
+                yield from response.called(event)
+            case events.ToolStarted():
+                yield from response.started(event)
+            case events.ToolEnded():
+                if event.server in response.asked.shown_servers:
+                    self.shapes[event.item_id] = Shape("mcp_call", server=event.server, failed=event.failed)
+                yield from response.ended(event)
+            case events.StageError(code, message):
+                yield error_event(message, code)
+            case _:
+                pass
+
+    def _speech_started(self, event: events.UserSpeechStarted) -> Iterable[ServerEvent]:
+        self._partial, self._spoken_at = "", event.at_ms
+        self._speaking = event.item_id
+        yield {
+            "type": "input_audio_buffer.speech_started", "audio_start_ms": round(event.at_ms), "item_id": event.item_id,
+        }  # fmt: skip
+
+    def _speech_stopped(self, event: events.UserSpeechStopped) -> Iterable[ServerEvent]:
+        self._awaited, self._seconds = event.item_id, max(0.0, event.at_ms - self._spoken_at) / 1000
+        yield {
+            "type": "input_audio_buffer.speech_stopped", "audio_end_ms": round(event.at_ms), "item_id": event.item_id,
+        }  # fmt: skip
+        yield from self._committed(event.item_id)
+
+    def _committed(self, item_id: str) -> Iterable[ServerEvent]:
+        self.uncommitted_ms = 0.0
+        yield {
+            "type": "input_audio_buffer.committed", "item_id": item_id, "previous_item_id": self.before(item_id),
+        }  # fmt: skip
+        yield from self.know(self.conversation.get(item_id), Shape("message", "user", "input_audio"))
+
+    def _grown(self, text: str) -> Iterable[ServerEvent]:
+        """Words are told while they are spoken where that is what the session is for."""
+        if self._config.transcription and text.startswith(self._partial) and text != self._partial:
+            delta, self._partial = text[len(self._partial) :], text
+            yield _transcript_delta(self._speaking, delta)
+
+    def _transcribed(self, item_id: str, text: str, seconds: float) -> Iterable[ServerEvent]:
+        if item_id == self._awaited:
+            self._awaited = None
+        if not self._config.transcribes:
+            return
+        rest = text.removeprefix(self._partial) if text.startswith(self._partial) else ""
+        self._partial = ""
+        if rest:
+            yield _transcript_delta(item_id, rest)
+        yield {
+            "type": "conversation.item.input_audio_transcription.completed", "item_id": item_id, "content_index": 0,
+            "transcript": text, "usage": {"type": "duration", "seconds": round(seconds, 3)},
+        }  # fmt: skip
+
+    def _not_transcribed(self, item_id: str, code: str, message: str) -> Iterable[ServerEvent]:
+        if item_id == self._awaited:
+            self._awaited = None
+        error = {"type": "server_error", "code": code, "message": message, "param": None}
+        yield {
+            "type": "conversation.item.input_audio_transcription.failed", "item_id": item_id, "content_index": 0,
+            "error": error,
+        }  # fmt: skip
+
+    def _ignored(self, reason: str) -> Iterable[ServerEvent]:
+        awaited = self._awaited
+        if awaited is not None and reason == "nothing_understood":
+            yield from self._transcribed(awaited, "", self._seconds)
+        elif awaited is not None and reason == "continued":
+            self._awaited = None
+            self.shapes.pop(awaited, None)
+            yield {"type": "conversation.item.deleted", "item_id": awaited}
+
+    def _idle(self, event: events.UserIdle) -> Iterable[ServerEvent]:
+        item = self.conversation.place()
+        yield {
+            "type": "input_audio_buffer.timeout_triggered", "audio_start_ms": round(event.since_ms),
+            "audio_end_ms": round(event.at_ms), "item_id": item.id,
+        }  # fmt: skip
+        yield from self._committed(item.id)
+
+    def _started(self, item_id: str) -> Iterable[ServerEvent]:
+        asked = self._requested.pop(item_id, None)
+        self.response = Response(asked or self.asked(), item_id, self.before)
+        self._waiting = True
+        # The words of an utterance are told before the response to it.
+        if asked is not None or self._awaited is None:
+            yield from self._created()
+
+    def _created(self) -> Iterable[ServerEvent]:
+        if self.response is not None and self._waiting:
+            self._waiting = False
+            yield from self.response.created()
+
+    def _finished(self, end: End) -> Iterable[ServerEvent]:
+        if self.response is None and self._requested:  # it ended before it could start
+            yield from self._started(next(iter(self._requested)))
+        if self._awaited is not None and isinstance(end, events.TurnFailed):
+            yield from self._not_transcribed(self._awaited, end.code, end.message)
+        yield from self._created()
+        response, self.response, self._awaited = self.response, None, None
+        if response is not None:
+            if response.item_id in self.shapes:
+                whole = isinstance(end, events.TurnCompleted) and not end.cut
+                self.shapes[response.item_id].status = "completed" if whole else "incomplete"
+            yield from response.finished(end)
+            self._ended()
+
+
+class SlowReader(Exception):
+    """The client reads so slowly that the outbox is full."""
+
+
+def _named(event: ServerEvent) -> ServerEvent:
+    return {"event_id": f"event_{secrets.token_hex(10)}", **event}
+
+
+def _transcript_delta(item_id: str, delta: str) -> ServerEvent:
+    return {
+        "type": "conversation.item.input_audio_transcription.delta", "item_id": item_id, "content_index": 0,
+        "delta": delta,
+    }  # fmt: skip
