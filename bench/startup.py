@@ -1,0 +1,136 @@
+"""What a start costs: `make run` on an empty folder, the next start, and memory with the embedded engines.
+
+python -m bench.startup          warm starts and memory
+python -m bench.startup --cold   `make run` as well: the committed tree in a temporary folder, a new .venv
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+from websockets.sync.client import connect
+
+HOME = Path(__file__).resolve().parent.parent
+EMBEDDED = {"STT_ENGINE": "sphinx", "LLM_ENGINE": "builtin", "TTS_ENGINE": "espeak"}
+AUTOMATIC = {"HF_HUB_OFFLINE": "true", "LLAMA_ENDPOINT": "http://127.0.0.1:9"}
+"""What a machine without a hub and without Ollama comes to."""
+LONGEST_S, WARM_RUNS, MAX_WARM_S = 900, 5, 5.0
+
+
+@contextmanager
+def started(
+    command: Sequence[str], folder: Path, settings: dict[str, str]
+) -> Iterator[tuple[float, int, psutil.Process]]:
+    """Seconds until it listens, its port and its process; stopped after the block."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=folder, env={**os.environ, "PORT": "0", **settings}, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    watchdog = threading.Timer(LONGEST_S, process.kill)
+    watchdog.start()
+    assert process.stderr is not None
+    said = []
+    try:
+        for line in process.stderr:
+            said.append(line)
+            if "listens on http://" in line:
+                break
+        else:
+            raise SystemExit("It did not start:\n" + "".join(said))
+        seconds = time.perf_counter() - start
+        # Read on, or it would wait for its own messages to be read.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        port = int(line.split("listens on http://")[1].split()[0].rpartition(":")[2])
+        yield seconds, port, psutil.Process(process.pid)
+    finally:
+        watchdog.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def warm(settings: dict[str, str]) -> list[float]:
+    """Seconds of each start from an existing environment."""
+    seconds = []
+    for _ in range(WARM_RUNS):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, str(HOME / "main.py")]
+            with started(command, Path(folder), settings) as (took, _, _):
+                seconds.append(took)
+    return seconds
+
+
+def cold() -> tuple[float, float]:
+    """Seconds of `make run` in a folder with the committed files only, and of the same command once more."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(["git", "archive", "HEAD"], cwd=HOME, stdout=subprocess.PIPE, check=True).stdout
+        subprocess.run(["tar", "-x"], cwd=folder, input=archive, check=True)
+        command = ["make", "--no-print-directory", "run"]
+        with started(command, Path(folder), AUTOMATIC) as (first, _, _):
+            pass
+        with started(command, Path(folder), AUTOMATIC) as (second, _, _):
+            pass
+    return first, second
+
+
+def memory() -> list[tuple[str, float, float]]:
+    """Each process of the service after three turns: what it is, resident MB, and MB with shared pages split (PSS)."""
+    question = (HOME / "audios" / "samples" / "what_is_two_plus_three.wav").read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(HOME / "main.py")]
+        with started(command, Path(folder), EMBEDDED) as (_, port, service):
+            with connect(f"ws://127.0.0.1:{port}/ws", max_size=None) as connection:
+                for _ in range(3):
+                    connection.send(question)
+                    assert "transcription" in connection.recv(timeout=60)
+                    assert isinstance(connection.recv(timeout=60), bytes)
+            rows = []
+            for process in (service, *service.children(recursive=True)):
+                used = process.memory_full_info()
+                name = "service" if process == service else "worker"
+                rows.append((name, used.rss / 1e6, used.pss / 1e6))
+            return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cold", action="store_true", help="build a new .venv with `make run`, too")
+    options = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    starts = Table("start", "ready after s", title="Seconds until it listens")
+    good = True
+    for name, settings in (("warm, embedded engines", EMBEDDED), ("warm, auto without hub and Ollama", AUTOMATIC)):
+        seconds = warm(settings)
+        starts.add_row(
+            name, f"{statistics.median(seconds):.1f} (of {WARM_RUNS}: {min(seconds):.1f} to {max(seconds):.1f})"
+        )
+        good = good and statistics.median(seconds) < MAX_WARM_S
+    if options.cold:
+        first, second = cold()
+        starts.add_row("cold: make run, empty .venv", f"{first:.1f}")
+        starts.add_row("make run again", f"{second:.1f}")
+    console.print(starts)
+    used = Table("process", "resident MB", "PSS MB", title="Memory after three turns, embedded engines")
+    rows = memory()
+    for name, rss, pss in [*rows, ("all", sum(row[1] for row in rows), sum(row[2] for row in rows))]:
+        used.add_row(name, f"{rss:.0f}", f"{pss:.0f}")
+    console.print(used)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
