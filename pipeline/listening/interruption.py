@@ -8,12 +8,15 @@ from pipeline.listening.detector import RATE_HZ, SpeechDetector
 from pipeline.listening.options import LiveOptions
 
 _BACKCHANNELS = {
-    "en": "mhm|mm|mmm|mm hmm|mmhmm|uh huh|uhhuh|hmm|hm|yeah|yep|yup|yes|right|ok|okay|sure|i see|really|wow|oh|ah|aha|"
-    "cool|nice|great|got it|of course|exactly|true|alright|all right",
-    "pt": "aham|ahã|uhum|hum|humhum|hm|mhm|sim|é|tá|tá bom|certo|ok|okay|claro|entendi|sei|isso|pois é|legal|nossa|"
-    "verdade|exato|ah|ah é|beleza|tudo bem|uau",
-    "es": "ajá|aja|mhm|mm|hm|sí|si|ya|claro|vale|ok|okay|bueno|entiendo|ya veo|exacto|verdad|ah|oh|de acuerdo|"
-    "por supuesto|cierto|así es|qué bien",
+    "en": "mhm|mhmm|mm|mmm|mm hm|mm hmm|mmhmm|hm hm|uh huh|uhhuh|hmm|hm|yeah|yep|yup|yes|right|ok|okay|sure|i see|"
+    "really|wow|oh|ah|aha|cool|nice|great|good|perfect|interesting|got it|gotcha|i know|of course|exactly|absolutely|"
+    "definitely|true|that's true|that's right|alright|all right|makes sense|sounds good|fair enough|no way",
+    "pt": "aham|ahã|uhum|hum|humhum|hm|mhm|sim|é|tá|tá bom|tá certo|está bem|está bom|certo|ok|okay|claro|"
+    "claro que sim|entendi|entendo|percebo|sei|isso|isso mesmo|pois|pois é|pois claro|legal|que legal|que bom|nossa|"
+    "verdade|é verdade|exato|exatamente|com certeza|ah|oh|ah é|ah tá|beleza|tudo bem|muito bem|perfeito|ótimo|uau|fixe",
+    "es": "ajá|aja|mhm|mm|hm|hum|sí|si|ya|claro|claro que sí|vale|ok|okay|bueno|bien|muy bien|entiendo|entendido|"
+    "ya veo|ya sé|exacto|exactamente|verdad|es verdad|ah|oh|de acuerdo|por supuesto|cierto|así es|qué bien|perfecto|"
+    "genial|guau|correcto|está bien|eso es",
 }
 BACKCHANNELS = {language: frozenset(words.split("|")) for language, words in _BACKCHANNELS.items()}
 _ANY = frozenset().union(*BACKCHANNELS.values())
