@@ -2,6 +2,7 @@
 # make run EXTRAS=xtts   with a heavy engine as well (xtts, pocket, mic; several: xtts,pocket)
 # make test              lint, types and tests; installs what they need
 # make install           only build .venv
+# make services          what the tests need beside Python packages: Chromium, installed by apt where that may be
 PYTHON ?= python3
 EXTRAS ?=
 VENV   ?= .venv
@@ -9,7 +10,7 @@ VENV   ?= .venv
 comma := ,
 STAMP  = $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
-.PHONY: run install test lint format clean
+.PHONY: run install services test lint format clean
 
 run: $(STAMP)
 	@exec $(VENV)/bin/python main.py
@@ -23,8 +24,13 @@ $(STAMP): pyproject.toml constraints.txt deploy/install.sh
 test: EXTRAS := test,xtts,pocket
 test:
 	@$(MAKE) --no-print-directory install EXTRAS=$(EXTRAS)
+	@$(MAKE) --no-print-directory services
 	@$(MAKE) --no-print-directory lint
 	$(VENV)/bin/python -m pytest
+
+# PARLEY_NO_BROWSER=1 does without: the tests in a browser are then left out, and say so.
+services:
+	@sh deploy/services.sh
 
 lint:
 	$(VENV)/bin/ruff check .

@@ -33,9 +33,11 @@ PROTOCOL = "parley"
 """The subprotocol that is agreed to when a client offers it; a browser that sends its key as one needs another."""
 
 
-@router.get("/ws", include_in_schema=False)
+@router.api_route("/ws", methods=["GET", "POST"], include_in_schema=False)
 async def not_a_socket(request: Request) -> Response:
-    """What a connection would be told now: a browser cannot see why its WebSocket was refused, but it can ask this."""
+    """What a connection would be told now: a page cannot see why its WebSocket was refused, but it can ask this (with
+    POST, for then the browser names the page's origin).
+    """
     access: Access = request.app.state.access
     refusal = access.refusal(request)
     return refusal or refuse(426, "upgrade_required", "This is a WebSocket.", {"Upgrade": "websocket"})

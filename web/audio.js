@@ -17,7 +17,7 @@ export async function openAudio() {
     throw error;
   });
   const context = await opening;
-  if (context.state !== "running") await context.resume();
+  if (context.state !== "running") context.resume(); // not awaited: it waits for a press where there was none
   return context;
 }
 

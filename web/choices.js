@@ -42,7 +42,7 @@ export class Choices {
     return {
       ...(this.voice && { voice: this.voice }),
       language: this.language,
-      options: { turn_detection: !this.push, half_duplex: this.form.elements.loudspeaker.checked, ...this.preroll },
+      options: { turn_detection: !this.push, half_duplex: this.form.elements.loudspeaker.checked },
     };
   }
 
@@ -50,11 +50,6 @@ export class Choices {
   get query() {
     const { options, ...others } = this.wishes;
     return Object.fromEntries(Object.entries({ ...others, ...options }).map(([name, value]) => [name, String(value)]));
-  }
-
-  /** In push-to-talk nothing leaves before the press: what was just before it is sent with it, by the page. */
-  get preroll() {
-    return this.push ? { preroll_ms: 0 } : {};
   }
 
   get language() {

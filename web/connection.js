@@ -138,7 +138,8 @@ export class Connection {
     const key = this.told.key();
     try {
       const headers = key ? { Authorization: `Bearer ${key}` } : {};
-      const { status } = await fetch(new URL("ws", document.baseURI), { headers, cache: "no-store" });
+      // POST: with it a browser names the page's origin, on which the answer may depend.
+      const { status } = await fetch(new URL("ws", document.baseURI), { method: "POST", headers });
       if (status === 401) return { code: "key", final: true };
       if (status === 403) return { code: "origin", final: true };
       if (status === 503) return { code: "full", final: false };

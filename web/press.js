@@ -11,8 +11,9 @@ export class PressButton {
     this.button = button;
     this.told = told;
     this.down = false;
-    button.addEventListener("click", () => {
+    button.addEventListener("click", ({ detail }) => {
       if (!told.holds()) told.pressed();
+      else if (!detail) this.toggle(); // a screen reader's click: it cannot hold
     });
     button.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || !told.holds()) return;
@@ -25,6 +26,7 @@ export class PressButton {
     button.addEventListener("contextmenu", (event) => {
       if (told.holds()) event.preventDefault(); // a long press on a phone
     });
+    window.addEventListener("blur", () => this.release()); // the key will be let go elsewhere
     document.addEventListener("keydown", (event) => this.key(event));
     document.addEventListener("keyup", ({ key }) => {
       if (key === " " || key === "Enter") this.release();
@@ -44,6 +46,12 @@ export class PressButton {
       event.preventDefault();
       if (!event.repeat) this.told.pressed();
     }
+  }
+
+  /** @private */
+  toggle() {
+    if (this.down) this.release();
+    else this.hold();
   }
 
   /** @private */

@@ -67,7 +67,7 @@ export const en = {
   trouble_full: "All places are taken now. Trying again in {seconds} s.",
   trouble_overloaded: "The connection was too slow for the sound. Trying again in {seconds} s.",
   trouble_key: "The service needs a valid access key. Enter it under Settings.",
-  trouble_origin: "The service does not accept this page's address. Whoever runs it can add it to ALLOWED_ORIGINS.",
+  trouble_origin: "The service does not accept this page's address. Whoever runs it can add {origin} to ALLOWED_ORIGINS.",
   trouble_idle_timeout: "Nobody spoke for a long time, so the conversation was closed. Press to go on.",
   trouble_other: "The service said: {message}",
   trouble_turn: "No answer: {message}",

@@ -67,7 +67,7 @@ export const es = {
   trouble_full: "Todos los lugares están ocupados ahora. Nuevo intento en {seconds} s.",
   trouble_overloaded: "La conexión era demasiado lenta para el sonido. Nuevo intento en {seconds} s.",
   trouble_key: "El servicio necesita una clave de acceso válida. Escríbala en Ajustes.",
-  trouble_origin: "El servicio no acepta la dirección de esta página. Quien lo mantiene puede añadirla a ALLOWED_ORIGINS.",
+  trouble_origin: "El servicio no acepta la dirección de esta página. Quien lo mantiene puede añadir {origin} a ALLOWED_ORIGINS.",
   trouble_idle_timeout: "Nadie habló durante mucho tiempo y la conversación se cerró. Pulse para seguir.",
   trouble_other: "El servicio dijo: {message}",
   trouble_turn: "Sin respuesta: {message}",

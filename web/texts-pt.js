@@ -67,7 +67,7 @@ export const pt = {
   trouble_full: "Todos os lugares estão ocupados agora. Nova tentativa em {seconds} s.",
   trouble_overloaded: "A conexão estava lenta demais para o som. Nova tentativa em {seconds} s.",
   trouble_key: "O serviço precisa de uma chave de acesso válida. Escreva-a em Configurações.",
-  trouble_origin: "O serviço não aceita o endereço desta página. Quem o mantém pode incluí-lo em ALLOWED_ORIGINS.",
+  trouble_origin: "O serviço não aceita o endereço desta página. Quem o mantém pode incluir {origin} em ALLOWED_ORIGINS.",
   trouble_idle_timeout: "Ninguém falou por muito tempo, e a conversa foi encerrada. Aperte para continuar.",
   trouble_other: "O serviço disse: {message}",
   trouble_turn: "Sem resposta: {message}",

@@ -18,7 +18,8 @@ export class TroubleBox {
   show({ code, message = "", seconds = 0 }, action = undefined) {
     this.code = code;
     const name = hasText(`trouble_${code}`) ? `trouble_${code}` : "trouble_other";
-    const words = text(name, { message, seconds: number(Math.max(1, Math.round(seconds)), 0) });
+    const values = { message, seconds: number(Math.max(1, Math.round(seconds)), 0), origin: location.origin };
+    const words = text(name, values);
     if (this.words.textContent !== words) this.words.textContent = words; // a repeated alert is not read out again
     this.button.hidden = !action;
     if (action) {

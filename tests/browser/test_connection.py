@@ -1,0 +1,96 @@
+"""The page when the service is away, full, locked, or back again."""
+
+from pathlib import Path
+
+from tests.browser.conftest import Visit
+from tests.server_process import ServerProcess, serving
+
+
+def test_it_comes_back_to_the_conversation_when_the_connection_drops(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    visitor.ask("my name is Alice")
+    token = visitor.talk("talk.connection.token")
+    visitor.talk("talk.connection.socket.close()")
+    visitor.until(
+        "old => import('/web/app.js').then(({ talk: { connection: c } }) => c.ready && c.token !== old)", token
+    )
+    visitor.ask("what is my name")
+    assert visitor.page.locator(".reply p").last.inner_text() == "Your name is Alice."
+    assert visitor.page.locator(".note").count() == 0
+
+
+def test_a_page_that_is_loaded_anew_has_its_conversation(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    visitor.ask("my name is Alice")
+    visitor.page.reload()
+    visitor.see("text=my name is Alice")
+    visitor.ask("what is my name")
+    assert visitor.page.locator(".reply p").last.inner_text() == "Your name is Alice."
+    visitor.page.click("#settings summary")
+    visitor.page.click("#new")
+    assert visitor.page.locator(".reply").count() == 0
+    visitor.ask("what is my name")
+    assert "not told me" in visitor.words(".reply p")
+
+
+def test_a_service_that_goes_away_and_comes_back_is_found_again(visit: Visit, tmp_path: Path) -> None:
+    with serving(tmp_path) as first:
+        visitor = visit(first.url)
+        visitor.ask("my name is Alice")
+        port = str(first.port)
+    visitor.see("#trouble:visible")
+    assert "does not answer" in visitor.words("#trouble")
+    assert visitor.words("#link-words") == "no connection"
+    with serving(tmp_path, PORT=port):
+        visitor.see("[data-link=open]")
+        assert visitor.page.is_hidden("#trouble")
+        assert "does not remember" in visitor.words(".note")  # another process: said, not hidden
+        assert "Alice" in visitor.words(".reply p")
+        visitor.ask("what is two plus three")
+
+
+def test_a_full_service_is_explained_and_tried_again(visit: Visit, tmp_path: Path) -> None:
+    with serving(tmp_path, MAX_SESSIONS="1") as server:
+        with server.connect():
+            visitor = visit(server.url)
+            visitor.page.fill("#words", "what is two plus three")
+            visitor.page.press("#words", "Enter")
+            visitor.see("#trouble:visible")
+            assert "All places are taken" in visitor.words("#trouble")
+        visitor.see("text=2 plus 3 is 5.")
+        assert visitor.page.is_hidden("#trouble")
+
+
+def test_a_key_is_asked_for_and_used(visit: Visit, tmp_path: Path) -> None:
+    with serving(tmp_path, API_KEYS="open-sesame") as server:
+        visitor = visit(server.url)
+        visitor.page.fill("#words", "what is two plus three")
+        visitor.page.press("#words", "Enter")
+        visitor.see("#trouble:visible")
+        assert "access key" in visitor.words("#trouble")
+        visitor.page.fill("#key", "wrong")
+        visitor.page.press("#key", "Enter")
+        visitor.see("[data-link=idle]")
+        visitor.see("#trouble:visible")
+        visitor.page.fill("#key", "open-sesame")
+        visitor.page.press("#key", "Enter")
+        visitor.see("text=2 plus 3 is 5.")
+        assert visitor.page.locator("#voice option").all_inner_texts() == ["man", "woman"]
+
+
+def test_a_page_of_another_name_is_told_what_it_lacks(visit: Visit, tmp_path: Path) -> None:
+    """By plain http and a name that is not localhost: no microphone; and no conversation until the name is allowed."""
+    named = "--host-resolver-rules=MAP parley.example 127.0.0.1"
+    with serving(tmp_path) as server:
+        visitor = visit(f"http://parley.example:{server.port}", flags=[named])
+        visitor.see("#trouble:visible")
+        assert "https" in visitor.words("#trouble")
+        visitor.page.fill("#words", "what is two plus three")
+        visitor.page.press("#words", "Enter")
+        visitor.see("text=ALLOWED_ORIGINS")
+        assert f"http://parley.example:{server.port}" in visitor.words("#trouble")
+    with serving(tmp_path, ALLOWED_ORIGINS="*") as server:
+        visitor = visit(f"http://parley.example:{server.port}", flags=[named])
+        visitor.page.fill("#words", "what is two plus three")
+        visitor.page.press("#words", "Enter")
+        visitor.see("text=2 plus 3 is 5.")

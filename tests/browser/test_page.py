@@ -1,0 +1,155 @@
+"""How the page is served, and that everybody can use it."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.browser.conftest import Visit, Visitor, said
+from tests.server_process import ServerProcess
+
+
+def test_everything_works_with_the_keyboard(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, microphone=said(2.0, "what_is_two_plus_three", 60.0))
+    page = visitor.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the talk button"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.focus("#press")
+    page.keyboard.press("Space")
+    visitor.see("#talk[data-state=listening]")
+    visitor.see("text=2 plus 3 is 5.")
+    visitor.see("#talk[data-state=listening]")
+    page.keyboard.press("Enter")
+    visitor.see("#talk[data-state=off]")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    visitor.see("#talk[data-state=listening]")
+
+
+@pytest.mark.parametrize(("language", "button"), [("pt-BR", "Falar"), ("es-MX", "Hablar"), ("de-DE", "Talk")])
+def test_the_page_speaks_the_browsers_language(server: ServerProcess, visit: Visit, language: str, button: str) -> None:
+    visitor = visit(server.url, language=language)
+    visitor.until("document.getElementById('press-name').textContent !== ''")
+    assert visitor.page.text_content("#press-name") == button
+    assert visitor.page.get_attribute("html", "lang") == (language[:2] if button != "Talk" else "en")
+
+
+def test_all_languages_have_the_same_texts(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    names = visitor.page.evaluate(
+        "Promise.all(['en', 'pt', 'es'].map(async (code) => {"
+        "  const texts = (await import(`/web/texts-${code}.js`))[code];"
+        "  return Object.entries(texts).map(([name, words]) => [name, String(words).match(/{\\w+}/g)?.sort()]);"
+        "}))"
+    )
+    assert names[0] == names[1] == names[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1100, 800), (390, 844), (320, 568)])
+def test_it_fits_and_every_control_has_a_name(
+    server: ServerProcess, visit: Visit, tmp_path: Path, scheme: str, size: tuple[int, int]
+) -> None:
+    visitor = visit(server.url, size=size, scheme=scheme)
+    page = visitor.page
+    visitor.until("document.getElementById('engines').children.length === 3")
+    page.screenshot(path=tmp_path / "welcome.png")
+    visitor.ask("tell me a story")
+    page.click("#settings summary")
+    page.screenshot(path=tmp_path / "settings.png")
+    nameless = page.evaluate(
+        "[...document.querySelectorAll('button, input, select, summary, [role], a')].filter((element) => {"
+        "  if (element.closest('[hidden]')) return false;"
+        "  const label = element.getAttribute('aria-label') ?? '';"
+        "  const labels = [...(element.labels ?? [])].map(({ textContent }) => textContent).join('');"
+        "  return !(label + labels + element.textContent).trim() && !['status', 'alert'].includes(element.role);"
+        "}).map((element) => element.outerHTML)"
+    )
+    assert nameless == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate(
+        "new Set([...document.querySelectorAll('[id]')].map(({ id }) => id)).size"
+        " === document.querySelectorAll('[id]').length"
+    )
+    assert low_contrasts(visitor) == []
+    assert visitor.complaints == []
+
+
+def test_who_asks_for_json_gets_json_and_a_browser_gets_the_page(server: ServerProcess) -> None:
+    def kind(path: str, accept: str) -> str:
+        return httpx.get(server.url + path, headers={"Accept": accept}).headers["content-type"].split(";")[0]
+
+    browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    assert kind("/", browser) == "text/html"
+    assert kind("/", "*/*") == "application/json"
+    assert kind("/", "") == "application/json"
+    assert kind("/", "application/json, text/html;q=0.5") == "application/json"
+    assert kind("/", "text/html;q=0, */*") == "application/json"
+    assert kind("/ui", "*/*") == "text/html"
+    assert httpx.get(server.url).json()["message"] == "Parley is listening."
+
+
+def test_the_page_is_served_strictly(server: ServerProcess) -> None:
+    for path in ("/ui", "/web/app.js", "/web/style.css"):
+        answer = httpx.get(server.url + path)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cache-control"] == "no-cache"
+        again = httpx.get(server.url + path, headers={"If-None-Match": answer.headers["etag"]})
+        assert again.status_code == (304 if path.startswith("/web") else 200)
+
+
+@pytest.mark.parametrize(
+    "path", ["/web/", "/web/../main.py", "/web/%2e%2e/main.py", "/web/..%2fmain.py", "/web//etc/passwd"]
+)
+def test_nothing_but_the_page_is_served(server: ServerProcess, path: str) -> None:
+    assert httpx.get(f"{server.url}/web/{path}").status_code == 404
+
+
+def test_voices_are_listed(server: ServerProcess) -> None:
+    voices = httpx.get(server.url + "/v1/audio/voices").json()["voices"]
+    assert [voice["id"] for voice in voices] == ["man", "woman"]
+    assert [voice["default"] for voice in voices] == [True, False]
+
+
+def low_contrasts(visitor: Visitor) -> list[Any]:
+    """Texts whose contrast with what they lie on is below WCAG's 4.5 to 1."""
+    found: list[Any] = visitor.page.evaluate(
+        """(() => {
+          const channels = (color) => {
+            const canvas = document.createElement('canvas').getContext('2d');
+            canvas.fillStyle = color;
+            canvas.fillRect(0, 0, 1, 1);
+            return [...canvas.getImageData(0, 0, 1, 1).data];
+          };
+          const light = (color) => {
+            const [r, g, b] = channels(color).map((value) => {
+              const share = value / 255;
+              return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+            });
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+          };
+          const ground = (element) => {
+            for (let e = element; e; e = e.parentElement) {
+              const color = getComputedStyle(e).backgroundColor;
+              if (channels(color)[3] === 255) return color;
+            }
+            return 'white';
+          };
+          const texts = [...document.querySelectorAll('p, span, b, small, label, summary, button, h1, h2, li, s')];
+          return texts.filter((element) => element.checkVisibility() && !element.closest('.unseen, .skip'))
+            .filter((element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
+            .map((element) => {
+              const style = getComputedStyle(element);
+              const [one, other] = [light(style.color), light(ground(element))].sort((a, b) => b - a);
+              return [element.textContent.trim().slice(0, 30), style.opacity, (one + 0.05) / (other + 0.05)];
+            }).filter(([, , contrast]) => contrast < 4.5);
+        })()"""
+    )
+    return found

@@ -1,0 +1,202 @@
+"""The page in a real browser: it hears through the browser's microphone, and answers through its loudspeaker."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import Visit, said
+from tests.server_process import ServerProcess
+
+SUM = said(2.0, "what_is_two_plus_three", 60.0)
+REJECTS = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', '%s'))"
+INSECURE = "Object.defineProperty(window, 'isSecureContext', { value: false })"
+STORY = said(2.0, "tell_me_a_story", 5.0, "what_time_is_it", 60.0)
+
+
+def test_a_spoken_question_is_answered_in_writing_and_in_sound(
+    server: ServerProcess, visit: Visit, tmp_path: Path
+) -> None:
+    visitor = visit(server.url, microphone=SUM)
+    visitor.page.click("#press")
+    visitor.see(".reply .waterfall")
+    assert visitor.words(".you p") == "what is two plus three"
+    assert visitor.words(".reply p") == "2 plus 3 is 5."
+    visitor.until(
+        "import('/web/app.js').then(({ talk }) => talk.turns.player.total > 10_000)"
+    )  # half a second, at 22,050 Hz
+    assert visitor.talk("talk.turns.player.loudest") > 0.02
+    visitor.page.click(".waterfall summary")
+    shown = visitor.words(".waterfall")
+    assert "To your ear" in shown
+    assert re.search(r"answered in \d+\.\d\d s", shown)
+    assert visitor.page.get_attribute("#press", "aria-pressed") == "true"
+    visitor.page.screenshot(path=tmp_path / "answered.png")
+    visitor.page.click("#press")
+    assert visitor.words("#state") == "Microphone off"
+    assert visitor.complaints == []
+
+
+def test_what_is_said_appears_while_it_is_said(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, microphone=said(2.0, "what_is_two_plus_three", 60.0))
+    visitor.page.click("#press")
+    visitor.see("#talk[data-state=hearing]")
+    visitor.see(".you.partial")
+    visitor.see(".you:not(.partial)")
+
+
+def test_an_interruption_stops_the_answer_and_marks_what_was_heard(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, microphone=STORY)
+    visitor.page.click("#press")
+    visitor.see(".reply.speaking .heard:not(:empty)")
+    visitor.see(".reply.interrupted")
+    heard, unheard = visitor.words(".interrupted .heard"), visitor.words(".interrupted .unheard")
+    assert heard.startswith("Once upon a time")
+    assert unheard.endswith("just in case.")
+    assert visitor.words(".interrupted .mark") == "Not heard:"
+    visitor.see(".reply:not(.interrupted) .waterfall")
+    assert visitor.page.locator(".you p").all_inner_texts()[1] == "what time is it"
+    assert visitor.complaints == []
+
+
+def test_words_light_up_as_they_are_spoken(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    visitor.page.fill("#words", "tell me a story")
+    visitor.page.press("#words", "Enter")
+    visitor.see(".reply.speaking .heard:not(:empty)")
+    first = len(visitor.page.text_content(".heard") or "")
+    visitor.until("first => document.querySelector('.heard').textContent.length > first + 20", first)
+    assert (visitor.page.text_content(".coming") or "").endswith("just in case.")
+    visitor.page.keyboard.press("Escape")
+    visitor.see(".reply.interrupted")
+    silent = visitor.talk("talk.turns.player.total")
+    visitor.page.wait_for_timeout(700)
+    assert visitor.talk("talk.turns.player.total") - silent < 0.3 * 22_050
+
+
+def test_the_service_is_told_what_was_really_played(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    sent: list[str] = []
+    visitor.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))))
+    visitor.page.click("text=Tell me a story.")
+    visitor.see(".reply.speaking .heard:not(:empty)")
+    visitor.page.wait_for_timeout(1500)
+    visitor.page.keyboard.press("Escape")
+    visitor.see(".reply.interrupted")
+    visitor.page.wait_for_timeout(300)
+    played = [float(match[1]) for frame in sent if (match := re.search(r'"played","ms":([\d.]+)', frame))]
+    assert len(played) == 1
+    assert 700 < played[0] < 20_000
+
+
+def test_a_refused_microphone_is_explained_and_typing_goes_on(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, refused=True)
+    visitor.page.click("#press")
+    visitor.see("#trouble:visible")
+    assert "microphone is blocked" in visitor.words("#trouble")
+    assert visitor.words("#state") == "Microphone off"
+    visitor.page.fill("#words", "what is two plus three")
+    visitor.page.click("#send")
+    visitor.see("text=2 plus 3 is 5.")
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (
+            "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))",
+            "No micro",
+        ),
+        (
+            "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotReadableError'))",
+            "another",
+        ),
+        ("Object.defineProperty(window, 'isSecureContext', { value: false })", "https"),
+    ],
+)
+def test_a_microphone_that_cannot_be_had_is_explained(
+    server: ServerProcess, visit: Visit, broken: str, told: str
+) -> None:
+    visitor = visit(server.url)
+    visitor.page.evaluate(f"() => {{ {broken}; }}")
+    visitor.page.click("#press")
+    visitor.see("#trouble:visible")
+    assert told in visitor.words("#trouble")
+
+
+def test_push_to_talk_listens_while_the_button_is_held(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, microphone=said(4.0, "what_is_two_plus_three", 60.0))
+    page = visitor.page
+    page.click("#settings summary")
+    page.check("#push")
+    assert visitor.words("#state").startswith("Hold the button")
+    page.hover("#press")
+    page.mouse.down()
+    visitor.see("#talk[data-state=hearing]")
+    assert visitor.talk("talk.choices.wishes.options.turn_detection") is False
+    page.wait_for_timeout(6500)  # the question is over, and nothing is answered before the button is let go
+    assert page.locator(".reply").count() == 0
+    page.mouse.up()
+    visitor.see("text=2 plus 3 is 5.")
+
+
+def test_a_loudspeaker_is_not_listened_to(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, microphone=STORY)
+    visitor.page.click("#settings summary")
+    visitor.page.check("#loudspeaker")
+    visitor.page.click("#press")
+    visitor.see(".reply.speaking .heard:not(:empty)")
+    visitor.page.wait_for_timeout(7000)  # it was spoken to meanwhile
+    assert visitor.page.locator(".reply.speaking").count() == 1
+    assert visitor.page.locator(".interrupted").count() == 0
+
+
+def test_the_voice_is_a_choice_that_is_kept(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    visitor.page.click("#settings summary")
+    visitor.until("document.getElementById('voice').options.length > 1")
+    assert visitor.page.input_value("#voice") == "man"
+    visitor.page.select_option("#voice", "woman")
+    visitor.page.select_option("#language", "en")
+    visitor.page.reload()
+    visitor.until("document.getElementById('voice').value === 'woman'")
+    assert visitor.page.input_value("#language") == "en"
+    visitor.ask("hello")
+    assert visitor.talk("talk.choices.query.voice") == "woman"
+
+
+def test_sound_is_resampled_without_aliases_and_without_a_seam(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    power = visitor.page.evaluate(
+        """import('/web/resampler.js').then(({ Resampler }) => {
+          const through = (hz, from, to) => {
+            const resampler = new Resampler(from, to);
+            const all = [];
+            for (let piece = 0; piece < from; piece += 128) {
+              const wave = (_, i) => Math.sin(2 * Math.PI * hz * (piece + i) / from);
+              all.push(...resampler.process(Float32Array.from({ length: 128 }, wave)));
+            }
+            const wanted = all.map((_, i) => Math.sin(2 * Math.PI * hz * i / to));
+            const middle = [200, all.length - 200];
+            const mean = (values) =>
+              values.slice(...middle).reduce((sum, value) => sum + value * value, 0) / (middle[1] - 200);
+            return { count: all.length, power: mean(all), error: mean(all.map((value, i) => value - wanted[i])) };
+          };
+          return {
+            passed: through(1000, 48000, 16000), kept: through(1000, 22050, 48000), odd: through(3000, 44100, 16000),
+            alias: through(12000, 48000, 16000), same: through(1000, 48000, 48000),
+          };
+        })"""
+    )
+    for name in ("passed", "kept", "odd", "same"):
+        assert power[name]["error"] < 1e-5, name
+    assert abs(power["passed"]["count"] - 16_000) < 60
+    assert power["alias"]["power"] < 1e-5
+
+
+def test_silence_is_no_question(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, microphone=said(60.0))
+    visitor.page.click("#press")
+    visitor.see("#talk[data-state=listening]")
+    visitor.page.wait_for_timeout(3000)
+    assert visitor.page.locator("#turns li").count() == 0

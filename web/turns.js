@@ -1,0 +1,142 @@
+/** The turns of a conversation as the service tells them: on the page, and in the loudspeaker. */
+
+import { possible } from "./audio.js";
+import { SoundClock } from "./clock.js";
+import { Player } from "./player.js";
+
+export class Turns {
+  /**
+   * @param {import("./talk-view.js").TalkView} view
+   * @param {(message: object) => void} tell sends the service a command
+   */
+  constructor(view, tell) {
+    this.view = view;
+    this.tell = tell;
+    this.clock = new SoundClock();
+    /** @type {Player | null} */
+    this.player = null;
+    /** @type {"rest" | "hearing" | "thinking" | "speaking"} */
+    this.phase = "rest";
+    /** The reply pauses until it is decided whether this is an interruption. */
+    this.held = false;
+    /** Of the reply that is spoken, in Hz. */
+    this.rate = 0;
+  }
+
+  /** @param {{type: string}} event of the protocol, or connection_lost */
+  happened(event) {
+    const { transcript, trouble } = this.view;
+    switch (event.type) {
+      case "user_speech_started":
+        this.phase = "hearing";
+        transcript.partly("");
+        break;
+      case "transcript_partial":
+        transcript.partly(event.text);
+        break;
+      case "user_speech_stopped":
+        this.phase = "thinking";
+        this.spokeAt = this.clock.timeOf(event.at_ms);
+        break;
+      case "utterance_ignored":
+        this.ended();
+        transcript.unsaid();
+        break;
+      case "turn_started":
+        this.phase = "thinking";
+        this.heardAfter = undefined;
+        trouble.hide("turn", "voice", "other");
+        transcript.begin();
+        break;
+      case "transcript_final":
+        transcript.said(event.text);
+        this.view.announce("youSaid", { words: event.text });
+        break;
+      case "reply_delta":
+        transcript.write(event.text);
+        break;
+      case "speech_started":
+        this.phase = "speaking";
+        this.rate = event.rate_hz;
+        this.player?.start(event.rate_hz);
+        transcript.speaks(event.rate_hz);
+        break;
+      case "speech_span":
+        transcript.span(event.start, event.end);
+        break;
+      case "speech_held":
+      case "speech_resumed":
+        this.held = event.type === "speech_held";
+        break;
+      case "turn_completed":
+        this.ended();
+        transcript.completed(this.timings(event));
+        break;
+      case "turn_interrupted":
+        this.ended();
+        transcript.interrupted(event.heard_text, this.timings(event));
+        this.stopSound();
+        break;
+      case "turn_failed":
+        this.ended();
+        transcript.interrupted("", this.timings(event));
+        trouble.show({ ...event, code: "turn" });
+        break;
+      case "stage_error":
+        trouble.show({ ...event, code: "voice" });
+        break;
+      case "error":
+        trouble.show({ ...event, code: "other" });
+        break;
+      case "connection_lost":
+        this.ended();
+        this.player?.flush();
+        transcript.broken();
+        break;
+    }
+  }
+
+  /** @param {ArrayBuffer} pcm the next sound of the reply */
+  spoken(pcm) {
+    this.view.transcript.receives(pcm.byteLength / 2);
+    this.player?.push(pcm);
+  }
+
+  /** @private */
+  ended() {
+    this.phase = "rest";
+    this.held = false;
+    this.spokeAt = undefined;
+  }
+
+  /** Silence here at once, and the service is told how much was really heard: its history keeps exactly that. */
+  async stopSound() {
+    if (this.player) this.tell({ type: "played", ms: await this.player.flush() });
+  }
+
+  /** With what only this page knows: when it was heard. @private */
+  timings({ timings_ms: timings }) {
+    return this.heardAfter === undefined ? timings : { ...timings, heard: this.heardAfter };
+  }
+
+  /** Call it in the handler of a press. Without sound there is still the writing. */
+  async openPlayer() {
+    if (this.player || !possible()) return;
+    try {
+      this.player = await Player.open({
+        began: () => {
+          if (this.spokeAt !== undefined) {
+            this.heardAfter = performance.now() + this.player.latencyMs - this.spokeAt;
+          }
+        },
+        played: (samples, level) => {
+          this.view.transcript.played(samples);
+          this.view.loudness(level);
+        },
+      });
+      if (this.rate) this.player.start(this.rate); // in the middle of a reply
+    } catch {
+      this.view.trouble.show({ code: "silent" });
+    }
+  }
+}
