@@ -48,6 +48,12 @@ class Settings(BaseSettings):
     """Conversations at a time; one more is refused at once."""
     realtime_session_s: float = Field(default=3600.0, gt=0)
     """A session of /v1/realtime may last this long, in seconds."""
+    max_file_size: int = Field(default=1_073_741_824, ge=1024)
+    """Largest upload, in bytes."""
+    max_file_seconds: float = Field(default=21_600.0, gt=0)
+    """Longest recording that is transcribed, in seconds."""
+    max_files: int = Field(default=8, ge=1)
+    """Recordings that are transcribed at a time; one more is refused with 503 and Retry-After."""
     turn_timeout_s: float = Field(default=300.0, gt=0)
     """A whole turn may take this long, in seconds."""
 
@@ -143,8 +149,8 @@ class Settings(BaseSettings):
     voice_name: str = "man"
     """The voice that answers: a folder or a file name in voices/ or audios/, without its ending."""
     speech_language: str = ""
-    """ISO 639-1 code spoken by the users, when it is always the same; empty: detected each turn. (Not LANGUAGE: desktops
-    set that to something else.)"""
+    """ISO 639-1 code spoken by the users, when it is always the same; empty: detected each turn. (Desktops set LANGUAGE to
+    something else.)"""
     voices_dir: Path = HOME / "voices"
     """Reference voices, one folder (voice.toml and clips) or one bare WAV each."""
     audios_dir: Path = HOME / "audios"

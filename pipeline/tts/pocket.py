@@ -1,6 +1,6 @@
 """pocket-tts (Kyutai, MIT): a neural voice made for CPUs, in seven languages, that clones from a recording. An extra.
 
-One model a language: that of SPEECH_LANGUAGE (else English) is loaded at the start, the others when they are first spoken.
+One model a language: that of SPEECH_LANGUAGE (else English) is loaded at the start, the others when first spoken.
 The weights come from the model hub, or from the paths in the YAML of POCKET_MODEL. The model runs in a worker.
 """
 
@@ -21,7 +21,7 @@ from pipeline.settings import Settings
 from pipeline.tts.front import clean, within
 from pipeline.tts.pocket_config import MODELS, PocketConfig
 from pipeline.voices import DEFAULT_LANGUAGE, Voice
-from pipeline.workers import EngineSpec, Worker, open_worker
+from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
 HUB_TIMEOUT_S = 0.8
 """Whether the hub answers."""
@@ -63,7 +63,10 @@ async def _hub_answers(settings: Settings) -> bool:
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["PocketSpeech"]]:
     """pocket-tts in its worker, its first model loaded. Raises EngineUnavailable, EngineError."""
     config = _config(settings)
-    async with open_worker(EngineSpec("pocket", "pipeline.tts.pocket_engine:Pocket", config), settings) as worker:
+    spec = EngineSpec("pocket", "pipeline.tts.pocket_engine:Pocket", config)
+    # It may load the model of another language in a call.
+    serving = Serving(max(settings.tts_timeout_s, settings.worker_start_timeout_s), settings.tts_replicas)
+    async with open_worker(spec, settings, serving) as worker:
         speech = PocketSpeech(
             worker,
             config.first,
