@@ -19,7 +19,7 @@ from pipeline.listening.vad import speech_spans, trim
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word
 from pipeline.stt.front import WorkerFront
-from pipeline.workers import EngineSpec, open_worker
+from pipeline.workers import EngineSpec, Serving, open_worker
 
 RATE_HZ = 16_000
 FRAMES_PER_S = 100
@@ -191,5 +191,6 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     from pipeline.llm.builtin import grammar
 
     spec = EngineSpec("sphinx", "pipeline.stt.sphinx:SphinxEngine", SphinxConfig(grammar()))
-    async with open_worker(spec, settings) as worker:
+    serving = Serving(settings.stt_timeout_s, settings.stt_replicas)
+    async with open_worker(spec, settings, serving) as worker:
         yield Opened(WorkerFront(worker, "sphinx", settings.stt_timeout_s, LIMITS), "en-us", "cpu")

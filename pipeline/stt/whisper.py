@@ -18,7 +18,7 @@ from pipeline.listening.vad import speech_spans
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, Word, weights
 from pipeline.stt.front import WorkerFront
-from pipeline.workers import EngineSpec, open_worker
+from pipeline.workers import EngineSpec, Serving, open_worker
 
 log = logging.getLogger(__name__)
 
@@ -275,7 +275,8 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         context_s=settings.whisper_context_s,
     )
     spec = EngineSpec("whisper", "pipeline.stt.whisper:WhisperEngine", config)
-    async with open_worker(spec, settings) as worker:
+    serving = Serving(settings.stt_timeout_s, settings.stt_replicas)
+    async with open_worker(spec, settings, serving) as worker:
         loaded: Description = await worker.call("describe")
         name = settings.whisper_model.rstrip("/").rpartition("/")[2]
         front = WorkerFront(worker, "whisper", settings.stt_timeout_s)

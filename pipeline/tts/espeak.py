@@ -13,7 +13,7 @@ from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.tts.front import clean, within
 from pipeline.voices import Voice
-from pipeline.workers import EngineSpec, Worker, open_worker
+from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
 PREFERRED = {"en": "en-us", "pt": "pt-br", "zh": "cmn", "iw": "he"}
 """Which of several a plain language code means here, where eSpeak's own order says otherwise."""
@@ -34,7 +34,8 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     """eSpeak in its worker. Raises EngineUnavailable, or EngineError when the library does not start."""
     await probe(settings)
     spec = EngineSpec("espeak", "pipeline.tts.espeak_engine:Espeak", None)
-    async with open_worker(spec, settings) as worker:
+    serving = Serving(settings.tts_timeout_s, settings.tts_replicas)
+    async with open_worker(spec, settings, serving) as worker:
         codes, version = await worker.call("describe")
         yield Opened(EspeakSpeech(worker, codes, settings.tts_timeout_s), model=f"eSpeak NG {version}", device="cpu")
 

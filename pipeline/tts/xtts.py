@@ -17,7 +17,7 @@ from pipeline.tts import xtts_weights
 from pipeline.tts.front import clean, sounding, within
 from pipeline.tts.xtts_config import XttsConfig
 from pipeline.voices import Voice
-from pipeline.workers import EngineSpec, Worker, open_worker
+from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
 DEFAULT_SPEAKER = "Ana Florence"
 """For a voice with no recording and no speaker of its own."""
@@ -37,7 +37,9 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     Raises EngineUnavailable, EngineError.
     """
     config = _config(settings, await xtts_weights.fetch(settings, report))
-    async with open_worker(EngineSpec("xtts", "pipeline.tts.xtts_engine:Xtts", config), settings) as worker:
+    spec = EngineSpec("xtts", "pipeline.tts.xtts_engine:Xtts", config)
+    serving = Serving(settings.tts_timeout_s, settings.tts_replicas)
+    async with open_worker(spec, settings, serving) as worker:
         about = await worker.call("describe")
         model = "XTTS v2 (int8)" if about["int8"] else "XTTS v2"
         yield Opened(XttsSpeech(worker, about["languages"], settings.tts_timeout_s), model, about["device"])

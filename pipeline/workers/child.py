@@ -1,11 +1,10 @@
 """The process of one engine: `python -m pipeline.workers.child FD`, started by `process.py` only.
 
-Builds the engine it is sent, then runs calls one at a time in the main thread, while a second thread reads the socket
-for further calls and cancellations. When the other end of the socket closes, the parent is gone or done: it ends.
+Builds the engine it is sent, then runs calls or batches one at a time in the main thread, while a second thread reads
+the socket for further calls and cancellations. When the other end of the socket closes, the parent is gone or done: it
+ends.
 """
 
-import importlib
-import inspect
 import os
 import queue
 import signal
@@ -14,8 +13,8 @@ import sys
 import threading
 from typing import Any
 
-from pipeline.workers import EngineSpec
-from pipeline.workers.wire import LENGTH, Call, Cancel, Done, Failed, Item, Ready, pack, unpack
+from pipeline.workers.running import answers, build
+from pipeline.workers.wire import LENGTH, Batch, Call, Cancel, Failed, Ready, pack, unpack
 
 
 class Calls:
@@ -24,14 +23,14 @@ class Calls:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._cancelled: set[int] = set()
-        # The parent sends one call at a time; the bound is a guard, not a buffer.
-        self.queue: queue.Queue[Call] = queue.Queue(maxsize=64)
+        # The parent sends one call or batch at a time; the bound is a guard, not a buffer.
+        self.queue: queue.Queue[Call | Batch] = queue.Queue(maxsize=64)
 
     def receive(self) -> Any:
         size = LENGTH.unpack(self._exactly(LENGTH.size))[0]
         return unpack(self._exactly(size))
 
-    def _exactly(self, size: int) -> bytes:
+    def _exactly(self, size: int) -> bytearray:
         data = bytearray(size)
         view = memoryview(data)
         got = 0
@@ -41,7 +40,7 @@ class Calls:
                 # The parent is gone: end at once, also out of a long call into C code.
                 os._exit(0)
             got += n
-        return bytes(data)
+        return data
 
     def read_for_ever(self) -> None:
         while True:
@@ -59,32 +58,6 @@ class Calls:
         self._cancelled = {other for other in self._cancelled if other > number}
 
 
-def build(spec: EngineSpec) -> Any:
-    """The engine that a spec describes, loaded."""
-    module, _, name = spec.target.partition(":")
-    return getattr(importlib.import_module(module), name)(spec.config)
-
-
-def run(engine: Any, call: Call, sock: socket.socket, calls: Calls) -> None:
-    """One call, its items and its end."""
-    try:
-        result = getattr(engine, call.method)(*call.args)
-        if inspect.isgenerator(result):
-            try:
-                for value in result:
-                    if calls.cancelled(call.number):
-                        break
-                    sock.sendall(pack(Item(call.number, value)))
-            finally:
-                result.close()
-            result = None
-        sock.sendall(pack(Done(call.number, result)))
-    except OSError:
-        raise  # the socket, or the engine lost a file: either way this process is of no more use
-    except Exception as error:
-        sock.sendall(pack(Failed(call.number, error)))
-
-
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it then closes the socket
     sock = socket.socket(fileno=int(sys.argv[1]))
@@ -99,8 +72,10 @@ def main() -> None:
     threading.Thread(target=calls.read_for_ever, daemon=True).start()
     while True:
         call = calls.queue.get()
-        run(engine, call, sock, calls)
-        calls.forget(call.number)
+        wanted = call.calls if isinstance(call, Batch) else [call]
+        for answer in answers(engine, wanted, calls.cancelled):
+            sock.sendall(pack(answer))
+        calls.forget(wanted[-1].number)
 
 
 if __name__ == "__main__":

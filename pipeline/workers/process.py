@@ -7,16 +7,16 @@ import os
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator
-from types import TracebackType
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 from pipeline.channel import Channel
 from pipeline.errors import EngineError, WorkerCrashed
 from pipeline.settings import HOME
 from pipeline.workers import EngineSpec
-from pipeline.workers.scheduler import Scheduler
-from pipeline.workers.wire import LENGTH, Call, Cancel, Done, Failed, Item, Ready, pack, unpack
+from pipeline.workers.job import Job
+from pipeline.workers.wire import LENGTH, Batch, Call, Cancel, Failed, Ready, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -24,19 +24,21 @@ CANCEL_GRACE_S = 10.0
 """A cancelled call that has not reached its next item after this long is a hang: the process is killed."""
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 10.0
 """Wait before a start that follows a failed one, doubled each time."""
-ITEMS_AHEAD = 4
-"""Items read before anybody asks for them; beyond, the socket fills up and the engine waits."""
+MESSAGES_AHEAD = 4
+"""Messages read before anybody asks for them; beyond, the socket fills up and the engine waits."""
 
 
 class _Child:
     """One life of the process: its handle, its socket, and the task that reads from it."""
 
-    def __init__(self, name: str, process: Process, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, name: str, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.process = process
+        self.when_gone: Callable[[], None] | None = None
+        """Called when the process ends."""
         self._name = name
         self._writer = writer
-        self._inbox: Channel[Any] = Channel(ITEMS_AHEAD)
-        self._reading: asyncio.Task[None] | None = None
+        self._inbox: Channel[Any] = Channel(MESSAGES_AHEAD)
+        self._reading = asyncio.create_task(self._read(reader))
 
     @classmethod
     async def start(cls, spec: EngineSpec) -> Self:
@@ -49,10 +51,11 @@ class _Child:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HOME), os.environ.get("PYTHONPATH", "")])},
             )  # fmt: skip
         reader, writer = await asyncio.open_connection(sock=ours, limit=2**20)
-        child = cls(spec.name, process, writer)
-        child._reading = asyncio.create_task(child._read(reader))
-        await child.send(spec)
-        return child
+        return cls(spec.name, process, reader, writer)
+
+    @property
+    def gone(self) -> bool:
+        return self._reading.done() or self.process.returncode is not None
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Frames into the inbox. A task of its own, so that a cancelled caller never leaves half a frame behind."""
@@ -62,6 +65,13 @@ class _Child:
                 await self._inbox.send(unpack(await reader.readexactly(size)))
         except (asyncio.IncompleteReadError, OSError):
             self._inbox.close(WorkerCrashed(f"{self._name} ended unexpectedly."))
+            if self.when_gone is not None:
+                asyncio.get_running_loop().call_soon(self.when_gone)
+
+    def post(self, message: object) -> None:
+        """Send what is small, at once. Nothing happens when the process is gone."""
+        with contextlib.suppress(OSError):
+            self._writer.write(pack(message))
 
     async def send(self, message: object) -> None:
         """Raises WorkerCrashed when the process is gone."""
@@ -77,111 +87,53 @@ class _Child:
 
     async def end(self) -> None:
         """Kill it and wait for it: models hold nothing that a kill could harm."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
+        self.when_gone = None
+        self._reading.cancel()
+        await asyncio.wait([self._reading])
         self._writer.close()
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         await self.process.wait()
 
 
-class ProcessWorker:
-    """See `pipeline.workers.Worker`. `async with` loads the engine and, at the end, ends the process."""
+class ProcessHost:
+    """See `pipeline.workers.pool.Host`."""
 
-    def __init__(self, spec: EngineSpec, *, max_waiting: int, start_timeout_s: float) -> None:
+    def __init__(self, spec: EngineSpec, *, start_timeout_s: float, silence_s: float) -> None:
+        """start_timeout_s: loading may take so long; silence_s: see `Serving`."""
         self._spec = spec
         self._start_timeout_s = start_timeout_s
-        self._scheduler = Scheduler(spec.name, max_waiting=max_waiting)
+        self._silence_s = silence_s
         self._child: _Child | None = None
-        self._settling: asyncio.Task[None] | None = None
         self._number = 0
         self._backoff_s = 0.0
-
-    async def __aenter__(self) -> Self:
-        self._child = await self._start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._settling is not None:
-            self._settling.cancel()
-            await asyncio.wait([self._settling])
-        await self._drop()
+        self.restarts = 0
 
     @property
-    def pid(self) -> int | None:
-        """Process id of the engine, None while there is none."""
-        return self._child.process.pid if self._child else None
+    def loaded(self) -> bool:
+        return self._child is not None and not self._child.gone
 
-    async def call(self, method: str, *args: Any) -> Any:
-        async with contextlib.aclosing(self._messages(method, args)) as messages:
-            async for message in messages:
-                if isinstance(message, Done):
-                    return message.value
-        raise AssertionError("a call ends with Done")
+    def when_lost(self, tell: Callable[[], None] | None) -> bool:
+        """See Host."""
+        if self._child is None:
+            return False
+        self._child.when_gone = tell
+        return self._child.gone
 
-    async def stream(self, method: str, *args: Any) -> AsyncGenerator[Any, None]:
-        async with contextlib.aclosing(self._messages(method, args)) as messages:
-            async for message in messages:
-                if isinstance(message, Item):
-                    yield message.value
-
-    async def _messages(self, method: str, args: tuple[Any, ...]) -> AsyncGenerator[Item | Done, None]:
-        """The items of one call and its Done. Closed early, the call is cancelled in the process."""
-        await self._scheduler.enter()
-        child: _Child | None = None
-        ended = False
-        try:
-            child = await self._running()
-            self._number += 1
-            await child.send(Call(self._number, method, args))
-            while not ended:
-                message = await child.receive()
-                if isinstance(message, Failed):
-                    ended = True
-                    raise message.error
-                ended = isinstance(message, Done)
-                yield message
-        except WorkerCrashed:
-            ended = True
-            await self._drop()
-            raise
-        finally:
-            if child is None or ended:
-                self._scheduler.leave()
-            else:
-                # Nobody waits for the end of a cancelled call but the next one, before the scheduler.
-                self._settling = asyncio.create_task(self._settle(child, self._number))
-
-    async def _settle(self, child: _Child, number: int) -> None:
-        """Cancel a call and read until its end; kill a process that does not come to it. Then let the next one in."""
-        try:
-            async with asyncio.timeout(CANCEL_GRACE_S):
-                await child.send(Cancel(number))
-                while not isinstance(await child.receive(), Done | Failed):
-                    pass
-        except (TimeoutError, WorkerCrashed):
-            log.warning("%s did not stop a cancelled call and is ended", self._spec.name)
-            await self._drop()
-        finally:
-            self._scheduler.leave()
-
-    async def _running(self) -> _Child:
-        """The process, started again if it has gone."""
-        if self._child is None or self._child.process.returncode is not None:
-            await self._drop()
+    async def load(self) -> None:
+        """See Host. Raises EngineError also when it is not ready in time."""
+        if self._child is not None:
+            if not self._child.gone:
+                return
+            await self.unload()
+            self.restarts += 1
             log.warning("%s is started again", self._spec.name)
-            self._child = await self._start()
-        return self._child
-
-    async def _start(self) -> _Child:
         await asyncio.sleep(self._backoff_s)
         self._backoff_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S, self._backoff_s * 2))
         child = await _Child.start(self._spec)
         try:
             async with asyncio.timeout(self._start_timeout_s):
+                await child.send(self._spec)
                 message = await child.receive()
             if isinstance(message, Failed):
                 raise message.error
@@ -193,9 +145,57 @@ class ProcessWorker:
             await child.end()
             raise
         self._backoff_s = 0.0
-        return child
+        self._child = child
 
-    async def _drop(self) -> None:
+    async def unload(self) -> None:
+        """See Host: with the process, all its memory comes back."""
         child, self._child = self._child, None
         if child is not None:
             await child.end()
+
+    async def serve(self, jobs: Sequence[Job]) -> None:
+        """See Host. Raises WorkerCrashed with the code `timeout` for a process that hung and was ended."""
+        child = self._child
+        assert child is not None  # noqa: S101  # `load` comes first
+        running: dict[int, Job] = {}
+        for job in jobs:
+            if not job.cancelled:
+                self._number += 1
+                running[self._number] = job
+        if not running:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._silence_s) as limit:
+
+                def cancel(number: int) -> None:
+                    child.post(Cancel(number))
+                    when = limit.when()
+                    if all(job.cancelled for job in running.values()) and when is not None and not limit.expired():
+                        limit.reschedule(min(when, loop.time() + CANCEL_GRACE_S))
+
+                for number, job in running.items():
+                    job.on_cancel = partial(cancel, number)
+                calls = [Call(number, job.method, job.args) for number, job in running.items()]
+                await child.send(calls[0] if len(calls) == 1 else Batch(calls))
+                while running:
+                    message = await child.receive()
+                    job = running[message.number]
+                    limit.reschedule(None)  # the engine may wait while its caller is behind
+                    await job.take(message)
+                    if job.over:
+                        del running[message.number]
+                    unwanted = all(job.cancelled for job in running.values())
+                    limit.reschedule(loop.time() + (CANCEL_GRACE_S if unwanted else self._silence_s))
+        except WorkerCrashed:
+            await child.end()  # what refused a message may not have been seen to end yet
+            raise
+        except TimeoutError:
+            log.warning("%s hangs and is ended", self._spec.name)
+            await child.end()
+            raise WorkerCrashed(
+                f"{self._spec.name} said nothing for {self._silence_s:g} s and was ended.", code="timeout"
+            ) from None
+        finally:
+            for job in jobs:
+                job.on_cancel = None

@@ -5,13 +5,15 @@ A call says who it is for by a context variable (`calling`), so that engines and
 """
 
 import asyncio
-import time
+import contextlib
+import math
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Generic, Protocol, TypeVar
 
 from pipeline.errors import Overloaded
 
@@ -64,22 +66,47 @@ def less_urgent(urgency: Urgency) -> AbstractContextManager[Caller]:
     return calling(urgency=max(urgency, outer.urgency))
 
 
-class Scheduler:
-    """The way into one model: `size` calls at a time, at most `max_waiting` before it.
+def current() -> Caller:
+    """Who the calls of this task are for."""
+    return _caller.get() or Caller()
 
-    Served: the most urgent class first; inside a class the session that was served longest ago; first come first
-    served inside a session. Who has entered may hand the duty to `leave` to another task.
+
+class Waiting(Protocol):
+    """What the scheduler needs to know of a call. `method` and `batched`: calls of one method that are batched may
+    be run together."""
+
+    caller: Caller
+    method: str
+    batched: bool
+
+
+T = TypeVar("T", bound=Waiting)
+
+STEADY_S = 1.0
+"""A batch this long ago says nothing about how many come together now."""
+
+
+class Scheduler(Generic[T]):
+    """The way to one model: calls are put in by whoever has one and taken out by the model's replicas.
+
+    Taken: the most urgent class first; inside a class the session that was served longest ago; first come first served
+    inside a session. At most `max_waiting` wait beyond those that a replica could take at once.
     """
 
-    def __init__(self, name: str, *, max_waiting: int, size: int = 1) -> None:
+    def __init__(self, name: str, *, max_waiting: int, size: int = 1, gather_s: float = 0.0) -> None:
+        """size: replicas that take. gather_s: how long a batch waits for as many calls as the one before it had."""
         self._name = name
         self._max_waiting = max_waiting
         self._size = size
-        self._queue: list[tuple[Caller, asyncio.Future[None]]] = []
+        self._gather_s = gather_s
+        self._queue: list[T] = []
+        self._takers: deque[asyncio.Future[T]] = deque()
+        self._arrived = asyncio.Event()
         self._served: OrderedDict[str, None] = OrderedDict()
         """Sessions in the order in which they were served last."""
-        self._entered: deque[float] = deque()
         self._mean_s = 0.1
+        self._last_batch = (0, -math.inf)
+        """Calls in the batch that ended last, and when."""
         self.running = 0
         """Calls that are served now."""
 
@@ -88,43 +115,114 @@ class Scheduler:
         """Calls that wait now."""
         return len(self._queue)
 
-    async def enter(self) -> None:
-        """Wait for the turn of the current caller. Raises Overloaded at once when too many wait already."""
-        caller = _caller.get() or Caller()
-        if self.running < self._size:
-            self._serve(caller)
+    def put(self, call: T) -> None:
+        """Let a call wait for its turn. Raises Overloaded at once when too many wait already."""
+        if self._hand_over(call):
             return
         if self.waiting >= self._max_waiting:
             retry_s = max(0.5, round(self.waiting * self._mean_s / self._size, 1))
             raise Overloaded(f"Too many wait for {self._name}; try again in {retry_s:g} s.", retry_after_s=retry_s)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((caller, turn))
+        self._queue.append(call)
+        self._arrived.set()
+
+    def put_back(self, call: T) -> None:
+        """A call that was taken and not served is the next one of its session again."""
+        if not self._hand_over(call):
+            self._queue.insert(0, call)
+            self._arrived.set()
+
+    def remove(self, call: T) -> None:
+        """It is not wanted any more; nothing happens if it was taken already."""
+        with contextlib.suppress(ValueError):
+            self._queue.remove(call)
+
+    async def take(self, most: int = 1) -> list[T]:
+        """The next call and, up to `most`, those that may be run together with it; `finished` ends them.
+
+        A call alone waits for no others, unless the batch before it, just now, had more: then for as many, and
+        `gather_s` at most.
+        """
+        if self._queue:
+            first = self._next(self._queue)
+            self._queue.remove(first)
+        else:
+            first = await self._handed()
+        batch = [first]
+        self._serve(first)
         try:
-            await turn
+            if most > 1 and first.batched:
+                await self._fill(batch, most)
+        except BaseException:
+            for call in reversed(batch):
+                self.running -= 1
+                self.put_back(call)
+            raise
+        return batch
+
+    def finished(self, calls: Sequence[T], seconds: float) -> None:
+        """These calls, taken together, were served in so many seconds."""
+        # A moving mean over some ten calls: good enough to say when to come back.
+        self._mean_s += (seconds / len(calls) - self._mean_s) / 10
+        self._last_batch = (len(calls), asyncio.get_running_loop().time())
+        self.running -= len(calls)
+
+    def clear(self) -> list[T]:
+        """The calls that still wait, for whom nobody will come any more."""
+        left, self._queue = self._queue, []
+        return left
+
+    async def _handed(self) -> T:
+        taker: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._takers.append(taker)
+        try:
+            return await taker
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave()  # it was this call's turn in the very moment in which it was given up
-            else:
-                self._queue.remove((caller, turn))
+            if taker.done() and not taker.cancelled():
+                self.put_back(taker.result())  # handed over in the very moment in which the replica stopped
             raise
 
-    def leave(self) -> None:
-        """Let the next one in."""
-        # A moving mean over some ten calls: good enough to say when to come back.
-        self._mean_s += (time.monotonic() - self._entered.popleft() - self._mean_s) / 10
-        self.running -= 1
-        if self._queue:
-            served = {session: index for index, session in enumerate(self._served)}
-            # `min` takes the first where ranks are equal: the order of arrival.
-            caller, turn = min(self._queue, key=lambda call: (call[0].urgency, served.get(call[0].session, -1)))
-            self._queue.remove((caller, turn))
-            self._serve(caller)
-            turn.set_result(None)
+    def _hand_over(self, call: T) -> bool:
+        """Whether a replica stood waiting for a call."""
+        while self._takers:
+            taker = self._takers.popleft()
+            if not taker.done():  # one that has just been cancelled is still in the list
+                taker.set_result(call)
+                return True
+        return False
 
-    def _serve(self, caller: Caller) -> None:
+    async def _fill(self, batch: list[T], most: int) -> None:
+        before, ended = self._last_batch
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._gather_s
+        steady = before > 1 and loop.time() - ended < STEADY_S
+        while True:
+            first = batch[0]
+            alike = [
+                call
+                for call in self._queue
+                if call.batched and call.method == first.method and call.caller.urgency == first.caller.urgency
+            ]
+            while alike and len(batch) < most:
+                call = self._next(alike)
+                alike.remove(call)
+                self._queue.remove(call)
+                batch.append(call)
+                self._serve(call)
+            if len(batch) >= (min(before, most) if steady else 1) or loop.time() >= until:
+                return
+            self._arrived.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._arrived.wait()
+
+    def _next(self, calls: Sequence[T]) -> T:
+        served = {session: index for index, session in enumerate(self._served)}
+        # `min` takes the first where ranks are equal: the order of arrival.
+        return min(calls, key=lambda call: (call.caller.urgency, served.get(call.caller.session, -1)))
+
+    def _serve(self, call: T) -> None:
         self.running += 1
-        self._entered.append(time.monotonic())
-        self._served[caller.session] = None
-        self._served.move_to_end(caller.session)
+        self._served[call.caller.session] = None
+        self._served.move_to_end(call.caller.session)
         while len(self._served) > 4 * self._max_waiting:
             self._served.popitem(last=False)

@@ -5,6 +5,7 @@ Both ends are our own code on one machine, over an anonymous socket pair: nobody
 
 import pickle
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,13 @@ class Call:
     number: int
     method: str
     args: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """To the process: run these calls of one method together."""
+
+    calls: Sequence[Call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,6 @@ def pack(message: object) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
-def unpack(body: bytes) -> Any:
+def unpack(body: bytes | bytearray) -> Any:
     """The message in a frame's body."""
     return pickle.loads(body)  # noqa: S301  # see the module's docstring

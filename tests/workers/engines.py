@@ -1,8 +1,9 @@
 """Small synchronous engines for the worker's tests: what goes wrong in a real one, on demand."""
 
 import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.errors import EngineError
 
@@ -49,3 +50,39 @@ class Counter:
                 file.write(f"{i}\n")
             yield i
             time.sleep(pause_s)
+
+    def hang(self) -> None:
+        """As a deadlock in C: nothing comes any more, and no cancellation is looked at."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        time.sleep(3600)
+
+    def count_and_hang(self, n: int) -> Iterator[int]:
+        yield from range(n)
+        time.sleep(3600)
+
+    def die_once(self, path: str) -> str:
+        """Kills the first process that runs it."""
+        try:
+            open(path, "x").close()
+        except FileExistsError:
+            return "done"
+        os.kill(os.getpid(), signal.SIGKILL)
+        return ""
+
+    def hear(self, text: str, seconds: float) -> Iterator[tuple[str, int] | None]:
+        """What it was told and how many were heard together."""
+        time.sleep(seconds)
+        yield None
+        yield text, 1
+
+    def hear_many(
+        self, calls: Sequence[tuple[str, float]], cancelled: Callable[[int], bool]
+    ) -> Iterator[tuple[int, object]]:
+        time.sleep(max(seconds for _, seconds in calls))
+        yield 0, None
+        if ("die", 0.1) in calls:
+            os._exit(3)
+        for index, (text, _) in enumerate(calls):
+            if cancelled(index):
+                continue
+            yield index, EngineError("asked to fail") if text == "fail" else (text, len(calls))

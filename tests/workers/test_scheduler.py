@@ -1,41 +1,74 @@
 """Who is served next by a shared model."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import pytest
 
 from pipeline.errors import Overloaded
-from pipeline.workers.scheduler import Scheduler, Urgency, calling, for_session, less_urgent
+from pipeline.workers.scheduler import Caller, Scheduler, Urgency, calling, current, for_session, less_urgent
 from tests import virtual_time
 
-Model = Callable[..., Coroutine[Any, Any, None]]
+
+@dataclass(eq=False)
+class Call:
+    """What waits; `served` tells that its turn came."""
+
+    name: str = ""
+    method: str = "hear"
+    batched: bool = False
+    caller: Caller = field(default_factory=current)
+    served: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@asynccontextmanager
+async def model(
+    scheduler: Scheduler[Call], order: list[list[str]], *, size: int = 1, most: int = 1
+) -> AsyncIterator[None]:
+    """Replicas that need a tenth of a second for a call or a batch, and write down what they served."""
+
+    async def replica() -> None:
+        while True:
+            calls = await scheduler.take(most)
+            order.append([call.name for call in calls])
+            for call in calls:
+                call.served.set()
+            await asyncio.sleep(0.1)
+            scheduler.finished(calls, 0.1)
+
+    replicas = [asyncio.create_task(replica()) for _ in range(size)]
+    await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        for task in replicas:
+            task.cancel()
+        await asyncio.wait(replicas)
 
 
 def served(calls: list[tuple[str, Urgency]], *, max_waiting: int = 100, size: int = 1) -> list[str]:
     """The order in which calls are served that all arrive while the model is busy."""
-    order: list[str] = []
+    order: list[list[str]] = []
 
     async def run() -> None:
-        scheduler = Scheduler("model", max_waiting=max_waiting, size=size)
-
-        async def use(name: str) -> None:
-            await scheduler.enter()
-            order.append(name)
-            await asyncio.sleep(0.1)
-            scheduler.leave()
-
-        tasks = [asyncio.create_task(use("busy")) for _ in range(size)]
-        await asyncio.sleep(0.01)
-        for session, urgency in calls:
-            with calling(session=session, urgency=urgency):
-                tasks.append(asyncio.create_task(use(session)))
-        await asyncio.gather(*tasks)
-        assert (scheduler.running, scheduler.waiting) == (0, 0)
+        scheduler = Scheduler[Call]("model", max_waiting=max_waiting, size=size)
+        async with model(scheduler, order, size=size):
+            for _ in range(size):
+                scheduler.put(Call("busy"))
+            await asyncio.sleep(0.01)
+            waiting = []
+            for session, urgency in calls:
+                with calling(session=session, urgency=urgency):
+                    waiting.append(Call(session))
+                    scheduler.put(waiting[-1])
+            await asyncio.gather(*(call.served.wait() for call in waiting))
+            await asyncio.sleep(0.2)
+            assert (scheduler.running, scheduler.waiting) == (0, 0)
 
     virtual_time.run(run())
-    return order[size:]
+    return [name for names in order[size:] for name in names]
 
 
 def test_urgent_calls_come_first() -> None:
@@ -54,46 +87,123 @@ def test_too_many_waiting_are_refused_at_once_with_a_time_to_come_back() -> None
     assert raised.value.retry_after_s > 0
 
 
+def test_as_many_as_there_are_replicas_are_served_beside_those_that_wait() -> None:
+    assert served([("a", Urgency.NOW)] * 3, max_waiting=3, size=2) == ["a"] * 3
+
+
 def test_a_guess_that_is_committed_becomes_urgent_while_it_waits() -> None:
-    order: list[str] = []
+    order: list[list[str]] = []
 
     async def run() -> None:
-        scheduler = Scheduler("model", max_waiting=10)
-
-        async def use(name: str) -> None:
-            await scheduler.enter()
-            order.append(name)
-            await asyncio.sleep(0.1)
-            scheduler.leave()
-
-        tasks = [asyncio.create_task(use("busy"))]
-        await asyncio.sleep(0.01)
-        for name in ("first", "second"):
-            with calling(session=name, urgency=Urgency.AHEAD) as caller:
-                tasks.append(asyncio.create_task(use(name)))
-        await asyncio.sleep(0.01)
-        caller.urgency = Urgency.NOW
-        await asyncio.gather(*tasks)
+        scheduler = Scheduler[Call]("model", max_waiting=10)
+        async with model(scheduler, order):
+            scheduler.put(Call("busy"))
+            for name in ("first", "second"):
+                with calling(session=name, urgency=Urgency.AHEAD) as caller:
+                    scheduler.put(Call(name))
+            await asyncio.sleep(0.01)
+            caller.urgency = Urgency.NOW
+            await asyncio.sleep(1)
 
     virtual_time.run(run())
-    assert order == ["busy", "second", "first"]
+    assert order == [["busy"], ["second"], ["first"]]
 
 
-@pytest.mark.parametrize("when_s", [0.05, 0.1])  # while it waits; in the moment in which its turn comes
-def test_a_caller_that_gives_up_blocks_nobody(when_s: float) -> None:
+def test_what_is_given_up_while_it_waits_is_never_served() -> None:
+    order: list[list[str]] = []
+
     async def run() -> None:
-        scheduler = Scheduler("model", max_waiting=10)
-        await scheduler.enter()
-        waiting = asyncio.create_task(scheduler.enter())
+        scheduler = Scheduler[Call]("model", max_waiting=10)
+        async with model(scheduler, order):
+            scheduler.put(Call("busy"))
+            await asyncio.sleep(0.01)
+            unwanted = Call("unwanted")
+            scheduler.put(unwanted)
+            scheduler.put(Call("wanted"))
+            scheduler.remove(unwanted)
+            await asyncio.sleep(1)
+            scheduler.remove(unwanted)  # nothing to do, and no error
+
+    virtual_time.run(run())
+    assert order == [["busy"], ["wanted"]]
+
+
+def test_a_call_that_reaches_a_replica_as_it_stops_is_not_lost() -> None:
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=10)
+        taking = asyncio.create_task(scheduler.take())
+        await asyncio.sleep(0.01)
+        scheduler.put(Call("mine"))
+        taking.cancel()
+        await asyncio.wait([taking])
+        assert taking.cancelled()
+        assert scheduler.running == 0
+        assert [call.name for call in await scheduler.take()] == ["mine"]
+        taking = asyncio.create_task(scheduler.take())
+        await asyncio.sleep(0.01)
+        taking.cancel()
+        scheduler.put(Call("other"))  # while the cancelled one has not run yet
+        await asyncio.wait([taking])
+        assert [call.name for call in await scheduler.take()] == ["other"]
+
+    virtual_time.run(run())
+
+
+def batches(arrivals: list[tuple[float, Call]], *, most: int, gather_s: float) -> list[tuple[float, list[str]]]:
+    """When (seconds) which calls were taken together by one replica that needs 0.1 s for whatever it takes."""
+    taken: list[tuple[float, list[str]]] = []
+
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=100, gather_s=gather_s)
         loop = asyncio.get_running_loop()
-        loop.call_later(0.1, scheduler.leave)
-        loop.call_later(when_s, waiting.cancel)
-        await asyncio.wait([waiting])
-        await asyncio.sleep(0.2)
-        assert (scheduler.running, scheduler.waiting) == (0, 0)
-        await scheduler.enter()
+        start = loop.time()
+        for index, (after_s, call) in enumerate(arrivals):
+            loop.call_later(after_s + index * 1e-5, scheduler.put, call)  # timers of one moment have no order
+        served = 0
+        while served < len(arrivals):
+            calls = await scheduler.take(most)
+            taken.append((round(loop.time() - start, 2), [call.name for call in calls]))
+            served += len(calls)
+            await asyncio.sleep(0.1)
+            scheduler.finished(calls, 0.1)
 
     virtual_time.run(run())
+    return taken
+
+
+def alike(*names: str, urgency: Urgency = Urgency.NOW, method: str = "hear") -> list[Call]:
+    return [Call(name, method, True, Caller(name, urgency)) for name in names]
+
+
+def test_a_call_alone_waits_for_no_others_and_those_behind_it_are_taken_together() -> None:
+    arrivals = [(0.05 + index / 100, call) for index, call in enumerate(alike("a", "b", "c", "d", "e"))]
+    assert batches(arrivals, most=3, gather_s=0.0) == [(0.05, ["a"]), (0.15, ["b", "c", "d"]), (0.25, ["e"])]
+
+
+def test_only_what_is_alike_is_taken_together() -> None:
+    calls = [
+        *alike("busy", "now"),
+        *alike("later", urgency=Urgency.LATER),
+        *alike("other", method="align"),
+        *alike("too"),
+        Call("alone", caller=Caller("alone")),
+    ]
+    taken = batches([(0.0, call) for call in calls], most=8, gather_s=0.0)
+    assert [names for _, names in taken] == [["busy"], ["now", "too"], ["other"], ["alone"], ["later"]]
+
+
+def test_while_many_come_together_a_batch_waits_for_as_many_as_before_and_not_longer_than_it_may() -> None:
+    first = [(0.0, call) for call in alike("a", "b", "c")]
+    second = [(0.2 + index * 0.01, call) for index, call in enumerate(alike("b", "c"))]
+    third = [(0.4, call) for call in alike("a")]
+    assert batches([*first, *second, *third], most=8, gather_s=0.02) == [
+        (0.0, ["a"]),
+        (0.1, ["b", "c"]),
+        (0.21, ["b", "c"]),  # the second came 10 ms after the first, and was waited for
+        (0.42, ["a"]),  # nobody came: 20 ms are lost, once
+    ]
+    late = [(5.0, call) for call in alike("a")]
+    assert batches([*first, *late], most=8, gather_s=0.02)[2] == (5.0, ["a"])  # long ago is not now
 
 
 def test_the_caller_of_a_session_stays_the_same_one() -> None:

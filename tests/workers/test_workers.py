@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +14,27 @@ import pytest
 from pipeline.audio import Clip
 from pipeline.errors import EngineError, Overloaded, WorkerCrashed
 from pipeline.settings import Settings
-from pipeline.workers import EngineSpec, Worker, open_worker
-from pipeline.workers.process import ProcessWorker
+from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
 SPEC = EngineSpec("counter", "tests.workers.engines:Counter", 10)
 
 
+def opened(
+    *, isolate: bool = True, silence_s: float = 30.0, idle_s: float = 0.0, spec: EngineSpec = SPEC, **serving: object
+) -> AbstractAsyncContextManager[Worker]:
+    settings = Settings(isolate_models=isolate, max_waiting=serving.pop("max_waiting", 2), model_idle_seconds=idle_s)
+    return open_worker(spec, settings, Serving(silence_s, batched=frozenset({"hear"}), **serving))
+
+
 @pytest.fixture(params=["process", "thread"])
 async def worker(request: pytest.FixtureRequest) -> AsyncIterator[Worker]:
-    settings = Settings(isolate_models=request.param == "process", max_waiting=2)
-    async with open_worker(SPEC, settings) as worker:
+    async with opened(isolate=request.param == "process") as worker:
         yield worker
 
 
 @pytest.fixture
-async def process() -> AsyncIterator[ProcessWorker]:
-    async with ProcessWorker(SPEC, max_waiting=2, start_timeout_s=30) as worker:
+async def process() -> AsyncIterator[Worker]:
+    async with opened() as worker:
         yield worker
 
 
@@ -56,7 +62,7 @@ async def test_typed_errors_come_back_and_the_worker_lives(worker: Worker) -> No
 async def test_a_constructor_that_fails_says_so() -> None:
     for isolate in (True, False):
         with pytest.raises(EngineError, match="below zero"):
-            async with open_worker(EngineSpec("c", SPEC.target, -1), Settings(isolate_models=isolate)):
+            async with opened(isolate=isolate, spec=EngineSpec("c", SPEC.target, -1), replicas=2):
                 pass
 
 
@@ -82,7 +88,7 @@ async def test_a_closed_stream_stops_the_engine(worker: Worker, tmp_path: Path) 
     assert len(steps.splitlines()) < 20
 
 
-async def test_a_cancelled_caller_leaves_at_once_and_the_next_gets_its_own_answer(process: ProcessWorker) -> None:
+async def test_a_cancelled_caller_leaves_at_once_and_the_next_gets_its_own_answer(process: Worker) -> None:
     slow = asyncio.create_task(anext(process.stream("count", 2, 0.5)))
     await asyncio.sleep(0.05)
     slow.cancel()
@@ -91,30 +97,190 @@ async def test_a_cancelled_caller_leaves_at_once_and_the_next_gets_its_own_answe
     assert await process.call("echo", "mine") == "mine"
 
 
-async def test_crash_in_mid_call_is_told_and_mended(process: ProcessWorker) -> None:
+@pytest.mark.parametrize("isolate", [True, False])
+async def test_what_goes_wrong_in_the_block_is_raised_as_it_is(isolate: bool) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with opened(isolate=isolate):
+            raise ZeroDivisionError
+
+
+async def test_a_call_that_kills_its_process_twice_fails_and_the_next_one_is_answered(process: Worker) -> None:
     first = await process.call("pid")
     with pytest.raises(WorkerCrashed):
         await process.call("die")
+    assert process.load().restarts >= 1
+    assert await process.call("pid") != first
+
+
+async def test_a_call_whose_process_dies_before_anything_came_is_begun_again(process: Worker, tmp_path: Path) -> None:
+    assert await process.call("die_once", str(tmp_path / "died")) == "done"
+    assert process.load().restarts == 1
+
+
+async def test_a_stream_of_which_something_was_given_is_not_begun_again(process: Worker) -> None:
     got = []
     with pytest.raises(WorkerCrashed):
         async for item in process.stream("count_and_die", 3):
             got.append(item)
     assert got == [0, 1, 2]
-    assert await process.call("pid") != first
+    assert await process.call("echo", 1) == 1
 
 
-async def test_killed_while_idle_is_started_again(process: ProcessWorker) -> None:
+async def test_killed_while_idle_it_comes_back_before_the_next_call(process: Worker) -> None:
+    for restarts in (1, 2, 3):
+        pid = await process.call("pid")
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while not (process.load().restarts == restarts and process.load().loaded):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert await process.call("pid") != pid
+
+
+async def test_killed_just_before_a_call_the_call_is_answered(process: Worker) -> None:
     for _ in range(3):
         pid = await process.call("pid")
         os.kill(pid, signal.SIGKILL)
-        try:
-            assert await process.call("pid") != pid
-        except WorkerCrashed:  # the kill was noticed only after the call had been sent
-            assert await process.call("pid") != pid
+        assert await process.call("pid") != pid
+
+
+@pytest.mark.parametrize(("method", "args", "given"), [("hang", (), []), ("count_and_hang", (2,), [0, 1])])
+async def test_a_hang_is_ended_without_anybody_cancelling_it(
+    method: str, args: tuple[int, ...], given: list[int]
+) -> None:
+    async with opened(silence_s=0.3) as worker:
+        pid = await worker.call("pid")
+        got = []
+        with pytest.raises(WorkerCrashed) as raised:
+            async for item in worker.stream(method, *args):
+                got.append(item)
+        assert raised.value.code == "timeout"
+        assert got == given
+        assert await worker.call("pid") != pid
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+async def test_a_slow_reader_is_no_hang() -> None:
+    async with opened(silence_s=0.3) as worker:
+        got = []
+        async for item in worker.stream("count", 12, 0):
+            got.append(item)
+            await asyncio.sleep(0.08)
+        assert len(got) == 12
+        assert worker.load().restarts == 0
+
+
+async def test_a_call_that_waits_for_others_is_no_hang() -> None:
+    async with opened(silence_s=0.5) as worker:
+        steps = [asyncio.create_task(_all(worker.stream("count", 3, 0.3))) for _ in range(3)]
+        assert await asyncio.gather(*steps) == [[10, 11, 12]] * 3
+
+
+async def _all(stream: AsyncIterator[int]) -> list[int]:
+    return [item async for item in stream]
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+async def test_replicas_work_side_by_side(isolate: bool) -> None:
+    async with opened(isolate=isolate, replicas=2) as worker:
+        began = time.monotonic()
+        heard = await asyncio.gather(*(_all(worker.stream("count", 4, 0.1)) for _ in range(2)))
+        assert heard == [[10, 11, 12, 13]] * 2
+        assert time.monotonic() - began < 0.7
+        assert worker.load().replicas == worker.load().loaded == 2
+
+
+async def test_one_replica_dies_the_other_goes_on() -> None:
+    async with opened(replicas=2) as worker:
+        counting = asyncio.create_task(_all(worker.stream("count", 20, 0.05)))
+        await asyncio.sleep(0.1)
+        with pytest.raises(WorkerCrashed):
+            await worker.call("die")
+        assert await worker.call("echo", 1) == 1
+        assert await counting == list(range(10, 30))
+
+
+async def test_an_idle_model_is_unloaded_and_the_next_call_loads_it_again() -> None:
+    async with opened(idle_s=0.2) as worker:
+        pid = await worker.call("pid")
+        async with asyncio.timeout(5):
+            with pytest.raises(ProcessLookupError):
+                while True:
+                    os.kill(pid, 0)
+                    await asyncio.sleep(0.02)
+        assert not worker.load().loaded
+        assert await worker.call("pid") != pid
+        assert worker.load().restarts == 0
+        # A call that takes longer than that is not idle.
+        assert await _all(worker.stream("count", 3, 0.15)) == [10, 11, 12]
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+async def test_calls_that_wait_together_are_run_together(isolate: bool) -> None:
+    async with opened(isolate=isolate, batch=3, max_waiting=10) as worker:
+        calls = await _one_and_then(worker, 0.2, "0", "1", "2", "3", "4")
+        assert await asyncio.gather(*calls) == [("0", 1), ("1", 3), ("2", 3), ("3", 3), ("4", 1)]
+
+
+async def _one_and_then(worker: Worker, seconds: float, *names: str) -> list[asyncio.Task[object]]:
+    """Calls that need `seconds` each, of which all but the first come while that one runs."""
+    calls = []
+    for name in names:
+        calls.append(asyncio.create_task(_last(worker.stream("hear", name, seconds))))
+        await asyncio.sleep(0.05 if name == names[0] else 0)
+    return calls
+
+
+async def _last(stream: AsyncIterator[object]) -> object:
+    return [item async for item in stream][-1]
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+async def test_one_of_a_batch_fails_or_is_given_up_the_others_do_not_notice(isolate: bool) -> None:
+    async with opened(isolate=isolate, batch=8, max_waiting=10) as worker:
+        calls = await _one_and_then(worker, 0.3, "first", "a", "fail", "b", "given up", "c")
+        await asyncio.sleep(0.4)  # the second batch runs
+        calls[4].cancel()
+        heard = await asyncio.gather(*calls, return_exceptions=True)
+        assert [heard[index] for index in (0, 1, 3, 5)] == [("first", 1), ("a", 5), ("b", 5), ("c", 5)]
+        assert isinstance(heard[2], EngineError)
+        assert isinstance(heard[4], asyncio.CancelledError)
+        assert await worker.call("echo", 1) == 1
+
+
+async def test_who_takes_the_process_down_does_not_take_his_batch_along() -> None:
+    async with opened(batch=8, max_waiting=10) as worker:
+        calls = await _one_and_then(worker, 0.1, "first", "a", "die", "b")
+        heard = await asyncio.gather(*calls, return_exceptions=True)
+        assert [heard[0], heard[1], heard[3]] == [("first", 1), ("a", 1), ("b", 1)]
+
+
+async def test_a_cancel_reaches_the_process_within_50_ms(process: Worker) -> None:
+    """Measured to the moment in which the engine is free again: it yields every millisecond."""
+    worst_s = 0.0
+    for _ in range(20):
+        stream = process.stream("count", 100_000, 0.001)
+        await anext(stream)
+        began = time.monotonic()
+        await stream.aclose()
+        assert time.monotonic() - began < 0.02  # the caller does not wait
+        await process.call("echo", 1)
+        worst_s = max(worst_s, time.monotonic() - began)
+    assert worst_s < 0.05
+
+
+async def test_closing_ends_what_runs_and_what_waits() -> None:
+    async with opened() as worker:
+        calls = [asyncio.create_task(_all(worker.stream("count", 1000, 0.01))) for _ in range(3)]
+        await asyncio.sleep(0.05)
+    for heard in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(heard, EngineError)
+    with pytest.raises(EngineError, match="closed"):
+        await worker.call("echo", 1)
 
 
 async def test_the_process_ends_with_its_block() -> None:
-    async with ProcessWorker(SPEC, max_waiting=2, start_timeout_s=30) as worker:
+    async with opened() as worker:
         pid = await worker.call("pid")
         stream = worker.stream("count", 1000, 0.01)
         await anext(stream)
@@ -127,7 +293,7 @@ async def test_the_process_ends_when_its_parent_is_killed() -> None:
     code = (
         "import asyncio, os, tests.workers.test_workers as t\n"
         "async def main():\n"
-        "    async with t.ProcessWorker(t.SPEC, max_waiting=2, start_timeout_s=30) as w:\n"
+        "    async with t.opened() as w:\n"
         "        print(await w.call('pid'), flush=True)\n"
         "        os.kill(os.getpid(), 9)\n"
         "asyncio.run(main())"

@@ -1,0 +1,184 @@
+"""A model's replicas behind one scheduler: what `open_worker` opens."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from pipeline.errors import EngineError, ParleyError, WorkerCrashed
+from pipeline.workers import Load, Serving
+from pipeline.workers.job import Job
+from pipeline.workers.scheduler import Scheduler, current
+from pipeline.workers.wire import Done, Item
+
+log = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """One replica: an engine in a process or in a thread. Only its own loop in the pool calls it."""
+
+    restarts: int
+    """How often the engine was lost and loaded again."""
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the engine is in memory."""
+        ...
+
+    async def load(self) -> None:
+        """Have the engine loaded, again if it is gone. Raises what its constructor raised, or EngineError."""
+        ...
+
+    async def serve(self, jobs: Sequence[Job]) -> None:
+        """Run these jobs, of one method, together, to their ends. Raises WorkerCrashed when the engine is lost, and
+        leaves open then what is not over."""
+        ...
+
+    async def unload(self) -> None:
+        """Give the engine's memory back."""
+        ...
+
+    def when_lost(self, tell: Callable[[], None] | None) -> bool:
+        """Whether the engine is lost although it was loaded; if not, `tell` is called when it is."""
+        ...
+
+
+class Pool:
+    """See `pipeline.workers.Worker`."""
+
+    def __init__(self, name: str, hosts: Sequence[Host], serving: Serving, *, max_waiting: int, idle_s: float) -> None:
+        """idle_s: a replica without a call for so long is unloaded; 0: never."""
+        self._name = name
+        self._hosts = hosts
+        self._serving = serving
+        self._idle_s = idle_s
+        self._scheduler: Scheduler[Job] = Scheduler(
+            name, max_waiting=max_waiting, size=len(hosts), gather_s=serving.gather_s
+        )
+        self._closed = False
+
+    def load(self) -> Load:
+        """How busy it is now."""
+        return Load(
+            replicas=len(self._hosts),
+            loaded=sum(host.loaded for host in self._hosts),
+            running=self._scheduler.running,
+            waiting=self._scheduler.waiting,
+            restarts=sum(host.restarts for host in self._hosts),
+        )
+
+    async def call(self, method: str, *args: Any) -> Any:
+        async with contextlib.aclosing(self._answers(method, args)) as answers:
+            async for answer in answers:
+                if isinstance(answer, Done):
+                    return answer.value
+        return None
+
+    async def stream(self, method: str, *args: Any) -> AsyncGenerator[Any, None]:
+        async with contextlib.aclosing(self._answers(method, args)) as answers:
+            async for answer in answers:
+                if isinstance(answer, Item):
+                    yield answer.value
+
+    async def _answers(self, method: str, args: tuple[Any, ...]) -> AsyncGenerator[Item | Done, None]:
+        if self._closed:
+            raise EngineError(f"{self._name} is closed.")
+        job = Job(method, args, current(), batched=method in self._serving.batched)
+        self._scheduler.put(job)
+        try:
+            async for answer in job.answers:
+                yield answer
+        finally:
+            self._scheduler.remove(job)
+            job.cancel()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["Pool"]:
+        """Load all replicas, serve while the block runs, unload. Raises what loading raised."""
+        loops: list[asyncio.Task[None]] = []
+        try:
+            loaded = await asyncio.gather(*(host.load() for host in self._hosts), return_exceptions=True)
+            for error in loaded:
+                if error is not None:
+                    raise error
+            # No TaskGroup: it would wrap what is raised in the block. The loops raise nothing themselves.
+            loops = [asyncio.create_task(self._serve(host), name=f"{self._name} worker") for host in self._hosts]
+            yield self
+        finally:
+            self._closed = True
+            for loop in loops:
+                loop.cancel()
+            if loops:
+                await asyncio.wait(loops)
+            for job in self._scheduler.clear():
+                job.fail(EngineError(f"{self._name} is closed."))
+            await asyncio.gather(*(host.unload() for host in self._hosts))
+
+    async def _serve(self, host: Host) -> None:
+        """The life of one replica: calls one after the other, a new engine for a lost one, none when there is nothing
+        to do."""
+        while True:
+            jobs = await self._wait(host)
+            began = asyncio.get_running_loop().time()
+            lost = False
+            failure: Exception = EngineError(f"{self._name} did not end its call.")
+            try:
+                await host.load()
+                await host.serve(jobs)
+            except asyncio.CancelledError:
+                failure = EngineError(f"{self._name} is closed.")
+                raise
+            except WorkerCrashed as error:
+                failure, lost = error, error.code == WorkerCrashed.code
+            except ParleyError as error:
+                failure = error
+            except Exception as error:  # a call must never wait for ever, whatever went wrong here
+                log.exception("%s failed", self._name)
+                failure = EngineError(f"{self._name} failed: {type(error).__name__}.")
+            finally:
+                self._scheduler.finished(jobs, asyncio.get_running_loop().time() - began)
+                for job in jobs:
+                    self._end(job, failure, again=lost)
+
+    def _end(self, job: Job, failure: Exception, *, again: bool) -> None:
+        """What becomes of a job that was taken: nothing if it is over, else its error, or, once, another try."""
+        if job.over or job.cancelled:
+            return
+        if again and not job.given and not job.retried:
+            job.retried = True
+            job.batched = False  # if it was this one that took the engine down, it takes no others along again
+            self._scheduler.put_back(job)
+        else:
+            job.fail(failure)
+
+    async def _wait(self, host: Host) -> list[Job]:
+        """The next jobs. Meanwhile a lost engine is loaded again, and one that nobody needs is unloaded."""
+        loop = asyncio.get_running_loop()
+        idle_s: float | None = self._idle_s or None
+        while True:
+            try:
+                async with asyncio.timeout(idle_s) as limit:
+
+                    def lost(limit: asyncio.Timeout = limit) -> None:
+                        limit.reschedule(loop.time())
+
+                    if host.when_lost(lost):
+                        lost()
+                    try:
+                        return await self._scheduler.take(self._serving.batch)
+                    finally:
+                        host.when_lost(None)
+            except TimeoutError:
+                pass
+            if host.when_lost(None):
+                try:
+                    await host.load()
+                except Exception as error:  # the next call tries again, and has the error as its answer
+                    log.warning("%s did not start: %s", self._name, error)
+                    idle_s = None
+            elif idle_s is not None:
+                log.info("%s is unloaded after %g s without a call", self._name, idle_s)
+                await host.unload()
+                idle_s = None

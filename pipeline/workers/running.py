@@ -1,0 +1,69 @@
+"""One call, or a batch of them, on a synchronous engine: the same in a thread and in a process of its own.
+
+A method `transcribe` that is called for many at once has a form beside it for that:
+
+    def transcribe_many(self, calls: Sequence[tuple[args…]], cancelled: Callable[[int], bool])
+        -> Iterator[tuple[int, Any]]
+
+It yields (index of the call, item), in any order; an Exception as the item ends that call alone. `cancelled(index)`
+says whether a call is not wanted any more.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from pipeline.workers import EngineSpec
+from pipeline.workers.wire import Call, Done, Failed, Item
+
+
+def build(spec: EngineSpec) -> Any:
+    """The engine that a spec describes, loaded."""
+    module, _, name = spec.target.partition(":")
+    return getattr(importlib.import_module(module), name)(spec.config)
+
+
+def answers(engine: Any, calls: Sequence[Call], cancelled: Callable[[int], bool]) -> Iterator[Item | Done | Failed]:
+    """Run calls (of one method) and give what there is to tell about each, to its Done or Failed.
+
+    cancelled: whether the call of a number is not wanted any more; asked after each item.
+    """
+    over: set[int] = set()
+    try:
+        for message in _one(engine, calls[0], cancelled) if len(calls) == 1 else _many(engine, calls, cancelled):
+            if isinstance(message, Done | Failed):
+                over.add(message.number)
+            yield message
+    except Exception as error:
+        yield from (Failed(call.number, error) for call in calls if call.number not in over)
+    else:
+        yield from (Done(call.number) for call in calls if call.number not in over)
+
+
+def _one(engine: Any, call: Call, cancelled: Callable[[int], bool]) -> Iterator[Item | Done]:
+    result = getattr(engine, call.method)(*call.args)
+    if not inspect.isgenerator(result):
+        yield Done(call.number, result)
+        return
+    try:
+        for value in result:
+            if cancelled(call.number):
+                return
+            yield Item(call.number, value)
+    finally:
+        result.close()
+
+
+def _many(engine: Any, calls: Sequence[Call], cancelled: Callable[[int], bool]) -> Iterator[Item | Failed]:
+    numbers = [call.number for call in calls]
+    together = getattr(engine, f"{calls[0].method}_many")
+    steps = together([call.args for call in calls], lambda index: cancelled(numbers[index]))
+    try:
+        for index, value in steps:
+            number = numbers[index]
+            yield Failed(number, value) if isinstance(value, Exception) else Item(number, value)
+            if all(map(cancelled, numbers)):
+                return
+    finally:
+        steps.close()
