@@ -194,7 +194,7 @@ def _directed(line: str) -> str:
 
 
 def _srt(segments: Sequence[Segment], layout: Layout) -> str:
-    blocks = []
+    blocks: list[str] = []
     for cue in cues(segments, layout):
         for start, end, rows in _steps(cue, layout):
             shown = _lines(rows, str)

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
-from fastapi import WebSocket
+from fastapi import Request, WebSocket
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ParleyError
 from pipeline.settings import Settings
 
 KEY_PROTOCOL = "openai-insecure-api-key."
@@ -91,6 +91,15 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+async def require_key(request: Request) -> None:
+    """The check before an ordinary route. Raises ParleyError: unauthorized, forbidden_origin."""
+    access: Access = request.app.state.access
+    if not access.has_key(request):
+        raise ParleyError("Send a key: Authorization: Bearer KEY.", code="unauthorized")
+    if not access.good_origin(request):
+        raise ParleyError("Pages of this origin may not connect; see ALLOWED_ORIGINS.", code="forbidden_origin")
 
 
 def refuse(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:

@@ -1,5 +1,6 @@
 """The service as an ASGI application."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,10 @@ from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
 from server import health, ui, voices, ws
 from server.access import Access, check_exposure
+from server.errors import add_error_handlers
+from server.openai import router as openai_router
 from server.realtime import door as realtime
+from server.recordings import Files
 from server.resume import Resumable
 
 
@@ -34,9 +38,13 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
     app = FastAPI(title="Parley", description="You speak, it answers.", version="0.1.0", lifespan=lifespan)
     app.state.access = Access(settings)
     app.state.resumable = Resumable(settings.resume_seconds, most=4 * settings.max_sessions)
+    app.state.files = Files(settings.max_files)
+    app.state.started = int(time.time())
+    add_error_handlers(app)
     ui.add_page(app)
     app.include_router(health.router)
     app.include_router(voices.router)
+    app.include_router(openai_router)
     app.include_router(ws.router)
     app.include_router(realtime.router)
     return app

@@ -1,8 +1,44 @@
 """Errors as each protocol says them."""
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
-from pipeline.errors import Overloaded, ParleyError
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from pipeline.errors import BadInput, EngineError, EngineUnavailable, Overloaded, ParleyError
+
+log = logging.getLogger(__name__)
+
+OPENAI = "/v1"
+"""Below this path errors have OpenAI's form."""
+STATUS: Mapping[str, int] = {
+    "unauthorized": 401,
+    "forbidden_origin": 403,
+    "not_found": 404,
+    "model_not_found": 404,
+    "voice_exists": 409,
+    "file_too_large": 413,
+    "audio_too_long": 413,
+    "client_gone": 499,
+    "timeout": 504,
+}
+"""Error code → HTTP status, where the kind of the error does not say it."""
+SAME_KIND = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "file_too_large"}
+"""Status → code of errors that the framework found."""
+
+
+class BadField(BadInput):
+    """A field of a request cannot be used; `param` is its name."""
+
+    code = "bad_parameter"
+
+    def __init__(self, param: str, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.param = param
 
 
 def as_json(error: ParleyError) -> dict[str, Any]:
@@ -11,3 +47,69 @@ def as_json(error: ParleyError) -> dict[str, Any]:
     if isinstance(error, Overloaded):
         body["retry_after_s"] = error.retry_after_s
     return {"error": body}
+
+
+def as_openai(error: ParleyError) -> dict[str, Any]:
+    """`{"error": {"message", "type", "param", "code"}}`."""
+    status = status_of(error)
+    kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
+    param = getattr(error, "param", None)
+    return {"error": {"message": error.message, "type": kind, "param": param, "code": error.code}}
+
+
+def status_of(error: ParleyError) -> int:
+    """The HTTP status that says what kind of error it is."""
+    if error.code in STATUS:
+        return STATUS[error.code]
+    if isinstance(error, Overloaded):
+        return 503
+    if isinstance(error, BadInput | EngineUnavailable) or error.code == "unsupported_language":
+        return 400
+    return 502 if isinstance(error, EngineError) else 500
+
+
+def answer(request: Request, error: ParleyError) -> Response:
+    """An error as the answer to this request."""
+    headers = {}
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if error.code == "unauthorized":
+        headers["WWW-Authenticate"] = "Bearer"
+    if request.url.path.startswith(f"{OPENAI}/"):
+        return JSONResponse(as_openai(error), status_of(error), headers)
+    # `detail` is where clients of services made with FastAPI look.
+    return JSONResponse({"detail": error.message, **as_json(error)}, status_of(error), headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Every error of an HTTP request leaves in the form of its path."""
+
+    async def parley(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ParleyError)  # noqa: S101  # what it is registered for
+        if status_of(error) >= 500:
+            log.warning("%s %s: %s: %s", request.method, request.url.path, error.code, error.message)
+        message = f"{error.message} {error.remedy}" if isinstance(error, EngineUnavailable) else None
+        return answer(request, BadInput(message, code=error.code) if message else error)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
+        first = error.errors()[0]
+        where = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+        return answer(request, BadField(".".join(where) or "body", f"{'.'.join(where)}: {first['msg']}"))
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
+        told = BadInput(str(error.detail), code=SAME_KIND.get(error.status_code, "bad_request"))
+        response = answer(request, told)
+        response.status_code = error.status_code
+        for name, value in (error.headers or {}).items():
+            response.headers[name] = value
+        return response
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        return answer(request, ParleyError("Something went wrong inside the service."))
+
+    app.add_exception_handler(ParleyError, parley)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unexpected)

@@ -1,0 +1,41 @@
+"""A whole text into speech, clause by clause: the first sound is there when the first clause is."""
+
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from pipeline.audio import Clip
+from pipeline.errors import BadInput
+from pipeline.spoken import for_voice
+from pipeline.text import split
+from pipeline.tts import TextToSpeech
+from pipeline.voices import Voice
+from pipeline.workers.scheduler import Urgency, calling
+
+
+async def say(tts: TextToSpeech, text: str, *, voice: Voice, language: str | None = None) -> AsyncGenerator[Clip, None]:
+    """The clips of a text, in order, all of one rate. Closing the generator stops the synthesis.
+
+    language: ISO 639-1 of the text; None: the voice's first. Raises BadInput (nothing_to_say), EngineError, Overloaded.
+    """
+    session = secrets.token_hex(8)
+    language = voice.language(language)
+    said = False
+    for clause in split(text, language=language):
+        spoken = for_voice(clause.text, language)
+        if not spoken:
+            continue
+        # Somebody waits in silence for the first clause; the others have its length of time.
+        urgency = Urgency.LATER if said else Urgency.NOW
+        async with aclosing(tts.speak(spoken, voice=voice, language=language)) as clips:
+            while (clip := await _next(clips, session, urgency)) is not None:
+                said = True
+                yield clip
+    if not said:
+        raise BadInput("There is nothing to say in this text.", code="nothing_to_say")
+
+
+async def _next(clips: AsyncGenerator[Clip, None], session: str, urgency: Urgency) -> Clip | None:
+    # Around each step and not around the loop: a generator must not change the context of who reads from it.
+    with calling(session=session, urgency=urgency):
+        return await anext(clips, None)

@@ -1,0 +1,77 @@
+"""What ends when the client goes away: work that it waits for, and streams that it reads."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from typing import Any, Generic, Self, TypeVar
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from server.uploads import ClientGone
+
+T = TypeVar("T")
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of the work, which is cancelled when the client closes its connection. Raises ClientGone then.
+
+    The request's body must have been read.
+    """
+    working = asyncio.ensure_future(work)
+    watching = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGone("The client went away.")
+        return working.result()
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.wait([working, watching])
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class Begun(Generic[T]):
+    """The items of a generator, whose first one is there already."""
+
+    def __init__(self, items: AsyncGenerator[T, None], first: list[T]) -> None:
+        self._items, self._first = items, first
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        return self._first.pop() if self._first else await anext(self._items)
+
+    async def aclose(self) -> None:
+        await self._items.aclose()
+
+
+async def begun(items: AsyncGenerator[T, None]) -> Begun[T]:
+    """Waits for the first item: what fails before it is raised here, while a status can be sent."""
+    try:
+        return Begun(items, [await anext(items)])
+    except StopAsyncIteration:
+        return Begun(items, [])
+    except BaseException:
+        await items.aclose()
+        raise
+
+
+class Stream(StreamingResponse):
+    """A response from a generator that is closed in any case, at the latest when the response is over."""
+
+    def __init__(self, pieces: Begun[bytes], media_type: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(pieces, media_type=media_type, headers=headers)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._pieces.aclose()

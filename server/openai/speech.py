@@ -1,0 +1,108 @@
+"""`POST /v1/audio/speech`: a text into speech, from the first clause on."""
+
+import base64
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from pipeline.assistant import Assistant
+from pipeline.encoding import FORMATS, MAX_SPEED, MIN_SPEED, encoded
+from pipeline.errors import ParleyError
+from pipeline.saying import say
+from pipeline.voices import Voice
+from server.documents import errors
+from server.errors import as_openai
+from server.leaving import Stream, begun
+from server.openai.models import check_model
+from server.parameters import language_code
+
+router = APIRouter(tags=["speech"])
+
+MAX_CHARS = 4096
+OPENAI_VOICES = frozenset(
+    ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
+)
+"""Names that clients send because they know no other: where no voice is called so, the deployment's own speaks."""
+
+
+class VoiceId(BaseModel):
+    id: str
+
+
+class SpeechRequest(BaseModel):
+    """What to say and how."""
+
+    model: str = Field(max_length=200, examples=["tts-1"])
+    input: str = Field(min_length=1, max_length=MAX_CHARS, examples=["Good morning. What can I do for you?"])
+    voice: str | VoiceId = Field(examples=["man"], description="A voice of /v1/audio/voices, or one of OpenAI's names.")
+    instructions: str | None = Field(default=None, description="Accepted; the engines here have no use for it.")
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    speed: float = Field(default=1.0, ge=MIN_SPEED, le=MAX_SPEED, description="The pitch stays.")
+    stream_format: Literal["audio", "sse"] = "audio"
+    language: Annotated[
+        str | None, Field(description="ISO 639-1 code of the text; by default the voice's. Not in OpenAI's API.")
+    ] = None
+
+
+@router.post(
+    "/audio/speech",
+    summary="Text into speech",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The sound, as it is made (24 kHz mono); with `stream_format=sse` as events.",
+            "content": {
+                **{form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in FORMATS.values()},
+                "text/event-stream": {"schema": {"type": "string"}},
+            },
+        },
+        **errors(400, 401, 403, 404, 502, 503, 504),
+    },
+)
+async def speech(request: Request, wanted: SpeechRequest) -> Response:
+    """The first byte leaves when the first clause is spoken. `pcm` is 16-bit little-endian."""
+    assistant: Assistant = request.app.state.assistant
+    check_model(assistant, "tts", wanted.model)
+    voice = _voice(assistant, wanted.voice if isinstance(wanted.voice, str) else wanted.voice.id)
+    clips = say(assistant.stages.tts, wanted.input, voice=voice, language=language_code(wanted.language))
+    sound = encoded(clips, wanted.response_format, speed=wanted.speed)
+    if wanted.stream_format == "sse":
+        return Stream(await begun(_events(sound, wanted.input)), "text/event-stream", {"Cache-Control": "no-cache"})
+    return Stream(await begun(sound), FORMATS[wanted.response_format].media_type)
+
+
+def _voice(assistant: Assistant, name: str) -> Voice:
+    if name in OPENAI_VOICES and name not in assistant.voices.names():
+        return assistant.voice()
+    return assistant.voice(name)
+
+
+async def _events(sound: AsyncGenerator[bytes, None], text: str) -> AsyncGenerator[bytes, None]:
+    """Raises what fails before the first sound; what fails later is an event."""
+    begun_already = False
+    sent = 0
+    try:
+        async with aclosing(sound):
+            async for data in sound:
+                begun_already = True
+                sent += len(data)
+                yield sse({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode("ascii")})
+    except ParleyError as error:
+        if not begun_already:
+            raise
+        yield sse(as_openai(error))
+        return
+    # Nobody here counts tokens: four characters of text are about one, and so are 50 ms of sound.
+    spoken, said = max(1, len(text) // 4), max(1, sent // 400)
+    usage = {"input_tokens": spoken, "output_tokens": said, "total_tokens": spoken + said}
+    yield sse({"type": "speech.audio.done", "usage": usage})
+
+
+def sse(event: object) -> bytes:
+    """One server-sent event."""
+    return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"

@@ -1,0 +1,196 @@
+"""`POST /v1/audio/transcriptions` and `/v1/audio/translations`: a recording of any length into text."""
+
+import math
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from pipeline.assistant import Assistant
+from pipeline.errors import ParleyError
+from pipeline.stt import FileRequest, Segment
+from pipeline.stt.files import FileEvent, Finished, transcribe_file
+from pipeline.stt.languages import NAMES
+from pipeline.subtitles import joined, render, segment_dict, separator
+from pipeline.transcription import Transcription, collected
+from pipeline.wrapping import spaceless
+from server.documents import errors, form_body
+from server.errors import as_openai
+from server.leaving import Stream, begun, while_connected
+from server.openai.fields import TranscriptionFields, TranslationFields
+from server.openai.models import check_model
+from server.openai.speech import sse
+from server.parameters import language_code
+from server.recordings import form_with_recording, recording_of
+from server.uploads import Form
+
+router = APIRouter(tags=["transcription"])
+
+ReceivedForm = Annotated[Form, Depends(form_with_recording)]
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The transcript in the format asked for; with `stream=true` as events.",
+        "content": {
+            "application/json": {"schema": {"type": "object"}, "example": {"text": "Good morning."}},
+            "text/plain": {"schema": {"type": "string"}},
+            "text/event-stream": {"schema": {"type": "string"}},
+        },
+    },
+    **errors(400, 401, 403, 404, 413, 502, 503, 504),
+}
+
+
+@router.post(
+    "/audio/transcriptions",
+    summary="A recording into text",
+    response_class=Response,
+    responses=ANSWERS,
+    openapi_extra=form_body(TranscriptionFields, "file", example={"model": "whisper-1", "language": "en"}),
+)
+async def transcriptions(request: Request, form: ReceivedForm) -> Response:
+    """Any audio or video file. With `stream=true` text is sent while the file is still being decoded."""
+    assistant: Assistant = request.app.state.assistant
+    upload, wanted = form.file("file"), form.parse(TranscriptionFields)
+    check_model(assistant, "stt", wanted.model)
+    diarized = wanted.response_format == "diarized_json"
+    asked = FileRequest(
+        language=language_code(wanted.language),
+        prompt=wanted.prompt,
+        words="word" in wanted.timestamp_granularities or "logprobs" in wanted.include or diarized,
+        temperature=wanted.temperature,
+    )
+    recording = recording_of(assistant, upload, track=wanted.audio_track)
+    events = transcribe_file(assistant.stages.stt, recording, asked, wanted.cutting(assistant.stages.stt))
+    if wanted.stream:
+        pieces = _stream(events, logprobs="logprobs" in wanted.include)
+        return Stream(await begun(pieces), "text/event-stream", {"Cache-Control": "no-cache"})
+    found = await while_connected(request, _whole(events))
+    return _answer(found, wanted, language_name(found.language))
+
+
+@router.post(
+    "/audio/translations",
+    summary="A recording into English text",
+    response_class=Response,
+    responses=ANSWERS,
+    openapi_extra=form_body(TranslationFields, "file", example={"model": "whisper-1"}),
+)
+async def translations(request: Request, form: ReceivedForm) -> Response:
+    """Whatever is spoken becomes English."""
+    assistant: Assistant = request.app.state.assistant
+    upload, wanted = form.file("file"), form.parse(TranslationFields)
+    check_model(assistant, "stt", wanted.model)
+    asked = FileRequest(prompt=wanted.prompt, temperature=wanted.temperature, translate=True)
+    recording = recording_of(assistant, upload, track=wanted.audio_track)
+    found = await while_connected(request, _whole(transcribe_file(assistant.stages.stt, recording, asked)))
+    if wanted.response_format == "json":
+        return JSONResponse({"text": found.text})
+    return _answer(found, wanted, "english")
+
+
+async def _whole(events: AsyncGenerator[FileEvent, None]) -> Transcription:
+    async with aclosing(events):
+        return await collected(events)
+
+
+def language_name(code: str | None) -> str:
+    """ "english" for "en", as OpenAI has it; "unknown" when nothing was said."""
+    return NAMES.get(code, code).replace("_", " ") if code else "unknown"
+
+
+def _answer(found: Transcription, wanted: TranscriptionFields | TranslationFields, language: str) -> Response:
+    match wanted.response_format:
+        case "text":
+            return PlainTextResponse(found.text + "\n")
+        case "srt" | "vtt" as kind:
+            return PlainTextResponse(render(kind, found.segments))
+        case "verbose_json":
+            return JSONResponse(_verbose(found, wanted, language))
+        case _:
+            body: dict[str, Any] = {"text": found.text, "usage": _usage(found.duration_s)}
+            if isinstance(wanted, TranscriptionFields) and "logprobs" in wanted.include:
+                body["logprobs"] = [one for segment in found.segments for one in _logprobs(segment)]
+            return JSONResponse(body)
+
+
+def _verbose(found: Transcription, wanted: TranscriptionFields | TranslationFields, language: str) -> dict[str, Any]:
+    translating = isinstance(wanted, TranslationFields)
+    granularities = ["segment"] if isinstance(wanted, TranslationFields) else wanted.timestamp_granularities
+    body: dict[str, Any] = {
+        "task": "translate" if translating else "transcribe",
+        "language": language,
+        "duration": round(found.duration_s, 3),
+        "text": found.text,
+        "usage": _usage(found.duration_s),
+    }
+    if "segment" in granularities:
+        body["segments"] = [_segment(segment) for segment in found.segments]
+    if "word" in granularities:
+        body["words"] = [
+            {"word": word.text, "start": round(word.start_s, 3), "end": round(word.end_s, 3)}
+            for segment in found.segments
+            for word in segment.words
+        ]
+    return body
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    told = segment_dict(segment)
+    told.pop("words", None)
+    # Whisper's segments begin with their space: clients join them as they are.
+    told["text"] = segment.text if spaceless(segment.text[0]) else f" {segment.text}"
+    return told
+
+
+def _usage(duration_s: float) -> dict[str, Any]:
+    return {"type": "duration", "seconds": math.ceil(duration_s)}
+
+
+def _logprobs(segment: Segment) -> list[dict[str, Any]]:
+    """Of words, the smallest unit that engines here tell the probability of."""
+    return [
+        {
+            "token": word.text,
+            "bytes": list(word.text.encode()),
+            "logprob": round(math.log(max(word.probability, 1e-10)), 4),
+        }
+        for word in segment.words
+    ]
+
+
+async def _stream(events: AsyncGenerator[FileEvent, None], *, logprobs: bool) -> AsyncGenerator[bytes, None]:
+    """Raises what fails before the first event; what fails later is an event."""
+    texts: list[str] = []
+    known: list[dict[str, Any]] = []
+    tokens = 0
+    try:
+        async with aclosing(events):
+            async for event in events:
+                match event:
+                    case Segment():
+                        delta = separator(texts[-1] if texts else "", event.text) + event.text
+                        texts.append(event.text)
+                        tokens += len(event.tokens) or len(event.text.split())
+                        told: dict[str, Any] = {"type": "transcript.text.delta", "delta": delta}
+                        if logprobs:
+                            told["logprobs"] = _logprobs(event)
+                            known += told["logprobs"]
+                        yield sse(told)
+                    case Finished():
+                        heard = math.ceil(event.duration_s * 10)
+                        usage = {"input_tokens": heard, "output_tokens": tokens, "total_tokens": heard + tokens}
+                        done = {
+                            "type": "transcript.text.done",
+                            "text": joined(texts),
+                            "usage": {"type": "tokens", **usage},
+                        }
+                        yield sse({**done, "logprobs": known} if logprobs else done)
+                    case _:
+                        pass
+    except ParleyError as error:
+        if not texts:
+            raise
+        yield sse(as_openai(error))
+    yield b"data: [DONE]\n\n"

@@ -1,0 +1,48 @@
+"""From an upload to its transcript: what all doors for files share."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+from fastapi import Request
+
+from pipeline.assistant import Assistant
+from pipeline.errors import Overloaded
+from pipeline.media import Recording
+from server.uploads import Form, Upload, received
+
+RETRY_S = 5.0
+
+
+class Files:
+    """How many recordings are transcribed now; no more than `most` at a time, and no queue before them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.running = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """A place for one. Raises Overloaded."""
+        if self.running >= self._most:
+            raise Overloaded(f"{self._most} recordings are being transcribed; try again soon.", retry_after_s=RETRY_S)
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+
+async def form_with_recording(request: Request) -> AsyncIterator[Form]:
+    """For `Depends`: the form of a request, and a place among the recordings, until its answer is sent."""
+    files: Files = request.app.state.files
+    async with received(request) as form:
+        with files.one():
+            yield form
+
+
+def recording_of(
+    assistant: Assistant, upload: Upload, *, track: int | None = None, raw_rate_hz: int | None = None
+) -> Recording:
+    """The uploaded file as a stream of sound."""
+    most_s = assistant.settings.max_file_seconds
+    return Recording(upload.file, max_seconds=most_s, track=track, raw_rate_hz=raw_rate_hz)

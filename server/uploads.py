@@ -1,0 +1,159 @@
+"""Forms with files: written to disk while they arrive, never larger than allowed, gone when their request is over."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any, TypeVar, cast
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from pipeline.errors import BadInput, ParleyError
+from pipeline.settings import Settings
+from server.errors import BadField
+
+MAX_FIELDS, MAX_FILES = 64, 4
+MAX_FIELD_BYTES = 8 * 2**20
+"""A field may be a recording in a data URL."""
+DRAIN_S = 2.0
+"""How long a refused body is read on and thrown away: a client that still sends does not hear its answer."""
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class ClientGone(ParleyError):
+    """Nobody waits for the answer any more."""
+
+    code = "client_gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One received file. It has no name on the disk: it is gone when it is closed, whatever happens."""
+
+    file: IO[bytes]
+    filename: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A received form."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    """A list where the name ends with [] or comes more than once, an object for name[key]."""
+    files: dict[str, Upload] = field(default_factory=dict)
+
+    def file(self, *names: str) -> Upload:
+        """The file of the first of these names that was sent. Raises BadField."""
+        for name in names:
+            if name in self.files:
+                if not self.files[name].size:
+                    raise BadField(name, f"The file in {name!r} is empty.", code="empty_message")
+                return self.files[name]
+        raise BadField(names[0], f"Send a file in the field {names[0]!r} (multipart/form-data).")
+
+    def parse(self, model: type[ModelT]) -> ModelT:
+        """The fields as a model. Raises BadField."""
+        return parse(model, self.fields)
+
+
+def parse(model: type[ModelT], fields: dict[str, Any]) -> ModelT:
+    """Fields of a form or a query as a model. An empty value is none. Raises BadField."""
+    try:
+        return model.model_validate({name: value for name, value in fields.items() if value != ""})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = ".".join(str(part) for part in first["loc"] if isinstance(part, str)) or "body"
+        raise BadField(name, f"{name}: {first['msg']}") from None
+
+
+@asynccontextmanager
+async def received(request: Request) -> AsyncIterator[Form]:
+    """The form of a request, whose files live as long as the block.
+
+    Raises BadInput: bad_form, file_too_large (as soon as the limit is passed, whatever the header says).
+    """
+    settings: Settings = request.app.state.assistant.settings
+    limit = settings.max_file_size
+    claimed = request.headers.get("content-length", "")
+    too_large = BadInput(
+        f"The request is larger than {limit} bytes; see MAX_FILE_SIZE, or send it compressed (Opus, MP3).",
+        code="file_too_large",
+    )
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise BadInput("Send a form (multipart/form-data).", code="bad_form")
+    if claimed.isascii() and claimed.isdigit() and int(claimed) > limit:
+        await _drain(request)
+        raise too_large
+
+    async def counted() -> AsyncGenerator[bytes, None]:
+        total = 0
+        async for chunk in request.stream():
+            total += len(chunk)
+            if total > limit:
+                raise too_large
+            yield chunk
+
+    parser = MultiPartParser(
+        request.headers, counted(), max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+    )
+    try:
+        data = await parser.parse()
+    except MultiPartException as error:
+        await _drain(request)
+        raise BadInput(f"The form cannot be read: {error.message}", code="bad_form") from None
+    except BadInput:
+        await _drain(request)
+        raise
+    except ClientDisconnect:
+        raise ClientGone("The client went away.") from None
+    try:
+        yield _form(data.multi_items())
+    finally:
+        await data.close()
+
+
+async def _drain(request: Request) -> None:
+    with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
+        async with asyncio.timeout(DRAIN_S):
+            while (await request.receive()).get("more_body"):
+                pass
+
+
+def _form(items: list[tuple[str, Any]]) -> Form:
+    form = Form()
+    for name, value in items:
+        if isinstance(value, UploadFile):
+            form.files[name] = Upload(cast("IO[bytes]", value.file), value.filename or "", value.size or 0)
+            continue
+        plain = name.removesuffix("[]")
+        if plain != name:
+            form.fields.setdefault(plain, []).append(value)
+        elif name.endswith("]") and "[" in name:
+            outer, _, inner = name[:-1].partition("[")
+            nested = form.fields.setdefault(outer, {})
+            if isinstance(nested, dict):
+                nested[inner] = value
+        elif name in form.fields:
+            before = form.fields[name]
+            form.fields[name] = [*before, value] if isinstance(before, list) else [before, value]
+        else:
+            form.fields[name] = value
+    return form
+
+
+def from_json(value: Any) -> Any:
+    """For validators: an object that came as JSON in a field of a form."""
+    if isinstance(value, str) and value[:1] in "{[":
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
