@@ -148,6 +148,7 @@ class Answer:
                             end = event
                             self.failed = isinstance(event, events.TurnFailed)
                         case events.SpeechChunk(clip, span):
+                            self._mark("first_audio")
                             self.playback.add(clip, span)
                         case _:
                             self._take(event)
@@ -169,8 +170,10 @@ class Answer:
         match event:
             case TranscriptFinal():
                 self.said = event
+                self._mark("transcript")
             case events.ReplyDelta(text):
                 self.reply += text
+                self._mark("first_token")
             case _:
                 pass
         self._held.append(event)
@@ -266,7 +269,9 @@ class Answer:
         self._marks.setdefault(name, (self._loop.time() - self._spoke_until) * 1000)
 
     def _timings(self, turn: Mapping[str, float]) -> Mapping[str, float]:
-        """All marks in ms since the user's last speech: the turn's own, and when its end was decided and heard."""
+        """All marks in ms since the user's last speech: the turn's own, or when they were noticed here if it broke off
+        before it told them; and when the user's end was decided and the first sound left.
+        """
         offset = (self._started - self._spoke_until) * 1000
-        marks = {name: round(ms + offset, 1) for name, ms in turn.items()}
-        return marks | {name: round(ms, 1) for name, ms in self._marks.items()}
+        marks = {name: round(ms, 1) for name, ms in self._marks.items()}
+        return marks | {name: round(ms + offset, 1) for name, ms in turn.items()}

@@ -307,7 +307,8 @@ class Session:
 
     def played(self, ms: float) -> None:
         """The client has played so many ms of the current (or last) reply: this overrides the clock."""
-        answer = self._answer or self._last_answer
+        speaks = self._answer is not None and self._answer.committed  # what is only prepared was not played
+        answer = self._answer if speaks else self._last_answer
         if answer is not None:
             answer.correct(ms)
 

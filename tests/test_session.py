@@ -281,6 +281,36 @@ def test_the_client_knows_better_what_it_played() -> None:
     assert d.history[1] == ("assistant", "This is sentence …")
 
 
+def test_the_client_may_tell_what_it_played_while_the_next_answer_is_prepared() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(5000)
+        await d.speak(600)
+        await d.until(events.TurnInterrupted)
+        await d.silence(250)  # it speculates, and is not committed
+        d.session.played(1000)
+        await d.silence(1000)
+
+    d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000))
+    assert d.history[1] == ("assistant", "This is sentence …")
+
+
+def test_an_interrupted_turn_tells_its_timings() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        await d.speak(600)
+        await d.until(events.TurnInterrupted)
+
+    d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000))
+    marks = d.of(events.TurnInterrupted)[0].timings_ms
+    order = ["transcript", "first_token", "first_audio", "first_sound"]
+    assert sorted(order, key=marks.__getitem__) == order
+    assert marks["endpoint"] <= marks["first_sound"]
+
+
 def test_interrupting_while_it_thinks_leaves_no_reply() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
