@@ -14,12 +14,14 @@ from pipeline.events import Event
 from pipeline.keeping import open_together
 from pipeline.listening.detector import SileroActivity
 from pipeline.listening.options import LiveOptions
+from pipeline.llm import Message
 from pipeline.llm.auto import open_auto
 from pipeline.manner import Manner
 from pipeline.session import Session, Sink
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText
 from pipeline.tools import Toolbox
+from pipeline.tools.loading import open_tools
 from pipeline.tts import TextToSpeech
 from pipeline.turn import Stages, Turn
 from pipeline.voices import Voice, Voices
@@ -31,13 +33,18 @@ class Assistant:
     """What every door talks to. One for the whole process; open it with `open_assistant`."""
 
     def __init__(
-        self, settings: Settings, stages: Stages, voices: Voices, engines: Callable[[], Sequence[EngineInfo]]
+        self,
+        settings: Settings,
+        stages: Stages,
+        voices: Voices,
+        engines: Callable[[], Sequence[EngineInfo]],
+        tools: Toolbox | None = None,
     ) -> None:
         self.settings = settings
         self.stages = stages
         self.voices = voices
         self._engines = engines
-        self.tools = Toolbox(functions={}, limit_s=settings.tool_timeout_s)
+        self.tools = tools or Toolbox()
         """The functions that the language model may call."""
 
     @property
@@ -85,16 +92,29 @@ class Assistant:
         language: ISO 639-1 of what is spoken; None: SPEECH_LANGUAGE, or detected.
         """
         said = events.TranscriptFinal("", None)
-        turn = Turn(self.stages, self.settings, voice=voice, language=language or self.settings.speech_language or None)
+        steps: list[tuple[Message, ...]] = []
+        turn = Turn(
+            self.stages,
+            self.settings,
+            voice=voice,
+            language=language or self.settings.speech_language or None,
+            manner=Manner(tools=self.tools),
+        )
         async with aclosing(turn.run(utterance, conversation)) as happenings:
             async for event in happenings:
                 match event:
                     case events.TranscriptFinal():
                         said = event
+                    case events.ToolEnded(call, _, output):
+                        called = (
+                            Message("assistant", "", calls=(call,)),
+                            Message("tool", output, call_id=call.id),
+                        )
+                        steps.append(called)
                     case events.TurnCompleted() if said.text:
-                        conversation.record(said.text, said.language, event.reply)
+                        conversation.record(said.text, said.language, event.reply, steps=steps)
                     case events.TurnFailed() if said.text:
-                        conversation.record(said.text, said.language, "")
+                        conversation.record(said.text, said.language, "", steps=steps)
                     case _:
                         pass
                 yield event
@@ -110,7 +130,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
     voices = Voices.load(settings)
     voices.get(settings.voice_name)
     opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
-    async with opening as (hears, thinks, speaks):
+    async with open_tools(settings) as tools, opening as (hears, thinks, speaks):
         await asyncio.to_thread(SileroActivity)  # loads the VAD that all sessions share
         stages = Stages(stt=hears.engine, llm=thinks.engine, tts=speaks.engine)
 
@@ -118,7 +138,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
             current = thinks.engine.info if settings.llm_engine == "auto" else thinks.info
             return (hears.info, current, speaks.info)
 
-        yield Assistant(settings, stages, voices, engines)
+        yield Assistant(settings, stages, voices, engines, tools)
 
 
 def open_stt(settings: Settings, report: Report = _ignore) -> AbstractAsyncContextManager[Running[SpeechToText]]:

@@ -14,16 +14,29 @@ NOTHING_HEARD = {
 
 
 ONE_MOMENT = {
-    "en": "One moment.",
-    "pt": "Um momento.",
-    "es": "Un momento.",
-    "de": "Einen Moment.",
-    "fr": "Un instant.",
-    "it": "Un momento.",
-    "nl": "Een ogenblik.",
-    "pl": "Chwileczkę.",
+    "en": "One moment, please.",
+    "pt": "Só um momento, por favor.",
+    "es": "Un momento, por favor.",
+    "de": "Einen Moment, bitte.",
+    "fr": "Un instant, s'il vous plaît.",
+    "it": "Un momento, per favore.",
+    "nl": "Een ogenblik, alstublieft.",
+    "pl": "Chwileczkę, już sprawdzam.",
 }
-"""Spoken when a function takes a while and nothing of the reply was said yet."""
+"""Spoken when a function takes a while and nothing of the reply was said yet. Three words: fewer wait for more."""
+
+
+TIMER_OVER = {
+    "en": "The timer is over.",
+    "pt": "O temporizador acabou.",
+    "es": "El temporizador ha terminado.",
+    "de": "Der Timer ist abgelaufen.",
+    "fr": "Le minuteur est terminé.",
+    "it": "Il timer è scaduto.",
+    "nl": "De timer is afgelopen.",
+    "pl": "Minutnik zakończył odliczanie.",
+}
+"""Spoken when a timer has run out."""
 
 
 STILL_THERE = {

@@ -1,6 +1,7 @@
 """Ollama's contract and its traps, over a real socket."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -265,3 +266,26 @@ async def test_a_pull_that_fails_is_said(address: str, server: FakeOllama, traps
         async with open_engine(settings(address, llama_model="qwen3", llama_pull=True), quiet):
             pass
     assert "ollama pull qwen3" in caught.value.remedy
+
+
+async def test_calls_of_functions_and_their_results_are_told_both_ways(address: str, server: FakeOllama) -> None:
+    tool = Tool("light", "Switch the light", {"type": "object", "properties": {"on": {"type": "boolean"}}})
+    server.calls = [("light", {"on": True})]
+    async with open_engine(settings(address), quiet) as opened:
+        deltas = [delta async for delta in opened.engine.reply(ASKED, tools=[tool])]
+        (call,) = [call for delta in deltas for call in delta.calls]
+        assert (call.name, json.loads(call.arguments)) == ("light", {"on": True})
+        results = [Message("assistant", "", calls=(call,)), Message("tool", "it is on", call_id=call.id)]
+        assert await said(opened.engine, [*ASKED, *results]) == "I am a small model. I run here."
+    told = server.requests[-1]["messages"][-2:]
+    assert told[0]["tool_calls"] == [{"function": {"name": "light", "arguments": {"on": True}}}]
+    assert (told[1]["role"], told[1]["content"]) == ("tool", "it is on")
+
+
+async def test_a_model_that_cannot_call_functions_answers_without(address: str, server: FakeOllama) -> None:
+    server.traps = Traps(refuse_tools=True, refuse_think=True)
+    tool = Tool("light", "Switch the light", {"type": "object"})
+    async with open_engine(settings(address), quiet) as opened:
+        for _ in range(2):
+            deltas = [delta async for delta in opened.engine.reply(ASKED, tools=[tool])]
+            assert "".join(delta.text for delta in deltas) == "I am a small model. I run here."

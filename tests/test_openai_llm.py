@@ -1,6 +1,7 @@
 """Chat completions of any compatible server, over a real socket."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -172,3 +173,18 @@ async def test_probe(address: str, server: FakeChat) -> None:
     with pytest.raises(EngineUnavailable, match="refuses the key"):
         await probe(settings(address, llm_openai_key="wrong"))
     await probe(settings(address, llm_openai_key="secret"))
+
+
+async def test_calls_of_functions_come_in_pieces_and_their_results_are_told(address: str, server: FakeChat) -> None:
+    tools = [Tool("light", "Switch the light", {"type": "object"}), Tool("door", "Open it", {"type": "object"})]
+    server.calls = [("light", {"on": True}), ("door", {"which": "front"})]
+    async with open_engine(settings(address), quiet) as opened:
+        deltas = [delta async for delta in opened.engine.reply(ASKED, tools=tools)]
+        calls = [call for delta in deltas for call in delta.calls]
+        assert [(call.name, json.loads(call.arguments)) for call in calls] == server.calls
+        results = [Message("tool", "done", call_id=call.id) for call in calls]
+        answer = [*ASKED, Message("assistant", "", calls=tuple(calls)), *results]
+        deltas = [delta async for delta in opened.engine.reply(answer, tools=tools)]
+        assert "".join(delta.text for delta in deltas) == "I am a small model. I run here."
+    told = server.requests[-1]["messages"][-3:]
+    assert [call["id"] for call in told[0]["tool_calls"]] == [message["tool_call_id"] for message in told[1:]]

@@ -5,6 +5,8 @@ first turn, every wait has an end, and closing the reply closes the connection, 
 """
 
 import asyncio
+import json
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
@@ -15,7 +17,7 @@ from ollama import AsyncClient, ChatResponse, ProgressResponse, ResponseError
 
 from pipeline.engines import Opened, Progress, Report
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.llm import Message, ReplyDelta, Tool, Usage
+from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
 from pipeline.llm.streaming import WithoutThinking, in_the_users_language, one_line, with_deadlines
 from pipeline.settings import Settings
 
@@ -102,6 +104,7 @@ class OllamaModel:
         self._settings = settings
         self._model = settings.llama_model
         self._think: bool | None = False
+        self._calls_tools = True
         keep_alive = settings.llama_keep_alive
         # A bare number is seconds; as a string Ollama would refuse it.
         self._keep_alive: str | float = float(keep_alive) if keep_alive.lstrip("-").isdecimal() else keep_alive
@@ -168,11 +171,11 @@ class OllamaModel:
             server="Ollama",
             first_s=self._settings.llm_first_token_timeout_s,
             between_s=self._settings.llm_token_timeout_s,
-            speaks=lambda delta: bool(delta.text),
+            speaks=lambda delta: bool(delta.text or delta.calls),
         )
         async with aclosing(deltas):
             async for delta in deltas:
-                if delta.text or delta.usage:
+                if delta.text or delta.usage or delta.calls:
                     yield delta
 
     async def _deltas(self, messages: Sequence[Message], tools: Sequence[Tool]) -> AsyncGenerator[ReplyDelta, None]:
@@ -181,7 +184,7 @@ class OllamaModel:
         last: ChatResponse | None = None
         async with aclosing(self._chunks(messages, tools)) as chunks:
             async for chunk in chunks:
-                yield ReplyDelta(answer.feed(chunk.message.content or ""))
+                yield ReplyDelta(answer.feed(chunk.message.content or ""), calls=_calls(chunk))
                 if chunk.done:
                     last = chunk
         if last is None:
@@ -189,28 +192,36 @@ class OllamaModel:
         yield ReplyDelta(answer.finish(), Usage(last.prompt_eval_count or 0, last.eval_count or 0))
 
     async def _chunks(self, messages: Sequence[Message], tools: Sequence[Tool]) -> AsyncGenerator[ChatResponse, None]:
-        try:
+        while True:
             try:
                 async with aclosing(await self._open(messages, tools)) as chunks:
                     async for chunk in chunks:
                         yield chunk
+                return
             except ResponseError as error:
-                if self._think is None or error.status_code != 400 or "think" not in error.error.lower():
-                    raise
-                # Servers and models that do not know thinking refuse even to be told not to: ask without, from now on.
-                self._think = None
-                async with aclosing(await self._open(messages, tools)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-        except _BROKEN as error:
-            raise self._told(error) from error
+                if not self._asks_for_less(error, tools):
+                    raise self._told(error) from error
+            except _BROKEN as error:
+                raise self._told(error) from error
+
+    def _asks_for_less(self, error: ResponseError, tools: Sequence[Tool]) -> bool:
+        """Whether the request may succeed without what was refused: from now on it is left out."""
+        refused = error.error.lower() if error.status_code == 400 else ""
+        # Servers and models that do not know thinking refuse even to be told not to; others cannot call functions.
+        if self._think is not None and "think" in refused:
+            self._think = None
+            return True
+        if self._calls_tools and tools and "tool" in refused:
+            self._calls_tools = False
+            return True
+        return False
 
     async def _open(self, messages: Sequence[Message], tools: Sequence[Tool]) -> AsyncGenerator[ChatResponse, None]:
         """The stream of one request. To be closed: leaving a loop over it would keep the model at work."""
         stream = await self._client.chat(
             self._model,
-            messages=[{"role": m.role, "content": m.content} for m in in_the_users_language(messages)],
-            tools=[_tool(tool) for tool in tools] or None,
+            messages=_told_messages(in_the_users_language(messages)),
+            tools=([_tool(tool) for tool in tools] or None) if self._calls_tools else None,
             stream=True,
             think=self._think,
             keep_alive=self._keep_alive,
@@ -238,6 +249,37 @@ class OllamaModel:
         if isinstance(error, httpx.HTTPError):
             return EngineError("The connection to Ollama broke in mid-reply.")
         return EngineError(f"What answers at {endpoint} does not speak Ollama's protocol; is LLAMA_ENDPOINT right?")
+
+
+def _told_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    names = {call.id: call.name for message in messages for call in message.calls}
+    told: list[dict[str, Any]] = []
+    for message in messages:
+        told.append({"role": message.role, "content": message.content})
+        if message.calls:
+            told[-1]["tool_calls"] = [
+                {"function": {"name": call.name, "arguments": _arguments(call.arguments)}} for call in message.calls
+            ]
+        if message.call_id in names:
+            told[-1]["tool_name"] = names[message.call_id]
+    return told
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """Ollama wants an object; what a model wrote may be none."""
+    try:
+        arguments = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return arguments if isinstance(arguments, dict) else {}
+
+
+def _calls(chunk: ChatResponse) -> tuple[ToolCall, ...]:
+    """Ollama gives calls no names of their own."""
+    return tuple(
+        ToolCall(f"call_{secrets.token_hex(8)}", call.function.name, json.dumps(dict(call.function.arguments)))
+        for call in chunk.message.tool_calls or ()
+    )
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,14 @@ import httpx
 
 from pipeline.engines import Opened, Report
 from pipeline.errors import ConfigError, EngineError, EngineUnavailable
-from pipeline.llm import Message, ReplyDelta, Tool, Usage
+from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
 from pipeline.llm.streaming import WithoutThinking, in_the_users_language, one_line, with_deadlines
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, AsyncStream
     from openai.types.chat import ChatCompletionChunk
+    from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
 PROBE_S = 1.5
 """A server that takes longer to list its models is as good as away."""
@@ -87,11 +89,11 @@ class OpenAIModel:
             server="The language model",
             first_s=self._settings.llm_first_token_timeout_s,
             between_s=self._settings.llm_token_timeout_s,
-            speaks=lambda delta: bool(delta.text),
+            speaks=lambda delta: bool(delta.text or delta.calls),
         )
         async with aclosing(deltas):
             async for delta in deltas:
-                if delta.text or delta.usage:
+                if delta.text or delta.usage or delta.calls:
                     yield delta
 
     async def _deltas(self, messages: Sequence[Message], tools: Sequence[Tool]) -> AsyncGenerator[ReplyDelta, None]:
@@ -101,6 +103,7 @@ class OpenAIModel:
         answer = WithoutThinking()
         usage: Usage | None = None
         finished = False
+        calls = _Calls()
         try:
             async with await self._open(messages, tools) as stream:
                 async for chunk in stream:
@@ -109,6 +112,8 @@ class OpenAIModel:
                     choice = chunk.choices[0] if chunk.choices else None
                     # `reasoning_content` is thinking, and is left out.
                     yield ReplyDelta(answer.feed((choice.delta.content if choice and choice.delta else None) or ""))
+                    if choice and choice.delta:
+                        calls.take(choice.delta.tool_calls or ())
                     finished = finished or bool(choice and choice.finish_reason)
         except OpenAIError as error:
             raise self._told(error) from error
@@ -118,14 +123,14 @@ class OpenAIModel:
             ) from error
         if not finished:
             raise EngineError("The language model broke off in mid-reply, without an end.")
-        yield ReplyDelta(answer.finish(), usage)
+        yield ReplyDelta(answer.finish(), usage, calls.whole())
 
     async def _open(self, messages: Sequence[Message], tools: Sequence[Tool]) -> "AsyncStream[ChatCompletionChunk]":
         from openai import BadRequestError
 
         request: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": m.role, "content": m.content} for m in in_the_users_language(messages)],
+            "messages": [_message(message) for message in in_the_users_language(messages)],
             "temperature": self._settings.llm_temperature,
             "max_tokens": self._settings.llm_max_tokens,
             "extra_body": self._extra,
@@ -186,6 +191,42 @@ def _extra(text: str) -> dict[str, Any] | None:
     if not isinstance(extra, dict):
         raise ConfigError("LLM_OPENAI_EXTRA must be a JSON object.")
     return extra
+
+
+class _Calls:
+    """Calls of functions, which come in pieces."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, list[str]] = {}
+
+    def take(self, pieces: "Sequence[ChoiceDeltaToolCall]") -> None:
+        """The calls of the next chunk."""
+        for piece in pieces:
+            part = self._parts.setdefault(piece.index or 0, ["", "", ""])
+            part[0] = part[0] or piece.id or ""
+            if piece.function is not None:
+                part[1] += piece.function.name or ""
+                part[2] += piece.function.arguments or ""
+
+    def whole(self) -> tuple[ToolCall, ...]:
+        """All of them, in order."""
+        parts = [self._parts[index] for index in sorted(self._parts)]
+        return tuple(
+            ToolCall(id or f"call_{secrets.token_hex(8)}", name, arguments) for id, name, arguments in parts if name
+        )
+
+
+def _message(message: Message) -> dict[str, Any]:
+    told: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        told["content"] = message.content or None
+        told["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+            for call in message.calls
+        ]
+    if message.call_id is not None:
+        told["tool_call_id"] = message.call_id
+    return told
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

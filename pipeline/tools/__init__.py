@@ -149,14 +149,15 @@ def tool(function: Any = None, *, side_effects: bool = False, live: bool = False
     """
 
     def declare(declared: F) -> F:
-        made = _function(declared, side_effects=side_effects, live=live)
+        made = function_of(declared, side_effects=side_effects, live=live)
         REGISTERED[made.tool.name] = made
         return declared
 
     return declare if function is None else declare(function)
 
 
-def _function(declared: Callable[..., Any], *, side_effects: bool, live: bool) -> Function:
+def function_of(declared: Callable[..., Any], *, side_effects: bool = False, live: bool = False) -> Function:
+    """What `tool` makes of a Python function."""
     parameters = inspect.signature(declared, eval_str=True).parameters
     companies = [name for name, parameter in parameters.items() if parameter.annotation is Company]
     fields: dict[str, Any] = {

@@ -41,6 +41,8 @@ class FakeChat:
     tokens_per_second: float = 0.0
     traps: ChatTraps = field(default_factory=ChatTraps)
     requests: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Functions that are called, when they are offered, before a user's message is answered."""
     disconnected: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client has gone in mid-reply."""
 
@@ -83,6 +85,16 @@ class FakeChat:
             await asyncio.sleep(traps.first_token_s)
             if traps.reasoning:
                 yield _event(body, {"reasoning_content": traps.reasoning})
+            offered = {tool["function"]["name"] for tool in body.get("tools") or ()}
+            called = (
+                [call for call in self.calls if call[0] in offered] if body["messages"][-1]["role"] == "user" else []
+            )
+            for index, (name, given) in enumerate(called):
+                text = json.dumps(given)
+                yield _event(body, {"tool_calls": [_piece(index, text[:3], id=f"call_{index}", name=name)]})
+                yield _event(body, {"tool_calls": [_piece(index, text[3:])]})
+            if called:
+                words = []
             for count, word in enumerate(words):
                 if count == traps.stall_after:
                     await asyncio.sleep(3600)
@@ -112,6 +124,11 @@ def _chunk(body: dict[str, Any]) -> dict[str, Any]:
     return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
 
 
-def _event(body: dict[str, Any], delta: dict[str, str], finish_reason: str | None = None) -> str:
+def _piece(index: int, arguments: str, **named: str) -> dict[str, Any]:
+    function = {"arguments": arguments, **({"name": named["name"]} if named else {})}
+    return {"index": index, "function": function, **({"id": named["id"], "type": "function"} if named else {})}
+
+
+def _event(body: dict[str, Any], delta: dict[str, Any], finish_reason: str | None = None) -> str:
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     return "data: " + json.dumps({**_chunk(body), "choices": [choice]}) + "\n\n"

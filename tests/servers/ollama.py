@@ -41,6 +41,8 @@ class Traps:
     message: str = "trap"
     refuse_think: bool = False
     """400 for every request with `think` in it, as an older server does."""
+    refuse_tools: bool = False
+    """400 for every request with `tools`, as for a model that cannot call any."""
     thinking: str = ""
     """What a thinking model writes in `message.thinking` first."""
     think_in_content: str = ""
@@ -68,6 +70,8 @@ class FakeOllama:
     loaded: set[str] = field(default_factory=set)
     disconnected: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client has gone in mid-reply."""
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Functions that are called, when they are offered, before a user's message is answered."""
     finished: int = 0
     """Replies that were read to their end."""
 
@@ -105,6 +109,8 @@ class FakeOllama:
             return JSONResponse({"error": f"model '{body['model']}' not found"}, 404)
         if self.traps.refuse_think and "think" in body:
             return JSONResponse({"error": f'"{body["model"]}" does not support thinking'}, 400)
+        if self.traps.refuse_tools and body.get("tools"):
+            return JSONResponse({"error": f"registry.ollama.ai/library/{body['model']} does not support tools"}, 400)
         if model not in self.loaded:
             await asyncio.sleep(self.traps.load_s)
         self.loaded.add(model)
@@ -123,6 +129,11 @@ class FakeOllama:
             await asyncio.sleep(traps.first_token_s)
             if traps.thinking:
                 yield json.dumps(_line(model, "", thinking=traps.thinking)) + "\n"
+            if called := self._called(body):
+                ended = True
+                yield json.dumps(_line(model, "", tool_calls=called)) + "\n"
+                yield json.dumps({**_line(model, "", done=True, done_reason="stop"), **_stats(body, "")}) + "\n"
+                return
             text = (f"<think>{traps.think_in_content}</think>\n\n" if traps.think_in_content else "") + self.reply
             limit = int((body.get("options") or {}).get("num_predict") or 10**6)
             for count, token in enumerate(_tokens(text)[:limit]):
@@ -147,6 +158,12 @@ class FakeOllama:
         finally:
             if not ended:
                 self.disconnected.set()
+
+    def _called(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        offered = {tool["function"]["name"] for tool in body.get("tools") or ()}
+        if body["messages"][-1]["role"] == "tool":
+            return []
+        return [{"function": {"name": name, "arguments": given}} for name, given in self.calls if name in offered]
 
     async def _pull(self, request: Request) -> Response:
         name = json.loads(await request.body())["model"]
@@ -175,14 +192,18 @@ def _tokens(text: str) -> list[str]:
     return [words[0], *(f" {word}" for word in words[1:])]
 
 
-def _line(model: str, content: str, *, thinking: str = "", done: bool = False, **extra: Any) -> dict[str, Any]:
+def _line(
+    model: str, content: str, *, thinking: str = "", tool_calls: Any = None, done: bool = False, **extra: Any
+) -> dict[str, Any]:
     message = {"role": "assistant", "content": content, **({"thinking": thinking} if thinking else {})}
+    if tool_calls:
+        message["tool_calls"] = tool_calls
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return {"model": model, "created_at": created, "message": message, "done": done, **extra}
 
 
 def _stats(body: dict[str, Any], reply: str) -> dict[str, int]:
-    asked = sum(len(message["content"].split()) for message in body["messages"])
+    asked = sum(len((message.get("content") or "").split()) for message in body["messages"])
     return {
         "total_duration": 1_000_000, "load_duration": 1, "prompt_eval_count": asked, "prompt_eval_duration": 1,
         "eval_count": len(_tokens(reply)), "eval_duration": 1,

@@ -18,7 +18,7 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     from pipeline.llm.builtin.responder import BuiltinResponder
 
-__all__ = ["grammar", "open_engine", "probe", "sentences"]
+__all__ = ["grammar", "open_engine", "probe", "sentences", "time_zone"]
 
 
 async def probe(settings: Settings) -> None:
@@ -30,13 +30,13 @@ async def open_engine(settings: Settings, report: Report) -> "AsyncIterator[Open
     """The responder, with the time of TIME_ZONE."""
     from pipeline.llm.builtin.responder import BuiltinResponder
 
-    zone = _zone(settings.time_zone)
+    zone = time_zone(settings.time_zone)
     responder = BuiltinResponder(model=settings.llama_model, clock=lambda: datetime.now(UTC).astimezone(zone))
     yield Opened(responder, model="rules (en, pt, es)", device="cpu")
 
 
-def _zone(name: str) -> tzinfo | None:
-    """None is the machine's own zone."""
+def time_zone(name: str) -> tzinfo | None:
+    """The zone of TIME_ZONE; None is the machine's own. Raises ConfigError."""
     if not name:
         return None
     try:

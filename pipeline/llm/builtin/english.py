@@ -69,6 +69,7 @@ LOOSE = (
     ("<sum> [equals]", "sum"),
     ("<amount> <unit> (in | to) <unit>", "convert"),
     ("spelled <word>", "spell"),
+    ("set a timer (for | of) <amount> <unit>", "timer"),
     ("good bye", "goodbye"),
 )
 """Understood, too, but not listened for: short words in any order sound like everything else."""
@@ -87,6 +88,8 @@ REPLIES = {
     "conversion": ("{source} is {result}.",),
     "about": ("{source} is about {result}.",),
     "no_conversion": ("I cannot turn {source} into {target}: they measure different things.",),
+    "timer": ("All right, {duration} from now.",),
+    "no_timer": ("I can set timers only in a live conversation, and up to a day.",),
     "spell": ("{word}: {letters}.",),
     "count_limit": ("I count to {limit} at most.",),
     "said": ("You said: {text}",),

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 
-from pipeline.llm import Message, ReplyDelta, Tool, Usage
-from pipeline.llm.builtin import numbers
+from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
+from pipeline.llm.builtin import calling, numbers
 from pipeline.llm.builtin.language import Language
 from pipeline.llm.builtin.understanding import LANGUAGES, Wanted, amount, compiled, language_of, terms, understand
 from pipeline.llm.builtin.units import convert
@@ -32,7 +32,11 @@ class BuiltinResponder:
             compiled(language)
 
     async def reply(self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()) -> AsyncIterator[ReplyDelta]:
-        """Stream the reply word by word. `tools` are not used."""
+        """Stream the reply word by word, or call one of the basic `tools` (`pipeline.tools.basic`) for what it does."""
+        call = self.call(messages, tools)
+        if call is not None:
+            yield ReplyDelta("", Usage(input_tokens=0, output_tokens=1), (call,))
+            return
         text = self.answer(messages)
         pieces = re.findall(r"\s*\S+\s*", text)
         for piece in pieces:
@@ -40,15 +44,25 @@ class BuiltinResponder:
         said = sum(len(message.content.split()) for message in messages)
         yield ReplyDelta("", Usage(input_tokens=said, output_tokens=len(pieces)))
 
+    def call(self, messages: Sequence[Message], tools: Sequence[Tool]) -> ToolCall | None:
+        """The call by which the last message is answered; None when there is none, or it was made already."""
+        if not tools or not messages or messages[-1].role != "user":
+            return None
+        language = _language(messages[-1])
+        wanted = understand(messages[-1].content, language)
+        return calling.call_for(wanted, language, {tool.name for tool in tools}) if wanted else None
+
     def answer(self, messages: Sequence[Message]) -> str:
-        """The whole reply to the last user message."""
+        """The whole reply to the last user message, with the results of what was called for it."""
         asked = [message for message in messages if message.role == "user"]
         if not asked:
             return LANGUAGES["en"].replies["go_ahead"][0]
         language = _language(asked[-1])
         if not asked[-1].content.strip():
             return language.replies["empty"][0]
-        talk = _Talk(language, messages, asked[:-1], self._clock())
+        result = calling.result(messages)
+        now = calling.told_time(result) or self._clock()
+        talk = _Talk(language, messages, asked[:-1], now, result)
         wanted = understand(asked[-1].content, language)
         answer = talk.answer(wanted) if wanted else None
         return answer or talk.fallback(asked[-1].content, self._model)
@@ -66,6 +80,8 @@ class _Talk:
     messages: Sequence[Message]
     before: Sequence[Message]
     now: datetime
+    result: Message | None = None
+    """What came of the call that was made for the last message."""
 
     def answer(self, wanted: Wanted) -> str | None:
         """What is said to it; None when it cannot be done after all."""
@@ -74,6 +90,8 @@ class _Talk:
             return self._clock_reply(intent)
         if intent == "sum":
             return self._sum(wanted)
+        if intent == "timer":
+            return self._timer(wanted)
         if intent in ("how_many", "how_many_reversed", "convert"):
             return self._conversion(wanted)
         if intent == "spell":
@@ -138,10 +156,17 @@ class _Talk:
         for sign, value in zip(signs, values[1:], strict=True):
             said += [self.language.operator_names[sign], self._number(value)]
         try:
-            result = evaluate(values, signs)
+            result = calling.told_number(self.result) or evaluate(values, signs)
         except ZeroDivisionError:
             return self._say("no_zero")
         return self._say(_exactly("sum", "sum_about", result), sum=" ".join(said), result=self._number(result))
+
+    def _timer(self, wanted: Wanted) -> str | None:
+        if self.result is None or calling.failed(self.result):
+            return self._say("no_timer")
+        value = amount(wanted.parts["amount_1"], self.language)
+        unit = compiled(self.language).units[wanted.parts["unit_1"]]
+        return self._say("timer", duration=self._counted(value, unit)) if value is not None else None
 
     def _conversion(self, wanted: Wanted) -> str | None:
         units = compiled(self.language).units

@@ -1,0 +1,69 @@
+"""What the responder has done for it by the basic functions (`pipeline.tools.basic`), and how it reads their results.
+
+Without them it answers by itself: it is the same answer, only a timer needs somebody who keeps it.
+"""
+
+import json
+import secrets
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from fractions import Fraction
+
+from pipeline.llm import Message, ToolCall
+from pipeline.llm.builtin.language import Language
+from pipeline.llm.builtin.understanding import Wanted, amount, compiled, terms
+from pipeline.llm.builtin.units import UNITS
+
+MOMENTS = frozenset({"time", "day", "tomorrow", "date", "month", "year"})
+_PERCENT = "*0.01*"
+
+
+def call_for(wanted: Wanted, language: Language, offered: Collection[str]) -> ToolCall | None:
+    """The call that answers this; None when no function that is offered does."""
+    if wanted.intent in MOMENTS and "current_time" in offered:
+        return _call("current_time")
+    if wanted.intent == "sum" and "calculate" in offered:
+        found = terms(wanted.parts["sum_1"], language)
+        if found is not None:
+            values, signs = found
+            written = [f"({values[0]})"]
+            for sign, value in zip(signs, values[1:], strict=True):
+                written.append(f"{_PERCENT if sign == '%' else sign}({value})")
+            return _call("calculate", expression="".join(written))
+    if wanted.intent == "timer" and "set_timer" in offered:
+        unit = compiled(language).units[wanted.parts["unit_1"]]
+        length = amount(wanted.parts["amount_1"], language)
+        if length is not None and UNITS[unit].dimension == "time":
+            return _call("set_timer", seconds=float(length * UNITS[unit].factor))
+    return None
+
+
+def _call(name: str, **arguments: object) -> ToolCall:
+    return ToolCall(f"call_{secrets.token_hex(8)}", name, json.dumps(arguments))
+
+
+def result(messages: Sequence[Message]) -> Message | None:
+    """What came of the call for the last message of the user's; None when none was made."""
+    last = messages[-1]
+    return last if last.role == "tool" else None
+
+
+def failed(result: Message) -> bool:
+    """Whether a timer was not set."""
+    return not result.content.startswith("The timer")
+
+
+def told_time(result: Message | None) -> datetime | None:
+    """The moment that `current_time` told."""
+    try:
+        return datetime.fromisoformat(json.loads(result.content)["iso"]) if result else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def told_number(result: Message | None) -> Fraction | None:
+    """The number that `calculate` told, if it is exact."""
+    try:
+        return Fraction(result.content) if result and "." not in result.content else None
+    except (ValueError, ZeroDivisionError):
+        return None

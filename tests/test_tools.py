@@ -1,0 +1,421 @@
+"""Functions that the language model calls."""
+
+import asyncio
+import json
+import sys
+import textwrap
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import events
+from pipeline.errors import ConfigError
+from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
+from pipeline.llm.builtin.responder import BuiltinResponder
+from pipeline.manner import Manner
+from pipeline.settings import Settings
+from pipeline.tools import REGISTERED, Company, Function, Outcome, Toolbox, ToolError, function_of, tool
+from pipeline.tools.basic import basic, evaluated
+from pipeline.tools.loading import open_tools
+from tests.dialogue import Dialogue, hold
+from tests.scripted import ScriptedLLM, ScriptedSTT
+
+BASIC = basic(UTC)
+
+
+def box(*functions: Function, limit_s: float = 1.0) -> Toolbox:
+    return Toolbox({function.tool.name: function for function in functions}, limit_s=limit_s)
+
+
+def call(toolbox: Toolbox, name: str, arguments: str = "{}") -> Outcome:
+    return asyncio.run(toolbox.call(ToolCall("call_1", name, arguments), None))
+
+
+# --- declaring ---
+
+
+def test_a_function_is_described_by_its_signature() -> None:
+    def light(room: str, on: bool = True) -> str:
+        """Switch the light of a room."""
+        return f"{room} {on}"
+
+    described = function_of(light).tool
+    assert described.name == "light"
+    assert described.description == "Switch the light of a room."
+    assert described.parameters["required"] == ["room"]
+    assert described.parameters["properties"]["on"]["type"] == "boolean"
+    assert call(box(function_of(light)), "light", '{"room": "hall"}') == Outcome("hall True")
+
+
+def test_the_decorator_registers_and_leaves_the_function_as_it_is() -> None:
+    try:
+
+        @tool(side_effects=True)
+        async def tested_only_here(n: int) -> dict[str, int]:
+            """Double."""
+            return {"double": 2 * n}
+
+        assert asyncio.run(tested_only_here(2)) == {"double": 4}
+        assert REGISTERED["tested_only_here"].side_effects
+        assert call(box(REGISTERED["tested_only_here"]), "tested_only_here", '{"n": 4}').output == '{"double":8}'
+    finally:
+        REGISTERED.pop("tested_only_here", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("nobody", "{}", "no function"),
+        ("calculate", "[1]", "not a JSON object"),
+        ("calculate", "{", "not a JSON object"),
+        ("calculate", "{}", "expression"),
+        ("calculate", '{"expression": 7}', "expression"),
+        ("calculate", '{"expression": "9**9**9"}', "too large"),
+        ("calculate", '{"expression": "1/0"}', "divided by zero"),
+        ("calculate", '{"expression": "__import__(\'os\')"}', "no sum"),
+        ("set_timer", '{"seconds": 5}', "no function"),  # nobody is there to whom it could say so
+    ],
+)
+def test_what_cannot_be_called_is_told_to_the_model(name: str, arguments: str, told: str) -> None:
+    outcome = call(Toolbox(BASIC), name, arguments)
+    assert outcome.failed
+    assert told in outcome.output
+
+
+def test_a_call_has_a_limit_of_time_and_of_output() -> None:
+    async def slow() -> str:
+        await asyncio.sleep(60)
+        return ""
+
+    def long() -> str:
+        return "x" * 100_000
+
+    def broken() -> str:
+        raise RuntimeError("secret path")
+
+    toolbox = box(*map(function_of, (slow, long, broken)), limit_s=0.05)
+    assert call(toolbox, "slow") == Outcome("It took longer than 0.05 s and was given up.", failed=True)
+    assert len(call(toolbox, "long").output) < 9_000
+    assert call(toolbox, "broken") == Outcome("It failed.", failed=True)
+
+
+@given(
+    st.recursive(
+        st.integers(-1000, 1000).map(str),
+        lambda inner: st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda t: f"({t[0]}{t[1]}{t[2]})"),
+        max_leaves=8,
+    )
+)
+def test_sums_are_exact(expression: str) -> None:
+    def value(text: str) -> Fraction:
+        import re
+
+        return eval(re.sub(r"(\d+)", r"Fraction(\1)", text))  # type: ignore[no-any-return]  # noqa: S307
+
+    try:
+        expected = value(expression)
+    except ZeroDivisionError:
+        with pytest.raises(ToolError):
+            evaluated(expression)
+    else:
+        assert evaluated(expression) == expected
+
+
+# --- the built-in responder uses the same ones ---
+
+
+def answered(question: str, language: str = "en") -> tuple[ToolCall | None, str]:
+    """The responder's call and its answer to what came of it."""
+    responder = BuiltinResponder(model="m", clock=lambda: datetime(2001, 1, 1, tzinfo=UTC))
+    messages = [Message("user", question, language)]
+    tools = [function.tool for function in BASIC.values()]
+    called = responder.call(messages, tools)
+    if called is None:
+        return None, responder.answer(messages)
+    if called.name == "set_timer":
+        output = f"The timer rings in {json.loads(called.arguments)['seconds']:g} seconds."
+    else:
+        output = call(Toolbox(BASIC), called.name, called.arguments).output
+    messages += [Message("assistant", "", calls=(called,)), Message("tool", output, call_id=called.id)]
+    assert responder.call(messages, tools) is None
+    return called, responder.answer(messages)
+
+
+@pytest.mark.parametrize(
+    ("question", "language", "name", "answer"),
+    [
+        ("what is seven plus five", "en", "calculate", "7 plus 5 is 12."),
+        ("what is ten percent of fifty", "en", "calculate", "10 percent of 50 is 5."),
+        ("what is ten divided by four", "en", "calculate", "10 divided by 4 is 2.5."),
+        ("what is one divided by zero", "en", "calculate", "Nothing can be divided by zero."),
+        ("what year is it", "en", "current_time", str(datetime.now(UTC).year)),
+        ("set a timer for five minutes", "en", "set_timer", "All right, 5 minutes from now."),
+        ("coloca um temporizador de dez segundos", "pt", "set_timer", "Certo, daqui a 10 segundos."),
+        ("pon un temporizador de dos horas", "es", "set_timer", "Muy bien, dentro de 2 horas."),
+    ],
+)
+def test_the_builtin_responder_calls_and_says_what_came_of_it(
+    question: str, language: str, name: str, answer: str
+) -> None:
+    called, said = answered(question, language)
+    assert called is not None
+    assert called.name == name
+    assert answer in said
+
+
+def test_the_builtin_responder_calls_nothing_for_small_talk() -> None:
+    assert answered("tell me a joke")[0] is None
+
+
+# --- in a conversation ---
+
+
+@dataclass
+class CallingLLM(ScriptedLLM):
+    """Calls `calls` first, when they are offered, and then says what came of them."""
+
+    calls: Sequence[ToolCall] = (ToolCall("call_1", "look", "{}"),)
+    offered: list[Sequence[Tool]] = field(default_factory=list)
+
+    async def reply(
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()
+    ) -> AsyncGenerator[ReplyDelta, None]:
+        self.offered.append(tools)
+        names = {tool.name for tool in tools}
+        wanted = tuple(call for call in self.calls if call.name in names)
+        if messages[-1].role == "user" and wanted:
+            self.asked.append(messages)
+            yield ReplyDelta("", Usage(5, 1), wanted)
+            return
+        results = [message.content for message in messages if message.role == "tool"]
+        self.reply_text = f"I found {' and '.join(results)}." if results else "Nothing was looked up."
+        async for delta in super().reply(messages, tools=tools):
+            yield delta
+
+
+def looking(seconds: float = 0.0, *, side_effects: bool = False) -> tuple[Toolbox, list[float]]:
+    ran: list[float] = []
+
+    async def look() -> str:
+        """Look it up."""
+        ran.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(seconds)
+        return "three eggs"
+
+    return box(function_of(look, side_effects=side_effects), limit_s=5), ran
+
+
+def test_what_came_of_a_call_is_said_and_remembered() -> None:
+    toolbox, ran = looking()
+
+    async def script(d: Dialogue) -> None:
+        d.session.manner = Manner(tools=toolbox)
+        await d.speak(600)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, llm=CallingLLM())
+    assert len(ran) == 1
+    assert d.stages.tts.spoken == ["I found three eggs."]  # type: ignore[attr-defined]
+    assert d.history == [
+        ("user", "what does the heron do"), ("assistant", ""), ("tool", "three eggs"),
+        ("assistant", "I found three eggs."),
+    ]  # fmt: skip
+    assert d.of(events.TurnCompleted)[0].usage == Usage(15, 5)
+
+
+@pytest.mark.parametrize(("seconds", "spoken"), [(0.5, False), (2.0, True)])
+def test_a_slow_function_is_spoken_about_while_it_runs(seconds: float, spoken: bool) -> None:
+    toolbox, _ = looking(seconds)
+
+    async def script(d: Dialogue) -> None:
+        d.session.manner = Manner(tools=toolbox)
+        await d.speak(600)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, llm=CallingLLM())
+    assert ("One moment, please." in d.stages.tts.spoken) is spoken  # type: ignore[attr-defined]
+    if spoken:
+        ended = next(at for at, event in d.log if isinstance(event, events.ToolEnded))
+        assert d.frames_s[0] < ended
+    assert d.history[-1][1].endswith("I found three eggs.")
+
+
+@pytest.mark.parametrize(("side_effects", "runs"), [(False, 2), (True, 1)])
+def test_a_function_with_side_effects_waits_until_the_user_has_finished(side_effects: bool, runs: int) -> None:
+    toolbox, ran = looking(side_effects=side_effects)
+
+    async def script(d: Dialogue) -> None:
+        d.session.manner = Manner(tools=toolbox)
+        await d.speak(600)
+        await d.silence(400)  # long enough to prepare an answer, too short for the endpoint
+        await d.speak(600)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, llm=CallingLLM(), adaptive_endpointing=False)
+    assert len(ran) == runs
+    stopped = next(at for at, event in d.log if isinstance(event, events.UserSpeechStopped))
+    assert (ran[-1] >= stopped) is side_effects
+    assert [role for role, _ in d.history] == ["user", "assistant", "tool", "assistant"]
+
+
+def test_an_interruption_ends_the_call() -> None:
+    toolbox, _ = looking(4.0)
+
+    async def script(d: Dialogue) -> None:
+        d.session.manner = Manner(tools=toolbox)
+        await d.speak(600)
+        await d.until(events.ToolStarted)
+        await d.silence(200)
+        d.session.interrupt()
+        await d.silence(6000)
+
+    d = hold(script, llm=CallingLLM())
+    assert d.of(events.ToolEnded) == []
+    assert d.kinds[-1] == "TurnInterrupted"
+
+
+def test_a_model_that_only_calls_is_stopped() -> None:
+    class Endless(CallingLLM):
+        async def reply(self, messages, *, tools=()):  # type: ignore[no-untyped-def]
+            yield ReplyDelta("", None, (ToolCall("c", "look", "{}"),))
+
+    toolbox, ran = looking()
+
+    async def script(d: Dialogue) -> None:
+        d.session.manner = Manner(tools=toolbox)
+        await d.speak(600)
+        await d.until(events.TurnFailed)
+
+    hold(script, llm=Endless())
+    assert len(ran) <= 10
+
+
+def test_a_timer_speaks_up_and_does_not_interrupt() -> None:
+    timer = ToolCall("call_1", "set_timer", '{"seconds": 5, "label": "Tea."}')
+
+    async def script(d: Dialogue) -> None:
+        d.session.manner = Manner(tools=Toolbox(BASIC))
+        await d.speak(600)
+        set_at = await d.until(events.ToolEnded)
+        await d.until(events.TurnCompleted)
+        rang_at = await d.until(events.TurnStarted, count=2)
+        assert rang_at - set_at == pytest.approx(5, abs=0.2)
+        await d.until(events.TurnCompleted, count=2)
+
+    d = hold(script, llm=CallingLLM(calls=[timer]))
+    assert d.stages.tts.spoken[-2:] == ["The timer is over.", "Tea."]  # type: ignore[attr-defined]
+    assert d.history[-1] == ("assistant", "The timer is over. Tea.")
+
+
+def test_a_timer_that_runs_out_in_mid_sentence_waits_for_its_end() -> None:
+    timer = ToolCall("call_1", "set_timer", '{"seconds": 3}')
+
+    async def script(d: Dialogue) -> None:
+        d.session.manner = Manner(tools=Toolbox(BASIC))
+        await d.speak(600)
+        await d.until(events.TurnCompleted)
+        await d.speak(4000)
+        assert d.kinds.count("TurnStarted") == 1
+        d.session.manner = Manner()
+        await d.until(events.TurnCompleted, count=3)
+
+    d = hold(script, llm=CallingLLM(calls=[timer]), stt=ScriptedSTT("go on please"))
+    assert d.stages.tts.spoken[-1] == "The timer is over."  # type: ignore[attr-defined]
+
+
+def test_a_session_that_closes_forgets_its_timers() -> None:
+    async def ring(company: Company) -> str:
+        """Ring."""
+        return "rings"
+
+    timer = ToolCall("call_1", "set_timer", '{"seconds": 60}')
+
+    async def script(d: Dialogue) -> None:
+        d.session.manner = Manner(tools=Toolbox({**BASIC, "ring": function_of(ring)}))
+        await d.speak(600)
+        await d.until(events.TurnCompleted)
+        await d.session.close()
+
+    hold(script, llm=CallingLLM(calls=[timer]))  # fails when a task is left over
+
+
+# --- what a deployment has ---
+
+
+async def test_an_installed_package_brings_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "parley_greeting.py"
+    package.write_text(
+        textwrap.dedent('''
+            from pipeline.tools import tool
+
+            @tool
+            def greeting(name: str) -> str:
+                """How somebody is greeted."""
+                return f"Ahoy, {name}"
+        ''')
+    )
+    info = tmp_path / "parley_greeting-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: parley-greeting\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[parley.tools]\ngreeting = parley_greeting\nbroken = parley_is_not_there\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        async with open_tools(Settings()) as toolbox:
+            assert set(toolbox.functions) >= {"greeting", "calculate", "current_time", "set_timer"}
+            outcome = await toolbox.call(ToolCall("c", "greeting", '{"name": "Ana"}'), None)
+    finally:
+        REGISTERED.pop("greeting", None)
+    assert outcome == Outcome("Ahoy, Ana")
+
+
+MCP_SERVER = '''
+from mcp.server import MCPServer
+from mcp.types import ToolAnnotations
+
+server = MCPServer("garden")
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
+def moisture(bed: str) -> str:
+    """How moist a bed is."""
+    return f"{bed} is at 40 percent"
+
+@server.tool()
+def water(bed: str) -> str:
+    """Water a bed."""
+    raise ValueError("the tap is closed")
+
+server.run("stdio")
+'''
+
+
+async def test_functions_of_an_mcp_server_are_called(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(MCP_SERVER)
+    servers = {
+        "garden": {"command": sys.executable, "args": [str(tmp_path / "server.py")]},
+        "gone": {"command": "parley-no-such-command"},
+    }
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    async with open_tools(Settings(mcp_servers=str(tmp_path / "mcp.json"), tool_timeout_s=20)) as toolbox:
+        names = {name for name, function in toolbox.functions.items() if function.server == "garden"}
+        assert names == {"garden_moisture", "garden_water"}
+        assert not toolbox.functions["garden_moisture"].side_effects
+        assert toolbox.functions["garden_water"].side_effects
+        asked = await toolbox.call(ToolCall("c", "garden_moisture", '{"bed": "The roses"}'), None)
+        assert asked == Outcome("The roses is at 40 percent")
+        failed = await toolbox.call(ToolCall("c", "garden_water", '{"bed": "The roses"}'), None)
+        assert failed.failed
+        assert "water" in failed.output
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"mcpServers": []}', '{"mcpServers": {"a": {}}}'])
+async def test_a_file_of_servers_that_makes_no_sense_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mcp.json").write_text(text)
+    with pytest.raises(ConfigError):
+        async with open_tools(Settings(mcp_servers=str(tmp_path / "mcp.json"))):
+            pass
