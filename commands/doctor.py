@@ -1,7 +1,6 @@
 """`python main.py doctor`: what is here, what is missing, and the one command that mends it."""
 
 import asyncio
-import os
 import platform
 import shutil
 from typing import Any
@@ -12,6 +11,8 @@ from pipeline import llm, stt, tts
 from pipeline.engines import load
 from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.settings import Settings
+from pipeline.stt.models import runnable
+from pipeline.workers import hardware
 
 MIN_FREE_GB = 2.0
 """Room for the models that a first start may fetch."""
@@ -54,15 +55,20 @@ async def _engine(stage: str, table: dict[str, str], name: str, settings: Settin
 
 
 def _machine(settings: Settings) -> list[dict[str, Any]]:
-    import ctranslate2
-
-    gpus = ctranslate2.get_cuda_device_count()
+    found = hardware.detect()
+    gpus = "; ".join(
+        f"{gpu.name}, {gpu.memory_mb / 1024:.0f} GB, compute capability {gpu.compute_capability or 'unknown'}, "
+        f"{', '.join(gpu.compute_types)}"
+        for gpu in found.gpus
+    )
     free_gb = shutil.disk_usage(settings.models_dir if settings.models_dir.exists() else ".").free / 1e9
     mic = _microphone()
     return [
         _row("python", "ok", platform.python_version()),
-        _row("cpu", "ok", f"{os.cpu_count()} cores, {platform.machine()}"),
-        _row("gpu", "ok" if gpus else "none", f"{gpus} CUDA device(s)" if gpus else "Everything runs on the CPU."),
+        _row("cpu", "ok", f"{found.cpu}, {found.cores} cores, {', '.join(found.cpu_features)}"),
+        _row("memory", "ok", f"{found.memory_mb / 1024:.0f} GB"),
+        _row("gpu", "ok" if gpus else "none", gpus or "Everything runs on the CPU."),
+        _row("models", "ok", ", ".join(one.choice.id for one in runnable(found))),
         _row(
             "disk",
             "ok" if free_gb > MIN_FREE_GB else "low",

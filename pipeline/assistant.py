@@ -136,7 +136,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
 
         def engines() -> Sequence[EngineInfo]:
             current = thinks.engine.info if settings.llm_engine == "auto" else thinks.info
-            return (hears.info, current, speaks.info)
+            return (hears.now, current, speaks.now)
 
         yield Assistant(settings, stages, voices, engines, tools)
 

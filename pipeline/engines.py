@@ -15,11 +15,12 @@ import importlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.settings import Settings
+from pipeline.workers import Load
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -46,6 +47,8 @@ class Opened(Generic[T_co]):
     """What is loaded, for people: "base (int8)", "en-us", "llama3.2"."""
     device: str
     """cpu, cuda, or the host of a remote server."""
+    load: Callable[[], Load] | None = None
+    """Tells how busy a local model is."""
 
 
 class EngineModule(Protocol[T_co]):
@@ -69,6 +72,8 @@ class EngineInfo:
     """Seconds from its start to ready."""
     notes: tuple[str, ...] = ()
     """One sentence for each better engine that could not be had: why, and how to get it."""
+    load: Load | None = None
+    """How busy a local model is; None for what runs elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,13 @@ class Running(Generic[T_co]):
 
     engine: T_co
     info: EngineInfo
+    """As it was when it was opened."""
+    load: Callable[[], Load] | None = None
+
+    @property
+    def now(self) -> EngineInfo:
+        """The same, and how busy it is now."""
+        return self.info if self.load is None else replace(self.info, load=self.load())
 
 
 def load(table: dict[str, str], name: str) -> EngineModule[Any]:
@@ -94,7 +106,8 @@ async def open_named(
     await module.probe(settings)
     async with module.open_engine(settings, report) as opened:
         ready_s = time.perf_counter() - start
-        yield Running(opened.engine, EngineInfo(stage, name, opened.model, opened.device, ready_s, tuple(notes)))
+        info = EngineInfo(stage, name, opened.model, opened.device, ready_s, tuple(notes))
+        yield Running(opened.engine, info, opened.load)
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """The service as an ASGI application."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +9,8 @@ from fastapi import FastAPI
 
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
-from server import health, ui, voices, ws
+from pipeline.workers.hardware import detect
+from server import health, models, ui, voices, ws
 from server.access import Access, check_exposure
 from server.errors import add_error_handlers
 from server.openai import router as openai_router
@@ -27,6 +29,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.hardware = await asyncio.to_thread(detect)
         if assistant is not None:
             app.state.assistant = assistant
             yield
@@ -44,6 +47,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
     ui.add_page(app)
     app.include_router(health.router)
     app.include_router(voices.router)
+    app.include_router(models.router)
     app.include_router(openai_router)
     app.include_router(ws.router)
     app.include_router(realtime.router)

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from pipeline.assistant import Assistant
+from pipeline.workers.hardware import Hardware
 
 router = APIRouter(tags=["health"])
 
@@ -26,7 +27,7 @@ async def ready(request: Request) -> dict[str, str]:
 @router.get("/health")
 async def health(request: Request) -> dict[str, Any]:
     """The state of the service, its hardware and its engines."""
-    return {"status": "ok", **hardware(), "engines": engines(request)}
+    return {"status": "ok", **hardware(request), "engines": engines(request)}
 
 
 @router.get("/")
@@ -34,7 +35,7 @@ async def root(request: Request) -> dict[str, Any]:
     """What this is, and where to go on."""
     return {
         "status": "ok", "message": "Parley is listening.", "websocket": "/ws", "docs": "/docs",
-        **hardware(), "engines": engines(request),
+        **hardware(request), "engines": engines(request),
     }  # fmt: skip
 
 
@@ -43,13 +44,17 @@ def engines(request: Request) -> list[dict[str, Any]]:
     return [asdict(info) for info in assistant.engines]
 
 
-def hardware() -> dict[str, Any]:
+def hardware(request: Request) -> dict[str, Any]:
     """Device and torch, without importing torch: it takes seconds, and the default install has none."""
-    import ctranslate2
-
+    found: Hardware = request.app.state.hardware
     try:
         torch_version: str | None = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
         torch_version = None
-    cuda = ctranslate2.get_cuda_device_count() > 0
-    return {"device_available": "cuda" if cuda else "cpu", "torch_version": torch_version, "cuda_available": cuda}
+    return {
+        "device_available": "cuda" if found.cuda else "cpu",
+        "torch_version": torch_version,
+        "cuda_available": found.cuda,
+        "fp16_supported": found.fp16,
+        "hardware": asdict(found),
+    }

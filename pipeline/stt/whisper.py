@@ -280,4 +280,4 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         loaded: Description = await worker.call("describe")
         name = settings.whisper_model.rstrip("/").rpartition("/")[2]
         front = WorkerFront(worker, "whisper", settings.stt_timeout_s)
-        yield Opened(front, f"{name} ({loaded.compute_type})", loaded.device)
+        yield Opened(front, f"{name} ({loaded.compute_type})", loaded.device, worker.load)

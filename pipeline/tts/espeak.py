@@ -37,7 +37,8 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     serving = Serving(settings.tts_timeout_s, settings.tts_replicas)
     async with open_worker(spec, settings, serving) as worker:
         codes, version = await worker.call("describe")
-        yield Opened(EspeakSpeech(worker, codes, settings.tts_timeout_s), model=f"eSpeak NG {version}", device="cpu")
+        speech = EspeakSpeech(worker, codes, settings.tts_timeout_s)
+        yield Opened(speech, f"eSpeak NG {version}", "cpu", worker.load)
 
 
 class EspeakSpeech:

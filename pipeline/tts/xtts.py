@@ -42,7 +42,8 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     async with open_worker(spec, settings, serving) as worker:
         about = await worker.call("describe")
         model = "XTTS v2 (int8)" if about["int8"] else "XTTS v2"
-        yield Opened(XttsSpeech(worker, about["languages"], settings.tts_timeout_s), model, about["device"])
+        speech = XttsSpeech(worker, about["languages"], settings.tts_timeout_s)
+        yield Opened(speech, model, about["device"], worker.load)
 
 
 class XttsSpeech:

@@ -1,4 +1,5 @@
-"""The process of one engine: `python -m pipeline.workers.child FD`, started by `process.py` only.
+"""The process of one engine: `python -m pipeline.workers.child FD NAME`, started by `process.py` only; the name is for
+who looks at a list of processes.
 
 Builds the engine it is sent, then runs calls or batches one at a time in the main thread, while a second thread reads
 the socket for further calls and cancellations. When the other end of the socket closes, the parent is gone or done: it

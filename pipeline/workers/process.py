@@ -45,7 +45,7 @@ class _Child:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "pipeline.workers.child", str(theirs.fileno()),
+                sys.executable, "-m", "pipeline.workers.child", str(theirs.fileno()), spec.name,
                 pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL,
                 # Found from anywhere, and also where Parley is not installed but run from its folder.
                 env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HOME), os.environ.get("PYTHONPATH", "")])},

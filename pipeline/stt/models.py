@@ -1,0 +1,76 @@
+"""The models for recordings by the ids that clients know, and which of them this machine can run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.workers.hardware import Hardware
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """One model at one precision."""
+
+    id: str
+    model: str
+    """As WHISPER_MODEL takes it."""
+    compute_type: str
+    """CTranslate2's, or for a model of transformers torch's."""
+    implementation: str
+    """faster-whisper, or transformers for weights that nobody has converted."""
+    requires_gpu: bool
+    gpu_mb: int
+    """Memory of a GPU that it needs, with what decoding needs beside the weights. From faster-whisper's own table for
+    large-v2 (float16 4.7 GB, int8 3.1 GB with a beam of 5), rounded up, and in proportion for medium."""
+    cpu_mb: int
+    """Memory that it needs on a CPU; 0: not for a CPU."""
+    description: str
+
+
+MODELS: tuple[ModelChoice, ...] = (
+    ModelChoice(
+        "distil_large_v3_ptbr", "freds0/distil-whisper-large-v3-ptbr", "float32", "transformers", False, 4000, 5000,
+        "Distilled for Brazilian Portuguese: light and fast, also on a CPU.",
+    ),
+    ModelChoice(
+        "faster_medium_fp16", "medium", "float16", "faster-whisper", True, 3500, 0,
+        "A balance between speed and quality on a GPU.",
+    ),
+    ModelChoice(
+        "faster_large-v3_fp16", "large-v3", "float16", "faster-whisper", True, 5500, 0,
+        "The best quality; for a GPU with 8 GB or more.",
+    ),
+    ModelChoice(
+        "faster_large-v3_int8", "large-v3", "int8", "faster-whisper", False, 3500, 3500,
+        "The quality of large-v3 in less memory: for a strong CPU or a small GPU.",
+    ),
+)  # fmt: skip
+"""In the order in which they are listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runnable:
+    """A model that this machine can run, and where."""
+
+    choice: ModelChoice
+    device: str
+    """cuda or cpu."""
+
+
+def runnable(hardware: Hardware) -> Sequence[Runnable]:
+    """The models of the table that this machine can run, each on the best device for it."""
+    found = []
+    for choice in MODELS:
+        device = _device(choice, hardware)
+        if device is not None:
+            found.append(Runnable(choice, device))
+    return found
+
+
+def _device(choice: ModelChoice, hardware: Hardware) -> str | None:
+    for gpu in hardware.gpus:
+        # A driver that does not tell its memory (0) is given the benefit of the doubt: loading says the truth.
+        if choice.compute_type in gpu.compute_types and (not gpu.memory_mb or gpu.memory_mb >= choice.gpu_mb):
+            return "cuda"
+    if choice.requires_gpu or choice.compute_type not in hardware.cpu_compute_types:
+        return None
+    return "cpu" if hardware.memory_mb >= choice.cpu_mb else None

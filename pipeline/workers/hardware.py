@@ -1,0 +1,137 @@
+"""What this machine has for models to run on: its CPU, its memory, its CUDA devices. Without torch.
+
+Asked once, at the start: what is asked does not change while the service runs.
+"""
+
+import contextlib
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+QUERY_TIMEOUT_S = 5.0
+"""nvidia-smi takes a second on a cold driver, and for ever on a broken one."""
+CPU_FEATURES = ("avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "f16c", "asimd", "i8mm")
+"""What the libraries of the models choose their kernels by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One CUDA device."""
+
+    name: str
+    memory_mb: int
+    free_mb: int
+    """When the service started."""
+    compute_capability: str
+    """Such as "8.6"; "" when the driver does not say."""
+    compute_types: tuple[str, ...]
+    """What CTranslate2 computes there: float16, int8, int8_float16, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """Of this machine, as far as this process may use it."""
+
+    cpu: str
+    cores: int
+    """That this process may run on."""
+    memory_mb: int
+    """Of the container, where that is less than the machine's."""
+    cpu_features: tuple[str, ...]
+    cpu_compute_types: tuple[str, ...]
+    """What CTranslate2 computes on the CPU."""
+    gpus: tuple[Gpu, ...]
+
+    @property
+    def cuda(self) -> bool:
+        """Whether CTranslate2 can use a GPU."""
+        return bool(self.gpus)
+
+    @property
+    def fp16(self) -> bool:
+        """Whether half precision is fast somewhere."""
+        return any("float16" in gpu.compute_types for gpu in self.gpus)
+
+    @property
+    def int8(self) -> bool:
+        """Whether int8 is, on a GPU or on the CPU."""
+        return any("int8" in types for types in (self.cpu_compute_types, *(gpu.compute_types for gpu in self.gpus)))
+
+    @property
+    def gpu_memory_mb(self) -> int:
+        """Of the largest GPU; 0 without any."""
+        return max((gpu.memory_mb for gpu in self.gpus), default=0)
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        cpu = f"{self.cores} cores, {self.memory_mb / 1024:.0f} GB"
+        names = [f"{gpu.name}, {gpu.memory_mb / 1024:.0f} GB" for gpu in self.gpus]
+        return "; ".join([f"{self.cpu}, {cpu}", *names])
+
+
+def detect() -> Hardware:
+    """Ask the machine. Blocks, for a second where there is a GPU; never raises: what cannot be found out is empty."""
+    import ctranslate2
+
+    count = ctranslate2.get_cuda_device_count()
+    told = _nvidia_smi() if count else []
+    gpus = []
+    for index in range(count):
+        types = tuple(sorted(ctranslate2.get_supported_compute_types("cuda", index)))
+        # CUDA's and nvidia-smi's orders agree where CUDA_VISIBLE_DEVICES does not hide one of them.
+        name, memory_mb, free_mb, capability = told[index] if len(told) == count else ("CUDA device", 0, 0, "")
+        gpus.append(Gpu(name, memory_mb, free_mb, capability, types))
+    model, features = _cpu(Path("/proc/cpuinfo"))
+    return Hardware(
+        cpu=model or platform.machine(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_mb=_memory_mb(),
+        cpu_features=features,
+        cpu_compute_types=tuple(sorted(ctranslate2.get_supported_compute_types("cpu"))),
+        gpus=tuple(gpus),
+    )
+
+
+def _nvidia_smi() -> Sequence[tuple[str, int, int, str]]:
+    """Name, memory, free memory (MB) and compute capability of each device; nothing when it is not there or hangs."""
+    fields = "name,memory.total,memory.free,compute_cap"
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"],
+            capture_output=True, text=True, timeout=QUERY_TIMEOUT_S, check=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        return [_device(line) for line in answer.stdout.splitlines() if line.strip()]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
+
+
+def _device(line: str) -> tuple[str, int, int, str]:
+    """From "NVIDIA L4, 23034, 22565, 8.9". Raises ValueError."""
+    name, total, free, capability = (part.strip() for part in line.rsplit(",", 3))
+    return name, int(total), int(free), capability
+
+
+def _cpu(file: Path) -> tuple[str, tuple[str, ...]]:
+    """Model and features from Linux's cpuinfo; empty elsewhere."""
+    try:
+        lines = file.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return "", ()
+    entries = dict(reversed([[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]))
+    flags = set(entries.get("flags", entries.get("Features", "")).split())
+    return entries.get("model name", ""), tuple(name for name in CPU_FEATURES if name in flags)
+
+
+def _memory_mb(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """What this process may use; a container's limit (cgroup v2) counts."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return 0
+    with contextlib.suppress(OSError, ValueError):  # no container, or "max"
+        memory = min(memory, int(limit.read_text()))
+    return memory // 2**20
