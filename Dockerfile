@@ -41,16 +41,18 @@ LABEL org.opencontainers.image.title="Parley" \
       org.opencontainers.image.licenses="MIT"
 # Group 0 may write, too: for platforms that run an image under a user of their own choice.
 RUN useradd --uid 10001 --gid 0 --home-dir /app/models --no-create-home --shell /usr/sbin/nologin parley \
-    && install -d -o 10001 -g 0 -m 2775 /app/models
+    && install -d -o 10001 -g 0 -m 2775 /app/models /app/data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
-# Everything that is written goes to the volume or to /tmp, so that the image runs with a read-only root file system.
+# Everything that is written goes to the volumes or to /tmp, so that the image runs with a read-only root file system.
 ENV PATH=/opt/venv/bin:$PATH \
     LD_LIBRARY_PATH=/opt/venv/cuda \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/app/models \
     MODELS_DIR=/app/models \
+    DATABASE_URL=sqlite:////app/data/parley.db \
+    UPLOAD_DIR=/app/data/uploads \
     HF_HOME=/app/models/huggingface \
     TTS_HOME=/app/models \
     NUMBA_CACHE_DIR=/tmp/numba \
@@ -58,7 +60,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     HOST=0.0.0.0
 WORKDIR /app
 USER 10001
-VOLUME /app/models
+VOLUME ["/app/models", "/app/data"]
 EXPOSE 8000
 # It listens when all models are loaded: the first start downloads them. Not through a proxy, as urllib would.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15m --retries=3 \

@@ -30,7 +30,7 @@ def serve() -> None:
         level=logging.DEBUG if settings.debug_mode else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    for chatty in ("asyncio", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock"):
+    for chatty in ("asyncio", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -46,8 +46,13 @@ COMPOSE: list[tuple[str, str, str]] = [
 ]
 """Read by Docker Compose alone: name, default, what it is. docs/docker.md tells more."""
 
-COMPOSE_DEFAULTS = {"ALLOW_ANONYMOUS": "true", "LLAMA_PULL": "true"}
-"""Settings whose default under Docker Compose is another: it publishes to this machine only, and brings Ollama."""
+COMPOSE_DEFAULTS = {
+    "ALLOW_ANONYMOUS": "true",
+    "LLAMA_PULL": "true",
+    "DATABASE_URL": "sqlite:////app/data/parley.db",
+}
+"""Settings whose default under Docker Compose is another: it publishes to this machine only, and brings Ollama and a
+volume."""
 
 COMPOSE_FIXED = {
     "HOST": "0.0.0.0",  # noqa: S104  # inside its container
@@ -55,6 +60,7 @@ COMPOSE_FIXED = {
     "MODELS_DIR": "/app/models",
     "VOICES_DIR": "/app/voices",
     "AUDIOS_DIR": "/app/audios",
+    "UPLOAD_DIR": "/app/data/uploads",
 }
 """Settings that Docker Compose decides itself, and does not take from .env."""
 

@@ -1,0 +1,1 @@
+"""What must survive a restart: transcription jobs, their files, results and webhooks (docs/jobs.md)."""

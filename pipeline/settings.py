@@ -4,8 +4,9 @@ The names of all services that Parley stands in for work: synonyms are declared 
 under a field is its documentation; `.env.example` is made from it.
 """
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -48,8 +49,8 @@ class Settings(BaseSettings):
     """Conversations at a time; one more is refused at once."""
     realtime_session_s: float = Field(default=3600.0, gt=0)
     """A session of /v1/realtime may last this long, in seconds."""
-    max_file_size: int = Field(default=1_073_741_824, ge=1024)
-    """Largest upload, in bytes."""
+    max_file_size: int = Field(default=524_288_000, ge=1024)
+    """Largest uploaded or fetched file, in bytes or with a unit (500MB; a KB is 1024 bytes)."""
     max_file_seconds: float = Field(default=21_600.0, gt=0)
     """Longest recording that is transcribed, in seconds."""
     max_files: int = Field(default=8, ge=1)
@@ -149,8 +150,8 @@ class Settings(BaseSettings):
     voice_name: str = "man"
     """The voice that answers: a folder or a file name in voices/ or audios/, without its ending."""
     speech_language: str = ""
-    """ISO 639-1 code spoken by the users, when it is always the same; empty: detected each turn. (Desktops set LANGUAGE to
-    something else.)"""
+    """ISO 639-1 code spoken by the users, when it is always the same; empty: detected each turn. (Desktops set
+    LANGUAGE to something else.)"""
     voices_dir: Path = HOME / "voices"
     """Reference voices, one folder (voice.toml and clips) or one bare WAV each."""
     audios_dir: Path = HOME / "audios"
@@ -245,6 +246,55 @@ class Settings(BaseSettings):
     model_idle_seconds: float = Field(default=0.0, ge=0)
     """A local model that was not used for so long is unloaded, in seconds: its process ends and gives its memory back;
     the next call loads it again, and waits for that. 0: never."""
+
+    # --- transcription jobs ---
+    database_url: str = "sqlite:///data/parley.db"
+    """Where jobs are kept: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME (needs the extra `postgres`)."""
+    upload_dir: Path = Path("uploads")
+    """Where the files of jobs are kept."""
+    job_queue: Literal["auto", "local", "procrastinate"] = "auto"
+    """local: jobs are done by this process. procrastinate: by this one and any number of `python main.py worker`, on
+    several machines too; needs PostgreSQL and the extra `postgres`. auto: local."""
+    job_workers: int = Field(default=1, ge=0, le=64)
+    """Jobs that this process does at a time; 0: none, others do them."""
+    max_jobs: int = Field(default=100_000, ge=1)
+    """Jobs that may wait; one more is refused at once."""
+    job_attempts: int = Field(default=3, ge=1)
+    """How often a job is tried when something fails that may go better the next time."""
+    job_retry_s: float = Field(default=5.0, gt=0)
+    """From the first failure to the second attempt, in seconds; doubles each time."""
+    job_silence_s: float = Field(default=900.0, gt=0)
+    """A job that makes no progress for so long is tried again, in seconds."""
+    job_expire_hours: float = Field(default=72.0, ge=0)
+    """A job that nobody began within so many hours expires; 0: never."""
+    job_keep_hours: float = Field(default=168.0, ge=0)
+    """Ended jobs are removed after so many hours, with files and results that no other job uses; 0: never."""
+    max_archive_files: int = Field(default=500, ge=1)
+    """Files in one request, and in one zip."""
+    max_archive_size: int = Field(default=2_147_483_648, ge=1024)
+    """What a zip may unpack to, in bytes or with a unit."""
+    url_allow: str = ""
+    """Comma-separated addresses and networks (10.0.0.0/8) that URLs and webhooks may lead to beside public ones."""
+    url_timeout_s: float = Field(default=1800.0, gt=0)
+    """Fetching a file from a URL may take this long, in seconds."""
+    app_url: str = ""
+    """This service's public address, as workers elsewhere reach it."""
+    webhook_url: str = ""
+    """Told of every job that ends, beside the job's own `webhook_url`."""
+    webhook_secret: str = ""
+    """Signs webhooks (Standard Webhooks): whsec_ and base64. Empty: made once, and kept in UPLOAD_DIR."""
+    webhook_retry_s: float = Field(default=5.0, gt=0)
+    """From a failed delivery of a webhook to the next, in seconds; grows threefold, up to four hours, for a day."""
+
+    @field_validator("max_file_size", "max_archive_size", mode="before")
+    @classmethod
+    def _bytes(cls, value: Any) -> Any:
+        found = (
+            re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", value, re.IGNORECASE)
+            if isinstance(value, str)
+            else None
+        )
+        return int(float(found[1]) * 1024 ** " kmgt".index(found[2].lower() or " ")) if found else value
 
     @field_validator("hf_endpoint", "llama_endpoint", "stt_openai_url", "llm_openai_url", "tts_openai_url")
     @classmethod

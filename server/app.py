@@ -3,14 +3,16 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 
+from jobs.run import Resident
+from jobs.service import open_jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
 from pipeline.workers.hardware import detect
-from server import health, models, ui, voices, ws
+from server import asr, echo, health, jobs, models, streaming, transcribe, ui, voices, ws
 from server.access import Access, check_exposure
 from server.errors import add_error_handlers
 from server.openai import router as openai_router
@@ -30,12 +32,9 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.hardware = await asyncio.to_thread(detect)
-        if assistant is not None:
-            app.state.assistant = assistant
-            yield
-        else:
-            async with open_assistant(settings) as own:
-                app.state.assistant = own
+        async with nullcontext(assistant) if assistant is not None else open_assistant(settings) as opened:
+            app.state.assistant = opened
+            async with open_jobs(settings, _transcriber(opened)) as app.state.jobs:
                 yield
 
     app = FastAPI(title="Parley", description="You speak, it answers.", version="0.1.0", lifespan=lifespan)
@@ -49,6 +48,17 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
     app.include_router(voices.router)
     app.include_router(models.router)
     app.include_router(openai_router)
+    app.include_router(transcribe.router)
+    app.include_router(streaming.router)
+    app.include_router(asr.router)
+    app.include_router(jobs.router)
+    app.include_router(echo.router)
     app.include_router(ws.router)
     app.include_router(realtime.router)
     return app
+
+
+def _transcriber(assistant: Assistant) -> Resident:
+    """Who hears the recordings of jobs: the recogniser that everybody shares."""
+    hears = next((info for info in assistant.engines if info.stage == "stt"), None)
+    return Resident(assistant.stages.stt, f"{hears.engine}: {hears.model}" if hears else "unknown")

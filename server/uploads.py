@@ -90,7 +90,7 @@ async def received(request: Request) -> AsyncIterator[Form]:
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise BadInput("Send a form (multipart/form-data).", code="bad_form")
     if claimed.isascii() and claimed.isdigit() and int(claimed) > limit:
-        await _drain(request)
+        await drain(request)
         raise too_large
 
     async def counted() -> AsyncGenerator[bytes, None]:
@@ -107,10 +107,10 @@ async def received(request: Request) -> AsyncIterator[Form]:
     try:
         data = await parser.parse()
     except MultiPartException as error:
-        await _drain(request)
+        await drain(request)
         raise BadInput(f"The form cannot be read: {error.message}", code="bad_form") from None
     except BadInput:
-        await _drain(request)
+        await drain(request)
         raise
     except ClientDisconnect:
         raise ClientGone("The client went away.") from None
@@ -120,7 +120,8 @@ async def received(request: Request) -> AsyncIterator[Form]:
         await data.close()
 
 
-async def _drain(request: Request) -> None:
+async def drain(request: Request) -> None:
+    """Read on what nobody wants, for DRAIN_S at most, so that the client hears its answer."""
     with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
         async with asyncio.timeout(DRAIN_S):
             while (await request.receive()).get("more_body"):

@@ -26,6 +26,10 @@ DOCUMENTED = [
     ("MODEL_SIZE", "large-v3", "whisper_model", "large-v3"),
     ("DEVICE", "cpu", "whisper_device", "cpu"),
     ("MODELS_DIR", "/app/models", "models_dir", Path("/app/models")),
+    ("DATABASE_URL", "sqlite:///./transcriptions.db", "database_url", "sqlite:///./transcriptions.db"),
+    ("UPLOAD_DIR", "./uploads", "upload_dir", Path("uploads")),
+    ("MAX_FILE_SIZE", "500MB", "max_file_size", 500 * 2**20),
+    ("APP_URL", "https://example.org", "app_url", "https://example.org"),
     ("HF_TOKEN", "hf_xxxx", "hf_token", "hf_xxxx"),
 ]
 

@@ -1,0 +1,121 @@
+"""A file from an address: every redirect checked, counted while it arrives, gone on with where it broke off."""
+
+import asyncio
+import re
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urljoin, urlsplit
+
+import httpx
+
+from jobs.addresses import Reachable, checked_client
+from jobs.errors import FetchFailed, Refused, TooLarge
+from jobs.files import Incoming
+
+MAX_REDIRECTS = 5
+MAX_RESUMES = 8
+"""Connections that may break off after they brought something."""
+SILENT_S = 20.0
+"""A server may say nothing for so long."""
+REDIRECTS = {301, 302, 303, 307, 308}
+TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
+IDENTITY = {"Accept-Encoding": "identity", "User-Agent": "parley"}
+"""Not compressed: a few bytes could be a lot, and positions would not be those of the file."""
+
+
+async def fetch(url: str, incoming: Incoming, rule: Reachable, *, timeout_s: float) -> None:
+    """The file at this address into `incoming`. timeout_s: for all of it.
+
+    Raises Refused for what will not get better (bad_url, forbidden_address, file_too_large, fetch_refused), FetchFailed
+    for what may.
+    """
+    try:
+        async with asyncio.timeout(timeout_s), checked_client(rule, timeout_s=SILENT_S) as client:
+            await _Fetching(url, incoming, rule, client).run()
+    except TimeoutError:
+        raise FetchFailed(f"The file was not there after {timeout_s:g} seconds (URL_TIMEOUT_S).") from None
+
+
+class _Fetching:
+    def __init__(self, url: str, incoming: Incoming, rule: Reachable, client: httpx.AsyncClient) -> None:
+        self._url = url
+        self._incoming = incoming
+        self._rule = rule
+        self._client = client
+        self._tag: str | None = None
+        """What the server calls this version of the file; without it, a rest is of nothing known."""
+        self._total: int | None = None
+
+    async def run(self) -> None:
+        for attempt in range(MAX_RESUMES + 1):
+            before = self._incoming.size_bytes
+            try:
+                await self._request()
+                return
+            except (httpx.HTTPError, FetchFailed) as error:
+                stuck = self._incoming.size_bytes == before and attempt > 0
+                if stuck or not self._incoming.size_bytes or attempt == MAX_RESUMES:
+                    if isinstance(error, FetchFailed):
+                        raise
+                    raise FetchFailed("The connection to the URL's server failed.") from error
+
+    async def _request(self) -> None:
+        url = self._url
+        for _ in range(MAX_REDIRECTS + 1):
+            self._rule.check(url)
+            async with self._client.stream("GET", url, headers={**IDENTITY, **self._range()}) as response:
+                if response.status_code in REDIRECTS and "location" in response.headers:
+                    url = urljoin(url, response.headers["location"])
+                    continue
+                await self._read(response)
+                return
+        raise Refused(f"The URL leads on more than {MAX_REDIRECTS} times.", code="fetch_refused")
+
+    def _range(self) -> dict[str, str]:
+        if not self._incoming.size_bytes or self._tag is None:
+            return {}
+        return {"Range": f"bytes={self._incoming.size_bytes}-", "If-Range": self._tag}
+
+    async def _read(self, response: httpx.Response) -> None:
+        self._check(response)
+        resumed = response.status_code == 206
+        if self._incoming.size_bytes and not resumed:
+            await self._incoming.restart()
+        if not resumed:
+            self._tag = _tag(response)
+            self._total = _number(response.headers.get("content-length"))
+        if self._total is not None and self._total > self._incoming.max_bytes:
+            raise TooLarge(f"The file has {self._total} bytes; {self._incoming.max_bytes} are allowed (MAX_FILE_SIZE).")
+        async for data in response.aiter_raw():
+            await self._incoming.write(data)
+        if self._total is not None and self._incoming.size_bytes < self._total:
+            raise FetchFailed("The file broke off.")
+
+    def _check(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if status in TEMPORARY:
+            raise FetchFailed(f"The URL's server answered {status}.")
+        if status not in (200, 206):
+            raise Refused(f"The URL's server answered {status}.", code="fetch_refused")
+        if response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+            raise Refused("The URL's server sends compressed what was asked for plain.", code="fetch_refused")
+        if status == 206:
+            found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", ""))
+            if found is None or int(found[1]) != self._incoming.size_bytes or not self._incoming.size_bytes:
+                raise Refused("The URL's server sent another part than it was asked for.", code="fetch_refused")
+
+
+def _tag(response: httpx.Response) -> str | None:
+    tag = response.headers.get("etag")
+    if tag is not None and not tag.startswith("W/"):
+        return str(tag)
+    modified = response.headers.get("last-modified")
+    return None if modified is None else str(modified)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def filename_of(url: str) -> str:
+    """What to call a file from this address."""
+    return PurePosixPath(unquote(urlsplit(url).path)).name[:200] or "download"

@@ -1,0 +1,202 @@
+"""Uploaded and fetched files: written while they arrive, hashed on the way, kept once for each content.
+
+A file is `incoming/RANDOM` until it is complete, and then `ab/abcdef…`, its SHA-256. What is incoming when a service
+starts belongs to nobody any more.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self
+
+from jobs.errors import Refused, TooLarge
+from pipeline.errors import ConfigError
+
+YOUNG_S = 3600.0
+"""A file this young is never removed as unused: the job that it is for may not be written yet."""
+WRITE_BYTES = 1 << 20
+"""Written to the disk in pieces of about so much."""
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]")
+"""How files begin that name other files. Decoders would open what they name."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A complete file."""
+
+    sha256: str
+    size_bytes: int
+
+
+class Incoming:
+    """A file that arrives. Leave it with `commit`, or by its end as a context manager: then nothing is left of it."""
+
+    def __init__(self, store: "FileStore", path: Path, file: IO[bytes], max_bytes: int) -> None:
+        self._store = store
+        self.path = path
+        self._file = file
+        self.max_bytes = max_bytes
+        self._hash = hashlib.sha256()
+        self._waiting: list[bytes] = []
+        self._held = 0
+        self.size_bytes = 0
+        """Received so far."""
+        self.head = b""
+        """The first bytes, as many as tell what it is."""
+
+    async def write(self, data: bytes) -> None:
+        """The next bytes. Raises TooLarge as soon as they are more than allowed."""
+        if self._take(data):
+            await asyncio.to_thread(self._flush)
+
+    def write_now(self, data: bytes) -> None:
+        """The same for who is in a thread already."""
+        if self._take(data):
+            self._flush()
+
+    def _take(self, data: bytes) -> bool:
+        self.size_bytes += len(data)
+        if self.size_bytes > self.max_bytes:
+            raise TooLarge(f"The file is larger than {self.max_bytes} bytes (MAX_FILE_SIZE).")
+        if len(self.head) < 16:
+            self.head = (self.head + data)[:16]
+        self._waiting.append(data)
+        self._held += len(data)
+        return self._held >= WRITE_BYTES
+
+    def _flush(self) -> None:
+        data = b"".join(self._waiting)
+        self._waiting, self._held = [], 0
+        self._hash.update(data)
+        self._file.write(data)
+
+    async def restart(self) -> None:
+        """Begin again from the first byte."""
+        self._waiting, self._held, self.size_bytes, self.head = [], 0, 0, b""
+        self._hash = hashlib.sha256()
+        await asyncio.to_thread(lambda: (self._file.seek(0), self._file.truncate()))
+
+    async def complete(self) -> Path:
+        """Everything is here; the path, to look into it. Raises Refused for what is not taken in whatever it is for."""
+        await asyncio.to_thread(self._flush)
+        await asyncio.to_thread(self._file.flush)
+        self.check()
+        return self.path
+
+    def check(self) -> None:
+        """Raises Refused: empty_message, bad_audio (a playlist)."""
+        if not self.size_bytes:
+            raise Refused("The file is empty.", code="empty_message")
+        if self.head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS):
+            raise Refused("Playlists are not audio.", code="bad_audio")
+
+    async def commit(self) -> StoredFile:
+        """Keep it; from here on it survives a crash."""
+        return await asyncio.to_thread(self._commit)
+
+    def _commit(self) -> StoredFile:
+        self._flush()
+        self.check()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        stored = StoredFile(self._hash.hexdigest(), self.size_bytes)
+        self._store.adopt(self.path, stored.sha256)
+        return stored
+
+    def discard(self) -> None:
+        """Blocking: nothing is left of it, unless it was committed."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        # Not to be broken off by a cancellation: it takes no time, and a file would stay.
+        self.discard()
+
+
+class FileStore:
+    """The files under UPLOAD_DIR."""
+
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        """Raises ConfigError when the folder cannot be written to."""
+        self.root = root
+        self.max_bytes = max_bytes
+        self._incoming = root / "incoming"
+        try:
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            probe = self._incoming / f".{secrets.token_hex(8)}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise ConfigError(f"Files cannot be kept in {root}: {error.strerror}. Set UPLOAD_DIR.") from None
+
+    def receive(self, max_bytes: int | None = None) -> Incoming:
+        """A new file; enter it with `async with`."""
+        path = self._incoming / secrets.token_hex(16)
+        # Unbuffered: `Incoming` joins pieces, and bytes in a buffer of this process would be lost with it.
+        return Incoming(self, path, path.open("xb", buffering=0), max_bytes or self.max_bytes)
+
+    def path(self, sha256: str) -> Path:
+        """Where the file of this content is, or would be."""
+        return self.root / sha256[:2] / sha256
+
+    def adopt(self, path: Path, sha256: str) -> None:
+        """Blocking: a complete file becomes the one of its content; one that is there already stays, and is young."""
+        target = self.path(sha256)
+        target.parent.mkdir(exist_ok=True)
+        try:
+            os.utime(target)
+        except FileNotFoundError:
+            path.replace(target)
+            _sync_folder(target.parent)
+        else:
+            path.unlink()
+
+    def open(self, sha256: str) -> IO[bytes]:
+        """Blocking: the file of this content, for reading. Raises FileNotFoundError."""
+        return self.path(sha256).open("rb")
+
+    def forget_incoming(self) -> None:
+        """Blocking: remove what an earlier process did not receive completely. For the only process there is, or for
+        what is older than any upload."""
+        self._remove_older(self._incoming, 0.0)
+
+    def unused(self, used: Iterable[str]) -> list[str]:
+        """Blocking: remove files that are in nobody's use and not young; their names."""
+        keep, removed = set(used), []
+        for path in self.root.glob("??/*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.name not in keep and time.time() - path.stat().st_mtime > YOUNG_S:
+                    path.unlink()
+                    removed.append(path.name)
+        self._remove_older(self._incoming, 24 * YOUNG_S)
+        return removed
+
+    def remove(self, sha256: str) -> None:
+        """Blocking: remove the file of this content."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    @staticmethod
+    def _remove_older(folder: Path, age_s: float) -> None:
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime >= age_s:
+                    path.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Of a file that was renamed, the new name survives a power cut only after this."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

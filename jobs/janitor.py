@@ -1,0 +1,98 @@
+"""What is removed by itself: jobs that nobody began, jobs that ended long ago, and what was kept for them alone."""
+
+import asyncio
+import logging
+import time
+
+from sqlalchemy import delete, exists, select
+
+from jobs import schema
+from jobs.database import Database
+from jobs.files import FileStore
+from jobs.moves import move
+from jobs.schema import Job, jobs
+from jobs.states import FINAL, Status
+from jobs.store import remove
+from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 600.0
+BATCH = 500
+"""Jobs removed in one transaction: others want to write in between."""
+KEY_HOURS = 24.0
+"""An Idempotency-Key is remembered so long."""
+
+
+class Janitor:
+    """Looks after the tables and files of one deployment."""
+
+    def __init__(self, database: Database, files: FileStore, settings: Settings) -> None:
+        self._database = database
+        self._files = files
+        self._settings = settings
+
+    async def run(self) -> None:
+        """For ever, every EVERY_S."""
+        while True:
+            try:
+                await self.sweep()
+            except Exception:
+                log.exception("cleaning up failed; again in %g s", EVERY_S)
+            await asyncio.sleep(EVERY_S)
+
+    async def sweep(self) -> list[Job]:
+        """Once. The jobs that have expired."""
+        expired = await self._expire()
+        removed = await self._remove_old()
+        await self._forget_keys()
+        await self._remove_results()
+        await self.remove_files()
+        if expired or removed:
+            log.info("%d jobs expired, %d were removed", len(expired), removed)
+        return expired
+
+    async def _expire(self) -> list[Job]:
+        hours = self._settings.job_expire_hours
+        if not hours:
+            return []
+        late = jobs.c.created_at <= time.time() - hours * 3600
+        async with self._database.writing() as connection:
+            return await move(
+                connection, self._database, Status.EXPIRED, late, jobs.c.due_at <= time.time() - hours * 3600,
+                within=frozenset({Status.QUEUED}), webhook_url=self._settings.webhook_url, error_code="expired",
+                error_message=f"Nobody began this job within {hours:g} hours (JOB_EXPIRE_HOURS).",
+            )  # fmt: skip
+
+    async def _remove_old(self) -> int:
+        hours = self._settings.job_keep_hours
+        if not hours:
+            return 0
+        before, removed = time.time() - hours * 3600, 0
+        ended = [status.value for status in FINAL]
+        old = select(jobs.c.id).where(jobs.c.status.in_(ended), jobs.c.finished_at <= before).limit(BATCH)
+        while True:
+            async with self._database.writing() as connection:
+                ids = list((await connection.scalars(old)).all())
+                removed += await remove(connection, self._database, ids) if ids else 0
+            if len(ids) < BATCH:
+                return removed
+
+    async def _forget_keys(self) -> None:
+        table = schema.idempotency
+        async with self._database.writing() as connection:
+            await connection.execute(delete(table).where(table.c.created_at <= time.time() - KEY_HOURS * 3600))
+
+    async def _remove_results(self) -> None:
+        hours, table = self._settings.job_keep_hours, schema.results
+        if not hours:
+            return
+        used = exists().where(jobs.c.result_key == table.c.key)
+        async with self._database.writing() as connection:
+            await connection.execute(delete(table).where(table.c.used_at <= time.time() - hours * 3600, ~used))
+
+    async def remove_files(self) -> None:
+        """Those that no job uses. Also after a job was deleted by hand."""
+        async with self._database.reading() as connection:
+            used = (await connection.scalars(select(jobs.c.sha256).where(jobs.c.sha256.is_not(None)).distinct())).all()
+        await asyncio.to_thread(self._files.unused, [name for name in used if name is not None])

@@ -1,0 +1,102 @@
+"""Changes of a job's state, each a compare-and-set in SQL: whoever comes second changes nothing.
+
+All functions work inside a transaction of the caller's and keep the tallies and the webhook outbox in step with it.
+"""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import RowMapping, insert, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
+
+from jobs import schema
+from jobs.database import Database
+from jobs.schema import Job, jobs
+from jobs.states import FINAL, Status, sources
+
+EVENTS = {
+    Status.COMPLETED: "transcription.completed",
+    Status.FAILED: "transcription.failed",
+    Status.CANCELLED: "transcription.cancelled",
+    Status.EXPIRED: "transcription.expired",
+}
+"""What webhooks are told, by the state a job has come to."""
+
+
+async def move(
+    connection: AsyncConnection,
+    database: Database,
+    target: Status,
+    *which: ColumnElement[bool],
+    within: frozenset[Status] = frozenset(Status),
+    webhook_url: str = "",
+    **values: Any,
+) -> list[Job]:
+    """Move the jobs of these conditions to `target`, those that may go there; the jobs as they are now.
+
+    within: only from these states. values: other columns. webhook_url: told as well as the job's own.
+    """
+    now = time.time()
+    moved: list[Job] = []
+    tally: Counter[str] = Counter()
+    # A state after the other: RETURNING gives the new row, and the tallies need the old state.
+    for source in sources(target, within=within):
+        changed = {"status": target.value, "version": jobs.c.version + 1, "updated_at": now, **values}
+        if target in FINAL:
+            changed |= {"finished_at": now, "lease": None}
+        statement = update(jobs).where(jobs.c.status == source, *which).values(changed).returning(*jobs.c)
+        rows = (await connection.execute(statement)).mappings().all()
+        moved += [Job.of(row) for row in rows]
+        tally[source] -= len(rows)
+        tally[target.value] += len(rows)
+    await count(connection, database, tally)
+    if target in EVENTS:
+        await announce(connection, moved, webhook_url)
+    return moved
+
+
+async def create(
+    connection: AsyncConnection, database: Database, rows: Sequence[dict[str, Any]], *, webhook_url: str = ""
+) -> list[Job]:
+    """New jobs, in the states that their rows say."""
+    await connection.execute(insert(jobs), list(rows))
+    await count(connection, database, Counter(row["status"] for row in rows))
+    made = [Job.of(_as_mapping(row)) for row in rows]
+    await announce(connection, [job for job in made if job.final], webhook_url)
+    return made
+
+
+def _as_mapping(row: Mapping[str, Any]) -> RowMapping:
+    return row  # type: ignore[return-value]  # all columns by name, which is what a row is read for
+
+
+async def count(connection: AsyncConnection, database: Database, changes: Counter[str]) -> None:
+    """Add to the tallies. In the order of names: transactions that wait for each other's rows do so one way only."""
+    for status, number in sorted(changes.items()):
+        if number:
+            statement = database.insert(schema.tallies).values(status=status, jobs=number)
+            await connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["status"], set_={"jobs": schema.tallies.c.jobs + number}
+                )
+            )
+
+
+async def announce(connection: AsyncConnection, finished: Sequence[Job], webhook_url: str = "") -> None:
+    """Put into the outbox what webhooks are to be told, in the transaction in which it became true."""
+    now = time.time()
+    rows = [
+        {
+            "id": f"msg_{secrets.token_hex(16)}", "job_id": job.id, "url": url, "event": EVENTS[job.status],
+            "status": "pending", "attempts": 0, "due_at": now, "created_at": now, "since": now,
+        }
+        for job in finished
+        for url in dict.fromkeys((job.webhook_url, webhook_url))
+        if url
+    ]  # fmt: skip
+    if rows:
+        await connection.execute(insert(schema.deliveries), rows)

@@ -1,0 +1,133 @@
+"""The outbox in the database: what is still to be told to webhooks, and what became of each attempt."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+
+from jobs.database import Database
+from jobs.errors import JobNotFound
+from jobs.schema import deliveries, delivery_attempts, silenced
+
+CLAIM_S = 120.0
+"""A delivery that is being made is nobody else's for so long; then its process is taken to be gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message to one address."""
+
+    id: str
+    """The same over all attempts: `webhook-id`."""
+    job_id: str
+    url: str
+    event: str
+    status: str
+    """pending, delivered, failed (given up), disabled (the address answered 410)."""
+    attempts: int
+    due_at: float
+    created_at: float
+    since: float
+    """When it was last begun anew: it is tried for a day from here."""
+
+
+class Outbox:
+    """Deliveries of one deployment."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take(self, most: int) -> list[Delivery]:
+        """Deliveries that are due, now the caller's for CLAIM_S; at most so many."""
+        now = time.time()
+        due = (
+            select(deliveries.c.id)
+            .where(deliveries.c.status == "pending", deliveries.c.due_at <= now)
+            .order_by(deliveries.c.due_at)
+            .limit(most)
+        )
+        async with self._database.reading() as connection:
+            # Most of the time there is nothing: no write lock is taken for that.
+            if not (await connection.scalars(due)).all():
+                return []
+        async with self._database.writing() as connection:
+            ids = (await connection.scalars(due.with_for_update(skip_locked=True))).all()
+            taken = update(deliveries).where(deliveries.c.id.in_(ids), deliveries.c.due_at <= now)
+            rows = await connection.execute(taken.values(due_at=now + CLAIM_S).returning(*deliveries.c))
+            return [Delivery(**row) for row in rows.mappings()]
+
+    async def next_due(self) -> float | None:
+        """When the next delivery is due; None: none is pending."""
+        async with self._database.reading() as connection:
+            due: float | None = await connection.scalar(
+                select(func.min(deliveries.c.due_at)).where(deliveries.c.status == "pending")
+            )
+            return due
+
+    async def record(
+        self,
+        delivery: Delivery,
+        *,
+        took_ms: int,
+        status: str,
+        http_status: int | None = None,
+        error: str | None = None,
+        due_at: float = 0.0,
+    ) -> None:
+        """An attempt, and what follows from it."""
+        now = time.time()
+        row = {"delivery_id": delivery.id, "at": now, "took_ms": took_ms, "http_status": http_status, "error": error}
+        async with self._database.writing() as connection:
+            await connection.execute(delivery_attempts.insert().values(row))
+            values = {"status": status, "attempts": deliveries.c.attempts + 1, "due_at": due_at}
+            await connection.execute(update(deliveries).where(deliveries.c.id == delivery.id).values(values))
+            if status == "disabled":
+                statement = self._database.insert(silenced).values(url=delivery.url, since=now)
+                await connection.execute(statement.on_conflict_do_nothing())
+                rest = update(deliveries).where(deliveries.c.url == delivery.url, deliveries.c.status == "pending")
+                await connection.execute(rest.values(status="disabled"))
+
+    async def is_silenced(self, url: str) -> bool:
+        """Whether this address has answered 410."""
+        async with self._database.reading() as connection:
+            return bool((await connection.scalars(select(silenced.c.url).where(silenced.c.url == url))).all())
+
+    async def redeliver(self, job_id: str, delivery_id: str) -> None:
+        """Begin anew, also for an address that was given up. Raises JobNotFound."""
+        now = time.time()
+        async with self._database.writing() as connection:
+            which = (deliveries.c.id == delivery_id, deliveries.c.job_id == job_id)
+            values = {"status": "pending", "due_at": now, "since": now}
+            found = await connection.execute(
+                update(deliveries).where(*which).values(values).returning(deliveries.c.url)
+            )
+            row = found.first()
+            if row is None:
+                raise JobNotFound("This job has no delivery of this id.")
+            await connection.execute(silenced.delete().where(silenced.c.url == row.url))
+
+    async def of_job(self, job_id: str) -> list[dict[str, Any]]:
+        """Its deliveries with their attempts, as they are shown."""
+        async with self._database.reading() as connection:
+            rows = await connection.execute(
+                select(deliveries).where(deliveries.c.job_id == job_id).order_by(deliveries.c.created_at)
+            )
+            found = [Delivery(**row) for row in rows.mappings()]
+            tried = select(delivery_attempts).where(delivery_attempts.c.delivery_id.in_([one.id for one in found]))
+            attempts = (await connection.execute(tried.order_by(delivery_attempts.c.id))).mappings().all()
+        return [_shown(one, [dict(row) for row in attempts if row["delivery_id"] == one.id]) for one in found]
+
+
+def _shown(one: Delivery, attempts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    shown = ("at", "took_ms", "http_status", "error")
+    return {
+        "id": one.id,
+        "url": one.url,
+        "event": one.event,
+        "status": one.status,
+        "created_at": one.created_at,
+        "next_attempt_at": one.due_at if one.status == "pending" else None,
+        "attempts": [{name: attempt[name] for name in shown} for attempt in attempts],
+    }

@@ -1,0 +1,112 @@
+"""Jobs done by tasks of this process, straight from the table: nothing is in memory that a restart would lose."""
+
+import asyncio
+import fcntl
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO
+
+from jobs.notice import Notice
+from jobs.run import SILENT_S, Runner
+from jobs.schema import Job
+from jobs.store import JobStore
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 5.0
+"""Jobs that another process has queued are seen at the latest after this."""
+FAILED_S = 5.0
+"""After the database did not answer, a worker waits so long."""
+
+
+class LocalQueue:
+    """A bounded number of workers, and the table as their queue."""
+
+    def __init__(self, store: JobStore, runner: Runner, *, workers: int, lock: Path) -> None:
+        """lock: whoever holds it does the jobs; a second service on the same folder only takes them in."""
+        self._store = store
+        self._runner = runner
+        self._workers = workers
+        self._lock = lock
+        self._added = Notice()
+        self._running: dict[str, asyncio.Task[float | None]] = {}
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        file = await asyncio.to_thread(self._lock.open, "ab")
+        try:
+            if self._workers and _locked(file):
+                # Nobody else works, so whatever is running has lost its worker.
+                for job in await self._store.recover():
+                    log.info("job %s is taken up again", job.id)
+            elif self._workers:
+                log.warning("another service works on the jobs of this folder; this one only takes jobs in")
+            working = self._workers if self._workers and _locked(file) else 0
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._work()) for _ in range(working)]
+                if working:
+                    tasks.append(group.create_task(self._sweep()))
+                try:
+                    yield
+                finally:
+                    for task in tasks:
+                        task.cancel()
+        finally:
+            file.close()
+
+    async def added(self, jobs: list[Job]) -> None:
+        self._added.tell()
+
+    async def cancelled(self, job: Job) -> None:
+        if (task := self._running.get(job.id)) is not None:
+            task.cancel()
+
+    async def _work(self) -> None:
+        while True:
+            changed = self._added.changed
+            try:
+                job = await self._store.claim()
+                if job is not None:
+                    await self._run(job)
+                    continue
+                due = await self._store.next_due()
+            except Exception:
+                log.exception("the table of jobs cannot be read; looking again in %g s", FAILED_S)
+                due = time.time() + FAILED_S
+            wait_s = LOOK_S if due is None else min(LOOK_S, max(0.01, due - time.time()))
+            await self._added.wait(changed, wait_s)
+
+    async def _run(self, job: Job) -> None:
+        """In a task of its own: it is cancelled with the job, and the worker goes on."""
+        task = asyncio.create_task(self._runner.run(job))
+        self._running[job.id] = task
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._running.pop(job.id, None)
+            task.cancel()
+            await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("job %s was left as it is: the database failed", job.id, exc_info=error)
+
+    async def _sweep(self) -> None:
+        """Queue again what a worker had to leave as it was."""
+        while True:
+            await asyncio.sleep(SILENT_S / 2)
+            try:
+                if await self._store.recover(silent_s=SILENT_S):
+                    self._added.tell()
+            except Exception as error:
+                log.warning("lost jobs cannot be looked for: %s", type(error).__name__)
+
+
+def _locked(file: IO[bytes]) -> bool:
+    """Whether this process holds the lock, which ends with it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,67 @@
+"""A transcript as it is stored, and as it is downloaded."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from jobs.schema import Options
+from pipeline.stt import Segment, Word
+from pipeline.subtitles import render, segment_dict, text_of
+
+FORMATS = {
+    "txt": "text/plain; charset=utf-8",
+    "json": "application/json",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+}
+"""What a result can be downloaded as, and its media type."""
+
+
+def key_of(sha256: str, options: Options, engine: str) -> str:
+    """The same file with the same options heard by the same engine gives the same result."""
+    # `model_id` is a name for an engine, which is told by `engine` already.
+    told = json.dumps([sha256, replace(options, model_id=None).dumps(), engine])
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def store_form(segments: Sequence[Segment], *, language: str | None, duration_s: float, engine: str) -> str:
+    """The body of a result: JSON with `text`, `language`, `duration` (s), `engine` and `segments`."""
+    told = {
+        "text": text_of(segments),
+        "language": language,
+        "duration": round(duration_s, 3),
+        "engine": engine,
+        "segments": [_segment(one) for one in segments],
+    }
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _segment(segment: Segment) -> dict[str, object]:
+    told = segment_dict(segment)
+    told.pop("tokens")  # of no use without the model, and half the size
+    return told
+
+
+def segments_of(result: dict[str, Any]) -> list[Segment]:
+    """The segments of a stored result."""
+    return [
+        Segment(
+            one["start"],
+            one["end"],
+            one["text"],
+            words=[Word(w["word"], w["start"], w["end"], w.get("probability", 1.0)) for w in one.get("words", ())],
+            speaker=one.get("speaker"),
+            id=number,
+        )
+        for number, one in enumerate(result["segments"])
+    ]
+
+
+def download(body: str, kind: str) -> str:
+    """A stored result as a file. kind: one of FORMATS. Raises KeyError for another."""
+    if kind == "json":
+        return body
+    result = json.loads(body)
+    return render(kind, segments_of(result), language=result["language"])

@@ -1,0 +1,193 @@
+"""What a job does: fetch its file, transcribe it, store the result. The same under every queue."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from jobs.addresses import Reachable
+from jobs.errors import FetchFailed, Refused
+from jobs.fetch import fetch
+from jobs.files import FileStore
+from jobs.result import key_of, store_form
+from jobs.schema import Job
+from jobs.store import JobStore
+from pipeline.errors import BadInput, Overloaded, ParleyError
+from pipeline.media import Recording
+from pipeline.settings import Settings
+from pipeline.stt import FileRequest, Segment, SpeechToText
+from pipeline.stt.files import FileEvent, Finished, Progress, transcribe_file
+
+log = logging.getLogger(__name__)
+
+TELL_S = 0.5
+"""Progress is written down at most so often."""
+BEAT_S = 0.5
+"""How often a worker looks whether its job is still its own: a job that is cancelled elsewhere stops within this."""
+SILENT_S = 30.0
+"""A worker that was not heard of for so long is gone, and its job is anybody's."""
+MAX_RETRY_S = 3600.0
+
+
+class Transcriber(Protocol):
+    """Who does the hearing."""
+
+    @property
+    def engine(self) -> str:
+        """What it runs on; results of another are other results."""
+        ...
+
+    def transcribe(self, recording: Recording, request: FileRequest) -> AsyncGenerator[FileEvent, None]:
+        """As `pipeline.stt.files.transcribe_file`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """The recogniser of this process."""
+
+    stt: SpeechToText
+    engine: str
+
+    def transcribe(self, recording: Recording, request: FileRequest) -> AsyncGenerator[FileEvent, None]:
+        return transcribe_file(self.stt, recording, request)
+
+
+class Runner:
+    """Does jobs that were claimed."""
+
+    def __init__(
+        self, store: JobStore, files: FileStore, transcriber: Transcriber, settings: Settings,
+        changed: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        """changed: told the id of a job about which something is new."""
+        self._store = store
+        self._files = files
+        self._transcriber = transcriber
+        self._settings = settings
+        self._changed = changed
+        self._rule = Reachable(settings.url_allow)
+
+    async def run(self, job: Job) -> float | None:
+        """Work on a job until it has ended, is to be tried again, or is not the caller's any more.
+
+        Returns after how many seconds it is due again; None: it is not. Cancelled itself, it gives the job back.
+        """
+        try:
+            return await self._attempt(job)
+        except asyncio.CancelledError:
+            # Whoever was cancelled by somebody's wish has lost the job already, and this changes nothing.
+            await asyncio.shield(self._store.release(job))
+            raise
+        finally:
+            self._changed(job.id)
+
+    async def _attempt(self, job: Job) -> float | None:
+        try:
+            working = asyncio.create_task(self._work(job))
+            beating = asyncio.create_task(self._beat(job))
+            try:
+                await asyncio.wait([working, beating], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (working, beating):
+                    task.cancel()
+                await asyncio.wait([working, beating])
+            if not working.cancelled():
+                working.result()
+            return None
+        except Overloaded as error:
+            in_s = float(error.retry_after_s)
+            await self._store.again(job, error.code, error.message, in_s=in_s, counted=False)
+            return in_s
+        except BadInput as error:
+            await self._store.fail(job, error.code, error.message)
+        except FileNotFoundError:
+            await self._store.fail(job, "file_missing", "The file of this job is gone; send it again.")
+        except TimeoutError:
+            return await self._again(job, "timeout", "The job made no progress (JOB_SILENCE_S).")
+        except ParleyError as error:
+            return await self._again(job, error.code, error.message)
+        except Exception:
+            log.exception("job %s failed", job.id)
+            return await self._again(job, "internal", "Something went wrong inside the service.")
+        return None
+
+    async def _again(self, job: Job, code: str, message: str) -> float | None:
+        if job.attempts >= self._settings.job_attempts:
+            await self._store.fail(job, code, message)
+            return None
+        in_s = min(MAX_RETRY_S, self._settings.job_retry_s * 2.0 ** (job.attempts - 1))
+        log.info("job %s: %s; again in %g s", job.id, code, in_s)
+        await self._store.again(job, code, message, in_s=in_s)
+        return in_s
+
+    async def _beat(self, job: Job) -> None:
+        """Ends when the job is not the caller's any more, or nobody can know that it is."""
+        heard = time.monotonic()
+        while time.monotonic() - heard < SILENT_S:
+            try:
+                if not await self._store.beat(job):
+                    return
+                heard = time.monotonic()
+            except Exception as error:  # the database is away for a moment, perhaps
+                log.warning("job %s: its heartbeat cannot be written: %s", job.id, type(error).__name__)
+            await asyncio.sleep(BEAT_S)
+
+    async def _work(self, job: Job) -> None:
+        if job.sha256 is None:
+            job = await self._fetched(job)
+        assert job.sha256 is not None  # noqa: S101  # fetched just now
+        engine = self._transcriber.engine
+        key = key_of(job.sha256, job.options, engine)
+        known = await self._store.result(key)
+        if known is not None:
+            await self._store.complete(job, key, known, job.duration_s or 0.0)
+            return
+        file = await asyncio.to_thread(self._files.open, job.sha256)
+        try:
+            recording = Recording(file, max_seconds=self._settings.max_file_seconds)
+            segments, end = await self._heard(job, recording)
+        finally:
+            file.close()
+        body = store_form(segments, language=end.language, duration_s=end.duration_s, engine=engine)
+        await self._store.complete(job, key, body, end.duration_s)
+
+    async def _heard(self, job: Job, recording: Recording) -> tuple[list[Segment], Finished]:
+        segments: list[Segment] = []
+        told, silence_s = 0.0, self._settings.job_silence_s
+        loop = asyncio.get_running_loop()
+        async with (
+            asyncio.timeout(silence_s) as deadline,
+            aclosing(self._transcriber.transcribe(recording, job.options.request())) as events,
+        ):
+            async for event in events:
+                deadline.reschedule(loop.time() + silence_s)
+                match event:
+                    case Segment():
+                        segments.append(event)
+                    case Progress() if time.monotonic() - told >= TELL_S:
+                        told = time.monotonic()
+                        await self._tell(job, event)
+                    case Finished():
+                        return segments, event
+                    case _:
+                        pass
+        raise FetchFailed("The recogniser ended before the recording did.", code="stt_failed")
+
+    async def _tell(self, job: Job, at: Progress) -> None:
+        # Not 1 before the result is there.
+        progress = min(0.99, at.done_s / at.total_s) if at.total_s else 0.0
+        await self._store.update(job, progress=progress, done_s=at.done_s, duration_s=at.total_s)
+        self._changed(job.id)
+
+    async def _fetched(self, job: Job) -> Job:
+        if job.source_url is None:
+            raise Refused("This job has neither a file nor an address.", code="file_missing")
+        async with self._files.receive() as incoming:
+            await fetch(job.source_url, incoming, self._rule, timeout_s=self._settings.url_timeout_s)
+            stored = await incoming.commit()
+        await self._store.update(job, sha256=stored.sha256, size_bytes=stored.size_bytes)
+        return replace(job, sha256=stored.sha256, size_bytes=stored.size_bytes)

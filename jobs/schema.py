@@ -1,0 +1,211 @@
+"""The tables, and a job as it is read from them. Times are seconds since 1970 (UTC), in double precision.
+
+The tables are made by `jobs/migrations`; a test holds that against this file.
+"""
+
+import json
+import secrets
+import time
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, RowMapping, String, Table, Text
+
+from jobs.states import FINAL, Status
+from pipeline.stt import FileRequest
+
+metadata = MetaData()
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("due_at", Double, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("sha256", String(64)),
+    Column("size_bytes", BigInteger),
+    Column("source_url", Text),
+    Column("options", Text, nullable=False),
+    Column("session_id", String(200)),
+    Column("webhook_url", Text),
+    Column("progress", Double, nullable=False),
+    Column("done_s", Double, nullable=False),
+    Column("duration_s", Double),
+    Column("attempts", Integer, nullable=False),
+    Column("interruptions", Integer, nullable=False),
+    Column("lease", String(32)),
+    Column("heartbeat_at", Double),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("result_key", String(64)),
+    Index("jobs_by_status", "status", "id"),
+    Index("jobs_by_session", "session_id", "id"),
+    Index("jobs_by_end", "status", "finished_at"),
+    Index("jobs_by_file", "sha256"),
+    Index("jobs_by_result", "result_key"),
+)
+
+tallies = Table(
+    "tallies", metadata, Column("status", String(16), primary_key=True), Column("jobs", Integer, nullable=False)
+)
+"""How many jobs are in each state, kept in the transactions that change it: counting a million rows takes too long."""
+
+results = Table(
+    "results",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("used_at", Double, nullable=False),
+    Index("results_by_use", "used_at"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("job_ids", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("idempotency_by_age", "created_at"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("job_id", String(32), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("since", Double, nullable=False),
+    Index("deliveries_by_due", "status", "due_at"),
+    Index("deliveries_by_job", "job_id", "id"),
+)
+
+delivery_attempts = Table(
+    "delivery_attempts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("delivery_id", String(40), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("took_ms", Integer, nullable=False),
+    Column("http_status", Integer),
+    Column("error", Text),
+    Index("attempts_by_delivery", "delivery_id", "id"),
+)
+
+silenced = Table("silenced", metadata, Column("url", Text, primary_key=True), Column("since", Double, nullable=False))
+"""Webhook addresses that answered 410: they want nothing any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is wanted of a recording. With the file's content and the engine, this decides the result."""
+
+    model_id: str | None = None
+    """As the client named it; None: what is loaded."""
+    language: str | None = None
+    """ISO 639-1; None: found out from the first speech."""
+    prompt: str | None = None
+    words: bool = True
+    """With the times of words."""
+    translate: bool = False
+
+    def dumps(self) -> str:
+        """Always the same text for the same options."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @staticmethod
+    def loads(text: str) -> "Options":
+        """What `dumps` wrote, also by another version: fields that are not known any more are left out."""
+        known = {field.name for field in fields(Options)}
+        return Options(**{name: value for name, value in json.loads(text).items() if name in known})
+
+    def request(self) -> FileRequest:
+        """For the recogniser."""
+        return FileRequest(self.language, self.prompt, self.words, self.translate)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job to be: a stored file (`sha256`, `size_bytes`), or an address to fetch one from (`source_url`)."""
+
+    filename: str
+    options: Options
+    sha256: str | None = None
+    size_bytes: int | None = None
+    source_url: str | None = None
+    session_id: str | None = None
+    webhook_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of `jobs`."""
+
+    id: str
+    status: Status
+    version: int
+    """Grows with every change."""
+    created_at: float
+    updated_at: float
+    started_at: float | None
+    """Of the last attempt."""
+    finished_at: float | None
+    due_at: float
+    """A queued job is not begun before."""
+    filename: str
+    sha256: str | None
+    size_bytes: int | None
+    source_url: str | None
+    options: Options
+    session_id: str | None
+    webhook_url: str | None
+    progress: float
+    """0 to 1, by decoded seconds."""
+    done_s: float
+    duration_s: float | None
+    """Of the recording; None until it is known."""
+    attempts: int
+    """That ended with an error or are running."""
+    interruptions: int
+    """How often its worker went away in the middle: no fault of the job's."""
+    lease: str | None
+    """Who works on it: nobody else may change it but by cancelling."""
+    heartbeat_at: float | None
+    error_code: str | None
+    error_message: str | None
+    result_key: str | None
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self.status in FINAL
+
+    @staticmethod
+    def of(row: RowMapping) -> "Job":
+        """From a row of all columns."""
+        values: dict[str, Any] = dict(row)
+        values["status"] = Status(values["status"])
+        values["options"] = Options.loads(values["options"])
+        return Job(**values)
+
+
+def new_id() -> str:
+    """32 hexadecimal digits that sort by the time they were made (ms), in this process also within one."""
+    global _last
+    now = time.time_ns() // 1_000_000 << 80
+    _last = max(now | secrets.randbits(79), _last + 1)
+    return f"{_last:032x}"
+
+
+_last = 0

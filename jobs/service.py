@@ -1,0 +1,193 @@
+"""The jobs of a deployment, opened and closed together: what doors ask for, and the tasks that work behind them."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from jobs.addresses import Reachable
+from jobs.database import open_database
+from jobs.errors import FetchFailed, NotPossible
+from jobs.files import FileStore
+from jobs.janitor import Janitor
+from jobs.listing import Page, list_jobs, numbers
+from jobs.notice import Notices
+from jobs.outbox import Outbox
+from jobs.queue import Queue
+from jobs.queue.local import LocalQueue
+from jobs.result import key_of
+from jobs.run import Runner, Transcriber
+from jobs.schema import Job, Submission
+from jobs.states import Status
+from jobs.store import JobStore
+from jobs.webhooks import Webhooks, secret_of
+from pipeline.settings import Settings
+
+LOOK_S = 1.0
+"""Who watches a job that another process works on sees what is new after this."""
+
+
+class Jobs:
+    """What every door for jobs talks to. One for the process; open it with `open_jobs`."""
+
+    def __init__(
+        self, settings: Settings, store: JobStore, files: FileStore, queue: Queue, transcriber: Transcriber,
+        notices: Notices, outbox: Outbox, webhooks: Webhooks, janitor: Janitor,
+    ) -> None:  # fmt: skip
+        self.settings = settings
+        self.files = files
+        self.reachable = Reachable(settings.url_allow)
+        self.outbox = outbox
+        self.janitor = janitor
+        self._store = store
+        self._queue = queue
+        self._transcriber = transcriber
+        self._notices = notices
+        self._webhooks = webhooks
+
+    async def submit(self, submissions: Sequence[Submission], *, key: str | None = None) -> list[Job]:
+        """Make a job of each, all or none. key: an Idempotency-Key, with whom it is of.
+
+        Raises Refused, KeyReused, Overloaded.
+        """
+        for one in submissions:
+            if one.webhook_url:
+                self.reachable.check(one.webhook_url)
+            if one.source_url:
+                await self._check_source(one.source_url)
+        cached = [await self._cached(one) for one in submissions]
+        made, new = await self._store.submit(submissions, cached=cached, key=key)
+        if new:
+            await self._queue.added([job for job in made if job.status is Status.QUEUED])
+            if any(job.final for job in made):
+                self._webhooks.added.tell()
+        return made
+
+    async def _check_source(self, url: str) -> None:
+        parts = self.reachable.check(url)
+        with contextlib.suppress(FetchFailed):  # a name that is not found now may be when the job begins
+            await self.reachable.look_up(parts.hostname or "", parts.port or 0)
+
+    async def _cached(self, one: Submission) -> str | None:
+        if one.sha256 is None:
+            return None
+        key = key_of(one.sha256, one.options, self._transcriber.engine)
+        return key if await self._store.result(key) is not None else None
+
+    async def get(self, job_id: str) -> Job:
+        """Raises JobNotFound."""
+        return await self._store.get(job_id)
+
+    async def body(self, job: Job) -> str:
+        """The stored result, JSON as `jobs.result.store_form` makes it. Raises NotPossible (no_result)."""
+        body = await self._store.result(job.result_key) if job.result_key else None
+        if body is None:
+            raise NotPossible(f"The job has no result; it is {job.status.value}.", code="no_result")
+        return body
+
+    async def result(self, job: Job) -> dict[str, Any] | None:
+        """The stored result, parsed; None: there is none (yet)."""
+        if job.result_key is None:
+            return None
+        body = await self._store.result(job.result_key)
+        # A transcript of hours is megabytes of JSON.
+        return None if body is None else await asyncio.to_thread(json.loads, body)
+
+    async def list(self, **wanted: Any) -> Page:
+        """As `jobs.listing.list_jobs`."""
+        return await list_jobs(self._store.database, **wanted)
+
+    async def numbers(self) -> dict[Status, int]:
+        """How many jobs are in each state."""
+        return await numbers(self._store.database)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancelled from here on, whatever its worker does; that stops within a second. Raises JobNotFound,
+        NotPossible."""
+        job = await self._store.cancel(job_id)
+        await self._queue.cancelled(job)
+        self.changed(job_id)
+        return job
+
+    async def retry(self, job_id: str) -> Job:
+        """Queue a job again that failed, expired or was cancelled. Raises JobNotFound, NotPossible."""
+        job = await self._store.retry(job_id)
+        await self._queue.added([job])
+        self.changed(job_id)
+        return job
+
+    async def delete(self, job_id: str) -> None:
+        """Remove an ended job. Its file and result go with the next cleaning, if no other job uses them."""
+        await self._store.delete(job_id)
+        self.changed(job_id)
+
+    async def redeliver(self, job_id: str, delivery_id: str) -> None:
+        """Tell a webhook once more. Raises JobNotFound."""
+        await self.outbox.redeliver(job_id, delivery_id)
+        self._webhooks.added.tell()
+
+    async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
+        """The job, and again whenever it has changed, until it has ended. Who reads slowly misses what lies between.
+
+        Raises JobNotFound, also when the job is removed meanwhile.
+        """
+        notice = self._notices.of(job_id)
+        seen = -1
+        while True:
+            changed = notice.changed
+            job = await self._store.get(job_id)
+            if job.version != seen:
+                seen = job.version
+                yield job
+            if job.final:
+                return
+            await notice.wait(changed, LOOK_S)
+
+    def changed(self, job_id: str) -> None:
+        """Something about this job is new."""
+        self._notices.tell(job_id)
+        self._webhooks.added.tell()
+
+
+@asynccontextmanager
+async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterator[Jobs]:
+    """Migrated, recovered and at work. Raises ConfigError."""
+    files = await asyncio.to_thread(FileStore, settings.upload_dir, settings.max_file_size)
+    secret = await asyncio.to_thread(secret_of, settings)
+    async with open_database(settings.database_url) as database:
+        store = JobStore(database, max_waiting=settings.max_jobs, webhook_url=settings.webhook_url)
+        notices, outbox = Notices(), Outbox(database)
+
+        async def describe(job_id: str) -> dict[str, Any]:
+            job = await store.get(job_id)
+            told: dict[str, Any] = {"job_id": job.id, "filename": job.filename, "session_id": job.session_id}
+            if job.error_code:
+                told["error"] = {"code": job.error_code, "message": job.error_message}
+            if job.result_key and (body := await store.result(job.result_key)) is not None:
+                result = await asyncio.to_thread(json.loads, body)
+                told |= {name: result[name] for name in ("text", "language", "duration")}
+            return told
+
+        webhooks = Webhooks(outbox, settings, secret, describe)
+
+        def changed(job_id: str) -> None:
+            notices.tell(job_id)
+            webhooks.added.tell()
+
+        runner = Runner(store, files, transcriber, settings, changed)
+        queue = _queue(settings, store, runner)
+        janitor = Janitor(database, files, settings)
+        async with queue.open(), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(webhooks.run()), group.create_task(janitor.run())]
+            try:
+                yield Jobs(settings, store, files, queue, transcriber, notices, outbox, webhooks, janitor)
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+
+def _queue(settings: Settings, store: JobStore, runner: Runner) -> Queue:
+    lock = settings.upload_dir / "queue.lock"
+    return LocalQueue(store, runner, workers=settings.job_workers, lock=lock)

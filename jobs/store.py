@@ -1,0 +1,267 @@
+"""Jobs in the database: made, claimed, worked on, ended. Each method is one transaction."""
+
+import hashlib
+import json
+import secrets
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs import schema
+from jobs.database import Database
+from jobs.errors import JobNotFound, KeyReused, NotPossible
+from jobs.moves import count, create, move
+from jobs.schema import Job, Submission, jobs, new_id
+from jobs.states import FINAL, Status
+from pipeline.errors import Overloaded
+
+ACTIVE = frozenset({Status.QUEUED, Status.RUNNING})
+MAX_INTERRUPTIONS = 100
+"""A job whose worker went away so often is given up: it may be what takes it away."""
+
+
+class JobStore:
+    """All that is asked of the tables by those who make jobs and those who do them."""
+
+    def __init__(self, database: Database, *, max_waiting: int, webhook_url: str = "") -> None:
+        """max_waiting: queued jobs; more are refused. webhook_url: told of every job that ends."""
+        self.database = database
+        self._max_waiting = max_waiting
+        self._webhook_url = webhook_url
+
+    async def submit(
+        self, submissions: Sequence[Submission], *, cached: Sequence[str | None], key: str | None = None
+    ) -> tuple[list[Job], bool]:
+        """Make a job of each, all or none. Returns them in order, and whether they are new.
+
+        cached: for each the key of a result that is there already; its job is completed at once. key: whoever sends
+        the same one again gets the same jobs. Raises KeyReused when it came with other submissions, Overloaded.
+        """
+        now = time.time()
+        rows = [_row(one, result, now) for one, result in zip(submissions, cached, strict=True)]
+        async with self.database.writing() as connection:
+            if key is not None:
+                before = await self._remember(connection, key, submissions, [row["id"] for row in rows], now)
+                if before is not None:
+                    return before, False
+            waiting = await connection.scalar(
+                select(schema.tallies.c.jobs).where(schema.tallies.c.status == Status.QUEUED)
+            )
+            if (waiting or 0) + len(rows) > self._max_waiting:
+                raise Overloaded("Too many jobs wait; try again later.", retry_after_s=60.0)
+            return await create(connection, self.database, rows, webhook_url=self._webhook_url), True
+
+    async def _remember(
+        self, connection: AsyncConnection, key: str, submissions: Sequence[Submission], ids: list[str], now: float
+    ) -> list[Job] | None:
+        """The jobs that were made with this key before; None: it is new, and remembered from now on."""
+        hashed = hashlib.sha256(key.encode()).hexdigest()
+        told = json.dumps([[*_content(one)] for one in submissions])
+        fingerprint = hashlib.sha256(told.encode()).hexdigest()
+        table = schema.idempotency
+        values = {"key": hashed, "fingerprint": fingerprint, "job_ids": json.dumps(ids), "created_at": now}
+        # On PostgreSQL a second one waits here until the first has committed.
+        statement = self.database.insert(table).values(values).on_conflict_do_nothing().returning(table.c.key)
+        if (await connection.execute(statement)).first() is not None:
+            return None
+        row = (await connection.execute(select(table).where(table.c.key == hashed))).mappings().one()
+        if row["fingerprint"] != fingerprint:
+            raise KeyReused("This Idempotency-Key came with another request before; send a new one.")
+        made = json.loads(row["job_ids"])
+        found = (await connection.execute(select(jobs).where(jobs.c.id.in_(made)))).mappings()
+        by_id = {job.id: job for job in map(Job.of, found)}
+        return [by_id[id_] for id_ in made if id_ in by_id]
+
+    async def get(self, job_id: str) -> Job:
+        """Raises JobNotFound."""
+        async with self.database.reading() as connection:
+            row = (await connection.execute(select(jobs).where(jobs.c.id == job_id))).mappings().first()
+        if row is None:
+            raise JobNotFound("There is no job of this id.")
+        return Job.of(row)
+
+    # --- for workers ---
+
+    async def claim(self, job_id: str | None = None) -> Job | None:
+        """The next job that is due, or this one, now running under a lease of the caller's; None: there is none."""
+        lease, now = secrets.token_hex(16), time.time()
+        wanted = select(jobs.c.id).where(jobs.c.status == Status.QUEUED, jobs.c.due_at <= now)
+        if job_id is not None:
+            wanted = wanted.where(jobs.c.id == job_id)
+        async with self.database.writing() as connection:
+            found = await connection.scalar(wanted.order_by(jobs.c.id).limit(1).with_for_update(skip_locked=True))
+            if found is None:
+                return None
+            begun: dict[str, Any] = {
+                "lease": lease,
+                "started_at": now,
+                "heartbeat_at": now,
+                "attempts": jobs.c.attempts + 1,
+            }
+            begun |= {"progress": 0.0, "done_s": 0.0, "error_code": None, "error_message": None}
+            moved = await move(connection, self.database, Status.RUNNING, jobs.c.id == found, **begun)
+        return moved[0] if moved else None
+
+    async def next_due(self) -> float | None:
+        """When the next queued job is due; None: none is queued."""
+        async with self.database.reading() as connection:
+            due: float | None = await connection.scalar(
+                select(func.min(jobs.c.due_at)).where(jobs.c.status == Status.QUEUED)
+            )
+            return due
+
+    async def update(self, job: Job, **values: Any) -> bool:
+        """Note something about a job that the caller works on; false: it is the caller's no more."""
+        now = time.time()
+        values |= {"version": jobs.c.version + 1, "updated_at": now, "heartbeat_at": now}
+        async with self.database.writing() as connection:
+            done = await connection.execute(update(jobs).where(*_mine(job)).values(values))
+        return bool(done.rowcount)
+
+    async def beat(self, job: Job) -> bool:
+        """The caller is alive; false: the job is the caller's no more."""
+        async with self.database.writing() as connection:
+            done = await connection.execute(update(jobs).where(*_mine(job)).values(heartbeat_at=time.time()))
+        return bool(done.rowcount)
+
+    async def complete(self, job: Job, result_key: str, body: str, duration_s: float) -> bool:
+        """The result and the end, together; false: the job is the caller's no more, and nothing is stored."""
+        now, table = time.time(), schema.results
+        async with self.database.writing() as connection:
+            moved = await move(
+                connection, self.database, Status.COMPLETED, *_mine(job),
+                webhook_url=self._webhook_url, result_key=result_key, progress=1.0, done_s=duration_s,
+                duration_s=duration_s,
+            )  # fmt: skip
+            if moved:
+                statement = self.database.insert(table).values(key=result_key, body=body, used_at=now)
+                await connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_={"used_at": now}))
+        return bool(moved)
+
+    async def fail(self, job: Job, code: str, message: str) -> bool:
+        """For good."""
+        return await self._leave(job, Status.FAILED, error_code=code, error_message=message)
+
+    async def again(self, job: Job, code: str, message: str, *, in_s: float, counted: bool = True) -> bool:
+        """Another attempt after a while. counted: this one was an attempt, and did not end for lack of room."""
+        attempts = jobs.c.attempts if counted else jobs.c.attempts - 1
+        return await self._leave(
+            job, Status.QUEUED, lease=None, due_at=time.time() + in_s, attempts=attempts, error_code=code,
+            error_message=message,
+        )  # fmt: skip
+
+    async def release(self, job: Job) -> bool:
+        """Its worker stops before the job is done: queued again, at its old place."""
+        return await self._leave(job, Status.QUEUED, **_interrupted())
+
+    async def _leave(self, job: Job, target: Status, **values: Any) -> bool:
+        async with self.database.writing() as connection:
+            moved = await move(connection, self.database, target, *_mine(job), webhook_url=self._webhook_url, **values)
+        return bool(moved)
+
+    async def recover(self, *, silent_s: float = 0.0) -> list[Job]:
+        """Queue again what is running and was not heard of for so long. 0: all, for who knows that nobody works."""
+        lost = jobs.c.heartbeat_at <= time.time() - silent_s
+        running = frozenset({Status.RUNNING})
+        async with self.database.writing() as connection:
+            await move(
+                connection, self.database, Status.FAILED, lost, jobs.c.interruptions >= MAX_INTERRUPTIONS,
+                within=running, webhook_url=self._webhook_url, error_code="worker_lost",
+                error_message="The worker of this job went away too often.",
+            )  # fmt: skip
+            return await move(connection, self.database, Status.QUEUED, lost, within=running, **_interrupted())
+
+    # --- for people ---
+
+    async def cancel(self, job_id: str) -> Job:
+        """Raises JobNotFound, NotPossible when it has ended otherwise. A cancelled one stays it."""
+        async with self.database.writing() as connection:
+            moved = await move(
+                connection, self.database, Status.CANCELLED, jobs.c.id == job_id, within=ACTIVE,
+                webhook_url=self._webhook_url,
+            )  # fmt: skip
+        if moved:
+            return moved[0]
+        job = await self.get(job_id)
+        if job.status is not Status.CANCELLED:
+            raise NotPossible(f"The job is {job.status.value} already.")
+        return job
+
+    async def retry(self, job_id: str) -> Job:
+        """Queue an ended job again. Raises JobNotFound, NotPossible."""
+        fresh: dict[str, Any] = {
+            "attempts": 0,
+            "interruptions": 0,
+            "due_at": time.time(),
+            "finished_at": None,
+            "progress": 0.0,
+        }
+        async with self.database.writing() as connection:
+            moved = await move(
+                connection, self.database, Status.QUEUED, jobs.c.id == job_id, within=FINAL, **fresh,
+                done_s=0.0, error_code=None, error_message=None,
+            )  # fmt: skip
+        if not moved:
+            raise NotPossible(f"The job is {(await self.get(job_id)).status.value}; only what failed can be retried.")
+        return moved[0]
+
+    async def delete(self, job_id: str) -> None:
+        """Remove an ended job and its deliveries. Raises JobNotFound, NotPossible for one that has not ended."""
+        async with self.database.writing() as connection:
+            gone = await remove(connection, self.database, [job_id])
+        if not gone:
+            job = await self.get(job_id)
+            raise NotPossible(f"The job is {job.status.value}; cancel it first.", code="job_running")
+
+    async def result(self, key: str) -> str | None:
+        """The body of a result; None: there is none of this key."""
+        async with self.database.reading() as connection:
+            body: str | None = await connection.scalar(select(schema.results.c.body).where(schema.results.c.key == key))
+            return body
+
+
+async def remove(connection: AsyncConnection, database: Database, ids: Sequence[str]) -> int:
+    """Remove those of these jobs that have ended, with all that hangs on them; how many."""
+    ended = [status.value for status in FINAL]
+    statement = delete(jobs).where(jobs.c.id.in_(ids), jobs.c.status.in_(ended)).returning(jobs.c.id, jobs.c.status)
+    rows = (await connection.execute(statement)).all()
+    gone = [row.id for row in rows]
+    sent = schema.deliveries
+    inside = select(sent.c.id).where(sent.c.job_id.in_(gone))
+    await connection.execute(delete(schema.delivery_attempts).where(schema.delivery_attempts.c.delivery_id.in_(inside)))
+    await connection.execute(delete(sent).where(sent.c.job_id.in_(gone)))
+    tally = Counter(row.status for row in rows)
+    await count(connection, database, Counter({status: -number for status, number in tally.items()}))
+    return len(gone)
+
+
+def _mine(job: Job) -> tuple[Any, ...]:
+    return jobs.c.id == job.id, jobs.c.lease == job.lease, jobs.c.status == Status.RUNNING
+
+
+def _interrupted() -> dict[str, Any]:
+    return {
+        "lease": None, "due_at": time.time(), "attempts": jobs.c.attempts - 1,
+        "interruptions": jobs.c.interruptions + 1,
+    }  # fmt: skip
+
+
+def _content(one: Submission) -> tuple[Any, ...]:
+    return one.filename, one.options.dumps(), one.sha256, one.source_url, one.session_id, one.webhook_url
+
+
+def _row(one: Submission, result_key: str | None, now: float) -> dict[str, Any]:
+    done = result_key is not None
+    return {
+        "id": new_id(), "status": (Status.COMPLETED if done else Status.QUEUED).value, "version": 1,
+        "created_at": now, "updated_at": now, "started_at": None, "finished_at": now if done else None, "due_at": now,
+        "filename": one.filename.replace("\0", "")[:255], "sha256": one.sha256, "size_bytes": one.size_bytes,
+        "source_url": one.source_url, "options": one.options.dumps(), "session_id": one.session_id,
+        "webhook_url": one.webhook_url, "progress": 1.0 if done else 0.0, "done_s": 0.0, "duration_s": None,
+        "attempts": 0, "interruptions": 0, "lease": None, "heartbeat_at": None, "error_code": None,
+        "error_message": None, "result_key": result_key,
+    }  # fmt: skip

@@ -1,0 +1,173 @@
+"""Telling webhooks: signed as Standard Webhooks has it, tried for a day, never forgotten by a restart.
+
+What is to be told is in the outbox from the transaction in which it became true; here it is delivered. A message may
+arrive twice, when this process ends between the answer and its record; its id is the same then.
+"""
+
+import asyncio
+import base64
+import json
+import logging
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from standardwebhooks import Webhook
+
+from jobs.addresses import Reachable, checked_client
+from jobs.errors import FetchFailed, JobNotFound, Refused
+from jobs.notice import Notice
+from jobs.outbox import Delivery, Outbox
+from pipeline.errors import ConfigError
+from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+AT_A_TIME = 8
+DEADLINE_S = 15.0
+"""From the request to the end of its answer."""
+DAY_S = 86_400.0
+LONGEST_S = 4 * 3600.0
+LOOK_S = 5.0
+"""Deliveries that another process has put into the outbox are seen at the latest after this."""
+
+Describe = Callable[[str], Awaitable[dict[str, Any]]]
+
+
+class Webhooks:
+    """Delivers what is in the outbox."""
+
+    def __init__(self, outbox: Outbox, settings: Settings, secret: str, describe: Describe) -> None:
+        """describe: a job as it is shown outside, by its id; raises JobNotFound."""
+        self._outbox = outbox
+        self._retry_s = settings.webhook_retry_s
+        self._signer = signer(secret)
+        self._rule = Reachable(settings.url_allow)
+        self._describe = describe
+        self.added = Notice()
+
+    async def run(self) -> None:
+        """For ever."""
+        async with checked_client(self._rule, timeout_s=DEADLINE_S) as client:
+            while True:
+                changed = self.added.changed
+                try:
+                    wait_s = await self._round(client)
+                except Exception as error:  # the database, for a moment; nothing is lost
+                    log.warning("webhooks cannot be looked for: %s", type(error).__name__)
+                    wait_s = LOOK_S
+                if wait_s > 0:
+                    await self.added.wait(changed, wait_s)
+
+    async def _round(self, client: httpx.AsyncClient) -> float:
+        """Deliver what is due; for how long there is nothing to do, at most."""
+        taken = await self._outbox.take(AT_A_TIME)
+        async with asyncio.TaskGroup() as group:
+            for delivery in taken:
+                group.create_task(self._deliver(client, delivery))
+        if taken:
+            return 0.0
+        due = await self._outbox.next_due()
+        return LOOK_S if due is None else min(LOOK_S, max(0.01, due - time.time()))
+
+    async def _deliver(self, client: httpx.AsyncClient, delivery: Delivery) -> None:
+        if await self._outbox.is_silenced(delivery.url):
+            await self._outbox.record(delivery, took_ms=0, status="disabled", error="the address answered 410 before")
+            return
+        start = time.monotonic()
+        code: int | None = None
+        error: str | None = None
+        wanted_s = 0.0
+        try:
+            body = json.dumps(await self._payload(delivery))
+            async with asyncio.timeout(DEADLINE_S):
+                self._rule.check(delivery.url)
+                headers = sign(self._signer, delivery.id, body)
+                # Only the head of the answer is waited for: its body is of no interest.
+                async with client.stream("POST", delivery.url, content=body.encode(), headers=headers) as response:
+                    code, wanted_s = response.status_code, retry_after_s(response.headers.get("retry-after"))
+        except (Refused, FetchFailed, JobNotFound) as refused:
+            error = refused.message
+        except TimeoutError:
+            error = f"no answer within {DEADLINE_S:g} s"
+        except httpx.HTTPError as failed:
+            error = f"{type(failed).__name__}: {failed}"[:200]
+        status, due_at = self._outcome(delivery, code, wanted_s)
+        took_ms = round((time.monotonic() - start) * 1000)
+        await self._outbox.record(
+            delivery, took_ms=took_ms, status=status, http_status=code, error=error, due_at=due_at
+        )
+
+    async def _payload(self, delivery: Delivery) -> dict[str, Any]:
+        at = datetime.fromtimestamp(delivery.created_at, UTC).isoformat()
+        # What became true then, also when the job was tried again since.
+        data = {**await self._describe(delivery.job_id), "status": delivery.event.rpartition(".")[2]}
+        return {"type": delivery.event, "timestamp": at, "data": data}
+
+    def _outcome(self, delivery: Delivery, code: int | None, wanted_s: float) -> tuple[str, float]:
+        if code is not None and 200 <= code < 300:
+            return "delivered", 0.0
+        if code == 410:
+            return "disabled", 0.0
+        # Jitter: a receiver that comes back is not met by everything at once.
+        grown_s = min(LONGEST_S, self._retry_s * 3.0**delivery.attempts) * random.uniform(0.8, 1.2)  # noqa: S311
+        due_at = time.time() + max(wanted_s, grown_s)
+        return ("failed", 0.0) if due_at > delivery.since + DAY_S else ("pending", due_at)
+
+
+def sign(signer: Webhook, message_id: str, body: str) -> dict[str, str]:
+    """The headers of a signed message."""
+    now = datetime.now(UTC)
+    return {
+        "content-type": "application/json",
+        "user-agent": "parley",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signer.sign(message_id, now, body),
+    }
+
+
+def signer(secret: str) -> Webhook:
+    """Raises ConfigError for a secret that cannot be used."""
+    try:
+        return Webhook(secret)
+    except Exception:
+        raise ConfigError("WEBHOOK_SECRET: send whsec_ and base64 (openssl rand -base64 32).") from None
+
+
+def secret_of(settings: Settings) -> str:
+    """Blocking: the deployment's secret, made once where none is set."""
+    if settings.webhook_secret:
+        return settings.webhook_secret
+    path = Path(settings.upload_dir) / "webhook-secret"
+    if not path.exists():
+        made = path.with_name(f".{secrets.token_hex(8)}")
+        made.touch(mode=0o600)
+        made.write_text(f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}\n", "ascii")
+        try:
+            path.hardlink_to(made)  # fails where another service was first
+        except FileExistsError:
+            pass
+        finally:
+            made.unlink()
+    return path.read_text("ascii").strip()
+
+
+def retry_after_s(header: str | None) -> float:
+    """Seconds that a Retry-After asks for, in either of its forms; a day at most."""
+    if header is None:
+        return 0.0
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
+        except (ValueError, TypeError):
+            return 0.0
+    return min(DAY_S, max(0.0, seconds)) if seconds == seconds else 0.0

@@ -1,0 +1,194 @@
+"""Forms whose files become jobs: each goes to UPLOAD_DIR while it arrives, and stays there only if all are taken."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
+
+from jobs.archives import Limits, is_archive, unpack
+from jobs.errors import Refused, TooLarge
+from jobs.files import Incoming, StoredFile
+from jobs.service import Jobs
+from server.uploads import ClientGone, drain
+
+MAX_FIELDS, MAX_FIELD_BYTES = 64, 65_536
+MAX_HEADER_BYTES = 16_384
+FORM_BYTES = 1 << 20
+"""What a form may have beside its files."""
+FILE_FIELDS = {"file", "files", "files[]", "file[]"}
+
+
+@dataclass(slots=True)
+class Received:
+    """A form that has arrived."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    files: list[tuple[str, Incoming]] = field(default_factory=list)
+    """Name and content, in order; members in the place of their archive."""
+
+    async def commit(self) -> list[tuple[str, StoredFile]]:
+        """Keep all files. Raises Refused for one that is not taken in whatever it is for."""
+        for _, incoming in self.files:
+            await incoming.complete()
+        return [(name, await incoming.commit()) for name, incoming in self.files]
+
+
+class _Reader:
+    """Callbacks of the parser into steps that may wait: the parser itself is synchronous."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self.steps: list[tuple[str, bytes]] = []
+        self._name, self._value, self._disposition = b"", b"", b""
+        self.parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._part_begin,
+                "on_header_field": self._header_field,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": lambda: self.steps.append(("begin", self._disposition)),
+                "on_part_data": lambda data, start, end: self.steps.append(("data", data[start:end])),
+                "on_part_end": lambda: self.steps.append(("end", b"")),
+            },
+        )
+
+    def _part_begin(self) -> None:
+        self._name, self._value, self._disposition = b"", b"", b""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+        self._bound()
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+        self._bound()
+
+    def _header_end(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._name, self._value = b"", b""
+
+    def _bound(self) -> None:
+        if len(self._name) + len(self._value) > MAX_HEADER_BYTES:
+            raise _bad_form("a part has too long a header")
+
+
+def _bad_form(why: str) -> Refused:
+    return Refused(f"The form cannot be read: {why}.", code="bad_form")
+
+
+@asynccontextmanager
+async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received]:
+    """The form of a request. Of files that are not committed in the block, nothing is left after it.
+
+    Raises Refused (bad_form, no_files, bad_archive, …), and TooLarge as soon as a limit is passed.
+    """
+    settings = jobs.settings
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise Refused("Send a form (multipart/form-data).", code="bad_form")
+    most = max(settings.max_file_size, settings.max_archive_size) + FORM_BYTES
+    claimed = request.headers.get("content-length", "")
+    async with AsyncExitStack() as stack:
+        try:
+            if claimed.isascii() and claimed.isdigit() and int(claimed) > most:
+                raise TooLarge(f"The request is larger than {most} bytes (MAX_FILE_SIZE, MAX_ARCHIVE_SIZE).")
+            received = await _receive(request, jobs, stack, options[b"boundary"], most)
+            await _unpack_archives(received, jobs, stack)
+        except ClientDisconnect:
+            raise ClientGone("The client went away.") from None
+        except Refused:
+            await drain(request)
+            raise
+        except FormParserError:
+            await drain(request)
+            raise _bad_form("it is damaged") from None
+        if not received.files:
+            raise Refused("Send a file in the field 'file' or 'files'.", code="no_files")
+        yield received
+
+
+async def _receive(request: Request, jobs: Jobs, stack: AsyncExitStack, boundary: bytes, most: int) -> Received:
+    received, reader = Received(), _Reader(boundary)
+    name, text, incoming, total, ended = "", bytearray(), None, 0, False
+    async for chunk in request.stream():
+        total += len(chunk)
+        if total > most:
+            raise TooLarge(f"The request is larger than {most} bytes (MAX_FILE_SIZE, MAX_ARCHIVE_SIZE).")
+        reader.parser.write(chunk)
+        for step, data in reader.steps:
+            ended = step == "end"
+            if step == "begin":
+                name, filename = _disposition(data)
+                text, incoming = bytearray(), None
+                if filename is not None and name in FILE_FIELDS:
+                    if len(received.files) >= jobs.settings.max_archive_files:
+                        raise TooLarge(f"More than {jobs.settings.max_archive_files} files (MAX_ARCHIVE_FILES).")
+                    incoming = await stack.enter_async_context(jobs.files.receive())
+                    received.files.append((filename or "audio", incoming))
+            elif incoming is not None:
+                await incoming.write(data)
+            elif step == "data":
+                text += data
+                if len(text) > MAX_FIELD_BYTES:
+                    raise TooLarge(f"The field {name[:40]!r} is longer than {MAX_FIELD_BYTES} bytes.")
+            elif len(received.fields) < MAX_FIELDS:
+                received.fields[name] = text.decode("utf-8", "replace")
+            else:
+                raise _bad_form("it has too many fields")
+        reader.steps.clear()
+    if total and not ended:
+        raise _bad_form("it broke off")
+    reader.parser.finalize()
+    return received
+
+
+def _disposition(header: bytes) -> tuple[str, str | None]:
+    """Name and file name of a part."""
+    _, options = parse_options_header(header)
+    if b"name" not in options:
+        raise _bad_form("a part has no name")
+    filename = options.get(b"filename")
+    return options[b"name"].decode("utf-8", "replace"), None if filename is None else _base_name(filename)
+
+
+def _base_name(name: bytes) -> str:
+    """The last part of a path in either spelling, without control characters: it is shown, and never opened."""
+    text = name.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
+    return "".join(character for character in text if character.isprintable())[:200]
+
+
+async def _unpack_archives(received: Received, jobs: Jobs, stack: AsyncExitStack) -> None:
+    files: list[tuple[str, Incoming]] = []
+    limits = Limits(jobs.settings.max_archive_files, jobs.settings.max_archive_size)
+    for name, incoming in received.files:
+        if not is_archive(incoming.head):
+            files.append((name, incoming))
+            continue
+        path = await incoming.complete()
+        for member in await _unpacked(path, limits, jobs):
+            await stack.enter_async_context(member[1])
+            files.append(member)
+        incoming.discard()
+        if len(files) > limits.files:
+            raise TooLarge(f"More than {limits.files} files (MAX_ARCHIVE_FILES).")
+    received.files = files
+
+
+async def _unpacked(path: Path, limits: Limits, jobs: Jobs) -> list[tuple[str, Incoming]]:
+    """In a thread, which is waited for when the request is cancelled: what it has made must not stay."""
+    unpacking = asyncio.ensure_future(asyncio.to_thread(unpack, path, limits, jobs.files.receive))
+    try:
+        return await asyncio.shield(unpacking)
+    except asyncio.CancelledError:
+        await asyncio.wait([unpacking])
+        if unpacking.exception() is None:
+            for _, incoming in unpacking.result():
+                incoming.discard()
+        raise

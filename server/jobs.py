@@ -1,0 +1,179 @@
+"""`/jobs…` and `/queues`: transcription jobs, as docs/jobs.md describes them."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import FileResponse, Response, StreamingResponse
+
+from jobs.errors import JobNotFound
+from jobs.schema import Job, Submission
+from jobs.service import Jobs
+from jobs.states import Status
+from server.access import require_key
+from server.incoming import received_files
+from server.job_views import (
+    OUTSIDE,
+    downloaded,
+    idempotency_key,
+    jobs_of,
+    options,
+    shown,
+    statuses,
+    text_field,
+)
+
+router = APIRouter(tags=["jobs"], dependencies=[Depends(require_key)])
+AllJobs = Annotated[Jobs, Depends(jobs_of)]
+
+PING_S = 15.0
+"""A stream of events says something at least so often: silence is what proxies cut."""
+ACTIVE = (Status.QUEUED, Status.RUNNING)
+
+
+@router.post("/jobs", status_code=202)
+async def create(request: Request, jobs: AllJobs) -> dict[str, Any]:
+    """A job for each file of the form (`files`), and for each file of a zip; all or none."""
+    key = idempotency_key(request)
+    async with received_files(request, jobs) as form:
+        wanted, session_id = options(form.fields), text_field(form.fields, "session_id")
+        webhook_url = text_field(form.fields, "webhook_url", 4096)
+        stored = await form.commit()
+    submissions = [
+        Submission(name, wanted, file.sha256, file.size_bytes, None, session_id, webhook_url) for name, file in stored
+    ]
+    made = await jobs.submit(submissions, key=key)
+    return {"jobs": [_short(job) for job in made]}
+
+
+@router.get("/jobs")
+async def listed(
+    jobs: AllJobs,
+    limit: int = 50,
+    page: int | None = None,
+    cursor: str | None = None,
+    status: str | None = None,
+    session_id: str | None = None,
+) -> dict[str, Any]:
+    """The newest jobs."""
+    found = await jobs.list(limit=limit, page=page, cursor=cursor, statuses=statuses(status), session_id=session_id)
+    return {
+        "items": [shown(job, OUTSIDE) for job in found.items],
+        "next_cursor": found.next_cursor,
+        "total": found.total,
+    }
+
+
+@router.get("/queues")
+async def queues(jobs: AllJobs) -> dict[str, Any]:
+    """How many jobs are in each state, and those that wait or are worked on, the newest 200."""
+    counted = await jobs.numbers()
+    active = await jobs.list(limit=200, statuses=ACTIVE)
+    told: dict[str, Any] = {OUTSIDE.get(status, status.value): number for status, number in counted.items()}
+    return {**told, "total": sum(counted.values()), "jobs": [shown(job, OUTSIDE) for job in active.items]}
+
+
+@router.get("/jobs/{job_id}")
+async def one(job_id: str, jobs: AllJobs) -> dict[str, Any]:
+    """A job, with its result when it has one."""
+    job = await jobs.get(job_id)
+    return shown(job, OUTSIDE, await jobs.result(job))
+
+
+@router.post("/jobs/{job_id}/cancel")
+async def cancel(job_id: str, jobs: AllJobs) -> dict[str, Any]:
+    """Stop a job that waits or is worked on."""
+    return shown(await jobs.cancel(job_id), OUTSIDE)
+
+
+@router.post("/jobs/{job_id}/retry", status_code=202)
+async def retry(job_id: str, jobs: AllJobs) -> dict[str, Any]:
+    """Queue a job again that failed, expired or was cancelled."""
+    return shown(await jobs.retry(job_id), OUTSIDE)
+
+
+@router.delete("/jobs/{job_id}", status_code=204)
+async def delete(job_id: str, jobs: AllJobs) -> None:
+    """Remove a job that has ended."""
+    await jobs.delete(job_id)
+
+
+@router.get("/jobs/{job_id}/download")
+async def result(job_id: str, jobs: AllJobs, format: str = "txt") -> Response:
+    """The transcript as a file: txt, json, srt or vtt."""
+    return await downloaded(jobs, await jobs.get(job_id), format)
+
+
+@router.get("/jobs/{job_id}/file")
+async def file(job_id: str, jobs: AllJobs) -> Response:
+    """The recording itself, in parts where they are asked for (Range)."""
+    job = await jobs.get(job_id)
+    path = jobs.files.path(job.sha256) if job.sha256 else None
+    if path is None or not await asyncio.to_thread(path.is_file):
+        raise JobNotFound("The file of this job is not here.")
+    # Not of the type it claims to be: a page that somebody uploaded must not run in this origin.
+    return FileResponse(
+        path,
+        media_type="application/octet-stream",
+        filename=job.filename,
+        headers={"X-Content-Type-Options": "nosniff"},
+    )
+
+
+@router.get("/jobs/{job_id}/events")
+async def events(job_id: str, jobs: AllJobs) -> Response:
+    """Server-Sent Events: `progress` whenever something is new, at last one named as the state the job ended in."""
+    await jobs.get(job_id)
+    return StreamingResponse(
+        _events(jobs, job_id), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
+
+
+async def _events(jobs: Jobs, job_id: str) -> AsyncGenerator[str, None]:
+    async with aclosing(jobs.watch(job_id)) as changes:
+        following: asyncio.Task[Job | None] | None = None
+        try:
+            while True:
+                following = following or asyncio.create_task(_next(changes))
+                await asyncio.wait([following], timeout=PING_S)
+                if not following.done():
+                    yield ": still here\n\n"
+                    continue
+                try:
+                    job = following.result()
+                except JobNotFound:
+                    return  # removed meanwhile
+                following = None
+                if job is None:
+                    return
+                name = job.status.value if job.final else "progress"
+                yield f"event: {name}\nid: {job.version}\ndata: {json.dumps(shown(job, OUTSIDE))}\n\n"
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.wait([following])
+
+
+async def _next(changes: AsyncGenerator[Job, None]) -> Job | None:
+    return await anext(changes, None)
+
+
+@router.get("/jobs/{job_id}/deliveries")
+async def deliveries(job_id: str, jobs: AllJobs) -> dict[str, Any]:
+    """What webhooks were told of this job, with every attempt."""
+    await jobs.get(job_id)
+    return {"deliveries": await jobs.outbox.of_job(job_id)}
+
+
+@router.post("/jobs/{job_id}/deliveries/{delivery_id}/redeliver", status_code=202)
+async def redeliver(job_id: str, delivery_id: str, jobs: AllJobs) -> dict[str, Any]:
+    """Tell a webhook once more, under the same id."""
+    await jobs.redeliver(job_id, delivery_id)
+    return {"deliveries": await jobs.outbox.of_job(job_id)}
+
+
+def _short(job: Job) -> dict[str, Any]:
+    return {"job_id": job.id, "filename": job.filename, "status": OUTSIDE.get(job.status, job.status.value)}
