@@ -5,7 +5,7 @@ For a whole utterance in memory there is `pipeline.audio.decode`; this is for fi
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import soxr
@@ -33,8 +33,10 @@ MAX_BAD_PACKETS = 1000
 class Unnamed:
     """A file object without its name: neither a wrong ending nor a path is anything FFmpeg should go by."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+    def __init__(self, file: Any) -> None:
+        self.read = file.read
+        if hasattr(file, "seek"):
+            self.seek, self.tell = file.seek, file.tell
 
 
 @contextmanager
@@ -60,9 +62,10 @@ class Recording:
     """
 
     def __init__(
-        self, file: IO[bytes], *, max_seconds: float, track: int | None = None, raw_rate_hz: int | None = None
+        self, file: Any, *, max_seconds: float, track: int | None = None, raw_rate_hz: int | None = None
     ) -> None:
-        """file: anything that reads and seeks. track: which audio track, from 0; None: the one a player would take.
+        """file: anything that reads; most containers want it to seek, too.
+        track: which audio track, from 0; None: the one a player would take.
         raw_rate_hz: the file is 16-bit little-endian mono PCM of that rate, without a header."""
         self._file = file
         self._max_seconds = max_seconds
@@ -73,8 +76,8 @@ class Recording:
         self.samples = 0
         """Given out so far."""
 
-    def blocks(self) -> Iterator[Samples]:
-        """Blocks of about BLOCK_S, shape (n,). Decoding stops as soon as `max_seconds` is passed.
+    def blocks(self, block_s: float = BLOCK_S) -> Iterator[Samples]:
+        """Blocks of at least `block_s`, shape (n,). Decoding stops as soon as `max_seconds` is passed.
 
         Raises BadInput: bad_audio, no_audio (no sample in it), audio_too_long, bad_parameter (no such track).
         """
@@ -86,7 +89,7 @@ class Recording:
             held += len(piece)
             if self.samples + held > most:
                 raise BadInput(f"The audio is longer than {self._max_seconds:g} seconds.", code="audio_too_long")
-            if held >= BLOCK_S * RATE_HZ:
+            if held >= block_s * RATE_HZ:
                 self.samples += held
                 yield _joined(waiting)
                 waiting, held = [], 0
@@ -100,7 +103,7 @@ class Recording:
         rate_hz = self._raw_rate_hz or RATE_HZ
         resampler = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32")
         rest = b""
-        while data := self._file.read(2 * rate_hz):
+        while data := self._file.read(rate_hz // 2):
             data = rest + data
             data, rest = data[: len(data) // 2 * 2], data[len(data) // 2 * 2 :]
             samples = np.frombuffer(data, "<i2").astype(np.float32) / 32768.0

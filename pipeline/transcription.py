@@ -56,3 +56,18 @@ async def collected(
             case Finished():
                 return Transcription(segments, event.duration_s, event.language, event.language_probability)
     raise AssertionError("a transcription ends with Finished")
+
+
+async def first_of(events: AsyncGenerator[Segment | Progress | Finished, None], first_s: float) -> Transcription:
+    """What is found first, at most in the first so many seconds of the recording."""
+    async for event in events:
+        match event:
+            case Segment():
+                return Transcription([event], event.end_s, event.language, event.language_probability)
+            case Progress(done_s) if done_s >= first_s:
+                return Transcription([], done_s, None)
+            case Finished():
+                return Transcription([], event.duration_s, None)
+            case _:
+                pass
+    raise AssertionError("a transcription ends with Finished")

@@ -12,7 +12,7 @@ from jobs.service import open_jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
 from pipeline.workers.hardware import detect
-from server import echo, health, jobs, models, ui, voices, ws
+from server import asr, echo, health, jobs, models, streaming, transcribe, ui, voices, ws
 from server.access import Access, check_exposure
 from server.errors import add_error_handlers
 from server.openai import router as openai_router
@@ -48,6 +48,9 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
     app.include_router(voices.router)
     app.include_router(models.router)
     app.include_router(openai_router)
+    app.include_router(transcribe.router)
+    app.include_router(streaming.router)
+    app.include_router(asr.router)
     app.include_router(jobs.router)
     app.include_router(echo.router)
     app.include_router(ws.router)

@@ -1,13 +1,17 @@
 """From an upload to its transcript: what all doors for files share."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 
 from fastapi import Request
 
 from pipeline.assistant import Assistant
 from pipeline.errors import Overloaded
 from pipeline.media import Recording
+from pipeline.refining import Refining, refine
+from pipeline.stt import FileRequest
+from pipeline.stt.files import transcribe_file
+from pipeline.transcription import Transcription, collected, first_of
 from server.uploads import Form, Upload, received
 
 RETRY_S = 5.0
@@ -46,3 +50,24 @@ def recording_of(
     """The uploaded file as a stream of sound."""
     most_s = assistant.settings.max_file_seconds
     return Recording(upload.file, max_seconds=most_s, track=track, raw_rate_hz=raw_rate_hz)
+
+
+async def transcribed(
+    assistant: Assistant,
+    upload: Upload,
+    asked: FileRequest,
+    refining: Refining | None = None,
+    *,
+    raw_rate_hz: int | None = None,
+    first_s: float | None = None,
+) -> Transcription:
+    """The transcript of an upload. first_s: only what is found first, in the first so many seconds."""
+
+    def recording() -> Recording:
+        upload.file.seek(0)
+        return recording_of(assistant, upload, raw_rate_hz=raw_rate_hz)
+
+    events = transcribe_file(assistant.stages.stt, recording(), asked)
+    async with aclosing(events):
+        found = await (collected(events) if first_s is None else first_of(events, first_s))
+    return found if refining is None else await refine(assistant, found, recording, refining)

@@ -1,0 +1,113 @@
+"""`/asr` and `/detect-language` as whisper-asr-webservice offers them: Bazarr and others call them."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from pipeline.assistant import Assistant
+from pipeline.refining import Refining
+from pipeline.stt import FileRequest
+from pipeline.subtitles import KINDS, Layout, render
+from server.access import require_key
+from server.documents import errors, form_body
+from server.leaving import while_connected
+from server.openai.transcriptions import language_name
+from server.parameters import language_code
+from server.recordings import form_with_recording, transcribed
+from server.uploads import Form
+
+router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
+
+ReceivedForm = Annotated[Form, Depends(form_with_recording)]
+ERRORS = errors(400, 401, 403, 413, 422, 502, 503, 504, form="plain")
+RAW_RATE_HZ = 16_000
+"""Of the 16-bit mono PCM that is sent with encode=false."""
+DETECTION_S = 30.0
+"""A language is found out from so much of a recording."""
+
+
+class NoFields(BaseModel):
+    """There is only the file; all else is in the query."""
+
+
+@router.post(
+    "/asr",
+    summary="A recording into text or subtitles",
+    response_class=Response,
+    responses={
+        200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "text/vtt")}},
+        **ERRORS,
+    },
+    openapi_extra=form_body(NoFields, "audio_file"),
+)
+async def asr(
+    request: Request,
+    form: ReceivedForm,
+    task: Literal["transcribe", "translate"] = "transcribe",
+    language: Annotated[str | None, Query(max_length=20)] = None,
+    initial_prompt: Annotated[str | None, Query(max_length=4000)] = None,
+    output: Literal["txt", "vtt", "srt", "tsv", "json", "lrc"] = "txt",
+    encode: Annotated[bool, Query(description="false: the file is raw 16-bit mono PCM at 16 kHz.")] = True,
+    word_timestamps: bool = False,
+    vad_filter: Annotated[bool, Query(description="Accepted; what is no speech is always left out.")] = False,
+    diarize: bool = False,
+    min_speakers: Annotated[int | None, Query(ge=1, le=50)] = None,
+    max_speakers: Annotated[int | None, Query(ge=1, le=50)] = None,
+    line_width: Annotated[int, Query(ge=0, le=500, description="Columns of a subtitle's line; 0: unbroken.")] = 0,
+    max_lines: Annotated[int, Query(ge=1, le=10)] = 2,
+    highlight_words: bool = False,
+) -> Response:
+    """`output=json` has segments with Whisper's keys; `word_timestamps` adds words."""
+    assistant: Assistant = request.app.state.assistant
+    layout = Layout(line_width, max_lines, highlight_words=highlight_words)
+    asked = FileRequest(
+        language_code(language),
+        initial_prompt,
+        words=word_timestamps or highlight_words or bool(line_width),
+        translate=task == "translate",
+    )
+    refining = Refining(diarize=diarize, min_speakers=min_speakers, max_speakers=max_speakers)
+    raw_rate_hz = None if encode else RAW_RATE_HZ
+    upload = form.file("audio_file", "file")
+    found = await while_connected(request, transcribed(assistant, upload, asked, refining, raw_rate_hz=raw_rate_hz))
+    text = render(output, found.segments, layout=layout, language=found.language)
+    engine = next(info.engine for info in assistant.engines if info.stage == "stt")
+    name = f'attachment; filename="transcript.{output}"'
+    headers = {"Asr-Engine": engine, "Content-Disposition": name, "X-Content-Type-Options": "nosniff"}
+    return Response(text, media_type=KINDS[output], headers=headers)
+
+
+class DetectedLanguage(BaseModel):
+    detected_language: str
+    """Its English name, in lower case; "unknown" when nobody speaks."""
+    language_code: str | None
+    confidence: float
+
+
+@router.post(
+    "/detect-language",
+    summary="Which language is spoken in a recording",
+    responses=ERRORS,
+    openapi_extra=form_body(NoFields, "audio_file"),
+)
+async def detect_language(
+    request: Request,
+    form: ReceivedForm,
+    encode: Annotated[bool, Query(description="false: the file is raw 16-bit mono PCM at 16 kHz.")] = True,
+) -> DetectedLanguage:
+    """From the first speech in it."""
+    work = transcribed(
+        request.app.state.assistant,
+        form.file("audio_file", "file"),
+        FileRequest(),
+        raw_rate_hz=None if encode else RAW_RATE_HZ,
+        first_s=DETECTION_S,
+    )
+    found = await while_connected(request, work)
+    return DetectedLanguage(
+        detected_language=language_name(found.language),
+        language_code=found.language,
+        confidence=round(found.language_probability, 4) if found.language else 0.0,
+    )

@@ -1,0 +1,189 @@
+"""`WS /api/v1/streaming`: a recording in pieces, then `{"action": "stop"}`, then `{"transcription": …}`.
+
+The pieces make one file of any format, or raw 16-bit mono PCM with `?rate=16000`. With `?partials=1` there is also a
+`{"partial": …}` whenever more of the text is stable. After the transcription the next recording may follow.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from contextlib import aclosing
+from tempfile import SpooledTemporaryFile
+from typing import Any
+
+from fastapi import APIRouter, WebSocket
+from starlette.websockets import WebSocketState
+
+from pipeline.assistant import Assistant
+from pipeline.audio import MAX_RATE_HZ, MIN_RATE_HZ
+from pipeline.errors import BadInput, Overloaded, ParleyError
+from pipeline.media import Recording
+from pipeline.stt import FileRequest
+from pipeline.stt.growing import GrowingFile, Whole, transcribe_growing
+from pipeline.transcription import transcription
+from server.access import admitted
+from server.errors import as_json
+from server.parameters import language_code
+from server.recordings import Files
+
+log = logging.getLogger(__name__)
+router = APIRouter()
+
+IN_MEMORY = 2**20
+"""A recording larger than this goes to disk, in bytes."""
+TRUE = ("1", "true", "yes")
+
+
+@router.websocket("/api/v1/streaming")
+async def streaming(socket: WebSocket) -> None:
+    """One connection."""
+    async with admitted(socket) as allowed:
+        if not allowed:
+            return
+        await socket.accept()
+        try:
+            connection = StreamingSocket(socket, socket.app.state.assistant, socket.app.state.files)
+        except ParleyError as error:
+            await socket.send_json(as_json(error))
+            await socket.close(1008, error.message[:120])
+            return
+        await connection.run()
+
+
+class _Incoming:
+    """One recording as it comes in."""
+
+    def __init__(self) -> None:
+        # Without a name on the disk: gone when it is closed, whatever happens.
+        self.file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # closed by `close`
+        self.size = 0
+        self.growing = GrowingFile()
+        self.live: asyncio.Task[str] | None = None
+        """Transcribes it already."""
+
+    async def close(self) -> None:
+        self.growing.end()
+        if self.live is not None:
+            self.live.cancel()
+            await asyncio.wait([self.live])
+        self.file.close()
+
+
+class StreamingSocket:
+    """A connection. Reading goes on while a recording is transcribed, so that a client that leaves is noticed."""
+
+    def __init__(self, socket: WebSocket, assistant: Assistant, files: Files) -> None:
+        """Raises BadInput for query parameters that cannot be used."""
+        query = socket.query_params
+        rate = query.get("rate")
+        if rate is not None and not (rate.isascii() and rate.isdigit() and MIN_RATE_HZ <= int(rate[:7]) <= MAX_RATE_HZ):
+            raise BadInput(f"rate must be from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.", code="bad_parameter")
+        self._rate_hz = int(rate) if rate else None
+        self._partials = query.get("partials", "").lower() in TRUE
+        self._request = FileRequest(language_code(query.get("language")), prompt=query.get("prompt"))
+        self._socket, self._assistant, self._files = socket, assistant, files
+        self._incoming = _Incoming()
+        self._answering: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Until the client goes away; then nothing of it runs any more."""
+        try:
+            while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+                try:
+                    if message.get("bytes") is not None:
+                        await self._take(message["bytes"])
+                    else:
+                        self._told(message.get("text") or "")
+                except ParleyError as error:
+                    await self._send(as_json(error))
+                    if error.code == "file_too_large":
+                        await self._socket.close(1009)
+                        return
+        finally:
+            if self._answering is not None:
+                self._answering.cancel()
+                await asyncio.wait([self._answering])
+            await self._incoming.close()
+
+    async def _take(self, data: bytes) -> None:
+        incoming = self._incoming
+        incoming.size += len(data)
+        most = self._assistant.settings.max_file_size
+        if incoming.size > most:
+            raise BadInput(f"The recording is larger than {most} bytes; see MAX_FILE_SIZE.", code="file_too_large")
+        if incoming.size > IN_MEMORY:
+            await asyncio.to_thread(incoming.file.write, data)
+        else:
+            incoming.file.write(data)
+        if self._partials:
+            if incoming.live is None:
+                incoming.live = asyncio.create_task(self._listen(incoming.growing))
+            while not incoming.growing.put(b"") and not incoming.live.done():
+                await asyncio.to_thread(incoming.growing.wait_for_room, 1.0)
+            incoming.growing.put(data)
+
+    def _told(self, text: str) -> None:
+        try:
+            action = json.loads(text).get("action")
+        except (ValueError, AttributeError):
+            action = None
+        if action != "stop":
+            raise BadInput('Send audio as bytes, then {"action": "stop"}.', code="unsupported_message")
+        if self._answering is not None and not self._answering.done():
+            raise Overloaded("The recording before this one is still being transcribed.")
+        incoming, self._incoming = self._incoming, _Incoming()
+        self._answering = asyncio.create_task(self._answer(incoming))
+
+    async def _answer(self, incoming: _Incoming) -> None:
+        try:
+            if not incoming.size:
+                raise BadInput("There was no audio before the stop.", code="empty_message")
+            with self._files.one():
+                text = await self._heard_live(incoming)
+                if text is None:
+                    text = await self._heard(incoming)
+            await self._send({"transcription": text})
+        except ParleyError as error:
+            await self._send(as_json(error))
+        except Exception:
+            log.exception("a recording failed")
+            await self._send(as_json(ParleyError("Something went wrong inside the service.")))
+        finally:
+            await incoming.close()
+
+    async def _heard_live(self, incoming: _Incoming) -> str | None:
+        """The text that was found while the recording came in; None when it can only be read as a whole."""
+        if incoming.live is None:
+            return None
+        incoming.growing.end()
+        try:
+            return await incoming.live
+        except BadInput:
+            return None
+
+    async def _heard(self, incoming: _Incoming) -> str:
+        incoming.file.seek(0)
+        most_s = self._assistant.settings.max_file_seconds
+        recording = Recording(incoming.file, max_seconds=most_s, raw_rate_hz=self._rate_hz)
+        return (await transcription(self._assistant.stages.stt, recording, self._request)).text
+
+    async def _listen(self, growing: GrowingFile) -> str:
+        """Transcribe what comes in, and show what is stable."""
+        most_s = self._assistant.settings.max_file_seconds
+        recording = Recording(growing, max_seconds=most_s, raw_rate_hz=self._rate_hz)
+        events = transcribe_growing(self._assistant.stages.stt, recording, growing, self._request)
+        shown = ""
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Whole):
+                    return event.text
+                if event.text != shown:
+                    shown = event.text
+                    await self._send({"partial": shown})
+        raise AssertionError("a growing recording ends with the whole")
+
+    async def _send(self, body: dict[str, Any]) -> None:
+        if self._socket.application_state is WebSocketState.CONNECTED:
+            with contextlib.suppress(Exception):  # gone: the reader is about to notice
+                await self._socket.send_json(body)

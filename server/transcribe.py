@@ -1,0 +1,165 @@
+"""Transcription as two other services offer it: `POST /api/v1/transcribe`, and `POST /transcribe/` with WhisperX's
+answer (segments, words, speakers)."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
+
+from pipeline.assistant import Assistant
+from pipeline.refining import Refining
+from pipeline.stt import FileRequest, Segment, Word
+from server.access import require_key
+from server.documents import errors, form_body
+from server.errors import BadField
+from server.leaving import while_connected
+from server.openai.models import names
+from server.parameters import language_code
+from server.recordings import form_with_recording, transcribed
+from server.uploads import Form
+
+router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
+
+ReceivedForm = Annotated[Form, Depends(form_with_recording)]
+ERRORS = errors(400, 401, 403, 413, 502, 503, 504, form="plain")
+SIZES = frozenset(
+    f"{size}{kind}"
+    for size in (
+        "tiny",
+        "base",
+        "small",
+        "medium",
+        "large",
+        "large-v1",
+        "large-v2",
+        "large-v3",
+        "turbo",
+        "large-v3-turbo",
+    )
+    for kind in ("", ".en")
+)
+"""Whisper's sizes: what clients ask for that know nothing of which one is loaded."""
+
+
+class PlainFields(BaseModel):
+    """The fields of `/api/v1/transcribe`; the original had the file only."""
+
+    language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is found out.")
+    prompt: str | None = Field(default=None, max_length=4000)
+
+
+class PlainTranscription(BaseModel):
+    transcription: str = Field(examples=["Bom dia."])
+
+
+@router.post(
+    "/api/v1/transcribe",
+    summary="A recording into text",
+    responses=ERRORS,
+    openapi_extra=form_body(PlainFields, "audio_file"),
+)
+async def transcribe(request: Request, form: ReceivedForm) -> PlainTranscription:
+    """Any audio or video file in `audio_file`."""
+    wanted = form.parse(PlainFields)
+    asked = FileRequest(language_code(wanted.language), wanted.prompt)
+    work = transcribed(request.app.state.assistant, form.file("audio_file", "file"), asked)
+    return PlainTranscription(transcription=(await while_connected(request, work)).text)
+
+
+class WhisperXFields(BaseModel):
+    """The fields of `/transcribe/`, with the defaults of the service that it stands in for."""
+
+    model_name: str = Field(
+        default="base",
+        max_length=200,
+        description="A size of Whisper. The model that is loaded answers; `model` says which.",
+    )
+    language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is found out.")
+    batch_size: int = Field(default=16, ge=1, le=1024, description="Accepted; how calls are batched is decided here.")
+    align_audio: bool = Field(default=True, description="Times of words, by forced alignment where its model is there.")
+    diarize_audio: bool = Field(default=False, description="Who said what.")
+    hf_token: str | None = Field(default=None, max_length=500, description="For diarization models of the hub.")
+    min_speakers: int | None = Field(default=None, ge=1, le=50)
+    max_speakers: int | None = Field(default=None, ge=1, le=50)
+
+
+class WhisperXWord(BaseModel):
+    word: str
+    start: float
+    end: float
+    score: float
+    speaker: str | None = None
+
+
+class WhisperXSegment(BaseModel):
+    start: float
+    end: float
+    text: str
+    words: list[WhisperXWord] | None = None
+    speaker: str | None = None
+
+
+class WhisperXAnswer(BaseModel):
+    segments: list[WhisperXSegment]
+    word_segments: list[WhisperXWord]
+    language: str | None
+    text: str
+    duration: float
+    model: str
+    """What is loaded, whatever was asked for."""
+
+
+@router.post(
+    "/transcribe/",
+    summary="A recording into segments, words and speakers",
+    responses=ERRORS,
+    response_model_exclude_none=True,
+    openapi_extra=form_body(WhisperXFields, "audio_file"),
+)
+async def transcribe_with_words(request: Request, form: ReceivedForm) -> WhisperXAnswer:
+    """As WhisperX answers: `segments` with their words, `word_segments`, and the speakers if asked for."""
+    assistant: Assistant = request.app.state.assistant
+    upload, wanted = form.file("audio_file", "file"), form.parse(WhisperXFields)
+    if wanted.model_name not in SIZES and wanted.model_name not in names(assistant, "stt"):
+        raise BadField("model_name", f"There is no model {wanted.model_name[:60]!r}.", code="model_not_found")
+    if wanted.min_speakers and wanted.max_speakers and wanted.min_speakers > wanted.max_speakers:
+        raise BadField("min_speakers", "min_speakers is more than max_speakers.")
+    asked = FileRequest(language_code(wanted.language), words=wanted.align_audio)
+    refining = Refining(
+        align=wanted.align_audio,
+        diarize=wanted.diarize_audio,
+        min_speakers=wanted.min_speakers,
+        max_speakers=wanted.max_speakers,
+        hf_token=wanted.hf_token,
+    )
+    found = await while_connected(request, transcribed(assistant, upload, asked, refining))
+    segments = [_segment(segment) for segment in found.segments]
+    return WhisperXAnswer(
+        segments=segments,
+        word_segments=[word for segment in segments for word in segment.words or ()],
+        language=found.language,
+        text=found.text,
+        duration=round(found.duration_s, 3),
+        model=next(info.model for info in assistant.engines if info.stage == "stt"),
+    )
+
+
+def _segment(segment: Segment) -> WhisperXSegment:
+    words = [_word(word, segment.speaker) for word in segment.words]
+    return WhisperXSegment(
+        start=round(segment.start_s, 3),
+        end=round(segment.end_s, 3),
+        text=segment.text,
+        words=words or None,
+        speaker=segment.speaker,
+    )
+
+
+def _word(word: Word, speaker: str | None) -> WhisperXWord:
+    return WhisperXWord(
+        word=word.text,
+        start=round(word.start_s, 3),
+        end=round(word.end_s, 3),
+        score=round(word.probability, 3),
+        speaker=speaker,
+    )

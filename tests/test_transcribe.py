@@ -1,0 +1,224 @@
+"""Transcription as other services offer it, by their own clients' words."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import srt
+import websockets
+from websockets.sync.client import connect
+
+from tests.clips import hearing, recording
+from tests.server_process import ServerProcess
+from tests.stt.recordings import encoded, spliced
+
+TEXTS = ["what time is it", "what day is it today", "what is the date today"]
+
+
+@pytest.fixture(scope="module")
+def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with hearing(tmp_path_factory.mktemp("transcribe"), SPEECH_LANGUAGE="en", MAX_FILE_SIZE="20000000") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def three() -> tuple[bytes, list[tuple[str, float, float]]]:
+    return recording(0, 1, 2)
+
+
+def post(hears: ServerProcess, path: str, wav: bytes, **options: Any) -> httpx.Response:
+    return httpx.post(f"{hears.url}{path}", files={"audio_file": ("a.wav", wav)}, timeout=60, **options)
+
+
+def test_a_file_into_text(hears: ServerProcess, three: Any) -> None:
+    answer = post(hears, "/api/v1/transcribe", three[0])
+    assert answer.status_code == 200
+    assert answer.json() == {"transcription": " ".join(TEXTS)}
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), [("/api/v1/transcribe", "audio_file"), ("/transcribe/", "audio_file"), ("/asr", "audio_file")]
+)
+def test_errors_are_told(hears: ServerProcess, path: str, field: str) -> None:
+    missing = httpx.post(f"{hears.url}{path}", files={"other": ("a", b"x")})
+    assert missing.status_code == 400
+    assert field in missing.json()["detail"]
+    bad = post(hears, path, b"no audio at all" * 20)
+    assert (bad.status_code, bad.json()["error"]["code"]) == (400, "bad_audio")
+    assert bad.json()["detail"]
+    assert post(hears, path, bytes(21_000_000)).status_code == 413
+
+
+async def printed_client(uri: str, wav: bytes) -> Any:
+    """The client in the other service's documents, line by line, but for its sound and its pauses."""
+    async with websockets.connect(uri) as websocket:
+        for at in range(0, len(wav), 1024):
+            await websocket.send(wav[at : at + 1024])
+        await websocket.send(json.dumps({"action": "stop"}))
+        response = await websocket.recv()
+        return json.loads(response)
+
+
+def test_the_printed_client_works_unchanged(hears: ServerProcess, three: Any) -> None:
+    uri = f"ws://127.0.0.1:{hears.port}/api/v1/streaming"
+    assert asyncio.run(printed_client(uri, three[0])) == {"transcription": " ".join(TEXTS)}
+    for container, codec, video in (("webm", "libopus", False), ("mp4", "aac", True)):
+        data = encoded([spliced([(0.5, 0)])[0]], container, codec, video=video)
+        assert asyncio.run(printed_client(uri, data)) == {"transcription": TEXTS[0]}
+
+
+def streamed(hears: ServerProcess, query: str, data: bytes, *, pace_s: float = 0.0) -> list[dict[str, Any]]:
+    """All messages of one recording, the last of which is no partial."""
+    with connect(f"ws://127.0.0.1:{hears.port}/api/v1/streaming{query}", max_size=None) as socket:
+        for at in range(0, len(data), 8_000):
+            socket.send(data[at : at + 8_000])
+            time.sleep(pace_s)
+        socket.send(json.dumps({"action": "stop"}))
+        told = [json.loads(socket.recv(timeout=30))]
+        while "partial" in told[-1]:
+            told.append(json.loads(socket.recv(timeout=30)))
+        return told
+
+
+@pytest.mark.parametrize("kind", ["wav", "webm", "pcm", "mp4"])
+def test_partial_results_grow_and_the_last_one_is_whole(hears: ServerProcess, three: Any, kind: str) -> None:
+    clip, _ = spliced([(0.5, 0), (2.5, 1), (2.5, 2)])
+    data = {
+        "wav": lambda: three[0],
+        "webm": lambda: encoded([clip], "webm", "libopus"),
+        "pcm": clip.pcm16,
+        "mp4": lambda: encoded(
+            [clip], "mp4", "aac"
+        ),  # can be read from its end only: no partials, the text all the same
+    }[kind]()
+    query = "?partials=1&rate=16000" if kind == "pcm" else "?partials=1"
+    told = streamed(hears, query, data, pace_s=0.05)
+    assert told[-1] == {"transcription": " ".join(TEXTS)}
+    shown = [one["partial"] for one in told[:-1]]
+    if kind != "mp4":
+        assert len(shown) >= 2
+        assert shown[0] != told[-1]["transcription"]
+    for before, after in zip(shown, shown[1:], strict=False):
+        assert after.startswith(before), shown
+
+
+def test_raw_samples_at_their_rate(hears: ServerProcess) -> None:
+    clip, _ = spliced([(0.5, 0)])
+    assert streamed(hears, "?rate=48000", clip.at(48_000).pcm16()) == [{"transcription": TEXTS[0]}]
+
+
+def test_streaming_errors_and_the_connection_goes_on(hears: ServerProcess, three: Any) -> None:
+    with connect(f"ws://127.0.0.1:{hears.port}/api/v1/streaming", max_size=None) as socket:
+
+        def told() -> Any:
+            return json.loads(socket.recv(timeout=30))
+
+        socket.send('{"action": "stop"}')
+        assert told()["error"]["code"] == "empty_message"
+        socket.send("what?")
+        assert told()["error"]["code"] == "unsupported_message"
+        socket.send(b"no audio at all" * 50)
+        socket.send('{"action": "stop"}')
+        assert told()["error"]["code"] == "bad_audio"
+        for _ in range(2):
+            socket.send(three[0])
+            socket.send('{"action": "stop"}')
+            assert told() == {"transcription": " ".join(TEXTS)}
+        for _ in range(21):
+            socket.send(bytes(1_000_000))
+        assert told()["error"]["code"] == "file_too_large"
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            told()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+    with connect(f"ws://127.0.0.1:{hears.port}/api/v1/streaming?rate=fast") as socket:
+        assert json.loads(socket.recv())["error"]["code"] == "bad_parameter"
+
+
+@pytest.mark.parametrize("query", ["", "?partials=1"])
+def test_a_client_that_leaves_frees_its_place(hears: ServerProcess, three: Any, query: str) -> None:
+    for _ in range(3):
+        with connect(f"ws://127.0.0.1:{hears.port}/api/v1/streaming{query}") as socket:
+            socket.send(three[0])
+            socket.send('{"action": "stop"}')
+    assert streamed(hears, query, three[0])[-1] == {"transcription": " ".join(TEXTS)}
+
+
+def test_whisperx_answer(hears: ServerProcess, three: Any) -> None:
+    answer = post(hears, "/transcribe/", three[0], data={"model_name": "medium", "language": "en", "batch_size": "8"})
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert set(told) >= {"segments", "word_segments", "language"}
+    assert told["language"] == "en"
+    assert [segment["text"] for segment in told["segments"]] == TEXTS
+    assert [word["word"] for word in told["word_segments"]] == " ".join(TEXTS).split()
+    assert all(set(word) >= {"word", "start", "end", "score"} for word in told["word_segments"])
+    assert [word for segment in told["segments"] for word in segment["words"]] == told["word_segments"]
+    for segment, (_, start_s, _) in zip(told["segments"], three[1], strict=True):
+        assert segment["start"] == pytest.approx(start_s, abs=0.6)
+
+
+def test_whisperx_fields_and_defaults(hears: ServerProcess, three: Any) -> None:
+    assert post(hears, "/transcribe/", three[0]).status_code == 200
+    plain = post(hears, "/transcribe/", three[0], data={"align_audio": "false"}).json()
+    assert plain["word_segments"] == []
+    assert "words" not in plain["segments"][0]
+    for wrong in ({"model_name": "huge"}, {"batch_size": "0"}, {"min_speakers": "3", "max_speakers": "2"}):
+        answer = post(hears, "/transcribe/", three[0], data=wrong)
+        assert answer.status_code in (400, 404)
+        assert answer.json()["detail"]
+
+
+def test_health_has_its_fields(hears: ServerProcess) -> None:
+    told = httpx.get(f"{hears.url}/health").json()
+    assert set(told) >= {"status", "device_available", "torch_version", "cuda_available"}
+    assert told["status"] == "ok"
+
+
+def test_asr_formats(hears: ServerProcess, three: Any) -> None:
+    def asr(query: str) -> httpx.Response:
+        answer = post(hears, f"/asr?language=en&{query}", three[0])
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["asr-engine"] == "whisper"
+        return answer
+
+    assert asr("").text.splitlines() == TEXTS
+    assert [one.content for one in srt.parse(asr("output=srt").text)] == TEXTS
+    assert asr("output=vtt").text.startswith("WEBVTT")
+    assert asr("output=tsv").text.splitlines()[0] == "start\tend\ttext"
+    told = asr("output=json&word_timestamps=true&task=transcribe&vad_filter=true&encode=true&initial_prompt=").json()
+    assert (told["text"], told["language"]) == (" ".join(TEXTS), "en")
+    assert [word["word"] for word in told["segments"][0]["words"]] == TEXTS[0].split()
+    narrow = list(srt.parse(asr("output=srt&line_width=10&max_lines=1").text))
+    assert len(narrow) > 3
+    assert all(len(one.content) <= 10 for one in narrow)
+
+
+def test_asr_takes_raw_samples_as_bazarr_sends_them(hears: ServerProcess) -> None:
+    clip, _ = spliced([(0.5, 0)])
+    answer = post(hears, "/asr?task=transcribe&language=en&output=srt&encode=false", clip.pcm16())
+    assert [one.content for one in srt.parse(answer.text)] == [TEXTS[0]]
+
+
+def test_the_language_is_found_out(hears: ServerProcess, three: Any) -> None:
+    for query, data in (("", three[0]), ("?encode=false", spliced([(0.5, 0)])[0].pcm16())):
+        told = post(hears, f"/detect-language{query}", data).json()
+        assert (told["detected_language"], told["language_code"]) == ("english", "en")
+        assert 0 < told["confidence"] <= 1
+
+
+def test_keys_are_asked_for_everywhere(tmp_path: Path, three: Any) -> None:
+    with hearing(tmp_path, API_KEYS="right") as locked:
+        for path in ("/api/v1/transcribe", "/transcribe/", "/asr", "/detect-language"):
+            refused = post(locked, path, three[0])
+            assert refused.status_code == 401
+            assert refused.headers["www-authenticate"] == "Bearer"
+            assert post(locked, path, three[0], headers={"Authorization": "Bearer right"}).status_code == 200
+        with pytest.raises(websockets.InvalidStatus) as raised:
+            streamed(locked, "", three[0])
+        assert raised.value.response.status_code == 401
