@@ -29,7 +29,22 @@ export class TalkView {
   }
 
   onNew(pressed) {
-    find("new").addEventListener("click", pressed);
+    find("new").addEventListener("click", () => {
+      this.closeSettings();
+      pressed();
+    });
+    document.addEventListener("pointerdown", ({ target }) => {
+      if (!find("settings").contains(target)) find("settings").open = false;
+    });
+  }
+
+  /** @returns {boolean} whether they were open */
+  closeSettings() {
+    const settings = find("settings");
+    if (!settings.open) return false;
+    if (settings.contains(document.activeElement)) settings.querySelector("summary").focus();
+    settings.open = false;
+    return true;
   }
 
   /** Sentences to try; each is said as if it was typed. */
@@ -81,7 +96,9 @@ export class TalkView {
     find("state").textContent = text(`state_${words}`);
     const name = push ? "hold" : on || opening ? "stop" : "talk";
     find("press-name").textContent = text(`press_${name}`);
-    this.press.setAttribute("aria-pressed", String(push ? Boolean(holding) : on || Boolean(opening)));
+    // A button that changes its name (Talk, Stop) is not also one that is pressed in: that would be said twice.
+    if (push) this.press.setAttribute("aria-pressed", String(Boolean(holding)));
+    else this.press.removeAttribute("aria-pressed");
     this.press.dataset.shows = name;
     find("link").dataset.link = link;
     find("link-words").textContent = text(`link_${link}`);

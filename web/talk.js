@@ -45,7 +45,7 @@ export class Talk {
     this.view.onNew(() => this.anew());
     this.view.offer(examples(), (words) => this.type(words));
     document.addEventListener("keydown", ({ key }) => {
-      if (key === "Escape") this.hush();
+      if (key === "Escape" && !this.view.closeSettings()) this.hush();
     });
     this.keeping.fillVoices(this.choices);
     if (!possible()) this.view.trouble.show({ code: "insecure" });

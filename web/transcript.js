@@ -20,6 +20,7 @@ export class Transcript {
     this.list.replaceChildren();
     this.welcome.hidden = false;
     this.hearing = this.reply = null;
+    this.language = "";
   }
 
   /** @param {{role: string, content: string}[]} history as the service tells it, after a reload */
@@ -36,8 +37,11 @@ export class Transcript {
     this.put(this.hearing, content || "…");
   }
 
-  said(content) {
+  /** @param {string} content @param {string | null} language ISO 639-1; a screen reader pronounces it so */
+  said(content, language) {
     this.hearing ??= this.add("you", "");
+    this.language = language ?? "";
+    this.hearing.querySelector("p").lang = this.language;
     this.hearing.classList.remove("partial");
     this.put(this.hearing, content || text("nothingSaid"));
     this.hearing = null;
@@ -58,6 +62,7 @@ export class Transcript {
   write(content) {
     if (!this.reply) {
       const entry = this.add("reply speaking", "");
+      entry.querySelector("p").lang = this.language;
       this.reply = { entry, words: new SpokenWords() };
     }
     this.reply.words.write(content);
@@ -132,7 +137,7 @@ export class Transcript {
     const parts = [part("span", "heard", heard)];
     if (how && rest) {
       const mark = part("span", "mark", `${text(how === "broken" ? "cutOff" : "interrupted")} `);
-      parts.push(" ", mark, part("s", "unheard", rest));
+      parts.push(" ", mark, part("s", "unheard", rest.trimStart()));
     } else parts.push(part("span", "coming", rest));
     entry.querySelector("p").replaceChildren(...parts);
     if (following) this.follow();

@@ -49,7 +49,7 @@ export class Turns {
         transcript.begin();
         break;
       case "transcript_final":
-        transcript.said(event.text);
+        transcript.said(event.text, event.language);
         this.view.announce("youSaid", { words: event.text });
         break;
       case "reply_delta":

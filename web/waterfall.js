@@ -40,6 +40,7 @@ export function waterfall(timings) {
     list.append(row);
   }
   box.append(summary, list, element("p", "later", later(timings)));
+  box.addEventListener("toggle", () => box.open && box.scrollIntoView({ block: "nearest" }));
   return box;
 }
 

@@ -143,3 +143,40 @@ def visit(chromium: BrowserType, tmp_path: Path) -> Iterator[Visit]:
 def _complain(visitor: Visitor, kind: str, words: str) -> None:
     if kind in ("error", "warning"):
         visitor.complaints.append(f"{kind}: {words}")
+
+
+def low_contrasts(visitor: Visitor) -> list[Any]:
+    """Texts whose contrast with what they lie on is below WCAG's 4.5 to 1."""
+    found: list[Any] = visitor.page.evaluate(
+        """(() => {
+          const channels = (color) => {
+            const canvas = document.createElement('canvas').getContext('2d');
+            canvas.fillStyle = color;
+            canvas.fillRect(0, 0, 1, 1);
+            return [...canvas.getImageData(0, 0, 1, 1).data];
+          };
+          const light = (color) => {
+            const [r, g, b] = channels(color).map((value) => {
+              const share = value / 255;
+              return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+            });
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+          };
+          const ground = (element) => {
+            for (let e = element; e; e = e.parentElement) {
+              const color = getComputedStyle(e).backgroundColor;
+              if (channels(color)[3] === 255) return color;
+            }
+            return 'white';
+          };
+          const texts = [...document.querySelectorAll('p, span, b, small, label, summary, button, h1, h2, li, s')];
+          return texts.filter((element) => element.checkVisibility() && !element.closest('.unseen, .skip'))
+            .filter((element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
+            .map((element) => {
+              const style = getComputedStyle(element);
+              const [one, other] = [light(style.color), light(ground(element))].sort((a, b) => b - a);
+              return [element.textContent.trim().slice(0, 30), style.opacity, (one + 0.05) / (other + 0.05)];
+            }).filter(([, , contrast]) => contrast < 4.5);
+        })()"""
+    )
+    return found

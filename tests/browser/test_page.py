@@ -1,12 +1,11 @@
 """How the page is served, and that everybody can use it."""
 
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from tests.browser.conftest import Visit, Visitor, said
+from tests.browser.conftest import Visit, low_contrasts, said
 from tests.server_process import ServerProcess
 
 
@@ -116,40 +115,3 @@ def test_voices_are_listed(server: ServerProcess) -> None:
     voices = httpx.get(server.url + "/v1/audio/voices").json()["voices"]
     assert [voice["id"] for voice in voices] == ["man", "woman"]
     assert [voice["default"] for voice in voices] == [True, False]
-
-
-def low_contrasts(visitor: Visitor) -> list[Any]:
-    """Texts whose contrast with what they lie on is below WCAG's 4.5 to 1."""
-    found: list[Any] = visitor.page.evaluate(
-        """(() => {
-          const channels = (color) => {
-            const canvas = document.createElement('canvas').getContext('2d');
-            canvas.fillStyle = color;
-            canvas.fillRect(0, 0, 1, 1);
-            return [...canvas.getImageData(0, 0, 1, 1).data];
-          };
-          const light = (color) => {
-            const [r, g, b] = channels(color).map((value) => {
-              const share = value / 255;
-              return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-            });
-            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-          };
-          const ground = (element) => {
-            for (let e = element; e; e = e.parentElement) {
-              const color = getComputedStyle(e).backgroundColor;
-              if (channels(color)[3] === 255) return color;
-            }
-            return 'white';
-          };
-          const texts = [...document.querySelectorAll('p, span, b, small, label, summary, button, h1, h2, li, s')];
-          return texts.filter((element) => element.checkVisibility() && !element.closest('.unseen, .skip'))
-            .filter((element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-            .map((element) => {
-              const style = getComputedStyle(element);
-              const [one, other] = [light(style.color), light(ground(element))].sort((a, b) => b - a);
-              return [element.textContent.trim().slice(0, 30), style.opacity, (one + 0.05) / (other + 0.05)];
-            }).filter(([, , contrast]) => contrast < 4.5);
-        })()"""
-    )
-    return found

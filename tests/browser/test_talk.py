@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import Visit, said
+from tests.browser.conftest import Visit, low_contrasts, said
 from tests.server_process import ServerProcess
 
 SUM = said(2.0, "what_is_two_plus_three", 60.0)
@@ -30,7 +30,8 @@ def test_a_spoken_question_is_answered_in_writing_and_in_sound(
     shown = visitor.words(".waterfall")
     assert "To your ear" in shown
     assert re.search(r"answered in \d+\.\d\d s", shown)
-    assert visitor.page.get_attribute("#press", "aria-pressed") == "true"
+    assert visitor.page.text_content("#press-name") == "Stop"
+    assert visitor.page.get_attribute(".reply p", "lang") == "en"
     visitor.page.screenshot(path=tmp_path / "answered.png")
     visitor.page.click("#press")
     assert visitor.words("#state") == "Microphone off"
@@ -50,6 +51,7 @@ def test_an_interruption_stops_the_answer_and_marks_what_was_heard(server: Serve
     visitor.page.click("#press")
     visitor.see(".reply.speaking .heard:not(:empty)")
     visitor.see(".reply.interrupted")
+    assert low_contrasts(visitor) == []
     heard, unheard = visitor.words(".interrupted .heard"), visitor.words(".interrupted .unheard")
     assert heard.startswith("Once upon a time")
     assert unheard.endswith("just in case.")
