@@ -69,7 +69,18 @@ def _prepared(message: dict[str, Any]) -> dict[str, Any]:
 
 def _told(error: ValidationError, message: Mapping[str, Any], event_id: str | None) -> RealtimeError:
     """The most telling of the errors: of a union, that of the member which was meant."""
-    first = max(error.errors(include_url=False, include_input=False), key=lambda found: _depth(found["loc"], message))
+    errors = error.errors(include_url=False, include_input=False)
+    # A member whose `type` (or `role`) is another one was not meant: what else is wrong with it does not matter.
+    others = {
+        name: {found["loc"][:-1] for found in errors if found["loc"][-1:] == (name,)} for name in ("type", "role")
+    }
+
+    def telling(found: Any) -> tuple[bool, bool, bool, bool]:
+        loc = found["loc"]
+        meant = {name: not any(loc[: len(prefix)] == prefix for prefix in others[name]) for name in others}
+        return meant["type"], meant["role"], loc[-1:] == ("type",), loc[-1:] == ("role",)
+
+    first = max(errors, key=telling)
     param = ".".join(str(part) for part in _path(first["loc"], message))
     code = _CODES.get(first["type"], "invalid_type" if first["type"].endswith("_type") else "invalid_value")
     if code == "missing_required_parameter":
@@ -92,12 +103,6 @@ def _path(loc: tuple[int | str, ...], message: Any) -> list[int | str]:
             continue
         path.append(part)
     return path
-
-
-def _depth(loc: tuple[int | str, ...], message: Any) -> tuple[bool, int]:
-    """Errors of a wrong `type` tell only that another member of the union was meant."""
-    path = _path(loc, message)
-    return (not path or path[-1] not in ("type", "role"), len(path))
 
 
 def _no_constant(name: str) -> None:

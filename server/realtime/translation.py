@@ -1,5 +1,6 @@
 """What happens in a session (`pipeline.events`), as server events of the Realtime API, in their documented order."""
 
+import asyncio
 import secrets
 from collections.abc import Callable, Iterable
 
@@ -43,6 +44,7 @@ class Translation:
         self._seconds = 0.0
         self._partial = ""
         self._cut: events.TurnInterrupted | None = None
+        self._cancelling = False
 
     # --- the session's side ---
 
@@ -61,7 +63,8 @@ class Translation:
 
     def send(self, *told: ServerEvent) -> None:
         """Answer a client event, after everything that has happened before it."""
-        for event in told:
+        cut, self._cut = self._cut, None
+        for event in (*(self._finished(cut) if cut is not None else ()), *told):
             if not self._outbox.offer(_named(event)):
                 self.close(SlowReader())
 
@@ -76,8 +79,6 @@ class Translation:
 
     def cancel_by_client(self) -> None:
         """The running answer is about to be stopped by its client."""
-        if self.response is not None:
-            self.response.cancelled_by_client = True
         self._cancelling = True
 
     def know(self, item: Item, shape: Shape) -> list[ServerEvent]:
@@ -142,11 +143,12 @@ class Translation:
                 if self._awaited is not None:
                     yield from self._transcribed(self._awaited, text, self._seconds)
                 yield from self._created()
+            case events.TurnInterrupted() if self._cancelling:
+                yield from self._finished(event)
             case events.TurnInterrupted():
-                if self.response is not None and self.response.cancelled_by_client:
-                    yield from self._finished(event)
-                else:
-                    self._cut = event
+                # Speech did it, and is told in the same moment.
+                self._cut = event
+                asyncio.get_running_loop().call_soon(self.send)
             case events.TurnCompleted() | events.TurnFailed():
                 yield from self._finished(event)
             case _:
@@ -268,6 +270,7 @@ class Translation:
         yield from self._created()
         response, self.response, self._awaited = self.response, None, None
         if response is not None:
+            response.cancelled_by_client, self._cancelling = self._cancelling, False
             if response.item_id in self.shapes:
                 whole = isinstance(end, events.TurnCompleted) and not end.cut
                 self.shapes[response.item_id].status = "completed" if whole else "incomplete"

@@ -1,0 +1,239 @@
+"""A Realtime session on scripted stages and virtual time: what its client sends when, and what it gets when.
+
+The door is the real one, from the ASGI messages on; only the network between is left out.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+
+from pipeline.assistant import Assistant
+from pipeline.conversation import Conversation
+from pipeline.engines import EngineInfo
+from pipeline.listening.options import LiveOptions
+from pipeline.manner import Manner
+from pipeline.session import Session, Sink
+from pipeline.settings import Settings
+from pipeline.tools import Toolbox
+from pipeline.turn import Stages
+from pipeline.voices import Voice, Voices
+from server.access import Access
+from server.realtime.door import router
+from tests import virtual_time
+from tests.dialogue import LoudIsSpeech
+from tests.realtime.client import SERVER_EVENTS
+from tests.scripted import Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
+
+RATE_HZ = 24_000
+FRAME_MS = 20
+Message = MutableMapping[str, Any]
+
+
+class ScriptedAssistant(Assistant):
+    """A deployment of scripted engines; loud sound is speech."""
+
+    def session(
+        self,
+        options: LiveOptions,
+        conversation: Conversation,
+        *,
+        voice: Voice,
+        language: str | None = None,
+        manner: Manner | None = None,
+        sink: Sink | None = None,
+    ) -> Session:
+        return Session(
+            self.stages, self.settings, options, conversation,
+            voice=voice, language=language, activity=LoudIsSpeech(), manner=manner, sink=sink,
+        )  # fmt: skip
+
+
+def assistant(stages: Stages, settings: Settings, tools: Toolbox | None = None) -> Assistant:
+    info = EngineInfo("stt", "scripted", "scripted", "cpu", 0.0)
+    return ScriptedAssistant(settings, stages, Voices.load(settings), lambda: (info,), tools)
+
+
+@dataclass
+class Desk:
+    """A client of one session. Times are seconds of virtual time since its start."""
+
+    stages: Stages
+    running: Running
+    log: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
+    inbox: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
+    closed: tuple[int, str] | None = None
+    reads: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared: the client does not read, and its socket takes nothing."""
+    count: int = 0
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # --- its side of the socket ---
+
+    async def receive(self) -> Message:
+        return await self.inbox.get()
+
+    async def deliver(self, message: Message) -> None:
+        await self.reads.wait()
+        if message["type"] == "websocket.send":
+            event = json.loads(message["text"])
+            parsed = SERVER_EVENTS[event["type"]].model_validate(event)
+            assert not parsed.model_extra, (event["type"], parsed.model_extra)
+            self.log.append((self.now, event))
+        elif message["type"] == "websocket.close":
+            self.closed = (message["code"], message.get("reason") or "")
+            self.inbox.put_nowait({"type": "websocket.disconnect", "code": message["code"]})
+
+    # --- what it does ---
+
+    def text(self, text: str) -> None:
+        self.inbox.put_nowait({"type": "websocket.receive", "text": text})
+
+    def send(self, kind: str, **fields: Any) -> str:
+        """A client event; returns its event_id."""
+        self.count += 1
+        event_id = f"client_{self.count}"
+        self.text(json.dumps({"type": kind, "event_id": event_id, **fields}))
+        return event_id
+
+    async def update(self, **session: Any) -> dict[str, Any]:
+        """session.update, and the session that it makes."""
+        self.send("session.update", session={"type": "realtime", **session})
+        event = await self.until("session.updated")
+        told: dict[str, Any] = event["session"]
+        return told
+
+    async def speak(self, ms: int) -> float:
+        return await self._feed(ms, 0.2)
+
+    async def silence(self, ms: int) -> float:
+        return await self._feed(ms, 0.0)
+
+    def append(self, ms: int, level: float = 0.2) -> None:
+        """All at once."""
+        pcm = np.full(RATE_HZ * ms // 1000, int(level * 32767), "<i2").tobytes()
+        self.send("input_audio_buffer.append", audio=base64.b64encode(pcm).decode())
+
+    async def _feed(self, ms: int, level: float) -> float:
+        for _ in range(ms // FRAME_MS):
+            await asyncio.sleep(FRAME_MS / 1000)
+            self.append(FRAME_MS, level)
+        await asyncio.sleep(0)
+        return self.now
+
+    async def until(self, kind: str, *, within_s: float = 60.0, count: int | None = None) -> dict[str, Any]:
+        """Quiet (no sound is sent) until the next event of that type, or the `count`-th of all."""
+        start = len(self.of(kind)) if count is None else count - 1
+        deadline = self.now + within_s
+        while len(self.of(kind)) <= start:
+            assert self.now < deadline, f"no {kind} within {within_s} s: {self.kinds}"
+            await asyncio.sleep(0.01)
+        return self.of(kind)[start]
+
+    async def error(self, event_id: str) -> dict[str, Any]:
+        """What is told of that event; it must be wrong."""
+        for _ in range(3000):
+            for event in self.of("error"):
+                if event["error"]["event_id"] == event_id:
+                    told: dict[str, Any] = event["error"]
+                    return told
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"no error for {event_id}: {self.kinds}")
+
+    # --- what came ---
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [event for _, event in self.log if event["type"] == kind]
+
+    def at(self, kind: str) -> float:
+        return next(at for at, event in self.log if event["type"] == kind)
+
+    @property
+    def kinds(self) -> list[str]:
+        kinds = [event["type"] for _, event in self.log]
+        return [kind for i, kind in enumerate(kinds) if not (i and kind == kinds[i - 1] and kind.endswith("delta"))]
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        """What the language model was told last."""
+        asked = self.stages.llm.asked[-1]  # type: ignore[attr-defined]
+        return [(message.role, message.content) for message in asked]
+
+    async def item(self, item_id: str) -> dict[str, Any]:
+        """What the server holds of an item."""
+        self.send("conversation.item.retrieve", item_id=item_id)
+        event = await self.until("conversation.item.retrieved")
+        item: dict[str, Any] = event["item"]
+        return item
+
+    async def words(self, item_id: str) -> str:
+        """The words of a message that the server holds."""
+        content = (await self.item(item_id))["content"][0]
+        return str(content.get("transcript") or content.get("text") or "")
+
+
+def scope(app: FastAPI, query: str = "", subprotocols: tuple[str, ...] = ()) -> dict[str, Any]:
+    headers = [(b"host", b"test")]
+    return {
+        "type": "websocket", "path": "/v1/realtime", "raw_path": b"/v1/realtime", "query_string": query.encode(),
+        "headers": headers, "subprotocols": list(subprotocols), "app": app, "extensions": {}, "root_path": "",
+        "scheme": "ws", "client": ("test", 1), "server": ("test", 80),
+    }  # fmt: skip
+
+
+def hold(
+    script: Callable[[Desk], Awaitable[None]],
+    *,
+    stt: ScriptedSTT | None = None,
+    llm: ScriptedLLM | None = None,
+    tts: ScriptedTTS | None = None,
+    tools: Toolbox | None = None,
+    query: str = "model=test",
+    **settings: Any,
+) -> Desk:
+    """Play a script; the client goes away at its end, and then nothing of the session may run any more."""
+
+    async def run() -> Desk:
+        running = Running()
+        stages = Stages(stt or ScriptedSTT(), llm or ScriptedLLM(), tts or ScriptedTTS())
+        for stage in (stages.stt, stages.llm, stages.tts):
+            stage.running = running  # type: ignore[attr-defined]
+        numbers = Settings(**{"idle_timeout_s": 0} | settings)
+        app = FastAPI()
+        app.state.access = Access(numbers)
+        app.state.assistant = assistant(stages, numbers, tools)
+        app.include_router(router)
+        desk = Desk(stages, running)
+        desk.reads.set()
+        desk.inbox.put_nowait({"type": "websocket.connect"})
+        serving = asyncio.create_task(app(scope(app, query), desk.receive, desk.deliver))
+
+        async def play() -> None:
+            await desk.until("session.created", count=1)
+            await script(desk)
+
+        playing = asyncio.create_task(play())
+        try:
+            await asyncio.wait([serving, playing], return_when=asyncio.FIRST_COMPLETED)
+            if not playing.done():  # the server has ended it: the script may go on
+                await asyncio.wait([playing], timeout=600)
+            playing.result()
+        finally:
+            playing.cancel()
+            desk.inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
+            desk.reads.set()
+            await asyncio.wait([serving], timeout=30)
+            assert serving.done(), "the session lives on without its client"
+            serving.result()
+        assert running.now == []
+        return desk
+
+    return virtual_time.run(run())

@@ -1,0 +1,476 @@
+"""Items, responses and sessions of Realtime: what a client may ask for, and what the language model is told."""
+
+import base64
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.llm import ToolCall
+from pipeline.tools import Function, Toolbox, function_of
+from tests.realtime.desk import Desk, hold
+from tests.scripted import ScriptedLLM, ScriptedSTT
+from tests.test_tools import CallingLLM
+
+MANUAL: dict[str, Any] = {"audio": {"input": {"turn_detection": None}}}
+WEATHER = {
+    "type": "function", "name": "weather", "description": "The weather.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+}  # fmt: skip
+LONG = " ".join(f"This is sentence number {n} of a long reply." for n in ("one", "two", "three", "four", "five"))
+
+
+def message(role: str, text: str, **fields: Any) -> dict[str, Any]:
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}], **fields}
+
+
+async def create(d: Desk, item: dict[str, Any], **fields: Any) -> str:
+    """A new item; its id."""
+    d.send("conversation.item.create", item=item, **fields)
+    event = await d.until("conversation.item.done")
+    assert event["item"] == d.of("conversation.item.added")[-1]["item"]
+    return str(event["item"]["id"])
+
+
+# --- items ---
+
+
+def test_items_are_in_the_order_that_the_client_gives_them() -> None:
+    async def script(d: Desk) -> None:
+        await d.update(instructions="be brief")
+        one = await create(d, message("user", "one", id="one"))
+        assert one == "one"
+        await create(d, message("assistant", "three"))
+        await create(d, message("user", "two"), previous_item_id="one")
+        await create(d, message("system", "zero"), previous_item_id="root")
+        assert [event["previous_item_id"] for event in d.of("conversation.item.added")] == [None, "one", "one", None]
+        d.send("response.create")
+        await d.until("response.done")
+
+    d = hold(script)
+    assert d.told == [
+        ("system", "be brief"), ("system", "zero"), ("user", "one"), ("user", "two"), ("assistant", "three"),
+    ]  # fmt: skip
+    assert d.of("conversation.item.added")[-1]["previous_item_id"] is not None
+
+
+def test_what_is_deleted_is_forgotten() -> None:
+    async def script(d: Desk) -> None:
+        await create(d, message("user", "remember nothing", id="one"))
+        await create(d, message("user", "hello"))
+        d.send("conversation.item.delete", item_id="one")
+        assert (await d.until("conversation.item.deleted"))["item_id"] == "one"
+        for kind, code in (("delete", "item_delete_invalid_item_id"), ("retrieve", "item_retrieve_invalid_item_id")):
+            assert (await d.error(d.send(f"conversation.item.{kind}", item_id="one")))["code"] == code
+        d.send("response.create")
+        await d.until("response.done")
+
+    assert ("user", "remember nothing") not in hold(script).told
+
+
+def test_an_item_that_cannot_be_is_refused_and_nothing_changes() -> None:
+    async def script(d: Desk) -> None:
+        await create(d, message("user", "hello", id="one"))
+        image = {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": "data:,"}]}
+        sound = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "no base64!"}]}
+        for item, fields, code in [
+            (message("user", "again", id="one"), {}, "item_create_invalid_item_id"),
+            (message("user", "x"), {"previous_item_id": "nobody"}, "item_create_invalid_previous_item_id"),
+            (image, {}, "unsupported_content_type"),
+            (sound, {}, "invalid_value"),
+            ({"type": "function_call_output", "call_id": "nobody", "output": "x"}, {}, "invalid_tool_call_id"),
+            ({"type": "mcp_list_tools", "server_label": "x", "tools": []}, {}, "invalid_value"),
+            ({"type": "message", "role": "user"}, {}, "missing_required_parameter"),
+            ({"type": "message", "role": "pope", "content": []}, {}, "invalid_value"),
+            ({"type": "nothing"}, {}, "invalid_value"),
+            ("text", {}, "invalid_type"),
+            (message("user", "x" * 200_000), {}, "string_above_max_length"),
+        ]:
+            error = await d.error(d.send("conversation.item.create", item=item, **fields))
+            assert error["code"] == code, (item, error)
+        d.send("response.create")
+        await d.until("response.done")
+
+    assert hold(script).told[1:] == [("user", "hello")]
+
+
+def test_sound_in_an_item_is_written_down() -> None:
+    async def script(d: Desk) -> None:
+        pcm = np.full(24_000, 8000, "<i2").tobytes()
+        part = {"type": "input_audio", "audio": base64.b64encode(pcm).decode()}
+        item = await create(d, {"type": "message", "role": "user", "content": [part]})
+        d.send("response.create")
+        completed = await d.until("conversation.item.input_audio_transcription.completed")
+        assert completed["item_id"] == item
+        assert completed["usage"] == {"type": "duration", "seconds": 1.0}
+        await d.until("response.done")
+
+    assert hold(script).told[1:] == [("user", "what does the heron do")]
+
+
+# --- responses ---
+
+
+def test_a_written_response_is_not_spoken() -> None:
+    async def script(d: Desk) -> None:
+        await d.update(output_modalities=["text"])
+        await create(d, message("user", "hello"))
+        d.send("response.create")
+        await d.until("response.done")
+
+    d = hold(script)
+    assert "tts" not in d.running.calls
+    kinds = d.kinds[d.kinds.index("response.created") :]
+    assert kinds == [
+        "response.created", "response.output_item.added", "conversation.item.added", "response.content_part.added",
+        "response.output_text.delta", "response.output_text.done", "response.content_part.done",
+        "response.output_item.done", "conversation.item.done", "response.done", "rate_limits.updated",
+    ]  # fmt: skip
+    assert d.of("response.output_text.done")[0]["text"] == ScriptedLLM().reply_text
+    response = d.of("response.done")[0]["response"]
+    assert response["output"][0]["content"] == [{"type": "output_text", "text": ScriptedLLM().reply_text}]
+    assert response["output_modalities"] == ["text"]
+
+
+def test_a_written_response_that_is_cancelled_was_read_as_far_as_it_came() -> None:
+    async def script(d: Desk) -> None:
+        await create(d, message("user", "hello"))
+        d.send("response.create", response={"output_modalities": ["text"]})
+        await d.until("response.output_text.delta", count=4)
+        d.send("response.cancel")
+        item = (await d.until("response.done"))["response"]["output"][0]
+        assert item["status"] == "incomplete"
+        assert await d.words(item["id"]) == item["content"][0]["text"]
+        assert item["content"][0]["text"].startswith("The heron stands quite")
+
+    hold(script, llm=ScriptedLLM(tokens_per_s=5))
+
+
+def test_a_response_that_is_asked_for_in_its_own_way() -> None:
+    async def script(d: Desk) -> None:
+        await d.update(instructions="be brief", **MANUAL)
+        await create(d, message("user", "hello"))
+        asked = {"instructions": "be rude", "metadata": {"topic": "x"}, "max_output_tokens": 3}
+        d.send("response.create", response=asked)
+        response = (await d.until("response.done"))["response"]
+        assert response["metadata"] == {"topic": "x"}
+        assert response["status"] == "incomplete"
+        assert response["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
+        assert response["output"][0]["content"][0]["transcript"] == "The heron stands"
+        assert d.told[0] == ("system", "be rude")
+        d.send("response.create")
+        await d.until("response.done", count=2)
+
+    d = hold(script)
+    assert d.told[0] == ("system", "be brief")
+    assert d.of("response.created")[0]["response"]["metadata"] == {"topic": "x"}
+    assert d.of("response.created")[0]["response"]["status"] == "in_progress"
+
+
+def test_a_response_out_of_band_leaves_no_trace() -> None:
+    async def script(d: Desk) -> None:
+        await create(d, message("user", "the secret is 42", id="secret"))
+        items: list[Any] = [message("user", "classify this"), {"type": "item_reference", "id": "secret"}]
+        asked = {"conversation": "none", "output_modalities": ["text"], "metadata": {"n": "1"}, "input": items}
+        d.send("response.create", response=asked)
+        response = (await d.until("response.done"))["response"]
+        assert response["conversation_id"] is None
+        assert response["metadata"] == {"n": "1"}
+        assert d.told[1:] == [("user", "classify this"), ("user", "the secret is 42")]
+        item = response["output"][0]["id"]
+        assert (await d.error(d.send("conversation.item.retrieve", item_id=item)))["code"]
+        d.send("response.create")
+        await d.until("response.done", count=2)
+        wrong = {"conversation": "none", "input": [{"type": "item_reference", "id": "nobody"}]}
+        assert (await d.error(d.send("response.create", response=wrong)))["code"] == "invalid_value"
+
+    d = hold(script)
+    assert d.told[1:] == [("user", "the secret is 42")]
+    assert d.kinds.count("conversation.item.added") == 2  # the user's and the second response's
+
+
+def test_responses_out_of_band_go_on_beside_the_conversation() -> None:
+    async def script(d: Desk) -> None:
+        await create(d, message("user", "hello"))
+        d.send("response.create")
+        await d.until("response.output_audio.delta")
+        for n in range(5):
+            d.send("response.create", response={"conversation": "none", "input": [], "metadata": {"n": str(n)}})
+        await d.until("response.done", count=5)
+
+    d = hold(script, llm=ScriptedLLM(LONG))
+    assert d.of("error")[0]["error"]["code"] == "conversation_already_has_active_response"
+    done = [event["response"] for event in d.of("response.done")]
+    assert sorted((response["metadata"] or {}).get("n", "") for response in done) == ["", "0", "1", "2", "3"]
+    assert {response["status"] for response in done} == {"completed"}
+
+
+def test_a_response_out_of_band_can_be_cancelled_by_its_id() -> None:
+    async def script(d: Desk) -> None:
+        d.send("response.create", response={"conversation": "none", "input": []})
+        id = (await d.until("response.created"))["response"]["id"]
+        assert (await d.error(d.send("response.cancel", response_id="resp_other")))["code"]
+        d.send("response.cancel", response_id=id)
+        response = (await d.until("response.done"))["response"]
+        assert response["status_details"]["reason"] == "client_cancelled"
+
+    hold(script, llm=ScriptedLLM(LONG, first_token_s=2))
+
+
+# --- functions ---
+
+
+def called(d: Desk) -> dict[str, Any]:
+    event: dict[str, Any] = d.of("response.function_call_arguments.done")[0]
+    return event
+
+
+def test_a_function_of_the_clients_is_called_and_its_result_is_told() -> None:
+    async def script(d: Desk) -> None:
+        await d.update(tools=[WEATHER], tool_choice="auto")
+        await d.speak(600)
+        await d.silence(600)
+        response = (await d.until("response.done", count=1))["response"]
+        call = response["output"][0]
+        assert (call["type"], call["name"], call["call_id"]) == ("function_call", "weather", "call_7")
+        assert call["arguments"] == '{"city": "Lisbon"}'
+        await create(d, {"type": "function_call_output", "call_id": "call_7", "output": "sunny"})
+        d.send("response.create")
+        response = (await d.until("response.done", count=2))["response"]
+        assert response["output"][0]["content"][0]["transcript"] == "I found sunny."
+
+    llm = CallingLLM(calls=[ToolCall("call_7", "weather", '{"city": "Lisbon"}')])
+    d = hold(script, llm=llm)
+    assert [tool.parameters for tool in llm.offered[0]] == [WEATHER["parameters"]]
+    assert d.told[1:] == [("user", "what does the heron do"), ("assistant", ""), ("tool", "sunny")]
+    kinds = d.kinds[d.kinds.index("response.created") : d.kinds.index("response.done")]
+    assert kinds == [
+        "response.created", "response.output_item.added", "conversation.item.added",
+        "response.function_call_arguments.delta", "response.function_call_arguments.done",
+        "response.output_item.done", "conversation.item.done",
+    ]  # fmt: skip
+
+
+def test_a_result_that_comes_while_the_call_is_spoken_about_is_answered_after_it() -> None:
+    class Chatty(CallingLLM):
+        async def reply(self, messages, *, tools=()):  # type: ignore[no-untyped-def]
+            if messages[-1].role == "user":
+                async for delta in ScriptedLLM("Let me have a look at the weather.").reply(messages):
+                    yield delta
+            async for delta in super().reply(messages, tools=tools):
+                yield delta
+
+    async def script(d: Desk) -> None:
+        await d.update(tools=[WEATHER])
+        await create(d, message("user", "how is the weather"))
+        d.send("response.create")
+        await d.until("response.function_call_arguments.done")
+        d.send(
+            "conversation.item.create", item={"type": "function_call_output", "call_id": "call_7", "output": "sunny"}
+        )
+        d.send("response.create")
+        await d.until("response.done", count=2)
+
+    d = hold(script, llm=Chatty(calls=[ToolCall("call_7", "weather", "{}")]))
+    assert d.of("error") == []
+    first, second = (event["response"] for event in d.of("response.done"))
+    assert [item["type"] for item in first["output"]] == ["message", "function_call"]
+    assert second["output"][0]["content"][0]["transcript"] == "I found sunny."
+
+
+def test_functions_that_must_not_be_called_are_not_offered() -> None:
+    llm = CallingLLM(calls=[ToolCall("call_7", "weather", "{}")])
+
+    async def script(d: Desk) -> None:
+        await d.update(tools=[WEATHER, {**WEATHER, "name": "tides"}], tool_choice="none")
+        await create(d, message("user", "hello"))
+        d.send("response.create")
+        await d.until("response.done")
+        d.send("response.create", response={"tool_choice": {"type": "function", "name": "tides"}})
+        await d.until("response.done", count=2)
+
+    hold(script, llm=llm)
+    assert [[tool.name for tool in tools] for tools in llm.offered] == [[], ["tides"]]
+
+
+async def look() -> str:
+    """Look it up."""
+    return "three eggs"
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_functions_that_run_here_are_shown_to_who_asks(shown: bool) -> None:
+    function = function_of(look)
+    garden = Function(function.tool, function.run, server="garden")
+    llm = CallingLLM()
+
+    async def script(d: Desk) -> None:
+        if shown:
+            await d.update(tools=[{"type": "mcp", "server_label": "garden"}])
+        await create(d, message("user", "how many eggs"))
+        d.send("response.create")
+        response = (await d.until("response.done"))["response"]
+        assert response["output"][-1]["type"] == "message" or shown
+        if shown:
+            (call,) = [item for item in response["output"] if item["type"] == "mcp_call"]
+            assert (call["server_label"], call["name"], call["output"]) == ("garden", "look", "three eggs")
+            assert (await d.item(call["id"])) == call
+        d.send("response.create")
+        await d.until("response.done", count=2)
+
+    d = hold(script, llm=llm, tools=Toolbox({"look": garden}))
+    assert ("response.mcp_call.completed" in d.kinds) is shown
+    assert d.told[1:3] == [("user", "how many eggs"), ("assistant", "")]
+    added = [event["item"]["id"] for event in d.of("conversation.item.added")]
+    assert all(event["previous_item_id"] in (None, *added) for event in d.of("conversation.item.added"))
+
+
+def test_a_client_cannot_make_the_service_connect_elsewhere() -> None:
+    async def script(d: Desk) -> None:
+        for tool in ({"server_url": "http://169.254.169.254/"}, {"connector_id": "connector_gmail"}, {}):
+            session = {"type": "realtime", "tools": [{"type": "mcp", "server_label": "x", **tool}]}
+            error = await d.error(d.send("session.update", session=session))
+            assert error["code"] == "invalid_value"
+            assert error["param"] == "session.tools[0]"
+
+    hold(script)
+
+
+# --- sessions ---
+
+
+def test_a_session_is_changed_as_a_whole_or_not_at_all() -> None:
+    async def script(d: Desk) -> None:
+        before = d.of("session.created")[0]["session"]
+        for session, param in [
+            (
+                {"audio": {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 1}}}},
+                "turn_detection",
+            ),
+            ({"audio": {"output": {"voice": "nobody"}}}, "session.audio.output.voice"),
+            ({"audio": {"output": {"speed": 9}}}, "session.audio.output.speed"),
+            ({"audio": {"input": {"format": {"type": "audio/mp3"}}}}, "session.audio.input.format"),
+            ({"audio": {"input": {"transcription": {"language": "klingon"}}}}, "language"),
+            ({"output_modalities": ["text", "smell"]}, "session.output_modalities"),
+            ({"max_output_tokens": 0}, "session.max_output_tokens"),
+            ({"max_output_tokens": "many"}, "session.max_output_tokens"),
+            ({"tools": [{"type": "function"}]}, "session.tools[0]"),
+            ({"prompt": {"id": "pmpt_1"}}, "session.prompt"),
+            ({"type": "transcription"}, "session.type"),
+            ({"modalities": ["audio"]}, "session.modalities"),
+            ({"type": "dream"}, "session"),
+        ]:
+            sent = {"type": "realtime", "instructions": "never", **session}
+            error = await d.error(d.send("session.update", session=sent))
+            assert param in error["param"], (session, error)
+            assert error["type"] == "invalid_request_error"
+        assert await d.update() == before
+
+    hold(script)
+
+
+def test_what_is_left_out_of_an_update_stays() -> None:
+    async def script(d: Desk) -> None:
+        detection = {"type": "server_vad", "threshold": 0.7, "silence_duration_ms": 300}
+        await d.update(instructions="be brief", audio={"input": {"turn_detection": detection}})
+        await d.update(audio={"output": {"voice": "marin", "format": {"type": "audio/pcmu"}}})
+        session = await d.update(audio={"input": {"transcription": None}})
+        assert session["instructions"] == "be brief"
+        heard, spoken = session["audio"]["input"], session["audio"]["output"]
+        assert (heard["turn_detection"]["threshold"], heard["turn_detection"]["silence_duration_ms"]) == (0.7, 300)
+        assert heard["transcription"] is None
+        assert (spoken["voice"], spoken["format"]) == ("marin", {"type": "audio/pcmu"})
+        await d.speak(600)
+        await d.silence(600)
+        await d.until("response.done")
+
+    d = hold(script)
+    assert not any("transcription" in kind for kind in d.kinds)  # it was switched off
+
+
+def test_a_transcription_session_writes_down_and_never_answers() -> None:
+    hypotheses = iter(["what", "what does", "what does the", "what does the heron"])
+
+    class Growing(ScriptedSTT):
+        async def transcribe(self, clip, *, language, prompt, words):  # type: ignore[no-untyped-def]
+            self.text = next(hypotheses, "what does the heron do")
+            return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+
+    async def script(d: Desk) -> None:
+        assert d.of("session.created")[0]["session"]["type"] == "transcription"
+        session = {"type": "transcription", "audio": {"input": {"turn_detection": {"type": "server_vad"}}}}
+        d.send("session.update", session=session)
+        await d.until("session.updated")
+        await d.speak(3000)
+        assert d.of("conversation.item.input_audio_transcription.delta")
+        await d.silence(1000)
+        assert (await d.error(d.send("response.create")))["code"] == "invalid_value"
+        await d.silence(1000)
+
+    d = hold(script, query="intent=transcription", stt=Growing(seconds=0.02))
+    deltas = [event["delta"] for event in d.of("conversation.item.input_audio_transcription.delta")]
+    assert "".join(deltas) == "what does the heron do"
+    assert d.of("conversation.item.input_audio_transcription.completed")[0]["transcript"] == "what does the heron do"
+    assert "llm" not in d.running.calls
+
+
+@pytest.mark.parametrize(
+    ("text", "param"),
+    [
+        ("", None), ("{", None), ("[]", None), ('"x"', None), ("{}", "type"), ('{"type": 7}', "type"),
+        ('{"type": "response.audio.start"}', "type"), ('{"type": "input_audio_buffer.append"}', "audio"),
+        ('{"type": "input_audio_buffer.append", "audio": 7}', "audio"),
+        ('{"type": "input_audio_buffer.append", "audio": "%%%"}', "audio"),
+        ('{"type": "session.update"}', "session"), ('{"type": "output_audio_buffer.clear"}', "type"),
+        ('{"type": "response.create", "response": {"input": [{"type": "nothing"}]}}', "response.input"),
+        ('{"type": "input_audio_buffer.clear", "event_id": "\\ud800"}', None), ("[" * 100_000, None),
+        ('{"type": NaN}', None),
+    ],
+)  # fmt: skip
+def test_an_event_that_makes_no_sense_is_told_and_the_session_goes_on(text: str, param: str | None) -> None:
+    async def script(d: Desk) -> None:
+        d.text(text)
+        error = (await d.until("error"))["error"]
+        assert error["type"] == "invalid_request_error"
+        assert (error["param"] or "").startswith(param or "")
+        assert error["code"] in (
+            "unknown_or_invalid_event", "missing_required_parameter", "invalid_value", "invalid_type",
+        )  # fmt: skip
+        await d.update()
+
+    hold(script)
+
+
+def test_a_reader_that_is_too_slow_is_let_go() -> None:
+    async def script(d: Desk) -> None:
+        d.send("response.create", response={"conversation": "none", "input": []})
+        await d.until("response.created")
+        d.reads.clear()
+        for _ in range(2000):
+            d.send("input_audio_buffer.clear")
+            await d.silence(20)
+        d.reads.set()
+        await d.silence(3000)
+
+    d = hold(script)
+    assert d.closed is not None
+    assert d.closed[0] == 1013
+    assert d.of("error")[-1]["error"]["code"] == "overloaded"
+
+
+def test_a_session_does_not_live_for_ever() -> None:
+    async def script(d: Desk) -> None:
+        await d.silence(61_000)
+
+    d = hold(script, realtime_session_s=60)
+    assert d.closed is not None
+    assert d.of("error")[-1]["error"]["code"] == "session_expired"
+
+
+def test_a_session_in_which_nobody_speaks_ends() -> None:
+    async def script(d: Desk) -> None:
+        await d.silence(31_000)
+
+    d = hold(script, idle_timeout_s=30)
+    assert d.closed == (1000, "Nobody spoke for a long time; the conversation is closed.")

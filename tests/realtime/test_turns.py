@@ -1,0 +1,413 @@
+"""Turns over Realtime: spoken, manual, interrupted, cancelled; on scripted stages and virtual time."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.errors import EngineError
+from tests.realtime.desk import Desk, hold
+from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
+
+LONG = " ".join(f"This is sentence number {n} of a long reply." for n in ("one", "two", "three", "four", "five"))
+MANUAL: dict[str, Any] = {"audio": {"input": {"turn_detection": None}}}
+
+
+async def to_the_middle_of_a_reply(d: Desk, ms: int = 5000) -> str:
+    """The user asks, and hears so much of the answer; its item."""
+    await d.speak(600)
+    await d.silence(600)
+    await d.until("response.output_audio.delta", count=1)
+    await d.silence(ms)
+    item: str = d.of("response.output_item.added")[0]["item"]["id"]
+    return item
+
+
+def long() -> ScriptedLLM:
+    return ScriptedLLM(LONG, tokens_per_s=1000)
+
+
+def test_times_of_speech_are_those_of_the_sound_that_was_sent() -> None:
+    async def script(d: Desk) -> None:
+        await d.silence(1000)
+        await d.speak(1000)
+        await d.silence(600)
+        await d.until("response.done")
+
+    d = hold(script)
+    assert d.of("input_audio_buffer.speech_started")[0]["audio_start_ms"] == pytest.approx(1000, abs=50)
+    assert d.of("input_audio_buffer.speech_stopped")[0]["audio_end_ms"] == pytest.approx(2000, abs=50)
+    items = {event["item_id"] for event in d.of("input_audio_buffer.speech_started")}
+    items |= {event["item_id"] for event in d.of("input_audio_buffer.committed")}
+    assert len(items) == 1
+
+
+def test_speech_during_a_response_cancels_it_and_what_was_heard_is_kept() -> None:
+    async def script(d: Desk) -> None:
+        reply = await to_the_middle_of_a_reply(d)
+        await d.speak(1000)
+        cancelled = (await d.until("response.done", count=1))["response"]
+        assert cancelled["status"] == "cancelled"
+        assert cancelled["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
+        heard = await d.words(reply)
+        assert LONG.startswith(heard)
+        assert len(heard) * 0.06 == pytest.approx(5.2, abs=0.6)
+        await d.silence(700)
+        await d.until("response.created", count=2)
+        assert ("assistant", f"{heard} …") in d.told
+
+    d = hold(script, llm=long())
+    kinds = d.kinds
+    second = [i for i, kind in enumerate(kinds) if kind == "input_audio_buffer.speech_started"][1]
+    assert kinds.index("response.done") > second  # clients stop their playback on the first of the two
+    assert kinds[second - 1] == "response.output_audio.delta"
+
+
+def test_nothing_of_a_cancelled_response_comes_after_its_end() -> None:
+    async def script(d: Desk) -> None:
+        await to_the_middle_of_a_reply(d)
+        await d.speak(1000)
+        await d.silence(700)
+        await d.until("response.done", count=2)
+
+    d = hold(script, llm=long())
+    first = d.of("response.created")[0]["response"]["id"]
+    kinds = [(event["type"], event.get("response_id")) for _, event in d.log]
+    end = next(i for i, (kind, _) in enumerate(kinds) if kind == "response.done")
+    assert not [kind for kind, response in kinds[end + 1 :] if response == first]
+
+
+@pytest.mark.parametrize(("played_ms", "heard"), [(0, ""), (500, "This is"), (1000, "This is sentence")])
+def test_a_client_that_truncates_is_believed_to_the_word(played_ms: int, heard: str) -> None:
+    async def script(d: Desk) -> None:
+        reply = await to_the_middle_of_a_reply(d)
+        await d.speak(600)
+        await d.until("response.done", count=1)
+        d.send("conversation.item.truncate", item_id=reply, content_index=0, audio_end_ms=played_ms)
+        truncated = await d.until("conversation.item.truncated")
+        assert truncated["audio_end_ms"] == played_ms
+        assert await d.words(reply) == heard
+        await d.silence(700)
+        await d.until("response.created", count=2)
+        assert [content for role, content in d.told if role == "assistant"] == ([f"{heard} …"] if heard else [])
+
+    hold(script, llm=long())
+
+
+def test_a_truncation_in_mid_response_holds_whatever_is_sent_after_it() -> None:
+    async def script(d: Desk) -> None:
+        reply = await to_the_middle_of_a_reply(d)
+        d.send("conversation.item.truncate", item_id=reply, content_index=0, audio_end_ms=1000)
+        await d.until("conversation.item.truncated")
+        await d.silence(500)
+        d.send("response.cancel")
+        await d.until("response.done")
+        assert await d.words(reply) == "This is sentence"
+
+    hold(script, llm=long())
+
+
+def test_a_reply_that_is_over_can_be_truncated_too() -> None:
+    """Clients play behind what was sent: the last words may never have been heard."""
+
+    async def script(d: Desk) -> None:
+        await d.speak(600)
+        await d.silence(600)
+        done = await d.until("response.done", count=1)
+        reply = done["response"]["output"][0]["id"]
+        whole = await d.words(reply)
+        d.send("conversation.item.truncate", item_id=reply, content_index=0, audio_end_ms=2000)
+        await d.until("conversation.item.truncated")
+        assert whole.startswith(await d.words(reply))
+        assert len(await d.words(reply)) < len(whole)
+
+    hold(script)
+
+
+def test_what_cannot_be_truncated_is_told() -> None:
+    async def script(d: Desk) -> None:
+        reply = await to_the_middle_of_a_reply(d)
+        await d.speak(600)
+        await d.until("response.done", count=1)
+        user = d.of("input_audio_buffer.committed")[0]["item_id"]
+        for fields, code in [
+            ({"item_id": reply, "content_index": 0, "audio_end_ms": 60_000}, "invalid_value"),
+            ({"item_id": reply, "content_index": 0, "audio_end_ms": -1}, "invalid_value"),
+            ({"item_id": reply, "content_index": 1, "audio_end_ms": 10}, "invalid_value"),
+            ({"item_id": user, "content_index": 0, "audio_end_ms": 10}, "invalid_value"),
+            ({"item_id": "item_nobody", "content_index": 0, "audio_end_ms": 10}, "item_truncate_invalid_item_id"),
+            ({"item_id": reply, "content_index": 0}, "missing_required_parameter"),
+        ]:
+            error = await d.error(d.send("conversation.item.truncate", **fields))
+            assert error["code"] == code, fields
+            assert error["type"] == "invalid_request_error"
+
+    hold(script, llm=long())
+
+
+def test_a_client_cancels_and_says_so() -> None:
+    async def script(d: Desk) -> None:
+        await to_the_middle_of_a_reply(d, 1000)
+        d.send("response.cancel")
+        response = (await d.until("response.done"))["response"]
+        assert response["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+        error = await d.error(d.send("response.cancel"))
+        assert error["code"] == "response_cancel_not_active"
+        await d.speak(600)
+        await d.silence(600)
+        await d.until("response.created", count=2)
+
+    hold(script, llm=long())
+
+
+def test_a_cancel_in_the_same_moment_as_the_request_ends_it_once() -> None:
+    async def script(d: Desk) -> None:
+        d.send("response.create", response={"metadata": {"n": "1"}})
+        d.send("response.cancel")
+        response = (await d.until("response.done"))["response"]
+        assert response["status_details"]["reason"] == "client_cancelled"
+        await d.silence(1000)
+
+    d = hold(script)
+    assert d.kinds.count("response.created") == d.kinds.count("response.done") == 1
+
+
+@pytest.mark.parametrize("ms", [100, 200])
+def test_a_cough_does_not_cancel(ms: int) -> None:
+    async def script(d: Desk) -> None:
+        await to_the_middle_of_a_reply(d, 1000)
+        await d.speak(ms)
+        await d.silence(8000)
+
+    d = hold(script)
+    assert [event["response"]["status"] for event in d.of("response.done")] == ["completed"]
+    assert d.kinds.count("input_audio_buffer.speech_started") == 1
+
+
+def test_a_reply_that_may_not_be_interrupted() -> None:
+    async def script(d: Desk) -> None:
+        await d.update(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
+        await to_the_middle_of_a_reply(d, 1000)
+        await d.speak(1000)
+        await d.silence(8000)
+
+    d = hold(script)
+    assert [event["response"]["status"] for event in d.of("response.done")] == ["completed"]
+
+
+def test_manual_turns_are_the_clients() -> None:
+    async def script(d: Desk) -> None:
+        await d.update(**MANUAL)
+        await d.speak(1000)
+        await d.silence(3000)
+        assert "input_audio_buffer.committed" not in d.kinds
+        d.send("input_audio_buffer.commit")
+        await d.until("conversation.item.input_audio_transcription.completed")
+        await d.silence(2000)
+        assert "response.created" not in d.kinds
+        d.send("response.create")
+        await d.until("response.done")
+
+    d = hold(script)
+    assert "input_audio_buffer.speech_started" not in d.kinds
+    assert d.told[1:] == [("user", "what does the heron do")]
+    assert d.of("response.done")[0]["response"]["status"] == "completed"
+
+
+def test_a_manual_response_waits_for_the_words() -> None:
+    async def script(d: Desk) -> None:
+        await d.update(**MANUAL)
+        d.append(1000)
+        d.send("input_audio_buffer.commit")
+        d.append(1000)
+        d.send("input_audio_buffer.commit")
+        d.send("response.create")
+        await d.until("response.done")
+
+    d = hold(script, stt=ScriptedSTT(seconds=0.5))
+    assert d.told[1:] == [("user", "what does the heron do")] * 2
+    kinds = d.kinds
+    assert kinds.index("response.created") > kinds.index("input_audio_buffer.committed")
+    assert kinds.count("conversation.item.input_audio_transcription.completed") == 2
+
+
+def test_all_sound_since_the_last_commit_is_the_turn() -> None:
+    seconds: list[float] = []
+
+    class Measuring(ScriptedSTT):
+        async def transcribe(self, clip, *, language, prompt, words):  # type: ignore[no-untyped-def]
+            seconds.append(clip.seconds)
+            return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+
+    async def script(d: Desk) -> None:
+        await d.update(**MANUAL)
+        d.append(2345)
+        d.send("input_audio_buffer.commit")
+        d.append(100, 0.0)
+        d.send("input_audio_buffer.commit")
+        d.append(2000)
+        d.append(2000)
+        d.send("input_audio_buffer.clear")
+        await d.until("input_audio_buffer.cleared")
+        d.append(300)
+        d.send("input_audio_buffer.commit")
+        await d.until("conversation.item.input_audio_transcription.completed", count=3)
+
+    hold(script, stt=Measuring())
+    assert seconds == pytest.approx([2.345, 0.1, 0.3], abs=0.04)
+
+
+@pytest.mark.parametrize("session", [{}, MANUAL])
+@pytest.mark.parametrize("ms", [0, 60])
+def test_committing_nothing_is_an_error(session: dict[str, Any], ms: int) -> None:
+    async def script(d: Desk) -> None:
+        await d.update(**session)
+        d.append(ms, 0.0)
+        error = await d.error(d.send("input_audio_buffer.commit"))
+        assert error["code"] == "input_audio_buffer_commit_empty"
+
+    hold(script)
+
+
+def test_a_buffer_that_is_never_committed_is_bounded() -> None:
+    async def script(d: Desk) -> None:
+        await d.update(**MANUAL)
+        for _ in range(11):
+            d.append(1000)
+        await d.until("error")
+        d.send("input_audio_buffer.commit")
+        await d.until("input_audio_buffer.committed")
+
+    d = hold(script, max_audio_seconds=10)
+    assert d.of("error")[0]["error"]["code"] == "input_audio_buffer_too_long"
+
+
+def test_one_response_at_a_time() -> None:
+    async def script(d: Desk) -> None:
+        await d.update(**MANUAL)
+        d.send("response.create")
+        await d.until("response.created")
+        error = await d.error(d.send("response.create"))
+        assert error["code"] == "conversation_already_has_active_response"
+        await d.until("response.done")
+        d.send("response.create")
+        await d.until("response.done", count=2)
+
+    hold(script)
+
+
+def test_speech_without_automatic_answers_is_written_down() -> None:
+    async def script(d: Desk) -> None:
+        await d.update(audio={"input": {"turn_detection": {"type": "server_vad", "create_response": False}}})
+        for _ in range(2):
+            await d.speak(600)
+            await d.silence(1000)
+        assert d.kinds.count("conversation.item.input_audio_transcription.completed") == 2
+        assert "response.created" not in d.kinds
+        d.send("response.create")
+        await d.until("response.done")
+
+    d = hold(script)
+    assert d.told[1:] == [("user", "what does the heron do")] * 2
+    assert d.running.calls.count("llm") == 1
+
+
+def test_noise_has_an_item_without_words_and_no_response() -> None:
+    async def script(d: Desk) -> None:
+        await d.speak(600)
+        await d.silence(2000)
+
+    d = hold(script, stt=ScriptedSTT(""))
+    assert d.of("conversation.item.input_audio_transcription.completed")[0]["transcript"] == ""
+    assert "response.created" not in d.kinds
+
+
+def test_what_was_not_understood_is_told() -> None:
+    async def script(d: Desk) -> None:
+        await d.speak(600)
+        await d.silence(600)
+        await d.until("response.done")
+        await d.update(**MANUAL)
+        d.append(500)
+        d.send("input_audio_buffer.commit")
+        await d.until("conversation.item.input_audio_transcription.failed", count=2)
+
+    d = hold(script, stt=ScriptedSTT(error=EngineError("broken")))
+    response = d.of("response.done")[0]["response"]
+    assert response["status"] == "failed"
+    assert response["status_details"]["error"]["code"] == "stt_failed"
+
+
+@pytest.mark.parametrize("fail_after", [0, 3])
+def test_a_language_model_that_fails_fails_the_response(fail_after: int) -> None:
+    llm = ScriptedLLM(error=EngineError("away"), fail_after=fail_after)
+
+    async def script(d: Desk) -> None:
+        await d.speak(600)
+        await d.silence(600)
+        await d.until("response.done")
+        llm.error = None
+        await d.speak(600)
+        await d.silence(600)
+        await d.until("response.done", count=2)
+
+    d = hold(script, llm=llm)
+    first, second = (event["response"] for event in d.of("response.done"))
+    assert (first["status"], first["status_details"]["error"]["code"]) == ("failed", "llm_unavailable")
+    assert second["status"] == "completed"
+
+
+def test_a_voice_that_fails_leaves_the_words() -> None:
+    async def script(d: Desk) -> None:
+        await d.speak(600)
+        await d.silence(600)
+        await d.until("response.done")
+
+    d = hold(script, tts=ScriptedTTS(error=EngineError("mute")))
+    assert d.of("error")[0]["error"]["code"] == "tts_failed"
+    response = d.of("response.done")[0]["response"]
+    assert response["output"][0]["content"][0]["transcript"] == ScriptedLLM().reply_text
+
+
+def test_the_user_who_goes_on_before_the_words_are_known_is_answered_once() -> None:
+    async def script(d: Desk) -> None:
+        await d.speak(600)
+        await d.silence(700)
+        assert d.kinds.count("input_audio_buffer.committed") == 1
+        await d.speak(1000)
+        await d.silence(1000)
+        await d.until("response.done")
+
+    d = hold(script, stt=ScriptedSTT(seconds=1.5))
+    assert d.kinds.count("response.created") == 1
+    (deleted,) = d.of("conversation.item.deleted")
+    first, second = d.of("input_audio_buffer.committed")
+    assert deleted["item_id"] == first["item_id"]
+    assert second["previous_item_id"] is None
+
+
+def test_eagerness_is_how_long_it_waits() -> None:
+    def waited(eagerness: str) -> float:
+        ended = 0.0
+
+        async def script(d: Desk) -> None:
+            nonlocal ended
+            await d.update(audio={"input": {"turn_detection": {"type": "semantic_vad", "eagerness": eagerness}}})
+            ended = await d.speak(600)
+            await d.silence(3000)
+
+        return hold(script, stt=ScriptedSTT("turn on the light")).at("input_audio_buffer.speech_stopped") - ended
+
+    waits = [waited(eagerness) for eagerness in ("high", "auto", "medium", "low")]
+    assert waits[0] < waits[1] == waits[2] < waits[3]
+
+
+def test_after_a_long_silence_it_asks() -> None:
+    async def script(d: Desk) -> None:
+        await d.update(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 6000}}})
+        await d.silence(8000)
+        await d.until("response.done", count=1)
+
+    d = hold(script)
+    (idle,) = d.of("input_audio_buffer.timeout_triggered")
+    assert idle["audio_end_ms"] - idle["audio_start_ms"] == pytest.approx(6000, abs=600)
+    assert "still there" in d.of("response.done")[0]["response"]["output"][0]["content"][0]["transcript"]
