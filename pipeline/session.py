@@ -94,6 +94,8 @@ class Session:
         """
         self.events: Channel[Event] = Channel(EVENTS_AHEAD)
         """What happens, in order; closed with an Overloaded when the reader is too slow."""
+        self.ended = asyncio.Event()
+        """Set when the session has ended itself: whoever opened it has to close it now, even if nobody reads why."""
         self._sink: Sink = sink or self.events
         self.manner = manner or Manner()
         """How turns are answered; may be changed at any time, for the turns from then on."""
@@ -641,7 +643,7 @@ class Session:
             elif self._state is State.LISTENING:
                 idle_s = now - self._active_at
                 if self.options.idle_timeout_s and idle_s >= self.options.idle_timeout_s:
-                    self._sink.close(IdleTimeout())
+                    self._end(IdleTimeout())
                     return
                 if self.options.idle_prompt_s and idle_s >= self.options.idle_prompt_s and not self._prompted:
                     self._prompted = True
@@ -666,7 +668,11 @@ class Session:
 
     def _emit(self, event: Event) -> None:
         if not self._sink.offer(event):
-            self._sink.close(Overloaded("This connection reads too slowly; the conversation is closed."))
+            self._end(Overloaded("This connection reads too slowly; the conversation is closed."))
+
+    def _end(self, reason: ParleyError) -> None:
+        self._sink.close(reason)
+        self.ended.set()
 
     def _keep_preroll(self) -> None:
         """Of the sound, only what the next utterance may begin with."""

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 SPEECH_PER_STEP = 16_000
 """Samples given to the session at a time (some 3 ms of work): other conversations get their turn in between."""
+GOODBYE_S = 1.0
+"""How long a connection may take to be told why it ends."""
 MAX_TEXT_CHARS = 8_000
 """Longest typed message."""
 
@@ -86,12 +88,19 @@ class LiveSocket:
                 await self._send(self._started())
                 writing = asyncio.create_task(self._write())
                 reading = asyncio.create_task(self._read())
+                ending = asyncio.create_task(self._session.ended.wait())
                 try:
-                    await asyncio.wait([writing, reading], return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait([writing, reading, ending], return_when=asyncio.FIRST_COMPLETED)
+                    if ending.done():  # the writer says why, if this client reads at all
+                        await asyncio.wait([writing, reading], timeout=GOODBYE_S, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    for task in (writing, reading):
+                    for task in (writing, reading, ending):
                         task.cancel()
-                    await asyncio.wait([writing, reading])
+                    await asyncio.wait([writing, reading, ending])
+            if self._session.ended.is_set() and writing.cancelled():
+                with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+                    async with asyncio.timeout(GOODBYE_S):  # behind all that it has not read yet
+                        await self._socket.close(1013, "This connection reads too slowly.")
         finally:
             self._store.keep(self._token, self._conversation)
 
@@ -177,7 +186,7 @@ class LiveSocket:
                 await self._tell(event)
         except ParleyError as error:  # the session has ended itself: idle, or this reader was too slow
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(GOODBYE_S):
                     await self._send({"type": "session_ended", **as_json(error)["error"]})
                     await self._socket.close(1000 if error.code == "idle_timeout" else 1013, error.message[:120])
 

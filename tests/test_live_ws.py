@@ -1,0 +1,429 @@
+"""A live conversation with the running service: `/ws?stream=1` as docs/protocol.md tells it."""
+
+import contextlib
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from pipeline.audio import Clip, wav_header
+from tests.questions import SUM, SUM_ANSWER, sample, spoken
+from tests.server_process import TURN_S, ServerProcess, serving
+
+ENDS = ("turn_completed", "turn_interrupted", "turn_failed")
+
+
+class Live:
+    """A client: it sends sound and commands, and keeps what comes."""
+
+    def __init__(self, server: ServerProcess, query: str = "rate=16000", **options: Any) -> None:
+        self.connection = server.connect(f"?stream=1&{query}", **options)
+        self.events: list[dict[str, Any]] = []
+        self.sound: list[bytes] = []
+        self.order: list[str] = []
+        """Types of the events, "sound" for the binary messages; runs of one kind once."""
+
+    def __enter__(self) -> Self:
+        self.started = self.until("session_started")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.connection.close()
+
+    def receive(self) -> dict[str, Any] | None:
+        """The next message: an event, or None for sound."""
+        message = self.connection.recv(timeout=TURN_S)
+        event = None if isinstance(message, bytes) else json.loads(message)
+        if isinstance(message, bytes):
+            self.sound.append(message)
+        else:
+            assert isinstance(event, dict)
+            self.events.append(event)
+        name = event["type"] if event else "sound"
+        if not self.order or self.order[-1] != name:
+            self.order.append(name)
+        return event
+
+    def until(self, *types: str) -> dict[str, Any]:
+        """The next event of one of these types."""
+        while True:
+            event = self.receive()
+            if event is not None and event["type"] in types:
+                return event
+
+    def tell(self, type: str, **fields: Any) -> None:
+        self.connection.send(json.dumps({"type": type, **fields}))
+
+    def speak(self, clip: Clip, silence_s: float = 1.5, rate_hz: int = 16_000, chunk_ms: int = 40) -> None:
+        """Said faster than anybody speaks: the service counts samples, not seconds."""
+        pause = Clip(np.zeros(int(silence_s * rate_hz), np.float32), rate_hz)
+        pcm = Clip.join([clip, pause], rate_hz).pcm16()
+        step = rate_hz * chunk_ms // 1000 * 2
+        for start in range(0, len(pcm), step):
+            self.connection.send(pcm[start : start + step])
+
+    def of(self, type: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["type"] == type]
+
+    def ask(self, text: str = SUM) -> dict[str, Any]:
+        """Ask aloud, and hear the answer out."""
+        self.speak(spoken(text))
+        return self.until(*ENDS)
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 48_000])
+def test_a_spoken_question_is_answered_in_the_documented_order(server: ServerProcess, rate_hz: int) -> None:
+    with Live(server, f"rate={rate_hz}&partial_ms=0") as live:
+        live.speak(spoken(SUM), rate_hz=rate_hz)
+        end = live.until(*ENDS)
+    assert live.order == [
+        "session_started", "user_speech_started", "user_speech_stopped", "turn_started", "transcript_final",
+        "reply_delta", "speech_started", "speech_span", "sound", "turn_completed",
+    ]  # fmt: skip
+    assert live.of("transcript_final")[0] == {**live.of("transcript_final")[0], "text": SUM, "language": "en"}
+    assert SUM_ANSWER in end["reply"]
+    assert "".join(event["text"] for event in live.of("reply_delta")) == end["reply"]
+    began, stopped = live.of("user_speech_started")[0]["at_ms"], live.of("user_speech_stopped")[0]["at_ms"]
+    assert 150 < began < stopped
+    assert stopped - began == pytest.approx(1000 * spoken(SUM).seconds - 500, abs=250)
+    timings = end["timings_ms"]
+    assert {"endpoint", "transcript", "first_token", "first_audio", "first_sound", "speech_done"} <= set(timings)
+    assert timings["first_sound"] >= timings["endpoint"]
+
+
+def test_the_sound_is_paced_whole_frames_and_its_spans_cover_the_reply(server: ServerProcess) -> None:
+    with Live(server) as live:
+        live.tell("say", text="tell me a story")
+        start = live.until("speech_started")
+        began = time.monotonic()
+        end = live.until(*ENDS)
+        took_s = time.monotonic() - began
+    frame = start["rate_hz"] * 40 // 1000 * 2
+    assert {len(sound) for sound in live.sound[:-1]} == {frame}
+    seconds = sum(map(len, live.sound)) / 2 / start["rate_hz"]
+    assert took_s == pytest.approx(seconds, abs=0.6)  # played in real time, at most a little ahead
+    assert max(abs(np.frombuffer(b"".join(live.sound), "<i2").astype(int))) > 3000
+    spans = [(span["start"], span["end"]) for span in live.of("speech_span")]
+    assert spans == sorted(spans)
+    assert (spans[0][0], spans[-1][1]) == (0, len(end["reply"].rstrip()))
+
+
+@pytest.mark.parametrize("sizes", [0, 0xFFFFFFFF])
+def test_a_wav_that_is_streamed_in_pieces_of_any_size(server: ServerProcess, sizes: int) -> None:
+    clip = Clip.join([spoken(SUM), Clip(np.zeros(44_100 * 2, np.float32), 44_100)], 44_100)
+    stereo = np.repeat(clip.samples[:, None], 2, axis=1).astype("<f4").tobytes()
+    header = struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF", sizes, b"WAVE", b"fmt ", 16, 3, 2, 44_100, 44_100 * 8, 8, 32, b"data", sizes,
+    )  # fmt: skip
+    with Live(server, "") as live:
+        data = header + stereo
+        live.connection.send(data[:1001])
+        for start in range(1001, len(data), 9_999):  # never a whole sample
+            live.connection.send(data[start : start + 9_999])
+        end = live.until(*ENDS)
+    assert SUM_ANSWER in end["reply"]
+    assert "user_speech_started" in live.order
+
+
+def test_a_whole_file_is_one_utterance_answered_at_once(server: ServerProcess) -> None:
+    with Live(server, "") as live:
+        live.connection.send(sample("what_is_two_plus_three"))
+        assert "5" in live.until(*ENDS)["reply"]
+        assert live.order[1:3] == ["turn_started", "transcript_final"]
+        assert "user_speech_started" not in live.order
+        live.connection.send(sample("hello"))
+        assert live.until(*ENDS)["type"] == "turn_completed"
+
+
+def test_push_to_talk(server: ServerProcess) -> None:
+    with Live(server, "rate=16000&turn_detection=false&partial_ms=0") as live:
+        live.speak(spoken("hello"))  # nobody pressed the key
+        live.tell("begin")
+        live.speak(spoken(SUM), silence_s=3)
+        live.tell("commit")
+        assert SUM_ANSWER in live.until(*ENDS)["reply"]
+        assert live.of("transcript_final")[0]["text"] == SUM
+        live.tell("begin")
+        live.speak(spoken("hello"))
+        live.tell("clear")
+        assert live.until("utterance_ignored")["reason"] == "cleared"
+        live.tell("begin")
+        live.speak(spoken("what is two plus two"))
+        live.tell("commit")
+        assert "4" in live.until(*ENDS)["reply"]
+
+
+def test_a_commit_answers_without_waiting_for_silence(server: ServerProcess) -> None:
+    with Live(server, "rate=16000&silence_ms=10000&max_silence_ms=30000") as live:
+        live.speak(spoken(SUM), silence_s=0.3)
+        live.until("user_speech_started")
+        live.tell("commit")
+        assert SUM_ANSWER in live.until(*ENDS)["reply"]
+
+
+def test_an_interruption_is_told_with_what_was_heard_and_the_client_corrects_it(server: ServerProcess) -> None:
+    with Live(server) as live:
+        live.tell("say", text="tell me a story")
+        live.until("speech_started")
+        while sum(map(len, live.sound)) < 2 * 22_050 * 3:
+            live.receive()
+        live.tell("interrupt")
+        end = live.until(*ENDS)
+        assert end["type"] == "turn_interrupted"
+        reply = "".join(event["text"] for event in live.of("reply_delta"))
+        assert end["heard_text"]
+        assert reply.startswith(end["heard_text"])
+        assert len(end["heard_text"]) < len(reply)
+        assert 1500 < end["heard_ms"] < 4000
+        live.tell("played", ms=900)
+        live.tell("say", text="hello")
+        live.until("turn_completed")
+        token = live.started["resume"]
+    with Live(server, f"rate=16000&resume={token}") as live:
+        told = [message["content"] for message in live.started["history"]]
+        assert told[0] == "tell me a story"
+        assert told[1].endswith(" …")
+        assert end["heard_text"].startswith(told[1].removesuffix(" …"))
+        assert len(told[1]) < len(end["heard_text"])
+        assert told[2] == "hello"
+
+
+def test_speaking_interrupts_the_reply_and_is_answered(server: ServerProcess) -> None:
+    with Live(server) as live:
+        live.tell("say", text="tell me a story")
+        live.until("speech_started")
+        while sum(map(len, live.sound)) < 2 * 22_050 * 1:
+            live.receive()
+        live.speak(spoken(SUM))
+        assert live.until(*ENDS)["type"] == "turn_interrupted"
+        count = len(live.sound)
+        live.until("turn_started")
+        assert len(live.sound) == count
+        assert SUM_ANSWER in live.until(*ENDS)["reply"]
+        assert "speech_held" in live.order
+
+
+def test_a_typed_message_stops_the_reply(server: ServerProcess) -> None:
+    with Live(server) as live:
+        live.tell("say", text="tell me a story")
+        live.until("speech_started")
+        live.tell("say", text="what is one plus one")
+        assert live.until(*ENDS)["type"] == "turn_interrupted"
+        assert "2" in live.until(*ENDS)["reply"]
+
+
+def test_voice_language_and_options_change_from_the_next_turn(server: ServerProcess) -> None:
+    with Live(server) as live:
+        assert live.started["options"]["interruptible"] is True
+        live.tell("configure", voice="woman", language="pt", options={"interruptible": False, "silence_ms": 900})
+        live.tell("say", text="que horas são")
+        end = live.until(*ENDS)
+        assert end["type"] == "turn_completed"
+        assert any(word in end["reply"].lower() for word in ("são", "é uma", "é meio", "é meia"))
+        live.tell("say", text="conta uma história")
+        live.until("speech_started")
+        live.speak(spoken("stop stop stop stop stop"))
+        assert live.until(*ENDS)["type"] == "turn_completed"
+        assert "speech_held" not in live.order
+
+
+BAD = [
+    ("no json", "unsupported_message"),
+    ("[]", "unsupported_message"),
+    ("{}", "unsupported_message"),
+    ('"type"', "unsupported_message"),
+    ('{"type": "dance"}', "unsupported_message"),
+    ('{"type": {"a": 1}}', "unsupported_message"),
+    ("[" * 100_000, "unsupported_message"),
+    ('{"type": "say"}', "bad_parameter"),
+    ('{"type": "say", "text": "  "}', "bad_parameter"),
+    ('{"type": "say", "text": 5}', "bad_parameter"),
+    (json.dumps({"type": "say", "text": "a" * 8001}), "bad_parameter"),
+    ('{"type": "played"}', "bad_parameter"),
+    ('{"type": "played", "ms": -1}', "bad_parameter"),
+    ('{"type": "played", "ms": true}', "bad_parameter"),
+    ('{"type": "played", "ms": NaN}', "bad_parameter"),
+    ('{"type": "commit"}', "no_audio"),
+    ('{"type": "configure", "voice": "../../etc/passwd"}', "unknown_voice"),
+    ('{"type": "configure", "language": "klingon"}', "unsupported_language"),
+    ('{"type": "configure", "options": []}', "bad_parameter"),
+    ('{"type": "configure", "options": {"colour": "red"}}', "bad_parameter"),
+    ('{"type": "configure", "options": {"silence_ms": 1}}', "bad_parameter"),
+    ('{"type": "configure", "options": {"silence_ms": "NaN"}}', "bad_parameter"),
+    ('{"type": "configure", "options": {"interruptible": "perhaps"}}', "bad_parameter"),
+    ('{"type": "configure", "voice": "woman", "options": {"lead_ms": 1e999}}', "bad_parameter"),
+    (b"", "empty_message"),
+    (b"this is no sound", "bad_audio"),
+    (wav_header(16_000, 0)[:20], "bad_audio"),
+    (wav_header(1, 100), "bad_audio"),
+]
+
+
+def test_what_cannot_be_used_is_told_and_the_conversation_goes_on(server: ServerProcess) -> None:
+    with Live(server, "") as live:
+        for message, code in BAD:
+            live.connection.send(message)
+            told = live.until("error")
+            assert told["code"] == code, message[:60]
+            assert told["message"].endswith(".")
+        live.tell("say", text="what is one plus one")
+        assert "2" in live.until(*ENDS)["reply"]
+        assert live.order == [
+            "session_started", "error", "turn_started", "transcript_final", "reply_delta", "speech_started",
+            "speech_span", "sound", "turn_completed",
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("rate=1", "bad_parameter"),
+        ("rate=fast", "bad_parameter"),
+        ("silence_ms=5", "bad_parameter"),
+        ("colour=red", "bad_parameter"),
+        ("voice=nobody", "unknown_voice"),
+        ("language=klingon", "unsupported_language"),
+        (f"system={'a' * 8001}", "bad_parameter"),
+    ],
+)
+def test_a_query_that_cannot_be_used_is_told_before_the_close(server: ServerProcess, query: str, code: str) -> None:
+    with server.connect(f"?stream=1&{query}") as connection:
+        assert json.loads(connection.recv(timeout=20))["error"]["code"] == code
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=20)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+
+
+def test_options_of_the_query_are_those_of_the_conversation(server: ServerProcess) -> None:
+    with Live(
+        server, "rate=16000&silence_ms=700&interruptible=false&vad_threshold=0.6&voice=woman&language=EN-us"
+    ) as live:
+        options = live.started["options"]
+        assert (options["silence_ms"], options["interruptible"], options["vad_threshold"]) == (700, False, 0.6)
+        assert (live.started["voice"], live.started["language"], live.started["resumed"]) == ("woman", "en", False)
+        assert live.started["history"] == []
+
+
+def test_who_comes_back_finds_the_conversation_once(server: ServerProcess) -> None:
+    with Live(server) as live:
+        assert live.ask("my name is alice")["type"] == "turn_completed"
+        first = live.started["resume"]
+    with Live(server, f"rate=16000&resume={first}") as live:
+        assert live.started["resumed"] is True
+        assert [message["role"] for message in live.started["history"]] == ["user", "assistant"]
+        second = live.started["resume"]
+        assert second != first
+        assert "Alice" in live.ask("what is my name")["reply"]
+    with Live(server, f"rate=16000&resume={first}") as live:
+        assert (live.started["resumed"], live.started["history"]) == (False, [])
+    with Live(server, f"rate=16000&resume={second}") as live:
+        assert len(live.started["history"]) == 4
+    with Live(server, "rate=16000&resume=nonsense") as live:
+        assert live.started["resumed"] is False
+        assert "not told" in live.ask("what is my name")["reply"]
+
+
+def test_conversations_at_once_do_not_mix(server: ServerProcess) -> None:
+    names = ["alice", "peter", "alice", "peter"]
+    for text in ("what is my name", *(f"my name is {name}" for name in names)):
+        spoken(text)  # made before: eSpeak is one a process
+
+    def converse(name: str) -> str:
+        with Live(server) as live:
+            live.ask(f"my name is {name}")
+            return str(live.ask("what is my name")["reply"])
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        for name, reply in zip(names, pool.map(converse, names), strict=True):
+            assert name.title() in reply
+
+
+# --- a service for one, that forgets soon ---
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with serving(tmp_path_factory.mktemp("small"), MAX_SESSIONS="1", RESUME_SECONDS="1") as running:
+        yield running
+
+
+def connected(server: ServerProcess, query: str, within_s: float) -> Live:
+    """A conversation, as soon as there is room for it."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return Live(server, query)
+        except InvalidStatus as refused:
+            if refused.response.status_code != 503 or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def test_who_hangs_up_in_mid_reply_leaves_the_place_free(small: ServerProcess) -> None:
+    with connected(small, "rate=16000", 5) as live:
+        live.tell("say", text="tell me a story")
+        live.until("speech_started")
+        live.connection.socket.shutdown(socket.SHUT_RDWR)  # no goodbye
+    with connected(small, "rate=16000", 1) as live:
+        live.tell("say", text="what is one plus one")
+        assert "2" in live.until(*ENDS)["reply"]
+    assert "Traceback" not in small.text
+
+
+def test_who_comes_back_too_late_begins_anew(small: ServerProcess) -> None:
+    with connected(small, "rate=16000", 5) as live:
+        live.tell("say", text="hello")
+        live.until(*ENDS)
+        token = live.started["resume"]
+        assert live.started["resume_seconds"] == 1
+    time.sleep(1.2)
+    with connected(small, f"rate=16000&resume={token}", 5) as live:
+        assert (live.started["resumed"], live.started["history"]) == (False, [])
+
+
+def test_who_says_nothing_for_long_is_let_go(small: ServerProcess) -> None:
+    with connected(small, "rate=16000&idle_timeout_s=1", 5) as live:
+        assert live.until("session_ended")["code"] == "idle_timeout"
+        with pytest.raises(ConnectionClosed) as closed:
+            live.receive()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1000
+
+
+def test_who_does_not_read_is_let_go(small: ServerProcess) -> None:
+    """What waits for a slow reader is bounded: its conversation ends, and its place is free."""
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.connect(("127.0.0.1", small.port))
+    address = f"ws://127.0.0.1:{small.port}/ws?stream=1&rate=16000"
+    connection = connect(address, sock=slow, max_queue=1, ping_interval=None, close_timeout=1)
+
+    def flood() -> None:
+        message = json.dumps({"type": "say", "text": "a" * 8000})
+        with contextlib.suppress(ConnectionClosed, OSError):
+            while True:
+                connection.send(message)
+                time.sleep(0.002)
+
+    flooding = threading.Thread(target=flood, daemon=True)
+    flooding.start()
+    with connected(small, "rate=16000", 45) as live:
+        live.tell("say", text="what is one plus one")
+        assert "2" in live.until(*ENDS)["reply"]
+    with pytest.raises(ConnectionClosed) as closed:
+        while True:
+            connection.recv(timeout=20)
+    flooding.join(10)
+    # The reason comes last; who goes on sending may have the connection reset before it.
+    assert closed.value.rcvd is None or closed.value.rcvd.code == 1013
