@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -18,27 +18,28 @@ from pipeline.listening.vad import speech_spans
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, Word, weights
 from pipeline.stt.front import WorkerFront
+from pipeline.stt.whisper_model import (
+    MAX_COMPRESSION,
+    MAX_NO_SPEECH,
+    MIN_LOGPROB,
+    TEMPERATURES,
+    WINDOW_S,
+    Heard,
+    Utterance,
+    features_of,
+    hear,
+    load,
+    prompt_of,
+)
 from pipeline.workers import EngineSpec, Serving, open_worker
 
 log = logging.getLogger(__name__)
 
 RATE_HZ = 16_000
-WINDOW_S = 30.0
-"""What Whisper hears at once."""
 PAD_MS = 400
 """Silence kept around the speech; faster-whisper's own choice for its VAD."""
 LONG_PAUSE_S = 2.0
 """Whisper invents words in pauses as long as this: they are cut out."""
-TEMPERATURES = (0.0, 0.4)
-"""A second, freer try when the first one fails the gates below; each costs a whole decoding, so no more."""
-
-# The gates of the Whisper paper (section 4.5), which are the library's defaults.
-MAX_NO_SPEECH = 0.6
-"""The model's own belief that nobody spoke; beyond it, doubtful text (see MIN_LOGPROB) is dropped."""
-MIN_LOGPROB = -1.0
-"""Mean log-probability of the tokens, below which text is doubtful."""
-MAX_COMPRESSION = 2.4
-"""Text that zlib makes so many times smaller goes round in circles."""
 HOPELESS_LOGPROB = -2.0
 """Below this no word is likely to be right, whatever the belief in speech: nothing was understood."""
 
@@ -98,7 +99,7 @@ class WhisperEngine:
         tried = choices(config.device, config.compute_type)
         for device, compute_type in tried:
             try:
-                self._model = _load(config.folder, device, compute_type, threads, config.context_s)
+                self._model = load(config.folder, device, compute_type, threads, config.context_s)
                 list(self._decode(_warm_up_sound(), FileRequest("en"))[0])
                 break
             except (RuntimeError, ValueError) as error:  # CTranslate2: no memory, no cuBLAS, unknown compute type
@@ -113,35 +114,79 @@ class WhisperEngine:
     def transcribe(
         self, clip: Clip, language: str | None, prompt: str | None, words: bool
     ) -> Iterator[Transcript | None]:
-        """See `SpeechToText` and `WorkerFront`; may be cancelled after each segment.
+        """See `SpeechToText` and `WorkerFront`; may be cancelled between encoding and decoding.
 
         Text that fails the gates is left out; without speech nothing is decoded at all.
         """
-        code = self._language(language)
+        for _, step in self.transcribe_many([(clip, language, prompt, words)], lambda index: False):
+            if isinstance(step, Exception):
+                raise step
+            yield step
+
+    def transcribe_many(
+        self, calls: Sequence[tuple[Clip, str | None, str | None, bool]], cancelled: Callable[[int], bool]
+    ) -> Iterator[tuple[int, Transcript | Exception | None]]:
+        """The same for several speakers at once (see `pipeline.workers.running`): short utterances are decoded
+        together, and each has the transcript that it would have alone; the others come after them, one by one."""
+        short: dict[int, _Speech] = {}
+        others: dict[int, _Speech] = {}
+        for index, (clip, language, prompt, words) in enumerate(calls):
+            try:
+                speech = self._speech(clip, language, prompt, words)
+            except EngineError as error:
+                yield index, error
+                continue
+            if not len(speech.sound):
+                yield index, Transcript("", speech.request.language, clip.seconds)
+            else:
+                (short if speech.short else others)[index] = speech
+        utterances = [
+            Utterance(
+                features_of(self._model, speech.sound, self._config.context_s),
+                speech.request.language,
+                prompt_of(self._model, speech.request.prompt),
+            )
+            for speech in short.values()
+        ]
+        indices = list(short)
+        for place, heard in hear(
+            self._model, utterances, beam=self._config.beam, cancelled=lambda place: cancelled(indices[place])
+        ):
+            index = indices[place]
+            yield index, None if heard is None else _transcript(heard, short[index])
+        for index, speech in others.items():
+            if not cancelled(index):
+                for step in self._long(speech):
+                    yield index, step
+
+    def _speech(self, clip: Clip, language: str | None, prompt: str | None, words: bool) -> "_Speech":
+        """What of a clip is to be heard. Raises EngineError (unsupported_language)."""
+        request = FileRequest(self._language(language), prompt, words)
         sound = clip.at(RATE_HZ).samples
         spans = speech_spans(sound)
         if not spans:
-            yield Transcript("", code, clip.seconds)
-            return
+            return _Speech(sound[:0], 0.0, clip.seconds, False, request)
         pad = PAD_MS * RATE_HZ // 1000
         start = max(0, spans[0].start - pad)
         pauses = [(after.start - before.end) / RATE_HZ for before, after in pairwise(spans)]
-        request = FileRequest(code, prompt, words)
         cut = max(pauses, default=0.0) > LONG_PAUSE_S
-        segments, info = self._decode(sound[start : spans[-1].end + pad], request, cut=cut)
+        return _Speech(sound[start : spans[-1].end + pad], start / RATE_HZ, clip.seconds, cut, request)
+
+    def _long(self, speech: "_Speech") -> Iterator[Transcript | None]:
+        """What one decoding without times cannot do: several windows, long pauses, words; stops at each segment."""
+        segments, info = self._decode(speech.sound, speech.request, cut=speech.cut)
         kept = []
         for segment in segments:
             yield None
             if _believable(segment):
                 kept.append(segment)
-        offset_s = start / RATE_HZ
         yield Transcript(
             text="".join(segment.text for segment in kept).strip(),
             # What sounds like no words in any language was not spoken in one.
-            language=info.language if kept else code,
-            duration_s=clip.seconds,
+            language=info.language if kept else speech.request.language,
+            duration_s=speech.duration_s,
             language_probability=float(info.language_probability),
-            words=[_word(word, offset_s) for segment in kept for word in segment.words or ()],
+            words=[_word(word, speech.start_s) for segment in kept for word in segment.words or ()],
         )
 
     def segments(self, window: Clip, request: FileRequest) -> Iterator[Segment | None]:
@@ -189,6 +234,36 @@ class WhisperEngine:
         return segments, info
 
 
+@dataclass(frozen=True, slots=True)
+class _Speech:
+    """The part of a clip in which somebody speaks."""
+
+    sound: Samples
+    """16 kHz; empty when nobody does."""
+    start_s: float
+    """Where it begins in the clip."""
+    duration_s: float
+    """Of the whole clip."""
+    cut: bool
+    """It has pauses that must be taken out."""
+    request: FileRequest
+
+    @property
+    def short(self) -> bool:
+        """Whether it is one window's decoding without times."""
+        return not self.cut and not self.request.words and len(self.sound) <= WINDOW_S * RATE_HZ
+
+
+def _transcript(heard: Heard, speech: _Speech) -> Transcript:
+    believable = bool(heard.text) and _believable(heard)
+    return Transcript(
+        text=heard.text if believable else "",
+        language=heard.language if believable else speech.request.language,
+        duration_s=speech.duration_s,
+        language_probability=heard.language_probability,
+    )
+
+
 def _believable(segment: Any) -> bool:
     """Whether a segment passes the gates; the library applies them, too, but keeps the text when all tries fail."""
     if segment.compression_ratio > MAX_COMPRESSION or segment.avg_logprob < HOPELESS_LOGPROB:
@@ -221,42 +296,6 @@ def _warm_up_sound() -> Samples:
     return (np.random.default_rng(0).standard_normal(RATE_HZ) * 0.01).astype(np.float32)
 
 
-def _load(folder: str, device: str, compute_type: str, threads: int, context_s: float) -> Any:
-    """A WhisperModel that encodes each window once, and no more of it than is wanted."""
-    from faster_whisper import WhisperModel
-
-    class TurnWhisper(WhisperModel):  # type: ignore[misc]
-        """For one spoken turn at a time.
-
-        The library encodes the first window twice when it detects the language: the most expensive step of a turn.
-        """
-
-        _last: tuple[Samples, Any] | None = None
-
-        def encode(self, features: Samples) -> Any:
-            if self._last is None or not np.array_equal(self._last[0], features):
-                self._last = (features, super().encode(_shortened(features, context_s)))
-            return self._last[1]
-
-        def detect_language(self, audio: Any = None, features: Any = None, **options: Any) -> Any:
-            # Decoding leaves out the last frame: then so does this, and both encode the same window.
-            return super().detect_language(audio, None if features is None else features[..., :-1], **options)
-
-    return TurnWhisper(folder, device=device, compute_type=compute_type, cpu_threads=threads)
-
-
-def _shortened(features: Samples, context_s: float) -> Samples:
-    """A window (n_mels, 3000 frames of 10 ms) without the part of its padding that is beyond `context_s`.
-
-    Real models lose accuracy when they hear much less than the 30 s of their training: hence the lower bound.
-    """
-    if context_s >= WINDOW_S:
-        return features
-    used = np.flatnonzero(features.any(axis=0))
-    frames = max(int(context_s * 100), int(used[-1]) + 1 if used.size else 0)
-    return np.ascontiguousarray(features[..., : frames + frames % 2])  # the encoder halves the frames
-
-
 async def probe(settings: Settings) -> None:
     """Raises EngineUnavailable unless the weights are here or the hub would give them."""
     await weights.check(settings)
@@ -275,7 +314,13 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         context_s=settings.whisper_context_s,
     )
     spec = EngineSpec("whisper", "pipeline.stt.whisper:WhisperEngine", config)
-    serving = Serving(settings.stt_timeout_s, settings.stt_replicas)
+    serving = Serving(
+        settings.stt_timeout_s,
+        settings.stt_replicas,
+        batched=frozenset({"transcribe"}),
+        batch=settings.stt_batch,
+        gather_s=settings.stt_batch_ms / 1000,
+    )
     async with open_worker(spec, settings, serving) as worker:
         loaded: Description = await worker.call("describe")
         name = settings.whisper_model.rstrip("/").rpartition("/")[2]

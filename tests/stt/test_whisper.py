@@ -14,7 +14,7 @@ from pipeline.audio import Clip, decode
 from pipeline.engines import Opened, Progress
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
-from pipeline.stt import SpeechToText, whisper
+from pipeline.stt import SpeechToText, whisper, whisper_model
 from pipeline.stt.front import last
 from pipeline.stt.languages import NAMES
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
@@ -119,7 +119,7 @@ async def test_the_rate_of_the_clip_does_not_matter(model: Path, texts: Path, sp
 def test_a_shorter_context_never_cuts_the_sound(context_s: float, sound_s: float, encoded: int) -> None:
     features = np.zeros((80, 3000), np.float32)
     features[:, : int(sound_s * 100)] = 1.0
-    shortened = whisper._shortened(features, context_s)
+    shortened = whisper_model.shortened(features, context_s)
     assert shortened.shape == (80, encoded)
     assert shortened.sum() == features.sum()
 

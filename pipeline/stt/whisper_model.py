@@ -1,0 +1,210 @@
+"""faster-whisper's model as the engine uses it: each window encoded once, and no more of it than is wanted; short
+utterances of several speakers decoded together."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.audio import Samples
+
+WINDOW_S = 30.0
+"""What Whisper hears at once."""
+TEMPERATURES = (0.0, 0.4)
+"""A second, freer try when the first one fails the gates below; each costs a whole decoding, so no more."""
+BEST_OF = 5
+"""Of so many samples the likeliest is taken in the freer try; the library's default."""
+
+# The gates of the Whisper paper (section 4.5), which are the library's defaults.
+MAX_NO_SPEECH = 0.6
+"""The model's own belief that nobody spoke; beyond it, doubtful text (see MIN_LOGPROB) is dropped."""
+MIN_LOGPROB = -1.0
+"""Mean log-probability of the tokens, below which text is doubtful."""
+MAX_COMPRESSION = 2.4
+"""Text that zlib makes so many times smaller goes round in circles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """Speech that fits into one window, to be written down without times."""
+
+    features: Samples
+    """Of the sound, from `features_of`: (n_mels, frames of 10 ms)."""
+    language: str | None
+    """Whisper's code; None: detected."""
+    prompt: tuple[int, ...]
+    """Tokens of the text that came before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was understood of one utterance; the names are those of the library's segments."""
+
+    text: str
+    language: str
+    language_probability: float
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a freer try may find something better; not where nobody seems to speak."""
+        unsure = self.avg_logprob < MIN_LOGPROB
+        return (unsure or self.compression_ratio > MAX_COMPRESSION) and not (
+            unsure and self.no_speech_prob > MAX_NO_SPEECH
+        )
+
+
+def load(folder: str, device: str, compute_type: str, threads: int, context_s: float) -> Any:
+    """A WhisperModel that encodes each window once, and no more of it than is wanted."""
+    from faster_whisper import WhisperModel
+
+    class TurnWhisper(WhisperModel):  # type: ignore[misc]
+        """The library encodes the first window twice when it detects the language: the most expensive step."""
+
+        _last: tuple[Samples, Any] | None = None
+
+        def encode(self, features: Samples) -> Any:
+            if self._last is None or not np.array_equal(self._last[0], features):
+                self._last = (features, super().encode(shortened(features, context_s)))
+            return self._last[1]
+
+        def detect_language(self, audio: Any = None, features: Any = None, **options: Any) -> Any:
+            # Decoding leaves out the last frame: then so does this, and both encode the same window.
+            return super().detect_language(audio, None if features is None else features[..., :-1], **options)
+
+    return TurnWhisper(folder, device=device, compute_type=compute_type, cpu_threads=threads)
+
+
+def shortened(features: Samples, context_s: float) -> Samples:
+    """A window (n_mels, 3000 frames of 10 ms) without the part of its padding that is beyond `context_s`.
+
+    Real models lose accuracy when they hear much less than the 30 s of their training: hence the lower bound.
+    """
+    if context_s >= WINDOW_S:
+        return features
+    used = np.flatnonzero(features.any(axis=0))
+    frames = max(int(context_s * 100), int(used[-1]) + 1 if used.size else 0)
+    return np.ascontiguousarray(features[..., : frames + frames % 2])  # the encoder halves the frames
+
+
+def features_of(model: Any, sound: Samples, context_s: float) -> Samples:
+    """What the encoder is given for a sound (16 kHz, at most 30 s), just as the library makes it."""
+    from faster_whisper.audio import pad_or_trim
+
+    return shortened(pad_or_trim(model.feature_extractor(sound)[:, :-1]), context_s)
+
+
+def prompt_of(model: Any, text: str | None) -> tuple[int, ...]:
+    """The tokens of the text that came before."""
+    return tuple(model.hf_tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids) if text else ()
+
+
+def hear(
+    model: Any, utterances: Sequence[Utterance], *, beam: int, cancelled: Callable[[int], bool]
+) -> Iterator[tuple[int, Heard | None]]:
+    """Decode utterances, those of one shape together, each with the result that it has alone.
+
+    Yields (index, Heard) for each that was not cancelled, and (index, None) in between, where all may be stopped.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, one in enumerate(utterances):
+        # CTranslate2 takes a batch of one length of sound and one length of prompt only.
+        groups.setdefault((one.features.shape[-1], len(one.prompt)), []).append(index)
+    for group in groups.values():
+        wanted = [index for index in group if not cancelled(index)]
+        if wanted:
+            for place, heard in _together(model, [utterances[index] for index in wanted], beam):
+                yield wanted[place], heard
+
+
+def _together(model: Any, utterances: Sequence[Utterance], beam: int) -> Iterator[tuple[int, Heard | None]]:
+    from ctranslate2 import StorageView
+    from faster_whisper.tokenizer import Tokenizer
+
+    windows = np.stack([one.features for one in utterances])
+    encoded = model.model.encode(StorageView.from_array(windows))
+    yield 0, None  # encoding is the longer half: here it is worth while to look whether somebody still waits
+    languages = [(one.language or "en", 1.0) for one in utterances]
+    if any(one.language is None for one in utterances):
+        detected = model.model.detect_language(encoded)
+        for place, one in enumerate(utterances):
+            if one.language is None:
+                token, probability = detected[place][0]
+                languages[place] = (token[2:-2], float(probability))
+    multilingual = model.model.is_multilingual
+    tokenizers = [Tokenizer(model.hf_tokenizer, multilingual, "transcribe", code) for code, _ in languages]
+    prompts = [
+        model.get_prompt(tokenizer, list(one.prompt), without_timestamps=True)
+        for tokenizer, one in zip(tokenizers, utterances, strict=True)
+    ]
+
+    def written(places: Sequence[int], sound: Any, temperature: float) -> list[Heard]:
+        results = _generate(model, sound, [prompts[place] for place in places], tokenizers[0], beam, temperature)
+        return [
+            _heard(result, tokenizers[place], *languages[place]) for place, result in zip(places, results, strict=True)
+        ]
+
+    tries = {place: [heard] for place, heard in enumerate(written(range(len(utterances)), encoded, TEMPERATURES[0]))}
+    for place, done in tries.items():
+        if not done[0].doubtful:
+            yield place, done[0]
+    for temperature in TEMPERATURES[1:]:
+        for place, done in tries.items():
+            if done[-1].doubtful:
+                yield place, None
+                sound = encoded if len(utterances) == 1 else _alone(model, encoded, windows, place)
+                done += written([place], sound, temperature)
+                if not done[-1].doubtful:
+                    yield place, done[-1]
+    for place, done in tries.items():
+        if done[-1].doubtful:
+            straight = [heard for heard in done if heard.compression_ratio <= MAX_COMPRESSION]
+            yield place, max(straight or done, key=lambda heard: heard.avg_logprob)
+
+
+def _alone(model: Any, encoded: Any, windows: Samples, place: int) -> Any:
+    """What the encoder made of one member of a batch."""
+    from ctranslate2 import StorageView
+
+    if encoded.device == "cpu":
+        return StorageView.from_array(np.ascontiguousarray(np.asarray(encoded)[place : place + 1]))
+    return model.model.encode(StorageView.from_array(windows[place : place + 1]))  # cheaper than the way to the CPU
+
+
+def _generate(
+    model: Any, encoded: Any, prompts: list[list[int]], tokenizer: Any, beam: int, temperature: float
+) -> Sequence[Any]:
+    """One call of CTranslate2, with the library's own options."""
+    from faster_whisper.transcribe import get_suppressed_tokens
+
+    free = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature}
+    found: Sequence[Any] = model.model.generate(
+        encoded,
+        prompts,
+        max_length=model.max_length,
+        return_scores=True,
+        return_no_speech_prob=True,
+        suppress_blank=True,
+        suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
+        **(free if temperature else {"beam_size": beam, "patience": 1.0}),
+    )
+    return found
+
+
+def _heard(result: Any, tokenizer: Any, language: str, language_probability: float) -> Heard:
+    from faster_whisper.transcribe import get_compression_ratio
+
+    tokens = result.sequences_ids[0]
+    text = tokenizer.decode(tokens).strip()
+    return Heard(
+        text=text,
+        language=language,
+        language_probability=language_probability,
+        # The score is the mean over the tokens without the end of the text, which counts, too.
+        avg_logprob=float(result.scores[0]) * len(tokens) / (len(tokens) + 1),
+        no_speech_prob=float(result.no_speech_prob),
+        compression_ratio=get_compression_ratio(text),
+    )

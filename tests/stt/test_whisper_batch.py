@@ -1,0 +1,148 @@
+"""Utterances of several speakers decoded together: each has the transcript that it has alone, and that the library
+gives."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.audio import Clip
+from pipeline.errors import EngineError
+from pipeline.settings import Settings
+from pipeline.stt import Transcript, whisper
+from pipeline.stt.front import last
+from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.whisper_model import Utterance, features_of, hear
+from tests.models.training.synthesize import Espeak
+from tests.stt.conftest import RATE_HZ, unspoken
+
+TRAINED = Path(__file__).parents[1] / "models" / "whisper-tiny-words"
+Call = tuple[Clip, str | None, str | None, bool]
+
+
+def engine_of(model: Path, *, beam: int = 1, context_s: float = 30.0) -> WhisperEngine:
+    return WhisperEngine(WhisperConfig(str(model), "cpu", "auto", 1, beam, context_s))
+
+
+@pytest.fixture(scope="module")
+def said() -> list[tuple[str, Clip]]:
+    """Texts that the trained model hears exactly, and how they sound: of several lengths and rates."""
+    espeak = Espeak()
+    listed = json.loads((TRAINED / "utterances.json").read_text())["utterances"][:6]
+    found = []
+    for index, one in enumerate(listed):
+        sound = espeak.say(one["text"], one["voice"], one.get("speed", 160), one.get("pitch", 50))
+        clip = Clip(np.pad(sound, RATE_HZ * 3 // 10), RATE_HZ)
+        found.append((one["text"], clip.at(48_000) if index == 2 else clip))
+    return found
+
+
+def together(
+    engine: WhisperEngine, calls: list[Call], cancelled: Callable[[int], bool] = lambda index: False
+) -> dict[int, Transcript | Exception]:
+    return {index: step for index, step in engine.transcribe_many(calls, cancelled) if step is not None}
+
+
+def same(one: Transcript | Exception, other: Transcript) -> bool:
+    assert isinstance(one, Transcript), one
+    # The sums of a batch are made in another order: probabilities differ in the last digits.
+    close = abs(one.language_probability - other.language_probability) < 1e-4
+    return (one.text, one.language, one.duration_s) == (other.text, other.language, other.duration_s) and close
+
+
+def test_a_batch_is_heard_exactly(said: list[tuple[str, Clip]]) -> None:
+    heard = together(engine_of(TRAINED), [(clip, "en", None, False) for _, clip in said])
+    assert [heard[index].text for index in range(len(said))] == [text for text, _ in said]
+
+
+@pytest.mark.parametrize(("beam", "context_s"), [(1, 30.0), (3, 30.0), (1, 10.0)])
+@pytest.mark.parametrize("which", ["trained", "babbling"])
+def test_each_of_a_batch_has_the_transcript_that_it_has_alone(
+    which: str, beam: int, context_s: float, said: list[tuple[str, Clip]], babbling_whisper: Path
+) -> None:
+    engine = engine_of(TRAINED if which == "trained" else babbling_whisper, beam=beam, context_s=context_s)
+    clips = [clip for _, clip in said]
+    long = Clip(np.tile(clips[0].samples, 14), RATE_HZ)
+    assert 10 < long.seconds < 30
+    asked: list[Call] = [
+        (clips[0], None, None, False),
+        (clips[1], "en", None, False),
+        (clips[2], None, "what was said before", False),
+        (clips[3], "en", "and this", False),
+        (long, None, None, False),
+        (unspoken("silence"), None, None, False),
+        (clips[4], "en", None, True),
+        (Clip(np.concatenate([clips[5].samples, np.zeros(3 * RATE_HZ, np.float32), clips[5].samples]), RATE_HZ),
+         "en", None, False),
+    ]  # fmt: skip
+    heard = together(engine, asked)
+    for index, call in enumerate(asked):
+        assert same(heard[index], last(engine.transcribe(*call))), index
+    assert sum(bool(one.text) for one in heard.values() if isinstance(one, Transcript)) >= 6
+
+
+def test_alone_it_has_the_text_of_the_library(said: list[tuple[str, Clip]], babbling_whisper: Path) -> None:
+    from faster_whisper import WhisperModel
+
+    for model, language in ((TRAINED, "en"), (babbling_whisper, None), (babbling_whisper, "pt")):
+        engine = engine_of(model)
+        plain = WhisperModel(str(model), device="cpu", compute_type="int8", cpu_threads=1)
+        for _, clip in said[:3]:
+            sound = engine._speech(clip, language, None, False).sound
+            segments, info = plain.transcribe(
+                sound, language=language, beam_size=1, without_timestamps=True, condition_on_previous_text=False
+            )
+            heard = last(engine.transcribe(clip, language, None, False))
+            assert heard.text == "".join(segment.text for segment in segments).strip()
+            assert heard.text
+            assert heard.language == info.language
+
+
+def test_an_unknown_language_fails_alone(said: list[tuple[str, Clip]]) -> None:
+    asked: list[Call] = [(said[0][1], "en", None, False), (said[1][1], "xx", None, False)]
+    heard = together(engine_of(TRAINED), asked)
+    assert isinstance(heard[0], Transcript)
+    assert heard[0].text == said[0][0]
+    assert isinstance(heard[1], EngineError)
+    assert heard[1].code == "unsupported_language"
+
+
+def test_what_is_given_up_is_not_decoded_and_the_others_are(said: list[tuple[str, Clip]]) -> None:
+    heard = together(engine_of(TRAINED), [(clip, "en", None, False) for _, clip in said[:4]], lambda index: index == 1)
+    assert {index: one.text for index, one in heard.items()} == {index: said[index][0] for index in (0, 2, 3)}
+
+
+def test_doubtful_text_is_tried_again_alone(random_whisper: Path, said: list[tuple[str, Clip]]) -> None:
+    """This model doubts all it writes: each utterance goes through both tries, and has a result."""
+    engine = engine_of(random_whisper)
+    sounds = [features_of(engine._model, clip.at(RATE_HZ).samples, 30.0) for _, clip in said[:3]]
+    steps = list(hear(engine._model, [Utterance(one, "en", ()) for one in sounds], beam=1, cancelled=lambda i: False))
+    results = [(index, heard) for index, heard in steps if heard is not None]
+    assert sorted(index for index, _ in results) == [0, 1, 2]
+    assert all(heard.doubtful for _, heard in results)
+    assert sum(heard is None for _, heard in steps) >= 4  # one stop after encoding, one before each second try
+
+
+async def test_speakers_at_the_same_time_are_decoded_together(said: list[tuple[str, Clip]]) -> None:
+    """In the worker's process, as it is served: all exact, also when one of them goes away."""
+    settings = Settings(whisper_model=str(TRAINED), stt_batch=4, whisper_threads=1)
+    async with whisper.open_engine(settings, lambda progress: None) as opened:
+        speech = opened.engine
+
+        async def transcript(clip: Clip) -> str:
+            return (await speech.transcribe(clip, language="en", prompt=None, words=False)).text
+
+        expected = [text for text, _ in said] * 2
+        assert await asyncio.gather(*(transcript(clip) for _, clip in said * 2)) == expected
+
+        tasks = [asyncio.create_task(transcript(clip)) for _, clip in said]
+        await asyncio.sleep(0.02)
+        tasks[1].cancel()
+        tasks[4].cancel()
+        heard = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [heard[index] for index in (0, 2, 3, 5)] == [said[index][0] for index in (0, 2, 3, 5)]
+        assert opened.load is not None
+        assert opened.load().running == opened.load().waiting == 0
