@@ -4,8 +4,10 @@ import { text } from "./texts.js";
 import { waterfall } from "./waterfall.js";
 import { SpokenWords } from "./words.js";
 
-/** Nearer to the end than this (in px), the reader follows along. */
-const AT_END = 80;
+/** Nearer than this (in px) to where the page has scrolled, or to the end, the reader follows along. */
+const NEAR = 80;
+/** Of a reply longer than the view, the word that is spoken stays at this share of its height. */
+const SPOKEN_AT = 0.6;
 
 export class Transcript {
   /** @param {HTMLElement} list @param {HTMLElement} scroll what it scrolls in @param {HTMLElement} welcome */
@@ -21,6 +23,7 @@ export class Transcript {
     this.welcome.hidden = false;
     this.hearing = this.reply = null;
     this.language = "";
+    this.placed = 0;
   }
 
   /** @param {{role: string, content: string}[]} history as the service tells it, after a reload */
@@ -63,7 +66,7 @@ export class Transcript {
     if (!this.reply) {
       const entry = this.add("reply speaking", "");
       entry.querySelector("p").lang = this.language;
-      this.reply = { entry, words: new SpokenWords() };
+      this.reply = { entry, words: new SpokenWords(), over: false };
     }
     this.reply.words.write(content);
     this.show(this.reply.words.spoken);
@@ -164,15 +167,23 @@ export class Transcript {
     if (following) this.follow();
   }
 
-  /** @private Whether the reader is at the end, and wants to stay there. */
+  /** @private Whether the reader has not scrolled away, to read something again. */
   following() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroll;
-    return scrollHeight - scrollTop - clientHeight < AT_END;
+    return Math.abs(scrollTop - this.placed) < NEAR || scrollHeight - scrollTop - clientHeight < NEAR;
   }
 
-  /** @private */
+  /** @private To the end; or, in a long reply, to the word that is spoken. */
   follow() {
-    this.scroll.scrollTop = this.scroll.scrollHeight;
+    const { scrollHeight, clientHeight } = this.scroll;
+    let place = scrollHeight - clientHeight;
+    const coming = this.reply?.over === false && this.reply.entry.querySelector(".coming")?.getClientRects()[0];
+    if (coming) {
+      const spoken = coming.top - this.scroll.getBoundingClientRect().top + this.scroll.scrollTop;
+      place = Math.min(place, spoken - SPOKEN_AT * clientHeight);
+    }
+    this.scroll.scrollTop = place;
+    this.placed = this.scroll.scrollTop;
   }
 }
 

@@ -2,13 +2,13 @@
 
 import { number, text } from "./texts.js";
 
-/** Each stage from the later of its starting marks (none: the last speech) to its end mark. */
+/** Each stage from the latest of its starting marks (none is there: the last speech) to its end mark. */
 const STAGES = [
   { name: "pause", from: [], to: "endpoint" },
   { name: "hearing", from: [], to: "transcript" },
   { name: "thinking", from: ["transcript"], to: "first_token" },
   { name: "clause", from: ["first_token"], to: "first_clause" },
-  { name: "voicing", from: ["first_clause"], to: "first_audio" },
+  { name: "voicing", from: ["transcript", "first_token", "first_clause"], to: "first_audio" },
   { name: "sending", from: ["first_audio", "endpoint"], to: "first_sound" },
   { name: "arriving", from: ["first_sound"], to: "heard" },
 ];

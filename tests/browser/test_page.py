@@ -48,7 +48,7 @@ def test_all_languages_have_the_same_texts(server: ServerProcess, visit: Visit) 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1100, 800), (390, 844), (320, 568)])
+@pytest.mark.parametrize("size", [(1100, 800), (390, 844), (320, 568), (740, 360)])
 def test_it_fits_and_every_control_has_a_name(
     server: ServerProcess, visit: Visit, tmp_path: Path, scheme: str, size: tuple[int, int]
 ) -> None:

@@ -76,6 +76,20 @@ def test_words_light_up_as_they_are_spoken(server: ServerProcess, visit: Visit) 
     assert visitor.talk("talk.turns.player.total") - silent < 0.3 * 22_050
 
 
+def test_of_a_long_answer_the_spoken_word_is_in_view(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, size=(320, 480))
+    visitor.ask("tell me a story")
+    in_view = """() => {
+      const view = document.getElementById("scroll").getBoundingClientRect();
+      const words = document.querySelector(".heard").getClientRects();
+      const last = words[words.length - 1];
+      return last.top >= view.top && last.bottom <= view.bottom;
+    }"""
+    for length in (30, 120, 200):
+        visitor.until("length => document.querySelector('.heard').textContent.length > length", length)
+        assert visitor.page.evaluate(in_view), length
+
+
 def test_the_service_is_told_what_was_really_played(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url)
     sent: list[str] = []
