@@ -4,7 +4,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -41,9 +41,7 @@ def unpack(path: Path, limits: Limits, receive: Callable[[], Incoming]) -> list[
     """
     made: list[tuple[str, Incoming]] = []
     try:
-        for name, member in _members(path, limits, receive):
-            made.append((name, member))
-            member.check()
+        _unpack(path, limits, receive, made)
     except BaseException as error:
         for _, member in made:
             member.discard()
@@ -55,7 +53,7 @@ def unpack(path: Path, limits: Limits, receive: Callable[[], Incoming]) -> list[
     return made
 
 
-def _members(path: Path, limits: Limits, receive: Callable[[], Incoming]) -> Iterator[tuple[str, Incoming]]:
+def _unpack(path: Path, limits: Limits, receive: Callable[[], Incoming], made: list[tuple[str, Incoming]]) -> None:
     _check_directory(path, limits)
     with zipfile.ZipFile(path) as archive:
         wanted = [entry for entry in archive.infolist() if not _is_litter(entry)]
@@ -67,14 +65,15 @@ def _members(path: Path, limits: Limits, receive: Callable[[], Incoming]) -> Ite
         left = limits.total_bytes
         for entry in wanted:
             member = receive()
-            yield PurePosixPath(entry.filename).name, member
-            # After the yield: whoever collects them has it, and discards it when this fails.
+            # Before it is written: whoever asked discards what is in the list when anything fails.
+            made.append((PurePosixPath(entry.filename).name, member))
             with archive.open(entry) as packed:
                 while data := packed.read(READ_BYTES):
                     left -= len(data)
                     if left < 0:
                         raise TooLarge(f"The archive unpacks to more than {limits.total_bytes} bytes.")
                     member.write_now(data)
+            member.check()
             if is_archive(member.head):
                 raise _bad("has another archive in it")
 

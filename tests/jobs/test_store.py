@@ -1,0 +1,261 @@
+"""The table of jobs under many hands: states change only as allowed, and nothing is done twice, lost, or miscounted."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, func, select, update
+
+from jobs import schema
+from jobs.database import Database, address, open_database
+from jobs.errors import JobNotFound, KeyReused, NotPossible, Refused
+from jobs.listing import list_jobs, numbers
+from jobs.schema import Job, new_id
+from jobs.states import ALLOWED, FINAL, Status
+from jobs.store import MAX_INTERRUPTIONS, JobStore
+from pipeline.errors import ConfigError, Overloaded
+from tests.jobs.conftest import submission
+
+
+async def submitted(store: JobStore, count: int = 1) -> list[Job]:
+    jobs, _ = await store.submit([submission(f"{n}.wav") for n in range(count)], cached=[None] * count)
+    return jobs
+
+
+async def counted(database: Database) -> dict[Status, int]:
+    """By looking at every row."""
+    async with database.reading() as connection:
+        rows = await connection.execute(select(schema.jobs.c.status, func.count()).group_by(schema.jobs.c.status))
+        found = {row[0]: row[1] for row in rows}
+    return {status: found.get(status.value, 0) for status in Status}
+
+
+async def test_the_migrations_make_what_the_schema_says(database: Database) -> None:
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, schema.metadata))
+
+    async with database.reading() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_a_second_start_finds_what_the_first_one_left(database_url: str) -> None:
+    async with open_database(database_url) as database:
+        [job] = await submitted(JobStore(database, max_waiting=10))
+    async with open_database(database_url) as database:
+        assert await JobStore(database, max_waiting=10).get(job.id) == job
+
+
+async def test_several_services_may_start_at_once(database_url: str) -> None:
+    async def start() -> None:
+        async with open_database(database_url) as database:
+            await submitted(JobStore(database, max_waiting=100))
+
+    await asyncio.gather(*(start() for _ in range(4)))
+    async with open_database(database_url) as database:
+        assert (await numbers(database))[Status.QUEUED] == 4
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://host/db", "sqlite:////proc/nowhere/jobs.db"])
+async def test_a_database_that_cannot_be_had_ends_the_start_with_a_sentence(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        async with open_database(url):
+            pass
+    assert "DATABASE_URL" in caught.value.message
+    assert len(caught.value.message.splitlines()) == 1
+
+
+def test_passwords_are_not_told() -> None:
+    assert "hidden" not in str(address("postgresql://somebody:hidden@host/name"))
+
+
+async def test_what_is_claimed_by_one_is_not_by_another(store: JobStore) -> None:
+    made = await submitted(store, 12)
+    claimed = await asyncio.gather(*(store.claim() for _ in range(20)))
+    ids = [job.id for job in claimed if job is not None]
+    assert sorted(ids) == sorted(job.id for job in made)
+
+
+async def test_first_come_first_served(store: JobStore) -> None:
+    made = await submitted(store, 5)
+    claimed = [await store.claim() for _ in made]
+    assert [job.id for job in claimed if job] == [job.id for job in made]
+
+
+async def test_a_cancelled_job_never_gets_a_result(store: JobStore) -> None:
+    await submitted(store)
+    job = await store.claim()
+    assert job is not None
+    assert (await store.cancel(job.id)).status is Status.CANCELLED
+    assert not await store.complete(job, "k" * 64, "{}", 1.0)
+    assert not await store.fail(job, "x", "x")
+    assert not await store.again(job, "x", "x", in_s=0)
+    assert not await store.release(job)
+    assert not await store.update(job, progress=0.5)
+    assert not await store.beat(job)
+    left = await store.get(job.id)
+    assert (left.status, left.result_key) == (Status.CANCELLED, None)
+    assert await store.result("k" * 64) is None
+
+
+async def test_a_worker_that_was_given_up_changes_nothing_any_more(store: JobStore) -> None:
+    await submitted(store)
+    first = await store.claim()
+    assert first is not None
+    assert [job.id for job in await store.recover()] == [first.id]
+    second = await store.claim()
+    assert second is not None
+    assert not await store.complete(first, "k" * 64, "{}", 1.0)
+    assert await store.complete(second, "k" * 64, "{}", 1.0)
+    done = await store.get(first.id)
+    assert (done.status, done.interruptions, done.attempts) == (Status.COMPLETED, 1, 1)
+
+
+async def test_only_silent_workers_are_given_up(store: JobStore) -> None:
+    await submitted(store)
+    await store.claim()
+    assert await store.recover(silent_s=30) == []
+
+
+async def test_a_job_that_takes_every_worker_away_ends(store: JobStore) -> None:
+    [job] = await submitted(store)
+    async with store.database.writing() as connection:
+        await connection.execute(update(schema.jobs).values(interruptions=MAX_INTERRUPTIONS))
+    await store.claim()
+    assert await store.recover() == []
+    left = await store.get(job.id)
+    assert (left.status, left.error_code) == (Status.FAILED, "worker_lost")
+
+
+async def test_a_retry_waits_until_it_is_due(store: JobStore) -> None:
+    [made] = await submitted(store)
+    job = await store.claim()
+    assert job is not None
+    assert await store.again(job, "stt_failed", "no", in_s=60)
+    assert await store.claim() is None
+    assert await store.next_due() == pytest.approx(time.time() + 60, abs=5)
+    assert (await store.get(made.id)).error_code == "stt_failed"
+
+
+async def test_people_do_what_the_state_allows(store: JobStore) -> None:
+    [job] = await submitted(store)
+    with pytest.raises(NotPossible):
+        await store.retry(job.id)
+    with pytest.raises(NotPossible):
+        await store.delete(job.id)
+    await store.cancel(job.id)
+    assert (await store.cancel(job.id)).status is Status.CANCELLED  # twice is once
+    assert (await store.retry(job.id)).status is Status.QUEUED
+    running = await store.claim()
+    assert running is not None
+    await store.complete(running, "k" * 64, "{}", 1.0)
+    with pytest.raises(NotPossible):
+        await store.cancel(job.id)
+    with pytest.raises(NotPossible):
+        await store.retry(job.id)
+    await store.delete(job.id)
+    with pytest.raises(JobNotFound):
+        await store.get(job.id)
+    with pytest.raises(JobNotFound):
+        await store.cancel(job.id)
+
+
+async def test_states_change_as_allowed_under_many_hands_and_the_tallies_keep_up(store: JobStore) -> None:
+    chance = random.Random(7)
+    made = [job.id for job in await submitted(store, 8)]
+    seen: dict[str, Status] = dict.fromkeys(made, Status.QUEUED)
+
+    async def hand() -> None:
+        for _ in range(25):
+            job_id = chance.choice(made)
+            try:
+                match chance.randrange(6):
+                    case 0:
+                        await store.cancel(job_id)
+                    case 1:
+                        await store.retry(job_id)
+                    case 2:
+                        await store.recover()
+                    case _:
+                        if (job := await store.claim()) is not None:
+                            end = chance.randrange(3)
+                            if end == 0:
+                                await store.complete(job, "k" * 64, "{}", 1.0)
+                            elif end == 1:
+                                await store.fail(job, "x", "x")
+            except NotPossible:
+                pass
+
+    await asyncio.gather(*(hand() for _ in range(4)))
+    assert await numbers(store.database) == await counted(store.database)
+    for job_id in seen:
+        job = await store.get(job_id)
+        assert (job.status is Status.COMPLETED) == (job.result_key is not None)
+        assert (job.status is Status.RUNNING) == (job.lease is not None)
+
+
+def test_ended_states_lead_nowhere_but_to_another_try() -> None:
+    assert all(ALLOWED[status] <= {Status.QUEUED} for status in FINAL)
+    assert not ALLOWED[Status.COMPLETED]
+    assert set(ALLOWED) == set(Status)
+
+
+async def test_a_hundred_identical_requests_make_one_job(store: JobStore) -> None:
+    answers = await asyncio.gather(
+        *(store.submit([submission(), submission("b.wav")], cached=[None, None], key="same") for _ in range(100))
+    )
+    assert len({tuple(job.id for job in jobs) for jobs, _ in answers}) == 1
+    assert Counter(new for _, new in answers) == {True: 1, False: 99}
+    assert (await numbers(store.database))[Status.QUEUED] == 2
+
+
+async def test_a_key_with_another_request_is_refused(store: JobStore) -> None:
+    await store.submit([submission()], cached=[None], key="same")
+    with pytest.raises(KeyReused):
+        await store.submit([submission(session_id="other")], cached=[None], key="same")
+    assert (await numbers(store.database))[Status.QUEUED] == 1
+
+
+async def test_the_queue_has_an_end(database: Database) -> None:
+    store = JobStore(database, max_waiting=3)
+    await submitted(store, 3)
+    with pytest.raises(Overloaded):
+        await submitted(store)
+    assert (await counted(database))[Status.QUEUED] == 3
+
+
+async def test_pages_by_cursor_and_by_number_are_the_whole_list(store: JobStore) -> None:
+    made = [job.id for job in await submitted(store, 23)][::-1]
+    cursor, by_cursor = None, []
+    while True:
+        page = await list_jobs(store.database, limit=5, cursor=cursor)
+        assert page.total == 23
+        by_cursor += [job.id for job in page.items]
+        if (cursor := page.next_cursor) is None:
+            break
+    by_number = [
+        job.id for number in range(1, 6) for job in (await list_jobs(store.database, limit=5, page=number)).items
+    ]
+    assert by_cursor == by_number == made
+
+
+async def test_lists_are_filtered(store: JobStore) -> None:
+    await store.submit([submission(session_id="s"), submission()], cached=[None, None])
+    await store.claim()
+    page = await list_jobs(store.database, statuses=[Status.RUNNING], session_id="s")
+    assert [job.session_id for job in page.items] == ["s"]
+    assert (await list_jobs(store.database, statuses=[Status.QUEUED])).total == 1
+    assert (await list_jobs(store.database, session_id="nobody")).total == 0
+    for wrong in ({"limit": 0}, {"limit": 1000}, {"page": 0}, {"page": 10**9}, {"cursor": "x' OR 1=1"}):
+        with pytest.raises(Refused):
+            await list_jobs(store.database, **wrong)  # type: ignore[arg-type]
+
+
+def test_ids_sort_by_time_also_within_a_millisecond() -> None:
+    ids = [new_id() for _ in range(10_000)]
+    assert ids == sorted(set(ids))
+    assert all(len(id_) == 32 for id_ in ids)
