@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.audio import Clip, Samples
 from pipeline.listening.vad import RATE_HZ, has_speech, speech_spans, trim
-from tests.models.training.synthesize import Espeak
+from tests.speech import Espeak
 from tests.stt.conftest import UNSPOKEN, unspoken
 
 

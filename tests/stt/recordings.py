@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from pipeline.audio import Clip, Samples
-from tests.models.training.synthesize import Espeak
+from tests.speech import Espeak
 
 RATE_HZ = 16_000
 MODEL = Path(__file__).parents[1] / "models" / "whisper-tiny-words"

@@ -13,8 +13,8 @@ from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.stt import Word, openai
 from pipeline.stt.languages import code_of
-from tests.models.training.synthesize import Espeak
 from tests.servers.transcription import KEY, TranscriptionServer, serve
+from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken
 
 

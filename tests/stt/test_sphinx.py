@@ -17,7 +17,7 @@ from pipeline.settings import Settings
 from pipeline.stt import sphinx
 from pipeline.stt.front import last
 from pipeline.stt.sphinx import SphinxConfig, SphinxEngine
-from tests.models.training.synthesize import Espeak
+from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken
 
 AUDIO = Path(__file__).parents[2].parent / "shared" / "audio"

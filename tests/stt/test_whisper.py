@@ -19,7 +19,7 @@ from pipeline.stt.front import last
 from pipeline.stt.languages import NAMES
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
 from tests.builders import whisper as builder
-from tests.models.training.synthesize import Espeak
+from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken
 
 HERE = Path(__file__).parents[1]
