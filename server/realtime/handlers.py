@@ -55,6 +55,7 @@ async def update(connection: "Connection", event: SessionUpdateEvent, sent: dict
     connection.config.update(event)
     connection.configure()
     connection.translation.send({"type": "session.updated", "session": connection.config.json})
+    connection.translation.list_tools(connection.assistant.tools.functions.values())
 
 
 @handles(InputAudioBufferAppendEvent)

@@ -15,7 +15,7 @@ from openai.types.realtime import (
 
 from pipeline.audio import Clip
 from pipeline.conversation import INTERRUPTED, Item, item_id
-from pipeline.llm import Message, ToolCall
+from pipeline.llm import Message, Tool, ToolCall
 from server.realtime.errors import RealtimeError
 from server.realtime.sound import RATES_HZ, Format, decoded, samples
 
@@ -23,7 +23,7 @@ MAX_TEXT_CHARS = 100_000
 """Longest text of an item, and longest instructions."""
 MAX_ID_CHARS = 64
 
-Kind = Literal["message", "function_call", "function_call_output", "mcp_call"]
+Kind = Literal["message", "function_call", "function_call_output", "mcp_call", "mcp_list_tools"]
 
 
 @dataclass(slots=True)
@@ -36,8 +36,10 @@ class Shape:
     """The type of a message's content: input_text, input_audio, output_text, output_audio."""
     status: str = "completed"
     server: str = ""
-    """Of an mcp_call: where it ran."""
+    """Of an mcp_call: where it ran; of an mcp_list_tools: whose functions they are."""
     failed: bool = False
+    tools: tuple[Tool, ...] = ()
+    """Of an mcp_list_tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,12 @@ def as_json(item: Item, shape: Shape) -> dict[str, Any]:
             return told | {"call_id": call.id, "name": call.name, "arguments": call.arguments}
         case "function_call_output" if output:
             return told | {"call_id": output.call_id or "", "output": output.content}
+        case "mcp_list_tools":
+            tools = [
+                {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
+                for tool in shape.tools
+            ]
+            return {"id": item.id, "type": "mcp_list_tools", "server_label": shape.server, "tools": tools}
         case "mcp_call":
             return mcp_call(item.id, shape.server, call, output.content if output else None, failed=shape.failed)
         case _:

@@ -8,6 +8,7 @@ from pipeline import events
 from pipeline.channel import Channel
 from pipeline.conversation import Conversation, Item
 from pipeline.events import Event
+from pipeline.tools import Function
 from server.realtime.config import Config
 from server.realtime.errors import error_event
 from server.realtime.items import Shape, as_json
@@ -90,6 +91,16 @@ class Translation:
         told = as_json(item, shape)
         place = {"previous_item_id": self.before(item.id), "item": told}
         return [{"type": "conversation.item.added", **place}, {"type": "conversation.item.done", **place}]
+
+    def list_tools(self, functions: Iterable[Function]) -> None:
+        """Tell once which functions the servers have that the client has named."""
+        told = {shape.server for shape in self.shapes.values() if shape.kind == "mcp_list_tools"}
+        for server in sorted(self._config.shown_servers() - told):
+            item = self.conversation.place()
+            tools = tuple(function.tool for function in functions if function.server == server)
+            added, done = self.know(item, Shape("mcp_list_tools", server=server, tools=tools))
+            self.send({"type": "mcp_list_tools.in_progress", "item_id": item.id}, added)
+            self.send({"type": "mcp_list_tools.completed", "item_id": item.id}, done)
 
     def before(self, id: str) -> str | None:
         """The item before that one, of those that the client knows."""

@@ -1,0 +1,54 @@
+"""Which events of the Realtime API are there: the table of `docs/realtime.md`, from the types of the `openai` package.
+
+python -m tests.realtime.coverage    write it into the document
+"""
+
+import sys
+
+from pipeline.settings import HOME
+from server.realtime.parsing import EVENTS
+from tests.realtime.client import SERVER_EVENTS
+
+DOCUMENT = HOME / "docs" / "realtime.md"
+BEGIN, END = "<!-- events: made by python -m tests.realtime.coverage -->", "<!-- end of events -->"
+
+REFUSED = {
+    "output_audio_buffer.clear": "`unknown_or_invalid_event`: WebRTC only; over WebSocket the client holds the sound",
+}
+"""Client events that are an error here, and which."""
+
+NOT_SENT = {
+    "conversation.created": "of the beta",
+    "conversation.item.created": "of the beta; now `conversation.item.added`",
+    "conversation.item.input_audio_transcription.segment": "only with diarizing models",
+    "input_audio_buffer.dtmf_event_received": "SIP only",
+    "mcp_list_tools.failed": "servers that cannot be reached are left out when the service starts",
+    "output_audio_buffer.cleared": "WebRTC and SIP only",
+    "output_audio_buffer.started": "WebRTC and SIP only",
+    "output_audio_buffer.stopped": "WebRTC and SIP only",
+}
+"""Server events that never come, and why. A test has seen all others."""
+
+
+def render() -> str:
+    """The two tables."""
+    lines = ["", "| client event | |", "|---|---|"]
+    lines += [
+        f"| `{name}` | {'refused with ' + REFUSED[name] if name in REFUSED else 'yes'} |" for name in sorted(EVENTS)
+    ]
+    lines += ["", "| server event | |", "|---|---|"]
+    lines += [
+        f"| `{name}` | {'never: ' + NOT_SENT[name] if name in NOT_SENT else 'yes'} |" for name in sorted(SERVER_EVENTS)
+    ]
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    head, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    DOCUMENT.write_text(f"{head}{BEGIN}\n{render()}\n{END}{tail}", encoding="utf-8")
+    sys.stdout.write(render())
+
+
+if __name__ == "__main__":
+    main()
