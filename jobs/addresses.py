@@ -40,12 +40,17 @@ class Reachable:
 
     def allows(self, address: Address) -> bool:
         """Whether this address may be connected to, whatever it is written as."""
+        if self._named(address):
+            return True
         for form in _forms(address):
-            if any(form in network for network in self._allowed if network.version == form.version):
+            if self._named(form):
                 continue
             if not form.is_global or form.is_multicast or form.is_reserved or form.is_unspecified:
                 return False
         return True
+
+    def _named(self, address: Address) -> bool:
+        return any(address in network for network in self._allowed if network.version == address.version)
 
     def check(self, url: str) -> SplitResult:
         """What can be said of a URL without asking anybody. Raises Refused: bad_url, forbidden_address."""

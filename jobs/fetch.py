@@ -51,6 +51,8 @@ class _Fetching:
             try:
                 await self._request()
                 return
+            except httpx.InvalidURL:
+                raise Refused("The URL leads to something that is no URL.", code="bad_url") from None
             except (httpx.HTTPError, FetchFailed) as error:
                 stuck = self._incoming.size_bytes == before and attempt > 0
                 if stuck or not self._incoming.size_bytes or attempt == MAX_RESUMES:

@@ -96,7 +96,7 @@ class Webhooks:
             error = refused.message
         except TimeoutError:
             error = f"no answer within {DEADLINE_S:g} s"
-        except httpx.HTTPError as failed:
+        except (httpx.HTTPError, httpx.InvalidURL) as failed:
             error = f"{type(failed).__name__}: {failed}"[:200]
         status, due_at = self._outcome(delivery, code, wanted_s)
         took_ms = round((time.monotonic() - start) * 1000)

@@ -1,0 +1,206 @@
+"""Webhooks: signed, delivered in the end whatever the receiver's day is like, and never forgotten."""
+
+import asyncio
+import base64
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+from standardwebhooks import Webhook
+
+from jobs import schema
+from jobs.database import Database
+from jobs.outbox import Delivery, Outbox
+from jobs.store import JobStore
+from jobs.webhooks import DAY_S, Webhooks, retry_after_s, secret_of, signer
+from pipeline.errors import ConfigError
+from pipeline.settings import Settings
+from tests.jobs.conftest import submission
+from tests.servers import web as servers
+from tests.servers.web import Web
+
+SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
+WAIT_S = 15.0
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with servers.serving() as running:
+        yield running
+
+
+@asynccontextmanager
+async def delivering(database: Database, **settings: Any) -> AsyncIterator[Outbox]:
+    outbox = Outbox(database)
+
+    async def describe(job_id: str) -> dict[str, Any]:
+        return {"job_id": job_id, "text": "olá"}
+
+    wanted = Settings(**({"url_allow": "127.0.0.1", "webhook_retry_s": 0.05} | settings))
+    webhooks = Webhooks(outbox, wanted, SECRET, describe)
+    task = asyncio.create_task(webhooks.run())
+    # Not to wait until it looks by itself: what the service tells when a job has ended.
+    told = asyncio.create_task(_tell(webhooks))
+    try:
+        yield outbox
+    finally:
+        for one in (task, told):
+            one.cancel()
+        await asyncio.wait([task, told])
+
+
+async def _tell(webhooks: Webhooks) -> None:
+    while True:
+        await asyncio.sleep(0.1)
+        webhooks.added.tell()
+
+
+async def ended(store: JobStore, url: str) -> str:
+    """A job that ended, and whose webhook is to be told."""
+    [job], _ = await store.submit([submission(webhook_url=url)], cached=[None])
+    await store.cancel(job.id)
+    return job.id
+
+
+async def settled(outbox: Outbox, job_id: str, *statuses: str) -> dict[str, Any]:
+    """Its delivery, once it has come to rest."""
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        [delivery] = await outbox.of_job(job_id)
+        if delivery["status"] in (statuses or ("delivered", "failed", "disabled")):
+            return delivery
+        await asyncio.sleep(0.05)
+    raise AssertionError(delivery)
+
+
+async def attempted(outbox: Outbox, job_id: str) -> None:
+    """Until it was tried once."""
+    async with asyncio.timeout(WAIT_S):
+        while not (await outbox.of_job(job_id))[0]["attempts"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_signed_as_the_standard_has_it(store: JobStore, web: Web) -> None:
+    async with delivering(store.database) as outbox:
+        job_id = await ended(store, f"{web.address}/hook")
+        delivery = await settled(outbox, job_id)
+    [request] = web.seen
+    told = Webhook(SECRET).verify(request.body, request.headers)
+    assert told["type"] == "transcription.cancelled"
+    assert told["data"] == {"job_id": job_id, "text": "olá", "status": "cancelled"}
+    assert request.headers["webhook-id"] == delivery["id"]
+    assert [attempt["http_status"] for attempt in delivery["attempts"]] == [204]
+
+
+async def test_a_receiver_that_fails_five_times_gets_it_under_the_same_id(store: JobStore, web: Web) -> None:
+    web.statuses = [500, 503, 302, 404, 429]
+    async with delivering(store.database, webhook_retry_s=0.01) as outbox:
+        delivery = await settled(outbox, await ended(store, f"{web.address}/hook"))
+    assert delivery["status"] == "delivered"
+    assert [attempt["http_status"] for attempt in delivery["attempts"]] == [500, 503, 302, 404, 429, 204]
+    assert {seen.headers["webhook-id"] for seen in web.seen} == {delivery["id"]}
+    assert {seen.path for seen in web.seen} == {"/hook"}  # a redirect is a failure, and not followed
+
+
+async def test_retry_after_is_obeyed(store: JobStore, web: Web) -> None:
+    web.statuses, web.headers = [503], {"Retry-After": "2"}
+    async with delivering(store.database) as outbox:
+        delivery = await settled(outbox, await ended(store, f"{web.address}/hook"))
+    first, second = (attempt["at"] for attempt in delivery["attempts"])
+    assert 1.9 < second - first < 6
+
+
+async def test_gone_disables_the_address(store: JobStore, web: Web) -> None:
+    web.statuses = [410]
+    async with delivering(store.database) as outbox:
+        first = await ended(store, f"{web.address}/hook")
+        assert (await settled(outbox, first))["status"] == "disabled"
+        second = await ended(store, f"{web.address}/hook")
+        assert (await settled(outbox, second))["status"] == "disabled"
+        assert len(web.seen) == 1
+        await outbox.redeliver(first, (await outbox.of_job(first))[0]["id"])
+        delivery = await settled(outbox, first, "delivered")
+    assert [attempt["http_status"] for attempt in delivery["attempts"]] == [410, 204]
+
+
+async def test_what_was_not_delivered_is_after_a_restart(store: JobStore) -> None:
+    with servers.serving() as web:
+        address, port = web.address, int(web.address.rpartition(":")[2])
+    async with delivering(store.database) as outbox:
+        job_id = await ended(store, f"{address}/hook")
+        await attempted(outbox, job_id)
+    with servers.serving(port=port) as web:
+        async with delivering(store.database) as outbox:
+            delivery = await settled(outbox, job_id)
+    assert delivery["status"] == "delivered"
+    assert "Connect" in delivery["attempts"][0]["error"]
+    assert [seen.headers["webhook-id"] for seen in web.seen] == [delivery["id"]]
+
+
+async def test_a_receiver_that_hangs_delays_nobody_else(
+    store: JobStore, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.webhooks.DEADLINE_S", 1.0)
+    with servers.serving() as slow:
+        slow.hang = threading.Event()
+        async with delivering(store.database) as outbox:
+            waiting = await ended(store, f"{slow.address}/hook")
+            quick = await ended(store, f"{web.address}/hook")
+            assert (await settled(outbox, quick))["status"] == "delivered"
+            await attempted(outbox, waiting)
+            slow.hang.set()
+            assert (await settled(outbox, waiting))["status"] == "delivered"
+
+
+async def test_a_webhook_may_not_reach_inside(store: JobStore) -> None:
+    with servers.serving("127.0.0.2") as inside:
+        async with delivering(store.database) as outbox:
+            job_id = await ended(store, f"{inside.address}/hook")
+            await attempted(outbox, job_id)
+            [delivery] = await outbox.of_job(job_id)
+        assert "may not be reached" in delivery["attempts"][0]["error"]
+        assert inside.seen == []
+
+
+async def test_after_a_day_it_is_given_up(store: JobStore, web: Web) -> None:
+    web.statuses = [500, 500]
+    job_id = await ended(store, f"{web.address}/hook")
+    async with store.database.writing() as connection:
+        await connection.execute(update(schema.deliveries).values(since=time.time() - DAY_S))
+    async with delivering(store.database) as outbox:
+        assert (await settled(outbox, job_id))["status"] == "failed"
+
+
+def test_the_waits_grow_to_hours_and_fill_a_day() -> None:
+    webhooks = Webhooks(None, Settings(), SECRET, None)  # type: ignore[arg-type]
+    now, waits = time.time(), []
+    for attempts in range(12):
+        delivery = Delivery("m", "j", "http://x", "e", "pending", attempts, now, now, now)
+        status, due_at = webhooks._outcome(delivery, 500, 0.0)
+        assert status == "pending"
+        waits.append(due_at - now)
+    assert waits[0] < 10
+    assert 3 * 3600 < waits[-1] < 5 * 3600
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [(None, 0), ("7", 7), ("-1", 0), ("nan", 0), ("1e9", DAY_S), ("soon", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
+)
+def test_retry_after_in_all_its_forms(header: str | None, seconds: float) -> None:
+    assert retry_after_s(header) == seconds
+
+
+def test_a_secret_is_made_once_and_kept_private(tmp_path: Path) -> None:
+    settings = Settings(upload_dir=tmp_path)
+    secret = secret_of(settings)
+    assert secret == secret_of(settings)
+    assert (tmp_path / "webhook-secret").stat().st_mode & 0o077 == 0
+    assert signer(secret)
+    with pytest.raises(ConfigError):
+        signer("whsec_")
