@@ -30,6 +30,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from pipeline.audio import Clip, Samples
 from pipeline.settings import HOME
@@ -185,7 +186,9 @@ async def speaker(port: int, chunk_ms: int = CHUNK_MS, **options: Any) -> AsyncI
     query = "&".join(
         f"{name}={value}" for name, value in {"rate": RATE_HZ, "adaptive_endpointing": False, **options}.items()
     )
-    async with connect(f"ws://127.0.0.1:{port}/ws?stream=1&{query}", compression=None, open_timeout=60) as connection:
+    async with connect(
+        f"ws://127.0.0.1:{port}/ws?stream=1&{query}", compression=None, open_timeout=60, ping_interval=None
+    ) as connection:
         person = Speaker(connection, chunk_ms)
         listening = asyncio.create_task(person.listen())
         try:
@@ -220,7 +223,7 @@ async def converse(port: int, turns: int, *, chunk_ms: int = CHUNK_MS, wait_s: f
                 heard.first_audio_s.append(
                     next(t for t, w in person.got if isinstance(w, int) and t > spoke_until) - spoke_until
                 )
-            except (TimeoutError, StopIteration):
+            except (TimeoutError, StopIteration, ConnectionClosed):
                 heard.missing += 1
         heard.server_s = [(marks["first_sound"] - marks["endpoint"]) / 1000 for marks in person.timings]
     return heard

@@ -622,7 +622,11 @@ class Session:
         try:
             async with asyncio.timeout(JUDGEMENT_S):
                 heard = await self._transcribe(clip)
-            words = words_beyond_backchannels(heard.text, heard.language or self.language)
+            words = words_beyond_backchannels(
+                heard.text,
+                heard.language or self.language,
+                more_comes=self._detector.speaking or self._detector.last_speech > until,
+            )
         except (ParleyError, TimeoutError):
             words = self.options.interrupt_words
         if barge_in is not self._barge_in:
@@ -640,6 +644,9 @@ class Session:
             if self._state in (State.HEARING, State.PAUSED):
                 if self.options.turn_detection and now - self._heard_at >= STALLED_S:
                     self._endpoint()
+            elif self._barge_in is not None:
+                if now - self._heard_at >= STALLED_S:
+                    self._go_on()  # no sound, no interruption: without more of it nothing would ever be decided
             elif self._state is State.LISTENING:
                 idle_s = now - self._active_at
                 if self.options.idle_timeout_s and idle_s >= self.options.idle_timeout_s:

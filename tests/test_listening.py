@@ -51,6 +51,8 @@ ENGLISH = [
     ("I would like to", OPEN),
     ("My name is.", OPEN),
     ("Could you", OPEN),
+    ("What is twenty.", UNCLEAR),
+    ("Do you know.", OPEN),
     ("um", OPEN),
     ("Well, I was going to...", OPEN),
     ("first,", OPEN),
@@ -197,6 +199,14 @@ def test_words_beyond_back_channels(text: str, language: str | None, words: int)
     assert words_beyond_backchannels(text, language) == words
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("of", 0), ("I", 0), ("yeah of", 0), ("I want", 2), ("stop", 1), ("of course", 0), ("of course not", 1)],
+)
+def test_the_beginning_of_a_back_channel_is_none_of_anything_else_yet(text: str, words: int) -> None:
+    assert words_beyond_backchannels(text, "en", more_comes=True) == words
+
+
 # --- partial transcripts ---
 
 
@@ -331,6 +341,10 @@ def test_a_back_channel_that_goes_on_is_judged_again() -> None:
     assert barge_in.decide(detector, LiveOptions()) is Decision.JUDGE
     barge_in.judging = True
     assert barge_in.decide(detector, LiveOptions()) is Decision.WAIT
+    barge_in.judging = False
+    # and already while it goes on: "yeah, but …"
+    assert barge_in.decide(detected(*[0.0] * 5, *[0.9] * 16), LiveOptions()) is Decision.WAIT
+    assert barge_in.decide(detected(*[0.0] * 5, *[0.9] * 20), LiveOptions()) is Decision.JUDGE
 
 
 # --- the sound of the utterance ---

@@ -20,7 +20,7 @@ well ("turn it on", "what is this", "call her", "it is nice though", "gosto muit
 
 _STARTS = {
     "en": "my name is|can you|could you|would you|will you|i want|i need|i would like|i'd like|i would|i'd|"
-    "how do you|what do you|do you|i think|tell me",
+    "how do you|what do you|do you|do you know|i think|tell me|remind me|please remind me|i was wondering",
     "pt": "meu nome é|o meu nome é|me chamo|chamo-me|eu quero|quero|eu queria|queria|eu gostaria|gostaria|você pode|"
     "pode me|poderia|preciso|eu preciso|o número é|eu acho",
     "es": "mi nombre es|me llamo|quiero|yo quiero|quisiera|me gustaría|puedes|podrías|necesito|el número es|yo creo",
@@ -112,7 +112,11 @@ def completeness(text: str, language: str | None) -> float:
     # A full stop is what a recogniser writes at the end of any sound; only the words tell "and" from an ending.
     if ending != "?" and _hangs(said, words[-1], language):
         return UNFINISHED
-    return COMPLETE if ending in tuple("?!.。？！؟") or _asks(words, language) else 1.0
+    if _asks(words, language):
+        return COMPLETE
+    if ending == "." and (words[0] in ASKS[language] or words[0] in YES_OR_NO[language]):
+        return 1.0  # the beginning of a question, without its mark
+    return COMPLETE if ending in tuple("?!.。？！؟") else 1.0
 
 
 def _hangs(said: str, last: str, language: str) -> bool:

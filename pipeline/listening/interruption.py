@@ -24,10 +24,11 @@ _LONGEST = max(len(phrase.split()) for phrase in _ANY)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
 
 
-def words_beyond_backchannels(text: str, language: str | None) -> int:
+def words_beyond_backchannels(text: str, language: str | None, *, more_comes: bool = False) -> int:
     """How many words of the transcript are more than a back-channel ("mhm, yeah" is 0, "yeah but wait" is 2).
 
-    language: ISO 639-1; an unknown one is read with the back-channels of all.
+    language: ISO 639-1; an unknown one is read with the back-channels of all. more_comes: it is the beginning of what
+    is being said, and "of" may become "of course".
     """
     known = BACKCHANNELS.get((language or "")[:2], _ANY)
     words = [word.lower() for word in _WORD.findall(text)]
@@ -38,6 +39,9 @@ def words_beyond_backchannels(text: str, language: str | None) -> int:
                 index += length
                 break
         else:
+            rest = " ".join(words[index:]) + " "
+            if more_comes and any(phrase.startswith(rest) for phrase in known):
+                break
             count += 1
             index += 1
     return count
@@ -79,6 +83,7 @@ class BargeIn:
             return Decision.WAIT
         if not self.judged_until:
             return Decision.JUDGE
+        unjudged_ms = (detector.last_speech - self.judged_until) * 1000 / RATE_HZ
         if not ended:
-            return Decision.WAIT
-        return Decision.GO_ON if self.judged_until >= detector.last_speech else Decision.JUDGE
+            return Decision.JUDGE if unjudged_ms >= options.interrupt_ms else Decision.WAIT
+        return Decision.GO_ON if unjudged_ms <= 0 else Decision.JUDGE

@@ -1,0 +1,435 @@
+"""Does it let people finish, notice when they have, and stop only when it is meant to? 200 and more scripted turns.
+
+python -m bench.turn_taking                              the figures at the default settings
+python -m bench.turn_taking --plot docs/endpointing.svg  and the trade-off of SILENCE_MS, adaptive and fixed
+
+eSpeak speaks, in three languages and several voices; noise is made here; the real Silero VAD listens; time is virtual.
+The transcript is scripted: the words that lie in the sound which the recogniser is given, without punctuation (as
+PocketSphinx writes) or with a full stop after whatever was heard (as Whisper does), which hides where a sentence ends.
+"""
+
+import argparse
+import asyncio
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import events
+from pipeline.audio import Clip, Samples
+from pipeline.conversation import Conversation
+from pipeline.listening.detector import FRAME, RATE_HZ, SileroActivity
+from pipeline.listening.options import LiveOptions
+from pipeline.session import Session
+from pipeline.settings import Settings
+from pipeline.stt import Transcript
+from pipeline.turn import Stages
+from tests import virtual_time
+from tests.questions import spoken
+from tests.scripted import VOICE, ScriptedLLM, ScriptedSTT, ScriptedTTS
+
+REPLY = " ".join(
+    f"This is sentence number {n} of a long reply." for n in ("one", "two", "three", "four", "five", "six")
+)
+VOICES = {
+    "en": ("en-us", "en-us+f2", "en-us+m3"),
+    "pt": ("pt-br", "pt-br+f2"),
+    "es": ("es", "es+f2"),
+}
+LEAD_S, END_S = 0.6, 2.6
+"""Silence before the first word and after the last."""
+MISSED_MS = 2000
+"""An end that is noticed later than this is missed."""
+
+FINISHED = {
+    "en": "what time is it|where are you from|turn on the light|tell me a story|what is two plus three|stop|"
+    "is it going to rain tomorrow|thank you|how do I get to the station|set a timer for ten minutes|I think so|"
+    "call her|what is the weather like|play some music|good morning|yes please|who wrote this book|never mind",
+    "pt": "que horas são|acende a luz da sala|quanto custa isso|conta uma história|muito obrigado|onde fica a estação|"
+    "como está o tempo|bom dia|quem é você|toca uma música",
+    "es": "qué hora es|enciende la luz del salón|cuánto cuesta esto|cuéntame una historia|muchas gracias|"
+    "dónde está la estación|cómo te llamas|buenos días|pon un poco de música|hasta mañana",
+}
+PAUSING = {  # where "/" is, the speaker pauses
+    "en": "turn on the light and / the radio|I would like to / hear a story|what is the / capital of france|"
+    "set a timer for / ten minutes|tell me about / the history of rome|my name is / alice|if it rains / stay at home|"
+    "I want to go to lisbon / tomorrow morning|could you / call my sister|wake me up at seven because / I have a train|"
+    "my number is five five five / one two three four|do you know / what time it is|the book is under / the table|"
+    "please remind me / to buy some milk|add milk and / bread to the list|what is twenty / plus thirty",
+    "pt": "acende a luz e / o rádio|eu gostaria de / ouvir uma história|qual é a / capital da frança|"
+    "meu nome é / alice|"
+    "quero ir para / lisboa amanhã|me acorda às sete porque / tenho aula|lembra de / comprar leite",
+    "es": "enciende la luz y / la radio|me gustaría / oír una historia|cuál es la / capital de francia|"
+    "me llamo / alicia|"
+    "quiero ir a / lisboa mañana|despiértame a las siete porque / tengo clase|recuérdame que / compre leche",
+}
+HESITATING = {
+    "en": "um / what time is it|I was wondering if / um / you could help me|so / tell me a story|"
+    "I need / um / a taxi to the / airport|what is / uh / the weather in / madrid",
+    "pt": "hum / que horas são|eu queria / hum / um táxi para / o aeroporto|então / conta uma história",
+    "es": "eh / qué hora es|necesito / eh / un taxi para / el aeropuerto|entonces / cuéntame una historia",
+}
+PAUSES_MS = (300, 450, 600, 800, 1000)
+BACKCHANNELS = {
+    "en": "yeah|okay|right|I see|uh huh|of course|great|yes yes|sure|really",
+    "pt": "sim|claro|está bem|certo|com certeza|aham|pois é",
+    "es": "sí|claro|vale|de acuerdo|muy bien|por supuesto|ajá",
+}
+BARGE_INS = {
+    "en": "stop|wait a moment|no that is wrong|what about tomorrow|tell me something else|please be quiet|"
+    "hold on a second|can you repeat that|turn off the light|what time is it|yes but how|not that one",
+    "pt": "para|espera um pouco|não é isso|fala de outra coisa|e amanhã|que horas são|sim mas como",
+    "es": "espera un momento|no es eso|habla de otra cosa|y mañana|qué hora es|sí pero cómo|basta ya",
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """A stretch of speech in a script."""
+
+    text: str
+    samples: Samples
+    pause_ms: float = 0
+    """Silence before it."""
+
+
+@dataclass
+class Script:
+    """One turn: its kind, who speaks what when, and the noise of the room."""
+
+    kind: str
+    language: str
+    said: list[Said]
+    room: float = 0.0
+    """Level of the room's noise."""
+    cut_in: Said | None = None
+    """What is heard in mid-reply."""
+    probabilities: list[float] = field(default_factory=list)
+
+
+def cut(text: str, voice: str) -> Samples:
+    """Spoken, without silence at its ends."""
+    samples = spoken(text, voice).samples
+    loud = np.flatnonzero(np.abs(samples) > 0.02)
+    return samples[loud[0] : loud[-1] + 1]
+
+
+def noises() -> Iterator[tuple[str, Samples]]:
+    """What a microphone hears when nobody speaks to it."""
+    random = np.random.default_rng(11)
+    for seconds in (0.1, 0.3, 0.8):
+        envelope = np.hanning(int(seconds * RATE_HZ))
+        yield "a bang", (random.normal(0, 0.3, len(envelope)) * envelope).astype(np.float32)
+    for rate in (5, 9):
+        keys = np.zeros(2 * RATE_HZ, np.float32)
+        for at in range(0, len(keys) - 400, RATE_HZ // rate):
+            keys[at : at + 400] = random.normal(0, 0.2, 400) * np.exp(-np.arange(400) / 80)
+        yield "typing", keys
+    seconds = np.arange(2 * RATE_HZ) / RATE_HZ
+    yield (
+        "a phone",
+        (0.2 * np.sin(2 * np.pi * 900 * seconds) * (np.sin(2 * np.pi * 8 * seconds) > 0)).astype(np.float32),
+    )
+    yield "a siren", (0.2 * np.sin(2 * np.pi * (700 * seconds + 40 * np.sin(4 * seconds)))).astype(np.float32)
+    wind = np.convolve(random.normal(0, 1, 2 * RATE_HZ), np.ones(40) / 40, "same")
+    yield "wind", (0.3 * wind / np.abs(wind).max()).astype(np.float32)
+
+
+def each(table: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Language, text and voice, the voices in turn."""
+    for language, texts in table.items():
+        for index, text in enumerate(texts.split("|")):
+            yield language, text, VOICES[language][index % len(VOICES[language])]
+
+
+def scripts() -> list[Script]:
+    """The set, always the same."""
+    made: list[Script] = []
+    rooms = (0.0, 0.0005, 0.002)
+    for language, text, voice in each(FINISHED):
+        for room in rooms[:2]:
+            made.append(Script("finished", language, [Said(text, cut(text, voice))], room))
+    for kind, table in (("pausing", PAUSING), ("hesitating", HESITATING)):
+        for number, (language, text, voice) in enumerate(each(table)):
+            for turn in (0, 1):
+                parts = [part.strip() for part in text.split("/")]
+                lengths = [0, *(PAUSES_MS[(number + 2 * turn + index) % 5] for index in range(len(parts) - 1))]
+                said = [Said(part, cut(part, voice), ms) for part, ms in zip(parts, lengths, strict=True)]
+                made.append(Script(kind, language, said, rooms[number % 3]))
+    for kind, table in (("back-channel", BACKCHANNELS), ("barge-in", BARGE_INS)):
+        for language, text, voice in each(table):
+            question = FINISHED[language].split("|")[0]
+            made.append(
+                Script(kind, language, [Said(question, cut(question, voice))], cut_in=Said(text, cut(text, voice)))
+            )
+    for _, noise in noises():
+        question = Said("what time is it", cut("what time is it", VOICES["en"][0]))
+        made.append(Script("noise in a reply", "en", [question], cut_in=Said("", noise)))
+        made.append(Script("noise alone", "en", [Said("", noise)]))
+    return made
+
+
+class Remembered:
+    """Silero, asked once: the sound of a script without an interruption is the same at all settings."""
+
+    def __init__(self, known: list[float]) -> None:
+        self._known, self._at, self._silero = known, 0, None if known else SileroActivity()
+
+    def probability(self, frame: Samples) -> float:
+        if self._silero is not None:
+            self._known.append(self._silero.probability(frame))
+        self._at += 1
+        if self._at > len(self._known):
+            return 0.0
+        return self._known[self._at - 1]
+
+    def reset(self) -> None:
+        pass
+
+
+@dataclass
+class PrefixSTT(ScriptedSTT):
+    """Hears the words that lie in its sound."""
+
+    said: list[tuple[int, int, str]] = field(default_factory=list)
+    """First and last sample of each word."""
+    full_stop: bool = False
+    session: Session | None = None
+
+    async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+        assert self.session is not None
+        end = self.session.received // FRAME * FRAME
+        start = end - len(clip.samples)
+        heard = " ".join(word for first, last, word in self.said if start <= (first + last) // 2 < end)
+        await asyncio.sleep(self.seconds)
+        return Transcript(heard + "." if heard and self.full_stop else heard, self.language, clip.seconds)
+
+    def hears(self, text: str, start: int, samples: int) -> None:
+        """A stretch of speech begins at this sample; a word takes the share of its letters."""
+        letters = max(1, len(text))
+        at = 0
+        for word in text.split():
+            self.said.append((start + samples * at // letters, start + samples * (at + len(word)) // letters, word))
+            at += len(word) + 1
+
+
+@dataclass
+class Outcome:
+    """What became of one turn."""
+
+    kind: str
+    delay_ms: float | None = None
+    """From the end of the speech to the endpoint; negative: cut off; None: never."""
+    interrupted: bool = False
+    answered: bool = False
+
+
+def play(script: Script, *, full_stop: bool = False, **options: Any) -> Outcome:
+    """One script on virtual time."""
+    stt = PrefixSTT(language=script.language, full_stop=full_stop)
+    random = np.random.default_rng(5)
+
+    async def run() -> Outcome:
+        stages = Stages(stt, ScriptedLLM(REPLY, tokens_per_s=1000), ScriptedTTS(rtf=0.01))
+        live = LiveOptions(**{"partial_ms": 0} | options)
+        activity = Remembered(script.probabilities) if script.cut_in is None else SileroActivity()
+        session = Session(
+            stages,
+            Settings(),
+            live,
+            Conversation("", budget_tokens=4000),
+            voice=VOICE,
+            language=None,
+            activity=activity,
+        )
+        stt.session = session
+        log: list[Any] = []
+
+        async def listen() -> None:
+            async for event in session.events:
+                log.append(event)
+
+        async def hear(samples: Samples, text: str = "") -> None:
+            stt.hears(text, session.received, len(samples))
+            noisy = samples + random.normal(0, script.room, len(samples)).astype(np.float32) if script.room else samples
+            for start in range(0, len(noisy), 320):
+                part = noisy[start : start + 320]
+                await asyncio.sleep(len(part) / RATE_HZ)
+                session.hear(part)
+
+        def of(kind: type[Any]) -> list[Any]:
+            return [event for event in log if isinstance(event, kind)]
+
+        async with session:
+            listening = asyncio.create_task(listen())
+            await hear(np.zeros(int(LEAD_S * RATE_HZ), np.float32))
+            ended_s = 0.0
+            for said in script.said:
+                await hear(np.zeros(int(said.pause_ms * RATE_HZ / 1000), np.float32))
+                await hear(said.samples, said.text)
+                ended_s = session.received / RATE_HZ
+                if of(events.UserSpeechStopped) and said is not script.said[-1]:
+                    break
+            outcome = Outcome(script.kind)
+            cut_off = bool(of(events.UserSpeechStopped)) and script.kind in ("pausing", "hesitating")
+            stopped_s = None
+            silence = np.zeros(320, np.float32)
+            while stopped_s is None and session.received / RATE_HZ < ended_s + END_S:
+                if of(events.UserSpeechStopped):
+                    stopped_s = session.received / RATE_HZ
+                else:
+                    await hear(silence)
+            outcome.delay_ms = -1.0 if cut_off else None if stopped_s is None else (stopped_s - ended_s) * 1000
+            if script.cut_in is not None:
+                while not of(events.SpeechChunk):
+                    await hear(silence)
+                await hear(np.zeros(RATE_HZ, np.float32))
+                await hear(script.cut_in.samples, script.cut_in.text)
+                await hear(np.zeros(2 * RATE_HZ, np.float32))
+                outcome.interrupted = bool(of(events.TurnInterrupted))
+            elif script.kind == "noise alone":
+                await hear(np.zeros(2 * RATE_HZ, np.float32))
+            outcome.answered = bool(of(events.TurnStarted))
+            await session.close()
+            await asyncio.wait([listening])
+        return outcome
+
+    return virtual_time.run(run())
+
+
+@dataclass
+class Figures:
+    """Of one run over the set, in per cent and ms."""
+
+    turns: int
+    cut_offs: float
+    missed_ends: float
+    false_interruptions: float
+    missed_interruptions: float
+    noise_answered: float
+    median_delay_ms: float
+    p95_delay_ms: float
+
+
+def share(hits: Iterable[bool]) -> float:
+    values = list(hits)
+    return 100 * sum(values) / len(values) if values else 0.0
+
+
+def figures(outcomes: list[Outcome]) -> Figures:
+    kinds: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        kinds[outcome.kind].append(outcome)
+    spoken_turns = [*kinds["finished"], *kinds["pausing"], *kinds["hesitating"]]
+    whole = [outcome.delay_ms for outcome in spoken_turns if outcome.delay_ms is not None and outcome.delay_ms >= 0]
+    return Figures(
+        turns=len(outcomes),
+        cut_offs=share(o.delay_ms is not None and o.delay_ms < 0 for o in spoken_turns),
+        missed_ends=share(o.delay_ms is None or o.delay_ms > MISSED_MS for o in spoken_turns),
+        false_interruptions=share(o.interrupted for o in [*kinds["back-channel"], *kinds["noise in a reply"]]),
+        missed_interruptions=share(not o.interrupted for o in kinds["barge-in"]),
+        noise_answered=share(o.answered for o in kinds["noise alone"]),
+        median_delay_ms=statistics.median(whole) if whole else float("nan"),
+        p95_delay_ms=float(np.percentile(whole, 95)) if whole else float("nan"),
+    )
+
+
+def trade_off(turns: list[Script]) -> dict[str, list[tuple[int, float, float]]]:
+    """By the way of endpointing: SILENCE_MS, median delay in ms, false cut-offs in per cent."""
+    curves: dict[str, list[tuple[int, float, float]]] = {}
+    for name, options in {
+        "fixed": {"adaptive_endpointing": False},
+        "adaptive": {},
+        "adaptive, a full stop after everything": {"full_stop": True},
+    }.items():
+        curves[name] = []
+        for silence_ms in (250, 350, 500, 700, 900, 1200):
+            found = figures([play(script, silence_ms=silence_ms, **options) for script in turns])
+            curves[name].append((silence_ms, found.median_delay_ms, found.cut_offs))
+    return curves
+
+
+def draw(curves: dict[str, list[tuple[int, float, float]]]) -> str:
+    """The curves as SVG, on paper or a screen, light or dark."""
+    width, height, left, bottom = 720, 420, 64, 56
+    most_x = 100 * (1 + int(max(x for points in curves.values() for _, x, _ in points) // 100))
+    most_y = 10 * (1 + int(max(y for points in curves.values() for _, _, y in points) // 10))
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + x / most_x * (width - left - 24), height - bottom - y / most_y * (height - bottom - 24)
+
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="13">',
+        f'<rect width="{width}" height="{height}" fill="#fff"/>',
+    ]
+    for x in range(0, most_x + 1, 200):
+        at, low = place(x, 0)
+        lines.append(f'<path d="M{at:.0f} {low:.0f}V24" stroke="#ddd"/>')
+        lines.append(f'<text x="{at:.0f}" y="{low + 18:.0f}" text-anchor="middle">{x}</text>')
+    for y in range(0, most_y + 1, 10):
+        start, at = place(0, y)
+        lines.append(f'<path d="M{start:.0f} {at:.0f}H{width - 24}" stroke="#ddd"/>')
+        lines.append(f'<text x="{start - 8:.0f}" y="{at + 4:.0f}" text-anchor="end">{y}</text>')
+    lines.append(
+        f'<text x="{width / 2}" y="{height - 12}" text-anchor="middle">median delay of the endpoint, ms</text>'
+    )
+    lines.append(
+        f'<text transform="translate(18 {height / 2}) rotate(-90)" text-anchor="middle">'
+        "false cut-offs, % of turns</text>"
+    )
+    for index, ((name, points), colour) in enumerate(zip(curves.items(), ("#888", "#0b62d6", "#c2410c"), strict=True)):
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(delay, cut_offs) for _, delay, cut_offs in points))
+        lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
+        for silence_ms, delay, cut_offs in points:
+            x, y = place(delay, cut_offs)
+            lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
+            if index < 2:
+                lines.append(
+                    f'<text x="{x + 6:.1f}" y="{y - 6:.1f}" font-size="11" fill="{colour}">{silence_ms}</text>'
+                )
+        lines.append(f'<text x="{width - 34}" y="{44 + 20 * index}" text-anchor="end" fill="{colour}">{name}</text>')
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plot", type=Path, metavar="SVG")
+    parser.add_argument("--all", action="store_true", help="tell every turn that went wrong")
+    chosen = parser.parse_args()
+    console = Console(width=130)
+    turns = scripts()
+    table = Table("recogniser", "endpointing", *(name.replace("_", " ") for name in Figures.__dataclass_fields__))
+    for recogniser, full_stop in (("no punctuation", False), ("always a full stop", True)):
+        for adaptive in (True, False):
+            outcomes = [play(script, full_stop=full_stop, adaptive_endpointing=adaptive) for script in turns]
+            found = figures(outcomes)
+            values = [getattr(found, name) for name in Figures.__dataclass_fields__]
+            table.add_row(recogniser, "adaptive" if adaptive else "fixed", *(f"{value:.1f}" for value in values))
+            if chosen.all and adaptive:
+                for script, outcome in zip(turns, outcomes, strict=True):
+                    told = (
+                        " / ".join(f"({said.pause_ms}) {said.text}" for said in script.said),
+                        script.cut_in.text if script.cut_in else "",
+                    )
+                    wrong = outcome.interrupted is not (script.kind == "barge-in")
+                    if wrong or outcome.delay_ms is None or outcome.delay_ms < 0 or outcome.delay_ms > 1000:
+                        console.print(recogniser, script.kind, *told, outcome, highlight=False)
+    console.print(table)
+    if chosen.plot:
+        curves = trade_off([script for script in turns if script.kind in ("finished", "pausing", "hesitating")])
+        for name, points in curves.items():
+            console.print(
+                name, *(f"{silence} ms: {delay:.0f} ms, {cut_offs:.1f} %" for silence, delay, cut_offs in points)
+            )
+        chosen.plot.write_text(draw(curves))
+
+
+if __name__ == "__main__":
+    main()
