@@ -426,6 +426,19 @@ def test_sound_that_stops_in_mid_utterance_ends_it() -> None:
     assert "TurnCompleted" in d.kinds
 
 
+def test_a_reply_that_is_held_goes_on_when_no_more_sound_comes() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        await d.speak(120)  # and the microphone is switched off
+        await asyncio.sleep(30)
+
+    d = hold(script)
+    assert d.kinds[-1] == "TurnCompleted"
+    assert d.history[1] == ("assistant", ScriptedLLM().reply_text)
+
+
 def test_partials_grow_and_never_change() -> None:
     hypotheses = iter(["what", "what was", "what does the", "what does the hare", "what does the heron do", "x"])
 

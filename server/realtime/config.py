@@ -47,7 +47,7 @@ class Config:
         """model: whatever name the client called; it is only told back. lives_s: until the session expires."""
         self._assistant = assistant
         self._system_prompt = assistant.settings.system_prompt
-        stt = assistant.engines[0]
+        hears = next((engine.model or engine.engine for engine in assistant.engines), "")
         self.json: dict[str, Any] = {
             "id": f"sess_{secrets.token_hex(10)}",
             "object": "realtime.transcription_session" if transcription else "realtime.session",
@@ -58,7 +58,7 @@ class Config:
                 "input": {
                     "format": as_json("audio/pcm"),
                     "noise_reduction": None,
-                    "transcription": {"model": stt.model or stt.engine},
+                    "transcription": {"model": hears},
                     "turn_detection": _turn_detection({"type": "server_vad"}),
                 }
             },
