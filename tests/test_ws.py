@@ -71,17 +71,17 @@ def test_a_connection_remembers_its_own_conversation_only(server: ServerProcess)
 
 
 def test_conversations_go_on_at_the_same_time(server: ServerProcess) -> None:
-    sums = ["two plus two", "three plus four", "five plus six", "eight plus one", "nine plus nine"]
+    sums = ["two plus two", "three plus four", "five plus six", "eight plus one", "six plus four"]
 
     def converse(question: str) -> list[str]:
         with server.connect() as connection:
             return [ask(connection, spoken(text)).llama for text in (f"what is {question}", "thank you")]
 
     for question in sums:
-        spoken(f"what is {question}")  # made before: eSpeak is one a process
+        spoken(f"what is {question}")  # made before the conversations begin
     with ThreadPoolExecutor(len(sums)) as pool:
         answers = list(pool.map(converse, sums))
-    assert [said[0].split()[-1] for said in answers] == ["4.", "7.", "11.", "9.", "18."]
+    assert [said[0].split()[-1] for said in answers] == ["4.", "7.", "11.", "9.", "10."]
 
 
 def test_questions_sent_at_once_are_answered_in_order(server: ServerProcess) -> None:
@@ -254,16 +254,17 @@ def test_a_killed_model_is_back_for_the_next_turn(server: ServerProcess) -> None
     assert len(server.workers()) == 2
 
 
-def test_a_model_killed_in_mid_turn_costs_one_turn_at_most(server: ServerProcess) -> None:
-    minute = Clip.join([spoken("i would like to order a pizza and some music")] * 20, 16_000)
+def test_a_model_killed_in_mid_turn_costs_time_and_no_turn(server: ServerProcess) -> None:
+    order = "i would like to order a pizza and some music"
     with server.connect() as connection:
-        connection.send(encode_wav(minute))
+        connection.send(encode_wav(Clip.join([spoken(order)] * 8, 16_000)))
         recogniser = max(server.workers(), key=lambda worker: worker.memory_info().rss)
         busy_s = recogniser.cpu_times().user
         while recogniser.cpu_times().user < busy_s + 0.3:  # until it is at work
             psutil.cpu_percent(0.05)
         recogniser.kill()
-        assert error_code(receive(connection)) == "stt_failed"
+        assert "pizza" in receive(connection)["transcription"]
+        assert wav(receive(connection)).seconds > 0.3
         assert SUM_ANSWER in ask(connection, spoken(SUM)).llama
 
 
