@@ -1,5 +1,5 @@
 # make run               build .venv from pinned versions, start the service
-# make run EXTRAS=xtts   with a heavy engine as well (xtts, pocket, mic; several: xtts,pocket)
+# make run EXTRAS=xtts   with a heavy engine as well (xtts, pocket, align, speakers, mic; several: xtts,pocket)
 # make test              lint, types and tests; installs what they need
 # make install           only build .venv
 # make services          what the tests need beside Python packages: Chromium, installed by apt where that may be
@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt deploy/install.sh
 	@sh deploy/install.sh "$(PYTHON)" "$(VENV)" "$(EXTRAS)"
 	@touch $@
 
-test: EXTRAS := test,xtts,pocket
+test: EXTRAS := test,xtts,pocket,align,speakers
 test:
 	@$(MAKE) --no-print-directory install EXTRAS=$(EXTRAS)
 	@$(MAKE) --no-print-directory services

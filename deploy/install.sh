@@ -26,7 +26,7 @@ fi
 
 pip="$venv/bin/python -m pip install --quiet --disable-pip-version-check"
 case ",$extras," in
-*,xtts,*|*,pocket,*)
+*,xtts,*|*,pocket,*|*,align,*|*,speakers,*)
     # First and by itself: left to the others' dependencies, PyTorch may come in another build than the one wanted.
     echo "Installing PyTorch …"
     # Without its dependencies where another index is named: that one may not have their pinned versions.
@@ -34,3 +34,8 @@ case ",$extras," in
 esac
 echo "Installing Parley${extras:+ with $extras} …"
 $pip -c constraints.txt -e ".${extras:+[$extras]}"
+case ",$extras," in
+*,speakers,*)
+    # For the weights in its wheel only. One of its dependencies does not build any more; none of them is used.
+    $pip -c constraints.txt --no-deps resemblyzer ;;
+esac

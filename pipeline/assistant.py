@@ -17,6 +17,7 @@ from pipeline.listening.options import LiveOptions
 from pipeline.llm import Message
 from pipeline.llm.auto import open_auto
 from pipeline.manner import Manner
+from pipeline.refining import Refiners, open_refiners
 from pipeline.session import Session, Sink
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText
@@ -39,6 +40,7 @@ class Assistant:
         voices: Voices,
         engines: Callable[[], Sequence[EngineInfo]],
         tools: Toolbox | None = None,
+        refiners: Refiners | None = None,
     ) -> None:
         self.settings = settings
         self.stages = stages
@@ -46,6 +48,8 @@ class Assistant:
         self._engines = engines
         self.tools = tools or Toolbox()
         """The functions that the language model may call."""
+        self.refiners = refiners or Refiners(settings)
+        """What makes transcripts of recordings better; loaded when it is first wanted."""
 
     @property
     def engines(self) -> Sequence[EngineInfo]:
@@ -130,7 +134,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
     voices = Voices.load(settings)
     voices.get(settings.voice_name)
     opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
-    async with open_tools(settings) as tools, opening as (hears, thinks, speaks):
+    async with open_tools(settings) as tools, open_refiners(settings) as refiners, opening as (hears, thinks, speaks):
         await asyncio.to_thread(SileroActivity)  # loads the VAD that all sessions share
         stages = Stages(stt=hears.engine, llm=thinks.engine, tts=speaks.engine)
 
@@ -138,7 +142,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
             current = thinks.engine.info if settings.llm_engine == "auto" else thinks.info
             return (hears.now, current, speaks.now)
 
-        yield Assistant(settings, stages, voices, engines, tools)
+        yield Assistant(settings, stages, voices, engines, tools, refiners)
 
 
 def open_stt(settings: Settings, report: Report = _ignore) -> AbstractAsyncContextManager[Running[SpeechToText]]:

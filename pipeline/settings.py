@@ -93,6 +93,13 @@ class Settings(BaseSettings):
     stt_openai_model: str = "whisper-1"
     """Its model."""
 
+    align_model: str = ""
+    """A wav2vec2 model (hub name or folder) that aligns words with their sound; empty: one by language. Needs the extra
+    `align`."""
+    diarization_engine: Literal["auto", "pyannote", "resemblyzer"] = "auto"
+    """What tells speakers apart; auto: pyannote where it is installed and HF_TOKEN is set, else resemblyzer (the extra
+    `speakers`)."""
+
     # --- language model ---
     llm_engine: Literal["auto", "ollama", "openai", "builtin"] = "auto"
     """auto: ollama as soon as it answers and has the model, else the built-in responder."""

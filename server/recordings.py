@@ -7,8 +7,9 @@ from fastapi import Request
 
 from pipeline.assistant import Assistant
 from pipeline.errors import Overloaded
+from pipeline.listening.windows import Cutting
 from pipeline.media import Recording
-from pipeline.refining import Refining, refine
+from pipeline.refining import Refining
 from pipeline.stt import FileRequest
 from pipeline.stt.files import transcribe_file
 from pipeline.transcription import Transcription, collected, first_of
@@ -60,14 +61,18 @@ async def transcribed(
     *,
     raw_rate_hz: int | None = None,
     first_s: float | None = None,
+    cutting: Cutting | None = None,
+    track: int | None = None,
 ) -> Transcription:
     """The transcript of an upload. first_s: only what is found first, in the first so many seconds."""
 
     def recording() -> Recording:
         upload.file.seek(0)
-        return recording_of(assistant, upload, raw_rate_hz=raw_rate_hz)
+        return recording_of(assistant, upload, track=track, raw_rate_hz=raw_rate_hz)
 
-    events = transcribe_file(assistant.stages.stt, recording(), asked)
+    if refining is not None and refining.diarize:
+        await assistant.refiners.check_speakers()
+    events = transcribe_file(assistant.stages.stt, recording(), asked, cutting)
     async with aclosing(events):
         found = await (collected(events) if first_s is None else first_of(events, first_s))
-    return found if refining is None else await refine(assistant, found, recording, refining)
+    return found if refining is None else await assistant.refiners.refine(found, recording, refining)

@@ -78,7 +78,9 @@ class WhisperXFields(BaseModel):
     batch_size: int = Field(default=16, ge=1, le=1024, description="Accepted; how calls are batched is decided here.")
     align_audio: bool = Field(default=True, description="Times of words, by forced alignment where its model is there.")
     diarize_audio: bool = Field(default=False, description="Who said what.")
-    hf_token: str | None = Field(default=None, max_length=500, description="For diarization models of the hub.")
+    hf_token: str | None = Field(
+        default=None, max_length=500, description="Accepted; the deployment's HF_TOKEN is used."
+    )
     min_speakers: int | None = Field(default=None, ge=1, le=50)
     max_speakers: int | None = Field(default=None, ge=1, le=50)
 
@@ -130,7 +132,6 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
         diarize=wanted.diarize_audio,
         min_speakers=wanted.min_speakers,
         max_speakers=wanted.max_speakers,
-        hf_token=wanted.hf_token,
     )
     found = await while_connected(request, transcribed(assistant, upload, asked, refining))
     segments = [_segment(segment) for segment in found.segments]
@@ -145,14 +146,24 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
 
 
 def _segment(segment: Segment) -> WhisperXSegment:
-    words = [_word(word, segment.speaker) for word in segment.words]
+    words = [_word(word, _speaker(segment.speaker)) for word in segment.words]
     return WhisperXSegment(
         start=round(segment.start_s, 3),
         end=round(segment.end_s, 3),
         text=segment.text,
         words=words or None,
-        speaker=segment.speaker,
+        speaker=_speaker(segment.speaker),
     )
+
+
+def _speaker(name: str | None) -> str | None:
+    """As WhisperX names them: SPEAKER_00 for "A"."""
+    if name is None or not (name.isalpha() and name.isascii() and name.isupper() and len(name) <= 2):
+        return name
+    number = 0
+    for char in name:
+        number = number * 26 + ord(char) - ord("A") + 1
+    return f"SPEAKER_{number - 1:02}"
 
 
 def _word(word: Word, speaker: str | None) -> WhisperXWord:

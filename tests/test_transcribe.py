@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_partial_results_grow_and_the_last_one_is_whole(hears: ServerProcess, th
     if kind != "mp4":
         assert len(shown) >= 2
         assert shown[0] != told[-1]["transcription"]
-    for before, after in zip(shown, shown[1:], strict=False):
+    for before, after in pairwise(shown):
         assert after.startswith(before), shown
 
 

@@ -16,6 +16,7 @@ from pipeline.channel import Channel
 from pipeline.listening.detector import RATE_HZ, SileroActivity
 from pipeline.listening.windows import Cutting, Window, Windows
 from pipeline.media import Recording
+from pipeline.stepping import in_threads
 from pipeline.stt import FileRequest, Segment, SpeechToText, Word
 from pipeline.workers.scheduler import Urgency, calling
 
@@ -97,25 +98,13 @@ async def _windows(recording: Recording, cutting: Cutting) -> AsyncGenerator[Win
 
 
 async def _make(recording: Recording, cutting: Cutting, made: Channel[Window | float]) -> None:
-    steps = _steps(recording, cutting)
     try:
-        while (item := await _in_thread(steps)) is not None:
-            await made.send(item)
+        async with aclosing(in_threads(_steps(recording, cutting))) as steps:
+            async for step in steps:
+                await made.send(step)
         made.close()
     except Exception as error:  # whatever it is, it is raised to who reads the channel
         made.close(error)
-    finally:
-        steps.close()
-
-
-async def _in_thread(steps: Generator[Window | float, None, None]) -> Window | float | None:
-    """The next step. A cancelled one is waited for: a generator that runs in a thread cannot be closed."""
-    step = asyncio.ensure_future(asyncio.to_thread(next, steps, None))
-    try:
-        return await asyncio.shield(step)
-    except asyncio.CancelledError:
-        await asyncio.wait([step])
-        raise
 
 
 def _steps(recording: Recording, cutting: Cutting) -> Generator[Window | float, None, None]:

@@ -18,12 +18,13 @@ from typing import Any
 
 def import_coqui() -> None:
     """Make `import TTS` work. Raises ImportError when it cannot."""
-    _import_torchaudio()
+    import_torchaudio()
     with _named_module("torchcodec"):
         importlib.import_module("TTS")
 
 
-def _import_torchaudio() -> None:
+def import_torchaudio() -> None:
+    """Make `import torchaudio` work where it is installed. Raises ImportError when it is not."""
     try:
         importlib.import_module("torchaudio")
         return

@@ -1,7 +1,6 @@
 """`POST /v1/audio/speech`: a text into speech, from the first clause on."""
 
 import base64
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Literal
@@ -19,6 +18,7 @@ from server.documents import errors
 from server.errors import as_openai
 from server.leaving import Stream, begun
 from server.openai.models import check_model
+from server.openai.sse import sse
 from server.parameters import language_code
 
 router = APIRouter(tags=["speech"])
@@ -101,8 +101,3 @@ async def _events(sound: AsyncGenerator[bytes, None], text: str) -> AsyncGenerat
     spoken, said = max(1, len(text) // 4), max(1, sent // 400)
     usage = {"input_tokens": spoken, "output_tokens": said, "total_tokens": spoken + said}
     yield sse({"type": "speech.audio.done", "usage": usage})
-
-
-def sse(event: object) -> bytes:
-    """One server-sent event."""
-    return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from pipeline.assistant import Assistant
 from pipeline.errors import ParleyError
+from pipeline.refining import Refining
 from pipeline.stt import FileRequest, Segment
 from pipeline.stt.files import FileEvent, Finished, transcribe_file
 from pipeline.stt.languages import NAMES
@@ -19,11 +20,12 @@ from pipeline.wrapping import spaceless
 from server.documents import errors, form_body
 from server.errors import as_openai
 from server.leaving import Stream, begun, while_connected
+from server.openai.diarized import diarized_events, diarized_json, known_speakers
 from server.openai.fields import TranscriptionFields, TranslationFields
 from server.openai.models import check_model
-from server.openai.speech import sse
+from server.openai.sse import DONE, sse
 from server.parameters import language_code
-from server.recordings import form_with_recording, recording_of
+from server.recordings import form_with_recording, recording_of, transcribed
 from server.uploads import Form
 
 router = APIRouter(tags=["transcription"])
@@ -58,11 +60,21 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
     asked = FileRequest(
         language=language_code(wanted.language),
         prompt=wanted.prompt,
-        words="word" in wanted.timestamp_granularities or "logprobs" in wanted.include or diarized,
+        words="word" in wanted.timestamp_granularities
+        or "logprobs" in wanted.include
+        or diarized,  # words: for where speakers change
         temperature=wanted.temperature,
     )
     recording = recording_of(assistant, upload, track=wanted.audio_track)
-    events = transcribe_file(assistant.stages.stt, recording, asked, wanted.cutting(assistant.stages.stt))
+    cutting = wanted.cutting(assistant.stages.stt)
+    if diarized:
+        refining = Refining(diarize=True, known=await known_speakers(wanted))
+        work = transcribed(assistant, upload, asked, refining, cutting=cutting, track=wanted.audio_track)
+        found = await while_connected(request, work)
+        if wanted.stream:
+            return Stream(await begun(diarized_events(found)), "text/event-stream", {"Cache-Control": "no-cache"})
+        return JSONResponse(diarized_json(found))
+    events = transcribe_file(assistant.stages.stt, recording, asked, cutting)
     if wanted.stream:
         pieces = _stream(events, logprobs="logprobs" in wanted.include)
         return Stream(await begun(pieces), "text/event-stream", {"Cache-Control": "no-cache"})
@@ -193,4 +205,4 @@ async def _stream(events: AsyncGenerator[FileEvent, None], *, logprobs: bool) ->
         if not texts:
             raise
         yield sse(as_openai(error))
-    yield b"data: [DONE]\n\n"
+    yield DONE

@@ -1,0 +1,81 @@
+"""An aligner for a language, when its model can be had."""
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from pipeline.alignment import MODELS, Aligner
+from pipeline.alignment.ctc import CtcConfig
+from pipeline.audio import Clip
+from pipeline.engines import Progress
+from pipeline.errors import EngineUnavailable
+from pipeline.hub import Hub
+from pipeline.settings import Settings
+from pipeline.stt import Word
+from pipeline.workers import EngineSpec, Serving, Worker, open_worker
+
+NEEDED = ("config.json", "vocab.json")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+SILENCE_S = 120.0
+"""One sentence never takes so long."""
+
+
+class WorkerAligner:
+    """See `Aligner`."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    async def align(self, clip: Clip, text: str) -> Sequence[Word]:
+        words: Sequence[Word] = await self._worker.call("align", clip, text)
+        return words
+
+
+@asynccontextmanager
+async def open_aligner(settings: Settings, language: str) -> AsyncIterator[Aligner]:
+    """Fetches the model of the language when it is not here. Raises EngineUnavailable, EngineError."""
+    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EngineUnavailable(
+            f"{' and '.join(missing)} is not installed.", remedy="Install the extra `align`: make run EXTRAS=align."
+        )
+    folder = await _folder(settings, language)
+    config = CtcConfig(str(folder), "cpu", settings.tts_threads)
+    spec = EngineSpec(f"align-{language}", "pipeline.alignment.ctc:CtcEngine", config)
+    async with open_worker(spec, settings, Serving(SILENCE_S)) as worker:
+        yield WorkerAligner(worker)
+
+
+async def _folder(settings: Settings, language: str) -> Path:
+    name = settings.align_model or MODELS.get(language)
+    if name is None:
+        raise EngineUnavailable(f"There is no alignment model for {language!r}.", remedy="Name one with ALIGN_MODEL.")
+    if (here := await asyncio.to_thread(_here, settings, name)) is not None:
+        return here
+    hub = Hub.of(settings)
+    await hub.check(name)
+    files = await hub.files(name, lambda file: file in NEEDED or file in WEIGHTS)
+    there = {file.name for file in files}
+    if not there.issuperset(NEEDED) or there.isdisjoint(WEIGHTS):
+        raise EngineUnavailable(f"{name} is no wav2vec2 model with a vocabulary.", remedy="Name one with ALIGN_MODEL.")
+    # Both forms hold the same numbers; the safe one is enough.
+    chosen = [file for file in files if file.name != "pytorch_model.bin" or "model.safetensors" not in there]
+    folder = settings.models_dir / name.replace("/", "--")
+    await hub.fetch(name, chosen, folder, _ignore)
+    return folder.absolute()
+
+
+def _here(settings: Settings, name: str) -> Path | None:
+    """The model as a folder, by its folder's name in MODELS_DIR, or where it is kept when it was fetched."""
+    places = (Path(name).expanduser(), settings.models_dir / name, settings.models_dir / name.replace("/", "--"))
+    return next((place.absolute() for place in places if _complete(place)), None)
+
+
+def _complete(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in NEEDED) and any((folder / name).is_file() for name in WEIGHTS)
+
+
+def _ignore(progress: Progress) -> None:
+    """It is fetched while somebody waits for an answer, who cannot be told."""

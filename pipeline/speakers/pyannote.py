@@ -1,0 +1,96 @@
+"""Speakers by pyannote.audio's pipeline: the best there is, but gated. Needs the package, and HF_TOKEN of somebody who
+has accepted its model's terms (CC BY 4.0)."""
+
+import asyncio
+import importlib.util
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+
+from pipeline.audio import Clip
+from pipeline.engines import Opened, Report
+from pipeline.errors import EngineUnavailable
+from pipeline.media import Recording
+from pipeline.settings import Settings
+from pipeline.speakers import Diarizer, HowMany, KnownSpeaker, SpeakerTurn, letter
+from pipeline.workers import EngineSpec, Serving, Worker, open_worker
+from pipeline.workers.scheduler import Urgency, calling
+
+MODEL = "pyannote/speaker-diarization-community-1"
+RATE_HZ = 16_000
+SILENCE_S = 3600.0
+"""A whole recording is one step of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PyannoteConfig:
+    model: str
+    token: str
+
+
+class PyannoteEngine:
+    """The synchronous engine."""
+
+    def __init__(self, config: PyannoteConfig) -> None:
+        os.environ["PYANNOTE_METRICS_ENABLED"] = "0"  # its telemetry is on by default
+        from pyannote.audio import Pipeline
+
+        self._pipeline: Any = Pipeline.from_pretrained(config.model, token=config.token or None)
+        if self._pipeline is None:
+            raise EngineUnavailable(f"{config.model} cannot be had.", remedy="Accept its terms; set HF_TOKEN.")
+
+    def turns(self, path: str, least: int | None, most: int | None) -> list[tuple[float, float, str]]:
+        """(start, end, label) without overlaps. path: raw 16-bit mono samples at RATE_HZ."""
+        import torch
+
+        samples = np.memmap(path, "<i2", "r").astype(np.float32) / 32768.0
+        sound = {"waveform": torch.from_numpy(samples)[None], "sample_rate": RATE_HZ}
+        told = self._pipeline(sound, min_speakers=least, max_speakers=most)
+        annotation = getattr(told, "exclusive_speaker_diarization", None) or told
+        return [(float(turn.start), float(turn.end), str(label)) for turn, _, label in annotation.itertracks(True)]
+
+
+class PyannoteDiarizer:
+    """See `Diarizer`. Known speakers are not recognised by it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    async def turns(
+        self, recording: Callable[[], Recording], how_many: HowMany, known: Sequence[KnownSpeaker] = ()
+    ) -> list[SpeakerTurn]:
+        """See the Protocol. The whole recording is in the memory of the model's process."""
+        with tempfile.NamedTemporaryFile(suffix=".pcm") as file:
+            await asyncio.to_thread(_write, recording(), file)
+            with calling(urgency=Urgency.FILE):
+                told = await self._worker.call("turns", file.name, how_many.least, how_many.most)
+        names: dict[str, str] = {}
+        return [SpeakerTurn(start, end, names.setdefault(label, letter(len(names)))) for start, end, label in told]
+
+
+def _write(recording: Recording, file: IO[bytes]) -> None:
+    for block in recording.blocks():
+        file.write(Clip(block, RATE_HZ).pcm16())
+    file.flush()
+
+
+async def probe(settings: Settings) -> None:
+    """Raises EngineUnavailable when the package or a token is missing."""
+    if importlib.util.find_spec("pyannote") is None or importlib.util.find_spec("pyannote.audio") is None:
+        raise EngineUnavailable("pyannote.audio is not installed.", remedy="pip install pyannote.audio")
+    if not settings.hf_token:
+        raise EngineUnavailable(f"{MODEL} is gated.", remedy="Accept its terms on the hub and set HF_TOKEN.")
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[Diarizer]]:
+    """Downloads and loads the pipeline in a process of its own."""
+    await probe(settings)
+    spec = EngineSpec("pyannote", "pipeline.speakers.pyannote:PyannoteEngine", PyannoteConfig(MODEL, settings.hf_token))
+    async with open_worker(spec, settings, Serving(SILENCE_S)) as worker:
+        yield Opened(PyannoteDiarizer(worker), MODEL, "auto", worker.load)

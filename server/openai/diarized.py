@@ -1,0 +1,82 @@
+"""`response_format=diarized_json`: who said what, and the voices that are known."""
+
+import asyncio
+import base64
+import binascii
+import math
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from pipeline.audio import decode
+from pipeline.errors import BadInput
+from pipeline.speakers import KnownSpeaker
+from pipeline.stt import Segment
+from pipeline.transcription import Transcription
+from server.errors import BadField
+from server.openai.fields import TranscriptionFields
+from server.openai.sse import DONE, sse
+
+MAX_REFERENCE_S = 30.0
+"""OpenAI asks for 2 to 10 s; a little more does no harm."""
+MIN_REFERENCE_S = 1.0
+UNKNOWN = "A"
+"""Who speaks when there is only one to tell apart from nobody."""
+
+
+async def known_speakers(wanted: TranscriptionFields) -> list[KnownSpeaker]:
+    """From names and data URLs. Raises BadField."""
+    names, references = wanted.known_speaker_names, wanted.known_speaker_references
+    if len(names) != len(references):
+        raise BadField("known_speaker_references", "There must be as many references as known speakers.")
+    if len(set(names)) != len(names):
+        raise BadField("known_speaker_names", "Known speakers must have different names.")
+    return [
+        KnownSpeaker(name, await asyncio.to_thread(_clip, url)) for name, url in zip(names, references, strict=True)
+    ]
+
+
+def _clip(url: str) -> Any:
+    head, comma, body = url.partition(",")
+    if not head.startswith("data:") or not head.endswith(";base64") or not comma:
+        raise BadField("known_speaker_references", "References must be data URLs (data:audio/wav;base64,…).")
+    try:
+        clip = decode(base64.b64decode(body, validate=True), max_seconds=MAX_REFERENCE_S)
+    except (BadInput, binascii.Error) as error:
+        raise BadField(
+            "known_speaker_references", f"A reference is no clip of at most {MAX_REFERENCE_S:g} s."
+        ) from error
+    if clip.seconds < MIN_REFERENCE_S:
+        raise BadField("known_speaker_references", f"A reference is shorter than {MIN_REFERENCE_S:g} s.")
+    return clip
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    return {
+        "type": "transcript.text.segment",
+        "id": f"seg_{segment.id:03}",
+        "start": round(segment.start_s, 3),
+        "end": round(segment.end_s, 3),
+        "text": segment.text,
+        "speaker": segment.speaker or UNKNOWN,
+    }
+
+
+def diarized_json(found: Transcription) -> dict[str, Any]:
+    """The whole answer."""
+    return {
+        "task": "transcribe",
+        "duration": round(found.duration_s, 3),
+        "text": found.text,
+        "segments": [_segment(segment) for segment in found.segments],
+        "usage": {"type": "duration", "seconds": math.ceil(found.duration_s)},
+    }
+
+
+async def diarized_events(found: Transcription) -> AsyncGenerator[bytes, None]:
+    """Segments, then the text. Nobody can be told apart before all are heard: they come together at the end."""
+    for segment in found.segments:
+        yield sse(_segment(segment))
+    heard, said = math.ceil(found.duration_s * 10), sum(len(segment.text.split()) for segment in found.segments)
+    usage = {"type": "tokens", "input_tokens": heard, "output_tokens": said, "total_tokens": heard + said}
+    yield sse({"type": "transcript.text.done", "text": found.text, "usage": usage})
+    yield DONE

@@ -1,0 +1,10 @@
+"""Server-sent events as OpenAI sends them: `data:` lines only."""
+
+import json
+
+DONE = b"data: [DONE]\n\n"
+
+
+def sse(event: object) -> bytes:
+    """One event."""
+    return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"

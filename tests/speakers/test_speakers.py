@@ -1,0 +1,203 @@
+"""Who said what, with voices of eSpeak, which are no more alike than people's."""
+
+import base64
+import io
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import openai
+import pytest
+
+from pipeline.audio import Clip, encode_wav
+from pipeline.media import Recording
+from pipeline.settings import Settings
+from pipeline.speakers import HowMany, KnownSpeaker, SpeakerTurn, letter
+from pipeline.speakers.assigning import with_speakers
+from pipeline.speakers.clustering import path
+from pipeline.stt import Segment, Word
+from tests.clips import hearing
+from tests.models.training.synthesize import Espeak
+from tests.server_process import ServerProcess
+
+pytest.importorskip("torch")
+pytest.importorskip("scipy")
+resemblyzer = pytest.importorskip("pipeline.speakers.resemblyzer")
+if resemblyzer.find_weights(Settings()) is None:
+    pytest.skip("the speaker encoder is not here", allow_module_level=True)
+
+RATE_HZ = 16_000
+WOMAN, MAN = "en-us+f2", "en-us+m3"
+SENTENCES = ["what time is it", "what day is it today", "what is the date today", "what is two plus three"]
+
+
+def conversation(*said: tuple[str, str]) -> tuple[Clip, list[tuple[float, float, str]]]:
+    """(voice, text) one after the other, and who spoke when."""
+    espeak = Espeak()
+    pieces, truth, at = [np.zeros(8_000, np.float32)], [], 8_000
+    for voice, text in said:
+        sound = espeak.say(text, voice)
+        pieces += [sound, np.zeros(int(2.5 * RATE_HZ), np.float32)]
+        truth.append((at / RATE_HZ, (at + len(sound)) / RATE_HZ, voice))
+        at += len(sound) + int(2.5 * RATE_HZ)
+    return Clip(np.concatenate(pieces), RATE_HZ), truth
+
+
+@pytest.fixture(scope="module")
+def talk() -> tuple[Clip, list[tuple[float, float, str]]]:
+    voices = [WOMAN, MAN, MAN, WOMAN, MAN, WOMAN, WOMAN, MAN]
+    return conversation(*[(voice, SENTENCES[number % 4]) for number, voice in enumerate(voices)])
+
+
+@pytest.fixture
+async def diarizer() -> AsyncIterator[Any]:
+    async with resemblyzer.open_engine(Settings(isolate_models=False), lambda progress: None) as opened:
+        yield opened.engine
+
+
+def speaker_at(turns: list[SpeakerTurn], second: float) -> str | None:
+    return next((turn.speaker for turn in turns if turn.start_s <= second < turn.end_s), None)
+
+
+async def turns_of(diarizer: Any, clip: Clip, how_many: HowMany, known: list[KnownSpeaker] | None = None) -> Any:
+    wav = encode_wav(clip)
+    return await diarizer.turns(lambda: Recording(io.BytesIO(wav), max_seconds=1e6), how_many, known or [])
+
+
+@pytest.mark.parametrize("how_many", [HowMany(2, 2), HowMany(2, None), HowMany(None, 2)], ids=str)
+async def test_each_voice_is_one_speaker(diarizer: Any, talk: Any, how_many: HowMany) -> None:
+    clip, truth = talk
+    turns = await turns_of(diarizer, clip, how_many)
+    assert [turn.start_s for turn in turns] == sorted(turn.start_s for turn in turns)
+    names = {WOMAN: "A", MAN: "B"}
+    heard = [speaker_at(turns, (start_s + end_s) / 2) for start_s, end_s, _ in truth]
+    assert heard == [names[voice] for _, _, voice in truth]
+
+
+async def test_as_many_as_asked_for(diarizer: Any, talk: Any) -> None:
+    for count in (1, 3):
+        turns = await turns_of(diarizer, talk[0], HowMany(count, count))
+        assert len({turn.speaker for turn in turns}) == count
+
+
+async def test_known_voices_have_their_names(diarizer: Any, talk: Any) -> None:
+    sample, _ = conversation((MAN, "count to ten and turn on the lights please"))
+    turns = await turns_of(diarizer, talk[0], HowMany(2, 2), [KnownSpeaker("Thomas", sample)])
+    heard = [speaker_at(turns, (start_s + end_s) / 2) for start_s, end_s, _ in talk[1]]
+    assert heard == [{MAN: "Thomas", WOMAN: "A"}[voice] for _, _, voice in talk[1]]
+
+
+async def test_where_nobody_speaks_there_is_no_turn(diarizer: Any) -> None:
+    assert await turns_of(diarizer, Clip(np.zeros(RATE_HZ, np.float32), RATE_HZ), HowMany()) == []
+
+
+def test_features_are_those_that_the_encoder_was_trained_on() -> None:
+    librosa = pytest.importorskip("librosa")
+    from pipeline.speakers.features import log_free_mel
+
+    sound = (np.random.default_rng(0).standard_normal(20_000) * 0.2).astype(np.float32)
+    wanted = librosa.feature.melspectrogram(y=sound, sr=RATE_HZ, n_fft=400, hop_length=160, n_mels=40).T
+    np.testing.assert_allclose(log_free_mel(sound), wanted, rtol=2e-3, atol=1e-5)
+
+
+def test_a_flicker_of_likeness_is_no_change_of_speaker() -> None:
+    steady = np.array([[0.8, 0.6], [0.8, 0.6], [0.70, 0.72], [0.8, 0.6]], np.float32)
+    assert path(steady) == [0, 0, 0, 0]
+    changed = np.array([[0.8, 0.5], [0.8, 0.5], [0.5, 0.8], [0.5, 0.8]], np.float32)
+    assert path(changed) == [0, 0, 1, 1]
+
+
+def words(*told: tuple[str, float, float]) -> list[Word]:
+    return [Word(text, start_s, end_s, 1.0) for text, start_s, end_s in told]
+
+
+def test_segments_are_cut_where_the_speaker_changes() -> None:
+    said = words(("How", 0.0, 0.5), ("are", 0.5, 1.0), ("you?", 1.0, 1.5), ("Fine.", 2.0, 2.5), ("Thanks.", 2.5, 3.0))
+    segment = Segment(0.0, 3.0, "How are you? Fine. Thanks.", "en", said)
+    found = with_speakers([segment], [SpeakerTurn(0.0, 1.6, "A"), SpeakerTurn(1.9, 3.1, "B")])
+    assert [(one.speaker, one.text, one.start_s, one.end_s) for one in found] == [
+        ("A", "How are you?", 0.0, 1.5),
+        ("B", "Fine. Thanks.", 2.0, 3.0),
+    ]
+    assert [[word.text for word in one.words] for one in found] == [["How", "are", "you?"], ["Fine.", "Thanks."]]
+    assert [one.id for one in found] == [0, 1]
+
+
+def test_a_mhm_in_the_middle_stays_with_who_speaks() -> None:
+    said = words(("one", 0.0, 0.5), ("two", 0.6, 0.8), ("three", 1.0, 1.5))
+    turns = [SpeakerTurn(0.0, 0.55, "A"), SpeakerTurn(0.55, 0.9, "B"), SpeakerTurn(0.9, 1.6, "A")]
+    found = with_speakers([Segment(0.0, 1.5, "one two three", "en", said)], turns)
+    assert [(one.speaker, one.text) for one in found] == [("A", "one two three")]
+
+
+def test_words_between_turns_go_to_the_nearest() -> None:
+    turns = [SpeakerTurn(0.0, 1.0, "A"), SpeakerTurn(5.0, 6.0, "B")]
+    found = with_speakers([Segment(1.2, 1.6, "early"), Segment(4.5, 4.9, "late"), Segment(40, 41, "after")], turns)
+    assert [one.speaker for one in found] == ["A", "B", "B"]
+
+
+def test_letters() -> None:
+    assert [letter(number) for number in (0, 1, 25, 26, 27, 51, 52, 701, 702)] == [
+        "A", "B", "Z", "AA", "AB", "AZ", "BA", "ZZ", "AAA",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with hearing(tmp_path_factory.mktemp("speakers")) as running:
+        yield running
+
+
+def test_diarized_json_and_events_through_openais_client(hears: ServerProcess, talk: Any) -> None:
+    wav = encode_wav(talk[0])
+    sample, _ = conversation((MAN, "count to ten and turn on the lights please"))
+    with openai.OpenAI(
+        base_url=f"{hears.url}/v1", api_key="none", max_retries=0, timeout=120, _strict_response_validation=True
+    ) as client:
+        answer: Any = client.audio.transcriptions.create(
+            file=("a.wav", wav), model="gpt-4o-transcribe-diarize", language="en", response_format="diarized_json",
+            chunking_strategy="auto", known_speaker_names=["Thomas"],
+            known_speaker_references=[f"data:audio/wav;base64,{base64.b64encode(encode_wav(sample)).decode()}"],
+        )  # fmt: skip
+        events: list[Any] = list(
+            client.audio.transcriptions.create(
+                file=("a.wav", wav), model="gpt-4o-transcribe-diarize", language="en", stream=True,
+                response_format="diarized_json",
+            )
+        )  # fmt: skip
+        with pytest.raises(openai.BadRequestError, match="reference"):
+            client.audio.transcriptions.create(
+                file=("a.wav", wav), model="whisper-1", response_format="diarized_json",
+                known_speaker_names=["Thomas"], known_speaker_references=["data:audio/wav;base64,AAAA"],
+            )  # fmt: skip
+    assert [segment.speaker == "Thomas" for segment in answer.segments] == [voice == MAN for _, _, voice in talk[1]]
+    assert {event.type for event in events[:-1]} == {"transcript.text.segment"}
+    assert events[-1].type == "transcript.text.done"
+    assert events[-1].text == answer.text
+
+
+def test_speakers_as_whisperx_and_subtitles_name_them(hears: ServerProcess, talk: Any) -> None:
+    wav = encode_wav(talk[0])
+    fields = {"language": "en", "diarize_audio": "true", "min_speakers": "2", "max_speakers": "2"}
+    told = httpx.post(f"{hears.url}/transcribe/", files={"audio_file": wav}, data=fields, timeout=120).json()
+    assert [segment["speaker"] for segment in told["segments"]] == [
+        {WOMAN: "SPEAKER_00", MAN: "SPEAKER_01"}[voice] for _, _, voice in talk[1]
+    ]
+    assert {word["speaker"] for word in told["word_segments"]} == {"SPEAKER_00", "SPEAKER_01"}
+    srt = httpx.post(
+        f"{hears.url}/asr?output=srt&diarize=true&min_speakers=2&max_speakers=2&language=en",
+        files={"audio_file": wav}, timeout=120,
+    ).text  # fmt: skip
+    assert "[A]: what" in srt
+    assert "[B]: what" in srt
+
+
+def test_an_engine_that_is_not_there_says_how_to_get_it(tmp_path: Path, talk: Any) -> None:
+    with hearing(tmp_path, DIARIZATION_ENGINE="pyannote") as running:
+        answer = httpx.post(
+            f"{running.url}/transcribe/", files={"audio_file": encode_wav(talk[0])}, data={"diarize_audio": "true"}
+        )
+    assert answer.status_code == 400
+    assert "pyannote" in answer.json()["detail"]

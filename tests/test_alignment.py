@@ -1,0 +1,109 @@
+"""When each word was said: the likeliest path is found, and no word is ever dropped."""
+
+import itertools
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.alignment.ctc import CtcConfig, CtcEngine, best_path, split_words
+from pipeline.alignment.words import Timed, filled
+from pipeline.audio import Clip
+from tests.builders import wav2vec2
+from tests.clips import hearing, recording
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wav2vec2.build(tmp_path_factory.mktemp("wav2vec2"))
+
+
+def collapsed(path: tuple[int, ...]) -> list[int]:
+    return [one for index, one in enumerate(path) if one and (index == 0 or path[index - 1] != one)]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_path_is_the_best_of_all(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frames, names = 6, 4
+    log_probs = np.log(rng.dirichlet(np.ones(names), frames)).astype(np.float32)
+    tokens = [int(one) for one in rng.integers(1, names, rng.integers(1, 4))]
+    found = best_path(log_probs, tokens)
+    every = [path for path in itertools.product(range(names), repeat=frames) if collapsed(path) == tokens]
+    if not every:
+        assert found is None
+        return
+    best = max(every, key=lambda path: sum(log_probs[frame, one] for frame, one in enumerate(path)))
+    wanted = []
+    at = 0
+    for token in tokens:
+        first = next(i for i in range(at, frames) if best[i] == token)
+        last = first
+        while last + 1 < frames and best[last + 1] == token:
+            last += 1
+        wanted.append((first, last + 1))
+        at = last + 1
+    assert found is not None
+    assert [part[:2] for part in found] == wanted
+
+
+def test_a_text_that_is_too_long_for_its_sound_has_no_path() -> None:
+    assert best_path(np.zeros((2, 4), np.float32), [1, 2, 3]) is None
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=8), st.none() | st.tuples(st.floats(-5, 50), st.floats(-5, 50))), max_size=12),
+    st.floats(0, 5),
+    st.floats(0, 30),
+)
+def test_every_word_has_a_time_between_its_neighbours(
+    words: list[tuple[str, tuple[float, float] | None]], start_s: float, length_s: float
+) -> None:
+    end_s = start_s + length_s
+    found = filled([Timed(text, span) for text, span in words], start_s, end_s)
+    assert [word.text for word in found] == [text for text, _ in words]
+    edges = [edge for word in found for edge in (word.start_s, word.end_s)]
+    assert edges == sorted(edges)
+    assert all(start_s <= edge <= end_s + 1e-9 for edge in edges)
+
+
+def test_what_the_model_cannot_write_lies_between() -> None:
+    found = filled([Timed("in", (1.0, 1.2), 0.9), Timed("2014.", None), Timed("it", (2.0, 2.1), 0.9)], 0.0, 3.0)
+    assert [(word.start_s, word.end_s) for word in found] == [(1.0, 1.2), (1.2, 2.0), (2.0, 2.1)]
+
+
+def test_words_of_scripts_without_spaces_are_their_characters() -> None:
+    assert list(split_words("你好，世界。 ok then")) == ["你", "好，", "世", "界。", "ok", "then"]
+
+
+def test_all_words_of_a_text_come_back(model: Path) -> None:
+    engine = CtcEngine(CtcConfig(str(model), "cpu", 1))
+    sound = Clip((np.random.default_rng(0).standard_normal(48_000) * 0.1).astype(np.float32), 16_000)
+    for text in ("it cost £13.60 in 2014.", "42", "don't stop", "Ünïcödé", "a" * 400):
+        found = engine.align(sound, text)
+        assert [word.text for word in found] == text.split()
+        edges = [edge for word in found for edge in (word.start_s, word.end_s)]
+        assert edges == sorted(edges)
+        assert 0 <= edges[0] <= edges[-1] <= 3.0
+    assert engine.align(Clip(np.zeros(10, np.float32), 16_000), "hello there")[1].text == "there"
+
+
+def test_the_service_aligns_when_its_model_is_there(tmp_path: Path, model: Path) -> None:
+    wav, truth = recording(0, 1, 2)
+    with hearing(tmp_path, ALIGN_MODEL=str(model)) as running:
+        answer = httpx.post(
+            f"{running.url}/transcribe/", files={"audio_file": wav}, data={"language": "en"}, timeout=120
+        ).json()
+        names = [process.cmdline() for process in running.workers()]
+    assert len(names) >= 2
+    assert [word["word"] for word in answer["word_segments"]] == " ".join(text for text, _, _ in truth).split()
+    for segment, (_, start_s, end_s) in zip(answer["segments"], truth, strict=True):
+        assert start_s - 1.0 < segment["start"] <= segment["end"] < end_s + 1.0
+        scores = [word["score"] for word in segment["words"]]
+        assert max(scores) < 0.5, "random weights are sure of nothing: these are the aligner's"
