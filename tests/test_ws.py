@@ -71,7 +71,8 @@ def test_a_connection_remembers_its_own_conversation_only(server: ServerProcess)
 
 
 def test_conversations_go_on_at_the_same_time(server: ServerProcess) -> None:
-    sums = ["two plus two", "three plus four", "five plus six", "eight plus one", "six plus four"]
+    # eSpeak says nothing twice in the same way: these are understood each time ("eight" may become "eighty").
+    sums = ["two plus two", "three plus four", "six plus four", "seven plus five"]
 
     def converse(question: str) -> list[str]:
         with server.connect() as connection:
@@ -81,7 +82,7 @@ def test_conversations_go_on_at_the_same_time(server: ServerProcess) -> None:
         spoken(f"what is {question}")  # made before the conversations begin
     with ThreadPoolExecutor(len(sums)) as pool:
         answers = list(pool.map(converse, sums))
-    assert [said[0].split()[-1] for said in answers] == ["4.", "7.", "11.", "9.", "10."]
+    assert [said[0].split()[-1] for said in answers] == ["4.", "7.", "10.", "12."]
 
 
 def test_questions_sent_at_once_are_answered_in_order(server: ServerProcess) -> None:
