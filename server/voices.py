@@ -1,25 +1,32 @@
-"""`GET /v1/audio/voices`: who can speak."""
+"""`/v1/audio/voices`: who can speak, and new ones."""
 
-from typing import Any
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
 
 from pipeline.assistant import Assistant
+from pipeline.audio import decode
+from pipeline.enrolling import MAX_S, enrol
 from pipeline.voices import Voice
-from server.access import Access, refuse
+from server.access import require_key
+from server.documents import errors, form_body
+from server.errors import BadField
+from server.uploads import Form, received
 
-router = APIRouter(prefix="/v1/audio", tags=["voices"])
+router = APIRouter(prefix="/v1/audio", tags=["voices"], dependencies=[Depends(require_key)])
+
+MAX_SAMPLE_BYTES = 10 * 2**20
 
 
-@router.get("/voices")
-async def voices(request: Request) -> Response:
-    """The voices that are there now."""
-    access: Access = request.app.state.access
-    if not access.has_key(request):
-        return refuse(401, "unauthorized", "Send a key: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"})
+@router.get("/voices", summary="The voices that are there now", responses=errors(401, 403))
+async def voices(request: Request) -> dict[str, Any]:
+    """A file that is dropped into the folder counts at once."""
     assistant: Assistant = request.app.state.assistant
-    return JSONResponse({"voices": [_described(assistant, voice) for voice in assistant.voices]})
+    return {"voices": [_described(assistant, voice) for voice in assistant.voices]}
 
 
 def _described(assistant: Assistant, voice: Voice) -> dict[str, Any]:
@@ -30,3 +37,48 @@ def _described(assistant: Assistant, voice: Voice) -> dict[str, Any]:
         "languages": list(voice.languages),
         "default": voice.name == assistant.settings.voice_name,
     }
+
+
+class VoiceFields(BaseModel):
+    """A new voice."""
+
+    name: str = Field(min_length=1, max_length=60, examples=["Maria"])
+    consent: str = Field(
+        min_length=1, max_length=500, description="How the speaker has agreed (a reference); kept with the voice."
+    )
+
+
+class NewVoice(BaseModel):
+    """What is answered."""
+
+    object: str = "audio.voice"
+    id: str
+    name: str
+    created_at: int
+    type: str = "audio_sample"
+
+
+async def _form(request: Request) -> AsyncIterator[Form]:
+    async with received(request) as form:
+        yield form
+
+
+@router.post(
+    "/voices",
+    summary="A new voice from a recording",
+    responses=errors(400, 401, 403, 409, 413),
+    openapi_extra=form_body(VoiceFields, "audio_sample", example={"name": "Maria", "consent": "cons_1234"}),
+)
+async def add_voice(request: Request, form: Annotated[Form, Depends(_form)]) -> NewVoice:
+    """Only with the consent of who is heard in it. The engines that clone speak with it; the others have their own."""
+    assistant: Assistant = request.app.state.assistant
+    sample, wanted = form.file("audio_sample"), form.parse(VoiceFields)
+    if sample.size > MAX_SAMPLE_BYTES:
+        raise BadField("audio_sample", f"It is larger than {MAX_SAMPLE_BYTES >> 20} MB.", code="file_too_large")
+
+    def work() -> Voice:
+        clip = decode(sample.file.read(), max_seconds=MAX_S)
+        return enrol(assistant.settings, assistant.voices, wanted.name, clip, wanted.consent)
+
+    voice = await asyncio.to_thread(work)
+    return NewVoice(id=voice.name, name=voice.name, created_at=int(time.time()))

@@ -1,0 +1,65 @@
+"""A new voice from a recording: a folder in VOICES_DIR with the clip and a description, or nothing."""
+
+import contextlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from pipeline.audio import Clip, encode_wav
+from pipeline.errors import BadInput, ParleyError
+from pipeline.listening.vad import has_speech
+from pipeline.settings import Settings
+from pipeline.voices import Voice, Voices
+
+MIN_S, MAX_S = 2.0, 60.0
+"""Engines that clone want some seconds and gain nothing from more than half a minute."""
+MAX_VOICES = 1000
+_NAME = re.compile(r"[^\W_][\w -]{0,59}")
+
+
+def enrol(settings: Settings, voices: Voices, name: str, clip: Clip, consent: str) -> Voice:
+    """Blocking. consent: what the speaker has agreed to and where that is written; kept with the voice.
+
+    Raises BadInput: bad_parameter, voice_exists, bad_audio; ParleyError (read_only) when the folder cannot be written.
+    """
+    name = " ".join(name.split())
+    if not _NAME.fullmatch(name):
+        raise BadInput("A voice's name has up to 60 letters, digits, spaces and hyphens.", code="bad_parameter")
+    if not " ".join(consent.split()):
+        raise BadInput("Say in `consent` how the speaker has agreed.", code="bad_parameter")
+    there = {other.casefold() for other in voices.names()}
+    if name.casefold() in there:
+        raise BadInput(f"There is a voice {name!r} already.", code="voice_exists")
+    if len(there) >= MAX_VOICES:
+        raise BadInput(f"There are {MAX_VOICES} voices already.", code="bad_parameter")
+    if not MIN_S <= clip.seconds <= MAX_S or not has_speech(clip):
+        raise BadInput(f"Send {MIN_S:g} to {MAX_S:g} s of somebody speaking.", code="bad_audio")
+    target = settings.voices_dir / name
+    try:
+        settings.voices_dir.mkdir(parents=True, exist_ok=True)
+        # Hidden until it is whole: the folder is read by others at any moment.
+        part = Path(tempfile.mkdtemp(prefix=".new-", dir=settings.voices_dir))
+        try:
+            (part / "reference.wav").write_bytes(encode_wav(clip))
+            (part / "voice.toml").write_text(_description(consent), "utf-8")
+            part.chmod(0o755)
+            part.rename(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(part)
+            raise
+    except FileExistsError:
+        raise BadInput(f"There is a voice {name!r} already.", code="voice_exists") from None
+    except OSError as error:
+        raise ParleyError("VOICES_DIR cannot be written to.", code="read_only") from error
+    return voices.get(name)
+
+
+def _description(consent: str) -> str:
+    plain = " ".join("".join(char if char.isprintable() else " " for char in consent).split())[:500]
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    # A JSON string is a TOML string.
+    return f'description = "Added on {day}."\nlicence = {json.dumps(f"Consent: {plain}", ensure_ascii=False)}\n'

@@ -1,0 +1,80 @@
+"""New voices through OpenAI's client: whole or not at all, inside their folder, and only with consent."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from pipeline.audio import encode_wav
+from tests.clips import hearing
+from tests.server_process import ServerProcess
+from tests.stt.recordings import spliced
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("around") / "voices"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[ServerProcess]:
+    (folder / "man").mkdir(parents=True)
+    (folder / "man" / "voice.toml").write_text('description = "A man."\nlanguages = ["en"]\n')
+    with hearing(tmp_path_factory.mktemp("service"), VOICES_DIR=str(folder)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(running: ServerProcess) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(
+        base_url=f"{running.url}/v1", api_key="none", max_retries=0, _strict_response_validation=True
+    ) as client:
+        yield client
+
+
+SAMPLE = encode_wav(spliced([(0.5, 0), (0.5, 1), (0.5, 2)])[0])
+
+
+def add(client: openai.OpenAI, name: str, sample: bytes = SAMPLE, consent: str = 'signed "today"\n') -> Any:
+    return client.audio.voices.create(name=name, audio_sample=("a.wav", sample, "audio/wav"), consent=consent)
+
+
+def test_a_new_voice_is_there_at_once_and_speaks(client: openai.OpenAI, running: ServerProcess, folder: Path) -> None:
+    voice = add(client, "Maria João")
+    assert (voice.id, voice.name, voice.object) == ("Maria João", "Maria João", "audio.voice")
+    assert voice.created_at > 1_700_000_000
+    listed = {one["id"] for one in httpx.get(f"{running.url}/v1/audio/voices").json()["voices"]}
+    assert listed == {"man", "Maria João"}
+    assert len(client.audio.speech.create(model="tts-1", voice={"id": voice.id}, input="Hello.").read()) > 500
+    assert 'signed \\"today\\"' in (folder / "Maria João" / "voice.toml").read_text()
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/x", ".hidden", "a/b", "x" * 61, "nul\0", "..", " "])
+def test_a_name_is_no_path(client: openai.OpenAI, folder: Path, name: str) -> None:
+    before = sorted(folder.parent.rglob("*"))
+    with pytest.raises(openai.BadRequestError):
+        add(client, name)
+    assert sorted(folder.parent.rglob("*")) == before
+
+
+def test_what_cannot_be_a_voice_leaves_nothing(client: openai.OpenAI, folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    silence = spliced([(0.5, 0), (0.5, 1)])[0]
+    quiet = io.BytesIO(encode_wav(type(silence)(silence.samples * 0, 16_000))).getvalue()
+    for sample in (b"no audio" * 50, quiet, encode_wav(spliced([(0.0, 9)], tail_s=0.1)[0])):
+        with pytest.raises(openai.BadRequestError):
+            add(client, "Nobody", sample)
+    with pytest.raises(openai.BadRequestError) as raised:
+        add(client, "Nobody", consent=" ")
+    assert raised.value.code == "bad_parameter"
+    with pytest.raises(openai.ConflictError) as taken:
+        add(client, "MAN")
+    assert taken.value.code == "voice_exists"
+    with pytest.raises(openai.APIStatusError) as large:
+        add(client, "Nobody", bytes(11 * 2**20))
+    assert large.value.status_code == 413
+    assert sorted(folder.rglob("*")) == before
