@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from pipeline.stt.languages import NAMES
 
-MEL_BINS, WIDTH, LAYERS, HEADS = 80, 16, 1, 2
 SOUND_POSITIONS, TEXT_POSITIONS = 1500, 448
 PLAIN_TOKENS = 50_257
 """Ids below the special ones in the multilingual vocabulary."""
@@ -19,21 +19,52 @@ LANGUAGES = [code for code in NAMES if code != "yue"]
 """The 99 of all models before large-v3."""
 
 
-def build(folder: Path, *, multilingual: bool, sure: bool = False, quantization: str = "int8", seed: int = 0) -> Path:
-    """Write a model of some 2 MB into `folder` and return it. The multilingual one has the real vocabulary's size.
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of a model: width of its layers, how many in the encoder and in the decoder, attention heads, mel bins."""
+
+    width: int
+    encoder_layers: int
+    decoder_layers: int
+    heads: int
+    mel_bins: int = 80
+
+
+SIZES = {
+    "toy": Size(16, 1, 1, 2),
+    "tiny": Size(384, 4, 4, 6),
+    "base": Size(512, 6, 6, 8),
+    "small": Size(768, 12, 12, 12),
+    "large-v3": Size(1280, 32, 32, 20, 128),
+}
+"""The real ones have the cost of the real models; what they write is nonsense all the same."""
+
+
+def build(
+    folder: Path,
+    *,
+    multilingual: bool,
+    sure: bool = False,
+    quantization: str = "int8",
+    seed: int = 0,
+    size: Size = SIZES["toy"],
+) -> Path:
+    """Write a model (the toy has some 2 MB) into `folder` and return it. The multilingual one has the real vocabulary's
+    size.
 
     What it writes is nonsense, which it knows: every token is about as likely as any other; when `sure`, it does not.
     """
     folder.mkdir(parents=True)
     tokenizer = _tokenizer(PLAIN_TOKENS if multilingual else 256, LANGUAGES if multilingual else ["en"])
-    size = tokenizer.get_vocab_size()
-    assert (size == 51_865) == multilingual
-    spec = WhisperSpec(LAYERS, HEADS, LAYERS, HEADS)
-    _fill(spec, size, np.random.default_rng(seed))
+    words = tokenizer.get_vocab_size()
+    assert (words == 51_865) == multilingual
+    spec = WhisperSpec(size.encoder_layers, size.heads, size.decoder_layers, size.heads)
+    _fill(spec, words, size, np.random.default_rng(seed))
     if sure:
         spec.decoder.projection.weight *= 50
-        end = np.zeros(size, np.float32)
-        end[tokenizer.token_to_id("<|endoftext|>")] = 200  # or it would never stop, and text in circles is no speech
+        end = np.zeros(words, np.float32)
+        # Or it would never stop, and text in circles is no speech; logits grow with the root of the width.
+        end[tokenizer.token_to_id("<|endoftext|>")] = 50 * size.width**0.5
         spec.decoder.projection.bias = end
     tokens = [token for token, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
     if multilingual:
@@ -47,7 +78,7 @@ def build(folder: Path, *, multilingual: bool, sure: bool = False, quantization:
     spec.optimize(quantization=quantization)
     spec.save(str(folder))
     tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "preprocessor_config.json").write_text(json.dumps({"feature_size": MEL_BINS}))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"feature_size": size.mel_bins}))
     return folder
 
 
@@ -68,27 +99,28 @@ def _tokenizer(plain: int, languages: list[str]) -> Tokenizer:
     return tokenizer
 
 
-def _fill(spec: WhisperSpec, vocabulary: int, rng: np.random.Generator) -> None:
+def _fill(spec: WhisperSpec, vocabulary: int, size: Size, rng: np.random.Generator) -> None:
     """Give every weight of the specification an array of its shape."""
+    width = size.width
 
     def shape(name: str) -> tuple[int, ...]:
         part = name.split("/")
         if "position_encodings" in part:
-            return (SOUND_POSITIONS if part[0] == "encoder" else TEXT_POSITIONS, WIDTH)
+            return (SOUND_POSITIONS if part[0] == "encoder" else TEXT_POSITIONS, width)
         if "layer_norm" in name:
-            return (WIDTH,)
+            return (width,)
         bias = part[-1] == "bias"
         if part[1] in ("conv1", "conv2"):
-            return (WIDTH,) if bias else (WIDTH, MEL_BINS if part[1] == "conv1" else WIDTH, 3)
+            return (width,) if bias else (width, size.mel_bins if part[1] == "conv1" else width, 3)
         if part[1] in ("embeddings", "projection"):
-            return (vocabulary,) if bias else (vocabulary, WIDTH)
-        rows, columns = WIDTH, WIDTH
+            return (vocabulary,) if bias else (vocabulary, width)
+        rows, columns = width, width
         if "ffn" in part:
-            rows, columns = (4 * WIDTH, WIDTH) if part[-2] == "linear_0" else (WIDTH, 4 * WIDTH)
+            rows, columns = (4 * width, width) if part[-2] == "linear_0" else (width, 4 * width)
         elif part[-2] == "linear_0":
-            rows = 3 * WIDTH if "self_attention" in part else WIDTH  # queries, keys and values in one
+            rows = 3 * width if "self_attention" in part else width  # queries, keys and values in one
         elif part[-2] == "linear_1" and "attention" in part:
-            rows = 2 * WIDTH  # keys and values of what was heard
+            rows = 2 * width  # keys and values of what was heard
         return (rows,) if bias else (rows, columns)
 
     def fill(layer: object, name: str, value: object) -> None:

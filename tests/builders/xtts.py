@@ -2,6 +2,7 @@
 ones. The GPT is tiny; the vocoder and the speaker encoder, whose sizes the library fixes, are of full size (45 MB).
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.tts.xtts_compat import import_coqui
@@ -9,6 +10,25 @@ from pipeline.tts.xtts_compat import import_coqui
 SPEAKERS = ("Damien Black", "Ana Florence")
 LANGUAGES = ["en", "es", "fr", "de", "it", "pt", "pl", "tr", "ru", "nl", "cs", "ar", "zh-cn", "hu", "ko", "ja", "hi"]
 WIDTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of the GPT: its layers, width and heads, ids of audio, and the longest audio in tokens of 46 ms."""
+
+    layers: int
+    width: int
+    heads: int
+    audio_tokens: int
+    max_audio_tokens: int
+
+
+MICRO = Size(2, WIDTH, 2, 64, 40)
+LONG = Size(2, WIDTH, 2, 64, 605)
+"""As small, but it speaks for up to 28 s."""
+FULL = Size(30, 1024, 16, 1024, 605)
+"""XTTS v2's own numbers: the cost of the real model."""
+
 _SENTENCES = [
     "the quick brown fox jumps over the lazy dog, again and again!",
     "olá, como você está hoje? não há nada de novo: vamos começar.",
@@ -17,7 +37,7 @@ _SENTENCES = [
 ]
 
 
-def build_xtts(folder: Path, *, seed: int = 0) -> Path:
+def build_xtts(folder: Path, *, seed: int = 0, size: Size = MICRO) -> Path:
     """Write config.json, model.pth, vocab.json and speakers_xtts.pth into `folder`; give it back."""
     import_coqui()
     import torch
@@ -37,9 +57,10 @@ def build_xtts(folder: Path, *, seed: int = 0) -> Path:
 
     torch.manual_seed(seed)
     args = XttsArgs(
-        gpt_layers=2, gpt_n_model_channels=WIDTH, gpt_n_heads=2, decoder_input_dim=WIDTH,
-        gpt_num_audio_tokens=66, gpt_start_audio_token=64, gpt_stop_audio_token=65,
-        gpt_max_audio_tokens=40, gpt_max_text_tokens=200, gpt_max_prompt_tokens=70,
+        gpt_layers=size.layers, gpt_n_model_channels=size.width, gpt_n_heads=size.heads, decoder_input_dim=size.width,
+        gpt_num_audio_tokens=size.audio_tokens + 2, gpt_start_audio_token=size.audio_tokens,
+        gpt_stop_audio_token=size.audio_tokens + 1, gpt_max_audio_tokens=size.max_audio_tokens,
+        gpt_max_text_tokens=200, gpt_max_prompt_tokens=70,
         gpt_use_perceiver_resampler=True, tokenizer_file="",
     )  # fmt: skip
     config = XttsConfig(model_args=args, languages=LANGUAGES)
@@ -61,7 +82,7 @@ def build_xtts(folder: Path, *, seed: int = 0) -> Path:
     config.save_json(str(folder / "config.json"))
     torch.save(
         {
-            name: {"gpt_cond_latent": torch.randn(1, 32, WIDTH), "speaker_embedding": torch.randn(1, 512, 1)}
+            name: {"gpt_cond_latent": torch.randn(1, 32, size.width), "speaker_embedding": torch.randn(1, 512, 1)}
             for name in SPEAKERS
         },
         folder / "speakers_xtts.pth",

@@ -1,0 +1,199 @@
+"""Many people who talk to one service at the same time: how long they wait, how many turns it makes, whom it refuses.
+
+    python -m bench.load [--speakers 1 4 16 32 64] [--seconds 30] [--whisper]
+
+Real sockets against a service in a process of its own, with its embedded engines (or a small Whisper in place of its
+recogniser). A speaker sends sound in real time, 40 ms at a time, on /ws?stream=1: a question, then silence until the
+answer is over, a second more, then the next question. "First audio": from the end of his speech to the first sound of
+the reply. "Refused": turns that ended with `overloaded`, and connections that were not accepted. "Failed": any other
+end of a turn without an answer, and silence for 30 s. Meanwhile another process asks /health five times a second.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from bench.rows import Rows
+from pipeline.audio import decode
+from pipeline.listening.vad import speech_spans
+from pipeline.settings import HOME
+from tests.questions import sample
+from tests.server_process import ServerProcess, serving
+
+RATE_HZ = 16_000
+FRAME = RATE_HZ // 25
+PATIENCE_S = 30.0
+THINKING_S = 1.0
+PROBE_S = 0.2
+WHISPER = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(HOME / "tests" / "models" / "whisper-tiny-words")}
+
+
+@dataclass
+class Seen:
+    """What all speakers of one run have seen."""
+
+    first_audio_s: list[float] = field(default_factory=list)
+    completed: int = 0
+    refused: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+
+
+class Question:
+    """A question as frames of 16-bit samples, and where its speech ends."""
+
+    def __init__(self) -> None:
+        clip = decode(sample("what_is_two_plus_three"), max_seconds=30).at(RATE_HZ)
+        end = speech_spans(clip.samples)[-1].end
+        samples = np.pad(clip.samples[:end], (0, -end % FRAME))
+        pcm = (np.clip(samples, -1, 1) * 32767).astype("<i2")
+        self.frames = [pcm[start : start + FRAME].tobytes() for start in range(0, len(pcm), FRAME)]
+        self.silence = bytes(2 * FRAME)
+
+
+class Speaker:
+    """One conversation: a task that sends at the pace of speech, and one that reads."""
+
+    def __init__(self, url: str, question: Question, seen: Seen, late_s: float) -> None:
+        self._url = url
+        self._question = question
+        self._seen = seen
+        self._late_s = late_s
+        self._spoke: float | None = None
+        self._over = asyncio.Event()
+
+    async def run(self, until: float) -> None:
+        await asyncio.sleep(self._late_s)
+        try:
+            async with connect(self._url, max_size=None, open_timeout=PATIENCE_S) as socket:
+                reading = asyncio.create_task(self._read(socket))
+                try:
+                    await self._talk(socket, until)
+                finally:
+                    reading.cancel()
+                    await asyncio.wait([reading])
+        except (OSError, TimeoutError, WebSocketException) as error:
+            if "503" in str(error):
+                self._seen.refused += 1
+            else:
+                self._seen.failed[type(error).__name__] += 1
+
+    async def _talk(self, socket: ClientConnection, until: float) -> None:
+        due = time.monotonic()
+
+        async def send(frame: bytes) -> None:
+            nonlocal due
+            due += FRAME / RATE_HZ
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            await socket.send(frame)
+
+        while time.monotonic() < until:
+            self._over.clear()
+            for frame in self._question.frames:
+                await send(frame)
+            self._spoke = time.monotonic()
+            give_up = self._spoke + PATIENCE_S
+            while not self._over.is_set():
+                await send(self._question.silence)
+                if time.monotonic() > give_up:
+                    self._seen.failed["silence"] += 1
+                    break
+            for _ in range(round(THINKING_S * RATE_HZ / FRAME)):
+                await send(self._question.silence)
+
+    async def _read(self, socket: ClientConnection) -> None:
+        async for message in socket:
+            if isinstance(message, bytes):
+                if self._spoke is not None:
+                    self._seen.first_audio_s.append(time.monotonic() - self._spoke)
+                    self._spoke = None
+                continue
+            told = json.loads(message)
+            if told["type"] == "turn_completed":
+                self._seen.completed += 1
+                self._over.set()
+            elif told["type"] in ("turn_failed", "error", "utterance_ignored", "turn_interrupted", "session_ended"):
+                code = told.get("code") or told.get("reason") or told["type"]
+                if code == "overloaded":
+                    self._seen.refused += 1
+                else:
+                    self._seen.failed[code] += 1
+                self._over.set()
+
+
+async def speak(server: ServerProcess, speakers: int, seconds: float) -> Seen:
+    seen, question = Seen(), Question()
+    url = f"ws://127.0.0.1:{server.port}/ws?stream=1&rate={RATE_HZ}"
+    until = time.monotonic() + seconds
+    # They do not all begin in the same moment: spread over the length of one turn.
+    everybody = [Speaker(url, question, seen, 4.0 * number / speakers) for number in range(speakers)]
+    await asyncio.gather(*(speaker.run(until) for speaker in everybody))
+    return seen
+
+
+def probe(url: str) -> None:
+    """Ask /health until stdin closes; then print how long each answer took, in seconds."""
+    took: list[float] = []
+    import select
+
+    while not select.select([sys.stdin], [], [], PROBE_S)[0]:
+        began = time.perf_counter()
+        with urllib.request.urlopen(f"{url}/health", timeout=30) as answer:  # noqa: S310  # our own service
+            answer.read()
+        took.append(time.perf_counter() - began)
+    print(json.dumps(took))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--speakers", type=int, nargs="+", default=[1, 4, 16, 32, 64])
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--whisper", action="store_true")
+    parser.add_argument("--probe", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.probe:
+        probe(options.probe)
+        return
+    rows = Rows(
+        "speakers", "first audio p50", "p95", "turns/min", "refused", "/health p50", "p99", "CPU of service", "failed"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        settings = WHISPER if options.whisper else {}
+        with serving(Path(folder), **settings) as server:
+            for speakers in options.speakers:
+                asking = subprocess.Popen(
+                    [sys.executable, "-m", "bench.load", "--probe", server.url],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                )  # fmt: skip
+                process = psutil.Process(server.process.pid)
+                before, began = process.cpu_times(), time.monotonic()
+                seen = asyncio.run(speak(server, speakers, options.seconds))
+                took_s = time.monotonic() - began
+                after = process.cpu_times()
+                told, _ = asking.communicate(timeout=60)
+                health_ms = np.array(json.loads(told)) * 1000
+                busy = (after.user + after.system - before.user - before.system) / took_s
+                first = seen.first_audio_s or [float("nan")]
+                rows.add(
+                    str(speakers), f"{statistics.median(first):.2f} s", f"{np.percentile(first, 95):.2f} s",
+                    f"{seen.completed * 60 / took_s:.0f}", str(seen.refused),
+                    f"{np.percentile(health_ms, 50):.1f} ms", f"{np.percentile(health_ms, 99):.1f} ms", f"{busy:.0%}",
+                    ", ".join(f"{count} {code}" for code, count in seen.failed.items()) or "0",
+                )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""A table whose rows appear as they are measured: a run that is broken off has told what it knew."""
+
+
+class Rows:
+    """Prints its header at once, then row by row, in columns."""
+
+    def __init__(self, *columns: str) -> None:
+        self._widths = [max(10, len(column)) for column in columns]
+        self.add(*columns)
+
+    def add(self, *cells: str) -> None:
+        """One row; missing cells at its end stay empty."""
+        padded = (cell.ljust(width) for cell, width in zip(cells, self._widths, strict=False))
+        print("  ".join(padded).rstrip(), flush=True)

@@ -1,0 +1,143 @@
+"""Many speakers on one Whisper: utterances a second through the worker, which decodes together what waits together,
+against plain calls of faster-whisper guarded by a lock, in the same run.
+
+    python -m bench.whisper_batch [--size base] [--device cpu] [--compute-type int8] [--concurrent 1 4 16] [--each 4]
+
+Random weights at the real size cost what real ones cost, and these end after as many tokens as a short question has.
+Each speaker asks again as soon as it has its answer. "single": seconds of one call, the library's own and the engine's
+(its voice activity detection included), alternating.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bench.rows import Rows
+from pipeline.audio import Clip, decode
+from pipeline.settings import Settings
+from pipeline.stt import whisper
+from pipeline.stt.front import last
+from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from tests.builders.whisper import SIZES, build
+from tests.questions import sample
+
+
+def question() -> Clip:
+    return decode(sample("what_is_two_plus_three"), max_seconds=30)
+
+
+def plain_call(model: Any, sound: Any) -> None:
+    """As anybody would call it for a spoken turn, with the engine's own options."""
+    segments, _ = model.transcribe(
+        sound, language="en", beam_size=1, temperature=[0.0], without_timestamps=True,
+        condition_on_previous_text=False,
+    )  # fmt: skip
+    list(segments)
+
+
+def plain(model: Any, sound: Any, concurrent: int, each: int) -> float:
+    """Utterances a second."""
+    lock = threading.Lock()
+
+    def speaker(_: int) -> None:
+        for _ in range(each):
+            with lock:
+                plain_call(model, sound)
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(concurrent) as pool:
+        list(pool.map(speaker, range(concurrent)))
+    return concurrent * each / (time.perf_counter() - began)
+
+
+async def served(speech: Any, clip: Clip, concurrent: int, each: int) -> float:
+    """Utterances a second."""
+
+    async def speaker() -> None:
+        for _ in range(each):
+            await speech.transcribe(clip, language="en", prompt=None, words=False)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(speaker() for _ in range(concurrent)))
+    return concurrent * each / (time.perf_counter() - began)
+
+
+def single(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each call; they alternate, so that what else the machine does hits all alike."""
+    took: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            took[name].append(time.perf_counter() - began)
+    return {name: statistics.median(times) for name, times in took.items()}
+
+
+async def measure(options: argparse.Namespace, folder: Path) -> None:
+    from faster_whisper import WhisperModel
+
+    clip = question()
+    model = build(folder / "model", multilingual=True, sure=True, seed=0, size=SIZES[options.size])
+    library = WhisperModel(
+        str(model), device=options.device, compute_type=options.compute_type, cpu_threads=options.threads
+    )
+    config = WhisperConfig(str(model), options.device, options.compute_type, options.threads, 1, 30.0)
+    engine = WhisperEngine(config)
+    sound = engine._speech(clip, "en", None, False).sound
+    tokens = len(last(engine.transcribe(clip, "en", None, False)).text) // 12  # the model's made-up words are that long
+    alone = single(
+        {
+            "library": lambda: plain_call(library, sound),
+            "engine": lambda: last(engine.transcribe(clip, "en", None, False)),
+        },
+        options.single,
+    )
+    ratio = alone["engine"] / alone["library"]
+    print(
+        f"{options.size}, {options.compute_type} on {options.device}, {options.threads} thread(s), "
+        f"{clip.seconds:.1f} s of speech, {tokens} tokens. Single call: library {alone['library'] * 1000:.0f} ms, "
+        f"engine {alone['engine'] * 1000:.0f} ms ({ratio - 1:+.1%})",
+        flush=True,
+    )
+    settings = Settings(
+        whisper_model=str(model), whisper_device=options.device, whisper_compute_type=options.compute_type,
+        whisper_threads=options.threads, stt_batch=options.batch, stt_timeout_s=600, max_waiting=128,
+    )  # fmt: skip
+    rows = Rows("concurrent", "plain, with a lock", "worker, in batches", "ratio")
+    async with whisper.open_engine(settings, lambda progress: None) as opened:
+        for concurrent in options.concurrent:
+            rates: dict[str, list[float]] = {"plain": [], "served": []}
+            for _ in range(options.rounds):
+                rates["plain"].append(await asyncio.to_thread(plain, library, sound, concurrent, options.each))
+                rates["served"].append(await served(opened.engine, clip, concurrent, options.each))
+            before, now = statistics.median(rates["plain"]), statistics.median(rates["served"])
+            rows.add(str(concurrent), f"{before:.2f}/s", f"{now:.2f}/s", f"{now / before:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=list(SIZES), default="base")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--compute-type", default="int8")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--each", type=int, default=3, help="utterances of each speaker")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--single", type=int, default=10, help="calls of the single measurement")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(measure(options, Path(folder)))
+
+
+if __name__ == "__main__":
+    main()
