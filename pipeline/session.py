@@ -307,6 +307,11 @@ class Session:
         """Stop the running reply, if there is one."""
         self._stop()
 
+    def leave(self, reason: ParleyError) -> None:
+        """The conversation does not go on here: a running reply is interrupted; the reader of `events` is told why."""
+        self._stop()
+        self._end(reason)
+
     def played(self, ms: float) -> None:
         """The client has played so many ms of the current (or last) reply: this overrides the clock."""
         speaks = self._answer is not None and self._answer.committed  # what is only prepared was not played

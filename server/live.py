@@ -17,6 +17,7 @@ from starlette.websockets import WebSocketState
 from pipeline import events
 from pipeline.assistant import Assistant
 from pipeline.audio import decode
+from pipeline.conversation import Conversation
 from pipeline.errors import BadInput, ParleyError
 from pipeline.events import Event
 from pipeline.listening.options import LiveOptions
@@ -56,6 +57,15 @@ UNTOLD = {"item_id", "cut"}
 """Fields of events that this protocol does not have."""
 
 
+class Moved(ParleyError):
+    """The conversation was resumed on another connection."""
+
+    code = "resumed_elsewhere"
+
+    def __init__(self) -> None:
+        super().__init__("This conversation goes on over another connection.")
+
+
 class LiveSocket:
     """A connection: one task reads, one writes; the session is between them."""
 
@@ -81,8 +91,14 @@ class LiveSocket:
         self._session = assistant.session(self._options, self._conversation, voice=self._voice, language=self._language)
         self._span: tuple[int, int] | None = None
 
+    def _give_up(self) -> Conversation:
+        """The client is back on another connection: this one is dead, whether it knows it or not."""
+        self._session.leave(Moved())
+        return self._conversation
+
     async def run(self) -> None:
         """Until one side ends it. Within 100 ms of a close nothing of it runs any more; its conversation is kept."""
+        self._store.open(self._token, self._give_up)
         try:
             async with self._session:
                 await self._send(self._started())
@@ -188,7 +204,7 @@ class LiveSocket:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE_S):
                     await self._send({"type": "session_ended", **as_json(error)["error"]})
-                    await self._socket.close(1000 if error.code == "idle_timeout" else 1013, error.message[:120])
+                    await self._socket.close(1013 if error.code == "overloaded" else 1000, error.message[:120])
 
     async def _tell(self, event: Event) -> None:
         if isinstance(event, events.SpeechChunk):

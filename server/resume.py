@@ -16,15 +16,24 @@ class Resumable:
         self._most = most
         self._clock = clock
         self._kept: OrderedDict[str, tuple[float, Conversation]] = OrderedDict()
+        self._open: dict[str, Callable[[], Conversation]] = {}
 
     @staticmethod
     def token() -> str:
         """A new one, for a conversation that begins or goes on."""
         return secrets.token_urlsafe(24)
 
+    def open(self, token: str, give_up: Callable[[], Conversation]) -> None:
+        """A connection that lives. give_up: ends it and gives its conversation; for a client whose network has changed
+        and who is back before anybody noticed that the old connection is dead.
+        """
+        self._open[token] = give_up
+
     def keep(self, token: str, conversation: Conversation) -> None:
-        """Its connection is gone; it may come back."""
+        """Its connection is gone; it may come back. Nothing is kept of one that was given up."""
         self._forget()
+        if self._open.pop(token, None) is None:
+            return
         if self._seconds > 0 and conversation.messages:
             self._kept[token] = (self._clock() + self._seconds, conversation)
             while len(self._kept) > self._most:
@@ -33,6 +42,8 @@ class Resumable:
     def take(self, token: str) -> Conversation | None:
         """The conversation of this token; None when there is none (any more)."""
         self._forget()
+        if (give_up := self._open.pop(token, None)) is not None:
+            return give_up()
         _, conversation = self._kept.pop(token, (0.0, None))
         return conversation
 

@@ -334,6 +334,20 @@ def test_who_comes_back_finds_the_conversation_once(server: ServerProcess) -> No
         assert "not told" in live.ask("what is my name")["reply"]
 
 
+def test_who_comes_back_before_the_old_connection_is_known_to_be_dead_takes_the_conversation_along(
+    server: ServerProcess,
+) -> None:
+    with Live(server) as old:
+        old.ask("my name is alice")
+        with Live(server, f"rate=16000&resume={old.started['resume']}") as new:
+            assert new.started["resumed"] is True
+            assert len(new.started["history"]) == 2
+            assert old.until("session_ended")["code"] == "resumed_elsewhere"
+            token = new.started["resume"]
+    with Live(server, f"rate=16000&resume={token}") as again:
+        assert len(again.started["history"]) == 2
+
+
 def test_conversations_at_once_do_not_mix(server: ServerProcess) -> None:
     names = ["alice", "peter", "alice", "peter"]
     for text in ("what is my name", *(f"my name is {name}" for name in names)):
