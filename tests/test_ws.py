@@ -55,10 +55,10 @@ def test_a_spoken_question_is_answered_in_words_and_in_speech(server: ServerProc
 def test_the_spoken_answer_says_what_is_written(server: ServerProcess) -> None:
     """Heard by the service itself: what it says comes back as what it wrote."""
     with server.connect("?voice=woman") as connection:
-        said = ask(connection, spoken("repeat after me the weather is good today"))
+        said = ask(connection, spoken("repeat after me what is your name"))
         heard = ask(connection, said.speech).transcription
-    assert "the weather is good today" in said.llama.lower()
-    assert "the weather is" in heard
+    assert "what is your name" in said.llama.lower()
+    assert "what is your name" in heard
 
 
 def test_a_connection_remembers_its_own_conversation_only(server: ServerProcess) -> None:
