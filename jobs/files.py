@@ -1,14 +1,16 @@
 """Uploaded and fetched files: written while they arrive, hashed on the way, kept once for each content.
 
-A file is `incoming/RANDOM` until it is complete, and then `ab/abcdef…`, its SHA-256. What is incoming when a service
-starts belongs to nobody any more.
+A file is `incoming/PROCESS/RANDOM` until it is complete, and then `ab/abcdef…`, its SHA-256. What a process did not
+receive completely goes with it, or when the next one starts.
 """
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from typing import IO, Self
 from jobs.errors import Refused, TooLarge
 from pipeline.errors import ConfigError
 
+LOCK = ".lock"
 YOUNG_S = 3600.0
 """A file this young is never removed as unused: the job that it is for may not be written yet."""
 WRITE_BYTES = 1 << 20
@@ -130,14 +133,20 @@ class FileStore:
         """Raises ConfigError when the folder cannot be written to."""
         self.root = root
         self.max_bytes = max_bytes
-        self._incoming = root / "incoming"
+        # A folder of this process's own: what others receive at the same time is none of its business.
+        self._incoming = root / "incoming" / secrets.token_hex(8)
         try:
             self._incoming.mkdir(parents=True, exist_ok=True)
-            probe = self._incoming / f".{secrets.token_hex(8)}"
-            probe.touch()
-            probe.unlink()
+            self._alive = (self._incoming / LOCK).open("xb")
+            fcntl.flock(self._alive, fcntl.LOCK_EX)
         except OSError as error:
             raise ConfigError(f"Files cannot be kept in {root}: {error.strerror}. Set UPLOAD_DIR.") from None
+        self.forget_incoming()
+
+    def close(self) -> None:
+        """Blocking: nothing more will arrive."""
+        shutil.rmtree(self._incoming, ignore_errors=True)
+        self._alive.close()
 
     def receive(self, max_bytes: int | None = None) -> Incoming:
         """A new file; enter it with `async with`."""
@@ -166,9 +175,19 @@ class FileStore:
         return self.path(sha256).open("rb")
 
     def forget_incoming(self) -> None:
-        """Blocking: remove what an earlier process did not receive completely. For the only process there is, or for
-        what is older than any upload."""
-        self._remove_older(self._incoming, 0.0)
+        """Blocking: remove what processes that are gone did not receive completely. A lock ends with its process."""
+        for folder in (self.root / "incoming").iterdir():
+            try:
+                with (folder / LOCK).open("rb") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            except FileNotFoundError:
+                # Begun this very moment, or half removed.
+                with contextlib.suppress(OSError):
+                    if time.time() - folder.stat().st_mtime > YOUNG_S:
+                        shutil.rmtree(folder, ignore_errors=True)
+            except OSError:
+                continue  # its process lives
 
     def unused(self, used: Iterable[str]) -> list[str]:
         """Blocking: remove files that are in nobody's use and not young; their names."""
@@ -178,19 +197,12 @@ class FileStore:
                 if path.name not in keep and time.time() - path.stat().st_mtime > YOUNG_S:
                     path.unlink()
                     removed.append(path.name)
-        self._remove_older(self._incoming, 24 * YOUNG_S)
+        self.forget_incoming()
         return removed
 
     def remove(self, sha256: str) -> None:
         """Blocking: remove the file of this content."""
         self.path(sha256).unlink(missing_ok=True)
-
-    @staticmethod
-    def _remove_older(folder: Path, age_s: float) -> None:
-        for path in folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime >= age_s:
-                    path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

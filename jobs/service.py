@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from jobs.addresses import Reachable
@@ -155,8 +155,10 @@ class Jobs:
 async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterator[Jobs]:
     """Migrated, recovered and at work. Raises ConfigError."""
     files = await asyncio.to_thread(FileStore, settings.upload_dir, settings.max_file_size)
-    secret = await asyncio.to_thread(secret_of, settings)
-    async with open_database(settings.database_url) as database:
+    async with AsyncExitStack() as stack:
+        stack.callback(files.close)
+        secret = await asyncio.to_thread(secret_of, settings)
+        database = await stack.enter_async_context(open_database(settings.database_url))
         store = JobStore(database, max_waiting=settings.max_jobs, webhook_url=settings.webhook_url)
         notices, outbox = Notices(), Outbox(database)
 

@@ -100,15 +100,14 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
             if claimed.isascii() and claimed.isdigit() and int(claimed) > most:
                 raise TooLarge(f"The request is larger than {most} bytes (MAX_FILE_SIZE, MAX_ARCHIVE_SIZE).")
             received = await _receive(request, jobs, stack, options[b"boundary"], most)
-            await _unpack_archives(received, jobs, stack)
         except ClientDisconnect:
             raise ClientGone("The client went away.") from None
-        except Refused:
+        except (Refused, FormParserError) as error:
             await drain(request)
+            if isinstance(error, FormParserError):
+                raise _bad_form("it is damaged") from None
             raise
-        except FormParserError:
-            await drain(request)
-            raise _bad_form("it is damaged") from None
+        await _unpack_archives(received, jobs, stack)
         if not received.files:
             raise Refused("Send a file in the field 'file' or 'files'.", code="no_files")
         yield received

@@ -43,7 +43,7 @@ def opened(files: FileStore, data: bytes, limits: Limits = LIMITS) -> list[tuple
 
 
 def left(files: FileStore) -> list[Path]:
-    return [path for path in files.root.rglob("*") if path.is_file() and path.name != "the.zip"]
+    return [path for path in files.root.rglob("*") if path.is_file() and path.name not in ("the.zip", ".lock")]
 
 
 def with_entry(change: Callable[[zipfile.ZipInfo], None], name: str = "a.wav") -> bytes:

@@ -1,0 +1,119 @@
+"""The service is killed (SIGKILL) at any point: no job is lost, stuck, or done twice."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from pipeline.settings import HOME
+from tests.jobs.conftest import recording
+from tests.jobs.test_doors import HEARS, SAID, done, left_incoming, slow_recording
+from tests.server_process import ServerProcess, environment, serving
+from tests.servers import web as servers
+
+POINTS_S = [0.0, 0.3, 1.2]
+"""After how long the service is killed, counted from when its jobs were taken in."""
+
+
+class Killed:
+    """A service that is started again and again in one folder."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.settings = {**HEARS, **settings}
+        self.server: ServerProcess | None = None
+
+    def start(self) -> str:
+        process = subprocess.Popen(
+            [sys.executable, str(HOME / "main.py")], cwd=self.folder, env=environment(**self.settings),
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.server = ServerProcess(process)
+        self.server.wait_until_ready()
+        return self.server.url
+
+    def kill(self) -> None:
+        assert self.server is not None
+        self.server.process.kill()
+        self.server.process.wait()
+
+
+def test_killed_at_several_points_no_job_is_lost(tmp_path: Path) -> None:
+    service, made = Killed(tmp_path), dict[str, list[tuple[str, tuple[str, bytes]]]]()
+    with servers.serving() as web:
+        for number, point_s in enumerate(POINTS_S):
+            with httpx.Client(base_url=service.start(), timeout=60) as client:
+                data = {"language": "en", "webhook_url": f"{web.address}/hook"}
+                files = [("files", ("long.flac", slow_recording(number))), ("files", ("a.wav", recording(number)))]
+                answer = client.post("/jobs", files=files, data=data, headers={"Idempotency-Key": f"{number}"})
+                assert answer.status_code == 202
+                long, short = (job["job_id"] for job in answer.json()["jobs"])
+                made |= {long: files[:1], short: files[1:]}
+                time.sleep(point_s)
+            service.kill()
+        with serving(tmp_path, **HEARS) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+            ended = {job_id: done(client, job_id) for job_id in made}
+            again = client.post("/jobs", files=files, data=data, headers={"Idempotency-Key": f"{number}"})
+            assert [job["job_id"] for job in again.json()["jobs"]] == [long, short]
+            assert client.get("/queues").json()["total"] == len(made)
+            # What one hears that nobody kills; other options, so that it is not what was kept.
+            undisturbed = {
+                job_id: client.post("/jobs", files=sent, data={"language": "en", "words": "false"}).json()["jobs"][0]
+                for job_id, sent in made.items()
+            }
+            texts = {job_id: done(client, job["job_id"])["result"]["text"] for job_id, job in undisturbed.items()}
+            until = time.monotonic() + 30
+            while len({told(request) for request in web.seen}) < len(made) and time.monotonic() < until:
+                time.sleep(0.05)
+    assert {job["status"] for job in ended.values()} == {"completed"}
+    assert {job_id: job["result"]["text"] for job_id, job in ended.items()} == texts
+    assert all(texts.values())
+    assert {told(request) for request in web.seen} == set(made)
+    messages = {(told(request), request.headers["webhook-id"]) for request in web.seen}
+    assert len(messages) == len(made)  # done once, each
+    assert left_incoming(tmp_path) == []
+
+
+def told(request: Any) -> str:
+    return str(json.loads(request.body)["data"]["job_id"])
+
+
+def test_killed_while_a_file_arrives_or_is_fetched(tmp_path: Path) -> None:
+    service = Killed(tmp_path)
+    with servers.serving() as web:
+        web.data, web.pause_s = recording(3), 0.2
+        with httpx.Client(base_url=service.start(), timeout=60) as client:
+            url = {"url": f"{web.address}/talk.wav", "language": "en"}
+            job_id = client.post("/api/v1/upload/url", json=url).json()["job_id"]
+            while not left_incoming(tmp_path):
+                time.sleep(0.01)
+        service.kill()
+        web.pause_s = 0
+        with serving(tmp_path, **HEARS) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+            assert done(client, job_id)["result"]["text"] == SAID[3]
+    assert left_incoming(tmp_path) == []
+
+
+def test_stopped_in_order_it_goes_on_at_the_next_start(tmp_path: Path) -> None:
+    with serving(tmp_path, **HEARS) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        job_id = client.post("/jobs", files={"files": ("long.flac", slow_recording())}).json()["jobs"][0]["job_id"]
+        done(client, job_id, "processing")
+    with sqlite3.connect(tmp_path / "data" / "parley.db") as database:
+        assert database.execute("SELECT status FROM jobs").fetchall() == [("queued",)]
+    with serving(tmp_path, **HEARS) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        job = done(client, job_id)
+    assert (job["status"], job["attempts"]) == ("completed", 1)
+
+
+def test_a_second_service_on_the_same_folder_only_takes_jobs_in(tmp_path: Path) -> None:
+    with serving(tmp_path, **HEARS) as first, serving(tmp_path, **HEARS) as second:
+        with httpx.Client(base_url=second.url, timeout=60) as client:
+            answer = client.post("/jobs", files={"files": ("a.wav", recording(2))}, data={"language": "en"})
+            assert done(client, answer.json()["jobs"][0]["job_id"])["status"] == "completed"
+        assert "only takes jobs in" in second.text
+        assert "only takes jobs in" not in first.text

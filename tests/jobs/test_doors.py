@@ -1,0 +1,380 @@
+"""Jobs as clients meet them: both doors of the running service, over real sockets."""
+
+import io
+import json
+import socket
+import time
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import soundfile
+
+from tests.jobs.conftest import recording
+from tests.server_process import ServerProcess, serving
+from tests.servers import web as servers
+from tests.stt.recordings import MODEL, spoken
+
+WAIT_S = 60.0
+HEARS = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(MODEL), "URL_ALLOW": "127.0.0.1"}
+SAID = [text for text, _ in spoken()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("jobs")
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> Iterator[ServerProcess]:
+    with serving(folder, **HEARS, MAX_FILE_SIZE="2MB", MAX_ARCHIVE_SIZE="3MB", MAX_ARCHIVE_FILES="5") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Another one, with keys and a limit on time."""
+    with serving(tmp_path_factory.mktemp("guarded"), **HEARS, MAX_FILE_SECONDS="600", API_KEYS="right") as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: ServerProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=30) as opened:
+        yield opened
+
+
+def left_incoming(folder: Path) -> list[Path]:
+    """Files that are not complete."""
+    return [path for path in (folder / "uploads" / "incoming").glob("*/*") if path.name != ".lock"]
+
+
+def done(client: httpx.Client, job_id: str, *statuses: str) -> dict[str, Any]:
+    """The job, once it has come to rest."""
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        job: dict[str, Any] = client.get(f"/jobs/{job_id}").raise_for_status().json()
+        if job["status"] in (statuses or ("completed", "failed", "cancelled", "expired")):
+            return job
+        time.sleep(0.05)
+    raise AssertionError(job)
+
+
+def zipped(**members: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(f"{name}.wav", data)
+    return out.getvalue()
+
+
+def test_files_and_a_zip_become_a_job_each_in_order(client: httpx.Client) -> None:
+    files = [
+        ("files", ("Olá você.wav", recording(0, 1))),
+        ("files", ("all.zip", zipped(b=recording(2), a=recording(3)))),
+        ("files", ("../../d.wav", recording(4))),
+    ]
+    answer = client.post("/jobs", files=files, data={"language": "en", "session_id": "s1"})
+    assert answer.status_code == 202
+    jobs = answer.json()["jobs"]
+    assert [job["filename"] for job in jobs] == ["Olá você.wav", "b.wav", "a.wav", "d.wav"]
+    assert all(set(job) == {"job_id", "filename", "status"} and job["status"] == "queued" for job in jobs)
+    ended = [done(client, job["job_id"]) for job in jobs]
+    assert [job["result"]["text"] for job in ended] == [f"{SAID[0]} {SAID[1]}", SAID[2], SAID[3], SAID[4]]
+    assert {(job["status"], job["progress"], job["error"], job["session_id"]) for job in ended} == {
+        ("completed", 100.0, None, "s1")
+    }
+    told = client.get(f"/jobs/{jobs[0]['job_id']}/download")
+    assert told.text.split("\n")[:2] == [SAID[0], SAID[1]]
+    assert told.headers["content-type"] == "text/plain; charset=utf-8"
+    assert "Ol%C3%A1%20voc%C3%AA.txt" in told.headers["content-disposition"]
+
+
+def test_the_echo_door_from_upload_to_subtitles(client: httpx.Client) -> None:
+    answer = client.post("/api/v1/upload/file", files={"file": ("talk.wav", recording(5, 6))}, data={"language": "en"})
+    assert answer.status_code == 202
+    assert set(answer.json()) == {"job_id", "status"}
+    assert answer.json()["status"] == "pending"
+    job_id = answer.json()["job_id"]
+    done(client, job_id)
+    job = client.get(f"/api/v1/transcription/{job_id}").json()
+    assert (job["status"], job["progress"]) == ("completed", 100.0)
+    first = job["result"]["segments"][0]
+    assert first["start"] == pytest.approx(2, abs=0.6)
+    assert [word["word"] for word in first["words"]]
+    texts = {
+        kind: client.get(f"/api/v1/transcription/{job_id}/download?format={kind}")
+        for kind in ("txt", "json", "srt", "vtt")
+    }
+    assert texts["vtt"].text.startswith("WEBVTT\n")
+    assert texts["srt"].text.startswith("1\n00:00:0")
+    assert json.loads(texts["json"].text)["segments"][1]["text"] == SAID[6]
+    assert client.get(f"/api/v1/transcription/{job_id}/download?format=exe").status_code == 400
+    assert client.delete(f"/api/v1/transcription/{job_id}").status_code == 409
+
+
+def test_a_url_is_fetched_and_transcribed(client: httpx.Client) -> None:
+    with servers.serving() as web:
+        web.data, web.breaks = recording(7), [5000]
+        answer = client.post("/api/v1/upload/url", json={"url": f"{web.address}/talk.wav", "language": "en"})
+        assert answer.status_code == 202, answer.text
+        job = done(client, answer.json()["job_id"])
+    assert (job["result"]["text"], job["filename"]) == (SAID[7], "talk.wav")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.2/", "http://169.254.169.254/", "file:///etc/passwd", "http://[::1]/", "http://2130706433/"]
+)
+def test_a_url_that_may_not_be_fetched_makes_no_job(client: httpx.Client, url: str) -> None:
+    before = client.get("/queues").json()["total"]
+    answer = client.post("/api/v1/upload/url", json={"url": url})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] in ("forbidden_address", "bad_url")
+    assert client.post("/jobs", files={"files": b"x"}, data={"webhook_url": url}).status_code == 400
+    assert client.get("/queues").json()["total"] == before
+
+
+def test_the_same_file_with_the_same_options_is_transcribed_once(client: httpx.Client, folder: Path) -> None:
+    data = recording(8)
+    first = done(client, client.post("/jobs", files={"files": ("a.wav", data)}).json()["jobs"][0]["job_id"])
+    again = client.post("/jobs", files={"files": ("b.wav", data)}).json()["jobs"][0]
+    assert again["status"] == "completed"
+    assert done(client, again["job_id"])["result"] == first["result"]
+    other = client.post("/jobs", files={"files": ("b.wav", data)}, data={"language": "en"}).json()["jobs"][0]
+    assert other["status"] == "queued"
+    sizes = [path.stat().st_size for path in (folder / "uploads").glob("??/*")]
+    assert sizes.count(len(data)) == 1 or len(set(sizes)) == len(sizes)
+
+
+def test_a_hundred_identical_requests_at_once_make_one_job(client: httpx.Client, service: ServerProcess) -> None:
+    data, before = recording(9), client.get("/queues").json()["total"]
+
+    def post(_: int) -> httpx.Response:
+        return httpx.post(
+            f"{service.url}/jobs", files={"files": ("a.wav", data)}, headers={"Idempotency-Key": "one"}, timeout=60
+        )
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(post, range(100)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["jobs"][0]["job_id"] for answer in answers}) == 1
+    assert client.get("/queues").json()["total"] == before + 1
+    other = client.post("/jobs", files={"files": ("a.wav", recording(1))}, headers={"Idempotency-Key": "one"})
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
+
+
+def slow_recording(first: int = 0) -> bytes:
+    """Compressed, and some seconds of work for the recogniser."""
+    numbers = [number % 12 for number in range(first, first + 24)]
+    sound, rate_hz = soundfile.read(io.BytesIO(recording(*numbers, silence_s=2.5)), dtype="float32")
+    out = io.BytesIO()
+    soundfile.write(out, sound, rate_hz, format="FLAC")
+    return out.getvalue()
+
+
+def test_a_cancelled_job_stops_and_never_has_a_result(client: httpx.Client) -> None:
+    job_id = client.post("/jobs", files={"files": ("long.flac", slow_recording())}).json()["jobs"][0]["job_id"]
+    behind = client.post("/jobs", files={"files": ("next.wav", recording(10))}, data={"language": "en"}).json()["jobs"][
+        0
+    ]["job_id"]
+    done(client, job_id, "processing")
+    begun = time.monotonic()
+    assert client.post(f"/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+    done(client, behind, "processing", "completed")
+    assert time.monotonic() - begun < 1.0
+    done(client, behind)
+    job = done(client, job_id)
+    assert (job["status"], job["result"]) == ("cancelled", None)
+    assert client.get(f"/jobs/{job_id}/download").status_code == 409
+    assert client.post(f"/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+    assert client.post(f"/jobs/{job_id}/retry").status_code == 202
+    assert client.delete(f"/api/v1/transcription/{job_id}").json() == {"job_id": job_id, "status": "cancelled"}
+    assert client.delete(f"/jobs/{job_id}").status_code == 204
+    assert client.get(f"/jobs/{job_id}").status_code == 404
+
+
+def test_progress_is_told_as_it_happens(client: httpx.Client) -> None:
+    job_id = client.post("/jobs", files={"files": ("long.flac", slow_recording())}, data={"prompt": "x"}).json()[
+        "jobs"
+    ][0]["job_id"]
+    told = []
+    with client.stream("GET", f"/jobs/{job_id}/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                told.append((name, json.loads(line.removeprefix("data: "))))
+    progress = [job["progress"] for _, job in told]
+    assert progress == sorted(progress)
+    assert sum(0 < value < 100 for value in progress) >= 2
+    assert (told[-1][0], told[-1][1]["status"], progress[-1]) == ("completed", "completed", 100.0)
+
+
+def test_what_is_no_audio_fails_with_a_sentence(client: httpx.Client) -> None:
+    job = done(client, client.post("/jobs", files={"files": ("a.wav", b"no audio at all")}).json()["jobs"][0]["job_id"])
+    assert (job["status"], job["error"]["code"], job["attempts"]) == ("failed", "bad_audio", 1)
+    assert "/" not in job["error"]["message"]
+
+
+def test_refused_with_nothing_left_on_the_disk(client: httpx.Client, folder: Path) -> None:
+    before = sorted((folder / "uploads").glob("??/*"))
+    good = ("files", ("good.wav", recording(11)))
+    for bad, status, code in (
+        (zipped(**{"../evil": recording(0)}), 400, "bad_archive"),
+        (zipped(a=b"\0" * 1_900_000, b=b"\0" * 1_900_000), 413, "file_too_large"),
+        (zipped(**{f"m{n}": b"x" for n in range(6)}), 413, "file_too_large"),
+        (zipped(a=zipped(b=b"x")), 400, "bad_archive"),
+        (b"#EXTM3U\n/etc/passwd\n", 400, "bad_audio"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", 400, "bad_audio"),
+        (b"", 400, "empty_message"),
+        (b"\0" * 2_100_000, 413, "file_too_large"),
+    ):
+        answer = client.post("/jobs", files=[good, ("files", ("bad", bad))])
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert client.post("/jobs", data={"a": "b"}).status_code == 400
+    assert (
+        client.post("/jobs", content=b"x", headers={"content-type": "multipart/form-data; boundary=y"}).status_code
+        == 400
+    )
+    assert client.post("/jobs", files=[good] * 6).status_code == 413
+    assert left_incoming(folder) == []
+    assert sorted((folder / "uploads").glob("??/*")) == before
+
+
+def test_a_chunked_body_is_refused_at_the_limit(service: ServerProcess, folder: Path) -> None:
+    """And not when all of it has come."""
+    sent = 0
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(
+            b"POST /api/v1/upload/file HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+        )
+        head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        connection.sendall(b"%x\r\n%b\r\n" % (len(head), head))
+        connection.settimeout(0.001)
+        answer = b""
+        while sent < 50_000_000 and not answer:
+            try:
+                answer = connection.recv(4096)
+            except TimeoutError:
+                connection.settimeout(20)
+                connection.sendall(b"10000\r\n" + b"\0" * 65_536 + b"\r\n")
+                connection.settimeout(0.001)
+                sent += 65_536
+            except OSError:
+                break
+            if sent > 2 * 2**20 + 2**20 and not answer:
+                connection.settimeout(20)
+                answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert left_incoming(folder) == []
+
+
+def test_who_goes_away_in_the_middle_leaves_nothing(service: ServerProcess, folder: Path) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(
+            b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+            b'Content-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n' + b"\0" * 100_000
+        )
+        until = time.monotonic() + 10
+        while not left_incoming(folder) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert left_incoming(folder)
+    while left_incoming(folder) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert left_incoming(folder) == []
+
+
+def test_hours_of_silence_in_a_small_file_end_at_the_limit(guarded: ServerProcess) -> None:
+    out = io.BytesIO()
+    with soundfile.SoundFile(out, "w", 16_000, 1, format="FLAC") as file:
+        for _ in range(400):
+            file.buffer_write(b"\0\0" * 160_000, "int16")
+    assert len(out.getvalue()) < 2_000_000
+    with httpx.Client(base_url=guarded.url, headers={"Authorization": "Bearer right"}) as client:
+        job = done(client, client.post("/jobs", files={"files": out.getvalue()}).json()["jobs"][0]["job_id"])
+    assert (job["status"], job["error"]["code"]) == ("failed", "audio_too_long")
+
+
+def test_lists_queues_and_models(client: httpx.Client) -> None:
+    made = client.post("/jobs", files=[("files", recording(n)) for n in range(3)], data={"language": "en"}).json()[
+        "jobs"
+    ]
+    for job in made:
+        done(client, job["job_id"])
+    listed = client.get("/api/v1/transcriptions", params={"limit": 2, "status": "completed"}).json()
+    assert set(listed) == {"items", "next_cursor", "total"}
+    assert len(listed["items"]) == 2
+    more = client.get("/api/v1/transcriptions", params={"limit": 2, "cursor": listed["next_cursor"]}).json()
+    assert {job["job_id"] for job in more["items"]}.isdisjoint(job["job_id"] for job in listed["items"])
+    assert client.get("/api/v1/transcriptions?page=2&limit=1&status=completed").json()["items"][0] != listed["items"][0]
+    queues = client.get("/queues").json()
+    assert {"queued", "processing", "completed", "failed", "cancelled", "jobs"} <= set(queues)
+    assert queues["completed"] == listed["total"]
+    assert client.get("/models").json()["models"]
+    for wrong in ("limit=0", "limit=x", "cursor=..", "status=nice", "page=0"):
+        assert client.get(f"/api/v1/transcriptions?{wrong}").status_code in (400, 422)
+    assert client.get("/jobs/none").status_code == 404
+    assert client.get("/jobs/..%2f..%2fetc").status_code == 404
+
+
+def test_the_recording_is_given_in_parts_and_never_as_a_page(client: httpx.Client) -> None:
+    page = b"<html><script>alert(1)</script></html>"
+    job_id = client.post("/jobs", files={"files": ("x.html", page, "text/html")}).json()["jobs"][0]["job_id"]
+    answer = client.get(f"/jobs/{job_id}/file", headers={"Range": "bytes=1-4"})
+    assert (answer.status_code, answer.content) == (206, b"html")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"].startswith("attachment")
+
+
+def test_a_webhook_is_told_and_its_attempts_are_shown(client: httpx.Client) -> None:
+    with servers.serving() as web:
+        web.statuses = [410]
+        made = client.post(
+            "/jobs", files={"files": ("a.wav", recording(1, 2))}, data={"webhook_url": f"{web.address}/hook"}
+        )
+        job_id = made.json()["jobs"][0]["job_id"]
+        done(client, job_id)
+        until = time.monotonic() + 15
+        while not web.seen and time.monotonic() < until:
+            time.sleep(0.05)
+        assert json.loads(web.seen[0].body)["data"]["text"] == f"{SAID[1]} {SAID[2]}"
+        time.sleep(0.3)
+        [delivery] = client.get(f"/jobs/{job_id}/deliveries").json()["deliveries"]
+        assert delivery["status"] == "disabled"
+        path = f"/jobs/{job_id}/deliveries/{delivery['id']}/redeliver"
+        assert client.post(path).status_code == 202
+        while len(web.seen) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+    assert web.seen[1].headers["webhook-id"] == delivery["id"]
+
+
+def test_without_a_key_nothing_is_told(guarded: ServerProcess) -> None:
+    with httpx.Client(base_url=guarded.url) as client:
+        for method, path in (
+            ("POST", "/jobs"), ("GET", "/jobs"), ("GET", "/queues"), ("GET", "/jobs/x"), ("POST", "/jobs/x/cancel"),
+            ("GET", "/jobs/x/download"), ("GET", "/jobs/x/events"), ("GET", "/jobs/x/file"), ("DELETE", "/jobs/x"),
+            ("POST", "/api/v1/upload/file"), ("POST", "/api/v1/upload/url"), ("GET", "/api/v1/transcription/x"),
+            ("GET", "/api/v1/transcriptions"), ("DELETE", "/api/v1/transcription/x"),
+        ):  # fmt: skip
+            answer = client.request(method, path)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), path
+        assert client.get("/queues", headers={"Authorization": "Bearer right"}).status_code == 200
+
+
+def test_health_answers_while_a_file_is_transcribed(client: httpx.Client) -> None:
+    job_id = client.post("/jobs", files={"files": ("long.flac", slow_recording())}, data={"prompt": "y"}).json()[
+        "jobs"
+    ][0]["job_id"]
+    done(client, job_id, "processing")
+    begun = time.monotonic()
+    assert client.get("/health").status_code == 200
+    assert client.get("/docs").status_code == 200
+    assert time.monotonic() - begun < 2
+    client.post(f"/jobs/{job_id}/cancel")
