@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     """Detailed logs, with transcripts and replies in them."""
     api_keys: str = ""
     """Comma-separated keys; when set, every client must send one (Authorization: Bearer KEY)."""
+    jwt_secret: str = ""
+    """When set, a JWT that was signed with it (HS256, HS384, HS512) and has not expired is a key, too; 32 characters or
+    more."""
     allow_anonymous: bool = False
     """Serve without keys beyond this machine. Only behind something that checks who comes in."""
     allowed_origins: str = ""
@@ -292,6 +295,13 @@ class Settings(BaseSettings):
     """Signs webhooks (Standard Webhooks): whsec_ and base64. Empty: made once, and kept in UPLOAD_DIR."""
     webhook_retry_s: float = Field(default=5.0, gt=0)
     """From a failed delivery of a webhook to the next, in seconds; grows threefold, up to four hours, for a day."""
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, value: str) -> str:
+        if 0 < len(value) < 32:
+            raise ValueError("must have 32 characters or more (openssl rand -hex 32)")
+        return value
 
     @field_validator("max_file_size", "max_archive_size", mode="before")
     @classmethod

@@ -22,21 +22,27 @@ class Access:
 
     def __init__(self, settings: Settings) -> None:
         self._keys = [key.strip().encode() for key in settings.api_keys.split(",") if key.strip()]
+        self._jwt_secret = settings.jwt_secret
         self._origins = {origin.strip().rstrip("/") for origin in settings.allowed_origins.split(",") if origin.strip()}
         self._max_sessions = settings.max_sessions
         self.sessions = 0
         """Conversations that are open now."""
 
     def has_key(self, connection: HTTPConnection) -> bool:
-        """Whether the caller has sent a key, or none is needed."""
-        if not self._keys:
+        """Whether the caller has sent a key or a JWT, or none is needed."""
+        if not self.wants_keys:
             return True
         scheme, _, sent = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             sent = connection.headers.get("x-api-key", "") or _key_among_protocols(connection)
         # All are compared, each in constant time: how long it takes says nothing.
         matches = [hmac.compare_digest(sent.strip().encode(), key) for key in self._keys]
-        return any(matches)
+        return any(matches) or (bool(self._jwt_secret) and _is_valid_jwt(sent.strip(), self._jwt_secret))
+
+    @property
+    def wants_keys(self) -> bool:
+        """Whether only those may come in who have a key."""
+        return bool(self._keys or self._jwt_secret)
 
     def good_origin(self, connection: HTTPConnection) -> bool:
         """Whether a browser's page may connect: one from this address, or an allowed one. Programs send no Origin."""
@@ -48,7 +54,7 @@ class Access:
             return False
         # A name may be made to point here after its page was loaded (DNS rebinding); an address cannot. Keys protect
         # from that, too: a foreign page does not have one.
-        return bool(self._keys) or _is_address(page.hostname or "")
+        return self.wants_keys or _is_address(page.hostname or "")
 
     @property
     def full(self) -> bool:
@@ -73,6 +79,20 @@ class Access:
         if self.full:
             return refuse(503, "overloaded", "All conversations are taken; try again soon.", {"Retry-After": "5"})
         return None
+
+
+def _is_valid_jwt(token: str, secret: str) -> bool:
+    """Whether this token was signed with the secret (HMAC) and has not expired. One without `exp` is none: it could
+    never be taken back."""
+    import jwt  # imported here: most deployments have no JWTs
+
+    try:
+        jwt.decode(
+            token, secret, algorithms=["HS256", "HS384", "HS512"], options={"require": ["exp"], "verify_aud": False}
+        )
+    except jwt.InvalidTokenError:
+        return False
+    return True
 
 
 def _key_among_protocols(connection: HTTPConnection) -> str:
@@ -121,9 +141,11 @@ async def admitted(socket: WebSocket) -> AsyncIterator[bool]:
 
 def check_exposure(settings: Settings) -> None:
     """Raises ConfigError for a service that is open to the network without keys and was not told that it may."""
-    if settings.host in ("127.0.0.1", "::1", "localhost") or settings.api_keys.strip() or settings.allow_anonymous:
+    if settings.host in ("127.0.0.1", "::1", "localhost") or settings.allow_anonymous:
+        return
+    if settings.api_keys.strip() or settings.jwt_secret:
         return
     raise ConfigError(
-        f"HOST={settings.host} would open the service to the network without keys. Set API_KEYS, or "
+        f"HOST={settings.host} would open the service to the network without keys. Set API_KEYS or JWT_SECRET, or "
         "ALLOW_ANONYMOUS=true if something before it checks who comes in."
     )

@@ -29,6 +29,7 @@ DOCUMENTED = [
     ("DATABASE_URL", "sqlite:///./transcriptions.db", "database_url", "sqlite:///./transcriptions.db"),
     ("UPLOAD_DIR", "./uploads", "upload_dir", Path("uploads")),
     ("MAX_FILE_SIZE", "500MB", "max_file_size", 500 * 2**20),
+    ("JWT_SECRET", "0123456789abcdef0123456789abcdef", "jwt_secret", "0123456789abcdef0123456789abcdef"),
     ("APP_URL", "https://example.org", "app_url", "https://example.org"),
     ("HF_TOKEN", "hf_xxxx", "hf_token", "hf_xxxx"),
 ]
