@@ -48,7 +48,7 @@ def test_killed_at_several_points_no_job_is_lost(tmp_path: Path) -> None:
     with servers.serving() as web:
         for number, point_s in enumerate(POINTS_S):
             with httpx.Client(base_url=service.start(), timeout=60) as client:
-                data = {"language": "en", "webhook_url": f"{web.address}/hook"}
+                data = {"language": "en", "words": "false", "webhook_url": f"{web.address}/hook"}
                 files = [("files", ("long.flac", slow_recording(number))), ("files", ("a.wav", recording(number)))]
                 answer = client.post("/jobs", files=files, data=data, headers={"Idempotency-Key": f"{number}"})
                 assert answer.status_code == 202
@@ -63,7 +63,7 @@ def test_killed_at_several_points_no_job_is_lost(tmp_path: Path) -> None:
             assert client.get("/queues").json()["total"] == len(made)
             # What one hears that nobody kills; other options, so that it is not what was kept.
             undisturbed = {
-                job_id: client.post("/jobs", files=sent, data={"language": "en", "words": "false"}).json()["jobs"][0]
+                job_id: client.post("/jobs", files=sent, data={"words": "false"}).json()["jobs"][0]
                 for job_id, sent in made.items()
             }
             texts = {job_id: done(client, job["job_id"])["result"]["text"] for job_id, job in undisturbed.items()}
