@@ -87,5 +87,12 @@ def open_worker(spec: EngineSpec, settings: Settings, serving: Serving) -> Abstr
         else ThreadHost(spec)
         for _ in range(serving.replicas)
     ]
-    pool = Pool(spec.name, hosts, serving, max_waiting=settings.max_waiting, idle_s=settings.model_idle_seconds)
+    pool = Pool(
+        spec.name,
+        hosts,
+        serving,
+        max_waiting=settings.max_waiting,
+        max_wait_s=settings.max_wait_s,
+        idle_s=settings.model_idle_seconds,
+    )
     return pool.open()

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from pipeline.errors import EngineError, ParleyError, WorkerCrashed
 from pipeline.workers import Load, Serving
 from pipeline.workers.job import Job
-from pipeline.workers.scheduler import Scheduler, current
+from pipeline.workers.scheduler import Scheduler, Urgency, current
 from pipeline.workers.wire import Done, Item
 
 log = logging.getLogger(__name__)
@@ -48,14 +48,25 @@ class Host(Protocol):
 class Pool:
     """See `pipeline.workers.Worker`."""
 
-    def __init__(self, name: str, hosts: Sequence[Host], serving: Serving, *, max_waiting: int, idle_s: float) -> None:
-        """idle_s: a replica without a call for so long is unloaded; 0: never."""
+    def __init__(
+        self,
+        name: str,
+        hosts: Sequence[Host],
+        serving: Serving,
+        *,
+        max_waiting: int,
+        max_wait_s: float,
+        idle_s: float,
+    ) -> None:
+        """max_waiting, max_wait_s: see `Scheduler`. idle_s: a replica that had no call for so long is unloaded; 0: none
+        is."""
         self._name = name
         self._hosts = hosts
         self._serving = serving
         self._idle_s = idle_s
+        self._max_wait_s = max_wait_s
         self._scheduler: Scheduler[Job] = Scheduler(
-            name, max_waiting=max_waiting, size=len(hosts), gather_s=serving.gather_s
+            name, max_waiting=max_waiting, max_wait_s=max_wait_s, size=len(hosts), gather_s=serving.gather_s
         )
         self._closed = False
 
@@ -87,12 +98,19 @@ class Pool:
             raise EngineError(f"{self._name} is closed.")
         job = Job(method, args, current(), batched=method in self._serving.batched)
         self._scheduler.put(job)
+        waited = asyncio.get_running_loop().call_later(self._max_wait_s, self._refuse, job)
         try:
             async for answer in job.answers:
                 yield answer
         finally:
+            waited.cancel()
             self._scheduler.remove(job)
             job.cancel()
+
+    def _refuse(self, job: Job) -> None:
+        """It has waited long enough."""
+        if job.caller.urgency < Urgency.FILE and self._scheduler.remove(job):
+            job.fail(self._scheduler.overloaded())
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Pool"]:

@@ -93,10 +93,14 @@ class Scheduler(Generic[T]):
     inside a session. At most `max_waiting` wait beyond those that a replica could take at once.
     """
 
-    def __init__(self, name: str, *, max_waiting: int, size: int = 1, gather_s: float = 0.0) -> None:
-        """size: replicas that take. gather_s: how long a batch waits for as many calls as the one before it had."""
+    def __init__(
+        self, name: str, *, max_waiting: int, max_wait_s: float = math.inf, size: int = 1, gather_s: float = 0.0
+    ) -> None:
+        """max_wait_s: see `put`. size: replicas that take. gather_s: how long a batch waits for as many calls as the
+        one before it had."""
         self._name = name
         self._max_waiting = max_waiting
+        self._max_wait_s = max_wait_s
         self._size = size
         self._gather_s = gather_s
         self._queue: list[T] = []
@@ -116,14 +120,21 @@ class Scheduler(Generic[T]):
         return len(self._queue)
 
     def put(self, call: T) -> None:
-        """Let a call wait for its turn. Raises Overloaded at once when too many wait already."""
+        """Let a call wait for its turn. Raises Overloaded at once when too many wait already, or when its turn would
+        probably not come within `max_wait_s`; files wait as long as it takes."""
         if self._hand_over(call):
             return
-        if self.waiting >= self._max_waiting:
-            retry_s = max(0.5, round(self.waiting * self._mean_s / self._size, 1))
-            raise Overloaded(f"Too many wait for {self._name}; try again in {retry_s:g} s.", retry_after_s=retry_s)
+        ahead = sum(other.caller.urgency <= call.caller.urgency for other in self._queue)
+        late = call.caller.urgency < Urgency.FILE and ahead * self._mean_s / self._size > self._max_wait_s
+        if late or self.waiting >= self._max_waiting:
+            raise self.overloaded()
         self._queue.append(call)
         self._arrived.set()
+
+    def overloaded(self) -> Overloaded:
+        """What a call is refused with, now."""
+        retry_s = max(0.5, round(self.waiting * self._mean_s / self._size, 1))
+        return Overloaded(f"Too many wait for {self._name}; try again in {retry_s:g} s.", retry_after_s=retry_s)
 
     def put_back(self, call: T) -> None:
         """A call that was taken and not served is the next one of its session again."""
@@ -131,10 +142,13 @@ class Scheduler(Generic[T]):
             self._queue.insert(0, call)
             self._arrived.set()
 
-    def remove(self, call: T) -> None:
-        """It is not wanted any more; nothing happens if it was taken already."""
-        with contextlib.suppress(ValueError):
+    def remove(self, call: T) -> bool:
+        """It shall not wait any more; whether it still did."""
+        try:
             self._queue.remove(call)
+        except ValueError:
+            return False
+        return True
 
     async def take(self, most: int = 1) -> list[T]:
         """The next call and, up to `most`, those that may be run together with it; `finished` ends them.

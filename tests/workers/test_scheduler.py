@@ -91,6 +91,28 @@ def test_as_many_as_there_are_replicas_are_served_beside_those_that_wait() -> No
     assert served([("a", Urgency.NOW)] * 3, max_waiting=3, size=2) == ["a"] * 3
 
 
+def test_what_would_wait_too_long_is_refused_at_once_but_no_file() -> None:
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=100, max_wait_s=0.35)
+        order: list[list[str]] = []
+        async with model(scheduler, order):
+            for _ in range(5):  # one runs, four wait, for 0.1 s each
+                scheduler.put(Call())
+                await asyncio.sleep(0)
+            with calling(urgency=Urgency.LATER), pytest.raises(Overloaded) as raised:
+                scheduler.put(Call())
+            assert raised.value.retry_after_s == pytest.approx(0.5)
+            with calling(urgency=Urgency.FILE):
+                scheduler.put(Call("file"))
+            await asyncio.sleep(0.25)
+            with calling(urgency=Urgency.LATER):
+                scheduler.put(Call("later"))  # two were served meanwhile, and the file comes after it
+            await asyncio.sleep(1)
+        assert order[-2:] == [["later"], ["file"]]
+
+    virtual_time.run(run())
+
+
 def test_a_guess_that_is_committed_becomes_urgent_while_it_waits() -> None:
     order: list[list[str]] = []
 

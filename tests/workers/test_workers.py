@@ -15,14 +15,24 @@ from pipeline.audio import Clip
 from pipeline.errors import EngineError, Overloaded, WorkerCrashed
 from pipeline.settings import Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
+from pipeline.workers.scheduler import Urgency, calling
 
 SPEC = EngineSpec("counter", "tests.workers.engines:Counter", 10)
 
 
 def opened(
-    *, isolate: bool = True, silence_s: float = 30.0, idle_s: float = 0.0, spec: EngineSpec = SPEC, **serving: object
+    *,
+    isolate: bool = True,
+    silence_s: float = 30.0,
+    idle_s: float = 0.0,
+    max_waiting: int = 2,
+    max_wait_s: float = 15.0,
+    spec: EngineSpec = SPEC,
+    **serving: object,
 ) -> AbstractAsyncContextManager[Worker]:
-    settings = Settings(isolate_models=isolate, max_waiting=serving.pop("max_waiting", 2), model_idle_seconds=idle_s)
+    settings = Settings(
+        isolate_models=isolate, max_waiting=max_waiting, max_wait_s=max_wait_s, model_idle_seconds=idle_s
+    )
     return open_worker(spec, settings, Serving(silence_s, batched=frozenset({"hear"}), **serving))
 
 
@@ -74,6 +84,21 @@ async def test_too_many_waiting_is_refused_at_once(worker: Worker) -> None:
         with pytest.raises(Overloaded):
             await worker.call("echo", "one too many")
     assert await asyncio.gather(*waiting) == [0, 1]
+
+
+async def test_who_has_waited_too_long_is_refused_and_a_file_waits() -> None:
+    async with opened(max_wait_s=0.2) as worker:
+        counting = asyncio.create_task(_all(worker.stream("count", 10, 0.1)))
+        await asyncio.sleep(0.05)
+        with calling(urgency=Urgency.FILE):
+            file = asyncio.create_task(worker.call("echo", "file"))
+        began = time.monotonic()
+        with pytest.raises(Overloaded):
+            await worker.call("echo", "now")
+        assert 0.15 < time.monotonic() - began < 0.6
+        assert await file == "file"
+        assert len(await counting) == 10
+        assert await worker.call("echo", "now") == "now"
 
 
 async def test_a_closed_stream_stops_the_engine(worker: Worker, tmp_path: Path) -> None:
