@@ -14,6 +14,7 @@ from pipeline.settings import Settings
 from pipeline.workers.hardware import detect
 from server import asr, echo, health, jobs, models, streaming, transcribe, ui, voices, ws
 from server.access import Access, check_exposure
+from server.documents import describe
 from server.errors import add_error_handlers
 from server.openai import router as openai_router
 from server.realtime import door as realtime
@@ -43,6 +44,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
     app.state.files = Files(settings.max_files)
     app.state.started = int(time.time())
     add_error_handlers(app)
+    describe(app)
     ui.add_page(app)
     app.include_router(health.router)
     app.include_router(voices.router)

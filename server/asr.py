@@ -37,7 +37,7 @@ class NoFields(BaseModel):
     summary="A recording into text or subtitles",
     response_class=Response,
     responses={
-        200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "text/vtt")}},
+        200: {"content": {kind: {"schema": {"type": "string"}} for kind in sorted({*KINDS.values()})}},
         **ERRORS,
     },
     openapi_extra=form_body(NoFields, "audio_file"),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel
 
 from server.errors import OPENAI
@@ -18,6 +19,9 @@ _MEANING = {
     503: "Too much is going on; `Retry-After` says when to come back.",
     504: "An engine took too long.",
 }
+
+
+INVALID = "#/components/schemas/HTTPValidationError"
 
 
 class OpenAIErrorDetail(BaseModel):
@@ -65,8 +69,8 @@ def errors(*statuses: int, form: str = OPENAI) -> dict[int | str, dict[str, Any]
 
 def form_body(model: type[BaseModel], *files: str, example: dict[str, Any] | None = None) -> dict[str, Any]:
     """For `openapi_extra=`: a multipart form with the fields of `model` and these files, the first one required."""
-    schema = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
+    schema = model.model_json_schema(by_alias=True)
+    schema = _inlined(schema, schema.pop("$defs", {}))
     binary = {"type": "string", "format": "binary"}
     schema["properties"] = {**dict.fromkeys(files, binary), **schema.get("properties", {})}
     schema["required"] = [*files[:1], *schema.get("required", [])]
@@ -74,3 +78,33 @@ def form_body(model: type[BaseModel], *files: str, example: dict[str, Any] | Non
     if example:
         content["example"] = example
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """With its definitions in place: a form's schema stands outside the components that they would be found in."""
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(value, definitions) for name, value in schema.items() if name != "discriminator"}
+
+
+def describe(app: FastAPI) -> None:
+    """The OpenAPI document without what FastAPI adds of itself: requests that do not validate are 400 here, not 422."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            for operations in document["paths"].values():
+                for operation in operations.values():
+                    responses = operation.get("responses", {})
+                    content = responses.get("422", {}).get("content", {}).get("application/json", {})
+                    if content.get("schema", {}).get("$ref") == INVALID:
+                        del responses["422"]
+                        responses.setdefault("400", {"description": _MEANING[400]})
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to change it

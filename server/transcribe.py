@@ -21,7 +21,7 @@ from server.uploads import Form
 router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
 
 ReceivedForm = Annotated[Form, Depends(form_with_recording)]
-ERRORS = errors(400, 401, 403, 413, 502, 503, 504, form="plain")
+ERRORS = errors(400, 401, 403, 404, 413, 502, 503, 504, form="plain")
 SIZES = frozenset(
     f"{size}{kind}"
     for size in (

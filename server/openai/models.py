@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 
 from pipeline.assistant import Assistant
 from pipeline.errors import BadInput
+from server.documents import errors
 from server.errors import BadField
 
 router = APIRouter(tags=["models"])
@@ -59,13 +60,13 @@ def listed(assistant: Assistant, created: int) -> list[dict[str, Any]]:
     return list({one["id"]: one for one in found}.values())
 
 
-@router.get("/models", summary="The models that are loaded, and their aliases")
+@router.get("/models", summary="The models that are loaded, and their aliases", responses=errors(401, 403))
 async def models(request: Request) -> dict[str, Any]:
     """OpenAI's names (`whisper-1`, `tts-1`, `gpt-realtime`, …) are aliases of what is loaded."""
     return {"object": "list", "data": listed(request.app.state.assistant, request.app.state.started)}
 
 
-@router.get("/models/{model:path}", summary="One model")
+@router.get("/models/{model:path}", summary="One model", responses=errors(401, 403, 404))
 async def model(request: Request, model: str) -> dict[str, Any]:
     """404 when it is not loaded."""
     for one in listed(request.app.state.assistant, request.app.state.started):

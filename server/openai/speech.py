@@ -58,7 +58,7 @@ class SpeechRequest(BaseModel):
             "description": "The sound, as it is made (24 kHz mono); with `stream_format=sse` as events.",
             "content": {
                 **{form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in FORMATS.values()},
-                "text/event-stream": {"schema": {"type": "string"}},
+                "text/event-stream": {},
             },
         },
         **errors(400, 401, 403, 404, 502, 503, 504),

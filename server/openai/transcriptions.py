@@ -37,7 +37,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
         "content": {
             "application/json": {"schema": {"type": "object"}, "example": {"text": "Good morning."}},
             "text/plain": {"schema": {"type": "string"}},
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {},
         },
     },
     **errors(400, 401, 403, 404, 413, 502, 503, 504),
