@@ -72,10 +72,18 @@ class Talk:
     async def speak(self, clip: Clip, *, silence_s: float = 1.5) -> None:
         """As a microphone would, but as fast as it goes: the sound, and the silence after it."""
         silence = Clip(np.zeros(int(silence_s * 24_000), np.float32), 24_000)
-        data = Clip.join([clip, silence], 24_000).pcm16()
+        await self.send_sound(Clip.join([clip, silence], 24_000).pcm16())
+
+    async def send_sound(self, data: bytes) -> None:
+        """Sound in the session's format."""
         for start in range(0, len(data), 9_600):
             audio = base64.b64encode(data[start : start + 9_600]).decode()
             await self.connection.input_audio_buffer.append(audio=audio)
+
+    async def type(self, text: str) -> None:
+        """A typed message of the user's."""
+        content: Any = [{"type": "input_text", "text": text}]
+        await self.connection.conversation.item.create(item={"type": "message", "role": "user", "content": content})
 
     def heard(self, response_id: str | None = None) -> bytes:
         """The sound that came."""

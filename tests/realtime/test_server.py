@@ -1,9 +1,37 @@
 """The real `openai` client against the running service."""
 
+import asyncio
+import base64
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from openai import AsyncOpenAI
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
 from pipeline.audio import Clip
 from tests.questions import SUM, SUM_ANSWER, spoken
-from tests.realtime.client import talking
-from tests.server_process import ServerProcess
+from tests.realtime.client import Talk, talking
+from tests.server_process import ServerProcess, serving
+from tests.servers.ollama import FakeOllama
+from tests.servers.running import running
+
+SOUND_AND_WORDS = ("response.output_audio_transcript.delta", "response.output_audio.delta")
+SILENCE = Clip(np.zeros(24_000, np.float32), 16_000)
+
+
+@asynccontextmanager
+async def in_thread(server: AbstractContextManager[ServerProcess]) -> AsyncIterator[ServerProcess]:
+    """A server that is waited for without holding up what runs here."""
+    yield await asyncio.to_thread(server.__enter__)
+    await asyncio.to_thread(server.__exit__, None, None, None)
 
 
 async def test_a_spoken_turn_is_told_in_the_documented_order(server: ServerProcess) -> None:
@@ -12,7 +40,11 @@ async def test_a_spoken_turn_is_told_in_the_documented_order(server: ServerProce
         await talk.speak(spoken(SUM))
         done = await talk.until("response.done")
         await talk.until("rate_limits.updated")
-    assert talk.kinds == [
+    # Words and sound interleave as they come.
+    kinds = [kind for kind in talk.kinds if kind not in SOUND_AND_WORDS]
+    at = kinds.index("response.content_part.added") + 1
+    kinds[at:at] = [kind for kind in SOUND_AND_WORDS if talk.of(kind)]
+    assert kinds == [
         "session.created",
         "session.updated",
         "input_audio_buffer.speech_started",
@@ -43,3 +75,136 @@ async def test_a_spoken_turn_is_told_in_the_documented_order(server: ServerProce
     speech = Clip.from_pcm16(talk.heard(), 24_000)
     assert 0.8 < speech.seconds < 6
     assert float(abs(speech.samples).max()) > 0.1
+
+
+async def test_typed_manual_and_spoken_turns_share_one_conversation(server: ServerProcess) -> None:
+    async with talking(server.url) as talk:
+        await talk.connection.session.update(
+            session={"type": "realtime", "audio": {"input": {"turn_detection": None}}, "output_modalities": ["text"]}
+        )
+        await talk.type("my name is alice")
+        await talk.connection.response.create()
+        assert (await talk.until("response.output_text.done"))["text"] == "Nice to meet you, Alice."
+        await talk.until("response.done")
+        await talk.speak(spoken("what is my name"))
+        await talk.connection.input_audio_buffer.commit()
+        completed = await talk.until("conversation.item.input_audio_transcription.completed")
+        assert completed["transcript"] == "what is my name"
+        await talk.connection.response.create(response={"output_modalities": ["audio"]})
+        done = await talk.until("response.done")
+        assert done["response"]["output"][0]["content"][0]["transcript"] == "Your name is Alice."
+        assert len(talk.heard(done["response"]["id"])) > 24_000
+        await talk.connection.response.create(response={"conversation": "none", "input": [], "metadata": {"n": "1"}})
+        assert (await talk.until("response.done"))["response"]["metadata"] == {"n": "1"}
+
+
+@pytest.mark.parametrize(("format", "subtype"), [("audio/pcmu", "ULAW"), ("audio/pcma", "ALAW")])
+async def test_telephone_sound_goes_both_ways(server: ServerProcess, format: str, subtype: str) -> None:
+    def coded(clip: Clip) -> bytes:
+        out = io.BytesIO()
+        soundfile.write(out, clip.at(8_000).samples, 8_000, format="RAW", subtype=subtype)
+        return out.getvalue()
+
+    async with talking(server.url) as talk:
+        one_way: Any = {"format": {"type": format}}
+        await talk.connection.session.update(
+            session={"type": "realtime", "audio": {"input": one_way, "output": one_way}}
+        )
+        await talk.send_sound(coded(spoken("what is your name")) + coded(SILENCE))
+        transcript = await talk.until("conversation.item.input_audio_transcription.completed")
+        assert transcript["transcript"] == "what is your name"
+        await talk.until("response.done")
+    samples, rate_hz = soundfile.read(
+        io.BytesIO(talk.heard()), dtype="float32", format="RAW", subtype=subtype, samplerate=8_000, channels=1
+    )
+    assert 1.0 < len(samples) / rate_hz < 8
+    assert 0.01 < float(np.sqrt(np.mean(samples**2))) < 0.5
+
+
+async def test_functions_of_the_client_go_through_a_real_model_server(tmp_path: Path) -> None:
+    ollama = FakeOllama(reply="It is sunny in Lisbon.", calls=[("weather", {"city": "Lisbon"})])
+    tool: Any = {"type": "function", "name": "weather", "description": "The weather.", "parameters": {"type": "object"}}
+    async with running(ollama.app()) as address:
+        settings = {"LLM_ENGINE": "ollama", "LLAMA_ENDPOINT": address}
+        async with in_thread(serving(tmp_path, **settings)) as server, talking(server.url) as talk:
+            await talk.connection.session.update(session={"type": "realtime", "tools": [tool]})
+            await talk.type("how is the weather")
+            await talk.connection.response.create()
+            called = await talk.until("response.function_call_arguments.done")
+            assert json.loads(called["arguments"]) == {"city": "Lisbon"}
+            await talk.until("response.done")
+            output: Any = {"type": "function_call_output", "call_id": called["call_id"], "output": '{"sky": "clear"}'}
+            await talk.connection.conversation.item.create(item=output)
+            await talk.connection.response.create()
+            done = await talk.until("response.done")
+    assert done["response"]["output"][0]["content"][0]["transcript"] == "It is sunny in Lisbon."
+    assert ollama.requests[-1]["messages"][-1]["content"] == '{"sky": "clear"}'
+
+
+async def test_many_talk_at_once_and_one_who_does_not_read_delays_nobody(server: ServerProcess) -> None:
+    sums = {"two plus two": "4", "three plus four": "7", "five plus six": "11", "eight plus one": "9"}
+    for question in sums:
+        spoken(f"what is {question}")
+
+    async def converse(question: str, answer: str) -> None:
+        async with talking(server.url) as talk:
+            await talk.speak(spoken(f"what is {question}"))
+            done = await talk.until("response.done")
+            assert done["response"]["output"][0]["content"][0]["transcript"].endswith(f"{answer}.")
+
+    async with talking(server.url) as deaf:
+        for _ in range(4):  # long answers that nobody reads
+            await deaf.type("tell me a story")
+            await deaf.connection.response.create(response={"conversation": "none"})
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            for question, answer in sums.items():
+                group.create_task(converse(question, answer))
+
+
+async def test_who_has_no_key_stays_outside_and_so_does_one_too_many(tmp_path: Path) -> None:
+    settings = {"API_KEYS": "s3cret", "MAX_SESSIONS": "1"}
+    async with in_thread(serving(tmp_path, **settings)) as server:
+        address = f"ws://127.0.0.1:{server.port}/v1/realtime?model=any"
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(address, additional_headers=headers)
+            assert refused.value.response.status_code == 401
+            assert json.loads(refused.value.response.body)["error"]["code"] == "invalid_api_key"
+        with pytest.raises(InvalidStatus) as refused:
+            headers = {"Authorization": "Bearer s3cret", "Origin": "https://evil.example"}
+            await connect(address, additional_headers=headers)
+        assert refused.value.response.status_code == 403
+        protocols: Any = ["realtime", "openai-insecure-api-key.s3cret"]
+        async with connect(address, subprotocols=protocols) as browser:
+            assert browser.subprotocol == "realtime"
+            assert json.loads(await browser.recv())["type"] == "session.created"
+            async with connect(address, additional_headers={"Authorization": "Bearer s3cret"}) as late:
+                assert json.loads(await late.recv())["error"]["code"] == "session_limit_reached"
+                with pytest.raises(ConnectionClosed) as closed:
+                    await late.recv()
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 1008
+
+
+async def test_a_transcription_session(server: ServerProcess) -> None:
+    async with (
+        AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+        client.realtime.connect(extra_query={"intent": "transcription"}) as connection,
+    ):
+        talk = Talk(connection)
+        assert (await talk.until("session.created"))["session"]["type"] == "transcription"
+        await talk.speak(spoken(SUM))
+        completed = await talk.until("conversation.item.input_audio_transcription.completed")
+    assert completed["transcript"] == SUM
+    assert completed["usage"]["seconds"] == pytest.approx(spoken(SUM).seconds, abs=1)
+
+
+async def test_sound_of_a_quarter_of_an_hour_in_large_pieces_blocks_nobody(server: ServerProcess) -> None:
+    """15 MiB at a time is what a client may append."""
+    large = base64.b64encode(bytes(15 * 2**20)).decode()
+    async with talking(server.url) as busy, talking(server.url) as other:
+        await busy.connection.input_audio_buffer.append(audio=large)
+        await other.speak(spoken(SUM))
+        assert SUM_ANSWER in (await other.until("response.done"))["response"]["output"][0]["content"][0]["transcript"]
+        await busy.connection.input_audio_buffer.append(audio=base64.b64encode(bytes(15 * 2**20 + 2)).decode())
+        assert (await busy.error())["code"] == "invalid_value"
