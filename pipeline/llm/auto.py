@@ -41,6 +41,7 @@ class AutoLanguageModel:
         self._look: asyncio.Task[None] | None = None
         self._look_began = 0.0
         self._leaving = asyncio.Lock()
+        self._replying = 0
 
     @property
     def info(self) -> EngineInfo:
@@ -93,7 +94,7 @@ class AutoLanguageModel:
         if self._better is not None:
             started = False
             try:
-                async with aclosing(self._better.engine.reply(messages, tools=tools)) as deltas:
+                async with aclosing(self._replies(self._better, messages, tools)) as deltas:
                     async for delta in deltas:
                         started = True
                         yield delta
@@ -107,16 +108,30 @@ class AutoLanguageModel:
             async for delta in deltas:
                 yield delta
 
+    async def _replies(
+        self, better: Running[LanguageModel], messages: Sequence[Message], tools: Sequence[Tool]
+    ) -> AsyncGenerator[ReplyDelta, None]:
+        self._replying += 1
+        try:
+            async with aclosing(better.engine.reply(messages, tools=tools)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        finally:
+            self._replying -= 1
+
     async def _gone(self) -> bool:
-        """Whether the better engine cannot be reached any more; then it is let go."""
+        """Whether the better engine cannot be reached any more; then it is let go, unless it is still replying to
+        others: who is only slow to answer a look must not lose them.
+        """
         async with self._leaving:
             if self._better is None:
                 return True
             try:
                 await load(ENGINES, BETTER).probe(self._settings)
             except ParleyError as error:
-                self._why_not = note(BETTER, error)
-                await self._let_go()
+                if not self._replying:
+                    self._why_not = note(BETTER, error)
+                    await self._let_go()
                 return True
             return False
 

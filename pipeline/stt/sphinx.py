@@ -84,10 +84,13 @@ class SphinxEngine:
         self, clip: Clip, language: str | None, prompt: str | None, words: bool
     ) -> Iterator[Transcript | None]:
         """See `SpeechToText` and `WorkerFront`. The prompt is ignored: there is nothing to give it to."""
+        speech, offset_s = trim(clip, PAD_MS)
+        if not len(speech.samples):  # silence is the same in every language
+            yield Transcript("", language or "en", clip.seconds)
+            return
         if language is not None and language.lower().replace("_", "-").split("-")[0] != "en":
             raise EngineError(NO_LANGUAGE, code="unsupported_language")
-        speech, offset_s = trim(clip, PAD_MS)
-        heard = (yield from decide(self, speech.pcm16())) if len(speech.samples) else None
+        heard = yield from decide(self, speech.pcm16())
         if heard is None:
             yield Transcript("", "en", clip.seconds)
             return
