@@ -110,7 +110,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
     )
     settings = Settings(
         whisper_model=str(model), whisper_device=options.device, whisper_compute_type=options.compute_type,
-        whisper_threads=options.threads, stt_batch=options.batch, stt_timeout_s=600, max_waiting=128,
+        whisper_threads=options.threads, stt_batch=options.batch, stt_timeout_s=600, max_wait_s=600, max_waiting=128,
     )  # fmt: skip
     rows = Rows("concurrent", "plain, with a lock", "worker, in batches", "ratio")
     async with whisper.open_engine(settings, lambda progress: None) as opened:
