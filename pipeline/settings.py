@@ -244,7 +244,7 @@ class Settings(BaseSettings):
     """Loading a local model may take this long, in seconds (downloads not counted)."""
     max_waiting: int = Field(default=32, ge=1)
     """Calls that may wait for one model; one more is refused at once."""
-    max_wait_s: float = Field(default=15.0, gt=0)
+    max_wait_s: float = Field(default=20.0, gt=0)
     """A conversation's call may wait so long for its turn at a model, in seconds; one that would wait longer is refused
     at once, one that does is refused then: whoever has waited so long for an answer has gone. Files are not refused."""
     stt_replicas: int = Field(default=1, ge=1, le=64)
