@@ -45,6 +45,25 @@ class Transcriber(Protocol):
         ...
 
 
+class Elsewhere(Protocol):
+    """A worker on another machine, which writes what it hears into the table by itself."""
+
+    @property
+    def engine(self) -> str: ...
+
+    async def transcribe(self, job: Job) -> None:
+        """Until the job has made no progress for too long: when it has ended, the caller's own watch ends this.
+
+        Raises FetchFailed, TimeoutError.
+        """
+        ...
+
+
+def engine_of(transcriber: Transcriber, outside: Elsewhere | None) -> str:
+    """What results are made by."""
+    return transcriber.engine if outside is None else outside.engine
+
+
 @dataclass(frozen=True, slots=True)
 class Resident:
     """The recogniser of this process."""
@@ -61,14 +80,15 @@ class Runner:
 
     def __init__(
         self, store: JobStore, files: FileStore, transcriber: Transcriber, settings: Settings,
-        changed: Callable[[str], None],
+        changed: Callable[[str], None], outside: Elsewhere | None = None,
     ) -> None:  # fmt: skip
-        """changed: told the id of a job about which something is new."""
+        """changed: told the id of a job about which something is new. outside: who transcribes instead."""
         self._store = store
         self._files = files
         self._transcriber = transcriber
         self._settings = settings
         self._changed = changed
+        self._outside = outside
         self._rule = Reachable(settings.url_allow)
 
     async def run(self, job: Job) -> float | None:
@@ -140,11 +160,14 @@ class Runner:
         if job.sha256 is None:
             job = await self._fetched(job)
         assert job.sha256 is not None  # noqa: S101  # fetched just now
-        engine = self._transcriber.engine
+        engine = engine_of(self._transcriber, self._outside)
         key = key_of(job.sha256, job.options, engine)
         known = await self._store.result(key)
         if known is not None:
             await self._store.complete(job, key, known, job.duration_s or 0.0)
+            return
+        if self._outside is not None:
+            await self._outside.transcribe(job)
             return
         file = await asyncio.to_thread(self._files.open, job.sha256)
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -15,10 +15,11 @@ from jobs.janitor import Janitor
 from jobs.listing import Page, list_jobs, numbers
 from jobs.notice import Notices
 from jobs.outbox import Outbox
+from jobs.outside import Outside, Updates
 from jobs.queue import Queue
 from jobs.queue.local import LocalQueue
 from jobs.result import key_of
-from jobs.run import Runner, Transcriber
+from jobs.run import Runner, Transcriber, engine_of
 from jobs.schema import Job, Submission
 from jobs.states import Status
 from jobs.store import JobStore
@@ -33,17 +34,18 @@ class Jobs:
     """What every door for jobs talks to. One for the process; open it with `open_jobs`."""
 
     def __init__(
-        self, settings: Settings, store: JobStore, files: FileStore, queue: Queue, transcriber: Transcriber,
-        notices: Notices, outbox: Outbox, webhooks: Webhooks, janitor: Janitor,
+        self, settings: Settings, store: JobStore, files: FileStore, queue: Queue, engine: str,
+        notices: Notices, outbox: Outbox, webhooks: Webhooks, janitor: Janitor, updates: Updates,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.files = files
         self.reachable = Reachable(settings.url_allow)
         self.outbox = outbox
         self.janitor = janitor
+        self._updates = updates
         self._store = store
         self._queue = queue
-        self._transcriber = transcriber
+        self._engine = engine
         self._notices = notices
         self._webhooks = webhooks
 
@@ -73,7 +75,7 @@ class Jobs:
     async def _cached(self, one: Submission) -> str | None:
         if one.sha256 is None:
             return None
-        key = key_of(one.sha256, one.options, self._transcriber.engine)
+        key = key_of(one.sha256, one.options, self._engine)
         return key if await self._store.result(key) is not None else None
 
     async def get(self, job_id: str) -> Job:
@@ -122,6 +124,16 @@ class Jobs:
         """Remove an ended job. Its file and result go with the next cleaning, if no other job uses them."""
         await self._store.delete(job_id)
         self.changed(job_id)
+
+    async def updated(self, body: bytes, headers: Mapping[str, str]) -> Job:
+        """What a worker elsewhere has to say about a job; the job after that. Raises as `jobs.outside.Updates`."""
+        job = await self._updates.take(body, headers)
+        self.changed(job.id)
+        return job
+
+    async def file_for(self, job_id: str, attempt: str, signature: str) -> Job:
+        """The job whose file a worker elsewhere may have. Raises as `jobs.outside.Updates`."""
+        return await self._updates.check_file(job_id, attempt, signature)
 
     async def redeliver(self, job_id: str, delivery_id: str) -> None:
         """Tell a webhook once more. Raises JobNotFound."""
@@ -178,13 +190,25 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
             notices.tell(job_id)
             webhooks.added.tell()
 
-        runner = Runner(store, files, transcriber, settings, changed)
+        outside = Outside(store, settings, secret) if settings.job_engine == "modal" else None
+        runner = Runner(store, files, transcriber, settings, changed, outside)
         queue = _queue(settings, store, runner)
         janitor = Janitor(database, files, settings)
         async with queue.open(), asyncio.TaskGroup() as group:
             tasks = [group.create_task(webhooks.run()), group.create_task(janitor.run())]
             try:
-                yield Jobs(settings, store, files, queue, transcriber, notices, outbox, webhooks, janitor)
+                yield Jobs(
+                    settings,
+                    store,
+                    files,
+                    queue,
+                    engine_of(transcriber, outside),
+                    notices,
+                    outbox,
+                    webhooks,
+                    janitor,
+                    Updates(store, secret),
+                )
             finally:
                 for task in tasks:
                     task.cancel()

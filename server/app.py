@@ -12,7 +12,7 @@ from jobs.service import open_jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
 from pipeline.workers.hardware import detect
-from server import asr, echo, health, jobs, models, streaming, transcribe, ui, voices, ws
+from server import asr, echo, health, jobs, models, streaming, transcribe, ui, updates, voices, ws
 from server.access import Access, check_exposure
 from server.documents import describe
 from server.errors import add_error_handlers
@@ -55,6 +55,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
     app.include_router(asr.router)
     app.include_router(jobs.router)
     app.include_router(echo.router)
+    app.include_router(updates.router)
     app.include_router(ws.router)
     app.include_router(realtime.router)
     return app

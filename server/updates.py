@@ -1,0 +1,41 @@
+"""`/api/v1/webhooks/transcription`: what workers elsewhere say of their jobs, by their signature and without a key."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import FileResponse, Response
+
+from jobs.errors import JobNotFound, TooLarge
+from jobs.service import Jobs
+from server.echo import NAMES
+from server.job_views import jobs_of
+
+router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
+AllJobs = Annotated[Jobs, Depends(jobs_of)]
+
+MAX_BYTES = 64 << 20
+"""The transcript of a day with all its words is half of it."""
+
+
+@router.post("/transcription")
+async def update(request: Request, jobs: AllJobs) -> dict[str, Any]:
+    """Progress, a result or an error of one attempt; answered with what the job is now. A worker whose job is not
+    `processing` any more may stop."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise TooLarge(f"An update has at most {MAX_BYTES} bytes.")
+    job = await jobs.updated(bytes(body), request.headers)
+    return {"job_id": job.id, "status": NAMES.get(job.status, job.status.value)}
+
+
+@router.get("/transcription/{job_id}/file")
+async def file(job_id: str, attempt: str, signature: str, jobs: AllJobs) -> Response:
+    """The recording, for whoever does this attempt at it."""
+    job = await jobs.file_for(job_id, attempt, signature)
+    path = jobs.files.path(job.sha256) if job.sha256 else None
+    if path is None or not await asyncio.to_thread(path.is_file):
+        raise JobNotFound("The file of this job is not here.")
+    return FileResponse(path, media_type="application/octet-stream")

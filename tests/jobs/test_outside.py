@@ -1,0 +1,170 @@
+"""A worker on another machine, as a small HTTP server that does what the one on Modal does."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from standardwebhooks import Webhook
+
+from deploy.outside_worker import verified, work
+from tests.jobs.conftest import recording
+from tests.jobs.test_doors import HEARS, SAID, done
+from tests.jobs.test_webhooks import SECRET
+from tests.server_process import ServerProcess, serving
+from tests.servers import web as servers
+from tests.servers.web import Request, Web
+
+
+class Worker:
+    """Takes jobs in and does each in a thread; what it hears is what the test says."""
+
+    def __init__(self, web: Web) -> None:
+        self.web = web
+        self.jobs: list[dict[str, Any]] = []
+        self.ends: list[str] = []
+        self.segments = [{"start": 0.5, "end": 1.5, "text": "one"}, {"start": 2.0, "end": 3.0, "text": "two"}]
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.sizes: list[int] = []
+        web.answer = self.take
+
+    def take(self, request: Request) -> int:
+        job = verified(request.body, request.headers, SECRET)
+        self.jobs.append(job)
+        threading.Thread(target=lambda: self.ends.append(work(job, SECRET, self.hear)), daemon=True).start()
+        return 202
+
+    def hear(self, path: str, options: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+        self.sizes.append(Path(path).stat().st_size)
+
+        def found() -> Iterator[dict[str, Any]]:
+            yield self.segments[0]
+            self.go_on.wait(20)
+            yield from self.segments[1:]
+
+        return {"language": options["language"] or "en", "duration": 4.0}, found()
+
+
+@contextmanager
+def elsewhere(folder: Path) -> Iterator[tuple[ServerProcess, httpx.Client, Worker]]:
+    with servers.serving() as web, socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        free.close()
+        settings = {
+            "JOB_ENGINE": "modal", "MODAL_WEBHOOK_URL": web.address, "APP_URL": f"http://127.0.0.1:{port}",
+            "PORT": str(port), "WEBHOOK_SECRET": SECRET, "MODAL_TOKEN_ID": "wk-1", "MODAL_TOKEN_SECRET": "ws-1",
+            "JOB_RETRY_S": "0.1",
+        }  # fmt: skip
+        worker = Worker(web)
+        with serving(folder, **HEARS, **settings) as running, httpx.Client(base_url=running.url, timeout=30) as client:
+            yield running, client, worker
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, httpx.Client, Worker]]:
+    with elsewhere(tmp_path_factory.mktemp("elsewhere")) as opened:
+        yield opened
+
+
+def submit(client: httpx.Client, data: bytes) -> str:
+    answer = client.post("/api/v1/upload/file", files={"file": ("a.wav", data)}, data={"language": "pt"})
+    return str(answer.raise_for_status().json()["job_id"])
+
+
+def signed(client: httpx.Client, update: dict[str, Any], secret: str = SECRET) -> httpx.Response:
+    body, now = json.dumps(update), datetime.now(UTC)
+    headers = {"webhook-id": "m", "webhook-timestamp": str(int(now.timestamp()))}
+    headers["webhook-signature"] = Webhook(secret).sign("m", now, body)
+    return client.post("/api/v1/webhooks/transcription", content=body, headers=headers)
+
+
+def test_a_job_is_done_elsewhere(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+    _, client, worker = place
+    worker.go_on.clear()
+    worker.web.statuses = [503]  # the first post does not reach it
+    data = recording(0)
+    job_id = submit(client, data)
+    until = time.monotonic() + 20
+    while (job := client.get(f"/api/v1/transcription/{job_id}").json())["progress"] == 0 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert (job["status"], job["progress"]) == ("processing", 37.5)
+    worker.go_on.set()
+    job = done(client, job_id)
+    assert (job["status"], job["result"]["text"], job["result"]["language"]) == ("completed", "one two", "pt")
+    assert worker.sizes == [len(data)]
+    posted = worker.web.seen[-1]
+    assert (posted.headers["modal-key"], posted.headers["modal-secret"]) == ("wk-1", "ws-1")
+    assert set(worker.jobs[0]) == {"job_id", "attempt", "file_url", "updates_url", "filename", "options"}
+
+
+def test_a_cancelled_job_stops_the_worker_elsewhere(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+    _, client, worker = place
+    worker.go_on.clear()
+    worker.segments = [{"start": n, "end": n + 1, "text": "x"} for n in range(4)]
+    count = len(worker.ends)
+    job_id = submit(client, recording(1))
+    until = time.monotonic() + 20
+    while client.get(f"/jobs/{job_id}").json()["progress"] == 0 and time.monotonic() < until:
+        time.sleep(0.05)
+    client.delete(f"/api/v1/transcription/{job_id}").raise_for_status()
+    worker.go_on.set()
+    while len(worker.ends) == count and time.monotonic() < until:
+        time.sleep(0.05)
+    assert worker.ends[-1] == "cancelled"
+    job = client.get(f"/jobs/{job_id}").json()
+    assert (job["status"], job["result"]) == ("cancelled", None)
+    attempt = worker.jobs[-1]["attempt"]
+    late = {"job_id": job_id, "attempt": attempt, "status": "completed", "result": {"duration": 1, "segments": []}}
+    assert signed(client, late).json() == {"job_id": job_id, "status": "cancelled"}
+    assert client.get(f"/jobs/{job_id}").json()["result"] is None
+    assert httpx.get(worker.jobs[-1]["file_url"]).status_code == 401
+
+
+def test_only_who_knows_the_secret_is_believed(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+    _, client, worker = place
+    worker.go_on.clear()
+    job_id = submit(client, recording(2))
+    done(client, job_id, "processing")
+    until = time.monotonic() + 20
+    while not worker.jobs or worker.jobs[-1]["job_id"] != job_id:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    attempt = worker.jobs[-1]["attempt"]
+    good = {"job_id": job_id, "attempt": attempt, "status": "failed", "error": {"code": "x", "message": "no"}}
+    other = "whsec_" + "A" * 43 + "="
+    assert signed(client, good, other).status_code == 401
+    assert client.post("/api/v1/webhooks/transcription", json=good).status_code == 401
+    assert signed(client, {**good, "attempt": "another"}).json()["status"] == "processing"
+    assert signed(client, {**good, "status": "completed", "result": {"segments": "x"}}).status_code == 400
+    assert signed(client, {**good, "job_id": "none"}).status_code == 404
+    url = worker.jobs[-1]["file_url"]
+    assert httpx.get(url).status_code == 200
+    assert httpx.get(url[:-1] + ("0" if url[-1] != "0" else "1")).status_code == 401
+    assert signed(client, good).json()["status"] == "failed"
+    worker.go_on.set()
+    assert done(client, job_id)["error"] == {"code": "x", "message": "no"}
+
+
+def test_transcribed_with_the_words_of_a_real_recogniser(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+    from faster_whisper import WhisperModel
+
+    from tests.stt.recordings import MODEL
+
+    _, client, worker = place
+    model = WhisperModel(str(MODEL), device="cpu", compute_type="int8")
+
+    def hear(path: str, options: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+        found, about = model.transcribe(path, language="en", vad_filter=True)
+        told = ({"start": s.start, "end": s.end, "text": s.text, "words": []} for s in found)
+        return {"language": about.language, "duration": about.duration}, told
+
+    worker.hear = hear  # type: ignore[method-assign]
+    assert done(client, submit(client, recording(5)))["result"]["text"] == SAID[5]
