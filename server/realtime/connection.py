@@ -29,6 +29,8 @@ OUTBOX = 1024
 """Server events that a slow reader may be behind (some 30 s of sound) before its session ends."""
 ASIDES = 4
 """Out-of-band responses of one session at a time."""
+FAREWELL_S = 2.0
+"""A session that ends itself has so long to say why; who does not read is not waited for."""
 LARGE_CHARS = 2**20
 """Longer messages are parsed in a thread."""
 
@@ -61,7 +63,8 @@ class Connection:
         """Until one side ends it. Then nothing of it runs any more."""
         async with self.session:
             self.translation.send({"type": "session.created", "session": self.config.json})
-            tasks = [asyncio.create_task(work) for work in (self._write(), self._read(), self._expire())]
+            parts = (self._write(), self._read(), self._expire(), self._end())
+            tasks = [asyncio.create_task(work) for work in parts]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -107,8 +110,13 @@ class Connection:
     async def _expire(self) -> None:
         limit_s = self.assistant.settings.realtime_session_s
         await asyncio.sleep(limit_s)
-        self._outbox.close(Expired(f"Your session hit the maximum duration of {limit_s / 60:g} minutes."))
+        self.translation.close(Expired(f"Your session hit the maximum duration of {limit_s / 60:g} minutes."))
         await asyncio.Event().wait()  # the writer tells it, and ends the connection
+
+    async def _end(self) -> None:
+        """The end of a connection whose writer cannot say so."""
+        await self.translation.closed.wait()
+        await asyncio.sleep(FAREWELL_S)
 
     # --- responses beside the conversation, and after another ---
 

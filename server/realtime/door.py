@@ -1,15 +1,20 @@
 """The route `/v1/realtime`: who may come in, and how a refusal is said."""
 
+import asyncio
+import importlib
 import json
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, WebSocket
 from starlette.responses import JSONResponse
 
 from pipeline.assistant import Assistant
 from server.access import Access
-from server.realtime.connection import Connection
 from server.realtime.errors import error_event
+
+if TYPE_CHECKING:
+    from server.realtime.connection import Connection
 
 router = APIRouter()
 SUBPROTOCOL = "realtime"
@@ -42,12 +47,22 @@ async def realtime(socket: WebSocket) -> None:
         await socket.close(1008, "session_limit_reached")
         return
     with access.counted():
-        await Connection(
+        connection = await _connection_class()
+        await connection(
             socket,
             assistant,
             model=query.get("model", DEFAULT_MODEL)[:MAX_MODEL_CHARS],
             transcription=query.get("intent") == "transcription",
         ).run()
+
+
+async def _connection_class() -> "type[Connection]":
+    """Imported with the first session: the `openai` package's types take most of a second, and not everybody wants
+    them. In a thread: others go on talking."""
+    name = "server.realtime.connection"
+    # A module that is just being imported by another session's thread is there, and is not complete.
+    found: type[Connection] | None = getattr(sys.modules.get(name), "Connection", None)
+    return found or (await asyncio.to_thread(importlib.import_module, name)).Connection  # type: ignore[no-any-return]
 
 
 async def _deny(socket: WebSocket, status: int, code: str, message: str) -> None:

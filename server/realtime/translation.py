@@ -32,6 +32,8 @@ class Translation:
         """The items that the client knows of."""
         self.uncommitted_ms = 0.0
         """Sound that was appended since the last commit."""
+        self.closed = asyncio.Event()
+        """Nothing more is told."""
         self._config = config
         self._outbox = outbox
         self._ended = ended
@@ -59,6 +61,7 @@ class Translation:
     def close(self, error: BaseException | None = None) -> None:
         """The session has ended."""
         self._outbox.close(error)
+        self.closed.set()
 
     # --- the client's side ---
 

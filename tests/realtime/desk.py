@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI
 
+import server.realtime.connection  # noqa: F401  # before: no thread moves the virtual clock
 from pipeline.assistant import Assistant
 from pipeline.conversation import Conversation
 from pipeline.engines import EngineInfo
@@ -71,6 +72,8 @@ class Desk:
     reads: asyncio.Event = field(default_factory=asyncio.Event)
     """Cleared: the client does not read, and its socket takes nothing."""
     count: int = 0
+    over: bool = False
+    """The server has done with this connection."""
 
     @property
     def now(self) -> float:
@@ -214,7 +217,12 @@ def hold(
         desk = Desk(stages, running)
         desk.reads.set()
         desk.inbox.put_nowait({"type": "websocket.connect"})
-        serving = asyncio.create_task(app(scope(app, query), desk.receive, desk.deliver))
+
+        async def serve() -> None:
+            await app(scope(app, query), desk.receive, desk.deliver)
+            desk.over = True
+
+        serving = asyncio.create_task(serve())
 
         async def play() -> None:
             await desk.until("session.created", count=1)

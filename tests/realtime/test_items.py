@@ -442,21 +442,33 @@ def test_an_event_that_makes_no_sense_is_told_and_the_session_goes_on(text: str,
     hold(script)
 
 
-def test_a_reader_that_is_too_slow_is_let_go() -> None:
+def test_a_reader_that_is_too_slow_is_told_and_let_go() -> None:
     async def script(d: Desk) -> None:
-        d.send("response.create", response={"conversation": "none", "input": []})
-        await d.until("response.created")
         d.reads.clear()
-        for _ in range(2000):
+        for _ in range(1100):
             d.send("input_audio_buffer.clear")
-            await d.silence(20)
+        await d.silence(500)
         d.reads.set()
-        await d.silence(3000)
+        await d.silence(1000)
 
     d = hold(script)
     assert d.closed is not None
     assert d.closed[0] == 1013
     assert d.of("error")[-1]["error"]["code"] == "overloaded"
+
+
+def test_a_reader_that_never_reads_again_is_let_go_without_a_word() -> None:
+    async def script(d: Desk) -> None:
+        d.send("response.create", response={"conversation": "none", "input": []})
+        await d.until("response.created")
+        d.reads.clear()
+        for _ in range(1100):
+            d.send("input_audio_buffer.clear")
+        await d.silence(5000)
+        assert d.running.now == []
+        assert d.over
+
+    hold(script, llm=ScriptedLLM(LONG, tokens_per_s=2))
 
 
 def test_a_session_does_not_live_for_ever() -> None:
