@@ -4,7 +4,8 @@ against plain calls of faster-whisper guarded by a lock, in the same run.
     python -m bench.whisper_batch [--size base] [--device cpu] [--compute-type int8] [--concurrent 1 4 16] [--each 4]
 
 Random weights at the real size cost what real ones cost, and these end after as many tokens as a short question has.
-Each speaker asks again as soon as it has its answer. "single": seconds of one call, the library's own and the engine's
+Each speaker asks again as soon as it has its answer. "CPU": of all processes of a side, for each utterance; on a busy
+machine it says more than the clock. "single": seconds of one call, the library's own and the engine's
 (its voice activity detection included), alternating.
 """
 
@@ -18,6 +19,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from bench.rows import Rows
 from pipeline.audio import Clip, decode
@@ -69,6 +72,12 @@ async def served(speech: Any, clip: Clip, concurrent: int, each: int) -> float:
     return concurrent * each / (time.perf_counter() - began)
 
 
+def cpu_s() -> float:
+    """CPU seconds of this process and of the worker's, so far."""
+    times = [psutil.Process().cpu_times(), *(child.cpu_times() for child in psutil.Process().children())]
+    return sum(time.user + time.system for time in times)
+
+
 def single(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each call; they alternate, so that what else the machine does hits all alike."""
     took: dict[str, list[float]] = {name: [] for name in calls}
@@ -112,15 +121,25 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
         whisper_model=str(model), whisper_device=options.device, whisper_compute_type=options.compute_type,
         whisper_threads=options.threads, stt_batch=options.batch, stt_timeout_s=600, max_wait_s=600, max_waiting=128,
     )  # fmt: skip
-    rows = Rows("concurrent", "plain, with a lock", "worker, in batches", "ratio")
+    rows = Rows("concurrent", "plain, with a lock", "CPU", "worker, in batches", "CPU", "ratio", "ratio of CPU")
     async with whisper.open_engine(settings, lambda progress: None) as opened:
         for concurrent in options.concurrent:
             rates: dict[str, list[float]] = {"plain": [], "served": []}
+            cpu = {"plain": 0.0, "served": 0.0}
             for _ in range(options.rounds):
+                marks = [cpu_s()]
                 rates["plain"].append(await asyncio.to_thread(plain, library, sound, concurrent, options.each))
+                marks.append(cpu_s())
                 rates["served"].append(await served(opened.engine, clip, concurrent, options.each))
+                marks.append(cpu_s())
+                cpu["plain"] += marks[1] - marks[0]
+                cpu["served"] += marks[2] - marks[1]
             before, now = statistics.median(rates["plain"]), statistics.median(rates["served"])
-            rows.add(str(concurrent), f"{before:.2f}/s", f"{now:.2f}/s", f"{now / before:.2f}")
+            each = {side: spent / (options.rounds * concurrent * options.each) for side, spent in cpu.items()}
+            rows.add(
+                str(concurrent), f"{before:.2f}/s", f"{each['plain']:.2f} s", f"{now:.2f}/s", f"{each['served']:.2f} s",
+                f"{now / before:.2f}", f"{each['plain'] / each['served']:.2f}",
+            )  # fmt: skip
 
 
 def main() -> None:
