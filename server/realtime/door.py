@@ -62,7 +62,7 @@ async def _connection_class() -> "type[Connection]":
     name = "server.realtime.connection"
     # A module that is just being imported by another session's thread is there, and is not complete.
     found: type[Connection] | None = getattr(sys.modules.get(name), "Connection", None)
-    return found or (await asyncio.to_thread(importlib.import_module, name)).Connection  # type: ignore[no-any-return]
+    return found or (await asyncio.to_thread(importlib.import_module, name)).Connection
 
 
 async def _deny(socket: WebSocket, status: int, code: str, message: str) -> None:
