@@ -21,7 +21,7 @@ from server.uploads import Form
 router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
 
 ReceivedForm = Annotated[Form, Depends(form_with_recording)]
-ERRORS = errors(400, 401, 403, 413, 422, 502, 503, 504, form="plain")
+ERRORS = errors(400, 401, 403, 413, 502, 503, 504, form="plain")
 RAW_RATE_HZ = 16_000
 """Of the 16-bit mono PCM that is sent with encode=false."""
 DETECTION_S = 30.0

@@ -19,8 +19,8 @@ from pipeline.speakers.assigning import with_speakers
 from pipeline.speakers.clustering import path
 from pipeline.stt import Segment, Word
 from tests.clips import hearing
-from tests.models.training.synthesize import Espeak
 from tests.server_process import ServerProcess
+from tests.speech import Espeak
 
 pytest.importorskip("torch")
 pytest.importorskip("scipy")
