@@ -142,6 +142,8 @@ class Settings(BaseSettings):
         "sentences of plain text, without Markdown, lists, emoji or code."
     )
     """What the language model is told before the conversation; `?system=` replaces it for one connection."""
+    tools: bool = True
+    """Offer functions (docs/tools.md) to the language model; a small model may do better without."""
     tool_timeout_s: float = Field(default=10.0, gt=0)
     """A function that the language model calls may take this long, in seconds."""
     tool_silence_s: float = Field(default=0.7, ge=0)

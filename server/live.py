@@ -129,7 +129,11 @@ class LiveSocket:
             "voice": self._voice.name,
             "language": self._language,
             "options": asdict(self._options),
-            "history": [{"role": m.role, "content": m.content} for m in self._conversation.messages],
+            "history": [
+                {"role": m.role, "content": m.content}
+                for m in self._conversation.messages
+                if m.role in ("user", "assistant") and m.content  # what was said, not what was called for it
+            ],
         }
 
     # --- in ---

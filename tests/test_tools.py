@@ -374,6 +374,11 @@ async def test_an_installed_package_brings_functions(tmp_path: Path, monkeypatch
     assert outcome == Outcome("Ahoy, Ana")
 
 
+async def test_a_deployment_may_do_without() -> None:
+    async with open_tools(Settings(tools=False)) as toolbox:
+        assert toolbox.tools(live=True) == []
+
+
 MCP_SERVER = '''
 from mcp.server import MCPServer
 from mcp.types import ToolAnnotations

@@ -26,6 +26,9 @@ async def open_tools(settings: Settings) -> AsyncIterator[Toolbox]:
     Raises ConfigError or EngineUnavailable when MCP_SERVERS cannot be used at all. A server that is away is only warned
     of: the assistant can do without.
     """
+    if not settings.tools:
+        yield Toolbox()
+        return
     functions = {**basic(time_zone(settings.time_zone)), **installed()}
     if not settings.mcp_servers:
         yield Toolbox(functions, limit_s=settings.tool_timeout_s)
