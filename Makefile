@@ -2,7 +2,7 @@
 # make run EXTRAS=xtts   with a heavy engine as well (xtts, pocket, align, speakers, mic; several: xtts,pocket)
 # make test              lint, types and tests; installs what they need
 # make install           only build .venv
-# make services          what the tests need beside Python packages: Chromium, installed by apt where that may be
+# make services          what the tests need beside Python packages: Chromium and PostgreSQL, by apt where that may be
 PYTHON ?= python3
 EXTRAS ?=
 VENV   ?= .venv

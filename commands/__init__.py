@@ -2,7 +2,7 @@
 
 import typer
 
-from commands import doctor, say, serve, talk, transcribe, voices
+from commands import doctor, say, serve, talk, transcribe, voices, worker
 
 cli = typer.Typer(help="Parley: you speak, it answers.", add_completion=False, pretty_exceptions_enable=False)
 
@@ -14,5 +14,5 @@ def default(context: typer.Context) -> None:
         serve.serve()
 
 
-for command in (serve.serve, talk.talk, transcribe.transcribe, say.say, voices.voices, doctor.doctor):
+for command in (serve.serve, talk.talk, transcribe.transcribe, say.say, voices.voices, doctor.doctor, worker.worker):
     cli.command()(command)

@@ -19,6 +19,11 @@ from pipeline.settings import Settings
 
 BACKLOG = 2048
 """Connections that the kernel holds while the loop is busy."""
+CHATTY = (
+    "asyncio", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock", "alembic",
+    "procrastinate", "psycopg",
+)  # fmt: skip
+"""Libraries whose news is of interest only when it is bad."""
 MAX_LINE_BYTES = 131_072
 """Longest request line: `?system=` may have 8,000 characters, each of up to 12 bytes in a URL."""
 
@@ -30,7 +35,7 @@ def serve() -> None:
         level=logging.DEBUG if settings.debug_mode else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    for chatty in ("asyncio", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock", "alembic"):
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -48,6 +53,8 @@ async def _serve(settings: Settings) -> None:
     os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(MAX_LINE_BYTES))
     import uvicorn
 
+    from jobs.run import resident
+    from jobs.service import open_jobs
     from server.access import check_exposure
     from server.app import create_app
 
@@ -68,10 +75,13 @@ async def _serve(settings: Settings) -> None:
                 server.should_exit = True
 
         signal.signal(signal.SIGTERM, stop)
-        async with open_assistant(settings, progress.report) as assistant:
+        async with (
+            open_assistant(settings, progress.report) as assistant,
+            open_jobs(settings, resident(assistant)) as kept,
+        ):
             progress.stop()
             config = uvicorn.Config(
-                create_app(settings, assistant),
+                create_app(settings, assistant, kept),
                 ws="websockets-sansio",
                 ws_max_size=settings.max_message_bytes,
                 log_config=None,

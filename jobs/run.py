@@ -15,6 +15,7 @@ from jobs.files import FileStore
 from jobs.result import key_of, store_form
 from jobs.schema import Job
 from jobs.store import JobStore
+from pipeline.assistant import Assistant
 from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.media import Recording
 from pipeline.settings import Settings
@@ -27,7 +28,7 @@ TELL_S = 0.5
 """Progress is written down at most so often."""
 BEAT_S = 0.5
 """How often a worker looks whether its job is still its own: a job that is cancelled elsewhere stops within this."""
-SILENT_S = 30.0
+SILENT_S = 20.0
 """A worker that was not heard of for so long is gone, and its job is anybody's."""
 MAX_RETRY_S = 3600.0
 
@@ -73,6 +74,12 @@ class Resident:
 
     def transcribe(self, recording: Recording, request: FileRequest) -> AsyncGenerator[FileEvent, None]:
         return transcribe_file(self.stt, recording, request)
+
+
+def resident(assistant: Assistant) -> Resident:
+    """The recogniser that conversations use, too."""
+    hears = next((info for info in assistant.engines if info.stage == "stt"), None)
+    return Resident(assistant.stages.stt, f"{hears.engine}: {hears.model}" if hears else "unknown")
 
 
 class Runner:

@@ -24,6 +24,7 @@ from jobs.schema import Job, Submission
 from jobs.states import Status
 from jobs.store import JobStore
 from jobs.webhooks import Webhooks, secret_of
+from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 
 LOOK_S = 1.0
@@ -215,5 +216,10 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
 
 
 def _queue(settings: Settings, store: JobStore, runner: Runner) -> Queue:
-    lock = settings.upload_dir / "queue.lock"
-    return LocalQueue(store, runner, workers=settings.job_workers, lock=lock)
+    if settings.job_queue != "procrastinate":
+        return LocalQueue(store, runner, workers=settings.job_workers, lock=settings.upload_dir / "queue.lock")
+    if store.database.is_sqlite:
+        raise ConfigError("JOB_QUEUE=procrastinate needs PostgreSQL; see DATABASE_URL.")
+    from jobs.queue.procrastinate import ProcrastinateQueue  # an extra
+
+    return ProcrastinateQueue(store, runner, database_url=settings.database_url, workers=settings.job_workers)

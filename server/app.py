@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 
-from jobs.run import Resident
-from jobs.service import open_jobs
+from jobs.run import resident
+from jobs.service import Jobs, open_jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
 from pipeline.workers.hardware import detect
@@ -22,10 +22,11 @@ from server.recordings import Files
 from server.resume import Resumable
 
 
-def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAPI:
+def create_app(settings: Settings, assistant: Assistant | None = None, kept: Jobs | None = None) -> FastAPI:
     """The application for these settings.
 
-    assistant: an open one, whose opener closes it; None: opened when the application starts, closed when it stops.
+    assistant, kept: open ones (the jobs that are kept), whose opener closes them; None: opened when the application
+    starts, closed when it stops.
     Raises ConfigError when the settings would expose the service without keys.
     """
     check_exposure(settings)
@@ -35,7 +36,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
         app.state.hardware = await asyncio.to_thread(detect)
         async with nullcontext(assistant) if assistant is not None else open_assistant(settings) as opened:
             app.state.assistant = opened
-            async with open_jobs(settings, _transcriber(opened)) as app.state.jobs:
+            async with nullcontext(kept) if kept else open_jobs(settings, resident(opened)) as app.state.jobs:
                 yield
 
     app = FastAPI(title="Parley", description="You speak, it answers.", version="0.1.0", lifespan=lifespan)
@@ -59,9 +60,3 @@ def create_app(settings: Settings, assistant: Assistant | None = None) -> FastAP
     app.include_router(ws.router)
     app.include_router(realtime.router)
     return app
-
-
-def _transcriber(assistant: Assistant) -> Resident:
-    """Who hears the recordings of jobs: the recogniser that everybody shares."""
-    hears = next((info for info in assistant.engines if info.stage == "stt"), None)
-    return Resident(assistant.stages.stt, f"{hears.engine}: {hears.model}" if hears else "unknown")

@@ -1,5 +1,6 @@
 """Stores on every database that there is here, and recordings that the test's own Whisper hears."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -13,7 +14,8 @@ from tests.servers.postgres import Postgres
 from tests.stt.recordings import spliced
 
 needs_postgres = pytest.mark.skipif(
-    postgres.binaries() is None, reason="PostgreSQL is not installed here (Debian: postgresql); `make services`"
+    postgres.binaries() is None or os.environ.get("PARLEY_NO_POSTGRES") == "1",
+    reason="no PostgreSQL here (Debian: postgresql; `make services`), or PARLEY_NO_POSTGRES=1",
 )
 
 

@@ -19,7 +19,7 @@ from tests.server_process import ServerProcess, serving
 from tests.servers import web as servers
 from tests.stt.recordings import MODEL, spoken
 
-WAIT_S = 60.0
+WAIT_S = 90.0
 HEARS = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(MODEL), "URL_ALLOW": "127.0.0.1"}
 SAID = [text for text, _ in spoken()]
 

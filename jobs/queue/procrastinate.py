@@ -1,0 +1,136 @@
+"""Jobs done by any number of processes on several machines, told of by procrastinate through PostgreSQL.
+
+The table of jobs stays the truth: a message says no more than "look at this job", and whoever takes it claims the job
+there. So a message too many does nothing, and one that was lost is sent again by the next sweep. Whose process ends in
+the middle of a job is noticed by the job's own heartbeat.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import procrastinate
+from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.jobs import Status as MessageStatus
+from sqlalchemy import text
+
+from jobs.database import MIGRATION_LOCK, address
+from jobs.run import SILENT_S, Runner
+from jobs.schema import Job
+from jobs.store import JobStore
+
+log = logging.getLogger(__name__)
+
+QUEUE = "transcriptions"
+SWEEP_S = 10.0
+SWEPT = 500
+"""Messages sent again by one sweep, at most."""
+STOP_S = 0.1
+"""A worker that is told to stop waits so long for its jobs, which are given back."""
+LOST = text(
+    "SELECT id FROM jobs WHERE status = 'queued' AND due_at <= extract(epoch FROM now()) - :waiting_s AND NOT EXISTS "
+    "(SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = jobs.id AND status = 'todo') ORDER BY id LIMIT :most"
+)
+"""Jobs that wait and of which nobody will be told."""
+
+
+class ProcrastinateQueue:
+    """Tells workers of jobs, and is one itself unless it has no workers."""
+
+    def __init__(self, store: JobStore, runner: Runner, *, database_url: str, workers: int) -> None:
+        self._store = store
+        self._runner = runner
+        self._workers = workers
+        self._running: dict[str, asyncio.Task[float | None]] = {}
+        plain = address(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        connector = procrastinate.PsycopgConnector(conninfo=plain, min_size=1, max_size=4)
+        self._app = procrastinate.App(connector=connector, worker_defaults={"install_signal_handlers": False})
+        self._look = self._app.task(name="transcribe", queue=QUEUE)(self._do)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        await self._make_tables()
+        async with self._app.open_async(), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._sweep())]
+            if self._workers:
+                tasks.append(group.create_task(self._serve()))
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _make_tables(self) -> None:
+        """procrastinate's own, once."""
+        async with self._store.database.writing() as connection:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK + 1})
+            if await connection.scalar(text("SELECT to_regclass('procrastinate_jobs')")) is None:
+                async with self._app.open_async():
+                    await self._app.schema_manager.apply_schema_async()
+
+    async def added(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            await self._tell(job.id)
+
+    async def _tell(self, job_id: str, in_s: float = 0.0) -> None:
+        when = {"seconds": max(1, round(in_s))} if in_s else None
+        message = self._look.configure(queueing_lock=job_id, schedule_in=when)
+        try:
+            await message.defer_async(job_id=job_id)
+        except AlreadyEnqueued:
+            pass
+        except Exception as error:  # it is in the table, and the sweep tells of it when it can
+            log.warning("job %s cannot be told of now: %s", job_id, type(error).__name__)
+
+    async def cancelled(self, job: Job) -> None:
+        # On other machines its heartbeat finds out, within half a second.
+        if (task := self._running.get(job.id)) is not None:
+            task.cancel()
+
+    async def _do(self, job_id: str) -> None:
+        job = await self._store.claim(job_id)
+        if job is None:
+            return  # cancelled, done by another, or not due
+        task = asyncio.create_task(self._runner.run(job))
+        self._running[job.id] = task
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._running.pop(job.id, None)
+            task.cancel()
+            await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("job %s was left as it is: the database failed", job.id, exc_info=error)
+        elif not task.cancelled() and (due_in_s := task.result()) is not None:
+            await self._tell(job_id, due_in_s)
+
+    async def _serve(self) -> None:
+        while True:
+            try:
+                await self._app.run_worker_async(
+                    queues=[QUEUE],
+                    concurrency=self._workers,
+                    delete_jobs="always",
+                    shutdown_graceful_timeout=STOP_S,
+                    install_signal_handlers=False,
+                )
+            except Exception:
+                log.exception("the worker lost its database; it begins again in %g s", SWEEP_S / 5)
+            await asyncio.sleep(SWEEP_S / 5)
+
+    async def _sweep(self) -> None:
+        """What was lost: workers in the middle of a job, and messages."""
+        while True:
+            try:
+                for job in await self._store.recover(silent_s=SILENT_S):
+                    log.info("job %s lost its worker and is taken up again", job.id)
+                async with self._store.database.reading() as connection:
+                    lost = (await connection.scalars(LOST, {"waiting_s": SWEEP_S / 2, "most": SWEPT})).all()
+                for job_id in lost:
+                    await self._tell(job_id)
+                for message in await self._app.job_manager.get_stalled_jobs():
+                    await self._app.job_manager.finish_job(message, MessageStatus.FAILED, delete_job=True)
+            except Exception as error:
+                log.warning("lost jobs cannot be looked for: %s", type(error).__name__)
+            await asyncio.sleep(SWEEP_S)

@@ -1,0 +1,85 @@
+"""Several workers on one PostgreSQL, killed and restarted under them."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pipeline.settings import HOME
+from tests.jobs.conftest import needs_postgres, recording
+from tests.jobs.test_doors import HEARS, SAID, done, slow_recording
+from tests.server_process import environment, serving
+from tests.servers.postgres import Postgres
+
+pytestmark = needs_postgres
+pytest.importorskip("procrastinate")
+
+
+@contextmanager
+def worker(folder: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """`python main.py worker`, at work."""
+    process = subprocess.Popen(
+        [sys.executable, str(HOME / "main.py"), "worker"], cwd=folder, env=environment(**settings),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert "at a time" in process.stdout.readline()
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+
+
+def test_workers_are_killed_the_database_too_and_every_job_is_done(tmp_path: Path, pg: Postgres) -> None:
+    settings = {
+        **HEARS,
+        "DATABASE_URL": pg.database(),
+        "JOB_QUEUE": "procrastinate",
+        "UPLOAD_DIR": str(tmp_path / "up"),
+    }
+    with (
+        serving(tmp_path, **settings, JOB_WORKERS="0") as service,
+        httpx.Client(base_url=service.url, timeout=60) as client,
+    ):
+        with worker(tmp_path, settings) as first:
+            files = [
+                ("files", ("long.flac", slow_recording())),
+                *(("files", (f"{n}.wav", recording(n))) for n in range(3)),
+            ]
+            jobs = client.post("/jobs", files=files, data={"language": "en"}).json()["jobs"]
+            done(client, jobs[0]["job_id"], "processing")
+            first.kill()
+            first.wait()
+        with worker(tmp_path, settings):
+            pg.kill()
+            pg.start()
+            ended = [done(client, job["job_id"]) for job in jobs]
+            assert [job["status"] for job in ended] == ["completed"] * 4
+            assert [job["result"]["text"] for job in ended[1:]] == SAID[:3]
+            assert ended[0]["attempts"] == 1
+            long = client.post("/jobs", files=files[:1]).json()["jobs"][0]["job_id"]
+            behind = client.post("/jobs", files=files[1:2], data={"prompt": "x"}).json()["jobs"][0]["job_id"]
+            done(client, long, "processing")
+            begun = time.monotonic()
+            client.post(f"/jobs/{long}/cancel").raise_for_status()
+            done(client, behind, "processing", "completed")
+            assert time.monotonic() - begun < 3
+            assert client.get(f"/jobs/{long}").json()["result"] is None
+
+
+def test_on_sqlite_it_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, str(HOME / "main.py")], cwd=tmp_path, env=environment(JOB_QUEUE="procrastinate"),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert "PostgreSQL" in ended.stderr
+    assert "Traceback" not in ended.stderr
