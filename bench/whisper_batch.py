@@ -99,7 +99,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
     library = WhisperModel(
         str(model), device=options.device, compute_type=options.compute_type, cpu_threads=options.threads
     )
-    config = WhisperConfig(str(model), options.device, options.compute_type, options.threads, 1, 30.0)
+    config = WhisperConfig(str(model), options.device, options.compute_type, options.threads, 1, options.context)
     engine = WhisperEngine(config)
     sound = engine._speech(clip, "en", None, False).sound
     tokens = len(last(engine.transcribe(clip, "en", None, False)).text) // 12  # the model's made-up words are that long
@@ -119,7 +119,8 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
     )
     settings = Settings(
         whisper_model=str(model), whisper_device=options.device, whisper_compute_type=options.compute_type,
-        whisper_threads=options.threads, stt_batch=options.batch, stt_timeout_s=600, max_wait_s=600, max_waiting=128,
+        whisper_threads=options.threads, whisper_context_s=options.context, stt_batch=options.batch,
+        stt_timeout_s=600, max_wait_s=600, max_waiting=128,
     )  # fmt: skip
     rows = Rows("concurrent", "plain, with a lock", "CPU", "worker, in batches", "CPU", "ratio", "ratio of CPU")
     async with whisper.open_engine(settings, lambda progress: None) as opened:
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--compute-type", default="int8")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--context", type=float, default=30.0, help="WHISPER_CONTEXT_S of our side")
     parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--each", type=int, default=3, help="utterances of each speaker")
     parser.add_argument("--rounds", type=int, default=3)

@@ -253,8 +253,9 @@ class Settings(BaseSettings):
     """Copies of the recogniser that work side by side, each with memory of its own."""
     tts_replicas: int = Field(default=1, ge=1, le=64)
     """Copies of the voice engine, likewise."""
-    stt_batch: int = Field(default=8, ge=1, le=64)
-    """Short utterances of several speakers that Whisper decodes together at most; 1: each alone."""
+    stt_batch: int = Field(default=0, ge=0, le=64)
+    """Short utterances of several speakers that Whisper decodes together at most; 1: each alone; 0: as many as pay (16
+    on CUDA; on a CPU 8 with a shorter WHISPER_CONTEXT_S, else 1)."""
     stt_batch_ms: int = Field(default=10, ge=0, le=1000)
     """While many speak at the same time, how long a batch waits for as many utterances as the one before it had, in
     ms. An utterance that comes alone never waits."""

@@ -16,7 +16,7 @@ from pipeline.stt import Transcript, whisper
 from pipeline.stt.front import last
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
 from pipeline.stt.whisper_model import Utterance, features_of, hear
-from tests.models.training.synthesize import Espeak
+from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, unspoken
 
 TRAINED = Path(__file__).parents[1] / "models" / "whisper-tiny-words"
@@ -124,6 +124,11 @@ def test_doubtful_text_is_tried_again_alone(random_whisper: Path, said: list[tup
     assert sorted(index for index, _ in results) == [0, 1, 2]
     assert all(heard.doubtful for _, heard in results)
     assert sum(heard is None for _, heard in steps) >= 4  # one stop after encoding, one before each second try
+
+
+def test_batches_are_made_where_they_pay() -> None:
+    assert whisper.paying_batch("cuda", 30.0) > whisper.paying_batch("cpu", 10.0) > 1
+    assert whisper.paying_batch("cpu", 30.0) == 1
 
 
 async def test_speakers_at_the_same_time_are_decoded_together(said: list[tuple[str, Clip]]) -> None:
