@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import procrastinate
 from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Status as MessageStatus
+from procrastinate.types import TimeDeltaParams
 from sqlalchemy import text
 
 from jobs.database import MIGRATION_LOCK, address
@@ -74,7 +75,7 @@ class ProcrastinateQueue:
             await self._tell(job.id)
 
     async def _tell(self, job_id: str, in_s: float = 0.0) -> None:
-        when = {"seconds": max(1, round(in_s))} if in_s else None
+        when: TimeDeltaParams | None = {"seconds": max(1, round(in_s))} if in_s else None
         message = self._look.configure(queueing_lock=job_id, schedule_in=when)
         try:
             await message.defer_async(job_id=job_id)

@@ -1,0 +1,202 @@
+"""Jobs under load and under SIGKILL: `python -m bench.jobs posts|rows|kills|crashes [COUNT]`.
+
+posts: COUNT jobs (10,000) taken in: POST p50 and p95, memory of the service before and after.
+rows: COUNT rows (1,000,000): lists and filters, p50 and p95, on SQLite and, where it is installed, PostgreSQL.
+kills: the service is killed in the middle of a job COUNT times (20): jobs lost, stuck, done twice; time to resume.
+crashes: the process of the model is killed in the middle of a job COUNT times (50).
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from sqlalchemy import insert, text
+
+from jobs import schema
+from jobs.database import open_database
+from jobs.listing import list_jobs
+from jobs.schema import new_id
+from jobs.states import Status
+from pipeline.settings import HOME
+from tests.jobs.test_doors import HEARS, slow_recording
+from tests.server_process import ServerProcess, environment, serving
+from tests.servers import postgres, web
+
+
+def quantiles(values_s: list[float]) -> dict[str, float]:
+    """p50 and p95 in ms."""
+    cut = statistics.quantiles(values_s, n=20)
+    return {"p50_ms": round(1000 * statistics.median(values_s), 1), "p95_ms": round(1000 * cut[-1], 1)}
+
+
+def posts(count: int) -> dict[str, Any]:
+    sound = slow_recording()[:20_000]
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **HEARS, JOB_WORKERS="0") as service:
+        process = psutil.Process(service.process.pid)
+
+        def post(number: int) -> float:
+            begun = time.perf_counter()
+            answer = client.post(
+                "/api/v1/upload/file", files={"file": (f"{number}.flac", sound)}, data={"session_id": f"{number}"}
+            )
+            assert answer.status_code == 202, answer.text
+            return time.perf_counter() - begun
+
+        with httpx.Client(base_url=service.url, timeout=60) as client, ThreadPoolExecutor(4) as pool:
+            list(pool.map(post, range(200)))
+            before = process.memory_info().rss
+            begun = time.perf_counter()
+            took_s = list(pool.map(post, range(count)))
+            wall_s = time.perf_counter() - begun
+            queued = client.get("/queues").json()["queued"]
+        grown = process.memory_info().rss - before
+        disk = sum(path.stat().st_size for path in (Path(folder) / "uploads").rglob("*") if path.is_file())
+    return {
+        "jobs": count, "queued": queued, "clients": 4, **quantiles(took_s), "per_s": round(count / wall_s),
+        "rss_before_mb": before >> 20, "rss_grown_mb": round(grown / 2**20, 1), "files_kb": disk >> 10,
+    }  # fmt: skip
+
+
+async def rows(count: int, url: str) -> dict[str, Any]:
+    states = [*[Status.COMPLETED] * 90, *[Status.FAILED] * 5, *[Status.CANCELLED] * 3, Status.QUEUED, Status.RUNNING]
+    async with open_database(url) as database:
+        for start in range(0, count, 20_000):
+            made = [_row(number, states[number % 100]) for number in range(start, min(count, start + 20_000))]
+            async with database.writing() as connection:
+                await connection.execute(insert(schema.jobs), made)
+        async with database.writing() as connection:
+            for status in set(states):
+                share = sum(one is status for one in states) * count // 100
+                await connection.execute(insert(schema.tallies).values(status=status.value, jobs=share))
+            await connection.execute(text("ANALYZE"))
+        cursor = (await list_jobs(database, limit=1, page=5000)).next_cursor
+        wanted: dict[str, dict[str, Any]] = {
+            "newest": {}, "page 400": {"page": 400}, "cursor": {"cursor": cursor},
+            "failed": {"statuses": [Status.FAILED]}, "active": {"statuses": [Status.QUEUED, Status.RUNNING]},
+            "session": {"session_id": "s77"},
+        }  # fmt: skip
+        found = {}
+        for name, which in wanted.items():
+            took_s = []
+            for _ in range(100):
+                begun = time.perf_counter()
+                await list_jobs(database, **which)
+                took_s.append(time.perf_counter() - begun)
+            found[name] = quantiles(took_s)
+        return {"rows": count, "database": url.split(":")[0], **found}
+
+
+def _row(number: int, status: Status) -> dict[str, Any]:
+    ended = status in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+    return {
+        "id": new_id(), "status": status.value, "version": 1, "created_at": 1.0, "updated_at": 1.0, "started_at": None,
+        "finished_at": 1e12 if ended else None, "due_at": 0.0, "filename": f"{number}.wav", "sha256": f"{number:064x}",
+        "size_bytes": 1, "source_url": None, "options": "{}", "session_id": f"s{number % 20_000}", "webhook_url": None,
+        "progress": 0.0, "done_s": 0.0, "duration_s": None, "attempts": 0, "interruptions": 0, "lease": None,
+        "heartbeat_at": None, "error_code": None, "error_message": None, "result_key": None,
+    }  # fmt: skip
+
+
+@contextmanager
+def started(folder: Path, **settings: str) -> Iterator[ServerProcess]:
+    """A service that may be killed in the block."""
+    process = subprocess.Popen(
+        [sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**HEARS, **settings),
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    server = ServerProcess(process)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def kills(count: int) -> dict[str, Any]:
+    made: list[str] = []
+    resumed_s: list[float] = []
+    with tempfile.TemporaryDirectory() as name, web.serving() as receiver:
+        folder = Path(name)
+        for number in range(count):
+            with started(folder) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+                if made:
+                    begun = time.monotonic()
+                    while not client.get("/queues").json()["processing"]:
+                        time.sleep(0.01)
+                    resumed_s.append(time.monotonic() - begun)
+                fields = {"session_id": f"{number}", "webhook_url": f"{receiver.address}/hook", "prompt": f"{number}"}
+                answer = client.post("/jobs", files={"files": ("long.flac", slow_recording(number))}, data=fields)
+                made.append(answer.raise_for_status().json()["jobs"][0]["job_id"])
+                while not client.get("/queues").json()["processing"]:
+                    time.sleep(0.01)
+                time.sleep(0.02 * (number % 10))
+        with started(folder) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+            return {"kills": count, "resumed": quantiles(resumed_s), **_outcome(client, made, receiver)}
+
+
+def crashes(count: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name, web.serving() as receiver:
+        settings = {"JOB_ATTEMPTS": "1000", "JOB_RETRY_S": "0.1"}
+        with started(Path(name), **settings) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+            fields = {"webhook_url": f"{receiver.address}/hook"}
+            files = [("files", (f"{n}.flac", slow_recording(n))) for n in range(6)]
+            made = [job["job_id"] for job in client.post("/jobs", files=files, data=fields).json()["jobs"]]
+            killed = 0
+            while killed < count:
+                active = client.get("/queues").json()
+                if not active["queued"] + active["processing"]:
+                    extra = {**fields, "prompt": f"{killed}"}
+                    made += [job["job_id"] for job in client.post("/jobs", files=files, data=extra).json()["jobs"]]
+                for child in service.workers():
+                    if "whisper" in " ".join(child.cmdline()) and active["processing"]:
+                        child.kill()
+                        killed += 1
+                time.sleep(0.3)
+            return {"crashes": killed, **_outcome(client, made, receiver)}
+
+
+def _outcome(client: httpx.Client, made: list[str], receiver: web.Web) -> dict[str, Any]:
+    until = time.monotonic() + 300
+    while time.monotonic() < until:
+        queues = client.get("/queues").json()
+        if not queues["queued"] + queues["processing"]:
+            break
+        time.sleep(0.2)
+    time.sleep(6)
+    told = [(json.loads(r.body)["data"]["job_id"], r.headers["webhook-id"]) for r in receiver.seen]
+    states = [client.get(f"/jobs/{job_id}").json()["status"] for job_id in made]
+    return {
+        "jobs": len(made), "lost": len(made) - queues["total"], "completed": states.count("completed"),
+        "stuck": queues["queued"] + queues["processing"], "done_twice": len(set(told)) - len({job for job, _ in told}),
+        "webhooks_told": len({job for job, _ in told}),
+    }  # fmt: skip
+
+
+def main() -> None:
+    what = sys.argv[1] if len(sys.argv) > 1 else ""
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else {"posts": 10_000, "rows": 1_000_000, "kills": 20}.get(what, 50)
+    if what == "rows":
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(asyncio.run(rows(count, f"sqlite:///{folder}/jobs.db"))))
+        if postgres.binaries() is not None and not os.environ.get("PARLEY_NO_POSTGRES"):
+            with postgres.running() as server:
+                print(json.dumps(asyncio.run(rows(count, server.database()))))
+    else:
+        print(json.dumps({"posts": posts, "kills": kills, "crashes": crashes}[what](count)))
+
+
+if __name__ == "__main__":
+    main()
