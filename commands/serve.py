@@ -89,7 +89,13 @@ async def _serve(settings: Settings) -> None:
                 lifespan="on",
                 server_header=False,
             )
-            server = uvicorn.Server(config)
+
+            class Server(uvicorn.Server):
+                async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                    kept.stop_watching()  # it would wait for their streams until their jobs have ended
+                    await super().shutdown(sockets)
+
+            server = Server(config)
             _announce(console, assistant, listening)
             await server.serve(sockets=[listening])
 

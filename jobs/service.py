@@ -49,6 +49,7 @@ class Jobs:
         self._engine = engine
         self._notices = notices
         self._webhooks = webhooks
+        self._ending = False
 
     async def submit(self, submissions: Sequence[Submission], *, key: str | None = None) -> list[Job]:
         """Make a job of each, all or none. key: an Idempotency-Key, with whom it is of.
@@ -142,7 +143,8 @@ class Jobs:
         self._webhooks.added.tell()
 
     async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
-        """The job, and again whenever it has changed, until it has ended. Who reads slowly misses what lies between.
+        """The job, and again whenever it has changed, until it has ended or nobody may watch any more. Who reads slowly
+        misses what lies between.
 
         Raises JobNotFound, also when the job is removed meanwhile.
         """
@@ -154,9 +156,13 @@ class Jobs:
             if job.version != seen:
                 seen = job.version
                 yield job
-            if job.final:
+            if job.final or self._ending:
                 return
             await notice.wait(changed, LOOK_S)
+
+    def stop_watching(self) -> None:
+        """The service ends: whoever watches a job is let go within LOOK_S."""
+        self._ending = True
 
     def changed(self, job_id: str) -> None:
         """Something about this job is new."""

@@ -17,11 +17,11 @@ import soundfile
 from tests.jobs.conftest import recording
 from tests.server_process import ServerProcess, serving
 from tests.servers import web as servers
-from tests.stt.recordings import MODEL, spoken
+from tests.stt.recordings import MODEL
 
 WAIT_S = 90.0
 HEARS = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(MODEL), "URL_ALLOW": "127.0.0.1"}
-SAID = [text for text, _ in spoken()]
+SAID = [one["text"] for one in json.loads((MODEL / "utterances.json").read_text("utf-8"))["utterances"]]
 
 
 @pytest.fixture(scope="module")
