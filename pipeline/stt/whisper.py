@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.alignment.words import Timed, filled
 from pipeline.audio import Clip, Samples
 from pipeline.engines import Opened, Report
 from pipeline.errors import EngineError, EngineUnavailable
@@ -277,12 +278,16 @@ def _word(word: Any, offset_s: float) -> Word:
 
 
 def _segment(segment: Any, info: Any) -> Segment:
+    words = [_word(word, 0.0) for word in segment.words or ()]
+    if words and words[0].start_s >= words[-1].end_s:  # all in one moment: where they are is not known
+        timed = [Timed(word.text, None, word.probability) for word in words]
+        words = filled(timed, float(segment.start), float(segment.end))
     return Segment(
         start_s=float(segment.start),
         end_s=float(segment.end),
         text=segment.text.strip(),
         language=info.language,
-        words=[_word(word, 0.0) for word in segment.words or ()],
+        words=words,
         tokens=[int(token) for token in segment.tokens],
         temperature=float(segment.temperature or 0.0),
         avg_logprob=float(segment.avg_logprob),

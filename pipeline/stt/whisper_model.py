@@ -66,6 +66,16 @@ def load(folder: str, device: str, compute_type: str, threads: int, context_s: f
 
         _last: tuple[Samples, Any] | None = None
 
+        def add_word_timestamps(self, segments: list[list[dict[str, Any]]], *rest: Any, **options: Any) -> Any:
+            # The library moves a segment to the times of its words, and drops it with its text when those have shrunk
+            # to one moment, as those of a single short word may.
+            before = [(one, one["start"], one["end"]) for window in segments for one in window]
+            result = super().add_word_timestamps(segments, *rest, **options)
+            for segment, start, end in before:
+                if segment["end"] <= segment["start"]:
+                    segment["start"], segment["end"] = start, end
+            return result
+
         def encode(self, features: Samples) -> Any:
             if self._last is None or not np.array_equal(self._last[0], features):
                 self._last = (features, super().encode(shortened(features, context_s)))

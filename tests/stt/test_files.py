@@ -78,6 +78,16 @@ async def test_words_have_times_on_the_recordings_clock(stt: SpeechToText) -> No
         assert all(start_s - 0.7 < word.start_s <= word.end_s < end_s + 0.7 for word in segment.words)
 
 
+async def test_asking_for_words_loses_no_text(stt: SpeechToText) -> None:
+    clip, truth = spliced([(3.0, number) for number in range(6, 16)])
+    for words in (False, True):
+        segments, _, _ = await heard(stt, encode_wav(clip), FileRequest("en", words=words))
+        assert [segment.text for segment in segments] == [text for text, _, _ in truth]
+        if words:
+            assert [[word.text for word in one.words] for one in segments] == [text.split() for text, _, _ in truth]
+            assert all(one.words[-1].end_s > one.words[0].start_s for one in segments)
+
+
 async def test_no_drift_in_a_long_recording(stt: SpeechToText) -> None:
     # At a rate that is no multiple of ours; only its end says anything.
     clip, truth = spliced([(600.0, 5)])
