@@ -1,5 +1,6 @@
 """`GET /` and `/health…`: is it alive, is it ready, and what does it run on."""
 
+import functools
 import importlib.metadata
 from dataclasses import asdict
 from typing import Any
@@ -47,14 +48,19 @@ def engines(request: Request) -> list[dict[str, Any]]:
 def hardware(request: Request) -> dict[str, Any]:
     """Device and torch, without importing torch: it takes seconds, and the default install has none."""
     found: Hardware = request.app.state.hardware
-    try:
-        torch_version: str | None = importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        torch_version = None
     return {
         "device_available": "cuda" if found.cuda else "cpu",
-        "torch_version": torch_version,
+        "torch_version": _torch_version(),
         "cuda_available": found.cuda,
         "fp16_supported": found.fp16,
         "hardware": asdict(found),
     }
+
+
+@functools.cache
+def _torch_version() -> str | None:
+    """Looked up once: it reads files, and does not change."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
