@@ -14,6 +14,9 @@ fi
 if [ "${PARLEY_NO_POSTGRES:-}" != 1 ] && ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
     missing="$missing postgresql"
 fi
+if [ "${PARLEY_NO_REDIS:-}" != 1 ] && ! command -v redis-server >/dev/null; then
+    missing="$missing redis-server"
+fi
 [ -n "$missing" ] || exit 0
 
 as_root=
@@ -22,7 +25,7 @@ if [ "$(id -u)" -ne 0 ]; then
     $as_root true 2>/dev/null || as_root=none
 fi
 if [ "$as_root" = none ] || ! command -v apt-get >/dev/null; then
-    echo "parley: the tests need$(printf ' %s' $missing): install it, or leave its tests out with PARLEY_NO_BROWSER=1 or PARLEY_NO_POSTGRES=1" >&2
+    echo "parley: the tests need$(printf ' %s' $missing): install it, or leave its tests out with PARLEY_NO_BROWSER=1, PARLEY_NO_POSTGRES=1 or PARLEY_NO_REDIS=1" >&2
     exit 1
 fi
 echo "Installing $(echo $missing) …"

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from jobs.addresses import Reachable
+from jobs.cache import open_cache
 from jobs.database import open_database
 from jobs.errors import FetchFailed, NotPossible
 from jobs.files import FileStore
@@ -61,7 +62,7 @@ class Jobs:
                 self.reachable.check(one.webhook_url)
             if one.source_url:
                 await self._check_source(one.source_url)
-        cached = [await self._cached(one) for one in submissions]
+        cached = [self._result_key(one) for one in submissions]
         made, new = await self._store.submit(submissions, cached=cached, key=key)
         if new:
             await self._queue.added([job for job in made if job.status is Status.QUEUED])
@@ -74,11 +75,8 @@ class Jobs:
         with contextlib.suppress(FetchFailed):  # a name that is not found now may be when the job begins
             await self.reachable.look_up(parts.hostname or "", parts.port or 0)
 
-    async def _cached(self, one: Submission) -> str | None:
-        if one.sha256 is None:
-            return None
-        key = key_of(one.sha256, one.options, self._engine)
-        return key if await self._store.result(key) is not None else None
+    def _result_key(self, one: Submission) -> str | None:
+        return None if one.sha256 is None else key_of(one.sha256, one.options, self._engine)
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
@@ -178,7 +176,8 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
         stack.callback(files.close)
         secret = await asyncio.to_thread(secret_of, settings)
         database = await stack.enter_async_context(open_database(settings.database_url))
-        store = JobStore(database, max_waiting=settings.max_jobs, webhook_url=settings.webhook_url)
+        cache = await stack.enter_async_context(open_cache(settings.redis_url))
+        store = JobStore(database, max_waiting=settings.max_jobs, webhook_url=settings.webhook_url, cache=cache)
         notices, outbox = Notices(), Outbox(database)
 
         async def describe(job_id: str) -> dict[str, Any]:

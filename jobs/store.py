@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs import schema
+from jobs.cache import Cache, NoCache
 from jobs.database import Database
 from jobs.errors import JobNotFound, KeyReused, NotPossible
 from jobs.moves import count, create, move
@@ -27,8 +28,11 @@ MAX_INTERRUPTIONS = 100
 class JobStore:
     """All that is asked of the tables by those who make jobs and those who do them."""
 
-    def __init__(self, database: Database, *, max_waiting: int, webhook_url: str = "") -> None:
-        """max_waiting: queued jobs; more are refused. webhook_url: told of every job that ends."""
+    def __init__(
+        self, database: Database, *, max_waiting: int, webhook_url: str = "", cache: Cache | None = None
+    ) -> None:
+        """max_waiting: queued jobs; more are refused. webhook_url: told of every job that ends. cache: for results."""
+        self._cache = cache or NoCache()
         self.database = database
         self._max_waiting = max_waiting
         self._webhook_url = webhook_url
@@ -38,12 +42,17 @@ class JobStore:
     ) -> tuple[list[Job], bool]:
         """Make a job of each, all or none. Returns them in order, and whether they are new.
 
-        cached: for each the key of a result that is there already; its job is completed at once. key: whoever sends
-        the same one again gets the same jobs. Raises KeyReused when it came with other submissions, Overloaded.
+        cached: for each the key that its result would have; where it is there already, the job is completed at once.
+        key: whoever sends the same one again gets the same jobs. Raises KeyReused when it came with other submissions,
+        Overloaded.
         """
         now = time.time()
-        rows = [_row(one, result, now) for one, result in zip(submissions, cached, strict=True)]
         async with self.database.writing() as connection:
+            there = await self._touched(connection, [one for one in cached if one is not None], now)
+            rows = [
+                _row(one, result if result in there else None, now)
+                for one, result in zip(submissions, cached, strict=True)
+            ]
             if key is not None:
                 before = await self._remember(connection, key, submissions, [row["id"] for row in rows], now)
                 if before is not None:
@@ -54,6 +63,13 @@ class JobStore:
             if (waiting or 0) + len(rows) > self._max_waiting:
                 raise Overloaded("Too many jobs wait; try again later.", retry_after_s=60.0)
             return await create(connection, self.database, rows, webhook_url=self._webhook_url), True
+
+    @staticmethod
+    async def _touched(connection: AsyncConnection, keys: Sequence[str], now: float) -> set[str]:
+        """Those of these results that are in the table, where they stay for now: nobody removes them in between."""
+        table = schema.results
+        statement = update(table).where(table.c.key.in_(keys)).values(used_at=now).returning(table.c.key)
+        return set((await connection.scalars(statement)).all()) if keys else set()
 
     async def _remember(
         self, connection: AsyncConnection, key: str, submissions: Sequence[Submission], ids: list[str], now: float
@@ -219,9 +235,13 @@ class JobStore:
 
     async def result(self, key: str) -> str | None:
         """The body of a result; None: there is none of this key."""
+        if (known := await self._cache.get(key)) is not None:
+            return known
         async with self.database.reading() as connection:
             body: str | None = await connection.scalar(select(schema.results.c.body).where(schema.results.c.key == key))
-            return body
+        if body is not None:
+            await self._cache.put(key, body)
+        return body
 
 
 async def remove(connection: AsyncConnection, database: Database, ids: Sequence[str]) -> int:

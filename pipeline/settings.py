@@ -266,6 +266,8 @@ class Settings(BaseSettings):
     # --- transcription jobs ---
     database_url: str = "sqlite:///data/parley.db"
     """Where jobs are kept: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME (needs the extra `postgres`)."""
+    redis_url: str = ""
+    """A Redis (redis://HOST:6379) that is asked for results before the database; needs the extra `redis`."""
     upload_dir: Path = Path("uploads")
     """Where the files of jobs are kept."""
     job_queue: Literal["auto", "local", "procrastinate"] = "auto"

@@ -27,6 +27,7 @@ DOCUMENTED = [
     ("DEVICE", "cpu", "whisper_device", "cpu"),
     ("MODELS_DIR", "/app/models", "models_dir", Path("/app/models")),
     ("DATABASE_URL", "sqlite:///./transcriptions.db", "database_url", "sqlite:///./transcriptions.db"),
+    ("REDIS_URL", "redis://redis:6379", "redis_url", "redis://redis:6379"),
     ("UPLOAD_DIR", "./uploads", "upload_dir", Path("uploads")),
     ("MAX_FILE_SIZE", "500MB", "max_file_size", 500 * 2**20),
     ("JWT_SECRET", "0123456789abcdef0123456789abcdef", "jwt_secret", "0123456789abcdef0123456789abcdef"),

@@ -259,3 +259,13 @@ def test_ids_sort_by_time_also_within_a_millisecond() -> None:
     ids = [new_id() for _ in range(10_000)]
     assert ids == sorted(set(ids))
     assert all(len(id_) == 32 for id_ in ids)
+
+
+async def test_a_result_that_is_there_completes_a_job_at_once_and_one_that_is_not_does_not(store: JobStore) -> None:
+    await submitted(store)
+    job = await store.claim()
+    assert job is not None
+    await store.complete(job, "k" * 64, "{}", 1.0)
+    made, _ = await store.submit([submission(), submission()], cached=["k" * 64, "n" * 64])
+    assert [one.status for one in made] == [Status.COMPLETED, Status.QUEUED]
+    assert [one.result_key for one in made] == ["k" * 64, None]

@@ -1,0 +1,77 @@
+"""Results in a real Redis, which may go away at any time."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from jobs.cache import MAX_BYTES, open_cache
+from jobs.store import JobStore
+from pipeline.errors import ConfigError
+from tests.jobs.conftest import submission
+
+pytest.importorskip("redis")
+pytestmark = pytest.mark.skipif(
+    shutil.which("redis-server") is None or os.environ.get("PARLEY_NO_REDIS") == "1",
+    reason="no Redis here (Debian: redis-server; `make services`), or PARLEY_NO_REDIS=1",
+)
+
+
+@contextmanager
+def redis(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        yield process
+    finally:
+        process.send_signal(18)  # SIGCONT, if it was stopped
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+async def test_a_result_comes_from_redis_until_it_goes_away(store: JobStore, tmp_path: Path, port: int) -> None:
+    async with open_cache(f"redis://127.0.0.1:{port}") as cache:
+        cached = JobStore(store.database, max_waiting=10, cache=cache)
+        await store.submit([submission()], cached=[None])
+        job = await store.claim()
+        assert job is not None
+        await store.complete(job, "k" * 64, '{"text": "olá"}', 1.0)
+        with redis(tmp_path, port) as process:
+            assert await cache.get("k" * 64) is None
+            assert await cached.result("k" * 64) == '{"text": "olá"}'
+            assert await cache.get("k" * 64) == '{"text": "olá"}'
+            await cache.put("large", "x" * (MAX_BYTES + 1))
+            assert await cache.get("large") is None
+            process.send_signal(19)  # SIGSTOP: it is there and says nothing
+            async with asyncio.timeout(3):
+                assert await cached.result("k" * 64) == '{"text": "olá"}'
+        async with asyncio.timeout(3):
+            assert await cached.result("k" * 64) == '{"text": "olá"}'
+            assert await cached.result("none") is None
+
+
+async def test_an_address_that_is_none_ends_the_start() -> None:
+    with pytest.raises(ConfigError):
+        async with open_cache("http://redis"):
+            pass
