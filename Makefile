@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt deploy/install.sh
 	@sh deploy/install.sh "$(PYTHON)" "$(VENV)" "$(EXTRAS)"
 	@touch $@
 
-test: EXTRAS := test,xtts,pocket,align,speakers
+test: EXTRAS := test,xtts,pocket,align,speakers,postgres,redis
 test:
 	@$(MAKE) --no-print-directory install EXTRAS=$(EXTRAS)
 	@$(MAKE) --no-print-directory services
