@@ -8,6 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from sqlalchemy.exc import DBAPIError
+
 from jobs.addresses import Reachable
 from jobs.errors import FetchFailed, Refused
 from jobs.fetch import fetch
@@ -131,6 +133,8 @@ class Runner:
             return in_s
         except BadInput as error:
             await self._store.fail(job, error.code, error.message)
+        except DBAPIError:
+            raise  # the database's fault and no attempt of the job's: it is left as it is, and taken up by a sweep
         except FileNotFoundError:
             await self._store.fail(job, "file_missing", "The file of this job is gone; send it again.")
         except TimeoutError:

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,8 @@ class Postgres:
         assert self.process is not None
         family = psutil.Process(self.process.pid)
         for process in (*family.children(recursive=True), family):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # they end by themselves when one of them is killed
+                process.kill()
         self.process.wait(20)
 
     def stop(self) -> None:
