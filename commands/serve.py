@@ -20,12 +20,19 @@ from pipeline.settings import Settings
 BACKLOG = 2048
 """Connections that the kernel holds while the loop is busy."""
 CHATTY = (
-    "asyncio", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock", "alembic",
-    "procrastinate", "psycopg",
+    "asyncio", "aiosqlite", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock",
+    "alembic", "procrastinate", "psycopg",
 )  # fmt: skip
 """Libraries whose news is of interest only when it is bad."""
 MAX_LINE_BYTES = 131_072
 """Longest request line: `?system=` may have 8,000 characters, each of up to 12 bytes in a URL."""
+
+
+def without_queries(record: logging.LogRecord) -> bool:
+    """A filter that lets everything pass, but queries: system prompts and resume tokens are nobody's who reads logs."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
+    return True
 
 
 def serve() -> None:
@@ -37,6 +44,8 @@ def serve() -> None:
     )
     for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for name in ("uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).addFilter(without_queries)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))

@@ -19,12 +19,16 @@ from websockets.sync.client import ClientConnection, connect
 def reach(url: str, wait_s: float) -> ClientConnection:
     """A connection, as soon as the service takes one. Raises TimeoutError when it does not within the time."""
     deadline = time.monotonic() + wait_s
+    told = False
     while True:
         try:
             return connect(url, open_timeout=5, max_size=None)
         except (OSError, WebSocketException) as error:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{url} cannot be reached: {error}") from error
+            if not told:
+                print(f"waiting for {url} …", file=sys.stderr)
+                told = True
             time.sleep(0.1)  # a service that starts tells nobody from outside when it is done
 
 

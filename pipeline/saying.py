@@ -1,10 +1,12 @@
 """A whole text into speech, clause by clause: the first sound is there when the first clause is."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from pipeline.audio import Clip
+from pipeline.channel import Channel
 from pipeline.errors import BadInput
 from pipeline.spoken import for_voice
 from pipeline.text import split
@@ -12,12 +14,38 @@ from pipeline.tts import TextToSpeech
 from pipeline.voices import Voice
 from pipeline.workers.scheduler import Urgency, calling
 
+CLIPS_AHEAD = 20_000
+"""Clips that may wait for a slow listener: more than any text makes that is accepted (4,096 characters are some 9,000
+clips of 40 ms), so that who reads slowly, or not at all, does not hold the voice that everybody shares."""
+
 
 async def say(tts: TextToSpeech, text: str, *, voice: Voice, language: str | None = None) -> AsyncGenerator[Clip, None]:
-    """The clips of a text, in order, all of one rate. Closing the generator stops the synthesis.
+    """The clips of a text, in order, all of one rate, made ahead of who reads them. Closing the generator stops it.
 
     language: ISO 639-1 of the text; None: the voice's first. Raises BadInput (nothing_to_say), EngineError, Overloaded.
     """
+    ahead: Channel[Clip] = Channel(CLIPS_AHEAD)
+
+    async def speak() -> None:
+        try:
+            async with aclosing(_said(tts, text, voice, language)) as clips:
+                async for clip in clips:
+                    await ahead.send(clip)
+        except Exception as error:
+            ahead.close(error)
+        else:
+            ahead.close()
+
+    speaking = asyncio.create_task(speak())
+    try:
+        async for clip in ahead:
+            yield clip
+    finally:
+        speaking.cancel()
+        await asyncio.wait([speaking])
+
+
+async def _said(tts: TextToSpeech, text: str, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
     session = secrets.token_hex(8)
     language = voice.language(language)
     said = False

@@ -21,7 +21,7 @@ from pipeline.audio import Clip, Samples
 from pipeline.channel import Channel
 from pipeline.conversation import Conversation, Item, item_id
 from pipeline.dictation import Dictation
-from pipeline.errors import BadInput, Overloaded, ParleyError
+from pipeline.errors import BadInput, Overloaded, ParleyError, StageFailed
 from pipeline.events import Event
 from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceActivity
 from pipeline.listening.endpointing import delay
@@ -50,6 +50,10 @@ ANNOUNCEMENTS_AHEAD = 8
 """Announcements that may wait for a pause; a further one is dropped."""
 STALLED_S = 2.0
 """No sound at all for so long in the middle of an utterance ends it."""
+
+
+MAX_PARTS = 30
+"""An utterance that was cut so often ends, however it goes on."""
 
 
 class State(Enum):
@@ -544,6 +548,7 @@ class Session:
             answers_silence=answers_silence or isinstance(utterance, Announcement),
             committed=committed,
             said_item=self._item if followed else None,
+            typed=utterance if isinstance(utterance, Transcript) else None,
             aloud=manner.aloud,
         )
         self._asked = utterance if followed and isinstance(utterance, Clip) else None
@@ -611,16 +616,30 @@ class Session:
 
     def _cut(self) -> None:
         """The utterance has become too long: its first part is transcribed now, the user goes on."""
+        if len(self._earlier) >= MAX_PARTS:
+            self._endpoint()
+            return
         at = self._utterance.longest_pause()
         first = self._utterance.clip(until=at)
-        self._earlier.append(self._start(self._transcribe(first)))
+        before = self._earlier[-1] if self._earlier else None
+        self._earlier.append(self._start(self._transcribe_after(before, first), Urgency.AHEAD))
         self._utterance.keep_from(at)
         self._partials.go_on(self._detector.now)
 
     # --- tasks ---
 
     async def _transcribe(self, clip: Clip) -> Transcript:
-        return await self._stages.stt.transcribe(clip, language=self.language, prompt=None, words=False)
+        try:
+            async with asyncio.timeout(self._settings.stt_timeout_s):
+                return await self._stages.stt.transcribe(clip, language=self.language, prompt=None, words=False)
+        except TimeoutError:
+            raise StageFailed("Speech recognition took too long.", code="timeout") from None
+
+    async def _transcribe_after(self, before: asyncio.Task[Transcript] | None, clip: Clip) -> Transcript:
+        """One part of a long utterance at a time: however fast it comes in, others find the recogniser free."""
+        if before is not None:
+            await asyncio.wait([before])
+        return await self._transcribe(clip)
 
     async def _judge_by_words(self, barge_in: BargeIn, until: int, clip: Clip) -> None:
         """Whether what was said during the reply is more than a back-channel."""
@@ -649,6 +668,9 @@ class Session:
             if self._state in (State.HEARING, State.PAUSED):
                 if self.options.turn_detection and now - self._heard_at >= STALLED_S:
                     self._endpoint()
+                elif self.options.idle_timeout_s and now - self._active_at >= self.options.idle_timeout_s:
+                    self._end(IdleTimeout())  # a key was pressed, and nobody has spoken since
+                    return
             elif self._barge_in is not None:
                 if now - self._heard_at >= STALLED_S:
                     self._go_on()  # no sound, no interruption: without more of it nothing would ever be decided

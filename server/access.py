@@ -49,7 +49,10 @@ class Access:
         origin = connection.headers.get("origin")
         if origin is None or origin in self._origins or "*" in self._origins:
             return True
-        page = urlsplit(origin)
+        try:
+            page = urlsplit(origin)
+        except ValueError:
+            return False
         if page.netloc != connection.headers.get("host"):
             return False
         # A name may be made to point here after its page was loaded (DNS rebinding); an address cannot. Keys protect

@@ -20,6 +20,7 @@ from pipeline.audio import decode
 from pipeline.conversation import Conversation
 from pipeline.errors import BadInput, ParleyError
 from pipeline.events import Event
+from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
 from server.errors import as_json
 from server.parameters import language_code, system_prompt
@@ -88,6 +89,7 @@ class LiveSocket:
         self._resumed = kept is not None
         self._conversation = kept or assistant.conversation(system)
         self._token = self._store.token()
+        self._earlier_token = token if self._resumed else None
         self._session = assistant.session(self._options, self._conversation, voice=self._voice, language=self._language)
         self._span: tuple[int, int] | None = None
 
@@ -99,6 +101,8 @@ class LiveSocket:
     async def run(self) -> None:
         """Until one side ends it. Within 100 ms of a close nothing of it runs any more; its conversation is kept."""
         self._store.open(self._token, self._give_up)
+        if self._earlier_token:  # until the client has shown that the new one reached it
+            self._store.open(self._earlier_token, self._give_up)
         try:
             async with self._session:
                 await self._send(self._started())
@@ -119,6 +123,8 @@ class LiveSocket:
                         await self._socket.close(1013, "This connection reads too slowly.")
         finally:
             self._store.keep(self._token, self._conversation)
+            if self._earlier_token:
+                self._store.keep(self._earlier_token, self._conversation)
 
     def _started(self) -> dict[str, Any]:
         return {
@@ -140,6 +146,9 @@ class LiveSocket:
 
     async def _read(self) -> None:
         while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+            if self._earlier_token:
+                self._store.forget(self._earlier_token)
+                self._earlier_token = None
             try:
                 if (data := message.get("bytes")) is not None:
                     await self._hear(data)
@@ -152,10 +161,12 @@ class LiveSocket:
         if not data:
             raise BadInput("The message is empty; send sound.", code="empty_message")
         part = self._sound.take(data)
+        limit_s = self._assistant.settings.max_audio_seconds
         if isinstance(part, WholeFile):
-            limit_s = self._assistant.settings.max_audio_seconds
             self._session.ask(await asyncio.to_thread(decode, part.data, max_seconds=limit_s))
             return
+        if len(part) > limit_s * RATE_HZ:  # while it is heard, nobody would notice that the client is gone
+            raise BadInput(f"The message is longer than {limit_s:g} seconds; send shorter ones.", code="audio_too_long")
         for start in range(0, len(part), SPEECH_PER_STEP):
             self._session.hear(part[start : start + SPEECH_PER_STEP])
             await asyncio.sleep(0)
@@ -237,7 +248,7 @@ def _text(command: dict[str, Any]) -> str:
         raise BadInput('"text" must be what you want to say.', code="bad_parameter")
     if len(text) > MAX_TEXT_CHARS:
         raise BadInput(f"The text is longer than {MAX_TEXT_CHARS} characters.", code="bad_parameter")
-    return text.strip()
+    return text.strip().encode("utf-8", "replace").decode()  # JSON can carry half a character; nothing else can
 
 
 def _milliseconds(command: dict[str, Any]) -> float:

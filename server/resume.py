@@ -29,6 +29,10 @@ class Resumable:
         """
         self._open[token] = give_up
 
+    def forget(self, token: str) -> None:
+        """Its client has a newer one."""
+        self._open.pop(token, None)
+
     def keep(self, token: str, conversation: Conversation) -> None:
         """Its connection is gone; it may come back. Nothing is kept of one that was given up."""
         self._forget()

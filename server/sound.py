@@ -38,7 +38,7 @@ class LiveSound:
         self._rest = b""
         self._format: _Format | None = None
         if rate is not None:
-            if not rate.isascii() or not rate.isdigit() or not MIN_RATE_HZ <= int(rate) <= MAX_RATE_HZ:
+            if not rate.isascii() or not rate.isdigit() or len(rate) > 6 or not MIN_RATE_HZ <= int(rate) <= MAX_RATE_HZ:
                 raise BadInput(f"rate must be from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.", code="bad_parameter")
             self._use(_Format("<i2", 1, int(rate)))
 

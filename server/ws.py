@@ -8,9 +8,11 @@ on. Each connection is one conversation. Query: `voice`, `language`, `system`; `
 import asyncio
 import contextlib
 import logging
+import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response, WebSocket, WebSocketDisconnect
+from starlette.types import Message
 from starlette.websockets import WebSocketState
 
 from pipeline import events
@@ -55,7 +57,7 @@ async def voice_socket(socket: WebSocket) -> None:
         try:
             conversation = LiveSocket(socket, assistant) if live else VoiceSocket(socket, assistant)
         except ParleyError as error:
-            await socket.send_json(as_json(error))
+            await socket.send_json({"type": "error", **as_json(error)["error"]} if live else as_json(error))
             await socket.close(1008, error.message[:120])
             return
         await conversation.run()
@@ -74,6 +76,8 @@ class VoiceSocket:
         self._language = language_code(query.get("language"))
         self._conversation = assistant.conversation(system)
         self._inbox: Channel[bytes | BadInput] = Channel(MESSAGES_AHEAD)
+        self._answering = False
+        self._active_at = time.monotonic()
 
     async def run(self) -> None:
         """Until the client goes away; then nothing of it runs any more."""
@@ -84,8 +88,23 @@ class VoiceSocket:
             answering.cancel()
             await asyncio.wait([answering])
 
+    async def _receive(self) -> Message:
+        """The next message; a disconnect when nothing was sent or answered for IDLE_TIMEOUT_S, too."""
+        receiving = asyncio.create_task(self._socket.receive())
+        try:
+            idle_s = self._assistant.settings.idle_timeout_s or None
+            while not (await asyncio.wait([receiving], timeout=idle_s))[0]:
+                assert idle_s is not None  # noqa: S101  # without a limit nothing times out
+                if not self._answering and time.monotonic() - self._active_at >= idle_s:
+                    await self._socket.close(1000, "Nobody spoke for a long time.")
+                    return {"type": "websocket.disconnect"}
+            return receiving.result()
+        finally:
+            receiving.cancel()
+
     async def _read(self) -> None:
-        while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+        while (message := await self._receive())["type"] != "websocket.disconnect":
+            self._active_at = time.monotonic()
             data = message.get("bytes")
             waiting: bytes | BadInput = (
                 data
@@ -100,6 +119,7 @@ class VoiceSocket:
 
     async def _answer_all(self) -> None:
         async for message in self._inbox:
+            self._answering = True
             try:
                 if isinstance(message, BadInput):
                     raise message

@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.audio import Clip
 from pipeline.settings import HOME
+from tests.models.training.synthesize import trim
 from tests.speech import Espeak
 
 SUM, SUM_ANSWER = "what is seven plus five", "12"
@@ -14,7 +15,7 @@ SUM, SUM_ANSWER = "what is seven plus five", "12"
 @cache
 def spoken(text: str, voice: str = "en-us+f2") -> Clip:
     """Somebody saying `text`, 16 kHz, with a little silence around it."""
-    return Clip(np.pad(Espeak().say(text, voice), 4_000), 16_000)
+    return Clip(np.pad(trim(Espeak().say(text, voice)), 4_000), 16_000)
 
 
 def sample(name: str) -> bytes:

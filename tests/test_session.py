@@ -709,3 +709,35 @@ def test_a_late_position_of_the_client_changes_no_other_turn() -> None:
 
     d = hold(script, stt=stt)
     assert d.history[:2] == [("user", "what does the heron do"), ("assistant", ScriptedLLM().reply_text)]
+
+
+def test_a_typed_message_is_remembered_even_if_the_next_one_comes_at_once() -> None:
+    async def script(d: Dialogue) -> None:
+        d.session.say("my name is Bob")
+        d.session.say("hello")
+        await d.until(events.TurnCompleted)
+
+    assert [text for role, text in hold(script).history if role == "user"] == ["my name is Bob", "hello"]
+
+
+def test_a_pressed_key_and_nothing_more_is_idle_too() -> None:
+    async def script(d: Dialogue) -> None:
+        d.session.begin()
+        await d.silence(30_000)
+        assert d.session.ended.is_set()
+
+    hold(script, turn_detection=False, idle_timeout_s=20)
+
+
+def test_a_burst_of_speech_waits_for_the_recogniser_one_part_at_a_time() -> None:
+    most = 0
+
+    async def script(d: Dialogue) -> None:
+        nonlocal most
+        d.session.hear(np.full(16_000 * 60, 0.2, np.float32))
+        for _ in range(200):
+            most = max(most, d.running.now.count("stt"))
+            await asyncio.sleep(0.05)
+
+    hold(script, max_utterance_s=2, silence_ms=10_000)
+    assert most <= 2  # one part, and the last one with the answer

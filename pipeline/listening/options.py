@@ -23,7 +23,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "partial_ms": (0, 10_000),
     "max_utterance_s": (1, 600),
     "idle_prompt_s": (0, 86_400),
-    "idle_timeout_s": (0, 86_400),
+    "idle_timeout_s": (1, 86_400),
 }
 """What a client may set each number to."""
 

@@ -40,6 +40,8 @@ class AutoLanguageModel:
         self._look_again_at = 0.0
         self._look: asyncio.Task[None] | None = None
         self._look_began = 0.0
+        self._slow = False
+        """Whether the last look that failed took long to do so."""
         self._leaving = asyncio.Lock()
         self._replying = 0
 
@@ -66,6 +68,8 @@ class AutoLanguageModel:
                 return
             self._look, self._look_began = asyncio.create_task(self._try_to_open(report)), now
         looking = self._look
+        # An address that does not even refuse costs each look seconds: those are not the turn's to wait for.
+        patience_s = min(patience_s, QUICK_S) if self._slow else patience_s
         await asyncio.wait([looking], timeout=max(0.0, self._look_began + patience_s - now))
         if looking.done():
             looking.result()
@@ -79,7 +83,8 @@ class AutoLanguageModel:
             await keeper.close()
             self._why_not = note(BETTER, error)
             now = time.monotonic()
-            self._look_again_at = now if now - start < QUICK_S else now + self._settings.llm_recheck_s
+            self._slow = now - start >= QUICK_S
+            self._look_again_at = now if not self._slow else now + self._settings.llm_recheck_s
         except BaseException:
             await keeper.close()
             raise

@@ -60,7 +60,8 @@ class Calls:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it then closes the socket
+    for asked_to_stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked_to_stop, signal.SIG_IGN)  # the parent's to handle, who then closes the socket
     sock = socket.socket(fileno=int(sys.argv[1]))
     calls = Calls(sock)
     spec = calls.receive()

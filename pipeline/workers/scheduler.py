@@ -82,6 +82,8 @@ class Waiting(Protocol):
 
 T = TypeVar("T", bound=Waiting)
 
+OWN_SHARE = 8
+"""Calls of one session that may always wait: a live conversation has two or three."""
 STEADY_S = 1.0
 """A batch this long ago says nothing about how many come together now."""
 
@@ -90,7 +92,8 @@ class Scheduler(Generic[T]):
     """The way to one model: calls are put in by whoever has one and taken out by the model's replicas.
 
     Taken: the most urgent class first; inside a class the session that was served longest ago; first come first served
-    inside a session. At most `max_waiting` wait beyond those that a replica could take at once.
+    inside a session. At most `max_waiting` wait beyond those that a replica could take at once, and of one session at
+    most a quarter of so many (or OWN_SHARE).
     """
 
     def __init__(
@@ -126,10 +129,17 @@ class Scheduler(Generic[T]):
             return
         ahead = sum(other.caller.urgency <= call.caller.urgency for other in self._queue)
         late = call.caller.urgency < Urgency.FILE and ahead * self._mean_s / self._size > self._max_wait_s
-        if late or self.waiting >= self._max_waiting:
+        if late or self.waiting >= self._max_waiting or self._greedy(call.caller):
             raise self.overloaded()
         self._queue.append(call)
         self._arrived.set()
+
+    def _greedy(self, caller: Caller) -> bool:
+        """Whether this session alone has filled so much of the queue that others would be refused for it."""
+        if not caller.session or caller.urgency >= Urgency.FILE:
+            return False
+        own = sum(other.caller.session == caller.session for other in self._queue)
+        return own >= max(OWN_SHARE, self._max_waiting // 4)
 
     def overloaded(self) -> Overloaded:
         """What a call is refused with, now."""

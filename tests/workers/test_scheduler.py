@@ -91,6 +91,13 @@ def test_as_many_as_there_are_replicas_are_served_beside_those_that_wait() -> No
     assert served([("a", Urgency.NOW)] * 3, max_waiting=3, size=2) == ["a"] * 3
 
 
+def test_one_session_cannot_fill_the_queue_for_all_others() -> None:
+    with pytest.raises(Overloaded):
+        served([("greedy", Urgency.NOW)] * 9, max_waiting=32)
+    assert len(served([("greedy", Urgency.NOW)] * 8 + [("a", Urgency.NOW)], max_waiting=32)) == 9
+    assert len(served([("files", Urgency.FILE)] * 20, max_waiting=32)) == 20
+
+
 def test_what_would_wait_too_long_is_refused_at_once_but_no_file() -> None:
     async def run() -> None:
         scheduler = Scheduler[Call]("model", max_waiting=100, max_wait_s=0.35)
