@@ -16,6 +16,8 @@ from pipeline.settings import Settings
 log = logging.getLogger(__name__)
 
 BETTER, ALWAYS = AUTO_ORDER
+SLOW_S = 1.0
+"""A look that failed only after this was not refused but ignored; the next ones are nothing to wait for."""
 QUICK_S = 0.1
 """A look that is answered within this (a closed port on this machine, say) may be repeated at every turn."""
 PATIENCE_S = 10.0
@@ -83,8 +85,8 @@ class AutoLanguageModel:
             await keeper.close()
             self._why_not = note(BETTER, error)
             now = time.monotonic()
-            self._slow = now - start >= QUICK_S
-            self._look_again_at = now if not self._slow else now + self._settings.llm_recheck_s
+            self._slow = now - start >= SLOW_S
+            self._look_again_at = now if now - start < QUICK_S else now + self._settings.llm_recheck_s
         except BaseException:
             await keeper.close()
             raise
