@@ -57,7 +57,7 @@ async def voice_socket(socket: WebSocket) -> None:
         try:
             conversation = LiveSocket(socket, assistant) if live else VoiceSocket(socket, assistant)
         except ParleyError as error:
-            await socket.send_json({"type": "error", **as_json(error)["error"]} if live else as_json(error))
+            await socket.send_json(as_json(error))
             await socket.close(1008, error.message[:120])
             return
         await conversation.run()
