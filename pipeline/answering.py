@@ -15,7 +15,6 @@ from pipeline.errors import BadInput
 from pipeline.events import Event, TranscriptFinal
 from pipeline.llm import Message
 from pipeline.playback import Playback, Span
-from pipeline.stt import Transcript
 from pipeline.workers.scheduler import Urgency, calling
 
 log = logging.getLogger(__name__)
@@ -41,15 +40,13 @@ class Answer:
         answers_silence: bool,
         committed: asyncio.Event | None = None,
         said_item: str | None = None,
-        typed: Transcript | None = None,
         aloud: bool = True,
     ) -> None:
         """happenings: `Turn.run(…)`. emit: takes committed events, in order; must not block. ended: told once, after
         the end event. spoke_until: loop time of the user's last speech, from which all timings count.
         answers_silence: whether an empty transcript has an answer; if not, the commit gives UtteranceIgnored.
         committed: to be set by the commit. said_item: the place that the user's words have in the conversation; None:
-        they are given one. typed: what they are, if they need not be found out. aloud: false for a reply that
-        is only read.
+        they are given one. aloud: false for a reply that is only read.
         """
         self.playback = Playback(self._sound, lead_ms=lead_ms)
         self.said: TranscriptFinal | None = None
@@ -63,7 +60,7 @@ class Answer:
         """The place that the reply has in the conversation from its first word on."""
         self._interrupted = False
         self._begun = self._placed = False
-        self._said_item, self._typed, self._aloud = said_item, typed, aloud
+        self._said_item, self._aloud = said_item, aloud
         self._truncated_ms: float | None = None
         self._call_items: dict[str, str] = {}
         self._conversation = conversation
@@ -105,8 +102,6 @@ class Answer:
         if self.over:
             return
         self._interrupted = True
-        if self._typed is not None and self.said is None:  # cut off before the turn came to say it
-            self._conversation.heard(self._conversation.place().id, self._typed.text, self._typed.language)
         self._release_all()  # the turn has started, even if not even its words were known
         self.playback.stop()
         heard = self.playback.heard_text(self.reply) if self._aloud else self.reply

@@ -548,7 +548,6 @@ class Session:
             answers_silence=answers_silence or isinstance(utterance, Announcement),
             committed=committed,
             said_item=self._item if followed else None,
-            typed=utterance if isinstance(utterance, Transcript) else None,
             aloud=manner.aloud,
         )
         self._asked = utterance if followed and isinstance(utterance, Clip) else None

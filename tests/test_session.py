@@ -711,15 +711,6 @@ def test_a_late_position_of_the_client_changes_no_other_turn() -> None:
     assert d.history[:2] == [("user", "what does the heron do"), ("assistant", ScriptedLLM().reply_text)]
 
 
-def test_a_typed_message_is_remembered_even_if_the_next_one_comes_at_once() -> None:
-    async def script(d: Dialogue) -> None:
-        d.session.say("my name is Bob")
-        d.session.say("hello")
-        await d.until(events.TurnCompleted)
-
-    assert [text for role, text in hold(script).history if role == "user"] == ["my name is Bob", "hello"]
-
-
 def test_a_pressed_key_and_nothing_more_is_idle_too() -> None:
     async def script(d: Dialogue) -> None:
         d.session.begin()
