@@ -162,9 +162,10 @@ class Speaker:
         step = self.chunk_ms * RATE_HZ // 1000
         pcm = Clip(samples, RATE_HZ).pcm16()
         for start in range(0, len(pcm), 2 * step):
-            self._due += self.chunk_ms / 1000
+            chunk = pcm[start : start + 2 * step]
+            self._due += len(chunk) / 2 / RATE_HZ  # the last one of a call may be shorter
             await asyncio.sleep(self._due - time.monotonic())
-            await self.socket.send(pcm[start : start + 2 * step])
+            await self.socket.send(chunk)
         return time.monotonic()
 
     async def quiet(self, seconds: float) -> None:
