@@ -6,6 +6,7 @@ import signal
 from commands.start import load_settings, progress_bar, run
 from pipeline.assistant import open_stt
 from pipeline.errors import ConfigError
+from pipeline.refining import open_refiners
 from pipeline.settings import Settings
 
 
@@ -26,8 +27,8 @@ async def _work(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with progress_bar() as report, open_stt(settings, report) as hears:
-        transcriber = Resident(hears.engine, f"{hears.info.engine}: {hears.info.model}")
+    async with progress_bar() as report, open_refiners(settings) as refiners, open_stt(settings, report) as hears:
+        transcriber = Resident(hears.engine, f"{hears.info.engine}: {hears.info.model}", refiners)
         async with open_jobs(settings, transcriber):
             print(f"parley: {settings.job_workers} at a time, heard by {transcriber.engine}", flush=True)
             await stop.wait()

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Select, func, select, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
 from jobs.errors import Refused
@@ -13,6 +15,9 @@ from jobs.states import Status
 MAX_LIMIT = 200
 MAX_SKIPPED = 10_000
 """A page by number may begin so far in: all rows before it are read. Cursors have no such end."""
+SEARCHED = 5_000
+"""Jobs whose names one page of a search looks at: no index knows what is inside a name. Its cursor leads on."""
+MAX_SEARCH_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,7 @@ class Page:
     next_cursor: str | None
     """What to ask for the part after it; None: there is none."""
     total: int
-    """Jobs in the whole list."""
+    """Jobs in the whole list, whatever is searched for in it."""
 
 
 async def list_jobs(
@@ -34,32 +39,79 @@ async def list_jobs(
     cursor: str | None = None,
     statuses: Sequence[Status] = (),
     session_id: str | None = None,
+    search: str | None = None,
 ) -> Page:
-    """A page of the newest jobs. page: from 1. cursor: of an earlier page. Raises Refused (bad_parameter)."""
+    """A page of the newest jobs. page: from 1. cursor: of an earlier page. search: only those whose file's name or
+    address has this in it; such a page may be short, or empty, and have one after it.
+
+    Raises Refused (bad_parameter).
+    """
+    skipped = _checked(limit, page, cursor, search)
+    # In one state each, the index has them in the order in which they are wanted; in several, all would be sorted.
+    wanted = [status.value for status in dict.fromkeys(statuses or (Status if session_id is not None else ()))]
+    each = [[jobs.c.status == status] for status in wanted] or [[]]
+    for conditions in each:
+        if session_id is not None:
+            conditions.append(jobs.c.session_id == session_id)
+    below: list[ColumnElement[bool]] = [] if cursor is None else [jobs.c.id < cursor]
+    most = SEARCHED if search else skipped + limit + 1
+    newest = [
+        select(jobs.c.id).where(*conditions, *below).order_by(jobs.c.id.desc()).limit(most) for conditions in each
+    ]
+    async with database.reading() as connection:
+        ids = _together(newest, most)
+        if search:
+            found, next_cursor = await _searched(connection, ids, search, limit, skipped)
+        else:
+            rows = select(jobs).where(jobs.c.id.in_(ids.offset(skipped))).order_by(jobs.c.id.desc())
+            found = [Job.of(row) for row in (await connection.execute(rows)).mappings()]
+            next_cursor = found[limit - 1].id if len(found) > limit else None
+        total = await _total(connection, wanted, session_id)
+    return Page(found[:limit], next_cursor, total)
+
+
+def _checked(limit: int, page: int | None, cursor: str | None, search: str | None) -> int:
+    """How many jobs are skipped."""
     if not 1 <= limit <= MAX_LIMIT:
         raise Refused(f"limit: from 1 to {MAX_LIMIT}.", code="bad_parameter")
     if cursor is not None and not (len(cursor) == 32 and all(digit in "0123456789abcdef" for digit in cursor)):
         raise Refused("cursor: send the next_cursor of an earlier answer.", code="bad_parameter")
+    if search and (len(search) > MAX_SEARCH_CHARS or "\0" in search):
+        raise Refused(f"search: at most {MAX_SEARCH_CHARS} characters.", code="bad_parameter")
     skipped = (page - 1) * limit if page is not None and cursor is None else 0
     if not 0 <= skipped <= MAX_SKIPPED:
         raise Refused(f"page: from 1, at most {MAX_SKIPPED} jobs in; use cursor beyond that.", code="bad_parameter")
-    query = select(jobs)
-    if statuses:
-        query = query.where(jobs.c.status.in_([status.value for status in statuses]))
+    return skipped
+
+
+def _together(newest: Sequence[Select[Any]], most: int) -> Any:
+    if len(newest) == 1:
+        return newest[0]
+    parts = union_all(*(select(one.subquery().c.id) for one in newest)).subquery()
+    return select(parts.c.id).order_by(parts.c.id.desc()).limit(most)
+
+
+async def _searched(
+    connection: AsyncConnection, ids: Any, search: str, limit: int, skipped: int
+) -> tuple[list[Job], str | None]:
+    looked = ids.subquery()
+    # `icontains` escapes what LIKE would take for a pattern.
+    named = jobs.c.filename.icontains(search, autoescape=True) | jobs.c.source_url.icontains(search, autoescape=True)
+    hits = select(jobs).join(looked, looked.c.id == jobs.c.id).where(named).order_by(jobs.c.id.desc())
+    rows = (await connection.execute(hits.limit(limit + 1).offset(skipped))).mappings()
+    found = [Job.of(row) for row in rows]
+    if len(found) > limit:
+        return found, found[limit - 1].id
+    last = (await connection.execute(select(func.count(), func.min(looked.c.id)).select_from(looked))).one()
+    return found, last[1] if last[0] == SEARCHED else None
+
+
+async def _total(connection: AsyncConnection, statuses: Sequence[str], session_id: str | None) -> int:
     if session_id is not None:
-        query = query.where(jobs.c.session_id == session_id)
-    listed = query if cursor is None else query.where(jobs.c.id < cursor)
-    async with database.reading() as connection:
-        found = await connection.execute(listed.order_by(jobs.c.id.desc()).limit(limit + 1).offset(skipped))
-        rows = [Job.of(row) for row in found.mappings()]
-        if session_id is None:
-            counted = await connection.execute(select(tallies))
-            numbers = {row.status: row.jobs for row in counted}
-            total = sum(numbers.get(status.value, 0) for status in statuses or Status)
-        else:
-            total = await connection.scalar(select(func.count()).select_from(query.subquery())) or 0
-    more = len(rows) > limit
-    return Page(rows[:limit], rows[limit - 1].id if more else None, total)
+        mine = (jobs.c.session_id == session_id, jobs.c.status.in_(statuses))
+        return await connection.scalar(select(func.count()).select_from(jobs).where(*mine)) or 0
+    counted = {row.status: row.jobs for row in await connection.execute(select(tallies))}
+    return sum(counted.get(status, 0) for status in statuses or Status)
 
 
 async def numbers(database: Database) -> dict[Status, int]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,9 +59,22 @@ def segments_of(result: dict[str, Any]) -> list[Segment]:
     ]
 
 
-def download(body: str, kind: str) -> str:
+def named(result: dict[str, Any], speakers: Mapping[str, str]) -> dict[str, Any]:
+    """The result with its speakers as people call them."""
+    if not speakers:
+        return result
+    segments = [
+        {**one, "speaker": speakers.get(one["speaker"], one["speaker"])} if "speaker" in one else one
+        for one in result["segments"]
+    ]
+    return {**result, "segments": segments}
+
+
+def download(body: str, kind: str, speakers: Mapping[str, str]) -> str:
     """A stored result as a file. kind: one of FORMATS. Raises KeyError for another."""
-    if kind == "json":
+    if kind == "json" and not speakers:
         return body
-    result = json.loads(body)
+    result = named(json.loads(body), speakers)
+    if kind == "json":
+        return json.dumps(result, ensure_ascii=False)
     return render(kind, segments_of(result), language=result["language"])

@@ -18,11 +18,13 @@ from jobs.result import key_of, store_form
 from jobs.schema import Job
 from jobs.store import JobStore
 from pipeline.assistant import Assistant
-from pipeline.errors import BadInput, Overloaded, ParleyError
+from pipeline.errors import BadInput, EngineUnavailable, Overloaded, ParleyError
 from pipeline.media import Recording
+from pipeline.refining import Refiners, Refining
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText
 from pipeline.stt.files import FileEvent, Finished, Progress, transcribe_file
+from pipeline.transcription import Transcription
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ BEAT_S = 0.5
 SILENT_S = 20.0
 """A worker that was not heard of for so long is gone, and its job is anybody's."""
 MAX_RETRY_S = 3600.0
+HEARD = 0.8
+"""How far a job is when all is heard, and speakers are still to be told apart."""
 
 
 class Transcriber(Protocol):
@@ -45,6 +49,14 @@ class Transcriber(Protocol):
 
     def transcribe(self, recording: Recording, request: FileRequest) -> AsyncGenerator[FileEvent, None]:
         """As `pipeline.stt.files.transcribe_file`."""
+        ...
+
+    async def check(self, wanted: Refining) -> None:
+        """Raises EngineUnavailable when this cannot be had: before the work, not after it."""
+        ...
+
+    async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
+        """As `pipeline.refining.Refiners.refine`."""
         ...
 
 
@@ -69,19 +81,28 @@ def engine_of(transcriber: Transcriber, outside: Elsewhere | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """The recogniser of this process."""
+    """The models of this process."""
 
     stt: SpeechToText
     engine: str
+    refiners: Refiners
 
     def transcribe(self, recording: Recording, request: FileRequest) -> AsyncGenerator[FileEvent, None]:
         return transcribe_file(self.stt, recording, request)
+
+    async def check(self, wanted: Refining) -> None:
+        if wanted.diarize:
+            await self.refiners.check_speakers()
+
+    async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
+        return await self.refiners.refine(found, recording, wanted)
 
 
 def resident(assistant: Assistant) -> Resident:
     """The recogniser that conversations use, too."""
     hears = next((info for info in assistant.engines if info.stage == "stt"), None)
-    return Resident(assistant.stages.stt, f"{hears.engine}: {hears.model}" if hears else "unknown")
+    engine = f"{hears.engine}: {hears.model}" if hears else "unknown"
+    return Resident(assistant.stages.stt, engine, assistant.refiners)
 
 
 class Runner:
@@ -133,6 +154,8 @@ class Runner:
             return in_s
         except BadInput as error:
             await self._store.fail(job, error.code, error.message)
+        except EngineUnavailable as error:
+            await self._store.fail(job, error.code, f"{error.message} {error.remedy}")
         except DBAPIError:
             raise  # the database's fault and no attempt of the job's: it is left as it is, and taken up by a sweep
         except FileNotFoundError:
@@ -180,16 +203,28 @@ class Runner:
         if self._outside is not None:
             await self._outside.transcribe(job)
             return
+        refining = job.options.refining()
+        if refining is not None:
+            await self._transcriber.check(refining)
         file = await asyncio.to_thread(self._files.open, job.sha256)
+
+        def recording() -> Recording:
+            file.seek(0)
+            return Recording(file, max_seconds=self._settings.max_file_seconds)
+
         try:
-            recording = Recording(file, max_seconds=self._settings.max_file_seconds)
-            segments, end = await self._heard(job, recording)
+            found = await self._heard(job, recording(), HEARD if refining else 1.0)
+            if refining is not None:
+                # Nothing is heard of it on the way; it is faster than the recording lasts.
+                async with asyncio.timeout(max(self._settings.job_silence_s, found.duration_s)):
+                    found = await self._transcriber.refine(found, recording, refining)
         finally:
             file.close()
-        body = store_form(segments, language=end.language, duration_s=end.duration_s, engine=engine)
-        await self._store.complete(job, key, body, end.duration_s)
+        body = store_form(found.segments, language=found.language, duration_s=found.duration_s, engine=engine)
+        await self._store.complete(job, key, body, found.duration_s)
 
-    async def _heard(self, job: Job, recording: Recording) -> tuple[list[Segment], Finished]:
+    async def _heard(self, job: Job, recording: Recording, share: float) -> Transcription:
+        """share: of the job, which it is."""
         segments: list[Segment] = []
         told, silence_s = 0.0, self._settings.job_silence_s
         loop = asyncio.get_running_loop()
@@ -204,16 +239,16 @@ class Runner:
                         segments.append(event)
                     case Progress() if time.monotonic() - told >= TELL_S:
                         told = time.monotonic()
-                        await self._tell(job, event)
+                        await self._tell(job, event, share)
                     case Finished():
-                        return segments, event
+                        return Transcription(segments, event.duration_s, event.language)
                     case _:
                         pass
         raise FetchFailed("The recogniser ended before the recording did.", code="stt_failed")
 
-    async def _tell(self, job: Job, at: Progress) -> None:
+    async def _tell(self, job: Job, at: Progress, share: float) -> None:
         # Not 1 before the result is there.
-        progress = min(0.99, at.done_s / at.total_s) if at.total_s else 0.0
+        progress = share * min(0.99, at.done_s / at.total_s) if at.total_s else 0.0
         await self._store.update(job, progress=progress, done_s=at.done_s, duration_s=at.total_s)
         self._changed(job.id)
 

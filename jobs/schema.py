@@ -6,12 +6,14 @@ The tables are made by `jobs/migrations`; a test holds that against this file.
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, RowMapping, String, Table, Text
 
 from jobs.states import FINAL, Status
+from pipeline.refining import Refining
 from pipeline.stt import FileRequest
 
 metadata = MetaData()
@@ -34,6 +36,7 @@ jobs = Table(
     Column("options", Text, nullable=False),
     Column("session_id", String(200)),
     Column("webhook_url", Text),
+    Column("speakers", Text),
     Column("progress", Double, nullable=False),
     Column("done_s", Double, nullable=False),
     Column("duration_s", Double),
@@ -45,7 +48,7 @@ jobs = Table(
     Column("error_message", Text),
     Column("result_key", String(64)),
     Index("jobs_by_status", "status", "id"),
-    Index("jobs_by_session", "session_id", "id"),
+    Index("jobs_by_session", "session_id", "status", "id"),
     Index("jobs_by_end", "status", "finished_at"),
     Index("jobs_by_file", "sha256"),
     Index("jobs_by_result", "result_key"),
@@ -119,6 +122,12 @@ class Options:
     words: bool = True
     """With the times of words."""
     translate: bool = False
+    align: bool = False
+    """Times of words by forced alignment, where a model for the language can be had."""
+    diarize: bool = False
+    """Who said what."""
+    min_speakers: int | None = None
+    max_speakers: int | None = None
 
     def dumps(self) -> str:
         """Always the same text for the same options."""
@@ -132,7 +141,14 @@ class Options:
 
     def request(self) -> FileRequest:
         """For the recogniser."""
-        return FileRequest(self.language, self.prompt, self.words, self.translate)
+        # Who said what is told word by word: a change of speakers may be in the middle of a segment.
+        return FileRequest(self.language, self.prompt, self.words or self.diarize, self.translate)
+
+    def refining(self) -> Refining | None:
+        """For what comes after the recogniser; None: nothing does."""
+        if not self.align and not self.diarize:
+            return None
+        return Refining(self.align, self.diarize, self.min_speakers, self.max_speakers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +186,8 @@ class Job:
     options: Options
     session_id: str | None
     webhook_url: str | None
+    speakers: Mapping[str, str]
+    """What people call the speakers of the result, by the names that it has for them ("A")."""
     progress: float
     """0 to 1, by decoded seconds."""
     done_s: float
@@ -197,6 +215,7 @@ class Job:
         values: dict[str, Any] = dict(row)
         values["status"] = Status(values["status"])
         values["options"] = Options.loads(values["options"])
+        values["speakers"] = json.loads(values["speakers"] or "{}")
         return Job(**values)
 
 

@@ -120,6 +120,12 @@ class Jobs:
         self.changed(job_id)
         return job
 
+    async def name_speakers(self, job_id: str, names: Mapping[str, str]) -> Job:
+        """What the speakers of its result are called. Raises JobNotFound."""
+        job = await self._store.name_speakers(job_id, names)
+        self._notices.tell(job_id)
+        return job
+
     async def delete(self, job_id: str) -> None:
         """Remove an ended job. Its file and result go with the next cleaning, if no other job uses them."""
         await self._store.delete(job_id)

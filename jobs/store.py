@@ -5,7 +5,7 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -225,6 +225,16 @@ class JobStore:
             raise NotPossible(f"The job is {(await self.get(job_id)).status.value}; only what failed can be retried.")
         return moved[0]
 
+    async def name_speakers(self, job_id: str, names: Mapping[str, str]) -> Job:
+        """What its speakers are called from now on. Raises JobNotFound."""
+        values = {"speakers": json.dumps(dict(names)), "version": jobs.c.version + 1, "updated_at": time.time()}
+        async with self.database.writing() as connection:
+            named = await connection.execute(update(jobs).where(jobs.c.id == job_id).values(values).returning(*jobs.c))
+            row = named.mappings().first()
+        if row is None:
+            raise JobNotFound("There is no job of this id.")
+        return Job.of(row)
+
     async def delete(self, job_id: str) -> None:
         """Remove an ended job and its deliveries. Raises JobNotFound, NotPossible for one that has not ended."""
         async with self.database.writing() as connection:
@@ -281,7 +291,7 @@ def _row(one: Submission, result_key: str | None, now: float) -> dict[str, Any]:
         "created_at": now, "updated_at": now, "started_at": None, "finished_at": now if done else None, "due_at": now,
         "filename": one.filename.replace("\0", "")[:255], "sha256": one.sha256, "size_bytes": one.size_bytes,
         "source_url": one.source_url, "options": one.options.dumps(), "session_id": one.session_id,
-        "webhook_url": one.webhook_url, "progress": 1.0 if done else 0.0, "done_s": 0.0, "duration_s": None,
-        "attempts": 0, "interruptions": 0, "lease": None, "heartbeat_at": None, "error_code": None,
+        "webhook_url": one.webhook_url, "speakers": None, "progress": 1.0 if done else 0.0, "done_s": 0.0,
+        "duration_s": None, "attempts": 0, "interruptions": 0, "lease": None, "heartbeat_at": None, "error_code": None,
         "error_message": None, "result_key": result_key,
     }  # fmt: skip

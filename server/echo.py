@@ -2,22 +2,19 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from jobs.errors import Refused
 from jobs.fetch import filename_of
 from jobs.schema import Job, Submission
-from jobs.service import Jobs
 from jobs.states import Status
 from server.access import require_key
 from server.incoming import received_files
-from server.job_views import downloaded, idempotency_key, jobs_of, options, shown, statuses, text_field
+from server.job_views import AllJobs, ListQuery, downloaded, idempotency_key, listed, options, shown, text_field
 
 router = APIRouter(prefix="/api/v1", tags=["transcriptions"], dependencies=[Depends(require_key)])
-AllJobs = Annotated[Jobs, Depends(jobs_of)]
-
 NAMES = {Status.QUEUED: "pending", Status.RUNNING: "processing"}
 """States that have another name here."""
 
@@ -31,6 +28,10 @@ class FromUrl(BaseModel):
     prompt: str | None = Field(default=None, max_length=2_000)
     words: bool = True
     translate: bool = False
+    align: bool = False
+    diarize: bool = False
+    min_speakers: int | None = None
+    max_speakers: int | None = None
     session_id: str | None = Field(default=None, max_length=200)
     webhook_url: str | None = Field(default=None, max_length=4096)
 
@@ -79,18 +80,9 @@ async def cancel(job_id: str, jobs: AllJobs) -> dict[str, Any]:
 
 
 @router.get("/transcriptions")
-async def listed(
-    jobs: AllJobs,
-    limit: int = 20,
-    page: int | None = None,
-    cursor: str | None = None,
-    status: str | None = None,
-    session_id: str | None = None,
-) -> dict[str, Any]:
+async def newest(jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
     """The newest jobs, by page or by cursor."""
-    found = await jobs.list(limit=limit, page=page, cursor=cursor, statuses=statuses(status), session_id=session_id)
-    items = [shown(job, NAMES) for job in found.items]
-    return {"items": items, "next_cursor": found.next_cursor, "total": found.total}
+    return await listed(jobs, query, NAMES)
 
 
 def _short(job: Job) -> dict[str, Any]:

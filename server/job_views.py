@@ -3,13 +3,15 @@
 import asyncio
 import hashlib
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.responses import Response
+from pydantic import BaseModel
 
-from jobs.errors import Refused
+from jobs.errors import JobNotFound, Refused
 from jobs.result import FORMATS, download
 from jobs.schema import Job, Options
 from jobs.service import Jobs
@@ -19,6 +21,7 @@ from server.parameters import language_code
 
 MAX_TEXT = 200
 MAX_PROMPT = 2_000
+MAX_SPEAKERS = 50
 OUTSIDE = {Status.RUNNING: "processing"}
 """States that have another name outside; for /api/v1, see `server.echo`."""
 INSIDE = {"pending": Status.QUEUED, "processing": Status.RUNNING}
@@ -28,6 +31,39 @@ def jobs_of(request: Request) -> Jobs:
     """For `Depends`."""
     jobs: Jobs = request.app.state.jobs
     return jobs
+
+
+AllJobs = Annotated[Jobs, Depends(jobs_of)]
+
+
+class ListQuery(BaseModel):
+    """Which jobs a list has."""
+
+    limit: int = 50
+    page: int | None = None
+    cursor: str | None = None
+    status: str | None = None
+    session_id: str | None = None
+    search: str | None = None
+    """In the name of the file, or in its address."""
+
+
+async def listed(jobs: Jobs, query: ListQuery, names: dict[Status, str]) -> dict[str, Any]:
+    """The newest jobs, by page or by cursor. Raises BadInput."""
+    found = await jobs.list(
+        limit=query.limit, page=query.page, cursor=query.cursor, statuses=statuses(query.status),
+        session_id=query.session_id, search=query.search,
+    )  # fmt: skip
+    items = [shown(job, names) for job in found.items]
+    return {"items": items, "next_cursor": found.next_cursor, "total": found.total}
+
+
+async def recording_file(jobs: Jobs, job: Job) -> Path:
+    """Where the recording of a job is. Raises JobNotFound."""
+    path = jobs.files.path(job.sha256) if job.sha256 else None
+    if path is None or not await asyncio.to_thread(path.is_file):
+        raise JobNotFound("The file of this job is not here.")
+    return path
 
 
 def named(status: Status, names: dict[Status, str]) -> str:
@@ -45,13 +81,31 @@ def statuses(text: str | None) -> list[Status]:
 def options(fields: dict[str, Any]) -> Options:
     """What is wanted, from the fields of a form or a JSON body. Raises BadInput."""
     prompt = text_field(fields, "prompt", MAX_PROMPT)
-    return Options(
+    found = Options(
         model_id=text_field(fields, "model_id") or text_field(fields, "model"),
         language=language_code(text_field(fields, "language")),
         prompt=prompt,
         words=flag(fields, "words", True),
         translate=flag(fields, "translate", False),
+        align=flag(fields, "align", False),
+        diarize=flag(fields, "diarize", False),
+        min_speakers=count_field(fields, "min_speakers"),
+        max_speakers=count_field(fields, "max_speakers"),
     )
+    if found.min_speakers and found.max_speakers and found.min_speakers > found.max_speakers:
+        raise BadField("min_speakers", "min_speakers is more than max_speakers.")
+    return found
+
+
+def count_field(fields: dict[str, Any], name: str) -> int | None:
+    """A field as a number of people; None when it is empty or missing. Raises BadField."""
+    value = fields.get(name)
+    if value is None or value == "":
+        return None
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= MAX_SPEAKERS):
+        raise BadField(name, f"{name}: a number from 1 to {MAX_SPEAKERS}.")
+    return int(text)
 
 
 def text_field(fields: dict[str, Any], name: str, most: int = MAX_TEXT) -> str | None:
@@ -102,6 +156,8 @@ def shown(job: Job, names: dict[Status, str], result: dict[str, Any] | None = No
         "filename": job.filename,
         "model_id": job.options.model_id,
         "language": job.options.language,
+        "diarize": job.options.diarize,
+        "speakers": job.speakers,
         "session_id": job.session_id,
         "source_url": job.source_url,
         "size": job.size_bytes,
@@ -117,7 +173,7 @@ async def downloaded(jobs: Jobs, job: Job, kind: str) -> Response:
     """The result as a file. Raises NotPossible (no_result), BadField."""
     if kind not in FORMATS:
         raise BadField("format", f"format: one of {', '.join(FORMATS)}.")
-    text = await asyncio.to_thread(download, await jobs.body(job), kind)
+    text = await asyncio.to_thread(download, await jobs.body(job), kind, job.speakers)
     stem = job.filename.rpartition(".")[0] or job.filename
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'{stem}.{kind}', safe='')}"}
     return Response(text, media_type=FORMATS[kind], headers=headers)

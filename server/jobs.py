@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
+from pydantic import Field
 
 from jobs.errors import JobNotFound
 from jobs.schema import Job, Submission
@@ -17,17 +18,21 @@ from server.access import require_key
 from server.incoming import received_files
 from server.job_views import (
     OUTSIDE,
+    AllJobs,
+    ListQuery,
     downloaded,
     idempotency_key,
-    jobs_of,
+    listed,
     options,
+    recording_file,
     shown,
-    statuses,
     text_field,
 )
+from server.media_types import media_type
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(require_key)])
-AllJobs = Annotated[Jobs, Depends(jobs_of)]
+SpeakerName = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f]*$")]
+SpeakerNames = Annotated[dict[SpeakerName, SpeakerName], Field(max_length=100)]
 
 PING_S = 15.0
 """A stream of events says something at least so often: silence is what proxies cut."""
@@ -50,21 +55,9 @@ async def create(request: Request, jobs: AllJobs) -> dict[str, Any]:
 
 
 @router.get("/jobs")
-async def listed(
-    jobs: AllJobs,
-    limit: int = 50,
-    page: int | None = None,
-    cursor: str | None = None,
-    status: str | None = None,
-    session_id: str | None = None,
-) -> dict[str, Any]:
-    """The newest jobs."""
-    found = await jobs.list(limit=limit, page=page, cursor=cursor, statuses=statuses(status), session_id=session_id)
-    return {
-        "items": [shown(job, OUTSIDE) for job in found.items],
-        "next_cursor": found.next_cursor,
-        "total": found.total,
-    }
+async def newest(jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
+    """The newest jobs, by page or by cursor."""
+    return await listed(jobs, query, OUTSIDE)
 
 
 @router.get("/queues")
@@ -95,6 +88,12 @@ async def retry(job_id: str, jobs: AllJobs) -> dict[str, Any]:
     return shown(await jobs.retry(job_id), OUTSIDE)
 
 
+@router.put("/jobs/{job_id}/speakers")
+async def name_speakers(job_id: str, names: SpeakerNames, jobs: AllJobs) -> dict[str, Any]:
+    """What people call the speakers of the result: `{"A": "Anna"}`. Downloads have these names."""
+    return shown(await jobs.name_speakers(job_id, names), OUTSIDE)
+
+
 @router.delete("/jobs/{job_id}", status_code=204)
 async def delete(job_id: str, jobs: AllJobs) -> None:
     """Remove a job that has ended."""
@@ -111,13 +110,11 @@ async def result(job_id: str, jobs: AllJobs, format: str = "txt") -> Response:
 async def file(job_id: str, jobs: AllJobs) -> Response:
     """The recording itself, in parts where they are asked for (Range)."""
     job = await jobs.get(job_id)
-    path = jobs.files.path(job.sha256) if job.sha256 else None
-    if path is None or not await asyncio.to_thread(path.is_file):
-        raise JobNotFound("The file of this job is not here.")
+    path = await recording_file(jobs, job)
     # Not of the type it claims to be: a page that somebody uploaded must not run in this origin.
     return FileResponse(
         path,
-        media_type="application/octet-stream",
+        media_type=await asyncio.to_thread(media_type, path),
         filename=job.filename,
         headers={"X-Content-Type-Options": "nosniff"},
     )

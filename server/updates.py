@@ -1,18 +1,15 @@
 """`/api/v1/webhooks/transcription`: what workers elsewhere say of their jobs, by their signature and without a key."""
 
-import asyncio
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 
-from jobs.errors import JobNotFound, TooLarge
-from jobs.service import Jobs
+from jobs.errors import TooLarge
 from server.echo import NAMES
-from server.job_views import jobs_of
+from server.job_views import AllJobs, recording_file
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
-AllJobs = Annotated[Jobs, Depends(jobs_of)]
 
 MAX_BYTES = 64 << 20
 """The transcript of a day with all its words is half of it."""
@@ -35,7 +32,4 @@ async def update(request: Request, jobs: AllJobs) -> dict[str, Any]:
 async def file(job_id: str, attempt: str, signature: str, jobs: AllJobs) -> Response:
     """The recording, for whoever does this attempt at it."""
     job = await jobs.file_for(job_id, attempt, signature)
-    path = jobs.files.path(job.sha256) if job.sha256 else None
-    if path is None or not await asyncio.to_thread(path.is_file):
-        raise JobNotFound("The file of this job is not here.")
-    return FileResponse(path, media_type="application/octet-stream")
+    return FileResponse(await recording_file(jobs, job), media_type="application/octet-stream")

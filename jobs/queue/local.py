@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from jobs.notice import Notice
+from jobs.queue.running import Running
 from jobs.run import SILENT_S, Runner
 from jobs.schema import Job
 from jobs.store import JobStore
@@ -28,11 +29,10 @@ class LocalQueue:
     def __init__(self, store: JobStore, runner: Runner, *, workers: int, lock: Path) -> None:
         """lock: whoever holds it does the jobs; a second service on the same folder only takes them in."""
         self._store = store
-        self._runner = runner
+        self._running = Running(runner)
         self._workers = workers
         self._lock = lock
         self._added = Notice()
-        self._running: dict[str, asyncio.Task[float | None]] = {}
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -61,8 +61,7 @@ class LocalQueue:
         self._added.tell()
 
     async def cancelled(self, job: Job) -> None:
-        if (task := self._running.get(job.id)) is not None:
-            task.cancel()
+        self._running.cancel(job.id)
 
     async def _work(self) -> None:
         while True:
@@ -70,7 +69,7 @@ class LocalQueue:
             try:
                 job = await self._store.claim()
                 if job is not None:
-                    await self._run(job)
+                    await self._running.run(job)
                     continue
                 due = await self._store.next_due()
             except Exception:
@@ -78,19 +77,6 @@ class LocalQueue:
                 due = time.time() + FAILED_S
             wait_s = LOOK_S if due is None else min(LOOK_S, max(0.01, due - time.time()))
             await self._added.wait(changed, wait_s)
-
-    async def _run(self, job: Job) -> None:
-        """In a task of its own: it is cancelled with the job, and the worker goes on."""
-        task = asyncio.create_task(self._runner.run(job))
-        self._running[job.id] = task
-        try:
-            await asyncio.wait([task])
-        finally:
-            self._running.pop(job.id, None)
-            task.cancel()
-            await asyncio.wait([task])
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("job %s was left as it is: the database failed", job.id, exc_info=error)
 
     async def _sweep(self) -> None:
         """Queue again what a worker had to leave as it was."""

@@ -17,6 +17,7 @@ from procrastinate.types import TimeDeltaParams
 from sqlalchemy import text
 
 from jobs.database import MIGRATION_LOCK, address
+from jobs.queue.running import Running
 from jobs.run import SILENT_S, Runner
 from jobs.schema import Job
 from jobs.store import JobStore
@@ -41,9 +42,8 @@ class ProcrastinateQueue:
 
     def __init__(self, store: JobStore, runner: Runner, *, database_url: str, workers: int) -> None:
         self._store = store
-        self._runner = runner
+        self._running = Running(runner)
         self._workers = workers
-        self._running: dict[str, asyncio.Task[float | None]] = {}
         plain = address(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
         connector = procrastinate.PsycopgConnector(conninfo=plain, min_size=1, max_size=4)
         self._app = procrastinate.App(connector=connector, worker_defaults={"install_signal_handlers": False})
@@ -86,24 +86,14 @@ class ProcrastinateQueue:
 
     async def cancelled(self, job: Job) -> None:
         # On other machines its heartbeat finds out, within half a second.
-        if (task := self._running.get(job.id)) is not None:
-            task.cancel()
+        self._running.cancel(job.id)
 
     async def _do(self, job_id: str) -> None:
         job = await self._store.claim(job_id)
         if job is None:
             return  # cancelled, done by another, or not due
-        task = asyncio.create_task(self._runner.run(job))
-        self._running[job.id] = task
-        try:
-            await asyncio.wait([task])
-        finally:
-            self._running.pop(job.id, None)
-            task.cancel()
-            await asyncio.wait([task])
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("job %s was left as it is: the database failed", job.id, exc_info=error)
-        elif not task.cancelled() and (due_in_s := task.result()) is not None:
+        due_in_s = await self._running.run(job)
+        if due_in_s is not None:
             await self._tell(job_id, due_in_s)
 
     async def _serve(self) -> None:

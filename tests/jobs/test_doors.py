@@ -318,6 +318,9 @@ def test_lists_queues_and_models(client: httpx.Client) -> None:
     assert {"queued", "processing", "completed", "failed", "cancelled", "jobs"} <= set(queues)
     assert queues["completed"] == listed["total"]
     assert client.get("/models").json()["models"]
+    named = client.post("/jobs", files={"files": ("Weekly_Meeting.wav", recording(0))}, data={"language": "en"})
+    found = client.get("/jobs?search=weekly_").json()["items"]
+    assert [job["job_id"] for job in found] == [named.json()["jobs"][0]["job_id"]]
     for wrong in ("limit=0", "limit=x", "cursor=..", "status=nice", "page=0"):
         assert client.get(f"/api/v1/transcriptions?{wrong}").status_code in (400, 422)
     assert client.get("/jobs/none").status_code == 404
@@ -330,6 +333,7 @@ def test_the_recording_is_given_in_parts_and_never_as_a_page(client: httpx.Clien
     answer = client.get(f"/jobs/{job_id}/file", headers={"Range": "bytes=1-4"})
     assert (answer.status_code, answer.content) == (206, b"html")
     assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-disposition"].startswith("attachment")
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, text, update
 
 from jobs import schema
 from jobs.database import Database, address, open_database
@@ -253,6 +253,84 @@ async def test_lists_are_filtered(store: JobStore) -> None:
     for wrong in ({"limit": 0}, {"limit": 1000}, {"page": 0}, {"page": 10**9}, {"cursor": "x' OR 1=1"}):
         with pytest.raises(Refused):
             await list_jobs(store.database, **wrong)  # type: ignore[arg-type]
+
+
+async def test_a_list_of_several_states_is_in_order_too(store: JobStore) -> None:
+    made = await store.submit([submission(session_id="s" if n % 2 else None) for n in range(12)], cached=[None] * 12)
+    ids = [job.id for job in made[0]]
+    for job_id in ids[3:6]:
+        await store.cancel(job_id)
+    for _ in range(2):
+        await store.claim()
+    wanted, cursor, seen = [Status.CANCELLED, Status.QUEUED, Status.CANCELLED], None, []
+    while True:
+        page = await list_jobs(store.database, limit=3, cursor=cursor, statuses=wanted)
+        assert page.total == 10
+        seen += [job.id for job in page.items]
+        if (cursor := page.next_cursor) is None:
+            break
+    assert seen == ids[:1:-1]
+    mine = await list_jobs(store.database, session_id="s", statuses=wanted)
+    assert ([job.id for job in mine.items], mine.total) == (ids[11:1:-2], 5)
+    assert [job.id for job in (await list_jobs(store.database, session_id="s", page=2, limit=2)).items] == ids[7:4:-2]
+
+
+async def test_jobs_are_found_by_a_part_of_their_name(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["Talk_1.wav", "100%.mp3", "talk 2.wav", "other", "TALK_1b"]
+    submissions = [submission(name) for name in names]
+    submissions.append(submission("c", sha256=None, size_bytes=None, source_url="https://example.org/talks/c"))
+    made, _ = await store.submit(submissions, cached=[None] * 6)
+
+    async def found(search: str, **wanted: object) -> list[str]:
+        page = await list_jobs(store.database, search=search, **wanted)  # type: ignore[arg-type]
+        return [job.filename for job in page.items]
+
+    assert await found("talk") == ["c", "TALK_1b", "talk 2.wav", "Talk_1.wav"]
+    assert await found("k_1") == ["TALK_1b", "Talk_1.wav"]
+    assert await found("%") == ["100%.mp3"]
+    assert await found("nothing") == []
+    page = await list_jobs(store.database, search="talk", limit=2)
+    assert [job.filename for job in page.items] == ["c", "TALK_1b"]
+    assert await found("talk", limit=2, cursor=page.next_cursor) == ["talk 2.wav", "Talk_1.wav"]
+    # One page looks at so many jobs only; the cursor leads on, also from an empty one.
+    monkeypatch.setattr("jobs.listing.SEARCHED", 2)
+    page = await list_jobs(store.database, search="100%")
+    assert (page.items, page.next_cursor) == ([], made[4].id)
+    page = await list_jobs(store.database, search="100%", cursor=page.next_cursor)
+    assert (page.items, page.next_cursor) == ([], made[2].id)
+    page = await list_jobs(store.database, search="100%", cursor=page.next_cursor)
+    assert [job.filename for job in page.items] == ["100%.mp3"]
+    with pytest.raises(Refused):
+        await list_jobs(store.database, search="x" * 201)
+
+
+async def test_the_names_of_speakers_are_kept(store: JobStore) -> None:
+    [job] = await submitted(store)
+    assert job.speakers == {}
+    named = await store.name_speakers(job.id, {"A": "Ana"})
+    assert (named.speakers, named.version) == ({"A": "Ana"}, job.version + 1)
+    assert (await store.get(job.id)).speakers == {"A": "Ana"}
+    with pytest.raises(JobNotFound):
+        await store.name_speakers("none", {})
+
+
+async def test_a_database_of_the_first_version_is_brought_up_to_date(database_url: str) -> None:
+    """With what is in it."""
+
+    def back(connection: Connection) -> None:
+        connection.execute(text("DROP INDEX jobs_by_session"))
+        connection.execute(text("CREATE INDEX jobs_by_session ON jobs (session_id, id)"))
+        connection.execute(text("ALTER TABLE jobs DROP COLUMN speakers"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+
+    async with open_database(database_url) as database:
+        [job] = await submitted(JobStore(database, max_waiting=10))
+        async with database.writing() as connection:
+            await connection.run_sync(back)
+    async with open_database(database_url) as database:
+        assert await JobStore(database, max_waiting=10).get(job.id) == job
+        async with database.reading() as connection:
+            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0002"
 
 
 def test_ids_sort_by_time_also_within_a_millisecond() -> None:

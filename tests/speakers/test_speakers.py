@@ -19,6 +19,7 @@ from pipeline.speakers.assigning import with_speakers
 from pipeline.speakers.clustering import path
 from pipeline.stt import Segment, Word
 from tests.clips import hearing
+from tests.jobs.test_doors import done
 from tests.server_process import ServerProcess
 from tests.speech import Espeak
 
@@ -194,8 +195,42 @@ def test_speakers_as_whisperx_and_subtitles_name_them(hears: ServerProcess, talk
     assert "[B]: what" in srt
 
 
+def test_a_job_tells_speakers_apart_and_its_files_have_the_names_that_people_give_them(
+    hears: ServerProcess, talk: Any
+) -> None:
+    wav, fields = encode_wav(talk[0]), {"language": "en", "diarize": "true", "min_speakers": "2", "max_speakers": "2"}
+    with httpx.Client(base_url=hears.url, timeout=60) as client:
+        made = client.post("/jobs", files={"files": ("talk.wav", wav)}, data=fields).json()["jobs"]
+        path = f"/jobs/{made[0]['job_id']}"
+        job = done(client, made[0]["job_id"])
+        assert [segment["speaker"] for segment in job["result"]["segments"]] == [
+            {WOMAN: "A", MAN: "B"}[voice] for _, _, voice in talk[1]
+        ]
+        assert (job["diarize"], job["speakers"]) == (True, {})
+        named = client.put(f"{path}/speakers", json={"A": "Ana", "B": "Benjamín"}).json()
+        assert named["speakers"] == {"A": "Ana", "B": "Benjamín"}
+        assert "<v Benjamín>what" in client.get(f"{path}/download?format=vtt").text
+        told = client.get(f"{path}/download?format=json").json()
+        assert {segment["speaker"] for segment in told["segments"]} == {"Ana", "Benjamín"}
+        # The same again is another job, whose speakers nobody has named.
+        again = client.post("/jobs", files={"files": ("talk.wav", wav)}, data=fields).json()["jobs"][0]
+        assert again["status"] == "completed"
+        assert "[A]: what" in client.get(f"/jobs/{again['job_id']}/download").text
+        for wrong in ({"A": "x" * 101}, {"A": "a\nb"}, ["A"], {"A": None}):
+            assert client.put(f"{path}/speakers", json=wrong).status_code == 400
+        for name, value in (("min_speakers", "0"), ("max_speakers", "x"), ("max_speakers", "1")):
+            answer = client.post("/jobs", files={"files": wav}, data={**fields, name: value})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_parameter")
+
+
 def test_an_engine_that_is_not_there_says_how_to_get_it(tmp_path: Path, talk: Any) -> None:
     with hearing(tmp_path, DIARIZATION_ENGINE="pyannote") as running:
+        wav = encode_wav(talk[0])
+        with httpx.Client(base_url=running.url) as client:
+            made = client.post("/jobs", files={"files": wav}, data={"diarize": "true"}).json()["jobs"]
+            job = done(client, made[0]["job_id"])
+            assert (job["status"], job["error"]["code"], job["attempts"]) == ("failed", "engine_unavailable", 1)
+            assert "pyannote" in job["error"]["message"]
         answer = httpx.post(
             f"{running.url}/transcribe/", files={"audio_file": encode_wav(talk[0])}, data={"diarize_audio": "true"}
         )

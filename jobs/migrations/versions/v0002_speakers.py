@@ -1,0 +1,13 @@
+"""Names of speakers, and lists of a session by state."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("jobs", sa.Column("speakers", sa.Text))
+    op.drop_index("jobs_by_session", "jobs")
+    op.create_index("jobs_by_session", "jobs", ["session_id", "status", "id"])

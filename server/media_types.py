@@ -1,0 +1,33 @@
+"""What a recording is served as: told by its first bytes, and never a type that a browser would run."""
+
+from pathlib import Path
+
+UNKNOWN = "application/octet-stream"
+_BEGINS = (
+    (b"ID3", "audio/mpeg"),
+    (b"OggS", "audio/ogg"),
+    (b"fLaC", "audio/flac"),
+    (b"\x1aE\xdf\xa3", "video/webm"),
+    (b".snd", "audio/basic"),
+)
+
+
+def media_type(path: Path) -> str:
+    """Blocking: audio or video that browsers play, else UNKNOWN."""
+    with path.open("rb") as file:
+        return type_of(file.read(12))
+
+
+def type_of(head: bytes) -> str:
+    """The same from the first twelve bytes."""
+    for begin, kind in _BEGINS:
+        if head.startswith(begin):
+            return kind
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        return "audio/wav"
+    if head[4:8] == b"ftyp":
+        return "audio/mp4" if head[8:11] == b"M4A" else "video/mp4"
+    # An MPEG audio frame: eleven bits of synchronisation; ADTS (AAC) has layer 0.
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        return "audio/mpeg" if head[1] & 0x06 else "audio/aac"
+    return UNKNOWN
