@@ -15,6 +15,7 @@ from pipeline.errors import BadInput
 from pipeline.events import Event, TranscriptFinal
 from pipeline.llm import Message
 from pipeline.playback import Playback, Span
+from pipeline.stt import Transcript
 from pipeline.workers.scheduler import Urgency, calling
 
 log = logging.getLogger(__name__)
@@ -40,13 +41,15 @@ class Answer:
         answers_silence: bool,
         committed: asyncio.Event | None = None,
         said_item: str | None = None,
+        typed: Transcript | None = None,
         aloud: bool = True,
     ) -> None:
         """happenings: `Turn.run(…)`. emit: takes committed events, in order; must not block. ended: told once, after
         the end event. spoke_until: loop time of the user's last speech, from which all timings count.
         answers_silence: whether an empty transcript has an answer; if not, the commit gives UtteranceIgnored.
         committed: to be set by the commit. said_item: the place that the user's words have in the conversation; None:
-        they are given one. aloud: false for a reply that is only read.
+        they are given one. typed: what the user said, where that is known already. aloud: false for a reply that is
+        only read.
         """
         self.playback = Playback(self._sound, lead_ms=lead_ms)
         self.said: TranscriptFinal | None = None
@@ -60,7 +63,7 @@ class Answer:
         """The place that the reply has in the conversation from its first word on."""
         self._interrupted = False
         self._begun = self._placed = False
-        self._said_item, self._aloud = said_item, aloud
+        self._said_item, self._typed, self._aloud = said_item, typed, aloud
         self._truncated_ms: float | None = None
         self._call_items: dict[str, str] = {}
         self._conversation = conversation
@@ -103,6 +106,9 @@ class Answer:
             return
         self._interrupted = True
         self._release_all()  # the turn has started, even if not even its words were known
+        if self.said is None and self._typed is not None:  # before its task came to run
+            self._start()
+            self._take(TranscriptFinal(self._typed.text, self._typed.language))
         self.playback.stop()
         heard = self.playback.heard_text(self.reply) if self._aloud else self.reply
         self._record(heard, interrupted=True)
@@ -122,7 +128,9 @@ class Answer:
         if not self.over:
             self.playback.report(played_ms)
         elif self._interrupted:
-            self._record(self.playback.heard_text(self.reply, played_ms), interrupted=True)
+            heard = self.playback.heard_text(self.reply, played_ms)
+            self._record(heard, interrupted=True)
+            self._emit(events.HeardCorrected(min(played_ms, self.playback.sent_ms), heard))
 
     def truncate(self, played_ms: float) -> None:
         """Of the reply that is being given, the client has played only so much, and will play no more.
@@ -258,12 +266,17 @@ class Answer:
 
     def _end(self, event: Event) -> None:
         if not self.over:
-            if not self._begun and not isinstance(event, events.UtteranceIgnored):
-                self._say(events.TurnStarted(secrets.token_hex(8)))  # it ends before its task came to run
+            if not isinstance(event, events.UtteranceIgnored):
+                self._start()
             self._say(event)
             self.over = True
             self.playback.forget()
             self._ended(self)
+
+    def _start(self) -> None:
+        """A turn that ends before its task came to run has started all the same."""
+        if not self._begun:
+            self._say(events.TurnStarted(secrets.token_hex(8)))
 
     def _mark(self, name: str) -> None:
         self._marks.setdefault(name, (self._loop.time() - self._spoke_until) * 1000)

@@ -209,6 +209,14 @@ class TurnInterrupted:
 
 
 @dataclass(frozen=True, slots=True)
+class HeardCorrected:
+    """After an interruption the client has told how much was really played: this is what the history holds now."""
+
+    heard_ms: float
+    heard_text: str
+
+
+@dataclass(frozen=True, slots=True)
 class TurnFailed:
     """No reply could be given."""
 
@@ -238,6 +246,7 @@ Event = (
     | SpeechChunk
     | StageError
     | TurnCompleted
+    | HeardCorrected
     | TurnInterrupted
     | TurnFailed
 )

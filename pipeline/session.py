@@ -6,14 +6,11 @@ what takes time (a turn, a judgement, a partial transcript) is a task of this se
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Protocol, Self
-
-import numpy as np
 
 from pipeline import events
 from pipeline.answering import Answer
@@ -23,37 +20,30 @@ from pipeline.conversation import Conversation, Item, item_id
 from pipeline.dictation import Dictation
 from pipeline.errors import BadInput, Overloaded, ParleyError, StageFailed
 from pipeline.events import Event
-from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceActivity
+from pipeline.listening.detector import VoiceActivity
+from pipeline.listening.ear import Ear, milliseconds
 from pipeline.listening.endpointing import delay
-from pipeline.listening.interruption import BargeIn, Decision, words_beyond_backchannels
+from pipeline.listening.floor import Floor
 from pipeline.listening.options import LiveOptions
 from pipeline.listening.partials import PartialTranscripts
-from pipeline.listening.utterance import Utterance
+from pipeline.listening.parts import MAX_PARTS, Parts
 from pipeline.llm import Message
 from pipeline.manner import AsItStands, Manner
 from pipeline.phrases import STILL_THERE, phrase
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
+from pipeline.tasks import Tasks
 from pipeline.turn import Announcement, Stages, Turn
 from pipeline.voices import Voice
-from pipeline.workers.scheduler import Urgency, calling
-
-log = logging.getLogger(__name__)
 
 EVENTS_AHEAD = 1024
 """Events a slow reader may be behind (some 30 s of sound) before its session ends."""
 ONSET_MS = 60
 """Speech that begins an utterance: two frames, more than a click."""
-JUDGEMENT_S = 1.0
-"""A judgement that takes longer than this is for the user: the reply is interrupted."""
 ANNOUNCEMENTS_AHEAD = 8
 """Announcements that may wait for a pause; a further one is dropped."""
 STALLED_S = 2.0
 """No sound at all for so long in the middle of an utterance ends it."""
-
-
-MAX_PARTS = 30
-"""An utterance that was cut so often ends, however it goes on."""
 
 
 class State(Enum):
@@ -105,27 +95,28 @@ class Session:
         """How turns are answered; may be changed at any time, for the turns from then on."""
         self.conversation = conversation
         self.voice, self.language, self.options = voice, language, options
-        self.dropped = 0
-        """Samples that were received and belong to no utterance by decision (half duplex)."""
         self._stages, self._settings = stages, settings
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._detector = SpeechDetector(activity, options.vad_threshold)
-        self._utterance = Utterance()
-        self._rest: list[Samples] = []
+        self._tasks = Tasks(conversation.id)
+        self._ear = Ear(activity, threshold=options.vad_threshold, preroll_ms=options.preroll_ms)
+        self._floor = Floor(
+            self._ear,
+            transcribe=self._transcribe,
+            start=self._tasks.start,
+            held=lambda: self._emit(events.SpeechHeld()),
+            resumed=lambda: self._emit(events.SpeechResumed()),
+            taken=self._cut_in,
+        )
+        self._parts = Parts(self._transcribe, self._tasks.start)
+        """What the utterance being spoken began with."""
         self._state = State.LISTENING
         self._answer: Answer | None = None
         self._last_answer: Answer | None = None
-        self._barge_in: BargeIn | None = None
-        self._judgement: asyncio.Task[None] | None = None
         self._asked: Clip | None = None
         """The sound that `_answer` is about, if it is about sound of the stream."""
         self._began = 0
         """Where the utterance begins, on the detector's clock."""
         self._speculations = 0
-        self._earlier: list[asyncio.Task[Transcript]] = []
-        self._continued: list[asyncio.Task[Transcript]] = []
-        """What the next utterance continues."""
         self._partials = PartialTranscripts(self._transcribe, lambda text: self._emit(events.TranscriptPartial(text)))
         self._active_at = self._heard_at = self._loop.time()
         self._active_ms = 0.0
@@ -136,7 +127,7 @@ class Session:
         self._announcements: deque[Announcement] = deque(maxlen=ANNOUNCEMENTS_AHEAD)
 
     async def __aenter__(self) -> Self:
-        self._start(self._watch())
+        self._tasks.start(self._watch())
         return self
 
     async def __aexit__(
@@ -149,30 +140,27 @@ class Session:
         self._announcements.clear()
         self._stop()
         self._sink.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            if not task.cancelling():  # a second cancel would break off the waiting of the first for its own tasks
-                task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._tasks.close()
 
     @property
     def received(self) -> int:
         """Samples heard so far: the session's clock. None is lost, whatever becomes of it."""
-        return self._detector.now + sum(map(len, self._rest))
+        return self._ear.received
+
+    @property
+    def dropped(self) -> int:
+        """Samples that were received and belong to no utterance by decision (half duplex)."""
+        return self._ear.dropped
 
     # --- what comes in ---
 
     def hear(self, samples: Samples) -> None:
         """The next sound of the user: float32 mono at 16 kHz, any number of samples."""
         self._heard_at = self._loop.time()
-        whole = np.concatenate([*self._rest, samples]) if self._rest else samples
-        for start in range(0, len(whole) - FRAME + 1, FRAME):
-            self._step(whole[start : start + FRAME])
-        left = whole[len(whole) // FRAME * FRAME :]
-        self._rest = [left] if len(left) else []
+        for frame in self._ear.frames(samples):
+            self._step(frame)
         if self._state is State.PAUSED and self.options.turn_detection:
-            self._wait_for_the_end(len(left))
+            self._wait_for_the_end(self._ear.silence_ms)
 
     def begin(self) -> None:
         """Push-to-talk: the key is pressed. Stops a running reply; an utterance that was going on goes on."""
@@ -181,14 +169,14 @@ class Session:
         if self._state in (State.HEARING, State.PAUSED):
             self._state = State.HEARING
         else:
-            self._begin(self._detector.now)
+            self._begin(self._ear.detector.now)
 
     def commit(self) -> None:
         """The user's turn is over now, whatever the silence. Raises BadInput (no_audio) when nothing was recorded."""
         if self._state not in (State.HEARING, State.PAUSED):
-            if self.options.turn_detection or self._state is State.ANSWERING or not self._utterance.seconds:
+            if self.options.turn_detection or self._state is State.ANSWERING or not self._ear.kept_s:
                 raise BadInput("There is no sound to commit.", code="no_audio")
-            self._begin(self._utterance.start)
+            self._begin(self._ear.start)
         self._endpoint(answers_silence=True)
 
     def clear(self) -> None:
@@ -197,24 +185,24 @@ class Session:
             self._forget()
             self._listen()
         elif self.manner.keeps_all:
-            self._rest = []
-            self._leave_behind(self._detector.now)
+            self._ear.forget_rest()
+            self._ear.leave_behind()
 
     def note(self) -> None:
         """What was recorded becomes a message of the user that is not answered by itself, a running reply goes on.
 
         Raises BadInput (no_audio) when nothing was recorded.
         """
-        if self.manner.keeps_all and self._rest:
-            self._step(np.concatenate([*self._rest, np.zeros(FRAME - sum(map(len, self._rest)), np.float32)]))
-            self._rest = []
-        if not self._utterance.seconds or (self._state is State.ANSWERING and not self.manner.keeps_all):
+        if self.manner.keeps_all:
+            for frame in self._ear.rest():
+                self._step(frame)
+        if not self._ear.kept_s or (self._state is State.ANSWERING and not self.manner.keeps_all):
             raise BadInput("There is no sound to commit.", code="no_audio")
         spoken = self._state in (State.HEARING, State.PAUSED)
-        clip = self._utterance.clip()
+        clip = self._ear.clip()
         self._abandon()
         self._partials.end()
-        self._leave_behind(self._detector.now)
+        self._ear.leave_behind()
         item = self.conversation.place(id=self._item if spoken else None).id
         self._emit(events.UtteranceCommitted(item))
         self._write_down(clip, item)
@@ -227,7 +215,7 @@ class Session:
         id, after: its place, see `Conversation.place`. Raises BadInput.
         """
         item = self.conversation.place(id=id, after=after)
-        self._dictation.keep(self._start(self._dictation.write(clip, item.id, (), self._dictation.pending)))
+        self._dictation.keep(self._tasks.start(self._dictation.write(clip, item.id, (), self._dictation.pending)))
         return item
 
     def respond(self, manner: Manner | None = None, *, instead: Sequence[Message] | None = None) -> str:
@@ -279,7 +267,7 @@ class Session:
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Run this beside the conversation, ended with it."""
-        self._start(work)
+        self._tasks.start(work)
 
     def announce(self, text: str) -> None:
         """Say this as soon as nobody speaks."""
@@ -303,9 +291,10 @@ class Session:
     def configure(self, options: LiveOptions, *, voice: Voice, language: str | None) -> None:
         """Change this conversation from the next turn on; the VAD's threshold and the pacing with it."""
         self.options, self.voice, self.language = options, voice, language
-        self._detector.threshold = options.vad_threshold
-        if self._barge_in is not None and not (options.turn_detection and options.interruptible):
-            self._go_on()  # nobody would decide any more whether it is an interruption
+        self._ear.detector.threshold, self._ear.preroll_ms = options.vad_threshold, options.preroll_ms
+        decidable = options.turn_detection and (options.interruptible or not self._floor.holding)
+        if self._floor.claimed is not None and not decidable:
+            self._floor.refuse()  # nobody would decide any more whether it is an interruption
 
     def interrupt(self) -> None:
         """Stop the running reply, if there is one."""
@@ -327,23 +316,17 @@ class Session:
 
     def _step(self, frame: Samples) -> None:
         if self.options.half_duplex and self._answer is not None and self._answer.playback.audible:
-            self.dropped += len(frame)
-            self._detector.skip(len(frame))
-            self._utterance.skip(len(frame))
+            self._ear.skip(frame)
             return
-        self._utterance.add(frame)
-        spoken_until = self._detector.last_speech
-        self._detector.feed(frame)
-        if spoken_until < self._detector.began < self._detector.last_speech:
-            self._utterance.note_pause(spoken_until, self._detector.began)
-        if self._detector.speaking:
+        self._ear.take(frame)
+        if self._ear.detector.speaking:
             self._active_at, self._prompted = self._loop.time(), False
-            self._active_ms = self._ms(self._detector.now)
+            self._active_ms = milliseconds(self._ear.detector.now)
         if not self.options.turn_detection:
             if self.manner.keeps_all:
-                self._utterance.keep_from(self._detector.now - self._samples(1000 * self._settings.max_audio_seconds))
+                self._ear.keep_newest(self._settings.max_audio_seconds)
             elif self._state in (State.LISTENING, State.ANSWERING):
-                self._utterance.keep_from(self._detector.now - self._samples(self.options.preroll_ms))
+                self._ear.keep_preroll(self._ear.detector.now)
             else:
                 self._grow()
             return
@@ -353,32 +336,32 @@ class Session:
             case State.HEARING:
                 self._follow()
             case State.PAUSED:
-                self._wait_for_the_end()
-            case State.ANSWERING:
-                self._wait_for_barge_in()
+                self._wait_for_the_end(self._ear.detector.silence_ms)
+            case State.ANSWERING if self._answer is not None:
+                self._floor.follow(self._answer.playback, self.options, self.language)
 
     def _wait_for_speech(self) -> None:
-        if self._detector.run_ms >= ONSET_MS:
-            self._begin(self._detector.began)
+        if self._ear.detector.run_ms >= ONSET_MS:
+            self._begin(self._ear.detector.began)
         else:
-            self._keep_preroll()
+            self._ear.keep_preroll()
 
-    def _begin(self, at: int, earlier: Sequence[asyncio.Task[Transcript]] = ()) -> None:
-        """An utterance begins. earlier: the transcripts of the parts that it continues."""
+    def _begin(self, at: int) -> None:
+        """An utterance begins."""
         self._state = State.HEARING
         self._began = at
         self._speculations = 0
-        self._forget_earlier()
-        self._earlier.extend(earlier)
+        self._parts.begin()
         self._partials.begin(at)
-        self._utterance.begin(at - self._samples(self.options.preroll_ms))
+        self._ear.begin(at)
         self._item = item_id()
-        self._emit(events.UserSpeechStarted(self._ms(at), self._item))
+        self._emit(events.UserSpeechStarted(milliseconds(at), self._item))
 
     def _follow(self) -> None:
         """The user speaks."""
-        silent = not self._detector.speaking and self._detector.silence_ms >= self.options.speculate_ms
-        if silent and self._detector.last_speech > self._began:  # a key was pressed: speech may be yet to come
+        detector = self._ear.detector
+        silent = not detector.speaking and detector.silence_ms >= self.options.speculate_ms
+        if silent and detector.last_speech > self._began:  # a key was pressed: speech may be yet to come
             self._state = State.PAUSED
             self._partials.end()
             self._speculate()
@@ -387,18 +370,18 @@ class Session:
 
     def _grow(self) -> None:
         """The utterance becomes longer."""
-        if self._utterance.seconds >= self.options.max_utterance_s:
-            if self.options.turn_detection and self._detector.last_speech <= self._began:
+        if self._ear.kept_s >= self.options.max_utterance_s:
+            if self.options.turn_detection and self._ear.detector.last_speech <= self._began:
                 self._forget()  # a key was pressed, and nobody spoke
                 self._listen()
             else:
                 self._cut()
-        elif self._partials.due(self._detector.now, self.options.partial_ms):
-            self._keep(self._partials.make(self._utterance.clip(), self._detector.now))
+        elif self._partials.due(self._ear.detector.now, self.options.partial_ms):
+            self._tasks.keep(self._partials.make(self._ear.clip(), self._ear.detector.now))
 
-    def _wait_for_the_end(self, more: int = 0) -> None:
-        """The user is silent, perhaps done. more: samples received that do not fill a frame yet."""
-        if self._detector.run_ms >= ONSET_MS:
+    def _wait_for_the_end(self, silence_ms: float) -> None:
+        """The user is silent, perhaps done."""
+        if self._ear.detector.run_ms >= ONSET_MS:
             self._abandon()
             self._state = State.HEARING
             return
@@ -411,26 +394,26 @@ class Session:
             max_silence_ms=self.options.max_silence_ms,
             adaptive=self.options.adaptive_endpointing,
         )
-        if self._detector.silence_ms + self._ms(more) >= wait_ms and not self._detector.speaking:
+        if silence_ms >= wait_ms and not self._ear.detector.speaking:
             self._endpoint()
 
     def _speculate(self) -> None:
         if (
             self.manner.answers
             and self._speculations < self.options.speculations
-            and self._utterance.seconds <= self.options.speculation_max_speech_s
+            and self._ear.kept_s <= self.options.speculation_max_speech_s
         ):
             self._speculations += 1
-            self._reply_to(self._utterance.clip())
+            self._reply_to(self._ear.clip())
 
     def _endpoint(self, *, answers_silence: bool = False) -> None:
         self.conversation.place(id=self._item)
-        self._emit(events.UserSpeechStopped(self._ms(self._detector.last_speech), self._item))
+        self._emit(events.UserSpeechStopped(milliseconds(self._ear.detector.last_speech), self._item))
         if not self.manner.answers:
-            clip = self._utterance.clip()
+            clip = self._ear.clip()
             self._abandon()
             self._partials.end()
-            self._leave_behind(min(self._detector.now, self._detector.last_speech + FRAME // 2))
+            self._ear.leave_utterance_behind()
             self._write_down(clip, self._item)
             self._listen()
             return
@@ -438,68 +421,24 @@ class Session:
         # What failed in advance may succeed now; and who says "now" wants an answer even to silence.
         if answer is None or answer.failed or (answers_silence and not answer.understood):
             self._abandon()
-            answer = self._reply_to(self._utterance.clip(), answers_silence=answers_silence)
+            answer = self._reply_to(self._ear.clip(), answers_silence=answers_silence)
         self._partials.end()
         self._state = State.ANSWERING
-        self._leave_behind(min(self._detector.now, self._detector.last_speech + FRAME // 2))
-        self._keep_preroll()
+        self._ear.leave_utterance_behind()
+        self._ear.keep_preroll()
         answer.commit()
-
-    def _wait_for_barge_in(self) -> None:
-        detector, answer = self._detector, self._answer
-        if answer is None or not self.options.interruptible:
-            self._keep_preroll()
-            return
-        if self._barge_in is None:
-            if detector.run_ms >= self.options.hold_ms:
-                self._barge_in = BargeIn(detector.began)
-                answer.playback.hold()
-                if answer.playback.sent_ms:
-                    self._emit(events.SpeechHeld())
-            else:
-                self._keep_preroll()
-            return
-        match self._barge_in.decide(detector, self.options):
-            case Decision.CUT_IN:
-                self._cut_in()
-            case Decision.GO_ON:
-                self._go_on()
-            case Decision.JUDGE:
-                self._judge(self._barge_in)
-            case Decision.WAIT:
-                pass
 
     def _cut_in(self) -> None:
         """It is an interruption. Of a turn whose words are not even known it is none: the user simply goes on."""
         answer = self._answer
         assert answer is not None  # noqa: S101  # it is what is interrupted
         if answer.said is None and self._asked is not None:
-            self._continued, self._earlier = [*self._earlier, self._start(self._transcribe(self._asked))], []
+            self._parts.carry_over(self._asked)
             with contextlib.suppress(BadInput):  # its client may have deleted it
                 self.conversation.delete(self._item)
             answer.withdraw("continued")
         else:
             answer.interrupt()
-
-    def _judge(self, barge_in: BargeIn) -> None:
-        barge_in.judging = True
-        self._utterance.keep_from(barge_in.began - self._samples(self.options.preroll_ms))
-        self._judgement = self._start(self._judge_by_words(barge_in, self._detector.now, self._utterance.clip()))
-
-    def _decided(self) -> None:
-        self._barge_in = None
-        if self._judgement is not None:
-            self._judgement.cancel()
-            self._judgement = None
-
-    def _go_on(self) -> None:
-        """It was none: the reply goes on from where it was held."""
-        self._decided()
-        self._keep_preroll()
-        if self._answer is not None:
-            self._answer.playback.resume()
-            if self._answer.playback.sent_ms:
-                self._emit(events.SpeechResumed())
 
     # --- answers ---
 
@@ -509,12 +448,12 @@ class Session:
             self._forget()
         self._active_at = self._loop.time()
         self._state = State.ANSWERING
-        self._keep_preroll()
+        self._ear.keep_preroll()
         self._reply_to(utterance, answers_silence=True).commit()
 
     def _write_down(self, clip: Clip, item: str) -> None:
-        earlier, self._earlier = self._earlier, []
-        self._dictation.keep(self._start(self._dictation.write(clip, item, earlier, self._dictation.pending)))
+        writing = self._dictation.write(clip, item, self._parts.take(), self._dictation.pending)
+        self._dictation.keep(self._tasks.start(writing))
 
     def _reply_to(
         self,
@@ -531,13 +470,13 @@ class Session:
             voice=self.voice,
             language=self.language,
             answer_silence=answers_silence,
-            said_before=tuple(self._earlier),
+            said_before=self._parts.made,
             manner=manner,
             committed=committed,
             company=self,
         )
         followed = self._state in (State.HEARING, State.PAUSED)
-        spoke_until = self._loop.time() - (self._detector.silence_ms / 1000 if followed else 0.0)
+        spoke_until = self._loop.time() - (self._ear.detector.silence_ms / 1000 if followed else 0.0)
         self._answer = Answer(
             turn.run(utterance, self.conversation),
             self.conversation,
@@ -548,17 +487,18 @@ class Session:
             answers_silence=answers_silence or isinstance(utterance, Announcement),
             committed=committed,
             said_item=self._item if followed else None,
+            typed=utterance if isinstance(utterance, Transcript) else None,
             aloud=manner.aloud,
         )
         self._asked = utterance if followed and isinstance(utterance, Clip) else None
-        self._keep(self._answer.task)
+        self._tasks.keep(self._answer.task)
         return self._answer
 
     def _abandon(self) -> None:
         """No speculative answer any more; its transcript stays as a partial."""
         answer, self._answer = self._answer, None
         if answer is not None and not answer.committed:
-            if answer.said is not None and not self._earlier:
+            if answer.said is not None and not self._parts:
                 self._partials.add(answer.said.text)
             answer.abandon()
 
@@ -566,26 +506,13 @@ class Session:
         """The utterance being spoken will not be answered, and its sound is no part of the next one."""
         self._partials.end()
         self._abandon()
-        self._forget_earlier()
-        self._leave_behind(self._detector.now)
+        self._parts.forget()
+        self._ear.leave_behind()
         self._emit(events.UtteranceIgnored("cleared"))
-
-    def _forget_earlier(self) -> None:
-        earlier, self._earlier = self._earlier, []
-        for part in earlier:
-            part.cancel()
-
-    def _leave_behind(self, until: int) -> None:
-        """The sound up to that sample belongs to an utterance that is over: nothing of it is heard twice."""
-        self._detector.cut()
-        self._utterance.keep_from(until)
 
     def _stop(self) -> None:
         """End a running reply for another reason than speech."""
-        self._decided()
-        self._interrupt()
-
-    def _interrupt(self) -> None:
+        self._floor.clear()
         if self._answer is not None and self._answer.committed:
             self._answer.interrupt()
 
@@ -594,38 +521,33 @@ class Session:
         if answer is not self._answer:
             return
         self._asked = None
-        barge_in = self._barge_in
-        continued, self._continued = self._continued, []
+        claimed = self._floor.claimed
         self._last_answer, self._answer = answer, None
-        self._decided()
-        self._forget_earlier()
+        self._floor.clear()
         self._active_at = self._loop.time()
-        self._active_ms = self._ms(self._detector.now)
-        if barge_in is not None:  # what was said since its onset is the next utterance
-            self._begin(barge_in.began, continued)
+        self._active_ms = milliseconds(self._ear.detector.now)
+        if claimed is not None:  # what was said since then is the next utterance
+            self._begin(claimed)
         else:
+            self._parts.forget()
             self._listen()
 
     def _listen(self) -> None:
         self._state = State.LISTENING
         if not self.manner.keeps_all:
-            self._keep_preroll()
+            self._ear.keep_preroll()
         if self._announcements:  # not here and now: who made the session listen is not done yet
             self._loop.call_soon(self._speak_up)
 
     def _cut(self) -> None:
         """The utterance has become too long: its first part is transcribed now, the user goes on."""
-        if len(self._earlier) >= MAX_PARTS:
+        if len(self._parts) >= MAX_PARTS:
             self._endpoint()
             return
-        at = self._utterance.longest_pause()
-        first = self._utterance.clip(until=at)
-        before = self._earlier[-1] if self._earlier else None
-        self._earlier.append(self._start(self._transcribe_after(before, first), Urgency.AHEAD))
-        self._utterance.keep_from(at)
-        self._partials.go_on(self._detector.now)
+        self._parts.add(self._ear.cut())
+        self._partials.go_on(self._ear.detector.now)
 
-    # --- tasks ---
+    # --- what runs beside ---
 
     async def _transcribe(self, clip: Clip) -> Transcript:
         try:
@@ -633,31 +555,6 @@ class Session:
                 return await self._stages.stt.transcribe(clip, language=self.language, prompt=None, words=False)
         except TimeoutError:
             raise StageFailed("Speech recognition took too long.", code="timeout") from None
-
-    async def _transcribe_after(self, before: asyncio.Task[Transcript] | None, clip: Clip) -> Transcript:
-        """One part of a long utterance at a time: however fast it comes in, others find the recogniser free."""
-        if before is not None:
-            await asyncio.wait([before])
-        return await self._transcribe(clip)
-
-    async def _judge_by_words(self, barge_in: BargeIn, until: int, clip: Clip) -> None:
-        """Whether what was said during the reply is more than a back-channel."""
-        try:
-            async with asyncio.timeout(JUDGEMENT_S):
-                heard = await self._transcribe(clip)
-            words = words_beyond_backchannels(
-                heard.text,
-                heard.language or self.language,
-                more_comes=self._detector.speaking or self._detector.last_speech > until,
-            )
-        except (ParleyError, TimeoutError):
-            words = self.options.interrupt_words
-        if barge_in is not self._barge_in:
-            return
-        self._judgement = None
-        barge_in.judging, barge_in.judged_until = False, until
-        if words >= self.options.interrupt_words:
-            self._cut_in()
 
     async def _watch(self) -> None:
         """What happens when nothing happens: a stalled utterance, an idle user."""
@@ -670,9 +567,9 @@ class Session:
                 elif self.options.idle_timeout_s and now - self._active_at >= self.options.idle_timeout_s:
                     self._end(IdleTimeout())  # a key was pressed, and nobody has spoken since
                     return
-            elif self._barge_in is not None:
+            elif self._floor.holding:
                 if now - self._heard_at >= STALLED_S:
-                    self._go_on()  # no sound, no interruption: without more of it nothing would ever be decided
+                    self._floor.refuse()  # no sound, no interruption: without more of it nothing would ever be decided
             elif self._state is State.LISTENING:
                 idle_s = now - self._active_at
                 if self.options.idle_timeout_s and idle_s >= self.options.idle_timeout_s:
@@ -680,24 +577,10 @@ class Session:
                     return
                 if self.options.idle_prompt_s and idle_s >= self.options.idle_prompt_s and not self._prompted:
                     self._prompted = True
-                    self._emit(events.UserIdle(self._active_ms, self._ms(self._detector.now)))
+                    self._emit(events.UserIdle(self._active_ms, milliseconds(self._ear.detector.now)))
                     sentence, language = phrase(STILL_THERE, self.language or self.conversation.language)
                     self._reply_to(Announcement(sentence, language)).commit()
                     self._state = State.ANSWERING
-
-    def _start(self, work: Coroutine[Any, Any, Any], urgency: Urgency = Urgency.NOW) -> asyncio.Task[Any]:
-        with calling(session=self.conversation.id, urgency=urgency):
-            return self._keep(asyncio.create_task(work))
-
-    def _keep(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, ParleyError):
-            log.error("a task of a conversation failed", exc_info=error)
 
     def _emit(self, event: Event) -> None:
         if not self._sink.offer(event):
@@ -706,19 +589,6 @@ class Session:
     def _end(self, reason: ParleyError) -> None:
         self._sink.close(reason)
         self.ended.set()
-
-    def _keep_preroll(self) -> None:
-        """Of the sound, only what the next utterance may begin with."""
-        onset = self._detector.began if self._detector.speaking else self._detector.now
-        self._utterance.keep_from(onset - self._samples(self.options.preroll_ms))
-
-    @staticmethod
-    def _samples(ms: float) -> int:
-        return int(ms * RATE_HZ / 1000)
-
-    @staticmethod
-    def _ms(samples: int) -> float:
-        return samples * 1000 / RATE_HZ
 
 
 class IdleTimeout(ParleyError):

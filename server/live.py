@@ -50,6 +50,7 @@ NAMES: dict[type[Event], str] = {
     events.StageError: "stage_error",
     events.TurnCompleted: "turn_completed",
     events.TurnInterrupted: "turn_interrupted",
+    events.HeardCorrected: "heard_corrected",
     events.TurnFailed: "turn_failed",
 }
 """`type` of each event on the wire; its other fields are the dataclass's own. SpeechChunk is sent as bytes."""

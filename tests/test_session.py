@@ -279,6 +279,7 @@ def test_the_client_knows_better_what_it_played() -> None:
 
     d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000))
     assert d.history[1] == ("assistant", "This is sentence …")
+    assert d.of(events.HeardCorrected) == [events.HeardCorrected(1000, "This is sentence")]
 
 
 def test_the_client_may_tell_what_it_played_while_the_next_answer_is_prepared() -> None:
@@ -325,19 +326,40 @@ def test_interrupting_while_it_thinks_leaves_no_reply() -> None:
     assert d.history == [("user", "what does the heron do")]
 
 
-@pytest.mark.parametrize("options", [{"interruptible": False}, {"half_duplex": True}])
-def test_a_reply_that_may_not_be_interrupted(options: dict[str, bool]) -> None:
+def test_half_duplex_does_not_listen_to_itself() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
         await d.speak(1500)
         await d.silence(100)
         await d.until(events.TurnCompleted)
+        await d.silence(1000)
 
-    d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000), **options)
+    d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000), half_duplex=True)
     assert "TurnInterrupted" not in d.kinds
-    assert d.history[1] == ("assistant", EIGHT)
-    assert (d.session.dropped > 0) is options.get("half_duplex", False)
+    assert d.history[1:] == [("assistant", EIGHT)]
+    assert d.session.dropped > 0
+
+
+@pytest.mark.parametrize(("said", "answered"), [("and the fish", True), ("mhm", False)])
+def test_what_is_said_during_a_reply_that_may_not_be_interrupted_is_answered_after_it(
+    said: str, answered: bool
+) -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        d.stages.stt.text = said  # type: ignore[attr-defined]
+        await d.silence(500)
+        await d.speak(500)
+        await d.until(events.TurnCompleted)
+        await d.silence(1000)
+        if answered:
+            await d.until(events.TurnCompleted, count=2)
+
+    d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000), interruptible=False)
+    assert "SpeechHeld" not in d.kinds
+    assert "TurnInterrupted" not in d.kinds
+    assert d.history[1:] == [("assistant", EIGHT), *[("user", said), ("assistant", EIGHT)] * answered]
 
 
 def test_push_to_talk_waits_for_the_key_not_for_silence() -> None:
@@ -378,6 +400,17 @@ def test_a_typed_message_interrupts_and_is_answered() -> None:
     d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000))
     assert d.kinds.count("TurnInterrupted") == 1
     assert d.history[2] == ("user", "and what about the fish")
+
+
+def test_typed_messages_in_one_breath_are_all_remembered() -> None:
+    async def script(d: Dialogue) -> None:
+        d.session.say("my name is Ada")
+        d.session.say("what is my name")
+        await d.until(events.TurnCompleted)
+
+    d = hold(script)
+    assert d.kinds[:4] == ["TurnStarted", "TranscriptFinal", "TurnInterrupted", "TurnStarted"]
+    assert [content for role, content in d.history if role == "user"] == ["my name is Ada", "what is my name"]
 
 
 def test_a_failed_turn_ends_once_and_the_next_one_works() -> None:

@@ -205,6 +205,9 @@ def read(log: list[tuple[float, Any]], *, closed: bool) -> list[Turn]:
                 speaking = True
             case events.TranscriptPartial() | events.UserIdle():
                 assert turn is None
+            case events.HeardCorrected(_, text):
+                assert turn is None
+                assert turns[-1].reply.startswith(text)
             case events.UserSpeechStopped():
                 assert speaking
                 speaking = False

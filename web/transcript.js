@@ -103,6 +103,14 @@ export class Transcript {
     this.end(place, timings, cut ? "interrupted" : "");
   }
 
+  /** Not quite: this was, by what was played here; the service's history holds it now. */
+  corrected(heard) {
+    const reply = this.reply;
+    if (!reply?.over || !reply.entry.classList.contains("interrupted")) return;
+    const place = reply.words.endOf(heard);
+    this.show(place, place < reply.words.points.length ? "interrupted" : "");
+  }
+
   /** The connection went away in the middle of it. */
   broken() {
     this.unsaid();

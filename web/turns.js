@@ -77,6 +77,9 @@ export class Turns {
         transcript.interrupted(event.heard_text, this.timings(event));
         this.stopSound();
         break;
+      case "heard_corrected":
+        transcript.corrected(event.heard_text);
+        break;
       case "turn_failed":
         this.ended();
         transcript.interrupted("", this.timings(event));

@@ -70,9 +70,13 @@ class BargeIn:
     """Its words are being found out."""
     judged_until: int = 0
     """Up to this sample it was found to be a back-channel."""
+    stands: bool = False
+    """It is found to be more than that."""
 
     def decide(self, detector: SpeechDetector, options: LiveOptions) -> Decision:
         """By its length first, by its words where the length does not tell."""
+        if self.stands:
+            return Decision.WAIT
         spoken_ms = (detector.last_speech - self.began) * 1000 / RATE_HZ
         ended = not detector.speaking and detector.silence_ms >= options.speculate_ms
         if spoken_ms < options.interrupt_ms:
