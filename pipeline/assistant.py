@@ -21,13 +21,18 @@ from pipeline.refining import Refiners, open_refiners
 from pipeline.session import Session, Sink
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText
+from pipeline.stt.recognisers import Recognisers, open_recognisers
 from pipeline.tools import Toolbox
 from pipeline.tools.loading import open_tools
 from pipeline.tts import TextToSpeech
 from pipeline.turn import Stages, Turn
 from pipeline.voices import Voice, Voices
+from pipeline.workers.hardware import Hardware, detect
 
 log = logging.getLogger(__name__)
+
+NOTHING_KNOWN = Hardware("", 1, 0, (), (), ())
+"""A machine for no model but the one that is there."""
 
 
 class Assistant:
@@ -41,6 +46,7 @@ class Assistant:
         engines: Callable[[], Sequence[EngineInfo]],
         tools: Toolbox | None = None,
         refiners: Refiners | None = None,
+        recognisers: Recognisers | None = None,
     ) -> None:
         self.settings = settings
         self.stages = stages
@@ -50,11 +56,16 @@ class Assistant:
         """The functions that the language model may call."""
         self.refiners = refiners or Refiners(settings)
         """What makes transcripts of recordings better; loaded when it is first wanted."""
+        self.recognisers = recognisers or Recognisers(settings, Running(stages.stt, self._hears()), NOTHING_KNOWN)
+        """Who transcribes recordings, by the name of a model."""
 
     @property
     def engines(self) -> Sequence[EngineInfo]:
         """What each stage runs on now, in the order stt, llm, tts."""
         return self._engines()
+
+    def _hears(self) -> EngineInfo:
+        return next((info for info in self.engines if info.stage == "stt"), EngineInfo("stt", "unknown", "", "", 0.0))
 
     def voice(self, name: str | None = None) -> Voice:
         """A voice by name, or the deployment's own. Raises BadInput (unknown_voice)."""
@@ -134,7 +145,13 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
     voices = Voices.load(settings)
     voices.get(settings.voice_name)
     opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
-    async with open_tools(settings) as tools, open_refiners(settings) as refiners, opening as (hears, thinks, speaks):
+    hardware = await asyncio.to_thread(detect)
+    async with (
+        open_tools(settings) as tools,
+        open_refiners(settings) as refiners,
+        opening as (hears, thinks, speaks),
+        open_recognisers(settings, hears, hardware) as recognisers,
+    ):
         await asyncio.to_thread(SileroActivity)  # loads the VAD that all sessions share
         stages = Stages(stt=hears.engine, llm=thinks.engine, tts=speaks.engine)
 
@@ -142,7 +159,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
             current = thinks.engine.info if settings.llm_engine == "auto" else thinks.info
             return (hears.now, current, speaks.now)
 
-        yield Assistant(settings, stages, voices, engines, tools, refiners)
+        yield Assistant(settings, stages, voices, engines, tools, refiners, recognisers)
 
 
 def open_stt(settings: Settings, report: Report = _ignore) -> AbstractAsyncContextManager[Running[SpeechToText]]:

@@ -21,6 +21,11 @@ class Keeper(Generic[T]):
         self._opened: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._keep())
 
+    @property
+    def failed(self) -> bool:
+        """Whether entering it raised."""
+        return self._opened.done() and (self._opened.cancelled() or self._opened.exception() is not None)
+
     async def open(self) -> T:
         """What the context yields, once it is entered. Raises what entering raised."""
         return await asyncio.shield(self._opened)

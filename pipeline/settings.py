@@ -259,6 +259,12 @@ class Settings(BaseSettings):
     stt_batch_ms: int = Field(default=10, ge=0, le=1000)
     """While many speak at the same time, how long a batch waits for as many utterances as the one before it had, in
     ms. An utterance that comes alone never waits."""
+    models_on_demand: bool = True
+    """Load other Whisper models than WHISPER_MODEL when a request names one (docs/files.md); they are downloaded when
+    they are not here. false: only the one that is loaded."""
+    model_memory_mb: int = Field(default=0, ge=0)
+    """Memory that all Whisper models may take together, in MB (estimated); those that nobody uses make room. 0: four
+    fifths of the GPU's memory, or half of the machine's."""
     model_idle_seconds: float = Field(default=0.0, ge=0)
     """A local model that was not used for so long is unloaded, in seconds: its process ends and gives its memory back;
     the next call loads it again, and waits for that. 0: never."""

@@ -20,6 +20,8 @@ class Transcription:
     language: str | None
     """ISO 639-1; None when nothing was said."""
     language_probability: float = 0.0
+    model: str = ""
+    """Who heard it, for people: "base (int8)"."""
 
     @property
     def text(self) -> str:

@@ -1,6 +1,5 @@
 """The service as an ASGI application."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -11,7 +10,6 @@ from jobs.run import resident
 from jobs.service import Jobs, open_jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
-from pipeline.workers.hardware import detect
 from server import asr, echo, health, jobs, models, streaming, transcribe, ui, updates, voices, ws
 from server.access import Access, check_exposure
 from server.documents import describe
@@ -33,9 +31,9 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.hardware = await asyncio.to_thread(detect)
         async with nullcontext(assistant) if assistant is not None else open_assistant(settings) as opened:
             app.state.assistant = opened
+            app.state.hardware = opened.recognisers.hardware
             async with nullcontext(kept) if kept else open_jobs(settings, resident(opened)) as app.state.jobs:
                 yield
 

@@ -4,8 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
-from pipeline.stt.models import runnable
-from pipeline.workers.hardware import Hardware
+from pipeline.assistant import Assistant
 from server.access import require_key
 
 router = APIRouter(tags=["models"], dependencies=[Depends(require_key)])
@@ -14,7 +13,7 @@ router = APIRouter(tags=["models"], dependencies=[Depends(require_key)])
 @router.get("/models")
 async def models(request: Request) -> dict[str, Any]:
     """The models that this machine can run, by the ids that jobs take, with the device each would run on."""
-    hardware: Hardware = request.app.state.hardware
+    assistant: Assistant = request.app.state.assistant
     return {
         "models": [
             {
@@ -26,6 +25,6 @@ async def models(request: Request) -> dict[str, Any]:
                 "device": one.device,
                 "description": one.choice.description,
             }
-            for one in runnable(hardware)
+            for one in assistant.recognisers.runnable
         ]
     }

@@ -1,7 +1,8 @@
 """From an upload to its transcript: what all doors for files share."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 
 from fastapi import Request
 
@@ -10,12 +11,14 @@ from pipeline.errors import Overloaded
 from pipeline.listening.windows import Cutting
 from pipeline.media import Recording
 from pipeline.refining import Refining
-from pipeline.stt import FileRequest
-from pipeline.stt.files import transcribe_file
+from pipeline.stt import FileRequest, SpeechToText
+from pipeline.stt.files import FileEvent, transcribe_file
 from pipeline.transcription import Transcription, collected, first_of
 from server.uploads import Form, Upload, received
 
 RETRY_S = 5.0
+Cut = Callable[[SpeechToText], Cutting]
+"""Where a recording is cut; recognisers want it differently."""
 
 
 class Files:
@@ -53,18 +56,32 @@ def recording_of(
     return Recording(upload.file, max_seconds=most_s, track=track, raw_rate_hz=raw_rate_hz)
 
 
+async def events_of(
+    assistant: Assistant, recording: Recording, asked: FileRequest, *, model: str | None = None, cut: Cut | None = None
+) -> AsyncGenerator[FileEvent, None]:
+    """As `pipeline.stt.files.transcribe_file`, by the recogniser of this name."""
+    async with assistant.recognisers.using(model) as hears:
+        cutting = None if cut is None else cut(hears.engine)
+        async with aclosing(transcribe_file(hears.engine, recording, asked, cutting)) as events:
+            async for event in events:
+                yield event
+
+
 async def transcribed(
     assistant: Assistant,
     upload: Upload,
     asked: FileRequest,
     refining: Refining | None = None,
     *,
+    model: str | None = None,
+    or_own: bool = False,
     raw_rate_hz: int | None = None,
     first_s: float | None = None,
-    cutting: Cutting | None = None,
+    cut: Cut | None = None,
     track: int | None = None,
 ) -> Transcription:
-    """The transcript of an upload. first_s: only what is found first, in the first so many seconds."""
+    """The transcript of an upload. model, or_own: see `Recognisers.using`. first_s: only what is found first, in the
+    first so many seconds."""
 
     def recording() -> Recording:
         upload.file.seek(0)
@@ -72,7 +89,9 @@ async def transcribed(
 
     if refining is not None and refining.diarize:
         await assistant.refiners.check_speakers()
-    events = transcribe_file(assistant.stages.stt, recording(), asked, cutting)
-    async with aclosing(events):
-        found = await (collected(events) if first_s is None else first_of(events, first_s))
+    async with assistant.recognisers.using(model, or_own=or_own) as hears:
+        cutting = None if cut is None else cut(hears.engine)
+        async with aclosing(transcribe_file(hears.engine, recording(), asked, cutting)) as events:
+            found = await (collected(events) if first_s is None else first_of(events, first_s))
+    found = replace(found, model=hears.info.model)
     return found if refining is None else await assistant.refiners.refine(found, recording, refining)

@@ -13,7 +13,7 @@ from server.access import require_key
 from server.documents import errors, form_body
 from server.errors import BadField
 from server.leaving import while_connected
-from server.openai.models import names
+from server.openai.models import named
 from server.parameters import language_code
 from server.recordings import form_with_recording, transcribed
 from server.uploads import Form
@@ -22,23 +22,6 @@ router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
 
 ReceivedForm = Annotated[Form, Depends(form_with_recording)]
 ERRORS = errors(400, 401, 403, 404, 413, 502, 503, 504, form="plain")
-SIZES = frozenset(
-    f"{size}{kind}"
-    for size in (
-        "tiny",
-        "base",
-        "small",
-        "medium",
-        "large",
-        "large-v1",
-        "large-v2",
-        "large-v3",
-        "turbo",
-        "large-v3-turbo",
-    )
-    for kind in ("", ".en")
-)
-"""Whisper's sizes: what clients ask for that know nothing of which one is loaded."""
 
 
 class PlainFields(BaseModel):
@@ -69,10 +52,11 @@ async def transcribe(request: Request, form: ReceivedForm) -> PlainTranscription
 class WhisperXFields(BaseModel):
     """The fields of `/transcribe/`, with the defaults of the service that it stands in for."""
 
-    model_name: str = Field(
-        default="base",
+    model_name: str | None = Field(
+        default=None,
         max_length=200,
-        description="A size of Whisper. The model that is loaded answers; `model` says which.",
+        description="A size of Whisper, an id of `GET /models` or a folder in MODELS_DIR, loaded when it is not. By "
+        "default, and where a size cannot be had, what is loaded already; `model` says who heard it.",
     )
     language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is found out.")
     batch_size: int = Field(default=16, ge=1, le=1024, description="Accepted; how calls are batched is decided here.")
@@ -108,7 +92,7 @@ class WhisperXAnswer(BaseModel):
     text: str
     duration: float
     model: str
-    """What is loaded, whatever was asked for."""
+    """Who heard it."""
 
 
 @router.post(
@@ -122,8 +106,7 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
     """As WhisperX answers: `segments` with their words, `word_segments`, and the speakers if asked for."""
     assistant: Assistant = request.app.state.assistant
     upload, wanted = form.file("audio_file", "file"), form.parse(WhisperXFields)
-    if wanted.model_name not in SIZES and wanted.model_name not in names(assistant, "stt"):
-        raise BadField("model_name", f"There is no model {wanted.model_name[:60]!r}.", code="model_not_found")
+    model = await named(assistant, wanted.model_name, "model_name") if wanted.model_name else None
     if wanted.min_speakers and wanted.max_speakers and wanted.min_speakers > wanted.max_speakers:
         raise BadField("min_speakers", "min_speakers is more than max_speakers.")
     asked = FileRequest(language_code(wanted.language), words=wanted.align_audio)
@@ -133,7 +116,8 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
         min_speakers=wanted.min_speakers,
         max_speakers=wanted.max_speakers,
     )
-    found = await while_connected(request, transcribed(assistant, upload, asked, refining))
+    work = transcribed(assistant, upload, asked, refining, model=model, or_own=True)
+    found = await while_connected(request, work)
     segments = [_segment(segment) for segment in found.segments]
     return WhisperXAnswer(
         segments=segments,
@@ -141,7 +125,7 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
         language=found.language,
         text=found.text,
         duration=round(found.duration_s, 3),
-        model=next(info.model for info in assistant.engines if info.stage == "stt"),
+        model=found.model,
     )
 
 

@@ -1,4 +1,16 @@
-"""Speech to text: the Protocol and the table of its engines."""
+"""Speech to text: the Protocol and the table of its engines.
+
+One recogniser is always loaded: `Assistant.stages.stt`, that of conversations. Recordings may be heard by others, by
+the name of a model (`pipeline.stt.recognisers`, in a deployment `Assistant.recognisers`):
+
+    recognisers.find(name)                         # is there such a model? UnknownModel (model_not_found) if not
+    recognisers.engine_of(name)                    # what its results are made by: part of the key of a stored result
+    async with recognisers.using(name) as running: # loaded now if it is not, held while the block runs
+        transcribe_file(running.engine, …)
+
+`None` is what is loaded, and ids of `GET /models`, sizes of Whisper, folders in MODELS_DIR and OpenAI's names work. Who
+has no Assistant opens them with `open_recognisers(settings, running, hardware)`.
+"""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass

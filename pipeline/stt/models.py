@@ -66,6 +66,19 @@ def runnable(hardware: Hardware) -> Sequence[Runnable]:
     return found
 
 
+WORKING_MB = 300
+"""Beside the weights: the process, its libraries, the sound."""
+
+
+def needed_mb(weights_mb: int, compute_type: str, hardware: Hardware) -> int:
+    """Memory that a model takes, of whose weights the size at half precision is known. An estimate: what decoding needs
+    grows with the model, to half of its weights in faster-whisper's own table."""
+    if compute_type == "auto":
+        compute_type = "float16" if hardware.cuda else "int8"
+    scale = 0.5 if compute_type.startswith("int8") else 2.0 if compute_type == "float32" else 1.0
+    return WORKING_MB + int(1.5 * scale * weights_mb)
+
+
 def _device(choice: ModelChoice, hardware: Hardware) -> str | None:
     for gpu in hardware.gpus:
         # A driver that does not tell its memory (0) is given the benefit of the doubt: loading says the truth.

@@ -1,5 +1,7 @@
-"""`/v1/models`: what is loaded, and OpenAI's names for it."""
+"""`/v1/models`: what is loaded, OpenAI's names for it, and the models for recordings that are loaded when they are
+named."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,31 +9,29 @@ from fastapi import APIRouter, Request
 
 from pipeline.assistant import Assistant
 from pipeline.errors import BadInput
+from pipeline.stt.recognisers import ALIASES as TRANSCRIBERS
+from pipeline.stt.recognisers import UnknownModel
 from server.documents import errors
 from server.errors import BadField
 
 router = APIRouter(tags=["models"])
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
-    "stt": (
-        "whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize", "gpt-transcribe",
-    ),
     "tts": ("tts-1", "tts-1-hd", "gpt-4o-mini-tts"),
     "llm": ("gpt-realtime", "gpt-realtime-mini"),
-}  # fmt: skip
+}
 """Stage → OpenAI's names, which all mean what is loaded."""
 
 
 def names(assistant: Assistant, stage: str) -> list[str]:
-    """What a model of this stage may be called: its own names first, then the aliases."""
+    """What a model of this stage may be called: its own names first, then the aliases. Looks at the disk."""
+    if stage == "stt":
+        return assistant.recognisers.names()
     own: list[str] = []
     for info in assistant.engines:
         if info.stage == stage:
             plain = info.model.split(" (")[0].strip()
             own += [name for name in (plain, info.engine) if name and name not in own]
-            settings = assistant.settings
-            if info.engine == "whisper" and settings.whisper_model.rstrip("/").rpartition("/")[2] == plain:
-                own += [f"whisper-{plain}", f"Systran/faster-whisper-{plain}", settings.whisper_model]
     return list(dict.fromkeys([*own, *ALIASES[stage]]))
 
 
@@ -41,12 +41,21 @@ def is_path(name: str) -> bool:
 
 
 def check_model(assistant: Assistant, stage: str, asked: str) -> None:
-    """Raises BadField (model_not_found) for a name that is not what is loaded."""
+    """Raises BadField (model_not_found) for a name that is not what is loaded; for what hears, see `named`."""
     there = names(assistant, stage)
     if asked.strip().lower() not in {name.lower() for name in there}:
         raise BadField(
             "model", f"There is no model {asked[:60]!r}; there are: {', '.join(there)}.", code="model_not_found"
         )
+
+
+async def named(assistant: Assistant, asked: str, field: str = "model") -> str:
+    """The name of a model for recordings, checked. Raises BadField (model_not_found)."""
+    try:
+        await asyncio.to_thread(assistant.recognisers.find, asked)
+    except UnknownModel as error:
+        raise BadField(field, error.message, code=error.code) from None
+    return asked
 
 
 def listed(assistant: Assistant, created: int) -> list[dict[str, Any]]:
@@ -55,21 +64,24 @@ def listed(assistant: Assistant, created: int) -> list[dict[str, Any]]:
         own = {info.engine for info in assistant.engines} | {info.model.split(" (")[0] for info in assistant.engines}
         for name in names(assistant, stage):
             if not is_path(name):
-                owner = "parley" if name in own else "alias"
+                alias = name in (TRANSCRIBERS if stage == "stt" else ALIASES[stage])
+                owner = "parley" if name in own or not alias else "alias"
                 found.append({"id": name, "object": "model", "created": created, "owned_by": owner})
     return list({one["id"]: one for one in found}.values())
 
 
-@router.get("/models", summary="The models that are loaded, and their aliases", responses=errors(401, 403))
+@router.get("/models", summary="The models that are loaded or can be, and their aliases", responses=errors(401, 403))
 async def models(request: Request) -> dict[str, Any]:
-    """OpenAI's names (`whisper-1`, `tts-1`, `gpt-realtime`, …) are aliases of what is loaded."""
-    return {"object": "list", "data": listed(request.app.state.assistant, request.app.state.started)}
+    """OpenAI's names (`whisper-1`, `tts-1`, `gpt-realtime`, …) are aliases of what is loaded; other models for
+    recordings are loaded when a request names them."""
+    found = await asyncio.to_thread(listed, request.app.state.assistant, request.app.state.started)
+    return {"object": "list", "data": found}
 
 
 @router.get("/models/{model:path}", summary="One model", responses=errors(401, 403, 404))
 async def model(request: Request, model: str) -> dict[str, Any]:
-    """404 when it is not loaded."""
-    for one in listed(request.app.state.assistant, request.app.state.started):
+    """404 when it is not one of the list."""
+    for one in await asyncio.to_thread(listed, request.app.state.assistant, request.app.state.started):
         if one["id"] == model:
             return one
     raise BadInput(f"There is no model {model[:60]!r}.", code="model_not_found")

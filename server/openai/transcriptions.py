@@ -12,7 +12,7 @@ from pipeline.assistant import Assistant
 from pipeline.errors import ParleyError
 from pipeline.refining import Refining
 from pipeline.stt import FileRequest, Segment
-from pipeline.stt.files import FileEvent, Finished, transcribe_file
+from pipeline.stt.files import FileEvent, Finished
 from pipeline.stt.languages import NAMES
 from pipeline.subtitles import joined, render, segment_dict, separator
 from pipeline.transcription import Transcription, collected
@@ -22,10 +22,10 @@ from server.errors import as_openai
 from server.leaving import Stream, begun, while_connected
 from server.openai.diarized import diarized_events, diarized_json, known_speakers
 from server.openai.fields import TranscriptionFields, TranslationFields
-from server.openai.models import check_model
+from server.openai.models import named
 from server.openai.sse import DONE, sse
 from server.parameters import language_code
-from server.recordings import form_with_recording, recording_of, transcribed
+from server.recordings import events_of, form_with_recording, recording_of, transcribed
 from server.uploads import Form
 
 router = APIRouter(tags=["transcription"])
@@ -55,7 +55,7 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
     """Any audio or video file. With `stream=true` text is sent while the file is still being decoded."""
     assistant: Assistant = request.app.state.assistant
     upload, wanted = form.file("file"), form.parse(TranscriptionFields)
-    check_model(assistant, "stt", wanted.model)
+    model = await named(assistant, wanted.model)
     diarized = wanted.response_format == "diarized_json"
     asked = FileRequest(
         language=language_code(wanted.language),
@@ -66,15 +66,16 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
         temperature=wanted.temperature,
     )
     recording = recording_of(assistant, upload, track=wanted.audio_track)
-    cutting = wanted.cutting(assistant.stages.stt)
     if diarized:
         refining = Refining(diarize=True, known=await known_speakers(wanted))
-        work = transcribed(assistant, upload, asked, refining, cutting=cutting, track=wanted.audio_track)
+        work = transcribed(
+            assistant, upload, asked, refining, model=model, cut=wanted.cutting, track=wanted.audio_track
+        )
         found = await while_connected(request, work)
         if wanted.stream:
             return Stream(await begun(diarized_events(found)), "text/event-stream", {"Cache-Control": "no-cache"})
         return JSONResponse(diarized_json(found))
-    events = transcribe_file(assistant.stages.stt, recording, asked, cutting)
+    events = events_of(assistant, recording, asked, model=model, cut=wanted.cutting)
     if wanted.stream:
         pieces = _stream(events, logprobs="logprobs" in wanted.include)
         return Stream(await begun(pieces), "text/event-stream", {"Cache-Control": "no-cache"})
@@ -93,10 +94,10 @@ async def translations(request: Request, form: ReceivedForm) -> Response:
     """Whatever is spoken becomes English."""
     assistant: Assistant = request.app.state.assistant
     upload, wanted = form.file("file"), form.parse(TranslationFields)
-    check_model(assistant, "stt", wanted.model)
+    model = await named(assistant, wanted.model)
     asked = FileRequest(prompt=wanted.prompt, temperature=wanted.temperature, translate=True)
     recording = recording_of(assistant, upload, track=wanted.audio_track)
-    found = await while_connected(request, _whole(transcribe_file(assistant.stages.stt, recording, asked)))
+    found = await while_connected(request, _whole(events_of(assistant, recording, asked, model=model)))
     if wanted.response_format == "json":
         return JSONResponse({"text": found.text})
     return _answer(found, wanted, "english")

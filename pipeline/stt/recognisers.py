@@ -1,0 +1,207 @@
+"""The recognisers of a deployment: the one that is always loaded, which conversations use, and those that a request
+names, which are loaded for it and stay as long as there is room (`pipeline.workers.residents`).
+
+What a client may ask for:
+
+- nothing, the name of what is loaded, and OpenAI's names for it: what is loaded;
+- an id of `GET /models`, a size of Whisper, and the hub's name of either: that model, here or from the hub;
+- a folder in MODELS_DIR: the model in it. No other name or path is ever looked at.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+
+from pipeline.engines import Running, open_named
+from pipeline.errors import BadInput, EngineUnavailable
+from pipeline.settings import Settings
+from pipeline.stt import ENGINES, SpeechToText, weights
+from pipeline.stt.models import Runnable, needed_mb, runnable
+from pipeline.workers.hardware import Hardware
+from pipeline.workers.residents import DoesNotFit, Residents
+
+log = logging.getLogger(__name__)
+
+ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize", "gpt-transcribe")
+"""OpenAI's names, which all mean what is loaded."""
+RETRY_S = 60.0
+"""A model that could not be had is not looked for again for so long: looking takes seconds."""
+FOLDER = re.compile(r"[\w][\w.\- ]{0,199}")
+"""A folder's name in MODELS_DIR: nothing that leads out of it."""
+
+
+class UnknownModel(BadInput):
+    """No model has this name here."""
+
+    code = "model_not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A recogniser that can be asked for."""
+
+    name: str
+    """The same for all names of the same model."""
+    settings: Settings | None
+    """What it is opened with; None: the one that is loaded."""
+    mb: int = 0
+    """Memory that it takes, estimated."""
+
+
+class Recognisers:
+    """See the module's docstring. One for the process; open it with `open_recognisers`."""
+
+    def __init__(self, settings: Settings, own: Running[SpeechToText], hardware: Hardware) -> None:
+        """own: what is always loaded."""
+        self.hardware = hardware
+        self._settings = settings
+        self._own = own
+        self._failed: dict[str, tuple[float, EngineUnavailable]] = {}
+        on_gpu = settings.whisper_device != "cpu" and hardware.cuda
+        # A driver that does not tell its memory leaves that to the loading.
+        room_mb = (hardware.gpu_memory_mb or 1_000_000) * 4 // 5 if on_gpu else hardware.memory_mb // 2
+        kept_mb = self._own_mb() if own.info.engine == "whisper" else 0
+        self.residents: Residents[Running[SpeechToText]] = Residents(settings.model_memory_mb or room_mb, kept_mb)
+
+    @property
+    def runnable(self) -> Sequence[Runnable]:
+        """The models of the table (`pipeline.stt.models`) that can be asked for."""
+        if not self._settings.models_on_demand:
+            return ()
+        # With WHISPER_DEVICE=cpu a GPU is somebody else's.
+        return runnable(replace(self.hardware, gpus=()) if self._settings.whisper_device == "cpu" else self.hardware)
+
+    def own_names(self) -> list[str]:
+        """What the model that is loaded is called, its own names first."""
+        info = self._own.info
+        plain = info.model.split(" (")[0].strip()
+        own = [name for name in (plain, info.engine) if name]
+        if info.engine == "whisper":
+            own.append(self._settings.whisper_model)
+            if plain in weights.sizes():
+                own += [f"whisper-{plain}", weights.hub_name(plain)]
+        return list(dict.fromkeys([*own, *ALIASES]))
+
+    def names(self) -> list[str]:
+        """All names to choose from, but for sizes that would have to be downloaded first. Looks at the disk."""
+        found = [*self.own_names(), *(one.choice.id for one in self.runnable)]
+        if self._settings.models_on_demand:
+            found += [size for size in weights.sizes() if self._here(size)]
+            found += weights.folders(self._settings)
+        return list(dict.fromkeys(found))
+
+    def find(self, name: str | None) -> Model:
+        """The model of this name. Looks at the disk. Raises UnknownModel."""
+        asked = (name or "").strip()
+        if not asked or asked.lower() in {own.lower() for own in self.own_names()}:
+            return Model(self._own.info.model, None)
+        model = self._other(asked) if self._settings.models_on_demand else None
+        if model is None:
+            raise UnknownModel(f"There is no model {asked[:60]!r}; there are: {', '.join(self._told())}.")
+        return model
+
+    def engine_of(self, name: str | None) -> str:
+        """What results of this model are made by ("whisper: base (int8)"): results of another are other results.
+
+        Raises UnknownModel.
+        """
+        model = self.find(name)
+        engine = self._own.info.engine if model.settings is None else "whisper"
+        return f"{engine}: {model.name}"
+
+    @asynccontextmanager
+    async def using(self, name: str | None, *, or_own: bool = False) -> AsyncIterator[Running[SpeechToText]]:
+        """The recogniser of this name, loaded, for as long as the block runs.
+
+        or_own: what is always loaded stands in for a model that cannot be had here (no weights, no hub). Raises
+        UnknownModel, DoesNotFit, Overloaded when no room can be made now, EngineUnavailable, EngineError.
+        """
+        model = await asyncio.to_thread(self.find, name)
+        async with AsyncExitStack() as stack:
+            running = self._own
+            if model.settings is not None:
+                try:
+                    running = await stack.enter_async_context(self._loaded(model, model.settings))
+                except EngineUnavailable as error:
+                    if not or_own or isinstance(error, DoesNotFit):
+                        raise
+                    log.info("%s is not to be had, and %s hears instead: %s", model.name, running.info.model, error)
+            yield running
+
+    def _loaded(self, model: Model, settings: Settings) -> AbstractAsyncContextManager[Running[SpeechToText]]:
+        return self.residents.using(model.name, model.mb, lambda: self._opening(model.name, settings))
+
+    @asynccontextmanager
+    async def _opening(self, name: str, settings: Settings) -> AsyncIterator[Running[SpeechToText]]:
+        at, known = self._failed.get(name, (0.0, None))
+        if known is not None and time.monotonic() - at < RETRY_S:
+            raise known
+        async with AsyncExitStack() as stack:
+            try:
+                opening = open_named("stt", ENGINES, "whisper", settings, lambda progress: None)
+                running = await stack.enter_async_context(opening)
+            except EngineUnavailable as error:
+                self._failed[name] = (time.monotonic(), error)
+                raise
+            log.info("%s is loaded, after %.1f s", running.info.model, running.info.ready_s)
+            yield running
+
+    def _other(self, asked: str) -> Model | None:
+        for one in self.runnable:
+            if asked.lower() == one.choice.id.lower():
+                mb = one.choice.gpu_mb if one.device == "cuda" else one.choice.cpu_mb
+                return self._model(one.choice.model, mb, compute_type=one.choice.compute_type, device=one.device)
+        size = weights.size_of(asked)
+        if size is not None:
+            return self._model(size, self._mb(size))
+        folder = asked.replace("/", "--", 1)  # as what came from the hub is kept
+        if FOLDER.fullmatch(folder) and weights.is_model(self._settings.models_dir / folder):
+            path = str(self._settings.models_dir / folder)
+            return self._model(path, self._mb(path))
+        return None
+
+    def _model(self, model: str, mb: int, *, compute_type: str | None = None, device: str | None = None) -> Model:
+        own, info = self._settings, self._own.info
+        kind, where = compute_type or own.whisper_compute_type, device or own.whisper_device
+        loaded_kind = info.model.rpartition("(")[2].rstrip(")")
+        if info.engine == "whisper" and self._same(model) and kind in (own.whisper_compute_type, loaded_kind):
+            return Model(info.model, None)
+        wanted = {"whisper_model": model, "whisper_compute_type": kind, "whisper_device": where, "stt_replicas": 1}
+        return Model(f"{model.rpartition('/')[2]} ({kind})", own.model_copy(update=wanted), mb)
+
+    def _same(self, model: str) -> bool:
+        """Whether it is what is loaded, under another name, perhaps."""
+        own = self._settings.whisper_model
+        if weights.size_of(own) is not None:
+            return weights.size_of(own) == model
+        folders = [weights.find(self._settings.model_copy(update={"whisper_model": name})) for name in (own, model)]
+        return own == model or (folders[0] is not None and folders[0] == folders[1])
+
+    def _mb(self, model: str) -> int:
+        return needed_mb(weights.weights_mb(self._settings, model), self._settings.whisper_compute_type, self.hardware)
+
+    def _own_mb(self) -> int:
+        return self._mb(self._settings.whisper_model) * self._settings.stt_replicas
+
+    def _here(self, size: str) -> bool:
+        return weights.find(self._settings.model_copy(update={"whisper_model": size})) is not None
+
+    def _told(self) -> list[str]:
+        """Names for an error; where the server keeps its models is nobody's business."""
+        return [name for name in self.names() if not name.startswith(("/", ".", "~"))]
+
+
+@asynccontextmanager
+async def open_recognisers(
+    settings: Settings, own: Running[SpeechToText], hardware: Hardware
+) -> AsyncIterator[Recognisers]:
+    """Nothing but `own` is loaded yet."""
+    recognisers = Recognisers(settings, own, hardware)
+    try:
+        yield recognisers
+    finally:
+        await recognisers.residents.close()

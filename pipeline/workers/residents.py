@@ -1,0 +1,124 @@
+"""Models that are loaded when somebody wants them, as many at a time as a memory budget allows.
+
+Whoever uses one holds it; one that nobody holds stays until its room is wanted for another: then those that were used
+longest ago go first.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pipeline.errors import EngineUnavailable, Overloaded
+from pipeline.keeping import Keeper
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+RETRY_S = 5.0
+"""When it is worth another try after all models were in use: files are transcribed in seconds, or in hours."""
+
+
+class DoesNotFit(EngineUnavailable):
+    """A model needs more memory than models may take here."""
+
+    code = "model_too_large"
+
+
+@dataclass(slots=True)
+class _Resident(Generic[T]):
+    keeper: Keeper[T]
+    mb: int
+    users: int = 0
+
+
+class Residents(Generic[T]):
+    """The models that are loaded beside one that always is."""
+
+    def __init__(self, budget_mb: int, kept_mb: int = 0) -> None:
+        """budget_mb: what all may take together. kept_mb: what the one takes that is never unloaded."""
+        self._budget_mb = budget_mb
+        self._kept_mb = kept_mb
+        self._residents: OrderedDict[str, _Resident[T]] = OrderedDict()
+        """By name; the one used longest ago first."""
+        self._leaving: dict[asyncio.Task[None], int] = {}
+        """Models that are being unloaded, and what they take until they are."""
+        self._making_room = asyncio.Lock()
+
+    @property
+    def loaded(self) -> list[str]:
+        """Names of the models that are loaded or being loaded."""
+        return list(self._residents)
+
+    @property
+    def used_mb(self) -> int:
+        """What all take now, by their estimates."""
+        return self._kept_mb + sum(one.mb for one in self._residents.values()) + sum(self._leaving.values())
+
+    @asynccontextmanager
+    async def using(
+        self, name: str, mb: int, context: Callable[[], AbstractAsyncContextManager[T]]
+    ) -> AsyncIterator[T]:
+        """Hold a model; `context` loads it when it is not there, and those who want it meanwhile wait for the same.
+
+        mb: what it will take. Raises DoesNotFit, Overloaded when too much is in use now, or what loading raised.
+        """
+        resident = await self._get(name, mb, context)
+        resident.users += 1
+        try:
+            yield await resident.keeper.open()
+        finally:
+            resident.users -= 1
+            if self._residents.get(name) is resident:
+                if resident.keeper.failed:
+                    del self._residents[name]
+                else:
+                    self._residents.move_to_end(name)
+
+    async def close(self) -> None:
+        """Unload all. Nobody may hold one any more."""
+        for name in list(self._residents):
+            self._unload(name)
+        await self._left()
+
+    async def _get(self, name: str, mb: int, context: Callable[[], AbstractAsyncContextManager[T]]) -> _Resident[T]:
+        if self._kept_mb + mb > self._budget_mb:
+            raise DoesNotFit(
+                f"The model {name} needs some {mb} MB; {max(0, self._budget_mb - self._kept_mb)} MB are left for it.",
+                remedy="Ask for a smaller one, or raise MODEL_MEMORY_MB.",
+            )
+        while (resident := self._residents.get(name)) is None or resident.keeper.failed:
+            async with self._making_room:
+                known = self._residents.get(name)
+                if known is None or known.keeper.failed:  # failed: those who waited for it are told, no others
+                    self._residents.pop(name, None)
+                    await self._make_room(mb)
+                    self._residents[name] = _Resident(Keeper(context()), mb)
+        return resident
+
+    async def _make_room(self, mb: int) -> None:
+        idle = [name for name, one in self._residents.items() if not one.users]
+        free_mb = self._budget_mb - self.used_mb + sum(self._leaving.values())
+        if free_mb + sum(self._residents[name].mb for name in idle) < mb:
+            raise Overloaded("Other models are in use, and this one has no room beside them.", retry_after_s=RETRY_S)
+        for name in idle:
+            if free_mb >= mb:
+                break
+            free_mb += self._residents[name].mb
+            log.info("%s is unloaded: another model needs its memory", name)
+            self._unload(name)
+        await self._left()
+
+    def _unload(self, name: str) -> None:
+        resident = self._residents.pop(name)
+        leaving = asyncio.create_task(resident.keeper.close())
+        self._leaving[leaving] = resident.mb
+        leaving.add_done_callback(self._leaving.pop)
+
+    async def _left(self) -> None:
+        """Until what is being unloaded is gone; cancelled, the unloading goes on."""
+        while self._leaving:
+            await asyncio.wait(list(self._leaving))

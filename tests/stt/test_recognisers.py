@@ -1,0 +1,194 @@
+"""Other models than the one that is loaded: which names mean what, loaded when they are named, within the budget."""
+
+import asyncio
+import io
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pipeline.engines import open_named
+from pipeline.errors import EngineUnavailable
+from pipeline.media import Recording
+from pipeline.settings import Settings
+from pipeline.stt import ENGINES, FileRequest
+from pipeline.stt.recognisers import Recognisers, UnknownModel, open_recognisers
+from pipeline.transcription import transcription
+from pipeline.workers.hardware import Gpu, Hardware
+from pipeline.workers.residents import DoesNotFit
+from tests.clips import recording
+from tests.server_process import ServerProcess, serving
+from tests.servers.hub import Hub
+from tests.stt.recordings import MODEL
+
+TEXT = "what time is it"
+SMALL = Hardware("CPU", 2, 8_000, ("avx2",), ("float32", "int8"), ())
+LARGE = Hardware(
+    "CPU", 16, 64_000, ("avx2",), ("float32", "int8"), (Gpu("GPU", 24_000, 23_000, "8.9", ("float16", "int8")),)
+)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, babbling_whisper: Path) -> Settings:
+    """The trained model is loaded, and two more are there."""
+    folder = tmp_path / "models"
+    for name, model in (
+        ("mine", MODEL),
+        ("babbling", babbling_whisper),
+        ("Systran--faster-whisper-tiny", babbling_whisper),
+    ):
+        shutil.copytree(model, folder / name)
+    (folder / "empty").mkdir()
+    return Settings(whisper_model=str(MODEL), models_dir=folder, hf_hub_offline=True, isolate_models=False)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, hardware: Hardware = SMALL) -> AsyncIterator[Recognisers]:
+    async with (
+        open_named("stt", ENGINES, "whisper", settings, lambda progress: None) as own,
+        open_recognisers(settings, own, hardware) as recognisers,
+    ):
+        yield recognisers
+
+
+async def heard(recognisers: Recognisers, name: str | None, **options: bool) -> tuple[str, str]:
+    """(text, model)"""
+    wav, _ = recording(0)
+    async with recognisers.using(name, **options) as running:
+        found = await transcription(running.engine, Recording(io.BytesIO(wav), max_seconds=60), FileRequest("en"))
+        return found.text, running.info.model
+
+
+async def test_names(settings: Settings) -> None:
+    async with opened(settings) as recognisers:
+        for name in (None, "", "whisper-1", "gpt-4o-transcribe", "whisper", "Whisper-Tiny-Words", str(MODEL)):
+            assert recognisers.find(name).settings is None, name
+        same = [recognisers.find(name) for name in ("tiny", "whisper-tiny", "openai/whisper-tiny",
+                                                    "Systran/faster-whisper-tiny", "TINY")]  # fmt: skip
+        assert len(set(same)) == 1
+        assert same[0].settings is not None
+        ids = [one.choice.id for one in recognisers.runnable]
+        assert ids == ["distil_large_v3_ptbr", "faster_large-v3_int8"]
+        model = recognisers.find(ids[1]).settings
+        assert model is not None
+        assert (model.whisper_model, model.whisper_compute_type, model.whisper_device) == ("large-v3", "int8", "cpu")
+        for name in ("huge", "faster_medium_fp16", "empty", "nobody/nothing", "../models/mine", "/etc", "..", ".",
+                     "~", "models/mine", str(settings.models_dir / "mine"), "mine/", "a\0b"):  # fmt: skip
+            with pytest.raises(UnknownModel) as told:
+                recognisers.find(name)
+            assert str(settings.models_dir) not in told.value.message.partition(";")[2]
+        assert {"tiny", "mine", "babbling", *ids} <= set(recognisers.names())
+        assert "small" not in recognisers.names()
+        assert len({recognisers.engine_of(name) for name in (None, "mine", "tiny", "small", *ids)}) == 6
+
+
+async def test_a_machine_with_a_gpu_has_other_models_and_the_loaded_one_is_not_loaded_twice(
+    settings: Settings,
+) -> None:
+    async with opened(settings) as recognisers:
+        own = recognisers._own
+        on_gpu = Recognisers(settings, own, LARGE)
+        assert on_gpu.find("faster_medium_fp16").settings is not None
+        kept = Recognisers(settings.model_copy(update={"whisper_device": "cpu"}), own, LARGE)
+        assert [one.device for one in kept.runnable] == ["cpu", "cpu"]
+        alone = Recognisers(settings.model_copy(update={"models_on_demand": False}), own, LARGE)
+        for name in ("tiny", "mine", "faster_medium_fp16"):
+            with pytest.raises(UnknownModel):
+                alone.find(name)
+
+
+async def test_models_are_loaded_when_they_are_named_and_the_own_one_stays(settings: Settings) -> None:
+    async with opened(settings) as recognisers:
+        assert await heard(recognisers, None) == (TEXT, "whisper-tiny-words (int8)")
+        assert recognisers.residents.loaded == []
+        text, model = await heard(recognisers, "tiny")
+        assert (text != TEXT, model) == (True, "tiny (int8)")
+        assert await heard(recognisers, "mine") == (TEXT, "mine (int8)")
+        both = await asyncio.gather(heard(recognisers, "mine"), heard(recognisers, "babbling"))
+        assert [model for _, model in both] == ["mine (int8)", "babbling (int8)"]
+        assert len(recognisers.residents.loaded) == 3
+
+
+async def test_the_budget(settings: Settings) -> None:
+    one_mb = 310
+    tight = settings.model_copy(update={"model_memory_mb": 2 * one_mb})
+    async with opened(tight) as recognisers:
+        for name in ("tiny", "mine"):
+            await heard(recognisers, name)
+            assert len(recognisers.residents.loaded) == 1
+        assert await heard(recognisers, None) == (TEXT, "whisper-tiny-words (int8)")
+        with pytest.raises(DoesNotFit, match="large-v3"):
+            await heard(recognisers, "faster_large-v3_int8", or_own=True)
+
+
+async def test_what_cannot_be_had(settings: Settings) -> None:
+    async with opened(settings) as recognisers:
+        with pytest.raises(EngineUnavailable, match="HF_HUB_OFFLINE"):
+            await heard(recognisers, "small")
+        assert await heard(recognisers, "small", or_own=True) == (TEXT, "whisper-tiny-words (int8)")
+
+
+async def test_from_the_hub(settings: Settings, model_hub: Hub, babbling_whisper: Path) -> None:
+    model_hub.repos["Systran/faster-whisper-small"] = babbling_whisper
+    online = settings.model_copy(update={"hf_hub_offline": False, "hf_endpoint": model_hub.address})
+    async with opened(online) as recognisers:
+        told = await asyncio.gather(*(heard(recognisers, "small") for _ in range(3)))
+        assert {model for _, model in told} == {"small (int8)"}
+        assert "small" in recognisers.names()
+        assert (
+            sum(one.path.endswith("model.bin") and not one.path.startswith("/storage") for one in model_hub.seen) == 1
+        )
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, babbling_whisper: Path) -> Iterator[ServerProcess]:
+    """One model at a time beside the one that is loaded."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copytree(babbling_whisper, folder / "babbling")
+    shutil.copytree(babbling_whisper, folder / "Systran--faster-whisper-tiny")
+    with serving(
+        folder, STT_ENGINE="whisper", WHISPER_MODEL=str(MODEL), MODELS_DIR=str(folder), MODEL_MEMORY_MB="620"
+    ) as running:
+        yield running
+
+
+def test_each_door_takes_names_and_refuses_in_its_form(served: ServerProcess) -> None:
+    wav, _ = recording(0)
+    loaded = len(served.workers())
+
+    def openai(model: str, **fields: str) -> httpx.Response:
+        return httpx.post(
+            f"{served.url}/v1/audio/transcriptions", files={"file": ("a.wav", wav)},
+            data={"model": model, "language": "en", **fields}, timeout=60,
+        )  # fmt: skip
+
+    def whisperx(model: str) -> httpx.Response:
+        return httpx.post(
+            f"{served.url}/transcribe/", files={"audio_file": ("a.wav", wav)},
+            data={"model_name": model, "language": "en"}, timeout=60,
+        )  # fmt: skip
+
+    assert openai("whisper-1").json()["text"] == TEXT
+    assert len(served.workers()) == loaded
+    assert openai("babbling").json()["text"] != TEXT
+    assert len(served.workers()) == loaded + 1
+    told = [line for line in openai("tiny", stream="true").text.splitlines() if line.startswith("data: {")]
+    assert json.loads(told[-1].removeprefix("data: "))["text"] != TEXT
+    assert len(served.workers()) == loaded + 1  # the other one made room
+    assert whisperx("babbling").json()["model"] == "babbling (int8)"
+
+    unknown = openai("huge")
+    assert unknown.status_code == 404
+    assert unknown.json()["error"].items() >= {"code": "model_not_found", "param": "model"}.items()
+    assert (whisperx("huge").status_code, whisperx("huge").json()["error"]["code"]) == (404, "model_not_found")
+    large = openai("faster_large-v3_int8", stream="true")
+    assert (large.status_code, large.json()["error"]["code"]) == (400, "model_too_large")
+    assert "MODEL_MEMORY_MB" in whisperx("large-v3").json()["detail"]
+
+    ids = {one["id"] for one in httpx.get(f"{served.url}/v1/models").json()["data"]}
+    assert {"whisper-1", "whisper-tiny-words", "babbling", "tiny"} <= ids
+    assert httpx.get(f"{served.url}/v1/models/babbling").status_code == 200
