@@ -66,6 +66,7 @@ async def _serve(settings: Settings) -> None:
     from jobs.service import open_jobs
     from server.access import check_exposure
     from server.app import create_app
+    from server.serving import Server
 
     console = Console(stderr=True)
     check_exposure(settings)
@@ -73,15 +74,15 @@ async def _serve(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         this = asyncio.current_task()
         assert this is not None  # noqa: S101  # we run in one
-        server: uvicorn.Server | None = None
+        server: Server | None = None
 
         def stop(number: int, frame: FrameType | None) -> None:
-            # One handler from here to the end: uvicorn has its own only while it serves, and raises the signal that
-            # stopped it once more when it is done. None may fall into a gap.
+            # Here from the start to the end; while it serves, the server has handlers of its own. None may fall into a
+            # gap.
             if server is None:
                 loop.call_soon_threadsafe(this.cancel)
             else:
-                server.should_exit = True
+                server.handle_exit(number, frame)
 
         signal.signal(signal.SIGTERM, stop)
         async with (
@@ -89,8 +90,9 @@ async def _serve(settings: Settings) -> None:
             open_jobs(settings, resident(assistant)) as kept,
         ):
             progress.stop()
+            app = create_app(settings, assistant, kept)
             config = uvicorn.Config(
-                create_app(settings, assistant, kept),
+                app,
                 ws="websockets-sansio",
                 ws_max_size=settings.max_message_bytes,
                 log_config=None,
@@ -98,13 +100,7 @@ async def _serve(settings: Settings) -> None:
                 lifespan="on",
                 server_header=False,
             )
-
-            class Server(uvicorn.Server):
-                async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-                    kept.stop_watching()  # it would wait for their streams until their jobs have ended
-                    await super().shutdown(sockets)
-
-            server = Server(config)
+            server = Server(config, app.state.draining, kept, drain_s=settings.drain_seconds)
             _announce(console, assistant, listening)
             await server.serve(sockets=[listening])
 

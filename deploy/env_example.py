@@ -35,6 +35,7 @@ COMPOSE: list[tuple[str, str, str]] = [
         "Address of the host to publish PORT on. Before it is any but loopback, set API_KEYS: whoever reaches the port "
         "may use the service else.",
     ),
+    ("STOP_GRACE", "40s", "How long a container that is stopped may take: more than DRAIN_SECONDS."),
     ("OLLAMA_IMAGE", "ollama/ollama:0.33.3", "The image of the ollama-ai container."),
     (
         "DOCKER_LLAMA_ENDPOINT",

@@ -168,6 +168,11 @@ class Jobs:
         """The service ends: whoever watches a job is let go within LOOK_S."""
         self._ending = True
 
+    async def stop_working(self) -> None:
+        """No more jobs are begun here; those in work go back to the queue, and are done after the next start or by
+        another process."""
+        await self._queue.stop()
+
     def changed(self, job_id: str) -> None:
         """Something about this job is new."""
         self._notices.tell(job_id)

@@ -125,6 +125,7 @@ class Session:
         """The place that the utterance being spoken will have in the conversation."""
         self._dictation = Dictation(conversation, self._transcribe, self._emit, limit_s=settings.stt_timeout_s)
         self._announcements: deque[Announcement] = deque(maxlen=ANNOUNCEMENTS_AHEAD)
+        self._finishing: ParleyError | None = None
 
     async def __aenter__(self) -> Self:
         self._tasks.start(self._watch())
@@ -304,6 +305,12 @@ class Session:
         """The conversation does not go on here: a running reply is interrupted; the reader of `events` is told why."""
         self._stop()
         self._end(reason)
+
+    def finish(self, reason: ParleyError) -> None:
+        """The conversation ends as soon as nobody speaks in it and nothing is answered or written down any more; the
+        reader of `events` is told why."""
+        self._finishing = reason
+        self._finish()
 
     def played(self, ms: float) -> None:
         """The client has played so many ms of the current (or last) reply: this overrides the clock."""
@@ -538,6 +545,20 @@ class Session:
             self._ear.keep_preroll()
         if self._announcements:  # not here and now: who made the session listen is not done yet
             self._loop.call_soon(self._speak_up)
+        if self._finishing is not None:
+            self._loop.call_soon(self._finish)
+
+    def _finish(self) -> None:
+        if self._finishing is None or self._state is not State.LISTENING:
+            return
+        if pending := self._dictation.pending:
+            self._tasks.start(self._finish_after(pending))
+        else:
+            self._end(self._finishing)
+
+    async def _finish_after(self, writing: Sequence[asyncio.Task[None]]) -> None:
+        await asyncio.wait(writing)
+        self._finish()
 
     def _cut(self) -> None:
         """The utterance has become too long: its first part is transcribed now, the user goes on."""

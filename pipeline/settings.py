@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     turn_timeout_s: float = Field(default=300.0, gt=0)
     """A whole turn may take this long, in seconds."""
 
+    drain_seconds: float = Field(default=25.0, ge=0)
+    """Asked to stop (SIGTERM), the service takes nobody new, and what runs may take this long to finish, in seconds. A
+    second SIGTERM ends it at once."""
+
     # --- speech to text ---
     stt_engine: Literal["auto", "whisper", "sphinx", "openai"] = "auto"
     """auto: whisper when its weights are here or can be fetched, else sphinx (English only)."""

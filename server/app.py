@@ -13,6 +13,7 @@ from pipeline.settings import Settings
 from server import asr, echo, health, jobs, models, streaming, transcribe, ui, updates, voices, ws
 from server.access import Access, check_exposure
 from server.documents import describe
+from server.draining import Draining, DrainingMiddleware
 from server.errors import add_error_handlers
 from server.openai import router as openai_router
 from server.realtime import door as realtime
@@ -42,6 +43,8 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     app.state.resumable = Resumable(settings.resume_seconds, most=4 * settings.max_sessions)
     app.state.files = Files(settings.max_files)
     app.state.started = int(time.time())
+    app.state.draining = Draining()
+    app.add_middleware(DrainingMiddleware, draining=app.state.draining)
     add_error_handlers(app)
     describe(app)
     ui.add_page(app)

@@ -5,37 +5,50 @@ import importlib.metadata
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from pipeline.assistant import Assistant
 from pipeline.workers.hardware import Hardware
+from server.draining import RETRY_S, Draining
 
 router = APIRouter(tags=["health"])
 
 
 @router.get("/health/live")
 async def live() -> dict[str, str]:
-    """The process runs and answers."""
+    """The process runs and answers: while this does, there is no need to start it again."""
     return {"status": "ok"}
 
 
-@router.get("/health/ready")
-async def ready(request: Request) -> dict[str, str]:
-    """All stages are loaded: the service starts to listen only then."""
-    return {"status": "ok" if hasattr(request.app.state, "assistant") else "starting"}
+@router.get("/health/ready", responses={503: {"description": "The service starts or stops: ask another one."}})
+async def ready(request: Request, response: Response) -> dict[str, str]:
+    """Whether new conversations are taken: all stages are loaded, and the service is not being stopped."""
+    status = state(request)
+    if status != "ok":
+        response.status_code = 503
+        response.headers["Retry-After"] = f"{RETRY_S:g}"
+    return {"status": status}
+
+
+def state(request: Request) -> str:
+    """starting, ok, or draining."""
+    draining: Draining = request.app.state.draining
+    if draining.begun.is_set():
+        return "draining"
+    return "ok" if hasattr(request.app.state, "assistant") else "starting"
 
 
 @router.get("/health")
 async def health(request: Request) -> dict[str, Any]:
     """The state of the service, its hardware and its engines."""
-    return {"status": "ok", **hardware(request), "engines": engines(request)}
+    return {"status": state(request), **hardware(request), "engines": engines(request)}
 
 
 @router.get("/")
 async def root(request: Request) -> dict[str, Any]:
     """What this is, and where to go on."""
     return {
-        "status": "ok", "message": "Parley is listening.", "websocket": "/ws", "docs": "/docs",
+        "status": state(request), "message": "Parley is listening.", "websocket": "/ws", "docs": "/docs",
         **hardware(request), "engines": engines(request),
     }  # fmt: skip
 

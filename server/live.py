@@ -22,6 +22,7 @@ from pipeline.errors import BadInput, ParleyError
 from pipeline.events import Event
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
+from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
 from server.parameters import language_code, system_prompt
 from server.resume import Resumable
@@ -55,6 +56,9 @@ NAMES: dict[type[Event], str] = {
 }
 """`type` of each event on the wire; its other fields are the dataclass's own. SpeechChunk is sent as bytes."""
 
+CLOSES = {"overloaded": 1013, Leaving.code: CLOSE_CODE}
+"""Why a session has ended itself → the close code, where that is not 1000."""
+
 UNTOLD = {"item_id", "cut"}
 """Fields of events that this protocol does not have."""
 
@@ -78,6 +82,7 @@ class LiveSocket:
         self._socket = socket
         self._assistant = assistant
         self._store: Resumable = socket.app.state.resumable
+        self._draining: Draining = socket.app.state.draining
         self._voice = assistant.voice(query.pop("voice", None))
         self._language = language_code(query.pop("language", None))
         self._sound = LiveSound(query.pop("rate", None))
@@ -110,14 +115,15 @@ class LiveSocket:
                 writing = asyncio.create_task(self._write())
                 reading = asyncio.create_task(self._read())
                 ending = asyncio.create_task(self._session.ended.wait())
+                leaving = asyncio.create_task(self._leave())
                 try:
                     await asyncio.wait([writing, reading, ending], return_when=asyncio.FIRST_COMPLETED)
                     if ending.done():  # the writer says why, if this client reads at all
                         await asyncio.wait([writing, reading], timeout=GOODBYE_S, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    for task in (writing, reading, ending):
+                    for task in (writing, reading, ending, leaving):
                         task.cancel()
-                    await asyncio.wait([writing, reading, ending])
+                    await asyncio.wait([writing, reading, ending, leaving])
             if self._session.ended.is_set() and writing.cancelled():
                 with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
                     async with asyncio.timeout(GOODBYE_S):  # behind all that it has not read yet
@@ -126,6 +132,11 @@ class LiveSocket:
             self._store.keep(self._token, self._conversation)
             if self._earlier_token:
                 self._store.keep(self._earlier_token, self._conversation)
+
+    async def _leave(self) -> None:
+        """When the service stops, the conversation ends with the turn that is going on."""
+        await self._draining.begun.wait()
+        self._session.finish(Leaving())
 
     def _started(self) -> dict[str, Any]:
         return {
@@ -220,7 +231,7 @@ class LiveSocket:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE_S):
                     await self._send({"type": "session_ended", **as_json(error)["error"]})
-                    await self._socket.close(1013 if error.code == "overloaded" else 1000, error.message[:120])
+                    await self._socket.close(CLOSES.get(error.code, 1000), error.message[:120])
 
     async def _tell(self, event: Event) -> None:
         if isinstance(event, events.SpeechChunk):

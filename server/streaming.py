@@ -23,6 +23,7 @@ from pipeline.stt import FileRequest
 from pipeline.stt.growing import GrowingFile, Whole, transcribe_growing
 from pipeline.transcription import transcription
 from server.access import admitted
+from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
 from server.parameters import language_code
 from server.recordings import Files
@@ -85,9 +86,31 @@ class StreamingSocket:
         self._socket, self._assistant, self._files = socket, assistant, files
         self._incoming = _Incoming()
         self._answering: asyncio.Task[None] | None = None
+        self._draining: Draining = socket.app.state.draining
+        self._quiet = asyncio.Event()
+        """Nothing of a recording has come, and none is being answered."""
+        self._quiet.set()
 
     async def run(self) -> None:
         """Until the client goes away; then nothing of it runs any more."""
+        reading, leaving = asyncio.create_task(self._read()), asyncio.create_task(self._leave())
+        try:
+            await asyncio.wait([reading, leaving], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (reading, leaving):
+                task.cancel()
+            await asyncio.wait([reading, leaving])
+        if not reading.cancelled():
+            reading.result()
+
+    async def _leave(self) -> None:
+        """When the service stops, the recording that has begun to come is answered, and then the connection closed."""
+        await self._draining.begun.wait()
+        await self._quiet.wait()
+        with contextlib.suppress(Exception):  # gone already
+            await self._socket.close(CLOSE_CODE, Leaving().message)
+
+    async def _read(self) -> None:
         try:
             while (message := await self._socket.receive())["type"] != "websocket.disconnect":
                 try:
@@ -109,6 +132,7 @@ class StreamingSocket:
     async def _take(self, data: bytes) -> None:
         incoming = self._incoming
         incoming.size += len(data)
+        self._quiet.clear()
         most = self._assistant.settings.max_file_size
         if incoming.size > most:
             raise BadInput(f"The recording is larger than {most} bytes; see MAX_FILE_SIZE.", code="file_too_large")
@@ -151,6 +175,8 @@ class StreamingSocket:
             await self._send(as_json(ParleyError("Something went wrong inside the service.")))
         finally:
             await incoming.close()
+            if not self._incoming.size:
+                self._quiet.set()
 
     async def _heard_live(self, incoming: _Incoming) -> str | None:
         """The text that was found while the recording came in; None when it can only be read as a whole."""

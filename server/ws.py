@@ -21,6 +21,7 @@ from pipeline.audio import Clip, decode, encode_wav
 from pipeline.channel import Channel
 from pipeline.errors import BadInput, Overloaded, ParleyError
 from server.access import Access, admitted, refuse
+from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
 from server.live import LiveSocket
 from server.parameters import language_code, system_prompt
@@ -72,6 +73,7 @@ class VoiceSocket:
         system = system_prompt(query.get("system"))
         self._socket = socket
         self._assistant = assistant
+        self._draining: Draining = socket.app.state.draining
         self._voice = assistant.voice(query.get("voice"))
         self._language = language_code(query.get("language"))
         self._conversation = assistant.conversation(system)
@@ -82,11 +84,24 @@ class VoiceSocket:
     async def run(self) -> None:
         """Until the client goes away; then nothing of it runs any more."""
         answering = asyncio.create_task(self._answer_all())
+        reading = asyncio.create_task(self._read())
+        leaving = asyncio.create_task(self._leave(answering))
         try:
-            await self._read()
+            await asyncio.wait([reading, leaving], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            answering.cancel()
-            await asyncio.wait([answering])
+            for task in (reading, leaving, answering):
+                task.cancel()
+            await asyncio.wait([reading, leaving, answering])
+        if not reading.cancelled():
+            reading.result()
+
+    async def _leave(self, answering: asyncio.Task[None]) -> None:
+        """When the service stops, what has come is answered, and then the connection closed."""
+        await self._draining.begun.wait()
+        self._inbox.close()
+        await asyncio.wait([answering])
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            await self._socket.close(CLOSE_CODE, Leaving().message)
 
     async def _receive(self) -> Message:
         """The next message; a disconnect when nothing was sent or answered for IDLE_TIMEOUT_S, too."""

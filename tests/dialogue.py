@@ -117,7 +117,7 @@ def hold(
                 await script(dialogue)
             finally:
                 await session.close()
-                await asyncio.wait([listening])
+                await asyncio.gather(listening, return_exceptions=True)  # the session may have ended itself
         assert running.now == []
         return dialogue
 

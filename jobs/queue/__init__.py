@@ -20,3 +20,7 @@ class Queue(Protocol):
     async def cancelled(self, job: Job) -> None:
         """This one is cancelled: stop its worker."""
         ...
+
+    async def stop(self) -> None:
+        """Work no more: what is being done is given back, and done by another process or after the next start."""
+        ...

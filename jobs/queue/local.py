@@ -33,6 +33,7 @@ class LocalQueue:
         self._workers = workers
         self._lock = lock
         self._added = Notice()
+        self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -46,14 +47,13 @@ class LocalQueue:
                 log.warning("another service works on the jobs of this folder; this one only takes jobs in")
             working = self._workers if self._workers and _locked(file) else 0
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._work()) for _ in range(working)]
+                self._tasks = [group.create_task(self._work()) for _ in range(working)]
                 if working:
-                    tasks.append(group.create_task(self._sweep()))
+                    self._tasks.append(group.create_task(self._sweep()))
                 try:
                     yield
                 finally:
-                    for task in tasks:
-                        task.cancel()
+                    await self.stop()
         finally:
             file.close()
 
@@ -62,6 +62,13 @@ class LocalQueue:
 
     async def cancelled(self, job: Job) -> None:
         self._running.cancel(job.id)
+
+    async def stop(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _work(self) -> None:
         while True:

@@ -44,6 +44,7 @@ class ProcrastinateQueue:
         self._store = store
         self._running = Running(runner)
         self._workers = workers
+        self._tasks: list[asyncio.Task[None]] = []
         plain = address(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
         connector = procrastinate.PsycopgConnector(conninfo=plain, min_size=1, max_size=4)
         self._app = procrastinate.App(connector=connector, worker_defaults={"install_signal_handlers": False})
@@ -53,14 +54,13 @@ class ProcrastinateQueue:
     async def open(self) -> AsyncIterator[None]:
         await self._make_tables()
         async with self._app.open_async(), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._sweep())]
+            self._tasks = [group.create_task(self._sweep())]
             if self._workers:
-                tasks.append(group.create_task(self._serve()))
+                self._tasks.append(group.create_task(self._serve()))
             try:
                 yield
             finally:
-                for task in tasks:
-                    task.cancel()
+                await self.stop()
 
     async def _make_tables(self) -> None:
         """procrastinate's own, once."""
@@ -87,6 +87,13 @@ class ProcrastinateQueue:
     async def cancelled(self, job: Job) -> None:
         # On other machines its heartbeat finds out, within half a second.
         self._running.cancel(job.id)
+
+    async def stop(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _do(self, job_id: str) -> None:
         job = await self._store.claim(job_id)

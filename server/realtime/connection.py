@@ -14,6 +14,7 @@ from pipeline.assistant import Assistant
 from pipeline.channel import Channel
 from pipeline.conversation import item_id
 from pipeline.errors import ParleyError
+from server.draining import CLOSE_CODE, Draining, Leaving
 from server.realtime.config import Config
 from server.realtime.errors import RealtimeError, as_event, error_event
 from server.realtime.handlers import HANDLERS
@@ -46,6 +47,7 @@ class Connection:
         self.deferred: tuple[Any, dict[str, Any]] | None = None
         """A response that is to begin when the running one has ended."""
         self._socket = socket
+        self._draining: Draining = socket.app.state.draining
         self._outbox: Channel[ServerEvent] = Channel(OUTBOX)
         conversation = assistant.conversation()
         self.translation = Translation(conversation, self.config, self._outbox, ended=self._ended)
@@ -63,7 +65,7 @@ class Connection:
         """Until one side ends it. Then nothing of it runs any more."""
         async with self.session:
             self.translation.send({"type": "session.created", "session": self.config.json})
-            parts = (self._write(), self._read(), self._expire(), self._end())
+            parts = (self._write(), self._read(), self._expire(), self._end(), self._leave())
             tasks = [asyncio.create_task(work) for work in parts]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -111,6 +113,14 @@ class Connection:
         limit_s = self.assistant.settings.realtime_session_s
         await asyncio.sleep(limit_s)
         self.translation.close(Expired(f"Your session hit the maximum duration of {limit_s / 60:g} minutes."))
+        await asyncio.Event().wait()  # the writer tells it, and ends the connection
+
+    async def _leave(self) -> None:
+        """When the service stops, the session ends with the responses that are being given."""
+        await self._draining.begun.wait()
+        while self._asides:
+            await asyncio.wait(self._asides.values())
+        self.session.finish(Leaving())
         await asyncio.Event().wait()  # the writer tells it, and ends the connection
 
     async def _end(self) -> None:
@@ -211,4 +221,6 @@ def _farewell(error: Exception) -> tuple[str, int, str]:
     if isinstance(error, SlowReader) or (isinstance(error, ParleyError) and error.code == "overloaded"):
         return "overloaded", 1013, "This connection reads too slowly; the session is closed."
     assert isinstance(error, ParleyError)  # noqa: S101
+    if error.code == Leaving.code:
+        return error.code, CLOSE_CODE, error.message
     return error.code, 1001 if error.code == "session_expired" else 1000, error.message

@@ -4,7 +4,9 @@ from typing import Any
 
 from pipeline.errors import ParleyError
 
-SERVER_CODES = frozenset({"internal", "overloaded", "timeout", "stt_failed", "tts_failed", "llm_unavailable"})
+SERVER_CODES = frozenset(
+    {"internal", "overloaded", "draining", "timeout", "stt_failed", "tts_failed", "llm_unavailable"}
+)
 """Errors of ours that are not the client's fault."""
 
 

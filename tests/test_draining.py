@@ -1,0 +1,236 @@
+"""The end of a running service: what has begun is finished, nobody new comes in; a second SIGTERM waits for nothing."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from openai import AsyncOpenAI
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from pipeline import events
+from pipeline.errors import ParleyError
+from pipeline.settings import HOME
+from tests.dialogue import Dialogue, hold
+from tests.jobs.conftest import recording
+from tests.jobs.test_doors import HEARS, SAID, done, slow_recording
+from tests.questions import sample
+from tests.server_process import ServerProcess, environment, serving
+
+LONG_QUESTION = "count to ten"
+"""Its answer is some seconds of sound, which leaves at the pace of speech."""
+SOON_S = 8.0
+"""Generous: the machine may be busy."""
+
+
+@contextmanager
+def stoppable(folder: Path, **settings: str) -> Iterator[ServerProcess]:
+    """A service whose end is the test's own affair; nothing of it is left behind."""
+    process = subprocess.Popen(
+        [sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**settings),
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    server = ServerProcess(process)
+    children: list[psutil.Process] = []
+    try:
+        server.wait_until_ready()
+        children = server.workers()
+        yield server
+        assert process.wait(SOON_S) == 0, server.text
+        _, left = psutil.wait_procs(children, timeout=5)
+        assert not left
+        assert "Traceback" not in server.text
+        assert "never retrieved" not in server.text
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+
+
+def event(connection: ClientConnection) -> dict[str, Any]:
+    """The next message that is no sound."""
+    while isinstance(message := connection.recv(timeout=30), bytes):
+        pass
+    told: dict[str, Any] = json.loads(message)
+    return told
+
+
+def until(connection: ClientConnection, kind: str) -> dict[str, Any]:
+    while (told := event(connection))["type"] != kind:
+        pass
+    return told
+
+
+def answering(server: ServerProcess) -> ClientConnection:
+    """A live conversation in the middle of a long answer."""
+    connection = server.connect("?stream=1&rate=16000")
+    until(connection, "session_started")
+    connection.send(json.dumps({"type": "say", "text": LONG_QUESTION}))
+    until(connection, "speech_started")
+    return connection
+
+
+def close_code(connection: ClientConnection) -> int | None:
+    """What it is closed with, once all that came before was read."""
+    try:
+        while True:
+            connection.recv(timeout=SOON_S)
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else None
+
+
+def is_draining(server: ServerProcess) -> None:
+    until_s = time.monotonic() + SOON_S
+    while httpx.get(f"{server.url}/health/ready").status_code != 503:
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+
+
+def test_running_turns_finish_and_nothing_new_begins(tmp_path: Path) -> None:
+    with stoppable(tmp_path) as server:
+        ready = httpx.get(f"{server.url}/health/ready")
+        assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
+        talking, quiet = answering(server), server.connect("?stream=1")
+        until(quiet, "session_started")
+        asking = server.connect()
+        asking.send(sample("hello"))
+        httpx.get(f"{server.url}/health")
+        server.process.send_signal(signal.SIGTERM)
+        is_draining(server)
+        assert httpx.get(f"{server.url}/health/live").json() == {"status": "ok"}
+        assert httpx.get(f"{server.url}/health").json()["status"] == "draining"
+        for door in ("/ws", "/ws?stream=1", "/v1/realtime", "/api/v1/streaming"):
+            with pytest.raises(InvalidStatus) as refused, connect(f"ws://127.0.0.1:{server.port}{door}"):
+                pass
+            assert refused.value.response.status_code == 503
+            assert refused.value.response.headers["Retry-After"] == "5"
+        speech = {"model": "tts-1", "input": "Hello.", "voice": "man"}
+        answer = httpx.post(f"{server.url}/v1/audio/speech", json=speech)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
+        assert answer.headers["Connection"] == "close"
+        assert until(quiet, "session_ended")["code"] == "draining"
+        assert close_code(quiet) == 1012
+        whole = json.loads(asking.recv(timeout=30))
+        assert whole["transcription"] == "hello"
+        assert isinstance(asking.recv(timeout=30), bytes)
+        assert close_code(asking) == 1012
+        completed = until(talking, "turn_completed")
+        assert completed["reply"].endswith("9, 10.")
+        assert until(talking, "session_ended")["code"] == "draining"
+        assert close_code(talking) == 1012
+
+
+async def test_a_realtime_session_finishes_its_response(tmp_path: Path) -> None:
+    with stoppable(tmp_path) as server:
+        client = AsyncOpenAI(api_key="none", base_url=f"{server.url}/v1")
+        async with client, client.realtime.connect(model="gpt-realtime") as session:
+            item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": LONG_QUESTION}]}
+            await session.conversation.item.create(item=item)  # type: ignore[arg-type]
+            await session.response.create()
+            kinds: list[str] = []
+            asked_to_stop = False
+            with pytest.raises(Exception, match="1012"):
+                while True:
+                    async with asyncio.timeout(30):
+                        told = json.loads(await session.recv_bytes())
+                    kinds.append(told["type"])
+                    if told["type"] == "response.output_audio.delta" and not asked_to_stop:
+                        asked_to_stop = True
+                        server.process.send_signal(signal.SIGTERM)
+        assert kinds[-3:] == ["response.done", "rate_limits.updated", "error"]
+
+
+def test_a_recording_that_is_being_transcribed_is_answered(tmp_path: Path) -> None:
+    with (
+        stoppable(tmp_path, **HEARS) as server,
+        connect(f"ws://127.0.0.1:{server.port}/api/v1/streaming?language=en", max_size=None) as streaming,
+    ):
+        streaming.send(recording(3)[:1000])
+        httpx.get(f"{server.url}/health")
+        server.process.send_signal(signal.SIGTERM)
+        is_draining(server)
+        streaming.send(recording(3)[1000:])
+        streaming.send(json.dumps({"action": "stop"}))
+        assert json.loads(streaming.recv(timeout=30)) == {"transcription": SAID[3]}
+        assert close_code(streaming) == 1012
+
+
+def test_jobs_go_back_to_the_queue_and_are_done_after_the_next_start(tmp_path: Path) -> None:
+    with stoppable(tmp_path, **HEARS) as server, httpx.Client(base_url=server.url, timeout=30) as client:
+        files = [("files", ("long.flac", slow_recording())), ("files", ("next.wav", recording(1)))]
+        made = client.post("/jobs", files=files, data={"language": "en"}).json()["jobs"]
+        jobs = [job["job_id"] for job in made]
+        done(client, jobs[0], "processing")
+        talking = answering(server)
+        server.process.send_signal(signal.SIGTERM)
+        is_draining(server)
+        # Given back at once: what is left of the machine is for those who wait for an answer.
+        done(client, jobs[0], "queued")
+        until(talking, "turn_completed")
+    with serving(tmp_path, **HEARS) as again, httpx.Client(base_url=again.url, timeout=30) as client:
+        assert [done(client, job)["status"] for job in jobs] == ["completed", "completed"]
+
+
+def test_what_takes_longer_than_it_may_is_cut_off(tmp_path: Path) -> None:
+    with stoppable(tmp_path, DRAIN_SECONDS="0.5") as server:
+        talking = answering(server)
+        start = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        close_code(talking)
+        server.process.wait(SOON_S)
+        assert 0.4 < time.monotonic() - start < 5
+        assert "longer than DRAIN_SECONDS" in server.text
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    with stoppable(tmp_path) as server:
+        talking = answering(server)
+        server.process.send_signal(signal.SIGTERM)
+        is_draining(server)
+        start = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(SOON_S)
+        assert time.monotonic() - start < 3
+        close_code(talking)
+
+
+class Stopping(ParleyError):
+    code = "stopping"
+
+
+def test_a_session_is_finished_after_the_turn_that_the_user_has_begun() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        d.session.finish(Stopping("The service stops."))
+        assert not d.session.ended.is_set()
+        await d.speak(400)
+        await d.until(events.TurnCompleted)
+        await asyncio.wait_for(d.session.ended.wait(), 1)
+        with pytest.raises(Stopping):
+            await anext(d.session.events)
+
+    hold(script)
+
+
+def test_a_session_in_which_nobody_speaks_is_finished_at_once() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.silence(400)
+        d.session.finish(Stopping("The service stops."))
+        assert d.session.ended.is_set()
+        with pytest.raises(Stopping):
+            await anext(d.session.events)
+
+    hold(script)
