@@ -50,7 +50,7 @@ class SteadyLLM(ScriptedLLM):
     """Keeps its pace on average: late wake-ups are this machine's, and do not add up."""
 
     async def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
     ) -> AsyncGenerator[ReplyDelta, None]:
         loop = asyncio.get_running_loop()
         due = loop.time() + self.first_token_s

@@ -7,18 +7,17 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, cast
 
 import numpy as np
 import soxr
 
 from pipeline.audio import Clip, Samples, wav_header
+from pipeline.tempo import Tempo
 
 RATE_HZ = 24_000
 """Of everything that is sent: OpenAI's own rate, and one that each codec knows."""
 UNKNOWN = b"\xff\xff\xff\xff"
-MIN_SPEED, MAX_SPEED = 0.25, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +51,12 @@ class Encoder:
     """Clips of one rate in, bytes out. Blocking, well under 1 % of a core a stream."""
 
     def __init__(self, kind: str, *, speed: float = 1.0) -> None:
-        """kind: of FORMATS. speed: MIN_SPEED to MAX_SPEED; the pitch stays."""
+        """kind: of FORMATS. speed: see `pipeline.tempo`; the pitch stays."""
         self._form = FORMATS[kind]
         self._kind = kind
         self._speed = speed
         self._rate_hz = 0
-        self._tempo: _Tempo | None = None
+        self._tempo: Tempo | None = None
         self._resampler: Any = None
         self._muxer = _Muxer(self._form) if self._form.container else None
         self._begun = False
@@ -66,7 +65,7 @@ class Encoder:
         """What can be sent now; nothing while an encoder still gathers its first frame."""
         if not self._rate_hz:
             self._rate_hz = clip.rate_hz
-            self._tempo = _Tempo(clip.rate_hz, self._speed) if self._speed != 1.0 else None
+            self._tempo = Tempo(clip.rate_hz, self._speed) if self._speed != 1.0 else None
             self._resampler = soxr.ResampleStream(clip.rate_hz, RATE_HZ, 1, dtype="float32")
         samples = clip.at(self._rate_hz).samples
         return self._write(self._tempo.feed(samples) if self._tempo else samples, last=False)
@@ -148,51 +147,6 @@ class _Muxer:
             yield frame
         if last and (frame := self._fifo.read(0, partial=True)) is not None:
             yield frame
-
-
-class _Tempo:
-    """Faster or slower with the same pitch: FFmpeg's `atempo` (WSOLA)."""
-
-    def __init__(self, rate_hz: int, speed: float) -> None:
-        import av
-
-        self._av, self._rate_hz = av, rate_hz
-        self._graph: Any = av.filter.Graph()
-        nodes = [self._graph.add_abuffer(sample_rate=rate_hz, format="flt", layout="mono", time_base=_ticks(rate_hz))]
-        # One filter slows down to half at most without an echo.
-        for factor in (speed**0.5, speed**0.5) if not 0.5 <= speed <= 2.0 else (speed,):
-            nodes.append(self._graph.add("atempo", f"{factor:.6f}"))
-        nodes.append(self._graph.add("aformat", "sample_fmts=flt:channel_layouts=mono"))
-        nodes.append(self._graph.add("abuffersink"))
-        self._graph.link_nodes(*nodes).configure()
-        self._pts = 0
-
-    def feed(self, samples: Samples) -> Samples:
-        if not len(samples):
-            return samples
-        frame = self._av.AudioFrame.from_ndarray(np.ascontiguousarray(samples)[None], format="flt", layout="mono")
-        frame.sample_rate, frame.pts = self._rate_hz, self._pts
-        frame.time_base = _ticks(self._rate_hz)
-        self._pts += len(samples)
-        self._graph.push(frame)
-        return self._pull()
-
-    def finish(self) -> Samples:
-        self._graph.push(None)
-        return self._pull()
-
-    def _pull(self) -> Samples:
-        parts = [np.zeros(0, np.float32)]
-        while True:
-            try:
-                parts.append(self._graph.pull().to_ndarray().reshape(-1).astype(np.float32, copy=False))
-            except (BlockingIOError, EOFError):  # PyAV's errors for "not now" and "no more" are these, too
-                return np.concatenate(parts)
-
-
-def _ticks(rate_hz: int) -> Fraction:
-    """The time base that counts samples."""
-    return Fraction(1, rate_hz)
 
 
 async def encoded(clips: AsyncGenerator[Clip, None], kind: str, *, speed: float = 1.0) -> AsyncGenerator[bytes, None]:

@@ -21,6 +21,8 @@ class Manner:
     """Without turn detection: all sound belongs to the next utterance, no key is pressed for it."""
     aloud: bool = True
     """The reply is spoken; false: written only."""
+    speed: float = 1.0
+    """Of the speech; its pitch stays. From `pipeline.tempo.MIN_SPEED` to MAX_SPEED."""
     voice: Voice | None = None
     """Who speaks; None: the conversation's voice."""
     instructions: str | None = None

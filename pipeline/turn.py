@@ -19,6 +19,7 @@ from pipeline.phrases import NOTHING_HEARD, ONE_MOMENT, phrase
 from pipeline.settings import Settings
 from pipeline.spoken import for_voice
 from pipeline.stt import SpeechToText, Transcript
+from pipeline.tempo import Tempo
 from pipeline.text import Clause, clauses
 from pipeline.timing import Timings
 from pipeline.tools import Company, Outcome
@@ -192,9 +193,10 @@ class Turn:
             # What must be called must be called once: the round after it is the answer.
             if round == 0 or self._manner.tools.choice == "auto":
                 tools = self._manner.tools.tools(live=self._company is not None)
+            must_call = round == 0 and bool(tools) and self._manner.tools.choice not in ("auto", "none")
             calls: list[ToolCall] = []
             said = ""
-            async with aclosing(self._stages.llm.reply(messages, tools=tools)) as deltas:
+            async with aclosing(self._stages.llm.reply(messages, tools=tools, must_call=must_call)) as deltas:
                 async for delta in deltas:
                     calls += delta.calls
                     said += delta.text
@@ -296,7 +298,7 @@ class Turn:
             # The first clause is waited for in silence; the others while the ones before them are played.
             with less_urgent(Urgency.LATER) if started else nullcontext():
                 try:
-                    async for clip in self._clips(text, language):
+                    async for clip in self._paced(self._clips(text, language)):
                         if not started:
                             started = True
                             reply.timings.mark("first_audio")
@@ -309,6 +311,21 @@ class Turn:
         async for _ in pending:
             pass  # nobody speaks any more, but the reply is written to its end
         reply.timings.mark("speech_done")
+
+    async def _paced(self, clips: AsyncGenerator[Clip, None]) -> AsyncGenerator[Clip, None]:
+        """At the speed that was asked for. By the clause: each keeps the place of its own sound."""
+        async with aclosing(clips):
+            if self._manner.speed == 1.0:
+                async for clip in clips:
+                    yield clip
+                return
+            tempo: Tempo | None = None
+            async for clip in clips:
+                tempo = tempo or Tempo(clip.rate_hz, self._manner.speed)
+                if len(samples := tempo.feed(clip.samples)):
+                    yield Clip(samples, clip.rate_hz)
+            if tempo is not None and len(samples := tempo.finish()):
+                yield Clip(samples, tempo.rate_hz)
 
     async def _clips(self, text: str, language: str | None) -> AsyncGenerator[Clip, None]:
         """What the voice makes of one clause, each clip within its deadline."""

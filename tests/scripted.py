@@ -77,7 +77,7 @@ class ScriptedLLM:
     asked: list[Sequence[Message]] = field(default_factory=list)
 
     async def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
     ) -> AsyncGenerator[ReplyDelta, None]:
         self.asked.append(messages)
         with self.running.call("llm"):

@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from pipeline.audio import Clip, decode
-from pipeline.encoding import FORMATS, MAX_SPEED, MIN_SPEED, RATE_HZ, Encoder, encoded
+from pipeline.encoding import FORMATS, RATE_HZ, Encoder, encoded
+from pipeline.tempo import MAX_SPEED, MIN_SPEED
 
 
 def tone(seconds: float, rate_hz: int = 22_050, hz: float = 440.0) -> Clip:

@@ -282,6 +282,18 @@ async def test_calls_of_functions_and_their_results_are_told_both_ways(address: 
     assert (told[1]["role"], told[1]["content"]) == ("tool", "it is on")
 
 
+async def test_a_call_that_must_be_made_is_asked_for_by_its_form(address: str, server: FakeOllama) -> None:
+    tool = Tool("light", "Switch the light", {"type": "object", "properties": {"on": {"type": "boolean"}}})
+    server.reply = '{"name": "light", "arguments": {"on": true}}'
+    async with open_engine(settings(address), quiet) as opened:
+        deltas = [delta async for delta in opened.engine.reply(ASKED, tools=[tool], must_call=True)]
+    form = server.requests[-1]["format"]["properties"]
+    assert (form["name"], form["arguments"]) == ({"const": "light"}, tool.parameters)
+    (call,) = [call for delta in deltas for call in delta.calls]
+    assert (call.name, json.loads(call.arguments)) == ("light", {"on": True})
+    assert "".join(delta.text for delta in deltas) == ""
+
+
 async def test_a_model_that_cannot_call_functions_answers_without(address: str, server: FakeOllama) -> None:
     server.traps = Traps(refuse_tools=True, refuse_think=True)
     tool = Tool("light", "Switch the light", {"type": "object"})

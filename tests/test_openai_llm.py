@@ -80,9 +80,11 @@ async def test_tools_and_extra_fields_are_passed_on(address: str, server: FakeCh
     extra = '{"chat_template_kwargs": {"enable_thinking": false}}'
     tool = Tool("light", "Switch the light", {"type": "object"})
     async with open_engine(settings(address, llm_openai_extra=extra), quiet) as opened:
-        _ = [delta async for delta in opened.engine.reply(ASKED, tools=[tool])]
-    (request,) = server.requests
+        for must_call in (False, True):
+            _ = [delta async for delta in opened.engine.reply(ASKED, tools=[tool], must_call=must_call)]
+    request, demand = server.requests
     assert request["tools"][0]["function"]["name"] == "light"
+    assert (request.get("tool_choice"), demand["tool_choice"]) == (None, "required")
     assert request["chat_template_kwargs"] == {"enable_thinking": False}
 
 

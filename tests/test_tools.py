@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import socket
+import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -182,11 +186,13 @@ class CallingLLM(ScriptedLLM):
 
     calls: Sequence[ToolCall] = (ToolCall("call_1", "look", "{}"),)
     offered: list[Sequence[Tool]] = field(default_factory=list)
+    demanded: list[bool] = field(default_factory=list)
 
     async def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
     ) -> AsyncGenerator[ReplyDelta, None]:
         self.offered.append(tools)
+        self.demanded.append(must_call)
         names = {tool.name for tool in tools}
         wanted = tuple(call for call in self.calls if call.name in names)
         if messages[-1].role == "user" and wanted:
@@ -195,7 +201,7 @@ class CallingLLM(ScriptedLLM):
             return
         results = [message.content for message in messages if message.role == "tool"]
         self.reply_text = f"I found {' and '.join(results)}." if results else "Nothing was looked up."
-        async for delta in super().reply(messages, tools=tools):
+        async for delta in super().reply(messages, tools=tools, must_call=must_call):
             yield delta
 
 
@@ -280,9 +286,25 @@ def test_an_interruption_ends_the_call() -> None:
     assert d.kinds[-1] == "TurnInterrupted"
 
 
+@pytest.mark.parametrize(
+    ("choice", "demanded"), [("auto", [False, False]), ("required", [True, False]), ("look", [True, False])]
+)
+def test_a_call_is_demanded_once_where_the_client_demands_it(choice: str, demanded: list[bool]) -> None:
+    toolbox, _ = looking()
+    llm = CallingLLM()
+
+    async def script(d: Dialogue) -> None:
+        d.session.manner = Manner(tools=replace(toolbox, choice=choice))
+        await d.speak(600)
+        await d.until(events.TurnCompleted)
+
+    hold(script, llm=llm)
+    assert llm.demanded == demanded
+
+
 def test_a_model_that_only_calls_is_stopped() -> None:
     class Endless(CallingLLM):
-        async def reply(self, messages, *, tools=()):  # type: ignore[no-untyped-def]
+        async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
             yield ReplyDelta("", None, (ToolCall("c", "look", "{}"),))
 
     toolbox, ran = looking()
@@ -380,6 +402,8 @@ async def test_a_deployment_may_do_without() -> None:
 
 
 MCP_SERVER = '''
+import sys
+
 from mcp.server import MCPServer
 from mcp.types import ToolAnnotations
 
@@ -395,17 +419,47 @@ def water(bed: str) -> str:
     """Water a bed."""
     raise ValueError("the tap is closed")
 
-server.run("stdio")
+if len(sys.argv) > 1:
+    server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+else:
+    server.run("stdio")
 '''
 
 
-async def test_functions_of_an_mcp_server_are_called(tmp_path: Path) -> None:
-    (tmp_path / "server.py").write_text(MCP_SERVER)
-    servers = {
-        "garden": {"command": sys.executable, "args": [str(tmp_path / "server.py")]},
-        "gone": {"command": "parley-no-such-command"},
-    }
-    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+@contextmanager
+def serving(program: Path) -> Iterator[str]:
+    """The MCP server over HTTP; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    child = subprocess.Popen([sys.executable, str(program), str(port)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "the MCP server does not start"
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        child.terminate()
+        child.wait(10)
+
+
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+async def test_functions_of_an_mcp_server_are_called(tmp_path: Path, transport: str) -> None:
+    program = tmp_path / "server.py"
+    program.write_text(MCP_SERVER)
+    with serving(program) if transport == "http" else nullcontext() as url:
+        garden = {"url": url} if url else {"command": sys.executable, "args": [str(program)]}
+        servers = {"garden": garden, "gone": {"command": "parley-no-such-command"}}
+        (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+        await call_the_garden(tmp_path)
+
+
+async def call_the_garden(tmp_path: Path) -> None:
     async with open_tools(Settings(mcp_servers=str(tmp_path / "mcp.json"), tool_timeout_s=20)) as toolbox:
         names = {name for name, function in toolbox.functions.items() if function.server == "garden"}
         assert names == {"garden_moisture", "garden_water"}

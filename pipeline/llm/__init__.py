@@ -64,9 +64,12 @@ class ReplyDelta:
 class LanguageModel(Protocol):
     """One language model, shared by all sessions."""
 
-    def reply(self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()) -> AsyncGenerator[ReplyDelta, None]:
+    def reply(
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+    ) -> AsyncGenerator[ReplyDelta, None]:
         """Stream the assistant's next message.
 
+        must_call: one of the tools has to be called, as far as the engine can make its model do so.
         Closing the generator (`aclose`) stops the model at once.
         Raises EngineError when the model is away, refuses, or breaks off in mid-reply.
         """

@@ -95,13 +95,13 @@ class AutoLanguageModel:
             log.info("%s answers from now on (%s)", BETTER, self._better.info.model)
 
     async def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
     ) -> AsyncGenerator[ReplyDelta, None]:
         await self.look()
         if self._better is not None:
             started = False
             try:
-                async with aclosing(self._replies(self._better, messages, tools)) as deltas:
+                async with aclosing(self._replies(self._better, messages, tools, must_call)) as deltas:
                     async for delta in deltas:
                         started = True
                         yield delta
@@ -111,16 +111,16 @@ class AutoLanguageModel:
                 if started or not await self._gone():
                     raise
                 log.warning("%s is gone: %s", BETTER, error.message)
-        async with aclosing(self._always.engine.reply(messages, tools=tools)) as deltas:
+        async with aclosing(self._always.engine.reply(messages, tools=tools, must_call=must_call)) as deltas:
             async for delta in deltas:
                 yield delta
 
     async def _replies(
-        self, better: Running[LanguageModel], messages: Sequence[Message], tools: Sequence[Tool]
+        self, better: Running[LanguageModel], messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
     ) -> AsyncGenerator[ReplyDelta, None]:
         self._replying += 1
         try:
-            async with aclosing(better.engine.reply(messages, tools=tools)) as deltas:
+            async with aclosing(better.engine.reply(messages, tools=tools, must_call=must_call)) as deltas:
                 async for delta in deltas:
                     yield delta
         finally:

@@ -164,10 +164,12 @@ class OllamaModel:
                 f"Ollama broke off pulling {self._model}.", remedy=f"Start again, or by hand: ollama pull {self._model}"
             )
 
-    async def reply(self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()) -> AsyncIterator[ReplyDelta]:
+    async def reply(
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+    ) -> AsyncIterator[ReplyDelta]:
         """Stream the reply; see `LanguageModel.reply`."""
         deltas = with_deadlines(
-            self._deltas(messages, tools),
+            self._deltas(messages, tools, must_call),
             server="Ollama",
             first_s=self._settings.llm_first_token_timeout_s,
             between_s=self._settings.llm_token_timeout_s,
@@ -178,23 +180,35 @@ class OllamaModel:
                 if delta.text or delta.usage or delta.calls:
                     yield delta
 
-    async def _deltas(self, messages: Sequence[Message], tools: Sequence[Tool]) -> AsyncGenerator[ReplyDelta, None]:
+    async def _deltas(
+        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
+    ) -> AsyncGenerator[ReplyDelta, None]:
         """One delta for each chunk, empty while the model thinks."""
         answer = WithoutThinking()
         last: ChatResponse | None = None
-        async with aclosing(self._chunks(messages, tools)) as chunks:
+        written = ""
+        form = _call_form(tools) if must_call and tools else None
+        async with aclosing(self._chunks(messages, tools, form)) as chunks:
             async for chunk in chunks:
-                yield ReplyDelta(answer.feed(chunk.message.content or ""), calls=_calls(chunk))
+                text = answer.feed(chunk.message.content or "")
+                written += text
+                yield ReplyDelta("" if form else text, calls=_calls(chunk))
                 if chunk.done:
                     last = chunk
         if last is None:
             raise EngineError("Ollama broke off in mid-reply, without an end.")
-        yield ReplyDelta(answer.finish(), Usage(last.prompt_eval_count or 0, last.eval_count or 0))
+        rest, usage = answer.finish(), Usage(last.prompt_eval_count or 0, last.eval_count or 0)
+        if form is None:
+            yield ReplyDelta(rest, usage)
+        else:
+            yield ReplyDelta("", usage, _written_call(written + rest))
 
-    async def _chunks(self, messages: Sequence[Message], tools: Sequence[Tool]) -> AsyncGenerator[ChatResponse, None]:
+    async def _chunks(
+        self, messages: Sequence[Message], tools: Sequence[Tool], form: dict[str, Any] | None
+    ) -> AsyncGenerator[ChatResponse, None]:
         while True:
             try:
-                async with aclosing(await self._open(messages, tools)) as chunks:
+                async with aclosing(await self._open(messages, tools, form)) as chunks:
                     async for chunk in chunks:
                         yield chunk
                 return
@@ -216,7 +230,9 @@ class OllamaModel:
             return True
         return False
 
-    async def _open(self, messages: Sequence[Message], tools: Sequence[Tool]) -> AsyncGenerator[ChatResponse, None]:
+    async def _open(
+        self, messages: Sequence[Message], tools: Sequence[Tool], form: dict[str, Any] | None
+    ) -> AsyncGenerator[ChatResponse, None]:
         """The stream of one request. To be closed: leaving a loop over it would keep the model at work."""
         stream = await self._client.chat(
             self._model,
@@ -224,6 +240,7 @@ class OllamaModel:
             tools=([_tool(tool) for tool in tools] or None) if self._calls_tools else None,
             stream=True,
             think=self._think,
+            format=form,
             keep_alive=self._keep_alive,
             options=self._options,
         )
@@ -280,6 +297,29 @@ def _calls(chunk: ChatResponse) -> tuple[ToolCall, ...]:
         ToolCall(f"call_{secrets.token_hex(8)}", call.function.name, json.dumps(dict(call.function.arguments)))
         for call in chunk.message.tool_calls or ()
     )
+
+
+def _call_form(tools: Sequence[Tool]) -> dict[str, Any]:
+    """A JSON schema of a call of one of the tools: Ollama has no way to demand a call, but one to demand a form."""
+    calls = [
+        {
+            "type": "object",
+            "description": tool.description,
+            "properties": {"name": {"const": tool.name}, "arguments": dict(tool.parameters)},
+            "required": ["name", "arguments"],
+        }
+        for tool in tools
+    ]
+    return calls[0] if len(calls) == 1 else {"anyOf": calls}
+
+
+def _written_call(text: str) -> tuple[ToolCall, ...]:
+    """The call that was written in that form; none where Ollama has taken it for one itself."""
+    try:
+        call = json.loads(text)
+        return (ToolCall(f"call_{secrets.token_hex(8)}", str(call["name"]), json.dumps(call["arguments"])),)
+    except (ValueError, KeyError, TypeError):
+        return ()
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

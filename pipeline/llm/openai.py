@@ -82,10 +82,12 @@ class OpenAIModel:
         self._extra = _extra(settings.llm_openai_extra)
         self._count_tokens = True
 
-    async def reply(self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()) -> AsyncIterator[ReplyDelta]:
+    async def reply(
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+    ) -> AsyncIterator[ReplyDelta]:
         """Stream the reply; see `LanguageModel.reply`."""
         deltas = with_deadlines(
-            self._deltas(messages, tools),
+            self._deltas(messages, tools, must_call),
             server="The language model",
             first_s=self._settings.llm_first_token_timeout_s,
             between_s=self._settings.llm_token_timeout_s,
@@ -96,7 +98,9 @@ class OpenAIModel:
                 if delta.text or delta.usage or delta.calls:
                     yield delta
 
-    async def _deltas(self, messages: Sequence[Message], tools: Sequence[Tool]) -> AsyncGenerator[ReplyDelta, None]:
+    async def _deltas(
+        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
+    ) -> AsyncGenerator[ReplyDelta, None]:
         """One delta for each chunk, empty while the model thinks."""
         from openai import OpenAIError
 
@@ -105,7 +109,7 @@ class OpenAIModel:
         finished = False
         calls = _Calls()
         try:
-            async with await self._open(messages, tools) as stream:
+            async with await self._open(messages, tools, must_call) as stream:
                 async for chunk in stream:
                     if chunk.usage is not None:
                         usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
@@ -125,7 +129,9 @@ class OpenAIModel:
             raise EngineError("The language model broke off in mid-reply, without an end.")
         yield ReplyDelta(answer.finish(), usage, calls.whole())
 
-    async def _open(self, messages: Sequence[Message], tools: Sequence[Tool]) -> "AsyncStream[ChatCompletionChunk]":
+    async def _open(
+        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
+    ) -> "AsyncStream[ChatCompletionChunk]":
         from openai import BadRequestError
 
         request: dict[str, Any] = {
@@ -137,6 +143,8 @@ class OpenAIModel:
         }
         if tools:
             request["tools"] = [_tool(tool) for tool in tools]
+            if must_call:
+                request["tool_choice"] = "required"
         if self._count_tokens:
             try:
                 return await self._create(**request, stream_options={"include_usage": True})

@@ -10,9 +10,10 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from pipeline.assistant import Assistant
-from pipeline.encoding import FORMATS, MAX_SPEED, MIN_SPEED, encoded
+from pipeline.encoding import FORMATS, encoded
 from pipeline.errors import ParleyError
 from pipeline.saying import say
+from pipeline.tempo import MAX_SPEED, MIN_SPEED
 from pipeline.voices import Voice
 from server.documents import errors
 from server.errors import as_openai

@@ -161,6 +161,7 @@ class Config:
                 manner,
                 aloud=aloud(json["output_modalities"], "session.output_modalities"),
                 max_tokens=max_tokens(json["max_output_tokens"], "session.max_output_tokens"),
+                speed=speed or 1.0,
                 tools=self.toolbox(json["tools"] or [], json["tool_choice"], "session"),
             )
             self.output_format: Format = json["audio"]["output"]["format"]["type"]

@@ -133,6 +133,22 @@ def test_a_written_response_is_not_spoken() -> None:
     assert response["output_modalities"] == ["text"]
 
 
+def test_a_response_is_as_fast_as_it_is_wanted() -> None:
+    async def script(d: Desk) -> None:
+        for count, speed in enumerate([1.0, 1.5], start=1):
+            await d.update(audio={"output": {"speed": speed}})
+            await create(d, message("user", "hello"))
+            d.send("response.create")
+            await d.until("response.done", count=count)
+
+    d = hold(script)
+    sizes = {done["response"]["id"]: 0 for done in d.of("response.done")}
+    for delta in d.of("response.output_audio.delta"):
+        sizes[delta["response_id"]] += len(delta["delta"])
+    usual, faster = sizes.values()
+    assert usual / faster == pytest.approx(1.5, rel=0.1)
+
+
 def test_a_written_response_that_is_cancelled_was_read_as_far_as_it_came() -> None:
     async def script(d: Desk) -> None:
         await create(d, message("user", "hello"))
@@ -254,7 +270,7 @@ def test_a_function_of_the_clients_is_called_and_its_result_is_told() -> None:
 
 def test_a_result_that_comes_while_the_call_is_spoken_about_is_answered_after_it() -> None:
     class Chatty(CallingLLM):
-        async def reply(self, messages, *, tools=()):  # type: ignore[no-untyped-def]
+        async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
             if messages[-1].role == "user":
                 async for delta in ScriptedLLM("Let me have a look at the weather.").reply(messages):
                     yield delta

@@ -188,10 +188,13 @@ def test_a_reply_that_may_not_be_interrupted() -> None:
         await d.update(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
         await to_the_middle_of_a_reply(d, 1000)
         await d.speak(1000)
-        await d.silence(8000)
+        await d.until("response.done", count=2)
 
     d = hold(script)
-    assert [event["response"]["status"] for event in d.of("response.done")] == ["completed"]
+    assert [event["response"]["status"] for event in d.of("response.done")] == ["completed", "completed"]
+    started = [index for index, kind in enumerate(d.kinds) if kind == "input_audio_buffer.speech_started"]
+    assert len(started) == 2
+    assert "response.done" in d.kinds[: started[1]]  # what was said meanwhile is heard when the response is over
 
 
 def test_manual_turns_are_the_clients() -> None:

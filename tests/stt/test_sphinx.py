@@ -27,6 +27,7 @@ WORST = {"cards": 0.15, "command": 0.01, "harvard": 0.33, "jfk": 0.5, "libri": 0
 IN_GRAMMAR = (
     "what time is it", "tell me the time", "what day is it today", "what is seven plus five", "count to ten",
     "what is your name", "how are you today", "thank you very much", "what is one hundred minus forty two",
+    "set a timer for five minutes",
 )  # fmt: skip
 OUTSIDE = ("my name is peter and i live in boston", "i would like to order a pizza", "play some music in the bedroom")
 

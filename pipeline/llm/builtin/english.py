@@ -62,6 +62,7 @@ PATTERNS = (
     ("(make me laugh | say something funny)", "joke"),
     ("tell me a [long] story", "story"),
     ("tell me another story", "story"),
+    ("set a timer (for | of) <amount> <unit>", "timer"),
     ("(yes | no | stop | okay | never mind | cancel that | wait)", "okay"),
 )
 
@@ -69,7 +70,6 @@ LOOSE = (
     ("<sum> [equals]", "sum"),
     ("<amount> <unit> (in | to) <unit>", "convert"),
     ("spelled <word>", "spell"),
-    ("set a timer (for | of) <amount> <unit>", "timer"),
     ("good bye", "goodbye"),
 )
 """Understood, too, but not listened for: short words in any order sound like everything else."""

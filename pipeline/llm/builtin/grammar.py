@@ -11,7 +11,8 @@ _TENS = "twenty | thirty | forty | fifty | sixty | seventy | eighty | ninety"
 
 def sentences() -> list[str]:
     """The English requests that are listened for: right sides of JSGF rules, with slots like <number>."""
-    return [pattern for pattern, _ in PATTERNS]
+    # "Weeks" sounds much like "minutes", and nobody sets a timer of weeks.
+    return [pattern.replace("<unit>", "<period>") if intent == "timer" else pattern for pattern, intent in PATTERNS]
 
 
 def grammar() -> str:
@@ -29,6 +30,7 @@ def grammar() -> str:
             "operator": " | ".join(_SAID_OPERATORS),
             "sum": "<number> <operator> <number>",
             "unit": " | ".join(units),
+            "period": "second | seconds | minute | minutes | hour | hours",
             **ENGLISH.sample_words,
         },
     )

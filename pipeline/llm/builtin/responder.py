@@ -31,8 +31,13 @@ class BuiltinResponder:
         for language in LANGUAGES.values():
             compiled(language)
 
-    async def reply(self, messages: Sequence[Message], *, tools: Sequence[Tool] = ()) -> AsyncIterator[ReplyDelta]:
-        """Stream the reply word by word, or call one of the basic `tools` (`pipeline.tools.basic`) for what it does."""
+    async def reply(
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+    ) -> AsyncIterator[ReplyDelta]:
+        """Stream the reply word by word, or call one of the basic `tools` (`pipeline.tools.basic`) for what it does.
+
+        must_call: without effect. It knows what its own functions are for, and nothing of others.
+        """
         call = self.call(messages, tools)
         if call is not None:
             yield ReplyDelta("", Usage(input_tokens=0, output_tokens=1), (call,))
