@@ -66,6 +66,7 @@ async def _serve(settings: Settings) -> None:
     from jobs.service import open_jobs
     from server.access import check_exposure
     from server.app import create_app
+    from server.patience import bounded
     from server.serving import Server
 
     console = Console(stderr=True)
@@ -93,12 +94,11 @@ async def _serve(settings: Settings) -> None:
             app = create_app(settings, assistant, kept)
             config = uvicorn.Config(
                 app,
-                ws="websockets-sansio",
-                ws_max_size=settings.max_message_bytes,
                 log_config=None,
                 access_log=settings.debug_mode,
                 lifespan="on",
                 server_header=False,
+                **bounded(settings),
             )
             server = Server(config, app.state.draining, kept, drain_s=settings.drain_seconds)
             _announce(console, assistant, listening)

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from pipeline.audio import Clip, decode, encode_wav
 from pipeline.errors import BadInput, EngineUnavailable, ParleyError
-from pipeline.settings import Settings
+from pipeline.settings import SECRET, Settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 VoiceOption = Annotated[str, typer.Option(help="Voice by name; see `voices`. Default: VOICE_NAME.")]
@@ -30,7 +30,8 @@ def load_settings() -> Settings:
     except ValidationError as error:
         for problem in error.errors():
             name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
-            print(f"parley: {name}: {problem['msg']} (it is {str(problem['input'])[:60]!r})", file=sys.stderr)
+            value = "" if SECRET.search(name) else f" (it is {str(problem['input'])[:60]!r})"
+            print(f"parley: {name}: {problem['msg']}{value}", file=sys.stderr)
         raise typer.Exit(2) from None
 
 

@@ -8,8 +8,11 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRET = re.compile(r"(keys?|secret|token|token_id|database_url|redis_url|webhook_url)$", re.IGNORECASE)
+"""Names of settings whose values nobody is shown."""
 
 HOME = Path(__file__).resolve().parent.parent
 """The project's folder: where voices/, audios/ and web/ are."""
@@ -36,20 +39,52 @@ class Settings(BaseSettings):
     debug_mode: bool = False
     """Detailed logs, with transcripts and replies in them."""
     api_keys: str = ""
-    """Comma-separated keys; when set, every client must send one (Authorization: Bearer KEY)."""
+    """Comma-separated keys; when set, every client must send one (Authorization: Bearer KEY). Each is KEY, which may do
+    everything, or NAME:RIGHTS:KEY, with the rights talk, transcribe or admin, joined by +."""
+    api_keys_file: str = ""
+    """A file with hashed keys, made by `python main.py keys add NAME`; read again when it changes."""
     jwt_secret: str = ""
     """When set, a JWT that was signed with it (HS256, HS384, HS512) and has not expired is a key, too; 32 characters or
-    more."""
+    more. Its rights are in the claim `scope`."""
+    jwt_jwks_url: str = ""
+    """When set, so is a JWT that was signed (RS, PS, ES, EdDSA) with a key of this JSON Web Key Set."""
+    jwt_issuer: str = ""
+    """When set, JWTs must be from this issuer (`iss`)."""
+    jwt_audience: str = ""
+    """When set, JWTs must be for this audience (`aud`). Set it where the issuer has tokens for other services, too."""
+    page_token_s: float = Field(default=60.0, ge=1, le=3600)
+    """A token that a page gets for its WebSockets (POST /page-token) is good for so long, in seconds."""
     allow_anonymous: bool = False
     """Serve without keys beyond this machine. Only behind something that checks who comes in."""
     allowed_origins: str = ""
-    """Comma-separated web origins (https://example.org) whose pages may connect, beside the service's own."""
+    """Comma-separated web origins (https://example.org) whose pages may connect and call (CORS), beside the service's
+    own."""
+    forwarded_allow_ips: str = "127.0.0.1,::1"
+    """Comma-separated addresses and networks of reverse proxies, whose X-Forwarded-For and X-Forwarded-Proto are
+    believed; *: of everybody, which lets everybody choose his address."""
     max_message_bytes: int = Field(default=26_214_400, ge=1024)
     """Largest WebSocket message, in bytes; a larger one is closed with 1009."""
     max_audio_seconds: float = Field(default=120.0, gt=0)
     """Longest utterance, in seconds."""
     max_sessions: int = Field(default=64, ge=1)
-    """Conversations at a time; one more is refused at once."""
+    """Conversations at a time; one more is refused at once, with 503."""
+    max_sessions_per_key: int = Field(default=0, ge=0)
+    """Conversations at a time with one key; one more is refused with 429. 0: as many as there are."""
+    max_sessions_per_address: int = Field(default=0, ge=0)
+    """Conversations at a time from one address (of IPv6 a /64; this machine's own are not counted), likewise."""
+    rate_limit: str = "1200/minute"
+    """Requests with one key; one more is refused with 429 and Retry-After. Several limits are separated by ; and empty
+    is none. Counted in Redis where REDIS_URL is set."""
+    rate_limit_address: str = "300/minute"
+    """The same for requests without a key, also refused ones, from one address."""
+    max_connections: int = Field(default=1024, ge=8)
+    """Connections at a time, of any kind; one more is closed at once."""
+    header_timeout_s: float = Field(default=10.0, gt=0)
+    """A connection that has not sent its request's headers after so long is closed, in seconds."""
+    body_timeout_s: float = Field(default=30.0, gt=0)
+    """A request's body may keep us waiting for so long, plus a second for each KB, in seconds."""
+    stall_timeout_s: float = Field(default=60.0, gt=0)
+    """Who does not read what is sent for so long is disconnected, in seconds."""
     realtime_session_s: float = Field(default=3600.0, gt=0)
     """A session of /v1/realtime may last this long, in seconds."""
     max_file_size: int = Field(default=524_288_000, ge=1024)
@@ -347,9 +382,13 @@ class Settings(BaseSettings):
         )
         return int(float(found[1]) * 1024 ** " kmgt".index(found[2].lower() or " ")) if found else value
 
-    @field_validator("hf_endpoint", "llama_endpoint", "stt_openai_url", "llm_openai_url", "tts_openai_url")
+    @field_validator(
+        "hf_endpoint", "llama_endpoint", "stt_openai_url", "llm_openai_url", "tts_openai_url", "jwt_jwks_url"
+    )
     @classmethod
-    def _address(cls, value: str) -> str:
+    def _address(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.field_name == "jwt_jwks_url":
+            return value
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")

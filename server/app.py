@@ -10,8 +10,8 @@ from jobs.run import resident
 from jobs.service import Jobs, open_jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
-from server import asr, echo, health, jobs, models, streaming, transcribe, ui, updates, voices, ws
-from server.access import Access, check_exposure
+from server import asr, echo, headers, health, jobs, models, page_token, streaming, transcribe, ui, updates, voices, ws
+from server.access import Access, Door, check_exposure
 from server.documents import describe
 from server.draining import Draining, DrainingMiddleware
 from server.errors import add_error_handlers
@@ -36,19 +36,26 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
             app.state.assistant = opened
             app.state.hardware = opened.recognisers.hardware
             async with nullcontext(kept) if kept else open_jobs(settings, resident(opened)) as app.state.jobs:
-                yield
+                try:
+                    yield
+                finally:
+                    await access.close()
 
     app = FastAPI(title="Parley", description="You speak, it answers.", version="0.1.0", lifespan=lifespan)
-    app.state.access = Access(settings)
+    access = app.state.access = Access(settings)
     app.state.resumable = Resumable(settings.resume_seconds, most=4 * settings.max_sessions)
     app.state.files = Files(settings.max_files)
     app.state.started = int(time.time())
     app.state.draining = Draining()
+    # The last one added is asked first.
     app.add_middleware(DrainingMiddleware, draining=app.state.draining)
+    app.add_middleware(Door, access=access)
+    headers.add_headers(app, access.origins.allowed)
     add_error_handlers(app)
     describe(app)
     ui.add_page(app)
     app.include_router(health.router)
+    app.include_router(page_token.router)
     app.include_router(voices.router)
     app.include_router(models.router)
     app.include_router(openai_router)

@@ -10,11 +10,12 @@ from server.errors import OPENAI
 _MEANING = {
     400: "The request cannot be used; the message says why.",
     401: "A key is needed (`Authorization: Bearer KEY`).",
-    403: "Pages of this origin may not connect.",
+    403: "The key has not the right, or pages of this origin may not connect.",
     404: "There is no such thing.",
     409: "It is there already.",
     413: "The upload is larger, or the recording longer, than allowed.",
     422: "The request cannot be used; the message says why.",
+    429: "Too many requests; `Retry-After` says when to come back.",
     502: "An engine failed.",
     503: "Too much is going on; `Retry-After` says when to come back.",
     504: "An engine took too long.",
@@ -55,6 +56,7 @@ def errors(*statuses: int, form: str = OPENAI) -> dict[int | str, dict[str, Any]
     model = OpenAIError if form == OPENAI else PlainError
     headers = {
         401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+        429: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
         503: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
     }
     return {

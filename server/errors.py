@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from pipeline.errors import BadInput, EngineError, EngineUnavailable, Overloaded, ParleyError
 
@@ -17,7 +18,9 @@ OPENAI = "/v1"
 """Below this path errors have OpenAI's form."""
 STATUS: Mapping[str, int] = {
     "unauthorized": 401,
+    "forbidden": 403,
     "forbidden_origin": 403,
+    "forbidden_host": 403,
     "not_found": 404,
     "job_not_found": 404,
     "job_finished": 409,
@@ -28,12 +31,23 @@ STATUS: Mapping[str, int] = {
     "voice_exists": 409,
     "file_too_large": 413,
     "audio_too_long": 413,
+    "slow_body": 408,
+    "rate_limited": 429,
+    "too_many_sessions": 429,
     "client_gone": 499,
     "timeout": 504,
 }
 """Error code → HTTP status, where the kind of the error does not say it."""
-SAME_KIND = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "file_too_large"}
+SAME_KIND = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "slow_body",
+    413: "file_too_large",
+}
 """Status → code of errors that the framework found."""
+OPENAI_CODES = {"unauthorized": "invalid_api_key"}
+"""Codes that OpenAI's clients know by another name; an error may have its own (`openai_code`)."""
 
 
 class BadField(BadInput):
@@ -59,7 +73,8 @@ def as_openai(error: ParleyError) -> dict[str, Any]:
     status = status_of(error)
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     param = getattr(error, "param", None)
-    return {"error": {"message": error.message, "type": kind, "param": param, "code": error.code}}
+    code = getattr(error, "openai_code", None) or OPENAI_CODES.get(error.code, error.code)
+    return {"error": {"message": error.message, "type": kind, "param": param, "code": code}}
 
 
 def status_of(error: ParleyError) -> int:
@@ -73,13 +88,15 @@ def status_of(error: ParleyError) -> int:
     return 502 if isinstance(error, EngineError) else 500
 
 
-def answer(request: Request, error: ParleyError) -> Response:
-    """An error as the answer to this request."""
+def answer(request: HTTPConnection, error: ParleyError) -> Response:
+    """An error as the answer to this request, or to this handshake."""
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     if error.code == "unauthorized":
         headers["WWW-Authenticate"] = "Bearer"
+    if error.code == "forbidden":
+        headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{getattr(error, "right", "")}"'
     if request.url.path.startswith(f"{OPENAI}/"):
         return JSONResponse(as_openai(error), status_of(error), headers)
     # `detail` is where clients of services made with FastAPI look.

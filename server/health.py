@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from pipeline.assistant import Assistant
 from pipeline.workers.hardware import Hardware
+from server.access import caller_of
 from server.draining import RETRY_S, Draining
 
 router = APIRouter(tags=["health"])
@@ -40,8 +41,8 @@ def state(request: Request) -> str:
 
 @router.get("/health")
 async def health(request: Request) -> dict[str, Any]:
-    """The state of the service, its hardware and its engines."""
-    return {"status": state(request), **hardware(request), "engines": engines(request)}
+    """The state of the service, its hardware and its engines; for who lacks a key, only that it lives."""
+    return {"status": state(request), **_details(request)}
 
 
 @router.get("/")
@@ -49,8 +50,15 @@ async def root(request: Request) -> dict[str, Any]:
     """What this is, and where to go on."""
     return {
         "status": state(request), "message": "Parley is listening.", "websocket": "/ws", "docs": "/docs",
-        **hardware(request), "engines": engines(request),
+        **_details(request),
     }  # fmt: skip
+
+
+def _details(request: Request) -> dict[str, Any]:
+    """What it runs on, for callers with any right."""
+    if not caller_of(request).rights:
+        return {}
+    return {**hardware(request), "engines": engines(request)}
 
 
 def engines(request: Request) -> list[dict[str, Any]]:

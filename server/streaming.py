@@ -12,7 +12,7 @@ from contextlib import aclosing
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, Depends, WebSocket
 from starlette.websockets import WebSocketState
 
 from pipeline.assistant import Assistant
@@ -22,14 +22,14 @@ from pipeline.media import Recording
 from pipeline.stt import FileRequest
 from pipeline.stt.growing import GrowingFile, Whole, transcribe_growing
 from pipeline.transcription import transcription
-from server.access import admitted
+from server.access import require_key
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
 from server.parameters import language_code
 from server.recordings import Files
 
 log = logging.getLogger(__name__)
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(require_key)])
 
 IN_MEMORY = 2**20
 """A recording larger than this goes to disk, in bytes."""
@@ -39,17 +39,14 @@ TRUE = ("1", "true", "yes")
 @router.websocket("/api/v1/streaming")
 async def streaming(socket: WebSocket) -> None:
     """One connection."""
-    async with admitted(socket) as allowed:
-        if not allowed:
-            return
-        await socket.accept()
-        try:
-            connection = StreamingSocket(socket, socket.app.state.assistant, socket.app.state.files)
-        except ParleyError as error:
-            await socket.send_json(as_json(error))
-            await socket.close(1008, error.message[:120])
-            return
-        await connection.run()
+    await socket.accept()
+    try:
+        connection = StreamingSocket(socket, socket.app.state.assistant, socket.app.state.files)
+    except ParleyError as error:
+        await socket.send_json(as_json(error))
+        await socket.close(1008, error.message[:120])
+        return
+    await connection.run()
 
 
 class _Incoming:

@@ -11,7 +11,8 @@ import logging
 import time
 from typing import Any
 
-from fastapi import APIRouter, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Depends, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi.responses import JSONResponse
 from starlette.types import Message
 from starlette.websockets import WebSocketState
 
@@ -20,14 +21,14 @@ from pipeline.assistant import Assistant
 from pipeline.audio import Clip, decode, encode_wav
 from pipeline.channel import Channel
 from pipeline.errors import BadInput, Overloaded, ParleyError
-from server.access import Access, admitted, refuse
+from server.access import Access, caller_of, require_key
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
 from server.live import LiveSocket
 from server.parameters import language_code, system_prompt
 
 log = logging.getLogger(__name__)
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(require_key)])
 
 MESSAGES_AHEAD = 4
 """Utterances that may wait while one is answered; a further one is refused with an error."""
@@ -42,26 +43,24 @@ async def not_a_socket(request: Request) -> Response:
     POST, for then the browser names the page's origin).
     """
     access: Access = request.app.state.access
-    refusal = access.refusal(request)
-    return refusal or refuse(426, "upgrade_required", "This is a WebSocket.", {"Upgrade": "websocket"})
+    access.places.check(caller_of(request))
+    told = as_json(BadInput("This is a WebSocket.", code="upgrade_required"))
+    return JSONResponse(told, 426, {"Upgrade": "websocket"})
 
 
 @router.websocket("/ws")
 async def voice_socket(socket: WebSocket) -> None:
     """One conversation."""
     assistant: Assistant = socket.app.state.assistant
-    async with admitted(socket) as allowed:
-        if not allowed:
-            return
-        await socket.accept(PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None)
-        live = socket.query_params.get("stream", "").lower() in ("1", "true", "yes")
-        try:
-            conversation = LiveSocket(socket, assistant) if live else VoiceSocket(socket, assistant)
-        except ParleyError as error:
-            await socket.send_json(as_json(error))
-            await socket.close(1008, error.message[:120])
-            return
-        await conversation.run()
+    await socket.accept(PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None)
+    live = socket.query_params.get("stream", "").lower() in ("1", "true", "yes")
+    try:
+        conversation = LiveSocket(socket, assistant) if live else VoiceSocket(socket, assistant)
+    except ParleyError as error:
+        await socket.send_json(as_json(error))
+        await socket.close(1008, error.message[:120])
+        return
+    await conversation.run()
 
 
 class VoiceSocket:

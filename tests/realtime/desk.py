@@ -24,7 +24,8 @@ from pipeline.settings import Settings
 from pipeline.tools import Toolbox
 from pipeline.turn import Stages
 from pipeline.voices import Voice, Voices
-from server.access import Access
+from server.access import Access, Door
+from server.draining import Draining
 from server.realtime.door import router
 from tests import virtual_time
 from tests.dialogue import LoudIsSpeech
@@ -211,7 +212,8 @@ def hold(
             stage.running = running  # type: ignore[attr-defined]
         numbers = Settings(**{"idle_timeout_s": 0} | settings)
         app = FastAPI()
-        app.state.access = Access(numbers)
+        app.add_middleware(Door, access=Access(numbers))
+        app.state.draining = Draining()
         app.state.assistant = assistant(stages, numbers, tools)
         app.include_router(router)
         desk = Desk(stages, running)

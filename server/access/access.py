@@ -1,0 +1,126 @@
+"""The rules of one deployment, and whom they let in."""
+
+from pathlib import Path
+
+from starlette.requests import HTTPConnection
+
+from pipeline.errors import ConfigError, ParleyError
+from pipeline.settings import Settings
+from server.access.callers import ALL, Caller, address_of
+from server.access.jwts import Jwts
+from server.access.keys import KeyRing
+from server.access.origins import Origins
+from server.access.page_tokens import PREFIX, PageTokens
+from server.access.places import Places
+from server.access.rates import Rates
+from server.access.rights import Open, Rule
+
+KEY_PROTOCOL = "openai-insecure-api-key."
+"""A browser can send no header with a WebSocket, but subprotocols: this one, followed by the key, is no protocol."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Access:
+    """Who may come in. `admit` decides about a request, `places` holds the conversations."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises ConfigError for settings that make no sense."""
+        self._keys = KeyRing(settings.api_keys, Path(settings.api_keys_file) if settings.api_keys_file else None)
+        self._jwts = Jwts(settings)
+        self.page_tokens = PageTokens(settings.jwt_secret, settings.page_token_s)
+        self.origins = Origins(settings, keys=self.wants_keys)
+        self.rates = Rates(settings)
+        self.places = Places(settings)
+        self.body_timeout_s = settings.body_timeout_s
+
+    @property
+    def wants_keys(self) -> bool:
+        """Whether only those may come in who have a key."""
+        return bool(self._keys) or bool(self._jwts)
+
+    @property
+    def sessions(self) -> int:
+        """Conversations that are open now."""
+        return self.places.taken
+
+    async def admit(self, connection: HTTPConnection, rule: Rule) -> Caller:
+        """Whoever calls. Raises ParleyError: unauthorized, forbidden, forbidden_origin, forbidden_host; TooOften, with
+        when to come back; Overloaded when keys cannot be checked now."""
+        nobody = Caller("", frozenset(), kind="anonymous", address=address_of(connection))
+        if rule.needed is Open.ALL:
+            return await self._visitor(connection, nobody)
+        if rule.needed is Open.SIGNED:
+            await self.rates.count(nobody)
+            return nobody
+        self.origins.check(connection)
+        caller = await self.identify(connection)
+        await self.rates.count(caller or nobody)
+        if caller is None:
+            raise ParleyError("Send a key: Authorization: Bearer KEY.", code="unauthorized")
+        right = None if rule.needed is Open.ANY_KEY else rule.needed
+        if not caller.may(right):
+            raise Forbidden(str(right))
+        return caller
+
+    async def identify(self, connection: HTTPConnection) -> Caller | None:
+        """Whose key was sent with a request; None without a good one. Where none is needed everybody may do
+        everything. Raises Overloaded when a JWT cannot be checked now."""
+        address = address_of(connection)
+        if not self.wants_keys:
+            return Caller("", ALL, kind="anonymous", address=address)
+        sent = _sent(connection)
+        caller = self._keys.find(sent)
+        if caller is None and sent.startswith(PREFIX) and connection.scope["type"] == "websocket":
+            caller = self.page_tokens.find(sent)
+            if caller is not None and caller.kind == "key" and not self._keys.has(caller.name):
+                return None  # its key was removed meanwhile
+        if caller is None:
+            caller = await self._jwts.find(sent)
+        return caller.at(address) if caller else None
+
+    async def _visitor(self, connection: HTTPConnection, nobody: Caller) -> Caller:
+        """Somebody whom everything is shown that is for everybody, and more with a key."""
+        try:
+            self.origins.check(connection)
+            return await self.identify(connection) or nobody
+        except ParleyError:
+            return nobody
+
+    async def close(self) -> None:
+        """The service ends."""
+        await self.rates.close()
+
+
+class Forbidden(ParleyError):
+    """A known key, without the right. `right`: which."""
+
+    code = "forbidden"
+
+    def __init__(self, right: str) -> None:
+        super().__init__(f"This key has not the right to {right}.")
+        self.right = right
+
+
+def _sent(connection: HTTPConnection) -> str:
+    """What was sent as a key; "" for nothing."""
+    scheme, _, sent = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        sent = connection.headers.get("x-api-key", "")
+        if not sent:
+            protocols = connection.scope.get("subprotocols", ())
+            found = (one.removeprefix(KEY_PROTOCOL) for one in protocols if one.startswith(KEY_PROTOCOL))
+            sent = next(found, "")
+    # Headers are bytes, which are read as Latin-1 here and which everybody means as UTF-8.
+    return sent.strip().encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raises ConfigError for a service that is open to the network without keys and was not told that it may."""
+    if settings.host in LOOPBACK or settings.allow_anonymous:
+        return
+    if settings.api_keys.strip() or settings.api_keys_file or settings.jwt_secret or settings.jwt_jwks_url:
+        return
+    raise ConfigError(
+        f"HOST={settings.host} would open the service to the network without keys. Set API_KEYS, API_KEYS_FILE, "
+        "JWT_SECRET or JWT_JWKS_URL, or ALLOW_ANONYMOUS=true if something before it checks who comes in."
+    )

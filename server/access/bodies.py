@@ -1,0 +1,57 @@
+"""Bodies of requests: no larger than their route takes, and no slower than anybody's network is."""
+
+import asyncio
+import time
+
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope
+
+from server.access.rights import SMALL, Rule
+
+SLOWEST_BYTES_PER_S = 1024
+"""What comes slower than this, after BODY_TIMEOUT_S, is held back on purpose."""
+
+
+class Bounded:
+    """`receive` of one request, bounded. Raises HTTPException (413, 408) from within whatever reads the body."""
+
+    def __init__(self, scope: Scope, receive: Receive, rule: Rule, timeout_s: float) -> None:
+        """timeout_s: how long the sender may be waited for, plus what his bytes take at SLOWEST_BYTES_PER_S."""
+        self._receive = receive
+        self._most = None if rule.files else SMALL
+        self._timeout_s = timeout_s
+        self._waited_s = 0.0
+        self._size = 0
+        self._done = False
+        self.claimed = _claimed(scope)
+
+    def check_claim(self) -> None:
+        """Raises HTTPException (413) for a body that says itself that it is too large: nothing of it is read."""
+        if self._most is not None and self.claimed > self._most:
+            raise HTTPException(413, f"The request is larger than {self._most} bytes.")
+
+    async def __call__(self) -> Message:
+        if self._done:  # whoever asks now waits for the client to go away
+            return await self._receive()
+        begun = time.monotonic()
+        allowed_s = self._timeout_s + self._size / SLOWEST_BYTES_PER_S - self._waited_s
+        try:
+            async with asyncio.timeout(max(allowed_s, 0.0)):
+                message = await self._receive()
+        except TimeoutError:
+            self._done = True
+            raise HTTPException(408, "The request came too slowly.", {"Connection": "close"}) from None
+        self._waited_s += time.monotonic() - begun
+        self._size += len(message.get("body", b""))
+        self._done = message["type"] != "http.request" or not message.get("more_body", False)
+        if self._most is not None and self._size > self._most:
+            raise HTTPException(413, f"The request is larger than {self._most} bytes.", {"Connection": "close"})
+        return message
+
+
+def _claimed(scope: Scope) -> int:
+    """Content-Length, 0 when there is none that can be understood."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and len(value) < 20:
+            return int(value)
+    return 0

@@ -1,0 +1,91 @@
+"""Who calls, and what they may do."""
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Self
+
+from starlette.requests import HTTPConnection
+
+from pipeline.errors import ParleyError
+
+SCOPE = "parley.caller"
+"""Where in an ASGI scope the door leaves the caller."""
+
+
+class Right(StrEnum):
+    """What a key may be good for."""
+
+    TALK = "talk"
+    """Conversations and speech."""
+    TRANSCRIBE = "transcribe"
+    """Recordings into text, and jobs."""
+    ADMIN = "admin"
+    """All of that, and what changes or shows the deployment."""
+
+
+ALL = frozenset(Right)
+USE = frozenset((Right.TALK, Right.TRANSCRIBE))
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever sent a request."""
+
+    name: str
+    """Of the key, not of the person; "" for who has none."""
+    rights: frozenset[Right]
+    kind: str = "key"
+    """key, jwt, page or anonymous."""
+    address: str = ""
+    """Where the caller is, as `address_of` writes it."""
+
+    @property
+    def known(self) -> bool:
+        """Whether this caller has shown a key."""
+        return self.kind != "anonymous"
+
+    def may(self, right: Right | None) -> bool:
+        """None: whatever any key is good for."""
+        return right is None or right in self.rights or Right.ADMIN in self.rights
+
+    def at(self, address: str) -> Self:
+        """The same caller, there."""
+        return replace(self, address=address)
+
+
+def rights_of(names: Iterable[str]) -> frozenset[Right]:
+    """Those of these names that are rights; others are for other services."""
+    known = {right.value for right in Right}
+    return frozenset(Right(name) for name in names if name in known)
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Where the caller is: an IPv4 address, the /64 of an IPv6 one (one customer has at least so many), "" for this
+    machine and for what is no address: limits by address are not meant for those."""
+    host = connection.client.host if connection.client else ""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        elif not address.is_loopback:
+            return str(ipaddress.ip_network((address, 64), strict=False))
+    return "" if address.is_loopback else str(address)
+
+
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Whom the door let in. Raises ParleyError (unauthorized) where there is no door: a route that was mounted past it
+    is shut, not open."""
+    caller = connection.scope.get(SCOPE)
+    if not isinstance(caller, Caller):
+        raise ParleyError("Send a key: Authorization: Bearer KEY.", code="unauthorized")
+    return caller
+
+
+async def require_key(connection: HTTPConnection) -> None:
+    """For `Depends`, on the routers of what is not for everybody. Raises ParleyError: unauthorized."""
+    caller_of(connection)

@@ -1,0 +1,55 @@
+"""The middleware before everything: whoever it does not let in reaches no route, and nothing of a body is read."""
+
+from contextlib import ExitStack
+
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from pipeline.errors import BadInput, ParleyError
+from server.access.access import Access
+from server.access.bodies import Bounded
+from server.access.callers import SCOPE
+from server.access.rights import rule_for
+from server.errors import answer
+
+
+class Door:
+    """Asks for keys, origins, rates and rights; gives each WebSocket its place before it is accepted; bounds bodies."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        rule = rule_for(scope["path"], scope.get("method", "GET"))
+        with ExitStack() as stack:
+            try:
+                caller = scope[SCOPE] = await self._access.admit(connection, rule)
+                if scope["type"] == "websocket":
+                    stack.enter_context(self._access.places.one(caller))
+                else:
+                    bounded = Bounded(scope, receive, rule, self._access.body_timeout_s)
+                    bounded.check_claim()
+                    receive = bounded
+            except ParleyError as error:
+                await _refuse(error, scope, receive, send)
+                return
+            except HTTPException as error:
+                await _refuse(BadInput(str(error.detail), code="file_too_large"), scope, receive, send)
+                return
+            await self._app(scope, receive, send)
+
+
+async def _refuse(error: ParleyError, scope: Scope, receive: Receive, send: Send) -> None:
+    """In the form of the API that the path belongs to; a WebSocket's handshake gets it, too."""
+    response = answer(HTTPConnection(scope), error)
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).send_denial_response(response)
+        return
+    await response(scope, receive, send)

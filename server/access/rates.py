@@ -1,0 +1,103 @@
+"""How often a caller may come. Counted in this process, or in Redis for all that share one."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from limits import RateLimitItem, parse_many
+from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+from pipeline.errors import ConfigError, Overloaded
+from pipeline.settings import Settings
+from server.access.callers import Caller
+
+log = logging.getLogger(__name__)
+
+REDIS_S = 0.5
+"""Redis has so long to answer, for nobody shall wait for a count."""
+REDIS_REST_S = 10.0
+"""After it did not, it is left alone for so long; meanwhile this process counts for itself."""
+
+
+class TooOften(Overloaded):
+    """This caller's requests come too fast."""
+
+    code = "rate_limited"
+    openai_code = "rate_limit_exceeded"
+
+
+class Rates:
+    """RATE_LIMIT for keys, RATE_LIMIT_ADDRESS for who has none."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises ConfigError for a limit or an address that makes no sense."""
+        self._of_key = _parsed("RATE_LIMIT", settings.rate_limit)
+        self._of_address = _parsed("RATE_LIMIT_ADDRESS", settings.rate_limit_address)
+        self._here = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._shared: SlidingWindowCounterRateLimiter | None = None
+        self._clock = clock
+        self._rests_until = -math.inf
+        if settings.redis_url and (self._of_key or self._of_address):
+            self._shared = SlidingWindowCounterRateLimiter(_redis(settings.redis_url))
+
+    async def count(self, caller: Caller) -> None:
+        """One request of this caller. Raises TooOften, with when to come back. Whoever is on this machine and has no
+        key is not counted."""
+        limits = self._of_key if caller.known else self._of_address
+        name = (caller.kind, caller.name) if caller.known else ("address", caller.address)
+        if not limits or not name[1]:
+            return
+        for limit in limits:
+            wait_s = await self._hit(limit, name)
+            if wait_s is not None:
+                raise TooOften(
+                    f"More than {limit.amount} requests in {limit.get_expiry()} s; try again in {math.ceil(wait_s)} s.",
+                    retry_after_s=math.ceil(wait_s),
+                )
+
+    async def _hit(self, limit: RateLimitItem, name: tuple[str, str]) -> float | None:
+        """None: it may pass; else when the next one may, in seconds."""
+        if self._shared is not None and self._clock() >= self._rests_until:
+            try:
+                async with asyncio.timeout(REDIS_S):
+                    return await _hit(self._shared, limit, name)
+            except Exception as error:  # of any kind of Redis trouble
+                log.warning("Redis cannot count requests (%s): this process counts its own", type(error).__name__)
+                self._rests_until = self._clock() + REDIS_REST_S
+        return await _hit(self._here, limit, name)
+
+    async def close(self) -> None:
+        """Let go of Redis, and of what counts here."""
+        timer = getattr(self._here.storage, "timer", None)
+        if timer is not None:
+            timer.cancel()
+            await asyncio.wait([timer])
+        if self._shared is not None:
+            with contextlib.suppress(Exception):
+                await self._shared.storage.bridge.storage.aclose()  # type: ignore[attr-defined]  # it has no other way
+
+
+async def _hit(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, name: tuple[str, str]) -> float | None:
+    if await limiter.hit(limit, *name):
+        return None
+    reset_at, _ = await limiter.get_window_stats(limit, *name)
+    return min(max(reset_at - time.time(), 1.0), float(limit.get_expiry()))
+
+
+def _parsed(setting: str, text: str) -> list[RateLimitItem]:
+    try:
+        return parse_many(text) if text.strip() else []
+    except ValueError:
+        raise ConfigError(f"{setting} must be like 1200/minute; several are separated by ;.") from None
+
+
+def _redis(url: str) -> Storage:
+    """Raises ConfigError."""
+    try:
+        return RedisStorage(f"async+{url}", implementation="redispy", key_prefix="parley:rate")
+    except Exception as error:
+        raise ConfigError(f"REDIS_URL cannot be used to count requests: {type(error).__name__}.") from None

@@ -1,0 +1,145 @@
+"""How long a connection may keep us waiting: for the headers of a request, and for reading what it was sent.
+
+uvicorn bounds neither (it only closes connections that are idle between requests), so its protocols are extended here.
+Bodies are bounded by `server.access.bodies`, conversations by their idle time-outs.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from pipeline.settings import Settings
+
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Stall:
+    """Ends a connection whose client does not read: it would hold its answer, and whatever makes it, for ever."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        """Nothing more can be written for the moment."""
+        self.end()
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, transport.abort)
+
+    def end(self) -> None:
+        """It reads again, or is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class PatientHttp(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with bounds."""
+
+    settings: Settings
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._stall = Stall(self.settings.stall_timeout_s)
+        self._header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.settings.max_connections:
+            transport.write(BUSY)
+            transport.close()
+            return
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._headers_came()
+        self._stall.end()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._idle and not self.transport.is_closing():
+            self._expect_headers()  # of the next request: they have begun to come
+
+    def on_headers_complete(self) -> None:
+        self._headers_came()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        answered = self.cycle
+        super().on_response_complete()
+        if answered is not None and answered.more_body and self._idle and not self.transport.is_closing():
+            self._expect_headers()  # what is left of a body that nobody wanted must come to its end, too
+
+    def handle_websocket_upgrade(self) -> None:
+        self._headers_came()
+        self._stall.end()
+        super().handle_websocket_upgrade()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall.begin(self.transport)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stall.end()
+
+    @property
+    def _idle(self) -> bool:
+        """Whether no request is being answered."""
+        upgraded = self.transport.get_protocol() is not self
+        return not upgraded and (self.cycle is None or self.cycle.response_complete)
+
+    def _expect_headers(self) -> None:
+        if self._header_timer is None:
+            self._header_timer = self.loop.call_later(self.settings.header_timeout_s, self._too_late)
+
+    def _headers_came(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _too_late(self) -> None:
+        self._header_timer = None
+        if self._idle and not self.transport.is_closing():
+            self.transport.abort()
+
+
+class PatientSocket(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol with bounds."""
+
+    settings: Settings
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._stall = Stall(self.settings.stall_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stall.end()
+        super().connection_lost(exc)
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # refused, which is no error: uvicorn would log one for each
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall.begin(self.transport)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stall.end()
+
+
+def bounded(settings: Settings) -> dict[str, Any]:
+    """Arguments of uvicorn.Config that bound connections and messages."""
+    return {
+        "http": type("Http", (PatientHttp,), {"settings": settings}),
+        "ws": type("Socket", (PatientSocket,), {"settings": settings}),
+        "ws_max_size": settings.max_message_bytes,
+        # A kilobyte of a compressed message can be a megabyte; sound hardly gets smaller, so nobody misses it.
+        "ws_per_message_deflate": False,
+        "forwarded_allow_ips": settings.forwarded_allow_ips,
+    }
