@@ -19,6 +19,8 @@ class Manner:
     """What the user says is answered; false: it is written down, and somebody asks for the answer."""
     keeps_all: bool = False
     """Without turn detection: all sound belongs to the next utterance, no key is pressed for it."""
+    hint: str | None = None
+    """Names and words that the user may say, for the recogniser."""
     aloud: bool = True
     """The reply is spoken; false: written only."""
     speed: float = 1.0

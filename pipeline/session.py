@@ -573,7 +573,9 @@ class Session:
     async def _transcribe(self, clip: Clip) -> Transcript:
         try:
             async with asyncio.timeout(self._settings.stt_timeout_s):
-                return await self._stages.stt.transcribe(clip, language=self.language, prompt=None, words=False)
+                return await self._stages.stt.transcribe(
+                    clip, language=self.language, prompt=self.manner.hint, words=False
+                )
         except TimeoutError:
             raise StageFailed("Speech recognition took too long.", code="timeout") from None
 

@@ -243,7 +243,9 @@ class Turn:
     async def _transcribe(self, utterance: Clip) -> Transcript:
         try:
             async with asyncio.timeout(self._settings.stt_timeout_s):
-                return await self._stages.stt.transcribe(utterance, language=self._language, prompt=None, words=False)
+                return await self._stages.stt.transcribe(
+                    utterance, language=self._language, prompt=self._manner.hint, words=False
+                )
         except TimeoutError:
             raise StageFailed("Speech recognition took too long.", code="timeout") from None
         except EngineError as error:

@@ -37,6 +37,8 @@ BETA_FIELDS = frozenset({
 """Of the Realtime beta: told instead of passed over, since nothing would work as its client expects."""
 MAX_TOKENS = 4096
 MAX_TOOLS = 128
+MAX_HINT_CHARS = 1000
+"""Whisper takes the last 223 tokens of a prompt."""
 SPEEDS = (0.25, 1.5)
 
 
@@ -136,6 +138,7 @@ class Config:
         manner = Manner(
             answers=json["type"] == "realtime" and detection is not None and detection["create_response"] is not False,
             keeps_all=detection is None,
+            hint=_hint(transcription.get("prompt")),
         )
         voice = self._assistant.voice()
         if json["type"] == "realtime":
@@ -269,6 +272,17 @@ def max_tokens(wanted: Any, param: str) -> int | None:
     if not isinstance(wanted, int) or not 1 <= wanted <= MAX_TOKENS:
         raise RealtimeError(f"'{param}' must be from 1 to {MAX_TOKENS}, or 'inf'.", code="invalid_value", param=param)
     return wanted
+
+
+def _hint(prompt: str | None) -> str | None:
+    """Raises RealtimeError."""
+    if prompt and len(prompt) > MAX_HINT_CHARS:
+        raise RealtimeError(
+            f"'session.audio.input.transcription.prompt' is longer than {MAX_HINT_CHARS} characters.",
+            code="string_above_max_length",
+            param="session.audio.input.transcription.prompt",
+        )
+    return prompt or None
 
 
 def _choice(choice: Any) -> Choice:

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.audio import Clip
 from pipeline.llm import ToolCall
+from pipeline.stt import Transcript
 from pipeline.tools import Function, Toolbox, function_of
 from tests.realtime.desk import Desk, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT
@@ -131,6 +133,23 @@ def test_a_written_response_is_not_spoken() -> None:
     response = d.of("response.done")[0]["response"]
     assert response["output"][0]["content"] == [{"type": "output_text", "text": ScriptedLLM().reply_text}]
     assert response["output_modalities"] == ["text"]
+
+
+def test_the_recogniser_is_told_what_words_may_come() -> None:
+    hints: list[str | None] = []
+
+    class Told(ScriptedSTT):
+        async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+            hints.append(prompt)
+            return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+
+    async def script(d: Desk) -> None:
+        await d.update(audio={"input": {"transcription": {"model": "whisper-1", "prompt": "Parley, Xanthippe"}}})
+        await d.speak(800)
+        await d.until("response.done")
+
+    hold(script, stt=Told())
+    assert hints == ["Parley, Xanthippe"]
 
 
 def test_a_response_is_as_fast_as_it_is_wanted() -> None:
