@@ -5,236 +5,33 @@ python -m bench.conversation --peer-python VENV/bin/python   the same beside pip
                                                           'pipecat-ai[websocket]==1.14.0' uvicorn psutil in VENV)
 python -m bench.conversation --carry 1 8 16 32 64 96      how many conversations one process carries
 
-A server process (this file with --serve), and its clients in this one, which speak a question synthesised with eSpeak
-in real time. "First audio" is from the user's last sample, sent, to the reply's first sample, received.
+A server process (`bench.scripted`), and its clients in this one (`bench.speaker`), which speak a question synthesised
+with eSpeak in real time. "First audio" is from the user's last sample, sent, to the reply's first sample, received.
 """
 
 import argparse
 import asyncio
 import json
 import os
-import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import psutil
 from rich.console import Console
 from rich.table import Table
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
-from pipeline.audio import Clip, Samples
+from bench.scripted import FAST, REPLY, SLOW, parley, process, work_s
+from bench.speaker import CHUNK_MS, RATE_HZ, converse, percentile, question, speaker
+from pipeline.audio import Clip
 from pipeline.settings import HOME
-from tests.questions import spoken
-from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
+from tests.servers.running import closed_port
 
-RATE_HZ = 16_000
-CHUNK_MS = 20
 SILENCE_MS = 500
-REPLY = "The heron stands quite still. It waits for a small fish."
-FIRST_CLAUSE = "The heron stands quite still."
-FAST = {"stt_s": 0.08, "first_token_s": 0.12, "tokens_per_s": 60.0, "first_audio_s": 0.04}
-SLOW = {"stt_s": 0.4, "first_token_s": 0.8, "tokens_per_s": 60.0, "first_audio_s": 0.04}
 SPECULATE_MS = 100
-
-
-def work_s(stages: dict[str, float]) -> float:
-    """What the stages together take for the first sound of the reply: their critical path."""
-    words = len(FIRST_CLAUSE.split())
-    return stages["stt_s"] + stages["first_token_s"] + words / stages["tokens_per_s"] + stages["first_audio_s"]
-
-
-# --- the server ---
-
-
-def serve(port: int, stages: dict[str, float]) -> None:
-    """Parley's application on scripted stages; `/running` tells what runs, and when the last call ended."""
-    import uvicorn
-
-    from pipeline.assistant import Assistant
-    from pipeline.settings import Settings
-    from pipeline.turn import Stages
-    from pipeline.voices import Voices
-    from server.app import create_app
-    from tests.scripted import Running
-
-    settings = Settings(max_sessions=1000)
-    running = Running()
-    scripted = Stages(
-        stt=ScriptedSTT(seconds=stages["stt_s"], running=running),
-        llm=ScriptedLLM(REPLY, stages["first_token_s"], stages["tokens_per_s"], running=running),
-        tts=ScriptedTTS(first_s=stages["first_audio_s"], running=running),
-    )
-    app = create_app(settings, Assistant(settings, scripted, Voices.load(settings), lambda: ()))
-
-    @app.get("/running")
-    async def tell() -> dict[str, Any]:
-        ended = max((call.ended_s for call in running.spans), default=0.0)
-        return {"now": running.now, "ended_s": ended, "clock_s": asyncio.get_running_loop().time()}
-
-    uvicorn.run(app, host="127.0.0.1", port=port, ws="websockets-sansio", log_level="warning", server_header=False)
-
-
-@contextmanager
-def process(command: list[str], port: int) -> Iterator[psutil.Process]:
-    """A server that listens on the port while the block runs."""
-    with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(command, cwd=HOME, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + 90
-            while not listens(port):
-                if child.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    raise RuntimeError(f"the server did not start: {log.read()[-2000:].decode()}")
-                time.sleep(0.2)
-            yield psutil.Process(child.pid)
-        finally:
-            child.terminate()
-            try:
-                child.wait(10)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def parley(stages: dict[str, float], port: int) -> list[str]:
-    return [sys.executable, "-m", "bench.conversation", "--serve", str(port), json.dumps(stages)]
-
-
-# --- a client ---
-
-
-def question() -> Samples:
-    """Spoken by eSpeak, without silence at its ends."""
-    samples = spoken("what does the heron do all day").samples
-    loud = np.flatnonzero(np.abs(samples) > 0.02)
-    return samples[loud[0] : loud[-1] + 1]
-
-
-@dataclass
-class Speaker:
-    """A person at the microphone, in real time: 20 ms (or more) a message."""
-
-    socket: ClientConnection
-    chunk_ms: int = CHUNK_MS
-    got: list[tuple[float, str | int]] = field(default_factory=list)
-    """When each event (its type) or sound (its bytes) came."""
-    timings: list[dict[str, float]] = field(default_factory=list)
-    _due: float = 0.0
-
-    async def listen(self) -> None:
-        async for message in self.socket:
-            now = time.monotonic()
-            if isinstance(message, bytes):
-                self.got.append((now, len(message)))
-            else:
-                told = json.loads(message)
-                self.got.append((now, told["type"]))
-                if "timings_ms" in told:
-                    self.timings.append(told["timings_ms"])
-
-    async def send(self, samples: Samples) -> float:
-        """Returns when the last of it had been sent."""
-        self._due = max(self._due, time.monotonic() - 0.5)
-        step = self.chunk_ms * RATE_HZ // 1000
-        pcm = Clip(samples, RATE_HZ).pcm16()
-        for start in range(0, len(pcm), 2 * step):
-            chunk = pcm[start : start + 2 * step]
-            self._due += len(chunk) / 2 / RATE_HZ  # the last one of a call may be shorter
-            await asyncio.sleep(self._due - time.monotonic())
-            await self.socket.send(chunk)
-        return time.monotonic()
-
-    async def quiet(self, seconds: float) -> None:
-        await self.send(np.zeros(int(seconds * RATE_HZ), np.float32))
-
-    async def until(self, kind: str, count: int = 1, within_s: float = 20.0) -> float:
-        """Silence until the `count`-th event of that kind (or "sound"); when it came."""
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            found = [at for at, what in self.got if what == kind or (kind == "sound" and isinstance(what, int))]
-            if len(found) >= count:
-                return found[count - 1]
-            await self.quiet(0.1)
-        raise TimeoutError(f"no {kind} in {[what for _, what in self.got if isinstance(what, str)]}")
-
-
-@asynccontextmanager
-async def speaker(port: int, chunk_ms: int = CHUNK_MS, **options: Any) -> AsyncIterator[Speaker]:
-    query = "&".join(
-        f"{name}={value}" for name, value in {"rate": RATE_HZ, "adaptive_endpointing": False, **options}.items()
-    )
-    async with connect(
-        f"ws://127.0.0.1:{port}/ws?stream=1&{query}", compression=None, open_timeout=60, ping_interval=None
-    ) as connection:
-        person = Speaker(connection, chunk_ms)
-        listening = asyncio.create_task(person.listen())
-        try:
-            yield person
-        finally:
-            listening.cancel()
-            await asyncio.wait([listening])
-
-
-@dataclass
-class Heard:
-    """Of one session."""
-
-    first_audio_s: list[float] = field(default_factory=list)
-    server_s: list[float] = field(default_factory=list)
-    """By the server's own clock: from the endpoint to the first sound."""
-    missing: int = 0
-
-
-async def converse(port: int, turns: int, *, chunk_ms: int = CHUNK_MS, wait_s: float = 0.0, **options: Any) -> Heard:
-    """One person: so many questions, each asked when the answer to the one before is over."""
-    heard = Heard()
-    asked = question()
-    await asyncio.sleep(wait_s)
-    async with speaker(port, chunk_ms, **options) as person:
-        await person.quiet(0.5)
-        for turn in range(1, turns + 1):
-            await person.quiet(0.5 + np.random.default_rng().uniform(0, 0.032))  # at any place of the VAD's frame
-            spoke_until = await person.send(asked)
-            try:
-                await person.until("turn_completed", turn)
-                heard.first_audio_s.append(
-                    next(t for t, w in person.got if isinstance(w, int) and t > spoke_until) - spoke_until
-                )
-            except (TimeoutError, StopIteration, ConnectionClosed):
-                heard.missing += 1
-        heard.server_s = [(marks["first_sound"] - marks["endpoint"]) / 1000 for marks in person.timings]
-    return heard
-
-
-# --- what is measured ---
-
-
-def percentile(values: list[float], share: float) -> float:
-    return float(np.percentile(values, share)) if values else float("nan")
 
 
 async def first_audio(turns: int, console: Console) -> list[dict[str, Any]]:
@@ -243,7 +40,7 @@ async def first_audio(turns: int, console: Console) -> list[dict[str, Any]]:
     )
     results = []
     for name, stages in (("fast", FAST), ("slow", SLOW)):
-        port = free_port()
+        port = closed_port()
         with process(parley(stages, port), port):
             for speculations in (3, 0):
                 heard = await converse(port, turns, speculations=speculations, silence_ms=SILENCE_MS)
@@ -278,7 +75,7 @@ async def first_audio(turns: int, console: Console) -> list[dict[str, Any]]:
 
 async def interruption(rounds: int, console: Console) -> dict[str, Any]:
     """From the interrupting speech's first sample to the last sound that came, and to the event."""
-    port = free_port()
+    port = closed_port()
     last_s, event_s = [], []
     with process(parley(FAST, port), port):
         for _ in range(rounds):
@@ -307,7 +104,7 @@ async def interruption(rounds: int, console: Console) -> dict[str, Any]:
 
 async def hanging_up(rounds: int, console: Console) -> dict[str, Any]:
     """From a socket's close in mid-reply, without a close frame, to the end of the last stage call."""
-    port = free_port()
+    port = closed_port()
     took = []
     with process(parley(FAST | {"tokens_per_s": 2.0}, port), port):
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
@@ -361,7 +158,7 @@ async def carry(counts: list[int], turns: int, console: Console) -> list[dict[st
     table = Table("sessions", "added delay, median ms", "p95 ms", "missing", "% of a core each", "RSS MB", "load")
     results = []
     for count in counts:
-        port = free_port()
+        port = closed_port()
         with process(parley(FAST, port), port) as server:
             result = await many(port, server, count, turns, chunk_ms=40)
             results.append(result)
@@ -386,7 +183,7 @@ async def beside_pipecat(python: str, counts: list[int], turns: int, console: Co
         sound = Path(folder) / "question.pcm"
         sound.write_bytes(Clip(question(), RATE_HZ).pcm16())
         for count in counts:
-            port, other = free_port(), free_port()
+            port, other = closed_port(), closed_port()
             with process(parley(FAST, port), port) as server:
                 ours = await many(port, server, count, turns, chunk_ms=CHUNK_MS)
             peers = HOME / "bench" / "peers"
@@ -437,16 +234,12 @@ async def measure(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--serve", nargs=2, metavar=("PORT", "STAGES"), help=argparse.SUPPRESS)
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--carry", type=int, nargs="+", metavar="SESSIONS")
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 4, 8], help="beside the peer")
     parser.add_argument("--peer-python", metavar="PATH")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there as well")
     chosen = parser.parse_args()
-    if chosen.serve:
-        serve(int(chosen.serve[0]), json.loads(chosen.serve[1]))
-        return
     results = asyncio.run(measure(chosen))
     if chosen.json:
         chosen.json.write_text(json.dumps(results, indent=1))

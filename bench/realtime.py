@@ -1,7 +1,7 @@
 """What the Realtime door adds to a turn: python -m bench.realtime [--turns N]
 
 The same question, spoken in real time at 24 kHz, to the same server process with the same scripted stages
-(`bench.conversation`), by turns through `/ws?stream=1` and `/v1/realtime`. "First audio" is from the user's last
+(`bench.scripted`), by turns through `/ws?stream=1` and `/v1/realtime`. "First audio" is from the user's last
 sample, sent, to the reply's first sample, received.
 """
 
@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 
-from bench.conversation import FAST, free_port, parley, process, question
+from bench.scripted import FAST, parley, process
+from bench.speaker import question
 from pipeline.audio import Clip
+from tests.servers.running import closed_port
 
 RATE_HZ = 24_000
 CHUNK_MS = 20
@@ -98,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=20)
     turns = parser.parse_args().turns
-    port = free_port()
+    port = closed_port()
     with process(parley(FAST, port), port):
         taken = asyncio.run(measure(port, turns))
     for name, seconds in taken.items():
