@@ -10,7 +10,22 @@ from jobs.run import resident
 from jobs.service import Jobs, open_jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
-from server import asr, echo, headers, health, jobs, models, page_token, streaming, transcribe, ui, updates, voices, ws
+from server import (
+    asr,
+    echo,
+    headers,
+    health,
+    jobs,
+    models,
+    page_token,
+    reference,
+    streaming,
+    transcribe,
+    ui,
+    updates,
+    voices,
+    ws,
+)
 from server.access import Access, Door, check_exposure
 from server.documents import describe
 from server.draining import Draining, DrainingMiddleware
@@ -41,7 +56,14 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
                 finally:
                     await access.close()
 
-    app = FastAPI(title="Parley", description="You speak, it answers.", version="0.1.0", lifespan=lifespan)
+    app = FastAPI(
+        title="Parley",
+        description="You speak, it answers.",
+        version="0.1.0",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
     access = app.state.access = Access(settings)
     app.state.resumable = Resumable(settings.resume_seconds, most=4 * settings.max_sessions)
     app.state.files = Files(settings.max_files)
@@ -54,6 +76,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     add_error_handlers(app)
     describe(app)
     ui.add_page(app)
+    reference.add_docs(app)
     app.include_router(health.router)
     app.include_router(page_token.router)
     app.include_router(voices.router)

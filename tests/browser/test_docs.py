@@ -1,0 +1,37 @@
+"""`/docs` in a browser that reaches nothing but the service."""
+
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.browser.conftest import Visit
+from tests.server_process import ServerProcess
+
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+
+
+def test_the_routes_are_shown_and_tried_without_the_internet(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit("about:blank", flags=[OFFLINE])
+    page, asked = visitor.page, set[str]()
+    page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+    page.goto(f"{server.url}/docs")
+    route = ".opblock:has([data-path='/v1/audio/voices'])"
+    page.click(f"{route} .opblock-summary")
+    page.click(f"{route} >> text=Try it out")
+    page.click(f"{route} .execute")
+    visitor.see(f"{route} .live-responses-table >> text=woman")
+    assert asked == {f"127.0.0.1:{server.port}"}
+    assert visitor.complaints == []
+
+
+def test_docs_are_served_strictly_and_nothing_beside_them(server: ServerProcess) -> None:
+    for path in ("/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"):
+        policy = httpx.get(server.url + path).headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("path", ["/docs/", "/docs/swagger-editor.js", "/docs/..%2f__init__.py", "/redoc"])
+def test_nothing_else_is_there(server: ServerProcess, path: str) -> None:
+    assert httpx.get(server.url + path).status_code == 404
