@@ -23,7 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 from pipeline.audio import Clip, encode_wav
 from pipeline.settings import HOME
 
-READY_S = 60.0
+READY_S = 120.0
 """Generous: the machine may be busy."""
 TURN_S = 60.0
 EMBEDDED = {"STT_ENGINE": "sphinx", "LLM_ENGINE": "builtin", "TTS_ENGINE": "espeak", "HF_HUB_OFFLINE": "true"}
