@@ -58,7 +58,7 @@ def serve() -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    # Read when websockets is imported. A longer line would not be refused: its handshake is never answered.
+    # Read when websockets is imported; longer lines are refused by `server.patience`.
     os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(MAX_LINE_BYTES))
     import uvicorn
 

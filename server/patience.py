@@ -1,18 +1,29 @@
-"""How long a connection may keep us waiting: for the headers of a request, and for reading what it was sent.
+"""How long a connection may keep us waiting, for the headers of a request and for reading what it was sent; and how
+long those headers may be.
 
-uvicorn bounds neither (it only closes connections that are idle between requests), so its protocols are extended here.
-Bodies are bounded by `server.access.bodies`, conversations by their idle time-outs.
+uvicorn bounds none of them (it only closes connections that are idle between requests), so its protocols are extended
+here. Bodies are bounded by `server.access.bodies`, conversations by their idle time-outs.
 """
 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import MAX_LINE_LENGTH
 
 from pipeline.settings import Settings
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+MAX_HEAD_BYTES = 2 * MAX_LINE_LENGTH
+"""Of a request, before its body; one line of it may be half as long (see `commands.serve`)."""
+
+
+def refuse_head(transport: asyncio.Transport, line: int) -> None:
+    """Answer a request whose head is too long, and close. line: bytes of its first line."""
+    status = 414 if line > MAX_LINE_LENGTH else 431
+    transport.write(STATUS_LINE[status] + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+    transport.close()
 
 
 class Stall:
@@ -43,6 +54,8 @@ class PatientHttp(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._stall = Stall(self.settings.stall_timeout_s)
         self._header_timer: asyncio.TimerHandle | None = None
+        self._in_head, self._head_bytes = False, 0
+        """Whether a request has begun whose headers are not complete, and what has come of it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -59,10 +72,21 @@ class PatientHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._idle and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._idle:
             self._expect_headers()  # of the next request: they have begun to come
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         self._headers_came()
         super().on_headers_complete()
 
@@ -100,6 +124,12 @@ class PatientHttp(HttpToolsProtocol):
             self._header_timer.cancel()
             self._header_timer = None
 
+    def _refuse_head(self) -> None:
+        if self._idle:
+            refuse_head(self.transport, len(self.url))
+        else:  # another answer is on its way
+            self.transport.abort()
+
     def _too_late(self) -> None:
         self._header_timer = None
         if self._idle and not self.transport.is_closing():
@@ -118,6 +148,11 @@ class PatientSocket(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stall.end()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            refuse_head(self.transport, len(data.partition(b"\r\n")[0]))  # uvicorn never answers these
 
     async def send(self, message: Any) -> None:
         await super().send(message)
