@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import math
-import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
-from pipeline import events
+from pipeline import events, observing
 from pipeline.audio import Clip
 from pipeline.conversation import Conversation, item_id
 from pipeline.errors import BadInput
@@ -76,7 +75,8 @@ class Answer:
         self._spoke_until = spoke_until
         self._started = self._loop.time()
         self._marks: dict[str, float] = {}
-        with calling(session=conversation.id, urgency=Urgency.AHEAD) as self._caller:
+        self._watch = observing.TurnWatch("live", conversation.id, since_s=self._started - spoke_until)
+        with calling(session=conversation.id, urgency=Urgency.AHEAD) as self._caller, self._watch.current():
             self.task = asyncio.create_task(self._run(happenings))
 
     @property
@@ -98,6 +98,7 @@ class Answer:
     def abandon(self) -> None:
         """The user goes on: this answer has never been."""
         self.over = True
+        self._watch.end("abandoned")
         self.task.cancel()
 
     def interrupt(self) -> None:
@@ -169,6 +170,7 @@ class Answer:
         finally:
             playing.cancel()
             await asyncio.wait([playing])
+            self._watch.end("abandoned")  # unless it had come to its end
 
     async def _play(self) -> None:
         await self._committed.wait()
@@ -270,13 +272,25 @@ class Answer:
                 self._start()
             self._say(event)
             self.over = True
+            self._watched(event)
             self.playback.forget()
             self._ended(self)
+
+    def _watched(self, end: Event) -> None:
+        match end:
+            case events.TurnCompleted():
+                self._watch.end("completed", timings_ms=end.timings_ms)
+            case events.TurnInterrupted():
+                self._watch.end("interrupted", timings_ms=end.timings_ms)
+            case events.TurnFailed(code):
+                self._watch.end("failed", code=code, timings_ms=end.timings_ms)
+            case _:
+                self._watch.end("ignored")
 
     def _start(self) -> None:
         """A turn that ends before its task came to run has started all the same."""
         if not self._begun:
-            self._say(events.TurnStarted(secrets.token_hex(8)))
+            self._say(events.TurnStarted(self._watch.id))
 
     def _mark(self, name: str) -> None:
         self._marks.setdefault(name, (self._loop.time() - self._spoke_until) * 1000)

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from pipeline import observing
 from pipeline.audio import Clip
 from pipeline.channel import Channel
 from pipeline.errors import BadInput
@@ -58,6 +59,7 @@ async def _said(tts: TextToSpeech, text: str, voice: Voice, language: str | None
         async with aclosing(tts.speak(spoken, voice=voice, language=language)) as clips:
             while (clip := await _next(clips, session, urgency)) is not None:
                 said = True
+                observing.SPOKEN.inc(clip.seconds)
                 yield clip
     if not said:
         raise BadInput("There is nothing to say in this text.", code="nothing_to_say")

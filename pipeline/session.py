@@ -12,7 +12,7 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from pipeline import events
+from pipeline import events, observing
 from pipeline.answering import Answer
 from pipeline.audio import Clip, Samples
 from pipeline.channel import Channel
@@ -104,7 +104,7 @@ class Session:
             transcribe=self._transcribe,
             start=self._tasks.start,
             held=lambda: self._emit(events.SpeechHeld()),
-            resumed=lambda: self._emit(events.SpeechResumed()),
+            resumed=self._resumed,
             taken=self._cut_in,
         )
         self._parts = Parts(self._transcribe, self._tasks.start)
@@ -446,6 +446,10 @@ class Session:
             answer.withdraw("continued")
         else:
             answer.interrupt()
+
+    def _resumed(self) -> None:
+        observing.RESUMED.inc()
+        self._emit(events.SpeechResumed())
 
     # --- answers ---
 

@@ -2,12 +2,11 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 
-from pipeline import events
+from pipeline import events, observing
 from pipeline.audio import Clip
 from pipeline.channel import Channel
 from pipeline.conversation import Conversation
@@ -109,21 +108,28 @@ class Turn:
         Closing the generator cancels all stage calls below and waits until they have ended.
         """
         out: Channel[Event] = Channel(EVENTS_AHEAD)
+        around = observing.turn()  # a live conversation watches its turns itself: they last until they were heard
+        watch = around or observing.TurnWatch("whole", conversation.id)
         # A task of its own, because a TaskGroup must not span a `yield`: it would cancel our caller.
-        with for_session(conversation.id):
-            work = asyncio.create_task(self._work(utterance, conversation, out))
+        with for_session(conversation.id), watch.current():
+            work = asyncio.create_task(self._work(utterance, conversation, watch.id, out))
         try:
             async for event in out:
+                if around is None:
+                    _watched(watch, event)
                 yield event
         finally:
             work.cancel()
             await asyncio.wait([work])
+            if around is None:
+                watch.end("left")  # unless it had come to its end
 
-    async def _work(self, utterance: Utterance, conversation: Conversation, out: Channel[Event]) -> None:
+    async def _work(self, utterance: Utterance, conversation: Conversation, id: str, out: Channel[Event]) -> None:
         """The whole turn; whatever fails becomes its one end event."""
         reply = _Reply()
         try:
             async with asyncio.timeout(self._settings.turn_timeout_s):
+                await out.send(events.TurnStarted(id))
                 await self._answer(utterance, conversation, reply, out)
             end: Event = events.TurnCompleted(reply.text, reply.timings.ms(), reply.usage, cut=reply.cut)
         except ParleyError as error:
@@ -141,7 +147,6 @@ class Turn:
     async def _answer(
         self, utterance: Utterance, conversation: Conversation, reply: _Reply, out: Channel[Event]
     ) -> None:
-        await out.send(events.TurnStarted(secrets.token_hex(8)))
         language: str | None
         prompt: list[Message] | str
         match utterance:
@@ -196,11 +201,14 @@ class Turn:
             must_call = round == 0 and bool(tools) and self._manner.tools.choice not in ("auto", "none")
             calls: list[ToolCall] = []
             said = ""
-            async with aclosing(self._stages.llm.reply(messages, tools=tools, must_call=must_call)) as deltas:
-                async for delta in deltas:
-                    calls += delta.calls
-                    said += delta.text
-                    yield delta
+            with observing.stage("llm") as stage:
+                async with aclosing(self._stages.llm.reply(messages, tools=tools, must_call=must_call)) as deltas:
+                    async for delta in deltas:
+                        if delta.text or delta.calls:
+                            stage.first()
+                        calls += delta.calls
+                        said += delta.text
+                        yield delta
             if not calls or reply.cut:
                 return
             messages = [*messages, Message("assistant", said, calls=tuple(calls))]
@@ -236,16 +244,20 @@ class Turn:
         if function is not None and function.side_effects and self._committed is not None:
             await self._committed.wait()
         await out.send(events.ToolStarted(call, server))
-        outcome = await self._manner.tools.call(call, self._company)
+        with observing.stage("tool"):
+            outcome = await self._manner.tools.call(call, self._company)
         await out.send(events.ToolEnded(call, server, outcome.output, outcome.failed))
         return outcome
 
     async def _transcribe(self, utterance: Clip) -> Transcript:
         try:
-            async with asyncio.timeout(self._settings.stt_timeout_s):
-                return await self._stages.stt.transcribe(
-                    utterance, language=self._language, prompt=self._manner.hint, words=False
-                )
+            with observing.stage("stt"):
+                async with asyncio.timeout(self._settings.stt_timeout_s):
+                    heard = await self._stages.stt.transcribe(
+                        utterance, language=self._language, prompt=self._manner.hint, words=False
+                    )
+            observing.TRANSCRIBED.inc(utterance.seconds)
+            return heard
         except TimeoutError:
             raise StageFailed("Speech recognition took too long.", code="timeout") from None
         except EngineError as error:
@@ -265,6 +277,8 @@ class Turn:
             async for delta in deltas:
                 if delta.usage is not None:
                     reply.usage = delta.usage if reply.usage is None else reply.usage + delta.usage
+                    observing.PROMPT_TOKENS.inc(delta.usage.input_tokens)
+                    observing.COMPLETION_TOKENS.inc(delta.usage.output_tokens)
                 if delta.text:
                     reply.timings.mark("first_token")
                     reply.text += delta.text
@@ -300,12 +314,15 @@ class Turn:
             # The first clause is waited for in silence; the others while the ones before them are played.
             with less_urgent(Urgency.LATER) if started else nullcontext():
                 try:
-                    async for clip in self._paced(self._clips(text, language)):
-                        if not started:
-                            started = True
-                            reply.timings.mark("first_audio")
-                            await out.send(events.SpeechStarted(clip.rate_hz))
-                        await out.send(events.SpeechChunk(clip, (clause.start, clause.end)))
+                    with observing.stage("tts") as stage:
+                        async for clip in self._paced(self._clips(text, language)):
+                            stage.first()
+                            observing.SPOKEN.inc(clip.seconds)
+                            if not started:
+                                started = True
+                                reply.timings.mark("first_audio")
+                                await out.send(events.SpeechStarted(clip.rate_hz))
+                            await out.send(events.SpeechChunk(clip, (clause.start, clause.end)))
                 except ParleyError as error:
                     log.warning("speech failed: %s: %s", error.code, error.message)
                     await out.send(events.StageError(error.code, error.message))
@@ -344,6 +361,16 @@ class Turn:
             raise StageFailed("The voice took too long.", code="timeout") from None
         except EngineError as error:
             raise _failed(error, "tts_failed") from error
+
+
+def _watched(watch: observing.TurnWatch, event: Event) -> None:
+    match event:
+        case events.TurnCompleted():
+            watch.end("completed", timings_ms=event.timings_ms)
+        case events.TurnFailed(code):
+            watch.end("failed", code=code, timings_ms=event.timings_ms)
+        case _:
+            pass
 
 
 def _failed(error: EngineError, code: str) -> StageFailed:

@@ -16,6 +16,7 @@ from server import (
     headers,
     health,
     jobs,
+    metrics,
     models,
     page_token,
     reference,
@@ -79,6 +80,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     reference.add_docs(app)
     app.include_router(health.router)
     app.include_router(page_token.router)
+    app.include_router(metrics.router)
     app.include_router(voices.router)
     app.include_router(models.router)
     app.include_router(openai_router)

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from pipeline import observing
 from pipeline.audio import Clip
 from pipeline.channel import Channel
 from pipeline.listening.detector import RATE_HZ, SileroActivity
@@ -60,6 +61,7 @@ async def transcribe_file(
         async for window in windows:
             if isinstance(window, Window):
                 found = stt.segments(Clip(window.samples, RATE_HZ), replace(request, language=language))
+                observing.TRANSCRIBED.inc(len(window.samples) / RATE_HZ)
                 async with aclosing(found):
                     while (segment := await _next(found, session)) is not None:
                         placed = _placed(segment, window, count)

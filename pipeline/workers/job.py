@@ -1,11 +1,12 @@
 """One call on its way to a model and back."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from pipeline.channel import Channel
 from pipeline.workers.scheduler import Caller
-from pipeline.workers.wire import Done, Failed, Item
+from pipeline.workers.wire import Done, Failed, Item, Ran
 
 ITEMS_AHEAD = 4
 """Items kept for a caller who does not ask for them; beyond, the engine waits."""
@@ -27,11 +28,16 @@ class Job:
         self.over = False
         """Answered, failed or given up."""
         self.cancelled = False
+        self.ran: Ran | None = None
+        """When and where the engine worked on it, once it has."""
+        self.put_at = time.monotonic()
         self.on_cancel: Callable[[], None] | None = None
         """Set while it runs; called when the caller gives it up."""
 
     async def take(self, message: Item | Done | Failed) -> None:
         """Hand on what the engine said; waits while the caller is behind."""
+        if isinstance(message, Done | Failed):
+            self.ran = message.ran
         if isinstance(message, Failed):
             self.fail(message.error)
             return

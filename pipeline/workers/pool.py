@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
-from pipeline.errors import EngineError, ParleyError, WorkerCrashed
+from pipeline import observing, tracing
+from pipeline.errors import EngineError, Overloaded, ParleyError, WorkerCrashed
 from pipeline.workers import Load, Serving
 from pipeline.workers.job import Job
 from pipeline.workers.scheduler import Scheduler, Urgency, current
@@ -69,6 +71,9 @@ class Pool:
             name, max_waiting=max_waiting, max_wait_s=max_wait_s, size=len(hosts), gather_s=serving.gather_s
         )
         self._closed = False
+        self._waits = {urgency: observing.queue_wait_seconds.labels(name, urgency.name.lower()) for urgency in Urgency}
+        self._refusals = observing.queue_refusals.labels(name)
+        self._busy_seconds = observing.model_busy_seconds.labels(name)
 
     def load(self) -> Load:
         """How busy it is now."""
@@ -97,7 +102,12 @@ class Pool:
         if self._closed:
             raise EngineError(f"{self._name} is closed.")
         job = Job(method, args, current(), batched=method in self._serving.batched)
-        self._scheduler.put(job)
+        try:
+            self._scheduler.put(job)
+        except Overloaded:
+            self._refusals.inc()
+            raise
+        around = tracing.around()
         waited = asyncio.get_running_loop().call_later(self._max_wait_s, self._refuse, job)
         try:
             async for answer in job.answers:
@@ -106,10 +116,14 @@ class Pool:
             waited.cancel()
             self._scheduler.remove(job)
             job.cancel()
+            if job.ran is not None:
+                about = {"process.pid": job.ran.pid, "parley.batch": job.ran.together}
+                tracing.happened(f"{self._name}.{method}", around, job.ran.began_ns, job.ran.ended_ns, about)
 
     def _refuse(self, job: Job) -> None:
         """It has waited long enough."""
         if job.caller.urgency < Urgency.FILE and self._scheduler.remove(job):
+            self._refusals.inc()
             job.fail(self._scheduler.overloaded())
 
     @asynccontextmanager
@@ -139,6 +153,8 @@ class Pool:
         to do."""
         while True:
             jobs = await self._wait(host)
+            for job in jobs:
+                self._waits[job.caller.urgency].observe(time.monotonic() - job.put_at)
             began = asyncio.get_running_loop().time()
             lost = False
             failure: Exception = EngineError(f"{self._name} did not end its call.")
@@ -156,7 +172,9 @@ class Pool:
                 log.exception("%s failed", self._name)
                 failure = EngineError(f"{self._name} failed: {type(error).__name__}.")
             finally:
-                self._scheduler.finished(jobs, asyncio.get_running_loop().time() - began)
+                took_s = asyncio.get_running_loop().time() - began
+                self._busy_seconds.inc(took_s)
+                self._scheduler.finished(jobs, took_s)
                 for job in jobs:
                     self._end(job, failure, again=lost)
 

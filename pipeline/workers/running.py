@@ -11,11 +11,14 @@ says whether a call is not wanted any more.
 
 import importlib
 import inspect
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.workers import EngineSpec
-from pipeline.workers.wire import Call, Done, Failed, Item
+from pipeline.workers.wire import Call, Done, Failed, Item, Ran
 
 
 def build(spec: EngineSpec) -> Any:
@@ -30,15 +33,21 @@ def answers(engine: Any, calls: Sequence[Call], cancelled: Callable[[int], bool]
     cancelled: whether the call of a number is not wanted any more; asked after each item.
     """
     over: set[int] = set()
+    began_ns = time.time_ns()
+
+    def ran() -> Ran:
+        return Ran(os.getpid(), began_ns, time.time_ns(), len(calls))
+
     try:
         for message in _one(engine, calls[0], cancelled) if len(calls) == 1 else _many(engine, calls, cancelled):
             if isinstance(message, Done | Failed):
                 over.add(message.number)
+                message = replace(message, ran=ran())
             yield message
     except Exception as error:
-        yield from (Failed(call.number, error) for call in calls if call.number not in over)
+        yield from (Failed(call.number, error, ran()) for call in calls if call.number not in over)
     else:
-        yield from (Done(call.number) for call in calls if call.number not in over)
+        yield from (Done(call.number, ran=ran()) for call in calls if call.number not in over)
 
 
 def _one(engine: Any, call: Call, cancelled: Callable[[int], bool]) -> Iterator[Item | Done]:

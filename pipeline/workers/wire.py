@@ -49,11 +49,25 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Ran:
+    """When and where the engine worked on a call. Told with its end and not traced by the process itself, which may be
+    killed at any time and shall be spared the tracing's threads and connections."""
+
+    pid: int
+    began_ns: int
+    """Of the system's clock, as the other end has it."""
+    ended_ns: int
+    together: int = 1
+    """Calls in the same batch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """From the process: the call ended; `value` is what an ordinary method returned."""
 
     number: int
     value: Any = None
+    ran: Ran | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,7 @@ class Failed:
 
     number: int
     error: Exception
+    ran: Ran | None = None
 
 
 def pack(message: object) -> bytes:
@@ -76,7 +91,7 @@ def pack(message: object) -> bytes:
         if not isinstance(message, Failed):
             raise
         plain = EngineError(f"{type(message.error).__name__}: {message.error}")
-        body = pickle.dumps(Failed(message.number, plain), protocol=5)
+        body = pickle.dumps(Failed(message.number, plain, message.ran), protocol=5)
     return LENGTH.pack(len(body)) + body
 
 

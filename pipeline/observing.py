@@ -1,0 +1,181 @@
+"""What is measured in this process: its instruments, each turn from its beginning to its end, and the last turns.
+
+The instruments are Prometheus's and belong to the process, as its memory and its threads do; who serves them to whom
+is not decided here (`server/metrics.py`). Labels have few values, all of our own making: never an address, a name that
+a client chose, or a text.
+"""
+
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Literal
+
+from prometheus_client import Counter, Histogram
+
+from pipeline import tracing
+from pipeline.errors import ParleyError
+
+STAGES = ("stt", "llm", "tts", "tool")
+OUTCOMES = ("completed", "interrupted", "failed", "left", "abandoned", "ignored")
+"""Of a turn: its reply was given whole; the user cut in; a stage failed; the client went away; it was prepared in
+advance, and the user went on speaking; there was nothing to answer."""
+CODES = frozenset(
+    {"stt_failed", "llm_unavailable", "tts_failed", "timeout", "overloaded", "worker_crashed", "engine_error"}
+    | {"engine_unavailable", "unsupported_language", "internal"}
+)
+"""Error codes that have a label of their own; the others are "other"."""
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 13.0, 30.0, 60.0)
+"""Buckets around what a conversation bears."""
+
+stage_seconds = Histogram("parley_stage_seconds", "From a call of a stage to its end.", ["stage"], buckets=SECONDS)
+stage_first_seconds = Histogram(
+    "parley_stage_first_seconds",
+    "From a call of a stage to the first it gives: a token, a sound.",
+    ["stage"],
+    buckets=SECONDS,
+)
+stage_failures = Counter("parley_stage_failures", "Calls of a stage that failed.", ["stage", "code"])
+first_audio_seconds = Histogram(
+    "parley_first_audio_seconds",
+    "From the user's last speech to the first sound of the reply that left (live), or from the whole utterance to the "
+    "first sound that was made (whole).",
+    ["kind"],
+    buckets=SECONDS,
+)
+turns = Counter("parley_turns", "Turns that have ended.", ["kind", "outcome"])
+turn_failures = Counter("parley_turn_failures", "Turns that failed.", ["code"])
+interruptions = Counter(
+    "parley_interruptions",
+    "Replies that were cut off, and that went on after a sound that was no interruption.",
+    ["what"],
+)
+tokens = Counter("parley_tokens", "Tokens that the language model counted.", ["kind"])
+audio_seconds = Counter("parley_audio_seconds", "Seconds of sound that went through a stage.", ["stage"])
+queue_wait_seconds = Histogram(
+    "parley_queue_wait_seconds",
+    "How long a call waited for its turn at a model.",
+    ["model", "urgency"],
+    buckets=SECONDS,
+)
+queue_refusals = Counter("parley_queue_refusals", "Calls that were refused because too many waited.", ["model"])
+model_busy_seconds = Counter("parley_model_busy_seconds", "Seconds in which a model's replicas worked.", ["model"])
+
+Kind = Literal["live", "whole"]
+_STAGE_SECONDS = {stage: stage_seconds.labels(stage) for stage in STAGES}
+_FIRST_SECONDS = {stage: stage_first_seconds.labels(stage) for stage in STAGES}
+TRANSCRIBED, SPOKEN = audio_seconds.labels("stt"), audio_seconds.labels("tts")
+PROMPT_TOKENS, COMPLETION_TOKENS = tokens.labels("prompt"), tokens.labels("completion")
+CUT_OFF, RESUMED = interruptions.labels("cut_off"), interruptions.labels("resumed")
+
+
+def bounded(code: str) -> str:
+    """An error code as a label."""
+    return code if code in CODES else "other"
+
+
+class Stage:
+    """One call of a stage, while it runs."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._began = time.perf_counter()
+        self._first = False
+
+    def first(self) -> None:
+        """It has given something; later calls change nothing."""
+        if not self._first:
+            self._first = True
+            _FIRST_SECONDS[self._name].observe(time.perf_counter() - self._began)
+
+    def ended(self) -> None:
+        _STAGE_SECONDS[self._name].observe(time.perf_counter() - self._began)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[Stage]:
+    """The block calls a stage (one of STAGES). What is cancelled counts neither as done nor as failed."""
+    with tracing.span(name):
+        watch = Stage(name)
+        try:
+            yield watch
+        except Exception as error:
+            code = error.code if isinstance(error, ParleyError) else "internal"
+            stage_failures.labels(name, bounded("timeout" if isinstance(error, TimeoutError) else code)).inc()
+            raise
+        watch.ended()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A turn that has ended, without its words."""
+
+    id: str
+    session: str
+    kind: Kind
+    at: float
+    """When, in seconds since 1970."""
+    outcome: str
+    code: str | None
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+recent: deque[Ended] = deque(maxlen=100)
+"""The last turns that were completed, interrupted, or failed; the newest last."""
+
+_turn: ContextVar["TurnWatch | None"] = ContextVar("turn", default=None)
+
+
+class TurnWatch:
+    """A turn from its beginning to its end: its id, its trace, and what it counts as."""
+
+    def __init__(self, kind: Kind, session: str, *, since_s: float = 0.0) -> None:
+        """session: the id of its conversation. since_s: how long ago it has begun: at the user's last speech."""
+        self.id = secrets.token_hex(8)
+        self.over = False
+        self._kind: Kind = kind
+        self._session = session
+        began_ns = time.time_ns() - int(since_s * 1e9)
+        about = {"parley.turn": self.id, "parley.session": session, "parley.kind": kind}
+        self._span = tracing.start("turn", about, began_ns=began_ns)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """What is done in the block, and by tasks that are created in it, is done for this turn."""
+        token = _turn.set(self)
+        try:
+            with tracing.inside(self._span):
+                yield
+        finally:
+            _turn.reset(token)
+
+    def end(self, outcome: str, *, code: str | None = None, timings_ms: Mapping[str, float] | None = None) -> None:
+        """It has ended, in one of OUTCOMES; a second call changes nothing. code: of the error."""
+        if self.over:
+            return
+        self.over = True
+        marks = timings_ms or {}
+        turns.labels(self._kind, outcome).inc()
+        if code is not None:
+            turn_failures.labels(bounded(code)).inc()
+        if outcome == "interrupted":
+            CUT_OFF.inc()
+        first_ms = marks.get("first_sound" if self._kind == "live" else "first_audio")
+        if first_ms is not None:
+            first_audio_seconds.labels(self._kind).observe(first_ms / 1000)
+        if outcome in ("completed", "interrupted", "failed"):
+            recent.append(Ended(self.id, self._session, self._kind, time.time(), outcome, code, dict(marks)))
+        if self._span is not None:
+            self._span.set_attributes({"parley.outcome": outcome, **{f"parley.{k}_ms": v for k, v in marks.items()}})
+            if code is not None:
+                tracing.fail(self._span, code)
+            self._span.end()
+
+
+def turn() -> TurnWatch | None:
+    """The turn that this task works for; None: it works for none, or the turn has ended."""
+    watch = _turn.get()
+    return None if watch is None or watch.over else watch
