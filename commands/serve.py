@@ -5,50 +5,36 @@ import logging
 import os
 import signal
 import socket
+import sys
 from types import FrameType
 
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from commands.logs import set_up
 from commands.progress import StartProgress
 from commands.start import load_settings, refuse
+from pipeline import tracing
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.settings import Settings
 
 BACKLOG = 2048
 """Connections that the kernel holds while the loop is busy."""
-CHATTY = (
-    "asyncio", "aiosqlite", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock",
-    "alembic", "procrastinate", "psycopg",
-)  # fmt: skip
-"""Libraries whose news is of interest only when it is bad."""
 MAX_LINE_BYTES = 131_072
 """Longest request line: `?system=` may have 8,000 characters, each of up to 12 bytes in a URL."""
-
-
-def without_queries(record: logging.LogRecord) -> bool:
-    """A filter that lets everything pass, but queries: system prompts and resume tokens are nobody's who reads logs."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
-    return True
 
 
 def serve() -> None:
     """Run the service (the default)."""
     settings = load_settings()
-    logging.basicConfig(
-        level=logging.DEBUG if settings.debug_mode else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    for chatty in CHATTY:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    for name in ("uvicorn.error", "uvicorn.access"):
-        logging.getLogger(name).addFilter(without_queries)
+    set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        # Around the loop: what its last moment has to tell is sent when it is over.
+        with tracing.exporting(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings))
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     except EngineUnavailable as error:
         raise refuse(f"{error.message} {error.remedy}") from None
     except ParleyError as error:

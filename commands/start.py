@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from commands.logs import set_up
 from pipeline.audio import Clip, decode, encode_wav
 from pipeline.errors import BadInput, EngineUnavailable, ParleyError
 from pipeline.settings import SECRET, Settings
@@ -43,7 +44,7 @@ def refuse(message: str) -> typer.Exit:
 
 def run(settings: Settings, work: Coroutine[Any, Any, None]) -> None:
     """Run a command to its end; what cannot be done is said in one sentence, without a traceback."""
-    logging.basicConfig(level=logging.DEBUG if settings.debug_mode else logging.ERROR)
+    set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.ERROR)
     try:
         asyncio.run(work)
     except EngineUnavailable as error:

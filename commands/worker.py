@@ -4,6 +4,7 @@ import asyncio
 import signal
 
 from commands.start import load_settings, progress_bar, run
+from pipeline import tracing
 from pipeline.assistant import open_stt
 from pipeline.errors import ConfigError
 from pipeline.refining import open_refiners
@@ -13,7 +14,8 @@ from pipeline.settings import Settings
 def worker() -> None:
     """Do transcription jobs, beside the services that take them in."""
     settings = load_settings()
-    run(settings, _work(settings))
+    with tracing.exporting():
+        run(settings, _work(settings))
 
 
 async def _work(settings: Settings) -> None:

@@ -21,6 +21,7 @@ from jobs.result import key_of, store_form
 from jobs.schema import Job
 from jobs.store import JobStore
 from jobs.webhooks import sign, signer
+from pipeline import tracing
 from pipeline.errors import ConfigError, ParleyError
 from pipeline.settings import Settings
 from pipeline.stt import Segment, Word
@@ -88,7 +89,7 @@ class Outside:
         headers |= sign(self._signer, f"job_{job.lease}", body)
         try:
             async with httpx.AsyncClient(timeout=POST_S) as client:
-                answer = await client.post(url, content=body.encode(), headers=headers)
+                answer = await client.post(url, content=body.encode(), headers=headers | tracing.headers())
         except httpx.HTTPError as error:
             raise FetchFailed(
                 "The worker elsewhere cannot be reached (MODAL_WEBHOOK_URL).", code="worker_lost"

@@ -17,6 +17,7 @@ from jobs.files import FileStore
 from jobs.result import key_of, store_form
 from jobs.schema import Job
 from jobs.store import JobStore
+from pipeline import tracing
 from pipeline.assistant import Assistant
 from pipeline.errors import BadInput, EngineUnavailable, Overloaded, ParleyError
 from pipeline.media import Recording
@@ -137,7 +138,7 @@ class Runner:
 
     async def _attempt(self, job: Job) -> float | None:
         try:
-            working = asyncio.create_task(self._work(job))
+            working = asyncio.create_task(self._traced(job))
             beating = asyncio.create_task(self._beat(job))
             try:
                 await asyncio.wait([working, beating], return_when=asyncio.FIRST_COMPLETED)
@@ -189,6 +190,10 @@ class Runner:
             except Exception as error:  # the database is away for a moment, perhaps
                 log.warning("job %s: its heartbeat cannot be written: %s", job.id, type(error).__name__)
             await asyncio.sleep(BEAT_S)
+
+    async def _traced(self, job: Job) -> None:
+        with tracing.span("job", {"parley.job": job.id, "parley.attempt": job.attempts}, within=job.trace):
+            await self._work(job)
 
     async def _work(self, job: Job) -> None:
         if job.sha256 is None:

@@ -37,6 +37,7 @@ jobs = Table(
     Column("session_id", String(200)),
     Column("webhook_url", Text),
     Column("speakers", Text),
+    Column("trace", String(64)),
     Column("progress", Double, nullable=False),
     Column("done_s", Double, nullable=False),
     Column("duration_s", Double),
@@ -188,6 +189,8 @@ class Job:
     webhook_url: str | None
     speakers: Mapping[str, str]
     """What people call the speakers of the result, by the names that it has for them ("A")."""
+    trace: str | None
+    """The `traceparent` of the request that it was sent with, where requests are traced."""
     progress: float
     """0 to 1, by decoded seconds."""
     done_s: float

@@ -201,7 +201,10 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
                 told |= {name: result[name] for name in ("text", "language", "duration")}
             return told
 
-        webhooks = Webhooks(outbox, settings, secret, describe)
+        async def trace_of(job_id: str) -> str | None:
+            return (await store.get(job_id)).trace
+
+        webhooks = Webhooks(outbox, settings, secret, describe, trace_of)
 
         def changed(job_id: str) -> None:
             notices.tell(job_id)

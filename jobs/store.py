@@ -18,6 +18,7 @@ from jobs.errors import JobNotFound, KeyReused, NotPossible
 from jobs.moves import count, create, move
 from jobs.schema import Job, Submission, jobs, new_id
 from jobs.states import FINAL, Status
+from pipeline import tracing
 from pipeline.errors import Overloaded
 
 ACTIVE = frozenset({Status.QUEUED, Status.RUNNING})
@@ -293,5 +294,5 @@ def _row(one: Submission, result_key: str | None, now: float) -> dict[str, Any]:
         "source_url": one.source_url, "options": one.options.dumps(), "session_id": one.session_id,
         "webhook_url": one.webhook_url, "speakers": None, "progress": 1.0 if done else 0.0, "done_s": 0.0,
         "duration_s": None, "attempts": 0, "interruptions": 0, "lease": None, "heartbeat_at": None, "error_code": None,
-        "error_message": None, "result_key": result_key,
+        "error_message": None, "result_key": result_key, "trace": tracing.traceparent(),
     }  # fmt: skip

@@ -6,6 +6,7 @@ arrive twice, when this process ends between the answer and its record; its id i
 
 import asyncio
 import base64
+import contextlib
 import json
 import logging
 import random
@@ -24,6 +25,7 @@ from jobs.addresses import Reachable, checked_client
 from jobs.errors import FetchFailed, JobNotFound, Refused
 from jobs.notice import Notice
 from jobs.outbox import Delivery, Outbox
+from pipeline import tracing
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 
@@ -38,18 +40,23 @@ LOOK_S = 5.0
 """Deliveries that another process has put into the outbox are seen at the latest after this."""
 
 Describe = Callable[[str], Awaitable[dict[str, Any]]]
+TraceOf = Callable[[str], Awaitable[str | None]]
 
 
 class Webhooks:
     """Delivers what is in the outbox."""
 
-    def __init__(self, outbox: Outbox, settings: Settings, secret: str, describe: Describe) -> None:
-        """describe: a job as it is shown outside, by its id; raises JobNotFound."""
+    def __init__(
+        self, outbox: Outbox, settings: Settings, secret: str, describe: Describe, trace_of: TraceOf | None = None
+    ) -> None:
+        """describe: a job as it is shown outside, by its id; raises JobNotFound. trace_of: the trace that a job was
+        sent in, likewise; None: there are none."""
         self._outbox = outbox
         self._retry_s = settings.webhook_retry_s
         self._signer = signer(secret)
         self._rule = Reachable(settings.url_allow)
         self._describe = describe
+        self._trace_of = trace_of
         self.added = Notice()
 
     async def run(self) -> None:
@@ -70,16 +77,27 @@ class Webhooks:
         taken = await self._outbox.take(AT_A_TIME)
         async with asyncio.TaskGroup() as group:
             for delivery in taken:
-                group.create_task(self._deliver(client, delivery))
+                group.create_task(self._traced(client, delivery))
         if taken:
             return 0.0
         due = await self._outbox.next_due()
         return LOOK_S if due is None else min(LOOK_S, max(0.01, due - time.time()))
 
-    async def _deliver(self, client: httpx.AsyncClient, delivery: Delivery) -> None:
+    async def _traced(self, client: httpx.AsyncClient, delivery: Delivery) -> None:
+        within: str | None = None
+        if tracing.on() and self._trace_of is not None:
+            with contextlib.suppress(JobNotFound):
+                within = await self._trace_of(delivery.job_id)
+        about: tracing.Attributes = {"parley.job": delivery.job_id, "parley.attempt": delivery.attempts + 1}
+        with tracing.span("webhook", about, within=within, outgoing=True) as span:
+            if (failure := await self._deliver(client, delivery)) is not None:
+                tracing.fail(span, failure)
+
+    async def _deliver(self, client: httpx.AsyncClient, delivery: Delivery) -> str | None:
+        """One attempt; why it failed."""
         if await self._outbox.is_silenced(delivery.url):
             await self._outbox.record(delivery, took_ms=0, status="disabled", error="the address answered 410 before")
-            return
+            return "disabled"
         start = time.monotonic()
         code: int | None = None
         error: str | None = None
@@ -88,7 +106,7 @@ class Webhooks:
             body = json.dumps(await self._payload(delivery))
             async with asyncio.timeout(DEADLINE_S):
                 self._rule.check(delivery.url)
-                headers = sign(self._signer, delivery.id, body)
+                headers = sign(self._signer, delivery.id, body) | tracing.headers()
                 # Only the head of the answer is waited for: its body is of no interest.
                 async with client.stream("POST", delivery.url, content=body.encode(), headers=headers) as response:
                     code, wanted_s = response.status_code, retry_after_s(response.headers.get("retry-after"))
@@ -103,6 +121,7 @@ class Webhooks:
         await self._outbox.record(
             delivery, took_ms=took_ms, status=status, http_status=code, error=error, due_at=due_at
         )
+        return None if status == "delivered" else "unreachable" if code is None else str(code)
 
     async def _payload(self, delivery: Delivery) -> dict[str, Any]:
         at = datetime.fromtimestamp(delivery.created_at, UTC).isoformat()

@@ -5,6 +5,7 @@ is not decided here (`server/metrics.py`). Labels have few values, all of our ow
 a client chose, or a text.
 """
 
+import logging
 import secrets
 import time
 from collections import deque
@@ -18,6 +19,8 @@ from prometheus_client import Counter, Histogram
 
 from pipeline import tracing
 from pipeline.errors import ParleyError
+
+log = logging.getLogger(__name__)
 
 STAGES = ("stt", "llm", "tts", "tool")
 OUTCOMES = ("completed", "interrupted", "failed", "left", "abandoned", "ignored")
@@ -166,7 +169,13 @@ class TurnWatch:
         first_ms = marks.get("first_sound" if self._kind == "live" else "first_audio")
         if first_ms is not None:
             first_audio_seconds.labels(self._kind).observe(first_ms / 1000)
-        if outcome in ("completed", "interrupted", "failed"):
+        ended = outcome in ("completed", "interrupted", "failed")
+        told = ", ".join(f"{name} {ms:.0f} ms" for name, ms in marks.items())
+        log.log(
+            logging.INFO if ended else logging.DEBUG, "%s turn %s%s: %s", self._kind, outcome,
+            f" ({code})" if code else "", told or "no timings", extra={"session": self._session, "turn": self.id},
+        )  # fmt: skip
+        if ended:
             recent.append(Ended(self.id, self._session, self._kind, time.time(), outcome, code, dict(marks)))
         if self._span is not None:
             self._span.set_attributes({"parley.outcome": outcome, **{f"parley.{k}_ms": v for k, v in marks.items()}})

@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """Port to listen on (0: any free one)."""
     debug_mode: bool = False
     """Detailed logs, with transcripts and replies in them."""
+    log_format: Literal["console", "json"] = "console"
+    """Logs as lines for people, or as a JSON object a line with session, turn and trace_id."""
     api_keys: str = ""
     """Comma-separated keys; when set, every client must send one (Authorization: Bearer KEY). Each is KEY, which may do
     everything, or NAME:RIGHTS:KEY, with the rights talk, transcribe or admin, joined by +."""

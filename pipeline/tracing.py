@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opentelemetry import context as contexts
 from opentelemetry import propagate, trace
@@ -72,6 +72,11 @@ def tracing_to(provider: "TracerProvider") -> Iterator[None]:
         yield
     finally:
         _tracer = before
+
+
+def on() -> bool:
+    """Whether anything is traced."""
+    return _tracer is not None
 
 
 def start(name: str, attributes: Attributes | None = None, *, began_ns: int | None = None) -> Span | None:
@@ -143,10 +148,10 @@ def traceparent() -> str | None:
     return headers().get("traceparent")
 
 
-def headers() -> dict[str, Any]:
+def headers() -> dict[str, str]:
     """What a request to another service takes along, so that its part joins the trace; nothing where nothing is
     traced."""
-    carrier: dict[str, Any] = {}
+    carrier: dict[str, str] = {}
     if _tracer is not None:
         propagate.inject(carrier)
     return carrier

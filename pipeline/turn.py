@@ -141,6 +141,7 @@ class Turn:
         except Exception:
             log.exception("turn failed")
             end = events.TurnFailed("internal", "Something went wrong inside the service.", reply.timings.ms())
+        log.debug("replied: %s", reply.text)
         await out.send(end)
         out.close()
 
@@ -166,6 +167,7 @@ class Turn:
                 language = transcript.language or self._language or conversation.language
                 # Before the event: who hears it may write it into the conversation, where it would be found twice.
                 prompt = conversation.prompt(said, language)
+                log.debug("heard (%s): %s", transcript.language, said)
                 await out.send(events.TranscriptFinal(said, transcript.language))
                 if not said and not self._answer_silence:
                     return

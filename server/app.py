@@ -29,7 +29,7 @@ from server import (
 )
 from server.access import Access, Door, check_exposure
 from server.documents import describe
-from server.draining import Draining, DrainingMiddleware
+from server.draining import ASIDE, Draining, DrainingMiddleware
 from server.errors import add_error_handlers
 from server.openai import router as openai_router
 from server.realtime import door as realtime
@@ -64,6 +64,14 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # Requests are spans where `pipeline.tracing` has somewhere to send them; what is counted is counted here.
+        telemetry={
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+            "exclude": lambda scope: scope["path"].startswith(ASIDE),
+        },
     )
     access = app.state.access = Access(settings)
     app.state.resumable = Resumable(settings.resume_seconds, most=4 * settings.max_sessions)

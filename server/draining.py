@@ -2,7 +2,7 @@
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -68,7 +68,7 @@ class DrainingMiddleware:
             await self._app(scope, receive, send)
             return
         if self._draining.begun.is_set():
-            refusal = answer(Request({**scope, "type": "http", "method": scope.get("method", "GET")}), Leaving())
+            refusal = answer(HTTPConnection(scope), Leaving())
             if scope["type"] == "websocket":
                 await WebSocket(scope, receive, send).send_denial_response(refusal)
                 return

@@ -16,7 +16,7 @@ from jobs.states import Status
 from pipeline.engines import EngineInfo
 from server.access import require_key
 
-disable_created_metrics()  # a series for each series, that nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each series, that nobody asks for
 router = APIRouter(tags=["health"], dependencies=[Depends(require_key)])
 
 CALLS = ("waiting", "running")

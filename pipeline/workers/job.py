@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pipeline import tracing
 from pipeline.channel import Channel
 from pipeline.workers.scheduler import Caller
 from pipeline.workers.wire import Done, Failed, Item, Ran
@@ -31,6 +32,8 @@ class Job:
         self.ran: Ran | None = None
         """When and where the engine worked on it, once it has."""
         self.put_at = time.monotonic()
+        self.around = tracing.around()
+        """Where its caller is in a trace."""
         self.on_cancel: Callable[[], None] | None = None
         """Set while it runs; called when the caller gives it up."""
 

@@ -107,7 +107,6 @@ class Pool:
         except Overloaded:
             self._refusals.inc()
             raise
-        around = tracing.around()
         waited = asyncio.get_running_loop().call_later(self._max_wait_s, self._refuse, job)
         try:
             async for answer in job.answers:
@@ -116,9 +115,6 @@ class Pool:
             waited.cancel()
             self._scheduler.remove(job)
             job.cancel()
-            if job.ran is not None:
-                about = {"process.pid": job.ran.pid, "parley.batch": job.ran.together}
-                tracing.happened(f"{self._name}.{method}", around, job.ran.began_ns, job.ran.ended_ns, about)
 
     def _refuse(self, job: Job) -> None:
         """It has waited long enough."""
@@ -176,7 +172,14 @@ class Pool:
                 self._busy_seconds.inc(took_s)
                 self._scheduler.finished(jobs, took_s)
                 for job in jobs:
+                    self._trace(job)
                     self._end(job, failure, again=lost)
+
+    def _trace(self, job: Job) -> None:
+        """Part of the trace of whoever called, also when they did not wait for the engine's end."""
+        if (ran := job.ran) is not None:
+            about = {"process.pid": ran.pid, "parley.batch": ran.together}
+            tracing.happened(f"{self._name}.{job.method}", job.around, ran.began_ns, ran.ended_ns, about)
 
     def _end(self, job: Job, failure: Exception, *, again: bool) -> None:
         """What becomes of a job that was taken: nothing if it is over, else its error, or, once, another try."""

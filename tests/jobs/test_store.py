@@ -321,6 +321,7 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(database_ur
         connection.execute(text("DROP INDEX jobs_by_session"))
         connection.execute(text("CREATE INDEX jobs_by_session ON jobs (session_id, id)"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN speakers"))
+        connection.execute(text("ALTER TABLE jobs DROP COLUMN trace"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
 
     async with open_database(database_url) as database:
@@ -330,7 +331,7 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(database_ur
     async with open_database(database_url) as database:
         assert await JobStore(database, max_waiting=10).get(job.id) == job
         async with database.reading() as connection:
-            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0002"
+            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0003"
 
 
 def test_ids_sort_by_time_also_within_a_millisecond() -> None:

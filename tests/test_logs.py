@@ -1,0 +1,38 @@
+"""Logs of a running service: whom a line is about, and what is never in one."""
+
+import json
+from pathlib import Path
+
+import httpx
+
+from tests.questions import sample
+from tests.server_process import ServerProcess, ask, serving
+
+
+def log_of(server: ServerProcess) -> list[str]:
+    return [line for line in server.text.splitlines() if line[:1] in "{2"]
+
+
+def test_json_lines_name_the_turn_and_the_session(tmp_path: Path) -> None:
+    with serving(tmp_path, LOG_FORMAT="json") as server, server.connect("?system=a+secret+prompt") as connection:
+        ask(connection, sample("hello"))
+        httpx.get(f"{server.url}/voices?token=secret")
+    lines = [json.loads(line) for line in server.text.splitlines() if line.startswith("{")]
+    [turn] = [line for line in lines if line["message"].startswith("whole turn completed")]
+    assert {"time", "level", "logger", "message", "session", "turn"} == set(turn)
+    assert (turn["level"], turn["logger"]) == ("INFO", "pipeline.observing")
+    assert turn["time"].endswith("+00:00")
+    assert len(turn["turn"]) == len(turn["session"]) == 16
+    assert "secret" not in server.text
+    assert "hello" not in server.text.lower()
+
+
+def test_what_was_said_is_logged_in_debug_mode_alone(tmp_path: Path) -> None:
+    with serving(tmp_path, DEBUG_MODE="true") as server, server.connect("?system=a+secret+prompt") as connection:
+        answer = ask(connection, sample("hello"))
+    [heard] = [line for line in log_of(server) if "heard (en): hello" in line]
+    [replied] = [line for line in log_of(server) if f"replied: {answer.llama}" in line]
+    assert heard.rpartition("[")[2] == replied.rpartition("[")[2]
+    assert "session=" in heard
+    assert "turn=" in heard
+    assert "secret" not in server.text
