@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from dotenv import dotenv_values
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +27,11 @@ LanguageOption = Annotated[str, typer.Option(help="ISO 639-1 code of what is spo
 
 
 def load_settings() -> Settings:
-    """The settings, or the end of the command with one line for each that makes no sense."""
+    """The settings, or the end of the command with one line for each that makes no sense. What `.env` has for
+    OpenTelemetry, which reads the environment by itself, is put there."""
+    for name, value in dotenv_values(".env").items():
+        if name.startswith("OTEL_") and value:
+            os.environ.setdefault(name, value)
     try:
         return Settings()
     except ValidationError as error:

@@ -44,8 +44,26 @@ COMPOSE: list[tuple[str, str, str]] = [
         "often localhost: inside a container that is the container itself.",
     ),
     ("OLLAMA_NUM_PARALLEL", "1", "How many conversations the ollama-ai container answers at a time."),
+    ("METRICS_KEY", "", "A key with the right admin, for Prometheus (the profile observe), where API_KEYS is set."),
+    ("GRAFANA_PASSWORD", "", "Of Grafana's user admin; empty: admin, to be changed at the first login."),
+    ("GRAFANA_PORT", "3000", "Where Grafana is published on this machine."),
+    ("PROMETHEUS_IMAGE", "prom/prometheus:v3.5.0", "The image of Prometheus."),
+    ("GRAFANA_IMAGE", "grafana/grafana:12.1.0", "The image of Grafana."),
 ]
 """Read by Docker Compose alone: name, default, what it is. docs/docker.md tells more."""
+
+TRACES: list[tuple[str, str]] = [
+    (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "Where traces are sent, by OTLP over HTTP (http://localhost:4318); empty: nowhere.",
+    ),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "What is sent along, for collectors that want a key: name=value,name=value."),
+    ("OTEL_SERVICE_NAME", "What the service is called there; empty: parley."),
+    ("OTEL_RESOURCE_ATTRIBUTES", "What else is said of it: name=value,name=value."),
+    ("OTEL_TRACES_SAMPLER", "Which traces are kept; parentbased_traceidratio: a share of them."),
+    ("OTEL_TRACES_SAMPLER_ARG", "That share: 0.1."),
+]
+"""OpenTelemetry's own variables, of which there are more; read with the extra `otel`."""
 
 COMPOSE_DEFAULTS = {
     "ALLOW_ANONYMOUS": "true",
@@ -136,6 +154,9 @@ def render() -> str:
         lines += ["", f"# --- {title} ---"]
         for field in fields:
             lines += describe(field)
+    lines += ["", "# --- traces: OpenTelemetry's own variables, with the extra otel (docs/operations.md) ---"]
+    for name, text in TRACES:
+        lines += [*comment(text), f"#{name}="]
     return "\n".join(lines) + "\n"
 
 
@@ -146,6 +167,7 @@ def compose_with_settings(text: str) -> str:
         raise ValueError(f"docker-compose.yml lacks the line {HANDED_THROUGH!r}")
     own = {"PORT", *COMPOSE_DEFAULTS, *COMPOSE_FIXED}
     listed = [name for _, fields in sections() for field in fields for name in names(field) if name not in own]
+    listed += [name for name, _ in TRACES]
     tail = re.sub(r"\A(\n +\w+:)*", "", rest)
     return head + mark + "".join(f"\n      {name}:" for name in listed) + tail
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from deploy.env_example import COMPOSE, COMPOSE_DEFAULTS, COMPOSE_FIXED, compose_with_settings, names, render
+from deploy.env_example import COMPOSE, COMPOSE_DEFAULTS, COMPOSE_FIXED, TRACES, compose_with_settings, names, render
 from pipeline.settings import HOME, Settings
 
 EXAMPLE = HOME / ".env.example"
@@ -85,7 +85,9 @@ def test_compose_hands_every_setting_through() -> None:
     text = COMPOSE_FILES[0].read_text(encoding="utf-8")
     assert text == compose_with_settings(text), "run `python -m deploy.env_example`"
     environment = yaml.safe_load(text)["services"]["api"]["environment"]
-    assert set(environment) == {name for field in Settings.model_fields for name in names(field)}
+    assert set(environment) == {name for field in Settings.model_fields for name in names(field)} | {
+        name for name, _ in TRACES
+    }
     assert {name for name, value in environment.items() if value is not None} == {
         "PORT", *COMPOSE_DEFAULTS, *COMPOSE_FIXED
     }  # fmt: skip
