@@ -20,7 +20,7 @@ from pipeline.manner import Manner
 from pipeline.refining import Refiners, open_refiners
 from pipeline.session import Session, Sink
 from pipeline.settings import Settings
-from pipeline.stt import SpeechToText
+from pipeline.stt import SpeechToText, Transcript
 from pipeline.stt.recognisers import Recognisers, open_recognisers
 from pipeline.tools import Toolbox
 from pipeline.tools.loading import open_tools
@@ -100,11 +100,18 @@ class Assistant:
         )
 
     async def answer(
-        self, utterance: Clip, conversation: Conversation, *, voice: Voice, language: str | None = None
+        self,
+        utterance: Clip | Transcript,
+        conversation: Conversation,
+        *,
+        voice: Voice,
+        language: str | None = None,
+        aloud: bool = True,
     ) -> AsyncGenerator[Event, None]:
         """One turn on a whole utterance, given whole to who asked: the reply counts as heard when it is complete.
 
-        language: ISO 639-1 of what is spoken; None: SPEECH_LANGUAGE, or detected.
+        language: ISO 639-1 of what is spoken; None: SPEECH_LANGUAGE, or detected. aloud: false for a reply that is only
+        read.
         """
         said = events.TranscriptFinal("", None)
         steps: list[tuple[Message, ...]] = []
@@ -113,7 +120,7 @@ class Assistant:
             self.settings,
             voice=voice,
             language=language or self.settings.speech_language or None,
-            manner=Manner(tools=self.tools),
+            manner=Manner(aloud=aloud, tools=self.tools),
         )
         async with aclosing(turn.run(utterance, conversation)) as happenings:
             async for event in happenings:

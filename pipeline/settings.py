@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     """Address to listen on. Anything but loopback needs API_KEYS, or ALLOW_ANONYMOUS=true."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on (0: any free one)."""
+    wyoming_uri: str = ""
+    """When set (tcp://127.0.0.1:10300), listen there for the Wyoming protocol, as Home Assistant speaks it. It has no
+    keys: whoever reaches that address is let in."""
     debug_mode: bool = False
     """Detailed logs, with transcripts and replies in them."""
     log_format: Literal["console", "json"] = "console"

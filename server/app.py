@@ -35,6 +35,7 @@ from server.openai import router as openai_router
 from server.realtime import door as realtime
 from server.recordings import Files
 from server.resume import Resumable
+from server.wyoming.listening import open_wyoming
 
 
 def create_app(settings: Settings, assistant: Assistant | None = None, kept: Jobs | None = None) -> FastAPI:
@@ -51,7 +52,10 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
         async with nullcontext(assistant) if assistant is not None else open_assistant(settings) as opened:
             app.state.assistant = opened
             app.state.hardware = opened.recognisers.hardware
-            async with nullcontext(kept) if kept else open_jobs(settings, resident(opened)) as app.state.jobs:
+            async with (
+                nullcontext(kept) if kept else open_jobs(settings, resident(opened)) as app.state.jobs,
+                open_wyoming(settings, opened, access.places, app.state.draining),
+            ):
                 try:
                     yield
                 finally:

@@ -1,0 +1,93 @@
+"""The TCP server of the Wyoming protocol, beside the HTTP one."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from wyoming.error import Error
+from wyoming.event import async_write_event
+
+from pipeline.assistant import Assistant
+from pipeline.errors import ConfigError, Overloaded
+from pipeline.settings import Settings
+from server.access.callers import ALL, Caller
+from server.access.places import Places
+from server.draining import Draining
+from server.wyoming.connection import Connection
+from server.wyoming.conversations import Conversations
+
+log = logging.getLogger(__name__)
+
+CONVERSATION_S = 600.0
+"""A conversation that is not gone on with for so long is forgotten."""
+
+
+@asynccontextmanager
+async def open_wyoming(
+    settings: Settings, assistant: Assistant, places: Places, draining: Draining
+) -> AsyncIterator[None]:
+    """Listen on WYOMING_URI while the block runs; nothing where it is empty. Raises ConfigError when that cannot be.
+
+    places: each connection takes one. The protocol has no keys: whoever reaches the address is let in.
+    """
+    if not settings.wyoming_uri:
+        yield
+        return
+    host, port = _address(settings.wyoming_uri)
+    conversations = Conversations(assistant.conversation, most=settings.max_sessions, seconds=CONVERSATION_S)
+    open_now: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # asyncio runs each connection in one
+        open_now.add(task)
+        try:
+            with places.one(_caller(writer)):
+                await Connection(reader, writer, assistant, conversations, draining).run()
+        except Overloaded as error:
+            await async_write_event(Error(error.message, error.code).event(), writer)
+        except OSError:
+            pass  # gone
+        except asyncio.CancelledError:
+            pass  # the service ends
+        finally:
+            open_now.discard(task)
+            writer.close()
+
+    try:
+        server = await asyncio.start_server(serve, host, port)
+    except OSError as error:
+        raise ConfigError(f"Cannot listen on WYOMING_URI={settings.wyoming_uri}: {error.strerror}.") from None
+    closing = asyncio.create_task(_close_when_draining(server, draining))
+    log.info("Wyoming listens on tcp://%s:%d", *server.sockets[0].getsockname()[:2])
+    try:
+        yield
+    finally:
+        closing.cancel()
+        server.close()
+        for task in open_now:
+            task.cancel()
+        await asyncio.wait([closing, *open_now])
+
+
+async def _close_when_draining(server: asyncio.Server, draining: Draining) -> None:
+    await draining.begun.wait()
+    server.close()
+
+
+def _address(uri: str) -> tuple[str, int]:
+    """Raises ConfigError."""
+    try:
+        parts = urlsplit(uri)
+        if parts.scheme == "tcp" and parts.hostname and parts.port is not None:
+            return parts.hostname, parts.port
+    except ValueError:
+        pass
+    raise ConfigError("WYOMING_URI must be like tcp://127.0.0.1:10300.")
+
+
+def _caller(writer: asyncio.StreamWriter) -> Caller:
+    peer = writer.get_extra_info("peername")
+    return Caller("", ALL, kind="anonymous", address=str(peer[0]) if peer else "")

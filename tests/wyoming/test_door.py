@@ -1,0 +1,237 @@
+"""The Wyoming door of a started server, asked by the protocol's own client as Home Assistant asks."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from wyoming.asr import Transcribe, Transcript
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.client import AsyncTcpClient
+from wyoming.error import Error
+from wyoming.event import Event, Eventable
+from wyoming.handle import Handled
+from wyoming.info import Describe, Info
+from wyoming.ping import Ping, Pong
+from wyoming.tts import (
+    Synthesize,
+    SynthesizeChunk,
+    SynthesizeStart,
+    SynthesizeStop,
+    SynthesizeStopped,
+    SynthesizeVoice,
+)
+
+from pipeline.audio import Clip
+from tests.questions import spoken
+from tests.server_process import ServerProcess, serving
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[ServerProcess]:
+    folder = tmp_path_factory.mktemp("wyoming")
+    uri = f"tcp://127.0.0.1:{port}"
+    with serving(folder, WYOMING_URI=uri, MAX_AUDIO_SECONDS="30", MAX_SESSIONS="4") as started:
+        wait_for(port)
+        yield started
+
+
+def wait_for(port: int) -> None:
+    """It listens a moment after the HTTP port does."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 5).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[AsyncTcpClient]:
+    async with AsyncTcpClient("127.0.0.1", port) as client:
+        yield client
+
+
+async def told(client: AsyncTcpClient) -> Event:
+    async with asyncio.timeout(PATIENCE_S):
+        event = await client.read_event()
+    assert event is not None, "the server has closed the connection"
+    return event
+
+
+async def send(client: AsyncTcpClient, *what: Eventable) -> None:
+    for one in what:
+        await client.write_event(one.event())
+
+
+async def speak(client: AsyncTcpClient, clip: Clip, **asked: str) -> None:
+    pcm = clip.pcm16()
+    size = clip.rate_hz // 1000 * 60 * 2
+    await send(client, Transcribe(**asked), AudioStart(clip.rate_hz, 2, 1))
+    for start in range(0, len(pcm), size):
+        await send(client, AudioChunk(clip.rate_hz, 2, 1, pcm[start : start + size]))
+    await send(client, AudioStop())
+
+
+async def sound(client: AsyncTcpClient) -> Clip:
+    """The next sound, from its start to its end."""
+    start = AudioStart.from_event(await told(client))
+    pcm = b""
+    while AudioChunk.is_type((event := await told(client)).type):
+        pcm += AudioChunk.from_event(event).audio
+    assert AudioStop.is_type(event.type)
+    return Clip(np.frombuffer(pcm, "<i2").astype(np.float32) / 32768, start.rate)
+
+
+async def test_it_says_what_it_offers(server: ServerProcess, port: int) -> None:
+    async with connected(port) as client:
+        await send(client, Describe())
+        info = Info.from_event(await told(client))
+        assert [program.models[0].languages for program in info.asr] == [["en"]]
+        assert {"man", "woman"} <= {voice.name for voice in info.tts[0].voices}
+        assert info.tts[0].supports_synthesize_streaming
+        assert "en" in info.handle[0].models[0].languages
+        await send(client, Ping("there?"))
+        assert Pong.from_event(await told(client)).text == "there?"
+
+
+async def test_speech_is_written_down_one_utterance_after_the_other(server: ServerProcess, port: int) -> None:
+    async with connected(port) as client:
+        for question in ("what time is it", "tell me a joke"):
+            await speak(client, spoken(question), language="en")
+            assert Transcript.from_event(await told(client)).text == question
+
+
+async def test_text_is_spoken(server: ServerProcess, port: int) -> None:
+    async with connected(port) as client:
+        await send(client, Synthesize("Good morning. What can I do for you?", SynthesizeVoice(name="woman")))
+        clip = await sound(client)
+    assert 1.0 < clip.seconds < 6.0
+    assert np.abs(clip.samples).max() > 0.05
+
+
+async def test_text_is_spoken_while_it_is_written(server: ServerProcess, port: int) -> None:
+    """Home Assistant sends the whole text as well, for servers that cannot stream."""
+    async with connected(port) as client:
+        await send(client, SynthesizeStart(), SynthesizeChunk("The heron stands quite still. It "))
+        start = await told(client)
+        assert AudioStart.is_type(start.type)  # before the text has ended
+        await send(client, SynthesizeChunk("waits for a fish."), Synthesize("The heron stands quite still. …"))
+        await send(client, SynthesizeStop())
+        kinds = []
+        while not SynthesizeStopped.is_type((event := await told(client)).type):
+            kinds.append(event.type)
+    assert kinds.count("audio-stop") == 1
+    assert kinds.count("audio-start") == 0
+    assert kinds.count("audio-chunk") > 3
+
+
+async def test_what_was_said_is_answered_and_remembered_over_connections(server: ServerProcess, port: int) -> None:
+    async def ask(text: str, conversation: str) -> str:
+        async with connected(port) as client:
+            await send(client, Transcript(text, context={"conversation_id": conversation}, language="en"))
+            handled = Handled.from_event(await told(client))
+            assert handled.context == {"conversation_id": conversation}
+            return handled.text or ""
+
+    await ask("my name is Ada", "a")
+    assert "Ada" in await ask("what is my name", "a")
+    assert "Ada" not in await ask("what is my name", "b")
+
+
+@pytest.mark.parametrize(
+    ("events", "code"),
+    [
+        ([AudioStart(16000, 2, 1), AudioStop()], "empty_message"),
+        ([AudioChunk(16000, 3, 1, b"123"), AudioStop()], "unsupported_audio"),
+        ([AudioChunk(7, 2, 1, b"12"), AudioStop()], "unsupported_audio"),
+        ([AudioChunk(16000, 2, 1, bytes(320_000))] * 4 + [AudioStop()], "audio_too_long"),
+        ([Synthesize("hello", SynthesizeVoice(name="../../etc"))], "unknown_voice"),
+        ([Synthesize("—")], "nothing_to_say"),
+        ([Synthesize("a" * 5000)], "bad_parameter"),
+        ([Transcript("")], "bad_parameter"),
+        ([Transcribe(language="??")], None),
+    ],
+)
+async def test_what_cannot_be_done_is_said_and_the_connection_goes_on(
+    server: ServerProcess, port: int, events: list[Eventable], code: str | None
+) -> None:
+    async with connected(port) as client:
+        await send(client, *events)
+        if code is not None:
+            assert Error.from_event(await told(client)).code == code
+        await client.write_event(Event("no-such-event", {}))  # passed over
+        await speak(client, spoken("tell me a joke"))
+        assert Transcript.from_event(await told(client)).text == "tell me a joke"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"[]\n",
+        b'{"type": 7}\n',
+        b'{"type": "audio-chunk", "payload_length": -1}\n',
+        b'{"type": "audio-chunk", "payload_length": 99999999999}\n',
+        b'{"type": "describe", "data_length": "9"}\n',
+        b'{"type": "describe", "data_length": 3}\n[1]',
+        b"x" * 200_000,
+        b"[" * 60_000 + b"\n",
+    ],
+)
+async def test_what_is_no_wyoming_is_refused_and_harms_nobody(server: ServerProcess, port: int, data: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    async with asyncio.timeout(PATIENCE_S):
+        try:
+            answer = await reader.read()
+        except ConnectionResetError:
+            answer = b'"error"'
+    writer.close()
+    assert b'"error"' in answer
+    async with connected(port) as client:
+        await send(client, Ping())
+        assert Pong.is_type((await told(client)).type)
+
+
+async def test_more_connections_than_places_are_refused(server: ServerProcess, port: int) -> None:
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+    for reader, writer in held:
+        writer.write(json.dumps({"type": "ping"}).encode() + b"\n")
+        await reader.readline()
+    try:
+        async with connected(port) as client:
+            assert Error.from_event(await told(client)).code == "overloaded"
+    finally:
+        for _, writer in held:
+            writer.close()
+            await writer.wait_closed()
+
+
+def test_the_service_stops_while_a_client_is_there(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    with serving(tmp_path, WYOMING_URI=f"tcp://127.0.0.1:{port}") as started:
+        wait_for(port)
+        with socket.create_connection(("127.0.0.1", port), 5) as idle:
+            idle.sendall(b'{"type": "ping"}\n')
+            assert idle.recv(100)
+            started.end()
+        assert "Traceback" not in started.text
