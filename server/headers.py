@@ -47,7 +47,7 @@ def add_headers(app: FastAPI, origins: set[str]) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=sorted(origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=SENT,
             expose_headers=READ,
             max_age=600,

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from pipeline.settings import HOME
 from server import health
@@ -63,6 +63,12 @@ def _weight(parameters: list[str]) -> float:
 
 class PageFiles(StaticFiles):
     """The page's files, with its headers; ETags and the guard against paths that lead out are Starlette's."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # Starlette takes it for a mistake of ours
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await super().__call__(scope, receive, send)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)

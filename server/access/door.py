@@ -11,7 +11,7 @@ from pipeline.errors import BadInput, ParleyError
 from server.access.access import Access
 from server.access.bodies import Bounded
 from server.access.callers import SCOPE
-from server.access.rights import rule_for
+from server.access.rights import SOCKET, rule_for
 from server.errors import answer
 
 
@@ -27,7 +27,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
-        rule = rule_for(scope["path"], scope.get("method", "GET"))
+        rule = rule_for(scope["path"], scope.get("method", SOCKET))
         with ExitStack() as stack:
             try:
                 caller = scope[SCOPE] = await self._access.admit(connection, rule)

@@ -25,6 +25,8 @@ Needed = Open | Right
 SMALL = 1 << 20
 """Bytes of a body that is no file."""
 READ = frozenset(("GET", "HEAD"))
+SOCKET = "WEBSOCKET"
+"""Stands for the method of a WebSocket, which is no reading: what is open to readers is not open to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Rule:
     """Whether bodies are files: their routes bound them, by MAX_FILE_SIZE and MAX_ARCHIVE_SIZE, while they arrive."""
 
     def fits(self, path: str, method: str) -> bool:
-        """Whether this line is about such a request. A WebSocket's method is GET."""
+        """Whether this line is about such a request."""
         if self.methods and method not in self.methods:
             return False
         return path.startswith(self.path) if self.path.endswith("/") and self.path != "/" else path == self.path

@@ -1,0 +1,170 @@
+"""Keys: how they are written, kept, found, changed and taken back."""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from commands import cli
+from pipeline.errors import ConfigError
+from pipeline.settings import Settings
+from server.access.access import check_exposure
+from server.access.callers import ALL, Right
+from server.access.keys import KeyRing, hashed, keys_of_setting
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def command(*arguments: str, **settings: str) -> Result:
+    return CliRunner().invoke(cli, ["keys", *arguments], env=settings)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "private" / "keys"
+
+
+def add(file: Path, name: str, scopes: str = "talk") -> str:
+    made = command("add", name, "--scopes", scopes, API_KEYS_FILE=str(file))
+    assert made.exit_code == 0, made.output
+    return made.stdout.strip()
+
+
+def test_a_key_is_printed_once_and_only_its_hash_is_kept(file: Path) -> None:
+    key = add(file, "anna", "talk+transcribe")
+    assert len(key) > 43
+    text = file.read_text()
+    assert key not in text
+    assert f"anna:talk+transcribe:{hashlib.sha256(key.encode()).hexdigest()}" in text
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert add(file, "ben") != key
+    listed = command("list", API_KEYS_FILE=str(file)).stdout
+    assert "anna" in listed
+    assert "talk+transcribe" in listed
+    assert hashed(key) not in listed
+
+
+def test_a_running_service_takes_new_keys_and_refuses_removed_ones(file: Path) -> None:
+    first, clock = add(file, "anna"), Clock()
+    ring = KeyRing("", file, clock)
+    caller = ring.find(first)
+    assert caller is not None
+    assert (caller.name, caller.rights) == ("anna", {Right.TALK})
+    second = add(file, "ben", "admin")
+    assert ring.find(second) is None, "it looks once a second"
+    clock.now += 1.1
+    assert ring.find(second) is not None
+    assert command("remove", "anna", API_KEYS_FILE=str(file)).exit_code == 0
+    clock.now += 1.1
+    assert ring.find(first) is None
+    assert ring.find(second) is not None
+    assert not ring.has("anna")
+
+
+def test_a_file_that_goes_wrong_opens_no_door(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    key, clock = add(file, "anna"), Clock()
+    ring = KeyRing("", file, clock)
+    file.write_text(file.read_text() + "carl:talk:5ecret-typed-by-hand\n")
+    clock.now += 2
+    assert ring.find(key) is not None
+    assert "line 3" in caplog.text
+    assert "5ecret" not in caplog.text
+    with pytest.raises(ConfigError, match="line 3"):
+        KeyRing("", file)
+    file.unlink()
+    clock.now += 2
+    assert ring.find(key) is None
+    assert ring, "keys are still asked for"
+    with pytest.raises(ConfigError, match="keys add"):
+        KeyRing("", file)
+
+
+def test_what_keys_may_not_be(file: Path) -> None:
+    add(file, "anna")
+    for arguments, words in (
+        (("add", "anna"), "already"),
+        (("add", "an:na"), "letters"),
+        (("add", "../anna"), "letters"),
+        (("add", "ben", "--scopes", "everything"), "talk, transcribe, admin"),
+        (("remove", "ben"), "no key"),
+        (("add", "ben", "--file", "/proc/nowhere/keys"), "cannot be changed"),
+    ):
+        refused = command(*arguments, API_KEYS_FILE=str(file))
+        assert refused.exit_code == 2, arguments
+        assert words in refused.output
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_the_setting_has_plain_and_named_keys() -> None:
+    plain, named = keys_of_setting("some=thing:odd+/, ben:talk+transcribe:abc:def ,")
+    assert (plain.name, plain.rights, plain.sha256) == ("key-1", ALL, hashed("some=thing:odd+/"))
+    assert (named.name, named.rights) == ("ben", {Right.TALK, Right.TRANSCRIBE})
+    assert named.sha256 == hashed("abc:def")
+    with pytest.raises(ConfigError) as raised:
+        keys_of_setting("good, ben:talks:abc-secret")
+    assert "entry 2" in raised.value.message
+    assert "abc-secret" not in raised.value.message
+
+
+@pytest.mark.parametrize("sent", ["", "wrong", "ключ", "\udcff", "a" * 100_000, "right ", "Right"])
+def test_what_is_no_key_is_none(sent: str) -> None:
+    assert KeyRing("right", None).find(sent) is None
+
+
+def test_a_key_may_have_any_letters() -> None:
+    assert KeyRing("ключ", None).find("ключ") is not None
+
+
+def test_keys_are_compared_in_constant_time_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[Any] = []
+    real = __import__("hmac").compare_digest
+
+    def noted(one: str, other: str) -> bool:
+        compared.append((len(one), len(other)))
+        return bool(real(one, other))
+
+    monkeypatch.setattr("server.access.keys.hmac.compare_digest", noted)
+    ring = KeyRing("first,second,third", None)
+    for sent in ("first", "third", "nothing"):
+        ring.find(sent)
+    assert compared == [(64, 64)] * 9
+
+
+@pytest.mark.parametrize("setting", ["api_keys", "api_keys_file", "jwt_secret", "jwt_jwks_url"])
+def test_any_kind_of_key_lets_the_service_be_reached(setting: str) -> None:
+    value = {"jwt_secret": "x" * 32, "jwt_jwks_url": "https://login.example/keys"}.get(setting, "right")
+    check_exposure(Settings(host="0.0.0.0", **{setting: value}))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="ALLOW_ANONYMOUS"):
+        check_exposure(Settings(host="0.0.0.0"))
+
+
+def test_two_who_add_at_the_same_time_both_have_their_key(file: Path) -> None:
+    """The file is locked while it changes; each `add` is a process of its own."""
+    import subprocess
+    import sys
+
+    from pipeline.settings import HOME
+
+    environment = {"PATH": os.environ["PATH"], "API_KEYS_FILE": str(file)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(HOME / "main.py"), "keys", "add", f"key{number}"],
+            stdout=subprocess.PIPE, text=True, env=environment, cwd=file.parents[1],
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    keys = [process.communicate(timeout=60)[0].strip() for process in running]
+    ring = KeyRing("", file)
+    assert all(ring.find(key) for key in keys)

@@ -1,0 +1,63 @@
+"""Tokens for the sockets of pages."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.settings import Settings
+from server.access import Access, Caller, Door
+from server.access.callers import ALL, SCOPE, USE, Right
+from server.access.keys import KeyFile
+from server.access.page_tokens import PageTokens
+from tests.access.calls import SECRET, Route, call, scope
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_token_is_its_keys_for_a_minute_without_the_right_to_change_things() -> None:
+    clock = Clock()
+    tokens = PageTokens("", 60, clock)
+    token, expires_at = tokens.make(Caller("anna", ALL))
+    assert expires_at == 1060
+    assert tokens.find(token) == Caller("anna", USE)
+    assert PageTokens("", 60, clock).find(token) is None, "another service's"
+    talk, _ = tokens.make(Caller("ben", frozenset({Right.TALK}), kind="jwt"))
+    assert tokens.find(talk) == Caller("ben", frozenset({Right.TALK}), kind="jwt")
+    for bad in ("", "pt_", token[:-1], token + "A", token[3:], "pt_" + token, talk.replace("pt_", "pt_A"), "pt_é.é",
+                token.rpartition(".")[0] + "." + talk.rpartition(".")[2]):  # fmt: skip
+        assert tokens.find(bad) is None, bad
+    clock.now = 1060
+    assert tokens.find(token) is None
+
+
+def test_services_that_share_a_secret_know_each_others_tokens() -> None:
+    token, _ = PageTokens(SECRET, 60).make(Caller("anna", USE))
+    assert PageTokens(SECRET, 60).find(token) == Caller("anna", USE)
+    assert PageTokens(SECRET[::-1], 60).find(token) is None
+
+
+async def test_it_opens_sockets_only_and_no_longer_than_its_key(tmp_path: Path) -> None:
+    seen: list[Caller] = []
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope[SCOPE])
+
+    keys = KeyFile(tmp_path / "keys")
+    keys.add("anna", frozenset({Right.TALK}))
+    access = Access(Settings(api_keys_file=str(tmp_path / "keys")))
+    token, _ = access.page_tokens.make(Caller("anna", frozenset({Right.TALK})))
+    door = Door(inside, access)
+    protocols = {"Sec-WebSocket-Protocol": f"parley, openai-insecure-api-key.{token}"}
+    await door(scope(Route("WEBSOCKET", "/ws"), protocols), None, None)  # type: ignore[arg-type]
+    assert seen.pop().name == "anna"
+    assert (await call(door, scope(Route("WEBSOCKET", "/api/v1/streaming"), protocols))).status == 403
+    for method, path in (("GET", "/v1/models"), ("POST", "/page-token"), ("POST", "/ws")):
+        for headers in ({"Authorization": f"Bearer {token}"}, protocols):
+            assert (await call(door, scope(Route(method, path), headers))).status == 401
+    keys.remove("anna")
+    access._keys._looked_at -= 2  # a moment later
+    assert (await call(door, scope(Route("WEBSOCKET", "/ws"), protocols))).status == 401

@@ -1,0 +1,109 @@
+"""Every route and socket of the application, found in its own table: none is open but those that are listed."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from pipeline.settings import Settings
+from server.access import Access, Caller, Door
+from server.access.callers import SCOPE
+from server.access.rights import OTHERS, Open, rule_for
+from server.app import create_app
+from tests.access.calls import SECRET, Route, call, every_route, routes, scope
+from tests.access.refused import ADMIN, API_KEYS, OPEN, TALKS, TRANSCRIBES, attempts
+
+GUARDED = [route for route in every_route() if route.path not in OPEN]
+
+
+@pytest.fixture(scope="module")
+def locked() -> FastAPI:
+    return create_app(Settings(api_keys=API_KEYS, jwt_secret=SECRET, rate_limit="", rate_limit_address=""))
+
+
+async def test_no_route_is_open_but_those_that_are_listed(locked: FastAPI) -> None:
+    told: Counter[str] = Counter()
+    for route in GUARDED:
+        for attempt in attempts(route):
+            answer = await call(locked, scope(route, attempt.headers))
+            assert answer.status == attempt.status, (route, attempt)
+            challenge = answer.headers["www-authenticate"]
+            assert challenge == "Bearer" if answer.status == 401 else "insufficient_scope" in challenge
+            error = json.loads(answer.body)["error"]
+            if route.path.startswith("/v1/"):
+                assert set(error) == {"message", "type", "param", "code"}
+            else:
+                assert set(error) == {"code", "message"}
+            told[attempt.kind] += 1
+    assert len(GUARDED) > 30
+    assert sum(route.method == "WEBSOCKET" for route in GUARDED) == 3
+    assert min(told.values()) >= len(GUARDED), told
+
+
+def test_what_is_listed_as_open_is_there_and_is_open_to_all() -> None:
+    there = {route.path for route in every_route()}
+    assert {path for path in there if isinstance(rule_for(path, "GET").needed, Open)} >= OPEN & there
+    for route in every_route():
+        needed = rule_for(route.example, route.method).needed
+        assert (needed in (Open.ALL, Open.SIGNED)) == (route.path in OPEN), route
+
+
+async def test_a_route_that_somebody_adds_is_shut() -> None:
+    app = create_app(Settings(api_keys=API_KEYS, rate_limit_address=""))
+
+    @app.get("/new/thing")
+    async def new() -> str:
+        return "secret"
+
+    @app.websocket("/new/socket")
+    async def socket() -> None:
+        raise AssertionError
+
+    added = [route for route in routes(app) if route.path.startswith("/new")]
+    assert len(added) == 2
+    for route in added:
+        assert rule_for(route.path, "GET") is OTHERS
+        assert (await call(app, scope(route))).status == 401
+        assert (await call(app, scope(route, {"Authorization": f"Bearer {TALKS}"}))).status == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["//jobs", "/JOBS", "/jobs/../health", "/web/../jobs", "/health/", "/health/x", "/wsx", "/./ws", "/jobs%2f"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "WEBSOCKET"])
+async def test_no_way_around(locked: FastAPI, path: str, method: str) -> None:
+    if path.startswith("/web/") and method == "GET":
+        return  # its files, which are looked for in its folder alone
+    assert (await call(locked, scope(Route(method, path)))).status == 401
+
+
+async def test_each_key_opens_what_it_is_for() -> None:
+    seen: list[Caller] = []
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope[SCOPE])
+
+    door = Door(inside, Access(Settings(api_keys=API_KEYS, rate_limit_address="")))
+    for route in GUARDED:
+        needed = rule_for(route.example, route.method).needed
+        for right, key in (("talk", TALKS), ("transcribe", TRANSCRIBES), ("admin", ADMIN)):
+            if needed in (Open.ANY_KEY, right) or right == "admin":
+                for headers in ({"Authorization": f"bearer  {key} "}, {"X-API-Key": key}):
+                    await door(scope(route, headers), None, None)  # type: ignore[arg-type]
+                    assert seen.pop().name == {"talk": "anna", "transcribe": "tess", "admin": "root"}[right]
+    for path in ("/ws", "/v1/realtime"):
+        protocols = {"Sec-WebSocket-Protocol": f"realtime, openai-insecure-api-key.{TALKS}"}
+        await door(scope(Route("WEBSOCKET", path), protocols), None, None)  # type: ignore[arg-type]
+        assert seen.pop().name == "anna"
+
+
+async def test_who_lacks_a_key_is_told_only_that_it_lives() -> None:
+    app = create_app(Settings(api_keys=API_KEYS))
+    for headers in ({}, {"Authorization": "Bearer wrong"}):
+        answer = await call(app, scope(Route("GET", "/health"), headers))
+        assert answer.status == 200
+        assert set(json.loads(answer.body)) == {"status"}
+        answer = await call(app, scope(Route("GET", "/"), headers))
+        assert set(json.loads(answer.body)) == {"status", "message", "websocket", "docs"}
