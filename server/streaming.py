@@ -25,6 +25,7 @@ from pipeline.transcription import transcription
 from server.access import require_key
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
+from server.idle import next_message
 from server.parameters import language_code
 from server.recordings import Files
 
@@ -75,7 +76,9 @@ class StreamingSocket:
         """Raises BadInput for query parameters that cannot be used."""
         query = socket.query_params
         rate = query.get("rate")
-        if rate is not None and not (rate.isascii() and rate.isdigit() and MIN_RATE_HZ <= int(rate[:7]) <= MAX_RATE_HZ):
+        if rate is not None and not (
+            rate.isascii() and rate.isdigit() and len(rate) < 8 and MIN_RATE_HZ <= int(rate) <= MAX_RATE_HZ
+        ):
             raise BadInput(f"rate must be from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.", code="bad_parameter")
         self._rate_hz = int(rate) if rate else None
         self._partials = query.get("partials", "").lower() in TRUE
@@ -109,7 +112,8 @@ class StreamingSocket:
 
     async def _read(self) -> None:
         try:
-            while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+            idle_s = self._assistant.settings.idle_timeout_s
+            while (message := await next_message(self._socket, idle_s, self._busy))["type"] != "websocket.disconnect":
                 try:
                     if message.get("bytes") is not None:
                         await self._take(message["bytes"])
@@ -125,6 +129,9 @@ class StreamingSocket:
                 self._answering.cancel()
                 await asyncio.wait([self._answering])
             await self._incoming.close()
+
+    def _busy(self) -> bool:
+        return self._answering is not None and not self._answering.done()
 
     async def _take(self, data: bytes) -> None:
         incoming = self._incoming
@@ -151,7 +158,7 @@ class StreamingSocket:
             action = None
         if action != "stop":
             raise BadInput('Send audio as bytes, then {"action": "stop"}.', code="unsupported_message")
-        if self._answering is not None and not self._answering.done():
+        if self._busy():
             raise Overloaded("The recording before this one is still being transcribed.")
         incoming, self._incoming = self._incoming, _Incoming()
         self._answering = asyncio.create_task(self._answer(incoming))

@@ -8,12 +8,10 @@ on. Each connection is one conversation. Query: `voice`, `language`, `system`; `
 import asyncio
 import contextlib
 import logging
-import time
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse
-from starlette.types import Message
 from starlette.websockets import WebSocketState
 
 from pipeline import events
@@ -24,6 +22,7 @@ from pipeline.errors import BadInput, Overloaded, ParleyError
 from server.access import Access, caller_of, require_key
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
+from server.idle import next_message
 from server.live import LiveSocket
 from server.parameters import language_code, system_prompt
 
@@ -78,7 +77,6 @@ class VoiceSocket:
         self._conversation = assistant.conversation(system)
         self._inbox: Channel[bytes | BadInput] = Channel(MESSAGES_AHEAD)
         self._answering = False
-        self._active_at = time.monotonic()
 
     async def run(self) -> None:
         """Until the client goes away; then nothing of it runs any more."""
@@ -102,23 +100,9 @@ class VoiceSocket:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             await self._socket.close(CLOSE_CODE, Leaving().message)
 
-    async def _receive(self) -> Message:
-        """The next message; a disconnect when nothing was sent or answered for IDLE_TIMEOUT_S, too."""
-        receiving = asyncio.create_task(self._socket.receive())
-        try:
-            idle_s = self._assistant.settings.idle_timeout_s or None
-            while not (await asyncio.wait([receiving], timeout=idle_s))[0]:
-                assert idle_s is not None  # noqa: S101  # without a limit nothing times out
-                if not self._answering and time.monotonic() - self._active_at >= idle_s:
-                    await self._socket.close(1000, "Nobody spoke for a long time.")
-                    return {"type": "websocket.disconnect"}
-            return receiving.result()
-        finally:
-            receiving.cancel()
-
     async def _read(self) -> None:
-        while (message := await self._receive())["type"] != "websocket.disconnect":
-            self._active_at = time.monotonic()
+        idle_s = self._assistant.settings.idle_timeout_s
+        while (message := await next_message(self._socket, idle_s, self._busy))["type"] != "websocket.disconnect":
             data = message.get("bytes")
             waiting: bytes | BadInput = (
                 data
@@ -130,6 +114,9 @@ class VoiceSocket:
             )
             if not self._inbox.offer(waiting):
                 await self._send_json(as_json(Overloaded("Too many messages are waiting; this one is dropped.")))
+
+    def _busy(self) -> bool:
+        return self._answering
 
     async def _answer_all(self) -> None:
         async for message in self._inbox:
@@ -143,6 +130,8 @@ class VoiceSocket:
             except Exception:
                 log.exception("a turn failed")
                 await self._send_json(as_json(ParleyError("Something went wrong inside the service.")))
+            finally:
+                self._answering = False
 
     async def _answer(self, data: bytes) -> None:
         utterance = await asyncio.to_thread(decode, data, max_seconds=self._assistant.settings.max_audio_seconds)

@@ -8,4 +8,6 @@ import { translate } from "./texts.js";
 translate(document);
 showTabs();
 export const talk = new Talk();
-await showEngines(document.getElementById("engines"));
+const engines = () => showEngines(document.getElementById("engines"), talk.choices.key);
+document.getElementById("key").addEventListener("change", engines);
+await engines();

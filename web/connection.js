@@ -4,6 +4,8 @@
  * A browser does not tell why a WebSocket was refused; so the same address is asked by plain HTTP, which says it.
  */
 
+import { refusal, socketToken } from "./key.js";
+
 const FIRST_WAIT_S = 0.5;
 const LONGEST_WAIT_S = 15;
 /** So much sound that could not be sent (some 8 s) means that nobody takes it. */
@@ -19,8 +21,7 @@ export class Connection {
    * @param {() => Record<string, string>} told.query parameters of a conversation that is opened
    * @param {() => string} told.key
    *
-   * @typedef {{code: string, message?: string, seconds?: number, final: boolean}} Trouble why there is no connection:
-   *   gone, full, key, origin, or a code of the service with its message; final: it is not tried again.
+   * @typedef {import("./key.js").Trouble} Trouble
    */
   constructor(told) {
     this.told = told;
@@ -29,6 +30,8 @@ export class Connection {
     this.token = "";
     /** @type {WebSocket | null} */
     this.socket = null;
+    /** The attempt that asks for a token now. @type {object | null} */
+    this.asking = null;
     this.ready = false;
     window.addEventListener("online", () => this.hurry());
   }
@@ -36,7 +39,7 @@ export class Connection {
   /** Connect, and stay connected. */
   open() {
     this.wanted = true;
-    if (this.socket) return;
+    if (this.socket || this.asking) return;
     this.attempts = 0;
     this.connect();
   }
@@ -71,20 +74,22 @@ export class Connection {
   }
 
   /** @private */
-  connect() {
+  async connect() {
     clearTimeout(this.timer);
     this.told.status("connecting", null);
+    const asking = (this.asking = {});
+    const { token, trouble } = await socketToken(this.told.key());
+    if (asking !== this.asking) return; // closed meanwhile
+    this.asking = null;
+    if (trouble) {
+      this.rest(trouble);
+      return;
+    }
     const url = new URL("ws", document.baseURI);
     url.protocol = url.protocol.replace("http", "ws");
     const query = { stream: "1", rate: "16000", ...this.told.query(), ...(this.token && { resume: this.token }) };
     url.search = new URLSearchParams(query).toString();
-    const key = this.told.key();
-    try {
-      this.socket = key ? new WebSocket(url, ["parley", `openai-insecure-api-key.${key}`]) : new WebSocket(url);
-    } catch {
-      this.rest({ code: "key", final: true }); // it has characters that no header may have
-      return;
-    }
+    this.socket = token ? new WebSocket(url, ["parley", `openai-insecure-api-key.${token}`]) : new WebSocket(url);
     const socket = this.socket;
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => this.receive(data);
@@ -122,31 +127,16 @@ export class Connection {
     if (!this.wanted) return;
     if (rejection) this.rest(rejection);
     else if (wasReady || code === STUCK_CODE) this.rest({ code: "gone", final: false });
-    else this.rest(await this.reason());
+    else this.rest(await refusal(this.told.key()));
   }
 
   /** @private */
   drop() {
     if (this.socket) this.socket.onmessage = this.socket.onclose = null;
     this.socket = null;
+    this.asking = null;
     this.ready = false;
     this.rejection = null;
-  }
-
-  /** Why the service does not take this connection. @private @returns {Promise<Trouble>} */
-  async reason() {
-    const key = this.told.key();
-    try {
-      const headers = key ? { Authorization: `Bearer ${key}` } : {};
-      // POST: with it a browser names the page's origin, on which the answer may depend.
-      const { status } = await fetch(new URL("ws", document.baseURI), { method: "POST", headers });
-      if (status === 401) return { code: "key", final: true };
-      if (status === 403) return { code: "origin", final: true };
-      if (status === 503) return { code: "full", final: false };
-    } catch {
-      // nobody there
-    }
-    return { code: "gone", final: false };
   }
 
   /** @private @param {Trouble} trouble */
@@ -158,7 +148,8 @@ export class Connection {
       return;
     }
     const longest = Math.min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** this.attempts++);
-    const seconds = longest * (0.75 + Math.random() / 4); // not all pages at the same moment
+    // Not all pages at the same moment, and none before the service has said that it may.
+    const seconds = Math.max(longest * (0.75 + Math.random() / 4), trouble.seconds ?? 0);
     this.told.status("waiting", { ...trouble, seconds });
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.connect(), seconds * 1000);
@@ -166,7 +157,7 @@ export class Connection {
 
   /** The network is back, or somebody is impatient: try now. */
   hurry() {
-    if (!this.wanted || this.socket) return;
+    if (!this.wanted || this.socket || this.asking) return;
     this.attempts = 0;
     this.connect();
   }

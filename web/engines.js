@@ -1,12 +1,13 @@
 /** What the service runs on, from /health: an engine a stage, and why it is not a better one. */
 
+import { withKey } from "./key.js";
 import { text } from "./texts.js";
 
-/** @param {HTMLElement} list */
-export async function showEngines(list) {
+/** @param {HTMLElement} list @param {string} key without a good one the service tells nobody */
+export async function showEngines(list, key) {
   let engines;
   try {
-    const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store" });
+    const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store", headers: withKey(key) });
     ({ engines } = await answer.json());
   } catch {
     return; // the conversation tells that the service is away

@@ -1,5 +1,7 @@
 /** What outlives a connection: the token that brings the conversation back, and the voices that there are. */
 
+import { withKey } from "./key.js";
+
 const STORE = "parley.resume";
 
 export class Keeping {
@@ -30,14 +32,14 @@ export class Keeping {
     else if (!resumed) transcript.forgotten();
   }
 
-  /** @param {import("./choices.js").Choices} choices */
+  /** @param {import("./choices.js").Choices} choices @returns {Promise<boolean>} whether a key is asked for */
   async fillVoices(choices) {
-    const headers = choices.key ? { Authorization: `Bearer ${choices.key}` } : {};
     try {
-      const answer = await fetch(new URL("v1/audio/voices", document.baseURI), { headers });
+      const answer = await fetch(new URL("v1/audio/voices", document.baseURI), { headers: withKey(choices.key) });
       if (answer.ok) choices.setVoices((await answer.json()).voices);
+      return answer.status === 401;
     } catch {
-      // The service is away, or the key cannot be sent: the conversation tells.
+      return false; // the service is away, or the key cannot be sent: the conversation tells
     }
   }
 }

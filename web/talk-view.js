@@ -69,9 +69,15 @@ export class TalkView {
     find("announcer").textContent = text(name, values);
   }
 
+  /** The settings cover what is written below them: why they are open stands beside the key, too. */
   askForKey() {
+    find("key-words").textContent = find("trouble-words").textContent;
     find("settings").open = true;
     find("key").focus();
+  }
+
+  forgetKeyTrouble() {
+    find("key-words").textContent = "";
   }
 
   /** @param {number} rms of what the microphone hears, 0 to 1 */

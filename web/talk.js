@@ -15,6 +15,10 @@ const BEFORE_PRESS = 8;
 const PIECE_MS = 40;
 /** In push-to-talk the microphone is closed when nobody has pressed for so long. */
 const UNUSED_MS = 60_000;
+/** Troubles that another key may mend. */
+const OF_KEYS = ["key", "key_needed", "right"];
+/** Troubles that are over when there is a connection. */
+const CONNECTED = ["gone", "full", "places", "often", "overloaded", "idle_timeout", "unknown_voice", ...OF_KEYS];
 
 export class Talk {
   constructor() {
@@ -39,6 +43,8 @@ export class Talk {
     this.microphone = null;
     /** @type {ArrayBuffer[]} */
     this.before = [];
+    /** Whether a connection was refused for want of a good key. */
+    this.refused = false;
     /** Typed before there was a connection. @type {string[]} */
     this.typed = [];
     this.view.onType((words) => this.type(words));
@@ -47,7 +53,7 @@ export class Talk {
     document.addEventListener("keydown", ({ key }) => {
       if (key === "Escape" && !this.view.closeSettings()) this.hush();
     });
-    this.keeping.fillVoices(this.choices);
+    this.fillVoices();
     if (!possible()) this.view.trouble.show({ code: "insecure" });
     this.connection.token = this.keeping.token;
     if (this.connection.token) this.connection.open(); // the page was loaded anew: the conversation goes on
@@ -131,10 +137,10 @@ export class Talk {
 
   chosen(name) {
     if (name === "key") {
-      this.keeping.fillVoices(this.choices);
-      if (this.view.trouble.code !== "key") return;
-      this.view.trouble.hide();
-      this.connection.open();
+      this.view.trouble.hide(...OF_KEYS);
+      this.view.forgetKeyTrouble();
+      if (this.refused) this.connection.open();
+      this.fillVoices();
       return;
     }
     if (name === "push") this.closeMicrophone();
@@ -179,10 +185,12 @@ export class Talk {
       const again = { name: "tryNow", act: () => this.connection.open() };
       const sooner = { name: "tryNow", act: () => this.connection.hurry() };
       this.view.trouble.show(trouble, status === "waiting" ? sooner : again);
-      if (trouble.code === "key") this.view.askForKey();
+      this.refused = OF_KEYS.includes(trouble.code);
+      if (this.refused) this.view.askForKey();
       if (trouble.final) this.closeMicrophone();
     } else if (status === "open") {
-      this.view.trouble.hide("gone", "full", "overloaded", "key", "idle_timeout", "unknown_voice");
+      this.refused = false;
+      this.view.trouble.hide(...CONNECTED);
     }
     this.show();
   }
@@ -199,6 +207,13 @@ export class Talk {
   }
 
   // --- the rest ---
+
+  /** The voices there are; and what is said to who needs a key for that. */
+  async fillVoices() {
+    if (!(await this.keeping.fillVoices(this.choices)) || this.view.trouble.code) return;
+    this.view.trouble.show({ code: this.choices.key ? "key" : "key_needed" });
+    this.view.askForKey();
+  }
 
   sendTyped() {
     while (this.typed.length && this.connection.send({ type: "say", text: this.typed[0] })) this.typed.shift();

@@ -62,20 +62,39 @@ def test_a_full_service_is_explained_and_tried_again(visit: Visit, tmp_path: Pat
 
 
 def test_a_key_is_asked_for_and_used(visit: Visit, tmp_path: Path) -> None:
-    with serving(tmp_path, API_KEYS="open-sesame") as server:
+    with serving(tmp_path, API_KEYS="transcriber:transcribe:no-sesame,open-sesame") as server:
         visitor = visit(server.url)
+        visitor.see("#trouble:visible")
+        assert "for those who have an access key" in visitor.words("#trouble"), "said before anybody has pressed"
+        assert visitor.page.evaluate("document.activeElement.id") == "key"
+        assert visitor.page.locator("#engines li").count() == 0
         visitor.page.fill("#words", "what is two plus three")
         visitor.page.press("#words", "Enter")
         visitor.see("#trouble:visible")
         assert "access key" in visitor.words("#trouble")
         visitor.page.fill("#key", "wrong")
         visitor.page.press("#key", "Enter")
-        visitor.see("[data-link=idle]")
-        visitor.see("#trouble:visible")
+        visitor.see("text=does not know this access key")
+        for unsendable in ("ключ", "a\u2028b"):
+            visitor.page.fill("#key", unsendable)
+            visitor.page.press("#key", "Enter")
+            visitor.see("[data-link=idle]")
+            visitor.see("text=does not know this access key")
+        visitor.page.fill("#key", "no-sesame")
+        visitor.page.press("#key", "Enter")
+        visitor.see("text=may not be used to talk")
+        sent: list[str] = []
+        visitor.page.on("websocket", lambda socket: sent.append(socket.url))
         visitor.page.fill("#key", "open-sesame")
         visitor.page.press("#key", "Enter")
         visitor.see("text=2 plus 3 is 5.")
+        assert visitor.page.locator("#engines li").count() == 3
         assert visitor.page.locator("#voice option").all_inner_texts() == ["man", "woman"]
+        assert sent
+        assert "sesame" not in "".join(sent)
+        assert visitor.page.evaluate("JSON.stringify(localStorage)").find("sesame") < 0, "kept until the tab is closed"
+        visitor.page.reload()
+        visitor.ask("what is two plus four")
 
 
 def test_a_page_of_another_name_is_told_what_it_lacks(visit: Visit, tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+/**
+ * The access key: what is sent with requests, and a short-lived token in its place for WebSockets.
+ *
+ * A WebSocket carries its key in a header that proxies like to write down; the token in it is worthless a minute later.
+ */
+
+/**
+ * @typedef {{code: string, message?: string, seconds?: number, final: boolean}} Trouble why there is no connection:
+ *   gone, full, places, often, key, key_needed, right, origin, or a code of the service with its message; final: it is
+ *   not tried again.
+ */
+
+/** @type {Trouble} nobody there, or nobody who knows */
+const GONE = { code: "gone", final: false };
+const REFUSALS = { forbidden: "right", too_many_sessions: "places", rate_limited: "often" };
+
+/** @param {string} key @returns {Record<string, string>} headers of a request */
+export const withKey = (key) => (key ? { Authorization: `Bearer ${key}` } : {});
+
+/**
+ * What opens a WebSocket with this key.
+ * @param {string} key "" for none
+ * @returns {Promise<{token?: string, trouble?: Trouble}>}
+ */
+export async function socketToken(key) {
+  if (!key) return {};
+  if (!sendable(key)) return { trouble: { code: "key", final: true } };
+  try {
+    const answer = await ask("page-token", key);
+    return answer.ok ? { token: (await answer.json()).token } : { trouble: await whyNot(answer, key) };
+  } catch {
+    return { trouble: GONE };
+  }
+}
+
+/**
+ * Why the service does not take a connection: a browser does not tell, but the same address can be asked.
+ * @param {string} key @returns {Promise<Trouble>}
+ */
+export async function refusal(key) {
+  try {
+    return await whyNot(await ask("ws", key), key);
+  } catch {
+    return GONE;
+  }
+}
+
+/** With POST a browser names the page's origin, on which the answer may depend. */
+const ask = (path, key) => fetch(new URL(path, document.baseURI), { method: "POST", headers: withKey(key) });
+
+/** @param {Response} answer @returns {Promise<Trouble>} */
+async function whyNot(answer, key) {
+  const seconds = Number(answer.headers.get("Retry-After")) || undefined;
+  const { error } = await answer.json().catch(() => ({}));
+  switch (answer.status) {
+    case 401:
+      return { code: key ? "key" : "key_needed", final: true };
+    case 403:
+      return { code: REFUSALS[error?.code] ?? "origin", final: true };
+    case 429:
+      return { code: REFUSALS[error?.code] ?? "often", seconds, final: false };
+    case 503:
+      return { code: "full", seconds, final: false };
+    default:
+      return GONE;
+  }
+}
+
+/** @param {string} key @returns {boolean} whether a header can have it */
+function sendable(key) {
+  try {
+    return Boolean(new Headers(withKey(key)));
+  } catch {
+    return false;
+  }
+}
