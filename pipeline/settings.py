@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     whisper_context_s: float = Field(default=30.0, ge=10.0, le=30.0)
     """Whisper encodes at least this much, in seconds; it was trained on 30. Less answers sooner (10: four times, on a
     CPU) and may cost accuracy."""
+    whisper_pack: bool = True
+    """Utterances of a recording with long pauses between them share a window of 30 s, which is what Whisper encodes
+    whatever is in it; times are put back where they belong."""
     models_dir: Path = Path("models")
     """Where downloaded models and cached voice latents are kept."""
     hf_token: str = ""
@@ -309,6 +312,9 @@ class Settings(BaseSettings):
     model_memory_mb: int = Field(default=0, ge=0)
     """Memory that all Whisper models may take together, in MB (estimated); those that nobody uses make room. 0: four
     fifths of the GPU's memory, or half of the machine's."""
+    stt_file_batch: int = Field(default=0, ge=0, le=64)
+    """Windows of recordings that Whisper decodes together at most; a conversation waits for a whole batch. 0: 16 on
+    CUDA; on a CPU 8 by a model that was loaded for recordings, 1 by that of conversations."""
     model_idle_seconds: float = Field(default=0.0, ge=0)
     """A local model that was not used for so long is unloaded, in seconds: its process ends and gives its memory back;
     the next call loads it again, and waits for that. 0: never."""

@@ -59,7 +59,7 @@ class WhisperXFields(BaseModel):
         "default, and where a size cannot be had, what is loaded already; `model` says who heard it.",
     )
     language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is found out.")
-    batch_size: int = Field(default=16, ge=1, le=1024, description="Accepted; how calls are batched is decided here.")
+    batch_size: int = Field(default=16, ge=1, le=1024, description="Windows decoded together at most.")
     align_audio: bool = Field(default=True, description="Times of words, by forced alignment where its model is there.")
     diarize_audio: bool = Field(default=False, description="Who said what.")
     hf_token: str | None = Field(
@@ -109,7 +109,7 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
     model = await named(assistant, wanted.model_name, "model_name") if wanted.model_name else None
     if wanted.min_speakers and wanted.max_speakers and wanted.min_speakers > wanted.max_speakers:
         raise BadField("min_speakers", "min_speakers is more than max_speakers.")
-    asked = FileRequest(language_code(wanted.language), words=wanted.align_audio)
+    asked = FileRequest(language_code(wanted.language), words=wanted.align_audio, batch_size=wanted.batch_size)
     refining = Refining(
         align=wanted.align_audio,
         diarize=wanted.diarize_audio,

@@ -1,10 +1,14 @@
 """What tests of several files share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.server_process import ServerProcess, serving
+
+# The small Whisper of the tests was trained on one utterance at a time; tests of packing switch it on.
+os.environ.setdefault("WHISPER_PACK", "false")
 
 
 @pytest.fixture(scope="session")

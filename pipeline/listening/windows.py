@@ -1,6 +1,7 @@
 """A long recording in windows that a recogniser can take: with speech in them, cut where nobody speaks."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,10 +21,22 @@ class Window:
     start: int
     """Its first sample on the recording's clock, at RATE_HZ."""
     samples: Samples
+    joints: tuple[tuple[int, int], ...] = ()
+    """Of a window that is made of several stretches: where each but the first begins, in the window and on the
+    recording's clock, in samples."""
 
     @property
     def end(self) -> int:
-        return self.start + len(self.samples)
+        return self.placed(len(self.samples))
+
+    def placed(self, at: int) -> int:
+        """The place on the recording's clock of a place in the window; a joint belongs to what is before it."""
+        inside, outside = 0, self.start
+        for joint, place in self.joints:
+            if at <= joint:
+                break
+            inside, outside = joint, place
+        return outside + at - inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,8 @@ class Cutting:
     """Speech probability above which a frame is speech."""
     vad: bool = True
     """False: all sound counts as speech, and windows are cut by their length only."""
+    pack: bool = False
+    """Short stretches of speech share a window, without the long pauses between them (`Packing`)."""
 
 
 class Windows:
@@ -152,6 +167,40 @@ class Windows:
         self._spoken = self._spoken[frames:]
         self._start += sum(map(len, dropped))
         return dropped
+
+
+class Packing:
+    """Windows that are put together as long as they fit into one."""
+
+    def __init__(self, max_s: float) -> None:
+        """max_s: no window is longer; 0: each stays alone."""
+        self._max = int(max_s * RATE_HZ)
+        self._held: list[Window] = []
+        self._samples = 0
+
+    @property
+    def start(self) -> int | None:
+        """Where the window begins that is not full yet; None: there is none."""
+        return self._held[0].start if self._held else None
+
+    def add(self, window: Window) -> list[Window]:
+        """The window that this one does not fit into any more, and one that is full."""
+        done = self.finish() if self._samples + len(window.samples) > self._max else []
+        self._held.append(window)
+        self._samples += len(window.samples)
+        return done + (self.finish() if self._samples >= self._max else [])
+
+    def finish(self) -> list[Window]:
+        """The last one."""
+        held, self._held = self._held, []
+        self._samples = 0
+        if len(held) < 2:
+            return held
+        joints, at = [], 0
+        for before, after in pairwise(held):
+            at += len(before.samples)
+            joints.append((at, after.start))
+        return [Window(held[0].start, np.concatenate([one.samples for one in held]), tuple(joints))]
 
 
 class _Always:

@@ -58,6 +58,8 @@ class FileRequest:
     """Into English."""
     temperature: float = 0.0
     """Of sampling; 0 takes the likeliest words."""
+    batch_size: int | None = None
+    """Windows that are decoded together at most; None: as many as pay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,10 @@ class WindowLimits:
     max_s: float = 30.0
     pause_s: float = 2.0
     pad_s: float = 0.4
+    batch: int = 1
+    """So many at a time are as quick as it gets."""
+    pack: bool = False
+    """A short one costs what a long one costs: several short ones should share one."""
 
 
 class SpeechToText(Protocol):

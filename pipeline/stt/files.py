@@ -6,20 +6,19 @@ conversation's: a file of hours delays nobody's turn.
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from pipeline import observing
-from pipeline.audio import Clip
 from pipeline.channel import Channel
 from pipeline.listening.detector import RATE_HZ, SileroActivity
-from pipeline.listening.windows import Cutting, Window, Windows
+from pipeline.listening.windows import Cutting, Packing, Window, Windows
 from pipeline.media import Recording
 from pipeline.stepping import in_threads
-from pipeline.stt import FileRequest, Segment, SpeechToText, Word
-from pipeline.workers.scheduler import Urgency, calling
+from pipeline.stt import FileRequest, Segment, SpeechToText
+from pipeline.stt.placing import placed
+from pipeline.stt.under_way import UnderWay
 
 STEP_S = 60.0
 """Decoding stops to look whether it is still wanted after so much sound without speech."""
@@ -54,37 +53,30 @@ async def transcribe_file(
 
     cutting: None: as the engine wants it. Raises BadInput for a file that is no recording, EngineError, Overloaded.
     """
-    language, probability, count = request.language, 0.0, 0
+    probability, count = 0.0, 0
     heard = False
-    session = secrets.token_hex(8)
-    async with aclosing(_windows(recording, cutting or cutting_for(stt))) as windows:
-        async for window in windows:
-            if isinstance(window, Window):
-                found = stt.segments(Clip(window.samples, RATE_HZ), replace(request, language=language))
-                observing.TRANSCRIBED.inc(len(window.samples) / RATE_HZ)
-                async with aclosing(found):
-                    while (segment := await _next(found, session)) is not None:
-                        placed = _placed(segment, window, count)
+    cutting = cutting or cutting_for(stt)
+    under_way = UnderWay(stt, request)
+    async with aclosing(_windows(recording, cutting)) as windows, aclosing(under_way.results(windows)) as results:
+        async for step, segments in results:
+            if isinstance(step, Window):
+                observing.TRANSCRIBED.inc(len(step.samples) / RATE_HZ)
+                async for found in segments:
+                    if not heard:
+                        heard, probability = True, found.language_probability
+                        under_way.speaks(found.language)
+                    for segment in placed(found, step, request.words):
+                        yield replace(segment, id=count)
                         count += 1
-                        if not heard:
-                            heard, probability = True, segment.language_probability
-                            language = language or segment.language
-                        yield placed
-            done_s = window.end / RATE_HZ if isinstance(window, Window) else window
+            done_s = step.end / RATE_HZ if isinstance(step, Window) else step
             yield Progress(done_s, recording.duration_s)
-    yield Finished(recording.samples / RATE_HZ, language if heard else request.language, probability)
-
-
-async def _next(found: AsyncGenerator[Segment, None], session: str) -> Segment | None:
-    # Around each step and not around the loop: a generator must not change the context of who reads from it.
-    with calling(session=session, urgency=Urgency.FILE):
-        return await anext(found, None)
+    yield Finished(recording.samples / RATE_HZ, under_way.language if heard else request.language, probability)
 
 
 def cutting_for(stt: SpeechToText, *, threshold: float = 0.5, vad: bool = True) -> Cutting:
     """As the engine wants its windows."""
     limits = stt.limits
-    return Cutting(limits.max_s, limits.pause_s, limits.pad_s, threshold, vad)
+    return Cutting(limits.max_s, limits.pause_s, limits.pad_s, threshold, vad, limits.pack)
 
 
 async def _windows(recording: Recording, cutting: Cutting) -> AsyncGenerator[Window | float, None]:
@@ -111,31 +103,16 @@ async def _make(recording: Recording, cutting: Cutting, made: Channel[Window | f
 
 def _steps(recording: Recording, cutting: Cutting) -> Generator[Window | float, None, None]:
     """Blocking: each step decodes up to one window, or STEP_S of sound without speech."""
-    windows = Windows(SileroActivity(), cutting)
+    windows, packing = Windows(SileroActivity(), cutting), Packing(cutting.max_s if cutting.pack else 0.0)
     told = 0
     for block in recording.blocks():
         for window in windows.feed(block):
-            told = recording.samples
-            yield window
+            for packed in packing.add(window):
+                told = recording.samples
+                yield packed
         if recording.samples - told >= STEP_S * RATE_HZ and windows.pending is None:
             told = recording.samples
-            yield told / RATE_HZ
-    yield from windows.finish()
-
-
-def _placed(segment: Segment, window: Window, number: int) -> Segment:
-    """On the recording's clock, in whole samples of the window's start: nothing adds up to a drift."""
-    offset_s, end_s = window.start / RATE_HZ, window.end / RATE_HZ
-    words = [
-        Word(w.text, min(w.start_s + offset_s, end_s), min(w.end_s + offset_s, end_s), w.probability)
-        for w in segment.words
-    ]
-    start_s = min(segment.start_s + offset_s, end_s)
-    return replace(
-        segment,
-        start_s=start_s,
-        end_s=max(start_s, min(segment.end_s + offset_s, end_s)),
-        words=words,
-        id=number,
-        seek=window.start * 100 // RATE_HZ,
-    )
+            yield (told if packing.start is None else packing.start) / RATE_HZ
+    for window in windows.finish():
+        yield from packing.add(window)
+    yield from packing.finish()

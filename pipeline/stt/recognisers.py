@@ -171,6 +171,8 @@ class Recognisers:
         if info.engine == "whisper" and self._same(model) and kind in (own.whisper_compute_type, loaded_kind):
             return Model(info.model, None)
         wanted = {"whisper_model": model, "whisper_compute_type": kind, "whisper_device": where, "stt_replicas": 1}
+        # No conversation waits for this one.
+        wanted["stt_file_batch"] = own.stt_file_batch or (8 if where == "cpu" or not self.hardware.cuda else 16)
         return Model(f"{model.rpartition('/')[2]} ({kind})", own.model_copy(update=wanted), mb)
 
     def _same(self, model: str) -> bool:

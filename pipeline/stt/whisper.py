@@ -17,7 +17,7 @@ from pipeline.engines import Opened, Report
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.listening.vad import speech_spans
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, Word, weights
+from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word, weights
 from pipeline.stt.front import WorkerFront
 from pipeline.stt.whisper_model import (
     MAX_COMPRESSION,
@@ -32,6 +32,7 @@ from pipeline.stt.whisper_model import (
     load,
     prompt_of,
 )
+from pipeline.stt.whisper_windows import Asked, first_pass
 from pipeline.workers import EngineSpec, Serving, open_worker
 
 log = logging.getLogger(__name__)
@@ -195,11 +196,45 @@ class WhisperEngine:
         yield None
         code = self._language(request.language)
         found, info = self._decode(window.at(RATE_HZ).samples, replace(request, language=code), times=True)
-        for segment in found:
-            if _believable(segment) and segment.text.strip():
-                yield _segment(segment, info)
+        yield from _segments(found, info)
+
+    def segments_many(
+        self, calls: Sequence[tuple[Clip, FileRequest]], cancelled: Callable[[int], bool]
+    ) -> Iterator[tuple[int, Segment | Exception | None]]:
+        """The same for several windows at once, of one recording or of several: each has the segments that it has
+        alone."""
+        together: dict[int, Asked] = {}
+        others: list[int] = []
+        for index, (window, request) in enumerate(calls):
+            try:
+                code = self._language(request.language)
+            except EngineError as error:
+                yield index, error
+                continue
+            sound = window.at(RATE_HZ).samples
+            if request.temperature or len(sound) > WINDOW_S * RATE_HZ:
+                others.append(index)
             else:
-                yield None
+                task = "translate" if request.translate else "transcribe"
+                together[index] = Asked(sound, code, request.prompt, request.words, task, request.batch_size)
+        indices = list(together)
+        context_s, beam = self._config.context_s, self._config.beam
+        for place, found in first_pass(
+            self._model, list(together.values()), beam=beam, context_s=context_s,
+            cancelled=lambda place: cancelled(indices[place]),
+        ):  # fmt: skip
+            index = indices[place]
+            if found is None:
+                yield index, None
+                continue
+            yield from ((index, segment) for segment in _segments(found.segments, found))
+            if found.rest_s is not None and not cancelled(index):
+                request = replace(calls[index][1], language=found.language, prompt=None)
+                rest, _ = self._decode(together[index].sound, request, times=True, start_s=found.rest_s)
+                yield from ((index, segment) for segment in _segments(rest, found))
+        for index in others:
+            if not cancelled(index):
+                yield from ((index, segment) for segment in self.segments(*calls[index]))
 
     def _language(self, asked: str | None) -> str | None:
         """The code to decode in, None to detect it. Raises EngineError for a language the model does not know."""
@@ -213,9 +248,10 @@ class WhisperEngine:
         return code
 
     def _decode(
-        self, sound: Samples, request: FileRequest, *, times: bool = False, cut: bool = False
+        self, sound: Samples, request: FileRequest, *, times: bool = False, cut: bool = False, start_s: float = 0.0
     ) -> tuple[Iterable[Any], Any]:
-        """Segments (decoded as they are asked for) and info of faster-whisper; `cut` takes long pauses out first."""
+        """Segments (decoded as they are asked for) and info of faster-whisper; `cut` takes long pauses out first, what
+        is before `start_s` is not decoded."""
         segments, info = self._model.transcribe(
             sound,
             language=request.language,
@@ -231,6 +267,7 @@ class WhisperEngine:
             log_prob_threshold=MIN_LOGPROB,
             compression_ratio_threshold=MAX_COMPRESSION,
             vad_filter=cut,
+            clip_timestamps=[start_s] if start_s else "0",
         )
         return segments, info
 
@@ -275,6 +312,12 @@ def _believable(segment: Any) -> bool:
 def _word(word: Any, offset_s: float) -> Word:
     """Plain floats: the library's are numpy's, which JSON does not know."""
     return Word(word.word.strip(), float(word.start) + offset_s, float(word.end) + offset_s, float(word.probability))
+
+
+def _segments(found: Iterable[Any], info: Any) -> Iterator[Segment | None]:
+    """Those that are believable; None for each that is not. info: knows the language."""
+    for segment in found:
+        yield _segment(segment, info) if _believable(segment) and segment.text.strip() else None
 
 
 def _segment(segment: Any, info: Any) -> Segment:
@@ -330,15 +373,19 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         context_s=settings.whisper_context_s,
     )
     spec = EngineSpec("whisper", "pipeline.stt.whisper:WhisperEngine", config)
+    device = choices(config.device, config.compute_type)[0][0]
+    file_batch = settings.stt_file_batch or (16 if device == "cuda" else 1)
     serving = Serving(
         settings.stt_timeout_s,
         settings.stt_replicas,
-        batched=frozenset({"transcribe"}),
-        batch=settings.stt_batch or paying_batch(choices(config.device, config.compute_type)[0][0], config.context_s),
+        batched=frozenset({"transcribe", "segments"}),
+        batch=settings.stt_batch or paying_batch(device, config.context_s),
+        file_batch=file_batch,
         gather_s=settings.stt_batch_ms / 1000,
     )
     async with open_worker(spec, settings, serving) as worker:
         loaded: Description = await worker.call("describe")
         name = settings.whisper_model.rstrip("/").rpartition("/")[2]
-        front = WorkerFront(worker, "whisper", settings.stt_timeout_s)
+        limits = WindowLimits(batch=file_batch, pack=settings.whisper_pack)
+        front = WorkerFront(worker, "whisper", settings.stt_timeout_s, limits)
         yield Opened(front, f"{name} ({loaded.compute_type})", loaded.device, worker.load)

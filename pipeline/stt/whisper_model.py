@@ -35,6 +35,15 @@ class Utterance:
     """Whisper's code; None: detected."""
     prompt: tuple[int, ...]
     """Tokens of the text that came before."""
+    task: str = "transcribe"
+    """Or translate."""
+    times: bool = False
+    """Written down with the times of its segments."""
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What must be the same for a batch: CTranslate2 takes one length of sound and one of prompt only."""
+        return self.features.shape[-1], len(self.prompt), self.task, self.times
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,8 @@ class Heard:
     avg_logprob: float
     no_speech_prob: float
     compression_ratio: float
+    tokens: Sequence[int]
+    temperature: float
 
     @property
     def doubtful(self) -> bool:
@@ -65,6 +76,12 @@ def load(folder: str, device: str, compute_type: str, threads: int, context_s: f
         """The library encodes the first window twice when it detects the language: the most expensive step."""
 
         _last: tuple[Samples, Any] | None = None
+        known_alignment: list[Any] | None = None
+        """Of words and sound, where it was made for a whole batch: the library's next question is answered with it."""
+
+        def find_alignment(self, *rest: Any, **options: Any) -> Any:
+            known, self.known_alignment = self.known_alignment, None
+            return super().find_alignment(*rest, **options) if known is None else known
 
         def add_word_timestamps(self, segments: list[list[dict[str, Any]]], *rest: Any, **options: Any) -> Any:
             # The library moves a segment to the times of its words, and drops it with its text when those have shrunk
@@ -119,10 +136,9 @@ def hear(
 
     Yields (index, Heard) for each that was not cancelled, and (index, None) in between, where all may be stopped.
     """
-    groups: dict[tuple[int, int], list[int]] = {}
+    groups: dict[object, list[int]] = {}
     for index, one in enumerate(utterances):
-        # CTranslate2 takes a batch of one length of sound and one length of prompt only.
-        groups.setdefault((one.features.shape[-1], len(one.prompt)), []).append(index)
+        groups.setdefault(one.kind, []).append(index)
     for group in groups.values():
         wanted = [index for index in group if not cancelled(index)]
         if wanted:
@@ -131,57 +147,84 @@ def hear(
 
 
 def _together(model: Any, utterances: Sequence[Utterance], beam: int) -> Iterator[tuple[int, Heard | None]]:
-    from ctranslate2 import StorageView
-    from faster_whisper.tokenizer import Tokenizer
-
-    windows = np.stack([one.features for one in utterances])
-    encoded = model.model.encode(StorageView.from_array(windows))
+    batch = Batch(model, utterances, beam)
     yield 0, None  # encoding is the longer half: here it is worth while to look whether somebody still waits
-    languages = [(one.language or "en", 1.0) for one in utterances]
-    if any(one.language is None for one in utterances):
-        detected = model.model.detect_language(encoded)
-        for place, one in enumerate(utterances):
-            if one.language is None:
-                token, probability = detected[place][0]
-                languages[place] = (token[2:-2], float(probability))
-    multilingual = model.model.is_multilingual
-    tokenizers = [Tokenizer(model.hf_tokenizer, multilingual, "transcribe", code) for code, _ in languages]
-    prompts = [
-        model.get_prompt(tokenizer, list(one.prompt), without_timestamps=True)
-        for tokenizer, one in zip(tokenizers, utterances, strict=True)
-    ]
+    batch.prepare()
+    yield from batch.tries()
 
-    def written(places: Sequence[int], sound: Any, temperature: float) -> list[Heard]:
-        results = _generate(model, sound, [prompts[place] for place in places], tokenizers[0], beam, temperature)
-        return [
-            _heard(result, tokenizers[place], *languages[place]) for place, result in zip(places, results, strict=True)
+
+class Batch:
+    """Sounds of one shape that are encoded and decoded together."""
+
+    def __init__(self, model: Any, utterances: Sequence[Utterance], beam: int) -> None:
+        """Encodes them."""
+        from ctranslate2 import StorageView
+
+        self._model, self._utterances, self._beam = model, utterances, beam
+        self._windows = np.stack([one.features for one in utterances])
+        self.encoded = model.model.encode(StorageView.from_array(self._windows))
+        self.tokenizers: list[Any] = []
+        self._languages: list[tuple[str, float]] = []
+        self._prompts: list[list[int]] = []
+
+    def prepare(self) -> None:
+        """Find out the languages that were not told, and make the prompts."""
+        from faster_whisper.tokenizer import Tokenizer
+
+        model, utterances = self._model, self._utterances
+        self._languages = [(one.language or "en", 1.0) for one in utterances]
+        if any(one.language is None for one in utterances):
+            detected = model.model.detect_language(self.encoded)
+            for place, one in enumerate(utterances):
+                if one.language is None:
+                    token, probability = detected[place][0]
+                    self._languages[place] = (token[2:-2], float(probability))
+        multilingual = model.model.is_multilingual
+        self.tokenizers = [
+            Tokenizer(model.hf_tokenizer, multilingual, one.task, code)
+            for one, (code, _) in zip(utterances, self._languages, strict=True)
+        ]
+        self._prompts = [
+            model.get_prompt(tokenizer, list(one.prompt), without_timestamps=not one.times)
+            for tokenizer, one in zip(self.tokenizers, utterances, strict=True)
         ]
 
-    tries = {place: [heard] for place, heard in enumerate(written(range(len(utterances)), encoded, TEMPERATURES[0]))}
-    for place, done in tries.items():
-        if not done[0].doubtful:
-            yield place, done[0]
-    for temperature in TEMPERATURES[1:]:
+    def tries(self) -> Iterator[tuple[int, Heard | None]]:
+        """(place, what was understood) of each, and (place, None) before each further try, where all may be stopped."""
+        tries = {place: [heard] for place, heard in enumerate(self._written(range(len(self._utterances)), 0.0))}
+        for place, done in tries.items():
+            if not done[0].doubtful:
+                yield place, done[0]
+        for temperature in TEMPERATURES[1:]:
+            for place, done in tries.items():
+                if done[-1].doubtful:
+                    yield place, None
+                    done += self._written([place], temperature)
+                    if not done[-1].doubtful:
+                        yield place, done[-1]
         for place, done in tries.items():
             if done[-1].doubtful:
-                yield place, None
-                sound = encoded if len(utterances) == 1 else _alone(model, encoded, windows, place)
-                done += written([place], sound, temperature)
-                if not done[-1].doubtful:
-                    yield place, done[-1]
-    for place, done in tries.items():
-        if done[-1].doubtful:
-            straight = [heard for heard in done if heard.compression_ratio <= MAX_COMPRESSION]
-            yield place, max(straight or done, key=lambda heard: heard.avg_logprob)
+                straight = [heard for heard in done if heard.compression_ratio <= MAX_COMPRESSION]
+                yield place, max(straight or done, key=lambda heard: heard.avg_logprob)
 
+    def _written(self, places: Sequence[int], temperature: float) -> list[Heard]:
+        all_of_them = len(places) == len(self._utterances)
+        sound = self.encoded if all_of_them else self._alone(places[0])
+        prompts = [self._prompts[place] for place in places]
+        results = _generate(self._model, sound, prompts, self.tokenizers[0], self._beam, temperature)
+        return [
+            _heard(result, self.tokenizers[place], *self._languages[place], temperature)
+            for place, result in zip(places, results, strict=True)
+        ]
 
-def _alone(model: Any, encoded: Any, windows: Samples, place: int) -> Any:
-    """What the encoder made of one member of a batch."""
-    from ctranslate2 import StorageView
+    def _alone(self, place: int) -> Any:
+        """What the encoder made of one member."""
+        from ctranslate2 import StorageView
 
-    if encoded.device == "cpu":
-        return StorageView.from_array(np.ascontiguousarray(np.asarray(encoded)[place : place + 1]))
-    return model.model.encode(StorageView.from_array(windows[place : place + 1]))  # cheaper than the way to the CPU
+        if self.encoded.device == "cpu":
+            return StorageView.from_array(np.ascontiguousarray(np.asarray(self.encoded)[place : place + 1]))
+        # Cheaper than the way to the CPU.
+        return self._model.model.encode(StorageView.from_array(self._windows[place : place + 1]))
 
 
 def _generate(
@@ -204,7 +247,7 @@ def _generate(
     return found
 
 
-def _heard(result: Any, tokenizer: Any, language: str, language_probability: float) -> Heard:
+def _heard(result: Any, tokenizer: Any, language: str, language_probability: float, temperature: float) -> Heard:
     from faster_whisper.transcribe import get_compression_ratio
 
     tokens = result.sequences_ids[0]
@@ -217,4 +260,6 @@ def _heard(result: Any, tokenizer: Any, language: str, language_probability: flo
         avg_logprob=float(result.scores[0]) * len(tokens) / (len(tokens) + 1),
         no_speech_prob=float(result.no_speech_prob),
         compression_ratio=get_compression_ratio(text),
+        tokens=tokens,
+        temperature=temperature,
     )

@@ -38,6 +38,8 @@ class Serving:
     """Methods that have a form for many calls at once (see `running.py`)."""
     batch: int = 1
     """Calls of those that are run together at most."""
+    file_batch: int = 1
+    """The same for calls without a listener, those of files."""
     gather_s: float = 0.0
     """How long a batch waits for as many calls as the one before it had; see `Scheduler.take`."""
 

@@ -206,7 +206,7 @@ class Pool:
                     if host.when_lost(lost):
                         lost()
                     try:
-                        return await self._scheduler.take(self._serving.batch)
+                        return await self._scheduler.take(self._serving.batch, self._serving.file_batch)
                     finally:
                         host.when_lost(None)
             except TimeoutError:

@@ -93,7 +93,7 @@ class Scheduler(Generic[T]):
 
     Taken: the most urgent class first; inside a class the session that was served longest ago; first come first served
     inside a session. At most `max_waiting` wait beyond those that a replica could take at once, and of one session at
-    most a quarter of so many (or OWN_SHARE).
+    most a quarter of so many (or OWN_SHARE); as many files may wait beside them.
     """
 
     def __init__(
@@ -129,10 +129,20 @@ class Scheduler(Generic[T]):
             return
         ahead = sum(other.caller.urgency <= call.caller.urgency for other in self._queue)
         late = call.caller.urgency < Urgency.FILE and ahead * self._mean_s / self._size > self._max_wait_s
-        if late or self.waiting >= self._max_waiting or self._greedy(call.caller):
+        if late or self._full(call.caller) or self._greedy(call.caller):
             raise self.overloaded()
         self._queue.append(call)
         self._arrived.set()
+
+    def _full(self, caller: Caller) -> bool:
+        """Whether too many wait already. Files take no room from conversations, and count as one each, however many
+        windows of it wait: one that has begun is not refused in its middle."""
+        of_files = caller.urgency is Urgency.FILE
+        alike = [other.caller for other in self._queue if (other.caller.urgency is Urgency.FILE) == of_files]
+        if of_files and caller.session:
+            sessions = {other.session for other in alike}
+            return caller.session not in sessions and len(sessions) >= self._max_waiting
+        return len(alike) >= self._max_waiting
 
     def _greedy(self, caller: Caller) -> bool:
         """Whether this session alone has filled so much of the queue that others would be refused for it."""
@@ -160,7 +170,7 @@ class Scheduler(Generic[T]):
             return False
         return True
 
-    async def take(self, most: int = 1) -> list[T]:
+    async def take(self, most: int = 1, most_of_files: int = 1) -> list[T]:
         """The next call and, up to `most`, those that may be run together with it; `finished` ends them.
 
         A call alone waits for no others, unless the batch before it, just now, had more: then for as many, and
@@ -173,6 +183,7 @@ class Scheduler(Generic[T]):
             first = await self._handed()
         batch = [first]
         self._serve(first)
+        most = most_of_files if first.caller.urgency is Urgency.FILE else most
         try:
             if most > 1 and first.batched:
                 await self._fill(batch, most)

@@ -78,4 +78,5 @@ class TranscriptionFields(CommonFields):
             max(0.1, vad.silence_duration_ms / 1000),
             min(vad.prefix_padding_ms / 1000, plain.max_s / 10),
             min(0.95, max(0.05, vad.threshold)),
+            pack=plain.pack,
         )

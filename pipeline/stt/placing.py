@@ -1,0 +1,48 @@
+"""From a window's clock to the recording's."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from pipeline.listening.detector import RATE_HZ
+from pipeline.listening.windows import Window
+from pipeline.stt import Segment, Word
+from pipeline.subtitles import joined
+
+
+def placed(segment: Segment, window: Window, words: bool) -> Iterator[Segment]:
+    """A segment of a window on the recording's clock, in whole samples of the window's start: nothing adds up to a
+    drift. One that reaches over a joint of the window, by its words, becomes several. words: they are wanted."""
+    for part in _parts(segment, window):
+        start_s, end_s = _moved(part.start_s, part.end_s, window)
+        moved = [Word(w.text, *_moved(w.start_s, w.end_s, window), w.probability) for w in part.words]
+        yield replace(
+            part, start_s=start_s, end_s=end_s, words=moved if words else (), seek=window.start * 100 // RATE_HZ
+        )
+
+
+def _moved(start_s: float, end_s: float, window: Window) -> tuple[float, float]:
+    """Both on the side of a joint on which their middle is."""
+    last = len(window.samples)
+    start, end = min(int(start_s * RATE_HZ), last), min(int(end_s * RATE_HZ), last)
+    middle = (start + end) // 2
+    low = max((joint for joint, _ in window.joints if joint < middle), default=0)
+    high = min((joint for joint, _ in window.joints if joint >= middle), default=last)
+    first = window.placed(max(start, low) + 1) - 1  # what begins at a joint is behind it
+    return first / RATE_HZ, max(first, window.placed(min(max(end, low), high))) / RATE_HZ
+
+
+def _parts(segment: Segment, window: Window) -> Sequence[Segment]:
+    """The segment, or a part of it for each stretch of the window that it has words in."""
+    joints = [joint / RATE_HZ for joint, _ in window.joints]
+    crossed = [joint for joint in joints if segment.start_s < joint < segment.end_s]
+    if not crossed or not segment.words:
+        return [segment]
+    parts: dict[int, list[Word]] = {}
+    for word in segment.words:
+        parts.setdefault(sum((word.start_s + word.end_s) / 2 > joint for joint in joints), []).append(word)
+    if len(parts) == 1:
+        return [replace(segment, start_s=segment.words[0].start_s, end_s=segment.words[-1].end_s)]
+    return [
+        replace(segment, text=joined([w.text for w in said]), start_s=said[0].start_s, end_s=said[-1].end_s, words=said)
+        for said in parts.values()
+    ]

@@ -1,0 +1,95 @@
+"""The windows of one recording that are with the recogniser: one, or as many as it likes at a time."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+
+from pipeline.audio import Clip
+from pipeline.channel import Channel
+from pipeline.listening.detector import RATE_HZ
+from pipeline.listening.windows import Window
+from pipeline.stt import FileRequest, Segment, SpeechToText
+from pipeline.workers.scheduler import Urgency, calling
+
+MOST_SEGMENTS = 10_000
+"""Of one window: more than any has, so that a window that is done waits for nobody, whoever reads the one before it."""
+
+Step = tuple[Window | float, AsyncIterator[Segment]]
+
+
+class UnderWay:
+    """Hands windows to the recogniser and gives their segments back in order."""
+
+    def __init__(self, stt: SpeechToText, request: FileRequest) -> None:
+        batch = min(request.batch_size or stt.limits.batch, stt.limits.batch)
+        self._stt, self._request = stt, request
+        self._most = 2 * batch if batch > 1 else 1  # a second batch waits while the first is decoded
+        self._session = secrets.token_hex(8)
+        self._running: set[asyncio.Task[None]] = set()
+        self._given = 0
+        """Windows whose segments are not all read."""
+        self._changed = asyncio.Event()
+
+    @property
+    def language(self) -> str | None:
+        """What is spoken: as asked for, or as it was found out."""
+        return self._request.language
+
+    def speaks(self, language: str | None) -> None:
+        """It was found out: before, one window at a time is heard."""
+        if self._request.language is None:
+            self._request = replace(self._request, language=language)
+            self._changed.set()
+
+    async def results(self, windows: AsyncIterator[Window | float]) -> AsyncGenerator[Step, None]:
+        """(window, its segments as they come), in order; a time in seconds comes with no segments. The segments of one
+        are to be read before the next is asked for."""
+        steps: Channel[Step] = Channel(self._most)
+        handing = asyncio.create_task(self._hand(windows, steps))
+        try:
+            async for step in steps:
+                yield step
+                if isinstance(step[0], Window):
+                    self._given -= 1
+                    self._changed.set()
+        finally:
+            tasks = [handing, *self._running]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _hand(self, windows: AsyncIterator[Window | float], steps: Channel[Step]) -> None:
+        try:
+            async for window in windows:
+                found: Channel[Segment] = Channel(MOST_SEGMENTS)
+                if isinstance(window, Window):
+                    await self._room()
+                    with calling(session=self._session, urgency=Urgency.FILE):
+                        task = asyncio.create_task(self._hear(window, found))
+                    self._running.add(task)
+                    task.add_done_callback(self._running.discard)
+                else:
+                    found.close()
+                await steps.send((window, found))
+            steps.close()
+        except Exception as error:  # whatever it is, it is raised to who reads the steps
+            steps.close(error)
+
+    async def _room(self) -> None:
+        while self._given >= (self._most if self._request.language else 1):
+            self._changed.clear()
+            await self._changed.wait()
+        self._given += 1
+
+    async def _hear(self, window: Window, found: Channel[Segment]) -> None:
+        # The times of words tell which side of a joint they are on.
+        request = replace(self._request, words=self._request.words or bool(window.joints))
+        try:
+            async with aclosing(self._stt.segments(Clip(window.samples, RATE_HZ), request)) as segments:
+                async for segment in segments:
+                    await found.send(segment)
+            found.close()
+        except Exception as error:  # raised to who reads this window's segments
+            found.close(error)

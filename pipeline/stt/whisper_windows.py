@@ -1,0 +1,157 @@
+"""Windows of recordings that Whisper decodes together, each with the segments that it has alone.
+
+The library's own batched pipeline hears each window once and drops what the model left for a second pass. Here the
+first pass is made together, and who needs a second one has it alone, by the library: that is rare.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.audio import Samples
+from pipeline.stt.whisper_model import MAX_NO_SPEECH, MIN_LOGPROB, Batch, Heard, Utterance, features_of, prompt_of
+
+FRAMES_PER_S = 100
+PREPEND, APPEND = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
+"""Marks that belong to the word after and before them; the library's defaults."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One window and what is wanted of it."""
+
+    sound: Samples
+    """16 kHz, at most 30 s."""
+    language: str | None
+    prompt: str | None
+    words: bool
+    task: str
+    batch_size: int | None = None
+    """It wants no more than so many in its batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What the first pass over a window found."""
+
+    segments: Sequence[Any]
+    """The library's."""
+    language: str
+    language_probability: float
+    rest_s: float | None
+    """From here on it is to be heard again; None: all of it is heard."""
+
+
+def first_pass(
+    model: Any, windows: Sequence[Asked], *, beam: int, context_s: float, cancelled: Callable[[int], bool]
+) -> Iterator[tuple[int, Pass | None]]:
+    """(index, Pass) of each window that was not cancelled, and (index, None) in between, where all may be stopped."""
+    utterances = [
+        Utterance(features_of(model, one.sound, context_s), one.language, prompt_of(model, one.prompt), one.task, True)
+        for one in windows
+    ]
+    groups: dict[object, list[int]] = {}
+    for index, utterance in enumerate(utterances):
+        groups.setdefault((utterance.kind, utterance.language, windows[index].words), []).append(index)
+    for wanted in _batches(list(groups.values()), windows):
+        wanted = [index for index in wanted if not cancelled(index)]
+        if not wanted:
+            continue
+        batch = Batch(model, [utterances[index] for index in wanted], beam)
+        yield wanted[0], None
+        batch.prepare()
+        heard: dict[int, Heard] = {}
+        for place, one in batch.tries():
+            if one is None:
+                yield wanted[place], None
+            else:
+                heard[place] = one
+        lengths = [_frames(model, windows[index].sound) for index in wanted]
+        passes = [_split(model, batch.tokenizers[place], heard[place], lengths[place]) for place in range(len(wanted))]
+        if windows[wanted[0]].words:
+            _add_words(model, batch, passes, lengths)
+        for place, index in enumerate(wanted):
+            yield index, _result(batch.tokenizers[place], heard[place], passes[place], lengths[place])
+
+
+def _batches(groups: Sequence[Sequence[int]], windows: Sequence[Asked]) -> Iterator[Sequence[int]]:
+    for group in groups:
+        most = min(windows[index].batch_size or len(group) for index in group)
+        yield from (group[at : at + most] for at in range(0, len(group), most))
+
+
+@dataclass(slots=True)
+class _Split:
+    """The library's segments of one window, as it makes them."""
+
+    segments: list[dict[str, Any]]
+    seek: int
+    """Frame up to which the window is heard."""
+    ended: bool
+    """Nothing is said after the last segment."""
+
+
+def _frames(model: Any, sound: Samples) -> int:
+    """Of 10 ms, as the library counts them."""
+    return min(3000, len(sound) // int(model.feature_extractor.hop_length))
+
+
+def _split(model: Any, tokenizer: Any, heard: Heard, frames: int) -> _Split:
+    if heard.no_speech_prob > MAX_NO_SPEECH and heard.avg_logprob <= MIN_LOGPROB:
+        return _Split([], frames, True)
+    segments, seek, ended = model._split_segments_by_timestamps(
+        tokenizer=tokenizer,
+        tokens=heard.tokens,
+        time_offset=0.0,
+        segment_size=frames,
+        segment_duration=frames / FRAMES_PER_S,
+        seek=0,
+    )
+    return _Split(segments, seek, ended)
+
+
+def _add_words(model: Any, batch: Batch, passes: Sequence[_Split], lengths: Sequence[int]) -> None:
+    """Aligned together, and then handled window by window: the library would let one window's end move another's."""
+    from faster_whisper.transcribe import get_end
+
+    texts = [
+        [token for segment in one.segments for token in segment["tokens"] if token < batch.tokenizers[place].eot]
+        for place, one in enumerate(passes)
+    ]
+    aligned = model.find_alignment(batch.tokenizers[0], texts, batch.encoded, list(lengths))
+    for place, one in enumerate(passes):
+        if one.segments:
+            model.known_alignment = [aligned[place]]
+            model.add_word_timestamps(
+                [one.segments], batch.tokenizers[place], batch.encoded, lengths[place], PREPEND, APPEND, 0.0
+            )
+            end_s = get_end(one.segments)
+            if end_s and not one.ended:
+                one.seek = round(end_s * FRAMES_PER_S)
+
+
+def _result(tokenizer: Any, heard: Heard, split: _Split, frames: int) -> Pass:
+    from faster_whisper.transcribe import Segment, Word
+
+    segments: list[Segment] = []
+    for one in split.segments:
+        text = tokenizer.decode(one["tokens"])
+        if one["start"] == one["end"] or not text.strip():
+            continue
+        segments.append(
+            Segment(
+                id=len(segments) + 1,
+                seek=0,
+                start=one["start"],
+                end=one["end"],
+                text=text,
+                tokens=one["tokens"],
+                temperature=heard.temperature,
+                avg_logprob=heard.avg_logprob,
+                compression_ratio=heard.compression_ratio,
+                no_speech_prob=heard.no_speech_prob,
+                words=[Word(**word) for word in one["words"]] if "words" in one else None,
+            )
+        )
+    rest_s = split.seek / FRAMES_PER_S if split.seek < frames else None
+    return Pass(segments, heard.language, heard.language_probability, rest_s)

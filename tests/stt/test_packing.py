@@ -1,0 +1,109 @@
+"""Recordings with long pauses: their utterances share windows, and each is told where it was said."""
+
+import io
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pipeline.audio import Clip, encode_wav
+from pipeline.listening.windows import Cutting, Packing, Window
+from pipeline.media import Recording
+from pipeline.settings import Settings
+from pipeline.stt import FileRequest, Segment, SpeechToText, WindowLimits, Word, sphinx, whisper
+from pipeline.stt.files import Finished, Progress, transcribe_file
+from pipeline.stt.placing import placed
+from tests.stt.recordings import MODEL, RATE_HZ, spliced
+
+
+def numbered(start_s: float, seconds: float) -> Window:
+    """Each sample is its own place on the recording's clock."""
+    start, count = int(start_s * RATE_HZ), int(seconds * RATE_HZ)
+    return Window(start, np.arange(start, start + count, dtype=np.float32))
+
+
+def test_windows_share_the_room_of_one_and_know_their_places() -> None:
+    packing = Packing(30.0)
+    stretches = [numbered(at, length) for at, length in ((1, 5), (20, 10), (40, 14), (60, 3), (100, 30), (140, 1))]
+    packed = [window for stretch in stretches for window in packing.add(stretch)] + packing.finish()
+    assert [len(window.samples) / RATE_HZ for window in packed] == [29, 3, 30, 1]
+    assert packed[0].joints == ((5 * RATE_HZ, 20 * RATE_HZ), (15 * RATE_HZ, 40 * RATE_HZ))
+    assert (packed[0].start, packed[0].end) == (RATE_HZ, 54 * RATE_HZ)
+    for window in packed:
+        for at in range(1, len(window.samples), 997):
+            assert window.placed(at) - 1 == window.samples[at - 1]
+    assert packing.finish() == []
+    alone = Packing(0.0)
+    assert [alone.add(stretch) for stretch in stretches] == [[stretch] for stretch in stretches]
+
+
+def test_what_reaches_over_a_joint_is_told_apart_by_its_words() -> None:
+    packing = Packing(30.0)
+    for stretch in (numbered(10, 4), numbered(100, 4), numbered(200, 4)):
+        packing.add(stretch)
+    (window,) = packing.finish()
+    said = Segment(
+        0.5, 9.0, "good morning how are you",
+        words=[Word("good", 0.5, 1.0, 1), Word("morning", 1.0, 2.0, 1), Word("how", 4.5, 5, 1),
+               Word("are", 7.9, 8.05, 1), Word("you", 7.95, 9.0, 1)],
+    )  # fmt: skip
+    parts = list(placed(said, window, words=True))
+    assert [(part.text, part.start_s, part.end_s) for part in parts] == [
+        ("good morning", 10.5, 12.0),
+        ("how are", 100.5, 104.0),
+        ("you", 200.0, 201.0),
+    ]
+    assert [word.start_s for part in parts for word in part.words] == [10.5, 11.0, 100.5, 103.9, 200.0]
+    assert [part.words for part in placed(said, window, words=False)] == [(), (), ()]
+    one = replace(said, end_s=6.0, words=said.words[:2], text="good morning")
+    assert [(part.start_s, part.end_s) for part in placed(one, window, words=False)] == [(10.5, 12.0)]
+
+
+class Counting:
+    """A recogniser that is asked for how often it is called, and passes all on."""
+
+    def __init__(self, stt: SpeechToText) -> None:
+        self._stt = stt
+        self.limits = WindowLimits(pack=True)
+        self.calls = 0
+
+    async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
+        self.calls += 1
+        assert window.seconds <= 30
+        async for segment in self._stt.segments(window, request):
+            yield segment
+
+    transcribe = None
+
+
+@pytest.mark.parametrize("pause_s", [2.5, 20.0])
+async def test_a_sparse_recording_is_heard_in_few_windows_with_the_right_times(pause_s: float) -> None:
+    """By the embedded recogniser, whose open model hears several sentences in a row, if not exactly."""
+    clip, truth = spliced([(pause_s, number) for number in range(12)])
+    async with sphinx.open_engine(Settings(), lambda progress: None) as opened:
+        stt = Counting(opened.engine)
+        recording = Recording(io.BytesIO(encode_wav(clip)), max_seconds=3600)
+        cutting = Cutting(max_s=30.0, pack=True)
+        events = [event async for event in transcribe_file(stt, recording, FileRequest("en"), cutting)]  # type: ignore[arg-type]
+    segments = [event for event in events if isinstance(event, Segment)]
+    assert stt.calls <= 2
+    assert isinstance(events[-1], Finished)
+    done = [event.done_s for event in events if isinstance(event, Progress)]
+    assert done == sorted(done)
+    assert [one.id for one in segments] == list(range(len(segments)))
+    assert len(segments) >= 10
+    for one in segments:
+        inside = [(start, end) for _, start, end in truth if start - 0.6 < one.start_s and one.end_s < end + 0.6]
+        assert len(inside) == 1, one
+        assert not one.words
+    for before, after in pairwise(segments):
+        assert before.end_s <= after.start_s
+
+
+async def test_the_setting() -> None:
+    for pack in (True, False):
+        settings = Settings(whisper_model=str(MODEL), isolate_models=False, whisper_pack=pack)
+        async with whisper.open_engine(settings, lambda progress: None) as opened:
+            assert opened.engine.limits.pack == pack
