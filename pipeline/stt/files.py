@@ -1,7 +1,7 @@
 """The long form of transcription: a recording of any length in, segments out as they are found.
 
 The recording is decoded as a stream and cut at silence into windows that the engine can take; one window is decoded
-ahead of the one being transcribed, and no more is ever held. Each window is a call of its own, less urgent than any
+ahead of those being transcribed, and no more is ever held. Each window is a call of its own, less urgent than any
 conversation's: a file of hours delays nobody's turn.
 """
 
