@@ -221,13 +221,14 @@ class Answer:
                 self._placed = True
                 self._conversation.place(id=self.item_id)
             case events.ToolStarted(call):
-                self._call_items[call.id] = place = item_id()
+                # Before the reply, of which only the words for the meantime are said: it tells what came of the call.
+                place = self._call_items[call.id] = self._conversation.place(before=self.item_id).id
                 return replace(event, item_id=place)
             case events.ToolEnded(call, _, output):
-                # Before the reply, of which only the words for the meantime are said: it tells what came of the call.
+                place = self._call_items[call.id]
                 messages = (Message("assistant", "", calls=(call,)), Message("tool", output, call_id=call.id))
-                item = self._conversation.place(*messages, id=self._call_items.get(call.id), before=self.item_id)
-                return replace(event, item_id=item.id)
+                self._conversation.called(place, *messages)
+                return replace(event, item_id=place)
             case events.ToolCalled(call):
                 return replace(event, item_id=self._conversation.place(Message("assistant", "", calls=(call,))).id)
             case _:

@@ -145,6 +145,10 @@ class Conversation:
             if item.id == id:
                 item.reply, item.sound = reply or heard, sound
 
+    def called(self, id: str, *messages: Message) -> None:
+        """A call and what came of it; nothing happens when its item was deleted meanwhile."""
+        self._fill(id, *messages)
+
     def truncate(self, id: str, played_ms: float) -> None:
         """Only so much of a reply's sound was played: text past it leaves the conversation.
 

@@ -175,9 +175,7 @@ class Session:
     def commit(self) -> None:
         """The user's turn is over now, whatever the silence. Raises BadInput (no_audio) when nothing was recorded."""
         if self._state not in (State.HEARING, State.PAUSED):
-            if self.options.turn_detection or self._state is State.ANSWERING or not self._ear.kept_s:
-                raise BadInput("There is no sound to commit.", code="no_audio")
-            self._begin(self._ear.start)
+            raise BadInput("There is no sound to commit.", code="no_audio")
         self._endpoint(answers_silence=True)
 
     def clear(self) -> None:
@@ -258,6 +256,11 @@ class Session:
     def answering(self) -> bool:
         """Whether an answer is being given."""
         return self._state is State.ANSWERING
+
+    @property
+    def hearing(self) -> bool:
+        """Whether the user is saying something that is not answered yet."""
+        return self._state in (State.HEARING, State.PAUSED)
 
     # --- company for the functions that are called in it (`pipeline.tools.Company`) ---
 
@@ -415,7 +418,7 @@ class Session:
 
     def _endpoint(self, *, answers_silence: bool = False) -> None:
         self.conversation.place(id=self._item)
-        self._emit(events.UserSpeechStopped(milliseconds(self._ear.detector.last_speech), self._item))
+        self._emit(events.UserSpeechStopped(milliseconds(self._spoke_until), self._item))
         if not self.manner.answers:
             clip = self._ear.clip()
             self._abandon()
@@ -450,6 +453,11 @@ class Session:
     def _resumed(self) -> None:
         observing.RESUMED.inc()
         self._emit(events.SpeechResumed())
+
+    @property
+    def _spoke_until(self) -> int:
+        """The last speech of the utterance; its beginning when a key was pressed and nobody has spoken since."""
+        return max(self._ear.detector.last_speech, self._began)
 
     # --- answers ---
 
@@ -487,13 +495,13 @@ class Session:
             company=self,
         )
         followed = self._state in (State.HEARING, State.PAUSED)
-        spoke_until = self._loop.time() - (self._ear.detector.silence_ms / 1000 if followed else 0.0)
+        silence_ms = milliseconds(self._ear.received - self._spoke_until) if followed else 0.0
         self._answer = Answer(
             turn.run(utterance, self.conversation),
             self.conversation,
             emit=self._emit,
             ended=self._answered,
-            spoke_until=spoke_until,
+            spoke_until=self._loop.time() - silence_ms / 1000,
             lead_ms=self.options.lead_ms,
             answers_silence=answers_silence or isinstance(utterance, Announcement),
             committed=committed,

@@ -168,6 +168,7 @@ class LiveSocket:
                     self._obey(message.get("text") or "")
             except ParleyError as error:
                 await self._send({"type": "error", **as_json(error)["error"]})
+            await asyncio.sleep(0)  # what a burst of messages brings about is told while it comes, and others talk on
 
     async def _hear(self, data: bytes) -> None:
         if not data:

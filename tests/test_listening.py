@@ -149,7 +149,7 @@ def test_any_text_in_any_language_has_a_factor(text: str, language: str | None) 
         ("what time is it?", True, 500, 300),
         ("what time is it?", True, 300, 250),  # not below the least
         ("what time is it?", False, 500, 500),
-        ("and", True, 500, 900),
+        ("and", True, 500, 1200),
         ("and", True, 1000, 1500),  # not above the most
         ("and", False, 1000, 1000),
         ("turn on the light", True, 500, 500),

@@ -389,6 +389,28 @@ def test_committing_nothing_is_an_error_and_nothing_is_lost() -> None:
     hold(script)
 
 
+def test_what_was_said_without_a_key_cannot_be_committed() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        with pytest.raises(BadInput):
+            d.session.commit()
+
+    assert hold(script, turn_detection=False).kinds == []
+
+
+def test_a_key_that_nobody_spoke_to_counts_from_when_it_was_pressed() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.silence(60_000)
+        d.session.begin()
+        await d.silence(500)
+        d.session.commit()
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, stt=ScriptedSTT(""), turn_detection=False)
+    assert d.of(events.UserSpeechStopped)[0].at_ms == pytest.approx(60_000, abs=40)
+    assert d.of(events.TurnCompleted)[0].timings_ms["endpoint"] == pytest.approx(500, abs=40)
+
+
 def test_a_typed_message_interrupts_and_is_answered() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)

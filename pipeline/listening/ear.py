@@ -34,11 +34,6 @@ class Ear:
         """Seconds of sound that are kept."""
         return self._utterance.seconds
 
-    @property
-    def start(self) -> int:
-        """First sample that is kept."""
-        return self._utterance.start
-
     def frames(self, samples: Samples) -> list[Samples]:
         """What was received, in whole frames; the rest is kept for the next time."""
         whole = np.concatenate([*self._rest, samples]) if self._rest else samples

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import json
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
+from openai.types.realtime import ResponseCreateEvent
 from starlette.websockets import WebSocketState
 
 from pipeline import events
@@ -34,6 +36,19 @@ FAREWELL_S = 2.0
 """A session that ends itself has so long to say why; who does not read is not waited for."""
 LARGE_CHARS = 2**20
 """Longer messages are parsed in a thread."""
+OWN_WAY = frozenset({"conversation", "input", "instructions", "metadata", "tools", "tool_choice"})
+"""What makes a response another one than that to what the user says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A response that is to begin when another one has ended."""
+
+    after: Response | None
+    """None: after what the user is saying, if that has no response."""
+    event: ResponseCreateEvent
+    sent: dict[str, Any]
+    """The event as it was sent."""
 
 
 class Connection:
@@ -44,8 +59,7 @@ class Connection:
         self.assistant = assistant
         self.config = Config(assistant, model=model, transcription=transcription, lives_s=settings.realtime_session_s)
         self.sound = SoundIn(self.config.input_format)
-        self.deferred: tuple[Any, dict[str, Any]] | None = None
-        """A response that is to begin when the running one has ended."""
+        self._deferred: Deferred | None = None
         self._socket = socket
         self._draining: Draining = socket.app.state.draining
         self._outbox: Channel[ServerEvent] = Channel(OUTBOX)
@@ -108,6 +122,7 @@ class Connection:
                 log.exception("a client event failed")
                 told = error_event("Something went wrong inside the service.", "internal", event_id=event_id)
                 self.translation.send(told)
+            await asyncio.sleep(0)  # a burst of events is answered while it comes: its client reads, and others talk on
 
     async def _expire(self) -> None:
         limit_s = self.assistant.settings.realtime_session_s
@@ -173,21 +188,47 @@ class Connection:
             self.translation.send(*response.finished(events.TurnInterrupted(0.0, "")))
             raise
 
-    def _ended(self) -> None:
-        """A response of the conversation has ended; called from within the session, which is not done with it yet."""
-        if self.deferred is not None:
+    def defer(self, event: ResponseCreateEvent, sent: dict[str, Any]) -> bool:
+        """Whether this response is one to wait with. It is when the running one still speaks, but its client has been
+        given a function to run, and has done so: next, then. And it is when the user has begun to speak meanwhile: the
+        response to that is this one, too.
+        """
+        running = self.translation.response
+        if self.session.answering:
+            if running is None or not running.handed_over:
+                return False
+        elif not (self.session.hearing and self.config.manner.answers) or (
+            event.response is not None and event.response.model_fields_set & OWN_WAY
+        ):
+            return False
+        if self._deferred is not None and self._deferred.after is running:
+            return running is None
+        self._deferred = Deferred(running, event, sent)
+        return True
+
+    def _ended(self, response: Response | None) -> None:
+        """A response of the conversation has ended (None: what was said has none); called from within the session,
+        which is not done with it yet.
+        """
+        if self._deferred is None:
+            return
+        if response is not None and response is not self._deferred.after:
+            self._deferred = None  # what the user said is answered, and with it what came of the call
+        else:
             asyncio.get_running_loop().call_soon(self._begin_deferred)
 
     def _begin_deferred(self) -> None:
-        deferred, self.deferred = self.deferred, None
-        if deferred is not None:
-            task = asyncio.create_task(self._handle_deferred(*deferred))
-            self._asides[f"deferred_{id(task)}"] = task
-            task.add_done_callback(lambda done: self._asides.pop(f"deferred_{id(done)}", None))
+        if self._deferred is None or self.session.hearing:
+            return
+        deferred, self._deferred = self._deferred, None
+        task = asyncio.create_task(self._handle_deferred(deferred))
+        self._asides[f"deferred_{id(task)}"] = task
+        task.add_done_callback(lambda done: self._asides.pop(f"deferred_{id(done)}", None))
 
-    async def _handle_deferred(self, event: Any, sent: dict[str, Any]) -> None:
+    async def _handle_deferred(self, deferred: Deferred) -> None:
+        event = deferred.event
         try:
-            await HANDLERS[type(event)](self, event, sent)
+            await HANDLERS[ResponseCreateEvent](self, event, deferred.sent)
         except (RealtimeError, ParleyError) as error:
             self.translation.send(as_event(error, event.event_id))
 

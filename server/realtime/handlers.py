@@ -123,6 +123,12 @@ async def create(connection: "Connection", event: ConversationItemCreateEvent, s
             code="item_create_invalid_previous_item_id",
             param="previous_item_id",
         )
+    if new.id == translation.speaking:  # told, and not taken before the utterance is over
+        raise RealtimeError(
+            f"The item {new.id[:64]!r} is that of what is being said.",
+            code="item_create_invalid_item_id",
+            param="item.id",
+        )
     try:
         if new.clip is not None:
             item = session.dictate(new.clip, id=new.id, after=after)
@@ -197,12 +203,10 @@ async def respond(connection: "Connection", event: ResponseCreateEvent, sent: di
         connection.answer_aside(wanted)
         return
     session, translation = connection.session, connection.translation
+    if connection.defer(event, sent):
+        return
     if session.answering:
         response = translation.response
-        if response is not None and response.handed_over and connection.deferred is None:
-            # It still speaks, but its client has been given a function to run, and has done so: next, then.
-            connection.deferred = event, sent
-            return
         active = f": {response.id}" if response else ""
         raise RealtimeError(
             f"Conversation already has an active response in progress{active}. Wait until the response is finished "

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline import events
 from pipeline.audio import Clip
+from pipeline.conversation import item_id
 from pipeline.llm import ToolCall, Usage
 from server.realtime.items import mcp_call
 from server.realtime.sound import Format, SoundOut, as_json
@@ -44,7 +45,7 @@ class Response:
         self._sound = SoundOut(asked.format)
         self._text = ""
         self._message_index: int | None = None
-        self._output: list[dict[str, Any] | None] = []
+        self._output: list[dict[str, Any]] = []
         self._calls: dict[str, int] = {}
         self._spoke = False
 
@@ -71,10 +72,10 @@ class Response:
     def called(self, event: events.ToolCalled) -> Iterator[ServerEvent]:
         """The client is to run a function."""
         self.handed_over = True
-        call, item = event.call, _function_call(event.call, event.item_id)
+        call, item = event.call, _function_call(event.call, event.item_id or item_id())
         index = self._add(item)
         opened = {**item, "status": "in_progress", "arguments": ""}
-        place = {"response_id": self.id, "item_id": event.item_id, "output_index": index, "call_id": call.id}
+        place = {"response_id": self.id, "item_id": item["id"], "output_index": index, "call_id": call.id}
         yield from self._added(index, opened)
         yield {"type": "response.function_call_arguments.delta", **place, "delta": call.arguments}
         yield {
@@ -86,22 +87,23 @@ class Response:
         """A function is called that runs here."""
         if event.server not in self.asked.shown_servers:
             return
-        item = mcp_call(event.item_id, event.server, event.call, None)
+        item = mcp_call(event.item_id or item_id(), event.server, event.call, None)
         index = self._calls[event.call.id] = self._add(item)
-        place = {"response_id": self.id, "item_id": event.item_id, "output_index": index}
+        place = {"response_id": self.id, "item_id": item["id"], "output_index": index}
         yield from self._added(index, item)
         yield {"type": "response.mcp_call_arguments.delta", **place, "delta": event.call.arguments}
         yield {"type": "response.mcp_call_arguments.done", **place, "arguments": event.call.arguments}
-        yield {"type": "response.mcp_call.in_progress", "item_id": event.item_id, "output_index": index}
+        yield {"type": "response.mcp_call.in_progress", "item_id": item["id"], "output_index": index}
 
     def ended(self, event: events.ToolEnded) -> Iterator[ServerEvent]:
         """It has ended."""
         index = self._calls.get(event.call.id)
         if index is None:
             return
-        item = mcp_call(event.item_id, event.server, event.call, event.output, failed=event.failed)
+        id = self._output[index]["id"]
+        item = mcp_call(id, event.server, event.call, event.output, failed=event.failed)
         end = "failed" if event.failed else "completed"
-        yield {"type": f"response.mcp_call.{end}", "item_id": event.item_id, "output_index": index}
+        yield {"type": f"response.mcp_call.{end}", "item_id": id, "output_index": index}
         yield from self._done(index, item)
 
     def finished(self, end: events.TurnCompleted | events.TurnInterrupted | events.TurnFailed) -> Iterator[ServerEvent]:
@@ -187,7 +189,7 @@ class Response:
             "object": "realtime.response",
             "status": status,
             "status_details": details,
-            "output": [item for item in self._output if item] if details else [],
+            "output": [*self._output] if details else [],
             "conversation_id": asked.conversation_id,
             "output_modalities": ["audio"] if asked.aloud else ["text"],
             "audio": {"output": {"format": as_json(asked.format), "voice": asked.voice}} if asked.aloud else None,

@@ -21,9 +21,14 @@ class Translation:
     """A `pipeline.session.Sink`: takes the session's events as they happen, and fills the connection's outbox."""
 
     def __init__(
-        self, conversation: Conversation, config: Config, outbox: Channel[ServerEvent], *, ended: Callable[[], None]
+        self,
+        conversation: Conversation,
+        config: Config,
+        outbox: Channel[ServerEvent],
+        *,
+        ended: Callable[[Response | None], None],
     ) -> None:
-        """ended: called after each response of the conversation."""
+        """ended: called after each response of the conversation; with None after an utterance that has none."""
         self.conversation = conversation
         self.conversation_id = f"conv_{conversation.id}"
         self.response: Response | None = None
@@ -32,6 +37,8 @@ class Translation:
         """The items that the client knows of."""
         self.uncommitted_ms = 0.0
         """Sound that was appended since the last commit."""
+        self.speaking = ""
+        """The item that the utterance being spoken will have; of the last one when nobody speaks."""
         self.closed = asyncio.Event()
         """Nothing more is told."""
         self._config = config
@@ -39,7 +46,6 @@ class Translation:
         self._ended = ended
         self._waiting = False
         """The response has begun and is not told yet."""
-        self._speaking = ""
         self._requested: dict[str, Asked] = {}
         self._awaited: str | None = None
         """The utterance whose words the turn that is about to start will tell."""
@@ -141,6 +147,7 @@ class Translation:
                 yield from self._speech_stopped(event)
             case events.UtteranceCommitted(item_id):
                 yield from self._committed(item_id)
+                self._ended(None)
             case events.TranscriptPartial(text):
                 yield from self._grown(text)
             case events.UtteranceTranscribed(item_id, text, _, seconds):
@@ -198,7 +205,7 @@ class Translation:
 
     def _speech_started(self, event: events.UserSpeechStarted) -> Iterable[ServerEvent]:
         self._partial, self._spoken_at = "", event.at_ms
-        self._speaking = event.item_id
+        self.speaking = event.item_id
         yield {
             "type": "input_audio_buffer.speech_started", "audio_start_ms": round(event.at_ms), "item_id": event.item_id,
         }  # fmt: skip
@@ -221,7 +228,7 @@ class Translation:
         """Words are told while they are spoken where that is what the session is for."""
         if self._config.transcription and text.startswith(self._partial) and text != self._partial:
             delta, self._partial = text[len(self._partial) :], text
-            yield _transcript_delta(self._speaking, delta)
+            yield _transcript_delta(self.speaking, delta)
 
     def _transcribed(self, item_id: str, text: str, seconds: float) -> Iterable[ServerEvent]:
         if item_id == self._awaited:
@@ -254,6 +261,8 @@ class Translation:
             self._awaited = None
             self.shapes.pop(awaited, None)
             yield {"type": "conversation.item.deleted", "item_id": awaited}
+        if reason != "continued":
+            self._ended(None)
 
     def _idle(self, event: events.UserIdle) -> Iterable[ServerEvent]:
         item = self.conversation.place()
@@ -289,7 +298,7 @@ class Translation:
                 whole = isinstance(end, events.TurnCompleted) and not end.cut
                 self.shapes[response.item_id].status = "completed" if whole else "incomplete"
             yield from response.finished(end)
-            self._ended()
+            self._ended(response)
 
 
 class SlowReader(Exception):

@@ -97,6 +97,28 @@ def test_an_item_that_cannot_be_is_refused_and_nothing_changes() -> None:
     assert hold(script).told[1:] == [("user", "hello")]
 
 
+def test_the_item_of_what_is_being_said_cannot_be_taken() -> None:
+    async def script(d: Desk) -> None:
+        await d.speak(600)
+        coming = d.of("input_audio_buffer.speech_started")[0]["item_id"]
+        told = await d.error(d.send("conversation.item.create", item=message("user", "mine", id=coming)))
+        assert (told["code"], told["param"]) == ("item_create_invalid_item_id", "item.id")
+        await d.silence(600)
+        await d.until("response.done", count=1)
+        assert await d.words(coming) == "what does the heron do"
+
+    assert len(hold(script).of("error")) == 1
+
+
+def test_a_long_history_may_be_given_at_once() -> None:
+    async def script(d: Desk) -> None:
+        for _ in range(800):
+            d.send("conversation.item.create", item=message("user", "hello"))
+        await d.until("conversation.item.done", count=800)
+
+    assert hold(script).closed is None
+
+
 def test_sound_in_an_item_is_written_down() -> None:
     async def script(d: Desk) -> None:
         pcm = np.full(24_000, 8000, "<i2").tobytes()
@@ -241,6 +263,28 @@ def test_responses_out_of_band_go_on_beside_the_conversation() -> None:
     assert {response["status"] for response in done} == {"completed"}
 
 
+def test_calls_of_a_response_out_of_band_have_ids_of_their_own() -> None:
+    aside = {"conversation": "none", "input": [message("user", "how many eggs")]}
+
+    async def script(d: Desk) -> None:
+        for tool in (WEATHER, {"type": "mcp", "server_label": "garden"}):
+            await d.update(tools=[tool])
+            d.send("response.create", response=aside)
+            await d.until("response.done")
+
+    function = function_of(look)
+    tools = Toolbox({"look": Function(function.tool, function.run, server="garden")})
+    llm = CallingLLM(calls=[ToolCall("call_7", "weather", "{}"), ToolCall("call_8", "look", "{}")])
+    d = hold(script, llm=llm, tools=tools)
+    for kind, response in zip(("function_call", "mcp_call"), d.of("response.done"), strict=True):
+        call = response["response"]["output"][0]
+        assert (call["type"], call["id"][:5]) == (kind, "item_")
+        told = d.of(
+            "response.function_call_arguments.done" if kind == "function_call" else "response.mcp_call.completed"
+        )
+        assert [event["item_id"] for event in told] == [call["id"]]
+
+
 def test_a_response_out_of_band_can_be_cancelled_by_its_id() -> None:
     async def script(d: Desk) -> None:
         d.send("response.create", response={"conversation": "none", "input": []})
@@ -287,24 +331,31 @@ def test_a_function_of_the_clients_is_called_and_its_result_is_told() -> None:
     ]  # fmt: skip
 
 
-def test_a_result_that_comes_while_the_call_is_spoken_about_is_answered_after_it() -> None:
-    class Chatty(CallingLLM):
-        async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
-            if messages[-1].role == "user":
-                async for delta in ScriptedLLM("Let me have a look at the weather.").reply(messages):
-                    yield delta
-            async for delta in super().reply(messages, tools=tools):
-                yield delta
+class Chatty(CallingLLM):
+    """Says something before it calls."""
 
+    async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
+        if messages[-1].role == "user":
+            async for delta in ScriptedLLM("Let me have a look at the weather.").reply(messages):
+                yield delta
+        async for delta in super().reply(messages, tools=tools):
+            yield delta
+
+
+async def result(d: Desk) -> None:
+    """The client has run the function, and wants the answer."""
+    output = {"type": "function_call_output", "call_id": "call_7", "output": "sunny"}
+    d.send("conversation.item.create", item=output)
+    d.send("response.create")
+
+
+def test_a_result_that_comes_while_the_call_is_spoken_about_is_answered_after_it() -> None:
     async def script(d: Desk) -> None:
         await d.update(tools=[WEATHER])
         await create(d, message("user", "how is the weather"))
         d.send("response.create")
         await d.until("response.function_call_arguments.done")
-        d.send(
-            "conversation.item.create", item={"type": "function_call_output", "call_id": "call_7", "output": "sunny"}
-        )
-        d.send("response.create")
+        await result(d)
         await d.until("response.done", count=2)
 
     d = hold(script, llm=Chatty(calls=[ToolCall("call_7", "weather", "{}")]))
@@ -312,6 +363,49 @@ def test_a_result_that_comes_while_the_call_is_spoken_about_is_answered_after_it
     first, second = (event["response"] for event in d.of("response.done"))
     assert [item["type"] for item in first["output"]] == ["message", "function_call"]
     assert second["output"][0]["content"][0]["transcript"] == "I found sunny."
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_who_speaks_while_the_result_is_awaited_is_heard_to_the_end(before: bool) -> None:
+    """The response to what they say is the response to the result, too. before: the result comes before they speak."""
+
+    async def script(d: Desk) -> None:
+        await d.update(tools=[WEATHER])
+        await create(d, message("user", "how is the weather"))
+        d.send("response.create")
+        await d.until("response.function_call_arguments.done")
+        if before:
+            await result(d)
+        await d.speak(1000)
+        if not before:
+            await result(d)
+        await d.speak(500)
+        await d.update(tools=[])
+        await d.silence(600)
+        await d.until("response.done", count=2)
+        await d.silence(3000)
+
+    d = hold(script, llm=Chatty(calls=[ToolCall("call_7", "weather", "{}")]))
+    assert d.of("error") == []
+    assert [event["response"]["status"] for event in d.of("response.done")] == ["cancelled", "completed"]
+    assert len(d.of("input_audio_buffer.committed")) == 1
+    assert ("tool", "sunny") in d.told
+    assert d.told[-1] == ("user", "what does the heron do")
+
+
+def test_a_response_asked_for_while_somebody_makes_noise_comes_after_it() -> None:
+    stt = ScriptedSTT("")
+
+    async def script(d: Desk) -> None:
+        await create(d, message("user", "hello"))
+        await d.speak(600)
+        d.send("response.create")
+        await d.silence(600)
+        await d.until("response.done", count=1)
+
+    d = hold(script, stt=stt)
+    assert d.told[-1] == ("user", "hello")
+    assert d.of("error") == []
 
 
 def test_functions_that_must_not_be_called_are_not_offered() -> None:
@@ -358,7 +452,7 @@ def test_functions_that_run_here_are_shown_to_who_asks(shown: bool) -> None:
     assert ("response.mcp_call.completed" in d.kinds) is shown
     assert d.told[1:3] == [("user", "how many eggs"), ("assistant", "")]
     added = [event["item"]["id"] for event in d.of("conversation.item.added")]
-    assert all(event["previous_item_id"] in (None, *added) for event in d.of("conversation.item.added"))
+    assert all(event["previous_item_id"] in added for event in d.of("conversation.item.added")[1:])
 
 
 def test_a_client_cannot_make_the_service_connect_elsewhere() -> None:
