@@ -10,27 +10,33 @@ import pytest
 
 from pipeline.engines import Progress
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.llm import Message, Tool, Usage
-from pipeline.llm.ollama import OllamaModel, open_engine, probe
+from pipeline.llm import Message, Usage
+from pipeline.llm.ollama import open_engine, probe
 from pipeline.llm.streaming import WithoutThinking
 from pipeline.settings import Settings
+from tests.llm_replies import (
+    ASKED,
+    HASTY,
+    LIGHT,
+    REPLY,
+    check_a_server_that_goes_away,
+    check_that_closing_disconnects,
+    check_that_silence_is_given_up,
+    failure,
+    quiet,
+    said,
+)
 from tests.servers.ollama import FakeOllama, Traps
 from tests.servers.running import closed_port, running
-
-ASKED = [Message("system", "Be brief."), Message("user", "Who are you?")]
 
 
 def settings(address: str, **changes: Any) -> Settings:
     return Settings(_env_file=None, llama_endpoint=address, **changes)
 
 
-def quiet(_: Progress) -> None:
-    """Nobody looks at the progress."""
-
-
 @pytest.fixture
 def server() -> FakeOllama:
-    return FakeOllama(reply="I am a small model. I run here.")
+    return FakeOllama(reply=REPLY)
 
 
 @pytest.fixture
@@ -39,21 +45,10 @@ async def address(server: FakeOllama) -> AsyncIterator[str]:
         yield url
 
 
-async def said(model: OllamaModel, asked: list[Message] = ASKED) -> str:
-    return "".join([delta.text async for delta in model.reply(asked)])
-
-
-async def failure(address: str, **changes: Any) -> EngineError:
-    async with open_engine(settings(address, **changes), quiet) as opened:
-        with pytest.raises(EngineError) as caught:
-            await said(opened.engine)
-    return caught.value
-
-
 async def test_a_reply_streams_and_ends_with_its_usage(address: str, server: FakeOllama) -> None:
     async with open_engine(settings(address), quiet) as opened:
         deltas = [delta async for delta in opened.engine.reply(ASKED)]
-    assert "".join(delta.text for delta in deltas) == "I am a small model. I run here."
+    assert "".join(delta.text for delta in deltas) == REPLY
     assert len(deltas) > 5
     assert [delta.usage for delta in deltas if delta.usage] == [deltas[-1].usage] == [Usage(5, 8)]
     assert opened.model == "llama3.2"
@@ -86,9 +81,8 @@ async def test_the_reply_is_asked_for_in_the_language_of_the_question(address: s
 
 
 async def test_tools_are_passed_on(address: str, server: FakeOllama) -> None:
-    tool = Tool("light", "Switch the light", {"type": "object", "properties": {"on": {"type": "boolean"}}})
     async with open_engine(settings(address), quiet) as opened:
-        _ = [delta async for delta in opened.engine.reply(ASKED, tools=[tool])]
+        _ = [delta async for delta in opened.engine.reply(ASKED, tools=[LIGHT])]
     (sent,) = server.requests[1]["tools"]
     assert sent["function"]["name"] == "light"
 
@@ -99,8 +93,8 @@ async def test_tools_are_passed_on(address: str, server: FakeOllama) -> None:
 async def test_thinking_is_never_heard(address: str, server: FakeOllama, traps: Traps) -> None:
     server.traps = traps
     async with open_engine(settings(address), quiet) as opened:
-        assert await said(opened.engine) == "I am a small model. I run here."
-        assert await said(opened.engine) == "I am a small model. I run here."
+        assert await said(opened.engine) == REPLY
+        assert await said(opened.engine) == REPLY
 
 
 @pytest.mark.parametrize(
@@ -151,7 +145,7 @@ async def test_each_failure_is_one_helpful_sentence(
             await said(opened.engine)
         assert "\n" not in caught.value.message
         server.traps = Traps()
-        assert await said(opened.engine) == "I am a small model. I run here."
+        assert await said(opened.engine) == REPLY
 
 
 async def test_what_was_written_before_the_failure_has_been_delivered(address: str, server: FakeOllama) -> None:
@@ -167,29 +161,18 @@ async def test_what_was_written_before_the_failure_has_been_delivered(address: s
 @pytest.mark.parametrize("traps", [Traps(first_token_s=5), Traps(stall_after=2)])
 async def test_a_silent_model_is_given_up_and_told_to_stop(address: str, server: FakeOllama, traps: Traps) -> None:
     server.traps = traps
-    begun = time.monotonic()
-    error = await failure(address, llm_first_token_timeout_s=0.3, llm_token_timeout_s=0.3)
-    assert error.code == "timeout"
-    assert time.monotonic() - begun < 2
-    await asyncio.wait_for(server.disconnected.wait(), 1)
+    await check_that_silence_is_given_up(open_engine, settings(address, **HASTY), server)
 
 
 async def test_endless_thinking_is_given_up(address: str, server: FakeOllama) -> None:
     server.traps = Traps(think_in_content="so " * 100)
     server.tokens_per_second = 20
-    error = await failure(address, llm_first_token_timeout_s=0.5, llm_token_timeout_s=0.5)
+    error = await failure(open_engine, settings(address, llm_first_token_timeout_s=0.5, llm_token_timeout_s=0.5))
     assert error.code == "timeout"
 
 
 async def test_closing_the_reply_closes_the_connection_at_once(address: str, server: FakeOllama) -> None:
-    server.reply, server.tokens_per_second = "word " * 1000, 50
-    async with open_engine(settings(address), quiet) as opened:
-        reply = opened.engine.reply(ASKED)
-        await anext(reply)
-        begun = time.monotonic()
-        await reply.aclose()
-        await asyncio.wait_for(server.disconnected.wait(), 1)
-        assert time.monotonic() - begun < 0.3
+    await check_that_closing_disconnects(open_engine, settings(address), server)
     assert server.finished == 0
 
 
@@ -207,16 +190,11 @@ async def test_cancelling_the_listener_closes_the_connection(address: str, serve
 async def test_replies_stream_side_by_side(address: str, server: FakeOllama) -> None:
     async with open_engine(settings(address), quiet) as opened:
         replies = await asyncio.gather(*(said(opened.engine) for _ in range(20)))
-    assert set(replies) == {"I am a small model. I run here."}
+    assert set(replies) == {REPLY}
 
 
 async def test_a_server_that_goes_away_between_turns(server: FakeOllama) -> None:
-    async with running(server.app()) as url:
-        engine = open_engine(settings(url), quiet)
-        opened = await engine.__aenter__()
-    with pytest.raises(EngineError, match="does not answer"):
-        await said(opened.engine)
-    await engine.__aexit__(None, None, None)
+    await check_a_server_that_goes_away(open_engine, settings, server, "does not answer")
 
 
 async def test_probe_is_content_with_the_implied_tag(address: str, server: FakeOllama) -> None:
@@ -245,7 +223,7 @@ async def test_probe_is_quick_when_nobody_answers(address: str, server: FakeOlla
 async def test_a_missing_model_is_pulled_when_that_is_allowed(address: str, server: FakeOllama) -> None:
     seen: list[Progress] = []
     async with open_engine(settings(address, llama_model="qwen3", llama_pull=True), seen.append) as opened:
-        assert await said(opened.engine) == "I am a small model. I run here."
+        assert await said(opened.engine) == REPLY
     assert server.pulls == ["qwen3"]
     steps = [(step.done, step.total) for step in seen if step.task == "pulling qwen3"]
     assert steps == sorted(steps)
@@ -269,26 +247,24 @@ async def test_a_pull_that_fails_is_said(address: str, server: FakeOllama, traps
 
 
 async def test_calls_of_functions_and_their_results_are_told_both_ways(address: str, server: FakeOllama) -> None:
-    tool = Tool("light", "Switch the light", {"type": "object", "properties": {"on": {"type": "boolean"}}})
     server.calls = [("light", {"on": True})]
     async with open_engine(settings(address), quiet) as opened:
-        deltas = [delta async for delta in opened.engine.reply(ASKED, tools=[tool])]
+        deltas = [delta async for delta in opened.engine.reply(ASKED, tools=[LIGHT])]
         (call,) = [call for delta in deltas for call in delta.calls]
         assert (call.name, json.loads(call.arguments)) == ("light", {"on": True})
         results = [Message("assistant", "", calls=(call,)), Message("tool", "it is on", call_id=call.id)]
-        assert await said(opened.engine, [*ASKED, *results]) == "I am a small model. I run here."
+        assert await said(opened.engine, [*ASKED, *results]) == REPLY
     told = server.requests[-1]["messages"][-2:]
     assert told[0]["tool_calls"] == [{"function": {"name": "light", "arguments": {"on": True}}}]
     assert (told[1]["role"], told[1]["content"]) == ("tool", "it is on")
 
 
 async def test_a_call_that_must_be_made_is_asked_for_by_its_form(address: str, server: FakeOllama) -> None:
-    tool = Tool("light", "Switch the light", {"type": "object", "properties": {"on": {"type": "boolean"}}})
     server.reply = '{"name": "light", "arguments": {"on": true}}'
     async with open_engine(settings(address), quiet) as opened:
-        deltas = [delta async for delta in opened.engine.reply(ASKED, tools=[tool], must_call=True)]
+        deltas = [delta async for delta in opened.engine.reply(ASKED, tools=[LIGHT], must_call=True)]
     form = server.requests[-1]["format"]["properties"]
-    assert (form["name"], form["arguments"]) == ({"const": "light"}, tool.parameters)
+    assert (form["name"], form["arguments"]) == ({"const": "light"}, LIGHT.parameters)
     (call,) = [call for delta in deltas for call in delta.calls]
     assert (call.name, json.loads(call.arguments)) == ("light", {"on": True})
     assert "".join(delta.text for delta in deltas) == ""
@@ -296,8 +272,7 @@ async def test_a_call_that_must_be_made_is_asked_for_by_its_form(address: str, s
 
 async def test_a_model_that_cannot_call_functions_answers_without(address: str, server: FakeOllama) -> None:
     server.traps = Traps(refuse_tools=True, refuse_think=True)
-    tool = Tool("light", "Switch the light", {"type": "object"})
     async with open_engine(settings(address), quiet) as opened:
         for _ in range(2):
-            deltas = [delta async for delta in opened.engine.reply(ASKED, tools=[tool])]
-            assert "".join(delta.text for delta in deltas) == "I am a small model. I run here."
+            deltas = [delta async for delta in opened.engine.reply(ASKED, tools=[LIGHT])]
+            assert "".join(delta.text for delta in deltas) == REPLY

@@ -1,31 +1,32 @@
 """Chat completions of any compatible server, over a real socket."""
 
-import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from pipeline.engines import Progress
 from pipeline.errors import ConfigError, EngineError, EngineUnavailable
 from pipeline.llm import Message, Tool, Usage
-from pipeline.llm.openai import OpenAIModel, open_engine, probe
+from pipeline.llm.openai import open_engine, probe
 from pipeline.settings import Settings
+from tests.llm_replies import (
+    ASKED,
+    HASTY,
+    LIGHT,
+    REPLY,
+    check_a_server_that_goes_away,
+    check_that_closing_disconnects,
+    check_that_silence_is_given_up,
+    quiet,
+    said,
+)
 from tests.servers.chat import ChatTraps, FakeChat
 from tests.servers.running import closed_port, running
-
-ASKED = [Message("system", "Be brief."), Message("user", "Who are you?")]
-REPLY = "I am a small model. I run here."
 
 
 def settings(address: str, **changes: Any) -> Settings:
     return Settings(_env_file=None, llm_openai_url=f"{address}/v1", **changes)
-
-
-def quiet(_: Progress) -> None:
-    """Nobody looks at the progress."""
 
 
 @pytest.fixture
@@ -37,10 +38,6 @@ def server() -> FakeChat:
 async def address(server: FakeChat) -> AsyncIterator[str]:
     async with running(server.app()) as url:
         yield url
-
-
-async def said(model: OpenAIModel, asked: list[Message] = ASKED) -> str:
-    return "".join([delta.text async for delta in model.reply(asked)])
 
 
 async def test_a_reply_streams_and_ends_with_its_usage(address: str, server: FakeChat) -> None:
@@ -78,10 +75,9 @@ async def test_the_reply_is_asked_for_in_the_language_of_the_question(address: s
 
 async def test_tools_and_extra_fields_are_passed_on(address: str, server: FakeChat) -> None:
     extra = '{"chat_template_kwargs": {"enable_thinking": false}}'
-    tool = Tool("light", "Switch the light", {"type": "object"})
     async with open_engine(settings(address, llm_openai_extra=extra), quiet) as opened:
         for must_call in (False, True):
-            _ = [delta async for delta in opened.engine.reply(ASKED, tools=[tool], must_call=must_call)]
+            _ = [delta async for delta in opened.engine.reply(ASKED, tools=[LIGHT], must_call=must_call)]
     request, demand = server.requests
     assert request["tools"][0]["function"]["name"] == "light"
     assert (request.get("tool_choice"), demand["tool_choice"]) == (None, "required")
@@ -137,34 +133,15 @@ async def test_each_failure_is_one_helpful_sentence(
 @pytest.mark.parametrize("traps", [ChatTraps(first_token_s=5), ChatTraps(stall_after=2)])
 async def test_a_silent_model_is_given_up_and_told_to_stop(address: str, server: FakeChat, traps: ChatTraps) -> None:
     server.traps = traps
-    limits = {"llm_first_token_timeout_s": 0.3, "llm_token_timeout_s": 0.3}
-    async with open_engine(settings(address, **limits), quiet) as opened:
-        begun = time.monotonic()
-        with pytest.raises(EngineError) as caught:
-            await said(opened.engine)
-    assert caught.value.code == "timeout"
-    assert time.monotonic() - begun < 2
-    await asyncio.wait_for(server.disconnected.wait(), 1)
+    await check_that_silence_is_given_up(open_engine, settings(address, **HASTY), server)
 
 
 async def test_closing_the_reply_closes_the_connection_at_once(address: str, server: FakeChat) -> None:
-    server.reply, server.tokens_per_second = "word " * 1000, 50
-    async with open_engine(settings(address), quiet) as opened:
-        reply = opened.engine.reply(ASKED)
-        await anext(reply)
-        begun = time.monotonic()
-        await reply.aclose()
-        await asyncio.wait_for(server.disconnected.wait(), 1)
-        assert time.monotonic() - begun < 0.3
+    await check_that_closing_disconnects(open_engine, settings(address), server)
 
 
 async def test_a_server_that_goes_away_between_turns(server: FakeChat) -> None:
-    async with running(server.app()) as url:
-        engine = open_engine(settings(url), quiet)
-        opened = await engine.__aenter__()
-    with pytest.raises(EngineError, match="failed"):
-        await said(opened.engine)
-    await engine.__aexit__(None, None, None)
+    await check_a_server_that_goes_away(open_engine, settings, server, "failed")
 
 
 async def test_probe(address: str, server: FakeChat) -> None:
@@ -178,7 +155,7 @@ async def test_probe(address: str, server: FakeChat) -> None:
 
 
 async def test_calls_of_functions_come_in_pieces_and_their_results_are_told(address: str, server: FakeChat) -> None:
-    tools = [Tool("light", "Switch the light", {"type": "object"}), Tool("door", "Open it", {"type": "object"})]
+    tools = [LIGHT, Tool("door", "Open it", {"type": "object"})]
     server.calls = [("light", {"on": True}), ("door", {"which": "front"})]
     async with open_engine(settings(address), quiet) as opened:
         deltas = [delta async for delta in opened.engine.reply(ASKED, tools=tools)]
@@ -187,6 +164,6 @@ async def test_calls_of_functions_come_in_pieces_and_their_results_are_told(addr
         results = [Message("tool", "done", call_id=call.id) for call in calls]
         answer = [*ASKED, Message("assistant", "", calls=tuple(calls)), *results]
         deltas = [delta async for delta in opened.engine.reply(answer, tools=tools)]
-        assert "".join(delta.text for delta in deltas) == "I am a small model. I run here."
+        assert "".join(delta.text for delta in deltas) == REPLY
     told = server.requests[-1]["messages"][-3:]
     assert [call["id"] for call in told[0]["tool_calls"]] == [message["tool_call_id"] for message in told[1:]]

@@ -18,7 +18,7 @@ from ollama import AsyncClient, ChatResponse, ProgressResponse, ResponseError
 from pipeline.engines import Opened, Progress, Report
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
-from pipeline.llm.streaming import WithoutThinking, in_the_users_language, one_line, with_deadlines
+from pipeline.llm.streaming import WithoutThinking, in_the_users_language, in_time, one_line, with_deadlines
 from pipeline.settings import Settings
 
 PROBE_S = 1.5
@@ -164,21 +164,11 @@ class OllamaModel:
                 f"Ollama broke off pulling {self._model}.", remedy=f"Start again, or by hand: ollama pull {self._model}"
             )
 
-    async def reply(
+    def reply(
         self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
-    ) -> AsyncIterator[ReplyDelta]:
+    ) -> AsyncGenerator[ReplyDelta, None]:
         """Stream the reply; see `LanguageModel.reply`."""
-        deltas = with_deadlines(
-            self._deltas(messages, tools, must_call),
-            server="Ollama",
-            first_s=self._settings.llm_first_token_timeout_s,
-            between_s=self._settings.llm_token_timeout_s,
-            speaks=lambda delta: bool(delta.text or delta.calls),
-        )
-        async with aclosing(deltas):
-            async for delta in deltas:
-                if delta.text or delta.usage or delta.calls:
-                    yield delta
+        return in_time(self._deltas(messages, tools, must_call), server="Ollama", settings=self._settings)
 
     async def _deltas(
         self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool

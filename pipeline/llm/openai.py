@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ import httpx
 from pipeline.engines import Opened, Report
 from pipeline.errors import ConfigError, EngineError, EngineUnavailable
 from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
-from pipeline.llm.streaming import WithoutThinking, in_the_users_language, one_line, with_deadlines
+from pipeline.llm.streaming import WithoutThinking, in_the_users_language, in_time, one_line
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -82,21 +82,11 @@ class OpenAIModel:
         self._extra = _extra(settings.llm_openai_extra)
         self._count_tokens = True
 
-    async def reply(
+    def reply(
         self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
-    ) -> AsyncIterator[ReplyDelta]:
+    ) -> AsyncGenerator[ReplyDelta, None]:
         """Stream the reply; see `LanguageModel.reply`."""
-        deltas = with_deadlines(
-            self._deltas(messages, tools, must_call),
-            server="The language model",
-            first_s=self._settings.llm_first_token_timeout_s,
-            between_s=self._settings.llm_token_timeout_s,
-            speaks=lambda delta: bool(delta.text or delta.calls),
-        )
-        async with aclosing(deltas):
-            async for delta in deltas:
-                if delta.text or delta.usage or delta.calls:
-                    yield delta
+        return in_time(self._deltas(messages, tools, must_call), server="The language model", settings=self._settings)
 
     async def _deltas(
         self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from pipeline.errors import EngineError
-from pipeline.llm import Message
+from pipeline.llm import Message, ReplyDelta
 from pipeline.llm.languages import NAMES
+from pipeline.settings import Settings
 
 T = TypeVar("T")
 
@@ -40,6 +41,23 @@ async def with_deadlines(
                 raise EngineError(f"{server} {waited}.", code="timeout") from None
             speaking = speaking or speaks(chunk)
             yield chunk
+
+
+async def in_time(
+    deltas: AsyncGenerator[ReplyDelta, None], *, server: str, settings: Settings
+) -> AsyncGenerator[ReplyDelta, None]:
+    """The deltas that say something, within the deadlines of the settings. Raises as `with_deadlines`."""
+    timed = with_deadlines(
+        deltas,
+        server=server,
+        first_s=settings.llm_first_token_timeout_s,
+        between_s=settings.llm_token_timeout_s,
+        speaks=lambda delta: bool(delta.text or delta.calls),
+    )
+    async with aclosing(timed):
+        async for delta in timed:
+            if delta.text or delta.usage or delta.calls:
+                yield delta
 
 
 class WithoutThinking:

@@ -1,0 +1,78 @@
+"""What the tests of the language models behind a server share: what is asked, and what each of them must do."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import pytest
+
+from pipeline.engines import Opened, Progress, Report
+from pipeline.errors import EngineError
+from pipeline.llm import LanguageModel, Message, Tool
+from pipeline.settings import Settings
+from tests.servers.running import running
+
+ASKED = [Message("system", "Be brief."), Message("user", "Who are you?")]
+REPLY = "I am a small model. I run here."
+LIGHT = Tool("light", "Switch the light", {"type": "object", "properties": {"on": {"type": "boolean"}}})
+HASTY = {"llm_first_token_timeout_s": 0.3, "llm_token_timeout_s": 0.3}
+Open = Callable[[Settings, Report], AbstractAsyncContextManager[Opened[Any]]]
+
+
+class Server(Protocol):
+    """A scripted server (`tests.servers`)."""
+
+    reply: str
+    tokens_per_second: float
+    disconnected: asyncio.Event
+
+    def app(self) -> Any: ...
+
+
+def quiet(_: Progress) -> None:
+    """Nobody looks at the progress."""
+
+
+async def said(model: LanguageModel, asked: list[Message] = ASKED) -> str:
+    return "".join([delta.text async for delta in model.reply(asked)])
+
+
+async def failure(open_engine: Open, settings: Settings) -> EngineError:
+    """What a reply fails with."""
+    async with open_engine(settings, quiet) as opened:
+        with pytest.raises(EngineError) as caught:
+            await said(opened.engine)
+    return caught.value
+
+
+async def check_that_silence_is_given_up(open_engine: Open, settings: Settings, server: Server) -> None:
+    """settings: HASTY ones."""
+    begun = time.monotonic()
+    error = await failure(open_engine, settings)
+    assert error.code == "timeout"
+    assert time.monotonic() - begun < 2
+    await asyncio.wait_for(server.disconnected.wait(), 1)
+
+
+async def check_that_closing_disconnects(open_engine: Open, settings: Settings, server: Server) -> None:
+    server.reply, server.tokens_per_second = "word " * 1000, 50
+    async with open_engine(settings, quiet) as opened:
+        reply = opened.engine.reply(ASKED)
+        await anext(reply)
+        begun = time.monotonic()
+        await reply.aclose()
+        await asyncio.wait_for(server.disconnected.wait(), 1)
+        assert time.monotonic() - begun < 0.3
+
+
+async def check_a_server_that_goes_away(
+    open_engine: Open, settings: Callable[[str], Settings], server: Server, sentence: str
+) -> None:
+    async with running(server.app()) as url:
+        engine = open_engine(settings(url), quiet)
+        opened = await engine.__aenter__()
+    with pytest.raises(EngineError, match=sentence):
+        await said(opened.engine)
+    await engine.__aexit__(None, None, None)
