@@ -1,6 +1,7 @@
 """What a client has asked of its session: `session.update`, and what it means for `pipeline.session`."""
 
 import copy
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 
 from pipeline.assistant import Assistant
 from pipeline.errors import BadInput
-from pipeline.listening.options import LiveOptions
+from pipeline.listening.options import LIMITS, LiveOptions
 from pipeline.llm import Tool
 from pipeline.manner import Manner
 from pipeline.tools import Choice, Toolbox
@@ -35,6 +36,14 @@ BETA_FIELDS = frozenset({
     "temperature", "max_response_output_tokens",
 })  # fmt: skip
 """Of the Realtime beta: told instead of passed over, since nothing would work as its client expects."""
+SERVERS_OWN = frozenset({"id", "object", "expires_at"})
+"""What a client that sends a whole session back cannot change."""
+DETECTION_OPTIONS = {
+    "prefix_padding_ms": "preroll_ms", "silence_duration_ms": "silence_ms", "idle_timeout_ms": "idle_prompt_s",
+}  # fmt: skip
+"""Numbers of server_vad, and the options of a conversation that they are here."""
+TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What model servers take as the name of a function."""
 MAX_TOKENS = 4096
 MAX_TOOLS = 128
 MAX_HINT_CHARS = 1000
@@ -111,7 +120,7 @@ class Config:
                 code="invalid_value",
                 param="session.type",
             )
-        known = {**self.json, "reasoning": None, "parallel_tool_calls": None}
+        known = {*self.json, "reasoning", "parallel_tool_calls"} - SERVERS_OWN
         changed = _merged(self.json, {name: value for name, value in wished.items() if name in known})
         for direction in ("input", "output"):
             form = changed["audio"].get(direction, {}).get("format", True)
@@ -184,19 +193,20 @@ class Config:
                 eagerness = detection["eagerness"]
                 wishes |= {"adaptive_endpointing": True, **EAGERNESS.get(eagerness, EAGERNESS["medium"])}
             else:
+                if not 0 <= detection["threshold"] <= 1:
+                    raise _no_detection("threshold", "must be from 0 to 1.")
                 wishes |= {
                     "adaptive_endpointing": False,
                     "vad_threshold": min(0.95, max(0.05, detection["threshold"])),
-                    "preroll_ms": detection["prefix_padding_ms"],
-                    "silence_ms": detection["silence_duration_ms"],
-                    "idle_prompt_s": (detection["idle_timeout_ms"] or 0) / 1000,
                 }
-        try:
-            return options.changed(wishes)
-        except BadInput as error:
-            raise RealtimeError(
-                error.message, code="invalid_value", param="session.audio.input.turn_detection"
-            ) from None
+                for field, name in DETECTION_OPTIONS.items():
+                    number = detection[field] or 0
+                    low, high = LIMITS[name]
+                    scale = 1000 if name.endswith("_s") else 1
+                    if not low * scale <= number <= high * scale:
+                        raise _no_detection(field, f"must be from {low * scale:g} to {high * scale:g}.")
+                    wishes[name] = number / scale
+        return options.changed(wishes)
 
     # --- what a single response may ask for, too ---
 
@@ -227,14 +237,17 @@ class Config:
                 raise RealtimeError(
                     f"Missing required parameter: '{where}.name'.", code="missing_required_parameter", param=where
                 )
-            parameters = given.get("parameters")
-            client.append(
-                Tool(
-                    given["name"],
-                    given.get("description") or "",
-                    parameters if isinstance(parameters, dict) else {"type": "object", "properties": {}},
+            if not TOOL_NAME.fullmatch(given["name"]):
+                raise RealtimeError(
+                    f"'{where}.name' must match {TOOL_NAME.pattern}.", code="invalid_value", param=f"{where}.name"
                 )
-            )
+            parameters = given.get("parameters")
+            if not isinstance(parameters, dict | None):
+                raise RealtimeError(
+                    f"'{where}.parameters' must be an object.", code="invalid_type", param=f"{where}.parameters"
+                )
+            schema = parameters or {"type": "object", "properties": {}}
+            client.append(Tool(given["name"], given.get("description") or "", schema))
         return replace(self._assistant.tools, client=client, choice=_choice(choice))
 
     def _check_mcp(self, tool: dict[str, Any], where: str) -> None:
@@ -283,6 +296,11 @@ def _hint(prompt: str | None) -> str | None:
             param="session.audio.input.transcription.prompt",
         )
     return prompt or None
+
+
+def _no_detection(field: str, why: str) -> RealtimeError:
+    param = f"session.audio.input.turn_detection.{field}"
+    return RealtimeError(f"'{param}' {why}", code="invalid_value", param=param)
 
 
 def _choice(choice: Any) -> Choice:

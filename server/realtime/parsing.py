@@ -81,7 +81,8 @@ def _told(error: ValidationError, message: Mapping[str, Any], event_id: str | No
         return meant["type"], meant["role"], loc[-1:] == ("type",), loc[-1:] == ("role",)
 
     first = max(errors, key=telling)
-    param = ".".join(str(part) for part in _path(first["loc"], message))
+    path = _path(first["loc"], message, missing=first["type"] == "missing")
+    param = ".".join(str(part) for part in path)
     code = _CODES.get(first["type"], "invalid_type" if first["type"].endswith("_type") else "invalid_value")
     if code == "missing_required_parameter":
         told = f"Missing required parameter: '{param}'."
@@ -90,8 +91,10 @@ def _told(error: ValidationError, message: Mapping[str, Any], event_id: str | No
     return RealtimeError(told, code=code, param=param, event_id=event_id)
 
 
-def _path(loc: tuple[int | str, ...], message: Any) -> list[int | str]:
-    """The location without the names of union members, which are no fields of the client's."""
+def _path(loc: tuple[int | str, ...], message: Any, *, missing: bool) -> list[int | str]:
+    """The location without the names of union members, which are no fields of the client's. missing: its last part is a
+    field that should be there.
+    """
     path: list[int | str] = []
     part: Any
     for index, part in enumerate(loc):
@@ -99,7 +102,7 @@ def _path(loc: tuple[int | str, ...], message: Any) -> list[int | str]:
             isinstance(message, list) and isinstance(part, int) and part < len(message)
         ):
             message = message[part]
-        elif index < len(loc) - 1 or (isinstance(part, str) and not part.isidentifier()):
+        elif not missing or index < len(loc) - 1:
             continue
         path.append(part)
     return path
