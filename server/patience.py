@@ -8,7 +8,7 @@ here. Bodies are bounded by `server.access.bodies`, conversations by their idle 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import MAX_LINE_LENGTH
 
@@ -54,6 +54,7 @@ class PatientHttp(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._stall = Stall(self.settings.stall_timeout_s)
         self._header_timer: asyncio.TimerHandle | None = None
+        self._answering: RequestResponseCycle | None = None
         self._in_head, self._head_bytes = False, 0
         """Whether a request has begun whose headers are not complete, and what has come of it."""
 
@@ -68,7 +69,16 @@ class PatientHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._headers_came()
         self._stall.end()
+        if self._answering is not None and not self._answering.response_complete:
+            # uvicorn tells only the request that came last; one before it would write to what is closed.
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

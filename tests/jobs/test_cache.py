@@ -1,13 +1,7 @@
 """Results in a real Redis, which may go away at any time."""
 
 import asyncio
-import os
-import shutil
 import socket
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,32 +10,10 @@ from jobs.cache import MAX_BYTES, open_cache
 from jobs.store import JobStore
 from pipeline.errors import ConfigError
 from tests.jobs.conftest import submission
+from tests.servers.redis_server import needs_redis, redis
 
 pytest.importorskip("redis")
-pytestmark = pytest.mark.skipif(
-    shutil.which("redis-server") is None or os.environ.get("PARLEY_NO_REDIS") == "1",
-    reason="no Redis here (Debian: redis-server; `make services`), or PARLEY_NO_REDIS=1",
-)
-
-
-@contextmanager
-def redis(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert time.monotonic() < until
-                time.sleep(0.05)
-        yield process
-    finally:
-        process.send_signal(18)  # SIGCONT, if it was stopped
-        process.kill()
-        process.wait()
+pytestmark = needs_redis
 
 
 @pytest.fixture

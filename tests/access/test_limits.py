@@ -1,0 +1,240 @@
+"""What is refused before any work: too many conversations, too many requests, too large or too slow bodies."""
+
+import asyncio
+import json
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.settings import Settings
+from server.access import Access, Caller, Door, bodies
+from server.access.callers import USE
+from server.access.places import Full, Places, TooMany
+from server.access.rates import Rates, TooOften
+from server.access.rights import Open, Rule
+from server.app import create_app
+from tests.access.calls import Route, call, scope
+from tests.servers.redis_server import needs_redis, redis
+from tests.servers.running import closed_port
+
+SOCKET = Route("WEBSOCKET", "/ws")
+KEYS = {"api_keys": "anna:talk:first,ben:talk:second"}
+
+
+def caller(name: str = "", address: str = "203.0.113.7") -> Caller:
+    return Caller(name, USE, kind="key" if name else "anonymous", address=address)
+
+
+# --- conversations ---
+
+
+def test_places_are_for_all_for_a_key_and_for_an_address() -> None:
+    places = Places(Settings(max_sessions=4, max_sessions_per_key=2, max_sessions_per_address=3))
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(places.one(caller("anna")))
+        with pytest.raises(TooMany, match="MAX_SESSIONS_PER_KEY"):
+            stack.enter_context(places.one(caller("anna", "203.0.113.8")))
+        stack.enter_context(places.one(caller("ben")))
+        with pytest.raises(TooMany, match="MAX_SESSIONS_PER_ADDRESS"):
+            stack.enter_context(places.one(caller("carl")))
+        stack.enter_context(places.one(caller("", "")))
+        with pytest.raises(Full):
+            stack.enter_context(places.one(caller("carl", "203.0.113.9")))
+        assert places.taken == 4
+    assert places.taken == 0
+    assert not places._taken, "nothing is remembered of who has gone"
+
+
+async def test_a_place_is_taken_before_the_socket_is_accepted_and_given_back_whatever_happens() -> None:
+    inside, leave = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        inside.set()
+        await leave.wait()
+        raise RuntimeError("a conversation that fails")
+
+    access = Access(Settings(max_sessions=1))
+    door = Door(app, access)
+    first = asyncio.create_task(call(door, scope(SOCKET)))
+    await inside.wait()
+    refused = await call(door, scope(SOCKET))
+    assert refused.status == 503
+    assert int(refused.headers["retry-after"]) > 0
+    realtime = await call(door, scope(Route("WEBSOCKET", "/v1/realtime")))
+    assert realtime.status == 503
+    assert json.loads(realtime.body)["error"]["code"] == "session_limit_reached"
+    leave.set()
+    with pytest.raises(RuntimeError):
+        await first
+    assert access.sessions == 0
+
+
+@pytest.mark.parametrize(
+    ("client", "address"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::9", "2001:db8:1:2::/64"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("127.0.0.1", ""),
+        ("::1", ""),
+        ("::ffff:127.0.0.1", ""),
+        ("nonsense", ""),
+    ],
+)
+async def test_where_callers_are(client: str, address: str) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["parley.caller"].address)
+
+    await Door(app, Access(Settings()))(scope(SOCKET, client=client), None, None)  # type: ignore[arg-type]
+    assert seen == [address]
+
+
+# --- requests ---
+
+
+async def test_a_key_and_an_address_may_come_so_often() -> None:
+    for path, form in (("/v1/models/x", {"message", "type", "param", "code"}), ("/jobs/x/retry", {"code", "message"})):
+        app = create_app(Settings(**KEYS, rate_limit="3/minute", rate_limit_address="2/minute"))  # type: ignore[arg-type]
+        told = [await call(app, scope(Route("GET", path), client="203.0.113.9")) for _ in range(4)]
+        assert [one.status for one in told] == [401, 401, 429, 429]
+        error = json.loads(told[-1].body)["error"]
+        assert set(error) >= form
+        assert error["code"] in ("rate_limited", "rate_limit_exceeded")
+        assert 1 <= int(told[-1].headers["retry-after"]) <= 60
+        # Another address, and a key from this one, come in still.
+        assert (await call(app, scope(Route("GET", path)))).status == 401
+        key = {"Authorization": "Bearer first"}
+        allowed = [await call(app, scope(SOCKET_OF_RECORDINGS, key, "203.0.113.9")) for _ in range(4)]
+        assert [one.status for one in allowed] == [403, 403, 403, 429]
+        assert (await call(app, scope(SOCKET_OF_RECORDINGS, {"X-API-Key": "second"}))).status == 403
+
+
+SOCKET_OF_RECORDINGS = Route("WEBSOCKET", "/api/v1/streaming")
+
+
+async def test_this_machine_is_not_counted_without_a_key_and_health_never_is() -> None:
+    app = create_app(Settings(**KEYS, rate_limit_address="1/minute"))  # type: ignore[arg-type]
+    for _ in range(3):
+        assert (await call(app, scope(Route("GET", "/jobs"), client="127.0.0.1"))).status == 401
+        assert (await call(app, scope(Route("GET", "/health/live")))).status == 200
+
+
+async def test_when_to_come_back_is_when_it_works() -> None:
+    rates = Rates(Settings(rate_limit="4/2seconds"))
+    for _ in range(4):
+        await rates.count(caller("anna"))
+    with pytest.raises(TooOften) as refused:
+        await rates.count(caller("anna"))
+    await asyncio.sleep(refused.value.retry_after_s)
+    await rates.count(caller("anna"))
+    await rates.close()
+
+
+def test_limits_that_make_no_sense_are_refused_at_the_start() -> None:
+    with pytest.raises(ConfigError, match="RATE_LIMIT_ADDRESS"):
+        Rates(Settings(rate_limit_address="often"))
+
+
+@needs_redis
+async def test_services_on_one_redis_count_together_and_alone_when_it_is_away(tmp_path: Path) -> None:
+    port = closed_port()
+    settings = Settings(rate_limit="3/minute", redis_url=f"redis://127.0.0.1:{port}")
+    with redis(tmp_path, port) as process:
+        one, other = Rates(settings), Rates(settings)
+        await one.count(caller("anna"))
+        await other.count(caller("anna"))
+        await one.count(caller("anna"))
+        with pytest.raises(TooOften):
+            await other.count(caller("anna"))
+        process.terminate()
+        process.wait()
+        begun = time.monotonic()
+        for _ in range(3):
+            await one.count(caller("anna"))
+        assert time.monotonic() - begun < 2
+        with pytest.raises(TooOften):
+            await one.count(caller("anna"))
+        await one.close()
+        await other.close()
+
+
+async def test_counting_keeps_nothing_of_who_came_long_ago() -> None:
+    rates = Rates(Settings(rate_limit_address="100/second"))
+    for number in range(2000):
+        await rates.count(caller("", f"198.51.{number // 250}.{number % 250}"))
+    await asyncio.sleep(2.1)
+    for _ in range(3):
+        await rates.count(caller("", "203.0.113.7"))
+        await asyncio.sleep(0.05)
+    assert len(rates._here.storage.storage) < 10  # type: ignore[attr-defined]
+    await rates.close()
+
+
+# --- bodies ---
+
+
+class Sender:
+    """A body that comes in pieces, each after some time."""
+
+    def __init__(self, *pieces: bytes, pause_s: float = 0.0, ends: bool = True) -> None:
+        self._pieces = list(pieces)
+        self._pause_s = pause_s
+        self._ends = ends
+
+    async def __call__(self) -> dict[str, Any]:
+        await asyncio.sleep(self._pause_s)
+        if not self._pieces:
+            await asyncio.Event().wait()
+        piece = self._pieces.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(self._pieces) or not self._ends}
+
+
+async def answered(sender: Sender, path: str = "/v1/audio/speech", **options: Any) -> tuple[int, str]:
+    """Status and code of the answer to such a body."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    app = create_app(Settings(body_timeout_s=options.pop("timeout_s", 5.0)))
+    headers = {"content-type": "application/json", **options}
+    async with asyncio.timeout(10):
+        await app(scope(Route("POST", path), headers), sender, send)
+    return sent[0]["status"], json.loads(sent[1]["body"])["error"]["code"]
+
+
+async def test_a_body_that_is_too_large_is_refused_when_it_says_so_and_when_it_does_not() -> None:
+    assert await answered(Sender(ends=False), **{"content-length": str(10**9)}) == (413, "file_too_large")
+    pieces = [b"x" * 2**19] * 3
+    assert await answered(Sender(*pieces)) == (413, "file_too_large")
+    assert (await answered(Sender(b"{}")))[0] == 400
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    assert await answered(Sender(b"{", ends=False), timeout_s=0.2) == (408, "slow_body")
+    assert await answered(Sender(ends=False), "/api/v1/upload/url", timeout_s=0.2) == (408, "slow_body")
+
+
+async def test_a_body_that_trickles_is_not_waited_for_but_a_slow_line_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = time.monotonic()
+    assert (await answered(Sender(*[b" "] * 100, pause_s=0.1), timeout_s=0.5))[1] == "slow_body"
+    assert time.monotonic() - begun < 3
+    monkeypatch.setattr(bodies, "SLOWEST_BYTES_PER_S", 1000)
+    assert (await answered(Sender(*[b" " * 500] * 6, pause_s=0.2), timeout_s=0.5))[0] == 400
+
+
+async def test_who_waits_for_the_client_to_go_away_waits_as_long_as_it_takes() -> None:
+    bounded = bodies.Bounded({"headers": []}, Sender(b"all"), Rule("/x", Open.ALL), 0.1)
+    assert (await bounded())["body"] == b"all"
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.4):
+            await bounded()

@@ -1,0 +1,173 @@
+"""Clients that hold a connection and do nothing with it, against the running service."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.server_process import ServerProcess, serving
+
+HEADER_S, BODY_S, STALL_S, IDLE_S, MOST = 1.0, 1.0, 2.0, 2.0, 12
+LATE_S = 8.0
+"""Generous: the machine may be busy."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with serving(
+        tmp_path_factory.mktemp("patience"),
+        HEADER_TIMEOUT_S=str(HEADER_S), BODY_TIMEOUT_S=str(BODY_S), STALL_TIMEOUT_S=str(STALL_S),
+        IDLE_TIMEOUT_S=str(IDLE_S), MAX_CONNECTIONS=str(MOST), MAX_SESSIONS="4",
+    ) as running:  # fmt: skip
+        yield running
+
+
+def opened(server: ServerProcess) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.settimeout(LATE_S)
+    return connection
+
+
+def rest(connection: socket.socket) -> bytes:
+    """What comes until the service closes; fails when it does not."""
+    received = b""
+    try:
+        while data := connection.recv(65536):
+            received += data
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def trickle(connection: socket.socket, data: bytes, pause_s: float) -> None:
+    """One byte at a time, until it is all sent or the service has enough."""
+    try:
+        for number in range(len(data)):
+            connection.sendall(data[number : number + 1])
+            time.sleep(pause_s)
+    except OSError:
+        pass
+
+
+def test_headers_that_do_not_come(server: ServerProcess) -> None:
+    begun = time.monotonic()
+    with opened(server) as silent, opened(server) as slow, opened(server) as second:
+        second.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X-A: b\r\n" * 100
+        for one in (slow, second):
+            threading.Thread(target=trickle, args=(one, head, 0.05), daemon=True).start()
+        assert rest(silent) == b""
+        assert b"200 OK" not in rest(slow)
+        assert rest(second).count(b"HTTP/1.1 200") == 1
+    assert HEADER_S * 0.9 < time.monotonic() - begun < LATE_S
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/v1/audio/speech", "application/json"), ("/v1/audio/transcriptions", "multipart/form-data; boundary=x"),
+     ("/jobs", "multipart/form-data; boundary=x")],
+)  # fmt: skip
+def test_bodies_that_do_not_come(server: ServerProcess, path: str, kind: str) -> None:
+    with opened(server) as slow:
+        slow.sendall(
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n".encode()
+            + b"Content-Length: 100000\r\n\r\n"
+        )
+        body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + b"a" * 200
+        threading.Thread(target=trickle, args=(slow, body, 0.05), daemon=True).start()
+        answer = rest(slow)
+    assert answer.startswith(b"HTTP/1.1 408"), answer[:100]
+    assert b"slow_body" in answer
+
+
+def test_what_is_left_of_a_body_that_nobody_wanted(server: ServerProcess) -> None:
+    with opened(server) as sender:
+        sender.sendall(b"POST /v1/audio/speech HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000000\r\n\r\n")
+        threading.Thread(target=trickle, args=(sender, b"a" * 1000, 0.05), daemon=True).start()
+        assert rest(sender).startswith(b"HTTP/1.1 413")
+
+
+def test_answers_that_nobody_reads(server: ServerProcess) -> None:
+    process = psutil.Process(server.process.pid)
+    with opened(server) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        request = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        deaf.settimeout(0.3)
+        try:
+            for _ in range(3000):
+                deaf.sendall(request)
+        except OSError:
+            pass
+        until = time.monotonic() + STALL_S + LATE_S
+        while any(one.raddr and one.raddr.port == deaf.getsockname()[1] for one in process.net_connections("tcp")):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+
+def test_conversations_that_nobody_reads(server: ServerProcess) -> None:
+    """Errors are answered to each message; what is not read stops the reading, and ends after a while."""
+    with opened(server) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        deaf.settimeout(0.3)
+        frame = b"\x81\x82\x00\x00\x00\x00hi"
+        try:
+            for _ in range(20_000):
+                deaf.sendall(frame * 50)
+        except OSError:
+            pass
+        until = time.monotonic() + 2 * LATE_S
+        while server_sessions(server) > 0:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+
+
+def server_sessions(server: ServerProcess) -> int:
+    """How many of its places are taken: found out by taking the others."""
+    sockets = []
+    try:
+        for _ in range(4):
+            try:
+                sockets.append(connect(f"ws://127.0.0.1:{server.port}/ws", open_timeout=LATE_S))
+            except Exception:
+                break
+        return 4 - len(sockets)
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws?stream=1", "/v1/realtime", "/api/v1/streaming"])
+def test_conversations_in_which_nobody_speaks(server: ServerProcess, path: str) -> None:
+    with connect(f"ws://127.0.0.1:{server.port}{path}") as silent:
+        until = time.monotonic() + IDLE_S + LATE_S
+        if path in ("/ws", "/api/v1/streaming"):
+            silent.send("nothing that is understood")
+            assert "error" in json.loads(silent.recv(timeout=LATE_S))
+        with contextlib.suppress(ConnectionClosed):
+            while time.monotonic() < until:
+                silent.recv(timeout=LATE_S)
+        assert silent.close_code == 1000
+        assert time.monotonic() < until
+
+
+def test_one_connection_too_many(server: ServerProcess) -> None:
+    time.sleep(0.3)
+    held = [opened(server) for _ in range(MOST + 4)]
+    answers = [rest(one) for one in held]
+    assert sum(answer.startswith(b"HTTP/1.1 503") for answer in answers) >= 4
+    assert sum(answer == b"" for answer in answers) >= MOST - 4
+    for one in held:
+        one.close()
+    assert httpx.get(f"{server.url}/health/live").status_code == 200
