@@ -1,21 +1,31 @@
 # make run               build .venv from pinned versions, start the service
 # make run EXTRAS=xtts   with a heavy engine as well (xtts, pocket, align, speakers, mic; several: xtts,pocket)
-# make test              lint, types and tests; installs what they need
+# make test              lint, types and tests; installs what they need (AT_ONCE=1: one file of tests at a time)
+# make run PYTHON=…      build .venv with this Python (3.11 or 3.12); another one than before needs `make clean` first
 # make install           only build .venv
 # make services          what the tests need beside Python packages: Chromium and PostgreSQL, by apt where that may be
 PYTHON ?= python3
 EXTRAS ?=
 VENV   ?= .venv
+# Files of tests: more than there are processors, for most tests wait more than they compute.
+AT_ONCE ?= 3
 
 comma := ,
 STAMP  = $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
-.PHONY: run install services test lint format clean
+.PHONY: run install same-python services test lint format clean
 
-run: $(STAMP)
+run: same-python $(STAMP)
 	@exec $(VENV)/bin/python main.py
 
-install: $(STAMP)
+install: same-python $(STAMP)
+
+# A PYTHON that is named and is not the one of .venv would be ignored.
+same-python:
+ifeq ($(origin PYTHON),command line)
+	@[ ! -x $(VENV)/bin/python ] || [ "$$($(PYTHON) -V 2>&1)" = "$$($(VENV)/bin/python -V)" ] || { \
+	    echo "parley: $(VENV) is of $$($(VENV)/bin/python -V), not of $(PYTHON) ($$($(PYTHON) -V 2>&1)): make clean first" >&2; exit 2; }
+endif
 
 $(STAMP): pyproject.toml constraints.txt deploy/install.sh
 	@sh deploy/install.sh "$(PYTHON)" "$(VENV)" "$(EXTRAS)"
@@ -26,7 +36,7 @@ test:
 	@$(MAKE) --no-print-directory install EXTRAS=$(EXTRAS)
 	@$(MAKE) --no-print-directory services
 	@$(MAKE) --no-print-directory lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder
 
 # PARLEY_NO_BROWSER=1 does without: the tests in a browser are then left out, and say so.
 services:

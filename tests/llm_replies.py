@@ -52,8 +52,8 @@ async def check_that_silence_is_given_up(open_engine: Open, settings: Settings, 
     begun = time.monotonic()
     error = await failure(open_engine, settings)
     assert error.code == "timeout"
-    assert time.monotonic() - begun < 2
-    await asyncio.wait_for(server.disconnected.wait(), 1)
+    assert time.monotonic() - begun < 4
+    await asyncio.wait_for(server.disconnected.wait(), 5)
 
 
 async def check_that_closing_disconnects(open_engine: Open, settings: Settings, server: Server) -> None:
@@ -63,8 +63,8 @@ async def check_that_closing_disconnects(open_engine: Open, settings: Settings, 
         await anext(reply)
         begun = time.monotonic()
         await reply.aclose()
-        await asyncio.wait_for(server.disconnected.wait(), 1)
-        assert time.monotonic() - begun < 0.3
+        await asyncio.wait_for(server.disconnected.wait(), 5)
+        assert time.monotonic() - begun < 2  # the reply would last 20 s
 
 
 async def check_a_server_that_goes_away(

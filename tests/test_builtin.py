@@ -207,10 +207,10 @@ def test_anything_gets_a_reply(text: str, language: str | None) -> None:
 
 @pytest.mark.parametrize("word", ["one ", "and ", "1 plus ", "my name is ", "a ", "- ", "1", "what is one and "])
 def test_hostile_text_is_answered_quickly(word: str) -> None:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     answer(word * (10_000 // len(word)), language=None)
     answer(word * (500 // len(word)), language=None)
-    assert time.perf_counter() - begun < 0.5
+    assert time.thread_time() - begun < 0.5
 
 
 # --- what can be heard ---

@@ -217,7 +217,7 @@ async def test_probe_is_quick_when_nobody_answers(address: str, server: FakeOlla
         begun = time.monotonic()
         with pytest.raises(EngineUnavailable, match="does not answer"):
             await probe(settings(url))
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 5
 
 
 async def test_a_missing_model_is_pulled_when_that_is_allowed(address: str, server: FakeOllama) -> None:

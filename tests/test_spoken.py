@@ -151,6 +151,6 @@ def test_no_digit_is_left_in_a_language_with_tables(text: str, language: str) ->
 def test_hostile_text_costs_linear_time(unit: str) -> None:
     for language in ("en", "pt", "es", "fr", None):
         for_voice(unit * 10, language)
-        begun = time.perf_counter()
+        begun = time.thread_time()
         for_voice(unit * (10_000 // len(unit)), language)
-        assert time.perf_counter() - begun < 1
+        assert time.thread_time() - begun < 1

@@ -168,9 +168,9 @@ def test_every_character_is_spoken_once_and_in_order(text: str, cuts: list[int],
 
 def test_hostile_text_costs_linear_time() -> None:
     for text in ("." * 10_000, "a." * 5_000, "`" * 10_000, "[" * 10_000, "1" * 10_000, " " * 10_000, "—" * 10_000):
-        begun = time.perf_counter()
+        begun = time.thread_time()
         split(text, None)
-        assert time.perf_counter() - begun < 1
+        assert time.thread_time() - begun < 1
 
 
 async def test_clauses_come_while_the_reply_is_written_and_closing_closes_the_source() -> None:

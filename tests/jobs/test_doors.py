@@ -185,7 +185,7 @@ def test_a_cancelled_job_stops_and_never_has_a_result(client: httpx.Client) -> N
     begun = time.monotonic()
     assert client.post(f"/jobs/{job_id}/cancel").json()["status"] == "cancelled"
     done(client, behind, "processing", "completed")
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 3
     done(client, behind)
     job = done(client, job_id)
     assert (job["status"], job["result"]) == ("cancelled", None)

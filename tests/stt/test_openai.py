@@ -91,8 +91,8 @@ async def test_a_server_that_never_answers_is_given_up(server: TranscriptionServ
         with pytest.raises(EngineError) as raised:
             await opened.engine.transcribe(speech, language=None, prompt=None, words=False)
         assert raised.value.code == "timeout"
-        assert time.monotonic() - began < 3.0
-        async with asyncio.timeout(2):
+        assert time.monotonic() - began < 5
+        async with asyncio.timeout(5):
             await server.left_early.wait()
 
 
@@ -116,7 +116,7 @@ async def test_nobody_there_and_a_wrong_key_are_known_before_it_opens(server: Tr
     with pytest.raises(EngineUnavailable, match="No transcription server") as raised:
         await openai.probe(settings(server, stt_openai_url="http://127.0.0.1:9/v1"))
     assert "STT_OPENAI_URL" in raised.value.remedy
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ async def test_in_its_process_it_is_ready_soon_and_can_be_cancelled(espeak: Espe
         began = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.monotonic() - began < 0.1
+        assert time.monotonic() - began < 0.5
         heard = await opened.engine.transcribe(say(espeak, "count to ten"), language="en", prompt=None, words=False)
         assert heard.text == "count to ten"
 

@@ -231,7 +231,7 @@ async def test_in_a_process_of_its_own_it_can_be_cancelled_and_times_out(babblin
         began = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.monotonic() - began < 0.1
+        assert time.monotonic() - began < 0.5
         assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=False)).text
     async with opened(babbling_whisper, isolate_models=True, stt_timeout_s=0.02) as engine:
         with pytest.raises(EngineError) as raised:

