@@ -10,13 +10,10 @@ import asyncio
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +26,8 @@ from jobs.database import open_database
 from jobs.listing import list_jobs
 from jobs.schema import new_id
 from jobs.states import Status
-from pipeline.settings import HOME
 from tests.jobs.test_doors import HEARS, slow_recording
-from tests.server_process import ServerProcess, environment, serving
+from tests.server_process import killed, serving
 from tests.servers import postgres, web
 
 
@@ -109,29 +105,13 @@ def _row(number: int, status: Status) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@contextmanager
-def started(folder: Path, **settings: str) -> Iterator[ServerProcess]:
-    """A service that may be killed in the block."""
-    process = subprocess.Popen(
-        [sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**HEARS, **settings),
-        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    server = ServerProcess(process)
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        process.kill()
-        process.wait()
-
-
 def kills(count: int) -> dict[str, Any]:
     made: list[str] = []
     resumed_s: list[float] = []
     with tempfile.TemporaryDirectory() as name, web.serving() as receiver:
         folder = Path(name)
         for number in range(count):
-            with started(folder) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+            with killed(folder, **HEARS) as service, httpx.Client(base_url=service.url, timeout=60) as client:
                 if made:
                     begun = time.monotonic()
                     while not client.get("/queues").json()["processing"]:
@@ -143,14 +123,17 @@ def kills(count: int) -> dict[str, Any]:
                 while not client.get("/queues").json()["processing"]:
                     time.sleep(0.01)
                 time.sleep(0.02 * (number % 10))
-        with started(folder) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        with killed(folder, **HEARS) as service, httpx.Client(base_url=service.url, timeout=60) as client:
             return {"kills": count, "resumed": quantiles(resumed_s), **_outcome(client, made, receiver)}
 
 
 def crashes(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, web.serving() as receiver:
-        settings = {"JOB_ATTEMPTS": "1000", "JOB_RETRY_S": "0.1"}
-        with started(Path(name), **settings) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        settings = {**HEARS, "JOB_ATTEMPTS": "1000", "JOB_RETRY_S": "0.1"}
+        with (
+            killed(Path(name), **settings) as service,
+            httpx.Client(base_url=service.url, timeout=60) as client,
+        ):
             fields = {"webhook_url": f"{receiver.address}/hook"}
             files = [("files", (f"{n}.flac", slow_recording(n))) for n in range(6)]
             made = [job["job_id"] for job in client.post("/jobs", files=files, data=fields).json()["jobs"]]

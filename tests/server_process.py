@@ -102,8 +102,8 @@ class ServerProcess:
 
 
 @contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[ServerProcess]:
-    """A service with these settings, run from `folder`; ready when the block begins, ended by SIGTERM after it."""
+def killed(folder: Path, **settings: str) -> Iterator[ServerProcess]:
+    """A service with these settings, run from `folder`; ready when the block begins, killed (SIGKILL) at its end."""
     process = subprocess.Popen(
         [sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**settings),
         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -112,11 +112,17 @@ def serving(folder: Path, **settings: str) -> Iterator[ServerProcess]:
     try:
         server.wait_until_ready()
         yield server
-        server.end()
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def serving(folder: Path, **settings: str) -> Iterator[ServerProcess]:
+    """The same, but ended by SIGTERM, and in order."""
+    with killed(folder, **settings) as server:
+        yield server
+        server.end()
 
 
 @dataclass(frozen=True, slots=True)

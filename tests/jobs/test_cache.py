@@ -1,7 +1,6 @@
 """Results in a real Redis, which may go away at any time."""
 
 import asyncio
-import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from jobs.store import JobStore
 from pipeline.errors import ConfigError
 from tests.jobs.conftest import submission
 from tests.servers.redis_server import needs_redis, redis
+from tests.servers.running import closed_port
 
 pytest.importorskip("redis")
 pytestmark = needs_redis
@@ -18,8 +18,7 @@ pytestmark = needs_redis
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    return closed_port()
 
 
 async def test_a_result_comes_from_redis_until_it_goes_away(store: JobStore, tmp_path: Path, port: int) -> None:

@@ -2,52 +2,27 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from pipeline.settings import HOME
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, SAID, done, left_incoming, slow_recording
-from tests.server_process import ServerProcess, environment, serving
+from tests.server_process import killed, serving
 from tests.servers import web as servers
+from tests.waiting import until
 
 POINTS_S = [0.0, 0.3, 1.2]
 """After how long the service is killed, counted from when its jobs were taken in."""
 
 
-class Killed:
-    """A service that is started again and again in one folder."""
-
-    def __init__(self, folder: Path, **settings: str) -> None:
-        self.folder = folder
-        self.settings = {**HEARS, **settings}
-        self.server: ServerProcess | None = None
-
-    def start(self) -> str:
-        process = subprocess.Popen(
-            [sys.executable, str(HOME / "main.py")], cwd=self.folder, env=environment(**self.settings),
-            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self.server = ServerProcess(process)
-        self.server.wait_until_ready()
-        return self.server.url
-
-    def kill(self) -> None:
-        assert self.server is not None
-        self.server.process.kill()
-        self.server.process.wait()
-
-
 def test_killed_at_several_points_no_job_is_lost(tmp_path: Path) -> None:
-    service, made = Killed(tmp_path), dict[str, list[tuple[str, tuple[str, bytes]]]]()
+    made = dict[str, list[tuple[str, tuple[str, bytes]]]]()
     with servers.serving() as web:
         for number, point_s in enumerate(POINTS_S):
-            with httpx.Client(base_url=service.start(), timeout=60) as client:
+            with killed(tmp_path, **HEARS) as service, httpx.Client(base_url=service.url, timeout=60) as client:
                 data = {"language": "en", "words": "false", "webhook_url": f"{web.address}/hook"}
                 files = [("files", ("long.flac", slow_recording(number))), ("files", ("a.wav", recording(number)))]
                 answer = client.post("/jobs", files=files, data=data, headers={"Idempotency-Key": f"{number}"})
@@ -55,7 +30,6 @@ def test_killed_at_several_points_no_job_is_lost(tmp_path: Path) -> None:
                 long, short = (job["job_id"] for job in answer.json()["jobs"])
                 made |= {long: files[:1], short: files[1:]}
                 time.sleep(point_s)
-            service.kill()
         with serving(tmp_path, **HEARS) as running, httpx.Client(base_url=running.url, timeout=60) as client:
             ended = {job_id: done(client, job_id) for job_id in made}
             again = client.post("/jobs", files=files, data=data, headers={"Idempotency-Key": f"{number}"})
@@ -67,13 +41,10 @@ def test_killed_at_several_points_no_job_is_lost(tmp_path: Path) -> None:
                 for job_id, sent in made.items()
             }
             texts = {job_id: done(client, job["job_id"])["result"]["text"] for job_id, job in undisturbed.items()}
-            until = time.monotonic() + 30
-            while len({told(request) for request in web.seen}) < len(made) and time.monotonic() < until:
-                time.sleep(0.05)
+            until(lambda: {told(request) for request in web.seen} == set(made))
     assert {job["status"] for job in ended.values()} == {"completed"}
     assert {job_id: job["result"]["text"] for job_id, job in ended.items()} == texts
     assert all(texts.values())
-    assert {told(request) for request in web.seen} == set(made)
     messages = {(told(request), request.headers["webhook-id"]) for request in web.seen}
     assert len(messages) == len(made)  # done once, each
     assert left_incoming(tmp_path) == []
@@ -84,15 +55,12 @@ def told(request: Any) -> str:
 
 
 def test_killed_while_a_file_arrives_or_is_fetched(tmp_path: Path) -> None:
-    service = Killed(tmp_path)
     with servers.serving() as web:
         web.data, web.pause_s = recording(3), 0.2
-        with httpx.Client(base_url=service.start(), timeout=60) as client:
+        with killed(tmp_path, **HEARS) as service, httpx.Client(base_url=service.url, timeout=60) as client:
             url = {"url": f"{web.address}/talk.wav", "language": "en"}
             job_id = client.post("/api/v1/upload/url", json=url).json()["job_id"]
-            while not left_incoming(tmp_path):
-                time.sleep(0.01)
-        service.kill()
+            until(lambda: left_incoming(tmp_path))
         web.pause_s = 0
         with serving(tmp_path, **HEARS) as running, httpx.Client(base_url=running.url, timeout=60) as client:
             assert done(client, job_id)["result"]["text"] == SAID[3]

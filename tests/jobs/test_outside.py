@@ -1,7 +1,6 @@
 """A worker on another machine, as a small HTTP server that does what the one on Modal does."""
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from tests.jobs.test_doors import HEARS, SAID, done
 from tests.jobs.test_webhooks import SECRET
 from tests.server_process import ServerProcess, serving
 from tests.servers import web as servers
+from tests.servers.running import closed_port
 from tests.servers.web import Request, Web
 
 
@@ -55,9 +55,8 @@ class Worker:
 
 @contextmanager
 def elsewhere(folder: Path) -> Iterator[tuple[ServerProcess, httpx.Client, Worker]]:
-    with servers.serving() as web, socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-        free.close()
+    with servers.serving() as web:
+        port = closed_port()
         settings = {
             "JOB_ENGINE": "modal", "MODAL_WEBHOOK_URL": web.address, "APP_URL": f"http://127.0.0.1:{port}",
             "PORT": str(port), "WEBHOOK_SECRET": SECRET, "MODAL_TOKEN_ID": "wk-1", "MODAL_TOKEN_SECRET": "ws-1",

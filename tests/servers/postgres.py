@@ -4,7 +4,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from tests.servers.running import closed_port
 
 START_S = 60.0
 
@@ -86,9 +87,7 @@ def running() -> Iterator[Postgres]:
     own = Path(tempfile.mkdtemp(prefix="pg-"))  # socket paths are short, and its user must get through to it
     if os.geteuid() == 0:
         os.chown(own, 65534, 65534)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = Postgres(own, programs, port)
+    server = Postgres(own, programs, closed_port())
     try:
         server._run("initdb", "-D", str(own / "data"), "-U", "parley", "-A", "trust", "-E", "UTF8", "--no-sync")
         server.start()
