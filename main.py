@@ -20,6 +20,17 @@ if __name__ == "__main__":
 
     # Before the imports, which take a second: a container's first process is deaf to signals it has no handler for.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    from commands import cli
+    try:
+        from commands import cli
 
-    cli()
+        cli()
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] in ("", "commands", "jobs", "pipeline", "server"):
+            raise
+        # A missing or older package: the environment is not, or not any more, the one that this version asks for.
+        print(
+            f"parley: {error.msg}. The packages of {sys.prefix} are not those that this version needs: "
+            "`make run` installs what is missing and starts (or: pip install -c constraints.txt -e .).",
+            file=sys.stderr,
+        )
+        sys.exit(2)

@@ -186,6 +186,19 @@ def test_several_bad_settings_are_told_each(tmp_path: Path) -> None:
     assert [line.split(":")[1].strip() for line in done.stderr.splitlines()] == ["PORT", "VAD_THRESHOLD"]
 
 
+@pytest.mark.parametrize("line", ["import no_such_package", "from json import what_a_newer_one_has"])
+def test_an_environment_of_an_older_version_is_told_with_the_way_out(line: str, tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text(line)  # found before the real one
+    done = subprocess.run(
+        [sys.executable, str(HOME / "main.py"), "voices"], cwd=tmp_path,
+        env={**environment(), "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("parley: ")
+    assert "make run" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_settings_come_from_a_file_too(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("VOICE_NAME=nobody\n")
     assert "nobody" in refused(folder=tmp_path)
