@@ -36,7 +36,7 @@ SpeakerNames = Annotated[dict[SpeakerName, SpeakerName], Field(max_length=100)]
 
 PING_S = 15.0
 """A stream of events says something at least so often: silence is what proxies cut."""
-ACTIVE = (Status.QUEUED, Status.RUNNING)
+ACTIVE_SHOWN = 200
 
 
 @router.post("/jobs", status_code=202)
@@ -62,11 +62,15 @@ async def newest(jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[st
 
 @router.get("/queues")
 async def queues(jobs: AllJobs) -> dict[str, Any]:
-    """How many jobs are in each state, and those that wait or are worked on, the newest 200."""
+    """How many jobs are in each state, and those that are worked on or wait, 200 at most."""
     counted = await jobs.numbers()
-    active = await jobs.list(limit=200, statuses=ACTIVE)
+    # First those that wait: one that is begun in between is in both, and not in neither.
+    waiting = (await jobs.list(limit=ACTIVE_SHOWN, statuses=[Status.QUEUED])).items
+    running = (await jobs.list(limit=ACTIVE_SHOWN, statuses=[Status.RUNNING])).items
+    begun = {job.id for job in running}
+    active = [*running, *(job for job in waiting if job.id not in begun)][:ACTIVE_SHOWN]
     told: dict[str, Any] = {OUTSIDE.get(status, status.value): number for status, number in counted.items()}
-    return {**told, "total": sum(counted.values()), "jobs": [shown(job, OUTSIDE) for job in active.items]}
+    return {**told, "total": sum(counted.values()), "jobs": [shown(job, OUTSIDE) for job in active]}
 
 
 @router.get("/jobs/{job_id}")

@@ -1,12 +1,7 @@
 /** What the user has chosen: voice, language, how to talk; kept in this browser. The key only until it is closed. */
 
-import { language as pageLanguage, text } from "./texts.js";
+import { fillLanguages, isLanguage } from "./languages.js";
 
-const LANGUAGES = (
-  "en pt es ar bg ca cs da de el fa fi fr he hi hr hu id it ja ko lt lv ms nl no pl ro ru sk sl sr sv sw ta th tr uk " +
-  "ur vi zh"
-).split(" ");
-const FIRST = 3;
 const STORE = "parley.choices";
 const KEY_STORE = "parley.key";
 
@@ -16,7 +11,7 @@ export class Choices {
     this.form = form;
     const kept = read();
     fillLanguages(form.elements.language);
-    form.elements.language.value = LANGUAGES.includes(kept.language) ? kept.language : "auto";
+    form.elements.language.value = isLanguage(kept.language) ? kept.language : "auto";
     form.elements.push.checked = Boolean(kept.push);
     form.elements.loudspeaker.checked = Boolean(kept.loudspeaker);
     form.elements.key.value = sessionStorage.getItem(KEY_STORE) ?? "";
@@ -92,12 +87,3 @@ function read() {
     return {};
   }
 }
-
-function fillLanguages(select) {
-  const names = new Intl.DisplayNames([pageLanguage], { type: "language" });
-  const options = LANGUAGES.map((code) => new Option(sentenceCase(names.of(code)), code));
-  const others = options.splice(FIRST).sort((one, other) => one.text.localeCompare(other.text, pageLanguage));
-  select.replaceChildren(new Option(text("auto"), "auto"), ...options, ...others);
-}
-
-const sentenceCase = (name) => name.charAt(0).toLocaleUpperCase(pageLanguage) + name.slice(1);

@@ -38,7 +38,7 @@ export class PressButton {
     const onButton = document.activeElement === this.button;
     const nowhere = document.activeElement === document.body && event.key === " ";
     if (!(onButton && (event.key === " " || event.key === "Enter")) && !nowhere) return;
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.button.checkVisibility()) return;
     if (this.told.holds()) {
       event.preventDefault();
       if (!event.repeat) this.hold();

@@ -1,3 +1,5 @@
+import { jobs } from "./jobs/texts-en.js";
+
 export const en = {
   skip: "Skip to the talk button",
   pages: "Pages",
@@ -92,4 +94,6 @@ export const en = {
   fromLastSpeech: "From the end of your speech.",
   writtenAfter: "Written after {seconds} s.",
   voicedAfter: "All of its sound made after {seconds} s.",
+
+  ...jobs,
 };

@@ -1,3 +1,5 @@
+import { jobs } from "./jobs/texts-es.js";
+
 export const es = {
   skip: "Ir al botón de hablar",
   pages: "Páginas",
@@ -92,4 +94,6 @@ export const es = {
   fromLastSpeech: "Desde el final de su habla.",
   writtenAfter: "Escrita después de {seconds} s.",
   voicedAfter: "Todo el sonido listo después de {seconds} s.",
+
+  ...jobs,
 };

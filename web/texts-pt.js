@@ -1,3 +1,5 @@
+import { jobs } from "./jobs/texts-pt.js";
+
 export const pt = {
   skip: "Ir para o botão de falar",
   pages: "Páginas",
@@ -92,4 +94,6 @@ export const pt = {
   fromLastSpeech: "A partir do fim da sua fala.",
   writtenAfter: "Escrita depois de {seconds} s.",
   voicedAfter: "Todo o som pronto depois de {seconds} s.",
+
+  ...jobs,
 };

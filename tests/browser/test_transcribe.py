@@ -1,0 +1,332 @@
+"""Transcribe in a real browser: recordings in, their queue, and a transcript that is read, heard, searched and kept."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pipeline.audio import encode_wav
+from tests.browser.conftest import Visit, Visitor, low_contrasts
+from tests.jobs.conftest import recording
+from tests.jobs.test_doors import HEARS, SAID, slow_recording, zipped
+from tests.server_process import ServerProcess, serving
+from tests.servers import web as servers
+
+PAGE = "/ui#transcribe"
+NAMELESS = """[...document.querySelectorAll('button, input, select, summary, [role], a, audio')].filter((element) => {
+  if (!element.checkVisibility()) return false;
+  const label = element.getAttribute('aria-label') ?? '';
+  const labels = [...(element.labels ?? [])].map(({ textContent }) => textContent).join('');
+  return !(label + labels + element.textContent).trim() && !['status', 'alert'].includes(element.role);
+}).map((element) => element.outerHTML)"""
+DROP = """([kind, content]) => {
+  const transfer = new DataTransfer();
+  if (kind === 'file') transfer.items.add(new File([Uint8Array.from(content)], 'dropped.wav'));
+  else transfer.setData('text/uri-list', content);
+  const section = document.getElementById('transcribe');
+  const seen = [];
+  for (const type of ['dragenter', 'dragover', 'drop']) {
+    section.dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+    seen.push(section.classList.contains('dropping'));
+  }
+  return seen;
+}"""
+
+
+@pytest.fixture(scope="module")
+def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with serving(tmp_path_factory.mktemp("transcribe"), **HEARS, API_KEYS="") as running:
+        yield running
+
+
+def give(visitor: Visitor, *files: tuple[str, bytes]) -> None:
+    visitor.page.set_input_files(
+        "#files", [{"name": name, "mimeType": "application/octet-stream", "buffer": data} for name, data in files]
+    )
+
+
+def row(name: str) -> str:
+    return f".job:has(.name[title='{name}'])"
+
+
+def read(visitor: Visitor, server: ServerProcess, name: str, *numbers: int) -> None:
+    """A recording, transcribed and open."""
+    made = httpx.post(f"{server.url}/jobs", files={"files": (name, recording(*numbers))}, data={"language": "en"})
+    visitor.page.goto(f"{server.url}{PAGE}/{made.json()['jobs'][0]['job_id']}")
+    visitor.page.reload()
+    visitor.see("#transcript .word")
+
+
+def test_files_and_a_zip_are_transcribed_and_one_is_read(hears: ServerProcess, visit: Visit) -> None:
+    visitor = visit(hears.url + PAGE)
+    give(visitor, ("first.wav", recording(0, 1)))
+    visitor.see(f"{row('first.wav')}[data-state=completed]")
+    visitor.see("#transcript .paragraph")  # one alone is opened
+    assert visitor.words("#result-name") == "first.wav"
+    assert [visitor.words(f".paragraph:nth-child({n}) p") for n in (1, 2)] == [SAID[0], SAID[1]]
+    assert re.search(r"0:\d\d long · English · heard by whisper", visitor.words("#result-about"))
+    give(visitor, ("all.zip", zipped(b=recording(2), a=recording(3))), ("bad.wav", b"no audio"))
+    for name in ("b.wav", "a.wav"):
+        visitor.see(f"{row(name)}[data-state=completed]")
+    visitor.see(f"{row('bad.wav')}[data-state=failed]")
+    assert "not audio" in visitor.words(f"{row('bad.wav')} .error")
+    assert visitor.words("#result-name") == "first.wav"
+    assert visitor.page.locator("#uploads .job").count() == 0
+    visitor.page.click(f"{row('a.wav')} .open")
+    visitor.see(f"#transcript:has-text('{SAID[3]}')")
+    assert visitor.page.locator(".open[aria-current]").count() == 1
+    visitor.page.go_back()
+    visitor.see("#result-name:has-text('first.wav')")
+    assert visitor.complaints == []
+
+
+def test_a_word_that_is_clicked_is_heard_and_the_words_follow(hears: ServerProcess, visit: Visit) -> None:
+    visitor = visit(hears.url)
+    read(visitor, hears, "heard.wav", 4, 5)
+    words = visitor.page.locator("#transcript .word")
+    wanted = words.nth(words.count() - 2)
+    at = float(wanted.get_attribute("data-at") or 0)
+    wanted.click()
+    visitor.until("at => document.getElementById('player').currentTime > at", at)
+    visitor.see(".word.now")
+    visitor.until("at => Number(document.querySelector('.word.now').dataset.at) >= at", at)
+    visitor.page.evaluate("document.getElementById('player').pause()")
+    visitor.page.click(".time >> nth=0")
+    visitor.until("document.getElementById('player').currentTime < 3")
+    assert visitor.complaints == []
+
+
+def test_the_transcript_is_searched_copied_and_taken_home(hears: ServerProcess, visit: Visit) -> None:
+    visitor = visit(hears.url)
+    page = visitor.page
+    read(visitor, hears, "kept.wav", 0, 1, 2)
+    word = SAID[1].split()[-1]
+    page.fill("#finding input", word.upper())
+    assert re.fullmatch(r"1 of \d", visitor.words("#finding output"))
+    assert page.evaluate("[...CSS.highlights.get('found-now')].map(String)") == [word]
+    page.fill("#finding input", f"{SAID[2][:6]}")
+    page.press("#finding input", "Enter")
+    page.fill("#finding input", "nobody says this")
+    assert visitor.words("#finding output") == "not found"
+    for kind, begin in (("TXT", SAID[0]), ("SRT", "1\n00:00:0"), ("VTT", "WEBVTT"), ("JSON", '{"text"')):
+        with page.expect_download() as download:
+            page.click(f"#downloads >> text={kind}")
+        assert download.value.suggested_filename == f"kept.{kind.lower()}"
+        assert Path(download.value.path()).read_text("utf-8").startswith(begin)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("#copy")
+    visitor.see("#copy:has-text('Copied.')")
+    assert page.evaluate("navigator.clipboard.readText()") == "\n\n".join(SAID[:3])
+    assert visitor.complaints == []
+
+
+def test_a_job_is_watched_cancelled_tried_again_and_deleted(hears: ServerProcess, visit: Visit) -> None:
+    visitor = visit(hears.url + PAGE)
+    page = visitor.page
+    give(visitor, ("slow.flac", slow_recording(5)), ("behind.wav", recording(6)))
+    slow = row("slow.flac")
+    visitor.see(f"{slow}[data-state=processing] [role=progressbar]")
+    visitor.see(f"{row('behind.wav')}[data-state=queued]")
+    assert re.search("1 waiting, 1 in progress", visitor.words("#counts"))
+    visitor.until("document.querySelector('.job [role=progressbar]:not([hidden])').ariaValueNow > 5")
+    page.click(f"{slow} >> text=Cancel")
+    visitor.see(f"{slow}[data-state=cancelled]")
+    assert page.evaluate("document.activeElement.textContent") == "Try again"
+    visitor.see(f"{row('behind.wav')}[data-state=completed]")
+    page.click(f"{slow} >> text=Try again")
+    visitor.see(f"{slow}[data-state=processing]")
+    page.click(f"{slow} >> text=Cancel")
+    page.click(f"{slow} >> text=Delete")
+    page.click(f"{slow} >> text=Really delete?")
+    visitor.see(slow, state="detached")
+    page.reload()
+    visitor.see(row("behind.wav"))
+    assert page.locator(slow).count() == 0
+    assert visitor.complaints == []
+
+
+def test_an_address_is_fetched_and_a_bad_one_is_told(hears: ServerProcess, visit: Visit) -> None:
+    visitor = visit(hears.url + PAGE)
+    page = visitor.page
+    page.fill("#url", "http://10.0.0.1/private.wav")
+    page.press("#url", "Enter")
+    visitor.see("#jobs-trouble:has-text('only public')")
+    with servers.serving() as web:
+        web.data = recording(7)
+        page.fill("#url", f"{web.address}/talk.wav")
+        page.click("#url-send")
+        visitor.see(f"{row('talk.wav')}[data-state=completed]")
+        assert page.input_value("#url") == ""
+        assert page.is_hidden("#jobs-trouble")
+        visitor.see(f"#transcript:has-text('{SAID[7]}')")
+        web.data = recording(8)
+        assert page.evaluate(DROP, ["url", f"{web.address}/dragged.wav"]) == [True, True, False]
+        visitor.see(f"{row('dragged.wav')}[data-state=completed]")
+    page.evaluate(DROP, ["file", list(recording(9))])
+    visitor.see(f"{row('dropped.wav')}[data-state=completed]")
+    assert [one for one in visitor.complaints if "400" not in one] == []
+
+
+def test_options_are_sent_kept_and_seen(hears: ServerProcess, visit: Visit) -> None:
+    visitor = visit(hears.url + PAGE)
+    page = visitor.page
+    page.click("#options-summary")
+    page.select_option("#job-options [name=language]", "pt")
+    assert page.is_hidden("#job-options [name=speakers]")
+    page.check("#job-options [name=diarize]")
+    page.select_option("#job-options [name=speakers]", "2")
+    assert visitor.words("#options-summary") == "Options: Portuguese, Who said what (2)"
+    give(visitor, ("wanted.wav", recording(0)))
+    visitor.see(f"#jobs {row('wanted.wav')}")
+    [job] = httpx.get(f"{hears.url}/jobs?search=wanted").json()["items"]
+    assert (job["language"], job["diarize"]) == ("pt", True)
+    page.reload()
+    assert visitor.words("#options-summary") == "Options: Portuguese, Who said what (2)"
+
+
+def test_speakers_are_told_apart_and_named(hears: ServerProcess, visit: Visit) -> None:
+    speakers = pytest.importorskip("tests.speakers.test_speakers")
+    talk, truth = speakers.conversation(
+        *[(voice, speakers.SENTENCES[n]) for n, voice in enumerate((speakers.WOMAN, speakers.MAN, speakers.WOMAN))]
+    )
+    fields = {"language": "en", "diarize": "true", "min_speakers": "2", "max_speakers": "2"}
+    made = httpx.post(f"{hears.url}/jobs", files={"files": ("two.wav", encode_wav(talk))}, data=fields).json()
+    job_id = made["jobs"][0]["job_id"]
+    visitor = visit(f"{hears.url}{PAGE}/{job_id}")
+    visitor.see("#speakers input")
+    assert visitor.page.locator(".who").all_inner_texts() == ["Speaker A", "Speaker B", "Speaker A"]
+    assert len(truth) == 3
+    colors = visitor.page.locator(".paragraph").evaluate_all("all => all.map((one) => one.dataset.color)")
+    assert colors == ["1", "2", "1"]
+    visitor.page.fill("#speaker-list label:nth-child(2) input", "Benjamín")
+    with visitor.page.expect_response(re.compile("/speakers$")):
+        visitor.page.keyboard.press("Enter")
+    assert visitor.page.locator(".who").all_inner_texts() == ["Speaker A", "Benjamín", "Speaker A"]
+    visitor.page.reload()
+    visitor.see(".who:has-text('Benjamín')")
+    assert "[Benjamín]" in httpx.get(f"{hears.url}/jobs/{job_id}/download").text
+    assert visitor.complaints == []
+
+
+def test_with_a_key_everything_is_sent_with_it(tmp_path: Path, visit: Visit) -> None:
+    with serving(tmp_path, **HEARS, API_KEYS="right") as server:
+        visitor = visit(server.url + PAGE)
+        page = visitor.page
+        visitor.see("#jobs-trouble:has-text('access key')")
+        page.click("#settings summary")
+        page.fill("#key", "right")
+        page.press("#key", "Tab")
+        visitor.see("#no-jobs")
+        assert page.is_hidden("#jobs-trouble")
+        page.keyboard.press("Escape")
+        give(visitor, ("secret.wav", recording(0)))
+        visitor.see("#transcript .word")
+        visitor.until("document.getElementById('player').duration > 1")
+        page.click(".word >> nth=1")
+        visitor.until("document.getElementById('player').currentTime > 0")
+        with page.expect_download() as download:
+            page.click("#downloads >> text=TXT")
+        assert download.value.suggested_filename == "secret.txt"
+        assert Path(download.value.path()).read_text("utf-8") == f"{SAID[0]}\n"
+        assert [one for one in visitor.complaints if "401" not in one] == []
+
+
+def test_it_goes_on_after_the_service_was_away(tmp_path: Path, visit: Visit) -> None:
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    with serving(folder, **HEARS, JOB_WORKERS="0") as server:
+        visitor = visit(server.url + PAGE)
+        visitor.see("#no-jobs")
+        give(visitor, ("kept.wav", recording(0)))
+        visitor.see(f"{row('kept.wav')}[data-state=queued]")
+        port = server.port
+    give(visitor, ("late.wav", recording(1)))
+    visitor.see("#uploads .job[data-state=failed]")
+    assert "does not answer" in visitor.words("#uploads .error")
+    with serving(folder, **HEARS, PORT=str(port)):
+        visitor.see(f"{row('kept.wav')}[data-state=completed]")
+        visitor.page.click("#uploads >> text=Try again")
+        visitor.see(f"#jobs {row('late.wav')}[data-state=completed]")
+        assert visitor.page.is_hidden("#jobs-trouble")
+
+
+def test_old_ones_are_found_by_name_and_by_going_back(tmp_path: Path, visit: Visit) -> None:
+    with serving(tmp_path, **HEARS, JOB_WORKERS="0") as server:
+        sound = recording(0)
+        with httpx.Client(base_url=server.url) as client:
+            for start in range(0, 60, 10):
+                files = [("files", (f"talk {number}.wav", sound)) for number in range(start, start + 10)]
+                client.post("/jobs", files=files).raise_for_status()
+        visitor = visit(server.url + PAGE)
+        visitor.see(row("talk 59.wav"))
+        assert visitor.page.locator("#jobs .job").count() == 50
+        visitor.page.click("#older")
+        visitor.see(row("talk 0.wav"))
+        names = visitor.page.locator("#jobs .name").all_inner_texts()
+        assert names == [f"talk {number}.wav" for number in reversed(range(60))]
+        visitor.page.fill("#jobs-search", "TALK 1")
+        visitor.until("document.querySelectorAll('#jobs .job').length === 11")
+        visitor.page.fill("#jobs-search", "none of it")
+        visitor.see("#no-jobs:has-text('none of it')")
+        visitor.page.fill("#jobs-search", "")
+        visitor.until("document.querySelectorAll('#jobs .job').length === 50")
+        assert "60 waiting" in visitor.words("#counts")
+        assert visitor.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1100, 800), (390, 844), (320, 568), (740, 360)])
+def test_it_fits_and_every_control_has_a_name(
+    hears: ServerProcess, visit: Visit, tmp_path: Path, scheme: str, size: tuple[int, int]
+) -> None:
+    visitor = visit(hears.url + PAGE, size=size, scheme=scheme, language="pt-BR")
+    page = visitor.page
+    visitor.until("document.getElementById('engines').children.length === 3")
+    page.click("#options-summary")
+    give(visitor, ("no sound.wav", b"none"))
+    visitor.see(f"{row('no sound.wav')}[data-state=failed]")
+    fits(visitor, tmp_path / "list.png")
+    read(visitor, hears, "a recording with a very long name that goes on, and_on_without_any_blank.wav", 0, 1, 2)
+    page.fill("#finding input", SAID[0].split()[0])
+    fits(visitor, tmp_path / "reading.png")
+    assert visitor.complaints == []
+
+
+def fits(visitor: Visitor, picture: Path) -> None:
+    page = visitor.page
+    page.screenshot(path=picture)
+    assert page.evaluate(NAMELESS) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    inside = (
+        "[...document.querySelectorAll('.intake, .reading-room')].every((one) => one.scrollWidth <= one.clientWidth)"
+    )
+    assert page.evaluate(inside)
+    ids = "[...document.querySelectorAll('[id]')].map(({ id }) => id)"
+    assert page.evaluate(f"new Set({ids}).size === {ids}.length")
+    assert low_contrasts(visitor) == []
+
+
+def test_it_works_with_the_keyboard_and_leaves_talk_alone(hears: ServerProcess, visit: Visit) -> None:
+    visitor = visit(hears.url)
+    page = visitor.page
+    read(visitor, hears, "keys.wav", 3)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to choosing files"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "choose"
+    assert page.url.split("#")[1].startswith("transcribe/")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    assert page.get_attribute("#talk", "data-state") == "off"
+    page.focus(f"{row('keys.wav')} .open >> nth=0")
+    page.keyboard.press("Enter")
+    page.focus(".time")
+    page.keyboard.press("Enter")
+    visitor.until("!document.getElementById('player').paused")
+    page.click("nav >> text=Talk")
+    visitor.see("#press")
+    assert json.loads(page.evaluate("JSON.stringify(location.hash)")) == "#talk"
+    assert visitor.complaints == []

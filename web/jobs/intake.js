@@ -1,0 +1,162 @@
+/** How recordings come in: chosen, dropped (folders, too), pasted, or by their address; and what is wanted of them. */
+
+import { fillLanguages, isLanguage } from "../languages.js";
+import { text } from "../texts.js";
+
+const find = (id) => document.getElementById(id);
+const STORE = "parley.transcribe";
+/** Most people whose number one would say. */
+const MOST = 8;
+
+export class Intake {
+  /** @param {(files: File[]) => void} files @param {(url: string) => void} url */
+  constructor(files, url) {
+    this.form = find("job-options");
+    this.models = [];
+    this.fill(read());
+    this.form.addEventListener("change", () => this.keep());
+    this.form.addEventListener("submit", (event) => event.preventDefault());
+
+    find("choose").addEventListener("click", () => find("files").click());
+    find("files").addEventListener("change", ({ target }) => {
+      if (target.files.length) files([...target.files]);
+      target.value = ""; // the same again is a choice, too
+    });
+    find("by-url").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const wanted = find("url").value.trim();
+      if (wanted) url(wanted);
+    });
+    this.takeDrops(find("transcribe"), files, url);
+    document.addEventListener("paste", (event) => {
+      const typing = event.target.closest?.("input, textarea");
+      if (find("transcribe").hidden || typing || !event.clipboardData.files.length) return;
+      event.preventDefault();
+      files([...event.clipboardData.files]);
+    });
+  }
+
+  /** As the forms of the service take it. */
+  get fields() {
+    const { language, model_id, diarize, speakers } = this.form.elements;
+    return {
+      ...(language.value !== "auto" && { language: language.value }),
+      ...(model_id.value && { model_id: model_id.value }),
+      ...(diarize.checked && { diarize: "true" }),
+      ...(diarize.checked && speakers.value && { min_speakers: speakers.value, max_speakers: speakers.value }),
+    };
+  }
+
+  /** The same for JSON. */
+  get wishes() {
+    const { diarize, min_speakers: least, max_speakers: most, ...others } = this.fields;
+    return { ...others, ...(diarize && { diarize: true }), ...(least && { min_speakers: +least, max_speakers: +most }) };
+  }
+
+  /** @param {{id: string, description?: string}[]} models that a job may name */
+  setModels(models) {
+    const select = this.form.elements.model_id;
+    const before = select.value || read().model_id || "";
+    const options = models.map(({ id, description = "" }) => {
+      const option = new Option(id, id);
+      option.title = description;
+      return option;
+    });
+    select.replaceChildren(new Option(text("modelLoaded"), ""), ...options);
+    select.value = models.some(({ id }) => id === before) ? before : "";
+    select.closest("label").hidden = models.length === 0;
+    this.summarise();
+  }
+
+  /** What was fetched is not shown again. */
+  clearUrl() {
+    find("url").value = "";
+  }
+
+  /** @private */
+  fill({ language, diarize, speakers }) {
+    const form = this.form.elements;
+    fillLanguages(form.language);
+    form.language.value = isLanguage(language) ? language : "auto";
+    const numbers = Array.from({ length: MOST }, (_, index) => new Option(String(index + 1), String(index + 1)));
+    form.speakers.replaceChildren(new Option(text("speakersAny"), ""), ...numbers);
+    form.speakers.value = numbers.some(({ value }) => value === speakers) ? speakers : "";
+    form.diarize.checked = Boolean(diarize);
+    this.setModels([]);
+    form.speakers.closest("label").hidden = !form.diarize.checked;
+  }
+
+  /** @private */
+  keep() {
+    const { language, model_id, diarize, speakers } = this.form.elements;
+    const kept = { language: language.value, model_id: model_id.value, diarize: diarize.checked, speakers: speakers.value };
+    localStorage.setItem(STORE, JSON.stringify(kept));
+    speakers.closest("label").hidden = !diarize.checked;
+    this.summarise();
+  }
+
+  /** What is chosen can be seen without opening the options. @private */
+  summarise() {
+    const { language, model_id, diarize, speakers } = this.form.elements;
+    const chosen = [
+      language.value !== "auto" && language.selectedOptions[0].text,
+      model_id.value,
+      diarize.checked && text("diarize") + (speakers.value ? ` (${speakers.value})` : ""),
+    ].filter(Boolean);
+    find("options-summary").textContent = chosen.length
+      ? text("optionsChosen", { chosen: chosen.join(", ") })
+      : text("options");
+  }
+
+  /** @private */
+  takeDrops(section, files, url) {
+    const takes = ({ dataTransfer }) => dataTransfer.types.some((type) => type === "Files" || type === "text/uri-list");
+    let depth = 0; // enter and leave come for each element inside
+    const over = (now) => {
+      depth = now;
+      section.classList.toggle("dropping", depth > 0);
+    };
+    section.addEventListener("dragenter", (event) => takes(event) && over(depth + 1));
+    section.addEventListener("dragleave", (event) => takes(event) && over(Math.max(0, depth - 1)));
+    section.addEventListener("dragover", (event) => {
+      if (takes(event)) event.preventDefault();
+    });
+    section.addEventListener("drop", async (event) => {
+      if (!takes(event)) return;
+      event.preventDefault();
+      over(0);
+      const link = event.dataTransfer.getData("text/uri-list").split("\n").find((line) => line && !line.startsWith("#"));
+      const found = await filesOf(event.dataTransfer);
+      if (found.length) files(found);
+      else if (link) url(link.trim());
+    });
+  }
+}
+
+/** All files of a drop, those in folders, too, without what is hidden. @returns {Promise<File[]>} */
+async function filesOf(transfer) {
+  // Asked at once: the items are gone after the first wait.
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some(({ isDirectory }) => isDirectory)) return [...transfer.files];
+  const found = await Promise.all(entries.map(inside));
+  return found.flat().filter(({ name }) => !name.startsWith("."));
+}
+
+async function inside(entry) {
+  if (entry.isFile) return [await new Promise((done, failed) => entry.file(done, failed))];
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) {
+    const some = await new Promise((done, failed) => reader.readEntries(done, failed)); // a hundred at a time
+    if (!some.length) return (await Promise.all(found.map(inside))).flat();
+    found.push(...some);
+  }
+}
+
+function read() {
+  try {
+    return JSON.parse(localStorage.getItem(STORE)) ?? {};
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,171 @@
+/** The recordings of the service, newest first, kept up to date while somebody looks. */
+
+const PAGE = 50;
+/** What the service gives at once at most. */
+const MOST = 200;
+/** Jobs that are listened to at a time: a browser opens six connections to one address. */
+const FOLLOWED = 2;
+/** After a stream broke off, it is opened again after so long. */
+const AGAIN_MS = 3000;
+const ACTIVE = ["queued", "processing"];
+
+export class JobList {
+  /**
+   * @param {import("./service.js").Service} service
+   * @param {object} told
+   * @param {() => void} told.changed what is listed
+   * @param {(job: object, before: object | undefined) => void} told.moved one job is in another state
+   * @param {(error: Error | null) => void} told.trouble null: it is over
+   */
+  constructor(service, told) {
+    this.service = service;
+    this.told = told;
+    /** @type {Map<string, object>} by id, in order */
+    this.jobs = new Map();
+    this.cursor = null;
+    this.search = "";
+    this.counts = { queued: 0, processing: 0 };
+    this.loaded = false;
+    /** @type {Map<string, AbortController>} */
+    this.followed = new Map();
+    /** The one that is read: it is followed, too. */
+    this.read = "";
+    this.loading = null;
+    this.again = false;
+    this.resting = false;
+  }
+
+  /** As it is now. Asked for while it is being asked for, it is asked for once more. */
+  async refresh() {
+    this.resting = false;
+    if (this.loading) {
+      this.again = true;
+      return this.loading;
+    }
+    this.loading = this.load().finally(() => {
+      this.loading = null;
+      if (this.again) {
+        this.again = false;
+        this.refresh();
+      }
+    });
+    return this.loading;
+  }
+
+  /** The part after what is listed. */
+  async more() {
+    const { search, cursor } = this;
+    try {
+      const { items, next_cursor: next } = await this.page({ cursor, search });
+      if (search !== this.search || cursor !== this.cursor) return; // something else is listed now
+      for (const job of items) this.jobs.set(job.job_id, job);
+      this.cursor = next;
+      this.told.changed();
+    } catch (error) {
+      this.told.trouble(error);
+    }
+  }
+
+  /** Only those with this in their names. */
+  async find(search) {
+    if (search === this.search) return;
+    this.search = search;
+    this.jobs = new Map(); // as many as one page, to begin with
+    await this.refresh();
+  }
+
+  /** A job as it was told just now. */
+  note(job) {
+    const before = this.jobs.get(job.job_id);
+    if (before) this.jobs.set(job.job_id, job);
+    if (before?.status !== job.status) this.told.moved(job, before);
+    this.told.changed();
+  }
+
+  forget(id) {
+    this.jobs.delete(id);
+    this.told.changed();
+  }
+
+  /** Nobody looks any more. */
+  rest() {
+    this.resting = true;
+    clearTimeout(this.retrying);
+    for (const stream of this.followed.values()) stream.abort();
+    this.followed.clear();
+  }
+
+  /** @private */
+  async load() {
+    const { search } = this;
+    try {
+      const queues = await this.service.json("queues");
+      const limit = Math.min(MOST, Math.max(PAGE, this.jobs.size));
+      const { items, next_cursor: next } = await this.page({ limit, search });
+      if (search !== this.search) return; // somebody has typed on, and it is asked for already
+      const before = this.jobs;
+      this.jobs = new Map(items.map((job) => [job.job_id, job]));
+      // Those beyond what is given at once stay as they were.
+      const last = items.at(-1)?.job_id ?? "";
+      const older = items.length === MOST ? [...before].filter(([id]) => id < last) : [];
+      for (const [id, job] of older) this.jobs.set(id, job);
+      if (!older.length) this.cursor = next;
+      this.counts = queues;
+      this.loaded = true;
+      this.told.trouble(null);
+      for (const job of this.jobs.values()) {
+        const earlier = before.get(job.job_id);
+        if (earlier && earlier.status !== job.status) this.told.moved(job, earlier);
+      }
+      // What was listed a moment later may be active, too.
+      const active = [...queues.jobs, ...items].filter(({ status }) => ACTIVE.includes(status));
+      if (!this.resting) this.follow([...new Map(active.map((job) => [job.job_id, job])).values()]);
+    } catch (error) {
+      this.told.trouble(error);
+      clearTimeout(this.retrying);
+      if (error.code === "away" && !this.resting) this.retrying = setTimeout(() => this.refresh(), AGAIN_MS);
+    }
+    this.told.changed();
+  }
+
+  /** @private */
+  page({ cursor = "", limit = PAGE, search }) {
+    const query = new URLSearchParams({ limit: String(limit), ...(cursor && { cursor }), ...(search && { search }) });
+    return this.service.json(`jobs?${query}`);
+  }
+
+  /** Listen to what is worked on, to what is next, and to what is read. @private */
+  follow(active) {
+    const rank = ({ status, job_id: id }) => (status === "processing" ? "0" : "1") + id; // ids sort by time
+    const order = active.sort((one, other) => (rank(one) < rank(other) ? -1 : 1));
+    const wanted = new Set(order.slice(0, FOLLOWED).map(({ job_id: id }) => id));
+    if (active.some(({ job_id: id }) => id === this.read)) wanted.add(this.read);
+    for (const [id, stream] of this.followed) {
+      if (wanted.has(id)) continue;
+      stream.abort();
+      this.followed.delete(id);
+    }
+    for (const id of wanted) if (!this.followed.has(id)) this.listen(id);
+  }
+
+  /** @private */
+  async listen(id) {
+    const stream = new AbortController();
+    this.followed.set(id, stream);
+    let status = "";
+    try {
+      for await (const job of this.service.events(`jobs/${id}/events`, stream.signal)) {
+        const begun = status === "queued" && job.status !== "queued";
+        status = job.status;
+        this.note(job);
+        if (begun) this.refresh(); // the numbers, and what is next now
+      }
+    } catch (error) {
+      if (error.name === "AbortError") return;
+    }
+    if (stream.signal.aborted) return;
+    this.followed.delete(id);
+    if (ACTIVE.includes(status) || !status) await new Promise((done) => setTimeout(done, AGAIN_MS));
+    if (!this.resting) this.refresh();
+  }
+}

@@ -1,0 +1,211 @@
+/** One recording: how far it is, and in the end its transcript, its sound, and what can be taken home of it. */
+
+import { languageName } from "../languages.js";
+import { text } from "../texts.js";
+import { Finding } from "./finding.js";
+import { clock } from "./formats.js";
+import { element, shownJob } from "./row.js";
+import { Sound } from "./sound.js";
+import { TranscriptView } from "./transcript.js";
+
+const find = (id) => document.getElementById(id);
+const FORMATS = ["txt", "srt", "vtt", "json"];
+/** After the reader has scrolled, the transcript does not follow the sound for so long. */
+const SCROLLED_MS = 4000;
+
+export class ResultView {
+  /**
+   * @param {import("./service.js").Service} service
+   * @param {object} told
+   * @param {(error: Error) => void} told.trouble
+   * @param {(name: string, values?: object) => void} told.announce
+   */
+  constructor(service, told) {
+    this.service = service;
+    this.told = told;
+    this.box = find("result");
+    this.id = "";
+    this.scrolledAt = 0;
+    this.transcript = new TranscriptView(find("transcript"), (seconds) => this.sound.play(seconds));
+    this.finding = new Finding(find("finding"), find("transcript"));
+    this.sound = new Sound(find("player"), find("load-sound"), find("no-sound"), service, (seconds) => this.heard(seconds));
+    for (const kind of ["wheel", "touchmove"]) {
+      find("result-scroll").addEventListener(kind, () => (this.scrolledAt = Date.now()), { passive: true });
+    }
+    find("downloads").replaceChildren(...FORMATS.map((kind) => this.downloadLink(kind)));
+    find("copy").hidden = !navigator.clipboard;
+    find("copy").addEventListener("click", async () => {
+      await navigator.clipboard.writeText(this.plain());
+      told.announce("copied");
+      find("copy").textContent = text("copied");
+      setTimeout(() => (find("copy").textContent = text("copy")), 2000);
+    });
+  }
+
+  /** @param {string} id of a job; "" for none */
+  async open(id) {
+    if (id === this.id) return;
+    this.id = id;
+    this.result = null;
+    this.ended = false;
+    this.sound.close();
+    this.box.hidden = !id;
+    find("pick").hidden = Boolean(id);
+    find("transcribe").classList.toggle("reading", Boolean(id));
+    find("result-body").hidden = true;
+    find("result-about").textContent = find("result-name").textContent = find("result-state").textContent = "";
+    if (id) await this.refresh();
+  }
+
+  /** A job of which something is new. */
+  async note(job) {
+    if (job.job_id !== this.id) return;
+    this.show(job);
+    if (this.ended && !this.result) await this.refresh();
+  }
+
+  /** With its result, which lists and events do not have. @private */
+  async refresh() {
+    const { id } = this;
+    if (this.asking === id) return;
+    this.asking = id;
+    try {
+      const job = await this.service.json(`jobs/${id}`);
+      this.asking = "";
+      if (id === this.id) this.show(job);
+      // It ended while it was asked for: once more, for its result.
+      if (id === this.id && this.ended && job.status !== "completed") await this.refresh();
+    } catch (error) {
+      this.asking = "";
+      if (id !== this.id) return;
+      find("result-state").textContent = error.code === "job_not_found" ? error.message : "";
+      this.told.trouble(error);
+    }
+  }
+
+  /** @private */
+  show(job) {
+    this.job = job;
+    if (job.status === "completed") this.ended = true;
+    find("result-name").textContent = job.filename;
+    this.sound.open(job);
+    const state = find("result-state");
+    const { percent, error } = shownJob(job);
+    state.dataset.state = job.status;
+    const words = { queued: "waitingFor", processing: "workingOn" }[job.status] ?? `job_${job.status}`;
+    state.textContent = [text(words), error].filter(Boolean).join(" ");
+    state.hidden = job.status === "completed";
+    const bar = find("result-progress");
+    bar.hidden = percent === null;
+    bar.setAttribute("aria-label", text("progressOf", { name: job.filename }));
+    bar.setAttribute("aria-valuenow", String(percent ?? 0));
+    bar.style.setProperty("--done", String((percent ?? 0) / 100));
+    if (job.result && job.result !== this.result) this.showResult(job);
+    this.about(job);
+    find("result-body").hidden = !this.result;
+  }
+
+  /** @private */
+  about({ duration, attempts, source_url: url }) {
+    const { result } = this;
+    const told = [
+      duration && text("aboutDuration", { duration: clock(duration) }),
+      result?.language && languageName(result.language),
+      result?.engine && text("aboutEngine", { engine: result.engine }),
+      attempts > 1 && text("aboutAttempt", { number: attempts }),
+      url,
+    ];
+    find("result-about").textContent = told.filter(Boolean).join(" · ");
+  }
+
+  /** @private */
+  showResult(job) {
+    this.result = job.result;
+    this.names = { ...job.speakers };
+    this.transcript.show(job.result, (speaker) => this.nameOf(speaker));
+    if (!job.result.segments.length) find("transcript").append(element("p", "nothing", text("nothingHeard")));
+    this.finding.reset();
+    const { speakers } = this.transcript;
+    find("speakers").hidden = speakers.length === 0;
+    find("speaker-list").replaceChildren(...speakers.map((speaker) => this.speakerField(speaker)));
+    for (const link of find("downloads").children) link.href = this.service.url(this.downloadPath(link.dataset.kind));
+  }
+
+  /** @private */
+  nameOf(speaker) {
+    return this.names[speaker] || (/^[A-Z]{1,3}$/.test(speaker) ? text("speakerUnnamed", { speaker }) : speaker);
+  }
+
+  /** @private */
+  speakerField(speaker) {
+    const label = element("label");
+    label.dataset.color = String(this.transcript.color(speaker));
+    const input = element("input");
+    input.maxLength = 100;
+    input.autocomplete = "off";
+    input.value = this.names[speaker] ?? "";
+    input.placeholder = text("speakerUnnamed", { speaker });
+    input.setAttribute("aria-label", text("speakerName", { speaker: input.placeholder }));
+    input.addEventListener("change", async () => {
+      const { id } = this;
+      const name = input.value.trim();
+      if (name) this.names[speaker] = name;
+      else delete this.names[speaker];
+      this.transcript.rename(speaker, this.nameOf(speaker));
+      try {
+        await this.service.send("PUT", `jobs/${id}/speakers`, this.names);
+      } catch (error) {
+        this.told.trouble(error);
+      }
+    });
+    input.addEventListener("keydown", ({ key }) => {
+      if (key === "Enter") input.blur();
+    });
+    label.append(element("span", "swatch"), input);
+    return label;
+  }
+
+  /** @private */
+  heard(seconds) {
+    const word = this.transcript.mark(seconds);
+    if (!word || find("player").paused || Date.now() - this.scrolledAt < SCROLLED_MS) return;
+    const view = find("result-scroll").getBoundingClientRect();
+    const place = word.getBoundingClientRect();
+    if (place.top < view.top + 40 || place.bottom > view.bottom - 40) word.scrollIntoView({ block: "center" });
+  }
+
+  /** What one copies: paragraphs, with who speaks. @private */
+  plain() {
+    return [...find("transcript").querySelectorAll(".paragraph")]
+      .map((one) => [one.querySelector(".who")?.textContent, one.querySelector("p").textContent].filter(Boolean).join(": "))
+      .join("\n\n");
+  }
+
+  /** @private */
+  downloadPath(kind) {
+    return `jobs/${this.id}/download?format=${kind}`;
+  }
+
+  /** A plain link; with a key, which a link cannot send, it is fetched first. @private */
+  downloadLink(kind) {
+    const link = element("a", "plain", kind.toUpperCase());
+    link.dataset.kind = kind;
+    link.download = "";
+    link.setAttribute("aria-label", `${text("download")} ${kind.toUpperCase()}`);
+    link.addEventListener("click", async (event) => {
+      if (!this.service.key() || link.href.startsWith("blob:")) return;
+      event.preventDefault();
+      try {
+        const blob = await (await this.service.ask(this.downloadPath(kind))).blob();
+        const made = element("a");
+        made.href = URL.createObjectURL(blob);
+        made.download = `${this.job.filename.replace(/\.[^.]*$/, "")}.${kind}`;
+        made.click();
+        setTimeout(() => URL.revokeObjectURL(made.href), 10_000);
+      } catch (error) {
+        this.told.trouble(error);
+      }
+    });
+    return link;
+  }
+}

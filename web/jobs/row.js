@@ -1,0 +1,130 @@
+/** One recording in the list: its name, how far it is, and what can be done with it. */
+
+import { text } from "../texts.js";
+import { clock, moment } from "./formats.js";
+
+/** A press on something that cannot be taken back is asked about once more, for so long. */
+const SURE_MS = 4000;
+
+/** What is shown of a job. */
+export function shownJob(job) {
+  const percent = Math.floor(job.progress);
+  const again = job.status === "queued" && job.error;
+  const words = [
+    text(again ? "job_again" : `job_${job.status}`, { percent }),
+    job.duration && clock(job.duration),
+    moment(job.created_at),
+  ];
+  return {
+    name: job.filename,
+    state: job.status,
+    words: words.filter(Boolean).join(" · "),
+    percent: job.status === "processing" ? percent : null,
+    error: job.error?.message ?? "",
+    actions: {
+      queued: ["cancelJob"],
+      processing: ["cancelJob"],
+      failed: ["retryJob", "deleteJob"],
+      cancelled: ["retryJob", "deleteJob"],
+      expired: ["retryJob", "deleteJob"],
+    }[job.status] ?? ["deleteJob"],
+  };
+}
+
+/** What is shown of a file on its way. */
+export function shownUpload(upload) {
+  const percent = Math.floor(100 * upload.share);
+  const name = { waits: "job_waits", sending: percent < 100 ? "job_uploading" : "job_sent" }[upload.state];
+  const error = upload.error && (upload.error.message || text(`trouble_${upload.error.code}`));
+  return {
+    name: upload.name,
+    state: upload.state === "failed" ? "failed" : "uploading",
+    words: text(name ?? "job_failed", { percent }),
+    percent: upload.state === "sending" ? percent : null,
+    error: error ?? "",
+    actions: upload.state === "failed" ? ["retryJob", "dismiss"] : ["cancelJob"],
+  };
+}
+
+export class Row {
+  /** @param {{opened?: () => void, acted: (action: string) => void}} told */
+  constructor({ opened, acted }) {
+    this.acted = acted;
+    this.element = element("li", "job");
+    this.open = element(opened ? "button" : "div", "open");
+    if (opened) {
+      this.open.type = "button";
+      this.open.addEventListener("click", opened);
+    }
+    this.name = element("span", "name");
+    this.words = element("span", "words");
+    this.open.append(this.name, this.words);
+    this.bar = element("div", "progress");
+    this.bar.setAttribute("role", "progressbar");
+    this.bar.append(element("span", "done"));
+    this.error = element("p", "error");
+    this.buttons = element("div", "actions");
+    this.element.append(this.open, this.buttons, this.bar, this.error);
+    this.actions = "";
+  }
+
+  /** @param {ReturnType<typeof shownJob>} now */
+  show({ name, state, words, percent, error, actions }) {
+    this.element.dataset.state = state;
+    if (this.name.textContent !== name) this.name.textContent = this.name.title = name;
+    if (this.words.textContent !== words) this.words.textContent = words;
+    this.bar.hidden = percent === null;
+    if (percent !== null) {
+      this.bar.setAttribute("aria-label", text("progressOf", { name }));
+      this.bar.setAttribute("aria-valuenow", String(percent));
+      this.bar.style.setProperty("--done", String(percent / 100));
+    }
+    this.error.hidden = !error;
+    this.error.textContent = error;
+    this.offer(actions, name);
+  }
+
+  /** Whether it is the one that is read. */
+  set current(is) {
+    if (is) this.open.setAttribute("aria-current", "true");
+    else this.open.removeAttribute("aria-current");
+  }
+
+  /** Buttons are only made anew when others are wanted: one of them may have the focus. @private */
+  offer(actions, name) {
+    if (this.actions === actions.join()) return;
+    const focused = this.buttons.contains(document.activeElement);
+    this.actions = actions.join();
+    this.buttons.replaceChildren(...actions.map((action) => this.button(action, name)));
+    if (focused) (this.buttons.firstElementChild ?? this.open).focus();
+  }
+
+  /** @private */
+  button(action, name) {
+    const button = element("button", action);
+    button.type = "button";
+    const label = (which) => {
+      button.textContent = text(which);
+      button.setAttribute("aria-label", text("forThis", { action: text(which), name }));
+    };
+    label(action);
+    let sure = action !== "deleteJob";
+    button.addEventListener("click", () => {
+      if (sure) return this.acted(action);
+      sure = true;
+      label("deleteSure");
+      setTimeout(() => {
+        sure = false;
+        label(action);
+      }, SURE_MS);
+    });
+    return button;
+  }
+}
+
+export function element(tag, name = "", content = "") {
+  const made = document.createElement(tag);
+  if (name) made.className = name;
+  if (content) made.textContent = content;
+  return made;
+}

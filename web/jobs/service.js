@@ -1,0 +1,87 @@
+/** Requests to the service: with the access key, and errors as what can be told. */
+
+export class ServiceError extends Error {
+  /** @param {string} code of the service; or `away`, or `key` */
+  constructor(code, message = "") {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class Service {
+  /** @param {() => string} key the access key, "" for none */
+  constructor(key) {
+    this.key = key;
+  }
+
+  /** @param {string} path below the page */
+  url(path) {
+    return new URL(path, document.baseURI).href;
+  }
+
+  get headers() {
+    const key = this.key();
+    return key ? { Authorization: `Bearer ${key}` } : {};
+  }
+
+  /** @param {RequestInit} options @returns {Promise<Response>} of a request that went well; raises ServiceError */
+  async ask(path, { headers = {}, ...options } = {}) {
+    let answer;
+    try {
+      answer = await fetch(this.url(path), { ...options, headers: { ...this.headers, ...headers } });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new ServiceError("away");
+    }
+    if (!answer.ok) throw errorOf(answer.status, await answer.text());
+    return answer;
+  }
+
+  async json(path, options) {
+    return (await this.ask(path, options)).json();
+  }
+
+  /** With a body of JSON. */
+  async send(method, path, body, headers = {}) {
+    const options = { method, body: JSON.stringify(body), headers: { "Content-Type": "application/json", ...headers } };
+    return (await this.ask(path, options)).json();
+  }
+
+  /** Server-Sent Events, as they come: `EventSource` can send no key. @returns {AsyncGenerator<object>} their data */
+  async *events(path, signal) {
+    const answer = await this.ask(path, { signal, headers: { Accept: "text/event-stream" } });
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let held = "";
+    try {
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) return;
+        const parts = (held + value).split("\n\n");
+        held = parts.pop();
+        for (const part of parts) {
+          const data = part.split("\n").filter((line) => line.startsWith("data: "));
+          if (data.length) yield JSON.parse(data.map((line) => line.slice(6)).join("\n"));
+        }
+      }
+    } finally {
+      reader.cancel().catch(() => {});
+    }
+  }
+}
+
+/** @param {number} status @param {string} body of an answer that is an error */
+export function errorOf(status, body) {
+  let error = {};
+  try {
+    ({ error = {} } = JSON.parse(body));
+  } catch {
+    // Not from the service itself: a proxy before it.
+  }
+  if (status === 401) return new ServiceError("key");
+  return new ServiceError(error.code ?? "other", error.message ?? `HTTP ${status}`);
+}
+
+/** A name for one wish, under which it is granted once however often it is sent. */
+export function newKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

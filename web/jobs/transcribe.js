@@ -1,0 +1,231 @@
+/** Transcribe: recordings in, their queue, and one of them to be read. */
+
+import { text } from "../texts.js";
+import { TroubleBox } from "../trouble.js";
+import { Intake } from "./intake.js";
+import { JobList } from "./list.js";
+import { ResultView } from "./result.js";
+import { Row, shownJob, shownUpload } from "./row.js";
+import { newKey, Service } from "./service.js";
+import { Upload, Uploads } from "./upload.js";
+
+const find = (id) => document.getElementById(id);
+const TAB = "#transcribe";
+/** Somebody who types is asked for the next letter so long, in ms. */
+const TYPING_MS = 300;
+
+export class Transcribe {
+  /** @param {() => string} key the access key */
+  constructor(key) {
+    this.service = new Service(key);
+    this.trouble = new TroubleBox(find("jobs-trouble"), find("jobs-trouble-words"), find("jobs-trouble-action"));
+    this.intake = new Intake((files) => this.take(files), (url) => this.fetch(url));
+    this.uploads = new Uploads(this.service, {
+      changed: () => this.showUploads(),
+      made: (upload, jobs) => this.made(jobs),
+    });
+    this.list = new JobList(this.service, {
+      changed: () => this.showJobs(),
+      moved: (job) => this.moved(job),
+      trouble: (error) => this.tell(error),
+    });
+    this.result = new ResultView(this.service, {
+      trouble: (error) => this.tell(error),
+      announce: (name, values) => this.announce(name, values),
+    });
+    /** @type {Map<string, Row>} */
+    this.rows = new Map();
+    this.uploadRows = new Map();
+
+    find("older").addEventListener("click", () => this.list.more());
+    find("back").addEventListener("click", () => (location.hash = TAB));
+    find("jobs-search").addEventListener("input", ({ target }) => {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => this.list.find(target.value.trim()), TYPING_MS);
+    });
+    find("key").addEventListener("change", () => this.visible && this.begin());
+    window.addEventListener("hashchange", () => this.route());
+    document.addEventListener("visibilitychange", () => this.route());
+    this.route();
+  }
+
+  /** @private */
+  get visible() {
+    return !find("transcribe").hidden && document.visibilityState === "visible";
+  }
+
+  /** What the address says: the tab, and in it a recording. @private */
+  route() {
+    const [tab, id = ""] = location.hash.split("/");
+    if (!this.visible) return this.list.rest();
+    if (tab === TAB) {
+      this.list.read = id;
+      this.result.open(id);
+    }
+    this.begin();
+  }
+
+  /** @private */
+  async begin() {
+    await this.list.refresh();
+    try {
+      this.intake.setModels((await this.service.json("models")).models);
+    } catch {
+      // The list has told what is wrong.
+    }
+  }
+
+  // --- what the user does ---
+
+  /** @private */
+  take(files) {
+    for (const file of files) this.uploads.add(new Upload(file, this.intake.fields));
+  }
+
+  /** @private */
+  async fetch(url) {
+    // The same again after an error is the same wish.
+    if (this.asked?.url !== url) this.asked = { url, key: newKey() };
+    const headers = { "Idempotency-Key": this.asked.key };
+    const button = find("url-send");
+    button.disabled = true;
+    try {
+      const job = await this.service.send("POST", "api/v1/upload/url", { url, ...this.intake.wishes }, headers);
+      this.asked = null;
+      this.intake.clearUrl();
+      this.trouble.hide();
+      await this.made([{ ...job, filename: url }]);
+    } catch (error) {
+      this.tell(error);
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  /** @private */
+  async act(action, job) {
+    try {
+      if (action === "deleteJob") {
+        await this.service.ask(`jobs/${job.job_id}`, { method: "DELETE" });
+        if (this.result.id === job.job_id) location.hash = TAB;
+        this.list.forget(job.job_id);
+      } else {
+        const verb = action === "cancelJob" ? "cancel" : "retry";
+        this.list.note(await this.service.json(`jobs/${job.job_id}/${verb}`, { method: "POST" }));
+      }
+    } catch (error) {
+      this.tell(error);
+    }
+    this.list.refresh();
+  }
+
+  /** @private */
+  actUpload(action, upload) {
+    if (action === "retryJob") this.uploads.retry(upload);
+    else this.uploads.remove(upload);
+  }
+
+  // --- what happens ---
+
+  /** @private */
+  async made(jobs) {
+    for (const { filename: name } of jobs) this.announce("announceAdded", { name });
+    // One alone is opened, unless something is being read.
+    const alone = jobs.length === 1 && !this.uploads.list.length && !this.result.id && wide();
+    this.showUploads();
+    await this.list.refresh();
+    if (alone && this.visible) location.hash = `${TAB}/${jobs[0].job_id}`;
+  }
+
+  /** @private */
+  moved(job) {
+    this.result.note(job);
+    const { filename: name, status, error } = job;
+    if (status === "completed") this.announce("announceDone", { name });
+    if (status === "failed") this.announce("announceFailed", { name, message: error?.message ?? "" });
+  }
+
+  /** @private */
+  tell(error) {
+    if (!error) return this.trouble.hide("away", "key");
+    this.trouble.show(error, error.code === "away" ? { name: "tryNow", act: () => this.begin() } : undefined);
+  }
+
+  /** For screen readers. @private */
+  announce(name, values) {
+    find("announcer").textContent = text(name, values);
+  }
+
+  // --- what is seen ---
+
+  /** @private */
+  showUploads() {
+    const { list } = this.uploads;
+    for (const upload of list) {
+      let row = this.uploadRows.get(upload);
+      if (!row) {
+        row = new Row({ acted: (action) => this.actUpload(action, upload) });
+        this.uploadRows.set(upload, row);
+        find("uploads").append(row.element);
+      }
+      row.show(shownUpload(upload));
+    }
+    for (const [upload, row] of this.uploadRows) {
+      if (list.includes(upload)) continue;
+      row.element.remove();
+      this.uploadRows.delete(upload);
+    }
+    this.showEmpty();
+  }
+
+  /** @private */
+  showJobs() {
+    const { jobs, counts, cursor, search } = this.list;
+    for (const [id, row] of this.rows) {
+      if (jobs.has(id)) continue;
+      row.element.remove();
+      this.rows.delete(id);
+    }
+    let place = find("jobs").firstElementChild;
+    for (const job of jobs.values()) {
+      const row = this.row(job.job_id);
+      row.show(shownJob(job));
+      row.current = job.job_id === this.result.id;
+      // Moved only where it is not in its place: what has the focus keeps it.
+      if (row.element === place) place = place.nextElementSibling;
+      else find("jobs").insertBefore(row.element, place);
+    }
+    const reading = jobs.get(this.result.id);
+    if (reading) this.result.note(reading);
+    const { queued, processing } = counts;
+    find("counts").textContent = queued + processing ? text("counts", { queued, processing }) : "";
+    find("older").hidden = !cursor;
+    find("older").textContent = text(search ? "searchOn" : "older");
+    this.showEmpty();
+  }
+
+  /** @private */
+  showEmpty() {
+    const { jobs, search, loaded } = this.list;
+    const empty = loaded && !jobs.size && !this.uploads.list.length;
+    find("no-jobs").textContent = text(search ? "nothingFound" : "nothingYet", { search });
+    find("no-jobs").hidden = !empty;
+    find("jobs-search").hidden = empty && !search;
+  }
+
+  /** @private */
+  row(id) {
+    let row = this.rows.get(id);
+    if (!row) {
+      row = new Row({
+        opened: () => (location.hash = `${TAB}/${id}`),
+        acted: (action) => this.act(action, this.list.jobs.get(id)),
+      });
+      this.rows.set(id, row);
+    }
+    return row;
+  }
+}
+
+/** Whether list and transcript stand side by side. */
+const wide = () => matchMedia("(min-width: 56rem)").matches;

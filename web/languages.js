@@ -1,0 +1,27 @@
+/** The languages that one can choose: those of the page first, the others by their names in the page's language. */
+
+import { language as pageLanguage, text } from "./texts.js";
+
+const LANGUAGES = (
+  "en pt es ar bg ca cs da de el fa fi fr he hi hr hu id it ja ko lt lv ms nl no pl ro ru sk sl sr sv sw ta th tr uk " +
+  "ur vi zh"
+).split(" ");
+const FIRST = 3;
+
+/** @param {unknown} code whether it can be chosen */
+export const isLanguage = (code) => LANGUAGES.includes(code);
+
+/** @param {HTMLSelectElement} select "auto" first */
+export function fillLanguages(select) {
+  const options = LANGUAGES.map((code) => new Option(languageName(code), code));
+  const others = options.splice(FIRST).sort((one, other) => one.text.localeCompare(other.text, pageLanguage));
+  select.replaceChildren(new Option(text("auto"), "auto"), ...options, ...others);
+}
+
+/** @param {string} code ISO 639-1 */
+export function languageName(code) {
+  const name = names.of(code) ?? code;
+  return name.charAt(0).toLocaleUpperCase(pageLanguage) + name.slice(1);
+}
+
+const names = new Intl.DisplayNames([pageLanguage], { type: "language" });
