@@ -67,7 +67,7 @@ async function whyNot(answer, key) {
 }
 
 /** @param {string} key @returns {boolean} whether a header can have it */
-function sendable(key) {
+export function sendable(key) {
   try {
     return Boolean(new Headers(withKey(key)));
   } catch {

@@ -1,7 +1,9 @@
 /** Requests to the service: with the access key, and errors as what can be told. */
 
+import { sendable, withKey } from "../key.js";
+
 export class ServiceError extends Error {
-  /** @param {string} code of the service; or `away`, or `key` */
+  /** @param {string} code of the service; or `away`, `key`, `key_needed`, `jobs_right` */
   constructor(code, message = "") {
     super(message);
     this.code = code;
@@ -20,12 +22,12 @@ export class Service {
   }
 
   get headers() {
-    const key = this.key();
-    return key ? { Authorization: `Bearer ${key}` } : {};
+    return withKey(this.key());
   }
 
   /** @param {RequestInit} options @returns {Promise<Response>} of a request that went well; raises ServiceError */
   async ask(path, { headers = {}, ...options } = {}) {
+    if (!sendable(this.key())) throw new ServiceError("key");
     let answer;
     try {
       answer = await fetch(this.url(path), { ...options, headers: { ...this.headers, ...headers } });
@@ -33,7 +35,7 @@ export class Service {
       if (error.name === "AbortError") throw error;
       throw new ServiceError("away");
     }
-    if (!answer.ok) throw errorOf(answer.status, await answer.text());
+    if (!answer.ok) throw errorOf(answer.status, await answer.text(), this.key());
     return answer;
   }
 
@@ -69,15 +71,16 @@ export class Service {
   }
 }
 
-/** @param {number} status @param {string} body of an answer that is an error */
-export function errorOf(status, body) {
+/** @param {number} status @param {string} body of an answer that is an error @param {string} key that was sent */
+export function errorOf(status, body, key) {
   let error = {};
   try {
     ({ error = {} } = JSON.parse(body));
   } catch {
     // Not from the service itself: a proxy before it.
   }
-  if (status === 401) return new ServiceError("key");
+  if (status === 401) return new ServiceError(key ? "key" : "key_needed");
+  if (error.code === "forbidden") return new ServiceError("jobs_right");
   return new ServiceError(error.code ?? "other", error.message ?? `HTTP ${status}`);
 }
 

@@ -72,5 +72,5 @@ export const jobs = {
   playFrom: "Play from {time}",
 
   trouble_away: "The service does not answer.",
-  trouble_upload: "{message}",
+  trouble_jobs_right: "This access key may not be used for recordings. Whoever runs the service can give you one that may.",
 };

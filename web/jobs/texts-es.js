@@ -72,5 +72,5 @@ export const jobs = {
   playFrom: "Reproducir desde {time}",
 
   trouble_away: "El servicio no responde.",
-  trouble_upload: "{message}",
+  trouble_jobs_right: "Esta clave de acceso no sirve para grabaciones. Quien mantiene el servicio puede darle una que sí.",
 };

@@ -72,5 +72,5 @@ export const jobs = {
   playFrom: "Tocar a partir de {time}",
 
   trouble_away: "O serviço não responde.",
-  trouble_upload: "{message}",
+  trouble_jobs_right: "Esta chave de acesso não pode ser usada para gravações. Quem mantém o serviço pode lhe dar uma que possa.",
 };

@@ -147,7 +147,7 @@ export class Transcribe {
 
   /** @private */
   tell(error) {
-    if (!error) return this.trouble.hide("away", "key");
+    if (!error) return this.trouble.hide("away", "key", "key_needed", "jobs_right");
     this.trouble.show(error, error.code === "away" ? { name: "tryNow", act: () => this.begin() } : undefined);
   }
 

@@ -106,7 +106,7 @@ export class Uploads {
       };
       request.onload = () => {
         if (request.status === 202) done(JSON.parse(request.responseText));
-        else failed(errorOf(request.status, request.responseText));
+        else failed(errorOf(request.status, request.responseText, this.service.key()));
       };
       request.onerror = request.onabort = () => failed(new ServiceError("away"));
       request.send(form);
