@@ -113,7 +113,7 @@ class Answer:
         self.playback.stop()
         heard = self.playback.heard_text(self.reply) if self._aloud else self.reply
         self._record(heard, interrupted=True)
-        self._end(events.TurnInterrupted(self.playback.played_ms(), heard, self._timings({})))
+        self._end(events.TurnInterrupted(round(self.playback.played_ms(), 1), heard, self._timings({})))
         self.task.cancel()
 
     def withdraw(self, reason: str) -> None:
@@ -131,7 +131,7 @@ class Answer:
         elif self._interrupted:
             heard = self.playback.heard_text(self.reply, played_ms)
             self._record(heard, interrupted=True)
-            self._emit(events.HeardCorrected(min(played_ms, self.playback.sent_ms), heard))
+            self._emit(events.HeardCorrected(round(min(played_ms, self.playback.sent_ms), 1), heard))
 
     def truncate(self, played_ms: float) -> None:
         """Of the reply that is being given, the client has played only so much, and will play no more.

@@ -124,7 +124,7 @@ class Session:
         self._item = ""
         """The place that the utterance being spoken will have in the conversation."""
         self._dictation = Dictation(conversation, self._transcribe, self._emit, limit_s=settings.stt_timeout_s)
-        self._announcements: deque[Announcement] = deque(maxlen=ANNOUNCEMENTS_AHEAD)
+        self._announcements: deque[Announcement] = deque()
         self._finishing: ParleyError | None = None
 
     async def __aenter__(self) -> Self:
@@ -274,7 +274,9 @@ class Session:
         self._tasks.start(work)
 
     def announce(self, text: str) -> None:
-        """Say this as soon as nobody speaks."""
+        """Say this as soon as nobody speaks; not at all when ANNOUNCEMENTS_AHEAD are waiting for that."""
+        if len(self._announcements) >= ANNOUNCEMENTS_AHEAD:
+            return
         self._announcements.append(Announcement(text, self.spoken_language or "en"))
         if self._state is State.LISTENING:
             self._speak_up()

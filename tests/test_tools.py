@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -107,6 +108,26 @@ def test_a_call_has_a_limit_of_time_and_of_output() -> None:
     assert call(toolbox, "slow") == Outcome("It took longer than 0.05 s and was given up.", failed=True)
     assert len(call(toolbox, "long").output) < 9_000
     assert call(toolbox, "broken") == Outcome("It failed.", failed=True)
+
+
+def test_functions_that_hang_take_no_thread_of_others() -> None:
+    over = threading.Event()
+
+    def hang() -> str:
+        over.wait(30)
+        return ""
+
+    async def run() -> None:
+        toolbox = box(function_of(hang), limit_s=0.05)
+        for _ in range(40):
+            assert (await toolbox.call(ToolCall("call_1", "hang", "{}"), None)).failed
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(int)
+
+    try:
+        asyncio.run(asyncio.wait_for(run(), 20))
+    finally:
+        over.set()
 
 
 @given(
@@ -333,6 +354,21 @@ def test_a_timer_speaks_up_and_does_not_interrupt() -> None:
     d = hold(script, llm=CallingLLM(calls=[timer]))
     assert d.stages.tts.spoken[-2:] == ["The timer is over.", "Tea."]  # type: ignore[attr-defined]
     assert d.history[-1] == ("assistant", "The timer is over. Tea.")
+
+
+def test_of_too_many_announcements_the_first_are_made() -> None:
+    names = "tea eggs rice soup bread cake pasta beans fish stew".split()
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)  # nobody speaks up meanwhile
+        for name in names:
+            d.session.announce(f"{name.capitalize()} is over.")
+        d.session.clear()
+        await d.until(events.TurnCompleted, count=8)
+        await d.silence(3000)
+
+    d = hold(script)
+    assert d.stages.tts.spoken == [f"{name.capitalize()} is over." for name in names[:8]]  # type: ignore[attr-defined]
 
 
 def test_a_timer_that_runs_out_in_mid_sentence_waits_for_its_end() -> None:

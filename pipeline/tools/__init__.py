@@ -9,10 +9,13 @@ it declares is there) or of a function declared so.
 """
 
 import asyncio
+import contextvars
+import functools
 import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, overload
 
@@ -26,6 +29,9 @@ OWN = "parley"
 """The server name of functions that run in this process."""
 MAX_OUTPUT_CHARS = 8_000
 """A longer result is cut: it would push the conversation out of the model's context."""
+
+MAX_THREADS = 16
+"""Plain functions that run at a time; further calls wait for one of them, within their own time."""
 
 Choice = Literal["auto", "none", "required"] | str
 """Whether functions are called: as the model likes, never, in any case; or the name of the one that must be."""
@@ -130,6 +136,13 @@ class ToolError(Exception):
     """A function cannot do what is asked; the message is for the model, which tells the user."""
 
 
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """For plain functions, which nothing can stop: one that hangs must not take a thread of the event loop's own pool,
+    which decodes and encodes for everybody."""
+    return ThreadPoolExecutor(MAX_THREADS, "tool")
+
+
 REGISTERED: dict[str, Function] = {}
 """What `tool` has declared, by name."""
 
@@ -179,7 +192,8 @@ def function_of(declared: Callable[..., Any], *, side_effects: bool = False, liv
         if inspect.iscoroutinefunction(declared):
             result = await declared(**values)
         else:
-            result = await asyncio.to_thread(declared, **values)
+            call = functools.partial(contextvars.copy_context().run, declared, **values)
+            result = await asyncio.get_running_loop().run_in_executor(_threads(), call)
         return result if isinstance(result, str) else TypeAdapter(Any).dump_json(result).decode()
 
     description = inspect.cleandoc(declared.__doc__ or "")
