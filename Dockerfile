@@ -23,7 +23,8 @@ RUN set -eu; \
     install() { python3 -m pip --python /opt/venv/bin/python install -c constraints.txt "$@"; }; \
     install $(python3 deploy/requirements.py); \
     if [ "$VARIANT" = cuda ]; then install "$CUBLAS"; \
-    elif [ -n "$EXTRAS" ]; then install --no-deps --index-url "$TORCH_INDEX_URL" torch; fi; \
+    else case "$EXTRAS" in *xtts*|*pocket*|*align*|*speakers*) \
+        install --no-deps --index-url "$TORCH_INDEX_URL" torch;; esac; fi; \
     if [ -n "$EXTRAS" ]; then install $(python3 deploy/requirements.py "$EXTRAS"); fi; \
     packages=$(/opt/venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))"); \
     find "$packages" -depth -type d -name tests \( -path '*/numpy/*' -o -path '*/scipy/*' -o -path '*/sklearn/*' \

@@ -108,3 +108,22 @@ def test_the_published_defaults_are_those_of_the_compose_file() -> None:
     for name, default, _ in COMPOSE:
         for found in re.findall(rf"\$\{{{name}:-([^}}]*)\}}", text):
             assert found == default, name
+
+
+def test_what_a_team_adds_to_its_env_fits_the_compose_file() -> None:
+    added = dotenv_values(HOME / "deploy" / "team.env")
+    known = {name for field in Settings.model_fields for name in names(field)} | {name for name, _, _ in COMPOSE}
+    assert set(added) - known == {"COMPOSE_PROFILES"}
+    services = yaml.safe_load(COMPOSE_FILES[0].read_text(encoding="utf-8"))["services"]
+    team = {name for name, one in services.items() if one.get("profiles") == [added["COMPOSE_PROFILES"]]}
+    assert team == {"worker", "postgres", "redis"}
+    postgres = services["postgres"]["environment"]
+    default = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", postgres["POSTGRES_PASSWORD"])
+    name, database = postgres["POSTGRES_USER"], postgres["POSTGRES_DB"]
+    assert added["DATABASE_URL"] == f"postgresql://{name}:{default}@postgres/{database}"
+    assert added["REDIS_URL"] == "redis://redis:6379"
+    worker, api = services["worker"], services["api"]
+    assert (worker["image"], worker["build"]) == (api["image"], api["build"])
+    assert {**worker["environment"], "JOB_WORKERS": None} == api["environment"]
+    assert set(worker["volumes"]) <= set(api["volumes"])
+    assert not {"ports"} & (set(worker) | set(services["postgres"]) | set(services["redis"]))

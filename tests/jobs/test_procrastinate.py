@@ -1,5 +1,6 @@
 """Several workers on one PostgreSQL, killed and restarted under them."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pipeline.settings import HOME
 from tests.jobs.conftest import needs_postgres, recording
 from tests.jobs.test_doors import HEARS, SAID, done, slow_recording
 from tests.server_process import environment, serving
+from tests.servers import web as servers
 from tests.servers.postgres import Postgres
 
 pytestmark = needs_postgres
@@ -73,6 +75,41 @@ def test_workers_are_killed_the_database_too_and_every_job_is_done(tmp_path: Pat
             done(client, behind, "processing", "completed")
             assert time.monotonic() - begun < 3
             assert client.get(f"/jobs/{long}").json()["result"] is None
+
+
+def test_two_workers_share_the_jobs_and_one_takes_over_from_the_other(tmp_path: Path, pg: Postgres) -> None:
+    settings = {
+        **HEARS,
+        "DATABASE_URL": pg.database(),
+        "JOB_QUEUE": "procrastinate",
+        "UPLOAD_DIR": str(tmp_path / "up"),
+    }
+    with (
+        servers.serving() as web,
+        serving(tmp_path, **settings, JOB_WORKERS="0") as service,
+        httpx.Client(base_url=service.url, timeout=60) as client,
+        worker(tmp_path, settings),
+        worker(tmp_path, settings) as second,
+    ):
+        files = [("files", (f"{n}.flac", slow_recording(n))) for n in range(5)]
+        data = {"language": "en", "webhook_url": f"{web.address}/hook"}
+        jobs = [job["job_id"] for job in client.post("/jobs", files=files, data=data).json()["jobs"]]
+        until = time.monotonic() + 60
+        while client.get("/queues").json()["processing"] < 2:  # each does one at a time
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        second.kill()
+        second.wait()
+        ended = [done(client, job_id) for job_id in jobs]
+        assert {(job["status"], job["attempts"]) for job in ended} == {("completed", 1)}
+        assert all(job["result"]["text"] for job in ended)
+        while len({request.headers["webhook-id"] for request in web.seen}) < len(jobs):
+            assert time.monotonic() < until + 60
+            time.sleep(0.05)
+        told = [json.loads(request.body)["data"]["job_id"] for request in web.seen]
+        assert sorted(told) == sorted(jobs), "each is done once"
+        numbers = client.get("/queues").json()
+        assert (numbers["completed"], numbers["queued"], numbers["processing"]) == (5, 0, 0)
 
 
 def test_on_sqlite_it_is_refused_in_one_sentence(tmp_path: Path) -> None:
