@@ -20,6 +20,7 @@ from server import (
     models,
     page_token,
     reference,
+    status,
     streaming,
     transcribe,
     ui,
@@ -93,6 +94,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     app.include_router(health.router)
     app.include_router(page_token.router)
     app.include_router(metrics.router)
+    app.include_router(status.router)
     app.include_router(voices.router)
     app.include_router(models.router)
     app.include_router(openai_router)

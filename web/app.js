@@ -1,7 +1,8 @@
-/** The page: its words, its tabs, what the service runs on; Talk, and Transcribe. */
+/** The page: its words, its tabs, what the service runs on; Talk, Transcribe, and Status. */
 
 import { showEngines } from "./engines.js";
 import { Transcribe } from "./jobs/transcribe.js";
+import { Status } from "./status/status.js";
 import { Talk } from "./talk.js";
 import { showTabs } from "./tabs.js";
 import { translate } from "./texts.js";
@@ -10,6 +11,7 @@ translate(document);
 showTabs();
 export const talk = new Talk();
 export const transcribe = new Transcribe(() => talk.choices.key);
+export const status = new Status(document.getElementById("status"), () => talk.choices.key);
 const engines = () => showEngines(document.getElementById("engines"), talk.choices.key);
 document.getElementById("key").addEventListener("change", engines);
 await engines();

@@ -1,4 +1,5 @@
 import { jobs } from "./jobs/texts-en.js";
+import { status } from "./status/texts-en.js";
 
 export const en = {
   skip: "Skip to the talk button",
@@ -96,4 +97,5 @@ export const en = {
   voicedAfter: "All of its sound made after {seconds} s.",
 
   ...jobs,
+  ...status,
 };

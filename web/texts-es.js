@@ -1,4 +1,5 @@
 import { jobs } from "./jobs/texts-es.js";
+import { status } from "./status/texts-es.js";
 
 export const es = {
   skip: "Ir al botón de hablar",
@@ -96,4 +97,5 @@ export const es = {
   voicedAfter: "Todo el sonido listo después de {seconds} s.",
 
   ...jobs,
+  ...status,
 };

@@ -1,4 +1,5 @@
 import { jobs } from "./jobs/texts-pt.js";
+import { status } from "./status/texts-pt.js";
 
 export const pt = {
   skip: "Ir para o botão de falar",
@@ -96,4 +97,5 @@ export const pt = {
   voicedAfter: "Todo o som pronto depois de {seconds} s.",
 
   ...jobs,
+  ...status,
 };

@@ -87,6 +87,7 @@ RULES = (
     Rule("/api/v1/transcriptions", Right.TRANSCRIBE),
     # the deployment
     Rule("/metrics", Right.ADMIN, READ),
+    Rule("/status", Right.ADMIN, READ),
 )
 OTHERS = Rule("/", Right.ADMIN)
 

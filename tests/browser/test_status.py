@@ -1,0 +1,68 @@
+"""The page's Status tab: what it shows of the running service, to everybody who may see it."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.browser.conftest import Visit, low_contrasts
+from tests.questions import sample
+from tests.server_process import ServerProcess, ask, serving
+
+BARS = "document.querySelectorAll('.chart rect').length"
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("light", (1100, 800)), ("dark", (1100, 800)), ("light", (320, 568))])
+def test_the_last_turns_are_a_chart_and_a_list(
+    server: ServerProcess, visit: Visit, tmp_path: Path, scheme: str, size: tuple[int, int]
+) -> None:
+    with server.connect() as connection:
+        ask(connection, sample("hello"))
+    visitor = visit(f"{server.url}/#status", size=size, scheme=scheme)
+    page = visitor.page
+    visitor.until(f"{BARS} >= 1")
+    before = page.evaluate(BARS)
+    with server.connect() as connection:
+        ask(connection, sample("hello"))
+        visitor.until(f"{BARS} > {min(before, 99)} || {before} === 100")  # it looks again by itself
+        visitor.until("document.querySelector('.figures dd').textContent !== '0'")
+    page.screenshot(path=tmp_path / "status.png")
+    told = page.get_attribute(".chart", "aria-label") or ""
+    assert "turns. Half were answered within" in told
+    assert page.evaluate("document.querySelector('.chart rect title').textContent").count("·") >= 2
+    page.click(".turn-table summary")
+    visitor.until("document.querySelector('.turn-table').open")
+    assert page.locator(".turn-table li").count() == page.evaluate(BARS)
+    assert page.locator(".status tbody tr").count() == 3
+    assert "sphinx" in visitor.words(".status tbody")
+    page.wait_for_timeout(3500)
+    assert page.evaluate("document.querySelector('.turn-table').open")  # also after it has looked again
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert low_contrasts(visitor) == []
+    assert visitor.complaints == []
+
+
+def test_only_who_may_sees_it(visit: Visit, tmp_path: Path) -> None:
+    with serving(tmp_path, API_KEYS="boss:admin:right,guest:talk:wrong") as server:
+        assert httpx.get(f"{server.url}/status").status_code == 401
+        assert httpx.get(f"{server.url}/status", headers={"Authorization": "Bearer wrong"}).status_code == 403
+        visitor = visit(f"{server.url}/#status", language="es")
+        visitor.see(".status-says:not([hidden])")
+        assert "clave" in visitor.words(".status-says")
+        visitor.page.click("#settings summary")
+        visitor.page.fill("#key", "wrong")
+        visitor.until("document.querySelector('.status-says').textContent.includes('admin')")
+        visitor.page.fill("#key", "right")
+        visitor.see(".figures")
+        visitor.until("document.querySelector('.status-says').hidden")
+        assert visitor.words(".figures dt >> nth=0") == "Conversaciones"
+
+
+def test_talking_goes_on_behind_it(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    visitor.ask("what is two plus three")
+    visitor.page.click("nav a[href='#status']")
+    visitor.see(".figures")
+    visitor.page.click("nav a[href='#talk']")
+    visitor.see("text=2 plus 3 is 5.")
+    assert visitor.complaints == []
