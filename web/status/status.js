@@ -24,22 +24,24 @@ export class Status {
     return !this.section.hidden && document.visibilityState === "visible";
   }
 
-  /** Ask and show, and again while somebody looks. */
+  /** Ask and show, and again while somebody looks; to be called when the key is another. */
   async look() {
     clearTimeout(this.timer);
     if (!this.seen || this.asking) return;
     this.asking = true;
+    let again = true;
     try {
       const key = this.key();
       const headers = key ? { Authorization: `Bearer ${key}` } : {};
       const answer = await fetch(new URL("status", document.baseURI), { cache: "no-store", headers });
       if (answer.ok) this.show(await answer.json());
-      else this.say(text(answer.status === 401 ? "trouble_key" : answer.status === 403 ? "statusForbidden" : "statusAway"));
+      else this.say(text({ 401: "trouble_key", 403: "statusForbidden" }[answer.status] ?? "statusAway"));
+      again = ![401, 403].includes(answer.status); // not before there is another key
     } catch {
       this.say(text("statusAway"));
     }
     this.asking = false;
-    if (this.seen) this.timer = setTimeout(() => this.look(), EVERY_MS);
+    if (again && this.seen) this.timer = setTimeout(() => this.look(), EVERY_MS);
   }
 
   /** @private */
