@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from commands.redaction import Redaction
 from pipeline import observing, tracing
 from pipeline.workers.scheduler import current
 
@@ -18,10 +19,10 @@ CHATTY = (
 ABOUT = ("session", "turn", "trace_id")
 
 
-def set_up(form: Literal["console", "json"], level: int) -> None:
-    """From now on, everything is logged to stderr like this."""
+def set_up(form: Literal["console", "json"], level: int, redaction: Redaction | None = None) -> None:
+    """From now on, everything is logged to stderr like this. redaction: knows what nobody may read there."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if form == "json" else Lines())
+    handler.setFormatter(Redacted(JsonLines() if form == "json" else Lines(), redaction or Redaction()))
     handler.addFilter(about)
     logging.basicConfig(level=level, handlers=[handler])
     for chatty in CHATTY:
@@ -46,6 +47,18 @@ def about(record: logging.LogRecord) -> bool:
         if not hasattr(record, name):
             setattr(record, name, value)
     return True
+
+
+class Redacted(logging.Formatter):
+    """What another formatter makes, tracebacks included, without secrets in it."""
+
+    def __init__(self, formatter: logging.Formatter, redaction: Redaction) -> None:
+        super().__init__()
+        self._formatter = formatter
+        self._redaction = redaction
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redaction(self._formatter.format(record))
 
 
 class Lines(logging.Formatter):

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from commands.logs import set_up
 from commands.progress import StartProgress
+from commands.redaction import Redaction, secrets_of
 from commands.start import load_settings, refuse
 from pipeline import tracing
 from pipeline.assistant import Assistant, open_assistant
@@ -29,7 +30,7 @@ MAX_LINE_BYTES = 131_072
 def serve() -> None:
     """Run the service (the default)."""
     settings = load_settings()
-    set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO)
+    set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO, Redaction(secrets_of(settings)))
     try:
         # Around the loop: what its last moment has to tell is sent when it is over.
         with tracing.exporting(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

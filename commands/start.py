@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from commands.logs import set_up
+from commands.redaction import Redaction, secrets_of
 from pipeline.audio import Clip, decode, encode_wav
 from pipeline.errors import BadInput, EngineUnavailable, ParleyError
 from pipeline.settings import SECRET, Settings
@@ -50,7 +51,9 @@ def refuse(message: str) -> typer.Exit:
 
 def run(settings: Settings, work: Coroutine[Any, Any, None]) -> None:
     """Run a command to its end; what cannot be done is said in one sentence, without a traceback."""
-    set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.ERROR)
+    set_up(
+        settings.log_format, logging.DEBUG if settings.debug_mode else logging.ERROR, Redaction(secrets_of(settings))
+    )
     try:
         asyncio.run(work)
     except EngineUnavailable as error:

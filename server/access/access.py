@@ -115,7 +115,9 @@ def _sent(connection: HTTPConnection) -> str:
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raises ConfigError for a service that is open to the network without keys and was not told that it may."""
+    """Raises ConfigError for a service that is open to the network without keys and was not told that it may, and for
+    keys and limits that make no sense: before models are loaded."""
+    Access(settings)
     if settings.host in LOOPBACK or settings.allow_anonymous:
         return
     if settings.api_keys.strip() or settings.api_keys_file or settings.jwt_secret or settings.jwt_jwks_url:

@@ -1,0 +1,47 @@
+"""What must never be read in a log: keys, tokens, passwords; whoever logs them, and wherever in a line they are."""
+
+import re
+from collections.abc import Iterable
+
+from pipeline.settings import SECRET, Settings
+
+HIDDEN = "…"
+SHORTEST = 6
+"""A value that is shorter would be found in every other word."""
+VALUE = r"[^\s\"',;\\<>)\]}]+"
+PATTERNS = (
+    # As headers are written in requests, by libraries that log them, and in Python's and JSON's own ways.
+    re.compile(r"(?i)((?:proxy-)?authorization|x-api-key|cookie|modal-key|modal-secret)(\W{1,6})([^\"'\r\n\\]+)"),
+    re.compile(rf"(?i)(\bbearer)(\s+)({VALUE})"),
+    re.compile(rf"(openai-insecure-api-key)(\.)({VALUE})"),
+    re.compile(r"(\b(?:parley|pt|ek|hf|whsec))(_)([A-Za-z0-9_.+/=-]{8,})"),
+    # The password in an address, and keys in its query.
+    re.compile(r"(\w://[^\s/:@]*)(:)([^\s/@]+(?=@))"),
+    re.compile(r"(?i)([?&](?:[a-z_]*key|[a-z_]*token|secret|signature|resume))(=)([^&\s\"',;\\]+)"),
+)
+
+
+class Redaction:
+    """Hides what looks like a secret, and the deployment's own whatever they look like."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def __call__(self, text: str) -> str:
+        """The text, with HIDDEN in the place of secrets."""
+        if self._known is not None:
+            text = self._known.sub(HIDDEN, text)
+        for pattern in PATTERNS:
+            text = pattern.sub(rf"\1\2{HIDDEN}", text)
+        return text
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """The values of settings that nobody is shown."""
+    found: list[str] = []
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, str) and SECRET.search(name) and not value.startswith("sqlite"):
+            found.append(value)
+    return found + [entry.strip().rpartition(":")[2] for entry in settings.api_keys.split(",")]
