@@ -24,11 +24,15 @@ class Channel(Generic[T]):
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
 
-    async def send(self, item: T) -> None:
-        """Wait for room, then add. After `close()` the item is dropped: nobody will look at it."""
-        while not self.offer(item):
+    async def send(self, item: T, *, leave: int = 0) -> None:
+        """Wait for room, then add. After `close()` the item is dropped: nobody will look at it.
+
+        leave: wait for that much more room, and leave it to others, who cannot wait.
+        """
+        while not self._closed and len(self._items) >= self._size - leave:
             self._writable.clear()
             await self._writable.wait()
+        self.offer(item)
 
     def offer(self, item: T) -> bool:
         """Add if there is room now; whether it was taken care of. After `close()` the item is dropped."""

@@ -357,7 +357,7 @@ def test_a_timer_speaks_up_and_does_not_interrupt() -> None:
 
 
 def test_of_too_many_announcements_the_first_are_made() -> None:
-    names = "tea eggs rice soup bread cake pasta beans fish stew".split()
+    names = ["tea", "eggs", "rice", "soup", "bread", "cake", "pasta", "beans", "fish", "stew"]
 
     async def script(d: Dialogue) -> None:
         await d.speak(600)  # nobody speaks up meanwhile

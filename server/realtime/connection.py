@@ -24,12 +24,10 @@ from server.realtime.parsing import parse
 from server.realtime.requests import Wanted
 from server.realtime.responses import Response, ServerEvent
 from server.realtime.sound import SoundIn
-from server.realtime.translation import SlowReader, Translation
+from server.realtime.translation import OUTBOX, SlowReader, Translation
 
 log = logging.getLogger(__name__)
 
-OUTBOX = 1024
-"""Server events that a slow reader may be behind (some 30 s of sound) before its session ends."""
 ASIDES = 4
 """Out-of-band responses of one session at a time."""
 FAREWELL_S = 2.0

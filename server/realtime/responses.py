@@ -46,7 +46,8 @@ class Response:
         self._text = ""
         self._message_index: int | None = None
         self._output: list[dict[str, Any]] = []
-        self._calls: dict[str, int] = {}
+        self._running: dict[int, events.ToolStarted] = {}
+        """Calls that are shown and have not ended, by their place in the output."""
         self._spoke = False
 
     # --- what happens ---
@@ -88,7 +89,8 @@ class Response:
         if event.server not in self.asked.shown_servers:
             return
         item = mcp_call(event.item_id or item_id(), event.server, event.call, None)
-        index = self._calls[event.call.id] = self._add(item)
+        index = self._add(item)
+        self._running[index] = event
         place = {"response_id": self.id, "item_id": item["id"], "output_index": index}
         yield from self._added(index, item)
         yield {"type": "response.mcp_call_arguments.delta", **place, "delta": event.call.arguments}
@@ -97,14 +99,10 @@ class Response:
 
     def ended(self, event: events.ToolEnded) -> Iterator[ServerEvent]:
         """It has ended."""
-        index = self._calls.get(event.call.id)
-        if index is None:
-            return
-        id = self._output[index]["id"]
-        item = mcp_call(id, event.server, event.call, event.output, failed=event.failed)
-        end = "failed" if event.failed else "completed"
-        yield {"type": f"response.mcp_call.{end}", "item_id": id, "output_index": index}
-        yield from self._done(index, item)
+        index = next((index for index, started in self._running.items() if started.call.id == event.call.id), None)
+        if index is not None:
+            del self._running[index]
+            yield from self._call_ended(index, event.server, event.call, event.output, failed=event.failed)
 
     def finished(self, end: events.TurnCompleted | events.TurnInterrupted | events.TurnFailed) -> Iterator[ServerEvent]:
         """The turn is over."""
@@ -122,6 +120,8 @@ class Response:
             case events.TurnFailed():
                 error = {"type": "server_error", "code": end.code, "message": end.message}
                 status, details = "failed", {"type": "failed", "error": error}
+        for index, started in self._running.items():
+            yield from self._call_ended(index, started.server, started.call, "It was broken off.", failed=True)
         if self._message_index is not None:
             yield from self._message_done("completed" if status == "completed" else "incomplete")
         yield {"type": "response.done", "response": self._json(status, details, usage or Usage(0, 0))}
@@ -129,6 +129,14 @@ class Response:
         yield {"type": "rate_limits.updated", "rate_limits": []}
 
     # --- their parts ---
+
+    def _call_ended(
+        self, index: int, server: str, call: ToolCall, output: str, *, failed: bool
+    ) -> Iterator[ServerEvent]:
+        item = mcp_call(self._output[index]["id"], server, call, output, failed=failed)
+        end = "failed" if failed else "completed"
+        yield {"type": f"response.mcp_call.{end}", "item_id": item["id"], "output_index": index}
+        yield from self._done(index, item)
 
     def _message_added(self) -> Iterator[ServerEvent]:
         item = self._message("in_progress")

@@ -14,6 +14,9 @@ from server.realtime.errors import error_event
 from server.realtime.items import Shape, as_json
 from server.realtime.responses import Asked, Response, ServerEvent
 
+OUTBOX = 1024
+"""Server events that a slow reader may be behind (some 30 s of sound) before its session ends."""
+
 End = events.TurnCompleted | events.TurnInterrupted | events.TurnFailed
 
 
@@ -79,9 +82,11 @@ class Translation:
                 self.close(SlowReader())
 
     async def send_when_read(self, told: Iterable[ServerEvent]) -> None:
-        """As `send`, but at the client's pace: for what comes faster than real time."""
+        """As `send`, but at the client's pace: for what comes faster than real time. It leaves half of the outbox to
+        what happens in the conversation meanwhile.
+        """
         for event in told:
-            await self._outbox.send(_named(event))
+            await self._outbox.send(_named(event), leave=OUTBOX // 2)
 
     def request(self, item_id: str, asked: Asked) -> None:
         """The answer with this item was asked for by the client, in this way."""

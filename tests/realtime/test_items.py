@@ -1,5 +1,6 @@
 """Items, responses and sessions of Realtime: what a client may ask for, and what the language model is told."""
 
+import asyncio
 import base64
 from typing import Any
 
@@ -11,7 +12,7 @@ from pipeline.llm import ToolCall
 from pipeline.stt import Transcript
 from pipeline.tools import Function, Toolbox, function_of
 from tests.realtime.desk import Desk, hold
-from tests.scripted import ScriptedLLM, ScriptedSTT
+from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from tests.test_tools import CallingLLM
 
 MANUAL: dict[str, Any] = {"audio": {"input": {"turn_detection": None}}}
@@ -263,6 +264,23 @@ def test_responses_out_of_band_go_on_beside_the_conversation() -> None:
     assert {response["status"] for response in done} == {"completed"}
 
 
+def test_a_long_response_out_of_band_leaves_room_for_the_conversation() -> None:
+    async def script(d: Desk) -> None:
+        d.send("response.create", response={"conversation": "none", "input": [message("user", "tell me all")]})
+        await d.until("response.created")
+        d.reads.clear()
+        await asyncio.sleep(30)
+        d.send("input_audio_buffer.clear")
+        await asyncio.sleep(1)
+        d.reads.set()
+        await d.until("response.done")
+        assert len(d.log) > 1024
+
+    d = hold(script, llm=ScriptedLLM(" ".join([LONG] * 20), tokens_per_s=10_000), tts=ScriptedTTS(rtf=0.01))
+    assert d.closed is None
+    assert d.of("input_audio_buffer.cleared")
+
+
 def test_calls_of_a_response_out_of_band_have_ids_of_their_own() -> None:
     aside = {"conversation": "none", "input": [message("user", "how many eggs")]}
 
@@ -453,6 +471,28 @@ def test_functions_that_run_here_are_shown_to_who_asks(shown: bool) -> None:
     assert d.told[1:3] == [("user", "how many eggs"), ("assistant", "")]
     added = [event["item"]["id"] for event in d.of("conversation.item.added")]
     assert all(event["previous_item_id"] in added for event in d.of("conversation.item.added")[1:])
+
+
+def test_a_call_that_is_broken_off_is_told_to_have_ended() -> None:
+    async def slow() -> str:
+        """Takes long."""
+        await asyncio.sleep(5)
+        return "three eggs"
+
+    async def script(d: Desk) -> None:
+        await d.update(tools=[{"type": "mcp", "server_label": "garden"}])
+        await create(d, message("user", "how many eggs"))
+        d.send("response.create")
+        await d.until("response.mcp_call.in_progress")
+        d.send("response.cancel")
+        (call,) = (await d.until("response.done"))["response"]["output"]
+        assert (call["type"], call["output"], call["error"]["message"]) == ("mcp_call", None, "It was broken off.")
+        assert d.of("response.output_item.done")[0]["item"] == call
+        assert d.of("response.mcp_call.failed")[0]["item_id"] == call["id"]
+
+    function = function_of(slow)
+    tools = Toolbox({"slow": Function(function.tool, function.run, server="garden")})
+    hold(script, llm=CallingLLM(calls=[ToolCall("call_1", "slow", "{}")]), tools=tools)
 
 
 def test_a_client_cannot_make_the_service_connect_elsewhere() -> None:
