@@ -1,9 +1,10 @@
-"""Jobs under load and under SIGKILL: `python -m bench.jobs posts|rows|kills|crashes [COUNT]`.
+"""Jobs under load and under SIGKILL: `python -m bench.jobs posts|rows|kills|crashes|databases [COUNT]`.
 
 posts: COUNT jobs (10,000) taken in: POST p50 and p95, memory of the service before and after.
 rows: COUNT rows (1,000,000): lists and filters, p50 and p95, on SQLite and, where it is installed, PostgreSQL.
 kills: the service is killed in the middle of a job COUNT times (20): jobs lost, stuck, done twice; time to resume.
 crashes: the process of the model is killed in the middle of a job COUNT times (50).
+databases: PostgreSQL is killed in the middle of a job COUNT times (2), and started again.
 """
 
 import asyncio
@@ -81,7 +82,9 @@ async def rows(count: int, url: str) -> dict[str, Any]:
         wanted: dict[str, dict[str, Any]] = {
             "newest": {}, "page 400": {"page": 400}, "cursor": {"cursor": cursor},
             "failed": {"statuses": [Status.FAILED]}, "active": {"statuses": [Status.QUEUED, Status.RUNNING]},
-            "session": {"session_id": "s77"},
+            "done or failed": {"statuses": [Status.COMPLETED, Status.FAILED]}, "session": {"session_id": "s77"},
+            "session, failed": {"session_id": "s77", "statuses": [Status.FAILED]}, "search": {"search": "77.wav"},
+            "search in vain": {"search": "nothing"},
         }  # fmt: skip
         found = {}
         for name, which in wanted.items():
@@ -137,18 +140,48 @@ def crashes(count: int) -> dict[str, Any]:
             fields = {"webhook_url": f"{receiver.address}/hook"}
             files = [("files", (f"{n}.flac", slow_recording(n))) for n in range(6)]
             made = [job["job_id"] for job in client.post("/jobs", files=files, data=fields).json()["jobs"]]
-            killed = 0
-            while killed < count:
+            gone = 0
+            while gone < count:
                 active = client.get("/queues").json()
                 if not active["queued"] + active["processing"]:
-                    extra = {**fields, "prompt": f"{killed}"}
+                    extra = {**fields, "prompt": f"{gone}"}
                     made += [job["job_id"] for job in client.post("/jobs", files=files, data=extra).json()["jobs"]]
                 for child in service.workers():
                     if "whisper" in " ".join(child.cmdline()) and active["processing"]:
                         child.kill()
-                        killed += 1
+                        gone += 1
                 time.sleep(0.3)
-            return {"crashes": killed, **_outcome(client, made, receiver)}
+            return {"crashes": gone, **_outcome(client, made, receiver)}
+
+
+def databases(count: int) -> dict[str, Any]:
+    resumed_s: list[float] = []
+    with tempfile.TemporaryDirectory() as name, web.serving() as receiver, postgres.running() as server:
+        settings = {**HEARS, "DATABASE_URL": server.database()}
+        with (
+            killed(Path(name), **settings) as service,
+            httpx.Client(base_url=service.url, timeout=120) as client,
+        ):
+            files = [("files", (f"{n}.flac", slow_recording(n))) for n in range(3 * count)]
+            answer = client.post("/jobs", files=files, data={"webhook_url": f"{receiver.address}/hook"})
+            made = [job["job_id"] for job in answer.raise_for_status().json()["jobs"]]
+            for _ in range(count):
+                while not client.get("/queues").json()["processing"]:
+                    time.sleep(0.05)
+                time.sleep(1)
+                server.kill()
+                time.sleep(1)
+                server.start()
+                begun, before = time.monotonic(), None
+                while True:
+                    answer = client.get("/queues")
+                    now = [(job["job_id"], job["progress"]) for job in answer.json().get("jobs", ())]
+                    if answer.is_success and before not in (None, now):
+                        break
+                    before = now if answer.is_success else None
+                    time.sleep(0.05)
+                resumed_s.append(round(time.monotonic() - begun, 2))
+            return {"kills": count, "resumed_s": resumed_s, **_outcome(client, made, receiver)}
 
 
 def _outcome(client: httpx.Client, made: list[str], receiver: web.Web) -> dict[str, Any]:
@@ -168,9 +201,12 @@ def _outcome(client: httpx.Client, made: list[str], receiver: web.Web) -> dict[s
     }  # fmt: skip
 
 
+DEFAULTS = {"posts": 10_000, "rows": 1_000_000, "kills": 20, "databases": 2}
+
+
 def main() -> None:
     what = sys.argv[1] if len(sys.argv) > 1 else ""
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else {"posts": 10_000, "rows": 1_000_000, "kills": 20}.get(what, 50)
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else DEFAULTS.get(what, 50)
     if what == "rows":
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(asyncio.run(rows(count, f"sqlite:///{folder}/jobs.db"))))
@@ -178,7 +214,7 @@ def main() -> None:
             with postgres.running() as server:
                 print(json.dumps(asyncio.run(rows(count, server.database()))))
     else:
-        print(json.dumps({"posts": posts, "kills": kills, "crashes": crashes}[what](count)))
+        print(json.dumps({"posts": posts, "kills": kills, "crashes": crashes, "databases": databases}[what](count)))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from pipeline.assistant import open_stt
 from pipeline.errors import ConfigError
 from pipeline.refining import open_refiners
 from pipeline.settings import Settings
+from pipeline.stt.recognisers import open_recognisers
+from pipeline.workers.hardware import detect
 
 
 def worker() -> None:
@@ -29,8 +31,14 @@ async def _work(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with progress_bar() as report, open_refiners(settings) as refiners, open_stt(settings, report) as hears:
-        transcriber = Resident(hears.engine, f"{hears.info.engine}: {hears.info.model}", refiners)
-        async with open_jobs(settings, transcriber):
-            print(f"parley: {settings.job_workers} at a time, heard by {transcriber.engine}", flush=True)
-            await stop.wait()
+    hardware = await asyncio.to_thread(detect)
+    async with (
+        progress_bar() as report,
+        open_refiners(settings) as refiners,
+        open_stt(settings, report) as hears,
+        open_recognisers(settings, hears, hardware) as recognisers,
+        open_jobs(settings, Resident(recognisers, refiners)),
+    ):
+        heard_by = f"{hears.info.engine}: {hears.info.model}"
+        print(f"parley: {settings.job_workers} at a time, heard by {heard_by}", flush=True)
+        await stop.wait()

@@ -36,10 +36,12 @@ UPDATES = "/api/v1/webhooks/transcription"
 MAX_SEGMENTS = 200_000
 
 
+def _engine_of(model_id: str | None) -> str:
+    return ENGINE if model_id is None else f"{ENGINE}: {model_id}"
+
+
 class Outside:
     """Posts jobs to a worker elsewhere and waits for what comes of them."""
-
-    engine = ENGINE
 
     def __init__(self, store: JobStore, settings: Settings, secret: str) -> None:
         """Raises ConfigError for settings with which no update could ever come."""
@@ -49,6 +51,9 @@ class Outside:
         self._settings = settings
         self._secret = secret
         self._signer = signer(secret)
+
+    def engine_of(self, model_id: str | None) -> str:
+        return _engine_of(model_id)
 
     async def transcribe(self, job: Job) -> None:
         """Raises FetchFailed when it cannot be posted, TimeoutError when nothing was heard of it for too long."""
@@ -159,10 +164,11 @@ class Updates:
             duration_s = _seconds(result["duration"])
         except (KeyError, TypeError, AttributeError):
             raise Refused("result: an object with duration, language and segments.", code="bad_parameter") from None
+        engine = _engine_of(job.options.model_id)
         body = store_form(
-            segments, language=str(language)[:10] if language else None, duration_s=duration_s, engine=ENGINE
+            segments, language=str(language)[:10] if language else None, duration_s=duration_s, engine=engine
         )
-        await self._store.complete(job, key_of(job.sha256 or "", job.options, ENGINE), body, duration_s)
+        await self._store.complete(job, key_of(job.sha256 or "", job.options, engine), body, duration_s)
 
 
 def _seconds(value: Any) -> float:

@@ -23,8 +23,9 @@ from pipeline.errors import BadInput, EngineUnavailable, Overloaded, ParleyError
 from pipeline.media import Recording
 from pipeline.refining import Refiners, Refining
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest, Segment, SpeechToText
+from pipeline.stt import FileRequest, Segment
 from pipeline.stt.files import FileEvent, Finished, Progress, transcribe_file
+from pipeline.stt.recognisers import Recognisers
 from pipeline.transcription import Transcription
 
 log = logging.getLogger(__name__)
@@ -43,13 +44,14 @@ HEARD = 0.8
 class Transcriber(Protocol):
     """Who does the hearing."""
 
-    @property
-    def engine(self) -> str:
-        """What it runs on; results of another are other results."""
+    async def engine_of(self, model_id: str | None) -> str:
+        """What a model runs on; results of another are other results. Raises UnknownModel."""
         ...
 
-    def transcribe(self, recording: Recording, request: FileRequest) -> AsyncGenerator[FileEvent, None]:
-        """As `pipeline.stt.files.transcribe_file`."""
+    def transcribe(
+        self, recording: Recording, request: FileRequest, model_id: str | None
+    ) -> AsyncGenerator[FileEvent, None]:
+        """As `pipeline.stt.files.transcribe_file`, by the model of this id; it is loaded if it is not."""
         ...
 
     async def check(self, wanted: Refining) -> None:
@@ -64,8 +66,9 @@ class Transcriber(Protocol):
 class Elsewhere(Protocol):
     """A worker on another machine, which writes what it hears into the table by itself."""
 
-    @property
-    def engine(self) -> str: ...
+    def engine_of(self, model_id: str | None) -> str:
+        """As a transcriber's; which models there are is known there only."""
+        ...
 
     async def transcribe(self, job: Job) -> None:
         """Until the job has made no progress for too long: when it has ended, the caller's own watch ends this.
@@ -75,21 +78,30 @@ class Elsewhere(Protocol):
         ...
 
 
-def engine_of(transcriber: Transcriber, outside: Elsewhere | None) -> str:
-    """What results are made by."""
-    return transcriber.engine if outside is None else outside.engine
+async def engine_of(transcriber: Transcriber, outside: Elsewhere | None, model_id: str | None) -> str:
+    """What results of a model are made by. Raises UnknownModel."""
+    return await transcriber.engine_of(model_id) if outside is None else outside.engine_of(model_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Resident:
     """The models of this process."""
 
-    stt: SpeechToText
-    engine: str
+    recognisers: Recognisers
     refiners: Refiners
 
-    def transcribe(self, recording: Recording, request: FileRequest) -> AsyncGenerator[FileEvent, None]:
-        return transcribe_file(self.stt, recording, request)
+    async def engine_of(self, model_id: str | None) -> str:
+        return await asyncio.to_thread(self.recognisers.engine_of, model_id)
+
+    async def transcribe(
+        self, recording: Recording, request: FileRequest, model_id: str | None
+    ) -> AsyncGenerator[FileEvent, None]:
+        async with (
+            self.recognisers.using(model_id) as hears,
+            aclosing(transcribe_file(hears.engine, recording, request)) as events,
+        ):
+            async for event in events:
+                yield event
 
     async def check(self, wanted: Refining) -> None:
         if wanted.diarize:
@@ -100,10 +112,8 @@ class Resident:
 
 
 def resident(assistant: Assistant) -> Resident:
-    """The recogniser that conversations use, too."""
-    hears = next((info for info in assistant.engines if info.stage == "stt"), None)
-    engine = f"{hears.engine}: {hears.model}" if hears else "unknown"
-    return Resident(assistant.stages.stt, engine, assistant.refiners)
+    """The recognisers that other doors use, too."""
+    return Resident(assistant.recognisers, assistant.refiners)
 
 
 class Runner:
@@ -199,7 +209,7 @@ class Runner:
         if job.sha256 is None:
             job = await self._fetched(job)
         assert job.sha256 is not None  # noqa: S101  # fetched just now
-        engine = engine_of(self._transcriber, self._outside)
+        engine = await engine_of(self._transcriber, self._outside, job.options.model_id)
         key = key_of(job.sha256, job.options, engine)
         known = await self._store.result(key)
         if known is not None:
@@ -235,7 +245,7 @@ class Runner:
         loop = asyncio.get_running_loop()
         async with (
             asyncio.timeout(silence_s) as deadline,
-            aclosing(self._transcriber.transcribe(recording, job.options.request())) as events,
+            aclosing(self._transcriber.transcribe(recording, job.options.request(), job.options.model_id)) as events,
         ):
             async for event in events:
                 deadline.reschedule(loop.time() + silence_s)

@@ -116,7 +116,7 @@ class Options:
     """What is wanted of a recording. With the file's content and the engine, this decides the result."""
 
     model_id: str | None = None
-    """As the client named it; None: what is loaded."""
+    """A model as `pipeline.stt.recognisers` knows it; None: what is loaded."""
     language: str | None = None
     """ISO 639-1; None: found out from the first speech."""
     prompt: str | None = None

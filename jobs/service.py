@@ -36,8 +36,9 @@ class Jobs:
     """What every door for jobs talks to. One for the process; open it with `open_jobs`."""
 
     def __init__(
-        self, settings: Settings, store: JobStore, files: FileStore, queue: Queue, engine: str,
-        notices: Notices, outbox: Outbox, webhooks: Webhooks, janitor: Janitor, updates: Updates,
+        self, settings: Settings, store: JobStore, files: FileStore, queue: Queue, transcriber: Transcriber,
+        outside: Outside | None, notices: Notices, outbox: Outbox, webhooks: Webhooks, janitor: Janitor,
+        updates: Updates,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.files = files
@@ -47,7 +48,8 @@ class Jobs:
         self._updates = updates
         self._store = store
         self._queue = queue
-        self._engine = engine
+        self._transcriber = transcriber
+        self._outside = outside
         self._notices = notices
         self._webhooks = webhooks
         self._ending = False
@@ -62,7 +64,7 @@ class Jobs:
                 self.reachable.check(one.webhook_url)
             if one.source_url:
                 await self._check_source(one.source_url)
-        cached = [self._result_key(one) for one in submissions]
+        cached = [await self._result_key(one) for one in submissions]
         made, new = await self._store.submit(submissions, cached=cached, key=key)
         if new:
             await self._queue.added([job for job in made if job.status is Status.QUEUED])
@@ -75,8 +77,15 @@ class Jobs:
         with contextlib.suppress(FetchFailed):  # a name that is not found now may be when the job begins
             await self.reachable.look_up(parts.hostname or "", parts.port or 0)
 
-    def _result_key(self, one: Submission) -> str | None:
-        return None if one.sha256 is None else key_of(one.sha256, one.options, self._engine)
+    async def check_model(self, model_id: str | None) -> None:
+        """Raises UnknownModel, which names those that there are."""
+        await engine_of(self._transcriber, self._outside, model_id)
+
+    async def _result_key(self, one: Submission) -> str | None:
+        if one.sha256 is None:
+            return None
+        engine = await engine_of(self._transcriber, self._outside, one.options.model_id)
+        return key_of(one.sha256, one.options, engine)
 
     async def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
@@ -222,7 +231,8 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
                     store,
                     files,
                     queue,
-                    engine_of(transcriber, outside),
+                    transcriber,
+                    outside,
                     notices,
                     outbox,
                     webhooks,

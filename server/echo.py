@@ -45,6 +45,7 @@ async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
             raise Refused("Send one file here; POST /jobs takes several.", code="bad_parameter")
         wanted, session_id = options(form.fields), text_field(form.fields, "session_id")
         webhook_url = text_field(form.fields, "webhook_url", 4096)
+        await jobs.check_model(wanted.model_id)
         [(name, file)] = await form.commit()
     one = Submission(name, wanted, file.sha256, file.size_bytes, None, session_id, webhook_url)
     return _short((await jobs.submit([one], key=key))[0])
@@ -53,8 +54,10 @@ async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
 @router.post("/upload/url", status_code=202)
 async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> dict[str, Any]:
     """One address, one job, which fetches it."""
+    wanted = options(body.model_dump())
+    await jobs.check_model(wanted.model_id)
     one = Submission(
-        filename_of(body.url), options(body.model_dump()), source_url=body.url, session_id=body.session_id,
+        filename_of(body.url), wanted, source_url=body.url, session_id=body.session_id,
         webhook_url=body.webhook_url,
     )  # fmt: skip
     return _short((await jobs.submit([one], key=idempotency_key(request)))[0])

@@ -46,6 +46,7 @@ async def create(request: Request, jobs: AllJobs) -> dict[str, Any]:
     async with received_files(request, jobs) as form:
         wanted, session_id = options(form.fields), text_field(form.fields, "session_id")
         webhook_url = text_field(form.fields, "webhook_url", 4096)
+        await jobs.check_model(wanted.model_id)
         stored = await form.commit()
     submissions = [
         Submission(name, wanted, file.sha256, file.size_bytes, None, session_id, webhook_url) for name, file in stored

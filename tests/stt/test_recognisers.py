@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,6 +22,7 @@ from pipeline.transcription import transcription
 from pipeline.workers.hardware import Gpu, Hardware
 from pipeline.workers.residents import DoesNotFit
 from tests.clips import recording
+from tests.jobs.test_doors import done
 from tests.server_process import ServerProcess, serving
 from tests.servers.hub import Hub
 from tests.stt.recordings import MODEL
@@ -192,3 +194,34 @@ def test_each_door_takes_names_and_refuses_in_its_form(served: ServerProcess) ->
     ids = {one["id"] for one in httpx.get(f"{served.url}/v1/models").json()["data"]}
     assert {"whisper-1", "whisper-tiny-words", "babbling", "tiny"} <= ids
     assert httpx.get(f"{served.url}/v1/models/babbling").status_code == 200
+
+
+def test_jobs_are_done_by_the_model_they_name(served: ServerProcess) -> None:
+    wav, _ = recording(0)
+    with httpx.Client(base_url=served.url, timeout=60) as client:
+
+        def job(**fields: str) -> httpx.Response:
+            return client.post("/jobs", files={"files": ("a.wav", wav)}, data={"language": "en", **fields})
+
+        def ended(answer: httpx.Response) -> Any:
+            return done(client, answer.raise_for_status().json()["jobs"][0]["job_id"])
+
+        own, other, again = (
+            ended(job(**fields)) for fields in ({}, {"model_id": "babbling"}, {"model_id": "whisper-1"})
+        )
+        assert (own["result"]["text"], own["result"]["engine"]) == (TEXT, "whisper: whisper-tiny-words (int8)")
+        assert other["result"]["text"] != TEXT
+        assert other["result"]["engine"].startswith("whisper: babbling ")
+        assert other["model_id"] == "babbling"
+        assert again["result"] == own["result"]
+        too_large = ended(job(model_id="faster_large-v3_int8"))
+        assert (too_large["status"], too_large["error"]["code"]) == ("failed", "model_too_large")
+        before = client.get("/queues").json()["total"]
+        for answer in (
+            job(model_id="huge"),
+            client.post("/api/v1/upload/file", files={"file": ("a.wav", wav)}, data={"model_id": "huge"}),
+            client.post("/api/v1/upload/url", json={"url": "http://127.0.0.1:1/a.wav", "model_id": "huge"}),
+        ):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+            assert "babbling" in answer.json()["detail"]
+        assert client.get("/queues").json()["total"] == before
