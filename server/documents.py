@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from server.access.rights import Open, rule_for
 from server.errors import OPENAI
 
 _MEANING = {
@@ -94,14 +95,18 @@ def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
 
 
 def describe(app: FastAPI) -> None:
-    """The OpenAPI document without what FastAPI adds of itself: requests that do not validate are 400 here, not 422."""
+    """The OpenAPI document with what is true of all routes: which of them need a key, and that requests that do not
+    validate are 400 here, not the 422 of FastAPI."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = plain()
-            for operations in document["paths"].values():
-                for operation in operations.values():
+            document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            for path, operations in document["paths"].items():
+                for method, operation in operations.items():
+                    if rule_for(path, method.upper()).needed not in (Open.ALL, Open.SIGNED):
+                        operation["security"] = [{"key": []}]
                     responses = operation.get("responses", {})
                     content = responses.get("422", {}).get("content", {}).get("application/json", {})
                     if content.get("schema", {}).get("$ref") == INVALID:

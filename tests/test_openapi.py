@@ -40,9 +40,11 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 def test_every_route_but_health_asks_for_a_key(locked: ServerProcess) -> None:
     document = httpx.get(f"{locked.url}/openapi.json").json()
     seen = 0
-    for path, method, _ in operations(document):
+    for path, method, operation in operations(document):
         if path in OPEN or path.startswith(SIGNED):
+            assert "security" not in operation
             continue
+        assert operation["security"] == [{"key": []}]
         answer = httpx.request(method, locked.url + re.sub(r"{[^}]*}", "x", path))
         assert answer.status_code == 401, f"{method} {path}"
         assert answer.headers["www-authenticate"].startswith("Bearer")

@@ -1,26 +1,32 @@
 """`/docs` in a browser that reaches nothing but the service."""
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.browser.conftest import Visit
-from tests.server_process import ServerProcess
+from tests.server_process import ServerProcess, serving
 
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
-def test_the_routes_are_shown_and_tried_without_the_internet(server: ServerProcess, visit: Visit) -> None:
+def test_the_routes_are_shown_and_tried_without_the_internet(visit: Visit, tmp_path: Path) -> None:
     visitor = visit("about:blank", flags=[OFFLINE])
     page, asked = visitor.page, set[str]()
     page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
-    page.goto(f"{server.url}/docs")
-    route = ".opblock:has([data-path='/v1/audio/voices'])"
-    page.click(f"{route} .opblock-summary")
-    page.click(f"{route} >> text=Try it out")
-    page.click(f"{route} .execute")
-    visitor.see(f"{route} .live-responses-table >> text=woman")
+    with serving(tmp_path, API_KEYS="sesame") as server:
+        page.goto(f"{server.url}/docs")
+        page.click("button.authorize")
+        page.fill(".auth-container input", "sesame")
+        page.click(".auth-container button.authorize")
+        page.click(".auth-container button.btn-done")
+        route = ".opblock:has([data-path='/v1/audio/voices']):has(.opblock-summary-get)"
+        page.click(f"{route} .opblock-summary-control")
+        page.click(f"{route} .try-out__btn")
+        page.click(f"{route} .execute")
+        visitor.see(f"{route} .live-responses-table >> text=woman")
     assert asked == {f"127.0.0.1:{server.port}"}
     assert visitor.complaints == []
 

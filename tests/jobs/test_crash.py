@@ -24,7 +24,8 @@ def test_killed_at_several_points_no_job_is_lost(tmp_path: Path) -> None:
         for number, point_s in enumerate(POINTS_S):
             with killed(tmp_path, **HEARS) as service, httpx.Client(base_url=service.url, timeout=60) as client:
                 data = {"language": "en", "words": "false", "webhook_url": f"{web.address}/hook"}
-                files = [("files", ("long.flac", slow_recording(number))), ("files", ("a.wav", recording(number)))]
+                long_one = slow_recording(number, count=12)
+                files = [("files", ("long.flac", long_one)), ("files", ("a.wav", recording(number)))]
                 answer = client.post("/jobs", files=files, data=data, headers={"Idempotency-Key": f"{number}"})
                 assert answer.status_code == 202
                 long, short = (job["job_id"] for job in answer.json()["jobs"])

@@ -167,9 +167,9 @@ def test_a_hundred_identical_requests_at_once_make_one_job(client: httpx.Client,
     assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
 
 
-def slow_recording(first: int = 0) -> bytes:
-    """Compressed, and some seconds of work for the recogniser."""
-    numbers = [number % 12 for number in range(first, first + 24)]
+def slow_recording(first: int = 0, count: int = 24) -> bytes:
+    """Compressed, and some seconds of work for the recogniser: so many sentences."""
+    numbers = [number % 12 for number in range(first, first + count)]
     sound, rate_hz = soundfile.read(io.BytesIO(recording(*numbers, silence_s=2.5)), dtype="float32")
     out = io.BytesIO()
     soundfile.write(out, sound, rate_hz, format="FLAC")
