@@ -129,9 +129,8 @@ class LiveSocket:
                     async with asyncio.timeout(GOODBYE_S):  # behind all that it has not read yet
                         await self._socket.close(1013, "This connection reads too slowly.")
         finally:
-            self._store.keep(self._token, self._conversation)
-            if self._earlier_token:
-                self._store.keep(self._earlier_token, self._conversation)
+            for token in filter(None, (self._token, self._earlier_token)):
+                self._store.keep(token, self._give_up, self._conversation)
 
     async def _leave(self) -> None:
         """When the service stops, the conversation ends with the turn that is going on."""

@@ -33,11 +33,14 @@ class Resumable:
         """Its client has a newer one."""
         self._open.pop(token, None)
 
-    def keep(self, token: str, conversation: Conversation) -> None:
-        """Its connection is gone; it may come back. Nothing is kept of one that was given up."""
+    def keep(self, token: str, give_up: Callable[[], Conversation], conversation: Conversation) -> None:
+        """Its connection is gone; it may come back. give_up: what it was opened with. Nothing is kept of one that was
+        given up: its token may be that of the connection already that goes on with its conversation.
+        """
         self._forget()
-        if self._open.pop(token, None) is None:
+        if self._open.get(token) != give_up:
             return
+        del self._open[token]
         if self._seconds > 0 and conversation.messages:
             self._kept[token] = (self._clock() + self._seconds, conversation)
             while len(self._kept) > self._most:
