@@ -7,7 +7,8 @@
 PYTHON ?= python3
 EXTRAS ?=
 VENV   ?= .venv
-# Files of tests: more than there are processors, for most tests wait more than they compute.
+# Files of tests: more than there are processors, for most tests wait more than they compute. Those in a browser come
+# after the others, one at a time: it plays and records in real time.
 AT_ONCE ?= 3
 
 comma := ,
@@ -36,7 +37,8 @@ test:
 	@$(MAKE) --no-print-directory install EXTRAS=$(EXTRAS)
 	@$(MAKE) --no-print-directory services
 	@$(MAKE) --no-print-directory lint
-	$(VENV)/bin/python -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder --ignore tests/browser
+	$(VENV)/bin/python -m pytest tests/browser
 
 # PARLEY_NO_BROWSER=1 does without: the tests in a browser are then left out, and say so.
 services:
