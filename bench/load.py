@@ -32,7 +32,7 @@ from websockets.exceptions import WebSocketException
 from bench.rows import Rows
 from pipeline.audio import decode
 from pipeline.listening.vad import speech_spans
-from pipeline.settings import HOME
+from pipeline.settings import HOME, Settings
 from tests.questions import sample
 from tests.server_process import ServerProcess, serving
 
@@ -176,7 +176,8 @@ def main() -> None:
         "speakers", "first audio p50", "p95", "turns/min", "refused", "/health p50", "p99", "idle p99", "CPU", "failed"
     )
     with tempfile.TemporaryDirectory() as folder:
-        settings = WHISPER if options.whisper else {}
+        nice = {"WORKER_NICE": str(Settings.model_fields["worker_nice"].default)}
+        settings = nice | (WHISPER if options.whisper else {})
         with serving(Path(folder), **settings) as server:
             for speakers in options.speakers:
                 asking = subprocess.Popen(

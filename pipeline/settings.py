@@ -289,6 +289,9 @@ class Settings(BaseSettings):
     # --- workers ---
     isolate_models: bool = True
     """Run each local model in a process of its own that is started again after a crash; false: in a thread."""
+    worker_nice: int = Field(default=5, ge=0, le=19)
+    """How much the processes of local models give way to the service itself, which has little to do and must do it at
+    once: the sound of all speakers goes through it. 0: not at all."""
     worker_start_timeout_s: float = Field(default=120.0, gt=0)
     """Loading a local model may take this long, in seconds (downloads not counted)."""
     max_waiting: int = Field(default=32, ge=1)

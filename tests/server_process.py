@@ -32,9 +32,10 @@ EMBEDDED = {
     "TTS_ENGINE": "espeak",
     "HF_HUB_OFFLINE": "true",
     "WHISPER_PACK": "false",
+    "WORKER_NICE": "0",
 }
-"""Engines that run anywhere and say the same each time; the small Whisper of the tests was trained on one utterance at
-a time."""
+"""Engines that run anywhere and say the same each time. The small Whisper of the tests was trained on one utterance at
+a time; on a machine that is shared models that give way would wait for the neighbours."""
 
 
 def environment(**settings: str) -> dict[str, str]:

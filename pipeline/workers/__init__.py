@@ -84,7 +84,12 @@ def open_worker(spec: EngineSpec, settings: Settings, serving: Serving) -> Abstr
     from pipeline.workers.thread import ThreadHost
 
     hosts: list[Host] = [
-        ProcessHost(spec, start_timeout_s=settings.worker_start_timeout_s, silence_s=serving.silence_s)
+        ProcessHost(
+            spec,
+            start_timeout_s=settings.worker_start_timeout_s,
+            silence_s=serving.silence_s,
+            niceness=settings.worker_nice,
+        )
         if settings.isolate_models
         else ThreadHost(spec)
         for _ in range(serving.replicas)

@@ -1,5 +1,5 @@
-"""The process of one engine: `python -m pipeline.workers.child FD NAME`, started by `process.py` only; the name is for
-who looks at a list of processes.
+"""The process of one engine: `python -m pipeline.workers.child FD NAME NICENESS`, started by `process.py` only; the
+name is for who looks at a list of processes.
 
 Builds the engine it is sent, then runs calls or batches one at a time in the main thread, while a second thread reads
 the socket for further calls and cancellations. When the other end of the socket closes, the parent is gone or done: it
@@ -62,6 +62,7 @@ class Calls:
 def main() -> None:
     for asked_to_stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(asked_to_stop, signal.SIG_IGN)  # the parent's to handle, who then closes the socket
+    os.nice(int(sys.argv[3]))
     sock = socket.socket(fileno=int(sys.argv[1]))
     calls = Calls(sock)
     spec = calls.receive()

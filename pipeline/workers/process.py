@@ -41,11 +41,11 @@ class _Child:
         self._reading = asyncio.create_task(self._read(reader))
 
     @classmethod
-    async def start(cls, spec: EngineSpec) -> Self:
+    async def start(cls, spec: EngineSpec, niceness: int) -> Self:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "pipeline.workers.child", str(theirs.fileno()), spec.name,
+                sys.executable, "-m", "pipeline.workers.child", str(theirs.fileno()), spec.name, str(niceness),
                 pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL,
                 # Found from anywhere, and also where Parley is not installed but run from its folder.
                 env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HOME), os.environ.get("PYTHONPATH", "")])},
@@ -99,9 +99,11 @@ class _Child:
 class ProcessHost:
     """See `pipeline.workers.pool.Host`."""
 
-    def __init__(self, spec: EngineSpec, *, start_timeout_s: float, silence_s: float) -> None:
-        """start_timeout_s: loading may take so long; silence_s: see `Serving`."""
+    def __init__(self, spec: EngineSpec, *, start_timeout_s: float, silence_s: float, niceness: int = 0) -> None:
+        """start_timeout_s: loading may take so long; silence_s: see `Serving`; niceness: that the process adds to its
+        own."""
         self._spec = spec
+        self._niceness = niceness
         self._start_timeout_s = start_timeout_s
         self._silence_s = silence_s
         self._child: _Child | None = None
@@ -130,7 +132,7 @@ class ProcessHost:
             log.warning("%s is started again", self._spec.name)
         await asyncio.sleep(self._backoff_s)
         self._backoff_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S, self._backoff_s * 2))
-        child = await _Child.start(self._spec)
+        child = await _Child.start(self._spec, self._niceness)
         try:
             async with asyncio.timeout(self._start_timeout_s):
                 await child.send(self._spec)
