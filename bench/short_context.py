@@ -1,6 +1,6 @@
 """What a Whisper loses when it encodes less than its 30 s, and what that saves: before WHISPER_CONTEXT_S is set.
 
-    python -m bench.short_context MODEL FOLDER [--device cpu] [--compute-type auto] [--threads 1] [--limit 200]
+    python -m bench.short_context MODEL FOLDER [--device cpu] [--compute-type int8] [--threads 1] [--limit 200]
 
 MODEL: a folder with a CTranslate2 model. FOLDER/manifest.json: a list of {"file", "text", "language"}; recordings with
 the text that is spoken in them. The switch is safe for a model when its word error rate does not grow.
@@ -40,14 +40,16 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compute-type", default="auto")
+    parser.add_argument("--compute-type", default="int8")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--limit", type=int, default=200)
     options = parser.parse_args()
     recordings = load(options.folder, options.limit)
     rows = Rows("context", "recordings", "exact", "word errors", "CPU each")
     for context_s in CONTEXTS_S:
-        config = WhisperConfig(str(options.model), options.device, options.compute_type, options.threads, 1, context_s)
+        config = WhisperConfig(
+            str(options.model), ((options.device, options.compute_type),), options.threads, 1, context_s
+        )
         engine = WhisperEngine(config)
         began = time.process_time()
         heard = [plain(last(engine.transcribe(clip, language, None, False)).text) for _, language, clip in recordings]

@@ -99,7 +99,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
     library = WhisperModel(
         str(model), device=options.device, compute_type=options.compute_type, cpu_threads=options.threads
     )
-    config = WhisperConfig(str(model), options.device, options.compute_type, options.threads, 1, options.context)
+    config = WhisperConfig(str(model), ((options.device, options.compute_type),), options.threads, 1, options.context)
     engine = WhisperEngine(config)
     sound = engine._speech(clip, "en", None, False).sound
     tokens = len(last(engine.transcribe(clip, "en", None, False)).text) // 12  # the model's made-up words are that long

@@ -27,7 +27,7 @@ from pipeline.tools.loading import open_tools
 from pipeline.tts import TextToSpeech
 from pipeline.turn import Stages, Turn
 from pipeline.voices import Voice, Voices
-from pipeline.workers.hardware import Hardware, detect
+from pipeline.workers.hardware import Hardware, this_machine
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
     voices = Voices.load(settings)
     voices.get(settings.voice_name)
     opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
-    hardware = await asyncio.to_thread(detect)
+    hardware = await asyncio.to_thread(this_machine)
     async with (
         open_tools(settings) as tools,
         open_refiners(settings) as refiners,

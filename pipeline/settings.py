@@ -299,8 +299,9 @@ class Settings(BaseSettings):
     max_wait_s: float = Field(default=20.0, gt=0)
     """A conversation's call may wait so long for its turn at a model, in seconds; one that would wait longer is refused
     at once, one that does is refused then: whoever has waited so long for an answer has gone. Files are not refused."""
-    stt_replicas: int = Field(default=1, ge=1, le=64)
-    """Copies of the recogniser that work side by side, each with memory of its own."""
+    stt_replicas: int = Field(default=0, ge=0, le=64)
+    """Copies of the recogniser that work side by side, each with memory of its own. 0: of Whisper on a CPU one for each
+    8 cores, 4 at most, as far as a quarter of the memory goes; else one."""
     tts_replicas: int = Field(default=1, ge=1, le=64)
     """Copies of the voice engine, likewise."""
     stt_batch: int = Field(default=0, ge=0, le=64)

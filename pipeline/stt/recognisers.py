@@ -187,7 +187,7 @@ class Recognisers:
         return needed_mb(weights.weights_mb(self._settings, model), self._settings.whisper_compute_type, self.hardware)
 
     def _own_mb(self) -> int:
-        return self._mb(self._settings.whisper_model) * self._settings.stt_replicas
+        return self._mb(self._settings.whisper_model) * max(1, self._own.load().replicas if self._own.load else 1)
 
     def _here(self, size: str) -> bool:
         return weights.find(self._settings.model_copy(update={"whisper_model": size})) is not None

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import numpy as np
 from pipeline.alignment.words import Timed, filled
 from pipeline.audio import Clip, Samples
 from pipeline.engines import Opened, Report
-from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.errors import EngineError
 from pipeline.listening.vad import speech_spans
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word, weights
@@ -32,8 +31,10 @@ from pipeline.stt.whisper_model import (
     load,
     prompt_of,
 )
+from pipeline.stt.whisper_plan import plan
 from pipeline.stt.whisper_windows import Asked, first_pass
 from pipeline.workers import EngineSpec, Serving, open_worker
+from pipeline.workers.hardware import this_machine
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +51,10 @@ HOPELESS_LOGPROB = -2.0
 class WhisperConfig:
     folder: str
     """Of the CTranslate2 model."""
-    device: str
-    """auto, cpu or cuda."""
-    compute_type: str
-    """auto or CTranslate2's name."""
+    ways: tuple[tuple[str, str], ...]
+    """(device, CTranslate2's compute type) to try, best first."""
     threads: int
-    """0: as many as pay."""
+    """Of the CPU."""
     beam: int
     context_s: float
     """Least sound encoded, in seconds; 30 is the model's own."""
@@ -70,42 +69,18 @@ class Description:
     multilingual: bool
 
 
-def choices(device: str, compute_type: str) -> list[tuple[str, str]]:
-    """(device, compute type) to try, best first.
-
-    `auto` on CUDA: float16, then int8_float16 for a model too large for the memory, then the CPU, for a machine with
-    a GPU but without CUDA's libraries. Raises EngineUnavailable when CUDA is demanded and not there.
-    """
-    import ctranslate2
-
-    gpus = ctranslate2.get_cuda_device_count()
-    if device == "cuda" and not gpus:
-        raise EngineUnavailable("No CUDA device is visible.", remedy="Set WHISPER_DEVICE=cpu, or check the driver.")
-    found: list[tuple[str, str]] = []
-    for where in ("cuda", "cpu") if device == "auto" and gpus else (("cuda",) if device == "cuda" else ("cpu",)):
-        if compute_type != "auto":
-            found.append((where, compute_type))
-            continue
-        supported = ctranslate2.get_supported_compute_types(where)
-        wanted = ("float16", "int8_float16", "int8", "float32") if where == "cuda" else ("int8", "float32")
-        found += [(where, kind) for kind in wanted if kind in supported]
-    return found
-
-
 class WhisperEngine:
     """The synchronous engine: loads the model and decodes once, so that the first turn is not the slow one."""
 
     def __init__(self, config: WhisperConfig) -> None:
         self._config = config
-        threads = config.threads or min(4, len(os.sched_getaffinity(0)))
-        tried = choices(config.device, config.compute_type)
-        for device, compute_type in tried:
+        for device, compute_type in config.ways:
             try:
-                self._model = load(config.folder, device, compute_type, threads, config.context_s)
+                self._model = load(config.folder, device, compute_type, config.threads, config.context_s)
                 list(self._decode(_warm_up_sound(), FileRequest("en"))[0])
                 break
             except (RuntimeError, ValueError) as error:  # CTranslate2: no memory, no cuBLAS, unknown compute type
-                if (device, compute_type) == tried[-1]:
+                if (device, compute_type) == config.ways[-1]:
                     raise EngineError(f"The Whisper model cannot be loaded: {error}") from error
                 log.warning("Whisper does not run on %s with %s: %s", device, compute_type, error)
         self._description = Description(device, compute_type, bool(self._model.model.is_multilingual))
@@ -344,17 +319,6 @@ def _warm_up_sound() -> Samples:
     return (np.random.default_rng(0).standard_normal(RATE_HZ) * 0.01).astype(np.float32)
 
 
-def paying_batch(device: str, context_s: float) -> int:
-    """How many utterances decoded together take less time than one after the other (docs/performance.md).
-
-    On a CPU encoding a full window is most of the work, and keeps its cores busy alone: a batch only makes its first
-    ones wait.
-    """
-    if device == "cuda":
-        return 16
-    return 8 if context_s < WINDOW_S else 1
-
-
 async def probe(settings: Settings) -> None:
     """Raises EngineUnavailable unless the weights are here or the hub would give them."""
     await weights.check(settings)
@@ -364,28 +328,28 @@ async def probe(settings: Settings) -> None:
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[SpeechToText]]:
     """Downloads the weights when they are not here, loads and warms up the model in its worker."""
     folder = await weights.fetch(settings, report)
+    planned = plan(
+        settings, await asyncio.to_thread(this_machine), weights.weights_mb(settings, settings.whisper_model)
+    )
     config = WhisperConfig(
         folder=str(await asyncio.to_thread(folder.resolve)),
-        device=settings.whisper_device,
-        compute_type=settings.whisper_compute_type,
-        threads=settings.whisper_threads,
+        ways=planned.ways,
+        threads=planned.threads,
         beam=settings.whisper_beam,
         context_s=settings.whisper_context_s,
     )
     spec = EngineSpec("whisper", "pipeline.stt.whisper:WhisperEngine", config)
-    device = choices(config.device, config.compute_type)[0][0]
-    file_batch = settings.stt_file_batch or (16 if device == "cuda" else 1)
     serving = Serving(
         settings.stt_timeout_s,
-        settings.stt_replicas,
+        planned.replicas,
         batched=frozenset({"transcribe", "segments"}),
-        batch=settings.stt_batch or paying_batch(device, config.context_s),
-        file_batch=file_batch,
+        batch=planned.batch,
+        file_batch=planned.file_batch,
         gather_s=settings.stt_batch_ms / 1000,
     )
     async with open_worker(spec, settings, serving) as worker:
         loaded: Description = await worker.call("describe")
         name = settings.whisper_model.rstrip("/").rpartition("/")[2]
-        limits = WindowLimits(batch=file_batch, pack=settings.whisper_pack)
+        limits = WindowLimits(batch=planned.file_batch, pack=settings.whisper_pack)
         front = WorkerFront(worker, "whisper", settings.stt_timeout_s, limits)
         yield Opened(front, f"{name} ({loaded.compute_type})", loaded.device, worker.load)

@@ -4,6 +4,7 @@ Asked once, at the start: what is asked does not change while the service runs.
 """
 
 import contextlib
+import functools
 import os
 import platform
 import subprocess
@@ -94,6 +95,12 @@ def detect() -> Hardware:
         cpu_compute_types=tuple(sorted(ctranslate2.get_supported_compute_types("cpu"))),
         gpus=tuple(gpus),
     )
+
+
+@functools.cache
+def this_machine() -> Hardware:
+    """As `detect`, asked once."""
+    return detect()
 
 
 def _nvidia_smi() -> Sequence[tuple[str, int, int, str]]:

@@ -45,7 +45,7 @@ def test_windows_together_have_the_segments_that_they_have_alone(
     which: str, context_s: float, windows: list[Clip], babbling_whisper: Path, random_whisper: Path
 ) -> None:
     model = {"trained": MODEL, "babbling": babbling_whisper, "random": random_whisper}[which]
-    engine = WhisperEngine(WhisperConfig(str(model), "cpu", "auto", 1, 1, context_s))
+    engine = WhisperEngine(WhisperConfig(str(model), (("cpu", "int8"),), 1, 1, context_s))
     if which == "trained":
         windows = windows[:6]  # of several sentences in one window it is not sure, and then takes chances
     for words in (False, True) if which == "trained" else (False,):
@@ -68,7 +68,7 @@ def test_windows_together_have_the_segments_that_they_have_alone(
 
 
 def test_a_language_that_is_not_known_ends_its_window_alone(windows: list[Clip]) -> None:
-    engine = WhisperEngine(WhisperConfig(str(MODEL), "cpu", "auto", 1, 1, 30.0))
+    engine = WhisperEngine(WhisperConfig(str(MODEL), (("cpu", "int8"),), 1, 1, 30.0))
     calls = [(windows[0], FileRequest("en")), (windows[1], FileRequest("xx")), (windows[2], FileRequest("en"))]
     steps = [step for step in engine.segments_many(calls, lambda number: number == 2) if step[1] is not None]
     assert [(number, type(step)) for number, step in steps] == [(1, EngineError), (0, Segment)]

@@ -156,7 +156,7 @@ async def test_the_language_is_detected_and_may_be_given(babbling_whisper: Path,
 
 
 def test_detecting_the_language_encodes_the_sound_once(babbling_whisper: Path, speech: Clip) -> None:
-    engine = WhisperEngine(WhisperConfig(str(babbling_whisper), "cpu", "auto", 1, 1, 30.0))
+    engine = WhisperEngine(WhisperConfig(str(babbling_whisper), (("cpu", "int8"),), 1, 1, 30.0))
     encoded = []
     inner = engine._model.model
     encode = inner.encode

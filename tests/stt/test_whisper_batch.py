@@ -25,7 +25,7 @@ Call = tuple[Clip, str | None, str | None, bool]
 
 
 def engine_of(model: Path, *, beam: int = 1, context_s: float = 30.0) -> WhisperEngine:
-    return WhisperEngine(WhisperConfig(str(model), "cpu", "auto", 1, beam, context_s))
+    return WhisperEngine(WhisperConfig(str(model), (("cpu", "int8"),), 1, beam, context_s))
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +125,6 @@ def test_doubtful_text_is_tried_again_alone(random_whisper: Path, said: list[tup
     assert sorted(index for index, _ in results) == [0, 1, 2]
     assert all(heard.doubtful for _, heard in results)
     assert sum(heard is None for _, heard in steps) >= 4  # one stop after encoding, one before each second try
-
-
-def test_batches_are_made_where_they_pay() -> None:
-    assert whisper.paying_batch("cuda", 30.0) > whisper.paying_batch("cpu", 10.0) > 1
-    assert whisper.paying_batch("cpu", 30.0) == 1
 
 
 async def test_speakers_at_the_same_time_are_decoded_together(said: list[tuple[str, Clip]]) -> None:

@@ -1,0 +1,93 @@
+"""How Whisper is run on machines of many kinds, where no setting says how."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.errors import EngineUnavailable
+from pipeline.settings import Settings
+from pipeline.stt.whisper_plan import Plan, plan
+from pipeline.workers.hardware import Gpu, Hardware
+
+BASE_MB, LARGE_MB = 140, 2950
+MODERN = ("float16", "float32", "int8", "int8_float16")
+
+
+def machine(
+    *, cores: int = 4, memory_mb: int = 16_000, gpu: tuple[int, int] | None = None, types: tuple[str, ...] = MODERN,
+    cpu_types: tuple[str, ...] = ("float32", "int8"),
+) -> Hardware:  # fmt: skip
+    """gpu: its memory and what of it is free, in MB."""
+    gpus = () if gpu is None else (Gpu("GPU", *gpu, "8.6", types),)
+    return Hardware("CPU", cores, memory_mb, ("avx2",), cpu_types, gpus)
+
+
+def planned(hardware: Hardware, weights_mb: int = BASE_MB, **settings: Any) -> Plan:
+    return plan(Settings(_env_file=None, **settings), hardware, weights_mb)
+
+
+CPU = (("cpu", "int8"), ("cpu", "float32"))
+
+
+@pytest.mark.parametrize(
+    ("hardware", "weights_mb", "ways"),
+    [
+        (machine(), BASE_MB, CPU),
+        (machine(cpu_types=("float32",)), BASE_MB, CPU[1:]),
+        (
+            machine(gpu=(24_000, 23_000)),
+            LARGE_MB,
+            (("cuda", "float16"), ("cuda", "int8_float16"), ("cuda", "int8"), ("cuda", "float32"), *CPU),
+        ),
+        # Room for eight bits only, and for none at all beside what somebody else runs there.
+        (machine(gpu=(4_000, 3_500)), LARGE_MB, (("cuda", "int8_float16"), ("cuda", "int8"), *CPU)),
+        (machine(gpu=(24_000, 1_000)), LARGE_MB, CPU),
+        # An old GPU without half precision.
+        (
+            machine(gpu=(8_000, 8_000), types=("float32", "int8")),
+            BASE_MB,
+            (("cuda", "int8"), ("cuda", "float32"), *CPU),
+        ),
+        # A driver that does not tell its memory: loading will.
+        (machine(gpu=(0, 0), types=("float16",)), LARGE_MB, (("cuda", "float16"), *CPU)),
+    ],
+)
+def test_device_and_precision(hardware: Hardware, weights_mb: int, ways: tuple[tuple[str, str], ...]) -> None:
+    assert planned(hardware, weights_mb).ways == ways
+
+
+@pytest.mark.parametrize(
+    ("hardware", "weights_mb", "replicas", "threads"),
+    [
+        (machine(cores=1), BASE_MB, 1, 1),
+        (machine(cores=2), BASE_MB, 1, 2),
+        (machine(cores=8), BASE_MB, 1, 4),
+        (machine(cores=32, memory_mb=64_000), BASE_MB, 4, 4),
+        (machine(cores=32, memory_mb=3_200), BASE_MB, 1, 4),
+        (machine(cores=128, memory_mb=512_000), LARGE_MB, 4, 4),
+        (machine(cores=32, gpu=(24_000, 23_000)), LARGE_MB, 1, 4),
+    ],
+)
+def test_copies_and_threads(hardware: Hardware, weights_mb: int, replicas: int, threads: int) -> None:
+    found = planned(hardware, weights_mb)
+    assert (found.replicas, found.threads) == (replicas, threads)
+
+
+def test_batches_are_made_where_they_pay() -> None:
+    on_gpu, on_cpu = machine(gpu=(24_000, 23_000)), machine()
+    assert (planned(on_gpu).batch, planned(on_gpu).file_batch) == (16, 16)
+    assert (planned(on_cpu).batch, planned(on_cpu).file_batch) == (1, 1)
+    assert planned(on_cpu, whisper_context_s=10).batch == 8
+    assert planned(on_gpu, whisper_device="cpu").batch == 1
+
+
+def test_settings_come_first() -> None:
+    hardware = machine(cores=32, memory_mb=64_000, gpu=(24_000, 23_000))
+    named = {"stt_replicas": 3, "whisper_threads": 7, "stt_batch": 5, "stt_file_batch": 6}
+    found = planned(hardware, whisper_device="cpu", whisper_compute_type="float32", **named)
+    assert found == Plan((("cpu", "float32"),), 3, 7, 5, 6)
+    # Demanded, it is tried whether it seems to fit or not, and nothing else.
+    full = planned(machine(gpu=(4_000, 500)), LARGE_MB, whisper_device="cuda", whisper_compute_type="float16")
+    assert full.ways == (("cuda", "float16"),)
+    with pytest.raises(EngineUnavailable, match="No CUDA device"):
+        planned(machine(), whisper_device="cuda")
