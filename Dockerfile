@@ -55,6 +55,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     MODELS_DIR=/app/models \
     DATABASE_URL=sqlite:////app/data/parley.db \
     UPLOAD_DIR=/app/data/uploads \
+    RECORDINGS_DIR=/app/data/recordings \
     HF_HOME=/app/models/huggingface \
     TTS_HOME=/app/models \
     NUMBA_CACHE_DIR=/tmp/numba \

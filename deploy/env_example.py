@@ -84,6 +84,7 @@ COMPOSE_FIXED = {
     "VOICES_DIR": "/app/voices",
     "AUDIOS_DIR": "/app/audios",
     "UPLOAD_DIR": "/app/data/uploads",
+    "RECORDINGS_DIR": "/app/data/recordings",
 }
 """Settings that Docker Compose decides itself, and does not take from .env."""
 

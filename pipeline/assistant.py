@@ -17,6 +17,7 @@ from pipeline.listening.options import LiveOptions
 from pipeline.llm import Message
 from pipeline.llm.auto import open_auto
 from pipeline.manner import Manner
+from pipeline.recording import Recorder, open_recorder
 from pipeline.refining import Refiners, open_refiners
 from pipeline.session import Session, Sink
 from pipeline.settings import Settings
@@ -56,6 +57,8 @@ class Assistant:
         """The functions that the language model may call."""
         self.refiners = refiners or Refiners(settings)
         """What makes transcripts of recordings better; loaded when it is first wanted."""
+        self.recorder: Recorder | None = None
+        """Keeps conversations; None: they are not kept."""
         self.recognisers = recognisers or Recognisers(settings, Running(stages.stt, self._hears()), NOTHING_KNOWN)
         """Who transcribes recordings, by the name of a model."""
 
@@ -84,9 +87,10 @@ class Assistant:
         language: str | None = None,
         manner: Manner | None = None,
         sink: Sink | None = None,
+        record: bool = False,
     ) -> Session:
         """A live conversation; open it with `async with`. manner: how it is answered; None: with the deployment's
-        functions. sink: takes its events as they happen."""
+        functions. sink: takes its events as they happen. record: its user agrees to be recorded, where RECORD is on."""
         return Session(
             self.stages,
             self.settings,
@@ -97,6 +101,7 @@ class Assistant:
             activity=SileroActivity(),
             manner=manner or Manner(tools=self.tools),
             sink=sink,
+            recorder=self.recorder if record else None,
         )
 
     async def answer(
@@ -107,12 +112,17 @@ class Assistant:
         voice: Voice,
         language: str | None = None,
         aloud: bool = True,
+        record: bool = False,
     ) -> AsyncGenerator[Event, None]:
         """One turn on a whole utterance, given whole to who asked: the reply counts as heard when it is complete.
 
         language: ISO 639-1 of what is spoken; None: SPEECH_LANGUAGE, or detected. aloud: false for a reply that is only
-        read.
+        read. record: its user agrees to be recorded, where RECORD is on.
         """
+        keep: Callable[[Event], None] | None = None
+        if record and self.recorder is not None:
+            sound = utterance if isinstance(utterance, Clip) else None
+            keep = self.recorder.of(conversation.id, sound, lambda event: None)
         said = events.TranscriptFinal("", None)
         steps: list[tuple[Message, ...]] = []
         turn = Turn(
@@ -139,6 +149,8 @@ class Assistant:
                         conversation.record(said.text, said.language, "", steps=steps)
                     case _:
                         pass
+                if keep is not None:
+                    keep(event)
                 yield event
 
 
@@ -158,6 +170,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
         open_refiners(settings) as refiners,
         opening as (hears, thinks, speaks),
         open_recognisers(settings, hears, hardware) as recognisers,
+        open_recorder(settings) as recorder,
     ):
         await asyncio.to_thread(SileroActivity)  # loads the VAD that all sessions share
         stages = Stages(stt=hears.engine, llm=thinks.engine, tts=speaks.engine)
@@ -166,7 +179,9 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
             current = thinks.engine.info if settings.llm_engine == "auto" else thinks.info
             return (hears.now, current, speaks.now)
 
-        yield Assistant(settings, stages, voices, engines, tools, refiners, recognisers)
+        assistant = Assistant(settings, stages, voices, engines, tools, refiners, recognisers)
+        assistant.recorder = recorder
+        yield assistant
 
 
 def open_stt(settings: Settings, report: Report = _ignore) -> AbstractAsyncContextManager[Running[SpeechToText]]:

@@ -7,7 +7,7 @@ what takes time (a turn, a judgement, a partial transcript) is a task of this se
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -30,6 +30,7 @@ from pipeline.listening.parts import MAX_PARTS, Parts
 from pipeline.llm import Message
 from pipeline.manner import AsItStands, Manner
 from pipeline.phrases import STILL_THERE, phrase
+from pipeline.recording import Recorder
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
 from pipeline.tasks import Tasks
@@ -82,9 +83,10 @@ class Session:
         activity: VoiceActivity,
         manner: Manner | None = None,
         sink: Sink | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         """activity: the VAD of this session. language: ISO 639-1 of what is spoken; None to detect it. sink: takes the
-        events as they happen, instead of `events`.
+        events as they happen, instead of `events`. recorder: keeps its turns.
         """
         self.events: Channel[Event] = Channel(EVENTS_AHEAD)
         """What happens, in order; closed with an Overloaded when the reader is too slow."""
@@ -96,6 +98,7 @@ class Session:
         self.conversation = conversation
         self.voice, self.language, self.options = voice, language, options
         self._stages, self._settings = stages, settings
+        self._recorder = recorder
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(conversation.id)
         self._ear = Ear(activity, threshold=options.vad_threshold, preroll_ms=options.preroll_ms)
@@ -501,7 +504,7 @@ class Session:
         self._answer = Answer(
             turn.run(utterance, self.conversation),
             self.conversation,
-            emit=self._emit,
+            emit=self._emitting(utterance),
             ended=self._answered,
             spoke_until=self._loop.time() - silence_ms / 1000,
             lead_ms=self.options.lead_ms,
@@ -514,6 +517,12 @@ class Session:
         self._asked = utterance if followed and isinstance(utterance, Clip) else None
         self._tasks.keep(self._answer.task)
         return self._answer
+
+    def _emitting(self, utterance: object) -> Callable[[Event], None]:
+        """What takes the events of a turn on this."""
+        if self._recorder is None:
+            return self._emit
+        return self._recorder.of(self.conversation.id, utterance if isinstance(utterance, Clip) else None, self._emit)
 
     def _abandon(self) -> None:
         """No speculative answer any more; its transcript stays as a partial."""

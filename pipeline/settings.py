@@ -286,6 +286,15 @@ class Settings(BaseSettings):
     resume_seconds: float = Field(default=120.0, ge=0)
     """How long a dropped connection may come back to its conversation, in seconds."""
 
+    # --- recording ---
+    record: bool = False
+    """Keep what is said in conversations, as sound and text. Ask those who talk first: what the page and the protocols
+    tell them is in docs/operations.md."""
+    record_days: float = Field(default=30.0, ge=0)
+    """Recorded turns are removed after so many days; 0: never."""
+    recordings_dir: Path = HOME / "audios" / "recordings"
+    """Where they are kept: a folder a session."""
+
     # --- workers ---
     isolate_models: bool = True
     """Run each local model in a process of its own that is started again after a crash; false: in a thread."""

@@ -19,6 +19,7 @@ from server import (
     metrics,
     models,
     page_token,
+    recorded,
     reference,
     status,
     streaming,
@@ -95,6 +96,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     app.include_router(page_token.router)
     app.include_router(metrics.router)
     app.include_router(status.router)
+    app.include_router(recorded.router)
     app.include_router(voices.router)
     app.include_router(models.router)
     app.include_router(openai_router)

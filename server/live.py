@@ -25,6 +25,7 @@ from pipeline.listening.options import LiveOptions
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
 from server.parameters import language_code, system_prompt
+from server.recorded import agreed
 from server.resume import Resumable
 from server.sound import LiveSound, WholeFile
 
@@ -88,6 +89,7 @@ class LiveSocket:
         self._sound = LiveSound(query.pop("rate", None))
         system = system_prompt(query.pop("system", None))
         token = query.pop("resume", None)
+        query.pop("record", None)
         for secret in ("api_key", "token"):
             query.pop(secret, None)
         self._options = LiveOptions.of(assistant.settings).changed(query)
@@ -96,7 +98,11 @@ class LiveSocket:
         self._conversation = kept or assistant.conversation(system)
         self._token = self._store.token()
         self._earlier_token = token if self._resumed else None
-        self._session = assistant.session(self._options, self._conversation, voice=self._voice, language=self._language)
+        self.session_id = self._conversation.id
+        self.recorded = agreed(socket) and assistant.recorder is not None
+        self._session = assistant.session(
+            self._options, self._conversation, voice=self._voice, language=self._language, record=self.recorded
+        )
         self._span: tuple[int, int] | None = None
 
     def _give_up(self) -> Conversation:
@@ -140,6 +146,8 @@ class LiveSocket:
     def _started(self) -> dict[str, Any]:
         return {
             "type": "session_started",
+            "session": self.session_id,
+            "recorded": self.recorded,
             "resume": self._token,
             "resumed": self._resumed,
             "resume_seconds": self._assistant.settings.resume_seconds,

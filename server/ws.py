@@ -25,6 +25,7 @@ from server.errors import as_json
 from server.idle import next_message
 from server.live import LiveSocket
 from server.parameters import language_code, system_prompt
+from server.recorded import agreed, told
 
 log = logging.getLogger(__name__)
 router = APIRouter(dependencies=[Depends(require_key)])
@@ -51,14 +52,16 @@ async def not_a_socket(request: Request) -> Response:
 async def voice_socket(socket: WebSocket) -> None:
     """One conversation."""
     assistant: Assistant = socket.app.state.assistant
-    await socket.accept(PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None)
+    protocol = PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None
     live = socket.query_params.get("stream", "").lower() in ("1", "true", "yes")
     try:
         conversation = LiveSocket(socket, assistant) if live else VoiceSocket(socket, assistant)
     except ParleyError as error:
+        await socket.accept(protocol)  # what is wrong with a query cannot be read in a refusal
         await socket.send_json(as_json(error))
         await socket.close(1008, error.message[:120])
         return
+    await socket.accept(protocol, told(conversation.session_id, conversation.recorded))
     await conversation.run()
 
 
@@ -75,6 +78,8 @@ class VoiceSocket:
         self._voice = assistant.voice(query.get("voice"))
         self._language = language_code(query.get("language"))
         self._conversation = assistant.conversation(system)
+        self.session_id = self._conversation.id
+        self.recorded = agreed(socket) and assistant.recorder is not None
         self._inbox: Channel[bytes | BadInput] = Channel(MESSAGES_AHEAD)
         self._answering = False
 
@@ -137,7 +142,9 @@ class VoiceSocket:
         utterance = await asyncio.to_thread(decode, data, max_seconds=self._assistant.settings.max_audio_seconds)
         transcription, clips = "", list[Clip]()
         speech_error: events.StageError | None = None
-        turn = self._assistant.answer(utterance, self._conversation, voice=self._voice, language=self._language)
+        turn = self._assistant.answer(
+            utterance, self._conversation, voice=self._voice, language=self._language, record=self.recorded
+        )
         async with contextlib.aclosing(turn) as happenings:
             async for event in happenings:
                 match event:

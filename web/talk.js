@@ -6,6 +6,7 @@ import { Connection } from "./connection.js";
 import { Keeping } from "./keeping.js";
 import { Microphone } from "./microphone.js";
 import { PressButton } from "./press.js";
+import { Recorded } from "./recorded.js";
 import { TalkView } from "./talk-view.js";
 import { examples } from "./texts.js";
 import { Turns } from "./turns.js";
@@ -33,6 +34,7 @@ export class Talk {
       query: () => this.choices.query,
       key: () => this.choices.key,
     });
+    this.recorded = new Recorded(document.getElementById("recorded"), () => this.choices.key);
     this.button = new PressButton(document.getElementById("press"), {
       holds: () => this.choices.push,
       pressed: () => (this.microphone || this.opening ? this.stop() : this.start()),
@@ -197,6 +199,7 @@ export class Talk {
 
   happened(event) {
     if (event.type === "session_started") {
+      this.recorded.show(event);
       this.keeping.began(event, this.view.transcript);
       this.sendTyped();
       this.beginIfHeld();

@@ -97,5 +97,10 @@ export const en = {
   voicedAfter: "All of its sound made after {seconds} s.",
 
   ...jobs,
+  recorded: "This conversation is recorded.",
+  recordedErase: "Erase and stop",
+  recordedErased: "What was recorded is erased, and nothing more is kept.",
+  recordedFailed: "It could not be erased. Try again.",
+
   ...status,
 };

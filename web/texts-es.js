@@ -97,5 +97,10 @@ export const es = {
   voicedAfter: "Todo el sonido listo después de {seconds} s.",
 
   ...jobs,
+  recorded: "Esta conversación se graba.",
+  recordedErase: "Borrar y parar",
+  recordedErased: "Lo grabado está borrado, y no se guarda nada más.",
+  recordedFailed: "No se pudo borrar. Inténtelo de nuevo.",
+
   ...status,
 };

@@ -97,5 +97,10 @@ export const pt = {
   voicedAfter: "Todo o som pronto depois de {seconds} s.",
 
   ...jobs,
+  recorded: "Esta conversa é gravada.",
+  recordedErase: "Apagar e parar",
+  recordedErased: "O que foi gravado está apagado, e nada mais é guardado.",
+  recordedFailed: "Não foi possível apagar. Tente outra vez.",
+
   ...status,
 };

@@ -88,6 +88,8 @@ RULES = (
     # the deployment
     Rule("/metrics", Right.ADMIN, READ),
     Rule("/status", Right.ADMIN, READ),
+    Rule("/recordings", Right.ADMIN, READ),
+    Rule("/recordings/", Right.TALK, frozenset(("DELETE",))),
 )
 OTHERS = Rule("/", Right.ADMIN)
 

@@ -52,7 +52,9 @@ class Deferred:
 class Connection:
     """What the handlers work with."""
 
-    def __init__(self, socket: WebSocket, assistant: Assistant, *, model: str, transcription: bool) -> None:
+    def __init__(
+        self, socket: WebSocket, assistant: Assistant, *, model: str, transcription: bool, record: bool
+    ) -> None:
         settings = assistant.settings
         self.assistant = assistant
         self.config = Config(assistant, model=model, transcription=transcription, lives_s=settings.realtime_session_s)
@@ -70,6 +72,7 @@ class Connection:
             language=self.config.language,
             manner=self.config.manner,
             sink=self.translation,
+            record=record,
         )
         self._asides: dict[str, asyncio.Task[None]] = {}
 

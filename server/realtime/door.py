@@ -11,6 +11,7 @@ from pipeline.assistant import Assistant
 from pipeline.errors import BadInput
 from server.access import require_key
 from server.errors import answer
+from server.recorded import agreed, told
 
 if TYPE_CHECKING:
     from server.realtime.connection import Connection
@@ -32,14 +33,17 @@ async def realtime(socket: WebSocket) -> None:
         await socket.send_denial_response(answer(socket, error))
         return
     offered = socket.scope.get("subprotocols") or []
-    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    connection = await _connection_class()
-    await connection(
+    make = await _connection_class()
+    connection = make(
         socket,
         assistant,
         model=query.get("model", DEFAULT_MODEL)[:MAX_MODEL_CHARS],
         transcription=query.get("intent") == "transcription",
-    ).run()
+        record=agreed(socket),
+    )
+    about = told(connection.session.conversation.id, agreed(socket) and assistant.recorder is not None)
+    await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None, about)
+    await connection.run()
 
 
 async def _connection_class() -> "type[Connection]":

@@ -68,3 +68,20 @@ def test_talking_goes_on_behind_it(server: ServerProcess, visit: Visit) -> None:
     visitor.page.click("nav a[href='#talk']")
     visitor.see("text=2 plus 3 is 5.")
     assert visitor.complaints == []
+
+
+def test_who_is_recorded_is_told_and_may_end_it(visit: Visit, tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    with serving(tmp_path, RECORD="true", RECORDINGS_DIR=str(folder)) as server:
+        visitor = visit(server.url)
+        assert visitor.page.is_hidden("#recorded")
+        visitor.ask("what is two plus three")
+        visitor.see("#recorded:not([hidden])")
+        assert visitor.words("#recorded p") == "This conversation is recorded."
+        visitor.page.screenshot(path=tmp_path / "recorded.png")
+        visitor.page.click("#recorded button")
+        visitor.until("document.querySelector('#recorded button').hidden")
+        assert "erased" in visitor.words("#recorded p")
+        visitor.ask("what is two plus four")
+        assert visitor.complaints == []
+    assert [path.name for path in folder.glob("*/")] == [".erased"]

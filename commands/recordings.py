@@ -1,0 +1,34 @@
+"""`python main.py recordings list | erase`: the turns that RECORD keeps."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import typer
+
+from commands.start import JsonOption, load_settings, print_rows, refuse
+from pipeline.errors import BadInput
+from pipeline.recording import Recordings
+
+recordings = typer.Typer(help="List and erase the turns that are kept with RECORD=true.", no_args_is_help=True)
+
+
+@recordings.command(name="list")
+def listed(as_json: JsonOption = False) -> None:
+    """What is kept, a session at a time."""
+    rows = [
+        {**asdict(kept), "last_at": datetime.fromtimestamp(kept.last_at, UTC).isoformat(timespec="seconds")}
+        for kept in Recordings(load_settings().recordings_dir).list()
+    ]
+    print_rows(rows, as_json=as_json)
+
+
+@recordings.command()
+def erase(session: str) -> None:
+    """Remove all that is kept of a session. A running service keeps nothing more of it either."""
+    try:
+        if not Recordings(load_settings().recordings_dir).erase(session):
+            raise refuse("Nothing is kept of this session.")
+    except BadInput as error:
+        raise refuse(error.message) from None
+    except OSError as error:
+        raise refuse(f"It cannot be erased: {error.strerror or error}.") from None

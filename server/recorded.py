@@ -1,0 +1,45 @@
+"""`/recordings`: the turns that RECORD keeps, by session; and their erasure."""
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, WebSocket
+
+from pipeline.assistant import Assistant
+from pipeline.recording import Recordings
+from server.access import require_key
+from server.documents import errors
+
+router = APIRouter(tags=["recordings"], dependencies=[Depends(require_key)])
+
+NO = ("0", "false", "no")
+
+
+@router.get("/recordings", responses=errors(401, 403, form="plain"))
+async def listed(request: Request) -> dict[str, Any]:
+    """What is kept, a session at a time, the newest first."""
+    kept = await asyncio.to_thread(lambda: list(_recordings(request).list()))
+    return {"sessions": [asdict(one) for one in sorted(kept, key=lambda one: -one.last_at)]}
+
+
+@router.delete("/recordings/{session}", status_code=204, responses=errors(400, 401, 403, form="plain"))
+async def erase(request: Request, session: str) -> None:
+    """Remove all that is kept of a session, if anything is, and keep nothing more of it. Whoever may talk may do this
+    who knows the session's id, which only its client and the logs do."""
+    await asyncio.to_thread(_recordings(request).erase, session)
+
+
+def _recordings(request: Request) -> Recordings:
+    assistant: Assistant = request.app.state.assistant
+    return Recordings(assistant.settings.recordings_dir)
+
+
+def agreed(socket: WebSocket) -> bool:
+    """Whether the client does not mind to be recorded: `?record=0` says that it does."""
+    return socket.query_params.get("record", "").lower() not in NO
+
+
+def told(session: str, recorded: bool) -> list[tuple[bytes, bytes]]:
+    """Headers of a handshake: by which id the conversation is logged, and whether it is recorded."""
+    return [(b"x-session-id", session.encode()), (b"x-recorded", b"true" if recorded else b"false")]

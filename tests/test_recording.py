@@ -1,0 +1,176 @@
+"""Recording by consent: nothing by default, turns as they were with RECORD, and their erasure for good."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from pipeline import events
+from pipeline.audio import Clip, decode
+from pipeline.errors import BadInput
+from pipeline.recording import Recorder, Recordings
+from pipeline.settings import HOME, Settings
+from tests.dialogue import Dialogue, hold
+from tests.questions import sample
+from tests.server_process import ServerProcess, ask, environment, serving
+from tests.test_draining import until
+
+SESSION = "0123456789abcdef"
+WITHIN_S = 10.0
+QUIET = Clip(np.zeros(1600, np.float32), 16_000)
+
+
+def kept(folder: Path, turns: int = 1) -> list[Path]:
+    """Complete turns, once there are so many; they are written after their answers."""
+    deadline = time.monotonic() + WITHIN_S
+    while len(found := sorted(folder.glob("*/*.json"))) < turns:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def said(server: ServerProcess, query: str = "", text: str = "my name is alice") -> str:
+    """A live turn; the session's id."""
+    with server.connect(f"?stream=1&rate=16000{query}") as connection:
+        session = str(until(connection, "session_started")["session"])
+        connection.send(json.dumps({"type": "say", "text": text}))
+        until(connection, "turn_completed")
+    return session
+
+
+def test_by_default_nothing_is_kept(tmp_path: Path) -> None:
+    assert Settings().record is False
+    folder = tmp_path / "recordings"
+    with serving(tmp_path, RECORDINGS_DIR=str(folder)) as server:
+        with server.connect() as connection:
+            assert connection.response is not None
+            assert connection.response.headers["X-Recorded"] == "false"
+            ask(connection, sample("hello"))
+        said(server)
+        assert httpx.get(f"{server.url}/recordings").json() == {"sessions": []}
+    assert not folder.exists()
+
+
+def test_turns_are_kept_as_they_were_until_their_session_is_erased(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    settings = {"RECORD": "true", "RECORDINGS_DIR": str(folder)}
+    with serving(tmp_path, **settings) as server:
+        question = sample("hello")
+        with server.connect() as connection:
+            assert connection.response is not None
+            assert connection.response.headers["X-Recorded"] == "true"
+            session = connection.response.headers["X-Session-Id"]
+            answer = ask(connection, question)
+            [file] = kept(folder)
+            told = json.loads(file.read_text("utf-8"))
+            assert (told["session"], told["turn"]) == (session, file.stem) == (file.parent.name, file.stem)
+            assert (told["said"], told["reply"], told["outcome"]) == ("hello", answer.llama, "completed")
+            user = decode(file.with_suffix(".user.wav").read_bytes(), max_seconds=60)
+            reply = decode(file.with_suffix(".reply.wav").read_bytes(), max_seconds=60)
+            assert user.seconds == pytest.approx(decode(question, max_seconds=60).seconds, abs=0.01)
+            assert reply.seconds == pytest.approx(answer.speech.seconds, abs=0.01)
+            assert {oct(path.stat().st_mode)[-3:] for path in file.parent.iterdir()} == {"600"}
+            assert oct(file.parent.stat().st_mode)[-3:] == "700"
+            [listed] = httpx.get(f"{server.url}/recordings").json()["sessions"]
+            assert (listed["session"], listed["turns"]) == (session, 1)
+            assert httpx.delete(f"{server.url}/recordings/{session}").status_code == 204
+            assert not file.parent.exists()
+            ask(connection, question)  # the same session goes on, and is not kept
+            other = said(server)
+        kept(folder)
+        assert [path.name for path in folder.glob("*/") if not path.name.startswith(".")] == [other]
+        refusing = said(server, "&record=0")
+        assert httpx.delete(f"{server.url}/recordings/{session}").status_code == 204
+        assert httpx.delete(f"{server.url}/recordings/..%2f..").status_code in (400, 404)
+        assert httpx.delete(f"{server.url}/recordings/nothing").status_code == 400
+        command = [sys.executable, str(HOME / "main.py"), "recordings"]
+        options = {"cwd": tmp_path, "env": environment(**settings), "text": True, "timeout": 60}
+        listing = subprocess.run([*command, "list"], capture_output=True, check=True, **options)  # type: ignore[call-overload]
+        assert listing.stdout.split("\t")[:2] == [other, "1"]
+        erased = subprocess.run([*command, "erase", other], capture_output=True, check=False, **options)  # type: ignore[call-overload]
+        assert (erased.returncode, erased.stdout, erased.stderr) == (0, "", "")
+        again = subprocess.run([*command, "erase", other], capture_output=True, check=False, **options)  # type: ignore[call-overload]
+        assert (again.returncode, again.stderr) == (2, "parley: Nothing is kept of this session.\n")
+    assert {path.name for path in folder.glob("*/")} == {".erased"}
+    assert not (folder / refusing).exists()
+
+
+def test_who_may_list_and_who_may_erase(tmp_path: Path) -> None:
+    with serving(
+        tmp_path,
+        RECORDINGS_DIR=str(tmp_path / "kept"),
+        API_KEYS="boss:admin:right,guest:talk:some,clerk:transcribe:other",
+    ) as server:
+        for key, listed, erased in (("", 401, 401), ("some", 403, 204), ("other", 403, 403), ("right", 200, 204)):
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            assert httpx.get(f"{server.url}/recordings", headers=headers).status_code == listed
+            assert httpx.delete(f"{server.url}/recordings/{SESSION}", headers=headers).status_code == erased
+
+
+def test_what_is_old_is_removed(tmp_path: Path) -> None:
+    recordings = Recordings(tmp_path)
+    for session in (SESSION, SESSION[::-1]):
+        assert recordings.keep(session, "turn", {}, QUIET, None)
+    recordings.erase("f" * 16)
+    old = time.time() - 31 * 86_400
+    for path in [*(tmp_path / SESSION).iterdir(), tmp_path / ".erased" / ("f" * 16)]:
+        os.utime(path, (old, old))
+    assert recordings.sweep(30) == 1
+    assert [one.session for one in recordings.list()] == [SESSION[::-1]]
+    assert not (tmp_path / ".erased").exists()
+
+
+@pytest.mark.parametrize("session", ["", "..", "../voices", "0123456789ABCDEF", SESSION + "0", ".erased"])
+def test_nothing_but_a_session_is_erased(tmp_path: Path, session: str) -> None:
+    with pytest.raises(BadInput):
+        Recordings(tmp_path).erase(session)
+
+
+class Now(Recorder):
+    """Writes at once: virtual time knows nothing of threads."""
+
+    def __init__(self, recordings: Recordings) -> None:
+        super().__init__(recordings)
+        self.disk = recordings
+
+    def write(self, session: str, turn: str, told: dict[str, object], user: Clip | None, reply: list[Clip]) -> None:
+        self.disk.keep(session, turn, told, user, Clip.join(reply, reply[0].rate_hz) if reply else None)
+
+
+def test_an_interrupted_reply_is_kept_as_far_as_it_was_heard(tmp_path: Path) -> None:
+    async def script(d: Dialogue) -> None:
+        d.session._recorder = Now(Recordings(tmp_path))
+        await d.speak(600)
+        await d.silence(460)  # an answer is prepared, and abandoned
+        await d.speak(600)
+        await d.until(events.SpeechChunk)
+        await d.silence(1000)
+        await d.speak(1500)
+        await d.until(events.TurnInterrupted)
+
+    d = hold(script, adaptive_endpointing=False)
+    [file] = tmp_path.glob("*/*.json")
+    told = json.loads(file.read_text("utf-8"))
+    [interrupted] = d.of(events.TurnInterrupted)
+    assert (told["outcome"], told["reply"]) == ("interrupted", interrupted.heard_text)
+    assert decode(file.with_suffix(".user.wav").read_bytes(), max_seconds=60).seconds > 1.2
+    sent = sum(event.clip.seconds for event in d.of(events.SpeechChunk))
+    assert decode(file.with_suffix(".reply.wav").read_bytes(), max_seconds=60).seconds == pytest.approx(sent, abs=0.01)
+
+
+async def test_a_disk_that_fails_costs_no_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("in the way")
+    recorder = Recorder(Recordings(tmp_path / "file"))
+    told: list[events.Event] = []
+    take = recorder.of(SESSION, QUIET, told.append)
+    take(events.TurnStarted("a" * 16))
+    take(events.TurnCompleted("Hello.", {}))
+    await recorder.close()
+    assert len(told) == 2
+    assert "not recorded" in caplog.text
