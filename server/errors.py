@@ -117,7 +117,8 @@ def add_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
         first = error.errors()[0]
         where = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-        return answer(request, BadField(".".join(where) or "body", f"{'.'.join(where)}: {first['msg']}"))
+        name = ".".join(where) or "body"
+        return answer(request, BadField(name, f"{name}: {first['msg']}"))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for

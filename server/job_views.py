@@ -175,5 +175,9 @@ async def downloaded(jobs: Jobs, job: Job, kind: str) -> Response:
         raise BadField("format", f"format: one of {', '.join(FORMATS)}.")
     text = await asyncio.to_thread(download, await jobs.body(job), kind, job.speakers)
     stem = job.filename.rpartition(".")[0] or job.filename
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'{stem}.{kind}', safe='')}"}
+    name = f"{stem}.{kind}"
+    # Twice: not everybody knows the newer form (curl does not).
+    plain = "".join(char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in name)
+    both = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    headers = {"Content-Disposition": both}
     return Response(text, media_type=FORMATS[kind], headers=headers)

@@ -1,10 +1,13 @@
-"""`GET /models`: which models for recordings this machine can run."""
+"""`GET /models`: which models for recordings can be asked for here."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
 from pipeline.assistant import Assistant
+from pipeline.engines import EngineInfo
+from pipeline.stt.recognisers import Recognisers
 from server.access import require_key
 
 router = APIRouter(tags=["models"], dependencies=[Depends(require_key)])
@@ -12,19 +15,42 @@ router = APIRouter(tags=["models"], dependencies=[Depends(require_key)])
 
 @router.get("/models")
 async def models(request: Request) -> dict[str, Any]:
-    """The models that this machine can run, by the ids that jobs take, with the device each would run on."""
+    """The models for recordings, by the ids that jobs take: first the one that does what names none (`default`), then
+    those that this machine can run, then those that are here besides. What is not `loaded` is when it is asked for."""
     assistant: Assistant = request.app.state.assistant
-    return {
-        "models": [
-            {
-                "id": one.choice.id,
-                "model": one.choice.model,
-                "implementation": one.choice.implementation,
-                "compute_type": one.choice.compute_type,
-                "requires_gpu": one.choice.requires_gpu,
-                "device": one.device,
-                "description": one.choice.description,
-            }
-            for one in assistant.recognisers.runnable
-        ]
-    }
+    own = next((info for info in assistant.engines if info.stage == "stt"), None)
+    return {"models": await asyncio.to_thread(_listed, assistant.recognisers, own)}
+
+
+def _listed(recognisers: Recognisers, own: EngineInfo | None) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    if own is not None:
+        model, _, compute_type = own.model.partition(" (")
+        found[model] = {
+            "id": model, "model": model, "implementation": _implementation(own.engine),
+            "compute_type": compute_type.rstrip(")") or None, "requires_gpu": False, "device": own.device,
+            "description": "Always loaded; does what names no model.", "loaded": True, "default": True,
+        }  # fmt: skip
+    for one in recognisers.runnable:
+        choice = one.choice
+        found[choice.id] = {
+            "id": choice.id, "model": choice.model, "implementation": choice.implementation,
+            "compute_type": choice.compute_type, "requires_gpu": choice.requires_gpu, "device": one.device,
+            "description": choice.description, "loaded": recognisers.is_loaded(recognisers.find(choice.id)),
+            "default": False,
+        }  # fmt: skip
+    for name in recognisers.here():
+        there = recognisers.find(name)
+        if there.settings is None or name in found:
+            continue  # the default by another name
+        found[name] = {
+            "id": name, "model": name, "implementation": _implementation("whisper"),
+            "compute_type": there.settings.whisper_compute_type, "requires_gpu": False,
+            "device": there.settings.whisper_device, "description": "On this machine.",
+            "loaded": recognisers.is_loaded(there), "default": False,
+        }  # fmt: skip
+    return list(found.values())
+
+
+def _implementation(engine: str) -> str:
+    return "faster-whisper" if engine == "whisper" else engine

@@ -88,11 +88,17 @@ class Recognisers:
 
     def names(self) -> list[str]:
         """All names to choose from, but for sizes that would have to be downloaded first. Looks at the disk."""
-        found = [*self.own_names(), *(one.choice.id for one in self.runnable)]
-        if self._settings.models_on_demand:
-            found += [size for size in weights.sizes() if self._here(size)]
-            found += weights.folders(self._settings)
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys([*self.own_names(), *(one.choice.id for one in self.runnable), *self.here()]))
+
+    def here(self) -> list[str]:
+        """Sizes whose weights are on this machine, and the folders in MODELS_DIR. Looks at the disk."""
+        if not self._settings.models_on_demand:
+            return []
+        return [*(size for size in weights.sizes() if self._here(size)), *weights.folders(self._settings)]
+
+    def is_loaded(self, model: Model) -> bool:
+        """Whether it is in memory now, or on its way."""
+        return model.settings is None or model.name in self.residents.loaded
 
     def find(self, name: str | None) -> Model:
         """The model of this name. Looks at the disk. Raises UnknownModel."""

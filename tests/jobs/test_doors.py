@@ -91,7 +91,8 @@ def test_files_and_a_zip_become_a_job_each_in_order(client: httpx.Client) -> Non
     told = client.get(f"/jobs/{jobs[0]['job_id']}/download")
     assert told.text.split("\n")[:2] == [SAID[0], SAID[1]]
     assert told.headers["content-type"] == "text/plain; charset=utf-8"
-    assert "Ol%C3%A1%20voc%C3%AA.txt" in told.headers["content-disposition"]
+    both = "attachment; filename=\"Ol_ voc_.txt\"; filename*=UTF-8''Ol%C3%A1%20voc%C3%AA.txt"
+    assert told.headers["content-disposition"] == both
 
 
 def test_the_echo_door_from_upload_to_subtitles(client: httpx.Client) -> None:

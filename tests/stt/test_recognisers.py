@@ -214,6 +214,10 @@ def test_jobs_are_done_by_the_model_they_name(served: ServerProcess) -> None:
         assert other["result"]["engine"].startswith("whisper: babbling ")
         assert other["model_id"] == "babbling"
         assert again["result"] == own["result"]
+        listed = {model["id"]: model for model in client.get("/models").json()["models"]}
+        assert (listed["whisper-tiny-words"]["default"], listed["whisper-tiny-words"]["compute_type"]) == (True, "int8")
+        assert [listed[name]["loaded"] for name in ("whisper-tiny-words", "babbling", "tiny")] == [True, True, False]
+        assert "faster_large-v3_int8" in listed
         too_large = ended(job(model_id="faster_large-v3_int8"))
         assert (too_large["status"], too_large["error"]["code"]) == ("failed", "model_too_large")
         before = client.get("/queues").json()["total"]

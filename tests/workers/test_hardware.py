@@ -104,6 +104,9 @@ def test_the_service_shows_its_hardware_its_models_and_how_busy_they_are(server:
     assert loads["builtin"] is None
 
     listed = httpx.get(f"{server.url}/models").json()["models"]
-    assert {model["id"] for model in listed} == {one.choice.id for one in runnable(hardware.detect())}
-    assert {model["id"] for model in listed} <= {choice.id for choice in MODELS}
+    assert (listed[0]["id"], listed[0]["default"], listed[0]["loaded"]) == ("en-us", True, True)
+    others = {model["id"] for model in listed[1:]}
+    assert others == {one.choice.id for one in runnable(hardware.detect())}
+    assert others <= {choice.id for choice in MODELS}
     assert all(model["device"] in ("cpu", "cuda") for model in listed)
+    assert not any(model["loaded"] or model["default"] for model in listed[1:])

@@ -53,8 +53,10 @@ export class Intake {
     return { ...others, ...(diarize && { diarize: true }), ...(least && { min_speakers: +least, max_speakers: +most }) };
   }
 
-  /** @param {{id: string, description?: string}[]} models that a job may name */
-  setModels(models) {
+  /** @param {{id: string, description?: string, default?: boolean}[]} listed what a job may name */
+  setModels(listed) {
+    const own = listed.find((model) => model.default);
+    const models = listed.filter((model) => model !== own);
     const select = this.form.elements.model_id;
     const before = select.value || read().model_id || "";
     const options = models.map(({ id, description = "" }) => {
@@ -62,7 +64,8 @@ export class Intake {
       option.title = description;
       return option;
     });
-    select.replaceChildren(new Option(text("modelLoaded"), ""), ...options);
+    const first = own ? text("modelNamed", { model: own.id }) : text("modelLoaded");
+    select.replaceChildren(new Option(first, ""), ...options);
     select.value = models.some(({ id }) => id === before) ? before : "";
     select.closest("label").hidden = models.length === 0;
     this.summarise();

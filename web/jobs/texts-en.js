@@ -13,6 +13,7 @@ export const jobs = {
   spokenLanguage: "Language spoken",
   model: "Model",
   modelLoaded: "The one that is loaded",
+  modelNamed: "{model} (is loaded)",
   diarize: "Who said what",
   diarizeMore: "Tells voices apart. Takes longer.",
   speakersKnown: "How many people speak",

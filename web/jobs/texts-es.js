@@ -13,6 +13,7 @@ export const jobs = {
   spokenLanguage: "Idioma hablado",
   model: "Modelo",
   modelLoaded: "El que está cargado",
+  modelNamed: "{model} (está cargado)",
   diarize: "Quién dijo qué",
   diarizeMore: "Distingue las voces. Tarda más.",
   speakersKnown: "Cuántas personas hablan",

@@ -13,6 +13,7 @@ export const jobs = {
   spokenLanguage: "Idioma falado",
   model: "Modelo",
   modelLoaded: "O que está carregado",
+  modelNamed: "{model} (está carregado)",
   diarize: "Quem disse o quê",
   diarizeMore: "Distingue as vozes. Demora mais.",
   speakersKnown: "Quantas pessoas falam",
