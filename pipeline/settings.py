@@ -78,8 +78,8 @@ class Settings(BaseSettings):
     max_sessions_per_address: int = Field(default=0, ge=0)
     """Conversations at a time from one address (of IPv6 a /64; this machine's own are not counted), likewise."""
     rate_limit: str = "1200/minute"
-    """Requests with one key; one more is refused with 429 and Retry-After. Several limits are separated by ; and empty
-    is none. Counted in Redis where REDIS_URL is set."""
+    """Requests with one key; one more is refused with 429 and Retry-After. Several limits are separated by ; and "none"
+    is no limit. Counted in Redis where REDIS_URL is set."""
     rate_limit_address: str = "300/minute"
     """The same for requests without a key, also refused ones, from one address."""
     max_connections: int = Field(default=1024, ge=8)

@@ -19,6 +19,7 @@ async def in_threads(steps: Generator[T, None, None]) -> AsyncGenerator[T, None]
                 item = await asyncio.shield(step)
             except asyncio.CancelledError:
                 await asyncio.wait([step])
+                step.exception()  # looked at: nobody waits for what it says
                 raise
             if item is None:
                 return

@@ -8,12 +8,15 @@ from pydantic import BaseModel
 from server.access.rights import Open, rule_for
 from server.errors import OPENAI
 
+JOBS = ("/jobs", "/api/v1/upload/", "/api/v1/transcription", "/api/v1/webhooks/")
+
 _MEANING = {
     400: "The request cannot be used; the message says why.",
     401: "A key is needed (`Authorization: Bearer KEY`).",
     403: "The key has not the right, or pages of this origin may not connect.",
     404: "There is no such thing.",
-    409: "It is there already.",
+    408: "The request came too slowly.",
+    409: "It is there already, or is in a state in which this cannot be done.",
     413: "The upload is larger, or the recording longer, than allowed.",
     422: "The request cannot be used; the message says why.",
     429: "Too many requests; `Retry-After` says when to come back.",
@@ -103,11 +106,17 @@ def describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = plain()
             document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            schemas = document["components"]["schemas"]
+            for model in (OpenAIError, PlainError):
+                told = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                for name, schema in {**told.pop("$defs", {}), model.__name__: told}.items():
+                    schemas.setdefault(name, schema)
             for path, operations in document["paths"].items():
                 for method, operation in operations.items():
                     if rule_for(path, method.upper()).needed not in (Open.ALL, Open.SIGNED):
                         operation["security"] = [{"key": []}]
-                    responses = operation.get("responses", {})
+                    responses = operation.setdefault("responses", {})
+                    _add_common(responses, path, method)
                     content = responses.get("422", {}).get("content", {}).get("application/json", {})
                     if content.get("schema", {}).get("$ref") == INVALID:
                         del responses["422"]
@@ -115,3 +124,23 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to change it
+
+
+def _add_common(responses: dict[str, Any], path: str, method: str) -> None:
+    """The errors that any route of this kind may answer: those of the door, and of bodies and ids."""
+    statuses: list[int] = []
+    needed = rule_for(path, method.upper()).needed
+    if needed is not Open.ALL:
+        statuses += [401, 403, 429, 503]
+    if method in ("post", "put"):
+        statuses += [400, 408, 413]
+    if "{" in path:
+        statuses += [400, 404]
+    if path.startswith(JOBS):
+        statuses += [409, 422]
+    model = OpenAIError if path.startswith(f"{OPENAI}/") else PlainError
+    for status in statuses:
+        described = errors(status, form=OPENAI if model is OpenAIError else "plain")[status]
+        described.pop("model")
+        content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+        responses.setdefault(str(status), {**described, "content": content})

@@ -164,6 +164,18 @@ class PatientSocket(WebSocketsSansIOProtocol):
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             refuse_head(self.transport, len(data.partition(b"\r\n")[0]))  # uvicorn never answers these
 
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:  # closed as uvicorn closes it, which writes a traceback for each besides
+                self.frames = []
+                if not self.close_sent and self.conn.close_rcvd is None:
+                    self.conn.send_close(1007)
+                    self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
     async def send(self, message: Any) -> None:
         await super().send(message)
         if self.initial_response is not None and self.close_sent:

@@ -154,7 +154,7 @@ class StreamingSocket:
     def _told(self, text: str) -> None:
         try:
             action = json.loads(text).get("action")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             action = None
         if action != "stop":
             raise BadInput('Send audio as bytes, then {"action": "stop"}.', code="unsupported_message")

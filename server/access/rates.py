@@ -90,9 +90,9 @@ async def _hit(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, n
 
 def _parsed(setting: str, text: str) -> list[RateLimitItem]:
     try:
-        return parse_many(text) if text.strip() else []
+        return parse_many(text) if text.strip().lower() not in ("", "none") else []
     except ValueError:
-        raise ConfigError(f"{setting} must be like 1200/minute; several are separated by ;.") from None
+        raise ConfigError(f"{setting} must be like 1200/minute, several separated by ; or none.") from None
 
 
 def _redis(url: str) -> Storage:

@@ -143,8 +143,10 @@ def test_keys_are_compared_in_constant_time_and_all_of_them(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("setting", ["api_keys", "api_keys_file", "jwt_secret", "jwt_jwks_url"])
-def test_any_kind_of_key_lets_the_service_be_reached(setting: str) -> None:
-    value = {"jwt_secret": "x" * 32, "jwt_jwks_url": "https://login.example/keys"}.get(setting, "right")
+def test_any_kind_of_key_lets_the_service_be_reached(setting: str, file: Path) -> None:
+    add(file, "anna")
+    values = {"jwt_secret": "x" * 32, "jwt_jwks_url": "https://login.example/keys", "api_keys_file": str(file)}
+    value = values.get(setting, "right")
     check_exposure(Settings(host="0.0.0.0", **{setting: value}))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="ALLOW_ANONYMOUS"):
         check_exposure(Settings(host="0.0.0.0"))
