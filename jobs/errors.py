@@ -27,7 +27,7 @@ class JobNotFound(ParleyError):
 
 
 class NotPossible(ParleyError):
-    """The job is in a state in which this cannot be done. Codes: job_finished, job_running, no_result."""
+    """The job is in a state in which this cannot be done. Codes: job_finished, no_result."""
 
     code = "job_finished"
 

@@ -136,8 +136,13 @@ class Jobs:
         return job
 
     async def delete(self, job_id: str) -> None:
-        """Remove an ended job. Its file and result go with the next cleaning, if no other job uses them."""
-        await self._store.delete(job_id)
+        """Remove a job, whatever its state. Its file and result go with the next cleaning, if no other job uses them.
+
+        Raises JobNotFound.
+        """
+        stopped = await self._store.delete(job_id)
+        if stopped is not None:
+            await self._queue.cancelled(stopped)
         self.changed(job_id)
 
     async def updated(self, body: bytes, headers: Mapping[str, str]) -> Job:

@@ -236,13 +236,17 @@ class JobStore:
             raise JobNotFound("There is no job of this id.")
         return Job.of(row)
 
-    async def delete(self, job_id: str) -> None:
-        """Remove an ended job and its deliveries. Raises JobNotFound, NotPossible for one that has not ended."""
+    async def delete(self, job_id: str) -> Job | None:
+        """Remove a job and its deliveries. Returns it when it had not ended: its worker is to stop.
+
+        Raises JobNotFound.
+        """
         async with self.database.writing() as connection:
+            stopped = await move(connection, self.database, Status.CANCELLED, jobs.c.id == job_id, within=ACTIVE)
             gone = await remove(connection, self.database, [job_id])
         if not gone:
-            job = await self.get(job_id)
-            raise NotPossible(f"The job is {job.status.value}; cancel it first.", code="job_running")
+            raise JobNotFound("There is no job of this id.")
+        return stopped[0] if stopped else None
 
     async def result(self, key: str) -> str | None:
         """The body of a result; None: there is none of this key."""

@@ -24,7 +24,6 @@ STATUS: Mapping[str, int] = {
     "not_found": 404,
     "job_not_found": 404,
     "job_finished": 409,
-    "job_running": 409,
     "no_result": 409,
     "idempotency_key_reused": 422,
     "model_not_found": 404,

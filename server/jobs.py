@@ -101,7 +101,7 @@ async def name_speakers(job_id: str, names: SpeakerNames, jobs: AllJobs) -> dict
 
 @router.delete("/jobs/{job_id}", status_code=204)
 async def delete(job_id: str, jobs: AllJobs) -> None:
-    """Remove a job that has ended."""
+    """Remove a job, whatever its state; what is worked on stops."""
     await jobs.delete(job_id)
 
 

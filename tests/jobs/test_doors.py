@@ -198,6 +198,22 @@ def test_a_cancelled_job_stops_and_never_has_a_result(client: httpx.Client) -> N
     assert client.get(f"/jobs/{job_id}").status_code == 404
 
 
+def test_what_waits_or_is_worked_on_can_be_deleted(client: httpx.Client) -> None:
+    files = [("files", ("long.flac", slow_recording(1))), ("files", ("waits.wav", recording(9)))]
+    made = client.post("/jobs", files=files, data={"language": "en"}).json()["jobs"]
+    long, waits = (job["job_id"] for job in made)
+    done(client, long, "processing")
+    before = client.get("/queues").json()["total"]
+    assert client.delete(f"/jobs/{waits}").status_code == 204
+    assert client.delete(f"/jobs/{long}").status_code == 204
+    assert client.delete(f"/jobs/{long}").status_code == 404
+    behind = client.post("/jobs", files={"files": recording(10)}, data={"prompt": "z"}).json()["jobs"][0]["job_id"]
+    assert done(client, behind)["status"] == "completed"
+    assert client.get(f"/jobs/{long}").status_code == client.get(f"/jobs/{waits}").status_code == 404
+    queues = client.get("/queues").json()
+    assert (queues["total"], queues["queued"], queues["processing"]) == (before - 1, 0, 0)
+
+
 def test_progress_is_told_as_it_happens(client: httpx.Client) -> None:
     job_id = client.post("/jobs", files={"files": ("long.flac", slow_recording())}, data={"prompt": "x"}).json()[
         "jobs"

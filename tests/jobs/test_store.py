@@ -145,8 +145,6 @@ async def test_people_do_what_the_state_allows(store: JobStore) -> None:
     [job] = await submitted(store)
     with pytest.raises(NotPossible):
         await store.retry(job.id)
-    with pytest.raises(NotPossible):
-        await store.delete(job.id)
     await store.cancel(job.id)
     assert (await store.cancel(job.id)).status is Status.CANCELLED  # twice is once
     assert (await store.retry(job.id)).status is Status.QUEUED
@@ -157,11 +155,26 @@ async def test_people_do_what_the_state_allows(store: JobStore) -> None:
         await store.cancel(job.id)
     with pytest.raises(NotPossible):
         await store.retry(job.id)
-    await store.delete(job.id)
-    with pytest.raises(JobNotFound):
-        await store.get(job.id)
-    with pytest.raises(JobNotFound):
-        await store.cancel(job.id)
+    assert await store.delete(job.id) is None
+    for gone in (store.get, store.cancel, store.delete):
+        with pytest.raises(JobNotFound):
+            await gone(job.id)
+
+
+async def test_one_that_is_worked_on_is_deleted_and_its_worker_can_write_no_more(
+    store: JobStore, database: Database
+) -> None:
+    await submitted(store, 2)
+    running = await store.claim()
+    assert running is not None
+    stopped = await store.delete(running.id)
+    assert stopped is not None
+    assert stopped.status is Status.CANCELLED
+    assert not await store.beat(running)
+    assert not await store.complete(running, "k" * 64, "{}", 1.0)
+    assert await store.result("k" * 64) is None
+    assert await numbers(database) == await counted(database)
+    assert (await numbers(database))[Status.QUEUED] == 1
 
 
 async def test_states_change_as_allowed_under_many_hands_and_the_tallies_keep_up(store: JobStore) -> None:
