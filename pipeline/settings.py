@@ -225,6 +225,10 @@ class Settings(BaseSettings):
     """Folder with XTTS v2 (config.json, model.pth, vocab.json, speakers_xtts.pth); empty: downloaded once."""
     xtts_int8: bool = False
     """Quantise XTTS to int8 on a CPU: about four times faster, quality unverified."""
+    xtts_precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Of XTTS's language model, the larger part of its work; half precision is for a GPU, and unverified."""
+    xtts_compile: bool = False
+    """Compile XTTS's vocoder with torch.compile: the start takes a minute longer; for a GPU, and unverified."""
     coqui_tos_agreed: bool = False
     """You accept the Coqui Public Model License (non-commercial) of XTTS's weights; needed to download them."""
     pocket_model: str = ""

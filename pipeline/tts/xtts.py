@@ -75,6 +75,8 @@ def _config(settings: Settings, folder: Path) -> XttsConfig:
         latents_dir=str((settings.models_dir / "latents").resolve()),
         device=settings.tts_device,
         threads=settings.tts_threads,
+        precision=settings.xtts_precision,
+        compile=settings.xtts_compile,
         int8=settings.xtts_int8,
     )
 

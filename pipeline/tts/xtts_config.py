@@ -16,3 +16,7 @@ class XttsConfig:
     threads: int = 1
     int8: bool = False
     """Quantise the GPT; on a CPU only."""
+    precision: str = "float32"
+    """Of the GPT: torch's name."""
+    compile: bool = False
+    """Compile the vocoder with torch.compile."""

@@ -53,6 +53,10 @@ class Xtts:
             self._int8 = config.int8 and self._device == "cpu"
             if self._int8:
                 _quantise(self._model.gpt.gpt)
+            elif config.precision != "float32":
+                _lower(self._model.gpt, getattr(torch, config.precision))
+            if config.compile:
+                _compile(self._model.hifigan_decoder, graphs=self._device == "cuda")
             self._voices = VoiceLatents(self._model, model_key(folder), Path(config.latents_dir))
             self.rate_hz = int(self._model.config.model_args.output_sample_rate)
             self._warm_up()
@@ -160,6 +164,26 @@ def _quantise(gpt: Any) -> None:
                     linear.bias.copy_(child.bias)
                 setattr(parent, name, linear.eval())
     torch.ao.quantization.quantize_dynamic(gpt, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
+
+
+def _lower(gpt: Any, kind: Any) -> None:
+    """The transformer of the GPT in half precision, in place; what is around it stays as it is: voices are analysed
+    and tokens chosen in full."""
+
+    def cast(module: Any, args: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        embeddings = named.get("inputs_embeds")
+        return args, named if embeddings is None else {**named, "inputs_embeds": embeddings.to(kind)}
+
+    positions = gpt.gpt.wpe  # a function that gives zeros: they are in the embeddings already
+    gpt.gpt.wpe = lambda *rest, **named: positions(*rest, **named).to(kind)
+    gpt.gpt.to(kind).register_forward_pre_hook(cast, with_kwargs=True)
+    gpt.final_norm.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))
+
+
+def _compile(decoder: Any, *, graphs: bool) -> None:
+    """The vocoder compiled: kernels fused, and with CUDA graphs launched together. Windows have a few lengths only."""
+    mode = "reduce-overhead" if graphs else "default"
+    decoder.waveform_decoder = torch.compile(decoder.waveform_decoder, mode=mode, dynamic=True)
 
 
 def _normal(text: str) -> str:

@@ -99,6 +99,17 @@ async def test_concurrent_requests_take_turns(speech: PocketSpeech) -> None:
     assert alone[0] < 0.9 * alone[1]
 
 
+async def test_two_replicas_and_many_streams_keep_apart(model: Path, tmp_path: Path) -> None:
+    """By their lengths: each process has random weights of its own, whose sound says nothing of the voice."""
+    texts = ["Hello.", "Hello there, my friend.", "And this is a sentence that takes much longer than both."]
+    settings = Settings(pocket_model=str(model), models_dir=tmp_path, tts_replicas=2)
+    async with pocket.open_engine(settings, lambda progress: None) as opened:
+        alone = [(await said(opened.engine, text)).seconds for text in texts]
+        assert alone[0] < 0.9 * alone[1] < 0.9 * 0.9 * alone[2]
+        clips = await asyncio.gather(*(said(opened.engine, texts[number % 3]) for number in range(6)))
+        assert [clip.seconds for clip in clips] == pytest.approx(alone * 2, rel=0.05)
+
+
 def test_voices_are_kept_in_memory_and_int8(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.tts.pocket_engine import VOICES_KEPT, Pocket
 

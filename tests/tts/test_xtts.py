@@ -29,6 +29,7 @@ if importlib.util.find_spec("TTS") is None:
 
 from tests.builders.xtts import LANGUAGES, build_xtts
 from tests.servers.hub import serve
+from tests.tts.timbre import distance, timbre
 
 VOICES = Voices(HOME / "voices", HOME / "audios")
 RECORDINGS = tuple(HOME / "audios" / "samples" / f"{name}.wav" for name in ("hello", "tell_me_a_story"))
@@ -224,6 +225,35 @@ def test_int8(config: XttsConfig) -> None:
     assert engine.describe()["int8"]
     clips = [clip for clip in engine.speak("Hello.", "en", "Ana Florence", ()) if clip is not None]
     assert sum(clip.seconds for clip in clips) > 0.1
+
+
+def test_half_precision(config: XttsConfig) -> None:
+    """On a CPU, where it is no faster: the same code runs on a GPU. Both hear and sample in full precision."""
+    from pipeline.tts.xtts_engine import Xtts
+
+    half = Xtts(replace(config, precision="bfloat16"))
+    assert {str(weight.dtype) for weight in half._model.gpt.gpt.parameters()} == {"torch.bfloat16"}
+    for clips in (tuple(map(str, RECORDINGS[:1])), ()):
+        sound = [clip for clip in half.speak("Hello there.", "en", "Ana Florence", clips) if clip is not None]
+        whole = Clip.join(sound, half.rate_hz)
+        assert 1.0 < whole.seconds < 2.5
+        assert np.isfinite(whole.samples).all()
+        assert np.abs(whole.samples).max() > 0.01
+
+
+async def test_two_replicas_and_many_streams_do_not_leak_into_each_other(folder: Path, tmp_path: Path) -> None:
+    """Each stream has the colour of its own voice: nothing of what others say at the same time is in it."""
+    settings = Settings(xtts_model=str(folder), models_dir=tmp_path, tts_device="cpu", tts_replicas=2)
+    voices = [VOICES.get("man"), VOICES.get("woman"), CLONED]
+    async with xtts.open_engine(settings, lambda progress: None) as opened:
+        alone = [timbre(await said(opened.engine, "Hello there.", voice)) for voice in voices]
+        apart = min(distance(alone[a], alone[b]) for a in range(3) for b in range(a))
+        clips = await asyncio.gather(*(said(opened.engine, "Hello there.", voices[n % 3]) for n in range(9)))
+        for number, clip in enumerate(clips):
+            assert 1.0 < clip.seconds < 2.5
+            distances = [distance(timbre(clip), own) for own in alone]
+            assert min(distances) == distances[number % 3], (number, distances)
+            assert distances[number % 3] < apart / 2
 
 
 def test_a_broken_model_says_so(config: XttsConfig, tmp_path: Path) -> None:
