@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     """Longest utterance, in seconds."""
     max_sessions: int = Field(default=64, ge=1)
     """Conversations at a time; one more is refused at once, with 503."""
+    max_lag_s: float = Field(default=5.0, ge=0)
+    """While calls of conversations wait longer than this for a model, in seconds, new conversations are refused with
+    503: those that are open shall keep their pace. 0: never."""
     max_sessions_per_key: int = Field(default=0, ge=0)
     """Conversations at a time with one key; one more is refused with 429. 0: as many as there are."""
     max_sessions_per_address: int = Field(default=0, ge=0)

@@ -56,6 +56,8 @@ class Load:
     waiting: int
     restarts: int
     """How often a replica was lost and started again."""
+    lag_s: float = 0.0
+    """How long calls have waited lately that somebody waits for in silence, in seconds."""
 
 
 class Worker(Protocol):

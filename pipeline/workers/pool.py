@@ -12,6 +12,7 @@ from pipeline import observing, tracing
 from pipeline.errors import EngineError, Overloaded, ParleyError, WorkerCrashed
 from pipeline.workers import Load, Serving
 from pipeline.workers.job import Job
+from pipeline.workers.lag import Lag
 from pipeline.workers.scheduler import Scheduler, Urgency, current
 from pipeline.workers.wire import Done, Item
 
@@ -71,6 +72,7 @@ class Pool:
             name, max_waiting=max_waiting, max_wait_s=max_wait_s, size=len(hosts), gather_s=serving.gather_s
         )
         self._closed = False
+        self._lag = Lag()
         self._waits = {urgency: observing.queue_wait_seconds.labels(name, urgency.name.lower()) for urgency in Urgency}
         self._refusals = observing.queue_refusals.labels(name)
         self._busy_seconds = observing.model_busy_seconds.labels(name)
@@ -83,6 +85,7 @@ class Pool:
             running=self._scheduler.running,
             waiting=self._scheduler.waiting,
             restarts=sum(host.restarts for host in self._hosts),
+            lag_s=round(self._lag.seconds, 3),
         )
 
     async def call(self, method: str, *args: Any) -> Any:
@@ -150,7 +153,10 @@ class Pool:
         while True:
             jobs = await self._wait(host)
             for job in jobs:
-                self._waits[job.caller.urgency].observe(time.monotonic() - job.put_at)
+                waited_s = time.monotonic() - job.put_at
+                self._waits[job.caller.urgency].observe(waited_s)
+                if job.caller.urgency is Urgency.NOW:
+                    self._lag.note(waited_s)
             began = asyncio.get_running_loop().time()
             lost = False
             failure: Exception = EngineError(f"{self._name} did not end its call.")

@@ -1,7 +1,7 @@
 """How many conversations there may be at a time: in all, of one key, from one address."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import Overloaded
@@ -15,7 +15,7 @@ OPENAI_CODE = "session_limit_reached"
 
 
 class Full(Overloaded):
-    """All places are taken."""
+    """All places are taken, or there would be no pace for one more."""
 
     openai_code = OPENAI_CODE
 
@@ -34,6 +34,9 @@ class Places:
         self._most = settings.max_sessions
         self._most_of_key = settings.max_sessions_per_key or settings.max_sessions
         self._most_at_address = settings.max_sessions_per_address or settings.max_sessions
+        self._max_lag_s = settings.max_lag_s
+        self.lag_s: Callable[[], float] = lambda: 0.0
+        """How late the models are for conversations now, in seconds; told by whoever opens them."""
         self._taken: Counter[tuple[str, ...]] = Counter()
         self.taken = 0
         """Conversations that are open now."""
@@ -42,6 +45,10 @@ class Places:
         """Raises Full (there is none for anybody), TooMany (there is none for this caller)."""
         if self.taken >= self._most:
             raise Full("All conversations are taken; try again soon.", retry_after_s=RETRY_S)
+        if 0 < self._max_lag_s < self.lag_s():
+            raise Full(
+                "The models cannot keep up with the conversations that are open; try again soon.", retry_after_s=RETRY_S
+            )
         if caller.known and self._taken["key", caller.kind, caller.name] >= self._most_of_key:
             raise TooMany(
                 f"{self._most_of_key} conversations are open with this key (MAX_SESSIONS_PER_KEY); end one, or try "

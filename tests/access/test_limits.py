@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
+from pipeline.workers.lag import HALF_S, Lag
 from server.access import Access, Caller, Door, bodies
 from server.access.callers import USE
 from server.access.places import Full, Places, TooMany
@@ -48,6 +49,29 @@ def test_places_are_for_all_for_a_key_and_for_an_address() -> None:
         assert places.taken == 4
     assert places.taken == 0
     assert not places._taken, "nothing is remembered of who has gone"
+
+
+def test_nobody_new_comes_in_while_the_models_are_late() -> None:
+    class Clock:
+        now = 0.0
+
+        def __call__(self) -> float:
+            return self.now
+
+    clock = Clock()
+    lag = Lag(clock)
+    places = Places(Settings(max_lag_s=2))
+    places.lag_s = lambda: lag.seconds
+    for _ in range(20):
+        lag.note(1.5)
+    with places.one(caller()):
+        for _ in range(10):
+            lag.note(4.0)
+        with pytest.raises(Full, match="are late"), places.one(caller()):
+            pass
+    clock.now += HALF_S
+    with places.one(caller()):
+        assert 1.5 < lag.seconds < 2
 
 
 async def test_a_place_is_taken_before_the_socket_is_accepted_and_given_back_whatever_happens() -> None:

@@ -1,0 +1,86 @@
+"""Three times the conversations that the service has places for: do those that are in keep their pace?
+
+    python -m bench.overload [--places 8] [--seconds 60] [--whisper]
+
+First as many speakers as there are places (MAX_SESSIONS), then three times as many, for so long each; real sockets,
+sound at the pace of speech, as in `bench.load`. Who is refused comes back when he was told to (Retry-After), again and
+again. Printed: first audio of those that were let in, who was refused and how, the service's memory before and after.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import psutil
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from bench.load import PATIENCE_S, RATE_HZ, WHISPER, Question, Seen, Speaker
+from bench.rows import Rows
+from tests.server_process import ServerProcess, serving
+
+TIMES = 3
+
+
+async def insist(url: str, speaker: Speaker, late_s: float, until: float, told: Counter[str]) -> None:
+    """One speaker, who comes back when he is told to until he is let in, and then talks to the end."""
+    await asyncio.sleep(late_s)
+    while time.monotonic() < until:
+        try:
+            async with connect(url, max_size=None, open_timeout=PATIENCE_S):
+                pass
+        except InvalidStatus as refusal:
+            headers = refusal.response.headers
+            told[f"{refusal.response.status_code}, Retry-After {headers.get('Retry-After')}"] += 1
+            await asyncio.sleep(float(headers.get("Retry-After", 1)))
+            continue
+        await speaker.run(until)
+
+
+async def crowd(server: ServerProcess, speakers: int, seconds: float) -> tuple[Seen, Counter[str]]:
+    seen, told, question = Seen(), Counter[str](), Question()
+    url = f"ws://127.0.0.1:{server.port}/ws?stream=1&rate={RATE_HZ}"
+    until = time.monotonic() + seconds
+    await asyncio.gather(
+        *(
+            insist(url, Speaker(url, question, seen, 0.0), 4.0 * number / speakers, until, told)
+            for number in range(speakers)
+        )
+    )
+    return seen, told
+
+
+def memory_mb(server: ServerProcess) -> float:
+    """Of the service and its models."""
+    process = psutil.Process(server.process.pid)
+    return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)]) / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--places", type=int, default=8, help="as many as the machine carries; see bench.load")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--whisper", action="store_true")
+    options = parser.parse_args()
+    rows = Rows("speakers", "first audio p50", "p95", "turns", "failed", "memory MB", "refused")
+    settings = {"MAX_SESSIONS": str(options.places), **(WHISPER if options.whisper else {})}
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **settings) as server:
+        asyncio.run(crowd(server, options.places, 10))  # everything has been used once
+        for speakers in (options.places, TIMES * options.places):
+            before = memory_mb(server)
+            seen, told = asyncio.run(crowd(server, speakers, options.seconds))
+            first = seen.first_audio_s or [float("nan")]
+            rows.add(
+                str(speakers), f"{statistics.median(first):.3f} s", f"{np.percentile(first, 95):.3f} s",
+                str(seen.completed), str(sum(seen.failed.values())), f"{before:.0f} → {memory_mb(server):.0f}",
+                "; ".join(f"{number} × {how}" for how, number in told.items()) or "0",
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
