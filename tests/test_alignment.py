@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.alignment.ctc import CtcConfig, CtcEngine, best_path, split_words
@@ -62,6 +62,7 @@ def test_a_text_that_is_too_long_for_its_sound_has_no_path() -> None:
     st.floats(0, 5),
     st.floats(0, 30),
 )
+@example(words=[("000", None), ("", (12.0, 0.0))], start_s=0.0, length_s=11.513207555926659)
 def test_every_word_has_a_time_between_its_neighbours(
     words: list[tuple[str, tuple[float, float] | None]], start_s: float, length_s: float
 ) -> None:

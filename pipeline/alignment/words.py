@@ -39,9 +39,9 @@ def filled(words: Sequence[Timed], start_s: float, end_s: float) -> list[Word]:
         first = latest
         done = 0
         for word in words[at:end]:
-            begin = first + (until - first) * done / total
+            begin = latest
             done += len(word.text) or 1
-            latest = first + (until - first) * done / total
+            latest = min(first + (until - first) * done / total, until)  # rounded, it may be just beyond
             found.append(Word(word.text, begin, latest, word.score))
         at = end
     return found
