@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 RATE_HZ = 16_000
 """What these models hear; more would only be more to send."""
-PROBE_TIMEOUT_S = 1.5
+PROBE_TIMEOUT_S = 10.0
+"""Long, for it is counted while the other stages are loaded, too, on a machine that may be slow; who is not there is
+known at once."""
 
 
 class OpenAITranscriber:
@@ -158,7 +160,8 @@ async def probe(settings: Settings) -> None:
     url = settings.stt_openai_url
     headers = {"Authorization": f"Bearer {settings.stt_openai_key}"} if settings.stt_openai_key else {}
     try:
-        async with asyncio.timeout(PROBE_TIMEOUT_S), httpx.AsyncClient(headers=headers) as client:
+        # The client first: on a busy machine its certificates take a while to load.
+        async with httpx.AsyncClient(headers=headers) as client, asyncio.timeout(PROBE_TIMEOUT_S):
             answer = await client.get(f"{url}/models")
     except (httpx.HTTPError, TimeoutError) as error:
         raise EngineUnavailable(

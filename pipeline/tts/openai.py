@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 CONNECT_TIMEOUT_S = 3.0
-PROBE_TIMEOUT_S = 0.9
+PROBE_TIMEOUT_S = 10.0
+"""Long, for it is counted while the other stages are loaded, too, on a machine that may be slow; who is not there is
+known at once."""
 DEFAULT_VOICE = "alloy"
 """For a voice that names none of the server's."""
 READ_BYTES = 4_800
