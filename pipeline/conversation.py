@@ -56,6 +56,15 @@ class Item:
     sound: Sound | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """Something to be said later."""
+
+    due_s: float
+    """On the event loop's clock."""
+    text: str
+
+
 def item_id() -> str:
     """A new one."""
     return f"item_{secrets.token_hex(10)}"
@@ -75,6 +84,8 @@ class Conversation:
         self._items: list[Item] = []
         self.language: str | None = None
         """What the user spoke last (ISO 639-1)."""
+        self.reminders: list[Reminder] = []
+        """What is to be said later; kept by whoever holds a live connection."""
 
     @property
     def items(self) -> Sequence[Item]:

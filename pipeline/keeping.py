@@ -1,9 +1,12 @@
 """Several context managers opened at the same time, each entered and left in a task of its own."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Generic, TypeVar
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -36,6 +39,8 @@ class Keeper(Generic[T]):
         if not self._opened.done():
             self._task.cancel()
         await asyncio.wait([self._task])
+        if not self._task.cancelled() and (error := self._task.exception()) is not None:
+            log.warning("what was kept open has failed: %s: %s", type(error).__name__, error)
 
     async def _keep(self) -> None:
         try:

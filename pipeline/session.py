@@ -16,7 +16,7 @@ from pipeline import events, observing
 from pipeline.answering import Answer
 from pipeline.audio import Clip, Samples
 from pipeline.channel import Channel
-from pipeline.conversation import Conversation, Item, item_id
+from pipeline.conversation import Conversation, Item, Reminder, item_id
 from pipeline.dictation import Dictation
 from pipeline.errors import BadInput, Overloaded, ParleyError, StageFailed
 from pipeline.events import Event
@@ -43,6 +43,8 @@ ONSET_MS = 60
 """Speech that begins an utterance: two frames, more than a click."""
 ANNOUNCEMENTS_AHEAD = 8
 """Announcements that may wait for a pause; a further one is dropped."""
+MAX_REMINDERS = 32
+"""Of one conversation, not announced yet."""
 STALLED_S = 2.0
 """No sound at all for so long in the middle of an utterance ends it."""
 
@@ -132,6 +134,8 @@ class Session:
 
     async def __aenter__(self) -> Self:
         self._tasks.start(self._watch())
+        for reminder in self.conversation.reminders:
+            self._tasks.start(self._remind(reminder))
         return self
 
     async def __aexit__(
@@ -275,6 +279,21 @@ class Session:
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Run this beside the conversation, ended with it."""
         self._tasks.start(work)
+
+    def remind(self, seconds: float, text: str) -> bool:
+        """Announce this after so many seconds, also when the connection is another one by then; False: there are too
+        many such announcements already."""
+        if len(self.conversation.reminders) >= MAX_REMINDERS:
+            return False
+        reminder = Reminder(self._loop.time() + seconds, text)
+        self.conversation.reminders.append(reminder)
+        self._tasks.start(self._remind(reminder))
+        return True
+
+    async def _remind(self, reminder: Reminder) -> None:
+        await asyncio.sleep(reminder.due_s - self._loop.time())
+        self.conversation.reminders.remove(reminder)
+        self.announce(reminder.text)
 
     def announce(self, text: str) -> None:
         """Say this as soon as nobody speaks; not at all when ANNOUNCEMENTS_AHEAD are waiting for that."""

@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     """A connection that has not sent its request's headers after so long is closed, in seconds."""
     body_timeout_s: float = Field(default=30.0, gt=0)
     """A request's body may keep us waiting for so long, plus a second for each KB, in seconds."""
+    ws_ping_s: float = Field(default=20.0, ge=0)
+    """A WebSocket is pinged so often, and closed when its pong takes as long, in seconds; 0: never."""
     stall_timeout_s: float = Field(default=60.0, gt=0)
     """Who does not read what is sent for so long is disconnected, in seconds."""
     realtime_session_s: float = Field(default=3600.0, gt=0)

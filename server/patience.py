@@ -196,6 +196,9 @@ def bounded(settings: Settings) -> dict[str, Any]:
         "http": type("Http", (PatientHttp,), {"settings": settings}),
         "ws": type("Socket", (PatientSocket,), {"settings": settings}),
         "ws_max_size": settings.max_message_bytes,
+        # A client whose network is gone says nothing; without a pong its conversation ends.
+        "ws_ping_interval": settings.ws_ping_s or None,
+        "ws_ping_timeout": settings.ws_ping_s or None,
         # A kilobyte of a compressed message can be a megabyte; sound hardly gets smaller, so nobody misses it.
         "ws_per_message_deflate": False,
         "forwarded_allow_ips": settings.forwarded_allow_ips,

@@ -43,6 +43,13 @@ class Dialogue:
     frames_s: list[float] = field(default_factory=list)
     """When each frame of the reply left."""
 
+    def resumed(self) -> Session:
+        """Another session on the same conversation."""
+        old = self.session
+        return Session(
+            self.stages, Settings(), old.options, old.conversation, voice=VOICE, language=None, activity=LoudIsSpeech()
+        )
+
     @property
     def now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -2,14 +2,9 @@
 
 import asyncio
 import json
-import socket
-import subprocess
-import sys
 import textwrap
 import threading
-import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -20,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import events
-from pipeline.errors import ConfigError
 from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
 from pipeline.llm.builtin.responder import BuiltinResponder
 from pipeline.manner import Manner
@@ -387,7 +381,44 @@ def test_a_timer_that_runs_out_in_mid_sentence_waits_for_its_end() -> None:
     assert d.stages.tts.spoken[-1] == "The timer is over."  # type: ignore[attr-defined]
 
 
-def test_a_session_that_closes_forgets_its_timers() -> None:
+def test_a_timer_rings_on_the_connection_that_has_taken_the_conversation_over() -> None:
+    timer = ToolCall("call_1", "set_timer", '{"seconds": 30, "label": "Tea."}')
+    rang: list[str] = []
+
+    async def script(d: Dialogue) -> None:
+        d.session.manner = Manner(tools=Toolbox(BASIC))
+        await d.speak(600)
+        set_at = await d.until(events.ToolEnded)
+        await d.until(events.TurnCompleted)
+        await d.session.close()
+        await asyncio.sleep(5)
+        async with d.resumed() as session:
+            async for event in session.events:
+                if isinstance(event, events.TurnCompleted):
+                    rang.append(event.reply)
+                    assert d.now - set_at == pytest.approx(32, abs=2)
+                    return
+
+    hold(script, llm=CallingLLM(calls=[timer]))
+    assert rang == ["The timer is over. Tea."]
+
+
+def test_timers_are_bounded() -> None:
+    timer = ToolCall("call_1", "set_timer", '{"seconds": 3000}')
+
+    async def script(d: Dialogue) -> None:
+        d.session.manner = Manner(tools=Toolbox(BASIC))
+        while d.session.remind(60, "Tea."):
+            pass
+        await d.speak(600)
+        await d.until(events.ToolEnded)
+
+    d = hold(script, llm=CallingLLM(calls=[timer]))
+    assert [ended.failed for ended in d.of(events.ToolEnded)] == [True]
+    assert len(d.session.conversation.reminders) < 100
+
+
+def test_a_session_that_closes_leaves_no_timer_running() -> None:
     async def ring(company: Company) -> str:
         """Ring."""
         return "rings"
@@ -435,82 +466,3 @@ async def test_an_installed_package_brings_functions(tmp_path: Path, monkeypatch
 async def test_a_deployment_may_do_without() -> None:
     async with open_tools(Settings(tools=False)) as toolbox:
         assert toolbox.tools(live=True) == []
-
-
-MCP_SERVER = '''
-import sys
-
-from mcp.server import MCPServer
-from mcp.types import ToolAnnotations
-
-server = MCPServer("garden")
-
-@server.tool(annotations=ToolAnnotations(read_only_hint=True))
-def moisture(bed: str) -> str:
-    """How moist a bed is."""
-    return f"{bed} is at 40 percent"
-
-@server.tool()
-def water(bed: str) -> str:
-    """Water a bed."""
-    raise ValueError("the tap is closed")
-
-if len(sys.argv) > 1:
-    server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
-else:
-    server.run("stdio")
-'''
-
-
-@contextmanager
-def serving(program: Path) -> Iterator[str]:
-    """The MCP server over HTTP; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    child = subprocess.Popen([sys.executable, str(program), str(port)], stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "the MCP server does not start"
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/mcp"
-    finally:
-        child.terminate()
-        child.wait(10)
-
-
-@pytest.mark.parametrize("transport", ["stdio", "http"])
-async def test_functions_of_an_mcp_server_are_called(tmp_path: Path, transport: str) -> None:
-    program = tmp_path / "server.py"
-    program.write_text(MCP_SERVER)
-    with serving(program) if transport == "http" else nullcontext() as url:
-        garden = {"url": url} if url else {"command": sys.executable, "args": [str(program)]}
-        servers = {"garden": garden, "gone": {"command": "parley-no-such-command"}}
-        (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
-        await call_the_garden(tmp_path)
-
-
-async def call_the_garden(tmp_path: Path) -> None:
-    async with open_tools(Settings(mcp_servers=str(tmp_path / "mcp.json"), tool_timeout_s=20)) as toolbox:
-        names = {name for name, function in toolbox.functions.items() if function.server == "garden"}
-        assert names == {"garden_moisture", "garden_water"}
-        assert not toolbox.functions["garden_moisture"].side_effects
-        assert toolbox.functions["garden_water"].side_effects
-        asked = await toolbox.call(ToolCall("c", "garden_moisture", '{"bed": "The roses"}'), None)
-        assert asked == Outcome("The roses is at 40 percent")
-        failed = await toolbox.call(ToolCall("c", "garden_water", '{"bed": "The roses"}'), None)
-        assert failed.failed
-        assert "water" in failed.output
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"mcpServers": []}', '{"mcpServers": {"a": {}}}'])
-async def test_a_file_of_servers_that_makes_no_sense_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "mcp.json").write_text(text)
-    with pytest.raises(ConfigError):
-        async with open_tools(Settings(mcp_servers=str(tmp_path / "mcp.json"))):
-            pass

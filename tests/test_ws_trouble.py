@@ -1,12 +1,15 @@
 """`/ws` when something is wrong: a stage fails or hangs, a client leaves, somebody comes in who may not."""
 
 import asyncio
+import json
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -333,3 +336,21 @@ def test_a_long_recording_is_refused_however_small_its_file_is(guarded: ServerPr
         assert refused(connection, long) == "audio_too_long"
         assert wav(encode_wav(spoken("hello"))).seconds < LONGEST_S
         assert ask(connection, sample("hello")).transcription == "hello"
+
+
+def test_a_client_whose_network_has_gone_is_let_go(tmp_path: Path) -> None:
+    """It is pinged, and answers nothing: its place is free again."""
+    with serving(tmp_path, WS_PING_S="0.5", MAX_SESSIONS="1") as started:
+        host, port = urlsplit(started.url).hostname or "", urlsplit(started.url).port
+        with socket.create_connection((host, port or 0), 20) as silent:
+            silent.sendall(
+                b"GET /ws?stream=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            got = b""
+            while part := silent.recv(65536):  # ends when the server closes
+                got += part
+        assert b"101 Switching Protocols" in got
+        assert b"\x89" in got  # a ping
+        with started.connect("?stream=1") as there:
+            assert json.loads(there.recv(20))["type"] == "session_started"

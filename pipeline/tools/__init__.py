@@ -53,6 +53,11 @@ class Company(Protocol):
         """Say this as soon as nobody speaks."""
         ...
 
+    def remind(self, seconds: float, text: str) -> bool:
+        """Announce this after so many seconds, also when the connection is another one by then; False: there are too
+        many such announcements already."""
+        ...
+
 
 Run = Callable[[Mapping[str, Any], Company | None], Awaitable[str]]
 """Takes the checked arguments and the live conversation, if it is one; gives what the model is told."""

@@ -1,7 +1,6 @@
 """What every deployment can do: tell the time, calculate, set a timer. The built-in responder uses the same ones."""
 
 import ast
-import asyncio
 import operator
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
@@ -46,12 +45,9 @@ async def set_timer(seconds: float, company: Company, label: str = "") -> str:
     if not 1 <= seconds <= MAX_TIMER_S:
         raise ToolError(f"A timer may be from 1 second to {MAX_TIMER_S / 3600:g} hours.")
 
-    async def ring() -> None:
-        await asyncio.sleep(seconds)
-        sentence, _ = phrase(TIMER_OVER, company.spoken_language)
-        company.announce(f"{sentence} {label[:100]}".strip())
-
-    company.later(ring())
+    sentence, _ = phrase(TIMER_OVER, company.spoken_language)
+    if not company.remind(seconds, f"{sentence} {label[:100]}".strip()):
+        raise ToolError("There are too many timers already.")
     return f"The timer rings in {seconds:g} seconds."
 
 

@@ -30,25 +30,26 @@ log = logging.getLogger(__name__)
 
 OPEN_S = 20.0
 """A server that takes longer to start and to list its functions is done without."""
+PING_S = 2.0
+"""A server that does not answer a ping for so long is taken for gone."""
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 @asynccontextmanager
 async def open_servers(settings: Settings) -> AsyncIterator[Mapping[str, Function]]:
     """The functions of all servers that can be reached, by name. Raises ConfigError for a file that makes no sense."""
-    servers = _read(Path(settings.mcp_servers))
-    keepers = {name: Keeper(_open(name, server)) for name, server in servers.items()}
+    servers = [Server(name, config) for name, config in _read(Path(settings.mcp_servers)).items()]
     try:
         functions: dict[str, Function] = {}
-        opened = await asyncio.gather(*(keeper.open() for keeper in keepers.values()), return_exceptions=True)
-        for name, found in zip(keepers, opened, strict=True):
+        opened = await asyncio.gather(*(server.open() for server in servers), return_exceptions=True)
+        for server, found in zip(servers, opened, strict=True):
             if isinstance(found, BaseException):
-                log.warning("the MCP server %s cannot be used: %s", name, _reason(found))
+                log.warning("the MCP server %s cannot be used: %s", server.name, _reason(found))
             else:
                 functions |= {function.tool.name: function for function in found}
         yield functions
     finally:
-        await asyncio.gather(*(keeper.close() for keeper in keepers.values()))
+        await asyncio.gather(*(server.close() for server in servers))
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
@@ -64,34 +65,56 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     return servers
 
 
-@asynccontextmanager
-async def _open(name: str, server: dict[str, Any]) -> AsyncIterator[list[Function]]:
-    async with AsyncExitStack() as stack:
+class Server:
+    """One server, connected to again when it was started anew."""
+
+    def __init__(self, name: str, config: dict[str, Any]) -> None:
+        self.name = name
+        self._config = config
+        self._keeper: Keeper[ClientSession] | None = None
+        self._opening = asyncio.Lock()
+        self._in_doubt = False
+        """The last call ended in a way that says nothing about the connection."""
+
+    async def open(self) -> list[Function]:
+        """Its functions. Raises whatever keeps it from being reached."""
+        session = await self._session()
         async with asyncio.timeout(OPEN_S):
-            if url := server.get("url"):
-                timeout = httpx2.Timeout(OPEN_S, read=None)  # calls have a limit of their own
-                client = await stack.enter_async_context(
-                    httpx2.AsyncClient(headers=server.get("headers"), timeout=timeout)
-                )
-                read, write = await stack.enter_async_context(streamable_http_client(url, http_client=client))
-            else:
-                parameters = StdioServerParameters(
-                    command=server["command"],
-                    args=[str(argument) for argument in server.get("args") or ()],
-                    env=server.get("env"),  # beside PATH and the like: our own keys are none of its business
-                )
-                read, write = await stack.enter_async_context(stdio_client(parameters))
-            session = await stack.enter_async_context(ClientSession(read, write))
-            await session.initialize()
             listed = await session.list_tools()
-        yield [_function(name, session, found) for found in listed.tools]
+        return [self._function(found) for found in listed.tools]
 
+    async def close(self) -> None:
+        """Let go of it."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            await keeper.close()
 
-def _function(server: str, session: ClientSession, found: types.Tool) -> Function:
-    reads_only = bool(found.annotations and found.annotations.read_only_hint)
+    def _function(self, found: types.Tool) -> Function:
+        reads_only = bool(found.annotations and found.annotations.read_only_hint)
 
-    async def run(arguments: Mapping[str, Any], _: Company | None) -> str:
-        result = await session.call_tool(found.name, dict(arguments))
+        async def run(arguments: Mapping[str, Any], _: Company | None) -> str:
+            return await self._call(found.name, dict(arguments), again=reads_only)
+
+        tool = Tool(_NAME.sub("_", f"{self.name}_{found.name}")[:64], found.description or "", found.input_schema)
+        return Function(tool, run, side_effects=not reads_only, server=self.name)
+
+    async def _call(self, name: str, arguments: dict[str, Any], *, again: bool) -> str:
+        """again: whether it may be called twice when the connection was lost meanwhile."""
+        if self._in_doubt and not await self._lives():
+            await self.close()
+        self._in_doubt = True
+        session = await self._session()
+        try:
+            result = await session.call_tool(name, arguments)
+        except Exception as error:
+            if await self._lives():
+                raise ToolError(_reason(error)) from error
+            log.warning("the MCP server %s is gone: %s", self.name, _reason(error))
+            await self.close()
+            if not again:
+                raise ToolError("The connection was lost; it is not known whether it was done.") from error
+            result = await (await self._session()).call_tool(name, arguments)
+        self._in_doubt = False
         if not isinstance(result, types.CallToolResult):
             raise ToolError("It answered in a way that is not understood here.")
         text = "\n".join(part.text for part in result.content if isinstance(part, types.TextContent))
@@ -99,8 +122,50 @@ def _function(server: str, session: ClientSession, found: types.Tool) -> Functio
             raise ToolError(text or "It failed.")
         return text
 
-    tool = Tool(_NAME.sub("_", f"{server}_{found.name}")[:64], found.description or "", found.input_schema)
-    return Function(tool, run, side_effects=not reads_only, server=server)
+    async def _session(self) -> ClientSession:
+        """The connection, made if there is none. One call makes it, and the others wait for that."""
+        async with self._opening:
+            if self._keeper is None:
+                keeper = Keeper(self._connected())
+                try:
+                    await keeper.open()
+                except BaseException:
+                    await keeper.close()
+                    raise
+                self._keeper = keeper
+            return await self._keeper.open()
+
+    async def _lives(self) -> bool:
+        if self._keeper is None:
+            return False
+        try:
+            async with asyncio.timeout(PING_S):
+                await (await self._keeper.open()).send_ping()
+        except Exception:
+            return False
+        return True
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[ClientSession]:
+        config = self._config
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(OPEN_S):
+                if url := config.get("url"):
+                    timeout = httpx2.Timeout(OPEN_S, read=None)  # calls have a limit of their own
+                    client = await stack.enter_async_context(
+                        httpx2.AsyncClient(headers=config.get("headers"), timeout=timeout)
+                    )
+                    read, write = await stack.enter_async_context(streamable_http_client(url, http_client=client))
+                else:
+                    parameters = StdioServerParameters(
+                        command=config["command"],
+                        args=[str(argument) for argument in config.get("args") or ()],
+                        env=config.get("env"),  # beside PATH and the like: our own keys are none of its business
+                    )
+                    read, write = await stack.enter_async_context(stdio_client(parameters))
+                session = await stack.enter_async_context(ClientSession(read, write))
+                await session.initialize()
+            yield session
 
 
 def _reason(error: BaseException) -> str:

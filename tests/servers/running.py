@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,6 +26,18 @@ async def running(app: Any, port: int = 0) -> AsyncIterator[str]:
         finally:
             server.should_exit = server.force_exit = True
             await task
+
+
+def wait_for_port(port: int, *, within_s: float = 60.0) -> None:
+    """Until something listens on a port of this machine."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"nothing listens on port {port}"
+            time.sleep(0.05)
 
 
 def closed_port() -> int:

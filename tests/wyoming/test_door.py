@@ -3,7 +3,6 @@
 import asyncio
 import json
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,15 +29,14 @@ from wyoming.tts import (
 from pipeline.audio import Clip
 from tests.questions import spoken
 from tests.server_process import ServerProcess, serving
+from tests.servers.running import closed_port, wait_for_port
 
 PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return closed_port()
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +44,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Serv
     folder = tmp_path_factory.mktemp("wyoming")
     uri = f"tcp://127.0.0.1:{port}"
     with serving(folder, WYOMING_URI=uri, MAX_AUDIO_SECONDS="30", MAX_SESSIONS="4") as started:
-        wait_for(port)
+        wait_for_port(port)  # a moment after the HTTP port
         yield started
-
-
-def wait_for(port: int) -> None:
-    """It listens a moment after the HTTP port does."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 5).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
 
 
 @asynccontextmanager
@@ -225,11 +211,9 @@ async def test_more_connections_than_places_are_refused(server: ServerProcess, p
 
 
 def test_the_service_stops_while_a_client_is_there(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = closed_port()
     with serving(tmp_path, WYOMING_URI=f"tcp://127.0.0.1:{port}") as started:
-        wait_for(port)
+        wait_for_port(port)
         with socket.create_connection(("127.0.0.1", port), 5) as idle:
             idle.sendall(b'{"type": "ping"}\n')
             assert idle.recv(100)
