@@ -12,7 +12,7 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from pipeline import events, observing
+from pipeline import events, observing, tracing
 from pipeline.answering import Answer
 from pipeline.audio import Clip, Samples
 from pipeline.channel import Channel
@@ -614,10 +614,11 @@ class Session:
 
     async def _transcribe(self, clip: Clip) -> Transcript:
         try:
-            async with asyncio.timeout(self._settings.stt_timeout_s):
-                return await self._stages.stt.transcribe(
-                    clip, language=self.language, prompt=self.manner.hint, words=False
-                )
+            with tracing.untraced():  # partial transcripts and judgements are part of no turn
+                async with asyncio.timeout(self._settings.stt_timeout_s):
+                    return await self._stages.stt.transcribe(
+                        clip, language=self.language, prompt=self.manner.hint, words=False
+                    )
         except TimeoutError:
             raise StageFailed("Speech recognition took too long.", code="timeout") from None
 

@@ -102,6 +102,19 @@ def inside(span: Span | None) -> Iterator[None]:
 
 
 @contextmanager
+def untraced() -> Iterator[None]:
+    """What is done in the block is part of no trace: a connection of hours would have one without end."""
+    if _tracer is None:
+        yield
+        return
+    token = contexts.attach(Context())
+    try:
+        yield
+    finally:
+        contexts.detach(token)
+
+
+@contextmanager
 def span(
     name: str, attributes: Attributes | None = None, *, within: str | None = None, outgoing: bool = False
 ) -> Iterator[Span | None]:
@@ -138,8 +151,9 @@ def around() -> Context | None:
 
 
 def happened(name: str, parent: Context | None, began_ns: int, ended_ns: int, attributes: Attributes) -> None:
-    """Something that was measured elsewhere, in another process of this machine say, by the system's clock."""
-    if _tracer is not None and parent is not None:
+    """Something that was measured elsewhere, in another process of this machine say, by the system's clock; not told
+    when it is part of nothing."""
+    if _tracer is not None and parent is not None and trace.get_current_span(parent).get_span_context().is_valid:
         _tracer.start_span(name, parent, start_time=began_ns, attributes=attributes).end(ended_ns)
 
 

@@ -159,3 +159,11 @@ def test_without_a_collector_nothing_is_traced() -> None:
 )
 def test_the_standard_variables_decide(environment: dict[str, str], wanted: bool) -> None:
     assert tracing.wanted(environment) is wanted
+
+
+def test_what_another_process_did_is_told_as_part_of_something_or_not_at_all() -> None:
+    with collecting() as exporter, tracing.span("connection"):
+        tracing.happened("engine.transcribe", tracing.around(), 1, 2, {"process.pid": 7})
+        with tracing.untraced():  # a partial transcript, of which a long connection has thousands
+            tracing.happened("engine.partial", tracing.around(), 1, 2, {})
+    assert [span.name for span in exporter.get_finished_spans()] == ["engine.transcribe", "connection"]
