@@ -1,39 +1,160 @@
-"""`python main.py transcribe FILE…`: what was said in recordings."""
+"""`python main.py transcribe FILE…`: what was said in recordings of any length, as text or as files."""
 
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
-from commands.start import JsonOption, LanguageOption, load_clip, load_settings, print_rows, progress_bar, run
+from commands.start import JsonOption, LanguageOption, load_settings, print_rows, progress_bar, run
 from pipeline.assistant import open_stt
+from pipeline.errors import BadInput
+from pipeline.media import Recording
+from pipeline.refining import Refiners, Refining, open_refiners
 from pipeline.settings import Settings
+from pipeline.stt import FileRequest
+from pipeline.stt.files import Progress
+from pipeline.stt.recognisers import Recognisers, open_recognisers
+from pipeline.subtitles import Layout, render
+from pipeline.transcription import Transcription, transcription
+from pipeline.workers.hardware import this_machine
+
+Format = Literal["txt", "srt", "vtt", "tsv", "lrc", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    model: str
+    request: FileRequest
+    refining: Refining
+    format: Format | None
+    folder: Path | None
+    layout: Layout
+    track: int | None
 
 
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(help="Recordings in any format.")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings in any format, videos too.")],
     language: LanguageOption = "",
+    model: Annotated[str, typer.Option(help="A size of Whisper, an id of GET /models or a folder's name.")] = "",
+    prompt: Annotated[str, typer.Option(help="Names and style to expect.")] = "",
+    translate: Annotated[bool, typer.Option("--translate", help="Into English.")] = False,
     words: Annotated[bool, typer.Option("--words", help="With the time of each word (in JSON).")] = False,
+    align: Annotated[bool, typer.Option("--align", help="Times of words by forced alignment.")] = False,
+    diarize: Annotated[bool, typer.Option("--diarize", help="Who said what.")] = False,
+    min_speakers: Annotated[int | None, typer.Option(min=1, max=50)] = None,
+    max_speakers: Annotated[int | None, typer.Option(min=1, max=50)] = None,
+    format: Annotated[Format | None, typer.Option(help="Write the transcript in this form.")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("-o", "--output-dir", help="A file for each recording, there, not stdout.")
+    ] = None,
+    line_width: Annotated[int, typer.Option(min=0, max=500, help="Columns of a subtitle's line; 0: unbroken.")] = 0,
+    max_lines: Annotated[int, typer.Option(min=1, max=10, help="Lines of a subtitle.")] = 2,
+    highlight_words: Annotated[bool, typer.Option("--highlight-words", help="In srt, vtt and lrc.")] = False,
+    track: Annotated[int | None, typer.Option(min=0, help="Which audio track of a video, from 0.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what was said in recordings."""
+    """Print what was said in recordings, or write it as subtitles."""
     settings = load_settings()
-    run(settings, _transcribe(settings, files, language or settings.speech_language or None, words, as_json))
+    timed = words or align or diarize or highlight_words or bool(line_width)
+    wanted = _Wanted(
+        model,
+        FileRequest(language or settings.speech_language or None, prompt or None, words=timed, translate=translate),
+        Refining(align=align, diarize=diarize, min_speakers=min_speakers, max_speakers=max_speakers),
+        format or ("srt" if output_dir else None),
+        output_dir,
+        Layout(line_width, max_lines, highlight_words=highlight_words),
+        track,
+    )
+    run(settings, _transcribe(settings, files, wanted, words=words, as_json=as_json))
 
 
-async def _transcribe(settings: Settings, files: list[Path], language: str | None, words: bool, as_json: bool) -> None:
-    clips = [await load_clip(path, settings) for path in files]
+async def _transcribe(settings: Settings, files: list[Path], wanted: _Wanted, *, words: bool, as_json: bool) -> None:
+    for path in files:
+        if not path.is_file():
+            raise BadInput(f"{path}: there is no such file.", code="bad_audio")
     rows: list[dict[str, Any]] = []
-    async with progress_bar() as report, open_stt(settings, report) as running:
-        for path, clip in zip(files, clips, strict=True):
-            heard = await running.engine.transcribe(clip, language=language, prompt=None, words=words)
-            row: dict[str, Any] = {
-                "file": str(path),
-                "language": heard.language,
-                "seconds": round(clip.seconds, 2),
-                "text": heard.text,
-            }
-            if words and as_json:
-                row["words"] = [{"word": w.text, "start": w.start_s, "end": w.end_s} for w in heard.words]
-            rows.append(row)
-    print_rows(rows, as_json=as_json)
+    async with AsyncExitStack() as stack:
+        report = await stack.enter_async_context(progress_bar())
+        own = await stack.enter_async_context(open_stt(settings, report))
+        hardware = await asyncio.to_thread(this_machine)
+        recognisers = await stack.enter_async_context(open_recognisers(settings, own, hardware))
+        refiners = await stack.enter_async_context(open_refiners(settings))
+        if wanted.refining.diarize:
+            await refiners.check_speakers()
+        for path in files:
+            found = await _heard(path, settings, recognisers, refiners, wanted)
+            if wanted.format is None:
+                rows.append(_row(path, found, words=words and as_json))
+                continue
+            text = render(wanted.format, found.segments, layout=wanted.layout, language=found.language)
+            if wanted.folder is None:
+                print(text, end="" if text.endswith("\n") else "\n")
+            else:
+                await _write(wanted.folder / f"{path.stem}.{wanted.format}", text)
+    if wanted.format is None:
+        print_rows(rows, as_json=as_json)
+
+
+async def _heard(
+    path: Path, settings: Settings, recognisers: Recognisers, refiners: Refiners, wanted: _Wanted
+) -> Transcription:
+    """Raises BadInput with the file's name."""
+    try:
+        with path.open("rb") as file, _bar(path) as report:
+
+            def recording() -> Recording:
+                file.seek(0)
+                return Recording(file, max_seconds=settings.max_file_seconds, track=wanted.track)
+
+            async with recognisers.using(wanted.model) as hears:
+                found = await transcription(hears.engine, recording(), wanted.request, report=report)
+            return await refiners.refine(found, recording, wanted.refining)
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}", code="bad_audio") from None
+    except BadInput as error:
+        raise BadInput(f"{path}: {error.message}", code=error.code) from None
+
+
+@contextmanager
+def _bar(path: Path) -> Iterator[Callable[[Progress], None]]:
+    """How far it is, on a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(path.name, total=None)
+        yield lambda step: bar.update(task, completed=step.done_s, total=step.total_s)
+
+
+def _row(path: Path, found: Transcription, *, words: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "file": str(path),
+        "language": found.language,
+        "seconds": round(found.duration_s, 2),
+        "text": found.text,
+    }
+    if words:
+        row["words"] = [
+            {"word": word.text, "start": word.start_s, "end": word.end_s, "speaker": segment.speaker}
+            if segment.speaker
+            else {"word": word.text, "start": word.start_s, "end": word.end_s}
+            for segment in found.segments
+            for word in segment.words
+        ]
+    return row
+
+
+async def _write(path: Path, text: str) -> None:
+    """Raises BadInput with the file's name when it cannot be written."""
+    try:
+        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(path.write_text, text, "utf-8")
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from None
+    print(path)

@@ -1,6 +1,7 @@
 """The command line as it is typed: each command in a process of its own."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import srt
 from websockets.sync.client import connect
 
 from pipeline.audio import encode_wav
@@ -15,6 +17,7 @@ from pipeline.settings import HOME
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
 from tests.server_process import ServerProcess, ask, environment, serving, wav
 from tests.servers.running import closed_port
+from tests.stt.recordings import MODEL, spliced
 
 LONGEST_S = 90
 
@@ -108,6 +111,24 @@ def test_transcribe_in_json_with_words(tmp_path: Path) -> None:
     times = [word[end] for word in row["words"] for end in ("start", "end")]
     assert times == sorted(times)
     assert times[-1] <= row["seconds"]
+
+
+def test_transcribe_writes_subtitles_by_another_model(tmp_path: Path) -> None:
+    """The small Whisper stands among the models of MODELS_DIR; two sentences, and each its place."""
+    clip, truth = spliced([(1.0, 0), (3.0, 1)])
+    (tmp_path / "two.wav").write_bytes(encode_wav(clip))
+    shutil.copytree(MODEL, tmp_path / "models" / "words")
+    command = ("transcribe", "two.wav", "--model", "words", "--language", "en")
+    assert worked(*command, "--format", "srt", "-o", "out", folder=tmp_path) == "out/two.srt\n"
+    cues = list(srt.parse((tmp_path / "out" / "two.srt").read_text()))
+    assert [cue.content for cue in cues] == [text for text, _, _ in truth]
+    for cue, (_, start_s, _) in zip(cues, truth, strict=True):
+        assert cue.start.total_seconds() == pytest.approx(start_s, abs=0.6)
+    told = worked(*command, "--format", "vtt", "--line-width", "12", "--max-lines", "1", folder=tmp_path)
+    assert told.startswith("WEBVTT")
+    assert max(map(len, told.split("\n\n", 1)[1].splitlines())) <= len("00:00:00.000 --> 00:00:00.000")
+    assert "huge" in refused("transcribe", "two.wav", "--model", "huge", folder=tmp_path)
+    assert "no audio track 3" in refused("transcribe", "two.wav", "--track", "3", folder=tmp_path)
 
 
 def test_say_writes_speech_that_is_understood(tmp_path: Path) -> None:
