@@ -192,6 +192,7 @@ async def fuzz(server: ServerProcess, messages: int, seed: int) -> None:
     seen: Counter[str] = Counter()
     await behaving(server)
     before, begun, sent = state(server), time.monotonic(), 0
+    half: dict[str, float] | None = None
     pids = {process.pid for process in server.workers()}
     number = seed
     while sent < messages:
@@ -200,6 +201,8 @@ async def fuzz(server: ServerProcess, messages: int, seed: int) -> None:
         )
         number += CLIENTS
         sent += sum(counts)
+        if half is None and sent >= messages / 2:
+            half = state(server)
     for _ in range(int(2 * REPLY_S)):
         if state(server)["places taken"] == 0:
             break
@@ -208,9 +211,9 @@ async def fuzz(server: ServerProcess, messages: int, seed: int) -> None:
     await asyncio.sleep(1)
     after = state(server)
     print(f"{sent} messages over {number - seed} connections in {time.monotonic() - begun:.0f} s, seed {seed}")
-    rows = Rows("", "before", "after")
+    rows = Rows("", "before", "half-way", "after")
     for name, value in before.items():
-        rows.add(name, f"{value:.0f}", f"{after[name]:.0f}")
+        rows.add(name, f"{value:.0f}", f"{(half or after)[name]:.0f}", f"{after[name]:.0f}")
     for name, times in seen.most_common():
         print(f"{times:8d}  {name}")
     ended = len(pids - {process.pid for process in server.workers()})

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from starlette.requests import HTTPConnection
+from starlette.routing import Match
 
 from pipeline.errors import ConfigError, ParleyError
 from pipeline.settings import Settings
@@ -13,7 +14,7 @@ from server.access.origins import Origins
 from server.access.page_tokens import PREFIX, PageTokens
 from server.access.places import Places
 from server.access.rates import Rates
-from server.access.rights import Open, Rule
+from server.access.rights import OTHERS, Open, Rule
 
 KEY_PROTOCOL = "openai-insecure-api-key."
 """A browser can send no header with a WebSocket, but subprotocols: this one, followed by the key, is no protocol."""
@@ -58,7 +59,7 @@ class Access:
         if caller is None:
             raise ParleyError("Send a key: Authorization: Bearer KEY.", code="unauthorized")
         right = None if rule.needed is Open.ANY_KEY else rule.needed
-        if not caller.may(right):
+        if not caller.may(right) and (rule is not OTHERS or _is_there(connection)):
             raise Forbidden(str(right))
         return caller
 
@@ -97,8 +98,14 @@ class Forbidden(ParleyError):
     code = "forbidden"
 
     def __init__(self, right: str) -> None:
-        super().__init__(f"This key has not the right to {right}.")
+        super().__init__(f"This key has not the right {right}.")
         self.right = right
+
+
+def _is_there(connection: HTTPConnection) -> bool:
+    """Whether there is such a route: who has a key is told when there is none."""
+    app = connection.scope.get("app")
+    return app is None or any(route.matches(dict(connection.scope))[0] is not Match.NONE for route in app.routes)
 
 
 def _sent(connection: HTTPConnection) -> str:
