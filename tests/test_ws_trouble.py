@@ -213,7 +213,7 @@ def test_a_client_that_sends_more_and_leaves_stops_everything_that_waits(remote:
     assert len(remote.thinks.requests) == before + 1
 
 
-def test_a_service_that_is_stopped_in_mid_turn_ends_in_order(remote: Remote, tmp_path: Path) -> None:
+def test_a_service_that_is_stopped_in_mid_turn_finishes_it(remote: Remote, tmp_path: Path) -> None:
     settings = {"LLM_ENGINE": "ollama", "LLAMA_ENDPOINT": f"http://{ollama_host(remote)}"}
     with serving(tmp_path, STT_ENGINE="openai", STT_OPENAI_URL=remote.hears.url, **settings) as server:
         remote.thinks.tokens_per_second = 1.0
@@ -221,6 +221,8 @@ def test_a_service_that_is_stopped_in_mid_turn_ends_in_order(remote: Remote, tmp
         connection.send(sample("hello"))
         remote.wait(remote.thinks.asked, 10)
         server.end()
+        assert json.loads(connection.recv(timeout=10))["llama"]
+        assert wav(bytes(connection.recv(timeout=10))).seconds > 0.5  # type: ignore[arg-type]
         with pytest.raises(ConnectionClosed) as closed:
             connection.recv(timeout=10)
         assert closed.value.rcvd is not None
