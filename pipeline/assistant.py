@@ -70,6 +70,11 @@ class Assistant:
     def _hears(self) -> EngineInfo:
         return next((info for info in self.engines if info.stage == "stt"), EngineInfo("stt", "unknown", "", "", 0.0))
 
+    def idle(self) -> bool:
+        """Whether nobody has the recogniser at work; False where that cannot be known."""
+        load = self._hears().load
+        return load is not None and not load.running and not load.waiting
+
     def voice(self, name: str | None = None) -> Voice:
         """A voice by name, or the deployment's own. Raises BadInput (unknown_voice)."""
         return self.voices.get(name or self.settings.voice_name)
@@ -102,6 +107,7 @@ class Assistant:
             manner=manner or Manner(tools=self.tools),
             sink=sink,
             recorder=self.recorder if record else None,
+            idle=self.idle,
         )
 
     async def answer(

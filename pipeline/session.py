@@ -435,7 +435,7 @@ class Session:
         if (
             self.manner.answers
             and self._speculations < self.options.speculations
-            and self._ear.kept_s <= self.options.speculation_max_speech_s
+            and (self._ear.kept_s <= self.options.speculation_max_speech_s or self._idle())
         ):
             self._speculations += 1
             self._reply_to(self._ear.clip())

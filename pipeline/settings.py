@@ -269,7 +269,7 @@ class Settings(BaseSettings):
     speculations: int = Field(default=3, ge=0)
     """How often an utterance may be answered in advance; 0 switches speculation off."""
     speculation_max_speech_s: float = Field(default=15.0, ge=0)
-    """No speculation for utterances longer than this, in seconds."""
+    """No speculation for utterances longer than this, in seconds, unless the recogniser is idle."""
     max_utterance_s: float = Field(default=60.0, ge=1)
     """An utterance longer than this is transcribed in parts, cut at its longest pause, in seconds."""
     interruptible: bool = True

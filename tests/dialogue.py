@@ -97,6 +97,7 @@ def hold(
     stt: ScriptedSTT | None = None,
     llm: ScriptedLLM | None = None,
     tts: ScriptedTTS | None = None,
+    idle: bool = False,
     **options: Any,
 ) -> Dialogue:
     """Play a dialogue to the end of its script; the session is closed with it."""
@@ -109,6 +110,7 @@ def hold(
         session = Session(
             stages, Settings(), LiveOptions(**{"partial_ms": 0} | options),
             Conversation("sys", budget_tokens=4000), voice=VOICE, language=None, activity=LoudIsSpeech(),
+            idle=lambda: idle,
         )  # fmt: skip
         dialogue = Dialogue(session, stages, running)
 

@@ -90,6 +90,17 @@ def test_at_most_three_speculations_an_utterance() -> None:
     assert d.kinds.count("TurnCompleted") == 1
 
 
+@pytest.mark.parametrize("idle", [False, True])
+def test_an_answer_to_a_long_utterance_is_prepared_only_on_an_idle_machine(idle: bool) -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(16_000)
+        await d.silence(400)
+        assert d.running.calls.count("llm") == idle
+        await d.until(events.TurnCompleted)
+
+    hold(script, idle=idle, adaptive_endpointing=False)
+
+
 @pytest.mark.parametrize(
     ("text", "wait_s"),
     [("What time is it?", 0.3), ("turn on the light and", 1.2), ("turn on the light", 0.5)],
