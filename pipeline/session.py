@@ -86,9 +86,11 @@ class Session:
         manner: Manner | None = None,
         sink: Sink | None = None,
         recorder: Recorder | None = None,
+        idle: Callable[[], bool] = lambda: False,
     ) -> None:
         """activity: the VAD of this session. language: ISO 639-1 of what is spoken; None to detect it. sink: takes the
-        events as they happen, instead of `events`. recorder: keeps its turns.
+        events as they happen, instead of `events`. recorder: keeps its turns. idle: whether nobody has the recogniser
+        at work.
         """
         self.events: Channel[Event] = Channel(EVENTS_AHEAD)
         """What happens, in order; closed with an Overloaded when the reader is too slow."""
@@ -100,7 +102,7 @@ class Session:
         self.conversation = conversation
         self.voice, self.language, self.options = voice, language, options
         self._stages, self._settings = stages, settings
-        self._recorder = recorder
+        self._recorder, self._idle = recorder, idle
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(conversation.id)
         self._ear = Ear(activity, threshold=options.vad_threshold, preroll_ms=options.preroll_ms)
