@@ -23,7 +23,7 @@ from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.keeping import Keeper
 from pipeline.media import RATE_HZ, Recording
 from pipeline.settings import Settings
-from pipeline.speakers import Diarizer, HowMany, KnownSpeaker
+from pipeline.speakers import Diarizer, HowMany, KnownSpeaker, pyannote
 from pipeline.speakers.assigning import with_speakers
 from pipeline.stepping import in_threads
 from pipeline.stt import Segment, Word
@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 MAX_ALIGNERS = 3
 """Languages whose aligners are loaded at a time; words of others keep the recogniser's times."""
+MAX_TOKENS = 2
+"""Callers' tokens that have a model of their own loaded at a time; others have the deployment's."""
 RETRY_S = 300.0
 """What could not be opened is not tried again for so long."""
 MARGIN_S = 0.2
@@ -53,6 +55,8 @@ class Refining:
     max_speakers: int | None = None
     known: Sequence[KnownSpeaker] = ()
     """Voices to recognise."""
+    hf_token: str | None = None
+    """The caller's own token for the hub, where the deployment has none: for a gated model."""
 
 
 class OnDemand(Generic[T]):
@@ -92,6 +96,7 @@ class Refiners:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._aligners: dict[str, OnDemand[Aligner]] = {}
+        self._of_callers: dict[str, OnDemand[Running[Diarizer]]] = {}
         self._diarizer: OnDemand[Running[Diarizer]] = OnDemand(lambda: _open_diarizer(settings))
 
     async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
@@ -103,16 +108,35 @@ class Refiners:
         if wanted.align and segments:
             segments = await self._aligned(segments, recording, found.language)
         if wanted.diarize and segments:
-            diarizer = (await self._diarizer.get()).engine
+            diarizer = await self._speakers(wanted.hf_token)
             how_many = HowMany(wanted.min_speakers, wanted.max_speakers)
             segments = with_speakers(segments, await diarizer.turns(recording, how_many, wanted.known))
         return replace(found, segments=segments)
 
-    async def check_speakers(self) -> None:
+    async def check_speakers(self, hf_token: str | None = None) -> None:
         """Raises EngineUnavailable unless speakers can be told apart: before the work, not after it."""
-        await self._diarizer.get()
+        await self._speakers(hf_token)
+
+    async def _speakers(self, hf_token: str | None) -> Diarizer:
+        """By the deployment's own, or for a caller with a token by what that opens: for callers with this token only,
+        who have accepted the model's terms."""
+        settings = self._settings
+        gated = settings.diarization_engine != "resemblyzer" and pyannote.installed()
+        if hf_token and not settings.hf_token and gated:
+            if hf_token not in self._of_callers and len(self._of_callers) < MAX_TOKENS:
+                theirs = settings.model_copy(update={"hf_token": hf_token})
+                self._of_callers[hf_token] = OnDemand(lambda: _open_diarizer(theirs))
+            if hf_token in self._of_callers:
+                try:
+                    return (await self._of_callers[hf_token].get()).engine
+                except ParleyError:
+                    self._of_callers.pop(hf_token, None)
+                    raise
+        return (await self._diarizer.get()).engine
 
     async def close(self) -> None:
+        for diarizer in self._of_callers.values():
+            await diarizer.close()
         for aligner in self._aligners.values():
             await aligner.close()
         await self._diarizer.close()

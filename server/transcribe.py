@@ -63,7 +63,7 @@ class WhisperXFields(BaseModel):
     align_audio: bool = Field(default=True, description="Times of words, by forced alignment where its model is there.")
     diarize_audio: bool = Field(default=False, description="Who said what.")
     hf_token: str | None = Field(
-        default=None, max_length=500, description="Accepted; the deployment's HF_TOKEN is used."
+        default=None, max_length=500, description="For a gated model of speakers, where the deployment has no HF_TOKEN."
     )
     min_speakers: int | None = Field(default=None, ge=1, le=50)
     max_speakers: int | None = Field(default=None, ge=1, le=50)
@@ -115,6 +115,7 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
         diarize=wanted.diarize_audio,
         min_speakers=wanted.min_speakers,
         max_speakers=wanted.max_speakers,
+        hf_token=wanted.hf_token,
     )
     work = transcribed(assistant, upload, asked, refining, model=model, or_own=True)
     found = await while_connected(request, work)

@@ -79,9 +79,14 @@ def _write(recording: Recording, file: IO[bytes]) -> None:
     file.flush()
 
 
+def installed() -> bool:
+    """Whether the package is here."""
+    return importlib.util.find_spec("pyannote") is not None and importlib.util.find_spec("pyannote.audio") is not None
+
+
 async def probe(settings: Settings) -> None:
     """Raises EngineUnavailable when the package or a token is missing."""
-    if importlib.util.find_spec("pyannote") is None or importlib.util.find_spec("pyannote.audio") is None:
+    if not installed():
         raise EngineUnavailable("pyannote.audio is not installed.", remedy="pip install pyannote.audio")
     if not settings.hf_token:
         raise EngineUnavailable(f"{MODEL} is gated.", remedy="Accept its terms on the hub and set HF_TOKEN.")

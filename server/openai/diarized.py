@@ -4,15 +4,18 @@ import asyncio
 import base64
 import binascii
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 from pipeline.audio import decode
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, ParleyError
 from pipeline.speakers import KnownSpeaker
 from pipeline.stt import Segment
+from pipeline.stt.files import FileEvent, Finished
+from pipeline.subtitles import separator
 from pipeline.transcription import Transcription
-from server.errors import BadField
+from server.errors import BadField, as_openai
 from server.openai.fields import TranscriptionFields
 from server.openai.sse import DONE, sse
 
@@ -72,11 +75,36 @@ def diarized_json(found: Transcription) -> dict[str, Any]:
     }
 
 
-async def diarized_events(found: Transcription) -> AsyncGenerator[bytes, None]:
-    """Segments, then the text. Nobody can be told apart before all are heard: they come together at the end."""
+async def diarized_events(
+    events: AsyncGenerator[FileEvent, None], told_apart: Callable[[Transcription], Awaitable[Transcription]]
+) -> AsyncGenerator[bytes, None]:
+    """The text as it is heard, then who said what: nobody can be told apart before all are heard. Raises what fails
+    before the first event; what fails later is an event."""
+    texts: list[str] = []
+    segments: list[Segment] = []
+    try:
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Segment):
+                    delta = separator(texts[-1] if texts else "", event.text) + event.text
+                    texts.append(event.text)
+                    segments.append(event)
+                    yield sse({"type": "transcript.text.delta", "delta": delta})
+                elif isinstance(event, Finished):
+                    whole = Transcription(segments, event.duration_s, event.language, event.language_probability)
+                    async with aclosing(_told(await told_apart(whole))) as last:
+                        async for piece in last:
+                            yield piece
+    except ParleyError as error:
+        if not texts:
+            raise
+        yield sse(as_openai(error))
+    yield DONE
+
+
+async def _told(found: Transcription) -> AsyncGenerator[bytes, None]:
     for segment in found.segments:
         yield sse(_segment(segment))
     heard, said = math.ceil(found.duration_s * 10), sum(len(segment.text.split()) for segment in found.segments)
     usage = {"type": "tokens", "input_tokens": heard, "output_tokens": said, "total_tokens": heard + said}
     yield sse({"type": "transcript.text.done", "text": found.text, "usage": usage})
-    yield DONE

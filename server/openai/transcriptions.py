@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from pipeline.assistant import Assistant
 from pipeline.errors import ParleyError
+from pipeline.media import Recording
 from pipeline.refining import Refining
 from pipeline.stt import FileRequest, Segment
 from pipeline.stt.files import FileEvent, Finished
@@ -68,13 +69,20 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
     recording = recording_of(assistant, upload, track=wanted.audio_track)
     if diarized:
         refining = Refining(diarize=True, known=await known_speakers(wanted))
+        if wanted.stream:
+            await assistant.refiners.check_speakers()
+
+            def again() -> Recording:
+                upload.file.seek(0)
+                return recording_of(assistant, upload, track=wanted.audio_track)
+
+            heard = events_of(assistant, recording, asked, model=model, cut=wanted.cutting)
+            told = diarized_events(heard, lambda found: assistant.refiners.refine(found, again, refining))
+            return Stream(await begun(told), "text/event-stream", {"Cache-Control": "no-cache"})
         work = transcribed(
             assistant, upload, asked, refining, model=model, cut=wanted.cutting, track=wanted.audio_track
         )
-        found = await while_connected(request, work)
-        if wanted.stream:
-            return Stream(await begun(diarized_events(found)), "text/event-stream", {"Cache-Control": "no-cache"})
-        return JSONResponse(diarized_json(found))
+        return JSONResponse(diarized_json(await while_connected(request, work)))
     events = events_of(assistant, recording, asked, model=model, cut=wanted.cutting)
     if wanted.stream:
         pieces = _stream(events, logprobs="logprobs" in wanted.include)

@@ -174,7 +174,9 @@ def test_diarized_json_and_events_through_openais_client(hears: ServerProcess, t
                 known_speaker_names=["Thomas"], known_speaker_references=["data:audio/wav;base64,AAAA"],
             )  # fmt: skip
     assert [segment.speaker == "Thomas" for segment in answer.segments] == [voice == MAN for _, _, voice in talk[1]]
-    assert {event.type for event in events[:-1]} == {"transcript.text.segment"}
+    kinds = [event.type.rpartition(".")[2] for event in events]
+    assert kinds == ["delta"] * kinds.count("delta") + ["segment"] * kinds.count("segment") + ["done"]
+    assert "".join(event.delta for event in events if event.type == "transcript.text.delta") == answer.text
     assert events[-1].type == "transcript.text.done"
     assert events[-1].text == answer.text
 
