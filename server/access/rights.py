@@ -58,7 +58,6 @@ RULES = (
     Rule("/openapi.json", Open.ALL, READ),
     Rule("/docs", Open.ALL, READ),
     Rule("/docs/", Open.ALL, READ),
-    Rule("/redoc", Open.ALL, READ),
     Rule("/api/v1/webhooks/", Open.SIGNED, files=True),
     Rule("/page-token", Open.ANY_KEY),
     # talk

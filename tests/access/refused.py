@@ -15,7 +15,7 @@ from tests.access.calls import SECRET, Route
 
 OPEN = {
     "/", "/ui", "/web", "/web/anything", "/health", "/health/live", "/health/ready", "/openapi.json", "/docs",
-    "/docs/anything", "/docs/oauth2-redirect", "/redoc",
+    "/docs/anything", "/docs/oauth2-redirect",
     "/api/v1/webhooks/transcription", "/api/v1/webhooks/transcription/{job_id}/file",
 }  # fmt: skip
 """Routes that need no key: those for everybody, and two for workers elsewhere, who sign what they send. Whoever adds
