@@ -36,7 +36,8 @@ def run(tool: str, server: ServerProcess, seconds: int, key: str | None) -> tupl
     """Exit code and what was said."""
     command = [
         tool, "run", f"{server.url}/openapi.json", "--checks", CHECKS, "--max-time", str(seconds), "--workers", "2",
-        "--phases", "coverage,fuzzing,stateful", "--continue-on-failure", "--request-timeout", "60", "--suppress-health-check", "all", "--no-color",
+        "--phases", "coverage,fuzzing,stateful", "--continue-on-failure", "--request-timeout", "60",
+        "--suppress-health-check", "all", "--no-color",
     ]  # fmt: skip
     if key:
         command += ["-H", f"Authorization: Bearer {key}"]

@@ -81,10 +81,10 @@ class Settings(BaseSettings):
     max_sessions_per_address: int = Field(default=0, ge=0)
     """Conversations at a time from one address (of IPv6 a /64; this machine's own are not counted), likewise."""
     rate_limit: str = "1200/minute"
-    """Requests with one key; one more is refused with 429 and Retry-After. Several limits are separated by ; and "none"
-    is no limit. Counted in Redis where REDIS_URL is set."""
+    """Requests with one key, or from one address where none is needed; one more is refused with 429 and Retry-After.
+    Several limits are separated by ; and "none" is no limit. Counted in Redis where REDIS_URL is set."""
     rate_limit_address: str = "300/minute"
-    """The same for requests without a key, also refused ones, from one address."""
+    """The same for requests from one address that lack a good key: 429 instead of 401."""
     max_connections: int = Field(default=1024, ge=8)
     """Connections at a time, of any kind; one more is closed at once."""
     header_timeout_s: float = Field(default=10.0, gt=0)

@@ -55,7 +55,7 @@ class Access:
             return nobody
         self.origins.check(connection)
         caller = await self.identify(connection)
-        await self.rates.count(caller or nobody)
+        await self.rates.count(caller or nobody, refused=caller is None)
         if caller is None:
             raise ParleyError("Send a key: Authorization: Bearer KEY.", code="unauthorized")
         right = None if rule.needed is Open.ANY_KEY else rule.needed

@@ -31,7 +31,7 @@ class TooOften(Overloaded):
 
 
 class Rates:
-    """RATE_LIMIT for keys, RATE_LIMIT_ADDRESS for who has none."""
+    """RATE_LIMIT for who may come in, RATE_LIMIT_ADDRESS for who may not."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises ConfigError for a limit or an address that makes no sense."""
@@ -44,10 +44,10 @@ class Rates:
         if settings.redis_url and (self._of_key or self._of_address):
             self._shared = SlidingWindowCounterRateLimiter(_redis(settings.redis_url))
 
-    async def count(self, caller: Caller) -> None:
-        """One request of this caller. Raises TooOften, with when to come back. Whoever is on this machine and has no
-        key is not counted."""
-        limits = self._of_key if caller.known else self._of_address
+    async def count(self, caller: Caller, *, refused: bool = False) -> None:
+        """One request of this caller, by key, or by address where there is none. refused: for want of a key. Raises
+        TooOften, with when to come back. Whoever is on this machine and has no key is not counted."""
+        limits = self._of_address if refused else self._of_key
         name = (caller.kind, caller.name) if caller.known else ("address", caller.address)
         if not limits or not name[1]:
             return

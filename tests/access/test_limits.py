@@ -145,6 +145,12 @@ async def test_a_key_and_an_address_may_come_so_often() -> None:
 SOCKET_OF_RECORDINGS = Route("WEBSOCKET", "/api/v1/streaming")
 
 
+async def test_where_no_key_is_needed_an_address_may_come_as_often_as_a_key() -> None:
+    app = create_app(Settings(rate_limit="3/minute", rate_limit_address="1/minute"))
+    told = [await call(app, scope(Route("GET", "/no/such/route"), client="203.0.113.9")) for _ in range(4)]
+    assert [one.status for one in told] == [404, 404, 404, 429]
+
+
 async def test_this_machine_is_not_counted_without_a_key_and_health_never_is() -> None:
     app = create_app(Settings(**KEYS, rate_limit_address="1/minute"))  # type: ignore[arg-type]
     for _ in range(3):
@@ -194,10 +200,10 @@ async def test_services_on_one_redis_count_together_and_alone_when_it_is_away(tm
 async def test_counting_keeps_nothing_of_who_came_long_ago() -> None:
     rates = Rates(Settings(rate_limit_address="100/second"))
     for number in range(2000):
-        await rates.count(caller("", f"198.51.{number // 250}.{number % 250}"))
+        await rates.count(caller("", f"198.51.{number // 250}.{number % 250}"), refused=True)
     await asyncio.sleep(2.1)
     for _ in range(3):
-        await rates.count(caller("", "203.0.113.7"))
+        await rates.count(caller("", "203.0.113.7"), refused=True)
         await asyncio.sleep(0.05)
     assert len(rates._here.storage.storage) < 10  # type: ignore[attr-defined]
     await rates.close()
