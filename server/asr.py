@@ -28,6 +28,10 @@ DETECTION_S = 30.0
 """A language is found out from so much of a recording."""
 
 
+def _type(kind: str) -> str:
+    return "object" if kind == "application/json" else "string"
+
+
 class NoFields(BaseModel):
     """There is only the file; all else is in the query."""
 
@@ -37,7 +41,7 @@ class NoFields(BaseModel):
     summary="A recording into text or subtitles",
     response_class=Response,
     responses={
-        200: {"content": {kind: {"schema": {"type": "string"}} for kind in sorted({*KINDS.values()})}},
+        200: {"content": {kind: {"schema": {"type": _type(kind)}} for kind in sorted({*KINDS.values()})}},
         **ERRORS,
     },
     openapi_extra=form_body(NoFields, "audio_file"),

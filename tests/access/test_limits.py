@@ -67,7 +67,7 @@ def test_nobody_new_comes_in_while_the_models_are_late() -> None:
     with places.one(caller()):
         for _ in range(10):
             lag.note(4.0)
-        with pytest.raises(Full, match="are late"), places.one(caller()):
+        with pytest.raises(Full, match="cannot keep up"), places.one(caller()):
             pass
     clock.now += HALF_S
     with places.one(caller()):
