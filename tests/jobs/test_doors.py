@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import soundfile
 
@@ -247,6 +248,7 @@ def test_refused_with_nothing_left_on_the_disk(client: httpx.Client, folder: Pat
         (zipped(**{f"m{n}": b"x" for n in range(6)}), 413, "file_too_large"),
         (zipped(a=zipped(b=b"x")), 400, "bad_archive"),
         (b"#EXTM3U\n/etc/passwd\n", 400, "bad_audio"),
+        (zipped(a=recording(0), b=b"#EXTM3U\n/etc/passwd\n"), 400, "bad_audio"),
         (b"ffconcat version 1.0\nfile /etc/passwd\n", 400, "bad_audio"),
         (b"", 400, "empty_message"),
         (b"\0" * 2_100_000, 413, "file_too_large"),
@@ -315,8 +317,14 @@ def test_hours_of_silence_in_a_small_file_end_at_the_limit(guarded: ServerProces
             file.buffer_write(b"\0\0" * 160_000, "int16")
     assert len(out.getvalue()) < 2_000_000
     with httpx.Client(base_url=guarded.url, headers={"Authorization": "Bearer right"}) as client:
+        service = psutil.Process(guarded.process.pid)
+        # The first one also loads what decodes.
+        done(client, client.post("/jobs", files={"files": recording(0)}).json()["jobs"][0]["job_id"])
+        before = service.memory_info().rss
         job = done(client, client.post("/jobs", files={"files": out.getvalue()}).json()["jobs"][0]["job_id"])
+        grown = service.memory_info().rss - before
     assert (job["status"], job["error"]["code"]) == ("failed", "audio_too_long")
+    assert grown < 40 * 2**20
 
 
 def test_lists_queues_and_models(client: httpx.Client) -> None:
