@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -160,20 +161,23 @@ class Jobs:
         await self.outbox.redeliver(job_id, delivery_id)
         self._webhooks.added.tell()
 
-    async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
-        """The job, and again whenever it has changed, until it has ended or nobody may watch any more. Who reads slowly
-        misses what lies between.
+    async def watch(self, job_id: str, *, silent_s: float) -> AsyncGenerator[Job | None, None]:
+        """The job, and again whenever it has changed, until it has ended or nobody may watch any more; None when
+        nothing was to be told for so long. Who reads slowly misses what lies between.
 
         Raises JobNotFound, also when the job is removed meanwhile.
         """
         notice = self._notices.of(job_id)
-        seen = -1
+        seen, told = -1, time.monotonic()
         while True:
             changed = notice.changed
             job = await self._store.get(job_id)
             if job.version != seen:
-                seen = job.version
+                seen, told = job.version, time.monotonic()
                 yield job
+            elif time.monotonic() - told >= silent_s:
+                told = time.monotonic()
+                yield None
             if job.final or self._ending:
                 return
             await notice.wait(changed, LOOK_S)

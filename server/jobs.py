@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -135,32 +135,15 @@ async def events(job_id: str, jobs: AllJobs) -> Response:
 
 
 async def _events(jobs: Jobs, job_id: str) -> AsyncGenerator[str, None]:
-    async with aclosing(jobs.watch(job_id)) as changes:
-        following: asyncio.Task[Job | None] | None = None
-        try:
-            while True:
-                following = following or asyncio.create_task(_next(changes))
-                await asyncio.wait([following], timeout=PING_S)
-                if not following.done():
+    # No task of its own in here: who goes away has this cancelled again and again, also while it cleans up.
+    with suppress(JobNotFound):  # removed meanwhile
+        async with aclosing(jobs.watch(job_id, silent_s=PING_S)) as changes:
+            async for job in changes:
+                if job is None:
                     yield ": still here\n\n"
                     continue
-                try:
-                    job = following.result()
-                except JobNotFound:
-                    return  # removed meanwhile
-                following = None
-                if job is None:
-                    return
                 name = job.status.value if job.final else "progress"
                 yield f"event: {name}\nid: {job.version}\ndata: {json.dumps(shown(job, OUTSIDE))}\n\n"
-        finally:
-            if following is not None:
-                following.cancel()
-                await asyncio.wait([following])
-
-
-async def _next(changes: AsyncGenerator[Job, None]) -> Job | None:
-    return await anext(changes, None)
 
 
 @router.get("/jobs/{job_id}/deliveries")

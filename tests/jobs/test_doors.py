@@ -233,6 +233,18 @@ def test_progress_is_told_as_it_happens(client: httpx.Client) -> None:
     assert (told[-1][0], told[-1][1]["status"], progress[-1]) == ("completed", "completed", 100.0)
 
 
+def test_who_stops_listening_to_events_is_no_error(client: httpx.Client, service: ServerProcess) -> None:
+    job_id = client.post("/jobs", files={"files": ("long.flac", slow_recording(3))}).json()["jobs"][0]["job_id"]
+    request = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    for number in range(60):
+        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+            connection.sendall(request)
+            assert b"200 OK" in connection.recv(4096)
+            time.sleep(0.001 * (number % 20))
+    client.delete(f"/jobs/{job_id}").raise_for_status()
+    assert "Traceback" not in service.text
+
+
 def test_what_is_no_audio_fails_with_a_sentence(client: httpx.Client) -> None:
     job = done(client, client.post("/jobs", files={"files": ("a.wav", b"no audio at all")}).json()["jobs"][0]["job_id"])
     assert (job["status"], job["error"]["code"], job["attempts"]) == ("failed", "bad_audio", 1)
