@@ -63,7 +63,8 @@ async def list_jobs(
         if search:
             found, next_cursor = await _searched(connection, ids, search, limit, skipped)
         else:
-            rows = select(jobs).where(jobs.c.id.in_(ids.offset(skipped))).order_by(jobs.c.id.desc())
+            wanted_ids = ids.limit(limit + 1).offset(skipped)
+            rows = select(jobs).where(jobs.c.id.in_(wanted_ids)).order_by(jobs.c.id.desc())
             found = [Job.of(row) for row in (await connection.execute(rows)).mappings()]
             next_cursor = found[limit - 1].id if len(found) > limit else None
         total = await _total(connection, wanted, session_id)
