@@ -72,11 +72,12 @@ class Outside:
         base = self._settings.app_url.rstrip("/")
         assert job.lease is not None  # noqa: S101  # it is being worked on
         file = f"{base}{UPDATES}/{job.id}/file?attempt={job.lease}&signature={file_signature(self._secret, job)}"
+        may_tell = updates_signature(self._secret, job.id, job.lease)
         told = {
             "job_id": job.id,
             "attempt": job.lease,
             "file_url": file,
-            "updates_url": base + UPDATES,
+            "updates_url": f"{base}{UPDATES}?job={job.id}&attempt={job.lease}&signature={may_tell}",
             "filename": job.filename,
             "options": asdict(job.options),
         }
@@ -108,6 +109,12 @@ def file_signature(secret: str, job: Job) -> str:
     return hmac.new(secret.encode(), f"file {job.id} {job.lease}".encode(), hashlib.sha256).hexdigest()
 
 
+def updates_signature(secret: str, job_id: str, attempt: str) -> str:
+    """What lets whoever does this attempt at a job send updates at all: their bodies are large, and nobody else's is
+    read."""
+    return hmac.new(secret.encode(), f"updates {job_id} {attempt}".encode(), hashlib.sha256).hexdigest()
+
+
 class Updates:
     """What workers elsewhere have to say."""
 
@@ -115,6 +122,12 @@ class Updates:
         self._store = store
         self._secret = secret
         self._signer = signer(secret)
+
+    def check_sender(self, job_id: str, attempt: str, signature: str) -> None:
+        """Whether an update is worth reading. Raises ParleyError (unauthorized)."""
+        good = updates_signature(self._secret, job_id, attempt)
+        if not hmac.compare_digest(good.encode(), signature.encode("utf-8", "replace")):
+            raise ParleyError("Send updates to the updates_url of the job.", code="unauthorized")
 
     async def take(self, body: bytes, headers: Mapping[str, str]) -> Job:
         """One update; the job after it, so that a worker sees when it may stop.
@@ -141,7 +154,7 @@ class Updates:
     async def check_file(self, job_id: str, attempt: str, signature: str) -> Job:
         """The job whose file may be had. Raises JobNotFound, ParleyError (unauthorized)."""
         job = await self._store.get(job_id)
-        good = hmac.compare_digest(file_signature(self._secret, job).encode(), signature.encode())
+        good = hmac.compare_digest(file_signature(self._secret, job).encode(), signature.encode("utf-8", "replace"))
         if job.lease is None or job.lease != attempt or not good:
             raise ParleyError("This attempt at the job is over.", code="unauthorized")
         return job

@@ -146,6 +146,10 @@ class Jobs:
             await self._queue.cancelled(stopped)
         self.changed(job_id)
 
+    def check_sender(self, job_id: str, attempt: str, signature: str) -> None:
+        """Before an update is read. Raises as `jobs.outside.Updates`."""
+        self._updates.check_sender(job_id, attempt, signature)
+
     async def updated(self, body: bytes, headers: Mapping[str, str]) -> Job:
         """What a worker elsewhere has to say about a job; the job after that. Raises as `jobs.outside.Updates`."""
         job = await self._updates.take(body, headers)

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 
 from pipeline.errors import BadInput, EngineError, EngineUnavailable, Overloaded, ParleyError
 
@@ -128,10 +128,14 @@ def add_error_handlers(app: FastAPI) -> None:
             response.headers[name] = value
         return response
 
+    async def gone(request: Request, error: Exception) -> Response:
+        return answer(request, ParleyError("The client went away.", code="client_gone"))
+
     async def unexpected(request: Request, error: Exception) -> Response:
         return answer(request, ParleyError("Something went wrong inside the service."))
 
     app.add_exception_handler(ParleyError, parley)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(ClientDisconnect, gone)  # while its body came: nothing for the log
     app.add_exception_handler(Exception, unexpected)

@@ -16,16 +16,19 @@ MAX_BYTES = 64 << 20
 
 
 @router.post("/transcription")
-async def update(request: Request, jobs: AllJobs) -> dict[str, Any]:
+async def update(
+    request: Request, jobs: AllJobs, job: str = "", attempt: str = "", signature: str = ""
+) -> dict[str, Any]:
     """Progress, a result or an error of one attempt; answered with what the job is now. A worker whose job is not
-    `processing` any more may stop."""
+    `processing` any more may stop. The query is that of the job's `updates_url`: without it no body is read."""
+    jobs.check_sender(job, attempt, signature)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BYTES:
             raise TooLarge(f"An update has at most {MAX_BYTES} bytes.")
-    job = await jobs.updated(bytes(body), request.headers)
-    return {"job_id": job.id, "status": NAMES.get(job.status, job.status.value)}
+    told = await jobs.updated(bytes(body), request.headers)
+    return {"job_id": told.id, "status": NAMES.get(told.status, told.status.value)}
 
 
 @router.get("/transcription/{job_id}/file")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,12 @@ def submit(client: httpx.Client, data: bytes) -> str:
     return str(answer.raise_for_status().json()["job_id"])
 
 
-def signed(client: httpx.Client, update: dict[str, Any], secret: str = SECRET) -> httpx.Response:
+def signed(worker: Worker, update: dict[str, Any], secret: str = SECRET) -> httpx.Response:
+    """An update, where the newest job wants it."""
     body, now = json.dumps(update), datetime.now(UTC)
     headers = {"webhook-id": "m", "webhook-timestamp": str(int(now.timestamp()))}
     headers["webhook-signature"] = Webhook(secret).sign("m", now, body)
-    return client.post("/api/v1/webhooks/transcription", content=body, headers=headers)
+    return httpx.post(worker.jobs[-1]["updates_url"], content=body, headers=headers, timeout=30)
 
 
 def test_a_job_is_done_elsewhere(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
@@ -122,7 +124,7 @@ def test_a_cancelled_job_stops_the_worker_elsewhere(place: tuple[ServerProcess, 
     assert (job["status"], job["result"]) == ("cancelled", None)
     attempt = worker.jobs[-1]["attempt"]
     late = {"job_id": job_id, "attempt": attempt, "status": "completed", "result": {"duration": 1, "segments": []}}
-    assert signed(client, late).json() == {"job_id": job_id, "status": "cancelled"}
+    assert signed(worker, late).json() == {"job_id": job_id, "status": "cancelled"}
     assert client.get(f"/jobs/{job_id}").json()["result"] is None
     assert httpx.get(worker.jobs[-1]["file_url"]).status_code == 401
 
@@ -139,17 +141,30 @@ def test_only_who_knows_the_secret_is_believed(place: tuple[ServerProcess, httpx
     attempt = worker.jobs[-1]["attempt"]
     good = {"job_id": job_id, "attempt": attempt, "status": "failed", "error": {"code": "x", "message": "no"}}
     other = "whsec_" + "A" * 43 + "="
-    assert signed(client, good, other).status_code == 401
-    assert client.post("/api/v1/webhooks/transcription", json=good).status_code == 401
-    assert signed(client, {**good, "attempt": "another"}).json()["status"] == "processing"
-    assert signed(client, {**good, "status": "completed", "result": {"segments": "x"}}).status_code == 400
-    assert signed(client, {**good, "job_id": "none"}).status_code == 404
+    assert signed(worker, good, other).status_code == 401
+    assert httpx.post(worker.jobs[-1]["updates_url"], json=good).status_code == 401
+    assert signed(worker, {**good, "attempt": "another"}).json()["status"] == "processing"
+    assert signed(worker, {**good, "status": "completed", "result": {"segments": "x"}}).status_code == 400
+    assert signed(worker, {**good, "job_id": "none"}).status_code == 404
     url = worker.jobs[-1]["file_url"]
     assert httpx.get(url).status_code == 200
     assert httpx.get(url[:-1] + ("0" if url[-1] != "0" else "1")).status_code == 401
-    assert signed(client, good).json()["status"] == "failed"
+    assert signed(worker, good).json()["status"] == "failed"
     worker.go_on.set()
     assert done(client, job_id)["error"] == {"code": "x", "message": "no"}
+
+
+@pytest.mark.parametrize("query", ["", "?job=x&attempt=y&signature=" + "0" * 64, "?job=%ff&attempt=&signature=%c3%a9"])
+def test_nothing_is_read_of_a_strangers_update(place: tuple[ServerProcess, httpx.Client, Worker], query: str) -> None:
+    """A body may have 64 MiB and lies in memory: a few hundred of them would be all there is."""
+    running, _, _ = place
+    connection = HTTPConnection("127.0.0.1", running.port, timeout=10)
+    try:
+        headers = {"Content-Length": str(60 << 20), "webhook-id": "m", "webhook-signature": "v1,AAAA"}
+        connection.request("POST", f"/api/v1/webhooks/transcription{query}", headers=headers)
+        assert connection.getresponse().status == 401
+    finally:
+        connection.close()
 
 
 def test_transcribed_with_the_words_of_a_real_recogniser(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
