@@ -90,12 +90,12 @@ class KeyFile:
         self._path = path
 
     def signature(self) -> tuple[int, int, int] | None:
-        """Another one when the file has changed; None when there is none."""
+        """Another one when the file has changed, or who may read it; None when there is none."""
         try:
             found = self._path.stat()
         except OSError:
             return None
-        return (found.st_mtime_ns, found.st_size, found.st_ino)
+        return (found.st_ctime_ns, found.st_size, found.st_ino)
 
     def read(self) -> tuple[list[Key], list[int]]:
         """Its keys, and the numbers of lines that are none. Raises ConfigError when it cannot be read."""

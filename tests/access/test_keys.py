@@ -91,6 +91,23 @@ def test_a_file_that_goes_wrong_opens_no_door(file: Path, caplog: pytest.LogCapt
         KeyRing("", file)
 
 
+def test_a_file_that_may_be_read_again_is_read_again(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Taking and giving back the right to read changes neither its size nor when it was written."""
+    key, clock = add(file, "anna"), Clock()
+    ring = KeyRing("", file, clock)
+    written = file.stat()
+    unreadable = file.read_bytes().replace(b"#", b"\xff")  # whoever runs the tests may read everything
+    file.write_bytes(unreadable)
+    os.utime(file, ns=(written.st_atime_ns, written.st_mtime_ns))
+    clock.now += 2
+    assert ring.find(key) is None
+    assert "cannot be read" in caplog.text
+    file.write_bytes(unreadable.replace(b"\xff", b"#"))
+    os.utime(file, ns=(written.st_atime_ns, written.st_mtime_ns))
+    clock.now += 2
+    assert ring.find(key) is not None
+
+
 def test_what_keys_may_not_be(file: Path) -> None:
     add(file, "anna")
     for arguments, words in (
