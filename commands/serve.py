@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -21,8 +22,12 @@ from pipeline.assistant import Assistant, open_assistant
 from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.settings import Settings
 
+log = logging.getLogger(__name__)
+
 BACKLOG = 2048
 """Connections that the kernel holds while the loop is busy."""
+FILES_OF_OURS = 1024
+"""Files that are open beside connections and what belongs to them: databases, models' pipes, recordings."""
 MAX_LINE_BYTES = 131_072
 """Longest request line: `?system=` may have 8,000 characters, each of up to 12 bytes in a URL."""
 
@@ -58,6 +63,7 @@ async def _serve(settings: Settings) -> None:
 
     console = Console(stderr=True)
     check_exposure(settings)
+    allow_files(settings)
     with _listen(settings) as listening, StartProgress(console) as progress:
         loop = asyncio.get_running_loop()
         this = asyncio.current_task()
@@ -108,6 +114,20 @@ def engine_table(assistant: Assistant) -> Table:
     for info in assistant.engines:
         table.add_row(info.stage, info.engine, info.model, info.device, f"{info.ready_s:.1f}")
     return table
+
+
+def allow_files(settings: Settings) -> None:
+    """Many shells allow 1,024 open files. Strangers who hold MAX_CONNECTIONS would leave none for what is inside: no
+    database, no file for an upload, no model started again. So take as many as we are allowed to."""
+    wanted = 2 * settings.max_connections + FILES_OF_OURS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        log.warning("MAX_CONNECTIONS=%d wants %d open files, and %d are allowed (ulimit -n)",
+                    settings.max_connections, wanted, most)  # fmt: skip
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -271,3 +271,17 @@ def test_a_start_that_is_broken_off_ends_in_order(moment: str, tmp_path: Path) -
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_service_may_open_more_files_than_a_shell_allows() -> None:
+    """Or strangers who hold MAX_CONNECTIONS would leave it none to work with."""
+    script = (
+        "import resource; from commands.serve import allow_files; from pipeline.settings import Settings; "
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]; "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard)); allow_files(Settings(max_connections=600)); "
+        "print(*resource.getrlimit(resource.RLIMIT_NOFILE), hard)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=HOME, capture_output=True, text=True, check=True)
+    soft, hard, before = map(int, done.stdout.split())
+    assert soft == (2224 if hard == -1 else min(2224, hard))
+    assert hard == before
