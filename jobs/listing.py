@@ -15,7 +15,7 @@ from jobs.states import Status
 MAX_LIMIT = 200
 MAX_SKIPPED = 10_000
 """A page by number may begin so far in: all rows before it are read. Cursors have no such end."""
-SEARCHED = 5_000
+SEARCHED = 2_000
 """Jobs whose names one page of a search looks at: no index knows what is inside a name. Its cursor leads on."""
 MAX_SEARCH_CHARS = 200
 
@@ -48,7 +48,7 @@ async def list_jobs(
     """
     skipped = _checked(limit, page, cursor, search)
     # In one state each, the index has them in the order in which they are wanted; in several, all would be sorted.
-    wanted = [status.value for status in dict.fromkeys(statuses or (Status if session_id is not None else ()))]
+    wanted = [status.value for status in dict.fromkeys(statuses)]
     each = [[jobs.c.status == status] for status in wanted] or [[]]
     for conditions in each:
         if session_id is not None:
@@ -109,7 +109,9 @@ async def _searched(
 
 async def _total(connection: AsyncConnection, statuses: Sequence[str], session_id: str | None) -> int:
     if session_id is not None:
-        mine = (jobs.c.session_id == session_id, jobs.c.status.in_(statuses))
+        mine = [jobs.c.session_id == session_id]
+        if statuses:
+            mine.append(jobs.c.status.in_(statuses))
         return await connection.scalar(select(func.count()).select_from(jobs).where(*mine)) or 0
     counted = {row.status: row.jobs for row in await connection.execute(select(tallies))}
     return sum(counted.get(status, 0) for status in statuses or Status)

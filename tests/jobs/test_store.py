@@ -331,8 +331,7 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(database_ur
     """With what is in it."""
 
     def back(connection: Connection) -> None:
-        connection.execute(text("DROP INDEX jobs_by_session"))
-        connection.execute(text("CREATE INDEX jobs_by_session ON jobs (session_id, id)"))
+        connection.execute(text("DROP INDEX jobs_by_session_state"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN speakers"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN trace"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))

@@ -9,5 +9,4 @@ down_revision = "0001"
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("speakers", sa.Text))
-    op.drop_index("jobs_by_session", "jobs")
-    op.create_index("jobs_by_session", "jobs", ["session_id", "status", "id"])
+    op.create_index("jobs_by_session_state", "jobs", ["session_id", "status", "id"])
