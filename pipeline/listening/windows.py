@@ -6,10 +6,12 @@ from itertools import pairwise
 import numpy as np
 
 from pipeline.audio import Samples
-from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceActivity
+from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceActivity, probabilities
 
 MIN_PAUSE = 3 * FRAME
 """Samples of silence (96 ms) that a window may be cut in when it gets too long."""
+MANY = 64
+"""Frames (2 s) that are looked at together: some ms of work, after which others have their turn."""
 MIN_SPEECH = 3 * FRAME
 """A window with less speech is a click."""
 
@@ -62,7 +64,8 @@ class Windows:
 
     def __init__(self, activity: VoiceActivity, cutting: Cutting) -> None:
         self._cutting = cutting
-        self._detector = SpeechDetector(activity if cutting.vad else _Always(), cutting.threshold)
+        self._activity = activity if cutting.vad else _Always()
+        self._detector = SpeechDetector(self._activity, cutting.threshold)
         self._pad = int(cutting.pad_s * RATE_HZ)
         self._max = int(cutting.max_s * RATE_HZ) // FRAME * FRAME
         self._pause = int(max(cutting.pause_s, 2 * cutting.pad_s) * RATE_HZ)
@@ -93,8 +96,11 @@ class Windows:
         whole = len(samples) // FRAME * FRAME
         self._rest = samples[whole:].copy()
         done: list[Window] = []
-        for at in range(0, whole, FRAME):
-            done += self._take(samples[at : at + FRAME])
+        frames = samples[:whole].reshape(-1, FRAME)
+        for at in range(0, len(frames), MANY):
+            some = frames[at : at + MANY]
+            for frame, probability in zip(some, probabilities(self._activity, some), strict=True):
+                done += self._take(frame, probability)
         return done
 
     def finish(self) -> list[Window]:
@@ -102,7 +108,8 @@ class Windows:
         done: list[Window] = []
         if len(self._rest):
             tail = self._rest
-            done = self._take(np.pad(tail, (0, FRAME - len(tail))))
+            frame = np.pad(tail, (0, FRAME - len(tail)))
+            done = self._take(frame, self._activity.probability(frame))
             if self._held:
                 self._held[-1] = self._held[-1][: len(tail)]
         return done + (self._close(min(self._detector.last_speech + self._pad, self._now)) if self._open else [])
@@ -111,9 +118,9 @@ class Windows:
     def _now(self) -> int:
         return self._start + sum(map(len, self._held))
 
-    def _take(self, frame: Samples) -> list[Window]:
+    def _take(self, frame: Samples, probability: float) -> list[Window]:
         before = self._detector.speaking
-        self._detector.feed(frame)
+        self._detector.feed(frame, probability)
         now, speaking = self._detector.now, self._detector.speaking
         self._held.append(frame)
         self._spoken.append(speaking)

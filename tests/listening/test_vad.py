@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.audio import Clip, Samples
+from pipeline.listening.detector import FRAME, SileroActivity
 from pipeline.listening.vad import RATE_HZ, has_speech, speech_spans, trim
 from tests.speech import Espeak
 from tests.stt.conftest import UNSPOKEN, unspoken
@@ -47,3 +48,13 @@ def test_trimming_keeps_the_padding_and_says_where_it_starts(spoken: Samples) ->
     assert short.rate_hz == RATE_HZ
     assert offset_s == pytest.approx(1.7, abs=0.15)
     assert short.seconds == pytest.approx(len(spoken) / RATE_HZ + 0.6, abs=0.35)
+
+
+def test_many_frames_at_once_have_what_they_have_one_by_one(spoken: Samples) -> None:
+    sound = np.concatenate([silence(0.3), spoken, silence(0.5)])
+    frames = sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME)
+    one_by_one, together = SileroActivity(), SileroActivity()
+    singles = [one_by_one.probability(frame) for frame in frames]
+    parts = (frames[:1], frames[1:1], frames[1:])
+    assert [one for part in parts for one in together.probabilities(part)] == pytest.approx(singles, abs=1e-5)
+    assert max(singles) > 0.9
