@@ -37,6 +37,8 @@ BEAT_S = 0.5
 SILENT_S = 20.0
 """A worker that was not heard of for so long is gone, and its job is anybody's."""
 MAX_RETRY_S = 3600.0
+HOPELESS = frozenset({"unsupported_language"})
+"""What recognisers say no to whenever they are asked."""
 HEARD = 0.8
 """How far a job is when all is heard, and speakers are still to be told apart."""
 
@@ -174,7 +176,9 @@ class Runner:
         except TimeoutError:
             return await self._again(job, "timeout", "The job made no progress (JOB_SILENCE_S).")
         except ParleyError as error:
-            return await self._again(job, error.code, error.message)
+            if error.code not in HOPELESS:
+                return await self._again(job, error.code, error.message)
+            await self._store.fail(job, error.code, error.message)
         except Exception:
             log.exception("job %s failed", job.id)
             return await self._again(job, "internal", "Something went wrong inside the service.")

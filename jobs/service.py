@@ -63,7 +63,7 @@ class Jobs:
         for one in submissions:
             if one.webhook_url:
                 self.reachable.check(one.webhook_url)
-            if one.source_url:
+            if one.source_url is not None:
                 await self._check_source(one.source_url)
         cached = [await self._result_key(one) for one in submissions]
         made, new = await self._store.submit(submissions, cached=cached, key=key)

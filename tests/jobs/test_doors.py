@@ -251,6 +251,19 @@ def test_what_is_no_audio_fails_with_a_sentence(client: httpx.Client) -> None:
     assert "/" not in job["error"]["message"]
 
 
+def test_a_language_that_the_model_does_not_know_is_not_tried_again(client: httpx.Client) -> None:
+    form = {"files": ("a.wav", recording(0))}
+    job = done(client, client.post("/jobs", files=form, data={"language": "pt"}).json()["jobs"][0]["job_id"])
+    assert (job["status"], job["error"]["code"], job["attempts"]) == ("failed", "unsupported_language", 1)
+
+
+def test_an_empty_address_makes_no_job(client: httpx.Client) -> None:
+    before = client.get("/queues").json()["total"]
+    answer = client.post("/api/v1/upload/url", json={"url": ""})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_url")
+    assert client.get("/queues").json()["total"] == before
+
+
 def test_refused_with_nothing_left_on_the_disk(client: httpx.Client, folder: Path) -> None:
     before = sorted((folder / "uploads").glob("??/*"))
     good = ("files", ("good.wav", recording(11)))
