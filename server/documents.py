@@ -73,11 +73,16 @@ def errors(*statuses: int, form: str = OPENAI) -> dict[int | str, dict[str, Any]
     }
 
 
-def form_body(model: type[BaseModel], *files: str, example: dict[str, Any] | None = None) -> dict[str, Any]:
-    """For `openapi_extra=`: a multipart form with the fields of `model` and these files, the first one required."""
+def form_body(
+    model: type[BaseModel], *files: str, several: bool = False, example: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """For `openapi_extra=`: a multipart form with the fields of `model` and these files, the first one required.
+    several: files of a name, one or more."""
     schema = model.model_json_schema(by_alias=True)
     schema = _inlined(schema, schema.pop("$defs", {}))
-    binary = {"type": "string", "format": "binary"}
+    binary: dict[str, Any] = {"type": "string", "format": "binary"}
+    if several:
+        binary = {"type": "array", "items": binary, "minItems": 1}
     schema["properties"] = {**dict.fromkeys(files, binary), **schema.get("properties", {})}
     schema["required"] = [*files[:1], *schema.get("required", [])]
     content: dict[str, Any] = {"schema": schema}

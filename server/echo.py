@@ -4,39 +4,45 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from jobs.errors import Refused
 from jobs.fetch import filename_of
 from jobs.schema import Job, Submission
 from jobs.states import Status
 from server.access import require_key
+from server.documents import errors, form_body
 from server.incoming import received_files
-from server.job_views import AllJobs, ListQuery, downloaded, idempotency_key, listed, options, shown, text_field
+from server.job_views import (
+    TRANSCRIPT,
+    AllJobs,
+    JobOptions,
+    ListQuery,
+    downloaded,
+    idempotency_key,
+    listed,
+    options,
+    shown,
+    text_field,
+)
 
 router = APIRouter(prefix="/api/v1", tags=["transcriptions"], dependencies=[Depends(require_key)])
 NAMES = {Status.QUEUED: "pending", Status.RUNNING: "processing"}
 """States that have another name here."""
 
 
-class FromUrl(BaseModel):
+class FromUrl(JobOptions):
     """A recording at an address."""
 
-    url: str = Field(max_length=4096)
-    language: str | None = None
-    model_id: str | None = Field(default=None, max_length=200)
-    prompt: str | None = Field(default=None, max_length=2_000)
-    words: bool = True
-    translate: bool = False
-    align: bool = False
-    diarize: bool = False
-    min_speakers: int | None = None
-    max_speakers: int | None = None
-    session_id: str | None = Field(default=None, max_length=200)
-    webhook_url: str | None = Field(default=None, max_length=4096)
+    url: str = Field(max_length=4096, examples=["https://example.org/talk.mp3"])
 
 
-@router.post("/upload/file", status_code=202)
+@router.post(
+    "/upload/file",
+    status_code=202,
+    responses=errors(404, form="plain"),
+    openapi_extra=form_body(JobOptions, "file", example={"language": "pt"}),
+)
 async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
     """One file (`file`), one job."""
     key = idempotency_key(request)
@@ -51,7 +57,7 @@ async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
     return _short((await jobs.submit([one], key=key))[0])
 
 
-@router.post("/upload/url", status_code=202)
+@router.post("/upload/url", status_code=202, responses=errors(404, 422, form="plain"))
 async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> dict[str, Any]:
     """One address, one job, which fetches it."""
     wanted = options(body.model_dump())
@@ -70,7 +76,7 @@ async def one(job_id: str, jobs: AllJobs) -> dict[str, Any]:
     return shown(job, NAMES, await jobs.result(job))
 
 
-@router.get("/transcription/{job_id}/download")
+@router.get("/transcription/{job_id}/download", response_class=Response, responses=TRANSCRIPT)
 async def download(job_id: str, jobs: AllJobs, format: str = "txt") -> Response:
     """The transcript as a file: txt, json, srt or vtt."""
     return await downloaded(jobs, await jobs.get(job_id), format)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from fastapi import Depends, Request
 from fastapi.responses import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from jobs.errors import JobNotFound, Refused
 from jobs.result import FORMATS, download
@@ -34,6 +34,36 @@ def jobs_of(request: Request) -> Jobs:
 
 
 AllJobs = Annotated[Jobs, Depends(jobs_of)]
+
+TRANSCRIPT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The transcript as a file.", "content": {kind: {} for kind in FORMATS.values()}}
+}
+"""Of a download, for `responses=`."""
+RECORDING: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The recording.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+class JobOptions(BaseModel):
+    """What is wanted of a recording, as the OpenAPI document has it; `options` reads it."""
+
+    language: str | None = Field(default=None, description="ISO 639-1; by default it is found out.", examples=["pt"])
+    model_id: str | None = Field(
+        default=None, max_length=MAX_TEXT, description="An id of `GET /models`, a size of Whisper or a folder in "
+        "MODELS_DIR; by default what is loaded.",
+    )  # fmt: skip
+    prompt: str | None = Field(default=None, max_length=MAX_PROMPT, description="Names and style to expect.")
+    words: bool = Field(default=True, description="With the times of words.")
+    translate: bool = Field(default=False, description="Into English.")
+    align: bool = Field(default=False, description="Times of words by forced alignment.")
+    diarize: bool = Field(default=False, description="Who said what.")
+    min_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS)
+    max_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS)
+    session_id: str | None = Field(default=None, max_length=MAX_TEXT, description="Yours: lists are filtered by it.")
+    webhook_url: str | None = Field(default=None, max_length=4096, description="Told when the job ends.")
 
 
 class ListQuery(BaseModel):

@@ -15,10 +15,14 @@ from jobs.schema import Job, Submission
 from jobs.service import Jobs
 from jobs.states import Status
 from server.access import require_key
+from server.documents import errors, form_body
 from server.incoming import received_files
 from server.job_views import (
     OUTSIDE,
+    RECORDING,
+    TRANSCRIPT,
     AllJobs,
+    JobOptions,
     ListQuery,
     downloaded,
     idempotency_key,
@@ -39,7 +43,12 @@ PING_S = 15.0
 ACTIVE_SHOWN = 200
 
 
-@router.post("/jobs", status_code=202)
+@router.post(
+    "/jobs",
+    status_code=202,
+    responses=errors(404, form="plain"),
+    openapi_extra=form_body(JobOptions, "files", several=True, example={"language": "pt"}),
+)
 async def create(request: Request, jobs: AllJobs) -> dict[str, Any]:
     """A job for each file of the form (`files`), and for each file of a zip; all or none."""
     key = idempotency_key(request)
@@ -105,13 +114,13 @@ async def delete(job_id: str, jobs: AllJobs) -> None:
     await jobs.delete(job_id)
 
 
-@router.get("/jobs/{job_id}/download")
+@router.get("/jobs/{job_id}/download", response_class=Response, responses=TRANSCRIPT)
 async def result(job_id: str, jobs: AllJobs, format: str = "txt") -> Response:
     """The transcript as a file: txt, json, srt or vtt."""
     return await downloaded(jobs, await jobs.get(job_id), format)
 
 
-@router.get("/jobs/{job_id}/file")
+@router.get("/jobs/{job_id}/file", response_class=Response, responses=RECORDING)
 async def file(job_id: str, jobs: AllJobs) -> Response:
     """The recording itself, in parts where they are asked for (Range)."""
     job = await jobs.get(job_id)
@@ -125,7 +134,11 @@ async def file(job_id: str, jobs: AllJobs) -> Response:
     )
 
 
-@router.get("/jobs/{job_id}/events")
+@router.get(
+    "/jobs/{job_id}/events",
+    response_class=Response,
+    responses={200: {"description": "The events.", "content": {"text/event-stream": {}}}},
+)
 async def events(job_id: str, jobs: AllJobs) -> Response:
     """Server-Sent Events: `progress` whenever something is new, at last one named as the state the job ended in."""
     await jobs.get(job_id)

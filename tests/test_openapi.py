@@ -60,6 +60,15 @@ def test_the_document_is_right_and_docs_show_it(locked: ServerProcess) -> None:
         assert found in document["components"]["schemas"], found
     ours = ("/v1/", "/asr", "/detect-language", "/transcribe/", "/api/v1/transcribe")
     names = []
+    for path, file in (("/jobs", "files"), ("/api/v1/upload/file", "file")):
+        operation = document["paths"][path]["post"]
+        form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+        assert form["required"] == [file], path
+        assert {"language", "model_id", "session_id", "webhook_url"} <= set(form["properties"]), path
+        assert {"400", "404", "413", "422"} <= set(operation["responses"]), path
+    for path in ("/jobs/{job_id}/download", "/api/v1/transcription/{job_id}/download"):
+        told = document["paths"][path]["get"]["responses"]["200"]["content"]
+        assert {kind.split(";")[0] for kind in told} >= {"text/plain", "application/json", "text/vtt"}, path
     for path, method, operation in operations(document):
         names.append(operation["operationId"])
         if path.startswith(ours) and not path.startswith("/api/v1/transcription"):

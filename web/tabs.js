@@ -2,6 +2,8 @@
  * The pages inside the page: each `<section data-tab="name" aria-label="…">` of main is one, at #name and #name/more.
  * What `data-skip` names is where the link for skipping leads, in the words of `data-skip-text`.
  *
+ * The first one is shown where none is named; at /ui, where a service for files only had its page, Transcribe is.
+ *
  * To add one is to write its section and, where it needs code, its module. A lone tab needs no bar.
  */
 
@@ -27,7 +29,8 @@ export function showTabs() {
 
   const show = () => {
     const named = location.hash.slice(1).split("/")[0];
-    const wanted = sections.find(({ dataset }) => dataset.tab === named) ?? sections[0];
+    const tab = (name) => sections.find(({ dataset }) => dataset.tab === name);
+    const wanted = tab(named) || (location.pathname.endsWith("/ui") && tab("transcribe")) || sections[0];
     skip.href = `#${wanted.dataset.skip}`;
     skip.textContent = text(wanted.dataset.skipText);
     document.body.dataset.shows = wanted.dataset.tab;

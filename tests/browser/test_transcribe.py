@@ -83,6 +83,18 @@ def test_files_and_a_zip_are_transcribed_and_one_is_read(hears: ServerProcess, v
     assert visitor.complaints == []
 
 
+def test_it_is_what_ui_shows_and_talk_is_a_press_away(hears: ServerProcess, visit: Visit) -> None:
+    visitor = visit(hears.url + "/ui")
+    visitor.see("#transcribe #files", state="attached")
+    assert visitor.page.is_visible("#transcribe")
+    visitor.page.click("#tabs a:has-text('Talk')")
+    visitor.see("#talk")
+    assert not visitor.page.is_visible("#transcribe")
+    visitor.page.goto(hears.url + "/")
+    visitor.see("#talk")
+    assert visitor.complaints == []
+
+
 def test_a_word_that_is_clicked_is_heard_and_the_words_follow(hears: ServerProcess, visit: Visit) -> None:
     visitor = visit(hears.url)
     read(visitor, hears, "heard.wav", 4, 5)
