@@ -142,7 +142,7 @@ def _add_common(responses: dict[str, Any], path: str, method: str) -> None:
     if "{" in path:
         statuses += [400, 404]
     if path.startswith(JOBS):
-        statuses += [409, 422]
+        statuses += [404, 409, 422]  # 404: the model that is asked for, too
     model = OpenAIError if path.startswith(f"{OPENAI}/") else PlainError
     for status in statuses:
         described = errors(status, form=OPENAI if model is OpenAIError else "plain")[status]
