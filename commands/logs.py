@@ -3,6 +3,7 @@ they are about."""
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,6 +17,7 @@ CHATTY = (
     "alembic", "procrastinate", "psycopg", "opentelemetry", "requests",
 )  # fmt: skip
 """Libraries whose news is of interest only when it is bad."""
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 ABOUT = ("session", "turn", "trace_id")
 
 
@@ -68,6 +70,8 @@ class Lines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # the library's name
+        # A line each: what a client sent is not to look like a line of ours, or to command the terminal.
+        record.message = CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), record.message)
         known = [f"{name}={value}" for name in ("session", "turn") if (value := getattr(record, name, ""))]
         return super().formatMessage(record) + (f" [{' '.join(known)}]" if known else "")
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from pipeline.settings import SECRET, Settings
+from server.access.keys import entries_of_setting
 
 HIDDEN = "…"
 SHORTEST = 6
@@ -44,4 +45,4 @@ def secrets_of(settings: Settings) -> list[str]:
         value = getattr(settings, name)
         if isinstance(value, str) and SECRET.search(name) and not value.startswith("sqlite"):
             found.append(value)
-    return found + [entry.strip().rpartition(":")[2] for entry in settings.api_keys.split(",")]
+    return found + [key for _, _, key in entries_of_setting(settings.api_keys)]

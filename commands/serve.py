@@ -57,6 +57,7 @@ async def _serve(settings: Settings) -> None:
     from jobs.run import resident
     from jobs.service import open_jobs
     from server.access import check_exposure
+    from server.access.keys import GUESSABLE_CHARS, weak
     from server.app import create_app
     from server.patience import bounded
     from server.serving import Server
@@ -64,6 +65,9 @@ async def _serve(settings: Settings) -> None:
     console = Console(stderr=True)
     check_exposure(settings)
     allow_files(settings)
+    if guessable := weak(settings.api_keys):
+        log.warning("API_KEYS: %s can be guessed, with fewer than %d characters (openssl rand -hex 32)",
+                    ", ".join(guessable), GUESSABLE_CHARS)  # fmt: skip
     with _listen(settings) as listening, StartProgress(console) as progress:
         loop = asyncio.get_running_loop()
         this = asyncio.current_task()

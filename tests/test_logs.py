@@ -1,10 +1,12 @@
 """Logs of a running service: whom a line is about, and what is never in one."""
 
 import json
+import logging
 from pathlib import Path
 
 import httpx
 
+from commands.logs import Lines
 from tests.questions import sample
 from tests.server_process import ServerProcess, ask, serving
 
@@ -36,3 +38,12 @@ def test_what_was_said_is_logged_in_debug_mode_alone(tmp_path: Path) -> None:
     assert "session=" in heard
     assert "turn=" in heard
     assert "secret" not in server.text
+
+
+def test_what_a_client_sent_makes_no_line_of_its_own() -> None:
+    said = "GET /x\n2026-11-20 12:00:00,000 INFO server: all is well \x1b[2J\x9b\u2028é\t."
+    record = logging.LogRecord("server", logging.WARNING, "", 0, "%s", (said,), None)
+    line = Lines().format(record)
+    assert line.isprintable() or line.replace("\t", "").isprintable()
+    assert "x\\n2026" in line
+    assert line.endswith("é\t.")

@@ -1,6 +1,7 @@
 """Who calls, and what they may do."""
 
 import ipaddress
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -40,6 +41,8 @@ class Caller:
     """key, jwt, page or anonymous."""
     address: str = ""
     """Where the caller is, as `address_of` writes it."""
+    until: float = math.inf
+    """When the key expires, in Unix time."""
 
     @property
     def known(self) -> bool:

@@ -7,6 +7,7 @@ with a published key and with that key's own algorithm. So a public key can neve
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -83,7 +84,15 @@ class Jwts:
     def _caller(self, claims: Mapping[str, Any]) -> Caller:
         subject = claims.get("sub")
         name = subject[:MAX_NAME_CHARS] if isinstance(subject, str) and subject else "jwt"
-        return Caller(name, _rights(claims), kind="jwt")
+        return Caller(name, _rights(claims), kind="jwt", until=_expiry(claims["exp"]))
+
+
+def _expiry(told: Any) -> float:
+    """Of `exp`, which PyJWT has found good."""
+    try:
+        return float(told)
+    except OverflowError:
+        return math.inf
 
 
 def _rights(claims: Mapping[str, Any]) -> frozenset[Right]:

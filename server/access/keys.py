@@ -31,6 +31,8 @@ NAMED_KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):([a-z]+(?:\+[a-z]+)*)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 LOOK_EVERY_S = 1.0
 """A change of the file is seen this soon."""
+GUESSABLE_CHARS = 20
+"""A shorter key may be a word. `new_key` makes 50 characters."""
 MAX_KEY_CHARS = 8192
 """Nothing longer is a key, or a JWT."""
 
@@ -67,17 +69,25 @@ def parse_rights(text: str) -> frozenset[Right]:
     return frozenset(Right(name) for name in names)
 
 
+def entries_of_setting(api_keys: str) -> Iterator[tuple[str, str, str]]:
+    """Name, rights ("" for all) and key of each entry of API_KEYS."""
+    for number, entry in enumerate((entry.strip() for entry in api_keys.split(",") if entry.strip()), start=1):
+        match = NAMED_KEY.fullmatch(entry)
+        name, rights, key = match.groups() if match else (f"key-{number}", "", entry)
+        yield name, rights, key
+
+
+def weak(api_keys: str) -> list[str]:
+    """Names of the keys of API_KEYS that are short enough to be guessed."""
+    return [name for name, _, key in entries_of_setting(api_keys) if len(key) < GUESSABLE_CHARS]
+
+
 def keys_of_setting(api_keys: str) -> list[Key]:
     """The keys of API_KEYS, each `KEY` (it may do everything) or `NAME:RIGHTS:KEY`. Raises ConfigError."""
     found: list[Key] = []
-    for number, entry in enumerate((entry.strip() for entry in api_keys.split(",") if entry.strip()), start=1):
-        match = NAMED_KEY.fullmatch(entry)
-        if match is None:
-            found.append(Key(f"key-{number}", ALL, hashed(entry)))
-            continue
-        name, rights, key = match.groups()
+    for number, (name, rights, key) in enumerate(entries_of_setting(api_keys), start=1):
         try:
-            found.append(Key(name, parse_rights(rights), hashed(key)))
+            found.append(Key(name, parse_rights(rights) if rights else ALL, hashed(key)))
         except ConfigError as error:
             raise ConfigError(f"API_KEYS, entry {number}: {error.message}") from None
     return found

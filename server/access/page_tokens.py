@@ -33,7 +33,7 @@ class PageTokens:
 
     def make(self, caller: Caller) -> tuple[str, int]:
         """A token for this caller's sockets, without the right to change things; and when it expires, in Unix time."""
-        expires_at = int(self._clock() + self.seconds)
+        expires_at = int(min(self._clock() + self.seconds, caller.until))
         rights = [right for right in (Right.TALK, Right.TRANSCRIBE) if caller.may(right)]
         told = _encoded(json.dumps([caller.name, rights, caller.kind, expires_at]).encode())
         return f"{PREFIX}{told}.{_encoded(self._sign(told))}", expires_at

@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 from server.access.access import check_exposure
 from server.access.callers import ALL, Right
-from server.access.keys import KeyRing, hashed, keys_of_setting
+from server.access.keys import KeyRing, hashed, keys_of_setting, weak
 
 
 class Clock:
@@ -138,6 +138,10 @@ def test_the_setting_has_plain_and_named_keys() -> None:
 @pytest.mark.parametrize("sent", ["", "wrong", "ключ", "\udcff", "a" * 100_000, "right ", "Right"])
 def test_what_is_no_key_is_none(sent: str) -> None:
     assert KeyRing("right", None).find(sent) is None
+
+
+def test_keys_that_can_be_guessed_are_named_without_being_shown() -> None:
+    assert weak(f"hunter2, ben:talk:letmein, {'k' * 20}, anna:talk:{'k' * 20}") == ["key-1", "ben"]
 
 
 def test_a_key_may_have_any_letters() -> None:

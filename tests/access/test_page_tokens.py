@@ -1,11 +1,15 @@
 """Tokens for the sockets of pages."""
 
+import time
 from pathlib import Path
 from typing import Any
+
+import jwt
 
 from pipeline.settings import Settings
 from server.access import Access, Caller, Door
 from server.access.callers import ALL, SCOPE, USE, Right
+from server.access.jwts import Jwts
 from server.access.keys import KeyFile
 from server.access.page_tokens import PageTokens
 from tests.access.calls import SECRET, Route, call, scope
@@ -32,6 +36,18 @@ def test_a_token_is_its_keys_for_a_minute_without_the_right_to_change_things() -
         assert tokens.find(bad) is None, bad
     clock.now = 1060
     assert tokens.find(token) is None
+
+
+async def test_it_does_not_outlive_the_jwt_that_it_was_made_with() -> None:
+    jwts = Jwts(Settings(jwt_secret=SECRET))
+    soon = int(time.time()) + 20
+    caller = await jwts.find(jwt.encode({"exp": soon, "sub": "ben"}, SECRET, "HS256"))
+    assert caller is not None
+    _, expires_at = PageTokens(SECRET, 3600).make(caller.at("192.0.2.7"))
+    assert expires_at == soon
+    endless = await jwts.find(jwt.encode({"exp": 10**400}, SECRET, "HS256"))
+    assert endless is not None
+    assert PageTokens(SECRET, 60).make(endless)[1] <= time.time() + 60
 
 
 def test_services_that_share_a_secret_know_each_others_tokens() -> None:

@@ -39,10 +39,14 @@ def test_what_looks_like_a_secret_is_hidden(line: str, left: str | None) -> None
 
 
 def test_the_deployments_own_are_hidden_whatever_they_look_like() -> None:
-    settings = Settings(api_keys=f"{PLAIN}, anna:talk:Überraschung", jwt_secret=SECRET, stt_openai_key="hunter2-again")
+    settings = Settings(
+        api_keys=f"{PLAIN}, anna:talk:Überraschung,ben:talk:here:it:is",
+        jwt_secret=SECRET,
+        stt_openai_key="hunter2-again",
+    )
     redaction = Redaction(secrets_of(settings))
-    told = redaction(f"{PLAIN} Überraschung {SECRET} hunter2-again sqlite:///parley.db")
-    assert told == f"{HIDDEN} {HIDDEN} {HIDDEN} {HIDDEN} sqlite:///parley.db"
+    told = redaction(f"{PLAIN} Überraschung here:it:is {SECRET} hunter2-again sqlite:///parley.db")
+    assert told == f"{HIDDEN} {HIDDEN} {HIDDEN} {HIDDEN} {HIDDEN} sqlite:///parley.db"
 
 
 def test_tracebacks_are_looked_through_too() -> None:
