@@ -75,6 +75,19 @@ PROMPT_TOKENS, COMPLETION_TOKENS = tokens.labels("prompt"), tokens.labels("compl
 CUT_OFF, RESUMED = interruptions.labels("cut_off"), interruptions.labels("resumed")
 
 
+def _begin_at_zero() -> None:
+    """Prometheus sees no increase in a series that appears with a 1 in it: the first failure would raise no alert."""
+    for kind in ("live", "whole"):
+        first_audio_seconds.labels(kind)
+        for outcome in OUTCOMES:
+            turns.labels(kind, outcome)
+    for code in (*sorted(CODES), "other"):
+        turn_failures.labels(code)
+
+
+_begin_at_zero()
+
+
 def bounded(code: str) -> str:
     """An error code as a label."""
     return code if code in CODES else "other"

@@ -1,5 +1,7 @@
 """What is counted of turns, and what Prometheus is told of a running service."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -9,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline import events, observing
 from pipeline.errors import EngineError
+from pipeline.settings import HOME
 from tests.dialogue import Dialogue, hold
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, done
@@ -66,6 +69,19 @@ def test_a_turn_is_counted_once_with_its_stages() -> None:
     last = observing.recent[-1]
     assert (last.id, last.session) == (d.of(events.TurnStarted)[0].turn_id, d.session.conversation.id)
     assert last.timings_ms == completed.timings_ms
+
+
+def test_what_alerts_ask_for_is_there_before_anything_happens() -> None:
+    """A series that appears with a 1 in it has not increased, as Prometheus sees it."""
+    script = "import pipeline.observing, prometheus_client as p; print(p.generate_latest().decode())"
+    told = subprocess.run([sys.executable, "-c", script], cwd=HOME, capture_output=True, text=True, check=True).stdout
+    for series in (
+        'parley_turns_total{kind="live",outcome="failed"}',
+        'parley_turn_failures_total{code="llm_unavailable"}',
+        'parley_turn_failures_total{code="other"}',
+        'parley_first_audio_seconds_count{kind="live"}',
+    ):
+        assert f"{series} 0.0\n" in told
 
 
 def test_what_was_prepared_in_vain_is_no_turn() -> None:
