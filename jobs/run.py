@@ -1,6 +1,7 @@
 """What a job does: fetch its file, transcribe it, store the result. The same under every queue."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -217,7 +218,8 @@ class Runner:
         key = key_of(job.sha256, job.options, engine)
         known = await self._store.result(key)
         if known is not None:
-            await self._store.complete(job, key, known, job.duration_s or 0.0)
+            told = await asyncio.to_thread(json.loads, known)
+            await self._store.complete(job, key, known, told["duration"])
             return
         if self._outside is not None:
             await self._outside.transcribe(job)

@@ -115,6 +115,8 @@ def add_error_handlers(app: FastAPI) -> None:
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
         first = error.errors()[0]
+        if first["type"] == "json_invalid":  # its place is an offset in the body
+            return answer(request, BadField("body", "The body is not JSON that can be read."))
         where = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
         name = ".".join(where) or "body"
         return answer(request, BadField(name, f"{name}: {first['msg']}"))

@@ -318,6 +318,8 @@ def test_speech_errors(client: openai.OpenAI) -> None:
     assert refused(lambda: say(client, "?!"), openai.BadRequestError)["code"] == "nothing_to_say"
     assert refused(lambda: say(client, "Hi.", speed=9), openai.APIStatusError)["param"] == "speed"
     assert refused(lambda: say(client, "Hi.", model="nothing"), openai.NotFoundError)
+    broken = httpx.post(f"{client.base_url}audio/speech", content="{x", headers={"Content-Type": "application/json"})
+    assert (broken.status_code, broken.json()["error"]["param"]) == (400, "body")
 
 
 def test_keys(tmp_path: Path, three: Any) -> None:

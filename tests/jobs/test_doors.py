@@ -251,6 +251,17 @@ def test_what_is_no_audio_fails_with_a_sentence(client: httpx.Client) -> None:
     assert "/" not in job["error"]["message"]
 
 
+def test_two_of_the_same_at_once_both_have_a_duration(client: httpx.Client) -> None:
+    form = [("files", (name, recording(6, 7, 0))) for name in ("one.wav", "two.wav")]
+    made = client.post("/jobs", files=form, data={"session_id": "twins"}).json()["jobs"]
+    for job in made:
+        done(client, job["job_id"])
+    listed = client.get("/jobs", params={"session_id": "twins"}).json()["items"]
+    assert len(listed) == 2
+    assert listed[0]["duration"] == pytest.approx(listed[1]["duration"], abs=0.01)
+    assert listed[0]["duration"] > 1
+
+
 def test_a_language_that_the_model_does_not_know_is_not_tried_again(client: httpx.Client) -> None:
     form = {"files": ("a.wav", recording(0))}
     job = done(client, client.post("/jobs", files=form, data={"language": "pt"}).json()["jobs"][0]["job_id"])

@@ -58,10 +58,8 @@ export class Transcribe {
   route() {
     const [tab, id = ""] = location.hash.split("/");
     if (!this.visible) return this.list.rest();
-    if (tab === TAB) {
-      this.list.read = id;
-      this.result.open(id);
-    }
+    this.list.read = tab === TAB ? id : ""; // at /ui without a name
+    this.result.open(this.list.read);
     this.begin();
   }
 
