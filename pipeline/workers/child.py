@@ -36,7 +36,10 @@ class Calls:
         view = memoryview(data)
         got = 0
         while got < size:
-            n = self._sock.recv_into(view[got:])
+            try:
+                n = self._sock.recv_into(view[got:])
+            except OSError:  # it was killed with answers unread
+                n = 0
             if n == 0:
                 # The parent is gone: end at once, also out of a long call into C code.
                 os._exit(0)

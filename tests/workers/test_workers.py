@@ -2,8 +2,12 @@
 
 import asyncio
 import os
+import select
 import signal
+import socket
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -14,9 +18,10 @@ import pytest
 
 from pipeline.audio import Clip
 from pipeline.errors import EngineError, Overloaded, WorkerCrashed
-from pipeline.settings import Settings
+from pipeline.settings import HOME, Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 from pipeline.workers.scheduler import Urgency, calling
+from pipeline.workers.wire import LENGTH, Call, Ready, pack, unpack
 
 SPEC = EngineSpec("counter", "tests.workers.engines:Counter", 10)
 
@@ -341,3 +346,26 @@ async def test_the_process_ends_when_its_parent_is_killed() -> None:
                 if stat.read().split()[2] == "Z":
                     break
             await asyncio.sleep(0.02)
+
+
+def test_the_process_ends_when_its_service_is_killed_with_answers_unread() -> None:
+    """The socket is then reset, not closed."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.workers.child", str(theirs.fileno()), SPEC.name, "0"],
+            pass_fds=[theirs.fileno()], cwd=HOME, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    try:
+        with ours:
+            ours.sendall(pack(SPEC))
+            ours.settimeout(60)
+            size = LENGTH.unpack(ours.recv(LENGTH.size, socket.MSG_WAITALL))[0]
+            assert isinstance(unpack(bytearray(ours.recv(size, socket.MSG_WAITALL))), Ready)
+            ours.sendall(pack(Call(1, "echo", ("hello",))))
+            assert select.select([ours], [], [], 60)[0], "an answer that nobody reads"
+            time.sleep(0.2)  # the child waits for its next call
+        assert child.wait(20) == 0
+    finally:
+        child.kill()
+        child.wait()
