@@ -114,8 +114,13 @@ def killed(folder: Path, **settings: str) -> Iterator[ServerProcess]:
         server.wait_until_ready()
         yield server
     finally:
+        workers = server.workers() if process.poll() is None else []
         process.kill()
         process.wait()
+        _, left = psutil.wait_procs(workers, timeout=20)
+        for worker in left:
+            worker.kill()
+        assert not left, f"left behind: {left}"
 
 
 @contextmanager
