@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     """Longest recording that is transcribed, in seconds."""
     max_files: int = Field(default=8, ge=1)
     """Recordings that are transcribed at a time; one more is refused with 503 and Retry-After."""
+    max_uploads: int = Field(default=32, ge=1)
+    """Requests with files at a time, from their head to their answer; one more is refused with 503 before its body."""
     turn_timeout_s: float = Field(default=300.0, gt=0)
     """A whole turn may take this long, in seconds."""
 

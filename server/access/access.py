@@ -12,7 +12,7 @@ from server.access.jwts import Jwts
 from server.access.keys import KeyRing
 from server.access.origins import Origins
 from server.access.page_tokens import PREFIX, PageTokens
-from server.access.places import Places
+from server.access.places import Places, Uploads
 from server.access.rates import Rates
 from server.access.rights import OTHERS, Open, Rule
 
@@ -32,6 +32,7 @@ class Access:
         self.origins = Origins(settings, keys=self.wants_keys)
         self.rates = Rates(settings)
         self.places = Places(settings)
+        self.uploads = Uploads(settings.max_uploads)
         self.body_timeout_s = settings.body_timeout_s
 
     @property

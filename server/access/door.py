@@ -36,6 +36,8 @@ class Door:
                 else:
                     bounded = Bounded(scope, receive, rule, self._access.body_timeout_s)
                     bounded.check_claim()
+                    if rule.files and scope["method"] == "POST":
+                        stack.enter_context(self._access.uploads.one())
                     receive = bounded
             except ParleyError as error:
                 await _refuse(error, scope, receive, send)

@@ -81,3 +81,22 @@ class Places:
                 self._taken[name] -= 1
                 if not self._taken[name]:
                     del self._taken[name]
+
+
+class Uploads:
+    """Requests with files that are here now: what arrives is kept on disk, whoever waits with the rest of it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """A place, while the block lasts. Raises Overloaded."""
+        if self.taken >= self._most:
+            raise Overloaded(f"{self._most} uploads are under way; try again soon.", retry_after_s=RETRY_S)
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1

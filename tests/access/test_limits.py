@@ -74,6 +74,28 @@ def test_nobody_new_comes_in_while_the_models_are_late() -> None:
         assert 1.5 < lag.seconds < 2
 
 
+async def test_uploads_beyond_their_places_are_refused_before_a_byte_of_them_is_read() -> None:
+    inside, leave = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        inside.set()
+        await leave.wait()
+        raise RuntimeError("an upload that fails")
+
+    access = Access(Settings(max_uploads=1))
+    door = Door(app, access)
+    upload = Route("POST", "/jobs")
+    first = asyncio.create_task(call(door, scope(upload)))
+    await inside.wait()
+    refused = await call(door, scope(upload))
+    assert refused.status == 503
+    assert "retry-after" in refused.headers
+    leave.set()
+    with pytest.raises(RuntimeError):
+        await first
+    assert access.uploads.taken == 0
+
+
 async def test_a_place_is_taken_before_the_socket_is_accepted_and_given_back_whatever_happens() -> None:
     inside, leave = asyncio.Event(), asyncio.Event()
 
