@@ -12,7 +12,7 @@ from pipeline.conversation import Conversation
 from pipeline.engines import EngineInfo, Progress, Report, Running, open_best, open_named
 from pipeline.events import Event
 from pipeline.keeping import open_together
-from pipeline.listening.detector import SileroActivity
+from pipeline.listening.detector import SileroActivity, VoiceActivity
 from pipeline.listening.options import LiveOptions
 from pipeline.llm import Message
 from pipeline.llm.auto import open_auto
@@ -70,6 +70,10 @@ class Assistant:
     def _hears(self) -> EngineInfo:
         return next((info for info in self.engines if info.stage == "stt"), EngineInfo("stt", "unknown", "", "", 0.0))
 
+    def activity(self) -> VoiceActivity:
+        """What tells speech from silence for one session."""
+        return SileroActivity()
+
     def idle(self) -> bool:
         """Whether nobody has the recogniser at work; False where that cannot be known."""
         load = self._hears().load
@@ -103,7 +107,7 @@ class Assistant:
             conversation,
             voice=voice,
             language=language or self.settings.speech_language or None,
-            activity=SileroActivity(),
+            activity=self.activity(),
             manner=manner or Manner(tools=self.tools),
             sink=sink,
             recorder=self.recorder if record else None,

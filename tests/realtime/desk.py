@@ -15,15 +15,12 @@ from fastapi import FastAPI
 
 import server.realtime.connection  # noqa: F401  # before: no thread moves the virtual clock
 from pipeline.assistant import Assistant
-from pipeline.conversation import Conversation
 from pipeline.engines import EngineInfo
-from pipeline.listening.options import LiveOptions
-from pipeline.manner import Manner
-from pipeline.session import Session, Sink
+from pipeline.listening.detector import VoiceActivity
 from pipeline.settings import Settings
 from pipeline.tools import Toolbox
 from pipeline.turn import Stages
-from pipeline.voices import Voice, Voices
+from pipeline.voices import Voices
 from server.access import Access, Door
 from server.draining import Draining
 from server.realtime.door import router
@@ -40,20 +37,8 @@ Message = MutableMapping[str, Any]
 class ScriptedAssistant(Assistant):
     """A deployment of scripted engines; loud sound is speech."""
 
-    def session(
-        self,
-        options: LiveOptions,
-        conversation: Conversation,
-        *,
-        voice: Voice,
-        language: str | None = None,
-        manner: Manner | None = None,
-        sink: Sink | None = None,
-    ) -> Session:
-        return Session(
-            self.stages, self.settings, options, conversation,
-            voice=voice, language=language, activity=LoudIsSpeech(), manner=manner, sink=sink,
-        )  # fmt: skip
+    def activity(self) -> VoiceActivity:
+        return LoudIsSpeech()
 
 
 def assistant(stages: Stages, settings: Settings, tools: Toolbox | None = None) -> Assistant:
