@@ -142,7 +142,7 @@ def test_a_job_is_watched_cancelled_tried_again_and_deleted(hears: ServerProcess
     slow = row("slow.flac")
     visitor.see(f"{slow}[data-state=processing] [role=progressbar]")
     visitor.see(f"{row('behind.wav')}[data-state=queued]")
-    assert re.search("1 waiting, 1 in progress", visitor.words("#counts"))
+    visitor.see("#counts:has-text('1 waiting, 1 in progress')")
     visitor.until("document.querySelector('.job [role=progressbar]:not([hidden])').ariaValueNow > 5")
     page.click(f"{slow} >> text=Cancel")
     visitor.see(f"{slow}[data-state=cancelled]")
