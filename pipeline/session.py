@@ -12,13 +12,13 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from pipeline import events, observing, tracing
+from pipeline import events, observing, stt, tracing
 from pipeline.answering import Answer
 from pipeline.audio import Clip, Samples
 from pipeline.channel import Channel
 from pipeline.conversation import Conversation, Item, Reminder, item_id
 from pipeline.dictation import Dictation
-from pipeline.errors import BadInput, Overloaded, ParleyError, StageFailed
+from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.events import Event
 from pipeline.listening.detector import VoiceActivity
 from pipeline.listening.ear import Ear, milliseconds
@@ -615,14 +615,14 @@ class Session:
     # --- what runs beside ---
 
     async def _transcribe(self, clip: Clip) -> Transcript:
-        try:
-            with tracing.untraced():  # partial transcripts and judgements are part of no turn
-                async with asyncio.timeout(self._settings.stt_timeout_s):
-                    return await self._stages.stt.transcribe(
-                        clip, language=self.language, prompt=self.manner.hint, words=False
-                    )
-        except TimeoutError:
-            raise StageFailed("Speech recognition took too long.", code="timeout") from None
+        with tracing.untraced():  # partial transcripts and judgements are part of no turn
+            return await stt.in_time(
+                self._stages.stt,
+                clip,
+                language=self.language,
+                prompt=self.manner.hint,
+                limit_s=self._settings.stt_timeout_s,
+            )
 
     async def _watch(self) -> None:
         """What happens when nothing happens: a stalled utterance, an idle user."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 
-from pipeline import events, observing
+from pipeline import events, observing, stt
 from pipeline.audio import Clip
 from pipeline.channel import Channel
 from pipeline.conversation import Conversation
@@ -254,14 +254,15 @@ class Turn:
     async def _transcribe(self, utterance: Clip) -> Transcript:
         try:
             with observing.stage("stt"):
-                async with asyncio.timeout(self._settings.stt_timeout_s):
-                    heard = await self._stages.stt.transcribe(
-                        utterance, language=self._language, prompt=self._manner.hint, words=False
-                    )
+                heard = await stt.in_time(
+                    self._stages.stt,
+                    utterance,
+                    language=self._language,
+                    prompt=self._manner.hint,
+                    limit_s=self._settings.stt_timeout_s,
+                )
             observing.TRANSCRIBED.inc(utterance.seconds)
             return heard
-        except TimeoutError:
-            raise StageFailed("Speech recognition took too long.", code="timeout") from None
         except EngineError as error:
             raise _failed(error, "stt_failed") from error
 

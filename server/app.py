@@ -11,6 +11,7 @@ from jobs.service import Jobs, open_jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
 from server import (
+    VERSION,
     asr,
     echo,
     headers,
@@ -30,12 +31,12 @@ from server import (
     ws,
 )
 from server.access import Access, Door, check_exposure
+from server.counted import AtMost
 from server.documents import describe
 from server.draining import ASIDE, Draining, DrainingMiddleware
 from server.errors import add_error_handlers
 from server.openai import router as openai_router
 from server.realtime import door as realtime
-from server.recordings import Files
 from server.resume import Resumable
 from server.wyoming.listening import open_wyoming
 
@@ -67,7 +68,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     app = FastAPI(
         title="Parley",
         description="You speak, it answers.",
-        version="0.1.0",
+        version=VERSION,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -82,7 +83,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     )
     access = app.state.access = Access(settings)
     app.state.resumable = Resumable(settings.resume_seconds, most=4 * settings.max_sessions)
-    app.state.files = Files(settings.max_files)
+    app.state.files = AtMost(settings.max_files, "recordings are being transcribed")
     app.state.started = int(time.time())
     app.state.draining = Draining()
     # The last one added is asked first.

@@ -1,48 +1,28 @@
 """From an upload to its transcript: what all doors for files share."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 
 from fastapi import Request
 
 from pipeline.assistant import Assistant
-from pipeline.errors import Overloaded
 from pipeline.listening.windows import Cutting
 from pipeline.media import Recording
 from pipeline.refining import Refining
 from pipeline.stt import FileRequest, SpeechToText
 from pipeline.stt.files import FileEvent, transcribe_file
 from pipeline.transcription import Transcription, collected, first_of
+from server.counted import AtMost
 from server.uploads import Form, Upload, received
 
-RETRY_S = 5.0
 Cut = Callable[[SpeechToText], Cutting]
 """Where a recording is cut; recognisers want it differently."""
 
 
-class Files:
-    """How many recordings are transcribed now; no more than `most` at a time, and no queue before them."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.running = 0
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """A place for one. Raises Overloaded."""
-        if self.running >= self._most:
-            raise Overloaded(f"{self._most} recordings are being transcribed; try again soon.", retry_after_s=RETRY_S)
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-
-
 async def form_with_recording(request: Request) -> AsyncIterator[Form]:
     """For `Depends`: the form of a request, and a place among the recordings, until its answer is sent."""
-    files: Files = request.app.state.files
+    files: AtMost = request.app.state.files
     async with received(request) as form:
         with files.one():
             yield form

@@ -24,7 +24,7 @@ async def status(request: Request) -> dict[str, Any]:
         "now": time.time(),
         "started": app.started,
         "sessions": {"open": app.access.places.taken, "most": app.assistant.settings.max_sessions},
-        "recordings": {"open": app.files.running, "most": app.assistant.settings.max_files},
+        "recordings": {"open": app.files.taken, "most": app.assistant.settings.max_files},
         "engines": engines(request),
         **hardware(request),
         "jobs": await _jobs(app.jobs),

@@ -23,11 +23,11 @@ from pipeline.stt import FileRequest
 from pipeline.stt.growing import GrowingFile, Whole, transcribe_growing
 from pipeline.transcription import transcription
 from server.access import require_key
+from server.counted import AtMost
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
 from server.idle import next_message
 from server.parameters import language_code
-from server.recordings import Files
 
 log = logging.getLogger(__name__)
 router = APIRouter(dependencies=[Depends(require_key)])
@@ -72,7 +72,7 @@ class _Incoming:
 class StreamingSocket:
     """A connection. Reading goes on while a recording is transcribed, so that a client that leaves is noticed."""
 
-    def __init__(self, socket: WebSocket, assistant: Assistant, files: Files) -> None:
+    def __init__(self, socket: WebSocket, assistant: Assistant, files: AtMost) -> None:
         """Raises BadInput for query parameters that cannot be used."""
         query = socket.query_params
         rate = query.get("rate")

@@ -70,10 +70,6 @@ class Ear:
         """An utterance begins there: it is kept from then on, with its pre-roll."""
         self._utterance.begin(at - self._preroll)
 
-    def keep_from(self, at: int) -> None:
-        """Forget what is before."""
-        self._utterance.keep_from(at)
-
     def keep_newest(self, seconds: float) -> None:
         """Forget what is older."""
         self._utterance.keep_from(self.detector.now - samples(1000 * seconds))

@@ -12,11 +12,13 @@ the name of a model (`pipeline.stt.recognisers`, in a deployment `Assistant.reco
 has no Assistant opens them with `open_recognisers(settings, running, hardware)`.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.audio import Clip
+from pipeline.errors import StageFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,17 @@ class SpeechToText(Protocol):
         Raises EngineError when it cannot, Overloaded when too many wait.
         """
         ...
+
+
+async def in_time(
+    stt: SpeechToText, clip: Clip, *, language: str | None, prompt: str | None, limit_s: float
+) -> Transcript:
+    """The transcript of a whole utterance, without times. Raises what `transcribe` does, and StageFailed (timeout)."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await stt.transcribe(clip, language=language, prompt=prompt, words=False)
+    except TimeoutError:
+        raise StageFailed("Speech recognition took too long.", code="timeout") from None
 
 
 ENGINES: dict[str, str] = {

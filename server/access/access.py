@@ -12,9 +12,10 @@ from server.access.jwts import Jwts
 from server.access.keys import KeyRing
 from server.access.origins import Origins
 from server.access.page_tokens import PREFIX, PageTokens
-from server.access.places import Places, Uploads
+from server.access.places import Places
 from server.access.rates import Rates
 from server.access.rights import OTHERS, Open, Rule
+from server.counted import AtMost
 
 KEY_PROTOCOL = "openai-insecure-api-key."
 """A browser can send no header with a WebSocket, but subprotocols: this one, followed by the key, is no protocol."""
@@ -32,7 +33,8 @@ class Access:
         self.origins = Origins(settings, keys=self.wants_keys)
         self.rates = Rates(settings)
         self.places = Places(settings)
-        self.uploads = Uploads(settings.max_uploads)
+        self.uploads = AtMost(settings.max_uploads, "uploads are under way")
+        """Requests with files that are here now: what arrives is kept on disk, whoever waits with the rest of it."""
         self.body_timeout_s = settings.body_timeout_s
 
     @property

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from pipeline.errors import Overloaded
 from pipeline.settings import Settings
 from server.access.callers import Caller
-
-RETRY_S = 5.0
-
+from server.counted import RETRY_S
 
 OPENAI_CODE = "session_limit_reached"
 
@@ -81,22 +79,3 @@ class Places:
                 self._taken[name] -= 1
                 if not self._taken[name]:
                     del self._taken[name]
-
-
-class Uploads:
-    """Requests with files that are here now: what arrives is kept on disk, whoever waits with the rest of it."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.taken = 0
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """A place, while the block lasts. Raises Overloaded."""
-        if self.taken >= self._most:
-            raise Overloaded(f"{self._most} uploads are under way; try again soon.", retry_after_s=RETRY_S)
-        self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1

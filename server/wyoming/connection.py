@@ -25,7 +25,7 @@ from wyoming.tts import (
     SynthesizeVoice,
 )
 
-from pipeline import events
+from pipeline import events, stt
 from pipeline.assistant import Assistant
 from pipeline.audio import MAX_RATE_HZ, MIN_RATE_HZ, Clip
 from pipeline.channel import Channel
@@ -205,16 +205,13 @@ class Connection:
             raise BadInput("There was no sound before its end.", code="empty_message")
         settings = self._assistant.settings
         words = ", ".join([*(asked.transcript_names or ()), *(asked.transcript_terms or ())])[:1000]
-        try:
-            async with asyncio.timeout(settings.stt_timeout_s):
-                heard = await self._assistant.stages.stt.transcribe(
-                    Clip(np.concatenate(parts), rate_hz),
-                    language=language_code(asked.language) or settings.speech_language or None,
-                    prompt=words or None,
-                    words=False,
-                )
-        except TimeoutError:
-            raise ParleyError("Speech recognition took too long.", code="timeout") from None
+        heard = await stt.in_time(
+            self._assistant.stages.stt,
+            Clip(np.concatenate(parts), rate_hz),
+            language=language_code(asked.language) or settings.speech_language or None,
+            prompt=words or None,
+            limit_s=settings.stt_timeout_s,
+        )
         await self._tell(Transcript(heard.text, language=heard.language))
 
     # --- speech ---

@@ -14,9 +14,9 @@ from wyoming.info import (
 from pipeline.assistant import Assistant
 from pipeline.engines import EngineInfo
 from pipeline.stt.languages import NAMES
+from server import VERSION
 
 OURS = Attribution("Parley", "")
-VERSION = "0.1.0"
 EVERYWHERE = ["en", "pt", "es"]
 """Languages that all stages have, whichever engines they run on."""
 
