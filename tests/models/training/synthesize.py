@@ -51,6 +51,10 @@ class Espeak:
             self._chunks.append(ctypes.string_at(samples, count * 2))
         return 0
 
+    def seed(self, seed: int) -> None:
+        """Let its noise be the same in each process that sets the same seed and says the same things after it."""
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
+
     def say(self, text: str, voice: str, speed: int = 160, pitch: int = 50) -> np.ndarray:
         """The utterance as float32 samples at 16 kHz, without silence around it beyond what eSpeak makes."""
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
