@@ -104,7 +104,10 @@ def main() -> None:
     for files in (1, chosen.files):
         taken = direct(model, chosen.recording, files)
         print(show(f"faster-whisper, {files} in a row", taken, sum(taken), sound_s))
-    settings = {"WHISPER_MODEL": model, "WHISPER_PACK": "true", "MAX_FILES": str(max(8, chosen.files))}
+    settings = {
+        "WHISPER_MODEL": model, "WHISPER_PACK": "true", "WORKER_NICE": "5",
+        "MAX_FILES": str(max(8, chosen.files)),
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), STT_ENGINE="whisper", **settings) as server:
         print(f"service at rest: {memory_mb(server):.0f} MB")
         for files in (1, chosen.files):

@@ -39,8 +39,10 @@ a time; on a machine that is shared models that give way would wait for the neig
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """For a process of ours: these settings, the embedded engines, and nothing of whoever runs the tests."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "VIRTUAL_ENV") if name in os.environ}
+    """For a process of ours: these settings, the embedded engines, and nothing of whoever runs the tests but what
+    the machine needs (OPENBLAS_*: numpy's kernels, where the processor is not recognised)."""
+    needed = ("PATH", "HOME", "TMPDIR", "LANG", "VIRTUAL_ENV")
+    kept = {name: value for name, value in os.environ.items() if name in needed or name.startswith("OPENBLAS_")}
     return {**kept, "PORT": "0", "COLUMNS": "200", **EMBEDDED, **settings}
 
 
