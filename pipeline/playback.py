@@ -37,9 +37,12 @@ class _Clause:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Sent:
-    """One frame that left: where it lies on the timeline and where its sound came from."""
+    """Sound that left in one piece: where it lies on the timeline and where it came from.
+
+    Frames that follow each other are one piece: a conversation keeps this for each of its replies.
+    """
 
     at_ms: float
     length_ms: float
@@ -210,7 +213,12 @@ class Playback:
         if played >= self._sent_ms:  # the listener had run dry: the clock starts anew with this frame
             self._base_ms, self._since = self._sent_ms, self._loop.time()
         length_ms = len(frame) * 1000 / self._rate_hz
-        self._sent.append(_Sent(self._sent_ms, length_ms, source, len(frame)))
+        last = self._sent[-1] if self._sent else None
+        if last is not None and last.source + last.samples == source:
+            last.samples += len(frame)
+            last.length_ms += length_ms
+        else:
+            self._sent.append(_Sent(self._sent_ms, length_ms, source, len(frame)))
         self._sent_ms += length_ms
         self._send(Clip(frame, self._rate_hz), self._span_at(source))
 
