@@ -1,9 +1,9 @@
 """Turns that are kept, where RECORD says so: what the user said and was answered, as sound and text.
 
 RECORDINGS_DIR/SESSION/TURN.json, TURN.user.wav and TURN.reply.wav; TURN.json comes last, so that what has one is
-complete. Who erases a session also forbids to record more of it: a mark under `.erased`, which services and commands
-on other machines see, too. Kept are the turns that the user was answered in; not what was prepared in vain, and not
-what was only written down.
+complete. A session's folder is there from its beginning, so that it can be known by its id. Who erases a session also
+forbids to record more of it: a mark under `.erased`, which services and commands on other machines see, too. Kept are
+the turns that the user was answered in; not what was prepared in vain, and not what was only written down.
 """
 
 import asyncio
@@ -31,6 +31,8 @@ SESSION = re.compile(r"[0-9a-f]{16}")
 WRITES_AHEAD = 32
 """Turns that may wait to be written; a further one is not kept: the disk must not hold up who talks."""
 SWEEP_S = 3600.0
+EMPTY_S = 86_400.0
+"""The folder of a session of which nothing was kept is removed when it is so old: no conversation is so long silent."""
 ERASED = ".erased"
 
 Emit = Callable[[Event], None]
@@ -53,6 +55,11 @@ class Recordings:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def begin(self, session: str) -> None:
+        """A session that is recorded begins, or goes on. Raises OSError."""
+        if not self._mark(session).exists():
+            (self._folder / session).mkdir(mode=0o700, parents=True, exist_ok=True)
+
     def keep(self, session: str, turn: str, told: dict[str, object], user: Clip | None, reply: Clip | None) -> bool:
         """Write a turn; false: its session was erased, and nothing of it is kept any more. Raises OSError."""
         if self._mark(session).exists():
@@ -71,35 +78,38 @@ class Recordings:
     def list(self) -> Iterator[Kept]:
         """What there is, a session at a time."""
         for place in sorted(self._folder.glob("*/")):
-            if SESSION.fullmatch(place.name):
-                stats = {file.name: file.stat() for file in place.iterdir()}
+            stats = {file.name: file.stat() for file in place.iterdir()} if SESSION.fullmatch(place.name) else {}
+            if stats:
                 turns = [stat.st_mtime for name, stat in stats.items() if name.endswith(".json")]
                 size = sum(stat.st_size for stat in stats.values())
                 yield Kept(place.name, len(turns), size, max(turns, default=place.stat().st_mtime))
 
     def erase(self, session: str) -> bool:
-        """Remove what is kept of a session and keep nothing more of it; whether there was anything. Raises BadInput for
-        what is no session's id, OSError."""
+        """Remove what is kept of a session and keep nothing more of it; whether there is such a session. An id that was
+        never recorded leaves no mark. Raises BadInput for what is no session's id, OSError."""
         if not SESSION.fullmatch(session):
             raise BadInput("This is no id of a session.", code="bad_parameter")
+        place = self._folder / session
+        if not place.is_dir():
+            return False
         mark = self._mark(session)
         mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mark.touch()
-        place = self._folder / session
-        found = place.is_dir()
-        if found:
-            shutil.rmtree(place)
-        return found
+        shutil.rmtree(place)
+        return True
 
     def sweep(self, days: float) -> int:
-        """Remove what is older than so many days; how many turns."""
-        before, removed = time.time() - days * 86_400, 0
+        """Remove what is older than so many days (0: nothing is), and folders in which nothing was kept; how many
+        turns."""
+        now, removed = time.time(), 0
+        before = now - days * 86_400 if days else 0.0
         for place in self._folder.glob("*/"):
+            quiet = place.stat().st_mtime < now - EMPTY_S
             for file in place.iterdir():
                 if file.stat().st_mtime < before:
                     removed += file.suffix == ".json" and place.name != ERASED
                     file.unlink(missing_ok=True)
-            if not any(place.iterdir()):
+            if quiet and not any(place.iterdir()):
                 place.rmdir()
         return removed
 
@@ -113,6 +123,13 @@ class Recorder:
     def __init__(self, recordings: Recordings) -> None:
         self._recordings = recordings
         self._writing: set[asyncio.Task[None]] = set()
+
+    async def begin(self, session: str) -> None:
+        """A conversation that is recorded begins: before anybody is told its id."""
+        try:
+            await asyncio.to_thread(self._recordings.begin, session)
+        except OSError as error:  # its turns will say so, too
+            log.warning("a session's folder cannot be made: %s", error.strerror or error)
 
     def of(self, session: str, utterance: Clip | None, then: Emit) -> Emit:
         """What takes the events of one turn, keeps the turn, and hands them on. utterance: what the user said."""
@@ -189,10 +206,11 @@ class _Turn:
 
 @asynccontextmanager
 async def open_recorder(settings: Settings) -> AsyncIterator[Recorder | None]:
-    """None where RECORD is off. What is older than RECORD_DAYS is removed in any case, while the block lasts."""
+    """None where RECORD is off. What is older than RECORD_DAYS is removed then, too, while the block lasts."""
     recordings = Recordings(settings.recordings_dir)
     recorder = Recorder(recordings) if settings.record else None
-    sweeping = asyncio.create_task(_sweep(recordings, settings.record_days)) if settings.record_days else None
+    sweeps = settings.record or settings.record_days
+    sweeping = asyncio.create_task(_sweep(recordings, settings.record_days)) if sweeps else None
     try:
         yield recorder
     finally:

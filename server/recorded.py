@@ -40,6 +40,9 @@ def agreed(socket: WebSocket) -> bool:
     return socket.query_params.get("record", "").lower() not in NO
 
 
-def told(session: str, recorded: bool) -> list[tuple[bytes, bytes]]:
-    """Headers of a handshake: by which id the conversation is logged, and whether it is recorded."""
+async def told(assistant: Assistant, session: str, recorded: bool) -> list[tuple[bytes, bytes]]:
+    """Headers of a handshake: by which id the conversation is logged, and whether it is recorded. Who knows the id can
+    erase it."""
+    if recorded and assistant.recorder is not None:
+        await assistant.recorder.begin(session)
     return [(b"x-session-id", session.encode()), (b"x-recorded", b"true" if recorded else b"false")]

@@ -86,6 +86,17 @@ def test_turns_are_kept_as_they_were_until_their_session_is_erased(tmp_path: Pat
         kept(folder)
         assert [path.name for path in folder.glob("*/") if not path.name.startswith(".")] == [other]
         refusing = said(server, "&record=0")
+        assert httpx.delete(f"{server.url}/recordings/{refusing}").status_code == 204
+        for number in range(20):  # ids of nobody
+            assert httpx.delete(f"{server.url}/recordings/{number:016x}").status_code == 204
+        assert [path.name for path in (folder / ".erased").iterdir()] == [session]
+        with server.connect("?stream=1&rate=16000") as connection:  # erased before anything of it is kept
+            early = str(until(connection, "session_started")["session"])
+            assert httpx.delete(f"{server.url}/recordings/{early}").status_code == 204
+            connection.send(json.dumps({"type": "say", "text": "my name is alice"}))
+            until(connection, "turn_completed")
+        [listed] = httpx.get(f"{server.url}/recordings").json()["sessions"]
+        assert listed["session"] == other
         assert httpx.delete(f"{server.url}/recordings/{session}").status_code == 204
         assert httpx.delete(f"{server.url}/recordings/..%2f..").status_code in (400, 404)
         assert httpx.delete(f"{server.url}/recordings/nothing").status_code == 400
@@ -117,13 +128,20 @@ def test_what_is_old_is_removed(tmp_path: Path) -> None:
     recordings = Recordings(tmp_path)
     for session in (SESSION, SESSION[::-1]):
         assert recordings.keep(session, "turn", {}, QUIET, None)
-    recordings.erase("f" * 16)
+    for session in ("f" * 16, "e" * 16, "d" * 16):
+        recordings.begin(session)
+    assert recordings.erase("f" * 16)
+    assert not recordings.erase("f" * 16)
+    recordings.begin("f" * 16)  # it goes on, on another connection
+    assert [one.session for one in recordings.list()] == [SESSION, SESSION[::-1]]
     old = time.time() - 31 * 86_400
-    for path in [*(tmp_path / SESSION).iterdir(), tmp_path / ".erased" / ("f" * 16)]:
+    for path in [*(tmp_path / SESSION).iterdir(), tmp_path / ".erased" / ("f" * 16), tmp_path / ("e" * 16),
+                 tmp_path / SESSION, tmp_path / ".erased"]:  # fmt: skip
         os.utime(path, (old, old))
+    assert recordings.sweep(0) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {SESSION, SESSION[::-1], "d" * 16, ".erased"}
     assert recordings.sweep(30) == 1
-    assert [one.session for one in recordings.list()] == [SESSION[::-1]]
-    assert not (tmp_path / ".erased").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {SESSION[::-1], "d" * 16}
 
 
 @pytest.mark.parametrize("session", ["", "..", "../voices", "0123456789ABCDEF", SESSION + "0", ".erased"])
