@@ -1,5 +1,7 @@
 """Headers that every answer has, and those that let other origins read it."""
 
+from urllib.parse import urlsplit, urlunsplit
+
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
@@ -21,7 +23,7 @@ READ = ["Content-Disposition", "Retry-After", "WWW-Authenticate"]
 
 
 class SafeHeaders:
-    """Adds SAFE. shared: whether pages of other origins may use what is answered."""
+    """Adds SAFE, and keeps redirects in this place. shared: whether pages of other origins may use what is answered."""
 
     def __init__(self, app: ASGIApp, shared: bool) -> None:
         self._app = app
@@ -33,9 +35,18 @@ class SafeHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
+                if "location" in headers:
+                    headers["location"] = _here(headers["location"])
             await send(message)
 
         await self._app(scope, receive, sending)
+
+
+def _here(location: str) -> str:
+    """A redirect without the name of this service, which is whatever the client (or a proxy) called it. The framework
+    redirects to the same path with or without its last slash, and nobody else does."""
+    parts = urlsplit(location)
+    return urlunsplit(("", "", "/" + parts.path.lstrip("/"), parts.query, ""))  # two slashes would begin a name
 
 
 def add_headers(app: FastAPI, origins: set[str]) -> None:

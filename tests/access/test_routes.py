@@ -50,6 +50,23 @@ def test_what_is_listed_as_open_is_there_and_is_open_to_all() -> None:
         assert (needed in (Open.ALL, Open.SIGNED)) == (route.path in OPEN), route
 
 
+@pytest.mark.parametrize(
+    ("asked", "leads_to"),
+    [
+        ("/queues/", "/queues?limit=1"),
+        ("/transcribe", "/transcribe/?limit=1"),
+        ("/jobs//", "/jobs?limit=1"),
+        ("//queues/", None),
+        ("//elsewhere.example/web/..", None),
+    ],
+)
+async def test_a_redirect_stays_in_this_place(locked: FastAPI, asked: str, leads_to: str | None) -> None:
+    headers = {"Authorization": f"Bearer {ADMIN}", "Host": "elsewhere.example"}
+    answer = await call(locked, {**scope(Route("GET", asked), headers), "query_string": b"limit=1"})
+    assert answer.headers.get("location") == leads_to
+    assert answer.status == (404 if leads_to is None else 307)
+
+
 async def test_a_route_that_somebody_adds_is_shut() -> None:
     app = create_app(Settings(api_keys=API_KEYS, rate_limit_address=""))
 
