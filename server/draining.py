@@ -1,6 +1,7 @@
 """The end of a service that is asked to stop: nobody new comes in, and what has begun is finished."""
 
 import asyncio
+import logging
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -8,6 +9,8 @@ from starlette.websockets import WebSocket
 
 from pipeline.errors import Overloaded
 from server.errors import answer
+
+log = logging.getLogger(__name__)
 
 RETRY_S = 5.0
 """When another service, or this one again, is likely to be there."""
@@ -57,7 +60,8 @@ class Draining:
 
 
 class DrainingMiddleware:
-    """Counts who is served, and refuses with 503 who comes while the service is stopping."""
+    """Counts who is served, refuses with 503 who comes while the service is stopping, and lets go who is cut off then:
+    that is no error of anybody's, for which uvicorn would write a traceback."""
 
     def __init__(self, app: ASGIApp, draining: Draining) -> None:
         self._app = app
@@ -79,5 +83,9 @@ class DrainingMiddleware:
         self._draining.came()
         try:
             await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._draining.begun.is_set():
+                raise
+            log.info("%s is cut off", scope["path"])
         finally:
             self._draining.went()

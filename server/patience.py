@@ -119,6 +119,11 @@ class PatientHttp(HttpToolsProtocol):
         super().resume_writing()
         self._stall.end()
 
+    def cut(self) -> None:
+        """The service ends: who is still being answered sees by the end of the connection that it was not all."""
+        if not self._idle:
+            self.transport.abort()
+
     @property
     def _idle(self) -> bool:
         """Whether no request is being answered."""

@@ -9,6 +9,7 @@ import uvicorn
 
 from jobs.service import Jobs
 from server.draining import Draining
+from server.patience import PatientHttp
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Server(uvicorn.Server):
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._drain())
         else:
+            log.warning("Stopping at once: %d conversations and requests are cut off", self._draining.running)
             self._stopping.cancel()
             self.config.timeout_graceful_shutdown = 0
             self.should_exit = True
@@ -58,4 +60,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._draining.begun.set()
         self._jobs.stop_watching()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, PatientHttp):
+                connection.cut()
         await super().shutdown(sockets)

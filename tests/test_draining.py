@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,35 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         server.process.wait(SOON_S)
         assert time.monotonic() - start < LONGER_S
         close_code(talking)
+
+
+def test_what_a_second_signal_cuts_off_is_told_in_a_line(tmp_path: Path) -> None:
+    """And the one who reads sees that it is not all."""
+    with (
+        stoppable(tmp_path, DRAIN_SECONDS="120") as server,
+        httpx.Client(base_url=server.url, timeout=SOON_S) as client,
+        ThreadPoolExecutor() as threads,
+    ):
+        speech = {"model": "tts-1", "input": "One more sentence. " * 200, "voice": "man", "response_format": "pcm"}
+        upload = {"file": ("a.flac", slow_recording())}
+        whole = threads.submit(client.post, "/v1/audio/transcriptions", files=upload, data={"model": "whisper-1"})
+        with client.stream("POST", "/v1/audio/speech", json=speech) as stream:
+            sound = stream.iter_bytes()
+            next(sound)  # and it reads no more for now
+            while "parley_requests_running 2.0" not in client.get("/metrics").text:
+                time.sleep(0.05)
+            server.process.send_signal(signal.SIGTERM)
+            is_draining(server)
+            server.process.send_signal(signal.SIGTERM)
+            server.process.wait(SOON_S)
+            with pytest.raises(httpx.HTTPError):
+                for _ in sound:
+                    pass
+        with pytest.raises(httpx.HTTPError):
+            whole.result(SOON_S)
+        assert "Stopping at once: 2 conversations and requests are cut off" in server.text
+        assert "Exception in ASGI" not in server.text
+        assert "without completing" not in server.text
 
 
 class Stopping(ParleyError):
