@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     Several limits are separated by ; and "none" is no limit. Counted in Redis where REDIS_URL is set."""
     rate_limit_address: str = "300/minute"
     """The same for requests from one address that lack a good key: 429 instead of 401."""
+    rate_limit_open: str = "6000/minute"
+    """Requests from one address for what needs no key (the page and its files, the API's documentation), with or
+    without one; and as many for /health…, counted by themselves. Counted in this process."""
     max_connections: int = Field(default=1024, ge=8)
     """Connections at a time, of any kind; one more is closed at once."""
     header_timeout_s: float = Field(default=10.0, gt=0)
@@ -355,6 +358,11 @@ class Settings(BaseSettings):
     several machines too; needs PostgreSQL and the extra `postgres`. auto: local."""
     job_workers: int = Field(default=1, ge=0, le=64)
     """Jobs that this process does at a time; 0: none, others do them."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Where `python main.py worker` tells Prometheus how it does; the service tells on PORT, under /metrics. 0:
+    nowhere."""
+    metrics_host: str = "127.0.0.1"
+    """Address to listen on for that. There is no key: whoever reaches it is told."""
     max_jobs: int = Field(default=100_000, ge=1)
     """Jobs that may wait; one more is refused at once."""
     job_attempts: int = Field(default=3, ge=1)

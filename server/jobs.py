@@ -14,7 +14,9 @@ from jobs.errors import JobNotFound
 from jobs.schema import Job, Submission
 from jobs.service import Jobs
 from jobs.states import Status
-from server.access import require_key
+from server.access import require_key, stay_of
+from server.access.keys import LOOK_EVERY_S
+from server.access.staying import Stay
 from server.documents import errors, form_body
 from server.incoming import received_files
 from server.job_views import (
@@ -139,21 +141,28 @@ async def file(job_id: str, jobs: AllJobs) -> Response:
     response_class=Response,
     responses={200: {"description": "The events.", "content": {"text/event-stream": {}}}},
 )
-async def events(job_id: str, jobs: AllJobs) -> Response:
-    """Server-Sent Events: `progress` whenever something is new, at last one named as the state the job ended in."""
+async def events(request: Request, job_id: str, jobs: AllJobs) -> Response:
+    """Server-Sent Events: `progress` whenever something is new, at last one named as the state the job ended in. They
+    end before when the key was taken back; whoever asks again is told so."""
     await jobs.get(job_id)
     return StreamingResponse(
-        _events(jobs, job_id), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        _events(jobs, job_id, stay_of(request)), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
     )
 
 
-async def _events(jobs: Jobs, job_id: str) -> AsyncGenerator[str, None]:
+async def _events(jobs: Jobs, job_id: str, stay: Stay) -> AsyncGenerator[str, None]:
     # No task of its own in here: who goes away has this cancelled again and again, also while it cleans up.
+    look_s, silent_s = LOOK_EVERY_S if stay.ends else PING_S, 0.0
     with suppress(JobNotFound):  # removed meanwhile
-        async with aclosing(jobs.watch(job_id, silent_s=PING_S)) as changes:
+        async with aclosing(jobs.watch(job_id, silent_s=look_s)) as changes:
             async for job in changes:
+                if stay.over:
+                    return
+                silent_s = silent_s + look_s if job is None else 0.0
                 if job is None:
-                    yield ": still here\n\n"
+                    if silent_s >= PING_S:
+                        silent_s = 0.0
+                        yield ": still here\n\n"
                     continue
                 name = job.status.value if job.final else "progress"
                 yield f"event: {name}\nid: {job.version}\ndata: {json.dumps(shown(job, OUTSIDE))}\n\n"

@@ -22,6 +22,8 @@ from pipeline.errors import BadInput, ParleyError
 from pipeline.events import Event
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
+from server.access import Revoked, stay_of
+from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
 from server.parameters import language_code, system_prompt
@@ -57,7 +59,7 @@ NAMES: dict[type[Event], str] = {
 }
 """`type` of each event on the wire; its other fields are the dataclass's own. SpeechChunk is sent as bytes."""
 
-CLOSES = {"overloaded": 1013, Leaving.code: CLOSE_CODE}
+CLOSES = {"overloaded": 1013, Leaving.code: CLOSE_CODE, Revoked.code: REVOKED_CODE}
 """Why a session has ended itself → the close code, where that is not 1000."""
 
 UNTOLD = {"item_id", "cut"}
@@ -121,15 +123,15 @@ class LiveSocket:
                 writing = asyncio.create_task(self._write())
                 reading = asyncio.create_task(self._read())
                 ending = asyncio.create_task(self._session.ended.wait())
-                leaving = asyncio.create_task(self._leave())
+                watching = [asyncio.create_task(self._leave()), asyncio.create_task(self._expel())]
                 try:
                     await asyncio.wait([writing, reading, ending], return_when=asyncio.FIRST_COMPLETED)
                     if ending.done():  # the writer says why, if this client reads at all
                         await asyncio.wait([writing, reading], timeout=GOODBYE_S, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    for task in (writing, reading, ending, leaving):
+                    for task in (writing, reading, ending, *watching):
                         task.cancel()
-                    await asyncio.wait([writing, reading, ending, leaving])
+                    await asyncio.wait([writing, reading, ending, *watching])
             if self._session.ended.is_set() and writing.cancelled():
                 with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
                     async with asyncio.timeout(GOODBYE_S):  # behind all that it has not read yet
@@ -142,6 +144,11 @@ class LiveSocket:
         """When the service stops, the conversation ends with the turn that is going on."""
         await self._draining.begun.wait()
         self._session.finish(Leaving())
+
+    async def _expel(self) -> None:
+        """When its key is taken back, the conversation ends in the middle of whatever it does."""
+        await stay_of(self._socket).end()
+        self._session.leave(Revoked())
 
     def _started(self) -> dict[str, Any]:
         return {

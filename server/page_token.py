@@ -13,7 +13,7 @@ class PageToken(BaseModel):
     token: str
     """Sent with a WebSocket as the subprotocol `openai-insecure-api-key.TOKEN`."""
     expires_at: int
-    """Unix time. A conversation that was opened before goes on."""
+    """Unix time. A conversation that was opened before goes on for as long as its key is good."""
 
 
 @router.post(

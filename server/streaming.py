@@ -22,7 +22,8 @@ from pipeline.media import Recording
 from pipeline.stt import FileRequest
 from pipeline.stt.growing import GrowingFile, Whole, transcribe_growing
 from pipeline.transcription import transcription
-from server.access import require_key
+from server.access import Revoked, require_key, stay_of
+from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.counted import AtMost
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
@@ -34,6 +35,8 @@ router = APIRouter(dependencies=[Depends(require_key)])
 
 IN_MEMORY = 2**20
 """A recording larger than this goes to disk, in bytes."""
+GOODBYE_S = 1.0
+"""How long a connection may take to be told why it ends."""
 TRUE = ("1", "true", "yes")
 
 
@@ -93,13 +96,13 @@ class StreamingSocket:
 
     async def run(self) -> None:
         """Until the client goes away; then nothing of it runs any more."""
-        reading, leaving = asyncio.create_task(self._read()), asyncio.create_task(self._leave())
+        reading, *watching = (asyncio.create_task(work) for work in (self._read(), self._leave(), self._expel()))
         try:
-            await asyncio.wait([reading, leaving], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([reading, *watching], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (reading, leaving):
+            for task in (reading, *watching):
                 task.cancel()
-            await asyncio.wait([reading, leaving])
+            await asyncio.wait([reading, *watching])
         if not reading.cancelled():
             reading.result()
 
@@ -109,6 +112,15 @@ class StreamingSocket:
         await self._quiet.wait()
         with contextlib.suppress(Exception):  # gone already
             await self._socket.close(CLOSE_CODE, Leaving().message)
+
+    async def _expel(self) -> None:
+        """When its key is taken back, the connection ends, whatever of a recording has come."""
+        await stay_of(self._socket).end()
+        why = Revoked()
+        with contextlib.suppress(Exception):  # gone already, or it does not read
+            async with asyncio.timeout(GOODBYE_S):
+                await self._send(as_json(why))
+                await self._socket.close(REVOKED_CODE, why.message)
 
     async def _read(self) -> None:
         try:

@@ -19,7 +19,8 @@ from pipeline.assistant import Assistant
 from pipeline.audio import Clip, decode, encode_wav
 from pipeline.channel import Channel
 from pipeline.errors import BadInput, Overloaded, ParleyError
-from server.access import Access, caller_of, require_key
+from server.access import Access, Revoked, caller_of, require_key, stay_of
+from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
 from server.idle import next_message
@@ -32,6 +33,9 @@ router = APIRouter(dependencies=[Depends(require_key)])
 
 MESSAGES_AHEAD = 4
 """Utterances that may wait while one is answered; a further one is refused with an error."""
+
+GOODBYE_S = 1.0
+"""How long a connection may take to be told why it ends."""
 
 PROTOCOL = "parley"
 """The subprotocol that is agreed to when a client offers it; a browser that sends its key as one needs another."""
@@ -61,7 +65,7 @@ async def voice_socket(socket: WebSocket) -> None:
         await socket.send_json(as_json(error))
         await socket.close(1008, error.message[:120])
         return
-    await socket.accept(protocol, told(conversation.session_id, conversation.recorded))
+    await socket.accept(protocol, await told(assistant, conversation.session_id, conversation.recorded))
     await conversation.run()
 
 
@@ -88,12 +92,14 @@ class VoiceSocket:
         answering = asyncio.create_task(self._answer_all())
         reading = asyncio.create_task(self._read())
         leaving = asyncio.create_task(self._leave(answering))
+        expelling = asyncio.create_task(self._expel())
+        ends = (reading, leaving, expelling)
         try:
-            await asyncio.wait([reading, leaving], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (reading, leaving, answering):
+            for task in (*ends, answering):
                 task.cancel()
-            await asyncio.wait([reading, leaving, answering])
+            await asyncio.wait([*ends, answering])
         if not reading.cancelled():
             reading.result()
 
@@ -104,6 +110,15 @@ class VoiceSocket:
         await asyncio.wait([answering])
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             await self._socket.close(CLOSE_CODE, Leaving().message)
+
+    async def _expel(self) -> None:
+        """When its key is taken back, the conversation ends in the middle of whatever it does."""
+        await stay_of(self._socket).end()
+        why = Revoked()
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                await self._send_json(as_json(why))
+                await self._socket.close(REVOKED_CODE, why.message)
 
     async def _read(self) -> None:
         idle_s = self._assistant.settings.idle_timeout_s

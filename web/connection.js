@@ -112,7 +112,9 @@ export class Connection {
       this.rejection = { ...event.error, final: true }; // the query cannot be used; the service closes now
       return;
     } else if (event.type === "session_ended") {
-      this.rejection = { code: event.code, message: event.message, final: event.code === "idle_timeout" };
+      const final = event.code === "idle_timeout" || event.code === "unauthorized";
+      const code = event.code === "unauthorized" ? "key" : event.code; // it was good, and is not any more
+      this.rejection = { code, message: event.message, final };
     }
     this.told.event(event);
   }

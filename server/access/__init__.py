@@ -8,6 +8,7 @@
     rates.py     whether the caller comes too often
     places.py    whether there is a place for one more conversation
     bodies.py    how large a body may be, and how slowly it may come
+    staying.py   whether who is inside may stay
 
 Connections that never become a request are `server.patience`'s.
 """
@@ -15,5 +16,6 @@ Connections that never become a request are `server.patience`'s.
 from server.access.access import Access, check_exposure
 from server.access.callers import Caller, Right, caller_of, require_key
 from server.access.door import Door
+from server.access.staying import Revoked, stay_of
 
-__all__ = ["Access", "Caller", "Door", "Right", "caller_of", "check_exposure", "require_key"]
+__all__ = ["Access", "Caller", "Door", "Revoked", "Right", "caller_of", "check_exposure", "require_key", "stay_of"]

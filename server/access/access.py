@@ -1,5 +1,7 @@
 """The rules of one deployment, and whom they let in."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.requests import HTTPConnection
@@ -7,7 +9,7 @@ from starlette.routing import Match
 
 from pipeline.errors import ConfigError, ParleyError
 from pipeline.settings import Settings
-from server.access.callers import ALL, Caller, address_of
+from server.access.callers import ALL, Caller, Right, address_of
 from server.access.jwts import Jwts
 from server.access.keys import KeyRing
 from server.access.origins import Origins
@@ -52,6 +54,7 @@ class Access:
         when to come back; Overloaded when keys cannot be checked now."""
         nobody = Caller("", frozenset(), kind="anonymous", address=address_of(connection))
         if rule.needed is Open.ALL:
+            await self.rates.count_open(nobody, health=rule.path.startswith("/health"))
             return await self._visitor(connection, nobody)
         if rule.needed is Open.SIGNED:
             await self.rates.count(nobody)
@@ -75,12 +78,29 @@ class Access:
         sent = _sent(connection)
         caller = self._keys.find(sent)
         if caller is None and sent.startswith(PREFIX) and connection.scope["type"] == "websocket":
-            caller = self.page_tokens.find(sent)
-            if caller is not None and caller.kind == "key" and not self._keys.has(caller.name):
-                return None  # its key was removed meanwhile
+            caller = self._of_page(sent)
         if caller is None:
             caller = await self._jwts.find(sent)
         return caller.at(address) if caller else None
+
+    def _of_page(self, token: str) -> Caller | None:
+        """Whose page has this token; None when its key was removed meanwhile, too."""
+        caller = self.page_tokens.find(token)
+        if caller is None or caller.kind != "key":
+            return caller
+        marked = (key.sha256 for key in self._keys.named(caller.name))
+        proof = next((one for one in marked if self.page_tokens.mark(one) == caller.proof), None)
+        return None if proof is None else replace(caller, proof=proof)
+
+    def holds(self, caller: Caller, needed: Right | None) -> bool:
+        """Whether what let this caller in still would, to somewhere that asks for this right. Signatures of JWTs are
+        not asked for again: they end when they say that they do."""
+        if time.time() >= caller.until:
+            return False
+        if caller.kind != "key":
+            return True
+        keys = (key for key in self._keys.named(caller.name) if key.sha256 == caller.proof)
+        return any(replace(caller, rights=key.rights).may(needed) for key in keys)
 
     async def _visitor(self, connection: HTTPConnection, nobody: Caller) -> Caller:
         """Somebody whom everything is shown that is for everybody, and more with a key."""

@@ -3,7 +3,7 @@
 import ipaddress
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
@@ -43,6 +43,8 @@ class Caller:
     """Where the caller is, as `address_of` writes it."""
     until: float = math.inf
     """When the key expires, in Unix time."""
+    proof: str = field(default="", repr=False)
+    """Which of the keys of its name it is: what is kept of that key; of a page's token, a mark of it."""
 
     @property
     def known(self) -> bool:

@@ -12,6 +12,8 @@ from server.access.access import Access
 from server.access.bodies import Bounded
 from server.access.callers import SCOPE
 from server.access.rights import SOCKET, rule_for
+from server.access.staying import SCOPE as STAY
+from server.access.staying import Stay
 from server.errors import answer
 
 
@@ -31,6 +33,7 @@ class Door:
         with ExitStack() as stack:
             try:
                 caller = scope[SCOPE] = await self._access.admit(connection, rule)
+                scope[STAY] = Stay(self._access, caller, rule)
                 if scope["type"] == "websocket":
                     stack.enter_context(self._access.places.one(caller))
                 else:

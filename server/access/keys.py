@@ -219,12 +219,12 @@ class KeyRing:
         for key in (*self._fixed, *self._filed):
             if hmac.compare_digest(digest, key.sha256):
                 found = key
-        return Caller(found.name, found.rights) if found else None
+        return Caller(found.name, found.rights, proof=found.sha256) if found else None
 
-    def has(self, name: str) -> bool:
-        """Whether a key of this name is (still) good."""
+    def named(self, name: str) -> list[Key]:
+        """The keys of this name that are (still) good."""
         self._look()
-        return any(key.name == name for key in (*self._fixed, *self._filed))
+        return [key for key in (*self._fixed, *self._filed) if key.name == name]
 
     def _look(self) -> None:
         if self._file is None or self._clock() - self._looked_at < LOOK_EVERY_S:

@@ -31,12 +31,13 @@ class TooOften(Overloaded):
 
 
 class Rates:
-    """RATE_LIMIT for who may come in, RATE_LIMIT_ADDRESS for who may not."""
+    """RATE_LIMIT for who may come in, RATE_LIMIT_ADDRESS for who may not, RATE_LIMIT_OPEN for what is open to all."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises ConfigError for a limit or an address that makes no sense."""
         self._of_key = _parsed("RATE_LIMIT", settings.rate_limit)
         self._of_address = _parsed("RATE_LIMIT_ADDRESS", settings.rate_limit_address)
+        self._of_open = _parsed("RATE_LIMIT_OPEN", settings.rate_limit_open)
         self._here = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared: SlidingWindowCounterRateLimiter | None = None
         self._clock = clock
@@ -49,15 +50,17 @@ class Rates:
         TooOften, with when to come back. Whoever is on this machine and has no key is not counted."""
         limits = self._of_address if refused else self._of_key
         name = (caller.kind, caller.name) if caller.known else ("address", caller.address)
-        if not limits or not name[1]:
-            return
-        for limit in limits:
-            wait_s = await self._hit(limit, name)
-            if wait_s is not None:
-                raise TooOften(
-                    f"More than {limit.amount} requests in {limit.get_expiry()} s; try again in {math.ceil(wait_s)} s.",
-                    retry_after_s=math.ceil(wait_s),
-                )
+        if name[1]:
+            for limit in limits:
+                _check(limit, await self._hit(limit, name))
+
+    async def count_open(self, caller: Caller, *, health: bool) -> None:
+        """One request for what needs no key, by address. health: is it well? Those are counted by themselves, so that
+        visitors who share an address with a balancer do not make it believe the service dead; and all in this process,
+        so that it is not Redis's health that is told. Raises TooOften."""
+        if caller.address:
+            for limit in self._of_open:
+                _check(limit, await _hit(self._here, limit, ("health" if health else "open", caller.address)))
 
     async def _hit(self, limit: RateLimitItem, name: tuple[str, str]) -> float | None:
         """None: it may pass; else when the next one may, in seconds."""
@@ -79,6 +82,14 @@ class Rates:
         if self._shared is not None:
             with contextlib.suppress(Exception):
                 await self._shared.storage.bridge.storage.aclose()  # type: ignore[attr-defined]  # it has no other way
+
+
+def _check(limit: RateLimitItem, wait_s: float | None) -> None:
+    if wait_s is not None:
+        raise TooOften(
+            f"More than {limit.amount} requests in {limit.get_expiry()} s; try again in {math.ceil(wait_s)} s.",
+            retry_after_s=math.ceil(wait_s),
+        )
 
 
 async def _hit(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, name: tuple[str, str]) -> float | None:

@@ -54,9 +54,13 @@ SPEEDS = (0.25, 1.5)
 class Config:
     """One session's configuration: `json` as the client is told it, and what follows from it."""
 
-    def __init__(self, assistant: Assistant, *, model: str, transcription: bool, lives_s: float) -> None:
-        """model: whatever name the client called; it is only told back. lives_s: until the session expires."""
+    def __init__(
+        self, assistant: Assistant, *, model: str, transcription: bool, lives_s: float, timings: bool = False
+    ) -> None:
+        """model: whatever name the client called; it is only told back. lives_s: until the session expires. timings:
+        each response tells when what happened in it."""
         self._assistant = assistant
+        self.timings = timings
         self._system_prompt = assistant.settings.system_prompt
         hears = next((engine.model or engine.engine for engine in assistant.engines), "")
         self.json: dict[str, Any] = {

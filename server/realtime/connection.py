@@ -16,6 +16,8 @@ from pipeline.assistant import Assistant
 from pipeline.channel import Channel
 from pipeline.conversation import item_id
 from pipeline.errors import ParleyError
+from server.access import Revoked, stay_of
+from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.realtime.config import Config
 from server.realtime.errors import RealtimeError, as_event, error_event
@@ -53,11 +55,24 @@ class Connection:
     """What the handlers work with."""
 
     def __init__(
-        self, socket: WebSocket, assistant: Assistant, *, model: str, transcription: bool, record: bool
+        self,
+        socket: WebSocket,
+        assistant: Assistant,
+        *,
+        model: str,
+        transcription: bool,
+        record: bool,
+        timings: bool,
     ) -> None:
         settings = assistant.settings
         self.assistant = assistant
-        self.config = Config(assistant, model=model, transcription=transcription, lives_s=settings.realtime_session_s)
+        self.config = Config(
+            assistant,
+            model=model,
+            transcription=transcription,
+            lives_s=settings.realtime_session_s,
+            timings=timings,
+        )
         self.sound = SoundIn(self.config.input_format)
         self._deferred: Deferred | None = None
         self._socket = socket
@@ -80,7 +95,7 @@ class Connection:
         """Until one side ends it. Then nothing of it runs any more."""
         async with self.session:
             self.translation.send({"type": "session.created", "session": self.config.json})
-            parts = (self._write(), self._read(), self._expire(), self._end(), self._leave())
+            parts = (self._write(), self._read(), self._expire(), self._end(), self._leave(), self._expel())
             tasks = [asyncio.create_task(work) for work in parts]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -137,6 +152,12 @@ class Connection:
         while self._asides:
             await asyncio.wait(self._asides.values())
         self.session.finish(Leaving())
+        await asyncio.Event().wait()  # the writer tells it, and ends the connection
+
+    async def _expel(self) -> None:
+        """When its key is taken back, the session ends in the middle of whatever it does."""
+        await stay_of(self._socket).end()
+        self.translation.close(Revoked())
         await asyncio.Event().wait()  # the writer tells it, and ends the connection
 
     async def _end(self) -> None:
@@ -265,4 +286,6 @@ def _farewell(error: Exception) -> tuple[str, int, str]:
     assert isinstance(error, ParleyError)  # noqa: S101
     if error.code == Leaving.code:
         return error.code, CLOSE_CODE, error.message
+    if isinstance(error, Revoked):
+        return error.openai_code, REVOKED_CODE, error.message
     return error.code, 1001 if error.code == "session_expired" else 1000, error.message

@@ -21,6 +21,7 @@ SUBPROTOCOL = "realtime"
 DEFAULT_MODEL = "gpt-realtime"
 """What a session without `?model=` calls itself."""
 MAX_MODEL_CHARS = 200
+TRUE = ("1", "true", "yes")
 
 
 @router.websocket("/v1/realtime")
@@ -40,8 +41,10 @@ async def realtime(socket: WebSocket) -> None:
         model=query.get("model", DEFAULT_MODEL)[:MAX_MODEL_CHARS],
         transcription=query.get("intent") == "transcription",
         record=agreed(socket),
+        timings=query.get("timings", "").lower() in TRUE,
     )
-    about = told(connection.session.conversation.id, agreed(socket) and assistant.recorder is not None)
+    recorded = agreed(socket) and assistant.recorder is not None
+    about = await told(assistant, connection.session.conversation.id, recorded)
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None, about)
     await connection.run()
 

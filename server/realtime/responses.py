@@ -1,7 +1,8 @@
 """One response as the Realtime API tells it: what happens in a turn, as `response.…` server events in their order."""
 
+import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,10 @@ from server.realtime.items import mcp_call
 from server.realtime.sound import Format, SoundOut, as_json
 
 ServerEvent = dict[str, Any]
+TIMINGS = "timings_ms"
+"""In a response's metadata."""
+MAX_METADATA = 16
+"""Pairs of it, by the API's rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,8 @@ class Asked:
     """None: it is out of band, and no part of the conversation."""
     shown_servers: set[str] = field(default_factory=set)
     """Functions that run on these are shown to the client."""
+    timings: bool = False
+    """When what happened in the turn is told at its end."""
 
 
 class Response:
@@ -124,7 +131,10 @@ class Response:
             yield from self._call_ended(index, started.server, started.call, "It was broken off.", failed=True)
         if self._message_index is not None:
             yield from self._message_done("completed" if status == "completed" else "incomplete")
-        yield {"type": "response.done", "response": self._json(status, details, usage or Usage(0, 0))}
+        told = self._json(status, details, usage or Usage(0, 0))
+        if self.asked.timings:
+            told["metadata"] = _with_timings(self.asked.metadata or {}, end.timings_ms)
+        yield {"type": "response.done", "response": told}
         # No limits of OpenAI's kind are kept here; clients wait for the event all the same.
         yield {"type": "rate_limits.updated", "rate_limits": []}
 
@@ -205,6 +215,14 @@ class Response:
             "metadata": asked.metadata,
             "usage": _usage(usage) if usage else None,
         }
+
+
+def _with_timings(metadata: Mapping[str, str], timings_ms: Mapping[str, float]) -> dict[str, str] | None:
+    """What the client has given the response, and the times: texts are all that metadata can have. The client's own
+    come first where there are as many as there may be."""
+    if not timings_ms or (len(metadata) >= MAX_METADATA and TIMINGS not in metadata):
+        return dict(metadata) or None
+    return {**metadata, TIMINGS: json.dumps(dict(timings_ms), separators=(",", ":"))}
 
 
 def _function_call(call: ToolCall, id: str) -> dict[str, Any]:

@@ -133,6 +133,7 @@ class Translation:
             max_output_tokens=config.json["max_output_tokens"],
             conversation_id=self.conversation_id,
             shown_servers=config.shown_servers(),
+            timings=config.timings,
         )
 
     # --- translating ---

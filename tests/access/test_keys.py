@@ -70,7 +70,7 @@ def test_a_running_service_takes_new_keys_and_refuses_removed_ones(file: Path) -
     clock.now += 1.1
     assert ring.find(first) is None
     assert ring.find(second) is not None
-    assert not ring.has("anna")
+    assert not ring.named("anna")
 
 
 def test_a_file_that_goes_wrong_opens_no_door(file: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -173,11 +173,28 @@ async def test_where_no_key_is_needed_an_address_may_come_as_often_as_a_key() ->
     assert [one.status for one in told] == [404, 404, 404, 429]
 
 
-async def test_this_machine_is_not_counted_without_a_key_and_health_never_is() -> None:
-    app = create_app(Settings(**KEYS, rate_limit_address="1/minute"))  # type: ignore[arg-type]
-    for _ in range(3):
+async def test_this_machine_is_not_counted_without_a_key_and_health_not_with_the_rest() -> None:
+    app = create_app(Settings(**KEYS, rate_limit_address="1/minute", rate_limit_open="3/minute"))  # type: ignore[arg-type]
+    for _ in range(4):
         assert (await call(app, scope(Route("GET", "/jobs"), client="127.0.0.1"))).status == 401
-        assert (await call(app, scope(Route("GET", "/health/live")))).status == 200
+        assert (await call(app, scope(Route("GET", "/"), client="127.0.0.1"))).status == 200
+    page = [await call(app, scope(Route("GET", path))) for path in ("/", "/openapi.json", "/", "/web/app.js")]
+    assert [one.status for one in page] == [200, 200, 200, 429]
+    assert 1 <= int(page[-1].headers["retry-after"]) <= 60
+    assert (await call(app, scope(Route("GET", "/jobs")))).status == 401, "and those without a key by themselves"
+    asked = [await call(app, scope(Route("GET", "/health/live"), client=client)) for client in ["203.0.113.7"] * 4]
+    assert [one.status for one in asked] == [200, 200, 200, 429]
+    assert (await call(app, scope(Route("GET", "/health/live"), client="203.0.113.8"))).status == 200
+
+
+async def test_by_default_a_balancer_may_ask_far_more_often_than_any_does() -> None:
+    rates = Rates(Settings())
+    with pytest.raises(TooOften):
+        while True:
+            await rates.count_open(caller(), health=False)  # somebody behind it
+    for _ in range(60 * 20):  # twenty times a second
+        await rates.count_open(caller(), health=True)
+    await rates.close()
 
 
 async def test_when_to_come_back_is_when_it_works() -> None:

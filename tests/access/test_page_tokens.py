@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+from starlette.requests import HTTPConnection
 
 from pipeline.settings import Settings
 from server.access import Access, Caller, Door
@@ -29,8 +30,9 @@ def test_a_token_is_its_keys_for_a_minute_without_the_right_to_change_things() -
     assert expires_at == 1060
     assert tokens.find(token) == Caller("anna", USE)
     assert PageTokens("", 60, clock).find(token) is None, "another service's"
-    talk, _ = tokens.make(Caller("ben", frozenset({Right.TALK}), kind="jwt"))
-    assert tokens.find(talk) == Caller("ben", frozenset({Right.TALK}), kind="jwt")
+    ben = Caller("ben", frozenset({Right.TALK}), kind="jwt", until=2000.0)
+    talk, _ = tokens.make(ben)
+    assert tokens.find(talk) == ben
     for bad in ("", "pt_", token[:-1], token + "A", token[3:], "pt_" + token, talk.replace("pt_", "pt_A"), "pt_é.é",
                 token.rpartition(".")[0] + "." + talk.rpartition(".")[2]):  # fmt: skip
         assert tokens.find(bad) is None, bad
@@ -63,9 +65,11 @@ async def test_it_opens_sockets_only_and_no_longer_than_its_key(tmp_path: Path) 
         seen.append(scope[SCOPE])
 
     keys = KeyFile(tmp_path / "keys")
-    keys.add("anna", frozenset({Right.TALK}))
+    key = keys.add("anna", frozenset({Right.TALK}))
     access = Access(Settings(api_keys_file=str(tmp_path / "keys")))
-    token, _ = access.page_tokens.make(Caller("anna", frozenset({Right.TALK})))
+    anna = await access.identify(HTTPConnection(scope(Route("POST", "/page-token"), {"X-API-Key": key})))
+    assert anna is not None
+    token, _ = access.page_tokens.make(anna)
     door = Door(inside, access)
     protocols = {"Sec-WebSocket-Protocol": f"parley, openai-insecure-api-key.{token}"}
     await door(scope(Route("WEBSOCKET", "/ws"), protocols), None, None)  # type: ignore[arg-type]
@@ -75,5 +79,6 @@ async def test_it_opens_sockets_only_and_no_longer_than_its_key(tmp_path: Path) 
         for headers in ({"Authorization": f"Bearer {token}"}, protocols):
             assert (await call(door, scope(Route(method, path), headers))).status == 401
     keys.remove("anna")
+    keys.add("anna", frozenset({Right.TALK}))  # another one, with her name
     access._keys._looked_at -= 2  # a moment later
     assert (await call(door, scope(Route("WEBSOCKET", "/ws"), protocols))).status == 401

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from server.access.callers import USE
+from server.access.keys import KeyFile
 from tests.browser.conftest import Visit
 from tests.server_process import ServerProcess, serving
 
@@ -95,6 +97,20 @@ def test_a_key_is_asked_for_and_used(visit: Visit, tmp_path: Path) -> None:
         assert visitor.page.evaluate("JSON.stringify(localStorage)").find("sesame") < 0, "kept until the tab is closed"
         visitor.page.reload()
         visitor.ask("what is two plus four")
+
+
+def test_a_key_that_is_taken_back_ends_the_conversation_and_says_why(visit: Visit, tmp_path: Path) -> None:
+    keys = KeyFile(tmp_path / "keys")
+    key = keys.add("anna", USE)
+    with serving(tmp_path, API_KEYS_FILE=str(tmp_path / "keys")) as server:
+        visitor = visit(server.url)
+        visitor.see("#trouble:visible")
+        visitor.page.fill("#key", key)
+        visitor.page.press("#key", "Enter")
+        visitor.ask("my name is Alice")
+        keys.remove("anna")
+        visitor.see("text=does not know this access key")
+        visitor.see("[data-link=idle]")
 
 
 def test_a_page_of_another_name_is_told_what_it_lacks(visit: Visit, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Turns over Realtime: spoken, manual, interrupted, cancelled; on scripted stages and virtual time."""
 
+import json
 from typing import Any
 
 import pytest
@@ -402,6 +403,42 @@ def test_eagerness_is_how_long_it_waits() -> None:
 
     waits = [waited(eagerness) for eagerness in ("high", "auto", "medium", "low")]
     assert waits[0] < waits[1] == waits[2] < waits[3]
+
+
+def test_timings_are_told_where_clients_know_them_and_only_when_asked_for() -> None:
+    mine = {str(number): "x" for number in range(15)}
+
+    async def script(d: Desk) -> None:
+        await d.speak(800)
+        await d.silence(800)
+        await d.until("response.done", count=1)
+        for metadata in (mine, {**mine, "one": "more"}):
+            d.send("response.create", response={"conversation": "none", "input": [], "metadata": metadata})
+            await d.until("response.done")
+        d.send("response.create")
+        await d.until("response.output_audio.delta")
+        d.send("response.cancel")
+        await d.until("response.done")
+
+    d = hold(script, query="model=test&timings=1")
+    spoken, aside, full, cut = (event["response"] for event in d.of("response.done"))
+    told = json.loads(spoken["metadata"]["timings_ms"])
+    assert set(told) >= {"endpoint", "transcript", "first_token", "first_audio", "first_sound", "speech_done"}
+    order = ("transcript", "first_token", "first_audio", "first_sound")
+    assert [told[name] for name in order] == sorted(told[name] for name in order)
+    assert {name: aside["metadata"][name] for name in mine} == mine
+    assert json.loads(aside["metadata"]["timings_ms"])["first_token"] >= 0
+    assert full["metadata"] == {**mine, "one": "more"}
+    assert json.loads(cut["metadata"]["timings_ms"])["first_sound"] >= 0
+    assert all(len(response["metadata"].get("timings_ms", "")) <= 512 for response in (spoken, aside, full, cut))
+    assert all("timings_ms" not in (event["response"]["metadata"] or {}) for event in d.of("response.created"))
+
+    async def unasked(d: Desk) -> None:
+        d.send("response.create")
+        await d.until("response.done")
+
+    [done] = hold(unasked).of("response.done")
+    assert done["response"]["metadata"] is None
 
 
 def test_after_a_long_silence_it_asks() -> None:
