@@ -49,11 +49,10 @@ def refuse(message: str) -> typer.Exit:
     return typer.Exit(2)
 
 
-def run(settings: Settings, work: Coroutine[Any, Any, None]) -> None:
-    """Run a command to its end; what cannot be done is said in one sentence, without a traceback."""
-    set_up(
-        settings.log_format, logging.DEBUG if settings.debug_mode else logging.ERROR, Redaction(secrets_of(settings))
-    )
+def run(settings: Settings, work: Coroutine[Any, Any, None], *, level: int = logging.ERROR) -> None:
+    """Run a command to its end; what cannot be done is said in one sentence, without a traceback. level: of what it
+    logs without DEBUG_MODE."""
+    set_up(settings.log_format, logging.DEBUG if settings.debug_mode else level, Redaction(secrets_of(settings)))
     try:
         asyncio.run(work)
     except EngineUnavailable as error:

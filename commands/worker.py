@@ -1,12 +1,14 @@
 """`python main.py worker`: do the jobs that services take in, here or on other machines (JOB_QUEUE=procrastinate)."""
 
 import asyncio
+import logging
 import signal
 
 from commands.start import load_settings, progress_bar, run
 from pipeline import tracing
 from pipeline.assistant import open_stt
 from pipeline.errors import ConfigError
+from pipeline.exposing import exposed
 from pipeline.refining import open_refiners
 from pipeline.settings import Settings
 from pipeline.stt.recognisers import open_recognisers
@@ -17,7 +19,7 @@ def worker() -> None:
     """Do transcription jobs, beside the services that take them in."""
     settings = load_settings()
     with tracing.exporting():
-        run(settings, _work(settings))
+        run(settings, _work(settings), level=logging.INFO)
 
 
 async def _work(settings: Settings) -> None:
@@ -37,6 +39,7 @@ async def _work(settings: Settings) -> None:
         open_refiners(settings) as refiners,
         open_stt(settings, report) as hears,
         open_recognisers(settings, hears, hardware) as recognisers,
+        exposed(settings, lambda: (hears.now,)),
         open_jobs(settings, Resident(recognisers, refiners)),
     ):
         heard_by = f"{hears.info.engine}: {hears.info.model}"

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from sqlalchemy.exc import DBAPIError
 
+from jobs import observing
 from jobs.addresses import Reachable
 from jobs.errors import FetchFailed, Refused
 from jobs.fetch import fetch
@@ -42,6 +43,10 @@ HOPELESS = frozenset({"unsupported_language"})
 """What recognisers say no to whenever they are asked."""
 HEARD = 0.8
 """How far a job is when all is heard, and speakers are still to be told apart."""
+
+
+WORDS = {"completed": "completed", "failed": "failed", "again": "waits for another attempt", "lost": "given up here"}
+"""Outcome of an attempt → as the log says it."""
 
 
 class Transcriber(Protocol):
@@ -140,16 +145,22 @@ class Runner:
 
         Returns after how many seconds it is due again; None: it is not. Cancelled itself, it gives the job back.
         """
+        began, outcome = time.monotonic(), "lost"
         try:
-            return await self._attempt(job)
+            outcome, due_in_s = await self._attempt(job)
+            return due_in_s
         except asyncio.CancelledError:
             # Whoever was cancelled by somebody's wish has lost the job already, and this changes nothing.
             await asyncio.shield(self._store.release(job))
             raise
         finally:
+            seconds = time.monotonic() - began
+            observing.ended(outcome, seconds)
+            log.info("job %s %s after %.1f s", job.id, WORDS[outcome], seconds)
             self._changed(job.id)
 
-    async def _attempt(self, job: Job) -> float | None:
+    async def _attempt(self, job: Job) -> tuple[str, float | None]:
+        """How it has ended (one of `jobs.observing.OUTCOMES`), and after how many seconds the job is due again."""
         try:
             working = asyncio.create_task(self._traced(job))
             beating = asyncio.create_task(self._beat(job))
@@ -159,13 +170,14 @@ class Runner:
                 for task in (working, beating):
                     task.cancel()
                 await asyncio.wait([working, beating])
-            if not working.cancelled():
-                working.result()
-            return None
+            if working.cancelled():
+                return "lost", None
+            working.result()
+            return "completed", None
         except Overloaded as error:
             in_s = float(error.retry_after_s)
             await self._store.again(job, error.code, error.message, in_s=in_s, counted=False)
-            return in_s
+            return "again", in_s
         except BadInput as error:
             await self._store.fail(job, error.code, error.message)
         except EngineUnavailable as error:
@@ -183,16 +195,16 @@ class Runner:
         except Exception:
             log.exception("job %s failed", job.id)
             return await self._again(job, "internal", "Something went wrong inside the service.")
-        return None
+        return "failed", None
 
-    async def _again(self, job: Job, code: str, message: str) -> float | None:
+    async def _again(self, job: Job, code: str, message: str) -> tuple[str, float | None]:
         if job.attempts >= self._settings.job_attempts:
             await self._store.fail(job, code, message)
-            return None
+            return "failed", None
         in_s = min(MAX_RETRY_S, self._settings.job_retry_s * 2.0 ** (job.attempts - 1))
         log.info("job %s: %s; again in %g s", job.id, code, in_s)
         await self._store.again(job, code, message, in_s=in_s)
-        return in_s
+        return "again", in_s
 
     async def _beat(self, job: Job) -> None:
         """Ends when the job is not the caller's any more, or nobody can know that it is."""

@@ -65,7 +65,8 @@ def test_every_metric_of_ours_is_shown_or_known_not_to_be(told: dict[str, set[st
     names = {re.sub(r"_(bucket|count|sum)$", "", name) for name in told if name.startswith("parley_")}
     assert {name for name in names if name not in shown} == {
         "parley_engine", "parley_started_seconds", "parley_draining", "parley_requests_running",
-        "parley_recordings_running", "parley_jobs_readable", "parley_tasks",
+        "parley_recordings_running", "parley_jobs_readable", "parley_tasks", "parley_job_attempts_total",
+        "parley_job_attempt_seconds",
     }  # fmt: skip
 
 
@@ -89,7 +90,10 @@ def test_grafana_finds_its_dashboard_and_its_data() -> None:
 
 def test_prometheus_asks_the_service() -> None:
     scraped: dict[str, Any] = yaml.safe_load((HOME / "deploy/prometheus/prometheus.yml").read_text("utf-8"))
-    [job] = scraped["scrape_configs"]
+    job, workers = scraped["scrape_configs"]
+    [found] = workers["dns_sd_configs"]
+    assert found["names"] == ["worker"]
+    assert found["port"] == COMPOSE["services"]["worker"]["environment"]["METRICS_PORT"]
     assert job["metrics_path"] == "/metrics"
     script = COMPOSE["services"]["prometheus"]["command"][0]
     [target] = job["static_configs"][0]["targets"]

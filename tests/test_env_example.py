@@ -124,6 +124,7 @@ def test_what_a_team_adds_to_its_env_fits_the_compose_file() -> None:
     assert added["REDIS_URL"] == "redis://redis:6379"
     worker, api = services["worker"], services["api"]
     assert (worker["image"], worker["build"]) == (api["image"], api["build"])
-    assert {**worker["environment"], "JOB_WORKERS": None} == api["environment"]
+    its_own = dict.fromkeys(("JOB_WORKERS", "METRICS_HOST", "METRICS_PORT"))
+    assert {**worker["environment"], **its_own} == api["environment"]
     assert set(worker["volumes"]) <= set(api["volumes"])
     assert not {"ports"} & (set(worker) | set(services["postgres"]) | set(services["redis"]))

@@ -1,23 +1,29 @@
 """What is counted of turns, and what Prometheus is told of a running service."""
 
+import asyncio
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline import events, observing
-from pipeline.errors import EngineError
-from pipeline.settings import HOME
+from pipeline.engines import EngineInfo
+from pipeline.errors import ConfigError, EngineError
+from pipeline.exposing import exposed
+from pipeline.settings import HOME, Settings
+from pipeline.workers import Load
 from tests.dialogue import Dialogue, hold
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, done
 from tests.questions import sample
 from tests.scripted import ScriptedLLM, ScriptedTTS
 from tests.server_process import ask, serving
+from tests.servers.running import closed_port
 
 MOST_SERIES = 600
 """Of all metrics together, whatever clients do."""
@@ -146,6 +152,7 @@ def test_prometheus_is_told_of_everything_and_only_who_has_a_key(tmp_path: Path)
                 client.get(f"/jobs/{number}")
                 client.get("/voices", headers={"User-Agent": f"agent {number}"})
             later = client.get("/metrics")
+        assert f"job {job} completed after" in server.text
     assert told.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     found = {
         (sample.name, *sorted(sample.labels.values())): sample.value
@@ -160,8 +167,35 @@ def test_prometheus_is_told_of_everything_and_only_who_has_a_key(tmp_path: Path)
     assert found["parley_model_busy_seconds_total", "whisper"] > 0
     assert found["parley_audio_seconds_total", "tts"] > 0.5
     assert found["process_resident_memory_bytes",] > 1e6
+    exposed = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in text_string_to_metric_families(later.text)
+        if family.name.startswith("parley_")
+    }
+    manual = (HOME / "docs/operations.md").read_text("utf-8")
+    table = manual[manual.index("| metric |") : manual.index("### Traces")]
+    assert set(re.findall(r"parley_\w+", table)) == exposed, "docs/operations.md names each, and no other"
     jobs = [family for family in text_string_to_metric_families(later.text) if family.name == "parley_jobs"]
     assert {sample.labels["state"]: sample.value for sample in jobs[0].samples}["completed"] == 1
     series = [sample for family in text_string_to_metric_families(later.text) for sample in family.samples]
     assert len(series) < MOST_SERIES
     assert len({(one.name, *sorted(one.labels.items())) for one in series}) == len(series)
+
+
+async def test_a_process_that_serves_nobody_else_has_a_port_for_it() -> None:
+    port = closed_port()
+    load = Load(waiting=2, running=1, replicas=1, loaded=1, restarts=3)
+    info = EngineInfo("stt", "whisper", "tiny", "cpu", 0.0, load=load)
+    address = f"http://127.0.0.1:{port}/metrics"
+    async with exposed(Settings(metrics_port=port), lambda: (info,)):
+        told = (await asyncio.to_thread(httpx.get, address)).text
+        assert 'parley_model_calls{stage="stt",state="waiting"} 2.0' in told
+        assert 'parley_model_restarts_total{stage="stt"} 3.0' in told
+        assert "parley_turns_total" in told
+        with pytest.raises(ConfigError, match="METRICS_PORT"):
+            async with exposed(Settings(metrics_port=port), lambda: ()):
+                pass
+    with pytest.raises(httpx.ConnectError):
+        await asyncio.to_thread(httpx.get, address)
+    async with exposed(Settings(), lambda: (info,)):
+        assert 'state="waiting"} 2.0' not in generate_latest(REGISTRY).decode()

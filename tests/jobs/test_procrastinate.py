@@ -18,6 +18,8 @@ from tests.jobs.test_doors import HEARS, SAID, done, slow_recording
 from tests.server_process import environment, serving
 from tests.servers import web as servers
 from tests.servers.postgres import Postgres
+from tests.servers.running import closed_port
+from tests.test_tracing import exported
 
 pytestmark = needs_postgres
 pytest.importorskip("procrastinate")
@@ -110,6 +112,42 @@ def test_two_workers_share_the_jobs_and_one_takes_over_from_the_other(tmp_path: 
         assert sorted(told) == sorted(jobs), "each is done once"
         numbers = client.get("/queues").json()
         assert (numbers["completed"], numbers["queued"], numbers["processing"]) == (5, 0, 0)
+
+
+def test_a_worker_tells_prometheus_and_a_collector_what_it_does(tmp_path: Path, pg: Postgres) -> None:
+    port = closed_port()
+    settings = {
+        **HEARS,
+        "DATABASE_URL": pg.database(),
+        "JOB_QUEUE": "procrastinate",
+        "UPLOAD_DIR": str(tmp_path / "up"),
+    }
+    with (
+        servers.serving() as collector,
+        serving(tmp_path, **settings, JOB_WORKERS="0") as service,
+        httpx.Client(base_url=service.url, timeout=60) as client,
+    ):
+        collector.answer = lambda _: 200
+        traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_SERVICE_NAME": "workers"}
+        with worker(tmp_path, {**settings, **traced, "METRICS_PORT": str(port)}):
+            files = {"files": ("a.wav", recording(1))}
+            made = client.post("/jobs", files=files, data={"language": "en"}).json()["jobs"]
+            assert done(client, made[0]["job_id"])["status"] == "completed"
+            address = f"http://127.0.0.1:{port}/metrics"
+            deadline = time.monotonic() + 30
+            while 'parley_job_attempts_total{outcome="completed"} 1.0' not in (told := httpx.get(address).text):
+                assert time.monotonic() < deadline, told
+                time.sleep(0.1)
+        spans = exported(collector)  # the last of them were sent when it ended
+    assert 'parley_engine{device="cpu",engine="whisper"' in told
+    assert 'parley_model_replicas{stage="stt",state="loaded"} 1.0' in told
+    assert 'parley_model_busy_seconds_total{model="whisper"}' in told
+    assert "process_resident_memory_bytes" in told
+    assert "parley_jobs{" not in told, "the table is told of by services: it is one for all"
+    [job] = [span for span in spans if span.name == "job"]
+    assert [span.name for span in spans if span.parent_span_id == job.span_id] == ["whisper.segments"]
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(address)
 
 
 def test_on_sqlite_it_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""What Prometheus is told of the engines of a process, looked up when it asks; and a port of its own for a process that
+serves nobody else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+from prometheus_client import REGISTRY, disable_created_metrics, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+import pipeline.observing  # noqa: F401  # the instruments, from the first time on that somebody asks
+from pipeline.engines import EngineInfo
+from pipeline.errors import ConfigError
+from pipeline.settings import Settings
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each series, that nobody asks for
+
+CALLS = ("waiting", "running")
+REPLICAS = ("loaded", "unloaded")
+CLOSE_S = 0.1
+
+
+class Collected:
+    """A collector of what is found when it is asked."""
+
+    def __init__(self, found: Callable[[], Iterable[Metric]]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._found()
+
+
+def gauge(name: str, text: str, value: float) -> Metric:
+    """One without labels."""
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def engine_metrics(engines: Sequence[EngineInfo]) -> Iterator[Metric]:
+    """How these stand."""
+    about = GaugeMetricFamily(
+        "parley_engine", "What each stage runs on.", labels=["stage", "engine", "model", "device"]
+    )
+    calls = GaugeMetricFamily("parley_model_calls", "Calls at a local model.", labels=["stage", "state"])
+    replicas = GaugeMetricFamily("parley_model_replicas", "Copies of a local model.", labels=["stage", "state"])
+    restarts = CounterMetricFamily(
+        "parley_model_restarts", "How often a local model was lost and started again.", labels=["stage"]
+    )
+    for info in engines:
+        about.add_metric([info.stage, info.engine, info.model, info.device], 1)
+        if (load := info.load) is not None:
+            for state, number in zip(CALLS, (load.waiting, load.running), strict=True):
+                calls.add_metric([info.stage, state], number)
+            for state, number in zip(REPLICAS, (load.loaded, load.replicas - load.loaded), strict=True):
+                replicas.add_metric([info.stage, state], number)
+            restarts.add_metric([info.stage], load.restarts)
+    yield from (about, calls, replicas, restarts)
+
+
+@asynccontextmanager
+async def exposed(settings: Settings, engines: Callable[[], Sequence[EngineInfo]]) -> AsyncIterator[None]:
+    """Tell whoever asks on METRICS_HOST and METRICS_PORT, by plain HTTP and without a key, while the block runs; nobody
+    where the port is 0. Raises ConfigError when that cannot be."""
+    if not settings.metrics_port:
+        yield
+        return
+    here = Collected(lambda: engine_metrics(engines()))
+    try:
+        server, thread = start_http_server(settings.metrics_port, settings.metrics_host)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot listen on METRICS_HOST={settings.metrics_host}, METRICS_PORT={settings.metrics_port}: "
+            f"{error.strerror}."
+        ) from None
+    REGISTRY.register(here)
+    try:
+        yield
+    finally:
+        REGISTRY.unregister(here)
+        await asyncio.to_thread(server.shutdown)
+        server.server_close()
+        thread.join(CLOSE_S)
