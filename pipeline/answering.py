@@ -13,8 +13,9 @@ from pipeline.conversation import Conversation, item_id
 from pipeline.errors import BadInput
 from pipeline.events import Event, TranscriptFinal
 from pipeline.llm import Message
-from pipeline.playback import Playback, Span
+from pipeline.playback import Playback
 from pipeline.stt import Transcript
+from pipeline.timeline import Span
 from pipeline.workers.scheduler import Urgency, calling
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class Answer:
         if not self.over:
             self.playback.report(played_ms)
         elif self._interrupted:
-            heard = self.playback.heard_text(self.reply, played_ms)
+            heard = self.playback.timeline.heard_text(self.reply, played_ms)
             self._record(heard, interrupted=True)
             self._emit(events.HeardCorrected(round(min(played_ms, self.playback.sent_ms), 1), heard))
 
@@ -262,9 +263,9 @@ class Answer:
     def _record(self, heard: str, *, interrupted: bool = False) -> None:
         """What was heard of the reply is what the conversation holds of it."""
         if self._truncated_ms is not None:
-            heard, interrupted = self.playback.heard_text(self.reply, self._truncated_ms), True
+            heard, interrupted = self.playback.timeline.heard_text(self.reply, self._truncated_ms), True
         if self._placed:
-            sound = self.playback if self._aloud and self.playback.sent_ms else None
+            sound = self.playback.timeline if self._aloud and self.playback.sent_ms else None
             self._conversation.replied(self.item_id, heard, reply=self.reply, sound=sound, interrupted=interrupted)
 
     def _end(self, event: Event) -> None:

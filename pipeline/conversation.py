@@ -6,10 +6,10 @@ import math
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from pipeline.errors import BadInput
 from pipeline.llm import Message
+from pipeline.timeline import Timeline
 
 BYTES_PER_TOKEN = 3.5
 """LLaMA's tokenisers take about 4 bytes of English and 3 of Portuguese or Spanish a token; no tokeniser is at hand."""
@@ -30,19 +30,6 @@ def estimated_tokens(message: Message) -> int:
     return TOKENS_PER_MESSAGE + int((len(message.content.encode()) + called) / BYTES_PER_TOKEN)
 
 
-class Sound(Protocol):
-    """The sound of a reply as far as it was sent; `pipeline.playback.Playback` is one."""
-
-    @property
-    def sent_ms(self) -> float:
-        """How much of it has left."""
-        ...
-
-    def heard_text(self, reply: str, played_ms: float | None = None) -> str:
-        """What of `reply` was heard when so much of it had been played."""
-        ...
-
-
 @dataclass(slots=True)
 class Item:
     """One place in the conversation. The language model is told its messages: none while its content is still coming
@@ -53,7 +40,7 @@ class Item:
     messages: tuple[Message, ...] = ()
     reply: str = ""
     """A reply as it was written, whatever of it was heard."""
-    sound: Sound | None = None
+    sound: Timeline | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +135,7 @@ class Conversation:
             self._fill(id, Message("user", said, language))
 
     def replied(
-        self, id: str, heard: str, *, reply: str = "", sound: Sound | None = None, interrupted: bool = False
+        self, id: str, heard: str, *, reply: str = "", sound: Timeline | None = None, interrupted: bool = False
     ) -> None:
         """What was heard of a reply (empty: nothing); nothing happens when its item was deleted meanwhile."""
         self._fill(id, *_reply(heard, interrupted=interrupted))

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.audio import Clip
-from pipeline.playback import FADE_MS, FRAME_MS, Playback, Span
+from pipeline.playback import FADE_MS, FRAME_MS, Playback
+from pipeline.timeline import Span
 from tests import virtual_time
 
 RATE_HZ = 16_000
@@ -195,7 +196,7 @@ def test_what_was_heard_is_whole_clauses_and_then_whole_words(played_ms: float, 
         listener.add(2000, SPANS[1])
         listener.playback.complete()
         await listener.wait(3500)
-        assert listener.playback.heard_text(REPLY, played_ms) == heard
+        assert listener.playback.timeline.heard_text(REPLY, played_ms) == heard
 
     play(script)
 
