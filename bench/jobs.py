@@ -31,6 +31,8 @@ from tests.jobs.test_doors import HEARS, slow_recording
 from tests.server_process import killed, serving
 from tests.servers import postgres, web
 
+OWNERS = [f"key:k{number}" for number in range(10)]
+
 
 def quantiles(values_s: list[float]) -> dict[str, float]:
     """p50 and p95 in ms."""
@@ -77,6 +79,9 @@ async def rows(count: int, url: str) -> dict[str, Any]:
             for status in set(states):
                 share = sum(one is status for one in states) * count // 100
                 await connection.execute(insert(schema.tallies).values(status=status.value, jobs=share))
+                for owner in OWNERS:
+                    told = {"owner": owner, "status": status.value, "jobs": share // len(OWNERS)}
+                    await connection.execute(insert(schema.owner_tallies).values(told))
             await connection.execute(text("ANALYZE"))
         cursor = (await list_jobs(database, limit=1, page=5000)).next_cursor
         wanted: dict[str, dict[str, Any]] = {
@@ -84,7 +89,10 @@ async def rows(count: int, url: str) -> dict[str, Any]:
             "failed": {"statuses": [Status.FAILED]}, "active": {"statuses": [Status.QUEUED, Status.RUNNING]},
             "done or failed": {"statuses": [Status.COMPLETED, Status.FAILED]}, "session": {"session_id": "s77"},
             "session, failed": {"session_id": "s77", "statuses": [Status.FAILED]}, "search": {"search": "77.wav"},
-            "search in vain": {"search": "nothing"},
+            "search in vain": {"search": "nothing"}, "of a key": {"owner": OWNERS[0]},
+            "of a key, failed": {"owner": OWNERS[0], "statuses": [Status.FAILED]},
+            "of a key, done or failed": {"owner": OWNERS[0], "statuses": [Status.COMPLETED, Status.FAILED]},
+            "of a key, session": {"owner": OWNERS[7], "session_id": "s77"},
         }  # fmt: skip
         found = {}
         for name, which in wanted.items():
@@ -103,7 +111,8 @@ def _row(number: int, status: Status) -> dict[str, Any]:
     return {
         "id": new_id(), "status": status.value, "version": 1, "created_at": 1.0, "updated_at": 1.0, "started_at": None,
         "finished_at": 1e12 if ended else None, "due_at": 0.0, "filename": f"{number}.wav", "sha256": f"{number:064x}",
-        "size_bytes": 1, "source_url": None, "options": "{}", "session_id": f"s{number % 20_000}", "webhook_url": None,
+        "size_bytes": 1, "source_url": None, "options": "{}",
+        "owner": OWNERS[number % len(OWNERS)], "session_id": f"s{number % 20_000}", "webhook_url": None,
         "progress": 0.0, "done_s": 0.0, "duration_s": None, "attempts": 0, "interruptions": 0, "lease": None,
         "heartbeat_at": None, "error_code": None, "error_message": None, "result_key": None,
     }  # fmt: skip

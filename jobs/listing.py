@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.database import Database
 from jobs.errors import Refused
-from jobs.schema import Job, jobs, tallies
+from jobs.schema import Job, jobs, owner_tallies, tallies
 from jobs.states import Status
 
 MAX_LIMIT = 200
@@ -38,11 +38,12 @@ async def list_jobs(
     page: int | None = None,
     cursor: str | None = None,
     statuses: Sequence[Status] = (),
+    owner: str | None = None,
     session_id: str | None = None,
     search: str | None = None,
 ) -> Page:
-    """A page of the newest jobs. page: from 1. cursor: of an earlier page. search: only those whose file's name or
-    address has this in it; such a page may be short, or empty, and have one after it.
+    """A page of the newest jobs. page: from 1. cursor: of an earlier page. owner: only that caller's. search: only
+    those whose file's name or address has this in it; such a page may be short, or empty, and have one after it.
 
     Raises Refused (bad_parameter).
     """
@@ -51,6 +52,8 @@ async def list_jobs(
     wanted = [status.value for status in dict.fromkeys(statuses)]
     each = [[jobs.c.status == status] for status in wanted] or [[]]
     for conditions in each:
+        if owner is not None:
+            conditions.append(jobs.c.owner == owner)
         if session_id is not None:
             conditions.append(jobs.c.session_id == session_id)
     below: list[ColumnElement[bool]] = [] if cursor is None else [jobs.c.id < cursor]
@@ -67,7 +70,7 @@ async def list_jobs(
             rows = select(jobs).where(jobs.c.id.in_(wanted_ids)).order_by(jobs.c.id.desc())
             found = [Job.of(row) for row in (await connection.execute(rows)).mappings()]
             next_cursor = found[limit - 1].id if len(found) > limit else None
-        total = await _total(connection, wanted, session_id)
+        total = await _total(connection, wanted, owner, session_id)
     return Page(found[:limit], next_cursor, total)
 
 
@@ -107,18 +110,27 @@ async def _searched(
     return found, last[1] if last[0] == SEARCHED else None
 
 
-async def _total(connection: AsyncConnection, statuses: Sequence[str], session_id: str | None) -> int:
+async def _total(
+    connection: AsyncConnection, statuses: Sequence[str], owner: str | None, session_id: str | None
+) -> int:
     if session_id is not None:
         mine = [jobs.c.session_id == session_id]
+        if owner is not None:
+            mine.append(jobs.c.owner == owner)
         if statuses:
             mine.append(jobs.c.status.in_(statuses))
         return await connection.scalar(select(func.count()).select_from(jobs).where(*mine)) or 0
-    counted = {row.status: row.jobs for row in await connection.execute(select(tallies))}
+    counted = await _counted(connection, owner)
     return sum(counted.get(status, 0) for status in statuses or Status)
 
 
-async def numbers(database: Database) -> dict[Status, int]:
-    """How many jobs are in each state."""
+async def _counted(connection: AsyncConnection, owner: str | None) -> dict[str, int]:
+    kept = select(tallies) if owner is None else select(owner_tallies).where(owner_tallies.c.owner == owner)
+    return {row.status: row.jobs for row in await connection.execute(kept)}
+
+
+async def numbers(database: Database, owner: str | None = None) -> dict[Status, int]:
+    """How many jobs are in each state. owner: only that caller's."""
     async with database.reading() as connection:
-        counted = {row.status: row.jobs for row in await connection.execute(select(tallies))}
+        counted = await _counted(connection, owner)
     return {status: counted.get(status.value, 0) for status in Status}

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, update
+from sqlalchemy import RowMapping, Table, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -25,6 +25,8 @@ EVENTS = {
     Status.EXPIRED: "transcription.expired",
 }
 """What webhooks are told, by the state a job has come to."""
+Tally = Counter[tuple[str, str]]
+"""Changes of how many jobs there are, by owner and state."""
 
 
 async def move(
@@ -42,7 +44,7 @@ async def move(
     """
     now = time.time()
     moved: list[Job] = []
-    tally: Counter[str] = Counter()
+    tally: Tally = Counter()
     # A state after the other: RETURNING gives the new row, and the tallies need the old state.
     for source in sources(target, within=within):
         changed = {"status": target.value, "version": jobs.c.version + 1, "updated_at": now, **values}
@@ -51,8 +53,9 @@ async def move(
         statement = update(jobs).where(jobs.c.status == source, *which).values(changed).returning(*jobs.c)
         rows = (await connection.execute(statement)).mappings().all()
         moved += [Job.of(row) for row in rows]
-        tally[source] -= len(rows)
-        tally[target.value] += len(rows)
+        for row in rows:
+            tally[row["owner"], source] -= 1
+            tally[row["owner"], target.value] += 1
     await count(connection, database, tally)
     if target in EVENTS:
         await announce(connection, moved, webhook_url)
@@ -64,7 +67,7 @@ async def create(
 ) -> list[Job]:
     """New jobs, in the states that their rows say."""
     await connection.execute(insert(jobs), list(rows))
-    await count(connection, database, Counter(row["status"] for row in rows))
+    await count(connection, database, Counter((row["owner"], row["status"]) for row in rows))
     made = [Job.of(_as_mapping(row)) for row in rows]
     await announce(connection, [job for job in made if job.final], webhook_url)
     return made
@@ -74,16 +77,23 @@ def _as_mapping(row: Mapping[str, Any]) -> RowMapping:
     return row  # type: ignore[return-value]  # all columns by name, which is what a row is read for
 
 
-async def count(connection: AsyncConnection, database: Database, changes: Counter[str]) -> None:
+async def count(connection: AsyncConnection, database: Database, changes: Tally) -> None:
     """Add to the tallies. In the order of names: transactions that wait for each other's rows do so one way only."""
-    for status, number in sorted(changes.items()):
-        if number:
-            statement = database.insert(schema.tallies).values(status=status, jobs=number)
-            await connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["status"], set_={"jobs": schema.tallies.c.jobs + number}
-                )
-            )
+    all_of: Counter[str] = Counter()
+    for (_, status), number in changes.items():
+        all_of[status] += number
+    for status, number in sorted(all_of.items()):
+        await _add(connection, database, schema.tallies, number, status=status)
+    for (owner, status), number in sorted(changes.items()):
+        if owner:
+            await _add(connection, database, schema.owner_tallies, number, owner=owner, status=status)
+
+
+async def _add(connection: AsyncConnection, database: Database, table: Table, number: int, **which: str) -> None:
+    if number:
+        statement = database.insert(table).values(jobs=number, **which)
+        changed = {"jobs": table.c.jobs + number}
+        await connection.execute(statement.on_conflict_do_update(index_elements=list(which), set_=changed))
 
 
 async def announce(connection: AsyncConnection, finished: Sequence[Job], webhook_url: str = "") -> None:

@@ -34,6 +34,7 @@ jobs = Table(
     Column("size_bytes", BigInteger),
     Column("source_url", Text),
     Column("options", Text, nullable=False),
+    Column("owner", String(80), nullable=False, server_default=""),
     Column("session_id", String(200)),
     Column("webhook_url", Text),
     Column("speakers", Text),
@@ -49,6 +50,8 @@ jobs = Table(
     Column("error_message", Text),
     Column("result_key", String(64)),
     Index("jobs_by_status", "status", "id"),
+    Index("jobs_by_owner", "owner", "id"),
+    Index("jobs_by_owner_state", "owner", "status", "id"),
     Index("jobs_by_session", "session_id", "id"),
     Index("jobs_by_session_state", "session_id", "status", "id"),
     Index("jobs_by_end", "status", "finished_at"),
@@ -61,11 +64,22 @@ tallies = Table(
 )
 """How many jobs are in each state, kept in the transactions that change it: counting a million rows takes too long."""
 
+owner_tallies = Table(
+    "owner_tallies",
+    metadata,
+    Column("owner", String(80), primary_key=True),
+    Column("status", String(16), primary_key=True),
+    Column("jobs", Integer, nullable=False),
+)
+"""The same for each caller who has a key. A table of its own: a service of an older version, which may run beside this
+one while it is upgraded, knows `tallies` as they are."""
+
 results = Table(
     "results",
     metadata,
     Column("key", String(64), primary_key=True),
     Column("body", Text, nullable=False),
+    Column("duration_s", Double),
     Column("used_at", Double, nullable=False),
     Index("results_by_use", "used_at"),
 )
@@ -138,8 +152,13 @@ class Options:
     @staticmethod
     def loads(text: str) -> "Options":
         """What `dumps` wrote, also by another version: fields that are not known any more are left out."""
+        return Options.of(json.loads(text))
+
+    @staticmethod
+    def of(told: Mapping[str, Any]) -> "Options":
+        """From names and values; names that are not known are left out."""
         known = {field.name for field in fields(Options)}
-        return Options(**{name: value for name, value in json.loads(text).items() if name in known})
+        return Options(**{name: value for name, value in told.items() if name in known})
 
     def request(self) -> FileRequest:
         """For the recogniser."""
@@ -164,6 +183,8 @@ class Submission:
     source_url: str | None = None
     session_id: str | None = None
     webhook_url: str | None = None
+    owner: str = ""
+    """Who sent it, as `Job.owner`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +207,9 @@ class Job:
     size_bytes: int | None
     source_url: str | None
     options: Options
+    owner: str
+    """Who sent it: the kind and the name of a key ("key:anna"); "" for who had none. Others do not see it, but those
+    with the right admin."""
     session_id: str | None
     webhook_url: str | None
     speakers: Mapping[str, str]

@@ -111,9 +111,9 @@ class Jobs:
         """As `jobs.listing.list_jobs`."""
         return await list_jobs(self._store.database, **wanted)
 
-    async def numbers(self) -> dict[Status, int]:
-        """How many jobs are in each state."""
-        return await numbers(self._store.database)
+    async def numbers(self, owner: str | None = None) -> dict[Status, int]:
+        """How many jobs are in each state. owner: only that caller's."""
+        return await numbers(self._store.database, owner)
 
     async def cancel(self, job_id: str) -> Job:
         """Cancelled from here on, whatever its worker does; that stops within a second. Raises JobNotFound,

@@ -51,7 +51,7 @@ class JobStore:
         async with self.database.writing() as connection:
             there = await self._touched(connection, [one for one in cached if one is not None], now)
             rows = [
-                _row(one, result if result in there else None, now)
+                _row(one, result if result in there else None, there.get(result or ""), now)
                 for one, result in zip(submissions, cached, strict=True)
             ]
             if key is not None:
@@ -66,11 +66,15 @@ class JobStore:
             return await create(connection, self.database, rows, webhook_url=self._webhook_url), True
 
     @staticmethod
-    async def _touched(connection: AsyncConnection, keys: Sequence[str], now: float) -> set[str]:
-        """Those of these results that are in the table, where they stay for now: nobody removes them in between."""
+    async def _touched(connection: AsyncConnection, keys: Sequence[str], now: float) -> Mapping[str, float | None]:
+        """Those of these results that are in the table, where they stay for now: nobody removes them in between; with
+        the seconds of their recordings."""
+        if not keys:
+            return {}
         table = schema.results
-        statement = update(table).where(table.c.key.in_(keys)).values(used_at=now).returning(table.c.key)
-        return set((await connection.scalars(statement)).all()) if keys else set()
+        touched = update(table).where(table.c.key.in_(keys)).values(used_at=now)
+        rows = await connection.execute(touched.returning(table.c.key, table.c.duration_s))
+        return {row.key: row.duration_s for row in rows}
 
     async def _remember(
         self, connection: AsyncConnection, key: str, submissions: Sequence[Submission], ids: list[str], now: float
@@ -155,8 +159,11 @@ class JobStore:
                 duration_s=duration_s,
             )  # fmt: skip
             if moved:
-                statement = self.database.insert(table).values(key=result_key, body=body, used_at=now)
-                await connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_={"used_at": now}))
+                statement = self.database.insert(table).values(
+                    key=result_key, body=body, duration_s=duration_s, used_at=now
+                )
+                again = {"used_at": now, "duration_s": duration_s}
+                await connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=again))
         return bool(moved)
 
     async def fail(self, job: Job, code: str, message: str) -> bool:
@@ -262,15 +269,19 @@ class JobStore:
 async def remove(connection: AsyncConnection, database: Database, ids: Sequence[str]) -> int:
     """Remove those of these jobs that have ended, with all that hangs on them; how many."""
     ended = [status.value for status in FINAL]
-    statement = delete(jobs).where(jobs.c.id.in_(ids), jobs.c.status.in_(ended)).returning(jobs.c.id, jobs.c.status)
+    statement = (
+        delete(jobs)
+        .where(jobs.c.id.in_(ids), jobs.c.status.in_(ended))
+        .returning(jobs.c.id, jobs.c.owner, jobs.c.status)
+    )
     rows = (await connection.execute(statement)).all()
     gone = [row.id for row in rows]
     sent = schema.deliveries
     inside = select(sent.c.id).where(sent.c.job_id.in_(gone))
     await connection.execute(delete(schema.delivery_attempts).where(schema.delivery_attempts.c.delivery_id.in_(inside)))
     await connection.execute(delete(sent).where(sent.c.job_id.in_(gone)))
-    tally = Counter(row.status for row in rows)
-    await count(connection, database, Counter({status: -number for status, number in tally.items()}))
+    tally = Counter((row.owner, row.status) for row in rows)
+    await count(connection, database, Counter({which: -number for which, number in tally.items()}))
     return len(gone)
 
 
@@ -286,17 +297,20 @@ def _interrupted() -> dict[str, Any]:
 
 
 def _content(one: Submission) -> tuple[Any, ...]:
+    # Not `owner`: keys are told apart by who sent them already.
     return one.filename, one.options.dumps(), one.sha256, one.source_url, one.session_id, one.webhook_url
 
 
-def _row(one: Submission, result_key: str | None, now: float) -> dict[str, Any]:
+def _row(one: Submission, result_key: str | None, duration_s: float | None, now: float) -> dict[str, Any]:
+    """duration_s: of the recording, where there is a result."""
     done = result_key is not None
     return {
         "id": new_id(), "status": (Status.COMPLETED if done else Status.QUEUED).value, "version": 1,
         "created_at": now, "updated_at": now, "started_at": None, "finished_at": now if done else None, "due_at": now,
         "filename": one.filename.replace("\0", "")[:255], "sha256": one.sha256, "size_bytes": one.size_bytes,
-        "source_url": one.source_url, "options": one.options.dumps(), "session_id": one.session_id,
-        "webhook_url": one.webhook_url, "speakers": None, "progress": 1.0 if done else 0.0, "done_s": 0.0,
-        "duration_s": None, "attempts": 0, "interruptions": 0, "lease": None, "heartbeat_at": None, "error_code": None,
-        "error_message": None, "result_key": result_key, "trace": tracing.traceparent(),
+        "source_url": one.source_url, "options": one.options.dumps(), "owner": one.owner, "session_id": one.session_id,
+        "webhook_url": one.webhook_url, "speakers": None, "progress": 1.0 if done else 0.0,
+        "done_s": duration_s or 0.0, "duration_s": duration_s, "attempts": 0, "interruptions": 0, "lease": None,
+        "heartbeat_at": None, "error_code": None, "error_message": None, "result_key": result_key,
+        "trace": tracing.traceparent(),
     }  # fmt: skip

@@ -5,6 +5,7 @@ with a published key and with that key's own algorithm. So a public key can neve
 """
 
 import asyncio
+import hashlib
 import json
 import logging
 import math
@@ -83,8 +84,17 @@ class Jwts:
 
     def _caller(self, claims: Mapping[str, Any]) -> Caller:
         subject = claims.get("sub")
-        name = subject[:MAX_NAME_CHARS] if isinstance(subject, str) and subject else "jwt"
-        return Caller(name, _rights(claims), kind="jwt", until=_expiry(claims["exp"]))
+        return Caller(_name(subject), _rights(claims), kind="jwt", until=_expiry(claims["exp"]))
+
+
+def _name(subject: Any) -> str:
+    """Another one for each subject: jobs are told apart by it. Tokens without one are all of one caller."""
+    if not isinstance(subject, str) or not subject:
+        return "jwt"
+    if len(subject) <= MAX_NAME_CHARS and subject.isprintable():
+        return subject
+    told = hashlib.sha256(subject.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{''.join(char for char in subject if char.isprintable())[: MAX_NAME_CHARS - 33]}~{told}"
 
 
 def _expiry(told: Any) -> float:

@@ -331,19 +331,53 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(database_ur
     """With what is in it."""
 
     def back(connection: Connection) -> None:
-        connection.execute(text("DROP INDEX jobs_by_session_state"))
+        for index in ("jobs_by_session_state", "jobs_by_owner", "jobs_by_owner_state"):
+            connection.execute(text(f"DROP INDEX {index}"))
+        connection.execute(text("DROP TABLE owner_tallies"))
+        connection.execute(text("ALTER TABLE jobs DROP COLUMN owner"))
+        connection.execute(text("ALTER TABLE results DROP COLUMN duration_s"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN speakers"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN trace"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
 
     async with open_database(database_url) as database:
-        [job] = await submitted(JobStore(database, max_waiting=10))
+        store = JobStore(database, max_waiting=10)
+        await submitted(store)
+        job = await store.claim()
+        assert job is not None
+        await store.complete(job, "k" * 64, "{}", 7.5)
+        job = await store.get(job.id)
         async with database.writing() as connection:
             await connection.run_sync(back)
     async with open_database(database_url) as database:
-        assert await JobStore(database, max_waiting=10).get(job.id) == job
+        store = JobStore(database, max_waiting=10)
+        assert await store.get(job.id) == job
         async with database.reading() as connection:
-            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0003"
+            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0005"
+        # What was transcribed before is of a known length, too.
+        [[again], _] = await store.submit([submission()], cached=["k" * 64])
+        assert (again.status, again.duration_s) == (Status.COMPLETED, 7.5)
+
+
+async def test_each_owner_has_lists_and_numbers_of_his_own(store: JobStore) -> None:
+    owners = ["key:anna", "key:ben", "", "key:anna", "jwt:anna", "key:anna"]
+    made, _ = await store.submit([submission(owner=owner, session_id="s") for owner in owners], cached=[None] * 6)
+    ids = [job.id for job in made]
+    await store.cancel(ids[3])
+    page = await list_jobs(store.database, owner="key:anna")
+    assert ([job.id for job in page.items], page.total) == ([ids[5], ids[3], ids[0]], 3)
+    page = await list_jobs(store.database, owner="key:anna", statuses=[Status.CANCELLED, Status.FAILED])
+    assert ([job.id for job in page.items], page.total) == ([ids[3]], 1)
+    page = await list_jobs(store.database, owner="key:anna", session_id="s", statuses=[Status.QUEUED], limit=1)
+    assert ([job.id for job in page.items], page.total) == ([ids[5]], 2)
+    found = await list_jobs(store.database, owner="key:ben", search="a.wav")
+    assert [job.id for job in found.items] == [ids[1]]
+    assert (await list_jobs(store.database)).total == 6
+    await store.delete(ids[3])
+    assert (await numbers(store.database, "key:anna"))[Status.CANCELLED] == 0
+    assert (await numbers(store.database, "key:anna"))[Status.QUEUED] == 2
+    assert (await numbers(store.database, "nobody"))[Status.QUEUED] == 0
+    assert (await numbers(store.database))[Status.QUEUED] == 5
 
 
 def test_ids_sort_by_time_also_within_a_millisecond() -> None:
@@ -356,7 +390,8 @@ async def test_a_result_that_is_there_completes_a_job_at_once_and_one_that_is_no
     await submitted(store)
     job = await store.claim()
     assert job is not None
-    await store.complete(job, "k" * 64, "{}", 1.0)
+    await store.complete(job, "k" * 64, "{}", 1.5)
     made, _ = await store.submit([submission(), submission()], cached=["k" * 64, "n" * 64])
     assert [one.status for one in made] == [Status.COMPLETED, Status.QUEUED]
+    assert [one.duration_s for one in made] == [1.5, None]
     assert [one.result_key for one in made] == ["k" * 64, None]

@@ -1,0 +1,127 @@
+"""Whose jobs are whose, at both doors of a service with keys."""
+
+import time
+from collections.abc import Iterator
+
+import httpx
+import jwt
+import pytest
+
+from tests.jobs.conftest import recording
+from tests.jobs.test_doors import HEARS, SAID, done
+from tests.server_process import ServerProcess, serving
+
+SECRET = "s" * 40
+KEYS = {name: f"{name}-" + name[0] * 40 for name in ("anna", "ben", "root")}
+API_KEYS = f"anna:transcribe:{KEYS['anna']},ben:transcribe+talk:{KEYS['ben']},root:admin:{KEYS['root']}"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with serving(tmp_path_factory.mktemp("owners"), **HEARS, API_KEYS=API_KEYS, JWT_SECRET=SECRET) as running:
+        yield running
+
+
+def caller(service: ServerProcess, key: str) -> httpx.Client:
+    return httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+
+
+def login(name: str) -> str:
+    return jwt.encode({"sub": name, "exp": time.time() + 600, "scope": "transcribe"}, SECRET, "HS256")
+
+
+@pytest.fixture
+def anna(service: ServerProcess) -> Iterator[httpx.Client]:
+    with caller(service, KEYS["anna"]) as client:
+        yield client
+
+
+@pytest.fixture
+def ben(service: ServerProcess) -> Iterator[httpx.Client]:
+    with caller(service, KEYS["ben"]) as client:
+        yield client
+
+
+@pytest.fixture
+def root(service: ServerProcess) -> Iterator[httpx.Client]:
+    with caller(service, KEYS["root"]) as client:
+        yield client
+
+
+def send(client: httpx.Client, *numbers: int, **fields: str) -> str:
+    """A job, done."""
+    files = {"files": ("a.wav", recording(*numbers))}
+    answer = client.post("/jobs", files=files, data={"language": "en", **fields}).raise_for_status()
+    job_id = str(answer.json()["jobs"][0]["job_id"])
+    done(client, job_id)
+    return job_id
+
+
+def ids(client: httpx.Client, path: str) -> list[str]:
+    return [job["job_id"] for job in client.get(path).raise_for_status().json()["items"]]
+
+
+def routes_of_a_job(service: ServerProcess) -> list[tuple[str, str]]:
+    """All in the OpenAPI document but those for workers, who sign what they send."""
+    paths = httpx.get(f"{service.url}/openapi.json").json()["paths"]
+    return [
+        (method, path) for path, methods in paths.items() for method in methods
+        if "{job_id}" in path and not path.startswith("/api/v1/webhooks/")
+    ]  # fmt: skip
+
+
+def test_nobody_touches_the_job_of_another(service: ServerProcess, anna: httpx.Client, ben: httpx.Client) -> None:
+    job_id = send(anna, 0)
+    routes = routes_of_a_job(service)
+    assert len(routes) >= 13
+    bodies = {"put": {"A": "Mallory"}}
+    for method, path in routes:
+        there = path.replace("{job_id}", job_id).replace("{delivery_id}", "msg_x")
+        nowhere = path.replace("{job_id}", "0" * 32).replace("{delivery_id}", "msg_x")
+        answer, other = (ben.request(method, url, json=bodies.get(method)) for url in (there, nowhere))
+        assert (answer.status_code, answer.json()) == (404, other.json()), (method, path)
+    mine = anna.get(f"/jobs/{job_id}").json()
+    assert (mine["status"], mine["speakers"], mine["result"]["text"]) == ("completed", {}, SAID[0])
+
+
+def test_lists_and_numbers_are_of_ones_own(anna: httpx.Client, ben: httpx.Client, root: httpx.Client) -> None:
+    hers, his = send(anna, 1, session_id="both"), send(ben, 2, session_id="both")
+    for path in ("/jobs?limit=200", "/api/v1/transcriptions?limit=200", "/jobs?session_id=both", "/jobs?search=a.wav"):
+        assert hers in ids(anna, path), path
+        assert his not in ids(anna, path), path
+        assert his in ids(ben, path), path
+        assert {hers, his} <= set(ids(root, path)), path
+    listed = anna.get("/jobs?limit=200").json()
+    assert listed["total"] == len(listed["items"]) == anna.get("/queues").json()["total"]
+    assert anna.get("/jobs?session_id=both").json()["total"] == 1
+    whole = root.get("/queues").json()
+    assert whole["completed"] >= anna.get("/queues").json()["completed"] + ben.get("/queues").json()["completed"]
+
+
+def test_admins_see_and_touch_all(anna: httpx.Client, root: httpx.Client) -> None:
+    job_id = send(anna, 3)
+    assert root.get(f"/jobs/{job_id}").json()["result"]["text"] == SAID[3]
+    assert root.get(f"/api/v1/transcription/{job_id}/download").text.strip() == SAID[3]
+    assert root.put(f"/jobs/{job_id}/speakers", json={"A": "Ana"}).json()["speakers"] == {"A": "Ana"}
+    assert root.delete(f"/jobs/{job_id}").status_code == 204
+    assert anna.get(f"/jobs/{job_id}").status_code == 404
+
+
+def test_a_login_is_not_the_key_of_the_same_name(service: ServerProcess, anna: httpx.Client) -> None:
+    job_id = send(anna, 4)
+    with caller(service, login("anna")) as other:
+        assert other.get(f"/jobs/{job_id}").status_code == 404
+        own = send(other, 5)
+    with caller(service, login("anna")) as later:
+        assert ids(later, "/jobs") == [own]
+    # Subjects that begin alike are not one.
+    long = [login("x" * 100 + name) for name in "ab"]
+    with caller(service, long[0]) as first, caller(service, long[1]) as second:
+        own = send(first, 5)
+        assert second.get(f"/jobs/{own}").status_code == 404
+
+
+def test_the_same_idempotency_key_of_two_callers_is_two(anna: httpx.Client, ben: httpx.Client) -> None:
+    form: dict[str, object] = {"files": {"files": ("k.wav", recording(6))}, "headers": {"Idempotency-Key": "k"}}
+    first, again, other = (client.post("/jobs", **form).json() for client in (anna, anna, ben))  # type: ignore[arg-type]
+    assert first["jobs"][0]["job_id"] == again["jobs"][0]["job_id"] != other["jobs"][0]["job_id"]
