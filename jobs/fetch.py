@@ -2,14 +2,14 @@
 
 import asyncio
 import re
-from pathlib import PurePosixPath
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin
 
 import httpx
 
 from jobs.addresses import Reachable, checked_client
 from jobs.errors import FetchFailed, Refused, TooLarge
 from jobs.files import Incoming
+from jobs.names import name_in_disposition
 
 MAX_REDIRECTS = 5
 MAX_RESUMES = 8
@@ -22,15 +22,18 @@ IDENTITY = {"Accept-Encoding": "identity", "User-Agent": "parley"}
 """Not compressed: a few bytes could be a lot, and positions would not be those of the file."""
 
 
-async def fetch(url: str, incoming: Incoming, rule: Reachable, *, timeout_s: float) -> None:
-    """The file at this address into `incoming`. timeout_s: for all of it.
+async def fetch(url: str, incoming: Incoming, rule: Reachable, *, timeout_s: float) -> str | None:
+    """The file at this address into `incoming`; the name that its server gives it, if it gives one. timeout_s: for all
+    of it.
 
     Raises Refused for what will not get better (bad_url, forbidden_address, file_too_large, fetch_refused), FetchFailed
     for what may.
     """
     try:
         async with asyncio.timeout(timeout_s), checked_client(rule, timeout_s=SILENT_S) as client:
-            await _Fetching(url, incoming, rule, client).run()
+            fetching = _Fetching(url, incoming, rule, client)
+            await fetching.run()
+            return fetching.name
     except TimeoutError:
         raise FetchFailed(f"The file was not there after {timeout_s:g} seconds (URL_TIMEOUT_S).") from None
 
@@ -44,6 +47,8 @@ class _Fetching:
         self._tag: str | None = None
         """What the server calls this version of the file; without it, a rest is of nothing known."""
         self._total: int | None = None
+        self.name: str | None = None
+        """By `Content-Disposition`."""
 
     async def run(self) -> None:
         for attempt in range(MAX_RESUMES + 1):
@@ -85,6 +90,7 @@ class _Fetching:
         if not resumed:
             self._tag = _tag(response)
             self._total = _number(response.headers.get("content-length"))
+            self.name = name_in_disposition(response.headers.get("content-disposition", ""))
         if self._total is not None and self._total > self._incoming.max_bytes:
             raise TooLarge(f"The file has {self._total} bytes; {self._incoming.max_bytes} are allowed (MAX_FILE_SIZE).")
         async for data in response.aiter_raw():
@@ -116,8 +122,3 @@ def _tag(response: httpx.Response) -> str | None:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isascii() and text.isdigit() else None
-
-
-def filename_of(url: str) -> str:
-    """What to call a file from this address."""
-    return PurePosixPath(unquote(urlsplit(url).path)).name[:200] or "download"

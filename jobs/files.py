@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from jobs.errors import Refused, TooLarge
+from jobs.sniffing import HEAD_BYTES
 from pipeline.errors import ConfigError
 
 LOCK = ".lock"
@@ -27,6 +28,11 @@ WRITE_BYTES = 1 << 20
 """Written to the disk in pieces of about so much."""
 PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]")
 """How files begin that name other files. Decoders would open what they name."""
+
+
+def is_playlist(head: bytes) -> bool:
+    """Whether a file that begins like this names others."""
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +73,8 @@ class Incoming:
         self.size_bytes += len(data)
         if self.size_bytes > self.max_bytes:
             raise TooLarge(f"The file is larger than {self.max_bytes} bytes (MAX_FILE_SIZE).")
-        if len(self.head) < 16:
-            self.head = (self.head + data)[:16]
+        if len(self.head) < HEAD_BYTES:
+            self.head = (self.head + data)[:HEAD_BYTES]
         self._waiting.append(data)
         self._held += len(data)
         return self._held >= WRITE_BYTES
@@ -96,7 +102,7 @@ class Incoming:
         """Raises Refused: empty_message, bad_audio (a playlist)."""
         if not self.size_bytes:
             raise Refused("The file is empty.", code="empty_message")
-        if self.head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS):
+        if is_playlist(self.head):
             raise Refused("Playlists are not audio.", code="bad_audio")
 
     async def commit(self) -> StoredFile:

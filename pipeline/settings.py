@@ -379,6 +379,8 @@ class Settings(BaseSettings):
     """Files in one request, and in one zip."""
     max_archive_size: int = Field(default=2_147_483_648, ge=1024)
     """What a zip may unpack to, in bytes or with a unit."""
+    max_archive_ratio: float = Field(default=200.0, ge=1)
+    """What a zip may unpack to, in times its own size; the first 16 MB are free. Recordings hardly shrink."""
     url_allow: str = ""
     """Comma-separated addresses and networks (10.0.0.0/8) that URLs and webhooks may lead to beside public ones."""
     url_timeout_s: float = Field(default=1800.0, gt=0)

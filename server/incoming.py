@@ -11,9 +11,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from jobs.archives import Limits, is_archive, unpack
+from jobs.archives import Limits, Unpacked, is_archive, unpack
 from jobs.errors import Refused, TooLarge
 from jobs.files import Incoming, StoredFile
+from jobs.names import safe_name
 from jobs.service import Jobs
 from server.uploads import ClientGone, drain
 
@@ -31,6 +32,8 @@ class Received:
     fields: dict[str, str] = field(default_factory=dict)
     files: list[tuple[str, Incoming]] = field(default_factory=list)
     """Name and content, in order; members in the place of their archive."""
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """What in archives is plainly no recording: its name, after its archive's, and what it is."""
 
     async def commit(self) -> list[tuple[str, StoredFile]]:
         """Keep all files. Raises Refused for one that is not taken in whatever it is for."""
@@ -154,33 +157,31 @@ def _disposition(header: bytes) -> tuple[str, str | None]:
     if b"name" not in options:
         raise _bad_form("a part has no name")
     filename = options.get(b"filename")
-    return options[b"name"].decode("utf-8", "replace"), None if filename is None else _base_name(filename)
-
-
-def _base_name(name: bytes) -> str:
-    """The last part of a path in either spelling, without control characters: it is shown, and never opened."""
-    text = name.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
-    return "".join(character for character in text if character.isprintable())[:200]
+    return options[b"name"].decode("utf-8", "replace"), None if filename is None else safe_name(
+        filename.decode("utf-8", "replace")
+    )
 
 
 async def _unpack_archives(received: Received, jobs: Jobs, stack: AsyncExitStack) -> None:
     files: list[tuple[str, Incoming]] = []
-    limits = Limits(jobs.settings.max_archive_files, jobs.settings.max_archive_size)
+    limits = Limits(jobs.settings.max_archive_files, jobs.settings.max_archive_size, jobs.settings.max_archive_ratio)
     for name, incoming in received.files:
         if not is_archive(incoming.head):
             files.append((name, incoming))
             continue
         path = await incoming.complete()
-        for member in await _unpacked(path, limits, jobs):
+        unpacked = await _unpacked(path, limits, jobs)
+        for member in unpacked.files:
             await stack.enter_async_context(member[1])
             files.append(member)
+        received.skipped += [(f"{name}/{inside}", what) for inside, what in unpacked.skipped]
         incoming.discard()
         if len(files) > limits.files:
             raise TooLarge(f"More than {limits.files} files (MAX_ARCHIVE_FILES).")
     received.files = files
 
 
-async def _unpacked(path: Path, limits: Limits, jobs: Jobs) -> list[tuple[str, Incoming]]:
+async def _unpacked(path: Path, limits: Limits, jobs: Jobs) -> Unpacked:
     """In a thread, which is waited for when the request is cancelled: what it has made must not stay."""
     unpacking = asyncio.ensure_future(asyncio.to_thread(unpack, path, limits, jobs.files.receive))
     try:
@@ -188,6 +189,5 @@ async def _unpacked(path: Path, limits: Limits, jobs: Jobs) -> list[tuple[str, I
     except asyncio.CancelledError:
         await asyncio.wait([unpacking])
         if unpacking.exception() is None:
-            for _, incoming in unpacking.result():
-                incoming.discard()
+            unpacking.result().discard()
         raise

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.archives import Limits, is_archive, unpack
+from jobs.archives import FREE_BYTES, Limits, is_archive, unpack
 from jobs.errors import Refused, TooLarge
 from jobs.files import FileStore
 
-LIMITS = Limits(files=50, total_bytes=1_000_000)
+LIMITS = Limits(files=50, total_bytes=1_000_000, ratio=200.0)
 SOUND = b"RIFF" + bytes(range(200))
+JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0"
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def opened(files: FileStore, data: bytes, limits: Limits = LIMITS) -> list[tuple
     path = files.root / "the.zip"
     path.write_bytes(data)
     found = []
-    for name, member in unpack(path, limits, files.receive):
+    for name, member in unpack(path, limits, files.receive).files:
         member._flush()
         found.append((name, member.path.read_bytes()))
         member.discard()
@@ -119,7 +120,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "damaged": (damaged, "bad_archive"),
     "empty": (lambda: archive({}), "no_files"),
     "only folders": (lambda: archive({"a/": b"", "b/": b""}), "no_files"),
-    "an empty member": (lambda: archive({"a.wav": SOUND, "b.wav": b""}), "empty_message"),
+    "no recording": (lambda: archive({"notes.txt": b"read me", "cover.jpg": JPEG, "empty.wav": b""}), "no_files"),
     "a playlist": (lambda: archive({"a.wav": SOUND, "b.mp3": b"#EXTM3U\n/etc/passwd\n"}), "bad_audio"),
 }  # fmt: skip
 
@@ -138,9 +139,75 @@ def test_members_come_in_order_under_their_own_names(files: FileStore) -> None:
     assert opened(files, data) == [("2.wav", SOUND + b"2"), ("1.wav", SOUND + b"1"), ("Olá.wav", SOUND + b"3")]
 
 
+def unpacked(files: FileStore, data: bytes, limits: Limits = LIMITS) -> tuple[list[str], list[tuple[str, str]]]:
+    """Names of what is taken, and what is left out."""
+    path = files.root / "the.zip"
+    path.write_bytes(data)
+    found = unpack(path, limits, files.receive)
+    found.discard()
+    return [name for name, _ in found.files], found.skipped
+
+
 def test_what_desktops_add_is_left_out(files: FileStore) -> None:
-    data = archive({"a.wav": SOUND, "__MACOSX/._a.wav": b"x", ".DS_Store": b"x", "Thumbs.db": b"x"})
-    assert [name for name, _ in opened(files, data)] == ["a.wav"]
+    data = archive({"a.wav": SOUND, "__MACOSX/._a.wav": SOUND, ".DS_Store": b"x", "Thumbs.db": b"x"})
+    assert unpacked(files, data) == (
+        ["a.wav"], [(name, "a hidden file") for name in ("__MACOSX/._a.wav", ".DS_Store", "Thumbs.db")]
+    )  # fmt: skip
+
+
+NO_RECORDINGS = {
+    "notes.txt": (b"Ol\xc3\xa1, read me.\r\n" * 1000, "text"),
+    "long.md": (b"x" * 4095 + "é".encode(), "text"),
+    "subtitles.srt": (b"1\n00:00:01,000 --> 00:00:02,000\nHi\n", "text"),
+    "page.html": (b"<!doctype html><p>x", "text"),
+    "list.m3u8": (b"#EXTM3U\na.wav\n", "text"),
+    "cover.jpg": (JPEG, "a picture"),
+    "cover.png": (b"\x89PNG\r\n\x1a\n" + bytes(range(100)), "a picture"),
+    "cover.webp": (b"RIFF\x10\0\0\0WEBPVP8 ", "a picture"),
+    "cover.heic": (b"\0\0\0\x18ftypheic\0\0\0\0", "a picture"),
+    "old.bmp": (b"BM\x36\0\0\0\0\0\0\0\x36\0", "a picture"),
+    "paper.pdf": (b"%PDF-1.7\n\xff", "a document"),
+    "letter.docx": (archive({"[Content_Types].xml": b"<x/>", "word/document.xml": b"<x/>"}), "a document"),
+    "letter.doc": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(50), "a document"),
+    "player.exe": (b"MZ\x90\0", "a program"),
+    "nothing.wav": (b"", "empty"),
+}
+
+
+def test_what_is_plainly_no_recording_is_left_out_and_told(files: FileStore) -> None:
+    members = {f"in/{name}": data for name, (data, _) in NO_RECORDINGS.items()}
+    names, skipped = unpacked(files, archive({"a.wav": SOUND, **members, "b.wav": SOUND}))
+    assert names == ["a.wav", "b.wav"]
+    assert skipped == [(f"in/{name}", what) for name, (_, what) in NO_RECORDINGS.items()]
+    with pytest.raises(Refused, match=r"no recording in the archive, but .*cover\.jpg \(a picture\).* and 5 more"):
+        opened(files, archive(members))
+    assert left(files) == []
+
+
+RECORDINGS = {
+    "a.mp3": b"ID3\x03\0\0\0\0\0\x00", "raw.mp3": b"\xff\xfb\x90\x64" + bytes(50), "a.ogg": b"OggS\0\x02",
+    "a.flac": b"fLaC\0\0\0\x22", "a.m4a": b"\0\0\0\x20ftypM4A \0\0\0\0", "a.amr": b"#!AMR\n\x3c\x91\x17\x16",
+    "a.webm": b"\x1aE\xdf\xa3\x01\0", "a.ts": b"G@\0\x10\0\0", "a.aiff": b"FORM\0\0\0\x0aAIFF",
+    "a.au": b".snd\0\0\0\x18", "unknown": bytes(range(256)), "photo.jpg": SOUND,
+    "a.sph": b"NIST_1A\n   1024\n".ljust(1024, b" ") + bytes(range(256)),
+}  # fmt: skip
+
+
+def test_what_may_be_a_recording_is_taken_whatever_its_name(files: FileStore) -> None:
+    assert unpacked(files, archive(RECORDINGS)) == (list(RECORDINGS), [])
+
+
+def test_what_unpacks_to_far_more_than_it_is_ends_before_it_is_unpacked(tmp_path: Path) -> None:
+    roomy = FileStore(tmp_path / "uploads", 1 << 30)
+    silence = archive({f"{n}.wav": b"RIFF" + bytes(FREE_BYTES // 2) for n in range(3)})
+    assert len(silence) < 60_000
+    with pytest.raises(TooLarge, match="200 times its size"):
+        unpacked(roomy, silence, Limits(50, 1 << 30, 200.0))
+    assert left(roomy) == []
+    assert len(unpacked(roomy, silence, Limits(50, 1 << 30, 1100.0))[0]) == 3
+    # Some silence is no bomb.
+    few = archive({"a.wav": b"RIFF" + bytes(FREE_BYTES - 1000)})
+    assert unpacked(roomy, few, Limits(50, 1 << 30, 1.0))[0] == ["a.wav"]
 
 
 def test_an_archive_is_known_by_its_content() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from jobs.addresses import Reachable, checked_client
 from jobs.errors import FetchFailed, Refused, TooLarge
-from jobs.fetch import fetch, filename_of
+from jobs.fetch import fetch
 from jobs.files import FileStore
 from pipeline.errors import ConfigError
 from tests.servers import web as servers
@@ -231,7 +231,12 @@ async def test_a_playlist_behind_a_url_is_refused(files: FileStore, web: Web) ->
     assert caught.value.code == "bad_audio"
 
 
-def test_names_from_urls() -> None:
-    assert filename_of("https://example.org/talks/Ol%C3%A1%20you.mp3?x=1") == "Olá you.mp3"
-    assert filename_of("https://example.org/") == "download"
-    assert filename_of("https://example.org/..%2f..%2fetc%2fpasswd") == "passwd"
+async def test_the_server_may_say_what_the_file_is_called(files: FileStore, web: Web) -> None:
+    web.redirects = {"/d?id=7": "/file"}
+    web.headers = {"Content-Disposition": "attachment; filename=\"x.mp3\"; filename*=UTF-8''Ol%C3%A1.mp3"}
+    web.breaks = [70_000]
+    async with files.receive() as incoming:
+        assert await fetch(f"{web.address}/d?id=7", incoming, HERE, timeout_s=20) == "Olá.mp3"
+    web.headers = {}
+    async with files.receive() as incoming:
+        assert await fetch(f"{web.address}/file", incoming, HERE, timeout_s=20) is None

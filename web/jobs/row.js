@@ -31,8 +31,15 @@ export function shownJob(job) {
   };
 }
 
-/** What is shown of a file on its way. */
+/** Names that are read out of many. */
+const NAMES = 5;
+
+/** What is shown of a file on its way, and of an archive of which not all was taken. */
 export function shownUpload(upload) {
+  if (upload.state === "partly") {
+    const names = upload.skipped.slice(0, NAMES).join(", ") + (upload.skipped.length > NAMES ? ", …" : "");
+    return { name: upload.name, state: "partly", words: text("leftOut", { names }), percent: null, error: "", actions: ["dismiss"] };
+  }
   const percent = Math.floor(100 * upload.share);
   const name = { waits: "job_waits", sending: percent < 100 ? "job_uploading" : "job_sent" }[upload.state];
   const error = upload.error && (upload.error.message || text(`trouble_${upload.error.code}`));

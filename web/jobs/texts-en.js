@@ -29,6 +29,7 @@ export const jobs = {
   job_uploading: "uploading, {percent} %",
   job_sent: "uploaded, one moment …",
   job_waits: "will be uploaded",
+  leftOut: "not taken, as no recordings: {names}",
   job_queued: "waiting",
   job_again: "will be tried again",
   job_processing: "{percent} %",

@@ -29,6 +29,7 @@ export const jobs = {
   job_uploading: "enviando, {percent} %",
   job_sent: "enviado, un momento …",
   job_waits: "se enviará",
+  leftOut: "quedó fuera, por no ser grabación: {names}",
   job_queued: "en espera",
   job_again: "se intentará de nuevo",
   job_processing: "{percent} %",

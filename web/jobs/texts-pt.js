@@ -29,6 +29,7 @@ export const jobs = {
   job_uploading: "enviando, {percent} %",
   job_sent: "enviado, um momento …",
   job_waits: "será enviado",
+  leftOut: "ficou de fora, por não ser gravação: {names}",
   job_queued: "em espera",
   job_again: "será tentado de novo",
   job_processing: "{percent} %",

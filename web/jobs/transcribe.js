@@ -129,7 +129,7 @@ export class Transcribe {
   async made(jobs) {
     for (const { filename: name } of jobs) this.announce("announceAdded", { name });
     // One alone is opened, unless something is being read.
-    const alone = jobs.length === 1 && !this.uploads.list.length && !this.result.id && wide();
+    const alone = jobs.length === 1 && !this.uploads.busy && !this.result.id && wide();
     this.showUploads();
     await this.list.refresh();
     if (alone && this.visible) location.hash = `${TAB}/${jobs[0].job_id}`;

@@ -3,8 +3,10 @@
 import { errorOf, newKey, ServiceError } from "./service.js";
 
 let count = 0;
+/** What the service calls what desktops put beside the files: nobody misses that. */
+const HIDDEN = "a hidden file";
 
-/** One file. `state`: waits, sending, sent, failed. */
+/** One file. `state`: waits, sending, sent, partly (an archive with things in it that are no recordings), failed. */
 export class Upload {
   /** @param {File} file @param {Record<string, string>} fields of the form */
   constructor(file, fields) {
@@ -16,6 +18,8 @@ export class Upload {
     this.share = 0;
     /** @type {ServiceError | null} */
     this.error = null;
+    /** @type {string[]} names in an archive that are no recordings */
+    this.skipped = [];
   }
 
   get name() {
@@ -65,6 +69,11 @@ export class Uploads {
     this.next();
   }
 
+  /** Whether there is more to send, or to decide. */
+  get busy() {
+    return this.list.some(({ state }) => state !== "partly");
+  }
+
   /** @private */
   get sending() {
     return this.list.find(({ state }) => state === "sending");
@@ -77,9 +86,11 @@ export class Uploads {
     upload.state = "sending";
     upload.share = 0;
     try {
-      const { jobs } = await this.send(upload);
-      upload.state = "sent";
-      this.list = this.list.filter((one) => one !== upload);
+      const { jobs, skipped = [] } = await this.send(upload);
+      upload.skipped = skipped.filter(({ reason }) => reason !== HIDDEN).map(({ filename }) => filename.replace(/^[^/]*\//, ""));
+      // What was left out of an archive is told until it is dismissed.
+      upload.state = upload.skipped.length ? "partly" : "sent";
+      if (upload.state === "sent") this.list = this.list.filter((one) => one !== upload);
       this.told.made(upload, jobs);
     } catch (error) {
       upload.state = "failed";
