@@ -1,20 +1,24 @@
-"""Parley's recordings on Modal's GPUs: `modal deploy deploy/modal_worker.py` (the package `modal`; docs/jobs.md).
+"""Parley's recordings on Modal's GPUs: `modal deploy -m deploy.modal_worker` (the package `modal`; docs/jobs.md).
 
-Wants a Modal secret `parley` with WEBHOOK_SECRET (the same as the service's) and, if you like, WHISPER_MODEL. The
-address that it prints is MODAL_WEBHOOK_URL; a proxy token of the workspace is MODAL_TOKEN_ID and MODAL_TOKEN_SECRET.
+Wants a Modal secret `parley` with WEBHOOK_SECRET (the same as the service's) and, if you like, WHISPER_MODEL, HF_TOKEN
+(for pyannote) and other settings of the recognisers. The address that it prints is MODAL_WEBHOOK_URL; a proxy token of
+the workspace is MODAL_TOKEN_ID and MODAL_TOKEN_SECRET.
 """
 
 import os
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import modal
 
 MODELS = "/models"
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 IMAGE = (
     modal.Image.from_registry("nvidia/cuda:12.9.1-cudnn-runtime-ubuntu22.04", add_python="3.11")
-    .pip_install("faster-whisper==1.2.1", "fastapi==0.165.0", "httpx==0.28.1", "standardwebhooks==1.1.0")
-    .add_local_python_source("deploy")
+    .pip_install_from_pyproject(str(PYPROJECT), optional_dependencies=["align", "speakers"])
+    .pip_install("resemblyzer==0.1.4", extra_options="--no-deps")  # as deploy/install.sh does
+    .env({"WHISPER_MODEL": "large-v3", "WHISPER_DEVICE": "cuda", "MODELS_DIR": MODELS, "ISOLATE_MODELS": "false"})
+    .add_local_python_source("deploy", "jobs", "pipeline")
 )
 SECRET = modal.Secret.from_name("parley", required_keys=["WEBHOOK_SECRET"])
 VOLUME = modal.Volume.from_name("parley-models", create_if_missing=True)
@@ -27,37 +31,25 @@ class Recogniser:
     """One GPU with Whisper loaded; Modal starts as many as there are jobs."""
 
     @modal.enter()
-    def load(self) -> None:
-        from faster_whisper import WhisperModel
+    async def load(self) -> None:
+        from deploy.outside_hearing import open_hearing
+        from pipeline.keeping import Keeper
+        from pipeline.settings import Settings
 
-        name = os.environ.get("WHISPER_MODEL", "large-v3")
-        self.model = WhisperModel(name, device="cuda", compute_type="float16", download_root=MODELS)
-        VOLUME.commit()
+        self.keeper = Keeper(open_hearing(Settings()))
+        self.hear = await self.keeper.open()
+        await VOLUME.commit.aio()
 
     @modal.method()
-    def run(self, job: dict[str, Any]) -> str:
+    async def run(self, job: dict[str, Any]) -> str:
         from deploy.outside_worker import work
 
-        return work(job, os.environ["WEBHOOK_SECRET"], self._hear)
+        return await work(job, os.environ["WEBHOOK_SECRET"], self.hear)
 
-    def _hear(self, path: str, options: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
-        found, about = self.model.transcribe(
-            path,
-            language=options.get("language"),
-            initial_prompt=options.get("prompt"),
-            word_timestamps=bool(options.get("words")),
-            task="translate" if options.get("translate") else "transcribe",
-            vad_filter=True,
-        )
-        return {"language": about.language, "duration": about.duration}, map(_told, found)
-
-
-def _told(segment: Any) -> dict[str, Any]:
-    words = [
-        {"word": word.word.strip(), "start": word.start, "end": word.end, "probability": word.probability}
-        for word in segment.words or ()
-    ]
-    return {"start": segment.start, "end": segment.end, "text": segment.text, "words": words}
+    @modal.exit()
+    async def unload(self) -> None:
+        await VOLUME.commit.aio()  # models that jobs have named
+        await self.keeper.close()
 
 
 @app.function()

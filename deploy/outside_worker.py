@@ -1,13 +1,16 @@
-"""What a worker on another machine does with a job: get the file, transcribe it, tell of it, stop when told to.
+"""What a worker on another machine does with a job: get the file, have it heard, tell of it, stop when told to.
 
-Knows nothing of Parley's own modules and nothing of Modal: deploy/modal_worker.py puts it there, and it runs as well
-anywhere else. The job is the JSON that JOB_ENGINE=modal posts (docs/jobs.md).
+Knows nothing of Parley's own modules and nothing of Modal: whoever has another recogniser puts it behind `Hear`.
+deploy/outside_hearing.py is Parley's, and deploy/modal_worker.py puts that on Modal. The job is the JSON that
+JOB_ENGINE=modal posts (docs/jobs.md).
 """
 
+import asyncio
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,8 +22,10 @@ TELL_S = 2.0
 ATTEMPTS = 6
 """For each update: the service may be starting anew."""
 
-Hear = Callable[[str, dict[str, Any]], tuple[dict[str, Any], Iterator[dict[str, Any]]]]
-"""(path, options) → (`language` and `duration` in s, segments as they are found: start, end, text, words)."""
+Hear = Callable[[str, dict[str, Any]], AsyncGenerator[dict[str, Any], None]]
+"""(path, options) → `done_s` and `duration_s` (s, or None) as it goes on; at last `result`: `language`, `duration` (s)
+and `segments` (`start`, `end`, `text`, `words`, `speaker`). Closed when nobody wants it any more. An error with a
+`code` and a `message` is told as it is."""
 
 
 def verified(body: bytes, headers: dict[str, str], secret: str) -> dict[str, Any]:
@@ -29,37 +34,43 @@ def verified(body: bytes, headers: dict[str, str], secret: str) -> dict[str, Any
     return job
 
 
-def work(job: dict[str, Any], secret: str, hear: Hear) -> str:
+async def work(job: dict[str, Any], secret: str, hear: Hear) -> str:
     """Do the job; what it is in the end: completed, failed, or cancelled when nobody wants it any more."""
-    try:
-        with tempfile.NamedTemporaryFile() as file:
-            _download(job["file_url"], file)
-            about, found = hear(file.name, job["options"])
-            segments, told = [], 0.0
-            for segment in found:
-                segments.append(segment)
-                if time.monotonic() - told >= TELL_S:
+    async with httpx.AsyncClient(timeout=60) as client:
+        try:
+            return await _work(client, job, secret, hear)
+        except httpx.HTTPError:
+            raise  # nobody to tell; Parley tries again when it has heard nothing for long enough
+        except Exception as error:
+            code = getattr(error, "code", None) or "stt_failed"
+            message = getattr(error, "message", None) or f"The worker elsewhere failed: {type(error).__name__}."
+            return await _tell(client, job, secret, {"status": "failed", "error": {"code": code, "message": message}})
+
+
+async def _work(client: httpx.AsyncClient, job: dict[str, Any], secret: str, hear: Hear) -> str:
+    told, result = 0.0, None
+    with tempfile.NamedTemporaryFile() as file:
+        await _download(client, job["file_url"], file)
+        async with aclosing(hear(file.name, job["options"])) as heard:
+            async for step in heard:
+                if "result" in step:
+                    result = step["result"]
+                elif time.monotonic() - told >= TELL_S:
                     told = time.monotonic()
-                    at = {"status": "processing", "done_s": segment["end"], "duration_s": about["duration"]}
-                    if _tell(job, secret, at) != "processing":
+                    if await _tell(client, job, secret, {"status": "processing", **step}) != "processing":
                         return "cancelled"
-        return _tell(job, secret, {"status": "completed", "result": {**about, "segments": segments}})
-    except httpx.HTTPError:
-        raise  # nobody to tell; Parley tries again when it has heard nothing for long enough
-    except Exception as error:
-        told_error = {"code": "stt_failed", "message": f"The worker elsewhere failed: {type(error).__name__}."}
-        return _tell(job, secret, {"status": "failed", "error": told_error})
+    return await _tell(client, job, secret, {"status": "completed", "result": result})
 
 
-def _download(url: str, file: Any) -> None:
-    with httpx.stream("GET", url, timeout=60, follow_redirects=True) as answer:
+async def _download(client: httpx.AsyncClient, url: str, file: Any) -> None:
+    async with client.stream("GET", url, follow_redirects=True) as answer:
         answer.raise_for_status()
-        for data in answer.iter_bytes():
-            file.write(data)
+        async for data in answer.aiter_bytes():
+            await asyncio.to_thread(file.write, data)
     file.flush()
 
 
-def _tell(job: dict[str, Any], secret: str, update: dict[str, Any]) -> str:
+async def _tell(client: httpx.AsyncClient, job: dict[str, Any], secret: str, update: dict[str, Any]) -> str:
     """The job's status as the service answers it."""
     body = json.dumps({"job_id": job["job_id"], "attempt": job["attempt"], **update})
     for attempt in range(ATTEMPTS):
@@ -72,12 +83,12 @@ def _tell(job: dict[str, Any], secret: str, update: dict[str, Any]) -> str:
             "webhook-signature": Webhook(secret).sign(message, now, body),
         }
         try:
-            answer = httpx.post(job["updates_url"], content=body.encode(), headers=headers, timeout=60)
+            answer = await client.post(job["updates_url"], content=body.encode(), headers=headers)
             if answer.status_code < 500:
                 answer.raise_for_status()
                 return str(answer.json()["status"])
         except httpx.TransportError:
             pass
         if attempt < ATTEMPTS - 1:
-            time.sleep(2.0**attempt)
+            await asyncio.sleep(2.0**attempt)
     raise httpx.TransportError("the service did not take the update")

@@ -175,7 +175,7 @@ class Updates:
             segments = _segments(result["segments"])
             language = result.get("language")
             duration_s = _seconds(result["duration"])
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             raise Refused("result: an object with duration, language and segments.", code="bad_parameter") from None
         engine = _engine_of(job.options.model_id)
         body = store_form(
@@ -189,8 +189,13 @@ def _seconds(value: Any) -> float:
     return float(value) if ok else 0.0
 
 
+def _probability(value: Any) -> float:
+    """1 where none is told. Raises TypeError, ValueError."""
+    return 1.0 if value is None else float(value)
+
+
 def _segments(told: Any) -> list[Segment]:
-    """Raises KeyError, TypeError for what is none."""
+    """Raises KeyError, TypeError, ValueError, AttributeError for what is none."""
     if not isinstance(told, list) or len(told) > MAX_SEGMENTS:
         raise TypeError
     return [
@@ -199,7 +204,7 @@ def _segments(told: Any) -> list[Segment]:
             _seconds(one["end"]),
             str(one["text"]).strip(),
             words=[
-                Word(str(w["word"]), _seconds(w["start"]), _seconds(w["end"]), float(w.get("probability", 1.0)))
+                Word(str(w["word"]), _seconds(w["start"]), _seconds(w["end"]), _probability(w.get("probability")))
                 for w in one.get("words") or ()
             ],
             speaker=str(one["speaker"])[:64] if one.get("speaker") else None,

@@ -1,9 +1,10 @@
 """A worker on another machine, as a small HTTP server that does what the one on Modal does."""
 
+import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.client import HTTPConnection
@@ -14,7 +15,9 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from deploy.outside_hearing import open_hearing
 from deploy.outside_worker import verified, work
+from pipeline.settings import Settings
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, SAID, done
 from tests.jobs.test_webhooks import SECRET
@@ -22,6 +25,7 @@ from tests.server_process import ServerProcess, serving
 from tests.servers import web as servers
 from tests.servers.running import closed_port
 from tests.servers.web import Request, Web
+from tests.stt.recordings import MODEL
 
 
 class Worker:
@@ -40,18 +44,18 @@ class Worker:
     def take(self, request: Request) -> int:
         job = verified(request.body, request.headers, SECRET)
         self.jobs.append(job)
-        threading.Thread(target=lambda: self.ends.append(work(job, SECRET, self.hear)), daemon=True).start()
+        threading.Thread(target=lambda: self.ends.append(asyncio.run(self.work(job))), daemon=True).start()
         return 202
 
-    def hear(self, path: str, options: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+    async def work(self, job: dict[str, Any]) -> str:
+        return await work(job, SECRET, self.hear)
+
+    async def hear(self, path: str, options: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         self.sizes.append(Path(path).stat().st_size)
-
-        def found() -> Iterator[dict[str, Any]]:
-            yield self.segments[0]
+        for segment in self.segments:
+            yield {"done_s": segment["end"], "duration_s": 4.0}
             self.go_on.wait(20)
-            yield from self.segments[1:]
-
-        return {"language": options["language"] or "en", "duration": 4.0}, found()
+        yield {"result": {"language": options["language"] or "en", "duration": 4.0, "segments": self.segments}}
 
 
 @contextmanager
@@ -74,8 +78,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProc
         yield opened
 
 
-def submit(client: httpx.Client, data: bytes) -> str:
-    answer = client.post("/api/v1/upload/file", files={"file": ("a.wav", data)}, data={"language": "pt"})
+def submit(client: httpx.Client, data: bytes, **options: str) -> str:
+    answer = client.post("/api/v1/upload/file", files={"file": ("a.wav", data)}, data={"language": "pt", **options})
     return str(answer.raise_for_status().json()["job_id"])
 
 
@@ -104,6 +108,31 @@ def test_a_job_is_done_elsewhere(place: tuple[ServerProcess, httpx.Client, Worke
     posted = worker.web.seen[-1]
     assert (posted.headers["modal-key"], posted.headers["modal-secret"]) == ("wk-1", "ws-1")
     assert set(worker.jobs[0]) == {"job_id", "attempt", "file_url", "updates_url", "filename", "options"}
+
+
+def test_the_worker_elsewhere_is_told_all_that_is_wanted(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+    _, client, worker = place
+    worker.go_on.set()
+    worker.segments = [
+        {
+            "start": 0.5,
+            "end": 1.5,
+            "text": "one",
+            "speaker": "B",
+            "words": [{"word": "one", "start": 0.5, "end": 1.5, "probability": None}],
+        }
+    ]
+    wanted = {
+        "model_id": "large-v3", "prompt": "Ana", "words": "false", "translate": "true", "align": "true",
+        "diarize": "true", "min_speakers": "2", "max_speakers": "3",
+    }  # fmt: skip
+    job = done(client, submit(client, recording(7), **wanted))
+    assert worker.jobs[-1]["options"] == {
+        "model_id": "large-v3", "language": "pt", "prompt": "Ana", "words": False, "translate": True, "align": True,
+        "diarize": True, "min_speakers": 2, "max_speakers": 3,
+    }  # fmt: skip
+    assert (job["model_id"], job["diarize"], job["result"]["engine"]) == ("large-v3", True, "modal: large-v3")
+    assert [one["speaker"] for one in job["result"]["segments"]] == ["B"]
 
 
 def test_a_cancelled_job_stops_the_worker_elsewhere(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
@@ -167,18 +196,24 @@ def test_nothing_is_read_of_a_strangers_update(place: tuple[ServerProcess, httpx
         connection.close()
 
 
-def test_transcribed_with_the_words_of_a_real_recogniser(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
-    from faster_whisper import WhisperModel
+class Heard(Worker):
+    """A worker that hears by itself, as the one on Modal does: with Parley's own recognisers."""
 
-    from tests.stt.recordings import MODEL
+    async def work(self, job: dict[str, Any]) -> str:
+        settings = Settings(stt_engine="whisper", whisper_model=str(MODEL), isolate_models=False, whisper_pack=False)
+        async with open_hearing(settings) as hear:
+            return await work(job, SECRET, hear)
 
+
+def test_what_is_wanted_is_done_by_real_recognisers(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
     _, client, worker = place
-    model = WhisperModel(str(MODEL), device="cpu", compute_type="int8")
-
-    def hear(path: str, options: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
-        found, about = model.transcribe(path, language="en", vad_filter=True)
-        told = ({"start": s.start, "end": s.end, "text": s.text, "words": []} for s in found)
-        return {"language": about.language, "duration": about.duration}, told
-
-    worker.hear = hear  # type: ignore[method-assign]
-    assert done(client, submit(client, recording(5)))["result"]["text"] == SAID[5]
+    Heard(worker.web)
+    job = done(client, submit(client, recording(5), language="en"))
+    assert (job["result"]["text"], job["result"]["language"]) == (SAID[5], "en")
+    assert all(one["words"] for one in job["result"]["segments"])
+    plain = done(client, submit(client, recording(5), language="en", words="false"))
+    assert all("words" not in one for one in plain["result"]["segments"])
+    unknown = done(client, submit(client, recording(5), language="en", model_id="nobody-has-this"))
+    assert (unknown["status"], unknown["error"]["code"]) == ("failed", "model_not_found")
+    no_sound = done(client, submit(client, b"no audio at all", language="en"))
+    assert (no_sound["status"], no_sound["error"]["code"]) == ("failed", "bad_audio")

@@ -10,12 +10,21 @@ export interface Job {
   file_url: string;
   updates_url: string;
   filename: string;
+  /** What is wanted; the worker obeys all of it. */
   options: {
+    /** As POST /jobs took it; null: what the worker has loaded. */
     model_id: string | null;
+    /** ISO 639-1; null: found out. */
     language: string | null;
     prompt: string | null;
     words: boolean;
     translate: boolean;
+    /** Times of words by forced alignment. */
+    align: boolean;
+    /** Who said what. */
+    diarize: boolean;
+    min_speakers: number | null;
+    max_speakers: number | null;
   };
 }
 
