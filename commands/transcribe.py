@@ -87,7 +87,7 @@ async def _transcribe(settings: Settings, files: list[Path], wanted: _Wanted, *,
         recognisers = await stack.enter_async_context(open_recognisers(settings, own, hardware))
         refiners = await stack.enter_async_context(open_refiners(settings))
         if wanted.refining.diarize:
-            await refiners.check_speakers()
+            await refiners.check_speakers(wanted.refining)
         for path in files:
             found = await _heard(path, settings, recognisers, refiners, wanted)
             if wanted.format is None:

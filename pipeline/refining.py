@@ -24,7 +24,7 @@ from pipeline.keeping import Keeper
 from pipeline.media import RATE_HZ, Recording
 from pipeline.settings import Settings
 from pipeline.speakers import Diarizer, HowMany, KnownSpeaker, pyannote
-from pipeline.speakers.assigning import with_speakers
+from pipeline.speakers.assigning import with_names, with_speakers
 from pipeline.stepping import in_threads
 from pipeline.stt import Segment, Word
 from pipeline.transcription import Transcription
@@ -98,6 +98,8 @@ class Refiners:
         self._aligners: dict[str, OnDemand[Aligner]] = {}
         self._of_callers: dict[str, OnDemand[Running[Diarizer]]] = {}
         self._diarizer: OnDemand[Running[Diarizer]] = OnDemand(lambda: _open_diarizer(settings))
+        self._voices: OnDemand[Running[Diarizer]] = OnDemand(lambda: _open_voices(settings))
+        """Knows voices, beside a diarizer that does not."""
 
     async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
         """The transcript with what is wanted. recording: opens it once more, from its begin; called one at a time.
@@ -110,12 +112,20 @@ class Refiners:
         if wanted.diarize and segments:
             diarizer = await self._speakers(wanted.hf_token)
             how_many = HowMany(wanted.min_speakers, wanted.max_speakers)
-            segments = with_speakers(segments, await diarizer.turns(recording, how_many, wanted.known))
+            turns = await diarizer.turns(recording, how_many, wanted.known)
+            if wanted.known and not diarizer.recognises:
+                knows = (await self._voices.get()).engine
+                recognised = await knows.turns(recording, how_many, wanted.known)
+                turns = with_names(turns, recognised, [one.name for one in wanted.known])
+            segments = with_speakers(segments, turns)
         return replace(found, segments=segments)
 
-    async def check_speakers(self, hf_token: str | None = None) -> None:
-        """Raises EngineUnavailable unless speakers can be told apart: before the work, not after it."""
-        await self._speakers(hf_token)
+    async def check_speakers(self, wanted: Refining) -> None:
+        """Raises EngineUnavailable unless speakers can be told apart, and known ones recognised: before the work, not
+        after it."""
+        diarizer = await self._speakers(wanted.hf_token)
+        if wanted.known and not diarizer.recognises:
+            await self._voices.get()
 
     async def _speakers(self, hf_token: str | None) -> Diarizer:
         """By the deployment's own, or for a caller with a token by what that opens: for callers with this token only,
@@ -140,6 +150,7 @@ class Refiners:
         for aligner in self._aligners.values():
             await aligner.close()
         await self._diarizer.close()
+        await self._voices.close()
 
     async def _aligned(
         self, segments: list[Segment], recording: Callable[[], Recording], language: str | None
@@ -202,6 +213,10 @@ def _open_diarizer(settings: Settings) -> AbstractAsyncContextManager[Running[Di
     if wanted == "auto":
         return open_best("diarization", table, speakers.AUTO_ORDER, settings, lambda progress: None)
     return open_named("diarization", table, wanted, settings, lambda progress: None)
+
+
+def _open_voices(settings: Settings) -> AbstractAsyncContextManager[Running[Diarizer]]:
+    return open_named("diarization", speakers.ENGINES, "resemblyzer", settings, lambda progress: None)
 
 
 @asynccontextmanager

@@ -68,7 +68,7 @@ async def transcribed(
         return recording_of(assistant, upload, track=track, raw_rate_hz=raw_rate_hz)
 
     if refining is not None and refining.diarize:
-        await assistant.refiners.check_speakers(refining.hf_token)
+        await assistant.refiners.check_speakers(refining)
     async with assistant.recognisers.using(model, or_own=or_own) as hears:
         cutting = None if cut is None else cut(hears.engine)
         async with aclosing(transcribe_file(hears.engine, recording(), asked, cutting)) as events:

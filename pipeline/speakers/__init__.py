@@ -38,6 +38,9 @@ class HowMany:
 class Diarizer(Protocol):
     """Tells speakers apart."""
 
+    recognises: bool
+    """Whether known speakers have their names in its turns; else `assigning.with_names` gives them."""
+
     async def turns(
         self, recording: Callable[[], Recording], how_many: HowMany, known: Sequence[KnownSpeaker] = ()
     ) -> list[SpeakerTurn]:

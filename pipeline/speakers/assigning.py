@@ -1,10 +1,11 @@
 """Segments and turns together: who said which words."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from pipeline.speakers import SpeakerTurn
+from pipeline.speakers import SpeakerTurn, letter
 from pipeline.stt import Segment
 from pipeline.wrapping import Piece, line_of, pieces
 
@@ -63,3 +64,37 @@ def _smooth(parts: Sequence[Piece], said: list[str]) -> list[str]:
             for index in run:
                 said[index] = said[before[0]]
     return said
+
+
+def with_names(
+    turns: Sequence[SpeakerTurn], recognised: Sequence[SpeakerTurn], known: Sequence[str]
+) -> list[SpeakerTurn]:
+    """The turns of one diarizer with the names that another, who knows voices, has found in the same recording.
+
+    recognised: its turns, in some of which one of the known names speaks. A speaker has the name that is heard for most
+    of his time, if that is half of it or more; each name is one speaker's; the others have letters.
+    """
+    shared: defaultdict[tuple[str, str], float] = defaultdict(float)
+    whole: defaultdict[str, float] = defaultdict(float)
+    first = 0
+    for turn in turns:
+        whole[turn.speaker] += turn.end_s - turn.start_s
+        while first < len(recognised) and recognised[first].end_s <= turn.start_s:
+            first += 1
+        for other in recognised[first:]:
+            if other.start_s >= turn.end_s:
+                break
+            if other.speaker in known:
+                both_s = min(turn.end_s, other.end_s) - max(turn.start_s, other.start_s)
+                shared[turn.speaker, other.speaker] += both_s
+    names: dict[str, str] = {}
+    for (speaker, name), both_s in sorted(shared.items(), key=lambda one: -one[1]):
+        if speaker not in names and name not in names.values() and both_s >= whole[speaker] / 2:
+            names[speaker] = name
+    letters = (one for one in map(letter, range(10_000)) if one not in names.values())
+    found = []
+    for turn in turns:
+        if turn.speaker not in names:
+            names[turn.speaker] = next(letters)
+        found.append(replace(turn, speaker=names[turn.speaker]))
+    return found

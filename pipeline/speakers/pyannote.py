@@ -56,7 +56,9 @@ class PyannoteEngine:
 
 
 class PyannoteDiarizer:
-    """See `Diarizer`. Known speakers are not recognised by it."""
+    """See `Diarizer`."""
+
+    recognises = False
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker

@@ -61,6 +61,8 @@ class Heard:
 class EmbeddingDiarizer:
     """See `Diarizer`."""
 
+    recognises = True
+
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 

@@ -15,7 +15,7 @@ from pipeline.audio import Clip, encode_wav
 from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.speakers import HowMany, KnownSpeaker, SpeakerTurn, letter
-from pipeline.speakers.assigning import with_speakers
+from pipeline.speakers.assigning import with_names, with_speakers
 from pipeline.speakers.clustering import path
 from pipeline.stt import Segment, Word
 from tests.clips import hearing
@@ -87,6 +87,17 @@ async def test_known_voices_have_their_names(diarizer: Any, talk: Any) -> None:
     sample, _ = conversation((MAN, "count to ten and turn on the lights please"))
     turns = await turns_of(diarizer, talk[0], HowMany(2, 2), [KnownSpeaker("Thomas", sample)])
     heard = [speaker_at(turns, (start_s + end_s) / 2) for start_s, end_s, _ in talk[1]]
+    assert heard == [{MAN: "Thomas", WOMAN: "A"}[voice] for _, _, voice in talk[1]]
+
+
+async def test_what_one_diarizer_recognises_names_the_speakers_of_another(diarizer: Any, talk: Any) -> None:
+    """As with pyannote, which knows no voices."""
+    sample, _ = conversation((MAN, "count to ten and turn on the lights please"))
+    plain = await turns_of(diarizer, talk[0], HowMany(2, 2))
+    other = [SpeakerTurn(turn.start_s, turn.end_s, f"SPEAKER_{turn.speaker}") for turn in plain]
+    knows = await turns_of(diarizer, talk[0], HowMany(2, 2), [KnownSpeaker("Thomas", sample)])
+    named = with_names(other, knows, ["Thomas"])
+    heard = [speaker_at(named, (start_s + end_s) / 2) for start_s, end_s, _ in talk[1]]
     assert heard == [{MAN: "Thomas", WOMAN: "A"}[voice] for _, _, voice in talk[1]]
 
 
@@ -218,7 +229,7 @@ def test_a_job_tells_speakers_apart_and_its_files_have_the_names_that_people_giv
         again = client.post("/jobs", files={"files": ("talk.wav", wav)}, data=fields).json()["jobs"][0]
         assert again["status"] == "completed"
         assert "[A]: what" in client.get(f"/jobs/{again['job_id']}/download").text
-        for wrong in ({"A": "x" * 101}, {"A": "a\nb"}, ["A"], {"A": None}):
+        for wrong in ({"A": "x" * 101}, {"A": "a\nb"}, ["A"], {"A": 1}):
             assert client.put(f"{path}/speakers", json=wrong).status_code == 400
         for name, value in (("min_speakers", "0"), ("max_speakers", "x"), ("max_speakers", "1")):
             answer = client.post("/jobs", files={"files": wav}, data={**fields, name: value})
