@@ -1,9 +1,7 @@
 """The outbox in the database: what is still to be told to webhooks, and what became of each attempt."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import func, select, update
 
@@ -31,6 +29,17 @@ class Delivery:
     created_at: float
     since: float
     """When it was last begun anew: it is tried for a day from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a delivery."""
+
+    at: float
+    took_ms: int
+    http_status: int | None
+    """None: nothing was answered."""
+    error: str | None
 
 
 class Outbox:
@@ -108,26 +117,16 @@ class Outbox:
                 raise JobNotFound("This job has no delivery of this id.")
             await connection.execute(silenced.delete().where(silenced.c.url == row.url))
 
-    async def of_job(self, job_id: str) -> list[dict[str, Any]]:
-        """Its deliveries with their attempts, as they are shown."""
+    async def of_job(self, job_id: str) -> list[tuple[Delivery, list[Attempt]]]:
+        """Its deliveries, each with its attempts, oldest first."""
         async with self._database.reading() as connection:
             rows = await connection.execute(
                 select(deliveries).where(deliveries.c.job_id == job_id).order_by(deliveries.c.created_at)
             )
             found = [Delivery(**row) for row in rows.mappings()]
             tried = select(delivery_attempts).where(delivery_attempts.c.delivery_id.in_([one.id for one in found]))
-            attempts = (await connection.execute(tried.order_by(delivery_attempts.c.id))).mappings().all()
-        return [_shown(one, [dict(row) for row in attempts if row["delivery_id"] == one.id]) for one in found]
-
-
-def _shown(one: Delivery, attempts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    shown = ("at", "took_ms", "http_status", "error")
-    return {
-        "id": one.id,
-        "url": one.url,
-        "event": one.event,
-        "status": one.status,
-        "created_at": one.created_at,
-        "next_attempt_at": one.due_at if one.status == "pending" else None,
-        "attempts": [{name: attempt[name] for name in shown} for attempt in attempts],
-    }
+            attempts: dict[str, list[Attempt]] = {}
+            for row in await connection.execute(tried.order_by(delivery_attempts.c.id)):
+                one = Attempt(row.at, row.took_ms, row.http_status, row.error)
+                attempts.setdefault(row.delivery_id, []).append(one)
+        return [(delivery, attempts.get(delivery.id, [])) for delivery in found]

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.schema import Options
 from pipeline.stt import Segment, Word
-from pipeline.subtitles import render, segment_dict, text_of
+from pipeline.subtitles import PLAIN, Layout, render, segment_dict, text_of
 
 FORMATS = {
     "txt": "text/plain; charset=utf-8",
@@ -70,11 +70,11 @@ def named(result: dict[str, Any], speakers: Mapping[str, str]) -> dict[str, Any]
     return {**result, "segments": segments}
 
 
-def download(body: str, kind: str, speakers: Mapping[str, str]) -> str:
-    """A stored result as a file. kind: one of FORMATS. Raises KeyError for another."""
+def download(body: str, kind: str, speakers: Mapping[str, str], layout: Layout = PLAIN) -> str:
+    """A stored result as a file. kind: one of FORMATS. layout: of subtitles. Raises KeyError for another kind."""
     if kind == "json" and not speakers:
         return body
     result = named(json.loads(body), speakers)
     if kind == "json":
         return json.dumps(result, ensure_ascii=False)
-    return render(kind, segments_of(result), language=result["language"])
+    return render(kind, segments_of(result), layout=layout, language=result["language"])

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
@@ -113,7 +113,7 @@ class Resident:
 
     async def check(self, wanted: Refining) -> None:
         if wanted.diarize:
-            await self.refiners.check_speakers()
+            await self.refiners.check_speakers(wanted)
 
     async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
         return await self.refiners.refine(found, recording, wanted)
@@ -289,7 +289,10 @@ class Runner:
         if job.source_url is None:
             raise Refused("This job has neither a file nor an address.", code="file_missing")
         async with self._files.receive() as incoming:
-            await fetch(job.source_url, incoming, self._rule, timeout_s=self._settings.url_timeout_s)
+            name = await fetch(job.source_url, incoming, self._rule, timeout_s=self._settings.url_timeout_s)
             stored = await incoming.commit()
-        await self._store.update(job, sha256=stored.sha256, size_bytes=stored.size_bytes)
-        return replace(job, sha256=stored.sha256, size_bytes=stored.size_bytes)
+        known: dict[str, Any] = {"sha256": stored.sha256, "size_bytes": stored.size_bytes}
+        if name is not None:
+            known["filename"] = name
+        await self._store.update(job, **known)
+        return replace(job, **known)

@@ -9,12 +9,13 @@ from pydantic import BaseModel
 from pipeline.assistant import Assistant
 from pipeline.refining import Refining
 from pipeline.stt import FileRequest
-from pipeline.subtitles import KINDS, Layout, render
+from pipeline.subtitles import KINDS, render
 from server.access import require_key
-from server.documents import errors, form_body
+from server.documents import Answer, errors, form_body, like
 from server.leaving import while_connected
+from server.openai.answers import WhisperSegment
 from server.openai.transcriptions import language_name
-from server.parameters import language_code
+from server.parameters import SubtitleLayout, language_code
 from server.recordings import form_with_recording, transcribed
 from server.uploads import Form
 
@@ -28,8 +29,28 @@ DETECTION_S = 30.0
 """A language is found out from so much of a recording."""
 
 
-def _type(kind: str) -> str:
-    return "object" if kind == "application/json" else "string"
+JSON = "application/json"
+
+
+class WhisperTranscript(Answer):
+    """`output=json`, as openai-whisper writes it."""
+
+    model_config = like(
+        {
+            "text": "Bom dia.", "language": "pt",
+            "segments": [
+                {
+                    "id": 0, "seek": 0, "start": 0.3, "end": 1.1, "text": "Bom dia.", "tokens": [], "temperature": 0.0,
+                    "avg_logprob": -0.2, "compression_ratio": 0.9, "no_speech_prob": 0.01,
+                    "words": [{"word": "Bom", "start": 0.3, "end": 0.5, "probability": 0.98}],
+                }
+            ],
+        }
+    )  # fmt: skip
+
+    text: str
+    language: str | None
+    segments: list[WhisperSegment]
 
 
 class NoFields(BaseModel):
@@ -41,7 +62,11 @@ class NoFields(BaseModel):
     summary="A recording into text or subtitles",
     response_class=Response,
     responses={
-        200: {"content": {kind: {"schema": {"type": _type(kind)}} for kind in sorted({*KINDS.values()})}},
+        200: {
+            "model": WhisperTranscript,
+            "description": "The transcript, in the format that `output` says.",
+            "content": {kind: {"schema": {"type": "string"}} for kind in sorted({*KINDS.values()}) if kind != JSON},
+        },
         **ERRORS,
     },
     openapi_extra=form_body(NoFields, "audio_file"),
@@ -49,6 +74,7 @@ class NoFields(BaseModel):
 async def asr(
     request: Request,
     form: ReceivedForm,
+    layout: SubtitleLayout,
     task: Literal["transcribe", "translate"] = "transcribe",
     language: Annotated[str | None, Query(max_length=20)] = None,
     initial_prompt: Annotated[str | None, Query(max_length=4000)] = None,
@@ -59,17 +85,13 @@ async def asr(
     diarize: bool = False,
     min_speakers: Annotated[int | None, Query(ge=1, le=50)] = None,
     max_speakers: Annotated[int | None, Query(ge=1, le=50)] = None,
-    line_width: Annotated[int, Query(ge=0, le=500, description="Columns of a subtitle's line; 0: unbroken.")] = 0,
-    max_lines: Annotated[int, Query(ge=1, le=10)] = 2,
-    highlight_words: bool = False,
 ) -> Response:
     """`output=json` has segments with Whisper's keys; `word_timestamps` adds words."""
     assistant: Assistant = request.app.state.assistant
-    layout = Layout(line_width, max_lines, highlight_words=highlight_words)
     asked = FileRequest(
         language_code(language),
         initial_prompt,
-        words=word_timestamps or highlight_words or bool(line_width),
+        words=word_timestamps or layout.highlight_words or bool(layout.line_width) or bool(layout.max_cue_s),
         translate=task == "translate",
     )
     refining = Refining(diarize=diarize, min_speakers=min_speakers, max_speakers=max_speakers)
@@ -83,7 +105,11 @@ async def asr(
     return Response(text, media_type=KINDS[output], headers=headers)
 
 
-class DetectedLanguage(BaseModel):
+class DetectedLanguage(Answer):
+    """What is spoken."""
+
+    model_config = like({"detected_language": "portuguese", "language_code": "pt", "confidence": 0.98})
+
     detected_language: str
     """Its English name, in lower case; "unknown" when nobody speaks."""
     language_code: str | None

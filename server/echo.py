@@ -7,12 +7,14 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from jobs.errors import Refused
-from jobs.fetch import filename_of
+from jobs.names import name_in_url
 from jobs.schema import Job, Submission
 from jobs.states import Status
 from server.access import require_key
-from server.documents import errors, form_body
+from server.documents import answers, errors, form_body, like
 from server.incoming import received_files
+from server.job_answers import EchoJob, JobAnswer, JobPage
+from server.job_owners import OwnJob, owner_of, seen_by
 from server.job_views import (
     TRANSCRIPT,
     AllJobs,
@@ -23,29 +25,35 @@ from server.job_views import (
     listed,
     options,
     shown,
+    skipped,
     text_field,
 )
+from server.parameters import NullIsAbsent, SubtitleLayout
 
 router = APIRouter(prefix="/api/v1", tags=["transcriptions"], dependencies=[Depends(require_key)])
 NAMES = {Status.QUEUED: "pending", Status.RUNNING: "processing"}
 """States that have another name here."""
 
 
-class FromUrl(JobOptions):
+class FromUrl(NullIsAbsent, JobOptions):
     """A recording at an address."""
+
+    model_config = like({"url": "https://example.org/talk.mp3", "language": "en"})
 
     url: str = Field(max_length=4096, examples=["https://example.org/talk.mp3"])
 
 
 @router.post(
     "/upload/file",
+    summary="A recording into a job",
     status_code=202,
-    responses=errors(404, form="plain"),
+    response_model=None,
+    responses={**answers(EchoJob, 202), **errors(404, form="plain")},
     openapi_extra=form_body(JobOptions, "file", example={"language": "pt"}),
 )
 async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
-    """One file (`file`), one job."""
-    key = idempotency_key(request)
+    """One file (`file`), one job; a zip may have one recording in it."""
+    key = idempotency_key(request, owner_of(request))
     async with received_files(request, jobs) as form:
         if len(form.files) != 1:
             raise Refused("Send one file here; POST /jobs takes several.", code="bad_parameter")
@@ -53,45 +61,55 @@ async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
         webhook_url = text_field(form.fields, "webhook_url", 4096)
         await jobs.check_model(wanted.model_id)
         [(name, file)] = await form.commit()
-    one = Submission(name, wanted, file.sha256, file.size_bytes, None, session_id, webhook_url)
-    return _short((await jobs.submit([one], key=key))[0])
+    one = Submission(name, wanted, file.sha256, file.size_bytes, None, session_id, webhook_url, owner_of(request))
+    return {**_short((await jobs.submit([one], key=key))[0]), **skipped(form)}
 
 
-@router.post("/upload/url", status_code=202, responses=errors(404, 422, form="plain"))
+@router.post(
+    "/upload/url",
+    summary="An address into a job",
+    status_code=202,
+    response_model=None,
+    responses={**answers(EchoJob, 202), **errors(404, 422, form="plain")},
+)
 async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> dict[str, Any]:
-    """One address, one job, which fetches it."""
+    """One address, one job, which fetches it. A field that is null is one that was not sent."""
     wanted = options(body.model_dump())
     await jobs.check_model(wanted.model_id)
     one = Submission(
-        filename_of(body.url), wanted, source_url=body.url, session_id=body.session_id,
-        webhook_url=body.webhook_url,
+        name_in_url(body.url), wanted, source_url=body.url, session_id=body.session_id,
+        webhook_url=body.webhook_url, owner=owner_of(request),
     )  # fmt: skip
-    return _short((await jobs.submit([one], key=idempotency_key(request)))[0])
+    return _short((await jobs.submit([one], key=idempotency_key(request, one.owner)))[0])
 
 
-@router.get("/transcription/{job_id}")
-async def one(job_id: str, jobs: AllJobs) -> dict[str, Any]:
-    """A job, with its result when it has one."""
-    job = await jobs.get(job_id)
+@router.get("/transcription/{job_id}", summary="A job", response_model=None, responses=answers(JobAnswer))
+async def one(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+    """With its result when it has one."""
     return shown(job, NAMES, await jobs.result(job))
 
 
-@router.get("/transcription/{job_id}/download", response_class=Response, responses=TRANSCRIPT)
-async def download(job_id: str, jobs: AllJobs, format: str = "txt") -> Response:
-    """The transcript as a file: txt, json, srt or vtt."""
-    return await downloaded(jobs, await jobs.get(job_id), format)
+@router.get(
+    "/transcription/{job_id}/download",
+    summary="The transcript as a file",
+    response_class=Response,
+    responses=TRANSCRIPT,
+)
+async def download(job: OwnJob, jobs: AllJobs, layout: SubtitleLayout, format: str = "txt") -> Response:
+    """txt, json, srt or vtt; subtitles in the layout that is asked for."""
+    return await downloaded(jobs, job, format, layout)
 
 
-@router.delete("/transcription/{job_id}")
-async def cancel(job_id: str, jobs: AllJobs) -> dict[str, Any]:
-    """Stop a job that waits or is worked on."""
-    return _short(await jobs.cancel(job_id))
+@router.delete("/transcription/{job_id}", summary="Stop a job", response_model=None, responses=answers(EchoJob))
+async def cancel(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+    """One that waits or is worked on."""
+    return _short(await jobs.cancel(job.id))
 
 
-@router.get("/transcriptions")
-async def newest(jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
-    """The newest jobs, by page or by cursor."""
-    return await listed(jobs, query, NAMES)
+@router.get("/transcriptions", summary="The newest jobs", response_model=None, responses=answers(JobPage))
+async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
+    """By page or by cursor; the caller's own, or all for keys with the right admin."""
+    return await listed(jobs, query, NAMES, seen_by(request))
 
 
 def _short(job: Job) -> dict[str, Any]:

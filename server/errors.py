@@ -96,10 +96,15 @@ def answer(request: HTTPConnection, error: ParleyError) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if error.code == "forbidden":
         headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{getattr(error, "right", "")}"'
-    if request.url.path.startswith(f"{OPENAI}/"):
-        return JSONResponse(as_openai(error), status_of(error), headers)
+    return JSONResponse(body_of(request.url.path, error), status_of(error), headers)
+
+
+def body_of(path: str, error: ParleyError) -> dict[str, Any]:
+    """An error as the API that this path belongs to says it."""
+    if path.startswith(f"{OPENAI}/"):
+        return as_openai(error)
     # `detail` is where clients of services made with FastAPI look.
-    return JSONResponse({"detail": error.message, **as_json(error)}, status_of(error), headers)
+    return {"detail": error.message, **as_json(error)}
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -8,22 +8,82 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from pipeline.assistant import Assistant
+from pipeline.engines import EngineInfo
 from pipeline.workers.hardware import Hardware
 from server.access import caller_of
+from server.documents import Answer, answers, like
 from server.draining import RETRY_S, Draining
 
 router = APIRouter(tags=["health"])
+HARDWARE: dict[str, Any] = {
+    "device_available": "cpu", "torch_version": None, "cuda_available": False, "fp16_supported": False,
+    "hardware": {
+        "cpu": "AMD EPYC", "cores": 8, "memory_mb": 32_000, "cpu_features": ["avx2"],
+        "cpu_compute_types": ["float32", "int8"], "gpus": [],
+    },
+}  # fmt: skip
+ENGINE: dict[str, Any] = {
+    "stage": "stt", "engine": "whisper", "model": "small (int8)", "device": "cpu", "ready_s": 2.1, "notes": [],
+    "load": {"replicas": 1, "loaded": 1, "running": 0, "waiting": 0, "restarts": 0, "lag_s": 0.0},
+}  # fmt: skip
 
 
-@router.get("/health/live")
+class Lives(Answer):
+    """Whether it does."""
+
+    model_config = like({"status": "ok"})
+
+    status: str
+    """starting, ok, or draining."""
+
+
+class Health(Lives):
+    """The state of the service; what it runs on only for callers with a key, where keys are asked for."""
+
+    model_config = like({"status": "ok", **HARDWARE, "engines": [ENGINE]})
+
+    device_available: str | None = None
+    """cuda or cpu."""
+    torch_version: str | None = None
+    """null: not installed, which is nothing that is missed."""
+    cuda_available: bool | None = None
+    fp16_supported: bool | None = None
+    hardware: Hardware | None = None
+    engines: list[EngineInfo] | None = None
+
+
+class Root(Health):
+    """What this is, and where to go on."""
+
+    model_config = like(
+        {
+            "status": "ok", "message": "Parley is listening.", "websocket": "/ws", "docs": "/docs", **HARDWARE,
+            "engines": [ENGINE],
+        }
+    )  # fmt: skip
+
+    message: str
+    websocket: str
+    docs: str
+
+
+@router.get("/health/live", summary="Does the process live?", response_model=None, responses=answers(Lives))
 async def live() -> dict[str, str]:
-    """The process runs and answers: while this does, there is no need to start it again."""
+    """It runs and answers: while this does, there is no need to start it again."""
     return {"status": "ok"}
 
 
-@router.get("/health/ready", responses={503: {"description": "The service starts or stops: ask another one."}})
+@router.get(
+    "/health/ready",
+    summary="Are new conversations taken?",
+    response_model=None,
+    responses={
+        **answers(Lives),
+        503: {"model": Lives, "description": "The service starts or stops: ask another one."},
+    },
+)
 async def ready(request: Request, response: Response) -> dict[str, str]:
-    """Whether new conversations are taken: all stages are loaded, and the service is not being stopped."""
+    """All stages are loaded, and the service is not being stopped."""
     status = state(request)
     if status != "ok":
         response.status_code = 503
@@ -39,15 +99,15 @@ def state(request: Request) -> str:
     return "ok" if hasattr(request.app.state, "assistant") else "starting"
 
 
-@router.get("/health")
+@router.get("/health", summary="How is the service?", response_model=None, responses=answers(Health))
 async def health(request: Request) -> dict[str, Any]:
     """The state of the service, its hardware and its engines; for who lacks a key, only that it lives."""
     return {"status": state(request), **_details(request)}
 
 
-@router.get("/")
+@router.get("/", summary="What is this?", response_model=None, responses=answers(Root))
 async def root(request: Request) -> dict[str, Any]:
-    """What this is, and where to go on."""
+    """And where to go on."""
     return {
         "status": state(request), "message": "Parley is listening.", "websocket": "/ws", "docs": "/docs",
         **_details(request),

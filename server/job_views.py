@@ -1,7 +1,7 @@
 """Jobs as both doors show them, and what both take: options, keys, lists, downloads."""
 
 import asyncio
-import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +12,15 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from jobs.errors import JobNotFound, Refused
+from jobs.outbox import Attempt, Delivery
 from jobs.result import FORMATS, download
 from jobs.schema import Job, Options
 from jobs.service import Jobs
 from jobs.states import Status
+from pipeline.subtitles import Layout
 from server.errors import BadField
+from server.incoming import Received
+from server.media_types import MEDIA_TYPES
 from server.parameters import language_code
 
 MAX_TEXT = 200
@@ -36,14 +40,27 @@ def jobs_of(request: Request) -> Jobs:
 AllJobs = Annotated[Jobs, Depends(jobs_of)]
 
 TRANSCRIPT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The transcript as a file.", "content": {kind: {} for kind in FORMATS.values()}}
+    200: {
+        "description": "The transcript as a file.",
+        "content": {
+            kind: (
+                {"schema": {"$ref": "#/components/schemas/Transcript"}}
+                if kind == "application/json"
+                else {"schema": {"type": "string"}}
+            )
+            for kind in FORMATS.values()
+        },
+    }
 }
 """Of a download, for `responses=`."""
+BINARY = {"schema": {"type": "string", "format": "binary"}}
 RECORDING: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The recording.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
+        "content": dict.fromkeys(MEDIA_TYPES, BINARY),
+    },
+    206: {"description": "The part of it that was asked for (`Range`).", "content": dict.fromkeys(MEDIA_TYPES, BINARY)},
+    416: {"description": "It has no such part.", "content": {"text/plain": {"schema": {"type": "string"}}}},
 }
 
 
@@ -78,11 +95,11 @@ class ListQuery(BaseModel):
     """In the name of the file, or in its address."""
 
 
-async def listed(jobs: Jobs, query: ListQuery, names: dict[Status, str]) -> dict[str, Any]:
-    """The newest jobs, by page or by cursor. Raises BadInput."""
+async def listed(jobs: Jobs, query: ListQuery, names: dict[Status, str], owner: str | None) -> dict[str, Any]:
+    """The newest jobs, by page or by cursor. owner: only that caller's. Raises BadInput."""
     found = await jobs.list(
         limit=query.limit, page=query.page, cursor=query.cursor, statuses=statuses(query.status),
-        session_id=query.session_id, search=query.search,
+        owner=owner, session_id=query.session_id, search=query.search,
     )  # fmt: skip
     items = [shown(job, names) for job in found.items]
     return {"items": items, "next_cursor": found.next_cursor, "total": found.total}
@@ -158,15 +175,14 @@ def flag(fields: dict[str, Any], name: str, default: bool) -> bool:
     return value in ("true", "1", "yes")
 
 
-def idempotency_key(request: Request) -> str | None:
-    """The Idempotency-Key, together with who sent it: keys of others are other keys. Raises Refused."""
+def idempotency_key(request: Request, owner: str) -> str | None:
+    """The Idempotency-Key, together with whose it is: keys of others are other keys. Raises Refused."""
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
     if not 1 <= len(key) <= 255:
         raise Refused("Idempotency-Key: from 1 to 255 characters.", code="bad_parameter")
-    sender = request.headers.get("authorization") or request.headers.get("x-api-key") or ""
-    return f"{hashlib.sha256(sender.encode()).hexdigest()} {request.url.path} {key}"
+    return f"{owner} {request.url.path} {key}"
 
 
 def time_of(seconds: float | None) -> str | None:
@@ -199,11 +215,33 @@ def shown(job: Job, names: dict[Status, str], result: dict[str, Any] | None = No
     }
 
 
-async def downloaded(jobs: Jobs, job: Job, kind: str) -> Response:
+def shown_delivery(one: Delivery, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    """What a webhook was told, as JSON."""
+    return {
+        "id": one.id,
+        "url": one.url,
+        "event": one.event,
+        "status": one.status,
+        "created_at": time_of(one.created_at),
+        "next_attempt_at": time_of(one.due_at) if one.status == "pending" else None,
+        "attempts": [
+            {"at": time_of(each.at), "took_ms": each.took_ms, "http_status": each.http_status, "error": each.error}
+            for each in attempts
+        ],
+    }
+
+
+def skipped(form: Received) -> dict[str, Any]:
+    """What of archives is no job, where there is something."""
+    found = [{"filename": name, "reason": reason} for name, reason in form.skipped]
+    return {"skipped": found} if found else {}
+
+
+async def downloaded(jobs: Jobs, job: Job, kind: str, layout: Layout) -> Response:
     """The result as a file. Raises NotPossible (no_result), BadField."""
     if kind not in FORMATS:
         raise BadField("format", f"format: one of {', '.join(FORMATS)}.")
-    text = await asyncio.to_thread(download, await jobs.body(job), kind, job.speakers)
+    text = await asyncio.to_thread(download, await jobs.body(job), kind, job.speakers, layout)
     stem = job.filename.rpartition(".")[0] or job.filename
     name = f"{stem}.{kind}"
     # Twice: not everybody knows the newer form (curl does not).

@@ -17,8 +17,10 @@ from jobs.states import Status
 from server.access import require_key, stay_of
 from server.access.keys import LOOK_EVERY_S
 from server.access.staying import Stay
-from server.documents import errors, form_body
+from server.documents import answers, errors, form_body
 from server.incoming import received_files
+from server.job_answers import LISTED, DeliveriesAnswer, JobAnswer, JobPage, NewJobs, QueuesAnswer
+from server.job_owners import OwnJob, owner_of, seen_by
 from server.job_views import (
     OUTSIDE,
     RECORDING,
@@ -32,100 +34,132 @@ from server.job_views import (
     options,
     recording_file,
     shown,
+    shown_delivery,
+    skipped,
     text_field,
 )
 from server.media_types import media_type
+from server.parameters import SubtitleLayout
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(require_key)])
 SpeakerName = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f]*$")]
-SpeakerNames = Annotated[dict[SpeakerName, SpeakerName], Field(max_length=100)]
+SpeakerNames = Annotated[dict[SpeakerName, SpeakerName | None], Field(max_length=100, examples=[{"A": "Anna"}])]
 
 PING_S = 15.0
 """A stream of events says something at least so often: silence is what proxies cut."""
 ACTIVE_SHOWN = 200
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The events; `data` is the job without its result.",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": f"event: completed\nid: 4\ndata: {json.dumps(LISTED)}\n\n",
+            }
+        },
+    }
+}
 
 
 @router.post(
     "/jobs",
+    summary="Recordings into jobs",
     status_code=202,
-    responses=errors(404, form="plain"),
+    response_model=None,
+    responses={**answers(NewJobs, 202), **errors(404, form="plain")},
     openapi_extra=form_body(JobOptions, "files", several=True, example={"language": "pt"}),
 )
 async def create(request: Request, jobs: AllJobs) -> dict[str, Any]:
-    """A job for each file of the form (`files`), and for each file of a zip; all or none."""
-    key = idempotency_key(request)
+    """A job for each file of the form (`files`), and for each recording in a zip; all or none. What in a zip is plainly
+    no recording is told in `skipped`."""
+    key = idempotency_key(request, owner_of(request))
     async with received_files(request, jobs) as form:
         wanted, session_id = options(form.fields), text_field(form.fields, "session_id")
         webhook_url = text_field(form.fields, "webhook_url", 4096)
         await jobs.check_model(wanted.model_id)
         stored = await form.commit()
     submissions = [
-        Submission(name, wanted, file.sha256, file.size_bytes, None, session_id, webhook_url) for name, file in stored
+        Submission(name, wanted, file.sha256, file.size_bytes, None, session_id, webhook_url, owner_of(request))
+        for name, file in stored
     ]
     made = await jobs.submit(submissions, key=key)
-    return {"jobs": [_short(job) for job in made]}
+    return {"jobs": [_short(job) for job in made], **skipped(form)}
 
 
-@router.get("/jobs")
-async def newest(jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
-    """The newest jobs, by page or by cursor."""
-    return await listed(jobs, query, OUTSIDE)
+@router.get("/jobs", summary="The newest jobs", response_model=None, responses=answers(JobPage))
+async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
+    """By page or by cursor; the caller's own, or all for keys with the right admin."""
+    return await listed(jobs, query, OUTSIDE, seen_by(request))
 
 
-@router.get("/queues")
-async def queues(jobs: AllJobs) -> dict[str, Any]:
-    """How many jobs are in each state, and those that are worked on or wait, 200 at most."""
-    counted = await jobs.numbers()
+@router.get("/queues", summary="How many jobs are in each state", response_model=None, responses=answers(QueuesAnswer))
+async def queues(request: Request, jobs: AllJobs) -> dict[str, Any]:
+    """And those that are worked on or wait, 200 at most; of the caller's own."""
+    owner = seen_by(request)
+    counted = await jobs.numbers(owner)
     # First those that wait: one that is begun in between is in both, and not in neither.
-    waiting = (await jobs.list(limit=ACTIVE_SHOWN, statuses=[Status.QUEUED])).items
-    running = (await jobs.list(limit=ACTIVE_SHOWN, statuses=[Status.RUNNING])).items
+    waiting = (await jobs.list(limit=ACTIVE_SHOWN, statuses=[Status.QUEUED], owner=owner)).items
+    running = (await jobs.list(limit=ACTIVE_SHOWN, statuses=[Status.RUNNING], owner=owner)).items
     begun = {job.id for job in running}
     active = [*running, *(job for job in waiting if job.id not in begun)][:ACTIVE_SHOWN]
     told: dict[str, Any] = {OUTSIDE.get(status, status.value): number for status, number in counted.items()}
     return {**told, "total": sum(counted.values()), "jobs": [shown(job, OUTSIDE) for job in active]}
 
 
-@router.get("/jobs/{job_id}")
-async def one(job_id: str, jobs: AllJobs) -> dict[str, Any]:
-    """A job, with its result when it has one."""
-    job = await jobs.get(job_id)
+@router.get("/jobs/{job_id}", summary="A job", response_model=None, responses=answers(JobAnswer))
+async def one(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+    """With its result when it has one."""
     return shown(job, OUTSIDE, await jobs.result(job))
 
 
-@router.post("/jobs/{job_id}/cancel")
-async def cancel(job_id: str, jobs: AllJobs) -> dict[str, Any]:
-    """Stop a job that waits or is worked on."""
-    return shown(await jobs.cancel(job_id), OUTSIDE)
+@router.post("/jobs/{job_id}/cancel", summary="Stop a job", response_model=None, responses=answers(JobAnswer))
+async def cancel(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+    """One that waits or is worked on."""
+    return shown(await jobs.cancel(job.id), OUTSIDE)
 
 
-@router.post("/jobs/{job_id}/retry", status_code=202)
-async def retry(job_id: str, jobs: AllJobs) -> dict[str, Any]:
-    """Queue a job again that failed, expired or was cancelled."""
-    return shown(await jobs.retry(job_id), OUTSIDE)
+@router.post(
+    "/jobs/{job_id}/retry",
+    summary="Queue a job again",
+    status_code=202,
+    response_model=None,
+    responses=answers(JobAnswer, 202),
+)
+async def retry(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+    """One that failed, expired or was cancelled."""
+    return shown(await jobs.retry(job.id), OUTSIDE)
 
 
-@router.put("/jobs/{job_id}/speakers")
-async def name_speakers(job_id: str, names: SpeakerNames, jobs: AllJobs) -> dict[str, Any]:
-    """What people call the speakers of the result: `{"A": "Anna"}`. Downloads have these names."""
-    return shown(await jobs.name_speakers(job_id, names), OUTSIDE)
+@router.put(
+    "/jobs/{job_id}/speakers",
+    summary="Name the speakers",
+    response_model=None,
+    responses=answers(JobAnswer),
+)
+async def name_speakers(job: OwnJob, names: SpeakerNames, jobs: AllJobs) -> dict[str, Any]:
+    """What people call the speakers of the result: `{"A": "Anna"}`, in the place of all names before; null is no name.
+    Downloads have these names."""
+    told = {letter: name for letter, name in names.items() if name is not None}
+    return shown(await jobs.name_speakers(job.id, told), OUTSIDE)
 
 
-@router.delete("/jobs/{job_id}", status_code=204)
-async def delete(job_id: str, jobs: AllJobs) -> None:
-    """Remove a job, whatever its state; what is worked on stops."""
-    await jobs.delete(job_id)
+@router.delete("/jobs/{job_id}", summary="Remove a job", status_code=204)
+async def delete(job: OwnJob, jobs: AllJobs) -> None:
+    """Whatever its state; what is worked on stops."""
+    await jobs.delete(job.id)
 
 
-@router.get("/jobs/{job_id}/download", response_class=Response, responses=TRANSCRIPT)
-async def result(job_id: str, jobs: AllJobs, format: str = "txt") -> Response:
-    """The transcript as a file: txt, json, srt or vtt."""
-    return await downloaded(jobs, await jobs.get(job_id), format)
+@router.get(
+    "/jobs/{job_id}/download", summary="The transcript as a file", response_class=Response, responses=TRANSCRIPT
+)
+async def result(job: OwnJob, jobs: AllJobs, layout: SubtitleLayout, format: str = "txt") -> Response:
+    """txt, json, srt or vtt; subtitles in the layout that is asked for."""
+    return await downloaded(jobs, job, format, layout)
 
 
-@router.get("/jobs/{job_id}/file", response_class=Response, responses=RECORDING)
-async def file(job_id: str, jobs: AllJobs) -> Response:
-    """The recording itself, in parts where they are asked for (Range)."""
-    job = await jobs.get(job_id)
+@router.get("/jobs/{job_id}/file", summary="The recording", response_class=Response, responses=RECORDING)
+async def file(job: OwnJob, jobs: AllJobs) -> Response:
+    """In parts where they are asked for (Range)."""
     path = await recording_file(jobs, job)
     # Not of the type it claims to be: a page that somebody uploaded must not run in this origin.
     return FileResponse(
@@ -136,17 +170,12 @@ async def file(job_id: str, jobs: AllJobs) -> Response:
     )
 
 
-@router.get(
-    "/jobs/{job_id}/events",
-    response_class=Response,
-    responses={200: {"description": "The events.", "content": {"text/event-stream": {}}}},
-)
-async def events(request: Request, job_id: str, jobs: AllJobs) -> Response:
+@router.get("/jobs/{job_id}/events", summary="Progress as it happens", response_class=Response, responses=EVENTS)
+async def events(request: Request, job: OwnJob, jobs: AllJobs) -> Response:
     """Server-Sent Events: `progress` whenever something is new, at last one named as the state the job ended in. They
     end before when the key was taken back; whoever asks again is told so."""
-    await jobs.get(job_id)
     return StreamingResponse(
-        _events(jobs, job_id, stay_of(request)), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        _events(jobs, job.id, stay_of(request)), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
     )
 
 
@@ -168,18 +197,32 @@ async def _events(jobs: Jobs, job_id: str, stay: Stay) -> AsyncGenerator[str, No
                 yield f"event: {name}\nid: {job.version}\ndata: {json.dumps(shown(job, OUTSIDE))}\n\n"
 
 
-@router.get("/jobs/{job_id}/deliveries")
-async def deliveries(job_id: str, jobs: AllJobs) -> dict[str, Any]:
-    """What webhooks were told of this job, with every attempt."""
-    await jobs.get(job_id)
-    return {"deliveries": await jobs.outbox.of_job(job_id)}
+@router.get(
+    "/jobs/{job_id}/deliveries",
+    summary="What webhooks were told of a job",
+    response_model=None,
+    responses=answers(DeliveriesAnswer),
+)
+async def deliveries(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+    """With every attempt."""
+    return await _delivered(jobs, job)
 
 
-@router.post("/jobs/{job_id}/deliveries/{delivery_id}/redeliver", status_code=202)
-async def redeliver(job_id: str, delivery_id: str, jobs: AllJobs) -> dict[str, Any]:
-    """Tell a webhook once more, under the same id."""
-    await jobs.redeliver(job_id, delivery_id)
-    return {"deliveries": await jobs.outbox.of_job(job_id)}
+@router.post(
+    "/jobs/{job_id}/deliveries/{delivery_id}/redeliver",
+    summary="Tell a webhook once more",
+    status_code=202,
+    response_model=None,
+    responses=answers(DeliveriesAnswer, 202),
+)
+async def redeliver(job: OwnJob, delivery_id: str, jobs: AllJobs) -> dict[str, Any]:
+    """Under the same id."""
+    await jobs.redeliver(job.id, delivery_id)
+    return await _delivered(jobs, job)
+
+
+async def _delivered(jobs: Jobs, job: Job) -> dict[str, Any]:
+    return {"deliveries": [shown_delivery(*one) for one in await jobs.outbox.of_job(job.id)]}
 
 
 def _short(job: Job) -> dict[str, Any]:

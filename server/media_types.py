@@ -10,6 +10,8 @@ _BEGINS = (
     (b"\x1aE\xdf\xa3", "video/webm"),
     (b".snd", "audio/basic"),
 )
+MEDIA_TYPES = sorted({*(kind for _, kind in _BEGINS), "audio/wav", "audio/mp4", "video/mp4", "audio/aac", UNKNOWN})
+"""All that is told."""
 
 
 def media_type(path: Path) -> str:

@@ -20,7 +20,12 @@ from server.access import require_key
 router = APIRouter(tags=["health"], dependencies=[Depends(require_key)])
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics",
+    summary="What Prometheus asks for",
+    response_class=Response,
+    responses={200: {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 async def metrics(request: Request) -> Response:
     """In Prometheus' text format."""
     text = await exposition(request.app)

@@ -9,13 +9,48 @@ from pipeline.assistant import Assistant
 from pipeline.engines import EngineInfo
 from pipeline.stt.recognisers import Recognisers
 from server.access import require_key
+from server.documents import Answer, answers, like
 
 router = APIRouter(tags=["models"], dependencies=[Depends(require_key)])
 
 
-@router.get("/models")
+class RecordingModel(Answer):
+    """A model for recordings."""
+
+    id: str
+    """What jobs and requests name it by."""
+    model: str
+    implementation: str
+    compute_type: str | None
+    requires_gpu: bool
+    device: str
+    description: str
+    loaded: bool
+    default: bool
+    """Whether it does what names no model."""
+
+
+class ModelsAnswer(Answer):
+    """What can be asked for here."""
+
+    model_config = like(
+        {
+            "models": [
+                {
+                    "id": "small", "model": "small", "implementation": "faster-whisper", "compute_type": "int8",
+                    "requires_gpu": False, "device": "cpu", "loaded": True, "default": True,
+                    "description": "Always loaded; does what names no model.",
+                }
+            ]
+        }
+    )  # fmt: skip
+
+    models: list[RecordingModel]
+
+
+@router.get("/models", summary="Models for recordings", response_model=None, responses=answers(ModelsAnswer))
 async def models(request: Request) -> dict[str, Any]:
-    """The models for recordings, by the ids that jobs take: first the one that does what names none (`default`), then
+    """By the ids that jobs take: first the one that does what names none (`default`), then
     those that this machine can run, then those that are here besides. What is not `loaded` is when it is asked for."""
     assistant: Assistant = request.app.state.assistant
     own = next((info for info in assistant.engines if info.stage == "stt"), None)

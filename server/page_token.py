@@ -1,15 +1,18 @@
 """`POST /page-token`: a page's key for a token that its WebSockets can be opened with, for a minute."""
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
 
 from server.access import Access, caller_of
-from server.documents import errors
+from server.documents import Answer, errors, like
 
 router = APIRouter(tags=["access"])
 
 
-class PageToken(BaseModel):
+class PageToken(Answer):
+    """A token, and how long it is good."""
+
+    model_config = like({"token": "pt_eyJ0…", "expires_at": 1795195860})
+
     token: str
     """Sent with a WebSocket as the subprotocol `openai-insecure-api-key.TOKEN`."""
     expires_at: int

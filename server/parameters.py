@@ -1,9 +1,43 @@
-"""Query parameters that several doors share."""
+"""What several doors take in the same way: bodies, query parameters."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Query
+from pydantic import BaseModel, model_validator
 
 from pipeline.errors import BadInput
+from pipeline.subtitles import Layout
 
 MAX_SYSTEM_CHARS = 8_000
 """Longest `?system=`."""
+
+
+class NullIsAbsent(BaseModel):
+    """A JSON body in which null means what leaving the field out does: clients send what they have no value for."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, body: Any) -> Any:
+        return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
+
+
+def subtitle_layout(
+    line_width: Annotated[int, Query(ge=0, le=500, description="Columns of a subtitle's line; 0: unbroken.")] = 0,
+    max_lines: Annotated[int, Query(ge=1, le=10, description="Lines of a subtitle.")] = 2,
+    max_chars_per_s: Annotated[
+        float,
+        Query(ge=0, le=100, description="Reading speed: subtitles stay until they can be read, while nothing follows."),
+    ] = 0.0,
+    max_cue_s: Annotated[
+        float, Query(ge=0, le=600, description="A longer subtitle is cut between words; 0: none.")
+    ] = 0.0,
+    highlight_words: Annotated[bool, Query(description="Each word is marked while it is spoken.")] = False,
+) -> Layout:
+    """For `Depends`: how srt, vtt and lrc look."""
+    return Layout(line_width, max_lines, max_chars_per_s, max_cue_s, highlight_words)
+
+
+SubtitleLayout = Annotated[Layout, Depends(subtitle_layout)]
 
 
 def language_code(value: str | None) -> str | None:

@@ -7,23 +7,41 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, WebSocket
 
 from pipeline.assistant import Assistant
-from pipeline.recording import Recordings
+from pipeline.recording import Kept, Recordings
 from server.access import require_key
-from server.documents import errors
+from server.documents import Answer, answers, errors, like
 
 router = APIRouter(tags=["recordings"], dependencies=[Depends(require_key)])
 
 NO = ("0", "false", "no")
 
 
-@router.get("/recordings", responses=errors(401, 403, form="plain"))
+class RecordingsAnswer(Answer):
+    """What is kept."""
+
+    model_config = like({"sessions": [{"session": "4c1e", "turns": 3, "bytes": 812_000, "last_at": 1795195800.5}]})
+
+    sessions: list[Kept]
+
+
+@router.get(
+    "/recordings",
+    summary="Conversations that are kept",
+    response_model=None,
+    responses={**answers(RecordingsAnswer), **errors(401, 403, form="plain")},
+)
 async def listed(request: Request) -> dict[str, Any]:
-    """What is kept, a session at a time, the newest first."""
+    """A session at a time, the newest first."""
     kept = await asyncio.to_thread(lambda: list(_recordings(request).list()))
     return {"sessions": [asdict(one) for one in sorted(kept, key=lambda one: -one.last_at)]}
 
 
-@router.delete("/recordings/{session}", status_code=204, responses=errors(400, 401, 403, form="plain"))
+@router.delete(
+    "/recordings/{session}",
+    summary="Erase what is kept of a conversation",
+    status_code=204,
+    responses=errors(400, 401, 403, form="plain"),
+)
 async def erase(request: Request, session: str) -> None:
     """Remove all that is kept of a session, if anything is, and keep nothing more of it. Whoever may talk may do this
     who knows the session's id, which only its client and the logs do."""

@@ -1,7 +1,7 @@
 """Transcription as two other services offer it: `POST /api/v1/transcribe`, and `POST /transcribe/` with WhisperX's
 answer (segments, words, speakers)."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
@@ -10,7 +10,7 @@ from pipeline.assistant import Assistant
 from pipeline.refining import Refining
 from pipeline.stt import FileRequest, Segment, Word
 from server.access import require_key
-from server.documents import errors, form_body
+from server.documents import Answer, errors, form_body, like
 from server.errors import BadField
 from server.leaving import while_connected
 from server.openai.models import named
@@ -31,8 +31,12 @@ class PlainFields(BaseModel):
     prompt: str | None = Field(default=None, max_length=4000)
 
 
-class PlainTranscription(BaseModel):
-    transcription: str = Field(examples=["Bom dia."])
+class PlainTranscription(Answer):
+    """The text."""
+
+    model_config = like({"transcription": "Bom dia."})
+
+    transcription: str
 
 
 @router.post(
@@ -69,7 +73,7 @@ class WhisperXFields(BaseModel):
     max_speakers: int | None = Field(default=None, ge=1, le=50)
 
 
-class WhisperXWord(BaseModel):
+class WhisperXWord(Answer):
     word: str
     start: float
     end: float
@@ -77,7 +81,7 @@ class WhisperXWord(BaseModel):
     speaker: str | None = None
 
 
-class WhisperXSegment(BaseModel):
+class WhisperXSegment(Answer):
     start: float
     end: float
     text: str
@@ -85,10 +89,24 @@ class WhisperXSegment(BaseModel):
     speaker: str | None = None
 
 
-class WhisperXAnswer(BaseModel):
+WORD: dict[str, Any] = {"word": "Bom", "start": 0.3, "end": 0.5, "score": 0.98, "speaker": "SPEAKER_00"}
+
+
+class WhisperXAnswer(Answer):
+    """As WhisperX answers. What was not asked for, or is not known, is left out."""
+
+    model_config = like(
+        {
+            "segments": [
+                {"start": 0.3, "end": 1.1, "text": "Bom dia.", "words": [WORD], "speaker": "SPEAKER_00"}
+            ],
+            "word_segments": [WORD], "language": "pt", "text": "Bom dia.", "duration": 1.6, "model": "base (int8)",
+        }
+    )  # fmt: skip
+
     segments: list[WhisperXSegment]
     word_segments: list[WhisperXWord]
-    language: str | None
+    language: str | None = None
     text: str
     duration: float
     model: str

@@ -6,8 +6,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 
 from jobs.errors import TooLarge
+from server.documents import answers, errors
 from server.echo import NAMES
-from server.job_views import AllJobs, recording_file
+from server.job_answers import ID, EchoJob
+from server.job_views import RECORDING, AllJobs, recording_file
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
@@ -15,7 +17,23 @@ MAX_BYTES = 64 << 20
 """The transcript of a day with all its words is half of it."""
 
 
-@router.post("/transcription")
+@router.post(
+    "/transcription",
+    summary="What a worker elsewhere has to say of a job",
+    response_model=None,
+    responses={**answers(EchoJob), **errors(401, form="plain")},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object"},
+                    "example": {"job_id": ID, "attempt": "…", "status": "processing", "done_s": 3.0, "duration_s": 8.0},
+                }
+            },
+        }
+    },
+)
 async def update(
     request: Request, jobs: AllJobs, job: str = "", attempt: str = "", signature: str = ""
 ) -> dict[str, Any]:
@@ -31,7 +49,12 @@ async def update(
     return {"job_id": told.id, "status": NAMES.get(told.status, told.status.value)}
 
 
-@router.get("/transcription/{job_id}/file")
+@router.get(
+    "/transcription/{job_id}/file",
+    summary="The recording of a job, for a worker elsewhere",
+    response_class=Response,
+    responses={200: RECORDING[200], **errors(401, form="plain")},
+)
 async def file(job_id: str, attempt: str, signature: str, jobs: AllJobs) -> Response:
     """The recording, for whoever does this attempt at it."""
     job = await jobs.file_for(job_id, attempt, signature)

@@ -13,7 +13,7 @@ from pipeline.audio import decode
 from pipeline.enrolling import MAX_S, enrol
 from pipeline.voices import Voice
 from server.access import require_key
-from server.documents import errors, form_body
+from server.documents import Answer, answers, errors, form_body, like
 from server.errors import BadField
 from server.uploads import Form, received
 
@@ -22,7 +22,37 @@ router = APIRouter(prefix="/v1/audio", tags=["voices"], dependencies=[Depends(re
 MAX_SAMPLE_BYTES = 10 * 2**20
 
 
-@router.get("/voices", summary="The voices that are there now", responses=errors(401, 403))
+class VoiceAnswer(Answer):
+    """A voice."""
+
+    id: str
+    name: str
+    description: str
+    languages: list[str]
+    """ISO 639-1."""
+    default: bool
+
+
+class VoicesAnswer(Answer):
+    """All of them."""
+
+    model_config = like(
+        {
+            "voices": [
+                {"id": "man", "name": "man", "description": "A calm man.", "languages": ["en"], "default": True}
+            ]
+        }
+    )  # fmt: skip
+
+    voices: list[VoiceAnswer]
+
+
+@router.get(
+    "/voices",
+    summary="The voices that are there now",
+    response_model=None,
+    responses={**answers(VoicesAnswer), **errors(401, 403)},
+)
 async def voices(request: Request) -> dict[str, Any]:
     """A file that is dropped into the folder counts at once."""
     assistant: Assistant = request.app.state.assistant
@@ -48,8 +78,12 @@ class VoiceFields(BaseModel):
     )
 
 
-class NewVoice(BaseModel):
+class NewVoice(Answer):
     """What is answered."""
+
+    model_config = like(
+        {"object": "audio.voice", "id": "Maria", "name": "Maria", "created_at": 1795195800, "type": "audio_sample"}
+    )
 
     object: str = "audio.voice"
     id: str

@@ -322,6 +322,20 @@ def test_speech_errors(client: openai.OpenAI) -> None:
     assert (broken.status_code, broken.json()["error"]["param"]) == (400, "body")
 
 
+def test_null_is_a_field_that_was_not_sent(client: openai.OpenAI) -> None:
+    """Clients that have no value send null, also for fields that are not nullable in OpenAI's document."""
+    optional = ("instructions", "response_format", "speed", "stream_format", "language")
+    wanted = {"model": "tts-1", "voice": "man", "input": "Hi."}
+    plain, nulls = (
+        httpx.post(f"{client.base_url}audio/speech", json=body, timeout=60)
+        for body in (wanted, wanted | dict.fromkeys(optional))
+    )
+    assert (nulls.status_code, nulls.headers["content-type"]) == (200, plain.headers["content-type"])
+    for name in wanted:
+        answer = httpx.post(f"{client.base_url}audio/speech", json=wanted | {name: None})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
+
+
 def test_keys(tmp_path: Path, three: Any) -> None:
     with hearing(tmp_path, API_KEYS="right") as locked:
         for key, good in (("right", True), ("wrong", False)):

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from pipeline.listening.windows import Cutting
 from pipeline.stt import SpeechToText
 from pipeline.stt.files import cutting_for
+from server.parameters import NullIsAbsent
 from server.uploads import from_json
 
 MAX_PROMPT_CHARS = 4000
@@ -18,7 +19,7 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class ServerVad(BaseModel):
+class ServerVad(NullIsAbsent):
     """How a recording is cut where nobody speaks."""
 
     type: Literal["server_vad"]

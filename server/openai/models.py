@@ -3,7 +3,7 @@ named."""
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 
@@ -11,10 +11,11 @@ from pipeline.assistant import Assistant
 from pipeline.errors import BadInput
 from pipeline.stt.recognisers import ALIASES as TRANSCRIBERS
 from pipeline.stt.recognisers import UnknownModel
-from server.documents import errors
+from server.documents import Answer, answers, errors, like
 from server.errors import BadField
 
 router = APIRouter(tags=["models"])
+MODEL: dict[str, Any] = {"id": "whisper-1", "object": "model", "created": 1795190000, "owned_by": "alias"}
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "tts": ("tts-1", "tts-1-hd", "gpt-4o-mini-tts"),
@@ -70,7 +71,33 @@ def listed(assistant: Assistant, created: int) -> list[dict[str, Any]]:
     return list({one["id"]: one for one in found}.values())
 
 
-@router.get("/models", summary="The models that are loaded or can be, and their aliases", responses=errors(401, 403))
+class OpenAIModel(Answer):
+    """A model, as OpenAI describes one."""
+
+    model_config = like(MODEL)
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    """parley; alias for OpenAI's names."""
+
+
+class ModelList(Answer):
+    """All of them."""
+
+    model_config = like({"object": "list", "data": [MODEL]})
+
+    object: Literal["list"]
+    data: list[OpenAIModel]
+
+
+@router.get(
+    "/models",
+    summary="The models that are loaded or can be, and their aliases",
+    response_model=None,
+    responses={**answers(ModelList), **errors(401, 403)},
+)
 async def models(request: Request) -> dict[str, Any]:
     """OpenAI's names (`whisper-1`, `tts-1`, `gpt-realtime`, …) are aliases of what is loaded; other models for
     recordings are loaded when a request names them."""
@@ -78,7 +105,12 @@ async def models(request: Request) -> dict[str, Any]:
     return {"object": "list", "data": found}
 
 
-@router.get("/models/{model:path}", summary="One model", responses=errors(401, 403, 404))
+@router.get(
+    "/models/{model:path}",
+    summary="One model",
+    response_model=None,
+    responses={**answers(OpenAIModel), **errors(401, 403, 404)},
+)
 async def model(request: Request, model: str) -> dict[str, Any]:
     """404 when it is not one of the list."""
     for one in await asyncio.to_thread(listed, request.app.state.assistant, request.app.state.started):

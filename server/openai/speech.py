@@ -15,12 +15,12 @@ from pipeline.errors import ParleyError
 from pipeline.saying import say
 from pipeline.tempo import MAX_SPEED, MIN_SPEED
 from pipeline.voices import Voice
-from server.documents import errors
+from server.documents import errors, like
 from server.errors import as_openai
 from server.leaving import Stream, begun
 from server.openai.models import check_model
 from server.openai.sse import sse
-from server.parameters import language_code
+from server.parameters import NullIsAbsent, language_code
 
 router = APIRouter(tags=["speech"])
 
@@ -35,8 +35,10 @@ class VoiceId(BaseModel):
     id: str
 
 
-class SpeechRequest(BaseModel):
+class SpeechRequest(NullIsAbsent):
     """What to say and how."""
+
+    model_config = like({"model": "tts-1", "input": "Good morning. What can I do for you?", "voice": "man"})
 
     model: str = Field(max_length=200, examples=["tts-1"])
     input: str = Field(min_length=1, max_length=MAX_CHARS, examples=["Good morning. What can I do for you?"])
@@ -59,7 +61,12 @@ class SpeechRequest(BaseModel):
             "description": "The sound, as it is made (24 kHz mono); with `stream_format=sse` as events.",
             "content": {
                 **{form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in FORMATS.values()},
-                "text/event-stream": {},
+                "text/event-stream": {
+                    "schema": {"type": "string"},
+                    "example": 'data: {"type": "speech.audio.delta", "audio": "UklGRg=="}\n\n'
+                    'data: {"type": "speech.audio.done", "usage": {"input_tokens": 9, "output_tokens": 60, '
+                    '"total_tokens": 69}}\n\n',
+                },
             },
         },
         **errors(400, 401, 403, 404, 502, 503, 504),

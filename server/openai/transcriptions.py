@@ -21,6 +21,7 @@ from pipeline.wrapping import spaceless
 from server.documents import errors, form_body
 from server.errors import as_openai
 from server.leaving import Stream, begun, while_connected
+from server.openai.answers import DiarizedAnswer, TextAnswer, VerboseAnswer
 from server.openai.diarized import diarized_events, diarized_json, known_speakers
 from server.openai.fields import TranscriptionFields, TranslationFields
 from server.openai.models import named
@@ -32,16 +33,12 @@ from server.uploads import Form
 router = APIRouter(tags=["transcription"])
 
 ReceivedForm = Annotated[Form, Depends(form_with_recording)]
-ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The transcript in the format asked for; with `stream=true` as events.",
-        "content": {
-            "application/json": {"schema": {"type": "object"}, "example": {"text": "Good morning."}},
-            "text/plain": {"schema": {"type": "string"}},
-            "text/event-stream": {},
-        },
-    },
-    **errors(400, 401, 403, 404, 413, 502, 503, 504),
+ERRORS = errors(400, 401, 403, 404, 413, 502, 503, 504)
+TEXTS = {"text/plain": {"schema": {"type": "string"}, "example": "Good morning.\n"}}
+EVENTS = {
+    "schema": {"type": "string"},
+    "example": 'data: {"type": "transcript.text.delta", "delta": "Good morning."}\n\n'
+    'data: {"type": "transcript.text.done", "text": "Good morning."}\n\ndata: [DONE]\n\n',
 }
 
 
@@ -49,7 +46,14 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     "/audio/transcriptions",
     summary="A recording into text",
     response_class=Response,
-    responses=ANSWERS,
+    responses={
+        200: {
+            "model": TextAnswer | VerboseAnswer | DiarizedAnswer,
+            "description": "The transcript in the format asked for; with `stream=true` as events.",
+            "content": {**TEXTS, "text/event-stream": EVENTS},
+        },
+        **ERRORS,
+    },
     openapi_extra=form_body(TranscriptionFields, "file", example={"model": "whisper-1", "language": "en"}),
 )
 async def transcriptions(request: Request, form: ReceivedForm) -> Response:
@@ -70,7 +74,7 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
     if diarized:
         refining = Refining(diarize=True, known=await known_speakers(wanted))
         if wanted.stream:
-            await assistant.refiners.check_speakers()
+            await assistant.refiners.check_speakers(refining)
 
             def again() -> Recording:
                 upload.file.seek(0)
@@ -95,7 +99,14 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
     "/audio/translations",
     summary="A recording into English text",
     response_class=Response,
-    responses=ANSWERS,
+    responses={
+        200: {
+            "model": TextAnswer | VerboseAnswer,
+            "description": "The English text in the format asked for.",
+            "content": TEXTS,
+        },
+        **ERRORS,
+    },
     openapi_extra=form_body(TranslationFields, "file", example={"model": "whisper-1"}),
 )
 async def translations(request: Request, form: ReceivedForm) -> Response:

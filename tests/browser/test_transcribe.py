@@ -83,6 +83,16 @@ def test_files_and_a_zip_are_transcribed_and_one_is_read(hears: ServerProcess, v
     assert visitor.complaints == []
 
 
+def test_what_in_a_zip_is_no_recording_is_told_until_it_is_dismissed(hears: ServerProcess, visit: Visit) -> None:
+    visitor = visit(hears.url + PAGE)
+    give(visitor, ("some.zip", zipped(c=recording(4), notes=b"read me")))
+    visitor.see(f"{row('c.wav')}[data-state=completed]")
+    assert visitor.words("#uploads .job .words") == "not taken, as no recordings: notes.wav"
+    visitor.page.click("#uploads button.dismiss")
+    visitor.until("document.querySelectorAll('#uploads .job').length === 0")
+    assert visitor.complaints == []
+
+
 def test_it_is_what_ui_shows_and_talk_is_a_press_away(hears: ServerProcess, visit: Visit) -> None:
     visitor = visit(hears.url + "/ui")
     visitor.see("#transcribe #files", state="attached")

@@ -115,6 +115,12 @@ def test_the_echo_door_from_upload_to_subtitles(client: httpx.Client) -> None:
     assert texts["vtt"].text.startswith("WEBVTT\n")
     assert texts["srt"].text.startswith("1\n00:00:0")
     assert json.loads(texts["json"].text)["segments"][1]["text"] == SAID[6]
+    for path in (f"/api/v1/transcription/{job_id}", f"/jobs/{job_id}"):
+        narrow = client.get(f"{path}/download?format=srt&line_width=16&max_lines=1").text.split("\n\n")
+        shown = [cue.splitlines()[2:] for cue in narrow if cue.strip()]
+        assert all(len(lines) == 1 and len(lines[0]) <= 16 for lines in shown)
+        assert len(shown) > 2
+        assert client.get(f"{path}/download?format=srt&max_lines=0").status_code == 400
     assert client.get(f"/api/v1/transcription/{job_id}/download?format=exe").status_code == 400
     assert client.delete(f"/api/v1/transcription/{job_id}").status_code == 409
 
@@ -126,6 +132,59 @@ def test_a_url_is_fetched_and_transcribed(client: httpx.Client) -> None:
         assert answer.status_code == 202, answer.text
         job = done(client, answer.json()["job_id"])
     assert (job["result"]["text"], job["filename"]) == (SAID[7], "talk.wav")
+
+
+def test_the_server_behind_a_url_may_name_the_file(client: httpx.Client) -> None:
+    with servers.serving() as web:
+        web.data = recording(7)
+        web.headers = {"Content-Disposition": "attachment; filename=\"x\"; filename*=UTF-8''..%2fOl%C3%A1.wav"}
+        answer = client.post("/api/v1/upload/url", json={"url": f"{web.address}/download?id=3", "language": "en"})
+        job = done(client, answer.json()["job_id"])
+    assert (job["status"], job["filename"]) == ("completed", "Olá.wav")
+    told = client.get(f"/jobs/{job['job_id']}/download").headers["content-disposition"]
+    assert told.endswith("filename*=UTF-8''Ol%C3%A1.txt")
+
+
+def test_null_is_a_field_that_was_not_sent(client: httpx.Client) -> None:
+    nulls = dict.fromkeys(
+        ("language", "model_id", "prompt", "words", "translate", "align", "diarize", "min_speakers", "max_speakers",
+         "session_id", "webhook_url")
+    )  # fmt: skip
+    with servers.serving() as web:
+        web.data = recording(7)
+        answer = client.post("/api/v1/upload/url", json={"url": f"{web.address}/talk.wav", **nulls})
+        assert answer.status_code == 202, answer.text
+        job = done(client, answer.json()["job_id"])
+    assert job["result"]["segments"][0]["words"]
+    assert client.post("/api/v1/upload/url", json={"url": None}).status_code == 400
+    path = f"/jobs/{job['job_id']}/speakers"
+    assert client.put(path, json={"A": "Ana", "B": "Ben"}).json()["speakers"] == {"A": "Ana", "B": "Ben"}
+    assert client.put(path, json={"A": "Ana", "B": None}).json()["speakers"] == {"A": "Ana"}
+
+
+def test_a_zip_may_have_other_things_in_it(client: httpx.Client) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in (
+            ("talks/notes.txt", b"read me"), ("talks/cover.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF"),
+            ("talks/1.wav", recording(2)), ("__MACOSX/talks/._1.wav", b"\0\x05\x16\x07"),
+            (".DS_Store", b"\0\0\0\1Bud1"),
+        ):  # fmt: skip
+            archive.writestr(name, data)
+    told = client.post("/jobs", files={"files": ("talks.zip", out.getvalue())}, data={"language": "en"}).json()
+    assert [job["filename"] for job in told["jobs"]] == ["1.wav"]
+    assert told["skipped"] == [
+        {"filename": "talks.zip/talks/notes.txt", "reason": "text"},
+        {"filename": "talks.zip/talks/cover.jpg", "reason": "a picture"},
+        {"filename": "talks.zip/__MACOSX/talks/._1.wav", "reason": "a hidden file"},
+        {"filename": "talks.zip/.DS_Store", "reason": "a hidden file"},
+    ]
+    assert done(client, told["jobs"][0]["job_id"])["result"]["text"] == SAID[2]
+    one = client.post("/api/v1/upload/file", files={"file": ("talks.zip", out.getvalue())}, data={"language": "en"})
+    assert (one.status_code, len(one.json()["skipped"])) == (202, 4)
+    none = client.post("/jobs", files={"files": ("n.zip", zipped(notes=b"read me"))})
+    assert (none.status_code, none.json()["error"]["code"]) == (400, "no_files")
+    assert none.json()["detail"] == "There is no recording in the archive, but notes.wav (text)."
 
 
 @pytest.mark.parametrize(
@@ -145,6 +204,9 @@ def test_the_same_file_with_the_same_options_is_transcribed_once(client: httpx.C
     first = done(client, client.post("/jobs", files={"files": ("a.wav", data)}).json()["jobs"][0]["job_id"])
     again = client.post("/jobs", files={"files": ("b.wav", data)}).json()["jobs"][0]
     assert again["status"] == "completed"
+    listed = {job["job_id"]: job["duration"] for job in client.get("/jobs").json()["items"]}
+    assert listed[first["job_id"]] == pytest.approx(first["result"]["duration"], abs=0.01)
+    assert listed[again["job_id"]] == listed[first["job_id"]]
     assert done(client, again["job_id"])["result"] == first["result"]
     other = client.post("/jobs", files={"files": ("b.wav", data)}, data={"language": "en"}).json()["jobs"][0]
     assert other["status"] == "queued"

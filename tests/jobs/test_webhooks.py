@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from standardwebhooks import Webhook
 
 from jobs import schema
 from jobs.database import Database
-from jobs.outbox import Delivery, Outbox
+from jobs.outbox import Attempt, Delivery, Outbox
 from jobs.store import JobStore
 from jobs.webhooks import DAY_S, Webhooks, retry_after_s, secret_of, signer
 from pipeline.errors import ConfigError
@@ -67,12 +68,29 @@ async def ended(store: JobStore, url: str) -> str:
     return job.id
 
 
-async def settled(outbox: Outbox, job_id: str, *statuses: str) -> dict[str, Any]:
-    """Its delivery, once it has come to rest."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The only delivery of a job."""
+
+    delivery: Delivery
+    attempts: list[Attempt]
+
+    @property
+    def statuses(self) -> list[int | None]:
+        return [attempt.http_status for attempt in self.attempts]
+
+
+async def told(outbox: Outbox, job_id: str) -> Told:
+    [found] = await outbox.of_job(job_id)
+    return Told(*found)
+
+
+async def settled(outbox: Outbox, job_id: str, *statuses: str) -> Told:
+    """Once it has come to rest."""
     until = time.monotonic() + WAIT_S
     while time.monotonic() < until:
-        [delivery] = await outbox.of_job(job_id)
-        if delivery["status"] in (statuses or ("delivered", "failed", "disabled")):
+        delivery = await told(outbox, job_id)
+        if delivery.delivery.status in (statuses or ("delivered", "failed", "disabled")):
             return delivery
         await asyncio.sleep(0.05)
     raise AssertionError(delivery)
@@ -81,7 +99,7 @@ async def settled(outbox: Outbox, job_id: str, *statuses: str) -> dict[str, Any]
 async def attempted(outbox: Outbox, job_id: str) -> None:
     """Until it was tried once."""
     async with asyncio.timeout(WAIT_S):
-        while not (await outbox.of_job(job_id))[0]["attempts"]:  # noqa: ASYNC110
+        while not (await told(outbox, job_id)).attempts:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
@@ -93,17 +111,17 @@ async def test_signed_as_the_standard_has_it(store: JobStore, web: Web) -> None:
     told = Webhook(SECRET).verify(request.body, request.headers)
     assert told["type"] == "transcription.cancelled"
     assert told["data"] == {"job_id": job_id, "text": "olá", "status": "cancelled"}
-    assert request.headers["webhook-id"] == delivery["id"]
-    assert [attempt["http_status"] for attempt in delivery["attempts"]] == [204]
+    assert request.headers["webhook-id"] == delivery.delivery.id
+    assert delivery.statuses == [204]
 
 
 async def test_a_receiver_that_fails_five_times_gets_it_under_the_same_id(store: JobStore, web: Web) -> None:
     web.statuses = [500, 503, 302, 404, 429]
     async with delivering(store.database, webhook_retry_s=0.01) as outbox:
         delivery = await settled(outbox, await ended(store, f"{web.address}/hook"))
-    assert delivery["status"] == "delivered"
-    assert [attempt["http_status"] for attempt in delivery["attempts"]] == [500, 503, 302, 404, 429, 204]
-    assert {seen.headers["webhook-id"] for seen in web.seen} == {delivery["id"]}
+    assert delivery.delivery.status == "delivered"
+    assert delivery.statuses == [500, 503, 302, 404, 429, 204]
+    assert {seen.headers["webhook-id"] for seen in web.seen} == {delivery.delivery.id}
     assert {seen.path for seen in web.seen} == {"/hook"}  # a redirect is a failure, and not followed
 
 
@@ -111,7 +129,7 @@ async def test_retry_after_is_obeyed(store: JobStore, web: Web) -> None:
     web.statuses, web.headers = [503], {"Retry-After": "2"}
     async with delivering(store.database) as outbox:
         delivery = await settled(outbox, await ended(store, f"{web.address}/hook"))
-    first, second = (attempt["at"] for attempt in delivery["attempts"])
+    first, second = (attempt.at for attempt in delivery.attempts)
     assert 1.9 < second - first < 6
 
 
@@ -119,13 +137,13 @@ async def test_gone_disables_the_address(store: JobStore, web: Web) -> None:
     web.statuses = [410]
     async with delivering(store.database) as outbox:
         first = await ended(store, f"{web.address}/hook")
-        assert (await settled(outbox, first))["status"] == "disabled"
+        assert (await settled(outbox, first)).delivery.status == "disabled"
         second = await ended(store, f"{web.address}/hook")
-        assert (await settled(outbox, second))["status"] == "disabled"
+        assert (await settled(outbox, second)).delivery.status == "disabled"
         assert len(web.seen) == 1
-        await outbox.redeliver(first, (await outbox.of_job(first))[0]["id"])
+        await outbox.redeliver(first, (await told(outbox, first)).delivery.id)
         delivery = await settled(outbox, first, "delivered")
-    assert [attempt["http_status"] for attempt in delivery["attempts"]] == [410, 204]
+    assert delivery.statuses == [410, 204]
 
 
 async def test_what_was_not_delivered_is_after_a_restart(store: JobStore) -> None:
@@ -137,9 +155,9 @@ async def test_what_was_not_delivered_is_after_a_restart(store: JobStore) -> Non
     with servers.serving(port=port) as web:
         async with delivering(store.database) as outbox:
             delivery = await settled(outbox, job_id)
-    assert delivery["status"] == "delivered"
-    assert "Connect" in delivery["attempts"][0]["error"]
-    assert [seen.headers["webhook-id"] for seen in web.seen] == [delivery["id"]]
+    assert delivery.delivery.status == "delivered"
+    assert "Connect" in str(delivery.attempts[0].error)
+    assert [seen.headers["webhook-id"] for seen in web.seen] == [delivery.delivery.id]
 
 
 async def test_a_receiver_that_hangs_delays_nobody_else(
@@ -151,10 +169,10 @@ async def test_a_receiver_that_hangs_delays_nobody_else(
         async with delivering(store.database) as outbox:
             waiting = await ended(store, f"{slow.address}/hook")
             quick = await ended(store, f"{web.address}/hook")
-            assert (await settled(outbox, quick))["status"] == "delivered"
+            assert (await settled(outbox, quick)).delivery.status == "delivered"
             await attempted(outbox, waiting)
             slow.hang.set()
-            assert (await settled(outbox, waiting))["status"] == "delivered"
+            assert (await settled(outbox, waiting)).delivery.status == "delivered"
 
 
 async def test_a_webhook_may_not_reach_inside(store: JobStore) -> None:
@@ -162,8 +180,8 @@ async def test_a_webhook_may_not_reach_inside(store: JobStore) -> None:
         async with delivering(store.database) as outbox:
             job_id = await ended(store, f"{inside.address}/hook")
             await attempted(outbox, job_id)
-            [delivery] = await outbox.of_job(job_id)
-        assert "may not be reached" in delivery["attempts"][0]["error"]
+            delivery = await told(outbox, job_id)
+        assert "may not be reached" in str(delivery.attempts[0].error)
         assert inside.seen == []
 
 
@@ -173,7 +191,7 @@ async def test_after_a_day_it_is_given_up(store: JobStore, web: Web) -> None:
     async with store.database.writing() as connection:
         await connection.execute(update(schema.deliveries).values(since=time.time() - DAY_S))
     async with delivering(store.database) as outbox:
-        assert (await settled(outbox, job_id))["status"] == "failed"
+        assert (await settled(outbox, job_id)).delivery.status == "failed"
 
 
 def test_the_waits_grow_to_hours_and_fill_a_day() -> None:
