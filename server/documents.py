@@ -206,10 +206,9 @@ def _examples(model: type[Answer]) -> list[Any]:
 
 def _add_common(responses: dict[str, Any], path: str, method: str) -> None:
     """The errors that any route of this kind may answer: those of the door, and of bodies and ids."""
-    statuses: list[int] = []
-    needed = rule_for(path, method.upper()).needed
-    if needed is not Open.ALL:
-        statuses += [401, 403, 429, 503]
+    statuses = [429]
+    if rule_for(path, method.upper()).needed is not Open.ALL:
+        statuses += [401, 403, 503]
     if method in ("post", "put"):
         statuses += [400, 408, 413]
     if "{" in path:
