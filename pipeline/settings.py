@@ -39,10 +39,20 @@ class Settings(BaseSettings):
     wyoming_uri: str = ""
     """When set (tcp://127.0.0.1:10300), listen there for the Wyoming protocol, as Home Assistant speaks it. It has no
     keys: whoever reaches that address is let in."""
+    allowed_origins: str = ""
+    """Comma-separated web origins (https://example.org) whose pages may connect and call (CORS), beside the service's
+    own."""
+    forwarded_allow_ips: str = "127.0.0.1,::1"
+    """Comma-separated addresses and networks of reverse proxies, whose X-Forwarded-For and X-Forwarded-Proto are
+    believed; *: of everybody, which lets everybody choose his address."""
+
+    # --- logs ---
     debug_mode: bool = False
     """Detailed logs, with transcripts and replies in them."""
     log_format: Literal["console", "json"] = "console"
     """Logs as lines for people, or as a JSON object a line with session, turn and trace_id."""
+
+    # --- who may come in ---
     api_keys: str = ""
     """Comma-separated keys; when set, every client must send one (Authorization: Bearer KEY). Each is KEY, which may do
     everything, or NAME:RIGHTS:KEY, with the rights talk, transcribe or admin, joined by +."""
@@ -61,12 +71,8 @@ class Settings(BaseSettings):
     """A token that a page gets for its WebSockets (POST /page-token) is good for so long, in seconds."""
     allow_anonymous: bool = False
     """Serve without keys beyond this machine. Only behind something that checks who comes in."""
-    allowed_origins: str = ""
-    """Comma-separated web origins (https://example.org) whose pages may connect and call (CORS), beside the service's
-    own."""
-    forwarded_allow_ips: str = "127.0.0.1,::1"
-    """Comma-separated addresses and networks of reverse proxies, whose X-Forwarded-For and X-Forwarded-Proto are
-    believed; *: of everybody, which lets everybody choose his address."""
+
+    # --- limits ---
     max_message_bytes: int = Field(default=26_214_400, ge=1024)
     """Largest WebSocket message, in bytes; a larger one is closed with 1009."""
     max_audio_seconds: float = Field(default=120.0, gt=0)
@@ -111,6 +117,7 @@ class Settings(BaseSettings):
     turn_timeout_s: float = Field(default=300.0, gt=0)
     """A whole turn may take this long, in seconds."""
 
+    # --- stopping ---
     drain_seconds: float = Field(default=25.0, ge=0)
     """Asked to stop (SIGTERM), the service takes nobody new, and what runs may take this long to finish, in seconds. A
     second SIGTERM ends it at once."""
@@ -153,6 +160,7 @@ class Settings(BaseSettings):
     stt_openai_model: str = "whisper-1"
     """Its model."""
 
+    # --- recordings: times of words, speakers ---
     align_model: str = ""
     """A wav2vec2 model (hub name or folder) that aligns words with their sound; empty: one by language. Needs the extra
     `align`."""
@@ -300,7 +308,7 @@ class Settings(BaseSettings):
     resume_seconds: float = Field(default=120.0, ge=0)
     """How long a dropped connection may come back to its conversation, in seconds."""
 
-    # --- recording ---
+    # --- recording of conversations ---
     record: bool = False
     """Keep what is said in conversations, as sound and text. Ask those who talk first: what the page and the protocols
     tell them is in docs/operations.md."""
@@ -375,6 +383,8 @@ class Settings(BaseSettings):
     """A job that nobody began within so many hours expires; 0: never."""
     job_keep_hours: float = Field(default=168.0, ge=0)
     """Ended jobs are removed after so many hours, with files and results that no other job uses; 0: never."""
+
+    # --- what jobs are sent ---
     max_archive_files: int = Field(default=500, ge=1)
     """Files in one request, and in one zip."""
     max_archive_size: int = Field(default=2_147_483_648, ge=1024)
@@ -385,6 +395,8 @@ class Settings(BaseSettings):
     """Comma-separated addresses and networks (10.0.0.0/8) that URLs and webhooks may lead to beside public ones."""
     url_timeout_s: float = Field(default=1800.0, gt=0)
     """Fetching a file from a URL may take this long, in seconds."""
+
+    # --- jobs that are done elsewhere ---
     job_engine: Literal["local", "modal"] = "local"
     """Who transcribes the recordings of jobs. local: this service's recogniser. modal: a worker elsewhere
     (deploy/modal_worker.py, or anything that speaks the same; docs/jobs.md)."""
@@ -403,6 +415,8 @@ class Settings(BaseSettings):
     """The project of that task; read by deploy/trigger/ alone."""
     trigger_url: str = "https://api.trigger.dev"
     """Trigger.dev's address, or your own."""
+
+    # --- webhooks ---
     webhook_url: str = ""
     """Told of every job that ends, beside the job's own `webhook_url`."""
     webhook_secret: str = ""
