@@ -47,14 +47,33 @@ class Clip:
     @staticmethod
     def from_pcm16(data: bytes, rate_hz: int) -> "Clip":
         """From signed 16-bit little-endian mono; an odd last byte is dropped."""
-        whole = data[: len(data) // 2 * 2]
-        return Clip(np.frombuffer(whole, "<i2").astype(np.float32) / 32768.0, rate_hz)
+        return Clip(mono(data, "<i2"), rate_hz)
 
     @staticmethod
     def join(clips: Iterable["Clip"], rate_hz: int) -> "Clip":
         """One clip of all, at `rate_hz`; no clips make an empty one."""
         parts = [clip.at(rate_hz).samples for clip in clips]
         return Clip(np.concatenate(parts) if parts else np.zeros(0, np.float32), rate_hz)
+
+
+def mono(data: bytes, kind: str, channels: int = 1) -> Samples:
+    """Interleaved PCM as one channel in [-1, 1], the mean of all; bytes at the end that fill no frame are dropped.
+
+    kind: a sample, as numpy names it: u1 (128 is silence), <i2, <i4, <f4, <f8.
+    """
+    # Of live sound it is done on the event loop, fifty times a second for each speaker: nothing that a kind does not
+    # need.
+    dtype = np.dtype(kind)
+    whole = len(data) // (dtype.itemsize * channels) * channels
+    values: Samples = np.frombuffer(data, dtype, count=whole).astype(np.float32)
+    if channels > 1:
+        values = values.reshape(-1, channels).mean(axis=1, dtype=np.float32)
+    if dtype.kind == "u":
+        return (values - np.float32(128)) / np.float32(128)
+    if dtype.kind == "i":
+        values *= np.float32(2.0 ** (1 - 8 * dtype.itemsize))
+        return values
+    return np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=-1.0), -1, 1).astype(np.float32)
 
 
 def wav_header(rate_hz: int, data_bytes: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from pipeline.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Samples
+from pipeline.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Samples, mono
 from pipeline.errors import BadInput
 
 RATE_HZ = 16_000
@@ -105,8 +105,8 @@ class Recording:
         rest = b""
         while data := self._file.read(rate_hz // 2):
             data = rest + data
-            data, rest = data[: len(data) // 2 * 2], data[len(data) // 2 * 2 :]
-            samples = np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
+            rest = data[len(data) // 2 * 2 :]
+            samples = mono(data, "<i2")
             yield samples if rate_hz == RATE_HZ else np.asarray(resampler.resample_chunk(samples), np.float32)
         if rate_hz != RATE_HZ:
             yield np.asarray(resampler.resample_chunk(np.zeros(0, np.float32), last=True), np.float32)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from pipeline.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Samples
+from pipeline.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Samples, mono
 from pipeline.errors import BadInput
 from pipeline.listening.detector import RATE_HZ
 
@@ -63,20 +63,10 @@ class LiveSound:
     def _samples(self, data: bytes) -> Samples:
         form = self._format
         assert form is not None  # noqa: S101  # `take` has seen to it
-        dtype = np.dtype(form.kind)
         data = self._rest + data
-        whole = len(data) // (dtype.itemsize * form.channels) * dtype.itemsize * form.channels
-        data, self._rest = data[:whole], data[whole:]
-        # On the event loop, fifty times a second for each speaker: nothing is done that this format does not need.
-        values: Samples = np.frombuffer(data, dtype).astype(np.float32)
-        if form.channels > 1:
-            values = values.reshape(-1, form.channels).mean(axis=1, dtype=np.float32)
-        if dtype.kind == "u":
-            values = (values - np.float32(128)) / np.float32(128)
-        elif dtype.kind == "i":
-            values *= np.float32(2.0 ** (1 - 8 * dtype.itemsize))
-        else:
-            values = np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=-1.0), -1, 1).astype(np.float32)
+        over = len(data) % (np.dtype(form.kind).itemsize * form.channels)
+        self._rest = data[len(data) - over :]
+        values = mono(data, form.kind, form.channels)
         if form.rate_hz == RATE_HZ:
             return values
         return np.asarray(self._resampler.resample_chunk(values), np.float32)

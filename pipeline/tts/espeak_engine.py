@@ -17,7 +17,7 @@ from typing import Self
 import espeakng_loader
 import numpy as np
 
-from pipeline.audio import Clip
+from pipeline.audio import Clip, mono
 from pipeline.errors import EngineError
 from pipeline.tts.silence import Trimmer, pause_after
 
@@ -231,7 +231,7 @@ class Espeak:
             # The first sound as it comes, then more at a time: fewer messages for the same sound.
             gathered, size, want = [], 0, 1
             for buffer in buffers:
-                piece = trimmer.push(np.frombuffer(buffer, "<i2").astype(np.float32) / 32768.0)
+                piece = trimmer.push(mono(buffer, "<i2"))
                 gathered.append(piece)
                 size += len(piece)
                 if size >= want:

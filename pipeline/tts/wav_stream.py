@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import soxr
 
-from pipeline.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Clip
+from pipeline.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Clip, mono
 
 RATE_HZ = 24_000
 """Of everything that comes out; OpenAI's raw samples have it already."""
@@ -30,9 +30,7 @@ class PcmStream:
         data = self._rest + data
         whole = len(data) // (2 * self._channels) * 2 * self._channels
         self._rest = data[whole:]
-        samples = np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768.0
-        if self._channels > 1:
-            samples = samples.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
+        samples = mono(data, "<i2", self._channels)
         if self._resampler is not None:
             samples = self._resampler.resample_chunk(samples, last=last)
         return Clip(samples, RATE_HZ)

@@ -27,7 +27,7 @@ from wyoming.tts import (
 
 from pipeline import events, stt
 from pipeline.assistant import Assistant
-from pipeline.audio import MAX_RATE_HZ, MIN_RATE_HZ, Clip
+from pipeline.audio import MAX_RATE_HZ, MIN_RATE_HZ, Clip, Samples, mono
 from pipeline.channel import Channel
 from pipeline.errors import BadInput, ParleyError
 from pipeline.saying import say
@@ -72,7 +72,7 @@ class Connection:
         self._assistant, self._conversations, self._draining = assistant, conversations, draining
         self._name = secrets.token_hex(8)
         self._asked = Transcribe()
-        self._sound: list[np.ndarray[Any, np.dtype[np.float32]]] = []
+        self._sound: list[Samples] = []
         self._rate_hz = 0
         self._seconds = 0.0
         self._failed: ParleyError | None = None
@@ -176,7 +176,7 @@ class Connection:
         elif chunk.rate != rate_hz:
             self._failed = BadInput("The rate changes within the sound.", code="unsupported_audio")
         else:
-            samples = _samples(chunk)
+            samples = mono(chunk.audio, _KINDS[chunk.width], chunk.channels)
             self._rate_hz = rate_hz
             self._seconds += len(samples) / rate_hz
             self._sound.append(samples)
@@ -196,7 +196,7 @@ class Connection:
         self,
         asked: Transcribe,
         failed: ParleyError | None,
-        parts: list[np.ndarray[Any, np.dtype[np.float32]]],
+        parts: list[Samples],
         rate_hz: int,
     ) -> None:
         if failed is not None:
@@ -320,13 +320,3 @@ async def _each(texts: Channel[str]) -> AsyncGenerator[str, None]:
 
 def _language(voice: SynthesizeVoice | None) -> str | None:
     return language_code(voice.language) if voice else None
-
-
-def _samples(chunk: AudioChunk) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Mono, float32, of whole samples."""
-    size = chunk.width * chunk.channels
-    whole = np.frombuffer(chunk.audio[: len(chunk.audio) // size * size], _KINDS[chunk.width]).astype(np.float32)
-    mono = whole.reshape(-1, chunk.channels).mean(axis=1)
-    if chunk.width == 1:
-        return np.asarray((mono - 128) / 128, np.float32)
-    return np.asarray(mono / float(2 ** (8 * chunk.width - 1)), np.float32)
