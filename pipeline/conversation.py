@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import BadInput
+from pipeline.linked import Linked
 from pipeline.llm import Message
 from pipeline.timeline import Timeline
 
@@ -68,11 +69,19 @@ class Conversation:
         """Names it to the schedulers of the shared models."""
         self._system = Message("system", system_prompt)
         self._budget_tokens = budget_tokens
-        self._items: list[Item] = []
+        self._items: Linked[Item] = Linked()
+        self._tokens: dict[str, int] = {}
+        """What each item is counted for."""
+        self._total_tokens = 0
         self.language: str | None = None
         """What the user spoke last (ISO 639-1)."""
         self.reminders: list[Reminder] = []
         """What is to be said later; kept by whoever holds a live connection."""
+
+    @property
+    def size(self) -> int:
+        """How many items there are."""
+        return len(self._items)
 
     @property
     def items(self) -> Sequence[Item]:
@@ -103,30 +112,36 @@ class Conversation:
         Without messages its place is taken and its content still to come. Raises BadInput: item_exists,
         item_not_found.
         """
-        at = len(self._items)
+        behind = self._items.last
         if after is not None:
-            at = 0 if after == FIRST else self._index(after) + 1
-        elif before is not None:
-            at = next((index for index, item in enumerate(self._items) if item.id == before), at)
-        if id is not None and any(item.id == id for item in self._items):
+            behind = None if after == FIRST else self.get(after).id
+        elif before is not None and before in self._items:
+            behind = self._items.previous(before)
+        if id is not None and id in self._items:
             raise BadInput(f"There is an item {id[:60]!r} already.", code="item_exists")
         item = Item(id or item_id(), messages)
-        self._items.insert(at, item)
-        self._forget()
+        self._items.insert(item.id, item, after=behind)
+        self._count(item)
         return item
+
+    def __contains__(self, id: str) -> bool:
+        """Whether there is an item of that id."""
+        return id in self._items
 
     def get(self, id: str) -> Item:
         """The item of that id. Raises BadInput (item_not_found)."""
-        return self._items[self._index(id)]
+        item = self._items.get(id)
+        if item is None:
+            raise BadInput(f"There is no item {id[:60]!r} in the conversation.", code="item_not_found")
+        return item
 
     def delete(self, id: str) -> None:
         """Forget an item. Raises BadInput (item_not_found)."""
-        del self._items[self._index(id)]
+        self._drop(self.get(id).id)
 
     def previous(self, id: str) -> str | None:
         """The id of the item before that one; None when it is the first, or is not there any more."""
-        index = next((index for index, item in enumerate(self._items) if item.id == id), 0)
-        return self._items[index - 1].id if index else None
+        return self._items.previous(id)
 
     def heard(self, id: str, said: str, language: str | None) -> None:
         """What the user said, now that it is known; nothing happens when its item was deleted meanwhile."""
@@ -138,10 +153,9 @@ class Conversation:
         self, id: str, heard: str, *, reply: str = "", sound: Timeline | None = None, interrupted: bool = False
     ) -> None:
         """What was heard of a reply (empty: nothing); nothing happens when its item was deleted meanwhile."""
+        if (item := self._items.get(id)) is not None:
+            item.reply, item.sound = reply or heard, sound
         self._fill(id, *_reply(heard, interrupted=interrupted))
-        for item in self._items:
-            if item.id == id:
-                item.reply, item.sound = reply or heard, sound
 
     def called(self, id: str, *messages: Message) -> None:
         """A call and what came of it; nothing happens when its item was deleted meanwhile."""
@@ -160,19 +174,27 @@ class Conversation:
                 f"Audio content of {item.sound.sent_ms:.0f}ms is already shorter than {played_ms:g}ms.",
                 code="out_of_range",
             )
-        item.messages = _reply(item.sound.heard_text(item.reply, played_ms), interrupted=True)
+        self._fill(id, *_reply(item.sound.heard_text(item.reply, played_ms), interrupted=True))
 
     def _fill(self, id: str, *messages: Message) -> None:
-        for item in self._items:
-            if item.id == id:
-                item.messages = messages
-        self._forget()
+        item = self._items.get(id)
+        if item is not None:
+            item.messages = messages
+            self._count(item)
 
-    def _index(self, id: str) -> int:
-        for index, item in enumerate(self._items):
-            if item.id == id:
-                return index
-        raise BadInput(f"There is no item {id[:60]!r} in the conversation.", code="item_not_found")
+    def _count(self, item: Item) -> None:
+        """An item is new, or has other messages: those that no prompt can hold any more are forgotten."""
+        tokens = sum(map(estimated_tokens, item.messages)) or TOKENS_PER_MESSAGE
+        self._total_tokens += tokens - self._tokens.get(item.id, 0)
+        self._tokens[item.id] = tokens
+        # Twice the budget: what is beyond must not pile up in a connection of many hours.
+        while self._total_tokens > 2 * self._budget_tokens and (first := self._items.first) != self._items.last:
+            assert first is not None  # noqa: S101  # there are two at least
+            self._drop(first)
+
+    def _drop(self, id: str) -> None:
+        self._items.remove(id)
+        self._total_tokens -= self._tokens.pop(id)
 
     # --- whole turns ---
 
@@ -206,15 +228,6 @@ class Conversation:
     def _told(self, taken: int) -> list[Message]:
         room = self._budget_tokens - estimated_tokens(self._system) - taken
         return in_order(_newest_within(self.messages, room))
-
-    def _forget(self) -> None:
-        # Twice the budget: what no prompt can hold any more must not pile up in a connection of many hours.
-        room = 2 * self._budget_tokens
-        for index in range(len(self._items) - 1, -1, -1):
-            room -= sum(map(estimated_tokens, self._items[index].messages)) or TOKENS_PER_MESSAGE
-            if room < 0 and index < len(self._items) - 1:
-                del self._items[: index + 1]
-                return
 
 
 def _reply(heard: str, *, interrupted: bool) -> tuple[Message, ...]:

@@ -1,9 +1,13 @@
 """What the language model is reminded of."""
 
+import contextlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.conversation import Conversation, estimated_tokens
+from pipeline.conversation import FIRST, Conversation, estimated_tokens
+from pipeline.errors import BadInput
+from pipeline.llm import Message
 
 TEXT = st.text(max_size=300)
 
@@ -53,3 +57,40 @@ def test_a_connection_of_many_hours_does_not_grow() -> None:
         conversation.record(f"question {n}", "en", f"answer {n} " * 5)
     assert len(conversation.messages) < 100
     assert conversation.messages[-1].content.startswith("answer 999")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["end", "after", "before", "delete"]), st.integers(0, 9), st.integers(0, 9))))
+def test_items_stand_where_they_were_put(steps: list[tuple[str, int, int]]) -> None:
+    """As in a plain list; items of which there is already one, or of which there is none, change nothing."""
+    conversation, plain = Conversation("s", budget_tokens=10_000), list[str]()
+    for what, new, there in steps:
+        id, other = f"item {new}", f"item {there}"
+        with contextlib.suppress(BadInput):
+            match what:
+                case "end":
+                    conversation.place(Message("user", "x"), id=id)
+                case "after":
+                    conversation.place(Message("user", "x"), id=id, after=other if there else FIRST)
+                case "before":
+                    conversation.place(Message("user", "x"), id=id, before=other)
+                case _:
+                    conversation.delete(other)
+        match what:
+            case "delete":
+                plain = [one for one in plain if one != other]
+            case _ if id in plain:
+                pass
+            case "end":
+                plain.append(id)
+            case "after" if not there:
+                plain.insert(0, id)
+            case "after" if other in plain:
+                plain.insert(plain.index(other) + 1, id)
+            case "before":
+                plain.insert(plain.index(other) if other in plain else len(plain), id)
+            case _:
+                pass
+    assert [item.id for item in conversation.items] == plain
+    assert conversation.size == len(plain)
+    assert [conversation.previous(id) for id in plain] == [None, *plain[:-1]][: len(plain)]
+    assert all(id in conversation for id in plain)
