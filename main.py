@@ -7,10 +7,9 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     """`main.app`, made when an ASGI server asks for it: the commands do without the web framework."""
     if name == "app":
-        from pipeline.settings import Settings
-        from server.app import create_app
+        from commands.serve import application
 
-        return create_app(Settings())
+        return application()
     raise AttributeError(name)
 
 

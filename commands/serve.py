@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvloop
 from rich.console import Console
@@ -21,6 +22,9 @@ from pipeline import tracing
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +51,16 @@ def serve() -> None:
         raise refuse(error.message) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         pass  # asked to stop while it was loading
+
+
+def application() -> "FastAPI":
+    """The service for a server that is run by somebody else: `uvicorn main:app`."""
+    settings = load_settings()
+    set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO, Redaction(secrets_of(settings)))
+    from server.app import create_app
+
+    allow_files(settings)
+    return create_app(settings)
 
 
 async def _serve(settings: Settings) -> None:

@@ -38,6 +38,7 @@ from server.errors import add_error_handlers
 from server.openai import router as openai_router
 from server.realtime import door as realtime
 from server.resume import Resumable
+from server.serving import adopted
 from server.wyoming.listening import open_wyoming
 
 
@@ -61,7 +62,9 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
                 open_wyoming(settings, opened, access.places, app.state.draining),
             ):
                 try:
-                    yield
+                    # Who has opened the assistant for us runs the server, too.
+                    with adopted(settings, app.state.draining, app.state.jobs) if assistant is None else nullcontext():
+                        yield
                 finally:
                     await access.close()
 
