@@ -28,6 +28,8 @@ export class Connection {
     this.wanted = false;
     this.attempts = 0;
     this.token = "";
+    /** Whether the service has said that it is being restarted: that it does not answer then is no news. */
+    this.draining = false;
     /** @type {WebSocket | null} */
     this.socket = null;
     /** The attempt that asks for a token now. @type {object | null} */
@@ -107,6 +109,7 @@ export class Connection {
       this.token = event.resume;
       this.attempts = 0;
       this.ready = true;
+      this.draining = false;
       this.told.status("open", null);
     } else if (!event.type && event.error) {
       this.rejection = { ...event.error, final: true }; // the query cannot be used; the service closes now
@@ -144,6 +147,8 @@ export class Connection {
   /** @private @param {Trouble} trouble */
   rest(trouble) {
     if (!this.wanted) return;
+    this.draining ||= trouble.code === "draining";
+    if (this.draining && trouble.code === "gone") trouble = { ...trouble, code: "draining" };
     if (trouble.final) {
       this.wanted = false;
       this.told.status("idle", trouble);

@@ -6,8 +6,8 @@
 
 /**
  * @typedef {{code: string, message?: string, seconds?: number, final: boolean}} Trouble why there is no connection:
- *   gone, full, places, often, key, key_needed, right, origin, or a code of the service with its message; final: it is
- *   not tried again.
+ *   gone, draining, full, places, often, key, key_needed, right, origin, or a code of the service with its message;
+ *   final: it is not tried again.
  */
 
 /** @type {Trouble} nobody there, or nobody who knows */
@@ -60,7 +60,7 @@ async function whyNot(answer, key) {
     case 429:
       return { code: REFUSALS[error?.code] ?? "often", seconds, final: false };
     case 503:
-      return { code: "full", seconds, final: false };
+      return { code: error?.code === "draining" ? "draining" : "full", seconds, final: false };
     default:
       return GONE;
   }

@@ -19,7 +19,7 @@ const UNUSED_MS = 60_000;
 /** Troubles that another key may mend. */
 const OF_KEYS = ["key", "key_needed", "right"];
 /** Troubles that are over when there is a connection. */
-const CONNECTED = ["gone", "full", "places", "often", "overloaded", "idle_timeout", "unknown_voice", ...OF_KEYS];
+const CONNECTED = ["gone", "draining", "full", "places", "often", "overloaded", "idle_timeout", "unknown_voice", ...OF_KEYS];
 
 export class Talk {
   constructor() {

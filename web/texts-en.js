@@ -34,6 +34,7 @@ export const en = {
   assistant: "Parley",
   nothingSaid: "(nothing)",
   interrupted: "Not heard:",
+  wholeRest: "Show all that was not heard",
   cutOff: "Connection lost; not heard:",
   forgotten: "The service does not remember what was said before.",
   fresh: "New conversation.",
@@ -66,7 +67,9 @@ export const en = {
   trouble_insecure:
     "Browsers give the microphone and the sound only to secure pages. Open this page by https, or on the machine itself as http://localhost. You can type; the answer comes in writing.",
   trouble_silent: "The sound could not be started; the answer comes in writing.",
-  trouble_gone: "The service does not answer. Trying again in {seconds} s. The conversation is kept.",
+  trouble_gone: "The service does not answer. Trying again in {seconds} s. If it was only the network, the conversation goes on.",
+  trouble_draining:
+    "The service is being restarted. Trying again in {seconds} s. It will not remember the conversation; what is written here stays.",
   trouble_full: "All places are taken now. Trying again in {seconds} s.",
   trouble_overloaded: "The connection was too slow for the sound. Trying again in {seconds} s.",
   trouble_key: "The service does not know this access key. Check it under Settings.",

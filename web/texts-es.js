@@ -34,6 +34,7 @@ export const es = {
   assistant: "Parley",
   nothingSaid: "(nada)",
   interrupted: "No oído:",
+  wholeRest: "Mostrar todo lo no oído",
   cutOff: "Conexión perdida; no oído:",
   forgotten: "El servicio no recuerda lo que se dijo antes.",
   fresh: "Nueva conversación.",
@@ -66,7 +67,9 @@ export const es = {
   trouble_insecure:
     "Los navegadores solo dan el micrófono y el sonido a páginas seguras. Abra esta página por https, o en la propia máquina como http://localhost. Puede escribir; la respuesta llega por escrito.",
   trouble_silent: "No se pudo iniciar el sonido; la respuesta llega por escrito.",
-  trouble_gone: "El servicio no responde. Nuevo intento en {seconds} s. La conversación se conserva.",
+  trouble_gone: "El servicio no responde. Nuevo intento en {seconds} s. Si solo fue la red, la conversación sigue.",
+  trouble_draining:
+    "El servicio se está reiniciando. Nuevo intento en {seconds} s. No recordará la conversación; lo escrito aquí se queda.",
   trouble_full: "Todos los lugares están ocupados ahora. Nuevo intento en {seconds} s.",
   trouble_overloaded: "La conexión era demasiado lenta para el sonido. Nuevo intento en {seconds} s.",
   trouble_key: "El servicio no conoce esta clave de acceso. Compruébela en Ajustes.",

@@ -34,6 +34,7 @@ export const pt = {
   assistant: "Parley",
   nothingSaid: "(nada)",
   interrupted: "Não ouvido:",
+  wholeRest: "Mostrar tudo o que não foi ouvido",
   cutOff: "Conexão perdida; não ouvido:",
   forgotten: "O serviço não se lembra do que foi dito antes.",
   fresh: "Nova conversa.",
@@ -66,7 +67,9 @@ export const pt = {
   trouble_insecure:
     "Os navegadores só dão o microfone e o som a páginas seguras. Abra esta página por https, ou na própria máquina como http://localhost. Você pode escrever; a resposta vem por escrito.",
   trouble_silent: "Não foi possível iniciar o som; a resposta vem por escrito.",
-  trouble_gone: "O serviço não responde. Nova tentativa em {seconds} s. A conversa está guardada.",
+  trouble_gone: "O serviço não responde. Nova tentativa em {seconds} s. Se foi só a rede, a conversa continua.",
+  trouble_draining:
+    "O serviço está sendo reiniciado. Nova tentativa em {seconds} s. Ele não se lembrará da conversa; o que está escrito aqui fica.",
   trouble_full: "Todos os lugares estão ocupados agora. Nova tentativa em {seconds} s.",
   trouble_overloaded: "A conexão estava lenta demais para o som. Nova tentativa em {seconds} s.",
   trouble_key: "O serviço não conhece esta chave de acesso. Confira em Configurações.",

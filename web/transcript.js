@@ -6,6 +6,8 @@ import { SpokenWords } from "./words.js";
 
 /** Nearer than this (in px) to where the page has scrolled, or to the end, the reader follows along. */
 const NEAR = 80;
+/** What was not heard is folded to two lines, if it has more: what was heard stays in view. In px. */
+const FOLDED = 64;
 /** Of a reply longer than the view, the word that is spoken stays at this share of its height. */
 const SPOKEN_AT = 0.6;
 
@@ -151,6 +153,8 @@ export class Transcript {
       parts.push(" ", mark, part("s", "unheard", rest.trimStart()));
     } else parts.push(part("span", "coming", rest));
     entry.querySelector("p").replaceChildren(...parts);
+    const unheard = entry.querySelector(".unheard");
+    if (unheard) fold(unheard);
     if (following) this.follow();
   }
 
@@ -193,6 +197,22 @@ export class Transcript {
     this.scroll.scrollTop = place;
     this.placed = this.scroll.scrollTop;
   }
+}
+
+/** A long rest becomes two lines, with a button that shows it whole. */
+function fold(unheard) {
+  if (unheard.getBoundingClientRect().height <= FOLDED) return;
+  const button = part("button", "unfold", "…");
+  button.type = "button";
+  button.ariaLabel = text("wholeRest");
+  button.addEventListener("click", () => {
+    unheard.classList.remove("folded");
+    unheard.tabIndex = -1;
+    unheard.focus(); // the button is about to go
+    button.remove();
+  });
+  unheard.classList.add("folded");
+  unheard.after(button);
 }
 
 function part(tag, name, content) {

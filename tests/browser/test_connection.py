@@ -5,7 +5,7 @@ from pathlib import Path
 from server.access.callers import USE
 from server.access.keys import KeyFile
 from tests.browser.conftest import Visit
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ServerProcess, killed, serving
 
 
 def test_it_comes_back_to_the_conversation_when_the_connection_drops(server: ServerProcess, visit: Visit) -> None:
@@ -41,7 +41,8 @@ def test_a_service_that_goes_away_and_comes_back_is_found_again(visit: Visit, tm
         visitor.ask("my name is Alice")
         port = str(first.port)
     visitor.see("#trouble:visible")
-    assert "does not answer" in visitor.words("#trouble")
+    assert "being restarted" in visitor.words("#trouble")
+    assert "will not remember" in visitor.words("#trouble"), "before it is back and begins anew"
     assert visitor.words("#link-words") == "no connection"
     with serving(tmp_path, PORT=port):
         visitor.see("[data-link=open]")
@@ -49,6 +50,15 @@ def test_a_service_that_goes_away_and_comes_back_is_found_again(visit: Visit, tm
         assert "does not remember" in visitor.words(".note")  # another process: said, not hidden
         assert "Alice" in visitor.words(".reply p")
         visitor.ask("what is two plus three")
+
+
+def test_of_a_service_that_just_goes_away_nothing_is_promised(visit: Visit, tmp_path: Path) -> None:
+    with killed(tmp_path) as server:
+        visitor = visit(server.url)
+        visitor.ask("my name is Alice")
+    visitor.see("#trouble:visible")
+    assert "does not answer" in visitor.words("#trouble")
+    assert "If it was only the network" in visitor.words("#trouble")
 
 
 def test_a_full_service_is_explained_and_tried_again(visit: Visit, tmp_path: Path) -> None:

@@ -77,6 +77,22 @@ def test_it_fits_and_every_control_has_a_name(
     assert visitor.complaints == []
 
 
+@pytest.mark.parametrize("size", [(320, 640), (390, 844)])
+@pytest.mark.parametrize("language", ["en-US", "pt-BR", "es-ES"])
+def test_all_examples_are_to_be_seen_on_a_phone(
+    server: ServerProcess, visit: Visit, size: tuple[int, int], language: str
+) -> None:
+    visitor = visit(server.url, size=size, language=language)
+    visitor.until("document.getElementById('engines').children.length === 3")
+    assert visitor.page.evaluate(
+        "(() => {"
+        "  const view = document.getElementById('scroll').getBoundingClientRect();"
+        "  const places = [...document.querySelectorAll('.examples button')].map((one) => one.getBoundingClientRect());"
+        "  return places.length === 3 && places.every(({ top, bottom }) => top >= view.top && bottom <= view.bottom);"
+        "})()"
+    )
+
+
 def test_who_asks_for_json_gets_json_and_a_browser_gets_the_page(server: ServerProcess) -> None:
     def kind(path: str, accept: str) -> str:
         return httpx.get(server.url + path, headers={"Accept": accept}).headers["content-type"].split(";")[0]

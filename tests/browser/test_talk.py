@@ -90,6 +90,27 @@ def test_of_a_long_answer_the_spoken_word_is_in_view(server: ServerProcess, visi
         assert visitor.page.evaluate(in_view), length
 
 
+def test_after_an_interruption_what_was_heard_is_in_view(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url, size=(390, 844))
+    visitor.ask("tell me a story")
+    visitor.until("document.querySelector('.heard').textContent.length > 30")
+    visitor.page.keyboard.press("Escape")
+    visitor.see(".reply.interrupted .waterfall")
+    in_view = """() => {
+      const view = document.getElementById("scroll").getBoundingClientRect();
+      const words = [...document.querySelector(".heard").getClientRects()];
+      return words.every((line) => line.top >= view.top && line.bottom <= view.bottom);
+    }"""
+    assert visitor.page.evaluate(in_view)
+    folded = visitor.page.locator(".unheard").bounding_box()
+    visitor.page.click(".unfold")
+    whole = visitor.page.locator(".unheard").bounding_box()
+    assert folded
+    assert whole
+    assert folded["height"] < 70 < whole["height"]
+    assert visitor.page.locator(".unfold").count() == 0
+
+
 def test_the_service_is_told_what_was_really_played(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url)
     sent: list[str] = []
