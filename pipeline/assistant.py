@@ -17,9 +17,10 @@ from pipeline.listening.options import LiveOptions
 from pipeline.llm import Message
 from pipeline.llm.auto import open_auto
 from pipeline.manner import Manner
+from pipeline.outlet import Sink
 from pipeline.recording import Recorder, open_recorder
 from pipeline.refining import Refiners, open_refiners
-from pipeline.session import Session, Sink
+from pipeline.session import Session
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText, Transcript
 from pipeline.stt.recognisers import Recognisers, open_recognisers

@@ -18,15 +18,16 @@ class Dictation:
     def __init__(
         self,
         conversation: Conversation,
-        transcribe: Callable[[Clip], Coroutine[Any, Any, Transcript]],
-        emit: Callable[[Event], None],
         *,
+        transcribe: Callable[[Clip], Coroutine[Any, Any, Transcript]],
+        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        emit: Callable[[Event], None],
         limit_s: float,
     ) -> None:
-        """transcribe: for one utterance. limit_s: how long it may take. emit: takes UtteranceTranscribed and
-        UtteranceFailed, in the order of the utterances."""
+        """transcribe: for one utterance. start: makes a task of the conversation. emit: takes UtteranceTranscribed and
+        UtteranceFailed, in the order of the utterances. limit_s: how long one may take."""
         self._conversation = conversation
-        self._transcribe = transcribe
+        self._transcribe, self._start = transcribe, start
         self._emit = emit
         self._limit_s = limit_s
         self._pending: list[asyncio.Task[None]] = []
@@ -37,17 +38,26 @@ class Dictation:
         self._pending = [task for task in self._pending if not task.done()]
         return tuple(self._pending)
 
-    async def write(
+    def write(self, clip: Clip, item_id: str, before: Sequence[asyncio.Task[Transcript]] = ()) -> None:
+        """Write the next utterance into its item. before: the transcripts of its earlier parts."""
+        self._pending = [*self.pending, self._start(self._write(clip, item_id, before, self.pending))]
+
+    async def written(self) -> None:
+        """Wait until all that was begun is written down."""
+        if pending := self.pending:
+            await asyncio.wait(pending)
+
+    async def _write(
         self, clip: Clip, item_id: str, before: Sequence[asyncio.Task[Transcript]], after: Sequence[asyncio.Task[None]]
     ) -> None:
-        """Write one utterance into its item. before: the transcripts of its earlier parts. after: the utterances before
-        it, whose words are told first."""
+        """after: the utterances before it, whose words are told first."""
         try:
             async with asyncio.timeout(self._limit_s):
                 heard = await self._transcribe(clip)
-                parts = [(await asyncio.shield(part)).text for part in before]
-            said = " ".join([*parts, heard.text]).strip()
-            event: Event = events.UtteranceTranscribed(item_id, said, heard.language, clip.seconds)
+                parts = [*[await asyncio.shield(part) for part in before], heard]
+            said = " ".join(part.text for part in parts).strip()
+            words = tuple(word for part in parts for word in part.words)
+            event: Event = events.UtteranceTranscribed(item_id, said, heard.language, clip.seconds, words)
         except TimeoutError:
             event = events.UtteranceFailed(item_id, "timeout", "Speech recognition took too long.")
         except ParleyError as error:
@@ -58,7 +68,3 @@ class Dictation:
         if isinstance(event, events.UtteranceTranscribed):
             self._conversation.heard(item_id, event.text, event.language)
         self._emit(event)
-
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """A `write` that has begun."""
-        self._pending.append(task)

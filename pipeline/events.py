@@ -16,11 +16,12 @@ ReplyDelta and SpeechChunk interleave: the reply is spoken while it is written. 
 where a turn goes on without a stage (speech failed, the text still arrives).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.audio import Clip
 from pipeline.llm import ToolCall, Usage
+from pipeline.stt import Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class UtteranceTranscribed:
     language: str | None
     seconds: float
     """How long its sound is."""
+    words: Sequence[Word] = ()
+    """As of a `TranscriptFinal`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,8 @@ class TranscriptFinal:
     """Empty when nothing was said."""
     language: str | None
     """ISO 639-1."""
+    words: Sequence[Word] = ()
+    """With their probabilities, where the conversation wants them (`Manner.words`) and the recogniser has them."""
 
 
 @dataclass(frozen=True, slots=True)

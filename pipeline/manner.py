@@ -21,6 +21,8 @@ class Manner:
     """Without turn detection: all sound belongs to the next utterance, no key is pressed for it."""
     hint: str | None = None
     """Names and words that the user may say, for the recogniser."""
+    words: bool = False
+    """What is understood is wanted word by word, with their probabilities."""
     aloud: bool = True
     """The reply is spoken; false: written only."""
     speed: float = 1.0

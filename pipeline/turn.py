@@ -162,13 +162,14 @@ class Turn:
                 transcript = utterance if isinstance(utterance, Transcript) else await self._transcribe(utterance)
                 reply.timings.mark("transcript")
                 # Shielded: other turns on the same utterance wait for them, too.
-                before = [(await asyncio.shield(part)).text for part in self._said_before]
-                said = " ".join([*before, transcript.text]).strip()
+                parts = [*[await asyncio.shield(part) for part in self._said_before], transcript]
+                said = " ".join(part.text for part in parts).strip()
                 language = transcript.language or self._language or conversation.language
                 # Before the event: who hears it may write it into the conversation, where it would be found twice.
                 prompt = conversation.prompt(said, language)
                 log.debug("heard (%s): %s", transcript.language, said)
-                await out.send(events.TranscriptFinal(said, transcript.language))
+                words = tuple(word for part in parts for word in part.words)
+                await out.send(events.TranscriptFinal(said, transcript.language, words))
                 if not said and not self._answer_silence:
                     return
                 if not said:
@@ -260,6 +261,7 @@ class Turn:
                     language=self._language,
                     prompt=self._manner.hint,
                     limit_s=self._settings.stt_timeout_s,
+                    words=self._manner.words,
                 )
             observing.TRANSCRIBED.inc(utterance.seconds)
             return heard

@@ -156,8 +156,8 @@ def test_any_text_in_any_language_has_a_factor(text: str, language: str | None) 
     ],
 )
 def test_the_wait_is_scaled_and_bounded(text: str | None, adaptive: bool, silence_ms: int, wait_ms: float) -> None:
-    options = {"min_silence_ms": 250, "max_silence_ms": 1500, "adaptive": adaptive}
-    assert delay(text, "en", silence_ms=silence_ms, **options) == pytest.approx(wait_ms)  # type: ignore[arg-type]
+    options = LiveOptions(min_silence_ms=250, max_silence_ms=1500, silence_ms=silence_ms, adaptive_endpointing=adaptive)
+    assert delay(text, "en", options) == pytest.approx(wait_ms)
 
 
 @pytest.mark.parametrize(

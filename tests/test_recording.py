@@ -163,7 +163,7 @@ class Now(Recorder):
 
 def test_an_interrupted_reply_is_kept_as_far_as_it_was_heard(tmp_path: Path) -> None:
     async def script(d: Dialogue) -> None:
-        d.session._recorder = Now(Recordings(tmp_path))
+        d.session._answers.recorder = Now(Recordings(tmp_path))
         await d.speak(600)
         await d.silence(460)  # an answer is prepared, and abandoned
         await d.speak(600)

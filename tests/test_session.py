@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import events
 from pipeline.errors import BadInput, EngineError, Overloaded
-from pipeline.session import IdleTimeout
+from pipeline.listening.watchdog import IdleTimeout
 from tests.dialogue import RATE_HZ, Dialogue, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 
@@ -542,7 +542,7 @@ def test_after_a_long_silence_it_asks_and_then_closes() -> None:
 def test_a_reader_that_is_too_slow_ends_its_session() -> None:
     async def script(d: Dialogue) -> None:
         for _ in range(2000):
-            d.session._emit(events.SpeechHeld())
+            d.session._out.emit(events.SpeechHeld())
         with pytest.raises(Overloaded):
             while True:
                 await d.session.events.__anext__()

@@ -356,7 +356,7 @@ def test_of_too_many_announcements_the_first_are_made() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)  # nobody speaks up meanwhile
         for name in names:
-            d.session.announce(f"{name.capitalize()} is over.")
+            d.session.announcements.announce(f"{name.capitalize()} is over.")
         d.session.clear()
         await d.until(events.TurnCompleted, count=8)
         await d.silence(3000)
@@ -408,7 +408,7 @@ def test_timers_are_bounded() -> None:
 
     async def script(d: Dialogue) -> None:
         d.session.manner = Manner(tools=Toolbox(BASIC))
-        while d.session.remind(60, "Tea."):
+        while d.session.announcements.remind(60, "Tea."):
             pass
         await d.speak(600)
         await d.until(events.ToolEnded)

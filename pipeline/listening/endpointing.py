@@ -2,6 +2,8 @@
 
 import re
 
+from pipeline.listening.options import LiveOptions
+
 COMPLETE, UNFINISHED = 0.6, 2.4
 """Factors on `silence_ms` after a complete sentence, and after words that want to go on. Measured by
 `bench.turn_taking`: with 1.8 pauses of a second after an "and" were half of all false cut-offs, and finished turns do
@@ -136,13 +138,12 @@ def _asks(words: list[str], language: str) -> bool:
     return words[0] in YES_OR_NO[language] and len(words) >= YES_OR_NO_FROM
 
 
-def delay(
-    text: str | None, language: str | None, *, silence_ms: int, min_silence_ms: int, max_silence_ms: int, adaptive: bool
-) -> float:
+def delay(text: str | None, language: str | None, options: LiveOptions) -> float:
     """Silence after the last speech that ends the turn, in ms. text: None while there is no transcript yet."""
-    if text is None or not adaptive:
-        return silence_ms
-    return min(max_silence_ms, max(min_silence_ms, silence_ms * completeness(text, language)))
+    if text is None or not options.adaptive_endpointing:
+        return options.silence_ms
+    wait_ms = options.silence_ms * completeness(text, language)
+    return min(options.max_silence_ms, max(options.min_silence_ms, wait_ms))
 
 
 def _digits_at_the_end(words: list[str], language: str) -> int:

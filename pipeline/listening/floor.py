@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from pipeline import observing
 from pipeline.audio import Clip
 from pipeline.errors import ParleyError
 from pipeline.listening.ear import Ear
@@ -85,6 +86,7 @@ class Floor:
         if playback is not None:
             playback.resume()
             if playback.sent_ms:
+                observing.RESUMED.inc()
                 self._resumed()
 
     def clear(self) -> None:

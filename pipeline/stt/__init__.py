@@ -127,12 +127,12 @@ class SpeechToText(Protocol):
 
 
 async def in_time(
-    stt: SpeechToText, clip: Clip, *, language: str | None, prompt: str | None, limit_s: float
+    stt: SpeechToText, clip: Clip, *, language: str | None, prompt: str | None, limit_s: float, words: bool = False
 ) -> Transcript:
-    """The transcript of a whole utterance, without times. Raises what `transcribe` does, and StageFailed (timeout)."""
+    """The transcript of a whole utterance. Raises what `transcribe` does, and StageFailed (timeout)."""
     try:
         async with asyncio.timeout(limit_s):
-            return await stt.transcribe(clip, language=language, prompt=prompt, words=False)
+            return await stt.transcribe(clip, language=language, prompt=prompt, words=words)
     except TimeoutError:
         raise StageFailed("Speech recognition took too long.", code="timeout") from None
 
