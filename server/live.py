@@ -62,7 +62,7 @@ NAMES: dict[type[Event], str] = {
 CLOSES = {"overloaded": 1013, Leaving.code: CLOSE_CODE, Revoked.code: REVOKED_CODE}
 """Why a session has ended itself → the close code, where that is not 1000."""
 
-UNTOLD = {"item_id", "cut"}
+UNTOLD = {"item_id", "cut", "words"}
 """Fields of events that this protocol does not have."""
 
 

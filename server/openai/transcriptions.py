@@ -21,6 +21,7 @@ from pipeline.wrapping import spaceless
 from server.documents import errors, form_body
 from server.errors import as_openai
 from server.leaving import Stream, begun, while_connected
+from server.logprobs import logprobs
 from server.openai.answers import DiarizedAnswer, TextAnswer, VerboseAnswer
 from server.openai.diarized import diarized_events, diarized_json, known_speakers
 from server.openai.fields import TranscriptionFields, TranslationFields
@@ -89,7 +90,7 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
         return JSONResponse(diarized_json(await while_connected(request, work)))
     events = events_of(assistant, recording, asked, model=model, cut=wanted.cutting)
     if wanted.stream:
-        pieces = _stream(events, logprobs="logprobs" in wanted.include)
+        pieces = _stream(events, with_logprobs="logprobs" in wanted.include)
         return Stream(await begun(pieces), "text/event-stream", {"Cache-Control": "no-cache"})
     found = await while_connected(request, _whole(events))
     return _answer(found, wanted, language_name(found.language))
@@ -143,7 +144,7 @@ def _answer(found: Transcription, wanted: TranscriptionFields | TranslationField
         case _:
             body: dict[str, Any] = {"text": found.text, "usage": _usage(found.duration_s)}
             if isinstance(wanted, TranscriptionFields) and "logprobs" in wanted.include:
-                body["logprobs"] = [one for segment in found.segments for one in _logprobs(segment)]
+                body["logprobs"] = [one for segment in found.segments for one in logprobs(segment.words)]
             return JSONResponse(body)
 
 
@@ -180,19 +181,7 @@ def _usage(duration_s: float) -> dict[str, Any]:
     return {"type": "duration", "seconds": math.ceil(duration_s)}
 
 
-def _logprobs(segment: Segment) -> list[dict[str, Any]]:
-    """Of words, the smallest unit that engines here tell the probability of."""
-    return [
-        {
-            "token": word.text,
-            "bytes": list(word.text.encode()),
-            "logprob": round(math.log(max(word.probability, 1e-10)), 4),
-        }
-        for word in segment.words
-    ]
-
-
-async def _stream(events: AsyncGenerator[FileEvent, None], *, logprobs: bool) -> AsyncGenerator[bytes, None]:
+async def _stream(events: AsyncGenerator[FileEvent, None], *, with_logprobs: bool) -> AsyncGenerator[bytes, None]:
     """Raises what fails before the first event; what fails later is an event."""
     texts: list[str] = []
     known: list[dict[str, Any]] = []
@@ -206,8 +195,8 @@ async def _stream(events: AsyncGenerator[FileEvent, None], *, logprobs: bool) ->
                         texts.append(event.text)
                         tokens += len(event.tokens) or len(event.text.split())
                         told: dict[str, Any] = {"type": "transcript.text.delta", "delta": delta}
-                        if logprobs:
-                            told["logprobs"] = _logprobs(event)
+                        if with_logprobs:
+                            told["logprobs"] = logprobs(event.words)
                             known += told["logprobs"]
                         yield sse(told)
                     case Finished():
@@ -218,7 +207,7 @@ async def _stream(events: AsyncGenerator[FileEvent, None], *, logprobs: bool) ->
                             "text": joined(texts),
                             "usage": {"type": "tokens", **usage},
                         }
-                        yield sse({**done, "logprobs": known} if logprobs else done)
+                        yield sse({**done, "logprobs": known} if with_logprobs else done)
                     case _:
                         pass
     except ParleyError as error:

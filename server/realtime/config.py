@@ -131,6 +131,9 @@ class Config:
             if not form or (isinstance(form, dict) and not form.get("type")):
                 changed["audio"][direction]["format"] = as_json("audio/pcm")
         changed["audio"]["input"]["turn_detection"] = _turn_detection(changed["audio"]["input"]["turn_detection"])
+        changed["audio"]["input"]["noise_reduction"] = None  # there is none: its client sees that
+        if "tracing" in changed:
+            changed["tracing"] = None  # likewise: traces are the operator's
         self._derive(changed)
         self.json = changed
 
@@ -152,6 +155,7 @@ class Config:
             answers=json["type"] == "realtime" and detection is not None and detection["create_response"] is not False,
             keeps_all=detection is None,
             hint=_hint(transcription.get("prompt")),
+            words=bool(json["include"]),  # the one thing that can be included is made of them
         )
         voice = self._assistant.voice()
         if json["type"] == "realtime":
@@ -227,7 +231,7 @@ class Config:
             raise RealtimeError(error.message, code="invalid_value", param=param) from None
 
     def toolbox(self, tools: Sequence[Any], choice: Any, param: str) -> Toolbox:
-        """The client's functions and the operator's. Raises RealtimeError."""
+        """The client's functions and the operator's, with the one that is chosen among them. Raises RealtimeError."""
         if len(tools) > MAX_TOOLS:
             raise RealtimeError(f"There are more than {MAX_TOOLS} tools.", code="invalid_value", param=f"{param}.tools")
         client: list[Tool] = []
@@ -252,7 +256,14 @@ class Config:
                 )
             schema = parameters or {"type": "object", "properties": {}}
             client.append(Tool(given["name"], given.get("description") or "", schema))
-        return replace(self._assistant.tools, client=client, choice=_choice(choice))
+        toolbox = replace(self._assistant.tools, client=client, choice=_choice(choice))
+        if toolbox.choice not in ("auto", "none", "required") and not toolbox.tools(live=True):
+            raise RealtimeError(
+                f"Tool choice '{toolbox.choice[:64]}' not found in 'tools' parameter.",
+                code="invalid_value",
+                param=f"{param}.tool_choice",
+            )
+        return toolbox
 
     def _check_mcp(self, tool: dict[str, Any], where: str) -> None:
         """A client may name servers that the operator has set up; it may not make this service connect to others."""
@@ -329,7 +340,7 @@ def _turn_detection(wanted: dict[str, Any] | None) -> dict[str, Any] | None:
     return {name: default if wanted.get(name) is None else wanted[name] for name, default in defaults.items()}
 
 
-_WHOLE = frozenset({"turn_detection", "transcription", "noise_reduction", "format", "tools", "tool_choice", "tracing"})
+_WHOLE = frozenset({"turn_detection", "transcription", "noise_reduction", "format", "tools", "tool_choice", "include"})
 """Set as a whole: their parts mean nothing without each other."""
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -36,19 +36,23 @@ FAREWELL_S = 2.0
 """A session that ends itself has so long to say why; who does not read is not waited for."""
 LARGE_CHARS = 2**20
 """Longer messages are parsed in a thread."""
-OWN_WAY = frozenset({"conversation", "input", "instructions", "metadata", "tools", "tool_choice"})
-"""What makes a response another one than that to what the user says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """A response that is to begin when another one has ended."""
+    """A response that was asked for at a moment at which it cannot begin."""
 
     after: Response | None
-    """None: after what the user is saying, if that has no response."""
+    """It begins when this one has ended. None: when the user has spoken, as the response to that."""
     event: ResponseCreateEvent
     sent: dict[str, Any]
     """The event as it was sent."""
+    wanted: Wanted
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is to be given as any other."""
+        return not (self.event.response and self.event.response.model_fields_set - {"conversation"})
 
 
 class Connection:
@@ -210,37 +214,60 @@ class Connection:
             self.translation.send(*response.finished(events.TurnInterrupted(0.0, "")))
             raise
 
-    def defer(self, event: ResponseCreateEvent, sent: dict[str, Any]) -> bool:
+    def defer(self, event: ResponseCreateEvent, sent: dict[str, Any], wanted: Wanted) -> bool:
         """Whether this response is one to wait with. It is when the running one still speaks, but its client has been
-        given a function to run, and has done so: next, then. And it is when the user has begun to speak meanwhile: the
-        response to that is this one, too.
+        given a function to run, and has done so: next, then. And it is while the user speaks: nobody is cut short. The
+        response to what they say is this one, in the way that it was asked for; if it has an input of its own, it comes
+        after that.
         """
         running = self.translation.response
         if self.session.answering:
             if running is None or not running.handed_over:
                 return False
-        elif not (self.session.hearing and self.config.manner.answers) or (
-            event.response is not None and event.response.model_fields_set & OWN_WAY
-        ):
+        elif not self.session.hearing:
             return False
-        if self._deferred is not None and self._deferred.after is running:
-            return running is None
-        self._deferred = Deferred(running, event, sent)
+        deferred = Deferred(running, event, sent, wanted)
+        known = self._deferred
+        if known is not None and known.after is running:
+            if running is not None:
+                return False
+            if deferred.plain:
+                return True
+            if not known.plain:
+                raise RealtimeError(
+                    "A response to what the user is saying was asked for already.",
+                    code="conversation_already_has_active_response",
+                )
+        self._deferred = deferred
+        self._answer_in_its_way()
         return True
+
+    def _answer_in_its_way(self) -> None:
+        """What the user is saying is answered as it was asked for meanwhile."""
+        deferred = self._deferred
+        if deferred is not None and deferred.after is None and deferred.wanted.messages is None and not deferred.plain:
+            self.session.answer_in(deferred.wanted.manner)
+            self.translation.answers_with = deferred.wanted.asked
 
     def _ended(self, response: Response | None) -> None:
         """A response of the conversation has ended (None: what was said has none); called from within the session,
         which is not done with it yet.
         """
-        if self._deferred is None:
+        self.translation.answers_with = None
+        deferred = self._deferred
+        if deferred is None:
             return
-        if response is not None and response is not self._deferred.after:
+        if response is not None and response is not deferred.after and deferred.wanted.messages is None:
             self._deferred = None  # what the user said is answered, and with it what came of the call
         else:
             asyncio.get_running_loop().call_soon(self._begin_deferred)
 
     def _begin_deferred(self) -> None:
-        if self._deferred is None or self.session.hearing:
+        if self._deferred is None:
+            return
+        if self.session.hearing:
+            self._deferred = replace(self._deferred, after=None)
+            self._answer_in_its_way()
             return
         deferred, self._deferred = self._deferred, None
         task = asyncio.create_task(self._handle_deferred(deferred))

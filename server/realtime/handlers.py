@@ -117,7 +117,7 @@ async def create(connection: "Connection", event: ConversationItemCreateEvent, s
             code="invalid_tool_call_id",
             param="item.call_id",
         )
-    if (after := event.previous_item_id) is not None and after != "root" and after not in translation.shapes:
+    if (after := event.previous_item_id) is not None and after != "root" and not translation.knows(after):
         raise RealtimeError(
             f"Previous item with ID {after[:64]!r} not found in conversation.",
             code="item_create_invalid_previous_item_id",
@@ -141,8 +141,9 @@ async def create(connection: "Connection", event: ConversationItemCreateEvent, s
 
 
 def _is_called(connection: "Connection", call_id: str | None) -> bool:
-    messages = connection.session.conversation.messages
-    return any(call.id == call_id for message in messages for call in message.calls)
+    items = connection.session.conversation.items
+    # From the newest on: it is most often the last call that is answered.
+    return any(call.id == call_id for item in reversed(items) for message in item.messages for call in message.calls)
 
 
 @handles(ConversationItemDeleteEvent)
@@ -185,8 +186,7 @@ async def truncate(connection: "Connection", event: ConversationItemTruncateEven
 
 def _check(connection: "Connection", item_id: str, action: str) -> None:
     """Raises RealtimeError unless the client knows such an item."""
-    known = any(item.id == item_id for item in connection.session.conversation.items)
-    if item_id not in connection.translation.shapes or not known:
+    if not connection.translation.knows(item_id):
         raise RealtimeError(
             f"Item with ID {item_id[:64]!r} not found in conversation.",
             code=f"item_{action}_invalid_item_id",
@@ -203,7 +203,7 @@ async def respond(connection: "Connection", event: ResponseCreateEvent, sent: di
         connection.answer_aside(wanted)
         return
     session, translation = connection.session, connection.translation
-    if connection.defer(event, sent):
+    if connection.defer(event, sent, wanted):
         return
     if session.answering:
         response = translation.response

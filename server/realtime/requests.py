@@ -46,7 +46,10 @@ def requested(connection: "Connection", params: RealtimeResponseCreateParams | N
     if params.max_output_tokens is not None:
         manner = replace(manner, max_tokens=max_tokens(params.max_output_tokens, "response.max_output_tokens"))
     tools = params.tools if params.tools is not None else config.json["tools"]
-    choice = params.tool_choice if params.tool_choice is not None else config.json["tool_choice"]
+    if params.tool_choice is not None or params.tools is None:
+        choice = config.json["tool_choice"] if params.tool_choice is None else params.tool_choice
+    else:  # the session's choice is one among the session's tools
+        choice = config.json["tool_choice"] if isinstance(config.json["tool_choice"], str) else "auto"
     manner = replace(manner, tools=config.toolbox(tools, choice, "response"))
     voice, format = config.voice_now, asked.format
     output = params.audio.output if params.audio else None
@@ -78,14 +81,14 @@ def _messages(connection: "Connection", params: RealtimeResponseCreateParams, se
     """The response's own input, with the instructions before it."""
     if params.input is None:
         return None
-    conversation, shapes = connection.session.conversation, connection.translation.shapes
+    conversation, translation = connection.session.conversation, connection.translation
     messages = [Message("system", conversation.instructions)]
     items = iter(params.input)
     for index, raw in enumerate(sent["input"]):
         where = f"response.input[{index}]"
         if isinstance(raw, dict) and raw.get("type") == "item_reference":
             id = raw.get("id")
-            if not isinstance(id, str) or id not in shapes:
+            if not isinstance(id, str) or not translation.knows(id):
                 raise RealtimeError(
                     f"Item with ID {str(id)[:64]!r} not found in conversation.", code="invalid_value", param=where
                 )

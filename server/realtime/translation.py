@@ -2,13 +2,16 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from pipeline import events
 from pipeline.channel import Channel
 from pipeline.conversation import Conversation, Item
 from pipeline.events import Event
+from pipeline.stt import Word
 from pipeline.tools import Function
+from server.logprobs import logprobs
 from server.realtime.config import Config
 from server.realtime.errors import error_event
 from server.realtime.items import Shape, as_json
@@ -21,7 +24,7 @@ End = events.TurnCompleted | events.TurnInterrupted | events.TurnFailed
 
 
 class Translation:
-    """A `pipeline.session.Sink`: takes the session's events as they happen, and fills the connection's outbox."""
+    """A `pipeline.outlet.Sink`: takes the session's events as they happen, and fills the connection's outbox."""
 
     def __init__(
         self,
@@ -50,6 +53,8 @@ class Translation:
         self._waiting = False
         """The response has begun and is not told yet."""
         self._requested: dict[str, Asked] = {}
+        self.answers_with: Asked | None = None
+        """How the utterance being spoken is answered; None: as any other."""
         self._awaited: str | None = None
         """The utterance whose words the turn that is about to start will tell."""
         self._spoken_at = 0.0
@@ -98,17 +103,20 @@ class Translation:
 
     def know(self, item: Item, shape: Shape) -> list[ServerEvent]:
         """There is a new item, complete as it is."""
-        self.shapes[item.id] = shape
-        for id in self.shapes.keys() - {kept.id for kept in self.conversation.items}:
-            del self.shapes[id]  # forgotten long ago
+        if len(self.shapes) > 2 * self.conversation.size:  # half of them were forgotten, or more
+            self.shapes = {id: kept for id, kept in self.shapes.items() if id in self.conversation}
         self.shapes[item.id] = shape
         told = as_json(item, shape)
         place = {"previous_item_id": self.before(item.id), "item": told}
         return [{"type": "conversation.item.added", **place}, {"type": "conversation.item.done", **place}]
 
+    def knows(self, id: str) -> bool:
+        """Whether the client knows of that item, and it is still there."""
+        return id in self.shapes and id in self.conversation
+
     def list_tools(self, functions: Iterable[Function]) -> None:
         """Tell once which functions the servers have that the client has named."""
-        told = {shape.server for shape in self.shapes.values() if shape.kind == "mcp_list_tools"}
+        told = {shape.server for id, shape in self.shapes.items() if shape.kind == "mcp_list_tools" and self.knows(id)}
         for server in sorted(self._config.shown_servers() - told):
             item = self.conversation.place()
             tools = tuple(function.tool for function in functions if function.server == server)
@@ -151,13 +159,15 @@ class Translation:
         match event:
             case events.UserSpeechStopped():
                 yield from self._speech_stopped(event)
+                if not self._config.manner.answers:
+                    self._ended(None)
             case events.UtteranceCommitted(item_id):
                 yield from self._committed(item_id)
                 self._ended(None)
             case events.TranscriptPartial(text):
                 yield from self._grown(text)
-            case events.UtteranceTranscribed(item_id, text, _, seconds):
-                yield from self._transcribed(item_id, text, seconds)
+            case events.UtteranceTranscribed(item_id, text, _, seconds, words):
+                yield from self._transcribed(item_id, text, seconds, words)
             case events.UtteranceFailed(item_id, code, message):
                 yield from self._not_transcribed(item_id, code, message)
             case events.UtteranceIgnored(reason):
@@ -166,9 +176,9 @@ class Translation:
                 yield from self._idle(event)
             case events.TurnStarted(_, item_id):
                 yield from self._started(item_id)
-            case events.TranscriptFinal(text):
+            case events.TranscriptFinal(text, _, words):
                 if self._awaited is not None:
-                    yield from self._transcribed(self._awaited, text, self._seconds)
+                    yield from self._transcribed(self._awaited, text, self._seconds, words)
                 yield from self._created()
             case events.TurnInterrupted() if self._cancelling:
                 yield from self._finished(event)
@@ -236,18 +246,23 @@ class Translation:
             delta, self._partial = text[len(self._partial) :], text
             yield _transcript_delta(self.speaking, delta)
 
-    def _transcribed(self, item_id: str, text: str, seconds: float) -> Iterable[ServerEvent]:
+    def _transcribed(
+        self, item_id: str, text: str, seconds: float, words: Sequence[Word] = ()
+    ) -> Iterable[ServerEvent]:
         if item_id == self._awaited:
             self._awaited = None
         if not self._config.transcribes:
             return
         rest = text.removeprefix(self._partial) if text.startswith(self._partial) else ""
         self._partial = ""
+        # A recogniser that knows no probabilities gives 1 to all words: that is no certainty.
+        known = logprobs(words) if any(word.probability < 1 for word in words) else None
         if rest:
-            yield _transcript_delta(item_id, rest)
+            yield _transcript_delta(item_id, rest, known if rest == text else None)
         yield {
             "type": "conversation.item.input_audio_transcription.completed", "item_id": item_id, "content_index": 0,
             "transcript": text, "usage": {"type": "duration", "seconds": round(seconds, 3)},
+            **({"logprobs": known} if known is not None else {}),
         }  # fmt: skip
 
     def _not_transcribed(self, item_id: str, code: str, message: str) -> Iterable[ServerEvent]:
@@ -280,7 +295,10 @@ class Translation:
 
     def _started(self, item_id: str) -> Iterable[ServerEvent]:
         asked = self._requested.pop(item_id, None)
-        self.response = Response(asked or self.asked(), item_id, self.before)
+        of_utterance = None
+        if asked is None and self._awaited is not None:
+            of_utterance, self.answers_with = self.answers_with, None
+        self.response = Response(asked or of_utterance or self.asked(), item_id, self.before)
         self._waiting = True
         # The words of an utterance are told before the response to it.
         if asked is not None or self._awaited is None:
@@ -315,8 +333,9 @@ def _named(event: ServerEvent) -> ServerEvent:
     return {"event_id": f"event_{secrets.token_hex(10)}", **event}
 
 
-def _transcript_delta(item_id: str, delta: str) -> ServerEvent:
+def _transcript_delta(item_id: str, delta: str, known: list[dict[str, Any]] | None = None) -> ServerEvent:
+    """known: the logprobs of its words, where they are wanted."""
     return {
         "type": "conversation.item.input_audio_transcription.delta", "item_id": item_id, "content_index": 0,
-        "delta": delta,
+        "delta": delta, **({"logprobs": known} if known is not None else {}),
     }  # fmt: skip
