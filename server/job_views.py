@@ -193,6 +193,7 @@ def time_of(seconds: float | None) -> str | None:
 def shown(job: Job, names: dict[Status, str], result: dict[str, Any] | None = None) -> dict[str, Any]:
     """A job as JSON. `progress` is in percent, `duration` in seconds."""
     error = {"code": job.error_code, "message": job.error_message} if job.error_code else None
+    duration_s = job.duration_s if job.duration_s is not None else (result or {}).get("duration")
     return {
         "job_id": job.id,
         "status": named(job.status, names),
@@ -207,7 +208,7 @@ def shown(job: Job, names: dict[Status, str], result: dict[str, Any] | None = No
         "session_id": job.session_id,
         "source_url": job.source_url,
         "size": job.size_bytes,
-        "duration": (result or {}).get("duration") or job.duration_s,
+        "duration": None if duration_s is None else round(duration_s, 3),
         "attempts": job.attempts,
         "created_at": time_of(job.created_at),
         "started_at": time_of(job.started_at),

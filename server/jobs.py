@@ -17,7 +17,7 @@ from jobs.states import Status
 from server.access import require_key, stay_of
 from server.access.keys import LOOK_EVERY_S
 from server.access.staying import Stay
-from server.documents import answers, errors, form_body
+from server.documents import answers, errors, event_stream, form_body
 from server.incoming import received_files
 from server.job_answers import LISTED, DeliveriesAnswer, JobAnswer, JobPage, NewJobs, QueuesAnswer
 from server.job_owners import OwnJob, owner_of, seen_by
@@ -52,10 +52,7 @@ EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The events; `data` is the job without its result.",
         "content": {
-            "text/event-stream": {
-                "schema": {"type": "string"},
-                "example": f"event: completed\nid: 4\ndata: {json.dumps(LISTED)}\n\n",
-            }
+            "text/event-stream": event_stream(f"event: completed\nid: 4\ndata: {json.dumps(LISTED)}\n\n", "event", "id")
         },
     }
 }

@@ -15,7 +15,7 @@ from pipeline.errors import ParleyError
 from pipeline.saying import say
 from pipeline.tempo import MAX_SPEED, MIN_SPEED
 from pipeline.voices import Voice
-from server.documents import errors, like
+from server.documents import errors, event_stream, like
 from server.errors import as_openai
 from server.leaving import Stream, begun
 from server.openai.models import check_model
@@ -61,12 +61,11 @@ class SpeechRequest(NullIsAbsent):
             "description": "The sound, as it is made (24 kHz mono); with `stream_format=sse` as events.",
             "content": {
                 **{form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in FORMATS.values()},
-                "text/event-stream": {
-                    "schema": {"type": "string"},
-                    "example": 'data: {"type": "speech.audio.delta", "audio": "UklGRg=="}\n\n'
+                "text/event-stream": event_stream(
+                    'data: {"type": "speech.audio.delta", "audio": "UklGRg=="}\n\n'
                     'data: {"type": "speech.audio.done", "usage": {"input_tokens": 9, "output_tokens": 60, '
-                    '"total_tokens": 69}}\n\n',
-                },
+                    '"total_tokens": 69}}\n\n'
+                ),
             },
         },
         **errors(400, 401, 403, 404, 502, 503, 504),

@@ -18,7 +18,7 @@ from pipeline.stt.languages import NAMES
 from pipeline.subtitles import joined, render, segment_dict, separator
 from pipeline.transcription import Transcription, collected
 from pipeline.wrapping import spaceless
-from server.documents import errors, form_body
+from server.documents import errors, event_stream, form_body
 from server.errors import as_openai
 from server.leaving import Stream, begun, while_connected
 from server.logprobs import logprobs
@@ -36,11 +36,10 @@ router = APIRouter(tags=["transcription"])
 ReceivedForm = Annotated[Form, Depends(form_with_recording)]
 ERRORS = errors(400, 401, 403, 404, 413, 502, 503, 504)
 TEXTS = {"text/plain": {"schema": {"type": "string"}, "example": "Good morning.\n"}}
-EVENTS = {
-    "schema": {"type": "string"},
-    "example": 'data: {"type": "transcript.text.delta", "delta": "Good morning."}\n\n'
-    'data: {"type": "transcript.text.done", "text": "Good morning."}\n\ndata: [DONE]\n\n',
-}
+EVENTS = event_stream(
+    'data: {"type": "transcript.text.delta", "delta": "Good morning."}\n\n'
+    'data: {"type": "transcript.text.done", "text": "Good morning."}\n\ndata: [DONE]\n\n'
+)
 
 
 @router.post(
