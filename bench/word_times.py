@@ -2,8 +2,8 @@
 
     python -m bench.word_times [--count 40]
 
-The truth is where each utterance begins and ends, so what is measured is the start of its first and the end of its
-last word: by the trained test model (Whisper's own times), and by PocketSphinx. Both on eSpeak's voices.
+The truth is where each utterance begins and ends to be loud, so what is measured is the start of its first and the end
+of its last word: by the trained test model (Whisper's own times), and by PocketSphinx. Both on eSpeak's voices.
 """
 
 import argparse
@@ -13,13 +13,23 @@ import statistics
 
 import numpy as np
 
-from pipeline.audio import encode_wav
+from pipeline.audio import Clip, encode_wav
 from pipeline.engines import Opened
 from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, sphinx, whisper
 from pipeline.stt.files import transcribe_file
 from tests.stt.recordings import MODEL, spliced
+
+LOUD = 0.01
+"""Of full scale."""
+
+
+def loud(clip: Clip, start_s: float, end_s: float) -> tuple[float, float]:
+    """Without the silence that eSpeak puts around what it says."""
+    first = int(start_s * clip.rate_hz)
+    heard = np.flatnonzero(np.abs(clip.samples[first : int(end_s * clip.rate_hz)]) > LOUD)
+    return (first + int(heard[0])) / clip.rate_hz, (first + int(heard[-1])) / clip.rate_hz
 
 
 async def measure(name: str, opened: Opened[SpeechToText], count: int) -> None:
@@ -29,6 +39,7 @@ async def measure(name: str, opened: Opened[SpeechToText], count: int) -> None:
     found = [event async for event in events if isinstance(event, Segment) and event.words]
     starts, ends = [], []
     for _, start_s, end_s in truth:
+        start_s, end_s = loud(clip, start_s, end_s)
         inside = [one for one in found if start_s - 1 < (one.start_s + one.end_s) / 2 < end_s + 1]
         if inside:
             starts.append(abs(inside[0].words[0].start_s - start_s))
@@ -44,7 +55,9 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=40)
     count = parser.parse_args().count
-    async with whisper.open_engine(Settings(whisper_model=str(MODEL)), lambda progress: None) as opened:
+    # The trained model knows one utterance at a time.
+    settings = Settings(whisper_model=str(MODEL), whisper_pack=False)
+    async with whisper.open_engine(settings, lambda progress: None) as opened:
         await measure("whisper", opened, count)
     async with sphinx.open_engine(Settings(), lambda progress: None) as opened:
         await measure("sphinx", opened, count)
