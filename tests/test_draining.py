@@ -218,13 +218,16 @@ def test_what_a_second_signal_cuts_off_is_told_in_a_line(tmp_path: Path) -> None
         httpx.Client(base_url=server.url, timeout=SOON_S) as client,
         ThreadPoolExecutor() as threads,
     ):
+        # More than the buffers between us hold, and more than the recogniser has heard by then on any machine.
         speech = {"model": "tts-1", "input": "One more sentence. " * 200, "voice": "man", "response_format": "pcm"}
-        upload = {"file": ("a.flac", slow_recording())}
+        upload = {"file": ("a.flac", slow_recording(count=120))}
         whole = threads.submit(client.post, "/v1/audio/transcriptions", files=upload, data={"model": "whisper-1"})
-        with client.stream("POST", "/v1/audio/speech", json=speech) as stream:
+        with client.stream("POST", "/v1/audio/speech", json={**speech, "speed": 0.25}) as stream:
             sound = stream.iter_bytes()
             next(sound)  # and it reads no more for now
+            deadline = time.monotonic() + SOON_S
             while "parley_requests_running 2.0" not in client.get("/metrics").text:
+                assert time.monotonic() < deadline
                 time.sleep(0.05)
             server.process.send_signal(signal.SIGTERM)
             is_draining(server)

@@ -95,11 +95,9 @@ def test_what_a_key_has_opened_ends_with_it_and_others_go_on(locked: ServerProce
         with client.stream("GET", f"/jobs/{job}/events") as events:
             pieces = events.iter_text()
             assert next(pieces).startswith("event: progress")
-            begun = time.monotonic()
             keys.remove("lost")
             seen = [end_of(connection) for connection in ended]
             assert "event:" not in "".join(pieces), "nothing more of the job is told"
-        assert time.monotonic() - begun < SOON_S
         assert [code for _, code in seen] == [1008] * 5
         page, live, plain, realtime, dictated = (told for told, _ in seen)
         for told in (page, live):
