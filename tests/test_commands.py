@@ -244,14 +244,14 @@ def test_uvicorn_runs_the_application_as_we_do(tmp_path: Path) -> None:
             # The socket is there already: the connection waits until the application is.
             with connect(f"ws://127.0.0.1:{port}/ws", open_timeout=60, max_size=None) as connection:
                 assert SUM_ANSWER in ask(connection, spoken(SUM)).llama
-            with socket.create_connection(("127.0.0.1", port), timeout=20) as stranger:
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as stranger:
                 stranger.sendall(b"GET /health?" + b"x" * 17_000)
                 assert stranger.recv(100).startswith(b"HTTP/1.1 414")
             with connect(f"ws://127.0.0.1:{port}/ws?stream=1&api_key=open-sesame", open_timeout=60) as connection:
-                assert json.loads(connection.recv(timeout=20))["type"] == "session_started"
+                assert json.loads(connection.recv(timeout=60))["type"] == "session_started"
                 process.terminate()
-                assert json.loads(connection.recv(timeout=20))["code"] == "draining"
-            _, told = process.communicate(timeout=20)
+                assert json.loads(connection.recv(timeout=60))["code"] == "draining"
+            _, told = process.communicate(timeout=60)
             assert process.returncode == 0
             assert "Traceback" not in told
             assert "sesame" not in told
