@@ -58,9 +58,9 @@ async def list_jobs(
             conditions.append(jobs.c.session_id == session_id)
     below: list[ColumnElement[bool]] = [] if cursor is None else [jobs.c.id < cursor]
     most = SEARCHED if search else skipped + limit + 1
-    newest = [
-        select(jobs.c.id).where(*conditions, *below).order_by(jobs.c.id.desc()).limit(most) for conditions in each
-    ]
+    # What is searched in comes with the ids: joined to them, PostgreSQL may look at the whole table instead.
+    columns = (jobs.c.id, jobs.c.filename, jobs.c.source_url) if search else (jobs.c.id,)
+    newest = [select(*columns).where(*conditions, *below).order_by(jobs.c.id.desc()).limit(most) for conditions in each]
     async with database.reading() as connection:
         ids = _together(newest, most)
         if search:
@@ -91,8 +91,8 @@ def _checked(limit: int, page: int | None, cursor: str | None, search: str | Non
 def _together(newest: Sequence[Select[Any]], most: int) -> Any:
     if len(newest) == 1:
         return newest[0]
-    parts = union_all(*(select(one.subquery().c.id) for one in newest)).subquery()
-    return select(parts.c.id).order_by(parts.c.id.desc()).limit(most)
+    parts = union_all(*(select(*one.subquery().c) for one in newest)).subquery()
+    return select(*parts.c).order_by(parts.c.id.desc()).limit(most)
 
 
 async def _searched(
@@ -100,10 +100,12 @@ async def _searched(
 ) -> tuple[list[Job], str | None]:
     looked = ids.subquery()
     # `icontains` escapes what LIKE would take for a pattern.
-    named = jobs.c.filename.icontains(search, autoescape=True) | jobs.c.source_url.icontains(search, autoescape=True)
-    hits = select(jobs).join(looked, looked.c.id == jobs.c.id).where(named).order_by(jobs.c.id.desc())
-    rows = (await connection.execute(hits.limit(limit + 1).offset(skipped))).mappings()
-    found = [Job.of(row) for row in rows]
+    named = looked.c.filename.icontains(search, autoescape=True) | looked.c.source_url.icontains(
+        search, autoescape=True
+    )
+    hits = select(looked.c.id).where(named).order_by(looked.c.id.desc()).limit(limit + 1).offset(skipped)
+    rows = select(jobs).where(jobs.c.id.in_(hits)).order_by(jobs.c.id.desc())
+    found = [Job.of(row) for row in (await connection.execute(rows)).mappings()]
     if len(found) > limit:
         return found, found[limit - 1].id
     last = (await connection.execute(select(func.count(), func.min(looked.c.id)).select_from(looked))).one()
