@@ -52,7 +52,7 @@ async def _heard(
 
         def recording() -> Recording:
             file.seek(0)
-            return Recording(file, max_seconds=settings.max_file_seconds)
+            return Recording(file, max_seconds=settings.max_file_seconds, track=options.audio_track)
 
         segments: list[Segment] = []
         async with aclosing(here.transcribe(recording(), options.request(), options.model_id)) as events:

@@ -243,7 +243,7 @@ class Runner:
 
         def recording() -> Recording:
             file.seek(0)
-            return Recording(file, max_seconds=self._settings.max_file_seconds)
+            return Recording(file, max_seconds=self._settings.max_file_seconds, track=job.options.audio_track)
 
         try:
             found = await self._heard(job, recording(), HEARD if refining else 1.0)

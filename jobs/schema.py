@@ -144,10 +144,16 @@ class Options:
     """Who said what."""
     min_speakers: int | None = None
     max_speakers: int | None = None
+    audio_track: int | None = None
+    """Of a video, from 0; None: the one that a player would take."""
 
     def dumps(self) -> str:
         """Always the same text for the same options."""
-        return json.dumps(asdict(self), sort_keys=True)
+        told = asdict(self)
+        # As before there was such an option: results that are kept are found by this text.
+        if self.audio_track is None:
+            del told["audio_track"]
+        return json.dumps(told, sort_keys=True)
 
     @staticmethod
     def loads(text: str) -> "Options":

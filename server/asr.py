@@ -15,7 +15,7 @@ from server.documents import Answer, errors, form_body, like
 from server.leaving import while_connected
 from server.openai.answers import WhisperSegment
 from server.openai.transcriptions import language_name
-from server.parameters import SubtitleLayout, language_code
+from server.parameters import MAX_TRACK, TRACK, SubtitleLayout, language_code
 from server.recordings import form_with_recording, transcribed
 from server.uploads import Form
 
@@ -85,6 +85,7 @@ async def asr(
     diarize: bool = False,
     min_speakers: Annotated[int | None, Query(ge=1, le=50)] = None,
     max_speakers: Annotated[int | None, Query(ge=1, le=50)] = None,
+    audio_track: Annotated[int | None, Query(ge=0, le=MAX_TRACK, description=TRACK)] = None,
 ) -> Response:
     """`output=json` has segments with Whisper's keys; `word_timestamps` adds words."""
     assistant: Assistant = request.app.state.assistant
@@ -97,7 +98,8 @@ async def asr(
     refining = Refining(diarize=diarize, min_speakers=min_speakers, max_speakers=max_speakers)
     raw_rate_hz = None if encode else RAW_RATE_HZ
     upload = form.file("audio_file", "file")
-    found = await while_connected(request, transcribed(assistant, upload, asked, refining, raw_rate_hz=raw_rate_hz))
+    work = transcribed(assistant, upload, asked, refining, raw_rate_hz=raw_rate_hz, track=audio_track)
+    found = await while_connected(request, work)
     text = render(output, found.segments, layout=layout, language=found.language)
     engine = next(info.engine for info in assistant.engines if info.stage == "stt")
     name = f'attachment; filename="transcript.{output}"'

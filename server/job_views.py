@@ -21,7 +21,7 @@ from pipeline.subtitles import Layout
 from server.errors import BadField
 from server.incoming import Received
 from server.media_types import MEDIA_TYPES
-from server.parameters import language_code
+from server.parameters import MAX_TRACK, TRACK, language_code
 
 MAX_TEXT = 200
 MAX_PROMPT = 2_000
@@ -79,6 +79,7 @@ class JobOptions(BaseModel):
     diarize: bool = Field(default=False, description="Who said what.")
     min_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS)
     max_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS)
+    audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=TRACK)
     session_id: str | None = Field(default=None, max_length=MAX_TEXT, description="Yours: lists are filtered by it.")
     webhook_url: str | None = Field(default=None, max_length=4096, description="Told when the job ends.")
 
@@ -138,20 +139,21 @@ def options(fields: dict[str, Any]) -> Options:
         diarize=flag(fields, "diarize", False),
         min_speakers=count_field(fields, "min_speakers"),
         max_speakers=count_field(fields, "max_speakers"),
+        audio_track=count_field(fields, "audio_track", 0, MAX_TRACK),
     )
     if found.min_speakers and found.max_speakers and found.min_speakers > found.max_speakers:
         raise BadField("min_speakers", "min_speakers is more than max_speakers.")
     return found
 
 
-def count_field(fields: dict[str, Any], name: str) -> int | None:
-    """A field as a number of people; None when it is empty or missing. Raises BadField."""
+def count_field(fields: dict[str, Any], name: str, least: int = 1, most: int = MAX_SPEAKERS) -> int | None:
+    """A field as a number, by default of people; None when it is empty or missing. Raises BadField."""
     value = fields.get(name)
     if value is None or value == "":
         return None
     text = str(value)
-    if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= MAX_SPEAKERS):
-        raise BadField(name, f"{name}: a number from 1 to {MAX_SPEAKERS}.")
+    if not (text.isascii() and text.isdigit() and len(text) <= 2 and least <= int(text) <= most):
+        raise BadField(name, f"{name}: a number from {least} to {most}.")
     return int(text)
 
 

@@ -11,6 +11,9 @@ from pipeline.subtitles import Layout
 MAX_SYSTEM_CHARS = 8_000
 """Longest `?system=`."""
 
+MAX_TRACK = 99
+TRACK = "Which audio track of a video, from 0; by default the one that a player would take."
+
 
 class NullIsAbsent(BaseModel):
     """A JSON body in which null means what leaving the field out does: clients send what they have no value for."""

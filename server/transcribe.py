@@ -14,7 +14,7 @@ from server.documents import Answer, errors, form_body, like
 from server.errors import BadField
 from server.leaving import while_connected
 from server.openai.models import named
-from server.parameters import language_code
+from server.parameters import MAX_TRACK, TRACK, language_code
 from server.recordings import form_with_recording, transcribed
 from server.uploads import Form
 
@@ -29,6 +29,7 @@ class PlainFields(BaseModel):
 
     language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is found out.")
     prompt: str | None = Field(default=None, max_length=4000)
+    audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=TRACK)
 
 
 class PlainTranscription(Answer):
@@ -49,7 +50,8 @@ async def transcribe(request: Request, form: ReceivedForm) -> PlainTranscription
     """Any audio or video file in `audio_file`."""
     wanted = form.parse(PlainFields)
     asked = FileRequest(language_code(wanted.language), wanted.prompt)
-    work = transcribed(request.app.state.assistant, form.file("audio_file", "file"), asked)
+    upload = form.file("audio_file", "file")
+    work = transcribed(request.app.state.assistant, upload, asked, track=wanted.audio_track)
     return PlainTranscription(transcription=(await while_connected(request, work)).text)
 
 
@@ -71,6 +73,7 @@ class WhisperXFields(BaseModel):
     )
     min_speakers: int | None = Field(default=None, ge=1, le=50)
     max_speakers: int | None = Field(default=None, ge=1, le=50)
+    audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=TRACK)
 
 
 class WhisperXWord(Answer):
@@ -135,7 +138,7 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
         max_speakers=wanted.max_speakers,
         hf_token=wanted.hf_token,
     )
-    work = transcribed(assistant, upload, asked, refining, model=model, or_own=True)
+    work = transcribed(assistant, upload, asked, refining, model=model, or_own=True, track=wanted.audio_track)
     found = await while_connected(request, work)
     segments = [_segment(segment) for segment in found.segments]
     return WhisperXAnswer(

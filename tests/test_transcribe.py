@@ -206,6 +206,25 @@ def test_asr_takes_raw_samples_as_bazarr_sends_them(hears: ServerProcess) -> Non
     assert [one.content for one in srt.parse(answer.text)] == [TEXTS[0]]
 
 
+def test_one_of_several_audio_tracks(hears: ServerProcess) -> None:
+    film = encoded([spliced([(1.0, number)])[0] for number in (0, 1)], "matroska", "libopus")
+
+    def heard(track: dict[str, str]) -> list[Any]:
+        return [
+            post(hears, "/asr", film, params={"language": "en", **track}).text.strip(),
+            post(hears, "/transcribe/", film, data={"language": "en", **track}).json()["text"],
+            post(hears, "/api/v1/transcribe", film, data={"language": "en", **track}).json()["transcription"],
+        ]
+
+    first, second = heard({}), heard({"audio_track": "1"})
+    assert first == heard({"audio_track": "0"})
+    assert len(set(first)) == len(set(second)) == 1
+    assert first != second
+    for path, query in (("/asr", {"params": {"audio_track": 2}}), ("/transcribe/", {"data": {"audio_track": "2"}})):
+        answer = post(hears, path, film, **query)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_parameter")
+
+
 def test_the_language_is_found_out(hears: ServerProcess, three: Any) -> None:
     for query, data in (("", three[0]), ("?encode=false", spliced([(0.5, 0)])[0].pcm16())):
         told = post(hears, f"/detect-language{query}", data).json()

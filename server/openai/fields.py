@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from pipeline.listening.windows import Cutting
 from pipeline.stt import SpeechToText
 from pipeline.stt.files import cutting_for
-from server.parameters import NullIsAbsent
+from server.parameters import MAX_TRACK, TRACK, NullIsAbsent
 from server.uploads import from_json
 
 MAX_PROMPT_CHARS = 4000
@@ -34,9 +34,7 @@ class CommonFields(BaseModel):
     model: str = Field(max_length=200, examples=["whisper-1"])
     prompt: str | None = Field(default=None, max_length=MAX_PROMPT_CHARS, description="Names and style to expect.")
     temperature: float = Field(default=0.0, ge=0.0, le=1.0)
-    audio_track: int | None = Field(
-        default=None, ge=0, le=99, description="Which audio track of a video, from 0. Not in OpenAI's API."
-    )
+    audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=f"{TRACK} Not in OpenAI's API.")
 
 
 class TranslationFields(CommonFields):

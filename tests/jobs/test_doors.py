@@ -18,7 +18,7 @@ import soundfile
 from tests.jobs.conftest import recording
 from tests.server_process import ServerProcess, serving
 from tests.servers import web as servers
-from tests.stt.recordings import MODEL
+from tests.stt.recordings import MODEL, encoded, spliced
 
 WAIT_S = 90.0
 HEARS = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(MODEL), "URL_ALLOW": "127.0.0.1"}
@@ -160,6 +160,20 @@ def test_null_is_a_field_that_was_not_sent(client: httpx.Client) -> None:
     path = f"/jobs/{job['job_id']}/speakers"
     assert client.put(path, json={"A": "Ana", "B": "Ben"}).json()["speakers"] == {"A": "Ana", "B": "Ben"}
     assert client.put(path, json={"A": "Ana", "B": None}).json()["speakers"] == {"A": "Ana"}
+
+
+def test_one_of_several_audio_tracks(client: httpx.Client) -> None:
+    film = encoded([spliced([(1.0, number)])[0] for number in (0, 1)], "matroska", "libopus")
+    made = [
+        client.post("/jobs", files={"files": ("film.mkv", film)}, data={"language": "en", "audio_track": track}).json()
+        for track in ("", "0", "1", "2")
+    ]
+    first, same, second, none = (done(client, one["jobs"][0]["job_id"]) for one in made)
+    assert first["result"]["text"] == same["result"]["text"] != second["result"]["text"]
+    assert (none["status"], none["error"]["message"]) == ("failed", "There is no audio track 2; the file has 2.")
+    for wrong in ("-1", "100", "x"):
+        answer = client.post("/jobs", files={"files": ("film.mkv", film)}, data={"audio_track": wrong})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_parameter")
 
 
 def test_a_zip_may_have_other_things_in_it(client: httpx.Client) -> None:

@@ -124,12 +124,12 @@ def test_the_worker_elsewhere_is_told_all_that_is_wanted(place: tuple[ServerProc
     ]
     wanted = {
         "model_id": "large-v3", "prompt": "Ana", "words": "false", "translate": "true", "align": "true",
-        "diarize": "true", "min_speakers": "2", "max_speakers": "3",
+        "diarize": "true", "min_speakers": "2", "max_speakers": "3", "audio_track": "1",
     }  # fmt: skip
     job = done(client, submit(client, recording(7), **wanted))
     assert worker.jobs[-1]["options"] == {
         "model_id": "large-v3", "language": "pt", "prompt": "Ana", "words": False, "translate": True, "align": True,
-        "diarize": True, "min_speakers": 2, "max_speakers": 3,
+        "diarize": True, "min_speakers": 2, "max_speakers": 3, "audio_track": 1,
     }  # fmt: skip
     assert (job["model_id"], job["diarize"], job["result"]["engine"]) == ("large-v3", True, "modal: large-v3")
     assert [one["speaker"] for one in job["result"]["segments"]] == ["B"]

@@ -25,6 +25,8 @@ export interface Job {
     diarize: boolean;
     min_speakers: number | null;
     max_speakers: number | null;
+    /** Of a video, from 0; null: the one that a player would take. */
+    audio_track: number | null;
   };
 }
 
