@@ -1,7 +1,6 @@
 """What the tests of the language models behind a server share: what is asked, and what each of them must do."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from pipeline.errors import EngineError
 from pipeline.llm import LanguageModel, Message, Tool
 from pipeline.settings import Settings
 from tests.servers.running import running
+from tests.waiting import WAIT_S
 
 ASKED = [Message("system", "Be brief."), Message("user", "Who are you?")]
 REPLY = "I am a small model. I run here."
@@ -49,22 +49,18 @@ async def failure(open_engine: Open, settings: Settings) -> EngineError:
 
 async def check_that_silence_is_given_up(open_engine: Open, settings: Settings, server: Server) -> None:
     """settings: HASTY ones."""
-    begun = time.monotonic()
     error = await failure(open_engine, settings)
     assert error.code == "timeout"
-    assert time.monotonic() - begun < 4
-    await asyncio.wait_for(server.disconnected.wait(), 5)
+    await asyncio.wait_for(server.disconnected.wait(), WAIT_S)
 
 
 async def check_that_closing_disconnects(open_engine: Open, settings: Settings, server: Server) -> None:
-    server.reply, server.tokens_per_second = "word " * 1000, 50
+    server.reply, server.tokens_per_second = "word " * 5000, 50
     async with open_engine(settings, quiet) as opened:
         reply = opened.engine.reply(ASKED)
         await anext(reply)
-        begun = time.monotonic()
         await reply.aclose()
-        await asyncio.wait_for(server.disconnected.wait(), 5)
-        assert time.monotonic() - begun < 2  # the reply would last 20 s
+        await asyncio.wait_for(server.disconnected.wait(), WAIT_S)  # the reply would last longer
 
 
 async def check_a_server_that_goes_away(

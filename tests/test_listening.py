@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.audio import Samples
@@ -227,7 +227,6 @@ def test_a_word_is_shown_once_two_hypotheses_agree_on_it() -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from(["a", "B", "b.", "c"]), max_size=6), max_size=8))
-@settings(max_examples=100, deadline=None, derandomize=True)
 def test_what_was_shown_stays_shown(hypotheses: list[list[str]]) -> None:
     agreement = LocalAgreement()
     before = ""

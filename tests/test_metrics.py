@@ -142,7 +142,7 @@ def test_prometheus_is_told_of_everything_and_only_who_has_a_key(tmp_path: Path)
         with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
             with server.connect("?language=en", additional_headers=headers) as connection:
                 connection.send(b"no audio")
-                connection.recv(timeout=30)
+                connection.recv(timeout=60)
                 ask(connection, sample("hello"))
                 told = client.get("/metrics")
             files = {"files": ("a.wav", recording(2))}

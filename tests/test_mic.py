@@ -62,6 +62,7 @@ def test_without_a_microphone_it_says_what_to_do(tmp_path: Path) -> None:
     assert any(remedy in line for remedy in ("make install EXTRAS=mic", "apt install", "python -m sounddevice"))
 
 
+@pytest.mark.real_time
 def test_a_spoken_question_is_answered_through_the_sound_card(tmp_path: Path) -> None:
     quiet = Clip(np.zeros(16_000, np.float32), 16_000)
     (tmp_path / "question.wav").write_bytes(encode_wav(Clip.join([quiet, spoken(SUM)], 16_000)))
@@ -79,7 +80,7 @@ def test_a_spoken_question_is_answered_through_the_sound_card(tmp_path: Path) ->
         reply = process.stdout.readline()  # whole when all of it is said
         assert SUM_ANSWER in reply
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
         assert (process.returncode, told) == (130, "")
     finally:
         process.kill()

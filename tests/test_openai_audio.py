@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import socket
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from pipeline.audio import Clip, decode, encode_wav
 from tests.clips import hearing, long_recording, recording
 from tests.server_process import ServerProcess
 from tests.stt.recordings import encoded, spliced
+from tests.waiting import until
 
 TEXTS = ["what time is it", "what day is it today", "what is the date today"]
 
@@ -192,14 +194,15 @@ def test_a_body_over_the_limit_is_413_with_and_without_its_length(hears: ServerP
             yield b"\r\n--x--\r\n"
 
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    answer = httpx.post(f"{hears.url}/v1/audio/transcriptions", content=body(), headers=headers, timeout=30)
+    answer = httpx.post(f"{hears.url}/v1/audio/transcriptions", content=body(), headers=headers, timeout=60)
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "file_too_large"
-    known = httpx.post(f"{hears.url}/v1/audio/transcriptions", files={"file": ("a", bytes(61_000_000))}, timeout=30)
+    known = httpx.post(f"{hears.url}/v1/audio/transcriptions", files={"file": ("a", bytes(61_000_000))}, timeout=60)
     assert known.status_code == 413
 
 
 def test_health_answers_while_a_file_is_transcribed(hears: ServerProcess, client: openai.OpenAI) -> None:
+    """Again and again, and never as late as if it waited for the file; how late depends on who else is busy here."""
     wav = long_recording(5)
     done = threading.Event()
 
@@ -217,8 +220,7 @@ def test_health_answers_while_a_file_is_transcribed(hears: ServerProcess, client
         time.sleep(0.02)
     worker.join()
     assert len(times) > 10
-    assert sorted(times)[len(times) // 2] < 0.25
-    assert max(times) < 2
+    assert statistics.median(times) < 1
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -231,13 +233,16 @@ def test_a_client_that_leaves_stops_the_work(hears: ServerProcess, stream: bool)
     body = request.read()
     head = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Type: {request.headers['content-type']}\r\n"
     with socket.create_connection(("127.0.0.1", hears.port)) as connection:
+        before_s = busy_s(hears)
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        time.sleep(2.0)
-    time.sleep(1.0)
-    recogniser = [process for process in hears.workers() if cpu_share(process) > 0.05]
-    service = cpu_share(psutil.Process(hears.process.pid))
-    assert not recogniser
-    assert service < 0.3
+        until(lambda: busy_s(hears) > before_s + 0.5)
+    service = psutil.Process(hears.process.pid)
+    until(lambda: all(cpu_share(one) < 0.05 for one in hears.workers()) and cpu_share(service) < 0.3, within_s=15)
+
+
+def busy_s(server: ServerProcess) -> float:
+    """What its models have computed so far, in seconds of a core."""
+    return sum(one.cpu_times().user for one in server.workers())
 
 
 def cpu_share(process: psutil.Process) -> float:
@@ -297,17 +302,20 @@ def test_speech_as_events(client: openai.OpenAI) -> None:
 def test_the_first_byte_does_not_wait_for_the_whole_text(client: openai.OpenAI) -> None:
     text = "This is one of many sentences that are spoken one after the other. "
 
-    def first_byte_s(sentences: int) -> float:
+    def first_byte() -> float:
+        """When it comes, as a share of the time until the last."""
         began = time.monotonic()
         with client.audio.speech.with_streaming_response.create(
-            model="tts-1", voice="man", input=text * sentences, response_format="pcm"
+            model="tts-1", voice="man", input=text * 40, response_format="pcm"
         ) as answer:
-            next(answer.iter_bytes())
-            return time.monotonic() - began
+            pieces = answer.iter_bytes()
+            next(pieces)
+            first_s = time.monotonic() - began
+            for _ in pieces:
+                pass
+            return first_s / (time.monotonic() - began)
 
-    first_byte_s(1)
-    one, many = min(first_byte_s(1) for _ in range(3)), min(first_byte_s(40) for _ in range(3))
-    assert many < one + 0.3
+    assert min(first_byte() for _ in range(3)) < 0.5
 
 
 def test_speech_errors(client: openai.OpenAI) -> None:
@@ -366,5 +374,12 @@ def test_a_place_for_one_more_is_refused_with_when_to_come_back(tmp_path: Path) 
             assert raised.value.status_code == 503
             assert int(raised.value.response.headers["retry-after"]) >= 1
             stream.close()
-            time.sleep(1)
-            assert transcribe(client, recording(0)[0]).text == TEXTS[0]
+            assert until(lambda: let_in_again(client)) == TEXTS[0]
+
+
+def let_in_again(client: openai.OpenAI) -> str | None:
+    """The transcript, when there is a place for it."""
+    try:
+        return str(transcribe(client, recording(0)[0]).text)
+    except openai.InternalServerError:
+        return None

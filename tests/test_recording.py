@@ -19,28 +19,25 @@ from pipeline.settings import HOME, Settings
 from tests.dialogue import Dialogue, hold
 from tests.questions import sample
 from tests.server_process import ServerProcess, ask, environment, serving
-from tests.test_draining import until
+from tests.test_draining import comes
+from tests.waiting import until
 
 SESSION = "0123456789abcdef"
-WITHIN_S = 10.0
 QUIET = Clip(np.zeros(1600, np.float32), 16_000)
 
 
 def kept(folder: Path, turns: int = 1) -> list[Path]:
     """Complete turns, once there are so many; they are written after their answers."""
-    deadline = time.monotonic() + WITHIN_S
-    while len(found := sorted(folder.glob("*/*.json"))) < turns:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
+    until(lambda: len(list(folder.glob("*/*.json"))) >= turns)
+    return sorted(folder.glob("*/*.json"))
 
 
 def said(server: ServerProcess, query: str = "", text: str = "my name is alice") -> str:
     """A live turn; the session's id."""
     with server.connect(f"?stream=1&rate=16000{query}") as connection:
-        session = str(until(connection, "session_started")["session"])
+        session = str(comes(connection, "session_started")["session"])
         connection.send(json.dumps({"type": "say", "text": text}))
-        until(connection, "turn_completed")
+        comes(connection, "turn_completed")
     return session
 
 

@@ -18,7 +18,7 @@ UPGRADE = (
 
 def status_of(server: ServerProcess, head: bytes) -> int:
     """Of the answer to what is sent, after which the connection is closed."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         answer = b""
         with contextlib.suppress(ConnectionError):  # closed while we were still sending
             connection.sendall(head)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from pipeline import events
@@ -331,7 +331,7 @@ def check(played: Played, *, closed: bool) -> None:
     chunk=st.sampled_from([320, 512, 640, 1600]),
     hang_up=st.sampled_from([None, None, 0.0, 0.3, 1.0]),
 )
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_no_order_of_events_breaks_the_invariants(
     script: list[tuple[str, Any]], chosen: dict[str, Any], chunk: int, hang_up: float | None
 ) -> None:

@@ -80,9 +80,9 @@ def streamed(hears: ServerProcess, query: str, data: bytes, *, pace_s: float = 0
             socket.send(data[at : at + 8_000])
             time.sleep(pace_s)
         socket.send(json.dumps({"action": "stop"}))
-        told = [json.loads(socket.recv(timeout=30))]
+        told = [json.loads(socket.recv(timeout=60))]
         while "partial" in told[-1]:
-            told.append(json.loads(socket.recv(timeout=30)))
+            told.append(json.loads(socket.recv(timeout=60)))
         return told
 
 
@@ -117,7 +117,7 @@ def test_streaming_errors_and_the_connection_goes_on(hears: ServerProcess, three
     with connect(f"ws://127.0.0.1:{hears.port}/api/v1/streaming", max_size=None) as socket:
 
         def told() -> Any:
-            return json.loads(socket.recv(timeout=30))
+            return json.loads(socket.recv(timeout=60))
 
         socket.send('{"action": "stop"}')
         assert told()["error"]["code"] == "empty_message"

@@ -19,6 +19,7 @@ from server.access.callers import Right
 from server.access.jwts import AGAIN_S, FRESH_S, MAX_SET_BYTES, STALE_S, Jwts, KeySet
 from tests.access.calls import SECRET
 from tests.servers.running import closed_port, running
+from tests.waiting import eventually
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -203,10 +204,9 @@ async def test_the_set_is_kept_and_fetched_again(login: Login) -> None:
     assert await keys.key("new")
     assert await keys.key("old") is None, "taken back"
     clock.now += FRESH_S
-    login.delay_s = 0.3
-    async with asyncio.timeout(0.2):
-        assert await keys.key("new"), "nobody waits for a set that is only older"
-    await asyncio.sleep(0.5)
+    assert await keys.key("new")
+    assert keys._fetching, "nobody waits for a set that is only older"
+    await eventually(lambda: not keys._fetching)
     assert login.asked == 3
 
 
@@ -217,10 +217,11 @@ async def test_while_it_cannot_be_fetched_the_last_one_is_good_for_a_day(login: 
     assert await keys.key("r")
     for answer in (Response(status_code=500), Response("[" * 100), Response("{}"), Response(" " * MAX_SET_BYTES + "{}"),
                    RedirectResponse("/other")):  # fmt: skip
-        login.answer = answer
+        login.answer, asked = answer, login.asked
         clock.now += FRESH_S
         assert await keys.key("r")
-        await asyncio.sleep(0.1)
+        await eventually(lambda: not keys._fetching)
+        assert login.asked > asked
     clock.now += STALE_S
     with pytest.raises(Overloaded):
         await keys.key("r")

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from server.app import create_app
 from tests.access.calls import Route, call, scope
 from tests.servers.redis_server import needs_redis, redis
 from tests.servers.running import closed_port
+from tests.waiting import WAIT_S
 
 SOCKET = Route("WEBSOCKET", "/ws")
 KEYS = {"api_keys": "anna:talk:first,ben:talk:second"}
@@ -226,10 +226,9 @@ async def test_services_on_one_redis_count_together_and_alone_when_it_is_away(tm
             await other.count(caller("anna"))
         process.terminate()
         process.wait()
-        begun = time.monotonic()
-        for _ in range(3):
-            await one.count(caller("anna"))
-        assert time.monotonic() - begun < 2
+        async with asyncio.timeout(30):
+            for _ in range(3):
+                await one.count(caller("anna"))
         with pytest.raises(TooOften):
             await one.count(caller("anna"))
         await one.close()
@@ -241,10 +240,10 @@ async def test_counting_keeps_nothing_of_who_came_long_ago() -> None:
     for number in range(2000):
         await rates.count(caller("", f"198.51.{number // 250}.{number % 250}"), refused=True)
     await asyncio.sleep(2.1)
-    for _ in range(3):
-        await rates.count(caller("", "203.0.113.7"), refused=True)
-        await asyncio.sleep(0.05)
-    assert len(rates._here.storage.storage) < 10  # type: ignore[attr-defined]
+    async with asyncio.timeout(WAIT_S):
+        while len(rates._here.storage.storage) > 10:  # type: ignore[attr-defined]
+            await rates.count(caller("", "203.0.113.7"), refused=True)
+            await asyncio.sleep(0.05)
     await rates.close()
 
 
@@ -276,7 +275,7 @@ async def answered(sender: Sender, path: str = "/v1/audio/speech", **options: An
 
     app = create_app(Settings(body_timeout_s=options.pop("timeout_s", 5.0)))
     headers = {"content-type": "application/json", **options}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         await app(scope(Route("POST", path), headers), sender, send)
     return sent[0]["status"], json.loads(sent[1]["body"])["error"]["code"]
 
@@ -294,11 +293,9 @@ async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
 
 
 async def test_a_body_that_trickles_is_not_waited_for_but_a_slow_line_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = time.monotonic()
-    assert (await answered(Sender(*[b" "] * 100, pause_s=0.1), timeout_s=0.5))[1] == "slow_body"
-    assert time.monotonic() - begun < 3
-    monkeypatch.setattr(bodies, "SLOWEST_BYTES_PER_S", 1000)
-    assert (await answered(Sender(*[b" " * 500] * 6, pause_s=0.2), timeout_s=0.5))[0] == 400
+    assert (await answered(Sender(*[b" "] * 600, pause_s=0.1), timeout_s=0.5))[1] == "slow_body"
+    monkeypatch.setattr(bodies, "SLOWEST_BYTES_PER_S", 100)  # 2 s each come in a fifth of one
+    assert (await answered(Sender(*[b" " * 200] * 15, pause_s=0.2), timeout_s=2.0))[0] == 400
 
 
 async def test_who_waits_for_the_client_to_go_away_waits_as_long_as_it_takes() -> None:

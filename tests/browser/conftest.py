@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import BrowserType, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserType, Page, sync_playwright
 
 from pipeline.audio import Clip, decode, encode_wav
 from tests.questions import sample
@@ -29,7 +29,10 @@ FLAGS = [
     "--disable-component-update",
     "--no-first-run",
     "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-device-for-media-stream",
 ]
+ALLOWED = "--use-fake-ui-for-media-stream"
+"""The microphone may be used, without a question."""
 DEADLINE_MS = 60_000
 """For whatever is waited for: the machine may be busy."""
 
@@ -76,10 +79,18 @@ class Visitor:
 
     def until(self, expression: str, argument: Any = None) -> None:
         """Until this JavaScript says true. Playwright's own waiting needs `eval`, which the page forbids."""
+        self.wait(lambda: self.page.evaluate(expression, argument), expression)
+
+    def wait(self, condition: Callable[[], object], what: object = "") -> None:
+        """Until this is so, while the page goes on."""
         deadline = time.monotonic() + DEADLINE_MS / 1000
-        while not self.page.evaluate(expression, argument):
-            assert time.monotonic() < deadline, expression
+        while not condition():
+            assert time.monotonic() < deadline, what
             self.page.wait_for_timeout(50)
+
+    def listen(self, seconds: float) -> None:
+        """Until so much of the microphone's sound has left for the service."""
+        self.until(f"import('/web/app.js').then(({{ talk }}) => talk.turns.clock.sentMs > {1000 * seconds})")
 
     def ask(self, words: str) -> None:
         """Type it, and wait until its answer begins."""
@@ -100,9 +111,28 @@ def chromium() -> Iterator[BrowserType]:
         yield playwright.chromium
 
 
+@pytest.fixture(scope="module")
+def usual(chromium: BrowserType) -> Iterator[Callable[[], Browser]]:
+    """A browser for all pages that need none with flags of its own."""
+    running: list[Browser] = []
+
+    def browser() -> Browser:
+        if not running or not running[-1].is_connected():
+            running.append(_launch(chromium, [ALLOWED]))
+        return running[-1]
+
+    yield browser
+    for one in running:
+        one.close()
+
+
+def _launch(chromium: BrowserType, flags: Sequence[str]) -> Browser:
+    return chromium.launch(executable_path=chromium_path(), args=[*FLAGS, *flags], timeout=DEADLINE_MS)
+
+
 @pytest.fixture
-def visit(chromium: BrowserType, tmp_path: Path) -> Iterator[Visit]:
-    """Opens a page, each in a browser of its own. microphone: what it hears; refused: whether it may not hear."""
+def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -> Iterator[Visit]:
+    """Opens a page, each with a profile of its own. microphone: what it hears; refused: whether it may not hear."""
     with ExitStack() as stack:
 
         def open_page(
@@ -115,20 +145,22 @@ def visit(chromium: BrowserType, tmp_path: Path) -> Iterator[Visit]:
             language: str = "en-US",
             flags: Sequence[str] = (),
         ) -> Visitor:
-            flags = [*FLAGS, "--use-fake-device-for-media-stream", *flags]
-            if not refused:
-                flags.append("--use-fake-ui-for-media-stream")
+            own = [*flags]
             if microphone is not None:
                 wav = tmp_path / "microphone.wav"
                 wav.write_bytes(encode_wav(microphone))
-                flags.append(f"--use-file-for-fake-audio-capture={wav}%noloop")
-            browser = chromium.launch(executable_path=chromium_path(), args=flags, timeout=DEADLINE_MS)
-            stack.callback(browser.close)
+                own.append(f"--use-file-for-fake-audio-capture={wav}%noloop")
+            if own or refused:
+                browser = _launch(chromium, own if refused else [ALLOWED, *own])
+                stack.callback(browser.close)
+            else:
+                browser = usual()
             context = browser.new_context(
                 viewport={"width": size[0], "height": size[1]},
                 color_scheme=scheme,  # type: ignore[arg-type]
                 locale=language,
             )
+            stack.callback(context.close)
             visitor = Visitor(context.new_page())
             page = visitor.page
             page.set_default_timeout(DEADLINE_MS)

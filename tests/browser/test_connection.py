@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from server.access.callers import USE
 from server.access.keys import KeyFile
 from tests.browser.conftest import Visit
 from tests.server_process import ServerProcess, killed, serving
+from tests.servers.running import closed_port
+
+pytestmark = pytest.mark.real_time
 
 
 def test_it_comes_back_to_the_conversation_when_the_connection_drops(server: ServerProcess, visit: Visit) -> None:
@@ -36,17 +41,17 @@ def test_a_page_that_is_loaded_anew_has_its_conversation(server: ServerProcess, 
 
 
 def test_a_service_that_goes_away_and_comes_back_is_found_again(visit: Visit, tmp_path: Path) -> None:
-    with serving(tmp_path) as first:
+    port = str(closed_port())
+    with serving(tmp_path, PORT=port) as first:
         visitor = visit(first.url)
         visitor.ask("my name is Alice")
-        port = str(first.port)
     visitor.see("#trouble:visible")
     assert "being restarted" in visitor.words("#trouble")
     assert "will not remember" in visitor.words("#trouble"), "before it is back and begins anew"
     assert visitor.words("#link-words") == "no connection"
     with serving(tmp_path, PORT=port):
         visitor.see("[data-link=open]")
-        assert visitor.page.is_hidden("#trouble")
+        visitor.see("#trouble", state="hidden")
         assert "does not remember" in visitor.words(".note")  # another process: said, not hidden
         assert "Alice" in visitor.words(".reply p")
         visitor.ask("what is two plus three")
@@ -70,7 +75,7 @@ def test_a_full_service_is_explained_and_tried_again(visit: Visit, tmp_path: Pat
             visitor.see("#trouble:visible")
             assert "All places are taken" in visitor.words("#trouble")
         visitor.see("text=2 plus 3 is 5.")
-        assert visitor.page.is_hidden("#trouble")
+        visitor.see("#trouble", state="hidden")
 
 
 def test_a_key_is_asked_for_and_used(visit: Visit, tmp_path: Path) -> None:
@@ -100,7 +105,8 @@ def test_a_key_is_asked_for_and_used(visit: Visit, tmp_path: Path) -> None:
         visitor.page.fill("#key", "open-sesame")
         visitor.page.press("#key", "Enter")
         visitor.see("text=2 plus 3 is 5.")
-        assert visitor.page.locator("#engines li").count() == 3
+        visitor.until("document.querySelectorAll('#engines li').length === 3")
+        visitor.until("document.getElementById('voice').options.length === 2")
         assert visitor.page.locator("#voice option").all_inner_texts() == ["man", "woman"]
         assert sent
         assert "sesame" not in "".join(sent)

@@ -9,6 +9,7 @@ import pytest
 from tests.browser.conftest import Visit
 from tests.server_process import ServerProcess, serving
 
+pytestmark = pytest.mark.real_time
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 

@@ -4,12 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import soundfile
 
 from pipeline.settings import HOME
 from tests.browser.conftest import Visit, said
 from tests.server_process import serving
 
+pytestmark = pytest.mark.real_time
 EXAMPLES = HOME / "examples"
 
 
@@ -19,7 +21,7 @@ def test_the_python_client_asks_a_file_and_writes_the_answer(tmp_path: Path) -> 
             [sys.executable, str(EXAMPLES / "live_client.py"), str(HOME / "audios/samples/what_is_two_plus_three.wav"),
              "--url", f"ws://127.0.0.1:{server.port}/ws", "--reply", str(tmp_path / "reply.wav"), "--key", "sesame",
              "--option", "voice=woman"],
-            capture_output=True, text=True, timeout=60, check=True,
+            capture_output=True, text=True, timeout=120, check=True,
         ).stdout  # fmt: skip
     assert '"text": "what is two plus three"' in told
     assert '"reply": "2 plus 3 is 5."' in told
@@ -29,7 +31,7 @@ def test_the_python_client_asks_a_file_and_writes_the_answer(tmp_path: Path) -> 
 
 
 def test_the_browser_client_talks_from_the_disk(visit: Visit, tmp_path: Path) -> None:
-    question = said(2.0, "tell_me_a_story", 4.0, "what_is_two_plus_three", 60.0)
+    question = said(2.0, "tell_me_a_story", 6.0, "what_is_two_plus_three", 60.0)
     with serving(tmp_path, API_KEYS="sesame", ALLOWED_ORIGINS="null") as server:
         visitor = visit((EXAMPLES / "live_client.html").as_uri(), microphone=question)
         visitor.page.fill("#address", f"ws://127.0.0.1:{server.port}/ws")

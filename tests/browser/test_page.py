@@ -8,6 +8,8 @@ import pytest
 from tests.browser.conftest import Visit, low_contrasts, said
 from tests.server_process import ServerProcess
 
+pytestmark = pytest.mark.real_time
+
 
 def test_everything_works_with_the_keyboard(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url, microphone=said(2.0, "what_is_two_plus_three", 60.0))

@@ -9,6 +9,7 @@ from tests.browser.conftest import Visit, low_contrasts
 from tests.questions import sample
 from tests.server_process import ServerProcess, ask, serving
 
+pytestmark = pytest.mark.real_time
 BARS = "document.querySelectorAll('.chart rect').length"
 
 
@@ -35,7 +36,9 @@ def test_the_last_turns_are_a_chart_and_a_list(
     assert page.locator(".turn-table li").count() == page.evaluate(BARS)
     assert page.locator(".status tbody tr").count() == 3
     assert "sphinx" in visitor.words(".status tbody")
-    page.wait_for_timeout(3500)
+    with page.expect_response(f"{server.url}/status"):
+        pass
+    page.wait_for_timeout(300)
     assert page.evaluate("document.querySelector('.turn-table').open")  # also after it has looked again
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert low_contrasts(visitor) == []

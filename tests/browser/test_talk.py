@@ -8,10 +8,14 @@ import pytest
 from tests.browser.conftest import Visit, low_contrasts, said
 from tests.server_process import ServerProcess
 
-SUM = said(2.0, "what_is_two_plus_three", 60.0)
+pytestmark = pytest.mark.real_time
+AFTER_S = 60.0
+"""Nobody speaks any more."""
+SUM = said(2.0, "what_is_two_plus_three", AFTER_S)
 REJECTS = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', '%s'))"
 INSECURE = "Object.defineProperty(window, 'isSecureContext', { value: false })"
-STORY = said(2.0, "tell_me_a_story", 5.0, "what_time_is_it", 60.0)
+STORY = said(2.0, "tell_me_a_story", 7.0, "what_time_is_it", AFTER_S)
+"""The second question comes well before the answer to the first is over, however late that begins."""
 
 
 def test_a_spoken_question_is_answered_in_writing_and_in_sound(
@@ -39,7 +43,7 @@ def test_a_spoken_question_is_answered_in_writing_and_in_sound(
 
 
 def test_what_is_said_appears_while_it_is_said(server: ServerProcess, visit: Visit) -> None:
-    visitor = visit(server.url, microphone=said(2.0, "what_is_two_plus_three", 60.0))
+    visitor = visit(server.url, microphone=SUM)
     visitor.page.click("#press")
     visitor.see("#talk[data-state=hearing]")
     visitor.see(".you.partial")
@@ -117,10 +121,11 @@ def test_the_service_is_told_what_was_really_played(server: ServerProcess, visit
     visitor.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))))
     visitor.page.click("text=Tell me a story.")
     visitor.see(".reply.speaking .heard:not(:empty)")
-    visitor.page.wait_for_timeout(1500)
+    visitor.until("document.querySelector('.heard').textContent.length > 20")  # more than a second
     visitor.page.keyboard.press("Escape")
     visitor.see(".reply.interrupted")
-    visitor.page.wait_for_timeout(300)
+    visitor.wait(lambda: any('"played"' in frame for frame in sent), sent)
+    visitor.page.wait_for_timeout(500)  # and no more than once
     played = [float(match[1]) for frame in sent if (match := re.search(r'"played","ms":([\d.]+)', frame))]
     assert len(played) == 1
     assert 700 < played[0] < 20_000
@@ -162,7 +167,7 @@ def test_a_microphone_that_cannot_be_had_is_explained(
 
 
 def test_push_to_talk_listens_while_the_button_is_held(server: ServerProcess, visit: Visit) -> None:
-    visitor = visit(server.url, microphone=said(4.0, "what_is_two_plus_three", 60.0))
+    visitor = visit(server.url, microphone=SUM)
     page = visitor.page
     page.click("#settings summary")
     page.check("#push")
@@ -171,7 +176,7 @@ def test_push_to_talk_listens_while_the_button_is_held(server: ServerProcess, vi
     page.mouse.down()
     visitor.see("#talk[data-state=hearing]")
     assert visitor.talk("talk.choices.wishes.options.turn_detection") is False
-    page.wait_for_timeout(6500)  # the question is over, and nothing is answered before the button is let go
+    visitor.listen(SUM.seconds - AFTER_S + 1)  # the question is over; nothing is answered before the button is let go
     assert page.locator(".reply").count() == 0
     page.mouse.up()
     visitor.see("text=2 plus 3 is 5.")
@@ -183,7 +188,7 @@ def test_a_loudspeaker_is_not_listened_to(server: ServerProcess, visit: Visit) -
     visitor.page.check("#loudspeaker")
     visitor.page.click("#press")
     visitor.see(".reply.speaking .heard:not(:empty)")
-    visitor.page.wait_for_timeout(7000)  # it was spoken to meanwhile
+    visitor.listen(STORY.seconds - AFTER_S + 0.5)  # it was spoken to meanwhile
     assert visitor.page.locator(".reply.speaking").count() == 1
     assert visitor.page.locator(".interrupted").count() == 0
 

@@ -201,11 +201,11 @@ async def test_compressed_answers_are_refused(files: FileStore, web: Web) -> Non
 
 
 async def test_a_server_that_drips_is_left_in_time(files: FileStore, web: Web) -> None:
-    web.pause_s = 0.2
+    web.pause_s = 2.0  # it would be more than half a minute
     begun = time.monotonic()
     with pytest.raises(FetchFailed):
         await fetched(files, f"{web.address}/file", timeout_s=1.0)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize(("status", "error"), [(404, Refused), (403, Refused), (503, FetchFailed), (429, FetchFailed)])

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import threading
-import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,13 +18,14 @@ from deploy.outside_hearing import open_hearing
 from deploy.outside_worker import verified, work
 from pipeline.settings import Settings
 from tests.jobs.conftest import recording
-from tests.jobs.test_doors import HEARS, SAID, done
+from tests.jobs.test_doors import HEARS, SAID, WAIT_S, done
 from tests.jobs.test_webhooks import SECRET
 from tests.server_process import ServerProcess, serving
 from tests.servers import web as servers
 from tests.servers.running import closed_port
 from tests.servers.web import Request, Web
 from tests.stt.recordings import MODEL
+from tests.waiting import until
 
 
 class Worker:
@@ -54,7 +54,7 @@ class Worker:
         self.sizes.append(Path(path).stat().st_size)
         for segment in self.segments:
             yield {"done_s": segment["end"], "duration_s": 4.0}
-            self.go_on.wait(20)
+            self.go_on.wait(WAIT_S)
         yield {"result": {"language": options["language"] or "en", "duration": 4.0, "segments": self.segments}}
 
 
@@ -97,9 +97,8 @@ def test_a_job_is_done_elsewhere(place: tuple[ServerProcess, httpx.Client, Worke
     worker.web.statuses = [503]  # the first post does not reach it
     data = recording(0)
     job_id = submit(client, data)
-    until = time.monotonic() + 20
-    while (job := client.get(f"/api/v1/transcription/{job_id}").json())["progress"] == 0 and time.monotonic() < until:
-        time.sleep(0.05)
+    until(lambda: client.get(f"/api/v1/transcription/{job_id}").json()["progress"])
+    job = client.get(f"/api/v1/transcription/{job_id}").json()
     assert (job["status"], job["progress"]) == ("processing", 37.5)
     worker.go_on.set()
     job = done(client, job_id)
@@ -141,13 +140,10 @@ def test_a_cancelled_job_stops_the_worker_elsewhere(place: tuple[ServerProcess, 
     worker.segments = [{"start": n, "end": n + 1, "text": "x"} for n in range(4)]
     count = len(worker.ends)
     job_id = submit(client, recording(1))
-    until = time.monotonic() + 60
-    while client.get(f"/jobs/{job_id}").json()["progress"] == 0 and time.monotonic() < until:
-        time.sleep(0.05)
+    until(lambda: client.get(f"/jobs/{job_id}").json()["progress"])
     client.delete(f"/api/v1/transcription/{job_id}").raise_for_status()
     worker.go_on.set()
-    while len(worker.ends) == count and time.monotonic() < until:
-        time.sleep(0.05)
+    until(lambda: len(worker.ends) > count)
     assert worker.ends[-1] == "cancelled"
     job = client.get(f"/jobs/{job_id}").json()
     assert (job["status"], job["result"]) == ("cancelled", None)
@@ -163,10 +159,7 @@ def test_only_who_knows_the_secret_is_believed(place: tuple[ServerProcess, httpx
     worker.go_on.clear()
     job_id = submit(client, recording(2))
     done(client, job_id, "processing")
-    until = time.monotonic() + 20
-    while not worker.jobs or worker.jobs[-1]["job_id"] != job_id:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: worker.jobs and worker.jobs[-1]["job_id"] == job_id)
     attempt = worker.jobs[-1]["attempt"]
     good = {"job_id": job_id, "attempt": attempt, "status": "failed", "error": {"code": "x", "message": "no"}}
     other = "whsec_" + "A" * 43 + "="
@@ -187,7 +180,7 @@ def test_only_who_knows_the_secret_is_believed(place: tuple[ServerProcess, httpx
 def test_nothing_is_read_of_a_strangers_update(place: tuple[ServerProcess, httpx.Client, Worker], query: str) -> None:
     """A body may have 64 MiB and lies in memory: a few hundred of them would be all there is."""
     running, _, _ = place
-    connection = HTTPConnection("127.0.0.1", running.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", running.port, timeout=60)
     try:
         headers = {"Content-Length": str(60 << 20), "webhook-id": "m", "webhook-signature": "v1,AAAA"}
         connection.request("POST", f"/api/v1/webhooks/transcription{query}", headers=headers)

@@ -15,11 +15,12 @@ import pytest
 from pipeline.settings import HOME
 from tests.jobs.conftest import needs_postgres, recording
 from tests.jobs.test_doors import HEARS, SAID, done, slow_recording
-from tests.server_process import environment, serving
+from tests.server_process import END_S, environment, serving
 from tests.servers import web as servers
 from tests.servers.postgres import Postgres
 from tests.servers.running import closed_port
 from tests.test_tracing import exported
+from tests.waiting import until
 
 pytestmark = needs_postgres
 pytest.importorskip("procrastinate")
@@ -39,7 +40,7 @@ def worker(folder: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(END_S) == 0
 
 
 def test_workers_are_killed_the_database_too_and_every_job_is_done(tmp_path: Path, pg: Postgres) -> None:
@@ -96,18 +97,13 @@ def test_two_workers_share_the_jobs_and_one_takes_over_from_the_other(tmp_path: 
         files = [("files", (f"{n}.flac", slow_recording(n))) for n in range(5)]
         data = {"language": "en", "webhook_url": f"{web.address}/hook"}
         jobs = [job["job_id"] for job in client.post("/jobs", files=files, data=data).json()["jobs"]]
-        until = time.monotonic() + 60
-        while client.get("/queues").json()["processing"] < 2:  # each does one at a time
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        until(lambda: client.get("/queues").json()["processing"] == 2)  # each does one at a time
         second.kill()
         second.wait()
         ended = [done(client, job_id) for job_id in jobs]
         assert {(job["status"], job["attempts"]) for job in ended} == {("completed", 1)}
         assert all(job["result"]["text"] for job in ended)
-        while len({request.headers["webhook-id"] for request in web.seen}) < len(jobs):
-            assert time.monotonic() < until + 60
-            time.sleep(0.05)
+        until(lambda: len({request.headers["webhook-id"] for request in web.seen}) == len(jobs))
         told = [json.loads(request.body)["data"]["job_id"] for request in web.seen]
         assert sorted(told) == sorted(jobs), "each is done once"
         numbers = client.get("/queues").json()

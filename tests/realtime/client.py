@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from pipeline.audio import Clip
 
-EVENT_S = 30.0
+EVENT_S = 60.0
 """Generous: the machine may be busy."""
 SERVER_EVENTS: dict[str, type[BaseModel]] = {
     get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(RealtimeServerEvent)[0])

@@ -2,14 +2,14 @@
 
 import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.servers.running import wait_for_port
 
 needs_redis = pytest.mark.skipif(
     shutil.which("redis-server") is None or os.environ.get("PARLEY_NO_REDIS") == "1",
@@ -22,14 +22,7 @@ def redis(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert time.monotonic() < until
-                time.sleep(0.05)
+        wait_for_port(port)
         yield process
     finally:
         process.send_signal(18)  # SIGCONT, if it was stopped

@@ -1,6 +1,8 @@
 """A real server on a real socket, for the length of a test."""
 
 import asyncio
+import itertools
+import os
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -8,6 +10,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
+
+PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to whoever asks for any: such a port may be left and taken again, and nobody else gets
+it meanwhile."""
+OWN_PORTS = 100
+"""How many of them each process of the tests has for itself."""
+_own_ports = itertools.cycle(range(OWN_PORTS))
 
 
 @asynccontextmanager
@@ -41,7 +50,14 @@ def wait_for_port(port: int, *, within_s: float = 60.0) -> None:
 
 
 def closed_port() -> int:
-    """A port of this machine on which nothing listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """A port of this machine on which nothing listens, and nothing will that was not told its number."""
+    first = PORTS.start + os.getpid() % (len(PORTS) // OWN_PORTS) * OWN_PORTS
+    for _ in range(OWN_PORTS):
+        port = first + next(_own_ports)
+        with socket.socket() as taken:
+            try:
+                taken.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError(f"every port from {first} on is taken")

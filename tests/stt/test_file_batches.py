@@ -19,6 +19,7 @@ from pipeline.stt import FileRequest, Segment, SpeechToText, whisper
 from pipeline.stt.files import transcribe_file
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
 from tests.stt.recordings import MODEL, RATE_HZ, spliced
+from tests.waiting import eventually
 
 Told = list[tuple[float, float, str, str | None, list[tuple[str, float, float]]]]
 
@@ -126,9 +127,6 @@ async def test_slow_readers_and_those_who_leave_hold_nobody_up(sparse: tuple[byt
             *(leaves() for _ in range(4)),
         )
         assert [[one.text for one in result] for result in results[:2]] == [texts, texts]
-        assert batched.load is not None
-        for _ in range(100):
-            if batched.load().running == batched.load().waiting == 0:
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(batched.load())
+        load = batched.load
+        assert load is not None
+        await eventually(lambda: load().running == load().waiting == 0)

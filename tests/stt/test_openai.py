@@ -1,7 +1,6 @@
 """A transcription server that speaks OpenAI's contract, over a real socket."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -16,6 +15,7 @@ from pipeline.stt.languages import code_of
 from tests.servers.transcription import KEY, TranscriptionServer, serve
 from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken
+from tests.waiting import WAIT_S
 
 
 def ignore(progress: Progress) -> None:
@@ -87,12 +87,10 @@ async def test_errors_are_told_in_one_sentence(server: TranscriptionServer, spee
 async def test_a_server_that_never_answers_is_given_up(server: TranscriptionServer, speech: Clip) -> None:
     server.mode = "silent"
     async with openai.open_engine(settings(server, stt_timeout_s=0.5), ignore) as opened:
-        began = time.monotonic()
         with pytest.raises(EngineError) as raised:
             await opened.engine.transcribe(speech, language=None, prompt=None, words=False)
         assert raised.value.code == "timeout"
-        assert time.monotonic() - began < 5
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             await server.left_early.wait()
 
 
@@ -100,7 +98,7 @@ async def test_a_cancelled_request_is_dropped(server: TranscriptionServer, speec
     server.mode = "silent"
     async with openai.open_engine(settings(server), ignore) as opened:
         task = asyncio.create_task(opened.engine.transcribe(speech, language=None, prompt=None, words=False))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):  # half of what it may take to answer
             await server.asked.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -112,11 +110,9 @@ async def test_nobody_there_and_a_wrong_key_are_known_before_it_opens(server: Tr
     await openai.probe(settings(server))
     with pytest.raises(EngineUnavailable, match="refuses the key"):
         await openai.probe(settings(server, stt_openai_key="wrong"))
-    began = time.monotonic()
     with pytest.raises(EngineUnavailable, match="No transcription server") as raised:
         await openai.probe(settings(server, stt_openai_url="http://127.0.0.1:9/v1"))
     assert "STT_OPENAI_URL" in raised.value.remedy
-    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

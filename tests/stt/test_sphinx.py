@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from pathlib import Path
 
 import jiwer
@@ -19,6 +18,7 @@ from pipeline.stt.front import last
 from pipeline.stt.sphinx import SphinxConfig, SphinxEngine
 from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken
+from tests.waiting import eventually
 
 AUDIO = Path(__file__).parents[2].parent / "shared" / "audio"
 WORST = {"cards": 0.15, "command": 0.01, "harvard": 0.33, "jfk": 0.5, "libri": 0.32, "librivox": 0.36, "lj": 0.22}
@@ -92,12 +92,12 @@ async def test_in_its_process_it_is_ready_soon_and_can_be_cancelled(espeak: Espe
         assert (opened.model, opened.device) == ("en-us", "cpu")
         long = Clip(np.tile(say(espeak, OUTSIDE[0]).samples, 2), RATE_HZ)
         task = asyncio.create_task(opened.engine.transcribe(long, language=None, prompt=None, words=False))
-        await asyncio.sleep(0.05)
+        await eventually(lambda: opened.load is not None and opened.load().running)
         task.cancel()
-        began = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert time.monotonic() - began < 0.5
+        assert opened.load is not None
+        assert opened.load().running  # it was not waited for
         heard = await opened.engine.transcribe(say(espeak, "count to ten"), language="en", prompt=None, words=False)
         assert heard.text == "count to ten"
 

@@ -85,9 +85,9 @@ async def test_a_closed_stream_stops_soon(speech: PocketSpeech) -> None:
     async with aclosing(speech.speak("Word and word, " * 200, voice=CLONED, language="en")) as stream:
         await anext(stream)
         closing = time.monotonic()
-    assert time.monotonic() - closing < 0.5
+    assert time.monotonic() - closing < 2
     await speech._worker.call("describe")
-    assert time.monotonic() - closing < 5
+    assert time.monotonic() - closing < 15
 
 
 @pytest.mark.asyncio(loop_scope="module")

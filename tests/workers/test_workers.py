@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from pipeline.audio import Clip
@@ -22,6 +23,7 @@ from pipeline.settings import HOME, Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 from pipeline.workers.scheduler import Urgency, calling
 from pipeline.workers.wire import LENGTH, Call, Ready, pack, unpack
+from tests.waiting import WAIT_S, eventually
 
 SPEC = EngineSpec("counter", "tests.workers.engines:Counter", 10)
 
@@ -94,16 +96,17 @@ async def test_too_many_waiting_is_refused_at_once(worker: Worker) -> None:
 
 async def test_who_has_waited_too_long_is_refused_and_a_file_waits() -> None:
     async with opened(max_wait_s=0.2) as worker:
-        counting = asyncio.create_task(_all(worker.stream("count", 10, 0.1)))
-        await asyncio.sleep(0.05)
+        counting = asyncio.create_task(_all(worker.stream("count", 20, 0.1)))
+        await _running(worker)
         with calling(urgency=Urgency.FILE):
             file = asyncio.create_task(worker.call("echo", "file"))
         began = time.monotonic()
         with pytest.raises(Overloaded):
             await worker.call("echo", "now")
-        assert 0.15 < time.monotonic() - began < 0.9  # and not when it would be its turn
+        assert time.monotonic() - began > 0.15
+        assert not counting.done()  # and not when it would be its turn
         assert await file == "file"
-        assert len(await counting) == 10
+        assert len(await counting) == 20
         assert await worker.call("echo", "now") == "now"
 
 
@@ -116,14 +119,14 @@ async def test_a_closed_stream_stops_the_engine(worker: Worker, tmp_path: Path) 
     steps = notes.read_text()
     await asyncio.sleep(0.1)
     assert notes.read_text() == steps
-    assert len(steps.splitlines()) < 20
+    assert len(steps.splitlines()) < 500
 
 
 async def test_a_cancelled_caller_leaves_at_once_and_the_next_gets_its_own_answer(process: Worker) -> None:
-    slow = asyncio.create_task(anext(process.stream("count", 2, 1.5)))
-    await asyncio.sleep(0.05)
+    slow = asyncio.create_task(anext(process.stream("count", 2, 3.0)))
+    await _running(process)
     slow.cancel()
-    async with asyncio.timeout(1.0):
+    async with asyncio.timeout(2.5):
         await asyncio.wait([slow])
     assert await process.call("echo", "mine") == "mine"
 
@@ -161,9 +164,7 @@ async def test_killed_while_idle_it_comes_back_before_the_next_call(process: Wor
     for restarts in (1, 2, 3):
         pid = await process.call("pid")
         os.kill(pid, signal.SIGKILL)
-        async with asyncio.timeout(10):
-            while not (process.load().restarts == restarts and process.load().loaded):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await eventually(lambda restarts=restarts: process.load().restarts == restarts and process.load().loaded)
         assert await process.call("pid") != pid
 
 
@@ -178,7 +179,7 @@ async def test_killed_just_before_a_call_the_call_is_answered(process: Worker) -
 async def test_a_hang_is_ended_without_anybody_cancelling_it(
     method: str, args: tuple[int, ...], given: list[int]
 ) -> None:
-    async with opened(silence_s=1.0) as worker:
+    async with opened(silence_s=2.0) as worker:
         pid = await worker.call("pid")
         got = []
         with pytest.raises(WorkerCrashed) as raised:
@@ -192,18 +193,18 @@ async def test_a_hang_is_ended_without_anybody_cancelling_it(
 
 
 async def test_a_slow_reader_is_no_hang() -> None:
-    async with opened(silence_s=1.0) as worker:
+    async with opened(silence_s=2.0) as worker:
         got = []
         async for item in worker.stream("count", 12, 0):
             got.append(item)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.25)
         assert len(got) == 12
         assert worker.load().restarts == 0
 
 
 async def test_a_call_that_waits_for_others_is_no_hang() -> None:
-    async with opened(silence_s=1.0) as worker:
-        steps = [asyncio.create_task(_all(worker.stream("count", 5, 0.3))) for _ in range(2)]
+    async with opened(silence_s=2.0) as worker:
+        steps = [asyncio.create_task(_all(worker.stream("count", 5, 0.5))) for _ in range(2)]
         assert await asyncio.gather(*steps) == [[10, 11, 12, 13, 14]] * 2
 
 
@@ -211,20 +212,27 @@ async def _all(stream: AsyncIterator[int]) -> list[int]:
     return [item async for item in stream]
 
 
+async def _running(worker: Worker) -> None:
+    """Until a call runs that was begun in a task."""
+    await eventually(lambda: worker.load().running)
+
+
 @pytest.mark.parametrize("isolate", [True, False])
 async def test_replicas_work_side_by_side(isolate: bool) -> None:
     async with opened(isolate=isolate, replicas=2) as worker:
-        began = time.monotonic()
-        heard = await asyncio.gather(*(_all(worker.stream("count", 4, 0.3)) for _ in range(2)))
-        assert heard == [[10, 11, 12, 13]] * 2
-        assert time.monotonic() - began < 2.1  # one after the other: 2.4
+        async with asyncio.timeout(WAIT_S), AsyncExitStack() as stack:
+            streams = [
+                await stack.enter_async_context(aclosing(worker.stream("count", 100_000, 0.01))) for _ in range(2)
+            ]
+            assert [await anext(stream) for stream in streams * 3] == [10, 10, 11, 11, 12, 12]
+            assert worker.load().running == 2
         assert worker.load().replicas == worker.load().loaded == 2
 
 
 async def test_one_replica_dies_the_other_goes_on() -> None:
     async with opened(replicas=2) as worker:
         counting = asyncio.create_task(_all(worker.stream("count", 20, 0.05)))
-        await asyncio.sleep(0.1)
+        await _running(worker)
         with pytest.raises(WorkerCrashed):
             await worker.call("die")
         assert await worker.call("echo", 1) == 1
@@ -234,12 +242,7 @@ async def test_one_replica_dies_the_other_goes_on() -> None:
 async def test_an_idle_model_is_unloaded_and_the_next_call_loads_it_again() -> None:
     async with opened(idle_s=0.2) as worker:
         pid = await worker.call("pid")
-        async with asyncio.timeout(5):
-            with pytest.raises(ProcessLookupError):
-                while True:
-                    os.kill(pid, 0)
-                    await asyncio.sleep(0.02)
-        assert not worker.load().loaded
+        await eventually(lambda: not psutil.pid_exists(pid) and not worker.load().loaded)
         assert await worker.call("pid") != pid
         assert worker.load().restarts == 0
         # A call that takes longer than that is not idle.
@@ -258,7 +261,10 @@ async def _one_and_then(worker: Worker, seconds: float, *names: str) -> list[asy
     calls = []
     for name in names:
         calls.append(asyncio.create_task(_last(worker.stream("hear", name, seconds))))
-        await asyncio.sleep(0.05 if name == names[0] else 0)
+        if name == names[0]:
+            while not worker.load().running:  # noqa: ASYNC110  # no longer: the others are to come meanwhile
+                await asyncio.sleep(0)
+    await asyncio.sleep(0)
     return calls
 
 
@@ -269,8 +275,9 @@ async def _last(stream: AsyncIterator[object]) -> object:
 @pytest.mark.parametrize("isolate", [True, False])
 async def test_one_of_a_batch_fails_or_is_given_up_the_others_do_not_notice(isolate: bool) -> None:
     async with opened(isolate=isolate, batch=8, max_waiting=10) as worker:
-        calls = await _one_and_then(worker, 0.5, "first", "a", "fail", "b", "given up", "c")
-        await asyncio.sleep(0.7)  # the second batch runs
+        calls = await _one_and_then(worker, 1.0, "first", "a", "fail", "b", "given up", "c")
+        await calls[0]
+        await asyncio.sleep(0.1)  # the second batch runs
         calls[4].cancel()
         heard = await asyncio.gather(*calls, return_exceptions=True)
         assert [heard[index] for index in (0, 1, 3, 5)] == [("first", 1), ("a", 5), ("b", 5), ("c", 5)]
@@ -287,10 +294,13 @@ async def test_who_takes_the_process_down_does_not_take_his_batch_along() -> Non
 
 
 async def test_a_cancel_reaches_the_process_within_50_ms(process: Worker) -> None:
-    """Measured to the moment in which the engine is free again: it yields every millisecond. Of many: another process
-    may have the processor for longer than that."""
-    left_s, free_s = [], []
+    """Measured to the moment in which the engine is free again: it yields every millisecond. Of many, and beside what a
+    call takes that does nothing: other processes have the processor, too."""
+    left_s, free_s, call_s = [], [], []
     for _ in range(20):
+        began = time.monotonic()
+        await process.call("echo", 1)
+        call_s.append(time.monotonic() - began)
         stream = process.stream("count", 100_000, 0.001)
         await anext(stream)
         began = time.monotonic()
@@ -298,14 +308,15 @@ async def test_a_cancel_reaches_the_process_within_50_ms(process: Worker) -> Non
         left_s.append(time.monotonic() - began)
         await process.call("echo", 1)
         free_s.append(time.monotonic() - began)
-    assert statistics.median(left_s) < 0.02  # the caller does not wait
-    assert statistics.median(free_s) < 0.05
+    usual_s = statistics.median(call_s)
+    assert statistics.median(left_s) < 0.02 + usual_s  # the caller does not wait
+    assert statistics.median(free_s) < 0.05 + 4 * usual_s
 
 
 async def test_closing_ends_what_runs_and_what_waits() -> None:
     async with opened() as worker:
-        calls = [asyncio.create_task(_all(worker.stream("count", 1000, 0.01))) for _ in range(3)]
-        await asyncio.sleep(0.05)
+        calls = [asyncio.create_task(_all(worker.stream("count", 100_000, 0.01))) for _ in range(3)]
+        await _running(worker)
     for heard in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(heard, EngineError)
     with pytest.raises(EngineError, match="closed"):
@@ -331,21 +342,17 @@ async def test_the_process_ends_when_its_parent_is_killed() -> None:
         "        os.kill(os.getpid(), 9)\n"
         "asyncio.run(main())"
     )
-    import sys
-
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     out, _ = await parent.communicate()
-    pid = int(out)
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                break
-            with open(f"/proc/{pid}/stat") as stat:
-                if stat.read().split()[2] == "Z":
-                    break
-            await asyncio.sleep(0.02)
+    await eventually(lambda: _gone(int(out)))
+
+
+def _gone(pid: int) -> bool:
+    """Whether the process has ended, also when nobody has asked how."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_the_process_ends_when_its_service_is_killed_with_answers_unread() -> None:
@@ -365,7 +372,7 @@ def test_the_process_ends_when_its_service_is_killed_with_answers_unread() -> No
             ours.sendall(pack(Call(1, "echo", ("hello",))))
             assert select.select([ours], [], [], 60)[0], "an answer that nobody reads"
             time.sleep(0.2)  # the child waits for its next call
-        assert child.wait(20) == 0
+        assert child.wait(WAIT_S) == 0
     finally:
         child.kill()
         child.wait()
