@@ -8,13 +8,14 @@ PYTHON ?= python3
 EXTRAS ?=
 VENV   ?= .venv
 # Files of tests: more than there are processors, for most tests wait more than they compute. Those in a browser come
-# after the others, one at a time: it plays and records in real time.
+# after the others, and fewer at a time: it plays and records in real time.
 AT_ONCE ?= 3
+BROWSERS ?= 2
 
 comma := ,
 STAMP  = $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
-.PHONY: run install same-python services test lint format clean
+.PHONY: run install same-python services test tests lint format clean
 
 run: same-python $(STAMP)
 	@exec $(VENV)/bin/python main.py
@@ -36,9 +37,12 @@ test: EXTRAS := test,xtts,pocket,align,speakers,postgres,redis
 test:
 	@$(MAKE) --no-print-directory install EXTRAS=$(EXTRAS)
 	@$(MAKE) --no-print-directory services
-	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory -j2 lint tests
+	$(VENV)/bin/python -m pytest -n $(BROWSERS) --dist loadfile tests/browser
+
+# All but those in a browser. They do not mind that lint runs beside them.
+tests:
 	$(VENV)/bin/python -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder --ignore tests/browser
-	$(VENV)/bin/python -m pytest tests/browser
 
 # PARLEY_NO_BROWSER=1 does without: the tests in a browser are then left out, and say so.
 services:

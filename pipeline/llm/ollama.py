@@ -21,7 +21,7 @@ from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
 from pipeline.llm.streaming import WithoutThinking, in_the_users_language, in_time, one_line, with_deadlines
 from pipeline.settings import Settings
 
-PROBE_S = 4.0
+PROBE_S = 10.0
 """A server that takes longer to list its models is as good as away."""
 
 # What a stream can end in, beside Ollama's own errors; the last three: an answer that is not Ollama's protocol.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
     from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
-PROBE_S = 4.0
+PROBE_S = 10.0
 """A server that takes longer to list its models is as good as away."""
 
 

@@ -33,7 +33,7 @@ FLAGS = [
 ]
 ALLOWED = "--use-fake-ui-for-media-stream"
 """The microphone may be used, without a question."""
-DEADLINE_MS = 60_000
+DEADLINE_MS = 120_000
 """For whatever is waited for: the machine may be busy."""
 
 
