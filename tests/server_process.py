@@ -78,6 +78,10 @@ class ServerProcess:
         """The processes of its local models."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def busy_s(self) -> float:
+        """What its models have computed so far, in seconds of a processor: the same however busy the machine is."""
+        return busy_s(self.process.pid)
+
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
@@ -106,6 +110,11 @@ class ServerProcess:
         assert "Traceback" not in self.text
         assert "never retrieved" not in self.text
         assert "never awaited" not in self.text
+
+
+def busy_s(pid: int) -> float:
+    """What the processes below this one have computed so far, in seconds of a processor."""
+    return sum(one.cpu_times().user for one in psutil.Process(pid).children(recursive=True))
 
 
 @contextmanager

@@ -233,16 +233,11 @@ def test_a_client_that_leaves_stops_the_work(hears: ServerProcess, stream: bool)
     body = request.read()
     head = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Type: {request.headers['content-type']}\r\n"
     with socket.create_connection(("127.0.0.1", hears.port)) as connection:
-        before_s = busy_s(hears)
+        before_s = hears.busy_s()
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        until(lambda: busy_s(hears) > before_s + 0.5)
+        until(lambda: hears.busy_s() > before_s + 0.5)
     service = psutil.Process(hears.process.pid)
     until(lambda: all(cpu_share(one) < 0.05 for one in hears.workers()) and cpu_share(service) < 0.3, within_s=15)
-
-
-def busy_s(server: ServerProcess) -> float:
-    """What its models have computed so far, in seconds of a core."""
-    return sum(one.cpu_times().user for one in server.workers())
 
 
 def cpu_share(process: psutil.Process) -> float:
