@@ -9,7 +9,7 @@ EXTRAS ?=
 VENV   ?= .venv
 # Files of tests: more than there are processors, for most tests wait more than they compute. Those in a browser come
 # after the others, and fewer at a time: it plays and records in real time.
-AT_ONCE ?= 3
+AT_ONCE ?= 4
 BROWSERS ?= 2
 
 comma := ,
@@ -35,8 +35,7 @@ $(STAMP): pyproject.toml constraints.txt deploy/install.sh
 
 test: EXTRAS := test,xtts,pocket,align,speakers,postgres,redis
 test:
-	@$(MAKE) --no-print-directory install EXTRAS=$(EXTRAS)
-	@$(MAKE) --no-print-directory services
+	@$(MAKE) --no-print-directory -j2 install services EXTRAS=$(EXTRAS)
 	@$(MAKE) --no-print-directory -j2 lint tests
 	$(VENV)/bin/python -m pytest -n $(BROWSERS) --dist loadfile tests/browser
 

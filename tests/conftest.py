@@ -17,11 +17,20 @@ settings.load_profile("alike")
 os.environ.setdefault("WHISPER_PACK", "false")
 
 
+LONGEST = (
+    "test_draining.py", "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_xtts.py", "test_workers.py",
+    "test_commands.py", "test_openai_audio.py",
+)  # fmt: skip
+"""Files that are begun first: at the end everybody would wait for one of them."""
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What plays or records at the pace of a real clock has one more try, shown in the report; nothing else has."""
     for item in items:
         if item.get_closest_marker("real_time"):
             item.add_marker(pytest.mark.flaky(reruns=1))
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
