@@ -88,10 +88,10 @@ def test_turns_are_kept_as_they_were_until_their_session_is_erased(tmp_path: Pat
             assert httpx.delete(f"{server.url}/recordings/{number:016x}").status_code == 204
         assert [path.name for path in (folder / ".erased").iterdir()] == [session]
         with server.connect("?stream=1&rate=16000") as connection:  # erased before anything of it is kept
-            early = str(until(connection, "session_started")["session"])
+            early = str(comes(connection, "session_started")["session"])
             assert httpx.delete(f"{server.url}/recordings/{early}").status_code == 204
             connection.send(json.dumps({"type": "say", "text": "my name is alice"}))
-            until(connection, "turn_completed")
+            comes(connection, "turn_completed")
         [listed] = httpx.get(f"{server.url}/recordings").json()["sessions"]
         assert listed["session"] == other
         assert httpx.delete(f"{server.url}/recordings/{session}").status_code == 204

@@ -24,7 +24,7 @@ from server.access.staying import Stay
 from tests.access.calls import SECRET, Route, scope
 from tests.questions import sample
 from tests.server_process import ServerProcess, serving
-from tests.test_draining import LONGER_QUESTION, SOON_S, until
+from tests.test_draining import LONGER_QUESTION, SOON_S, comes
 
 WAY = "openai-insecure-api-key."
 SOCKET = Route("WEBSOCKET", "/ws")
@@ -83,14 +83,14 @@ def test_what_a_key_has_opened_ends_with_it_and_others_go_on(locked: ServerProce
         of_page = stack.enter_context(connect(f"{address}/ws?stream=1", subprotocols=["parley", WAY + token]))  # type: ignore[list-item]
         ended = [of_page, *map(opened, ("/ws?stream=1&rate=16000", "/ws", "/v1/realtime", "/api/v1/streaming"))]
         talking, whole, streaming = ended[1], ended[2], ended[4]
-        until(talking, "session_started")
+        comes(talking, "session_started")
         talking.send(json.dumps({"type": "say", "text": LONGER_QUESTION}))
-        until(talking, "speech_started")
+        comes(talking, "speech_started")
         whole.send(sample("hello"))
         assert json.loads(whole.recv(timeout=SOON_S))["transcription"] == "hello"
         streaming.send(sample("hello")[:1000])
         others = opened("/ws?stream=1", kept)
-        until(others, "session_started")
+        comes(others, "session_started")
         job = client.post("/jobs", files={"files": ("a.wav", sample("hello"))}).json()["jobs"][0]["job_id"]
         with client.stream("GET", f"/jobs/{job}/events") as events:
             pieces = events.iter_text()
@@ -108,7 +108,7 @@ def test_what_a_key_has_opened_ends_with_it_and_others_go_on(locked: ServerProce
         assert realtime["error"]["code"] == "invalid_api_key"  # type: ignore[index]
         assert client.get("/jobs").status_code == 401
         others.send(json.dumps({"type": "say", "text": "hello"}))
-        until(others, "turn_completed")
+        comes(others, "turn_completed")
 
 
 def test_a_key_of_the_same_name_is_another_key(locked: ServerProcess, keys: KeyFile) -> None:
@@ -116,7 +116,7 @@ def test_a_key_of_the_same_name_is_another_key(locked: ServerProcess, keys: KeyF
     key = keys.add("anna", USE)
     known(locked, key)
     with locked.connect("?stream=1", additional_headers={"X-API-Key": key}) as talking:
-        until(talking, "session_started")
+        comes(talking, "session_started")
         keys.remove("anna")
         keys.add("anna", USE)
         assert end_of(talking)[1] == 1008
