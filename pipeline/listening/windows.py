@@ -26,6 +26,8 @@ class Window:
     joints: tuple[tuple[int, int], ...] = ()
     """Of a window that is made of several stretches: where each but the first begins, in the window and on the
     recording's clock, in samples."""
+    onsets: tuple[int, ...] = ()
+    """Where speech begins in each of these stretches, in samples of the window; empty: not known."""
 
     @property
     def end(self) -> int:
@@ -165,9 +167,11 @@ class Windows:
 
     def _window(self, frames: int) -> list[Window]:
         """The first so many of the held frames."""
-        start, spoken = self._start, sum(self._spoken[:frames]) * FRAME
+        start, spoken = self._start, self._spoken[:frames]
         samples = self._drop(frames)
-        return [Window(start, np.concatenate(samples))] if samples and spoken >= MIN_SPEECH else []
+        if not samples or sum(spoken) * FRAME < MIN_SPEECH:
+            return []
+        return [Window(start, np.concatenate(samples), onsets=(spoken.index(True) * FRAME,))]
 
     def _drop(self, frames: int) -> list[Samples]:
         dropped, self._held = self._held[:frames], self._held[frames:]
@@ -203,11 +207,12 @@ class Packing:
         self._samples = 0
         if len(held) < 2:
             return held
-        joints, at = [], 0
+        joints, onsets, at = [], list(held[0].onsets), 0
         for before, after in pairwise(held):
             at += len(before.samples)
             joints.append((at, after.start))
-        return [Window(held[0].start, np.concatenate([one.samples for one in held]), tuple(joints))]
+            onsets += [at + onset for onset in after.onsets]
+        return [Window(held[0].start, np.concatenate([one.samples for one in held]), tuple(joints), tuple(onsets))]
 
 
 class _Always:

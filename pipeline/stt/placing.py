@@ -1,12 +1,16 @@
 """From a window's clock to the recording's."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from pipeline.listening.detector import RATE_HZ
+from pipeline.listening.detector import FRAME, RATE_HZ
 from pipeline.listening.windows import Window
 from pipeline.stt import Segment, Word
 from pipeline.subtitles import joined
+
+EARLIER = 2 * FRAME
+"""A voice is there some samples before the detector is sure of it."""
 
 
 def placed(segment: Segment, window: Window, words: bool) -> Iterator[Segment]:
@@ -21,12 +25,17 @@ def placed(segment: Segment, window: Window, words: bool) -> Iterator[Segment]:
 
 
 def _moved(start_s: float, end_s: float, window: Window) -> tuple[float, float]:
-    """Both on the side of a joint on which their middle is."""
+    """Both on the side of a joint on which their middle is, and not begun before the speech has: recognisers like to
+    give a first word all of the silence before it."""
     last = len(window.samples)
     start, end = min(int(start_s * RATE_HZ), last), min(int(end_s * RATE_HZ), last)
     middle = (start + end) // 2
-    low = max((joint for joint, _ in window.joints if joint < middle), default=0)
-    high = min((joint for joint, _ in window.joints if joint >= middle), default=last)
+    stretch = bisect_left(window.joints, middle, key=lambda joint: joint[0])
+    low = window.joints[stretch - 1][0] if stretch else 0
+    high = window.joints[stretch][0] if stretch < len(window.joints) else last
+    onset = window.onsets[stretch] - EARLIER if window.onsets else 0
+    if onset < end:
+        start = max(start, onset)
     first = window.placed(max(start, low) + 1) - 1  # what begins at a joint is behind it
     return first / RATE_HZ, max(first, window.placed(min(max(end, low), high))) / RATE_HZ
 

@@ -61,6 +61,37 @@ def test_what_reaches_over_a_joint_is_told_apart_by_its_words() -> None:
     assert [(part.start_s, part.end_s) for part in placed(one, window, words=False)] == [(10.5, 12.0)]
 
 
+def test_nothing_is_said_before_there_is_a_voice() -> None:
+    """Recognisers give a first word all of the silence before it."""
+    packing = Packing(30.0)
+    for start_s in (10, 100):
+        packing.add(replace(numbered(start_s, 4), onsets=(RATE_HZ,)))
+    (window,) = packing.finish()
+    first = Segment(0.0, 2.0, "good morning", words=[Word("good", 0.0, 1.2, 1), Word("morning", 1.2, 2.0, 1)])
+    second = Segment(4.0, 7.0, "hello", words=[Word("hello", 4.0, 7.0, 1)])
+    before = Segment(0.1, 0.3, "hm", words=[Word("hm", 0.1, 0.3, 1)])
+    told = [part for said in (first, second, before) for part in placed(said, window, words=True)]
+    assert [(part.start_s, part.end_s) for part in told] == [
+        (pytest.approx(10.936), 12.0),
+        (pytest.approx(100.936), 103.0),
+        (pytest.approx(10.1), 10.3),
+    ]
+    assert [word.start_s for word in told[0].words] == [pytest.approx(10.936), 11.2]
+
+
+async def test_words_begin_when_the_voice_does() -> None:
+    clip, _ = spliced([(3.0, number) for number in range(4)])
+    settings = Settings(whisper_model=str(MODEL), whisper_pack=False)
+    async with whisper.open_engine(settings, lambda _: None) as opened:
+        recording = Recording(io.BytesIO(encode_wav(clip)), max_seconds=60)
+        events = transcribe_file(opened.engine, recording, FileRequest("en", words=True))
+        found = [event async for event in events if isinstance(event, Segment)]
+    loud = np.flatnonzero(np.abs(clip.samples) > 0.01)
+    onsets = [loud[0], *loud[1:][np.diff(loud) > RATE_HZ]]
+    assert [one.words[0].start_s for one in found] == pytest.approx([at / RATE_HZ for at in onsets], abs=0.15)
+    assert [one.start_s for one in found] == [one.words[0].start_s for one in found]
+
+
 class Counting:
     """A recogniser that is asked for how often it is called, and passes all on."""
 
