@@ -6,41 +6,29 @@ The models for that are loaded when they are first wanted, and stay with the dep
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
-
-import numpy as np
+from typing import Generic, TypeVar
 
 from pipeline import speakers
-from pipeline.alignment import Aligner
-from pipeline.alignment.opening import open_aligner
-from pipeline.alignment.words import by_characters
-from pipeline.audio import Clip
+from pipeline.alignment.aligning import Aligners
 from pipeline.engines import Running, open_best, open_named
-from pipeline.errors import EngineUnavailable, ParleyError
+from pipeline.errors import EngineError, ParleyError
 from pipeline.keeping import Keeper
-from pipeline.media import RATE_HZ, Recording
+from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.speakers import Diarizer, HowMany, KnownSpeaker, pyannote
 from pipeline.speakers.assigning import with_names, with_speakers
-from pipeline.stepping import in_threads
-from pipeline.stt import Segment, Word
 from pipeline.transcription import Transcription
-from pipeline.workers.scheduler import Urgency, calling
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MAX_ALIGNERS = 3
-"""Languages whose aligners are loaded at a time; words of others keep the recogniser's times."""
 MAX_TOKENS = 2
 """Callers' tokens that have a model of their own loaded at a time; others have the deployment's."""
 RETRY_S = 300.0
 """What could not be opened is not tried again for so long."""
-MARGIN_S = 0.2
-"""Sound around a segment that its words may reach into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +57,7 @@ class OnDemand(Generic[T]):
         self._failed: tuple[float, ParleyError] | None = None
 
     async def get(self) -> T:
-        """Raises what opening it raised, now or a little while ago."""
+        """Raises what opening it raised, now or a little while ago; EngineError for what its libraries raised."""
         async with self._lock:
             if self._failed is not None and time.monotonic() - self._failed[0] < RETRY_S:
                 raise self._failed[1]
@@ -77,9 +65,12 @@ class OnDemand(Generic[T]):
                 keeper = Keeper(self._context())
                 try:
                     await keeper.open()
-                except BaseException as error:
-                    if isinstance(error, ParleyError):
-                        self._failed = (time.monotonic(), error)
+                except Exception as error:
+                    await keeper.close()
+                    told = error if isinstance(error, ParleyError) else _unloadable(error)
+                    self._failed = (time.monotonic(), told)
+                    raise told from error
+                except BaseException:
                     await keeper.close()
                     raise
                 self._keeper = keeper
@@ -90,12 +81,17 @@ class OnDemand(Generic[T]):
             await self._keeper.close()
 
 
+def _unloadable(error: Exception) -> EngineError:
+    log.warning("a model that tells speakers apart cannot be loaded", exc_info=error)
+    return EngineError(f"The model that tells speakers apart cannot be loaded ({type(error).__name__}).")
+
+
 class Refiners:
     """The models of one deployment for what comes after the transcript; open it with `open_refiners`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._aligners: dict[str, OnDemand[Aligner]] = {}
+        self._aligners = Aligners(settings)
         self._of_callers: dict[str, OnDemand[Running[Diarizer]]] = {}
         self._diarizer: OnDemand[Running[Diarizer]] = OnDemand(lambda: _open_diarizer(settings))
         self._voices: OnDemand[Running[Diarizer]] = OnDemand(lambda: _open_voices(settings))
@@ -108,7 +104,7 @@ class Refiners:
         """
         segments = list(found.segments)
         if wanted.align and segments:
-            segments = await self._aligned(segments, recording, found.language)
+            segments = await self._aligners.aligned(segments, recording, found.language or "")
         if wanted.diarize and segments:
             diarizer = await self._speakers(wanted.hf_token)
             how_many = HowMany(wanted.min_speakers, wanted.max_speakers)
@@ -147,65 +143,9 @@ class Refiners:
     async def close(self) -> None:
         for diarizer in self._of_callers.values():
             await diarizer.close()
-        for aligner in self._aligners.values():
-            await aligner.close()
+        await self._aligners.close()
         await self._diarizer.close()
         await self._voices.close()
-
-    async def _aligned(
-        self, segments: list[Segment], recording: Callable[[], Recording], language: str | None
-    ) -> list[Segment]:
-        plain = [segment if segment.words else replace(segment, words=by_characters(segment)) for segment in segments]
-        try:
-            aligner = await self._aligner(language or "")
-            return await _align(plain, recording(), aligner)
-        except EngineUnavailable as error:
-            log.info("words keep the recogniser's times: %s", error.message)
-            return plain
-
-    async def _aligner(self, language: str) -> Aligner:
-        if language not in self._aligners:
-            if len(self._aligners) >= MAX_ALIGNERS:
-                raise EngineUnavailable("Aligners for other languages are loaded.", remedy="Restart the service.")
-            self._aligners[language] = OnDemand(lambda: open_aligner(self._settings, language))
-        try:
-            return await self._aligners[language].get()
-        except EngineUnavailable:
-            del self._aligners[language]  # it takes no place of one that can be had
-            raise
-
-
-async def _align(segments: list[Segment], recording: Recording, aligner: Aligner) -> list[Segment]:
-    aligned: list[Segment] = []
-    async with aclosing(in_threads(_stretches(recording, segments))) as stretches:
-        async for start, samples in stretches:
-            segment = segments[len(aligned)]
-            with calling(urgency=Urgency.FILE):
-                words = await aligner.align(Clip(samples, RATE_HZ), segment.text)
-            aligned.append(_placed(segment, words, start / RATE_HZ))
-    return aligned + segments[len(aligned) :]
-
-
-def _placed(segment: Segment, words: Sequence[Word], start_s: float) -> Segment:
-    moved = [Word(w.text, w.start_s + start_s, w.end_s + start_s, w.probability) for w in words]
-    if not moved:
-        return segment
-    return replace(segment, words=moved, start_s=moved[0].start_s, end_s=max(moved[-1].end_s, moved[0].start_s))
-
-
-def _stretches(recording: Recording, segments: Sequence[Segment]) -> Generator[tuple[int, Any], None, None]:
-    """Blocking: the first sample and the sound of each segment, in order, holding no more than one needs."""
-    held = np.zeros(0, np.float32)
-    start = 0
-    blocks = recording.blocks()
-    for segment in segments:
-        begin = max(0, int((segment.start_s - MARGIN_S) * RATE_HZ))
-        end = int((segment.end_s + MARGIN_S) * RATE_HZ)
-        while start + len(held) < end and (block := next(blocks, None)) is not None:
-            drop = max(0, min(len(held), begin - start))
-            held, start = np.concatenate([held[drop:], block]), start + drop
-        first = max(begin, start)
-        yield first, held[first - start : max(0, end - start)]
 
 
 def _open_diarizer(settings: Settings) -> AbstractAsyncContextManager[Running[Diarizer]]:

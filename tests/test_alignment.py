@@ -1,6 +1,11 @@
 """When each word was said: the likeliest path is found, and no word is ever dropped."""
 
+import io
 import itertools
+import json
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -9,9 +14,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pipeline.alignment.aligning import MAX_ALIGNERS, Aligners
 from pipeline.alignment.ctc import CtcConfig, CtcEngine, best_path, split_words
 from pipeline.alignment.words import Timed, filled
 from pipeline.audio import Clip
+from pipeline.errors import EngineError, WorkerCrashed
+from pipeline.media import Recording
+from pipeline.settings import Settings
+from pipeline.stt import Segment, Word
 from tests.builders import wav2vec2
 from tests.clips import hearing, recording
 
@@ -108,3 +118,89 @@ def test_the_service_aligns_when_its_model_is_there(tmp_path: Path, model: Path)
         assert start_s - 1.0 < segment["start"] <= segment["end"] < end_s + 1.0
         scores = [word["score"] for word in segment["words"]]
         assert max(scores) < 0.5, "random weights are sure of nothing: these are the aligner's"
+
+
+def damaged(model: Path, folder: Path, how: str) -> Path:
+    shutil.copytree(model, folder)
+    if how == "weights":
+        (folder / "model.safetensors").write_bytes(b"no weights at all")
+    else:
+        (folder / "vocab.json").write_text(json.dumps({"en": {"a": 1}, "pt": {"a": 1}}))
+    return folder
+
+
+HEARD = Segment(0.6, 1.4, "what time", words=[Word("what", 0.6, 0.9, 0.5), Word("time", 0.9, 1.4, 0.5)])
+
+
+def sound() -> Recording:
+    return Recording(io.BytesIO(recording(0)[0]), max_seconds=60)
+
+
+@pytest.mark.parametrize("how", ["weights", "vocabularies"])
+async def test_words_keep_their_times_when_the_model_cannot_be_loaded_and_the_log_says_it_once(
+    tmp_path: Path, model: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    broken = damaged(model, tmp_path / "broken", how)
+    aligners = Aligners(Settings(align_model=str(broken), isolate_models=False))
+    for _ in range(3):
+        assert await aligners.aligned([HEARD], sound, "en") == [HEARD]
+    await aligners.close()
+    assert len([one for one in caplog.records if "keep the recogniser's times" in one.message]) == 1
+
+
+def test_the_service_answers_with_a_damaged_model(tmp_path: Path, model: Path) -> None:
+    wav, truth = recording(0)
+    with hearing(tmp_path, ALIGN_MODEL=str(damaged(model, tmp_path / "broken", "weights"))) as running:
+        for _ in range(2):
+            answer = httpx.post(f"{running.url}/transcribe/", files={"audio_file": wav}, timeout=120)
+            assert answer.status_code == 200, answer.text
+            assert [word["word"] for word in answer.json()["word_segments"]] == truth[0][0].split()
+
+
+class FirstFine:
+    """Aligns one sentence, and no second one."""
+
+    def __init__(self, error: Exception) -> None:
+        self.asked = 0
+        self._error = error
+
+    async def align(self, clip: Clip, text: str) -> Sequence[Word]:
+        self.asked += 1
+        if self.asked % 2 == 0:
+            raise self._error
+        return [Word(word, 0.1, 0.2, 1.0) for word in text.split()]
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"), [(WorkerCrashed("gone"), 1), (WorkerCrashed("hung", code="timeout"), 1), (EngineError("no"), 2)]
+)
+async def test_an_aligner_that_fails_in_mid_file_costs_only_its_own_times(error: Exception, tries: int) -> None:
+    aligner = FirstFine(error)
+
+    @asynccontextmanager
+    async def opening(settings: Settings, language: str) -> AsyncIterator[FirstFine]:
+        yield aligner
+
+    aligners = Aligners(Settings(), opening)
+    for _ in range(2):
+        assert await aligners.aligned([HEARD, HEARD], sound, "en") == [HEARD, HEARD]
+    assert aligner.asked == 2 * tries
+    await aligners.close()
+
+
+async def test_the_language_used_longest_ago_makes_room() -> None:
+    loaded: list[str] = []
+
+    @asynccontextmanager
+    async def opening(settings: Settings, language: str) -> AsyncIterator[FirstFine]:
+        loaded.append(language)
+        yield FirstFine(EngineError("no"))
+        loaded.remove(language)
+
+    aligners = Aligners(Settings(), opening)
+    for language in ("en", "fr", "de", "en", "es"):
+        await aligners.aligned([HEARD], sound, language)
+        assert len(loaded) <= MAX_ALIGNERS
+    assert loaded == ["en", "de", "es"]
+    await aligners.close()
+    assert loaded == []
