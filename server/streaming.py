@@ -26,7 +26,7 @@ from server.access import Revoked, require_key, stay_of
 from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.counted import AtMost
 from server.draining import CLOSE_CODE, Draining, Leaving
-from server.errors import as_json
+from server.errors import BadField, as_json
 from server.idle import next_message
 from server.parameters import language_code
 
@@ -53,7 +53,7 @@ async def streaming(socket: WebSocket) -> None:
     await connection.run()
 
 
-class _Incoming:
+class Incoming:
     """One recording as it comes in."""
 
     def __init__(self) -> None:
@@ -63,6 +63,20 @@ class _Incoming:
         self.growing = GrowingFile()
         self.live: asyncio.Task[str] | None = None
         """Transcribes it already."""
+
+    async def heard_live(self) -> str | None:
+        """The text that was found while it came in; None when it can only be read as a whole, or when hearing it has
+        failed: then it is heard once more, from what is stored."""
+        if self.live is None:
+            return None
+        self.growing.end()
+        try:
+            return await self.live
+        except BadInput:
+            return None
+        except Exception as error:  # what is lost of the live pass is no loss of the recording
+            log.warning("a recording is heard again as a whole: %s: %s", type(error).__name__, error)
+            return None
 
     async def close(self) -> None:
         self.growing.end()
@@ -82,12 +96,12 @@ class StreamingSocket:
         if rate is not None and not (
             rate.isascii() and rate.isdigit() and len(rate) < 8 and MIN_RATE_HZ <= int(rate) <= MAX_RATE_HZ
         ):
-            raise BadInput(f"rate must be from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.", code="bad_parameter")
+            raise BadField("rate", f"rate must be from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.")
         self._rate_hz = int(rate) if rate else None
         self._partials = query.get("partials", "").lower() in TRUE
         self._request = FileRequest(language_code(query.get("language")), prompt=query.get("prompt"))
         self._socket, self._assistant, self._files = socket, assistant, files
-        self._incoming = _Incoming()
+        self._incoming = Incoming()
         self._answering: asyncio.Task[None] | None = None
         self._draining: Draining = socket.app.state.draining
         self._quiet = asyncio.Event()
@@ -161,7 +175,8 @@ class StreamingSocket:
                 incoming.live = asyncio.create_task(self._listen(incoming.growing))
             while not incoming.growing.put(b"") and not incoming.live.done():
                 await asyncio.to_thread(incoming.growing.wait_for_room, 1.0)
-            incoming.growing.put(data)
+            if not incoming.live.done():  # else nobody reads them, and the file has them
+                incoming.growing.put(data)
 
     def _told(self, text: str) -> None:
         try:
@@ -172,15 +187,15 @@ class StreamingSocket:
             raise BadInput('Send audio as bytes, then {"action": "stop"}.', code="unsupported_message")
         if self._busy():
             raise Overloaded("The recording before this one is still being transcribed.")
-        incoming, self._incoming = self._incoming, _Incoming()
+        incoming, self._incoming = self._incoming, Incoming()
         self._answering = asyncio.create_task(self._answer(incoming))
 
-    async def _answer(self, incoming: _Incoming) -> None:
+    async def _answer(self, incoming: Incoming) -> None:
         try:
             if not incoming.size:
                 raise BadInput("There was no audio before the stop.", code="empty_message")
             with self._files.one():
-                text = await self._heard_live(incoming)
+                text = await incoming.heard_live()
                 if text is None:
                     text = await self._heard(incoming)
             await self._send({"transcription": text})
@@ -194,21 +209,17 @@ class StreamingSocket:
             if not self._incoming.size:
                 self._quiet.set()
 
-    async def _heard_live(self, incoming: _Incoming) -> str | None:
-        """The text that was found while the recording came in; None when it can only be read as a whole."""
-        if incoming.live is None:
-            return None
-        incoming.growing.end()
-        try:
-            return await incoming.live
-        except BadInput:
-            return None
-
-    async def _heard(self, incoming: _Incoming) -> str:
+    async def _heard(self, incoming: Incoming) -> str:
         incoming.file.seek(0)
         most_s = self._assistant.settings.max_file_seconds
         recording = Recording(incoming.file, max_seconds=most_s, raw_rate_hz=self._rate_hz)
-        return (await transcription(self._assistant.stages.stt, recording, self._request)).text
+        try:
+            return (await transcription(self._assistant.stages.stt, recording, self._request)).text
+        except BadInput as error:
+            if error.code == "bad_audio" and self._rate_hz is None:
+                told = f"{error.message} Raw 16-bit mono PCM needs its rate in the address: ?rate=16000."
+                raise BadInput(told, code=error.code) from error
+            raise
 
     async def _listen(self, growing: GrowingFile) -> str:
         """Transcribe what comes in, and show what is stable."""

@@ -125,7 +125,9 @@ def test_streaming_errors_and_the_connection_goes_on(hears: ServerProcess, three
         assert told()["error"]["code"] == "unsupported_message"
         socket.send(b"no audio at all" * 50)
         socket.send('{"action": "stop"}')
-        assert told()["error"]["code"] == "bad_audio"
+        refused = told()["error"]
+        assert refused["code"] == "bad_audio"
+        assert "?rate=16000" in refused["message"]
         for _ in range(2):
             socket.send(three[0])
             socket.send('{"action": "stop"}')

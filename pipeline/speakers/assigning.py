@@ -2,19 +2,31 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from pipeline.speakers import SpeakerTurn, letter
-from pipeline.stt import Segment
-from pipeline.wrapping import Piece, line_of, pieces
+from pipeline.stt import Segment, Word
+from pipeline.wrapping import clean, pieces, spaceless
 
 MIN_TURN_S = 0.4
 """Fewer seconds of another voice in the middle of one's words are a mistake or a "mhm": they stay with who speaks."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Of a segment, what one speaker says: a word, or without words a piece of its text."""
+
+    first: int
+    """Where it begins in the text."""
+    words: Sequence[Word]
+    start_s: float
+    end_s: float
+
+
 def with_speakers(segments: Sequence[Segment], turns: Sequence[SpeakerTurn]) -> list[Segment]:
-    """The segments, cut where the speaker changes, each with its speaker; numbered anew. Without turns, as they are."""
+    """The segments, cut between words where the speaker changes, each with its speaker; numbered anew. Each word is in
+    exactly one of them, and so is all of the text. Without turns, as they are."""
     if not turns:
         return list(segments)
     found: list[Segment] = []
@@ -22,28 +34,62 @@ def with_speakers(segments: Sequence[Segment], turns: Sequence[SpeakerTurn]) -> 
     for segment in segments:
         while first < len(turns) - 1 and turns[first].end_s < segment.start_s - 5.0:
             first += 1
-        parts = pieces(segment)
+        text = clean(segment.text)
+        parts = _by_words(text, segment) if segment.words else _by_pieces(segment)
         said = _smooth(parts, [_speaker(part, turns, first) for part in parts])
-        for speaker, run in groupby(zip(parts, said, strict=True), key=lambda one: one[1]):
-            some = [part for part, _ in run]
+        edges = [*(part.first for part in parts), len(text)][1:]
+        for speaker, run in groupby(zip(parts, edges, said, strict=True), key=lambda one: one[2]):
+            some = [(part, end) for part, end, _ in run]
             whole = len(some) == len(parts)
-            start_s, end_s = some[0].start_s, some[-1].end_s
-            inside = [w for w in segment.words if whole or start_s <= (w.start_s + w.end_s) / 2 <= end_s]
+            own = [part for part, _ in some]
             found.append(
                 replace(
                     segment,
                     id=len(found),
-                    start_s=segment.start_s if whole else start_s,
-                    end_s=segment.end_s if whole else end_s,
-                    text=segment.text if whole else line_of(some),
-                    words=inside,
+                    start_s=segment.start_s if whole else min(part.start_s for part in own),
+                    end_s=segment.end_s if whole else max(part.end_s for part in own),
+                    text=segment.text if whole else text[own[0].first : some[-1][1]].strip(),
+                    words=[word for part in own for word in part.words],
                     speaker=speaker,
                 )
             )
     return found
 
 
-def _speaker(part: Piece, turns: Sequence[SpeakerTurn], first: int) -> str:
+def _by_words(text: str, segment: Segment) -> list[_Part]:
+    """One for each word, in the order of the text: the times of words may be in another. What is not found in the
+    text, or has no space before it where its script has them, is of the word before it."""
+    runs: list[tuple[int, list[Word]]] = []
+    at = 0
+    for word in segment.words:
+        spoken = clean(word.text)
+        begin = text.find(spoken, at) if spoken else -1
+        if begin >= 0:
+            at = begin + len(spoken)
+        if not runs or (begin >= 0 and _may_cut(text, begin)):
+            runs.append((max(begin, 0) if runs else 0, []))
+        runs[-1][1].append(word)
+    return [
+        _Part(first, words, min(word.start_s for word in words), max(word.end_s for word in words))
+        for first, words in runs
+    ]
+
+
+def _may_cut(text: str, at: int) -> bool:
+    return at > 0 and (text[at - 1] == " " or spaceless(text[at - 1]) or spaceless(text[at]))
+
+
+def _by_pieces(segment: Segment) -> list[_Part]:
+    parts: list[_Part] = []
+    at = 0
+    for piece in pieces(segment):
+        at += len(piece.space)
+        parts.append(_Part(at, (), piece.start_s, piece.end_s))
+        at += len(piece.text)
+    return parts
+
+
+def _speaker(part: _Part, turns: Sequence[SpeakerTurn], first: int) -> str:
     """Who has most of it; else who is nearest."""
     best, most = turns[first].speaker, -float("inf")
     for turn in turns[first:]:
@@ -56,7 +102,7 @@ def _speaker(part: Piece, turns: Sequence[SpeakerTurn], first: int) -> str:
     return best
 
 
-def _smooth(parts: Sequence[Piece], said: list[str]) -> list[str]:
+def _smooth(parts: Sequence[_Part], said: list[str]) -> list[str]:
     runs = [list(run) for _, run in groupby(range(len(said)), key=lambda index: said[index])]
     for before, run, after in zip(runs, runs[1:], runs[2:], strict=False):
         lasts_s = parts[run[-1]].end_s - parts[run[0]].start_s

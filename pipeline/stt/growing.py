@@ -4,6 +4,7 @@ Words are shown when two hypotheses in a row agree on them (LocalAgreement), and
 """
 
 import asyncio
+import logging
 import secrets
 import threading
 from collections.abc import AsyncGenerator
@@ -20,6 +21,8 @@ from pipeline.stt import FileRequest, SpeechToText
 from pipeline.stt.files import cutting_for
 from pipeline.subtitles import joined
 from pipeline.workers.scheduler import Urgency, calling
+
+log = logging.getLogger(__name__)
 
 BLOCK_S = 0.25
 """Sound is looked at in blocks of so much."""
@@ -134,14 +137,19 @@ class _Growing:
         return Partial(self.text)
 
     async def look(self, pending: Window) -> Partial | None:
-        """A look at speech that goes on, when it is time for one."""
+        """A look at speech that goes on, when it is time for one. One that fails is left out: the speech is heard again
+        when it is settled."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         if began_s < self._next_s:
             return None
         if pending.start != self._window:
             self._window, self._agreement = pending.start, LocalAgreement()
-        more = self._agreement.add(await self._heard(pending, Urgency.LATER))
+        try:
+            more = self._agreement.add(await self._heard(pending, Urgency.LATER))
+        except Exception as error:
+            log.info("a partial result is left out: %s", error)
+            more = False
         self._next_s = loop.time() + max(EVERY_S, PAUSE * (loop.time() - began_s))
         return Partial(joined([*self._settled, self._agreement.text])) if more else None
 
