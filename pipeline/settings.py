@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     # --- limits ---
     max_message_bytes: int = Field(default=26_214_400, ge=1024)
     """Largest WebSocket message, in bytes; a larger one is closed with 1009."""
+    max_waiting_bytes: int = Field(default=268_435_456, ge=1024)
+    """Messages with whole utterances (/ws) that wait or are being decoded, in bytes, of all connections together; of
+    one caller half as many. One more is answered with `overloaded`."""
     max_audio_seconds: float = Field(default=120.0, gt=0)
     """Longest utterance, in seconds."""
     max_sessions: int = Field(default=64, ge=1)
@@ -83,9 +86,10 @@ class Settings(BaseSettings):
     """While calls of conversations wait longer than this for a model, in seconds, new conversations are refused with
     503: those that are open shall keep their pace. 0: never."""
     max_sessions_per_key: int = Field(default=0, ge=0)
-    """Conversations at a time with one key; one more is refused with 429. 0: as many as there are."""
+    """Conversations at a time with one key; one more is refused with 429. 0: half of MAX_SESSIONS."""
     max_sessions_per_address: int = Field(default=0, ge=0)
-    """Conversations at a time from one address (of IPv6 a /64; this machine's own are not counted), likewise."""
+    """Conversations at a time from one address (of IPv6 a /64; this machine's own are not counted), likewise. 0: as
+    many as there are."""
     rate_limit: str = "1200/minute"
     """Requests with one key, or from one address where none is needed; one more is refused with 429 and Retry-After.
     Several limits are separated by ; and "none" is no limit. Counted in Redis where REDIS_URL is set."""
@@ -99,7 +103,7 @@ class Settings(BaseSettings):
     header_timeout_s: float = Field(default=10.0, gt=0)
     """A connection that has not sent its request's headers after so long is closed, in seconds."""
     body_timeout_s: float = Field(default=30.0, gt=0)
-    """A request's body may keep us waiting for so long, plus a second for each KB, in seconds."""
+    """A request's body may keep us waiting for so long, plus a second for each 16 KB, in seconds."""
     ws_ping_s: float = Field(default=20.0, ge=0)
     """A WebSocket is pinged so often, and closed when its pong takes as long, in seconds; 0: never."""
     stall_timeout_s: float = Field(default=60.0, gt=0)
@@ -112,8 +116,13 @@ class Settings(BaseSettings):
     """Longest recording that is transcribed, in seconds."""
     max_files: int = Field(default=8, ge=1)
     """Recordings that are transcribed at a time; one more is refused with 503 and Retry-After."""
+    max_files_per_caller: int = Field(default=0, ge=0)
+    """As many of them with one key, or from one address where none is needed (this machine's own are not counted); one
+    more is refused with 429. 0: half of MAX_FILES."""
     max_uploads: int = Field(default=32, ge=1)
     """Requests with files at a time, from their head to their answer; one more is refused with 503 before its body."""
+    max_uploads_per_caller: int = Field(default=0, ge=0)
+    """As many of them of one caller, likewise. 0: half of MAX_UPLOADS."""
     turn_timeout_s: float = Field(default=300.0, gt=0)
     """A whole turn may take this long, in seconds."""
 

@@ -33,6 +33,7 @@ STATUS: Mapping[str, int] = {
     "slow_body": 408,
     "rate_limited": 429,
     "too_many_sessions": 429,
+    "too_many_requests": 429,
     "client_gone": 499,
     "timeout": 504,
 }

@@ -13,7 +13,8 @@ from pipeline.refining import Refining
 from pipeline.stt import FileRequest, SpeechToText
 from pipeline.stt.files import FileEvent, transcribe_file
 from pipeline.transcription import Transcription, collected, first_of
-from server.counted import AtMost
+from server.access import caller_of
+from server.access.counted import AtMost
 from server.uploads import Form, Upload, received
 
 Cut = Callable[[SpeechToText], Cutting]
@@ -24,7 +25,7 @@ async def form_with_recording(request: Request) -> AsyncIterator[Form]:
     """For `Depends`: the form of a request, and a place among the recordings, until its answer is sent."""
     files: AtMost = request.app.state.files
     async with received(request) as form:
-        with files.one():
+        with files.one(caller_of(request)):
             yield form
 
 

@@ -22,9 +22,9 @@ from pipeline.media import Recording
 from pipeline.stt import FileRequest
 from pipeline.stt.growing import GrowingFile, Whole, transcribe_growing
 from pipeline.transcription import transcription
-from server.access import Revoked, require_key, stay_of
+from server.access import Revoked, caller_of, require_key, stay_of
+from server.access.counted import AtMost
 from server.access.staying import CLOSE_CODE as REVOKED_CODE
-from server.counted import AtMost
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import BadField, as_json
 from server.idle import next_message
@@ -194,7 +194,7 @@ class StreamingSocket:
         try:
             if not incoming.size:
                 raise BadInput("There was no audio before the stop.", code="empty_message")
-            with self._files.one():
+            with self._files.one(caller_of(self._socket)):
                 text = await incoming.heard_live()
                 if text is None:
                     text = await self._heard(incoming)

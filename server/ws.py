@@ -23,6 +23,7 @@ from server.access import Access, Revoked, caller_of, require_key, stay_of
 from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
+from server.holding import Budget
 from server.idle import next_message
 from server.live import LiveSocket
 from server.parameters import language_code, system_prompt
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 router = APIRouter(dependencies=[Depends(require_key)])
 
 MESSAGES_AHEAD = 4
-"""Utterances that may wait while one is answered; a further one is refused with an error."""
+"""Utterances that may wait while one is answered, of together no more bytes than the largest message has; a further one
+is refused with an error."""
 
 GOODBYE_S = 1.0
 """How long a connection may take to be told why it ends."""
@@ -85,10 +87,17 @@ class VoiceSocket:
         self.session_id = self._conversation.id
         self.recorded = agreed(socket) and assistant.recorder is not None
         self._inbox: Channel[bytes | BadInput] = Channel(MESSAGES_AHEAD)
+        self._waiting_bytes = 0
+        """Of what is in the inbox."""
         self._answering = False
 
     async def run(self) -> None:
         """Until the client goes away; then nothing of it runs any more."""
+        budget: Budget = self._socket.app.state.waiting_bytes
+        with budget.share(caller_of(self._socket)) as self._held:
+            await self._run()
+
+    async def _run(self) -> None:
         answering = asyncio.create_task(self._answer_all())
         reading = asyncio.create_task(self._read())
         leaving = asyncio.create_task(self._leave(answering))
@@ -123,17 +132,24 @@ class VoiceSocket:
     async def _read(self) -> None:
         idle_s = self._assistant.settings.idle_timeout_s
         while (message := await next_message(self._socket, idle_s, self._busy))["type"] != "websocket.disconnect":
-            data = message.get("bytes")
-            waiting: bytes | BadInput = (
-                data
-                if data is not None
-                else BadInput(
-                    "Send an audio file as one binary message; text messages are not understood here.",
-                    code="unsupported_message",
-                )
-            )
-            if not self._inbox.offer(waiting):
+            taken = self._take(message.get("bytes"))
+            del message  # nor is it kept while the next one is waited for
+            if not taken:
                 await self._send_json(as_json(Overloaded("Too many messages are waiting; this one is dropped.")))
+
+    def _take(self, data: bytes | None) -> bool:
+        """Whether there was room for it. data: None: the message was a text."""
+        if data is None:
+            told = "Send an audio file as one binary message; text messages are not understood here."
+            return self._inbox.offer(BadInput(told, code="unsupported_message"))
+        most, size = self._assistant.settings.max_message_bytes, len(data)
+        if self._waiting_bytes + size > most or not self._held.take(size):
+            return False
+        if not self._inbox.offer(data):
+            self._held.give_back(size)
+            return False
+        self._waiting_bytes += size
+        return True
 
     def _busy(self) -> bool:
         return self._answering
@@ -144,7 +160,9 @@ class VoiceSocket:
             try:
                 if isinstance(message, BadInput):
                     raise message
-                await self._answer(message)
+                utterance = await self._decoded(message)
+                del message  # it may be large, and an answer takes long
+                await self._answer(utterance)
             except ParleyError as error:
                 await self._send_json(as_json(error))
             except Exception:
@@ -153,8 +171,15 @@ class VoiceSocket:
             finally:
                 self._answering = False
 
-    async def _answer(self, data: bytes) -> None:
-        utterance = await asyncio.to_thread(decode, data, max_seconds=self._assistant.settings.max_audio_seconds)
+    async def _decoded(self, data: bytes) -> Clip:
+        """What was said in a message that waited, and does not any more."""
+        self._waiting_bytes -= len(data)
+        try:
+            return await asyncio.to_thread(decode, data, max_seconds=self._assistant.settings.max_audio_seconds)
+        finally:
+            self._held.give_back(len(data))
+
+    async def _answer(self, utterance: Clip) -> None:
         transcription, clips = "", list[Clip]()
         speech_error: events.StageError | None = None
         turn = self._assistant.answer(

@@ -37,6 +37,8 @@ LEAVES_WITHIN_S = 10.0
 MAX_MESSAGE = 200_000
 LONGEST_S = 5.0
 SESSIONS = 2
+MOST_WAITING = 1_000_000
+"""Bytes: the largest message where stages fail."""
 
 
 @dataclass
@@ -76,7 +78,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
         ollama = stack.enter_context(portal.wrap_async_context_manager(running(thinks.app())))
         server = stack.enter_context(
             serving(
-                tmp_path_factory.mktemp("remote"),
+                tmp_path_factory.mktemp("remote"), MAX_MESSAGE_BYTES=str(MOST_WAITING),
                 STT_ENGINE="openai", STT_OPENAI_URL=hears.url, STT_TIMEOUT_S=str(HEARING_S),
                 LLM_ENGINE="ollama", LLAMA_ENDPOINT=ollama,
                 LLM_FIRST_TOKEN_TIMEOUT_S=str(PATIENCE_S), LLM_TOKEN_TIMEOUT_S=str(PATIENCE_S),
@@ -116,6 +118,21 @@ def test_silence_is_answered_in_the_language_that_is_spoken(remote: Remote, lang
         answer = ask(connection, Clip(np.zeros(16_000, np.float32), 16_000))
     assert (answer.transcription, answer.llama) == ("", sentence)
     assert not remote.thinks.asked.is_set()
+
+
+def test_what_waits_is_no_larger_than_one_message_may_be(remote: Remote) -> None:
+    """Few messages, but large ones: they lie in the memory of all."""
+    large = b"no sound" * (MOST_WAITING * 6 // 10 // 8)
+    with remote.server.connect() as connection:
+        remote.hears.mode = "silent"
+        connection.send(sample("hello"))
+        remote.wait(remote.hears.asked)
+        for _ in range(2):
+            connection.send(large)
+        assert error_code(receive(connection)) == "overloaded"
+        assert error_code(receive(connection)) == "timeout"
+        assert error_code(receive(connection)) == "bad_audio", "the one that waited"
+        works(connection, remote)
 
 
 @pytest.mark.parametrize(("mode", "code"), [("error", "stt_failed"), ("garbage", "stt_failed"), ("silent", "timeout")])
@@ -241,11 +258,12 @@ def ollama_host(remote: Remote) -> str:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    limits = {"MAX_MESSAGE_BYTES": MAX_MESSAGE, "MAX_AUDIO_SECONDS": LONGEST_S, "MAX_SESSIONS": SESSIONS}
+    limits = {"MAX_MESSAGE_BYTES": MAX_MESSAGE, "MAX_AUDIO_SECONDS": LONGEST_S}
+    places = {"MAX_SESSIONS": SESSIONS, "MAX_SESSIONS_PER_KEY": SESSIONS}
     with serving(
         tmp_path_factory.mktemp("guarded"),
         API_KEYS="first-key, second-key", ALLOWED_ORIGINS="https://example.org",
-        **{name: str(value) for name, value in limits.items()},
+        **{name: str(value) for name, value in (limits | places).items()},
     ) as server:  # fmt: skip
         yield server
 

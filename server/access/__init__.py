@@ -7,6 +7,7 @@
     keys.py jwts.py page_tokens.py   whose key it is
     rates.py     whether the caller comes too often
     places.py    whether there is a place for one more conversation
+    counted.py   and for one more upload, or recording that is transcribed
     bodies.py    how large a body may be, and how slowly it may come
     staying.py   whether who is inside may stay
 

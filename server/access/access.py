@@ -10,6 +10,7 @@ from starlette.routing import Match
 from pipeline.errors import ConfigError, ParleyError
 from pipeline.settings import Settings
 from server.access.callers import ALL, Caller, Right, address_of
+from server.access.counted import AtMost, share
 from server.access.jwts import Jwts
 from server.access.keys import KeyRing
 from server.access.origins import Origins
@@ -17,7 +18,6 @@ from server.access.page_tokens import PREFIX, PageTokens
 from server.access.places import Places
 from server.access.rates import Rates
 from server.access.rights import OTHERS, Open, Rule
-from server.counted import AtMost
 
 KEY_PROTOCOL = "openai-insecure-api-key."
 """A browser can send no header with a WebSocket, but subprotocols: this one, followed by the key, is no protocol."""
@@ -35,7 +35,8 @@ class Access:
         self.origins = Origins(settings, keys=self.wants_keys)
         self.rates = Rates(settings)
         self.places = Places(settings)
-        self.uploads = AtMost(settings.max_uploads, "uploads are under way")
+        of_one = share(settings.max_uploads, settings.max_uploads_per_caller)
+        self.uploads = AtMost(settings.max_uploads, of_one, "uploads are under way")
         """Requests with files that are here now: what arrives is kept on disk, whoever waits with the rest of it."""
         self.body_timeout_s = settings.body_timeout_s
 

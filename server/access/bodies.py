@@ -8,8 +8,9 @@ from starlette.types import Message, Receive, Scope
 
 from server.access.rights import SMALL, Rule
 
-SLOWEST_BYTES_PER_S = 1024
-"""What comes slower than this, after BODY_TIMEOUT_S, is held back on purpose."""
+SLOWEST_BYTES_PER_S = 16 * 1024
+"""What comes slower than this, after BODY_TIMEOUT_S, is held back on purpose: half of what the slowest lines that
+people have send, 256 kbit/s. The largest file there may be holds its place for nine hours at the most."""
 
 
 class Bounded:

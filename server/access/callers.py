@@ -51,6 +51,14 @@ class Caller:
         """Whether this caller has shown a key."""
         return self.kind != "anonymous"
 
+    @property
+    def counted_as(self) -> tuple[str, str] | None:
+        """By what limits tell callers apart: the key, or the address of who has none; None: this machine's own, whom
+        they do not mean."""
+        if self.known:
+            return (self.kind, self.name)
+        return ("address", self.address) if self.address else None
+
     def may(self, right: Right | None) -> bool:
         """None: whatever any key is good for."""
         return right is None or right in self.rights or Right.ADMIN in self.rights

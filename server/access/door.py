@@ -40,7 +40,7 @@ class Door:
                     bounded = Bounded(scope, receive, rule, self._access.body_timeout_s)
                     bounded.check_claim()
                     if rule.files and scope["method"] == "POST":
-                        stack.enter_context(self._access.uploads.one())
+                        stack.enter_context(self._access.uploads.one(caller))
                     receive = bounded
             except ParleyError as error:
                 await _refuse(error, scope, receive, send)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pipeline.errors import Overloaded
 from pipeline.settings import Settings
 from server.access.callers import Caller
-from server.counted import RETRY_S
+from server.access.counted import RETRY_S, share
 
 OPENAI_CODE = "session_limit_reached"
 
@@ -30,7 +30,7 @@ class Places:
 
     def __init__(self, settings: Settings) -> None:
         self._most = settings.max_sessions
-        self._most_of_key = settings.max_sessions_per_key or settings.max_sessions
+        self._most_of_key = share(settings.max_sessions, settings.max_sessions_per_key)
         self._most_at_address = settings.max_sessions_per_address or settings.max_sessions
         self._max_lag_s = settings.max_lag_s
         self.lag_s: Callable[[], float] = lambda: 0.0

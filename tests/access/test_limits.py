@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, Overloaded
 from pipeline.settings import Settings
 from pipeline.workers.lag import HALF_S, Lag
 from server.access import Access, Caller, Door, bodies
 from server.access.callers import USE
+from server.access.counted import AtMost, share
 from server.access.places import Full, Places, TooMany
 from server.access.rates import Rates, TooOften
 from server.access.rights import Open, Rule
@@ -72,6 +73,68 @@ def test_nobody_new_comes_in_while_the_models_are_late() -> None:
     clock.now += HALF_S
     with places.one(caller()):
         assert 1.5 < lag.seconds < 2
+
+
+def test_by_default_one_key_has_half_of_the_places_and_who_is_here_without_one_all() -> None:
+    places = Places(Settings(max_sessions=5))
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(places.one(caller("anna")))
+        with pytest.raises(TooMany):
+            stack.enter_context(places.one(caller("anna")))
+        stack.enter_context(places.one(caller("ben")))
+    with ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(places.one(caller("", "")))
+        with pytest.raises(Full):
+            stack.enter_context(places.one(caller("", "")))
+
+
+@pytest.mark.parametrize("who", [caller("anna"), caller("", "203.0.113.7")], ids=["key", "address"])
+def test_one_caller_has_half_of_what_is_counted_unless_it_is_set(who: Caller) -> None:
+    for most, set_to, allowed in ((1, 0, 1), (4, 0, 2), (5, 0, 3), (4, 1, 1), (4, 9, 4)):
+        counted = AtMost(most, share(most, set_to), "recordings are being transcribed")
+        with ExitStack() as stack:
+            for _ in range(allowed):
+                stack.enter_context(counted.one(who))
+            with pytest.raises(Overloaded) as refused:
+                stack.enter_context(counted.one(who))
+            assert refused.value.code == ("overloaded" if allowed == most else "too_many_requests")
+            for _ in range(most - allowed):  # the others' share, which they, and this machine's own, still have
+                stack.enter_context(counted.one(caller("", "")))
+        assert not counted._of, "nothing is remembered of who has gone"
+
+
+async def test_one_key_whose_uploads_never_end_leaves_half_of_the_places_to_others() -> None:
+    """And is told so in the form of the API it called, before a byte of its body is read."""
+    entered, leave = asyncio.Semaphore(0), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        entered.release()
+        await leave.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    access = Access(Settings(api_keys="anna:transcribe:first,ben:transcribe:second", max_uploads=4))
+    door = Door(app, access)
+    upload = Route("POST", "/v1/audio/transcriptions")
+
+    def send(key: str) -> asyncio.Task[Any]:
+        return asyncio.create_task(call(door, scope(upload, {"Authorization": f"Bearer {key}"})))
+
+    async with asyncio.timeout(WAIT_S):
+        running = [send("first") for _ in range(2)]
+        for _ in running:
+            await entered.acquire()
+        refused = await send("first")
+        assert (refused.status, json.loads(refused.body)["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert int(refused.headers["retry-after"]) > 0
+        running += [send("second") for _ in range(2)]
+        for _ in range(2):
+            await entered.acquire()
+        leave.set()
+        assert [(await one).status for one in running] == [200] * 4
+    assert access.uploads.taken == 0
 
 
 async def test_uploads_beyond_their_places_are_refused_before_a_byte_of_them_is_read() -> None:
