@@ -21,20 +21,23 @@ class Espeak:
 
     def say(self, text: str, voice: str, speed: int = 160, pitch: int = 50) -> np.ndarray:
         """The utterance as float32 samples at 16 kHz, without silence around it beyond what eSpeak makes."""
-        return _processes().submit(_say, text, voice, speed, pitch).result(60)
+        return _process().submit(_say, text, voice, speed, pitch).result(60)
 
 
 @cache
-def _processes() -> ProcessPoolExecutor:
-    """One process after the other, each forked from a server that has the imports done."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.models.training.synthesize"])
-    pool = ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1)
+def _process() -> ProcessPoolExecutor:
+    """One that has the imports done, and forks."""
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     atexit.register(pool.shutdown)
     return pool
 
 
 def _say(text: str, voice: str, speed: int, pitch: int) -> np.ndarray:
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as fresh:
+        return fresh.submit(_say_first, text, voice, speed, pitch).result(60)
+
+
+def _say_first(text: str, voice: str, speed: int, pitch: int) -> np.ndarray:
     espeak = synthesize.Espeak()
     espeak.seed(1)
     return espeak.say(text, voice, speed, pitch)
