@@ -27,16 +27,18 @@ def enrol(settings: Settings, voices: Voices, name: str, clip: Clip, consent: st
     """
     name = " ".join(name.split())
     if not _NAME.fullmatch(name):
-        raise BadInput("A voice's name has up to 60 letters, digits, spaces and hyphens.", code="bad_parameter")
+        raise BadInput(
+            "A voice's name has up to 60 letters, digits, spaces and hyphens.", code="bad_parameter", param="name"
+        )
     if not " ".join(consent.split()):
-        raise BadInput("Say in `consent` how the speaker has agreed.", code="bad_parameter")
+        raise BadInput("Say in `consent` how the speaker has agreed.", code="bad_parameter", param="consent")
     there = {other.casefold() for other in voices.names()}
     if name.casefold() in there:
-        raise BadInput(f"There is a voice {name!r} already.", code="voice_exists")
+        raise BadInput(f"There is a voice {name!r} already.", code="voice_exists", param="name")
     if len(there) >= MAX_VOICES:
         raise BadInput(f"There are {MAX_VOICES} voices already.", code="bad_parameter")
     if not MIN_S <= clip.seconds <= MAX_S or not has_speech(clip):
-        raise BadInput(f"Send {MIN_S:g} to {MAX_S:g} s of somebody speaking.", code="bad_audio")
+        raise BadInput(f"Send {MIN_S:g} to {MAX_S:g} s of somebody speaking.", code="bad_audio", param="audio_sample")
     target = settings.voices_dir / name
     try:
         settings.voices_dir.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,7 @@ def enrol(settings: Settings, voices: Voices, name: str, clip: Clip, consent: st
                 shutil.rmtree(part)
             raise
     except FileExistsError:
-        raise BadInput(f"There is a voice {name!r} already.", code="voice_exists") from None
+        raise BadInput(f"There is a voice {name!r} already.", code="voice_exists", param="name") from None
     except OSError as error:
         raise ParleyError("VOICES_DIR cannot be written to.", code="read_only") from error
     return voices.get(name)

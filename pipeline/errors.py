@@ -22,9 +22,14 @@ class ParleyError(Exception):
 
 class BadInput(ParleyError):
     """What the client sent cannot be used. Codes: unsupported_message, empty_message, bad_audio, no_audio,
-    audio_too_long, unknown_voice, unsupported_language, bad_parameter."""
+    audio_too_long, unknown_voice, unsupported_language, bad_parameter. `param` is what it was sent in, where that is
+    known."""
 
     code = "bad_input"
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.param = param
 
 
 class StageFailed(ParleyError):

@@ -125,7 +125,11 @@ class Recording:
         if self._track is None:
             chosen = container.streams.best("audio") or tracks[0]
         elif not 0 <= self._track < len(tracks):
-            raise BadInput(f"There is no audio track {self._track}; the file has {len(tracks)}.", code="bad_parameter")
+            raise BadInput(
+                f"There is no audio track {self._track}; the file has {len(tracks)}.",
+                code="bad_parameter",
+                param="audio_track",
+            )
         else:
             chosen = tracks[self._track]
         rate_hz, channels = chosen.rate or 0, chosen.channels or 1

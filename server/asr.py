@@ -12,6 +12,7 @@ from pipeline.stt import FileRequest
 from pipeline.subtitles import KINDS, render
 from server.access import require_key
 from server.documents import Answer, errors, form_body, like
+from server.errors import check_speakers
 from server.leaving import while_connected
 from server.openai.answers import WhisperSegment
 from server.openai.transcriptions import language_name
@@ -89,6 +90,7 @@ async def asr(
 ) -> Response:
     """`output=json` has segments with Whisper's keys; `word_timestamps` adds words."""
     assistant: Assistant = request.app.state.assistant
+    check_speakers(min_speakers, max_speakers)
     asked = FileRequest(
         language_code(language),
         initial_prompt,

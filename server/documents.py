@@ -148,7 +148,8 @@ def form_body(
     schema["required"] = [*files[:1], *schema.get("required", [])]
     content: dict[str, Any] = {"schema": schema}
     if example:
-        content["example"] = example
+        sent = ["talk.mp3"] if several else "talk.mp3"
+        content["example"] = {**dict.fromkeys(files[:1], sent), **example}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 
 

@@ -1,7 +1,7 @@
 """Errors as each protocol says them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from pipeline.errors import BadInput, EngineError, EngineUnavailable, Overloaded, ParleyError
+from server.parameters import from_json
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,10 @@ SAME_KIND = {
 """Status → code of errors that the framework found."""
 OPENAI_CODES = {"unauthorized": "invalid_api_key"}
 """Codes that OpenAI's clients know by another name; an error may have its own (`openai_code`)."""
+PARAMS = {"unknown_voice": "voice", "unsupported_language": "language"}
+"""Code → what such a thing is sent in, at all doors."""
+SOURCES = ("body", "query", "path", "header")
+"""Where FastAPI says that a field came from."""
 
 
 class BadField(BadInput):
@@ -56,8 +61,48 @@ class BadField(BadInput):
     code = "bad_parameter"
 
     def __init__(self, param: str, message: str, *, code: str | None = None) -> None:
-        super().__init__(message, code=code)
-        self.param = param
+        super().__init__(message, code=code, param=param)
+
+
+def check_speakers(least: int | None, most: int | None) -> None:
+    """Raises BadField when nobody can be so many."""
+    if least and most and least > most:
+        raise BadField("min_speakers", "min_speakers is more than max_speakers.")
+
+
+def bad_field(found: Sequence[Mapping[str, Any]], body: Any) -> BadField:
+    """The first of the errors that pydantic has found in a body (`loc`, `type`, `msg`).
+
+    A field that may be of several kinds has an error for each of them, with the kind's name in its place: then the one
+    that was meant is told, which is the one that was followed furthest, and `param` is the field.
+    """
+    first = found[0]
+    field, within = _place(first, body)
+    if len(field) < len(first["loc"]):
+        rivals = [one for one in found if _place(one, body)[0] == field]
+        first = max(rivals, key=lambda one: len(one["loc"]))
+        within = _place(first, body)[1]
+    name = ".".join(field) or "body"
+    return BadField(name, f"{'.'.join([name, *within])}: {first['msg']}")
+
+
+def _place(error: Mapping[str, Any], body: Any) -> tuple[list[str], list[str]]:
+    """The field that an error is about, and what in it; without names of kinds, which nobody has sent."""
+    field: list[str] = []
+    within: list[str] = []
+    value, last = body, len(error["loc"]) - 1
+    for number, part in enumerate(error["loc"]):
+        inside = from_json(value)
+        if isinstance(inside, dict):
+            sent = number == 0 or part in inside or (number == last and error["type"] == "missing")
+        else:  # nothing is inside of what is no container; of what is not known, everything may be
+            sent = number == 0 or inside is None or isinstance(inside, list)
+        if not sent:
+            within = within or [""]
+            continue
+        (within if within else field).append(str(part))
+        value = inside.get(part) if isinstance(inside, dict) else None
+    return field, within[1:]
 
 
 def as_json(error: ParleyError) -> dict[str, Any]:
@@ -72,7 +117,7 @@ def as_openai(error: ParleyError) -> dict[str, Any]:
     """`{"error": {"message", "type", "param", "code"}}`."""
     status = status_of(error)
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
-    param = getattr(error, "param", None)
+    param = getattr(error, "param", None) or PARAMS.get(error.code)
     code = getattr(error, "openai_code", None) or OPENAI_CODES.get(error.code, error.code)
     return {"error": {"message": error.message, "type": kind, "param": param, "code": code}}
 
@@ -123,9 +168,8 @@ def add_error_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":  # its place is an offset in the body
             return answer(request, BadField("body", "The body is not JSON that can be read."))
-        where = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-        name = ".".join(where) or "body"
-        return answer(request, BadField(name, f"{name}: {first['msg']}"))
+        found = [{**one, "loc": one["loc"][one["loc"][0] in SOURCES :]} for one in error.errors()]
+        return answer(request, bad_field(found, error.body if first["loc"][0] == "body" else None))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for

@@ -18,7 +18,7 @@ from jobs.schema import Job, Options
 from jobs.service import Jobs
 from jobs.states import Status
 from pipeline.subtitles import Layout
-from server.errors import BadField
+from server.errors import BadField, check_speakers
 from server.incoming import Received
 from server.media_types import MEDIA_TYPES
 from server.parameters import MAX_TRACK, TRACK, language_code
@@ -141,8 +141,7 @@ def options(fields: dict[str, Any]) -> Options:
         max_speakers=count_field(fields, "max_speakers"),
         audio_track=count_field(fields, "audio_track", 0, MAX_TRACK),
     )
-    if found.min_speakers and found.max_speakers and found.min_speakers > found.max_speakers:
-        raise BadField("min_speakers", "min_speakers is more than max_speakers.")
+    check_speakers(found.min_speakers, found.max_speakers)
     return found
 
 

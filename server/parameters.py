@@ -1,11 +1,13 @@
 """What several doors take in the same way: bodies, query parameters."""
 
+import json
 from typing import Annotated, Any
 
 from fastapi import Depends, Query
 from pydantic import BaseModel, model_validator
 
 from pipeline.errors import BadInput
+from pipeline.stt.languages import code_of
 from pipeline.subtitles import Layout
 
 MAX_SYSTEM_CHARS = 8_000
@@ -44,9 +46,11 @@ SubtitleLayout = Annotated[Layout, Depends(subtitle_layout)]
 
 
 def language_code(value: str | None) -> str | None:
-    """The ISO 639-1 code in "pt", "pt-BR" or "PT_br"; None for nothing or "auto". Raises BadInput."""
+    """The ISO 639-1 code in "pt", "pt-BR", "PT_br" or "Portuguese"; None for nothing or "auto". Raises BadInput."""
     if not value or value.lower() == "auto":
         return None
+    if (known := code_of(value)) is not None:
+        return known
     code = value.replace("_", "-").split("-")[0].lower()
     if not (code.isascii() and code.isalpha() and 2 <= len(code) <= 3):
         raise BadInput(f"{value[:20]!r} is no language code; send one like en or pt.", code="unsupported_language")
@@ -57,4 +61,14 @@ def system_prompt(value: str | None) -> str | None:
     """`?system=`, if it is not too long. Raises BadInput."""
     if value is not None and len(value) > MAX_SYSTEM_CHARS:
         raise BadInput(f"system is longer than {MAX_SYSTEM_CHARS} characters.", code="bad_parameter")
+    return value
+
+
+def from_json(value: Any) -> Any:
+    """For validators: an object that came as JSON in a field of a form."""
+    if isinstance(value, str) and value[:1] in "{[":
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
     return value

@@ -11,7 +11,7 @@ from pipeline.refining import Refining
 from pipeline.stt import FileRequest, Segment, Word
 from server.access import require_key
 from server.documents import Answer, errors, form_body, like
-from server.errors import BadField
+from server.errors import check_speakers
 from server.leaving import while_connected
 from server.openai.models import named
 from server.parameters import MAX_TRACK, TRACK, language_code
@@ -22,6 +22,8 @@ router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
 
 ReceivedForm = Annotated[Form, Depends(form_with_recording)]
 ERRORS = errors(400, 401, 403, 404, 413, 502, 503, 504, form="plain")
+NOBODYS_LANGUAGE = "en"
+"""Where nobody speaks and none was asked for: WhisperX always has one, and finds this in silence."""
 
 
 class PlainFields(BaseModel):
@@ -109,7 +111,8 @@ class WhisperXAnswer(Answer):
 
     segments: list[WhisperXSegment]
     word_segments: list[WhisperXWord]
-    language: str | None = None
+    language: str
+    """What was asked for, else what was heard; "en" where nobody speaks."""
     text: str
     duration: float
     model: str
@@ -128,8 +131,7 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
     assistant: Assistant = request.app.state.assistant
     upload, wanted = form.file("audio_file", "file"), form.parse(WhisperXFields)
     model = await named(assistant, wanted.model_name, "model_name") if wanted.model_name else None
-    if wanted.min_speakers and wanted.max_speakers and wanted.min_speakers > wanted.max_speakers:
-        raise BadField("min_speakers", "min_speakers is more than max_speakers.")
+    check_speakers(wanted.min_speakers, wanted.max_speakers)
     asked = FileRequest(language_code(wanted.language), words=wanted.align_audio, batch_size=wanted.batch_size)
     refining = Refining(
         align=wanted.align_audio,
@@ -144,7 +146,7 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
     return WhisperXAnswer(
         segments=segments,
         word_segments=[word for segment in segments for word in segment.words or ()],
-        language=found.language,
+        language=found.language or NOBODYS_LANGUAGE,
         text=found.text,
         duration=round(found.duration_s, 3),
         model=found.model,

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from pipeline.errors import BadInput, ParleyError
 from pipeline.settings import Settings
-from server.errors import BadField
+from server.errors import BadField, bad_field
 
 MAX_FIELDS, MAX_FILES = 64, 4
 MAX_FIELD_BYTES = 8 * 2**20
@@ -69,9 +68,9 @@ def parse(model: type[ModelT], fields: dict[str, Any]) -> ModelT:
     try:
         return model.model_validate({name: value for name, value in fields.items() if value != ""})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        name = ".".join(str(part) for part in first["loc"] if isinstance(part, str)) or "body"
-        raise BadField(name, f"{name}: {first['msg']}") from None
+        found = error.errors(include_url=False, include_context=False)
+        plain = [{**one, "loc": [part for part in one["loc"] if isinstance(part, str)]} for one in found]
+        raise bad_field(plain, fields) from None
 
 
 @asynccontextmanager
@@ -148,13 +147,3 @@ def _form(items: list[tuple[str, Any]]) -> Form:
         else:
             form.fields[name] = value
     return form
-
-
-def from_json(value: Any) -> Any:
-    """For validators: an object that came as JSON in a field of a form."""
-    if isinstance(value, str) and value[:1] in "{[":
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from pipeline.assistant import Assistant
 from pipeline.audio import decode
 from pipeline.enrolling import MAX_S, enrol
+from pipeline.errors import BadInput
 from pipeline.voices import Voice
 from server.access import require_key
 from server.documents import Answer, answers, errors, form_body, like
@@ -111,7 +112,10 @@ async def add_voice(request: Request, form: Annotated[Form, Depends(_form)]) -> 
         raise BadField("audio_sample", f"It is larger than {MAX_SAMPLE_BYTES >> 20} MB.", code="file_too_large")
 
     def work() -> Voice:
-        clip = decode(sample.file.read(), max_seconds=MAX_S)
+        try:
+            clip = decode(sample.file.read(), max_seconds=MAX_S)
+        except BadInput as error:
+            raise BadField("audio_sample", error.message, code=error.code) from error
         return enrol(assistant.settings, assistant.voices, wanted.name, clip, wanted.consent)
 
     voice = await asyncio.to_thread(work)

@@ -163,10 +163,46 @@ def test_errors_have_their_body(client: openai.OpenAI, three: Any) -> None:
         refused(lambda: transcribe(client, wav, language="xx"), openai.BadRequestError)["code"]
         == "unsupported_language"
     )
+    assert refused(lambda: transcribe(client, wav, language="??"), openai.BadRequestError)["param"] == "language"
+    no_such = refused(lambda: transcribe(client, wav, extra_body={"audio_track": 7}), openai.BadRequestError)
+    assert no_such["param"] == "audio_track"
+    nobody = refused(
+        lambda: transcribe(client, wav, known_speaker_names=[""], response_format="diarized_json"),
+        openai.BadRequestError,
+    )
+    assert nobody["param"] == "known_speaker_names"
     assert refused(lambda: transcribe(client, b""), openai.BadRequestError)["param"] == "file"
     assert refused(lambda: client.post("/audio/transcriptions", cast_to=object), openai.BadRequestError)
     assert refused(lambda: client.get("/nothing", cast_to=object), openai.NotFoundError)
     assert refused(lambda: client.get("/audio/speech", cast_to=object), openai.APIStatusError)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"type": "server_vad", "threshold": 2}, "chunking_strategy.threshold: Input should be less than"),
+        ({"type": "server_vad", "silence_duration_ms": "x"}, "chunking_strategy.silence_duration_ms: Input should be"),
+        ({"threshold": 0.5}, "chunking_strategy.type: Field required"),
+        ("never", "chunking_strategy: Input should be 'auto'"),
+    ],
+)
+def test_a_field_of_several_kinds_is_told_as_the_one_that_was_meant(
+    client: openai.OpenAI, three: Any, asked: Any, told: str
+) -> None:
+    sent = asked if isinstance(asked, str) else json.dumps(asked)
+    answer = httpx.post(
+        f"{client.base_url}audio/transcriptions",
+        files={"file": three[0]},
+        data={"model": "whisper-1", "chunking_strategy": sent},
+    )
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "chunking_strategy")
+    assert error["message"].startswith(told), error
+
+
+def test_a_language_has_its_code_and_its_name(client: openai.OpenAI, three: Any) -> None:
+    for language in ("en", "en-US", "English"):
+        assert transcribe(client, three[0], language=language, response_format="verbose_json").language == "english"
 
 
 def test_models(client: openai.OpenAI) -> None:
@@ -314,7 +350,14 @@ def test_the_first_byte_does_not_wait_for_the_whole_text(client: openai.OpenAI) 
 
 
 def test_speech_errors(client: openai.OpenAI) -> None:
-    assert refused(lambda: say(client, "Hi.", voice="nobody"), openai.BadRequestError)["code"] == "unknown_voice"
+    nobody = refused(lambda: say(client, "Hi.", voice="nobody"), openai.BadRequestError)
+    assert (nobody["code"], nobody["param"]) == ("unknown_voice", "voice")
+    no_language = refused(lambda: say(client, "Hi.", extra_body={"language": "?"}), openai.BadRequestError)
+    assert no_language["param"] == "language"
+    for voice, told in ((5, "voice: "), ({"id": 5}, "voice.id: "), ({}, "voice.id: Field required")):
+        error = refused(lambda voice=voice: say(client, "Hi.", voice=voice), openai.BadRequestError)  # type: ignore[misc]
+        assert error["param"] == "voice"
+        assert error["message"].startswith(told), error
     assert refused(lambda: say(client, "Hi.", voice="../../etc/passwd"), openai.BadRequestError)
     assert refused(lambda: say(client, "x" * 4097), openai.APIStatusError)["param"] == "input"
     assert refused(lambda: say(client, ""), openai.APIStatusError)["param"] == "input"

@@ -154,6 +154,8 @@ def test_forms_have_their_fields(document: dict[str, Any]) -> None:
             form = content["multipart/form-data"]["schema"]
             assert form["required"], path
             assert "$ref" not in str(form), path
+            if (example := content["multipart/form-data"].get("example")) is not None:
+                jsonschema.validate(example, form, cls=jsonschema.Draft202012Validator)
     for path, file in (("/jobs", "files"), ("/api/v1/upload/file", "file")):
         operation = document["paths"][path]["post"]
         form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]

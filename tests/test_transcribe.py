@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import srt
 import websockets
 from websockets.sync.client import connect
 
+from pipeline.audio import Clip, encode_wav
 from tests.clips import hearing, recording
 from tests.server_process import ServerProcess
 from tests.stt.recordings import encoded, spliced
@@ -164,6 +166,23 @@ def test_whisperx_answer(hears: ServerProcess, three: Any) -> None:
     assert [word for segment in told["segments"] for word in segment["words"]] == told["word_segments"]
     for segment, (_, start_s, _) in zip(told["segments"], three[1], strict=True):
         assert segment["start"] == pytest.approx(start_s, abs=0.6)
+
+
+@pytest.mark.parametrize(("asked", "told"), [({}, "en"), ({"language": "pt"}, "pt"), ({"language": "French"}, "fr")])
+def test_whisperx_has_a_language_also_where_nobody_speaks(
+    hears: ServerProcess, asked: dict[str, str], told: str
+) -> None:
+    silence = encode_wav(Clip(np.zeros(32_000, np.float32), 16_000))
+    answer = post(hears, "/transcribe/", silence, data=asked).json()
+    assert (answer["language"], answer["segments"], answer["text"]) == (told, [], "")
+
+
+@pytest.mark.parametrize("path", ["/transcribe/", "/asr"])
+def test_fewer_speakers_at_most_than_at_least(hears: ServerProcess, three: Any, path: str) -> None:
+    wanted = {"min_speakers": 3, "max_speakers": 1}
+    asked: Any = {"params": {**wanted, "diarize": True}} if path == "/asr" else {"data": {**wanted, "diarize_audio": 1}}
+    answer = post(hears, path, three[0], **asked)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_parameter")
 
 
 def test_whisperx_fields_and_defaults(hears: ServerProcess, three: Any) -> None:

@@ -56,8 +56,9 @@ def test_a_new_voice_is_there_at_once_and_speaks(client: openai.OpenAI, running:
 @pytest.mark.parametrize("name", ["../evil", "/etc/x", ".hidden", "a/b", "x" * 61, "nul\0", "..", " "])
 def test_a_name_is_no_path(client: openai.OpenAI, folder: Path, name: str) -> None:
     before = sorted(folder.parent.rglob("*"))
-    with pytest.raises(openai.BadRequestError):
+    with pytest.raises(openai.BadRequestError) as refused:
         add(client, name)
+    assert refused.value.param == "name"
     assert sorted(folder.parent.rglob("*")) == before
 
 
@@ -66,8 +67,9 @@ def test_what_cannot_be_a_voice_leaves_nothing(client: openai.OpenAI, folder: Pa
     silence = spliced([(0.5, 0), (0.5, 1)])[0]
     quiet = io.BytesIO(encode_wav(type(silence)(silence.samples * 0, 16_000))).getvalue()
     for sample in (b"no audio" * 50, quiet, encode_wav(spliced([(0.0, 9)], tail_s=0.1)[0])):
-        with pytest.raises(openai.BadRequestError):
+        with pytest.raises(openai.BadRequestError) as bad:
             add(client, "Nobody", sample)
+        assert bad.value.param == "audio_sample"
     with pytest.raises(openai.BadRequestError) as raised:
         add(client, "Nobody", consent=" ")
     assert raised.value.code == "bad_parameter"

@@ -14,7 +14,11 @@ tr:turkish tt:tatar uk:ukrainian ur:urdu uz:uzbek vi:vietnamese yi:yiddish yo:yo
 """
 NAMES = dict(pair.split(":") for pair in _TABLE.split())
 """ISO 639 code → English name (an underscore for a space), as in openai-whisper's tokenizer."""
-_CODES = {name.replace("_", " "): code for code, name in NAMES.items()}
+_CODES = {name.replace("_", " "): code for code, name in NAMES.items()} | {
+    "burmese": "my", "castilian": "es", "flemish": "nl", "haitian": "ht", "letzeburgesch": "lb", "mandarin": "zh",
+    "moldavian": "ro", "moldovan": "ro", "panjabi": "pa", "pushto": "ps", "sinhalese": "si", "valencian": "ca",
+}  # fmt: skip
+"""English name → code, and the other names that openai-whisper's tokenizer knows."""
 
 
 def code_of(language: str) -> str | None:

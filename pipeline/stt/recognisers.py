@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, replace
 
 from pipeline.engines import Running, open_named
-from pipeline.errors import BadInput, EngineUnavailable
+from pipeline.errors import BadInput, EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.stt import ENGINES, SpeechToText, weights
 from pipeline.stt.models import Runnable, needed_mb, runnable
@@ -60,7 +60,7 @@ class Recognisers:
         self.hardware = hardware
         self._settings = settings
         self._own = own
-        self._failed: dict[str, tuple[float, EngineUnavailable]] = {}
+        self._failed: dict[str, tuple[float, EngineUnavailable | EngineError]] = {}
         on_gpu = settings.whisper_device != "cpu" and hardware.cuda
         # A driver that does not tell its memory leaves that to the loading.
         room_mb = (hardware.gpu_memory_mb or 1_000_000) * 4 // 5 if on_gpu else hardware.memory_mb // 2
@@ -123,8 +123,9 @@ class Recognisers:
     async def using(self, name: str | None, *, or_own: bool = False) -> AsyncIterator[Running[SpeechToText]]:
         """The recogniser of this name, loaded, for as long as the block runs.
 
-        or_own: what is always loaded stands in for a model that cannot be had here (no weights, no hub). Raises
-        UnknownModel, DoesNotFit, Overloaded when no room can be made now, EngineUnavailable, EngineError.
+        or_own: what is always loaded stands in for a model that cannot be had here (no weights, no hub, a
+        damaged file). Raises UnknownModel, DoesNotFit, Overloaded when no room can be made now, EngineUnavailable,
+        EngineError.
         """
         model = await asyncio.to_thread(self.find, name)
         async with AsyncExitStack() as stack:
@@ -132,7 +133,7 @@ class Recognisers:
             if model.settings is not None:
                 try:
                     running = await stack.enter_async_context(self._loaded(model, model.settings))
-                except EngineUnavailable as error:
+                except (EngineUnavailable, EngineError) as error:
                     if not or_own or isinstance(error, DoesNotFit):
                         raise
                     log.info("%s is not to be had, and %s hears instead: %s", model.name, running.info.model, error)
@@ -150,7 +151,7 @@ class Recognisers:
             try:
                 opening = open_named("stt", ENGINES, "whisper", settings, lambda progress: None)
                 running = await stack.enter_async_context(opening)
-            except EngineUnavailable as error:
+            except (EngineUnavailable, EngineError) as error:
                 self._failed[name] = (time.monotonic(), error)
                 raise
             log.info("%s is loaded, after %.1f s", running.info.model, running.info.ready_s)

@@ -2,13 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from pipeline.listening.windows import Cutting
 from pipeline.stt import SpeechToText
 from pipeline.stt.files import cutting_for
-from server.parameters import MAX_TRACK, TRACK, NullIsAbsent
-from server.uploads import from_json
+from server.parameters import MAX_TRACK, TRACK, NullIsAbsent, from_json
 
 MAX_PROMPT_CHARS = 4000
 MAX_KNOWN_SPEAKERS = 4
@@ -17,6 +16,9 @@ MAX_KNOWN_SPEAKERS = 4
 def _as_list(value: Any) -> Any:
     """A field that came once is a list of one."""
     return [value] if isinstance(value, str) else value
+
+
+SpeakerName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class ServerVad(NullIsAbsent):
@@ -54,7 +56,7 @@ class TranscriptionFields(CommonFields):
     )
     stream: bool = False
     chunking_strategy: Annotated[Literal["auto"] | ServerVad | None, BeforeValidator(from_json)] = None
-    known_speaker_names: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+    known_speaker_names: Annotated[list[SpeakerName], BeforeValidator(_as_list)] = Field(
         default=[], max_length=MAX_KNOWN_SPEAKERS, alias="known_speaker_names[]"
     )
     known_speaker_references: Annotated[list[str], BeforeValidator(_as_list)] = Field(

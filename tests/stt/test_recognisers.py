@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from pipeline.engines import open_named
-from pipeline.errors import EngineUnavailable
+from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.stt import ENGINES, FileRequest
@@ -132,6 +132,15 @@ async def test_what_cannot_be_had(settings: Settings) -> None:
         with pytest.raises(EngineUnavailable, match="HF_HUB_OFFLINE"):
             await heard(recognisers, "small")
         assert await heard(recognisers, "small", or_own=True) == (TEXT, "whisper-tiny-words (int8)")
+
+
+async def test_a_damaged_model_is_stood_in_for_where_that_is_wanted(settings: Settings) -> None:
+    weights = settings.models_dir / "mine" / "model.bin"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    async with opened(settings) as recognisers:
+        with pytest.raises(EngineError):
+            await heard(recognisers, "mine")
+        assert await heard(recognisers, "mine", or_own=True) == (TEXT, "whisper-tiny-words (int8)")
 
 
 async def test_from_the_hub(settings: Settings, model_hub: Hub, babbling_whisper: Path) -> None:
