@@ -179,30 +179,29 @@ class Runner:
             await self._store.again(job, error.code, error.message, in_s=in_s, counted=False)
             return "again", in_s
         except BadInput as error:
-            await self._store.fail(job, error.code, error.message)
+            return await self._fail(job, error.code, error.message)
         except EngineUnavailable as error:
-            await self._store.fail(job, error.code, f"{error.message} {error.remedy}")
+            return await self._fail(job, error.code, f"{error.message} {error.remedy}")
         except DBAPIError:
             raise  # the database's fault and no attempt of the job's: it is left as it is, and taken up by a sweep
-        except FileNotFoundError:
-            await self._store.fail(job, "file_missing", "The file of this job is gone; send it again.")
-        except TimeoutError:
-            return await self._again(job, "timeout", "The job made no progress (JOB_SILENCE_S).")
         except ParleyError as error:
             if error.code not in HOPELESS:
                 return await self._again(job, error.code, error.message)
-            await self._store.fail(job, error.code, error.message)
+            return await self._fail(job, error.code, error.message)
         except Exception:
             log.exception("job %s failed", job.id)
             return await self._again(job, "internal", "Something went wrong inside the service.")
+
+    async def _fail(self, job: Job, code: str, message: str) -> tuple[str, None]:
+        log.info("job %s: %s: %s", job.id, code, message)
+        await self._store.fail(job, code, message)
         return "failed", None
 
     async def _again(self, job: Job, code: str, message: str) -> tuple[str, float | None]:
         if job.attempts >= self._settings.job_attempts:
-            await self._store.fail(job, code, message)
-            return "failed", None
+            return await self._fail(job, code, message)
         in_s = min(MAX_RETRY_S, self._settings.job_retry_s * 2.0 ** (job.attempts - 1))
-        log.info("job %s: %s; again in %g s", job.id, code, in_s)
+        log.info("job %s: %s: %s Again in %g s.", job.id, code, message, in_s)
         await self._store.again(job, code, message, in_s=in_s)
         return "again", in_s
 
@@ -220,7 +219,12 @@ class Runner:
 
     async def _traced(self, job: Job) -> None:
         with tracing.span("job", {"parley.job": job.id, "parley.attempt": job.attempts}, within=job.trace):
-            await self._work(job)
+            try:
+                await self._work(job)
+            except FileNotFoundError:
+                raise Refused("The file of this job is gone; send it again.", code="file_missing") from None
+            except TimeoutError:
+                raise FetchFailed("The job made no progress (JOB_SILENCE_S).", code="timeout") from None
 
     async def _work(self, job: Job) -> None:
         if job.sha256 is None:

@@ -5,6 +5,7 @@ For a whole utterance in memory there is `pipeline.audio.decode`; this is for fi
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import SEEK_END
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ BLOCK_S = 1.0
 MIN_GAP_S, MAX_GAP_S = 0.1, 600.0
 """A jump in the time stamps of this size is sound that is missing, and silence takes its place; a smaller one is
 jitter, a larger one a clock that was set anew."""
+OVER_S = 1.0
+"""A file is refused by its packets when it is longer than it may be by more than this: encoders begin and end with some
+that are not heard."""
 MAX_BAD_PACKETS = 1000
 """Damaged packets that are skipped; a file with more is given up where it is."""
 
@@ -77,7 +81,8 @@ class Recording:
         """Given out so far."""
 
     def blocks(self, block_s: float = BLOCK_S) -> Iterator[Samples]:
-        """Blocks of at least `block_s`, shape (n,). Decoding stops as soon as `max_seconds` is passed.
+        """Blocks of at least `block_s`, shape (n,). Decoding stops as soon as `max_seconds` is passed; a file that says
+        that it is longer, and is, is refused before anything of it is decoded.
 
         Raises BadInput: bad_audio, no_audio (no sample in it), audio_too_long, bad_parameter (no such track).
         """
@@ -88,7 +93,7 @@ class Recording:
             waiting.append(piece)
             held += len(piece)
             if self.samples + held > most:
-                raise BadInput(f"The audio is longer than {self._max_seconds:g} seconds.", code="audio_too_long")
+                raise self._too_long()
             if held >= block_s * RATE_HZ:
                 self.samples += held
                 yield _joined(waiting)
@@ -99,8 +104,17 @@ class Recording:
         if not self.samples:
             raise BadInput("The file has no audio samples.", code="no_audio")
 
+    def _too_long(self) -> BadInput:
+        return BadInput(f"The audio is longer than {self._max_seconds:g} seconds.", code="audio_too_long")
+
     def _raw(self) -> Iterator[Samples]:
         rate_hz = self._raw_rate_hz or RATE_HZ
+        if _seekable(self._file):
+            begin = self._file.tell()
+            size = self._file.seek(0, SEEK_END) - begin
+            self._file.seek(begin)
+            if size / 2 / rate_hz > self._max_seconds:
+                raise self._too_long()
         resampler = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32")
         rest = b""
         while data := self._file.read(rate_hz // 2):
@@ -116,7 +130,17 @@ class Recording:
             stream = self._stream(container)
             if container.duration is not None:
                 self.duration_s = max(0.0, container.duration / 1e6)
-            yield from _Decoder(container, stream).samples()
+            claims_more = self.duration_s is not None and self.duration_s > self._max_seconds + OVER_S
+            if not claims_more or not _seekable(self._file):
+                yield from _Decoder(container, stream).samples()
+                return
+            # What is claimed may be a guess from the first packets, or what the head of a stream says that was written
+            # before its end was known. The packets tell it without being decoded.
+            if _packets_last(container, stream, self._max_seconds + OVER_S):
+                raise self._too_long()
+        self._file.seek(0)
+        with open_container(Unnamed(self._file)) as container:
+            yield from _Decoder(container, self._stream(container)).samples()
 
     def _stream(self, container: Any) -> Any:
         tracks = container.streams.audio
@@ -136,6 +160,27 @@ class Recording:
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ or not 1 <= channels <= MAX_CHANNELS:
             raise BadInput(f"The header claims {rate_hz} Hz and {channels} channels.", code="bad_audio")
         return chosen
+
+
+def _seekable(file: Any) -> bool:
+    """Whether it can be read twice: not while it is still coming."""
+    return hasattr(file, "seek") and (not hasattr(file, "seekable") or file.seekable())
+
+
+def _packets_last(container: Any, stream: Any, seconds: float) -> bool:
+    """Whether the packets of a track last longer than this together. They are read as far as that."""
+    import av
+
+    lasted_s = 0.0
+    try:
+        for packet in container.demux(stream):
+            if packet.duration and packet.time_base:
+                lasted_s += float(packet.duration * packet.time_base)
+            if lasted_s > seconds:
+                return True
+    except (av.error.FFmpegError, ValueError, EOFError):
+        pass  # broken in the middle: what is there is no longer
+    return False
 
 
 class _Decoder:

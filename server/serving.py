@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from types import FrameType
 
 import uvicorn
@@ -41,7 +42,8 @@ class Stop:
     def handle_signal(self, number: int, frame: FrameType | None) -> None:
         """Anywhere in our code: what follows is done by the loop. The signal is not raised again when all is over, as
         uvicorn would, for this is how the service is meant to end."""
-        self._loop.call_soon_threadsafe(self._begin)
+        # In a context of its own: a signal interrupts any task, and what is logged from here on is not that one's.
+        self._loop.call_soon_threadsafe(self._begin, context=Context())
 
     def cut_off(self) -> None:
         """Nothing new is taken, and who is still being answered will not be any more."""

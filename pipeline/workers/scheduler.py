@@ -84,6 +84,9 @@ T = TypeVar("T", bound=Waiting)
 
 OWN_SHARE = 8
 """Calls of one session that may always wait: a live conversation has two or three."""
+REMEMBERED = 256
+"""Sessions that were served last, at the least: between two of its windows a file neither waits nor runs, and far fewer
+are transcribed at a time."""
 STEADY_S = 1.0
 """A batch this long ago says nothing about how many come together now."""
 
@@ -136,10 +139,12 @@ class Scheduler(Generic[T]):
 
     def _full(self, caller: Caller) -> bool:
         """Whether too many wait already. Files take no room from conversations, and count as one each, however many
-        windows of it wait: one that has begun is not refused in its middle."""
+        windows of it wait: one that has begun, of which something was served, is not refused in its middle."""
         of_files = caller.urgency is Urgency.FILE
         alike = [other.caller for other in self._queue if (other.caller.urgency is Urgency.FILE) == of_files]
         if of_files and caller.session:
+            if caller.session in self._served:
+                return False
             sessions = {other.session for other in alike}
             return caller.session not in sessions and len(sessions) >= self._max_waiting
         return len(alike) >= self._max_waiting
@@ -259,5 +264,5 @@ class Scheduler(Generic[T]):
         self.running += 1
         self._served[call.caller.session] = None
         self._served.move_to_end(call.caller.session)
-        while len(self._served) > 4 * self._max_waiting:
+        while len(self._served) > max(REMEMBERED, 4 * self._max_waiting):
             self._served.popitem(last=False)

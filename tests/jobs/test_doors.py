@@ -324,10 +324,13 @@ def test_who_stops_listening_to_events_is_no_error(client: httpx.Client, service
     assert "Traceback" not in service.text
 
 
-def test_what_is_no_audio_fails_with_a_sentence(client: httpx.Client) -> None:
+def test_what_is_no_audio_fails_with_a_sentence_which_the_log_has_too(
+    client: httpx.Client, service: ServerProcess
+) -> None:
     job = done(client, client.post("/jobs", files={"files": ("a.wav", b"no audio at all")}).json()["jobs"][0]["job_id"])
     assert (job["status"], job["error"]["code"], job["attempts"]) == ("failed", "bad_audio", 1)
     assert "/" not in job["error"]["message"]
+    until(lambda: f"job {job['job_id']}: bad_audio: {job['error']['message']}" in service.text)
 
 
 def test_two_of_the_same_at_once_both_have_a_duration(client: httpx.Client) -> None:

@@ -174,6 +174,42 @@ async def test_too_long_a_file_stops_at_the_limit(stt: SpeechToText) -> None:
     assert source.tell() < len(small) / 2
 
 
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("flac", "flac"), ("wav", "pcm_s16le"), ("mp3", "libmp3lame"), ("ogg", "libopus"), ("matroska", "flac"),
+     ("webm", "libopus"), ("mp4", "aac"), ("adts", "aac")],
+)  # fmt: skip
+def test_what_says_that_it_is_too_long_and_is_so_is_refused_before_it_is_decoded(container: str, codec: str) -> None:
+    rate_hz = 16_000 if codec != "libopus" else 48_000
+    clip = Clip(0.1 * np.random.default_rng(0).standard_normal(90 * RATE_HZ).astype(np.float32), RATE_HZ)
+    data = encoded([clip], container, codec, rate_hz=rate_hz)
+    with pytest.raises(BadInput) as raised:
+        next(Recording(io.BytesIO(data), max_seconds=60).blocks())
+    assert raised.value.code == "audio_too_long"
+    assert sum(len(block) for block in Recording(io.BytesIO(data), max_seconds=92).blocks()) >= 90 * RATE_HZ
+
+
+def test_raw_samples_that_are_too_many_are_refused_before_they_are_read() -> None:
+    source = io.BytesIO(bytes(2 * 61 * 8_000))
+    with pytest.raises(BadInput) as raised:
+        next(Recording(source, max_seconds=60, raw_rate_hz=8_000).blocks())
+    assert raised.value.code == "audio_too_long"
+
+
+def test_what_says_that_it_is_too_long_and_is_not_is_heard() -> None:
+    """A WAV and a FLAC whose head was written before their end was known, or of which only the beginning is there."""
+    sound = Clip(0.1 * np.random.default_rng(0).standard_normal(30 * RATE_HZ).astype(np.float32), RATE_HZ)
+    wave = bytearray(encode_wav(sound))
+    wave[40:44] = (2 * 3600 * RATE_HZ).to_bytes(4, "little")
+    lossless = encoded([sound], "flac", "flac", rate_hz=16_000)
+    for data in (bytes(wave), lossless[: len(lossless) // 2]):
+        limit_s = 20 if data[:4] == b"fLaC" else 60
+        recording = Recording(io.BytesIO(data), max_seconds=limit_s)
+        heard_s = sum(len(block) for block in recording.blocks()) / RATE_HZ
+        assert 10 < heard_s <= 30
+        assert recording.samples == heard_s * RATE_HZ
+
+
 class Endless(io.RawIOBase):
     """A WAV that never ends, of one utterance over and over, and counts what is read of it."""
 

@@ -120,6 +120,27 @@ def test_what_would_wait_too_long_is_refused_at_once_but_no_file() -> None:
     virtual_time.run(run())
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["while a window runs", "between two windows"])
+def test_a_file_that_has_begun_is_not_refused_in_its_middle(ended: bool) -> None:
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=1)
+
+        def put(session: str) -> None:
+            with calling(session=session, urgency=Urgency.FILE):
+                scheduler.put(Call(session))
+
+        put("a")
+        taken = await scheduler.take()
+        if ended:
+            scheduler.finished(taken, 0.1)
+        put("b")
+        put("a")
+        with pytest.raises(Overloaded):
+            put("c")
+
+    virtual_time.run(run())
+
+
 def test_a_guess_that_is_committed_becomes_urgent_while_it_waits() -> None:
     order: list[list[str]] = []
 
