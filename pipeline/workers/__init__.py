@@ -66,7 +66,8 @@ class Worker(Protocol):
     async def call(self, method: str, *args: Any) -> Any:
         """Run an ordinary method. Raises what it raised, WorkerCrashed, or Overloaded when too many wait.
 
-        A call whose process dies before anything came from it is begun once more by itself.
+        A call whose process dies before anything came from it is begun once more by itself; so is one of a file whose
+        process hangs.
         """
         ...
 

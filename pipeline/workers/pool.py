@@ -158,7 +158,7 @@ class Pool:
                 if job.caller.urgency is Urgency.NOW:
                     self._lag.note(waited_s)
             began = asyncio.get_running_loop().time()
-            lost = False
+            crashed = hung = False
             failure: Exception = EngineError(f"{self._name} did not end its call.")
             try:
                 await host.load()
@@ -167,7 +167,8 @@ class Pool:
                 failure = EngineError(f"{self._name} is closed.")
                 raise
             except WorkerCrashed as error:
-                failure, lost = error, error.code == WorkerCrashed.code
+                failure, crashed = error, error.code == WorkerCrashed.code
+                hung = not crashed
             except ParleyError as error:
                 failure = error
             except Exception as error:  # a call must never wait for ever, whatever went wrong here
@@ -179,7 +180,8 @@ class Pool:
                 self._scheduler.finished(jobs, took_s)
                 for job in jobs:
                     self._trace(job)
-                    self._end(job, failure, again=lost)
+                    # Who waits for a turn has waited too long already; a file has time for another try.
+                    self._end(job, failure, again=crashed or (hung and job.caller.urgency is Urgency.FILE))
 
     def _trace(self, job: Job) -> None:
         """Part of the trace of whoever called, also when they did not wait for the engine's end."""

@@ -192,6 +192,15 @@ async def test_a_hang_is_ended_without_anybody_cancelling_it(
             os.kill(pid, 0)
 
 
+async def test_a_files_call_is_begun_again_after_a_hang_and_a_turns_is_not(tmp_path: Path) -> None:
+    async with opened(silence_s=3.0) as worker:
+        with calling(urgency=Urgency.FILE):
+            assert await worker.call("stop_once", str(tmp_path / "file")) == "done"
+        with calling(urgency=Urgency.NOW), pytest.raises(WorkerCrashed) as raised:
+            await worker.call("stop_once", str(tmp_path / "turn"))
+        assert raised.value.code == "timeout"
+
+
 async def test_a_slow_reader_is_no_hang() -> None:
     async with opened(silence_s=2.0) as worker:
         got = []
