@@ -59,8 +59,10 @@ def application() -> "FastAPI":
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO, Redaction(secrets_of(settings)))
     from server.app import create_app
 
+    app = create_app(settings)
     allow_files(settings)
-    return create_app(settings)
+    _warn_of_guessable(settings)
+    return app
 
 
 async def _serve(settings: Settings) -> None:
@@ -71,7 +73,6 @@ async def _serve(settings: Settings) -> None:
     from jobs.run import resident
     from jobs.service import open_jobs
     from server.access import check_exposure
-    from server.access.keys import GUESSABLE_CHARS, weak
     from server.app import create_app
     from server.patience import bounded
     from server.serving import Server
@@ -79,9 +80,7 @@ async def _serve(settings: Settings) -> None:
     console = Console(stderr=True)
     check_exposure(settings)
     allow_files(settings)
-    if guessable := weak(settings.api_keys):
-        log.warning("API_KEYS: %s can be guessed, with fewer than %d characters (openssl rand -hex 32)",
-                    ", ".join(guessable), GUESSABLE_CHARS)  # fmt: skip
+    _warn_of_guessable(settings)
     with _listen(settings) as listening, StartProgress(console) as progress:
         loop = asyncio.get_running_loop()
         this = asyncio.current_task()
@@ -132,6 +131,14 @@ def engine_table(assistant: Assistant) -> Table:
     for info in assistant.engines:
         table.add_row(info.stage, info.engine, info.model, info.device, f"{info.ready_s:.1f}")
     return table
+
+
+def _warn_of_guessable(settings: Settings) -> None:
+    from server.access.keys import GUESSABLE_CHARS, weak
+
+    if guessable := weak(settings.api_keys):
+        log.warning("API_KEYS: %s can be guessed, with fewer than %d characters (openssl rand -hex 32)",
+                    ", ".join(guessable), GUESSABLE_CHARS)  # fmt: skip
 
 
 def allow_files(settings: Settings) -> None:

@@ -148,10 +148,9 @@ def _sent(connection: HTTPConnection) -> str:
 def check_exposure(settings: Settings) -> None:
     """Raises ConfigError for a service that is open to the network without keys and was not told that it may, and for
     keys and limits that make no sense: before models are loaded."""
-    Access(settings)
-    if settings.host in LOOPBACK or settings.allow_anonymous:
-        return
-    if settings.api_keys.strip() or settings.api_keys_file or settings.jwt_secret or settings.jwt_jwks_url:
+    access = Access(settings)
+    # Asked of what stands at the door, not of the settings: only it knows what it makes of them.
+    if access.wants_keys or settings.host in LOOPBACK or settings.allow_anonymous:
         return
     raise ConfigError(
         f"HOST={settings.host} would open the service to the network without keys. Set API_KEYS, API_KEYS_FILE, "

@@ -29,6 +29,7 @@ PREFIX = "parley_"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMED_KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):([a-z]+(?:\+[a-z]+)*):(.+)")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+WORD = re.compile(r"[a-z]+")
 LOOK_EVERY_S = 1.0
 """A change of the file is seen this soon."""
 GUESSABLE_CHARS = 20
@@ -77,19 +78,35 @@ def entries_of_setting(api_keys: str) -> Iterator[tuple[str, str, str]]:
         yield name, rights, key
 
 
+def _slipped(entry: str) -> bool:
+    """Whether this is a NAME:RIGHTS:KEY that somebody has mistyped, and no key with a colon in it. Taken for a key, a
+    name with its rights would open everything to whoever guesses them."""
+    name, colon, rest = entry.partition(":")
+    rights = WORD.findall(rest.partition(":")[0].lower())
+    return bool(colon) and (NAME.fullmatch(name.strip()) is not None or not set(Right).isdisjoint(rights))
+
+
 def weak(api_keys: str) -> list[str]:
     """Names of the keys of API_KEYS that are short enough to be guessed."""
     return [name for name, _, key in entries_of_setting(api_keys) if len(key) < GUESSABLE_CHARS]
 
 
 def keys_of_setting(api_keys: str) -> list[Key]:
-    """The keys of API_KEYS, each `KEY` (it may do everything) or `NAME:RIGHTS:KEY`. Raises ConfigError."""
+    """The keys of API_KEYS, each `KEY` (it may do everything) or `NAME:RIGHTS:KEY`. Raises ConfigError for what looks
+    like the second and is not, and for a setting with nothing but empty entries: whoever writes it wants keys."""
     found: list[Key] = []
     for number, (name, rights, key) in enumerate(entries_of_setting(api_keys), start=1):
         try:
+            if not rights and _slipped(key):
+                raise ConfigError(
+                    "it begins like NAME:RIGHTS:KEY and is none. Join rights by + (NAME:talk+transcribe:KEY); a key "
+                    "that begins so itself is written NAME:admin:KEY."
+                )
             found.append(Key(name, parse_rights(rights) if rights else ALL, hashed(key)))
         except ConfigError as error:
             raise ConfigError(f"API_KEYS, entry {number}: {error.message}") from None
+    if api_keys and not found:
+        raise ConfigError("API_KEYS is set, and all its entries are empty. Give it a key, or leave it away.")
     return found
 
 

@@ -135,6 +135,37 @@ def test_the_setting_has_plain_and_named_keys() -> None:
     assert "abc-secret" not in raised.value.message
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "anna:talk,transcribe:5ecret",
+        "anna:talk;transcribe:5ecret",
+        "anna:talk transcribe:5ecret",
+        "anna:Talk:5ecret",
+        "anna:talk",
+        "anna:5ecret",
+        "anna::5ecret",
+        "bob:talk:",
+        "bob:talk: ",
+        "transcribe:5ecret",
+        "anna schmidt:talk:5ecret",
+        "-bob:talk+admin:5ecret",
+    ],
+)
+def test_a_slip_in_the_setting_makes_no_key(entry: str) -> None:
+    with pytest.raises(ConfigError, match="API_KEYS, entry 2") as raised:
+        check_exposure(Settings(api_keys=f"{'k' * 20},{entry}"))
+    assert "5ecret" not in raised.value.message
+
+
+@pytest.mark.parametrize("value", [",", " , ,", " "])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_a_setting_with_empty_keys_is_not_no_keys(value: str, host: str, anonymous: bool) -> None:
+    with pytest.raises(ConfigError, match="all its entries are empty"):
+        check_exposure(Settings(host=host, api_keys=value, allow_anonymous=anonymous))
+
+
 @pytest.mark.parametrize("sent", ["", "wrong", "ключ", "\udcff", "a" * 100_000, "right ", "Right"])
 def test_what_is_no_key_is_none(sent: str) -> None:
     assert KeyRing("right", None).find(sent) is None
