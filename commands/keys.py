@@ -1,4 +1,4 @@
-"""`python main.py keys add | list | remove`: the keys of API_KEYS_FILE."""
+"""`python main.py keys add | list | rotate | remove`: the keys of API_KEYS_FILE."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +9,9 @@ from commands.start import JsonOption, load_settings, print_rows, refuse
 from pipeline.errors import ConfigError
 from server.access.keys import KeyFile, parse_rights
 
-keys = typer.Typer(help="Make, list and remove the keys of API_KEYS_FILE.", no_args_is_help=True)
+keys = typer.Typer(help="Make, list, rotate and remove the keys of API_KEYS_FILE.", no_args_is_help=True)
 
+NameArgument = Annotated[str, typer.Argument(help="What the key is called in lists and logs.")]
 FileOption = Annotated[Path | None, typer.Option("--file", help="The file with the keys. Default: API_KEYS_FILE.")]
 
 
@@ -23,7 +24,7 @@ def _file(given: Path | None) -> KeyFile:
 
 @keys.command()
 def add(
-    name: Annotated[str, typer.Argument(help="What the key is called in lists and logs.")],
+    name: NameArgument,
     scopes: Annotated[str, typer.Option(help="talk, transcribe, admin; several joined by +.")] = "talk+transcribe",
     file: FileOption = None,
 ) -> None:
@@ -36,20 +37,43 @@ def add(
 
 @keys.command(name="list")
 def listed(file: FileOption = None, as_json: JsonOption = False) -> None:
-    """The names of the keys, and what each may do."""
+    """The names of the keys, and what each may do. One that is being rotated has two lines: old, and new."""
     try:
         found, bad = _file(file).read()
     except ConfigError as error:
         raise refuse(error.message) from None
-    print_rows([{"name": key.name, "rights": "+".join(sorted(key.rights))} for key in found], as_json=as_json)
+    rows = []
+    for number, key in enumerate(found):
+        before, after = (any(key.name == other.name for other in rest) for rest in (found[:number], found[number + 1 :]))
+        state = "old" if after else "new" if before else ""
+        rows.append({"name": key.name, "rights": "+".join(sorted(key.rights)), "rotated": state})
+    print_rows(rows, as_json=as_json)
     if bad:
         raise refuse(f"Lines that are no keys: {', '.join(map(str, bad))}.")
 
 
 @keys.command()
-def remove(name: str, file: FileOption = None) -> None:
-    """Take a key back. A running service refuses it from then on; conversations that are open go on to their end."""
+def rotate(name: NameArgument, file: FileOption = None) -> None:
+    """Make a new secret for a key and print it, this once. The old one is good, too, until `keys remove NAME --old`;
+    rights, jobs and the name in logs stay."""
     try:
-        _file(file).remove(name)
+        print(_file(file).rotate(name))
+    except ConfigError as error:
+        raise refuse(error.message) from None
+
+
+@keys.command()
+def remove(
+    name: NameArgument,
+    old: Annotated[bool, typer.Option("--old", help="Only the secret that it had before it was rotated.")] = False,
+    file: FileOption = None,
+) -> None:
+    """Take a key back. A running service refuses it within a second, and closes the conversations, dictations and
+    events that it has opened within some three; requests that are being answered, and jobs, are finished."""
+    try:
+        if old:
+            _file(file).remove_old(name)
+        else:
+            _file(file).remove(name)
     except ConfigError as error:
         raise refuse(error.message) from None

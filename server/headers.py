@@ -17,9 +17,10 @@ SAFE = {
 }
 """Where an answer does not have its own, as the page has (`server.ui`): nothing of it runs, is framed, guessed at, or
 kept by a cache."""
-SENT = ["Authorization", "Content-Type", "Idempotency-Key", "X-API-Key"]
+SENT = ["*"]
 READ = ["Content-Disposition", "Retry-After", "WWW-Authenticate"]
-"""Headers that pages of ALLOWED_ORIGINS may send and read."""
+"""Headers that pages of ALLOWED_ORIGINS may send (whatever they ask for: clients send names and versions of their own,
+OpenAI's x-stainless-* among them, and tracing adds traceparent) and read."""
 
 
 class SafeHeaders:

@@ -22,7 +22,7 @@ from pipeline.errors import BadInput, ParleyError
 from pipeline.events import Event
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
-from server.access import Revoked, stay_of
+from server.access import Revoked, caller_of, stay_of
 from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
@@ -95,7 +95,9 @@ class LiveSocket:
         for secret in ("api_key", "token"):
             query.pop(secret, None)
         self._options = LiveOptions.of(assistant.settings).changed(query)
-        kept = self._store.take(token) if token else None
+        caller = caller_of(socket)
+        self._owner = (caller.kind, caller.name)
+        kept = self._store.take(token, self._owner) if token else None
         self._resumed = kept is not None
         self._conversation = kept or assistant.conversation(system)
         self._token = self._store.token()
@@ -114,9 +116,9 @@ class LiveSocket:
 
     async def run(self) -> None:
         """Until one side ends it. Within 100 ms of a close nothing of it runs any more; its conversation is kept."""
-        self._store.open(self._token, self._give_up)
+        self._store.open(self._token, self._owner, self._give_up)
         if self._earlier_token:  # until the client has shown that the new one reached it
-            self._store.open(self._earlier_token, self._give_up)
+            self._store.open(self._earlier_token, self._owner, self._give_up)
         try:
             async with self._session:
                 await self._send(self._started())

@@ -286,6 +286,29 @@ def turned_away(server: ServerProcess, key: str | None = "first-key", **options:
     return response.status_code, httpx.Headers(list(response.headers.raw_items()))
 
 
+def test_a_conversation_is_resumed_by_its_own_key_alone(guarded: ServerProcess) -> None:
+    def begun(key: str, query: str = "") -> tuple[ClientConnection, dict[str, Any]]:
+        connection = let_in_by_key(guarded, key, query=f"?stream=1{query}")
+        return connection, json.loads(connection.recv(timeout=TURN_S))
+
+    talking, started = begun("first-key")
+    with talking:
+        talking.send(json.dumps({"type": "say", "text": "my name is alice"}))
+        while isinstance(message := talking.recv(timeout=TURN_S), bytes) or "turn_completed" not in message:
+            pass
+        resume = f"&resume={started['resume']}"
+        other, told = begun("second-key", resume)
+        with other:
+            assert (told["resumed"], told["history"]) == (False, [])
+    other, told = begun("second-key", resume)
+    with other:
+        assert (told["resumed"], told["history"]) == (False, [])
+    own, told = begun("first-key", resume)
+    with own:
+        assert told["resumed"] is True
+        assert told["history"][0]["content"] == "my name is alice"
+
+
 @pytest.mark.parametrize("key", [None, "", "wrong", "first-key,", "first-key, second-key"])
 def test_without_a_key_nobody_comes_in(guarded: ServerProcess, key: str | None) -> None:
     status, headers = turned_away(guarded, key)

@@ -1,6 +1,7 @@
 """API keys: those of API_KEYS, and those of API_KEYS_FILE, which are kept there as hashes.
 
-A line of the file is `NAME:RIGHTS:SHA256`, made by `python main.py keys add`. The hash is one SHA-256 and no slow one
+A line of the file is `NAME:RIGHTS:SHA256`, made by `python main.py keys add`. While a key is rotated its name has two:
+the last line is the new one, the one before it is good until it is removed. The hash is one SHA-256 and no slow one
 (argon2, scrypt): those make guessing expensive where people choose the secret, and `new_key` has 256 random bits, which
 nobody guesses at any speed. A slow hash would only let strangers burn our CPU with wrong keys.
 """
@@ -150,18 +151,36 @@ class KeyFile:
             raise ConfigError("The name of a key has at most 64 letters, digits, dots, dashes and underscores.")
         with self._changing() as keys:
             if any(key.name == name for key in keys):
-                raise ConfigError(f"There is a key {name!r} already. Remove it first, or make one with another name.")
+                raise ConfigError(f"There is a key {name!r} already. Rotate it, or make one with another name.")
             made = new_key()
             keys.append(Key(name, rights, hashed(made)))
         return made
 
-    def remove(self, name: str) -> None:
-        """Raises ConfigError when there is none of this name."""
+    def rotate(self, name: str) -> str:
+        """Make another secret for a key, with its rights and, as its name stays, its jobs; it is returned here and kept
+        nowhere. The one before is good until `remove_old`. Raises ConfigError when there is no such key, or when it has
+        two already: a third would leave nobody knowing which is in use."""
         with self._changing() as keys:
-            left = [key for key in keys if key.name != name]
-            if len(left) == len(keys):
-                raise ConfigError(f"There is no key {name!r}.")
-            keys[:] = left
+            having = _having(keys, name)
+            if len(having) > 1:
+                raise ConfigError(f"{name!r} is being rotated already: python main.py keys remove {name} --old first.")
+            made = new_key()
+            keys.append(Key(name, having[-1].rights, hashed(made)))
+        return made
+
+    def remove(self, name: str) -> None:
+        """All secrets of a key. Raises ConfigError when there is none of this name."""
+        with self._changing() as keys:
+            having = _having(keys, name)
+            keys[:] = [key for key in keys if key not in having]
+
+    def remove_old(self, name: str) -> None:
+        """The secret that a key had before it was rotated. Raises ConfigError when it has but one."""
+        with self._changing() as keys:
+            *old, _ = _having(keys, name)
+            if not old:
+                raise ConfigError(f"The key {name!r} has no old secret: it was not rotated.")
+            keys[:] = [key for key in keys if key not in old]
 
     @contextmanager
     def _changing(self) -> Iterator[list[Key]]:
@@ -180,7 +199,7 @@ class KeyFile:
             raise ConfigError(f"API_KEYS_FILE={self._path} cannot be changed: {error.strerror}.") from None
 
     def _write(self, keys: list[Key]) -> None:
-        header = "# NAME:RIGHTS:SHA256 of each key; python main.py keys add, list, remove\n"
+        header = "# NAME:RIGHTS:SHA256 of each key; python main.py keys add, list, rotate, remove\n"
         mode = self._path.stat().st_mode & 0o777 if self._path.exists() else 0o600
         with tempfile.NamedTemporaryFile("w", dir=self._path.parent, prefix=self._path.name, delete=False) as file:
             try:
@@ -195,6 +214,14 @@ class KeyFile:
 
 
 ADD = "python main.py keys add NAME"
+
+
+def _having(keys: list[Key], name: str) -> list[Key]:
+    """The secrets of a key, the newest last. Raises ConfigError when there is none."""
+    found = [key for key in keys if key.name == name]
+    if not found:
+        raise ConfigError(f"There is no key {name!r}.")
+    return found
 
 
 def _parse(line: str) -> Key:

@@ -108,6 +108,39 @@ def test_a_file_that_may_be_read_again_is_read_again(file: Path, caplog: pytest.
     assert ring.find(key) is not None
 
 
+def test_a_rotated_key_has_two_secrets_until_the_old_one_is_removed(file: Path) -> None:
+    old, other, clock = add(file, "anna", "talk+transcribe"), add(file, "ben"), Clock()
+    ring = KeyRing("", file, clock)
+    rotated = command("rotate", "anna", API_KEYS_FILE=str(file))
+    assert rotated.exit_code == 0, rotated.output
+    new = rotated.stdout.strip()
+    clock.now += 1.1
+    found = [ring.find(key) for key in (old, new)]
+    assert [(one.kind, one.name, one.rights) for one in found if one] == [
+        ("key", "anna", {Right.TALK, Right.TRANSCRIBE})
+    ] * 2
+    listed = command("list", API_KEYS_FILE=str(file)).stdout.splitlines()
+    assert [line.split("\t") for line in listed] == [
+        ["anna", "talk+transcribe", "old"], ["ben", "talk", ""], ["anna", "talk+transcribe", "new"]
+    ]  # fmt: skip
+    again = command("rotate", "anna", API_KEYS_FILE=str(file))
+    assert again.exit_code == 2
+    assert "--old" in again.output
+    assert command("remove", "anna", "--old", API_KEYS_FILE=str(file)).exit_code == 0
+    clock.now += 1.1
+    assert [ring.find(key) is not None for key in (old, new, other)] == [False, True, True]
+    assert command("remove", "anna", "--old", API_KEYS_FILE=str(file)).exit_code == 2, "there is none any more"
+    assert command("rotate", "carl", API_KEYS_FILE=str(file)).exit_code == 2
+
+
+def test_removing_a_key_removes_both_its_secrets(file: Path) -> None:
+    old = add(file, "anna")
+    new = command("rotate", "anna", API_KEYS_FILE=str(file)).stdout.strip()
+    assert command("remove", "anna", API_KEYS_FILE=str(file)).exit_code == 0
+    ring = KeyRing("", file)
+    assert [ring.find(key) for key in (old, new)] == [None, None]
+
+
 def test_what_keys_may_not_be(file: Path) -> None:
     add(file, "anna")
     for arguments, words in (

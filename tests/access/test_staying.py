@@ -122,6 +122,28 @@ def test_a_key_of_the_same_name_is_another_key(locked: ServerProcess, keys: KeyF
         assert end_of(talking)[1] == 1008
 
 
+def test_a_rotated_key_keeps_its_jobs_and_the_old_secret_ends_alone(locked: ServerProcess, keys: KeyFile) -> None:
+    old = keys.add("carl", USE)
+    known(locked, old)
+    files = {"files": ("a.wav", sample("hello"))}
+    made = httpx.post(f"{locked.url}/jobs", headers={"X-API-Key": old}, files=files, timeout=SOON_S)
+    job = made.json()["jobs"][0]["job_id"]
+    new = keys.rotate("carl")
+    known(locked, new)
+    assert httpx.get(f"{locked.url}/jobs/{job}", headers={"X-API-Key": new}).status_code == 200
+    with (
+        locked.connect("?stream=1", additional_headers={"X-API-Key": old}) as before,
+        locked.connect("?stream=1", additional_headers={"X-API-Key": new}) as after,
+    ):
+        comes(before, "session_started")
+        comes(after, "session_started")
+        keys.remove_old("carl")
+        assert end_of(before)[1] == 1008
+        after.send(json.dumps({"type": "say", "text": "hello"}))
+        comes(after, "turn_completed")
+    assert httpx.get(f"{locked.url}/jobs/{job}", headers={"X-API-Key": old}).status_code == 401
+
+
 async def test_it_must_be_missing_for_a_while_and_rights_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.access.staying.LOOK_EVERY_S", 0.0)
     monkeypatch.setattr("server.access.keys.LOOK_EVERY_S", 0.0)
