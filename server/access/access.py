@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from starlette.requests import HTTPConnection
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 
 from pipeline.errors import ConfigError, ParleyError
 from pipeline.settings import Settings
@@ -66,7 +66,7 @@ class Access:
         if caller is None:
             raise ParleyError("Send a key: Authorization: Bearer KEY.", code="unauthorized")
         right = None if rule.needed is Open.ANY_KEY else rule.needed
-        if not caller.may(right) and (rule is not OTHERS or _is_there(connection)):
+        if not caller.may(right) and (rule is not OTHERS or is_there(connection)):
             raise Forbidden(str(right))
         return caller
 
@@ -126,10 +126,14 @@ class Forbidden(ParleyError):
         self.right = right
 
 
-def _is_there(connection: HTTPConnection) -> bool:
+def is_there(connection: HTTPConnection) -> bool:
     """Whether there is such a route: who has a key is told when there is none."""
     app = connection.scope.get("app")
-    return app is None or any(route.matches(dict(connection.scope))[0] is not Match.NONE for route in app.routes)
+    if app is None:
+        return True
+    # What is mounted are folders of files, which match any connection and serve no WebSocket.
+    asked = (route for route in app.routes if connection.scope["type"] == "http" or not isinstance(route, Mount))
+    return any(route.matches(dict(connection.scope))[0] is not Match.NONE for route in asked)
 
 
 def _sent(connection: HTTPConnection) -> str:

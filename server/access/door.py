@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from pipeline.errors import BadInput, ParleyError
-from server.access.access import Access
+from server.access.access import Access, is_there
 from server.access.bodies import Bounded
 from server.access.callers import SCOPE
 from server.access.rights import SOCKET, rule_for
@@ -35,6 +35,8 @@ class Door:
                 caller = scope[SCOPE] = await self._access.admit(connection, rule)
                 scope[STAY] = Stay(self._access, caller, rule)
                 if scope["type"] == "websocket":
+                    if not is_there(connection):  # the framework would close it without a word
+                        raise ParleyError("There is no WebSocket of this path.", code="not_found")
                     stack.enter_context(self._access.places.one(caller))
                 else:
                     bounded = Bounded(scope, receive, rule, self._access.body_timeout_s)

@@ -89,6 +89,37 @@ async def test_a_route_that_somebody_adds_is_shut() -> None:
         assert (await call(app, scope(Route("POST", path), {"Authorization": f"Bearer {TALKS}"}))).status == 404
 
 
+@pytest.mark.parametrize("path", ["/wsx", "/v1/nothing", "/jobs/x", "/web/app.js", "/api/v1/webhooks/x", "/ws/"])
+async def test_a_socket_that_is_not_there_is_told_so(locked: FastAPI, path: str) -> None:
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    answer = await call(locked, scope(Route("WEBSOCKET", path), headers))
+    assert answer.status == 404
+    assert json.loads(answer.body)["error"]["code"] == "not_found"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"]
+
+
+async def test_clients_in_pages_may_send_headers_of_their_own() -> None:
+    app = create_app(Settings(api_keys=API_KEYS, allowed_origins="https://example.org"))
+    asked = "authorization,content-type,openai-beta,traceparent,x-stainless-lang,x-stainless-os"
+
+    def preflight(origin: str) -> dict[str, str]:
+        return {
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": asked,
+        }
+
+    route = Route("OPTIONS", "/v1/audio/speech")
+    answer = await call(app, scope(route, preflight("https://example.org")))
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "https://example.org")
+    assert answer.headers["access-control-allow-headers"] == asked
+    assert "access-control-allow-credentials" not in answer.headers
+    answer = await call(app, scope(route, preflight("https://evil.example")))
+    assert answer.status == 400
+    assert "access-control-allow-origin" not in answer.headers
+
+
 @pytest.mark.parametrize(
     "path", ["//jobs", "/JOBS", "/jobs/../health", "/web/../jobs", "/health/", "/health/x", "/wsx", "/./ws", "/jobs%2f"]
 )
