@@ -1,5 +1,6 @@
 """`python main.py keys add | list | rotate | remove`: the keys of API_KEYS_FILE."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -42,11 +43,16 @@ def listed(file: FileOption = None, as_json: JsonOption = False) -> None:
         found, bad = _file(file).read()
     except ConfigError as error:
         raise refuse(error.message) from None
-    rows = []
-    for number, key in enumerate(found):
-        before, after = (any(key.name == other.name for other in rest) for rest in (found[:number], found[number + 1 :]))
-        state = "old" if after else "new" if before else ""
-        rows.append({"name": key.name, "rights": "+".join(sorted(key.rights)), "rotated": state})
+    having = Counter(key.name for key in found)
+    newest = {key.name: key for key in found}
+    rows = [
+        {
+            "name": key.name,
+            "rights": "+".join(sorted(key.rights)),
+            "rotated": "" if having[key.name] == 1 else "new" if key is newest[key.name] else "old",
+        }
+        for key in found
+    ]
     print_rows(rows, as_json=as_json)
     if bad:
         raise refuse(f"Lines that are no keys: {', '.join(map(str, bad))}.")

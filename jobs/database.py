@@ -1,6 +1,7 @@
 """The connection to SQLite or PostgreSQL, its transactions, and the migrations that are run at the start."""
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.util import await_only
 
 from pipeline.errors import ConfigError
+from pipeline.private import opener, private_folder
 
 BUSY_MS = 30_000
 """How long SQLite waits for another process's transaction."""
@@ -101,13 +103,13 @@ async def _engine(url: URL) -> AsyncEngine:
             return create_async_engine(url, pool_size=10, pool_timeout=30, pool_pre_ping=True)
         except ModuleNotFoundError:
             raise ConfigError("PostgreSQL needs the extra `postgres`: make install EXTRAS=postgres.") from None
-    if url.database and url.database != ":memory:":
-        folder = Path(url.database).parent
+    if url.database and not url.database.startswith((":memory:", "file:")):
         try:
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(private_folder, Path(url.database).parent)
+            await asyncio.to_thread(_make, url.database)
         except OSError as error:
             raise ConfigError(
-                f"The folder of the database cannot be made: {error.strerror}. See DATABASE_URL."
+                f"The database or its folder cannot be made: {error.strerror}. See DATABASE_URL."
             ) from None
     engine = create_async_engine(url, pool_size=5, pool_timeout=30)
 
@@ -129,6 +131,13 @@ async def _engine(url: URL) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _make(database: str) -> None:
+    """An empty file is a new database to SQLite, and what it puts beside it (-wal, -shm) has the mode of the database.
+    Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        open(database, "xb", opener=opener).close()
 
 
 def _into_wal(cursor: Any) -> None:

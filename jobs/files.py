@@ -20,6 +20,7 @@ from typing import IO, Self
 from jobs.errors import Refused, TooLarge
 from jobs.sniffing import HEAD_BYTES
 from pipeline.errors import ConfigError
+from pipeline.private import opener, private_folder
 
 LOCK = ".lock"
 YOUNG_S = 3600.0
@@ -142,8 +143,8 @@ class FileStore:
         # A folder of this process's own: what others receive at the same time is none of its business.
         self._incoming = root / "incoming" / secrets.token_hex(8)
         try:
-            self._incoming.mkdir(parents=True, exist_ok=True)
-            self._alive = (self._incoming / LOCK).open("xb")
+            private_folder(self._incoming)
+            self._alive = open(self._incoming / LOCK, "xb", opener=opener)  # noqa: SIM115  # until `close`
             fcntl.flock(self._alive, fcntl.LOCK_EX)
         except OSError as error:
             raise ConfigError(f"Files cannot be kept in {root}: {error.strerror}. Set UPLOAD_DIR.") from None
@@ -158,7 +159,8 @@ class FileStore:
         """A new file; enter it with `async with`."""
         path = self._incoming / secrets.token_hex(16)
         # Unbuffered: `Incoming` joins pieces, and bytes in a buffer of this process would be lost with it.
-        return Incoming(self, path, path.open("xb", buffering=0), max_bytes or self.max_bytes)
+        file = open(path, "xb", buffering=0, opener=opener)  # noqa: SIM115  # `Incoming` closes it
+        return Incoming(self, path, file, max_bytes or self.max_bytes)
 
     def path(self, sha256: str) -> Path:
         """Where the file of this content is, or would be."""
@@ -167,7 +169,7 @@ class FileStore:
     def adopt(self, path: Path, sha256: str) -> None:
         """Blocking: a complete file becomes the one of its content; one that is there already stays, and is young."""
         target = self.path(sha256)
-        target.parent.mkdir(exist_ok=True)
+        private_folder(target.parent)
         try:
             os.utime(target)
         except FileNotFoundError:

@@ -9,7 +9,6 @@ the turns that the user was answered in; not what was prepared in vain, and not 
 import asyncio
 import json
 import logging
-import os
 import re
 import shutil
 import time
@@ -22,6 +21,7 @@ from pipeline import events
 from pipeline.audio import Clip, encode_wav
 from pipeline.errors import BadInput
 from pipeline.events import Event
+from pipeline.private import opener, private_folder
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,14 +58,14 @@ class Recordings:
     def begin(self, session: str) -> None:
         """A session that is recorded begins, or goes on. Raises OSError."""
         if not self._mark(session).exists():
-            (self._folder / session).mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self._folder / session)
 
     def keep(self, session: str, turn: str, told: dict[str, object], user: Clip | None, reply: Clip | None) -> bool:
         """Write a turn; false: its session was erased, and nothing of it is kept any more. Raises OSError."""
         if self._mark(session).exists():
             return False
         place = self._folder / session
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(place)
         for name, clip in (("user", user), ("reply", reply)):
             if clip is not None:
                 _write(place / f"{turn}.{name}.wav", encode_wav(clip))
@@ -93,7 +93,7 @@ class Recordings:
         if not place.is_dir():
             return False
         mark = self._mark(session)
-        mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(mark.parent)
         mark.touch()
         shutil.rmtree(place)
         return True
@@ -232,6 +232,5 @@ async def _sweep(recordings: Recordings, days: float) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Readable by nobody else."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with open(path, "wb", opener=opener) as file:
         file.write(data)

@@ -27,8 +27,8 @@ class Resumable:
         return secrets.token_urlsafe(24)
 
     def open(self, token: str, owner: Owner, give_up: Callable[[], Conversation]) -> None:
-        """A connection that lives, and who may go on with it. give_up: ends it and gives its conversation; for a client whose network has changed
-        and who is back before anybody noticed that the old connection is dead.
+        """A connection that lives, and who may go on with it. give_up: ends it and gives its conversation; for a client
+        whose network has changed and who is back before anybody noticed that the old connection is dead.
         """
         self._open[token] = (owner, give_up)
 

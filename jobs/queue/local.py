@@ -14,6 +14,7 @@ from jobs.queue.running import Running
 from jobs.run import SILENT_S, Runner
 from jobs.schema import Job
 from jobs.store import JobStore
+from pipeline.private import opener
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class LocalQueue:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        file = await asyncio.to_thread(self._lock.open, "ab")
+        file = await asyncio.to_thread(_opened, self._lock)
         try:
             if self._workers and _locked(file):
                 # Nobody else works, so whatever is running has lost its worker.
@@ -94,6 +95,10 @@ class LocalQueue:
                     self._added.tell()
             except Exception as error:
                 log.warning("lost jobs cannot be looked for: %s", type(error).__name__)
+
+
+def _opened(lock: Path) -> IO[bytes]:
+    return open(lock, "ab", opener=opener)
 
 
 def _locked(file: IO[bytes]) -> bool:
