@@ -8,12 +8,16 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
-from itertools import pairwise
+from itertools import groupby
+from math import inf
 
 from pipeline.stt import Segment
-from pipeline.wrapping import Piece, fits, line_of, lines, pieces, spaceless
+from pipeline.wrapping import Piece, clean, fits, line_of, lines, pieces, spaceless, width
+
+LEAST_MS = 100
+"""No cue and no mark on a word is shorter while there is room: recognisers give some words no time at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class Layout:
     max_chars_per_s: float = 0.0
     """Reading speed: a cue stays longer, while nothing follows, until it can be read. 0: as long as it is spoken."""
     max_cue_s: float = 0.0
-    """A longer cue is cut between two words, in seconds; 0: only by its size."""
+    """The longest cue, in seconds: a longer one is cut between two words, or ends before its pause or its only word
+    does. 0: cut only by its size."""
     highlight_words: bool = False
     """Each word is underlined while it is spoken (srt, vtt) or has a time of its own (lrc)."""
 
@@ -43,9 +48,14 @@ class Cue:
     end_ms: int
     pieces: Sequence[Piece]
     speaker: str | None
+    lead: str = ""
+    """What stands before the first line, with the space after it: who speaks, where the format has no place for it."""
 
     def lines(self, layout: Layout) -> list[list[Piece]]:
-        return lines(self.pieces, layout.line_width, layout.max_lines) if layout.line_width else [list(self.pieces)]
+        """The first is empty where nothing has room beside the lead."""
+        if not layout.line_width:
+            return [list(self.pieces)]
+        return lines(self.pieces, layout.line_width, layout.max_lines, width(self.lead))
 
 
 def render(kind: str, segments: Sequence[Segment], *, layout: Layout = PLAIN, language: str | None = None) -> str:
@@ -99,36 +109,78 @@ def separator(before: str, after: str) -> str:
     return " "
 
 
-def cues(segments: Sequence[Segment], layout: Layout = PLAIN) -> list[Cue]:
-    """The cues of a transcript, in order; each has some text and lasts at least a millisecond."""
+def cues(segments: Sequence[Segment], layout: Layout = PLAIN, lead: Callable[[str], str] = lambda _: "") -> list[Cue]:
+    """The cues of a transcript, in order; each has some text and lasts at least a millisecond.
+
+    lead: what stands before the text of a speaker. Cues of one segment do not overlap, and lie inside it unless it has
+    more of them than milliseconds.
+    """
+    limit_ms = max(1, _ms(layout.max_cue_s)) if layout.max_cue_s else None
     found: list[Cue] = []
     for segment in segments:
         parts = pieces(segment)
         if not parts:
             continue
-        cut = [parts] if not layout.line_width and not layout.max_cue_s else list(_cut(parts, layout))
-        for number, some in enumerate(cut):
-            # The segment's own times at its ends: those of words are rougher.
-            start_s = segment.start_s if number == 0 else some[0].start_s
-            end_s = segment.end_s if number == len(cut) - 1 else some[-1].end_s
-            start_ms = max(0, round(start_s * 1000))
-            found.append(Cue(start_ms, max(start_ms + 1, round(end_s * 1000)), some, segment.speaker))
-    return _readable(found, layout.max_chars_per_s) if layout.max_chars_per_s else found
+        speaker = clean(segment.speaker or "") or None
+        before = lead(speaker) if speaker else ""
+        cut = list(_cut(parts, layout, width(before))) if layout.line_width or limit_ms else [parts]
+        for (start_ms, end_ms), some in zip(_spans(cut, segment, limit_ms), cut, strict=True):
+            found.append(Cue(start_ms, end_ms, some, speaker, before))
+    return _readable(found, layout.max_chars_per_s, limit_ms) if layout.max_chars_per_s else found
 
 
-def _cut(parts: Sequence[Piece], layout: Layout) -> Iterator[list[Piece]]:
+def _spans(cut: Sequence[Sequence[Piece]], segment: Segment, limit_ms: int | None) -> Iterator[tuple[int, int]]:
+    """When each of a segment's cues begins and ends, in ms.
+
+    The segment's own times at its ends, as far as the limit lets them: those of words are rougher.
+    """
+    first_ms = max(0, _ms(segment.start_s))
+    last_ms = max(first_ms + len(cut), _ms(segment.end_s))
+    least_ms = LEAST_MS
+    if limit_ms:
+        # A pause before the first word is left out rather than its end.
+        first_ms = max(first_ms, min(_ms(cut[0][0].start_s), _ms(cut[0][-1].end_s) - limit_ms))
+        last_ms = max(last_ms, first_ms + len(cut))
+        least_ms = min(least_ms, limit_ms)
+    starts = _apart([first_ms, *(_ms(some[0].start_s) for some in cut[1:])], last_ms, least_ms)
+    for some, start_ms, after_ms in zip(cut, starts, [*starts[1:], None], strict=True):
+        end_ms = last_ms if after_ms is None else min(after_ms, max(_ms(some[-1].end_s), start_ms + least_ms))
+        yield start_ms, min(end_ms, start_ms + limit_ms) if limit_ms else end_ms
+
+
+def _apart(starts: Sequence[int], end: int, least: int) -> list[int]:
+    """The same moments, rising, each so far from the next and the last from the end; nearer where there is no room.
+
+    The first stays where it is. All in ms; there must be one for each.
+    """
+    least = max(1, min(least, (end - starts[0]) // len(starts)))
+    found: list[int] = []
+    for start in starts:
+        found.append(max(start, found[-1] + least) if found else start)
+    for number in reversed(range(1, len(found))):
+        end -= least
+        found[number] = end = min(found[number], end)
+    return found
+
+
+def _cut(parts: Sequence[Piece], layout: Layout, lead: int) -> Iterator[list[Piece]]:
     """Cues that fit; one ends after a sentence or a clause rather than anywhere, if that leaves it half full."""
     current: list[Piece] = []
     for part in parts:
-        too_long = layout.max_cue_s and current and part.end_s - current[0].start_s > layout.max_cue_s
-        too_wide = layout.line_width and not fits([*current, part], layout.line_width, layout.max_lines)
-        if current and (too_long or too_wide):
+        # What a good end leaves over may be too much again.
+        while current and not _is_cue([*current, part], layout, lead):
             end = _good_end(current)
             yield current[:end]
             current = current[end:]
         current.append(part)
     if current:
         yield current
+
+
+def _is_cue(parts: Sequence[Piece], layout: Layout, lead: int) -> bool:
+    if layout.max_cue_s and parts[-1].end_s - parts[0].start_s > layout.max_cue_s:
+        return False
+    return not layout.line_width or fits(parts, layout.line_width, layout.max_lines, lead)
 
 
 def _good_end(parts: Sequence[Piece]) -> int:
@@ -138,15 +190,20 @@ def _good_end(parts: Sequence[Piece]) -> int:
     return len(parts)
 
 
-def _readable(found: list[Cue], chars_per_s: float) -> list[Cue]:
-    """Cues prolonged until they can be read, but never into the next one."""
+def _readable(found: Sequence[Cue], chars_per_s: float, limit_ms: int | None) -> list[Cue]:
+    """Cues prolonged until they can be read, but never into a later one, nor over the limit."""
     slow: list[Cue] = []
-    for cue, after in pairwise([*found, None]):
-        assert cue is not None  # noqa: S101  # only the last of the pairs is
-        needed = cue.start_ms + round(1000 * len(line_of(cue.pieces)) / chars_per_s)
-        end_ms = max(cue.end_ms, needed if after is None else min(needed, after.start_ms))
-        slow.append(Cue(cue.start_ms, end_ms, cue.pieces, cue.speaker))
-    return slow
+    free_ms: float = inf
+    for cue in reversed(found):
+        needed_ms = min(round(1000 * len(line_of(cue.pieces)) / chars_per_s), limit_ms or inf)
+        end_ms = max(cue.end_ms, min(cue.start_ms + needed_ms, free_ms))
+        slow.append(replace(cue, end_ms=int(end_ms)))
+        free_ms = min(free_ms, cue.start_ms)
+    return slow[::-1]
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def _s(seconds: float) -> float:
@@ -160,48 +217,68 @@ def timestamp(ms: int, point: str, *, hours: bool = True) -> str:
     return f"{head}:{rest // 1000:02}{point}{rest % 1000:03}"
 
 
+def _words(parts: Sequence[Piece]) -> list[list[Piece]]:
+    """Each word with the marks after it: in scripts without spaces a word is several parts."""
+    found: list[list[Piece]] = []
+    for part in parts:
+        if found and part.goes_on:
+            found[-1].append(part)
+        else:
+            found.append([part])
+    return found
+
+
+def _marks(cue: Cue, words: Sequence[Sequence[Piece]]) -> list[tuple[int, list[Piece]]]:
+    """(ms, parts): from when on which parts of a cue are spoken. Each word has its time; where there are more words
+    than milliseconds some share one."""
+    share = -(-len(words) // (cue.end_ms - cue.start_ms))
+    together = [[part for word in words[at : at + share] for part in word] for at in range(0, len(words), share)]
+    starts = [cue.start_ms, *(_ms(some[0].start_s) for some in together[1:])]
+    return list(zip(_apart(starts, cue.end_ms, LEAST_MS), together, strict=True))
+
+
 def _steps(cue: Cue, layout: Layout) -> Iterator[tuple[int, int, list[list[tuple[Piece, bool]]]]]:
     """(start, end, lines of (piece, marked)): the cue as a whole, or once for each of its words."""
     shown = cue.lines(layout)
     if not layout.highlight_words:
         yield cue.start_ms, cue.end_ms, [[(piece, False) for piece in line] for line in shown]
         return
-    at = cue.start_ms
-    for number, piece in enumerate(cue.pieces):
-        last = number == len(cue.pieces) - 1
-        end = cue.end_ms if last else min(max(at, round(cue.pieces[number + 1].start_s * 1000)), cue.end_ms)
-        if end > at:
-            yield at, end, [[(other, other is piece) for other in line] for line in shown]
-        at = end
+    marks = _marks(cue, _words(cue.pieces))
+    for (start, spoken), end in zip(marks, [*(start for start, _ in marks[1:]), cue.end_ms], strict=True):
+        marked = set(map(id, spoken))
+        yield start, end, [[(piece, id(piece) in marked) for piece in line] for line in shown]
 
 
-def _lines(rows: list[list[tuple[Piece, bool]]], quote: Callable[[str], str]) -> list[str]:
+def _lines(rows: list[list[tuple[Piece, bool]]], quote: Callable[[str], str], lead: str = "") -> list[str]:
     told = []
-    for row in rows:
+    for number, row in enumerate(rows):
         line = ""
-        for number, (piece, marked) in enumerate(row):
-            text = quote(piece.text)
-            line += (piece.space if number else "") + (f"<u>{text}</u>" if marked else text)
-        told.append(_directed(line))
+        for marked, run in groupby(row, key=lambda one: one[1]):
+            some = [piece for piece, _ in run]
+            text = quote(line_of(some))
+            line += (some[0].space if line else "") + (f"<u>{text}</u>" if marked else text)
+        told.append(_directed(line, "" if number else lead))
     return told
 
 
-def _directed(line: str) -> str:
+def _directed(line: str, lead: str) -> str:
     """Right-to-left text that begins with something else gets the mark that says so: players look at the first."""
     strong = [kind for kind in map(unicodedata.bidirectional, re.sub(r"<[^>]*>", "", line)) if kind in ("L", "R", "AL")]
     mostly_right = sum(kind != "L" for kind in strong) * 2 > len(strong)
-    return "\u200f" + line if strong and strong[0] == "L" and mostly_right else line
+    begins = next((kind for kind in map(unicodedata.bidirectional, lead) if kind in ("L", "R", "AL")), strong[:1])
+    return ("\u200f" if mostly_right and begins in ("L", ["L"]) else "") + (lead + line).rstrip()
+
+
+def _bracketed(speaker: str) -> str:
+    return f"[{speaker}]: "
 
 
 def _srt(segments: Sequence[Segment], layout: Layout) -> str:
     blocks: list[str] = []
-    for cue in cues(segments, layout):
+    for cue in cues(segments, layout, _bracketed):
         for start, end, rows in _steps(cue, layout):
-            shown = _lines(rows, str)
-            if cue.speaker:
-                shown[0] = f"[{cue.speaker}]: {shown[0]}"
             times = f"{timestamp(start, ',')} --> {timestamp(end, ',')}"
-            blocks.append("\n".join([str(len(blocks) + 1), times, *shown]) + "\n")
+            blocks.append("\n".join([str(len(blocks) + 1), times, *_lines(rows, str, cue.lead)]) + "\n")
     return "\n".join(blocks)
 
 
@@ -209,28 +286,42 @@ def _vtt(segments: Sequence[Segment], layout: Layout) -> str:
     blocks = ["WEBVTT\n"]
     for cue in cues(segments, layout):
         for start, end, rows in _steps(cue, layout):
-            shown = _lines(rows, lambda text: escape(text, quote=False))
+            shown = _lines(rows, _quoted)
             if cue.speaker:
-                shown[0] = f"<v {escape(cue.speaker, quote=False)}>{shown[0]}"
+                shown[0] = f"<v {_quoted(cue.speaker)}>{shown[0]}"
             times = f"{timestamp(start, '.')} --> {timestamp(end, '.')}"
             blocks.append("\n".join([times, *shown]) + "\n")
     return "\n".join(blocks)
 
 
+def _quoted(text: str) -> str:
+    return escape(text, quote=False)
+
+
 def _tsv(segments: Sequence[Segment], layout: Layout) -> str:
-    rows = [f"{cue.start_ms}\t{cue.end_ms}\t{line_of(cue.pieces)}\n" for cue in cues(segments, layout)]
+    # Three columns, which is what readers of Whisper's files take: a speaker has no column, and stands in the text.
+    found = cues(segments, layout, _bracketed)
+    rows = [f"{cue.start_ms}\t{cue.end_ms}\t{cue.lead}{line_of(cue.pieces)}\n" for cue in found]
     return "start\tend\ttext\n" + "".join(rows)
 
 
 def _lrc(segments: Sequence[Segment], layout: Layout) -> str:
     told = []
-    for cue in cues(segments, layout):
-        for number, line in enumerate(cue.lines(layout)):
-            start_ms = cue.start_ms if number == 0 else round(line[0].start_s * 1000)
-            text = line_of(line)
+    # Without brackets: players take what stands in them at the beginning for a tag.
+    for cue in cues(segments, layout, lambda speaker: f"{speaker}: "):
+        rows = cue.lines(layout)
+        words = [word for row in rows for word in _words(row)]
+        starts = {id(some[0]): _lrc_time(start_ms) for start_ms, some in _marks(cue, words)}
+        for number, row in enumerate(rows):
+            text = "" if number else cue.lead
             if layout.highlight_words:
-                text = " ".join(f"<{_lrc_time(round(piece.start_s * 1000))}>{piece.text}" for piece in line)
-            told.append(f"[{_lrc_time(start_ms)}]{text}\n")
+                for index, piece in enumerate(row):
+                    text += piece.space if index else ""
+                    text += (f"<{starts[id(piece)]}>" if id(piece) in starts else "") + piece.text
+            else:
+                text += line_of(row)
+            start = starts[id(row[0])] if number and row and id(row[0]) in starts else _lrc_time(cue.start_ms)
+            told.append(f"[{start}]{text.rstrip()}\n")
     return "".join(told)
 
 
@@ -242,12 +333,9 @@ def _lrc_time(ms: int) -> str:
 
 def _txt(segments: Sequence[Segment], layout: Layout) -> str:
     told = []
-    for cue in cues(segments, layout):
-        shown = _lines([[(piece, False) for piece in line] for line in cue.lines(layout)], str)
-        if cue.speaker:
-            shown[0] = f"[{cue.speaker}]: {shown[0]}"
-        told += [line + "\n" for line in shown]
-    return "".join(told)
+    for cue in cues(segments, layout, _bracketed):
+        told += _lines([[(piece, False) for piece in line] for line in cue.lines(layout)], str, cue.lead)
+    return "".join(line + "\n" for line in told)
 
 
 _WRITERS: Mapping[str, Callable[[Sequence[Segment], Layout], str]] = {

@@ -8,12 +8,19 @@ from itertools import pairwise
 
 from pipeline.stt import Segment
 
-_NEVER_FIRST = frozenset(
-    "、。，．！？；：・…‥ー々〻ゝゞヽヾぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ」』）】〉》〕｝］’”％"
+_CLOSING = frozenset(",.!?:;)]}、。，．！？；：・…‥」』）】〉》〕｝］｠〗〙〞〟｡､･｣’”»›%％‰℃°¢")
+"""Marks that end what stands before them."""
+_NEVER_FIRST = _CLOSING | frozenset(
+    'ー々〻ゝゞヽヾぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶｰｧｨｩｪｫｬｭｮｯﾞﾟ〜～゠‐–/"'
 )
-"""Not at the beginning of a line (kinsoku shori)."""
-_NEVER_LAST = frozenset("「『（【〈《〔｛［‘“￥＄")
+"""Not at the beginning of a line (kinsoku shori), as the classes CL, CP, EX, IS, NS and CJ of UAX #14 have it. A
+straight quotation mark may open or close: it is parted from neither side."""
+_OPENING = frozenset("([{「『（【〈《〔｛［｟〖〘〝｢‘“«‹¿¡")
+_NEVER_LAST = _OPENING | frozenset('￥＄￡$£¥€#＃№"')
 """Not at the end of one."""
+_SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
+"""They colour the emoji before them."""
+_HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff]")
 _CONTROL = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xFEFF], " ")
 
 
@@ -26,6 +33,8 @@ class Piece:
     """What stands before it when it does not begin a line: a space or nothing."""
     start_s: float
     end_s: float
+    goes_on: bool = False
+    """It is no word of its own: the rest of the word before it, or a mark."""
 
 
 def width(text: str) -> int:
@@ -34,7 +43,7 @@ def width(text: str) -> int:
 
 
 def _width(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
+    if char in _SKIN_TONES or unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
@@ -45,17 +54,40 @@ def clean(text: str) -> str:
 
 
 def pieces(segment: Segment) -> list[Piece]:
-    """The parts of a segment's text with their times: those of its words, else by their share of the characters."""
+    """The parts of a segment's text with their times: those of its words, else by their share of the characters.
+
+    Times never fall, and lie inside the segment, whatever those of its words do.
+    """
     text = clean(segment.text)
-    spans = [match.span() for match in re.finditer(r"\S+", text)]
-    atoms = [atom for start, end in spans for atom in _atoms(text, start, end)]
+    atoms = _with_marks(text, [atom for run in re.finditer(r"\S+", text) for atom in _atoms(text, *run.span())])
     if not atoms:
         return []
-    times = _times(text, segment)
+    words = _found(text, segment)
+    times = _times(text, segment, words)
+    ends = {word.end: word.end_s for word in words}
+    within = {at for word in words for at in range(word.start + 1, word.end)}
     return [
-        Piece(text[start:end], " " if text[start - 1 : start].isspace() else "", times[start], times[end])
+        Piece(
+            text[start:end],
+            " " if text[start - 1 : start].isspace() else "",
+            times[start],
+            min(max(times[start], ends.get(end, times[end])), times[end]),
+            goes_on=start in within or not any(map(str.isalnum, text[start:end])),
+        )
         for start, end in atoms
     ]
+
+
+def _with_marks(text: str, atoms: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Marks between spaces ("Ça va ?", "« Oui") stay with what they close or open."""
+    found: list[tuple[int, int]] = []
+    for start, end in atoms:
+        closes = _CLOSING.issuperset(text[start:end])
+        if found and (closes or _OPENING.issuperset(text[slice(*found[-1])])):
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
 
 
 def _atoms(text: str, start: int, end: int) -> list[tuple[int, int]]:
@@ -78,30 +110,48 @@ def _may_break(before: str, after: str) -> bool:
 
 
 def spaceless(char: str) -> bool:
-    """Whether its script has no spaces between words: wide characters, without the syllables of Korean."""
-    return _width(char) == 2 and not "\uac00" <= char <= "\ud7a3"
+    """Whether its script has no spaces between words: wide characters, without the letters of Korean."""
+    return _width(char) == 2 and _HANGUL.fullmatch(char) is None
 
 
-def _times(text: str, segment: Segment) -> list[float]:
-    """Seconds at each position of the text, and at its end; never falling.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A word where it stands in the text, with its times in seconds."""
 
-    Known at the edges of the words that can be found in it, and in between as if each character took as long.
-    """
-    known: dict[int, float] = {0: segment.start_s, len(text): segment.end_s}
+    start: int
+    end: int
+    start_s: float
+    end_s: float
+
+
+def _found(text: str, segment: Segment) -> list[_Found]:
+    """The segment's words that can be found in its text, in order."""
+    found: list[_Found] = []
     at = 0
     for word in segment.words:
         spoken = clean(word.text)
-        found = text.find(spoken, at) if spoken else -1
-        if found >= 0:
-            known[found] = word.start_s if found else min(segment.start_s, word.start_s)
-            at = found + len(spoken)
-            if at < len(text):
-                known[at] = word.end_s
+        start = text.find(spoken, at) if spoken else -1
+        if start >= 0:
+            at = start + len(spoken)
+            found.append(_Found(start, at, word.start_s, word.end_s))
+    return found
+
+
+def _times(text: str, segment: Segment, words: Sequence[_Found]) -> list[float]:
+    """Seconds at each position of the text, and at its end; never falling, and inside the segment.
+
+    Known at the edges of the words that were found in it, and in between as if each character took as long.
+    """
+    known: dict[int, float] = {0: segment.start_s, len(text): segment.end_s}
+    for word in words:
+        known[word.start] = word.start_s
+        known[word.end] = word.end_s
     positions = sorted(known)
     times: list[float] = []
-    latest = known[0]
+    latest, end_s = segment.start_s, max(segment.start_s, segment.end_s)
     for left, right in pairwise(positions):
-        first, last = max(latest, known[left]), max(latest, known[left], known[right])
+        first = min(max(latest, known[left]), end_s)
+        last = min(max(first, known[right]), end_s)
         times += [first + (last - first) * step / (right - left) for step in range(right - left)]
         latest = last
     return [*times, latest]
@@ -112,28 +162,40 @@ def line_of(parts: Sequence[Piece]) -> str:
     return "".join((part.space if number else "") + part.text for number, part in enumerate(parts))
 
 
-def fits(parts: Sequence[Piece], line_width: int, max_lines: int) -> bool:
-    """Whether they need no more lines. A single part wider than a line fits: there is nothing to be done about it."""
-    return len(_greedy(parts, line_width)) <= max_lines
+def fits(parts: Sequence[Piece], line_width: int, max_lines: int, lead: int = 0) -> bool:
+    """Whether they need no more lines. A single part wider than a line fits: there is nothing to be done about it.
+
+    lead: columns that the first line has lost before they begin.
+    """
+    return len(_greedy(parts, line_width, max_lines, lead)) <= max_lines
 
 
-def lines(parts: Sequence[Piece], line_width: int, max_lines: int) -> list[list[Piece]]:
-    """The parts in as few lines as they need, of about the same width."""
-    needed = max(1, len(_greedy(parts, line_width)))
-    narrowest = -(-width(line_of(parts)) // needed)
+def lines(parts: Sequence[Piece], line_width: int, max_lines: int, lead: int = 0) -> list[list[Piece]]:
+    """The parts in as few lines as they need, of about the same width.
+
+    lead: columns of what stands before them on the first line. That line is empty where nothing has room beside it.
+    """
+    widest = _greedy(parts, line_width, max_lines, lead)
+    narrowest = -(-(lead + width(line_of(parts))) // len(widest))
     for columns in range(max(1, narrowest), line_width):
-        even = _greedy(parts, columns)
-        if len(even) <= needed and all(width(line_of(line)) <= line_width for line in even):
+        even = _greedy(parts, columns, max_lines, lead)
+        if len(even) <= len(widest) and bool(even[0]) == bool(widest[0]) and _no_wider(even, line_width, lead):
             return even
-    return _greedy(parts, line_width)
+    return widest
 
 
-def _greedy(parts: Sequence[Piece], line_width: int) -> list[list[Piece]]:
-    found: list[list[Piece]] = []
-    used = 0
+def _no_wider(rows: Sequence[Sequence[Piece]], line_width: int, lead: int) -> bool:
+    return all(width(line_of(row)) + (0 if number else lead) <= line_width for number, row in enumerate(rows) if row)
+
+
+def _greedy(parts: Sequence[Piece], line_width: int, max_lines: int, lead: int) -> list[list[Piece]]:
+    found: list[list[Piece]] = [[]]
+    used = lead
     for part in parts:
-        more = width(part.space + part.text)
-        if found and used + more <= line_width:
+        more = width(part.space + part.text if found[-1] else part.text)
+        # Where there is a second line, what leads may have the first one for itself.
+        begins = not found[-1] and (not lead or max_lines == 1)
+        if begins or used + more <= line_width:
             found[-1].append(part)
             used += more
         else:

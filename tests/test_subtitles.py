@@ -3,7 +3,11 @@
 import io
 import json
 import re
+import unicodedata
+from dataclasses import replace
 from datetime import timedelta
+from html import unescape
+from itertools import pairwise
 
 import pytest
 import srt
@@ -13,7 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.stt import Segment, Word
 from pipeline.subtitles import KINDS, Layout, cues, render, text_of
-from pipeline.wrapping import width
+from pipeline.wrapping import pieces, width
 
 ENGLISH = "The quick brown fox jumps over the lazy dog, and then it sleeps. Nobody knows why it does so every day."
 
@@ -208,6 +212,104 @@ def test_characters_that_belong_together_stay_so() -> None:
     assert parsed_srt(render("srt", [Segment(0, 5, accents)], layout=Layout(2, 9)))[0].content.startswith("e\u0301")
 
 
+def test_what_a_good_end_leaves_over_fits_too() -> None:
+    text = "one two three, extraordinarily uncharacteristically misunderstanding counterrevolutionaries now."
+    shown = parsed_srt(render("srt", [Segment(0, 20, text)], layout=Layout(line_width=30, max_lines=2)))
+    assert [one.content.split("\n") for one in shown] == [
+        ["one two three,"],
+        ["extraordinarily", "uncharacteristically"],
+        ["misunderstanding", "counterrevolutionaries now."],
+    ]
+
+
+def test_the_pauses_at_a_segment_s_ends_do_not_make_a_cue_longer_than_told() -> None:
+    words = [Word("aa", 9, 10, 1), Word("bb", 10, 11, 1), Word("ccc", 11, 14.5, 1), Word("ddd", 18, 20, 1)]
+    found = cues([Segment(0, 40, "aa bb ccc ddd", words=words)], Layout(max_cue_s=6))
+    assert [(cue.start_ms, cue.end_ms) for cue in found] == [(8500, 14_500), (18_000, 24_000)]
+
+
+def test_reading_speed_does_not_make_a_cue_longer_than_told() -> None:
+    found = cues([Segment(0, 1, "x" * 100)], Layout(max_chars_per_s=10, max_cue_s=4))
+    assert [(cue.start_ms, cue.end_ms) for cue in found] == [(0, 4000)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "你好,世界。今天天气很好,我们出去玩吧!",
+        "今日は､天気がいい｡ｶﾞｯｺｳへ(今)行く?はい!",
+        "Ça va ? Oui ! « Bien » , dit - il .",
+        '他说:"你好。"然后走了',
+    ],
+)
+@pytest.mark.parametrize("line_width", [6, 8, 12])
+def test_marks_neither_begin_nor_end_what_they_should_not(text: str, line_width: int) -> None:
+    told = render("srt", [Segment(0, 10, text)], layout=Layout(line_width=line_width, max_lines=1))
+    found = [one.content for one in parsed_srt(told)]
+    assert "".join("".join(found).split()) == "".join(text.split())
+    assert not any(line[0] in ",.!?:;)]}､｡｣»ｯﾞ。" for line in found)
+    assert not any(line[-1] in "([{｢«" for line in found)
+    assert len(found) > 1
+
+
+def test_korean_in_letters_and_coloured_emoji_stay_whole() -> None:
+    letters = unicodedata.normalize("NFD", "한국어")
+    told = render("srt", [Segment(0, 5, f"{letters} 👍🏽👍🏽 ㅋㅋㅋ")], layout=Layout(line_width=2, max_lines=1))
+    assert [one.content for one in parsed_srt(told)] == [letters, "👍🏽", "👍🏽", "ㅋㅋㅋ"]
+
+
+CHINESE = Segment(
+    0, 3, "今天天气,很好", words=[Word("今天", 0, 1, 1), Word("天气", 1, 2, 1), Word("很好", 2, 3, 1)], speaker="D"
+)
+
+
+def test_words_are_marked_in_scripts_without_spaces_and_not_their_characters_or_marks() -> None:
+    found = parsed_srt(render("srt", [CHINESE], layout=Layout(highlight_words=True)))
+    assert [(one.start.total_seconds(), one.content) for one in found] == [
+        (0, "[D]: <u>今天</u>天气,很好"),
+        (1, "[D]: 今天<u>天气,</u>很好"),
+        (2, "[D]: 今天天气,<u>很好</u>"),
+    ]
+    told = render("lrc", [CHINESE], layout=Layout(highlight_words=True))
+    assert told == "[00:00.00]D: <00:00.00>今天<00:01.00>天气,<00:02.00>很好\n"
+
+
+def test_a_word_without_a_length_is_marked_for_a_moment() -> None:
+    words = [Word("what", 0, 0.6, 1), Word("time", 0.6, 0.6, 1), Word("is", 0.6, 1.06, 1)]
+    segment = Segment(0, 1.06, "what time is", words=words)
+    found = parsed_srt(render("srt", [segment], layout=Layout(highlight_words=True)))
+    assert [(one.start.total_seconds(), one.end.total_seconds(), one.content) for one in found] == [
+        (0, 0.6, "<u>what</u> time is"),
+        (0.6, 0.7, "what <u>time</u> is"),
+        (0.7, 1.06, "what time <u>is</u>"),
+    ]
+
+
+def test_a_name_counts_in_the_width_where_it_is_shown() -> None:
+    segment = replace(spoken(ENGLISH), speaker="SPEAKER_00")
+    layout = Layout(line_width=30, max_lines=2)
+    for kind in ("srt", "txt"):
+        lines = [line for line in render(kind, [segment], layout=layout).splitlines() if "-->" not in line]
+        assert any(line.startswith("[SPEAKER_00]: ") for line in lines)
+        assert all(width(line) <= 30 for line in lines)
+    # A voice tag is not shown.
+    plain, named = (cues([one], layout) for one in (replace(segment, speaker=None), segment))
+    assert [cue.lines(layout) for cue in plain] == [cue.lines(layout) for cue in named]
+    assert len(parsed_vtt(render("vtt", [segment], layout=layout))) == len(plain)
+
+
+def test_speakers_are_named_in_tsv_and_lrc_too() -> None:
+    said = [Segment(0, 1, "Hi.", speaker="A"), Segment(1, 2, "Hello.", speaker="B")]
+    assert render("tsv", said) == "start\tend\ttext\n0\t1000\t[A]: Hi.\n1000\t2000\t[B]: Hello.\n"
+    assert render("lrc", said) == "[00:00.00]A: Hi.\n[00:01.00]B: Hello.\n"
+
+
+def test_a_speaker_s_name_does_not_turn_right_to_left_text_around_or_break_a_cue() -> None:
+    hebrew = Segment(0, 5, "שלום עולם.", speaker="A\n\nB")
+    assert parsed_srt(render("srt", [hebrew]))[0].content == "\u200f[A B]: שלום עולם."
+    assert parsed_vtt(render("vtt", [hebrew]))[0].voice == "A B"
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
 
@@ -227,3 +329,99 @@ def test_any_text_makes_files_that_parsers_take(said: list[tuple[str, float, flo
     assert [char for char in told if char.isalnum()] == [char for char in wanted if char.isalnum()]
     for kind in KINDS:
         render(kind, segments, layout=layout)
+
+
+WORDS = st.sampled_from(
+    [
+        *("a", "and", "sleeps.", "Donaudampfschifffahrtsgesellschaft", "e\u0301te\u0301", "3.14", "?", "«", "A&B"),
+        *("<i>", "-->", "👨‍👩‍👧‍👦", "👍🏽", "🇧🇷", "שלום", "עולם,", "مرحبا", "สวัสดี", "今日", "は、", "天气", "好,"),
+        *("「散歩」", "한국어", unicodedata.normalize("NFD", "한국")),
+    ]
+)
+TIME_S = st.floats(-1, 12)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[Segment]:
+    """Segments one after the other, or overlapping; their words in time, or with times that make no sense."""
+    found: list[Segment] = []
+    at_s = 0.0
+    for _ in range(draw(st.integers(1, 4))):
+        said = draw(st.lists(WORDS, min_size=1, max_size=15))
+        text = draw(st.sampled_from(["", " "])).join(said)
+        begin_s = max(0.0, at_s + draw(st.floats(-1, 3)))
+        timed = draw(st.lists(st.tuples(TIME_S, st.floats(0, 3)), max_size=len(said)))
+        if draw(st.booleans()):
+            timed.sort()
+        words = [
+            Word(f" {word}", begin_s + start_s, begin_s + start_s + length_s, 0.5)
+            for word, (start_s, length_s) in zip(said, timed, strict=False)
+        ]
+        at_s = begin_s + draw(st.floats(1, 15))
+        speaker = draw(st.sampled_from([None, "A", "SPEAKER_00"]))
+        found.append(Segment(begin_s, at_s, text, words=words, speaker=speaker))
+    return found
+
+
+LAYOUTS = st.builds(
+    Layout,
+    line_width=st.sampled_from([0, 1, 6, 20, 42]),
+    max_lines=st.integers(1, 3),
+    max_chars_per_s=st.sampled_from([0.0, 15.0]),
+    max_cue_s=st.sampled_from([0.0, 0.5, 3.0]),
+)
+
+
+def bare(text: str) -> str:
+    """Only what was said: without spaces, breaks, marks of direction and names."""
+    return re.sub(r"\s|\u200f|\[?(SPEAKER_00|A)\]?:(?= |$)", "", text, flags=re.MULTILINE)
+
+
+@given(conversations(), LAYOUTS)
+def test_whatever_is_said_comes_back_in_order_within_the_limits(said: list[Segment], layout: Layout) -> None:
+    wanted = bare("".join(one.text for one in said))
+    unbreakable = {piece.text for one in said for piece in pieces(one)} | {"[A]:", "[SPEAKER_00]:"}
+    subtitles = parsed_srt(render("srt", said, layout=layout))
+    assert bare("".join(one.content for one in subtitles)) == wanted
+    for one in subtitles:
+        shown = one.content.replace("\u200f", "").split("\n")
+        assert len(shown) <= layout.max_lines
+        if layout.line_width:
+            named = [re.sub(r"^\[\w+\]: ", "", line) if layout.max_lines == 1 else line for line in shown]
+            assert all(
+                width(line) <= layout.line_width or line in unbreakable for line in (*shown, *named)[-len(shown) :]
+            )
+        if layout.max_cue_s:
+            assert one.end - one.start <= timedelta(seconds=layout.max_cue_s)
+    captions = parsed_vtt(render("vtt", said, layout=layout))
+    assert bare("".join(unescape(re.sub(r"<[^>]*>", "", one.raw_text)) for one in captions)) == wanted
+    rows = [row.split("\t") for row in render("tsv", said, layout=layout).splitlines()[1:]]
+    assert bare("".join(text for _, _, text in rows)) == wanted
+    assert [(int(start), int(end)) for start, end, _ in rows] == [
+        (round(one.start.total_seconds() * 1000), round(one.end.total_seconds() * 1000)) for one in subtitles
+    ]
+    assert bare(render("txt", said, layout=layout)) == wanted
+    sung = [re.fullmatch(r"\[\d\d:\d\d\.\d\d\](.*)", row) for row in render("lrc", said, layout=layout).splitlines()]
+    assert bare("\n".join(row[1] for row in sung if row)) == wanted
+    assert bare("".join(one["text"] for one in json.loads(render("json", said))["segments"])) == wanted
+    for found in (cues(said, layout), cues(said, layout, lambda name: f"[{name}]: ")):
+        assert all(cue.start_ms < cue.end_ms for cue in found)
+        if all(one.end_s <= after.start_s for one, after in pairwise(said)):
+            assert all(cue.end_ms <= after.start_ms for cue, after in pairwise(found))
+
+
+@given(conversations(), LAYOUTS)
+def test_each_word_is_marked_once_in_order_and_no_mark_alone(said: list[Segment], layout: Layout) -> None:
+    told = parsed_srt(render("srt", said, layout=replace(layout, highlight_words=True)))
+    assert all(one.start < one.end for one in told)
+    marked = ["".join(re.findall(r"<u>(.*?)</u>", one.content)) for one in told]
+    assert bare("".join(marked)) == bare("".join(one.text for one in said))
+    shown = [re.sub("</?u>", "", one.content) for one in told]
+    begin = {timedelta(milliseconds=cue.start_ms) for cue in cues(said, layout, lambda name: f"[{name}]: ")}
+    assert all(any(map(str.isalnum, mark)) or one.start in begin for one, mark in zip(told, marked, strict=True))
+    plain = parsed_srt(render("srt", said, layout=layout))
+    assert {one.content for one in plain} == set(shown)
+    sung = render("lrc", said, layout=replace(layout, highlight_words=True))
+    assert bare(re.sub(r"<\d+:\d\d\.\d\d>", "", "\n".join(row[10:] for row in sung.splitlines()))) == bare(
+        "".join(one.text for one in said)
+    )
