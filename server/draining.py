@@ -38,6 +38,8 @@ class Draining:
         self.begun = asyncio.Event()
         """Set when nothing new is taken any more. A conversation that waits for this ends itself when its turn is over.
         """
+        self.cut = asyncio.Event()
+        """Set when what has not ended yet will not be waited for any longer: a moment before connections are closed."""
         self.running = 0
         """Requests and WebSockets that are served now."""
         self._finished = asyncio.Event()

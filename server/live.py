@@ -125,7 +125,7 @@ class LiveSocket:
                 writing = asyncio.create_task(self._write())
                 reading = asyncio.create_task(self._read())
                 ending = asyncio.create_task(self._session.ended.wait())
-                watching = [asyncio.create_task(self._leave()), asyncio.create_task(self._expel())]
+                watching = [asyncio.create_task(work) for work in (self._leave(), self._cut_off(), self._expel())]
                 try:
                     await asyncio.wait([writing, reading, ending], return_when=asyncio.FIRST_COMPLETED)
                     if ending.done():  # the writer says why, if this client reads at all
@@ -146,6 +146,11 @@ class LiveSocket:
         """When the service stops, the conversation ends with the turn that is going on."""
         await self._draining.begun.wait()
         self._session.finish(Leaving())
+
+    async def _cut_off(self) -> None:
+        """When it has taken too long with that, in the middle of whatever it does."""
+        await self._draining.cut.wait()
+        self._session.leave(Leaving())
 
     async def _expel(self) -> None:
         """When its key is taken back, the conversation ends in the middle of whatever it does."""
@@ -245,7 +250,7 @@ class LiveSocket:
             async for event in self._session.events:
                 await self._tell(event)
         except ParleyError as error:  # the session has ended itself: idle, or this reader was too slow
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
                 async with asyncio.timeout(GOODBYE_S):
                     await self._send({"type": "session_ended", **as_json(error)["error"]})
                     await self._socket.close(CLOSES.get(error.code, 1000), error.message[:120])

@@ -13,6 +13,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import MAX_LINE_LENGTH
 
 from pipeline.settings import Settings
+from server.draining import CLOSE_CODE, Leaving
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 MAX_HEAD_BYTES = 2 * MAX_LINE_LENGTH
@@ -180,6 +181,19 @@ class PatientSocket(WebSocketsSansIOProtocol):
                     self.handle_parser_exception()
                 return
         super().send_receive_event_to_app()
+
+    def shutdown(self) -> None:
+        """The service ends, and whoever is still connected is told so; uvicorn gives no reason."""
+        if self.handshake_complete and not self.close_sent and not self.transport.is_closing():
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": CLOSE_CODE})
+            self.conn.send_close(CLOSE_CODE, Leaving().message)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+        super().shutdown()
+
+    def cut(self) -> None:
+        """It has not taken its close: nothing more is waited for."""
+        self.transport.abort()
 
     async def send(self, message: Any) -> None:
         await super().send(message)

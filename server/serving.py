@@ -18,7 +18,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from jobs.service import Jobs
 from pipeline.settings import Settings
 from server.draining import Draining
-from server.patience import PatientHttp, bounded
+from server.patience import PatientHttp, PatientSocket, bounded
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Stop:
     def cut_off(self) -> None:
         """Nothing new is taken, and who is still being answered will not be any more."""
         self._take_nothing_new()
+        self._draining.cut.set()
         for connection in list(self._server.server_state.connections):
             if isinstance(connection, PatientHttp):
                 connection.cut()
@@ -59,7 +60,6 @@ class Stop:
         else:
             log.warning("Stopping at once: %d conversations and requests are cut off", self._draining.running)
             self._draining_task.cancel()
-            self._server.config.timeout_graceful_shutdown = 0
             self._exit()
 
     async def _drain(self) -> None:
@@ -71,8 +71,13 @@ class Stop:
                 await self._draining.finished()
         except TimeoutError:
             log.warning("%d are cut off: they took longer than DRAIN_SECONDS", self._draining.running)
-        self._server.config.timeout_graceful_shutdown = FAREWELL_S
         self._exit()
+
+    def _wait_for_nobody(self) -> None:
+        """Who does not even read that it is over."""
+        for connection in list(self._server.server_state.connections):
+            if isinstance(connection, PatientSocket):
+                connection.cut()
 
     def _take_nothing_new(self) -> None:
         self._draining.begun.set()
@@ -80,6 +85,8 @@ class Stop:
 
     def _exit(self) -> None:
         self.cut_off()  # here, because a server of somebody else's does not ask us when it shuts down
+        self._loop.call_later(FAREWELL_S / 2, self._wait_for_nobody)
+        self._server.config.timeout_graceful_shutdown = FAREWELL_S
         self._server.should_exit = True
 
 

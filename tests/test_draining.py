@@ -22,6 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from pipeline import events
 from pipeline.errors import ParleyError
 from pipeline.settings import HOME
+from server.draining import Leaving
 from tests.dialogue import Dialogue, hold
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, SAID, done, slow_recording
@@ -102,6 +103,15 @@ def the_rest(connection: ClientConnection) -> tuple[str, int | None]:
                 texts += message
     except ConnectionClosed as closed:
         return texts, closed.rcvd.code if closed.rcvd else None
+
+
+def is_cut_off(talking: ClientConnection) -> None:
+    """In the middle of its answer, and told why."""
+    texts, code = the_rest(talking)
+    assert "turn_completed" not in texts
+    assert '"session_ended"' in texts
+    assert '"draining"' in texts
+    assert code == 1012
 
 
 @contextmanager
@@ -219,7 +229,7 @@ def test_what_takes_longer_than_it_may_is_cut_off(tmp_path: Path) -> None:
         talking = answering(server, LONGER_QUESTION)
         start = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        assert "turn_completed" not in the_rest(talking)[0]
+        is_cut_off(talking)
         server.process.wait(SOON_S)
         assert time.monotonic() - start > 0.4
         assert "longer than DRAIN_SECONDS" in server.text
@@ -229,11 +239,19 @@ def test_what_takes_longer_than_it_may_is_cut_off(tmp_path: Path) -> None:
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     with stoppable(tmp_path, **PATIENT) as server:
         talking = answering(server, LONGER_QUESTION)
+        dictating = connect(f"ws://127.0.0.1:{server.port}/api/v1/streaming")
+        dictating.send(b"the beginning of a recording")
+        httpx.get(f"{server.url}/health")
         server.process.send_signal(signal.SIGTERM)
         is_draining(server)
         server.process.send_signal(signal.SIGTERM)
+        is_cut_off(talking)
+        with pytest.raises(ConnectionClosed) as closed:
+            dictating.recv(timeout=SOON_S)
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1012, Leaving().message)
         server.process.wait(SOON_S)
-        assert "turn_completed" not in the_rest(talking)[0]
+        assert "Cancel 0" not in server.text
 
 
 def test_what_a_second_signal_cuts_off_is_told_in_a_line(tmp_path: Path) -> None:

@@ -99,7 +99,15 @@ class Connection:
         """Until one side ends it. Then nothing of it runs any more."""
         async with self.session:
             self.translation.send({"type": "session.created", "session": self.config.json})
-            parts = (self._write(), self._read(), self._expire(), self._end(), self._leave(), self._expel())
+            parts = (
+                self._write(),
+                self._read(),
+                self._expire(),
+                self._end(),
+                self._leave(),
+                self._cut_off(),
+                self._expel(),
+            )
             tasks = [asyncio.create_task(work) for work in parts]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -156,6 +164,12 @@ class Connection:
         while self._asides:
             await asyncio.wait(self._asides.values())
         self.session.finish(Leaving())
+        await asyncio.Event().wait()  # the writer tells it, and ends the connection
+
+    async def _cut_off(self) -> None:
+        """When it has taken too long with that, in the middle of whatever it does."""
+        await self._draining.cut.wait()
+        self.translation.close(Leaving())
         await asyncio.Event().wait()  # the writer tells it, and ends the connection
 
     async def _expel(self) -> None:
