@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.server_process import ServerProcess, serving
+from tests.server_process import PATIENT, ServerProcess, serving
 
 # The same examples in every run, however long one takes on a busy machine. To look for others:
 # `pytest --hypothesis-profile=default --hypothesis-seed=1`.
@@ -15,7 +15,9 @@ settings.load_profile("alike")
 
 # The small Whisper of the tests was trained on one utterance at a time; tests of packing switch it on.
 os.environ.setdefault("WHISPER_PACK", "false")
-
+# A busy machine is no model that hangs.
+for limit in PATIENT:
+    os.environ.setdefault(limit, PATIENT[limit])
 
 LONGEST = (
     "test_draining.py", "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_xtts.py", "test_workers.py",

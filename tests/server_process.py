@@ -29,6 +29,8 @@ READY_S = 180.0
 """This and the others are generous: the machine may be busy."""
 TURN_S = 180.0
 END_S = 60.0
+PATIENT = dict.fromkeys(("STT_TIMEOUT_S", "TTS_TIMEOUT_S", "MAX_WAIT_S", "MAX_LAG_S"), "300")
+"""Limits of the service that a busy machine does not reach."""
 EMBEDDED = {
     "STT_ENGINE": "sphinx",
     "LLM_ENGINE": "builtin",
@@ -36,7 +38,7 @@ EMBEDDED = {
     "HF_HUB_OFFLINE": "true",
     "WHISPER_PACK": "false",
     "WORKER_NICE": "0",
-    **dict.fromkeys(("STT_TIMEOUT_S", "TTS_TIMEOUT_S", "MAX_WAIT_S", "MAX_LAG_S"), "300"),
+    **PATIENT,
 }
 """Engines that run anywhere and say the same each time. The small Whisper of the tests was trained on one utterance at
 a time; on a machine that is shared models that give way would wait for the neighbours, and slow ones are only slow."""

@@ -9,6 +9,7 @@ import json
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -18,11 +19,9 @@ from ollama import AsyncClient, ChatResponse, ProgressResponse, ResponseError
 from pipeline.engines import Opened, Progress, Report
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
+from pipeline.llm.probing import PROBE_S, patiently
 from pipeline.llm.streaming import WithoutThinking, in_the_users_language, in_time, one_line, with_deadlines
 from pipeline.settings import Settings
-
-PROBE_S = 10.0
-"""A server that takes longer to list its models is as good as away."""
 
 # What a stream can end in, beside Ollama's own errors; the last three: an answer that is not Ollama's protocol.
 _BROKEN = (ResponseError, httpx.HTTPError, ConnectionError, ValueError, AttributeError, TypeError)
@@ -31,12 +30,7 @@ _BROKEN = (ResponseError, httpx.HTTPError, ConnectionError, ValueError, Attribut
 async def probe(settings: Settings) -> None:
     """Ask for version and models; raises EngineUnavailable when Ollama is away or lacks the model."""
     try:
-        async with (
-            asyncio.timeout(PROBE_S),
-            httpx.AsyncClient(base_url=settings.llama_endpoint, timeout=PROBE_S) as client,
-        ):
-            version = await _get(client, "/api/version")
-            tags = await _get(client, "/api/tags")
+        version, tags = await patiently(partial(_looked, settings))
     except (httpx.RequestError, TimeoutError):
         raise _away(settings) from None
     except (httpx.HTTPStatusError, ValueError):
@@ -49,6 +43,12 @@ async def probe(settings: Settings) -> None:
     installed = [str(model.get("name") or model.get("model")) for model in tags.get("models") or ()]
     if not settings.llama_pull and not _has(installed, settings.llama_model):
         raise _missing(settings)
+
+
+async def _looked(settings: Settings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Version and models."""
+    async with httpx.AsyncClient(base_url=settings.llama_endpoint, timeout=2 * PROBE_S) as client:
+        return await _get(client, "/api/version"), await _get(client, "/api/tags")
 
 
 async def _get(client: httpx.AsyncClient, path: str) -> Mapping[str, Any]:

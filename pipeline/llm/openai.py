@@ -1,10 +1,10 @@
 """Any server with OpenAI's chat completions: vLLM, llama.cpp, LM Studio, or OpenAI itself."""
 
-import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ import httpx
 from pipeline.engines import Opened, Report
 from pipeline.errors import ConfigError, EngineError, EngineUnavailable
 from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
+from pipeline.llm.probing import PROBE_S, patiently
 from pipeline.llm.streaming import WithoutThinking, in_the_users_language, in_time, one_line
 from pipeline.settings import Settings
 
@@ -21,22 +22,19 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
     from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
-PROBE_S = 10.0
-"""A server that takes longer to list its models is as good as away."""
-
 
 async def probe(settings: Settings) -> None:
     """Ask for the models; raises EngineUnavailable when the server is away, or wants another key."""
-    await _models(settings, PROBE_S)
+    await _models(settings)
 
 
-async def _models(settings: Settings, limit_s: float) -> list[str]:
+async def _models(settings: Settings) -> list[str]:
     """What the server lists; [] when it lists nothing. Raises EngineUnavailable."""
     url = settings.llm_openai_url
     headers = {"Authorization": f"Bearer {settings.llm_openai_key}"} if settings.llm_openai_key else {}
     try:
-        async with asyncio.timeout(limit_s), httpx.AsyncClient(timeout=limit_s, headers=headers) as client:
-            response = await client.get(f"{url}/models")
+        async with httpx.AsyncClient(timeout=2 * PROBE_S, headers=headers) as client:
+            response = await patiently(partial(client.get, f"{url}/models"))
     except (httpx.HTTPError, TimeoutError):
         raise EngineUnavailable(
             f"No language model server answers at {url}.", remedy="Start it, or set LLM_OPENAI_URL to its address."
@@ -55,7 +53,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     # Imported only when it is wanted: it takes half a second.
     import openai
 
-    listed = await _models(settings, settings.llm_connect_timeout_s + PROBE_S)
+    listed = await _models(settings)
     model = settings.llm_openai_model or (listed[0] if listed else "")
     if not model:
         raise EngineUnavailable(

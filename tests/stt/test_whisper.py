@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from pipeline.audio import Clip, decode
@@ -233,7 +234,11 @@ async def test_in_a_process_of_its_own_it_can_be_cancelled_and_times_out(babblin
         assert engine.load is not None
         assert engine.load().running  # it was not waited for
         assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=False)).text
-    async with opened(babbling_whisper, isolate_models=True, stt_timeout_s=0.02) as engine:
+    before = psutil.Process().children(recursive=True)
+    async with opened(babbling_whisper, isolate_models=True, stt_timeout_s=5) as engine:
+        for child in psutil.Process().children(recursive=True):
+            if child not in before:
+                child.suspend()
         with pytest.raises(EngineError) as raised:
             await engine.engine.transcribe(long, language=None, prompt=None, words=False)
         assert raised.value.code == "timeout"
