@@ -57,7 +57,9 @@ def play(
 
     async def run() -> Heard:
         stages = Stages(stt or ScriptedSTT(), llm or ScriptedLLM(), tts or ScriptedTTS())
-        turn = Turn(stages, Settings(**settings), voice=VOICE, language=language)
+        turn = Turn(
+            stages, Settings(**{"stt_timeout_s": 60, "tts_timeout_s": 60} | settings), voice=VOICE, language=language
+        )
         heard, start = Heard(), asyncio.get_running_loop().time()
         async for event in turn.run(UTTERANCE, conversation or Conversation("sys", budget_tokens=1000)):
             heard.at.append((asyncio.get_running_loop().time() - start, event))
