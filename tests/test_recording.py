@@ -27,8 +27,8 @@ QUIET = Clip(np.zeros(1600, np.float32), 16_000)
 
 
 def kept(folder: Path, turns: int = 1) -> list[Path]:
-    """Complete turns, once there are so many; they are written after their answers."""
-    until(lambda: len(list(folder.glob("*/*.json"))) >= turns)
+    """Complete turns, once there are so many; they are written after their answers, and a file is empty at first."""
+    until(lambda: sum(file.stat().st_size > 0 for file in folder.glob("*/*.json")) >= turns)
     return sorted(folder.glob("*/*.json"))
 
 
