@@ -2,11 +2,11 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pipeline.stt import Segment
+from pipeline.stt import Segment, Word
 
 _CLOSING = frozenset(",.!?:;)]}、。，．！？；：・…‥」』）】〉》〕｝］｠〗〙〞〟｡､･｣’”»›%％‰℃°¢")
 """Marks that end what stands before them."""
@@ -124,17 +124,23 @@ class _Found:
     end_s: float
 
 
-def _found(text: str, segment: Segment) -> list[_Found]:
-    """The segment's words that can be found in its text, in order."""
-    found: list[_Found] = []
+def found_in(text: str, words: Iterable[Word]) -> Iterator[tuple[Word, int, int]]:
+    """Each word and its characters [start, end) in a clean text, looked for one behind the other; (word, -1, -1): it is
+    not found there."""
     at = 0
-    for word in segment.words:
+    for word in words:
         spoken = clean(word.text)
         start = text.find(spoken, at) if spoken else -1
         if start >= 0:
             at = start + len(spoken)
-            found.append(_Found(start, at, word.start_s, word.end_s))
-    return found
+        yield word, start, at if start >= 0 else -1
+
+
+def _found(text: str, segment: Segment) -> list[_Found]:
+    """The segment's words that can be found in its text, in order."""
+    return [
+        _Found(start, end, word.start_s, word.end_s) for word, start, end in found_in(text, segment.words) if start >= 0
+    ]
 
 
 def _times(text: str, segment: Segment, words: Sequence[_Found]) -> list[float]:

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from pipeline.speakers import SpeakerTurn, letter
 from pipeline.stt import Segment, Word
-from pipeline.wrapping import clean, pieces, spaceless
+from pipeline.wrapping import clean, found_in, pieces, spaceless
 
 MIN_TURN_S = 0.4
 """Fewer seconds of another voice in the middle of one's words are a mistake or a "mhm": they stay with who speaks."""
@@ -60,12 +60,7 @@ def _by_words(text: str, segment: Segment) -> list[_Part]:
     """One for each word, in the order of the text: the times of words may be in another. What is not found in the
     text, or has no space before it where its script has them, is of the word before it."""
     runs: list[tuple[int, list[Word]]] = []
-    at = 0
-    for word in segment.words:
-        spoken = clean(word.text)
-        begin = text.find(spoken, at) if spoken else -1
-        if begin >= 0:
-            at = begin + len(spoken)
+    for word, begin, _ in found_in(text, segment.words):
         if not runs or (begin >= 0 and _may_cut(text, begin)):
             runs.append((max(begin, 0) if runs else 0, []))
         runs[-1][1].append(word)
