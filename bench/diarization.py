@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.audio import Clip, decode, encode_wav
+from pipeline.audio import Clip, encode_wav
 from pipeline.listening.vad import speech_spans
-from pipeline.media import Recording
+from pipeline.media import Recording, decode_blocking
 from pipeline.settings import Settings
 from pipeline.speakers import HowMany, SpeakerTurn
 from pipeline.speakers.resemblyzer import open_engine
@@ -78,7 +78,7 @@ async def main() -> None:
     parser.add_argument("--turns", type=int, default=14)
     chosen = parser.parse_args()
     people = [
-        [decode(file.read_bytes(), max_seconds=600).at(RATE_HZ) for file in sorted(folder.iterdir())]
+        [decode_blocking(file.read_bytes(), max_seconds=600).at(RATE_HZ) for file in sorted(folder.iterdir())]
         for folder in sorted(chosen.folder.iterdir())
         if folder.is_dir()
     ]

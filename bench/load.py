@@ -30,8 +30,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from bench.rows import Rows
-from pipeline.audio import decode
 from pipeline.listening.vad import speech_spans
+from pipeline.media import decode_blocking
 from pipeline.settings import HOME, Settings
 from tests.questions import sample
 from tests.server_process import ServerProcess, serving
@@ -58,7 +58,7 @@ class Question:
     """A question as frames of 16-bit samples, and where its speech ends."""
 
     def __init__(self) -> None:
-        clip = decode(sample("what_is_two_plus_three"), max_seconds=30).at(RATE_HZ)
+        clip = decode_blocking(sample("what_is_two_plus_three"), max_seconds=30).at(RATE_HZ)
         end = speech_spans(clip.samples)[-1].end
         samples = np.pad(clip.samples[:end], (0, -end % FRAME))
         pcm = (np.clip(samples, -1, 1) * 32767).astype("<i2")

@@ -14,7 +14,8 @@ from pathlib import Path
 import jiwer
 
 from bench.rows import Rows
-from pipeline.audio import Clip, decode
+from pipeline.audio import Clip
+from pipeline.media import decode_blocking
 from pipeline.stt.front import last
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
 
@@ -29,7 +30,7 @@ def load(folder: Path, limit: int) -> list[tuple[str, str | None, Clip]]:
     found = []
     for entry in json.loads((folder / "manifest.json").read_text()):
         if entry.get("text"):
-            clip = decode((folder / entry["file"]).read_bytes(), max_seconds=600)
+            clip = decode_blocking((folder / entry["file"]).read_bytes(), max_seconds=600)
             if clip.seconds <= 30:
                 found.append((plain(entry["text"]), entry.get("language"), clip))
     return found[:limit]

@@ -17,9 +17,9 @@ import jiwer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.audio import decode
 from pipeline.listening.vad import trim
 from pipeline.llm.builtin import grammar
+from pipeline.media import decode_blocking
 from pipeline.stt.front import last
 from pipeline.stt.sphinx import PAD_MS, SphinxConfig, SphinxEngine
 
@@ -53,7 +53,7 @@ def measure(folder: Path) -> dict[str, Group]:
     for entry in json.loads((folder / "manifest.json").read_text()):
         if entry.get("language") != "en" or not entry.get("text"):
             continue
-        clip = decode((folder / entry["file"]).read_bytes(), max_seconds=600)
+        clip = decode_blocking((folder / entry["file"]).read_bytes(), max_seconds=600)
         began = time.process_time()
         heard = last(engine.transcribe(clip, "en", None, False)).text
         work_s = time.process_time() - began

@@ -23,7 +23,8 @@ from typing import Any
 import psutil
 
 from bench.rows import Rows
-from pipeline.audio import Clip, decode
+from pipeline.audio import Clip
+from pipeline.media import decode_blocking
 from pipeline.settings import Settings
 from pipeline.stt import whisper
 from pipeline.stt.front import last
@@ -33,7 +34,7 @@ from tests.questions import sample
 
 
 def question() -> Clip:
-    return decode(sample("what_is_two_plus_three"), max_seconds=30)
+    return decode_blocking(sample("what_is_two_plus_three"), max_seconds=30)
 
 
 def plain_call(model: Any, sound: Any) -> None:

@@ -18,8 +18,9 @@ from rich.table import Table
 
 from commands.logs import set_up
 from commands.redaction import Redaction, secrets_of
-from pipeline.audio import Clip, decode, encode_wav
+from pipeline.audio import Clip, encode_wav
 from pipeline.errors import BadInput, EngineUnavailable, ParleyError
+from pipeline.media import decode
 from pipeline.settings import SECRET, Settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -67,7 +68,7 @@ async def load_clip(path: Path, settings: Settings) -> Clip:
     """The sound in a file. Raises BadInput with the file's name."""
     try:
         data = await asyncio.to_thread(path.read_bytes)
-        return await asyncio.to_thread(decode, data, max_seconds=settings.max_audio_seconds)
+        return await decode(data, max_seconds=settings.max_audio_seconds)
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}", code="bad_audio") from None
     except BadInput as error:

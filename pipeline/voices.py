@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import soundfile
-
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, ParleyError
+from pipeline.media import check_sound
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -23,6 +22,8 @@ CLIP_ENDINGS = frozenset({".wav", ".flac", ".mp3", ".ogg"})
 """What counts as a reference recording."""
 MAX_CLIP_BYTES = 50 * 2**20
 """A larger file is not a reference recording: half a minute is enough for any engine."""
+CHECKED_S = 1.0
+"""No more of a reference recording is decoded to see whether it is one."""
 MAX_TOML_BYTES = 64 * 2**10
 """A larger voice.toml is a mistake."""
 DEFAULT_LANGUAGE = "en"
@@ -149,9 +150,8 @@ def _readable(clip: Path) -> bool:
     try:
         if clip.stat().st_size > MAX_CLIP_BYTES:
             raise ValueError("it is too large")
-        if soundfile.info(str(clip)).frames <= 0:
-            raise ValueError("it is empty")
-    except (OSError, ValueError, soundfile.SoundFileError) as error:
+        check_sound(clip, max_seconds=CHECKED_S)
+    except (OSError, ValueError, ParleyError) as error:
         log.warning("voice recording %s is left out: %s", clip.name, error)
         return False
     return True

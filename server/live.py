@@ -16,12 +16,12 @@ from starlette.websockets import WebSocketState
 
 from pipeline import events
 from pipeline.assistant import Assistant
-from pipeline.audio import decode
 from pipeline.conversation import Conversation
 from pipeline.errors import BadInput, ParleyError
 from pipeline.events import Event
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
+from pipeline.media import decode
 from server.access import Revoked, caller_of, stay_of
 from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.draining import CLOSE_CODE, Draining, Leaving
@@ -197,7 +197,7 @@ class LiveSocket:
         part = self._sound.take(data)
         limit_s = self._assistant.settings.max_audio_seconds
         if isinstance(part, WholeFile):
-            self._session.ask(await asyncio.to_thread(decode, part.data, max_seconds=limit_s))
+            self._session.ask(await decode(part.data, max_seconds=limit_s))
             return
         if len(part) > limit_s * RATE_HZ:  # while it is heard, nobody would notice that the client is gone
             raise BadInput(f"The message is longer than {limit_s:g} seconds; send shorter ones.", code="audio_too_long")

@@ -173,8 +173,7 @@ class StreamingSocket:
         if self._partials:
             if incoming.live is None:
                 incoming.live = asyncio.create_task(self._listen(incoming.growing))
-            while not incoming.growing.put(b"") and not incoming.live.done():
-                await asyncio.to_thread(incoming.growing.wait_for_room, 1.0)
+            await incoming.growing.wait_for_room()  # which ends with `live`, too
             if not incoming.live.done():  # else nobody reads them, and the file has them
                 incoming.growing.put(data)
 

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
 from pipeline.assistant import Assistant
-from pipeline.audio import decode
 from pipeline.enrolling import MAX_S, enrol
 from pipeline.errors import BadInput
+from pipeline.media import decode
 from pipeline.voices import Voice
 from server.access import require_key
 from server.documents import Answer, answers, errors, form_body, like
@@ -111,12 +111,9 @@ async def add_voice(request: Request, form: Annotated[Form, Depends(_form)]) -> 
     if sample.size > MAX_SAMPLE_BYTES:
         raise BadField("audio_sample", f"It is larger than {MAX_SAMPLE_BYTES >> 20} MB.", code="file_too_large")
 
-    def work() -> Voice:
-        try:
-            clip = decode(sample.file.read(), max_seconds=MAX_S)
-        except BadInput as error:
-            raise BadField("audio_sample", error.message, code=error.code) from error
-        return enrol(assistant.settings, assistant.voices, wanted.name, clip, wanted.consent)
-
-    voice = await asyncio.to_thread(work)
+    try:
+        clip = await decode(await asyncio.to_thread(sample.file.read), max_seconds=MAX_S)
+    except BadInput as error:
+        raise BadField("audio_sample", error.message, code=error.code) from error
+    voice = await asyncio.to_thread(enrol, assistant.settings, assistant.voices, wanted.name, clip, wanted.consent)
     return NewVoice(id=voice.name, name=voice.name, created_at=int(time.time()))

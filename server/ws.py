@@ -16,9 +16,10 @@ from starlette.websockets import WebSocketState
 
 from pipeline import events
 from pipeline.assistant import Assistant
-from pipeline.audio import Clip, decode, encode_wav
+from pipeline.audio import Clip, encode_wav
 from pipeline.channel import Channel
 from pipeline.errors import BadInput, Overloaded, ParleyError
+from pipeline.media import decode
 from server.access import Access, Revoked, caller_of, require_key, stay_of
 from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.draining import CLOSE_CODE, Draining, Leaving
@@ -175,7 +176,7 @@ class VoiceSocket:
         """What was said in a message that waited, and does not any more."""
         self._waiting_bytes -= len(data)
         try:
-            return await asyncio.to_thread(decode, data, max_seconds=self._assistant.settings.max_audio_seconds)
+            return await decode(data, max_seconds=self._assistant.settings.max_audio_seconds)
         finally:
             self._held.give_back(len(data))
 

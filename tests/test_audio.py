@@ -10,8 +10,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audio import Clip, decode, encode_wav
+from pipeline.audio import Clip, encode_wav
 from pipeline.errors import BadInput
+from pipeline.media import decode_blocking
 
 
 def tone(seconds: float, rate_hz: int, channels: int = 1) -> np.ndarray:
@@ -29,7 +30,7 @@ def file(samples: np.ndarray, rate_hz: int, format: str, subtype: str | None = N
 def with_av(samples: np.ndarray, rate_hz: int, container: str, codec: str) -> bytes:
     out = io.BytesIO()
     with av.open(out, "w", format=container) as target:
-        stream = target.add_stream(codec, rate=rate_hz)
+        stream = target.add_stream(codec, rate=rate_hz, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples.T.copy(), format="fltp", layout="mono")
         frame.rate = rate_hz
         resampler = av.AudioResampler(stream.format.name, "mono", rate_hz, frame_size=stream.codec_context.frame_size)
@@ -50,7 +51,7 @@ WAVS = [(rate, ch, sub) for rate in (8_000, 44_100, 96_000) for ch in (1, 2, 8) 
 
 @pytest.mark.parametrize(("rate_hz", "channels", "subtype"), WAVS)
 def test_any_wav(rate_hz: int, channels: int, subtype: str) -> None:
-    clip = decode(file(tone(0.5, rate_hz, channels), rate_hz, "WAV", subtype), max_seconds=5)
+    clip = decode_blocking(file(tone(0.5, rate_hz, channels), rate_hz, "WAV", subtype), max_seconds=5)
     assert (clip.rate_hz, clip.samples.dtype, clip.samples.ndim) == (rate_hz, np.float32, 1)
     assert clip.seconds == pytest.approx(0.5, abs=0.07)
     assert loudness(clip) == pytest.approx(0.354, abs=0.03)
@@ -69,14 +70,14 @@ def test_any_wav(rate_hz: int, channels: int, subtype: str) -> None:
     ],
 )
 def test_other_files_of_libsndfile(format: str, subtype: str | None) -> None:
-    clip = decode(file(tone(1, 48_000), 48_000, format, subtype), max_seconds=5)
+    clip = decode_blocking(file(tone(1, 48_000), 48_000, format, subtype), max_seconds=5)
     assert clip.seconds == pytest.approx(1, abs=0.1)
     assert loudness(clip) == pytest.approx(0.354, abs=0.03)
 
 
 @pytest.mark.parametrize(("container", "codec"), [("webm", "libopus"), ("ipod", "aac"), ("matroska", "libopus")])
 def test_what_browsers_and_phones_record(container: str, codec: str) -> None:
-    clip = decode(with_av(tone(1, 48_000), 48_000, container, codec), max_seconds=5)
+    clip = decode_blocking(with_av(tone(1, 48_000), 48_000, container, codec), max_seconds=5)
     assert clip.seconds == pytest.approx(1, abs=0.1)
     assert loudness(clip) == pytest.approx(0.354, abs=0.05)
 
@@ -96,14 +97,14 @@ def test_what_browsers_and_phones_record(container: str, codec: str) -> None:
 )
 def test_what_is_not_audio_is_refused(data: bytes, code: str) -> None:
     with pytest.raises(BadInput) as raised:
-        decode(data, max_seconds=5)
+        decode_blocking(data, max_seconds=5)
     assert raised.value.code == code
 
 
 @pytest.mark.parametrize("format", ["WAV", "MP3", "FLAC"])
 def test_a_truncated_file_gives_what_is_there(format: str) -> None:
     data = file(tone(2, 16_000), 16_000, format)
-    clip = decode(data[: len(data) // 2], max_seconds=5)
+    clip = decode_blocking(data[: len(data) // 2], max_seconds=5)
     assert 0.5 < clip.seconds < 1.5
     assert loudness(clip) == pytest.approx(0.354, abs=0.05)
 
@@ -112,7 +113,7 @@ def test_a_truncated_file_gives_what_is_there(format: str) -> None:
 def test_a_streamed_wav_whose_header_does_not_know_its_length(claimed: int) -> None:
     data = bytearray(encode_wav(Clip(tone(1, 16_000)[:, 0], 16_000)))
     data[4:8] = data[40:44] = struct.pack("<I", claimed)
-    clip = decode(bytes(data), max_seconds=5)
+    clip = decode_blocking(bytes(data), max_seconds=5)
     assert clip.seconds == pytest.approx(1, abs=0.01)
 
 
@@ -120,14 +121,14 @@ def test_too_long_is_refused_whatever_the_size_of_the_file() -> None:
     hours = file(np.zeros((8_000 * 3600, 1), np.float32), 8_000, "FLAC", "PCM_16")
     assert len(hours) < 2_000_000
     with pytest.raises(BadInput) as raised:
-        decode(hours, max_seconds=60)
+        decode_blocking(hours, max_seconds=60)
     assert raised.value.code == "audio_too_long"
 
 
 def test_not_a_number_does_not_come_through() -> None:
     samples = tone(0.1, 16_000)
     samples[5], samples[6] = np.nan, np.inf
-    clip = decode(file(samples, 16_000, "WAV", "FLOAT"), max_seconds=5)
+    clip = decode_blocking(file(samples, 16_000, "WAV", "FLOAT"), max_seconds=5)
     assert np.isfinite(clip.samples).all()
     assert np.isfinite(np.frombuffer(Clip(samples[:, 0], 16_000).pcm16(), "<i2")).all()
 
@@ -140,7 +141,7 @@ def test_garbage_never_raises_anything_else(data: bytes) -> None:
         encode_wav(Clip(np.zeros(8, np.float32), 8000))[:36] + data,
     ):
         try:
-            clip = decode(candidate, max_seconds=5)
+            clip = decode_blocking(candidate, max_seconds=5)
         except BadInput:
             continue
         assert np.isfinite(clip.samples).all()

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import Clip, decode
+from pipeline.audio import Clip
 from pipeline.encoding import FORMATS, RATE_HZ, Encoder, encoded
+from pipeline.media import decode_blocking
 from pipeline.tempo import MAX_SPEED, MIN_SPEED
 
 
@@ -39,7 +40,7 @@ def pitch(clip: Clip) -> float:
 
 
 def sound_of(kind: str, data: bytes) -> Clip:
-    return Clip.from_pcm16(data, RATE_HZ) if kind == "pcm" else decode(data, max_seconds=100)
+    return Clip.from_pcm16(data, RATE_HZ) if kind == "pcm" else decode_blocking(data, max_seconds=100)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

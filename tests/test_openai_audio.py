@@ -19,7 +19,8 @@ import pytest
 import srt
 import webvtt
 
-from pipeline.audio import Clip, decode, encode_wav
+from pipeline.audio import Clip, encode_wav
+from pipeline.media import decode_blocking
 from tests.clips import hearing, long_recording, recording
 from tests.server_process import ServerProcess
 from tests.stt.recordings import encoded, spliced
@@ -292,7 +293,7 @@ def say(client: openai.OpenAI, text: str, **options: Any) -> bytes:
 @pytest.mark.parametrize("kind", ["mp3", "opus", "aac", "flac", "wav", "pcm"])
 def test_speech_in_every_format(client: openai.OpenAI, kind: str) -> None:
     data = say(client, "Good morning. It is a fine day.", response_format=kind)
-    clip = Clip.from_pcm16(data, 24_000) if kind == "pcm" else decode(data, max_seconds=60)
+    clip = Clip.from_pcm16(data, 24_000) if kind == "pcm" else decode_blocking(data, max_seconds=60)
     assert 1.5 < clip.seconds < 8
     assert float(abs(clip.samples).max()) > 0.1
 
@@ -305,7 +306,9 @@ def test_speech_is_understood(client: openai.OpenAI) -> None:
 
 def test_speed(client: openai.OpenAI) -> None:
     lengths = [
-        decode(say(client, "One, two, three, four, five.", response_format="wav", speed=speed), max_seconds=60).seconds
+        decode_blocking(
+            say(client, "One, two, three, four, five.", response_format="wav", speed=speed), max_seconds=60
+        ).seconds
         for speed in (0.5, 1.0, 2.0)
     ]
     assert lengths[0] == pytest.approx(2 * lengths[1], rel=0.15)
@@ -327,7 +330,7 @@ def test_speech_as_events(client: openai.OpenAI) -> None:
     assert set(events[-1]["usage"]) == {"input_tokens", "output_tokens", "total_tokens"}
     data = b"".join(base64.b64decode(event["audio"]) for event in events[:-1])
     assert data.count(b"RIFF") == 1
-    assert decode(data, max_seconds=60).seconds > 1
+    assert decode_blocking(data, max_seconds=60).seconds > 1
 
 
 def test_the_first_byte_does_not_wait_for_the_whole_text(client: openai.OpenAI) -> None:

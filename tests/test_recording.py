@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from pipeline import events
-from pipeline.audio import Clip, decode
+from pipeline.audio import Clip
 from pipeline.errors import BadInput
+from pipeline.media import decode_blocking
 from pipeline.recording import Recorder, Recordings
 from pipeline.settings import HOME, Settings
 from tests.dialogue import Dialogue, hold
@@ -68,9 +69,9 @@ def test_turns_are_kept_as_they_were_until_their_session_is_erased(tmp_path: Pat
             told = json.loads(file.read_text("utf-8"))
             assert (told["session"], told["turn"]) == (session, file.stem) == (file.parent.name, file.stem)
             assert (told["said"], told["reply"], told["outcome"]) == ("hello", answer.llama, "completed")
-            user = decode(file.with_suffix(".user.wav").read_bytes(), max_seconds=60)
-            reply = decode(file.with_suffix(".reply.wav").read_bytes(), max_seconds=60)
-            assert user.seconds == pytest.approx(decode(question, max_seconds=60).seconds, abs=0.01)
+            user = decode_blocking(file.with_suffix(".user.wav").read_bytes(), max_seconds=60)
+            reply = decode_blocking(file.with_suffix(".reply.wav").read_bytes(), max_seconds=60)
+            assert user.seconds == pytest.approx(decode_blocking(question, max_seconds=60).seconds, abs=0.01)
             assert reply.seconds == pytest.approx(answer.speech.seconds, abs=0.01)
             assert {oct(path.stat().st_mode)[-3:] for path in file.parent.iterdir()} == {"600"}
             assert oct(file.parent.stat().st_mode)[-3:] == "700"
@@ -174,9 +175,11 @@ def test_an_interrupted_reply_is_kept_as_far_as_it_was_heard(tmp_path: Path) -> 
     told = json.loads(file.read_text("utf-8"))
     [interrupted] = d.of(events.TurnInterrupted)
     assert (told["outcome"], told["reply"]) == ("interrupted", interrupted.heard_text)
-    assert decode(file.with_suffix(".user.wav").read_bytes(), max_seconds=60).seconds > 1.2
+    assert decode_blocking(file.with_suffix(".user.wav").read_bytes(), max_seconds=60).seconds > 1.2
     sent = sum(event.clip.seconds for event in d.of(events.SpeechChunk))
-    assert decode(file.with_suffix(".reply.wav").read_bytes(), max_seconds=60).seconds == pytest.approx(sent, abs=0.01)
+    assert decode_blocking(file.with_suffix(".reply.wav").read_bytes(), max_seconds=60).seconds == pytest.approx(
+        sent, abs=0.01
+    )
 
 
 async def test_a_disk_that_fails_costs_no_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

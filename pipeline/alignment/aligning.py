@@ -102,7 +102,7 @@ class Aligners:
 async def _align(segments: list[Segment], recording: Recording, aligner: Aligner) -> list[Segment]:
     """Raises _Failed, and what reading the recording raises."""
     aligned: list[Segment] = []
-    async with aclosing(in_threads(_stretches(recording, segments))) as stretches:
+    async with aclosing(in_threads(_stretches(recording, segments), recording.stop)) as stretches:
         async for start, samples in stretches:
             segment = segments[len(aligned)]
             try:

@@ -1,12 +1,11 @@
 """Speakers by pyannote.audio's pipeline: the best there is, but gated. Needs the package, and HF_TOKEN of somebody who
 has accepted its model's terms (CC BY 4.0)."""
 
-import asyncio
 import importlib.util
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -18,11 +17,14 @@ from pipeline.errors import EngineUnavailable
 from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.speakers import Diarizer, HowMany, KnownSpeaker, SpeakerTurn, letter
+from pipeline.stepping import in_threads
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 from pipeline.workers.scheduler import Urgency, calling
 
 MODEL = "pyannote/speaker-diarization-community-1"
 RATE_HZ = 16_000
+WRITE_S = 10.0
+"""Seconds of sound that are written in one step."""
 SILENCE_S = 3600.0
 """A whole recording is one step of it."""
 
@@ -68,16 +70,20 @@ class PyannoteDiarizer:
     ) -> list[SpeakerTurn]:
         """See the Protocol. The whole recording is in the memory of the model's process."""
         with tempfile.NamedTemporaryFile(suffix=".pcm") as file:
-            await asyncio.to_thread(_write, recording(), file)
+            opened = recording()
+            async with aclosing(in_threads(_write(opened, file), opened.stop)) as steps:
+                async for _ in steps:
+                    pass
             with calling(urgency=Urgency.FILE):
                 told = await self._worker.call("turns", file.name, how_many.least, how_many.most)
         names: dict[str, str] = {}
         return [SpeakerTurn(start, end, names.setdefault(label, letter(len(names)))) for start, end, label in told]
 
 
-def _write(recording: Recording, file: IO[bytes]) -> None:
-    for block in recording.blocks():
-        file.write(Clip(block, RATE_HZ).pcm16())
+def _write(recording: Recording, file: IO[bytes]) -> Generator[int, None, None]:
+    """Blocking: step by step, so that it can be ended in between."""
+    for block in recording.blocks(WRITE_S):
+        yield file.write(Clip(block, RATE_HZ).pcm16())
     file.flush()
 
 

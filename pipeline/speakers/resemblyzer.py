@@ -87,7 +87,8 @@ class EmbeddingDiarizer:
     async def _listen(self, recording: Callable[[], Recording], session: str) -> Heard | None:
         slices: list[Slice] = []
         vectors: list[Matrix] = []
-        async with aclosing(in_threads(_batches(recording()))) as batches:
+        opened = recording()
+        async with aclosing(in_threads(_batches(opened), opened.stop)) as batches:
             async for batch in batches:
                 with calling(session=session, urgency=Urgency.FILE):
                     vectors.append(await self._worker.call("embed", [samples for _, samples in batch]))

@@ -93,7 +93,7 @@ async def _windows(recording: Recording, cutting: Cutting) -> AsyncGenerator[Win
 
 async def _make(recording: Recording, cutting: Cutting, made: Channel[Window | float]) -> None:
     try:
-        async with aclosing(in_threads(_steps(recording, cutting))) as steps:
+        async with aclosing(in_threads(_steps(recording, cutting), recording.stop)) as steps:
             async for step in steps:
                 await made.send(step)
         made.close()

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import secrets
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -35,12 +35,14 @@ MAX_AHEAD_BYTES = 4 * 2**20
 
 
 class GrowingFile:
-    """Bytes that are still coming, as a file that FFmpeg reads in a thread. It cannot be sought in."""
+    """Bytes that are still coming, as a file that a thread reads. It cannot be sought in."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._ended = False
         self._changed = threading.Condition()
+        self._tell: Callable[[], object] | None = None
+        """Wakes who waits for room."""
 
     def put(self, data: bytes) -> bool:
         """Add; whether there is room for more now."""
@@ -49,16 +51,29 @@ class GrowingFile:
             self._changed.notify_all()
             return len(self._data) < MAX_AHEAD_BYTES
 
-    def wait_for_room(self, timeout_s: float) -> None:
-        """Blocking: until less than MAX_AHEAD_BYTES wait, the end, or the time-out."""
+    async def wait_for_room(self) -> None:
+        """Until less than MAX_AHEAD_BYTES wait, or the end. One task at a time."""
+        room, loop = asyncio.Event(), asyncio.get_running_loop()
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or len(self._data) < MAX_AHEAD_BYTES, timeout_s)
+            if self._has_room():
+                return
+            self._tell = lambda: loop.call_soon_threadsafe(room.set)
+        await room.wait()
+
+    def _has_room(self) -> bool:
+        return self._ended or len(self._data) < MAX_AHEAD_BYTES
+
+    def _told(self) -> None:
+        self._changed.notify_all()
+        if self._tell is not None and self._has_room():
+            self._tell()
+            self._tell = None
 
     def end(self) -> None:
         """Nothing more comes. May be called more than once."""
         with self._changed:
             self._ended = True
-            self._changed.notify_all()
+            self._told()
 
     def read(self, size: int = -1) -> bytes:
         """Blocking: some bytes, at most `size`; b"" at the end."""
@@ -67,7 +82,7 @@ class GrowingFile:
             count = len(self._data) if size < 0 else min(size, len(self._data))
             data = bytes(self._data[:count])
             del self._data[:count]
-            self._changed.notify_all()
+            self._told()
             return data
 
 
@@ -111,6 +126,7 @@ async def transcribe_growing(
             yield Whole(growing.text)
         finally:
             file.end()
+            recording.stop()
 
 
 class _Growing:

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from pipeline.audio import Clip, decode
+from pipeline.audio import Clip
 from pipeline.errors import BadInput, EngineError
+from pipeline.media import decode_blocking
 from pipeline.tts.pocket_config import MODELS, PocketConfig
 from pipeline.tts.split import split
 
@@ -160,7 +161,7 @@ def _read(clips: tuple[str, ...]) -> tuple[str, list[bytes]]:
 def _prompt(contents: list[bytes], rate_hz: int) -> Any:
     """All recordings after each other, cut to what is useful: torch, shape (1, n)."""
     try:
-        joined = Clip.join((decode(content, max_seconds=MAX_CLIP_S) for content in contents), rate_hz)
+        joined = Clip.join((decode_blocking(content, max_seconds=MAX_CLIP_S) for content in contents), rate_hz)
     except BadInput as error:
         raise EngineError(f"A reference recording of this voice cannot be used: {error.message}") from None
     return torch.from_numpy(joined.samples[: int(PROMPT_S * rate_hz)].copy())[None]

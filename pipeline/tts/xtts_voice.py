@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.audio import Clip, decode
+from pipeline.audio import Clip
 from pipeline.errors import BadInput, EngineError
+from pipeline.media import decode_blocking
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +157,6 @@ class VoiceLatents:
 
 def _decoded(content: bytes) -> Clip:
     try:
-        return decode(content, max_seconds=MAX_CLIP_S)
+        return decode_blocking(content, max_seconds=MAX_CLIP_S)
     except BadInput as error:
         raise EngineError(f"A reference recording of this voice cannot be used: {error.message}") from None

@@ -8,8 +8,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-from pipeline.audio import decode
+from pipeline.audio import Clip
 from pipeline.errors import BadInput, ParleyError
+from pipeline.media import decode
 from pipeline.speakers import KnownSpeaker
 from pipeline.stt import Segment
 from pipeline.stt.files import FileEvent, Finished
@@ -33,17 +34,16 @@ async def known_speakers(wanted: TranscriptionFields) -> list[KnownSpeaker]:
         raise BadField("known_speaker_references", "There must be as many references as known speakers.")
     if len(set(names)) != len(names):
         raise BadField("known_speaker_names", "Known speakers must have different names.")
-    return [
-        KnownSpeaker(name, await asyncio.to_thread(_clip, url)) for name, url in zip(names, references, strict=True)
-    ]
+    return [KnownSpeaker(name, await _clip(url)) for name, url in zip(names, references, strict=True)]
 
 
-def _clip(url: str) -> Any:
+async def _clip(url: str) -> Clip:
     head, comma, body = url.partition(",")
     if not head.startswith("data:") or not head.endswith(";base64") or not comma:
         raise BadField("known_speaker_references", "References must be data URLs (data:audio/wav;base64,…).")
     try:
-        clip = decode(base64.b64decode(body, validate=True), max_seconds=MAX_REFERENCE_S)
+        data = await asyncio.to_thread(base64.b64decode, body, validate=True)
+        clip = await decode(data, max_seconds=MAX_REFERENCE_S)
     except (BadInput, binascii.Error) as error:
         raise BadField(
             "known_speaker_references", f"A reference is no clip of at most {MAX_REFERENCE_S:g} s."

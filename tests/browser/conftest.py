@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserType, Page, sync_playwright
 
-from pipeline.audio import Clip, decode, encode_wav
+from pipeline.audio import Clip, encode_wav
+from pipeline.media import decode_blocking
 from tests.questions import sample
 
 RATE_HZ = 48_000
@@ -50,7 +51,7 @@ def chromium_path() -> str:
 def said(*parts: str | float) -> Clip:
     """What the microphone hears: names of samples, and seconds of silence."""
     clips = [
-        decode(sample(part), max_seconds=60).at(RATE_HZ)
+        decode_blocking(sample(part), max_seconds=60).at(RATE_HZ)
         if isinstance(part, str)
         else Clip(np.zeros(int(part * RATE_HZ), np.float32), RATE_HZ)
         for part in parts

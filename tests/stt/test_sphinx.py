@@ -8,10 +8,11 @@ import jiwer
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip, decode
+from pipeline.audio import Clip
 from pipeline.engines import Progress
 from pipeline.errors import EngineError
 from pipeline.llm.builtin import grammar
+from pipeline.media import decode_blocking
 from pipeline.settings import Settings
 from pipeline.stt import sphinx
 from pipeline.stt.front import last
@@ -108,7 +109,7 @@ def test_word_error_rates_on_real_speech(engine: SphinxEngine, group: str) -> No
     clips = [entry for entry in json.loads((AUDIO / "manifest.json").read_text()) if entry["group"] == group]
     said, heard = [], []
     for entry in clips[:3]:
-        clip = decode((AUDIO / entry["file"]).read_bytes(), max_seconds=120)
+        clip = decode_blocking((AUDIO / entry["file"]).read_bytes(), max_seconds=120)
         said.append(plain(entry["text"]))
         heard.append(last(engine.transcribe(clip, None, None, False)).text)
     assert jiwer.wer(said, heard) <= WORST[group]

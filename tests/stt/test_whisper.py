@@ -10,9 +10,10 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.audio import Clip, decode
+from pipeline.audio import Clip
 from pipeline.engines import Opened, Progress
 from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.media import decode_blocking
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText, whisper, whisper_model
 from pipeline.stt.front import last
@@ -78,7 +79,7 @@ async def test_the_text_is_exact(model: Path, texts: Path, espeak: Espeak) -> No
     async with opened(model) as engine:
         for utterance in utterances:
             if "file" in utterance:
-                clip = decode((texts.parent / utterance["file"]).read_bytes(), max_seconds=60)
+                clip = decode_blocking((texts.parent / utterance["file"]).read_bytes(), max_seconds=60)
             else:
                 sound = espeak.say(
                     utterance["text"], utterance["voice"], utterance.get("speed", 160), utterance.get("pitch", 50)

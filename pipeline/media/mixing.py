@@ -1,0 +1,168 @@
+"""Channels into one: without samples that are not numbers, without an offset, and without losing what cancels."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from pipeline.audio import Samples
+
+Frames = npt.NDArray[np.float32]
+"""Shape (n, channels)."""
+
+BLOCK_S = 0.25
+"""Frames are mixed in blocks of this length at least, in seconds."""
+PIECE_S = 0.1
+"""Whether the channels cancel is decided for pieces of this length, in seconds."""
+CANCELS, MIXES = 0.1, 0.3
+"""Energy of the mix, in parts of what it is for channels that have nothing in common: below the first one channel is
+taken, above the second the mix again. Opposite channels have 0, equal ones the number of channels."""
+MEMORY = 0.5
+"""Share of the energies before a piece in the energies that decide for it."""
+OFFSET_S = 1.0
+"""Time constant of the mean that counts as the offset, in seconds."""
+DEAD = 0.004
+"""An offset up to this (-48 dB) is left: it disturbs nothing, and speech has it for moments."""
+
+_WEIGHTS = {"FC": 1.0, "FL": math.sqrt(0.5), "FR": math.sqrt(0.5), "LFE": 0.0, "LFE2": 0.0}
+"""Of the channels of a surround layout in the mix, by FFmpeg's names; others 0.5 (ITU-R BS.775)."""
+
+
+def weights_of(names: Sequence[str]) -> npt.NDArray[np.float32]:
+    """How much each channel has in the mix; together 1. names: FFmpeg's, such as FL; empty for an unknown layout."""
+    plain = [_WEIGHTS.get(name, 0.5) for name in names]
+    if len(plain) <= 2 or not sum(plain) or "" in names:
+        plain = [1.0] * len(names)
+    return (np.array(plain) / sum(plain)).astype(np.float32)
+
+
+class Mono:
+    """Sound whose rate and channels may change at any moment, into one channel at one rate."""
+
+    def __init__(self, wanted_hz: int) -> None:
+        """wanted_hz: rate of what comes out."""
+        self._wanted_hz = wanted_hz
+        self._offset = Offset(wanted_hz)
+        self._part: _Part | None = None
+
+    def feed(self, rate_hz: int, names: tuple[str, ...], frames: Frames) -> Iterator[Samples]:
+        """names: of the channels, see `weights_of`. frames: shape (n, channels); they are changed."""
+        part = self._part
+        if part is None or (part.rate_hz, part.names) != (rate_hz, names):
+            if part is not None:
+                yield self._offset.without(part.mixed(last=True))
+            part = self._part = _Part(rate_hz, names, self._wanted_hz)
+        part.add(frames)
+        if part.held >= rate_hz * BLOCK_S:
+            yield self._offset.without(part.mixed())
+
+    def finish(self) -> Samples:
+        """The rest."""
+        return np.zeros(0, np.float32) if self._part is None else self._offset.without(self._part.mixed(last=True))
+
+
+class _Part:
+    """A stretch with one rate and layout."""
+
+    def __init__(self, rate_hz: int, names: tuple[str, ...], wanted_hz: int) -> None:
+        self.rate_hz, self.names = rate_hz, names
+        self.held = 0
+        """Frames that wait to be mixed."""
+        self._mixer = Mixer(rate_hz, weights_of(names))
+        self._resampler = soxr.ResampleStream(rate_hz, wanted_hz, 1, dtype="float32") if rate_hz != wanted_hz else None
+        self._waiting: list[Frames] = []
+
+    def add(self, frames: Frames) -> None:
+        self._waiting.append(frames)
+        self.held += len(frames)
+
+    def mixed(self, last: bool = False) -> Samples:
+        """What waited. last: with what the resampler has kept."""
+        waiting = self._waiting or [np.zeros((0, len(self.names)), np.float32)]
+        mixed = self._mixer.mix(np.concatenate(waiting) if len(waiting) > 1 else waiting[0])
+        self._waiting, self.held = [], 0
+        if self._resampler is None:
+            return mixed
+        return np.asarray(self._resampler.resample_chunk(mixed, last=last), np.float32)
+
+
+class Mixer:
+    """Blocks of one layout into blocks of one channel."""
+
+    def __init__(self, rate_hz: int, weights: npt.NDArray[np.float32]) -> None:
+        """weights: of each channel; see `weights_of`."""
+        self._piece = max(1, int(rate_hz * PIECE_S))
+        self._weights = weights
+        self._energies = np.zeros(len(weights))
+        self._mixed = 0.0
+        self._one = False
+        self._begun = False
+        self._used = weights
+        """Weights at the end of the last piece."""
+
+    def mix(self, frames: Frames) -> Samples:
+        """One channel in [-1, 1], as long as the frames. The array is changed."""
+        finite(frames)
+        if len(self._weights) == 1:
+            return frames[:, 0]
+        pieces = [self._mix(frames[start : start + self._piece]) for start in range(0, len(frames), self._piece)] or [
+            np.zeros(0, np.float32)
+        ]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _mix(self, frames: Frames) -> Samples:
+        mixed: Samples = frames @ self._weights
+        self._energies = MEMORY * self._energies + np.einsum("nc,nc->c", frames, frames) / len(frames)
+        self._mixed = MEMORY * self._mixed + float(mixed @ mixed) / len(frames)
+        alone = float(self._energies @ self._weights**2)
+        first, self._begun = not self._begun, True
+        if alone > 0:
+            self._one = self._mixed < (MIXES if self._one else CANCELS) * alone
+        if not self._one and self._used is self._weights:
+            return mixed
+        wanted = self._weights
+        if self._one:
+            wanted = np.zeros_like(self._weights)
+            # The channel in use stays, unless another one is clearly louder.
+            loudness = self._energies * (1 + (self._used == 1.0))
+            wanted[int(np.argmax(loudness))] = 1.0
+        before, self._used = self._used, wanted
+        if first or not np.any(before - wanted):
+            return frames @ wanted
+        share = np.linspace(0, 1, len(frames), dtype=np.float32)
+        return (frames @ before) * (1 - share) + (frames @ wanted) * share
+
+
+class Offset:
+    """Takes a constant offset out of a stream of samples. What has none passes unchanged."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self._heard_s = 0.0
+        self._mean = 0.0
+        self._used = 0.0
+
+    def without(self, samples: Samples) -> Samples:
+        """The samples without it, shape (n,). Blocks of any length; each takes one step of the mean."""
+        if not len(samples):
+            return samples
+        seconds = len(samples) / self._rate_hz
+        first, self._heard_s = not self._heard_s, self._heard_s + seconds
+        # The mean of all at the beginning, and then that of the last OFFSET_S or so.
+        share = max(seconds / self._heard_s, 1 - math.exp(-seconds / OFFSET_S))
+        self._mean += share * (float(samples.mean()) - self._mean)
+        wanted = math.copysign(max(0.0, abs(self._mean) - DEAD), self._mean)
+        before, self._used = self._used, wanted
+        if first:
+            before = wanted
+        if not before and not wanted:
+            return samples
+        return samples - np.linspace(before, wanted, len(samples), dtype=np.float32)
+
+
+def finite(values: npt.NDArray[np.float32]) -> None:
+    """Silence in the place of NaN and infinite samples; the rest within [-1, 1]. In place."""
+    np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    np.clip(values, -1.0, 1.0, out=values)

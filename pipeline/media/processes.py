@@ -1,0 +1,331 @@
+"""Decoding processes, as their callers see them: one for each file, forked from the zygote, ended by `Call.stop`.
+
+No thread waits for a process without a deadline, and none waits after `stop`: the kernel ends the process when the
+pipe that both hold is closed, and the socket between them is shut.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncGenerator, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import BadInput, Overloaded
+from pipeline.media.places import Places
+from pipeline.media.wire import Done, Frame, Frames, Misbehaved, Request
+
+SILENCE_S = 20.0
+"""A process that has not answered anything for this long is ended."""
+WAIT_S = 30.0
+"""A file that has no place after this long is refused."""
+RECEIVE_BYTES = 2**18
+COPY_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Files of one kind, which do not wait for those of another."""
+
+    places: Places
+    open_s: float
+    """CPU seconds to the first sample. A legal header takes some milliseconds, a film's index half a second."""
+    decode_s: float
+    """CPU seconds for a second of sound: the slowest codecs take 0.02 on a slow core."""
+    memory_bytes: int
+    """Beyond what a process begins with (address space)."""
+    silence_s: float | None = SILENCE_S
+    """See SILENCE_S; None: the file comes as slowly as it likes."""
+
+    def request(
+        self, max_seconds: float, *, rate_hz: int | None = None, track: int | None = None, seekable: bool = True
+    ) -> Request:
+        """One file's limits."""
+        return Request(
+            max_seconds, rate_hz, track, seekable, self.open_s, self.decode_s, self.memory_bytes
+        )  # fmt: skip
+
+
+TURNS = Lane(Places(16), 1.0, 0.1, 192 * 2**20)
+"""Utterances that somebody waits for, and reference recordings."""
+FILES = Lane(Places(8), 5.0, 0.2, 512 * 2**20)
+"""Uploads and jobs."""
+GROWING = Lane(Places(32), 2.0, 0.2, 192 * 2**20, None)
+"""Uploads that are heard while they come in."""
+
+
+class Stopped(Exception):
+    """The call was stopped by its own side."""
+
+
+class _Zygote:
+    """The process that others are forked from: started when it is first wanted, and again when it is gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def send(self, data: bytes, fds: list[int]) -> None:
+        """Have a process forked. Blocking for some milliseconds when the zygote has to be started."""
+        with self._lock:
+            for again in (True, False):
+                if self._control is None:
+                    self._start()
+                assert self._control is not None  # noqa: S101  # started just now
+                try:
+                    socket.send_fds(self._control, [data], fds)
+                    return
+                except OSError:
+                    self._end()
+                    if not again:
+                        raise
+
+    def end(self) -> None:
+        """With all that were forked from it."""
+        with self._lock:
+            self._end()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.media.zygote", str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                # Nothing of the service's own: no key and no password.
+                env={
+                    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
+                    "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8",
+                    "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
+                },
+            )  # fmt: skip
+        self._control = ours
+
+    def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._control = self._process = None
+
+
+_zygote = _Zygote()
+atexit.register(_zygote.end)
+
+
+def warm_up() -> None:
+    """Blocking: start what the first file would wait for."""
+    call = Call(TURNS.request(1.0), _memory(b"no audio"))
+    try:
+        with contextlib.suppress(BadInput, Stopped):
+            for _ in call.frames(SILENCE_S):
+                pass
+    finally:
+        call.close()
+
+
+class Call:
+    """One file in a process of its own."""
+
+    def __init__(self, request: Request, file: int) -> None:
+        """file: a descriptor of what is to be decoded, which is closed here."""
+        self._sock, theirs = socket.socketpair()
+        life, self._life = os.pipe()
+        self._lock = threading.Lock()
+        self._stopped = False
+        try:
+            _zygote.send(request.packed(), [file, theirs.fileno(), life])
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(life)
+            os.close(file)
+
+    def stop(self) -> None:
+        """End the process at once. From any thread, any number of times."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._stopped = True
+            os.close(self._life)
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """The same, when nobody reads any more."""
+        self.stop()
+        self._sock.close()
+
+    def frames(self, silence_s: float | None) -> Iterator[Frame]:
+        """Blocking: what the process answers, without its last frame. silence_s: see `Lane`.
+
+        Raises BadInput, and Stopped after `stop`.
+        """
+        frames = Frames()
+        self._sock.settimeout(silence_s)
+        while True:
+            try:
+                data = self._sock.recv(RECEIVE_BYTES)
+            except TimeoutError:
+                raise _silent() from None
+            except OSError:
+                data = b""
+            if not data:
+                raise self._ended()
+            with _trusted_no_further():
+                for frame in frames.feed(data):
+                    if isinstance(frame, Done):
+                        return
+                    yield frame
+
+    async def frames_async(self, silence_s: float) -> AsyncGenerator[Frame, None]:
+        """The same on an event loop."""
+        loop, frames = asyncio.get_running_loop(), Frames()
+        self._sock.setblocking(False)
+        while True:
+            try:
+                async with asyncio.timeout(silence_s):
+                    data = await loop.sock_recv(self._sock, RECEIVE_BYTES)
+            except TimeoutError:
+                raise _silent() from None
+            except OSError:
+                data = b""
+            if not data:
+                raise self._ended()
+            with _trusted_no_further():
+                for frame in frames.feed(data):
+                    if isinstance(frame, Done):
+                        return
+                    yield frame
+
+    def _ended(self) -> Exception:
+        return Stopped() if self._stopped else BadInput(
+            "This file could not be decoded: its decoder failed, or passed its limits.", code="bad_audio"
+        )  # fmt: skip
+
+
+def _silent() -> BadInput:
+    return BadInput("Decoding this file takes too long.", code="bad_audio")
+
+
+@contextlib.contextmanager
+def _trusted_no_further() -> Iterator[None]:
+    try:
+        yield
+    except Misbehaved:
+        raise BadInput("This is not audio that can be decoded.", code="bad_audio") from None
+
+
+def called(lane: Lane, request: Request, file: int, size: int, begun: list[Call]) -> Generator[Frame, None, None]:
+    """Blocking: one file's frames, when it has a place. begun: receives the call as soon as there is one, to stop it.
+
+    file: a descriptor, closed here. Raises BadInput, Overloaded, Stopped.
+    """
+    place = lane.places.ask(size)
+    try:
+        place.result(WAIT_S)
+    except TimeoutError:
+        lane.places.give_up(place)
+        os.close(file)
+        raise overloaded() from None
+    try:
+        call = Call(request, file)
+        begun.append(call)
+        try:
+            yield from call.frames(lane.silence_s)
+        finally:
+            call.close()
+    finally:
+        lane.places.leave()
+
+
+async def called_async(lane: Lane, request: Request, file: int, size: int) -> AsyncGenerator[Frame, None]:
+    """The same on an event loop; closing it ends the process."""
+    place = lane.places.ask(size)
+    try:
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.shield(asyncio.wrap_future(place))
+    except BaseException as error:
+        lane.places.give_up(place)
+        os.close(file)
+        raise (overloaded() if isinstance(error, TimeoutError) else error) from None
+    try:
+        call = Call(request, file)
+        try:
+            frames = call.frames_async(lane.silence_s or SILENCE_S)
+            async with contextlib.aclosing(frames):
+                async for frame in frames:
+                    yield frame
+        finally:
+            call.close()
+    finally:
+        lane.places.leave()
+
+
+def overloaded() -> Overloaded:
+    """There was no place for a file in time."""
+    return Overloaded("Too many files are being decoded; send it again in a moment.", retry_after_s=5.0)
+
+
+# --- descriptors ---
+
+
+def _memory(data: bytes) -> int:
+    fd = _anonymous()
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return fd
+
+
+def _anonymous() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("recording", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def descriptor(data: bytes) -> int:
+    """Of bytes in memory, to be read only."""
+    return _read_only(_memory(data))
+
+
+def descriptor_of(file: Any) -> tuple[int, int]:
+    """Of a file object that can be sought in, whose position stays, and its size. What has no descriptor is copied."""
+    with contextlib.suppress(OSError, AttributeError):
+        fd = _read_only(os.dup(file.fileno()))
+        return fd, os.fstat(fd).st_size
+    at = file.tell()
+    file.seek(0)
+    fd, size = _anonymous(), 0
+    try:
+        while data := file.read(COPY_BYTES):
+            view = memoryview(data)
+            size += len(view)
+            while view:
+                view = view[os.write(fd, view) :]
+    except BaseException:
+        os.close(fd)
+        raise
+    file.seek(at)
+    return _read_only(fd), size
+
+
+def _read_only(fd: int) -> int:
+    """A descriptor of the same file that cannot write, in its place. Where the system knows none, the same."""
+    try:
+        again = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return fd
+    os.close(fd)
+    return again

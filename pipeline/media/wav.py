@@ -1,0 +1,184 @@
+"""Plain WAV in Python: what most clients send costs no process, no FFmpeg, and nothing that its header claims.
+
+PCM of 8, 16, 24 and 32 bits and float of 32 and 64, also as WAVE_FORMAT_EXTENSIBLE, RIFF, RF64 and BW64. A streamed
+file may claim 0 bytes, or more than there are. Another WAV after the end is heard, too: files are put together so.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
+from pipeline.errors import BadInput
+
+PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+"""WAVE format tags."""
+GUID_END = bytes.fromhex("000000001000800000aa00389b71")
+"""What follows the tag in the sub-format of WAVE_FORMAT_EXTENSIBLE."""
+_KINDS = {
+    (PCM, 8): "u1", (PCM, 16): "<i2", (PCM, 24): "i3", (PCM, 32): "<i4", (FLOAT, 32): "<f4", (FLOAT, 64): "<f8",
+}  # fmt: skip
+HEADS = (b"RIFF", b"RF64", b"BW64")
+UNKNOWN = 0xFFFFFFFF
+MAX_CHUNKS = 1000
+"""Chunks before the samples; a file with more is none of ours."""
+MAX_LINKS = 10_000
+"""Files in a row."""
+_SPEAKERS = ("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR")
+"""Bits of the channel mask, from the lowest, by FFmpeg's names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What the samples are."""
+
+    kind: str
+    """As numpy names them, and i3 for three bytes."""
+    rate_hz: int
+    names: tuple[str, ...]
+    """Of the channels, by FFmpeg's names; empty strings where they are not known."""
+
+    @property
+    def frame_bytes(self) -> int:
+        return int(self.kind[-1]) * len(self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The samples of one WAV in the file, which is positioned at the first."""
+
+    form: Format
+    size: int | None
+    """In bytes, as the header claims; None: up to the end."""
+
+
+def is_plain(file: Any) -> bool:
+    """Whether this is one of ours: the file's position stays. Raises BadInput for a header that makes no sense."""
+    at = file.tell()
+    try:
+        return _link(file) is not None
+    finally:
+        file.seek(at)
+
+
+def blocks(file: Any, block_s: float) -> Iterator[tuple[Format, npt.NDArray[np.float32]]]:
+    """Formats and samples, shape (n, channels), not yet bounded to [-1, 1], of all WAVs in a row. Raises BadInput."""
+    for _ in range(MAX_LINKS):
+        link = _link(file)
+        if link is None:
+            return
+        step = link.form.frame_bytes * max(1, int(link.form.rate_hz * block_s))
+        left = link.size
+        while left is None or left > 0:
+            data = file.read(step if left is None else min(step, left))
+            if not data:
+                return
+            left = None if left is None else left - len(data)
+            whole = len(data) // link.form.frame_bytes * link.form.frame_bytes
+            yield link.form, values(data[:whole], link.form)
+        if link.size is not None and link.size % 2:
+            file.seek(1, os.SEEK_CUR)
+
+
+def seconds(file: Any) -> float | None:
+    """How long the first WAV is by its header and its size; None: it does not say. The position stays."""
+    at = file.tell()
+    try:
+        link = _link(file)
+        if link is None or link.size is None:
+            return None
+        begin = file.tell()
+        rest = file.seek(0, os.SEEK_END) - begin
+        size = link.size if rest <= 0 else min(link.size, rest)
+        return size / link.form.frame_bytes / link.form.rate_hz
+    finally:
+        file.seek(at)
+
+
+def values(data: bytes, form: Format) -> npt.NDArray[np.float32]:
+    """Whole frames as float32, shape (n, channels)."""
+    if form.kind == "i3":
+        wide = np.zeros((len(data) // 3, 4), np.uint8)
+        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        found = wide.view("<i4").reshape(-1).astype(np.float32) * np.float32(2.0**-31)
+    else:
+        raw = np.frombuffer(data, form.kind)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = raw.astype(np.float32)
+        if raw.dtype.kind == "u":
+            found = (found - np.float32(128)) / np.float32(128)
+        elif raw.dtype.kind == "i":
+            found *= np.float32(2.0 ** (1 - 8 * raw.dtype.itemsize))
+    return found.reshape(-1, len(form.names))
+
+
+def _link(file: Any) -> Link | None:
+    """The next WAV, the file positioned at its samples; None: what comes is another thing."""
+    head = _exactly(file, 12)
+    if head[:4] not in HEADS or head[8:12] != b"WAVE":
+        return None
+    form: Format | None = None
+    long_size: int | None = None
+    for _ in range(MAX_CHUNKS):
+        chunk = _exactly(file, 8)
+        if len(chunk) < 8:
+            return None
+        name, size = chunk[:4], struct.unpack_from("<I", chunk, 4)[0]
+        if name == b"data":
+            if form is None:
+                return None
+            if size == UNKNOWN and long_size:
+                size = long_size
+            return Link(form, None if size in (0, UNKNOWN) else size)
+        body = _exactly(file, min(size, 40)) if name in (b"fmt ", b"ds64") else b""
+        if name == b"fmt ":
+            form = _format(body)
+            if form is None:
+                return None
+        elif name == b"ds64" and len(body) >= 16:
+            long_size = struct.unpack_from("<Q", body, 8)[0]
+            if long_size >= 2**62:
+                long_size = None
+        file.seek(size + size % 2 - len(body), os.SEEK_CUR)
+    return None
+
+
+def _format(body: bytes) -> Format | None:
+    """None: not plain. Raises BadInput for claims that no recording makes."""
+    if len(body) < 16:
+        return None
+    tag, channels, rate_hz, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", body)
+    mask = 0
+    if tag == EXTENSIBLE and len(body) >= 40 and body[26:40] == GUID_END:
+        mask, tag = struct.unpack_from("<IH", body, 20)
+    if tag not in (PCM, FLOAT):
+        return None
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ or not 1 <= channels <= MAX_CHANNELS:
+        raise BadInput(f"The header claims {rate_hz} Hz and {channels} channels.", code="bad_audio")
+    if tag == PCM and 0 < bits <= 32:
+        bits = (bits + 7) // 8 * 8  # 20 bits are kept in three bytes
+    kind = _KINDS.get((tag, bits))
+    if kind is None:
+        raise BadInput(f"The header claims samples of {bits} bits.", code="bad_audio")
+    if frame_bytes not in (0, bits // 8 * channels):
+        raise BadInput(f"The header claims {frame_bytes} bytes for {channels} samples of {bits} bits.",
+                       code="bad_audio")  # fmt: skip
+    return Format(kind, rate_hz, _names(mask, channels))
+
+
+def _names(mask: int, channels: int) -> tuple[str, ...]:
+    named = [_SPEAKERS[bit] if bit < len(_SPEAKERS) else "" for bit in range(32) if mask >> bit & 1]
+    return tuple((named + [""] * channels)[:channels])
+
+
+def _exactly(file: Any, size: int) -> bytes:
+    """So many bytes, or what there is."""
+    data = b""
+    while len(data) < size and (more := file.read(size - len(data))):
+        data += more
+    return data

@@ -1,0 +1,105 @@
+"""The process that decoding processes are forked from: `python -m pipeline.media.zygote FD`, started by `processes`.
+
+It has imported and warmed up what they need, which takes a third of a second, so that each begins within some
+milliseconds. It opens no file from outside itself, has one thread, no network and none of the service's environment.
+"""
+
+import array
+import gc
+import io
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+import numpy as np
+
+from pipeline.audio import Clip, encode_wav
+from pipeline.media.decoding import decoded
+from pipeline.media.sandbox import die_with_parent, leave_network, work
+from pipeline.media.wire import Request
+
+MAX_REQUEST_BYTES = 4096
+DESCRIPTORS = 3
+"""With each request: the file, where to answer, and the pipe whose end is the end of the process."""
+URGENT_S = 0.3
+"""A process that is still at work after this is not what anybody waits for in silence: it gets what others leave."""
+LEFT_OVER = 19
+"""Its niceness."""
+
+
+def main() -> None:
+    """Until the service is gone."""
+    for asked_to_stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked_to_stop, signal.SIG_IGN)  # the service's to handle, which then closes the socket
+    die_with_parent(int(sys.argv[2]))
+    leave_network()
+    control = socket.socket(fileno=int(sys.argv[1]))
+    _warm_up()
+    gc.freeze()  # the pages of what is here stay shared
+    running: dict[int, float | None] = {}
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    while True:
+        if poll.poll(100 if running else None):
+            message = _received(control)
+            if message is None:
+                return
+            running[_forked(control, *message)] = time.monotonic() + URGENT_S
+        _look_after(running)
+
+
+def _warm_up() -> None:
+    sound = encode_wav(Clip(np.zeros(16_000, np.float32), 48_000))
+    for _ in decoded(io.BytesIO(sound), Request(10.0, 16_000, None, True, 1.0, 1.0, 0)):
+        pass
+
+
+def _received(control: socket.socket) -> tuple[Request, list[int]] | None:
+    data, told, _, _ = control.recvmsg(MAX_REQUEST_BYTES, socket.CMSG_SPACE(4 * DESCRIPTORS))
+    if not data:
+        return None
+    fds = array.array("i")
+    for _, _, body in told:
+        fds.frombytes(body[: len(body) // 4 * 4])
+    return Request.unpacked(data), list(fds)
+
+
+def _forked(control: socket.socket, request: Request, fds: list[int]) -> int:
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            die_with_parent(parent)
+            control.close()
+            for asked_to_stop in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(asked_to_stop, signal.SIG_DFL)
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for standard in (0, 1, 2):
+                os.dup2(nothing, standard)
+            work(request, *fds)
+        finally:
+            os._exit(0)
+    for fd in fds:
+        os.close(fd)
+    return pid
+
+
+def _look_after(running: dict[int, float | None]) -> None:
+    """Forget those that have ended, and make room before those that take long."""
+    while running:
+        pid, _ = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            break
+        running.pop(pid, None)
+    now = time.monotonic()
+    for pid, urgent_until in running.items():
+        if urgent_until is not None and now > urgent_until:
+            os.setpriority(os.PRIO_PROCESS, pid, LEFT_OVER)
+            running[pid] = None
+
+
+if __name__ == "__main__":
+    main()
