@@ -1,19 +1,17 @@
-"""Which addresses may be reached for a user: an HTTP client that connects to public ones only.
+"""Which addresses may be reached for a caller: public ones, and those that the deployment allows besides.
 
-The check is in the connection itself: the name is resolved once, what came out is checked, and that very address is
-connected to. Nothing is looked up a second time, and there is no way around it for a redirect or a second request.
+A URL is checked and built here once (`Reachable.check`); what was built is what a request is sent to. Its host is
+looked up once per connection, and `jobs.client` connects to the very addresses that were checked.
 """
 
 import asyncio
 import ipaddress
 import re
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
-import httpcore
 import httpx
 
 from jobs.errors import FetchFailed, Refused
@@ -21,9 +19,41 @@ from pipeline.errors import ConfigError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 MAX_URL_CHARS = 4096
+MAX_HOST_CHARS = 253
+MAX_PORT = 65_535
 RESOLVE_S = 5.0
+MAX_LOOKUPS = 32
+"""Names that are looked up at a time. Each takes a thread of its own: the resolver cannot be cancelled, and a caller's
+name server may take half a minute, which must not occupy the threads that the rest of the service uses."""
+
+SPECIAL_IPV4 = tuple(
+    map(
+        ipaddress.IPv4Network,
+        (
+            "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+            "192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16",
+            "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+            "168.63.129.16/32",
+        ),
+    )
+)  # fmt: skip
+"""The IANA IPv4 Special-Purpose Address Registry, all of its blocks, and multicast. Those that are globally reachable
+(anycast relays, AS112) serve no files. The last one is Azure's host service, at a public address on every machine."""
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All that IANA has given out for hosts. Outside are loopback, unique local, link-local, site-local and multicast
+addresses, the discard prefix, SRv6 and what is still unassigned."""
+SPECIAL_IPV6 = tuple(
+    map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"))
+)
+"""The blocks of the IANA IPv6 Special-Purpose Address Registry inside GLOBAL_UNICAST. Teredo (in 2001::/23) and 6to4
+(2002::/16) carry IPv4 addresses, which decide about them (`_carried`)."""
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*\.?", re.IGNORECASE)
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+_THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
+_ISATAP = (0x0000_5EFE, 0x0200_5EFE)
+_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")
+_NUMERIC_LABEL = re.compile(r"0x[0-9a-f]*|[0-9]+")
 
 
 class Reachable:
@@ -42,38 +72,36 @@ class Reachable:
         """Whether this address may be connected to, whatever it is written as."""
         if self._named(address):
             return True
-        for form in _forms(address):
-            if self._named(form):
-                continue
-            if not form.is_global or form.is_multicast or form.is_reserved or form.is_unspecified:
-                return False
-        return True
+        if isinstance(address, ipaddress.IPv4Address):
+            return not any(address in block for block in SPECIAL_IPV4)
+        carried = _carried(address)
+        if carried is not None:
+            # Mapped, NAT64 and tunnel prefixes are not public themselves, yet lead to what they carry.
+            return bool(carried) and all(self.allows(inner) for inner in carried)
+        if address not in GLOBAL_UNICAST or any(address in block for block in SPECIAL_IPV6):
+            return False
+        isatap = int(address) >> 32 & 0xFFFF_FFFF in _ISATAP
+        return not isatap or self.allows(_low_32(address))
 
     def _named(self, address: Address) -> bool:
         return any(address in network for network in self._allowed if network.version == address.version)
 
-    def check(self, url: str) -> SplitResult:
-        """What can be said of a URL without asking anybody. Raises Refused: bad_url, forbidden_address."""
-        if len(url) > MAX_URL_CHARS or any(character <= " " or character == "\x7f" for character in url):
-            raise Refused("The URL is too long or has spaces in it.", code="bad_url")
-        try:
-            parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
-        except ValueError:
-            raise Refused("This is not a URL.", code="bad_url") from None
-        if parts.scheme not in ("http", "https"):
-            raise Refused("Only http and https URLs are fetched.", code="bad_url")
-        if not host or "\\" in url or "%" in parts.netloc:
-            raise Refused("The URL has no host that can be used.", code="bad_url")
-        if parts.username is not None or parts.password is not None:
-            raise Refused("URLs with a name or password in them are not fetched.", code="bad_url")
+    def check(self, url: str) -> httpx.URL:
+        """The URL as it will be requested. Raises Refused for one that cannot be, or that may not be by what can be
+        said without a name server: bad_url, forbidden_address."""
+        built = _built(url)
+        host = host_of(built)
         literal = _literal(host)
-        if literal is None and _NUMERIC.fullmatch(host):
+        if literal is not None:
+            if not self.allows(literal):
+                raise forbidden()
+            return built
+        if len(host) > MAX_HOST_CHARS or _NAME.fullmatch(host) is None:
+            raise Refused("The URL has no host that can be used.", code="bad_url")
+        if all(_NUMERIC_LABEL.fullmatch(label) for label in host.rstrip(".").split(".")):
             # 2130706433, 0x7f.1, 0177.0.0.1: spellings of addresses that only those use who want to hide one.
             raise Refused("Write the address as four decimal numbers.", code="forbidden_address")
-        if literal is not None and not self.allows(literal):
-            raise forbidden()
-        return parts
+        return built
 
     async def look_up(self, host: str, port: int, timeout_s: float = RESOLVE_S) -> list[str]:
         """The addresses of a host, all of which may be connected to. Raises Refused, FetchFailed."""
@@ -81,9 +109,8 @@ class Reachable:
         if literal is None:
             try:
                 async with asyncio.timeout(timeout_s):
-                    loop = asyncio.get_running_loop()
-                    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except (OSError, TimeoutError, UnicodeError) as error:
+                    found = await _resolved(host, port)
+            except (OSError, TimeoutError, ValueError) as error:
                 raise FetchFailed("The host of the URL was not found.") from error
             names = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         else:
@@ -98,6 +125,51 @@ def forbidden() -> Refused:
     return Refused("This address may not be reached; only public ones may (URL_ALLOW).", code="forbidden_address")
 
 
+def host_of(url: httpx.URL) -> str:
+    """The host as it is looked up and sent: ASCII, lower case, an IPv6 address without brackets."""
+    return url.raw_host.decode("ascii")
+
+
+def counted_host(url: str) -> str:
+    """By what limits tell receivers apart: the host of a URL; "" for what is not one."""
+    try:
+        return host_of(httpx.URL(url))[:MAX_HOST_CHARS]
+    except (httpx.InvalidURL, ValueError):
+        return ""
+
+
+def port_of(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def _built(url: str) -> httpx.URL:
+    if len(url) > MAX_URL_CHARS or any(character <= " " or character == "\x7f" for character in url):
+        raise Refused("The URL is too long or has spaces in it.", code="bad_url")
+    try:
+        built = httpx.URL(url)
+        # All that sending a request asks of it: a host may be valid ASCII and still not be a name (xn--a).
+        told = (built.host, built.raw_host, built.netloc, built.raw_path, built.port)
+        again = httpx.URL(str(built))
+    except (httpx.InvalidURL, ValueError, TypeError):
+        raise Refused("This is not a URL.", code="bad_url") from None
+    if built.scheme not in ("http", "https"):
+        raise Refused("Only http and https URLs are fetched.", code="bad_url")
+    if built.userinfo or "@" in _authority(url):
+        raise Refused("URLs with a name or password in them are not fetched.", code="bad_url")
+    if not built.host or "\\" in url or "%" in _authority(url):
+        raise Refused("The URL has no host that can be used.", code="bad_url")
+    if built.port is not None and not 0 < built.port <= MAX_PORT:
+        raise Refused(f"The port of a URL is from 1 to {MAX_PORT}.", code="bad_url")
+    if told != (again.host, again.raw_host, again.netloc, again.raw_path, again.port):
+        raise Refused("This URL can be read in two ways.", code="bad_url")
+    return built
+
+
+def _authority(url: str) -> str:
+    """Host and port as they were sent: what is between // and the path."""
+    return re.split(r"[/?#]", url.partition("//")[2], maxsplit=1)[0]
+
+
 def _literal(host: str) -> Address | None:
     try:
         return ipaddress.ip_address(host)
@@ -105,64 +177,59 @@ def _literal(host: str) -> Address | None:
         return None
 
 
-def _forms(address: Address) -> Iterable[Address]:
-    """The address, and the IPv4 addresses that it stands for inside IPv6."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-        if address in _NAT64 or int(address) >> 32 == 0:
-            inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        found = [form for form in inner if form is not None]
-        if found:
-            # Mapped and NAT64 prefixes are not global themselves, yet lead to what they carry.
-            yield from found
-            return
-    yield address
+def _low_32(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
 
 
-class _Checked(httpcore.AsyncNetworkBackend):
-    """Connections to addresses that were checked a moment ago, and to no others."""
-
-    def __init__(self, rule: Reachable) -> None:
-        self._rule = rule
-        self._below = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        failed: Exception | None = None
-        for address in await self._rule.look_up(host, port, timeout or RESOLVE_S):
-            try:
-                return await self._below.connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failed = error
-        raise failed or httpcore.ConnectError("no address")
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: Sequence[Any] | None = None,  # type: ignore[override]
-    ) -> httpcore.AsyncNetworkStream:
-        raise forbidden()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+def _carried(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address] | None:
+    """The IPv4 addresses that this one leads to; None where it is not of a kind that does."""
+    if address.ipv4_mapped is not None:
+        return [address.ipv4_mapped]
+    if address.sixtofour is not None:
+        return [address.sixtofour]
+    if address.teredo is not None:
+        return list(address.teredo)
+    if address in _NAT64 or address in _COMPATIBLE:
+        return [_low_32(address)]
+    if address in _LOCAL_NAT64:
+        return [inner for inner in _translated(int(address)) if inner not in _THIS_NETWORK]
+    return None
 
 
-@asynccontextmanager
-async def checked_client(rule: Reachable, *, timeout_s: float) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that keeps to the rule and follows no redirect by itself. timeout_s: to connect, and between bytes.
+def _translated(number: int) -> Iterator[ipaddress.IPv4Address]:
+    """What an address of the local NAT64 prefix may carry (RFC 6052, 2.2): which bits it is depends on the length of
+    the translator's own prefix, which is not known here. Bits 64 to 71 are left out in all of them."""
+    without_u = number >> 64 << 56 | number & (1 << 56) - 1  # 120 bits
+    for prefix in (48, 56, 64):
+        yield ipaddress.IPv4Address(without_u >> 120 - prefix - 32 & 0xFFFF_FFFF)
+    yield ipaddress.IPv4Address(number & 0xFFFF_FFFF)
 
-    Requests raise Refused and FetchFailed as well as httpx.HTTPError. Proxies of the environment are not asked: they
-    would connect to whatever they are told.
-    """
-    transport = httpx.AsyncHTTPTransport(trust_env=False, retries=0)
-    transport._pool._network_backend = _Checked(rule)  # httpx has no way of its own to say it
-    timeout = httpx.Timeout(timeout_s)
-    async with httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client:
-        yield client
+
+_lookups = threading.BoundedSemaphore(MAX_LOOKUPS)
+
+
+async def _resolved(host: str, port: int) -> list[Any]:
+    """As `socket.getaddrinfo`, in a thread that ends by itself. Raises OSError, UnicodeError."""
+    if not _lookups.acquire(blocking=False):
+        raise OSError("too many names are being looked up")
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[Any]] = loop.create_future()
+
+    def tell(say: Callable[[Any], None], what: Any) -> None:
+        if not answer.done():
+            say(what)
+
+    def ask() -> None:
+        say: Callable[[Any], None] = answer.set_result
+        what: Any
+        try:
+            what = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except Exception as error:
+            say, what = answer.set_exception, error
+        finally:
+            _lookups.release()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(tell, say, what)
+
+    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    return await answer

@@ -2,14 +2,15 @@
 
 import asyncio
 import re
+from contextlib import aclosing
 from urllib.parse import urljoin
 
-import httpx
-
-from jobs.addresses import Reachable, checked_client
+from jobs.addresses import MAX_URL_CHARS, Reachable
+from jobs.client import Answer, Client, open_client
 from jobs.errors import FetchFailed, Refused, TooLarge
 from jobs.files import Incoming
 from jobs.names import name_in_disposition
+from pipeline.untrusted import whole_number
 
 MAX_REDIRECTS = 5
 MAX_RESUMES = 8
@@ -18,8 +19,12 @@ SILENT_S = 20.0
 """A server may say nothing for so long."""
 REDIRECTS = {301, 302, 303, 307, 308}
 TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
-IDENTITY = {"Accept-Encoding": "identity", "User-Agent": "parley"}
+IDENTITY = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "parley"}
 """Not compressed: a few bytes could be a lot, and positions would not be those of the file."""
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
+_TAG = re.compile(r"[\x21-\x7e]+")
+"""An entity tag (RFC 9110, 8.8.3), also of servers that forget its quotes. It is sent back, so it is ASCII here."""
+_DATE = re.compile(r"[\x20-\x7e]{1,64}")
 
 
 async def fetch(url: str, incoming: Incoming, rule: Reachable, *, timeout_s: float) -> str | None:
@@ -30,7 +35,7 @@ async def fetch(url: str, incoming: Incoming, rule: Reachable, *, timeout_s: flo
     for what may.
     """
     try:
-        async with asyncio.timeout(timeout_s), checked_client(rule, timeout_s=SILENT_S) as client:
+        async with asyncio.timeout(timeout_s), open_client(rule, timeout_s=SILENT_S) as client:
             fetching = _Fetching(url, incoming, rule, client)
             await fetching.run()
             return fetching.name
@@ -39,7 +44,7 @@ async def fetch(url: str, incoming: Incoming, rule: Reachable, *, timeout_s: flo
 
 
 class _Fetching:
-    def __init__(self, url: str, incoming: Incoming, rule: Reachable, client: httpx.AsyncClient) -> None:
+    def __init__(self, url: str, incoming: Incoming, rule: Reachable, client: Client) -> None:
         self._url = url
         self._incoming = incoming
         self._rule = rule
@@ -56,25 +61,20 @@ class _Fetching:
             try:
                 await self._request()
                 return
-            except httpx.InvalidURL:
-                raise Refused("The URL leads to something that is no URL.", code="bad_url") from None
-            except (httpx.HTTPError, FetchFailed) as error:
+            except FetchFailed:
                 stuck = self._incoming.size_bytes == before and attempt > 0
                 if stuck or not self._incoming.size_bytes or attempt == MAX_RESUMES:
-                    if isinstance(error, FetchFailed):
-                        raise
-                    raise FetchFailed("The connection to the URL's server failed.") from error
+                    raise
 
     async def _request(self) -> None:
         url = self._url
         for _ in range(MAX_REDIRECTS + 1):
-            self._rule.check(url)
-            async with self._client.stream("GET", url, headers={**IDENTITY, **self._range()}) as response:
-                if response.status_code in REDIRECTS and "location" in response.headers:
-                    url = urljoin(url, response.headers["location"])
-                    continue
-                await self._read(response)
-                return
+            target = self._rule.check(url)
+            async with self._client.stream("GET", target, {**IDENTITY, **self._range()}) as answer:
+                if answer.status not in REDIRECTS:
+                    await self._read(answer)
+                    return
+                url = _joined(str(target), answer.header("location", MAX_URL_CHARS))
         raise Refused(f"The URL leads on more than {MAX_REDIRECTS} times.", code="fetch_refused")
 
     def _range(self) -> dict[str, str]:
@@ -82,43 +82,50 @@ class _Fetching:
             return {}
         return {"Range": f"bytes={self._incoming.size_bytes}-", "If-Range": self._tag}
 
-    async def _read(self, response: httpx.Response) -> None:
-        self._check(response)
-        resumed = response.status_code == 206
+    async def _read(self, answer: Answer) -> None:
+        self._check(answer)
+        resumed = answer.status == 206
         if self._incoming.size_bytes and not resumed:
             await self._incoming.restart()
         if not resumed:
-            self._tag = _tag(response)
-            self._total = _number(response.headers.get("content-length"))
-            self.name = name_in_disposition(response.headers.get("content-disposition", ""))
+            self._tag = _tag(answer)
+            self._total = whole_number(answer.header("content-length"))
+            self.name = name_in_disposition(answer.header("content-disposition") or "")
         if self._total is not None and self._total > self._incoming.max_bytes:
             raise TooLarge(f"The file has {self._total} bytes; {self._incoming.max_bytes} are allowed (MAX_FILE_SIZE).")
-        async for data in response.aiter_raw():
-            await self._incoming.write(data)
+        async with aclosing(answer.pieces()) as pieces:
+            async for data in pieces:
+                await self._incoming.write(data)
         if self._total is not None and self._incoming.size_bytes < self._total:
             raise FetchFailed("The file broke off.")
 
-    def _check(self, response: httpx.Response) -> None:
-        status = response.status_code
+    def _check(self, answer: Answer) -> None:
+        status = answer.status
         if status in TEMPORARY:
             raise FetchFailed(f"The URL's server answered {status}.")
         if status not in (200, 206):
             raise Refused(f"The URL's server answered {status}.", code="fetch_refused")
-        if response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        if (answer.header("content-encoding") or "identity").lower() != "identity":
             raise Refused("The URL's server sends compressed what was asked for plain.", code="fetch_refused")
         if status == 206:
-            found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", ""))
+            found = _RANGE.fullmatch(answer.header("content-range") or "")
             if found is None or int(found[1]) != self._incoming.size_bytes or not self._incoming.size_bytes:
                 raise Refused("The URL's server sent another part than it was asked for.", code="fetch_refused")
 
 
-def _tag(response: httpx.Response) -> str | None:
-    tag = response.headers.get("etag")
+def _joined(url: str, location: str | None) -> str:
+    """Where a redirect leads. Raises Refused."""
+    try:
+        if location:
+            return urljoin(url, location)
+    except ValueError:
+        pass
+    raise Refused("The URL leads to something that is no URL.", code="bad_url")
+
+
+def _tag(answer: Answer) -> str | None:
+    tag = answer.header("etag")
     if tag is not None and not tag.startswith("W/"):
-        return str(tag)
-    modified = response.headers.get("last-modified")
-    return None if modified is None else str(modified)
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+        return tag if _TAG.fullmatch(tag) else None
+    modified = answer.header("last-modified")
+    return modified if modified and _DATE.fullmatch(modified) else None

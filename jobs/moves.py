@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from jobs import schema
+from jobs.addresses import counted_host
 from jobs.database import Database
 from jobs.schema import Job, jobs
 from jobs.states import FINAL, Status, sources
@@ -102,10 +103,12 @@ async def announce(connection: AsyncConnection, finished: Sequence[Job], webhook
     rows = [
         {
             "id": f"msg_{secrets.token_hex(16)}", "job_id": job.id, "url": url, "event": EVENTS[job.status],
-            "status": "pending", "attempts": 0, "due_at": now, "created_at": now, "since": now,
+            "status": "pending", "attempts": 0, "due_at": now, "created_at": now, "since": now, "owner": owner,
+            "host": counted_host(url),
         }
         for job in finished
-        for url in dict.fromkeys((job.webhook_url, webhook_url))
+        # The deployment's own webhook is nobody's, also where a job names it.
+        for url, owner in {job.webhook_url: job.owner, webhook_url: ""}.items()
         if url
     ]  # fmt: skip
     if rows:

@@ -1,11 +1,16 @@
 """What to call a file: names that strangers give are shown and put into headers, and never opened."""
 
-from email.message import Message
-from email.utils import collapse_rfc2231_value
+import re
 from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 MAX_CHARS = 200
+MAX_HEADER_CHARS = 1024
+"""A longer Content-Disposition gives no name."""
+CHARSETS = ("utf-8", "iso-8859-1", "us-ascii")
+"""Of the extended form: those that RFC 8187 (3.2.1) asks for, and ASCII."""
+_PARAMETER = re.compile(r'[^;]*;\s*([^\s=;"]*)\s*(?:=\s*("(?:[^"\\]|\\.)*"?|[^;]*))?', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 def safe_name(text: str) -> str:
@@ -16,19 +21,46 @@ def safe_name(text: str) -> str:
 
 
 def name_in_url(url: str) -> str:
-    """What to call a file from this address."""
-    return safe_name(PurePosixPath(unquote(urlsplit(url).path)).name) or "download"
+    """What to call a file from this address, whatever it is."""
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return "download"
+    return safe_name(PurePosixPath(unquote(path)).name) or "download"
 
 
 def name_in_disposition(header: str) -> str | None:
     """The name that a Content-Disposition gives (RFC 6266), made safe; None: it gives none."""
-    message = Message()
-    message["content-disposition"] = header.replace("\r", " ").replace("\n", " ")
+    if len(header) > MAX_HEADER_CHARS:
+        return None
+    plain: str | None = None
+    at = len(header.partition(";")[0])
+    while (found := _PARAMETER.match(header, at)) is not None:
+        at = found.end()
+        name, value = found[1].lower(), found[2]
+        if value is None or not name.startswith("filename"):
+            continue
+        if name == "filename*" and (extended := _extended(value)) is not None:
+            return safe_name(extended) or None  # this form counts, wherever it stands (RFC 6266, 4.3)
+        if name == "filename" and plain is None:
+            plain = _unquoted(value)
+    return None if plain is None else safe_name(plain) or None
+
+
+def _unquoted(value: str) -> str:
+    if not value.startswith('"'):
+        return value.strip()
+    inside = value[1:-1] if len(value) > 1 and value.endswith('"') else value[1:]
+    return _ESCAPED.sub(r"\1", inside)
+
+
+def _extended(value: str) -> str | None:
+    """Of `UTF-8''Ol%C3%A1` (RFC 8187); None for what is not of this form."""
+    charset, quote, rest = _unquoted(value).partition("'")
+    _, second, encoded = rest.partition("'")
+    if not quote or not second or charset.lower() not in CHARSETS:
+        return None
     try:
-        told = message.get_params([], "content-disposition")
-        found = [value for name, value in told[1:] if name.lower() == "filename"]
-        # In its extended form (`filename*=UTF-8''…`, RFC 5987) it is a tuple, and that one counts.
-        found.sort(key=lambda value: not isinstance(value, tuple))
-        return (safe_name(collapse_rfc2231_value(found[0])) or None) if found else None
-    except (LookupError, ValueError, TypeError):
-        return None  # a charset that is none, or a form that is none
+        return unquote_to_bytes(encoded).decode(charset)
+    except UnicodeDecodeError:
+        return None

@@ -2,11 +2,13 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 
 from jobs.database import Database
 from jobs.errors import JobNotFound
+from jobs.lanes import MOST, Lanes
 from jobs.schema import deliveries, delivery_attempts, silenced
 
 CLAIM_S = 120.0
@@ -29,6 +31,10 @@ class Delivery:
     created_at: float
     since: float
     """When it was last begun anew: it is tried for a day from here."""
+    owner: str = ""
+    """Of the job whose webhook this is; "" without keys, and for the deployment's own webhook."""
+    host: str = ""
+    """Of the address, as it is counted by `Lanes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +54,48 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def take(self, most: int) -> list[Delivery]:
-        """Deliveries that are due, now the caller's for CLAIM_S; at most so many."""
+    async def take(self, lanes: Lanes) -> list[Delivery]:
+        """Deliveries that are due and for which there is a place; each now has one, and is the caller's for CLAIM_S.
+        The caller leaves the places."""
         now = time.time()
-        due = (
-            select(deliveries.c.id)
-            .where(deliveries.c.status == "pending", deliveries.c.due_at <= now)
-            .order_by(deliveries.c.due_at)
-            .limit(most)
-        )
-        async with self._database.reading() as connection:
-            # Most of the time there is nothing: no write lock is taken for that.
-            if not (await connection.scalars(due)).all():
-                return []
-        async with self._database.writing() as connection:
-            ids = (await connection.scalars(due.with_for_update(skip_locked=True))).all()
-            taken = update(deliveries).where(deliveries.c.id.in_(ids), deliveries.c.due_at <= now)
-            rows = await connection.execute(taken.values(due_at=now + CLAIM_S).returning(*deliveries.c))
-            return [Delivery(**row) for row in rows.mappings()]
+        chosen = await self._choose(lanes, now)
+        if not chosen:  # most of the time; no write lock is taken for that
+            return []
+        found: list[Delivery] = []
+        try:
+            async with self._database.writing() as connection:
+                taken = update(deliveries).where(deliveries.c.id.in_(chosen), *_due(now))
+                rows = await connection.execute(taken.values(due_at=now + CLAIM_S).returning(*deliveries.c))
+                found = [Delivery(**row) for row in rows.mappings()]
+        finally:
+            for id_ in chosen.keys() - {one.id for one in found}:  # another process was faster
+                lanes.leave(*chosen[id_])
+        return found
 
-    async def next_due(self) -> float | None:
-        """When the next delivery is due; None: none is pending."""
+    async def _choose(self, lanes: Lanes, now: float) -> dict[str, tuple[str, str]]:
+        """Owner and host by id, the longest due first. What has no place is left out by the database: however much of
+        it there is, it hides nothing behind it."""
+        chosen: dict[str, tuple[str, str]] = {}
+        columns = (deliveries.c.id, deliveries.c.owner, deliveries.c.host)
+        async with self._database.reading() as connection:
+            while lanes.free:
+                wanted = (*_due(now), *_with_a_place(lanes), deliveries.c.id.not_in(list(chosen)))
+                oldest = select(*columns).where(*wanted).order_by(deliveries.c.due_at).limit(MOST)
+                rows = (await connection.execute(oldest)).all()
+                for row in rows:
+                    if lanes.enter(row.owner, row.host):
+                        chosen[row.id] = (row.owner, row.host)
+                if len(rows) < MOST:
+                    break
+        return chosen
+
+    async def next_due(self, lanes: Lanes) -> float | None:
+        """When the next delivery is due for which there is a place; None: none is pending."""
+        if not lanes.free:
+            return None
         async with self._database.reading() as connection:
             due: float | None = await connection.scalar(
-                select(func.min(deliveries.c.due_at)).where(deliveries.c.status == "pending")
+                select(func.min(deliveries.c.due_at)).where(deliveries.c.status == "pending", *_with_a_place(lanes))
             )
             return due
 
@@ -130,3 +154,11 @@ class Outbox:
                 one = Attempt(row.at, row.took_ms, row.http_status, row.error)
                 attempts.setdefault(row.delivery_id, []).append(one)
         return [(delivery, attempts.get(delivery.id, [])) for delivery in found]
+
+
+def _due(now: float) -> tuple[ColumnElement[bool], ...]:
+    return deliveries.c.status == "pending", deliveries.c.due_at <= now
+
+
+def _with_a_place(lanes: Lanes) -> tuple[Any, ...]:
+    return deliveries.c.owner.not_in(lanes.full_owners), deliveries.c.host.not_in(lanes.full_hosts)

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from standardwebhooks import WebhookVerificationError
 
-from jobs.errors import FetchFailed, Refused
+from jobs.errors import FetchFailed, JobNotFound, Refused
 from jobs.result import key_of, store_form
 from jobs.schema import Job
 from jobs.store import JobStore
@@ -71,12 +71,12 @@ class Outside:
     async def _post(self, job: Job) -> None:
         base = self._settings.app_url.rstrip("/")
         assert job.lease is not None  # noqa: S101  # it is being worked on
-        file = f"{base}{UPDATES}/{job.id}/file?attempt={job.lease}&signature={file_signature(self._secret, job)}"
+        may_fetch = file_signature(self._secret, job.id, job.lease)
         may_tell = updates_signature(self._secret, job.id, job.lease)
         told = {
             "job_id": job.id,
             "attempt": job.lease,
-            "file_url": file,
+            "file_url": f"{base}{UPDATES}/{job.id}/file?attempt={job.lease}&signature={may_fetch}",
             "updates_url": f"{base}{UPDATES}?job={job.id}&attempt={job.lease}&signature={may_tell}",
             "filename": job.filename,
             "options": asdict(job.options),
@@ -104,15 +104,24 @@ class Outside:
             raise FetchFailed(f"The worker elsewhere answered {answer.status_code}.", code="worker_lost")
 
 
-def file_signature(secret: str, job: Job) -> str:
+def file_signature(secret: str, job_id: str, attempt: str) -> str:
     """What opens the file of a job to whoever does this attempt at it."""
-    return hmac.new(secret.encode(), f"file {job.id} {job.lease}".encode(), hashlib.sha256).hexdigest()
+    return _signature(secret, "file", job_id, attempt)
 
 
 def updates_signature(secret: str, job_id: str, attempt: str) -> str:
     """What lets whoever does this attempt at a job send updates at all: their bodies are large, and nobody else's is
     read."""
-    return hmac.new(secret.encode(), f"updates {job_id} {attempt}".encode(), hashlib.sha256).hexdigest()
+    return _signature(secret, "updates", job_id, attempt)
+
+
+def _signature(secret: str, purpose: str, job_id: str, attempt: str) -> str:
+    said = f"{purpose} {job_id} {attempt}".encode("utf-8", "replace")
+    return hmac.new(secret.encode(), said, hashlib.sha256).hexdigest()
+
+
+def _same(good: str, sent: str) -> bool:
+    return hmac.compare_digest(good.encode(), sent.encode("utf-8", "replace"))
 
 
 class Updates:
@@ -126,7 +135,7 @@ class Updates:
     def check_sender(self, job_id: str, attempt: str, signature: str) -> None:
         """Whether an update is worth reading. Raises ParleyError (unauthorized)."""
         good = updates_signature(self._secret, job_id, attempt)
-        if not hmac.compare_digest(good.encode(), signature.encode("utf-8", "replace")):
+        if not _same(good, signature):
             raise ParleyError("Send updates to the updates_url of the job.", code="unauthorized")
 
     async def take(self, body: bytes, headers: Mapping[str, str]) -> Job:
@@ -152,11 +161,17 @@ class Updates:
         return await self._store.get(job.id)
 
     async def check_file(self, job_id: str, attempt: str, signature: str) -> Job:
-        """The job whose file may be had. Raises JobNotFound, ParleyError (unauthorized)."""
-        job = await self._store.get(job_id)
-        good = hmac.compare_digest(file_signature(self._secret, job).encode(), signature.encode("utf-8", "replace"))
-        if job.lease is None or job.lease != attempt or not good:
-            raise ParleyError("This attempt at the job is over.", code="unauthorized")
+        """The job whose file may be had. Raises ParleyError (unauthorized), with the same answer whether the signature
+        is wrong, the attempt is over, or there is no such job: a stranger learns nothing of ids."""
+        refused = ParleyError("This attempt at the job is over.", code="unauthorized")
+        if not _same(file_signature(self._secret, job_id, attempt), signature):
+            raise refused
+        try:
+            job = await self._store.get(job_id)
+        except JobNotFound:
+            raise refused from None
+        if job.lease is None or job.lease != attempt:
+            raise refused
         return job
 
     def _verified(self, body: bytes, headers: Mapping[str, str]) -> Any:

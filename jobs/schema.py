@@ -106,6 +106,8 @@ deliveries = Table(
     Column("due_at", Double, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("since", Double, nullable=False),
+    Column("owner", String(80), nullable=False, server_default=""),
+    Column("host", String(255), nullable=False, server_default=""),
     Index("deliveries_by_due", "status", "due_at"),
     Index("deliveries_by_job", "job_id", "id"),
 )

@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from jobs.addresses import Reachable
+from jobs.addresses import Reachable, host_of, port_of
 from jobs.cache import open_cache
 from jobs.database import open_database
-from jobs.errors import FetchFailed, NotPossible
+from jobs.errors import FetchFailed, NotPossible, Refused
 from jobs.files import FileStore
 from jobs.janitor import Janitor
 from jobs.listing import Page, list_jobs, numbers
@@ -74,9 +74,9 @@ class Jobs:
         return made
 
     async def _check_source(self, url: str) -> None:
-        parts = self.reachable.check(url)
+        built = self.reachable.check(url)
         with contextlib.suppress(FetchFailed):  # a name that is not found now may be when the job begins
-            await self.reachable.look_up(parts.hostname or "", parts.port or 0)
+            await self.reachable.look_up(host_of(built), port_of(built))
 
     async def check_model(self, model_id: str | None) -> None:
         """Raises UnknownModel, which names those that there are."""
@@ -204,6 +204,7 @@ class Jobs:
 @asynccontextmanager
 async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterator[Jobs]:
     """Migrated, recovered and at work. Raises ConfigError."""
+    _check_webhook(settings)
     files = await asyncio.to_thread(FileStore, settings.upload_dir, settings.max_file_size)
     async with AsyncExitStack() as stack:
         stack.callback(files.close)
@@ -255,6 +256,15 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
             finally:
                 for task in tasks:
                     task.cancel()
+
+
+def _check_webhook(settings: Settings) -> None:
+    """Raises ConfigError for a WEBHOOK_URL that no request could be sent to."""
+    if settings.webhook_url:
+        try:
+            Reachable(settings.url_allow).check(settings.webhook_url)
+        except Refused as refused:
+            raise ConfigError(f"WEBHOOK_URL: {refused.message}") from None
 
 
 def _queue(settings: Settings, store: JobStore, runner: Runner) -> Queue:

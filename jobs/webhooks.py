@@ -14,28 +14,30 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 from standardwebhooks import Webhook
 
-from jobs.addresses import Reachable, checked_client
+from jobs.addresses import Reachable
+from jobs.client import Client, open_client
 from jobs.errors import FetchFailed, JobNotFound, Refused
+from jobs.lanes import Lanes
 from jobs.notice import Notice
 from jobs.outbox import Delivery, Outbox
 from pipeline import tracing
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
+from pipeline.untrusted import seconds_until
 
 log = logging.getLogger(__name__)
 
-AT_A_TIME = 8
 DEADLINE_S = 15.0
 """From the request to the end of its answer."""
 DAY_S = 86_400.0
 LONGEST_S = 4 * 3600.0
+MOST_GROWTH = 20
+"""Attempts after which the wait is LONGEST_S in any case: a power of their number may be no float any more."""
 LOOK_S = 5.0
 """Deliveries that another process has put into the outbox are seen at the latest after this."""
 
@@ -61,29 +63,38 @@ class Webhooks:
 
     async def run(self) -> None:
         """For ever."""
-        async with checked_client(self._rule, timeout_s=DEADLINE_S) as client:
+        lanes = Lanes()
+        async with open_client(self._rule, timeout_s=DEADLINE_S) as client, asyncio.TaskGroup() as group:
             while True:
                 changed = self.added.changed
                 try:
-                    wait_s = await self._round(client)
+                    taken = await self._outbox.take(lanes)
+                    wait_s = LOOK_S if taken else await self._idle_s(lanes)
                 except Exception as error:  # the database, for a moment; nothing is lost
                     log.warning("webhooks cannot be looked for: %s", type(error).__name__)
-                    wait_s = LOOK_S
-                if wait_s > 0:
+                    taken, wait_s = [], LOOK_S
+                for delivery in taken:
+                    group.create_task(self._in_lane(client, delivery, lanes))
+                if not taken:
                     await self.added.wait(changed, wait_s)
 
-    async def _round(self, client: httpx.AsyncClient) -> float:
-        """Deliver what is due; for how long there is nothing to do, at most."""
-        taken = await self._outbox.take(AT_A_TIME)
-        async with asyncio.TaskGroup() as group:
-            for delivery in taken:
-                group.create_task(self._traced(client, delivery))
-        if taken:
-            return 0.0
-        due = await self._outbox.next_due()
+    async def _idle_s(self, lanes: Lanes) -> float:
+        """For how long there is nothing to begin, at most; a delivery that ends tells."""
+        due = await self._outbox.next_due(lanes)
         return LOOK_S if due is None else min(LOOK_S, max(0.01, due - time.time()))
 
-    async def _traced(self, client: httpx.AsyncClient, delivery: Delivery) -> None:
+    async def _in_lane(self, client: Client, delivery: Delivery, lanes: Lanes) -> None:
+        """One attempt, in the place that `Outbox.take` took for it. Whatever goes wrong is this delivery's alone: it is
+        taken again when its claim is over."""
+        try:
+            await self._traced(client, delivery)
+        except Exception as error:
+            log.error("the delivery %s was not recorded: %s", delivery.id, type(error).__name__)
+        finally:
+            lanes.leave(delivery.owner, delivery.host)
+            self.added.tell()
+
+    async def _traced(self, client: Client, delivery: Delivery) -> None:
         within: str | None = None
         if tracing.on() and self._trace_of is not None:
             with contextlib.suppress(JobNotFound):
@@ -93,7 +104,7 @@ class Webhooks:
             if (failure := await self._deliver(client, delivery)) is not None:
                 tracing.fail(span, failure)
 
-    async def _deliver(self, client: httpx.AsyncClient, delivery: Delivery) -> str | None:
+    async def _deliver(self, client: Client, delivery: Delivery) -> str | None:
         """One attempt; why it failed."""
         if await self._outbox.is_silenced(delivery.url):
             await self._outbox.record(delivery, took_ms=0, status="disabled", error="the address answered 410 before")
@@ -103,19 +114,20 @@ class Webhooks:
         error: str | None = None
         wanted_s = 0.0
         try:
-            body = json.dumps(await self._payload(delivery))
+            body = await asyncio.to_thread(json.dumps, await self._payload(delivery))
             async with asyncio.timeout(DEADLINE_S):
-                self._rule.check(delivery.url)
+                url = self._rule.check(delivery.url)
                 headers = sign(self._signer, delivery.id, body) | tracing.headers()
                 # Only the head of the answer is waited for: its body is of no interest.
-                async with client.stream("POST", delivery.url, content=body.encode(), headers=headers) as response:
-                    code, wanted_s = response.status_code, retry_after_s(response.headers.get("retry-after"))
+                async with client.stream("POST", url, headers, body.encode()) as answer:
+                    code, wanted_s = answer.status, retry_after_s(answer.header("retry-after"))
         except (Refused, FetchFailed, JobNotFound) as refused:
             error = refused.message
         except TimeoutError:
             error = f"no answer within {DEADLINE_S:g} s"
-        except (httpx.HTTPError, httpx.InvalidURL) as failed:
-            error = f"{type(failed).__name__}: {failed}"[:200]
+        except Exception as failed:  # also of this program or its tables: it is recorded, and tried again
+            log.exception("the delivery %s failed", delivery.id)
+            error = f"internal: {type(failed).__name__}"
         status, due_at = self._outcome(delivery, code, wanted_s)
         took_ms = round((time.monotonic() - start) * 1000)
         await self._outbox.record(
@@ -135,7 +147,7 @@ class Webhooks:
         if code == 410:
             return "disabled", 0.0
         # Jitter: a receiver that comes back is not met by everything at once.
-        grown_s = min(LONGEST_S, self._retry_s * 3.0**delivery.attempts) * random.uniform(0.8, 1.2)  # noqa: S311
+        grown_s = min(LONGEST_S, self._retry_s * 3.0 ** min(delivery.attempts, MOST_GROWTH)) * random.uniform(0.8, 1.2)  # noqa: S311
         due_at = time.time() + max(wanted_s, grown_s)
         return ("failed", 0.0) if due_at > delivery.since + DAY_S else ("pending", due_at)
 
@@ -185,8 +197,5 @@ def retry_after_s(header: str | None) -> float:
     try:
         seconds = float(header)
     except ValueError:
-        try:
-            seconds = parsedate_to_datetime(header).timestamp() - time.time()
-        except (ValueError, TypeError):
-            return 0.0
+        seconds = seconds_until(header) or 0.0
     return min(DAY_S, max(0.0, seconds)) if seconds == seconds else 0.0

@@ -1,6 +1,7 @@
 """Jobs as both doors show them, and what both take: options, keys, lists, downloads."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,7 +184,7 @@ def idempotency_key(request: Request, owner: str) -> str | None:
         return None
     if not 1 <= len(key) <= 255:
         raise Refused("Idempotency-Key: from 1 to 255 characters.", code="bad_parameter")
-    return f"{owner} {request.url.path} {key}"
+    return json.dumps([owner, request.url.path, key])  # one text for each: an owner may have spaces, and slashes
 
 
 def time_of(seconds: float | None) -> str | None:

@@ -55,7 +55,7 @@ async def update(
     response_class=Response,
     responses={200: RECORDING[200], **errors(401, form="plain")},
 )
-async def file(job_id: str, attempt: str, signature: str, jobs: AllJobs) -> Response:
-    """The recording, for whoever does this attempt at it."""
+async def file(job_id: str, jobs: AllJobs, attempt: str = "", signature: str = "") -> Response:
+    """The recording, for whoever does this attempt at it. The query is that of the job's `file_url`."""
     job = await jobs.file_for(job_id, attempt, signature)
     return FileResponse(await recording_file(jobs, job), media_type="application/octet-stream")

@@ -26,6 +26,8 @@ HMAC = ("HS256", "HS384", "HS512")
 SIGNED = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 MAX_TOKEN_CHARS = 8192
 MAX_NAME_CHARS = 64
+MADE = "~"
+"""Names that are no subjects as they are begin with it."""
 
 FETCH_S = 5.0
 """The key set has so long to come."""
@@ -66,7 +68,7 @@ class Jwts:
                 key = await self._set.key(header.get("kid"))
                 if key is not None and key.algorithm_name in SIGNED:
                     return self._caller(self._claims(token, key, [key.algorithm_name]))
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             return None
         return None
 
@@ -83,18 +85,25 @@ class Jwts:
         return claims
 
     def _caller(self, claims: Mapping[str, Any]) -> Caller:
-        subject = claims.get("sub")
-        return Caller(_name(subject), _rights(claims), kind="jwt", until=_expiry(claims["exp"]))
+        issuer = None if self._issuer else claims.get("iss")
+        name = _name(claims.get("sub"), issuer)
+        return Caller(name, _rights(claims), kind="jwt", until=_expiry(claims["exp"]))
 
 
-def _name(subject: Any) -> str:
-    """Another one for each subject: jobs are told apart by it. Tokens without one are all of one caller."""
-    if not isinstance(subject, str) or not subject:
-        return "jwt"
-    if len(subject) <= MAX_NAME_CHARS and subject.isprintable():
-        return subject
-    told = hashlib.sha256(subject.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    return f"{''.join(char for char in subject if char.isprintable())[: MAX_NAME_CHARS - 33]}~{told}"
+def _name(subject: Any, issuer: Any) -> str:
+    """Another one for each subject of each issuer: jobs and limits are told apart by it. Tokens without a subject are
+    all of one caller. issuer: of the token, where JWT_ISSUER does not say which it is.
+
+    A subject that could be taken for a name made here (it begins with MADE), or that is no name (long, not printable,
+    of an issuer of its own), is named by its SHA-256; no two have the same one.
+    """
+    if subject is None and issuer is None:
+        return MADE
+    plain = isinstance(subject, str) and 0 < len(subject) <= MAX_NAME_CHARS and subject.isprintable()
+    if plain and issuer is None and not subject.startswith(MADE):
+        return str(subject)
+    told = json.dumps([subject, issuer], ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return MADE + hashlib.sha256(told).hexdigest()
 
 
 def _expiry(told: Any) -> float:

@@ -31,6 +31,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMED_KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):([a-z]+(?:\+[a-z]+)*):(.+)")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 WORD = re.compile(r"[a-z]+")
+UNNAMED = "key-"
+"""The name of an entry of API_KEYS without one: this, and its number."""
 LOOK_EVERY_S = 1.0
 """A change of the file is seen this soon."""
 GUESSABLE_CHARS = 20
@@ -75,7 +77,7 @@ def entries_of_setting(api_keys: str) -> Iterator[tuple[str, str, str]]:
     """Name, rights ("" for all) and key of each entry of API_KEYS."""
     for number, entry in enumerate((entry.strip() for entry in api_keys.split(",") if entry.strip()), start=1):
         match = NAMED_KEY.fullmatch(entry)
-        name, rights, key = match.groups() if match else (f"key-{number}", "", entry)
+        name, rights, key = match.groups() if match else (f"{UNNAMED}{number}", "", entry)
         yield name, rights, key
 
 
@@ -106,6 +108,10 @@ def keys_of_setting(api_keys: str) -> list[Key]:
             found.append(Key(name, parse_rights(rights) if rights else ALL, hashed(key)))
         except ConfigError as error:
             raise ConfigError(f"API_KEYS, entry {number}: {error.message}") from None
+    unnamed = {name for name, rights, _ in entries_of_setting(api_keys) if not rights}
+    for name, rights, _ in entries_of_setting(api_keys):
+        if rights and name in unnamed:
+            raise ConfigError(f"API_KEYS: {name} is the name of an entry that has none; give that one or this another.")
     if api_keys and not found:
         raise ConfigError("API_KEYS is set, and all its entries are empty. Give it a key, or leave it away.")
     return found

@@ -58,7 +58,8 @@ RULES = (
     Rule("/openapi.json", Open.ALL, READ),
     Rule("/docs", Open.ALL, READ),
     Rule("/docs/", Open.ALL, READ),
-    Rule("/api/v1/webhooks/", Open.SIGNED, files=True),
+    Rule("/api/v1/webhooks/transcription", Open.SIGNED, files=True),
+    Rule("/api/v1/webhooks/transcription/", Open.SIGNED, READ),
     Rule("/page-token", Open.ANY_KEY),
     # talk
     Rule("/ws", Right.TALK),

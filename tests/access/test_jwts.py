@@ -3,7 +3,9 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from typing import Any
 
 import jwt
@@ -16,7 +18,7 @@ from fastapi.responses import RedirectResponse, Response
 from pipeline.errors import Overloaded
 from pipeline.settings import Settings
 from server.access.callers import Right
-from server.access.jwts import AGAIN_S, FRESH_S, MAX_SET_BYTES, STALE_S, Jwts, KeySet
+from server.access.jwts import AGAIN_S, FRESH_S, MADE, MAX_SET_BYTES, STALE_S, Jwts, KeySet
 from tests.access.calls import SECRET
 from tests.servers.running import closed_port, running
 from tests.waiting import eventually
@@ -126,6 +128,38 @@ async def test_issuer_and_audience_where_they_are_set() -> None:
         assert await strict.find(jwt.encode(claims, SECRET, "HS256")) is None
 
 
+async def name_of(claims: dict[str, Any], **settings: str) -> str:
+    caller = await jwts(jwt_secret=SECRET, **settings).find(jwt.encode({"exp": SOON, **claims}, SECRET, "HS256"))
+    assert caller is not None
+    return caller.name
+
+
+async def test_no_two_subjects_have_one_name() -> None:
+    """Nor does a subject have the name that another one, or none, is given."""
+    long = "x" * 100
+    before = f"{'x' * 31}~{sha256(long.encode()).hexdigest()[:32]}"  # what was made of `long` once
+    subjects: list[dict[str, Any]] = [
+        {}, {"sub": ""}, {"sub": "jwt"}, {"sub": "anna"}, {"sub": "anna "}, {"sub": "Anna"},
+        {"sub": "an\u0000na"}, {"sub": "a\u0301"}, {"sub": "\u00e1"}, {"sub": long}, {"sub": long + "y"},
+        {"sub": "key:anna"}, {"sub": before}, {"sub": "x" * 64}, {"sub": "x" * 65}, {"sub": "\ud800"},
+        {"sub": "\udc00"}, {"sub": "anna", "iss": "https://a.example"}, {"sub": "anna", "iss": "https://b.example"},
+        {"iss": "https://a.example"}, {"sub": '["anna", "https://a.example"]'},
+    ]  # fmt: skip
+    names = [await name_of(claims) for claims in subjects]
+    assert len(set(names)) == len(names), Counter(names).most_common(2)
+    # A name that is made is taken by nobody who has it for a subject.
+    again = [await name_of({"sub": name}) for name in names]
+    made = [name for name in names if name.startswith(MADE)]
+    assert not set(made) & set(again)
+    assert all(0 < len(name) <= 65 for name in (*names, *again))
+
+
+async def test_a_subject_keeps_its_name_where_one_issuer_is_taken() -> None:
+    issuer = "https://login.example"
+    assert await name_of({"sub": "anna", "iss": issuer}, jwt_issuer=issuer) == "anna"
+    assert await name_of({"sub": "anna"}) == "anna"
+
+
 def test_a_secret_that_can_be_guessed_is_refused() -> None:
     with pytest.raises(ValueError, match="32 characters"):
         Settings(jwt_secret="short")
@@ -155,7 +189,6 @@ async def test_no_algorithm_is_taken_for_another(login: Login) -> None:
 
     def forged(secret: bytes) -> str:
         from base64 import urlsafe_b64encode as encode
-        from hashlib import sha256
         from hmac import digest
 
         told = ".".join(

@@ -255,3 +255,10 @@ def test_two_who_add_at_the_same_time_both_have_their_key(file: Path) -> None:
     keys = [process.communicate(timeout=60)[0].strip() for process in running]
     ring = KeyRing("", file)
     assert all(ring.find(key) for key in keys)
+
+
+def test_a_name_is_not_that_of_an_entry_without_one() -> None:
+    """Both would be one caller, with one set of jobs."""
+    with pytest.raises(ConfigError, match="key-2"):
+        keys_of_setting(f"key-2:talk:{'k' * 30}, {'l' * 30}")
+    assert [key.name for key in keys_of_setting(f"{'k' * 30}, key-3:talk:{'l' * 30}")] == ["key-1", "key-3"]

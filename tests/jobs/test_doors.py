@@ -204,8 +204,10 @@ def test_a_zip_may_have_other_things_in_it(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.2/", "http://169.254.169.254/", "file:///etc/passwd", "http://[::1]/", "http://2130706433/"]
-)
+    "url",
+    ["http://127.0.0.2/", "http://169.254.169.254/", "file:///etc/passwd", "http://[::1]/", "http://2130706433/",
+     "http://xn--a.example/", "http://[::1", "http://a..b/", "http://192.0.0.192/", "http://e:99999/"],
+)  # fmt: skip
 def test_a_url_that_may_not_be_fetched_makes_no_job(client: httpx.Client, url: str) -> None:
     before = client.get("/queues").json()["total"]
     answer = client.post("/api/v1/upload/url", json={"url": url})

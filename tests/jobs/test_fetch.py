@@ -1,16 +1,18 @@
 """URLs from strangers: what may be reached, and files that come whole or not at all."""
 
-import asyncio
 import ipaddress
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from jobs.addresses import Reachable, checked_client
+from jobs.addresses import Reachable
+from jobs.client import open_client
 from jobs.errors import FetchFailed, Refused, TooLarge
 from jobs.fetch import fetch
 from jobs.files import FileStore
@@ -34,6 +36,21 @@ FORBIDDEN = [
     "http://[64:ff9b::169.254.169.254]/", "http://[2002:7f00:1::]/", "http://[2002:a9fe:a9fe::1]/",
     "http://[fc00::1]/", "http://[fd00:ec2::254]/", "http://[fe80::1]/", "http://[ff02::1]/",
     "http://[2001:0:7f00:1::]/", "http://[2001:db8::1]/", "http://[100::1]/",
+    # The special-purpose registries of IANA, and what clouds have at addresses that look public.
+    "http://192.0.0.192/", "http://192.0.0.8/", "http://192.0.0.170/", "http://168.63.129.16/metadata",
+    "http://192.31.196.1/", "http://192.52.193.1/", "http://192.88.99.2/", "http://192.175.48.1/",
+    "http://198.19.255.255/", "http://198.51.100.1/", "http://203.0.113.1/", "http://100.100.100.200/",
+    "http://239.255.255.250/", "http://0.1.2.3/", "http://255.0.0.1/", "http://172.31.255.255/",
+    "http://[fec0::1]/", "http://[feff::1]/", "http://[3fff::1]/", "http://[3fff:fff::1]/", "http://[5f00::1]/",
+    "http://[100:0:0:1::1]/", "http://[2001:1::1]/", "http://[2001:2::1]/", "http://[2001:3::1]/",
+    "http://[2001:4:112::1]/", "http://[2001:10::1]/", "http://[2001:20::1]/", "http://[2001:30::1]/",
+    "http://[2001:1ff:ffff::1]/", "http://[2620:4f:8000::1]/", "http://[fd20:ce::254]/", "http://[4000::1]/",
+    "http://[::ffff:0:808:808]/", "http://[::ffff:a83f:8110]/", "http://[::168.63.129.16]/",
+    "http://[64:ff9b::192.0.0.192]/", "http://[64:ff9b:1::10.0.0.1]/", "http://[64:ff9b:1:a00:0:100::]/",
+    "http://[64:ff9b:1:a:0:1::]/", "http://[64:ff9b:1::a:0:100:0]/", "http://[64:ff9b:1::]/",
+    "http://[64:ff9b:2::8.8.8.8]/", "http://[2002:a83f:8110::1]/", "http://[2002:c000:c0::1]/",
+    "http://[2001:0:808:808::f5ff:fffe]/", "http://[2001:0:a00:1::f7f7:f7f7]/",
+    "http://[2606:4700::5efe:10.0.0.1]/", "http://[2606:4700::200:5efe:169.254.169.254]/",
 ]  # fmt: skip
 BAD = [
     "file:///etc/passwd", "ftp://example.org/a.wav", "gopher://127.0.0.1:6379/_INFO", "data:audio/wav;base64,AAAA",
@@ -42,6 +59,12 @@ BAD = [
     "http://example.org\\@127.0.0.1/", "http://exa mple.org/", "http://example.org/\r\nHost: x", "http://[::1/",
     "http://example.org:99999/", "http://example%2eorg/", "http://[fe80::1%25eth0]/", "http://example.org/\x00",
     "http://e/" + "a" * 5000, "HTTPS:/example.org",
+    # What passes for a URL and cannot be sent: names that are none, ports that are none, text that is no text.
+    "http://xn--a.example/", "http://xn--/", "http://xn--0.example/a", "http://a..example/", "http://.example/",
+    "http://example../", f"http://{'a' * 64}.example/", f"http://{'a.' * 130}example/", "http://ex*mple.org/",
+    "http://exa\"mple.org/", "http://[v1.a]/", "http://[::1]x/", "http://example.org:0/", "http://example.org:x/",
+    f"http://example.org:{'9' * 4000}/", "http://\u2460.example:80/", "http://\ud800.example/",
+    "http://example.org/\udfff", "http://\uff11\uff12\uff17.0.0.1/", "http://\u3002/", "http://@example.org/",
 ]  # fmt: skip
 NAMES = ["http://localhost/", "http://LOCALHOST/"]
 """Names that every machine knows as itself."""
@@ -82,9 +105,10 @@ async def test_refused_before_anybody_is_asked(files: FileStore, url: str) -> No
 @pytest.mark.parametrize("url", FORBIDDEN)
 async def test_refused_also_by_the_connection_itself(url: str) -> None:
     """As if the check of the URL had let it through."""
-    async with checked_client(PUBLIC, timeout_s=2) as client:
+    async with open_client(PUBLIC, timeout_s=2) as client:
         with pytest.raises((Refused, FetchFailed, httpx.InvalidURL)):
-            await client.get(url)
+            async with client.stream("GET", httpx.URL(url), {}):
+                pass
 
 
 @pytest.mark.parametrize("url", NAMES)
@@ -94,7 +118,16 @@ async def test_a_name_is_what_it_resolves_to(files: FileStore, url: str) -> None
     assert caught.value.code == "forbidden_address"
 
 
-@pytest.mark.parametrize("address", ["93.184.216.34", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "2002:808:808::"])
+PUBLIC_ADDRESSES = [
+    "93.184.216.34", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "2002:808:808::", "192.0.1.1", "192.0.3.1",
+    "168.63.129.15", "168.63.129.17", "100.63.255.255", "100.128.0.1", "172.15.255.255", "172.32.0.1", "198.17.255.255",
+    "198.20.0.1", "223.255.255.255", "191.255.255.255", "192.31.197.1", "2001:200::1", "2001:db7::1", "2003::1",
+    "2620:4f:8001::1", "3ffe::1", "2a00:1450:4001::200e", "64:ff9b::8.8.8.8", "64:ff9b:1::8.8.8.8",
+    "64:ff9b:1:808:8:800::", "2001:0:808:808::f7f7:f7f7", "2606:4700::5efe:8.8.8.8",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", PUBLIC_ADDRESSES)
 def test_public_addresses_may_be_reached(address: str) -> None:
     assert PUBLIC.allows(ipaddress.ip_address(address))
 
@@ -111,14 +144,17 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(
     files: FileStore, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name server that answers with a public address first and a private one after that finds nobody asking."""
-    loop, asked = asyncio.get_running_loop(), []
+    asked: list[str] = []
+    ask = socket.getaddrinfo
 
-    async def rebinding(host: str, port: int, **_: object) -> list[object]:
+    def rebinding(host: Any, port: Any, *args: Any, **more: Any) -> list[Any]:
+        if host != "rebinding.example":
+            return ask(host, port, *args, **more)
         asked.append(host)
         address = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
         return [(2, 1, 6, "", (address, port))]
 
-    monkeypatch.setattr(type(loop), "getaddrinfo", lambda self, *a, **k: rebinding(*a, **k), raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     url = web.address.replace("127.0.0.1", "rebinding.example") + "/file"
     assert await fetched(files, url) == DATA
     assert asked == ["rebinding.example"]
@@ -127,11 +163,10 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(
 
 
 async def test_one_forbidden_address_among_several_is_enough(files: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def both(host: str, port: int, **_: object) -> list[object]:
+    def both(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
         return [(2, 1, 6, "", ("127.0.0.1", port)), (2, 1, 6, "", ("127.0.0.2", port))]
 
-    loop = asyncio.get_running_loop()
-    monkeypatch.setattr(type(loop), "getaddrinfo", lambda self, *a, **k: both(*a, **k), raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", both)
     with pytest.raises(Refused):
         await fetched(files, "http://both.example/")
 

@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 
 from deploy.outside_hearing import open_hearing
 from deploy.outside_worker import verified, work
+from jobs.outside import file_signature
 from pipeline.settings import Settings
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, SAID, WAIT_S, done
@@ -187,6 +188,33 @@ def test_nothing_is_read_of_a_strangers_update(place: tuple[ServerProcess, httpx
         assert connection.getresponse().status == 401
     finally:
         connection.close()
+
+
+def test_a_strangers_request_for_a_file_tells_nothing(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+    """One answer, byte for byte, for a job that is there and one that is not, whatever else is sent or left out."""
+    running, client, worker = place
+    worker.go_on.clear()
+    job_id = submit(client, recording(3))
+    until(lambda: worker.jobs and worker.jobs[-1]["job_id"] == job_id)
+    good = worker.jobs[-1]
+    path = f"{running.url}/api/v1/webhooks/transcription"
+    queries = [
+        "", "?attempt=x", "?signature=x", f"?attempt={good['attempt']}", f"?attempt={good['attempt']}&signature=",
+        f"?attempt={good['attempt']}&signature={'0' * 64}", "?attempt=%ff&signature=%c3%a9", "?attempt=a&attempt=b",
+    ]  # fmt: skip
+    told = set()
+    for job in (job_id, "0" * 32, "x", "%00", "%ff", "0" * 3000):
+        for query in queries:
+            answer = httpx.get(f"{path}/{job}/file{query}")
+            told.add((answer.status_code, answer.text, answer.headers.get("www-authenticate")))
+    assert len(told) == 1, told
+    assert told.pop()[0] == 401
+    # Who knows the secret, but not of a job that is gone, learns no more.
+    gone = file_signature(SECRET, "0" * 32, "x")
+    assert httpx.get(f"{path}/{'0' * 32}/file?attempt=x&signature={gone}").status_code == 401
+    assert httpx.get(good["file_url"]).status_code == 200
+    worker.go_on.set()
+    done(client, job_id)
 
 
 class Heard(Worker):

@@ -114,14 +114,26 @@ def test_a_login_is_not_the_key_of_the_same_name(service: ServerProcess, anna: h
         own = send(other, 5)
     with caller(service, login("anna")) as later:
         assert ids(later, "/jobs") == [own]
-    # Subjects that begin alike are not one.
-    long = [login("x" * 100 + name) for name in "ab"]
-    with caller(service, long[0]) as first, caller(service, long[1]) as second:
-        own = send(first, 5)
-        assert second.get(f"/jobs/{own}").status_code == 404
+    # Subjects that begin alike are not one, and none has the name that tokens without a subject have.
+    nobody = jwt.encode({"exp": time.time() + 600, "scope": "transcribe"}, SECRET, "HS256")
+    for one, another in ((login("x" * 100 + "a"), login("x" * 100 + "b")), (nobody, login("jwt"))):
+        with caller(service, one) as first, caller(service, another) as second:
+            own = send(first, 5)
+            assert second.get(f"/jobs/{own}").status_code == 404
 
 
 def test_the_same_idempotency_key_of_two_callers_is_two(anna: httpx.Client, ben: httpx.Client) -> None:
     form: dict[str, object] = {"files": {"files": ("k.wav", recording(6))}, "headers": {"Idempotency-Key": "k"}}
     first, again, other = (client.post("/jobs", **form).json() for client in (anna, anna, ben))  # type: ignore[arg-type]
     assert first["jobs"][0]["job_id"] == again["jobs"][0]["job_id"] != other["jobs"][0]["job_id"]
+
+
+def test_an_idempotency_key_cannot_be_made_that_of_another(service: ServerProcess) -> None:
+    """By a subject that ends like a path: together with the path and the key it made the same text, once."""
+    data = recording(6)
+    made = []
+    for subject, key in (("carla", "/jobs k"), ("carla /jobs", "k")):
+        with caller(service, login(subject)) as client:
+            answer = client.post("/jobs", files={"files": ("k.wav", data)}, headers={"Idempotency-Key": key})
+            made.append(answer.raise_for_status().json()["jobs"][0]["job_id"])
+    assert made[0] != made[1]

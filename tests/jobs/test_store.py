@@ -339,13 +339,15 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(database_ur
         connection.execute(text("DROP TABLE owner_tallies"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN owner"))
         connection.execute(text("ALTER TABLE results DROP COLUMN duration_s"))
+        connection.execute(text("ALTER TABLE deliveries DROP COLUMN owner"))
+        connection.execute(text("ALTER TABLE deliveries DROP COLUMN host"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN speakers"))
         connection.execute(text("ALTER TABLE jobs DROP COLUMN trace"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
 
     async with open_database(database_url) as database:
-        store = JobStore(database, max_waiting=10)
-        await submitted(store)
+        store = JobStore(database, max_waiting=10, webhook_url="https://hooks.example/parley")
+        await store.submit([submission(webhook_url="https://[2606:4700::1]:8443/own")], cached=[None])
         job = await store.claim()
         assert job is not None
         await store.complete(job, "k" * 64, "{}", 7.5)
@@ -356,7 +358,9 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(database_ur
         store = JobStore(database, max_waiting=10)
         assert await store.get(job.id) == job
         async with database.reading() as connection:
-            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0005"
+            assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0006"
+            hosts = (await connection.execute(text("SELECT host FROM deliveries ORDER BY url"))).scalars().all()
+            assert hosts == ["2606:4700::1", "hooks.example"]
         # What was transcribed before is of a known length, too.
         [[again], _] = await store.submit([submission()], cached=["k" * 64])
         assert (again.status, again.duration_s) == (Status.COMPLETED, 7.5)

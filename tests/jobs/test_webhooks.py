@@ -5,7 +5,7 @@ import base64
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 
 from jobs import schema
 from jobs.database import Database
+from jobs.lanes import MOST_OF_ONE
 from jobs.outbox import Attempt, Delivery, Outbox
 from jobs.store import JobStore
 from jobs.webhooks import DAY_S, Webhooks, retry_after_s, secret_of, signer
@@ -23,8 +24,10 @@ from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 from tests.jobs.conftest import submission
 from tests.servers import web as servers
+from tests.servers.hostile import hostile, sends, silent
 from tests.servers.running import closed_port
 from tests.servers.web import Web
+from tests.waiting import eventually
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 WAIT_S = 60.0
@@ -175,6 +178,106 @@ async def test_a_receiver_that_hangs_delays_nobody_else(
             assert (await settled(outbox, waiting)).delivery.status == "delivered"
 
 
+async def submitted(store: JobStore, owner: str, urls: list[str]) -> list[str]:
+    """Jobs of one caller that ended, as of one zip."""
+    wanted = [submission(webhook_url=url, owner=owner) for url in urls]
+    jobs, _ = await store.submit(wanted, cached=[None] * len(wanted))
+    for job in jobs:
+        await store.cancel(job.id)
+    return [job.id for job in jobs]
+
+
+async def test_the_dead_receivers_of_one_owner_delay_nobody_else(store: JobStore, web: Web) -> None:
+    """A zip of 250 files whose webhooks never answer, on hosts of all kinds."""
+    async with AsyncExitStack() as stack:
+        dead = [await stack.enter_async_context(hostile(silent, f"127.0.1.{n}")) for n in range(1, 6)]
+        outbox = await stack.enter_async_context(delivering(store.database, url_allow="127.0.0.0/8"))
+        urls = [f"{dead[n % 5].address}/{n}" for n in range(250)]
+        stuck = await submitted(store, "key:ben", urls)
+        await eventually(lambda: sum(one.open for one in dead) == MOST_OF_ONE)
+        for path in range(3):
+            [job_id] = await submitted(store, "key:anna", [f"{web.address}/{path}"])
+            assert (await settled(outbox, job_id)).delivery.status == "delivered"
+        # All of that while the first attempts at the dead ones are still waited for.
+        assert sum(one.most_open for one in dead) == MOST_OF_ONE
+        assert not any([(await told(outbox, job_id)).attempts for job_id in stuck[:10]])
+
+
+async def test_a_host_has_two_deliveries_at_a_time(store: JobStore, web: Web) -> None:
+    """Also where no keys are asked for, and nothing tells one caller from another."""
+    async with hostile(silent, "127.0.1.1") as dead, delivering(store.database, url_allow="127.0.0.0/8") as outbox:
+        await submitted(store, "", [f"{dead.address}/{n}" for n in range(100)])
+        await eventually(lambda: dead.open == MOST_OF_ONE)
+        [job_id] = await submitted(store, "", [f"{web.address}/hook"])
+        assert (await settled(outbox, job_id)).delivery.status == "delivered"
+        assert dead.most_open == MOST_OF_ONE
+
+
+UNSENDABLE = [
+    "http://xn--a.example/", "http://a..b/", "http://[::1", "", "nonsense", "http://127.0.0.1:99999/", "http://\x7f/",
+    "http://" + "a" * 70 + ".example/", "http://127.0.0.1:0/", "http://" + "x" * 9000, "file:///etc/passwd",
+]  # fmt: skip
+"""What a row may have from before URLs were checked like today."""
+
+
+async def test_whatever_is_in_a_row_is_recorded_and_stops_nothing(store: JobStore, web: Web) -> None:
+    ids = await submitted(store, "key:ben", UNSENDABLE)
+    job_id = await ended(store, f"{web.address}/hook")
+    async with store.database.writing() as connection:
+        strange = update(schema.deliveries).where(schema.deliveries.c.job_id == ids[-1])
+        await connection.execute(strange.values(created_at=1e300, attempts=100_000, event=""))
+    async with delivering(store.database) as outbox:
+        assert (await settled(outbox, job_id)).delivery.status == "delivered"
+        for one in ids:
+            if await outbox.of_job(one):  # an empty address is no webhook
+                await attempted(outbox, one)
+                delivery = await told(outbox, one)
+                assert delivery.attempts[0].error
+                assert delivery.attempts[0].http_status is None
+                assert delivery.delivery.status == "pending"
+
+
+HOSTILE_ANSWERS = {
+    "100 Continue": [b"HTTP/1.1 100 Continue\r\n\r\n" * 200_000],
+    "a header": [b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000],
+    "garbage": [b"\x00\xff" * 500],
+    "nothing": [b""],
+    "a status": [b"HTTP/1.1 99999 OK\r\n\r\n"],
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_ANSWERS)
+async def test_what_a_hostile_receiver_answers_is_recorded(store: JobStore, web: Web, kind: str) -> None:
+    async with hostile(sends(*HOSTILE_ANSWERS[kind])) as receiver, delivering(store.database) as outbox:
+        job_id = await ended(store, f"{receiver.address}/hook")
+        await attempted(outbox, job_id)
+        delivery = await told(outbox, job_id)
+        assert "connection to the server failed" in str(delivery.attempts[0].error)
+        assert delivery.delivery.status == "pending"
+
+
+@pytest.mark.parametrize("wanted", ["Wed, 21 Oct 99999999999999999999 07:28:00 GMT", "9" * 5000, "1e999", "-1e999"])
+async def test_any_retry_after_is_survived(store: JobStore, web: Web, wanted: str) -> None:
+    web.statuses, web.headers = [503], {"Retry-After": wanted}
+    async with delivering(store.database) as outbox:
+        job_id = await ended(store, f"{web.address}/hook")
+        await attempted(outbox, job_id)
+        delivery = await told(outbox, job_id)
+        assert (delivery.attempts[0].http_status, delivery.attempts[0].error) == (503, None)
+
+
+async def test_a_slow_receiver_gets_it_in_the_end(store: JobStore) -> None:
+    async def slow(writer: asyncio.StreamWriter) -> None:
+        for byte in b"HTTP/1.1 204 OK\r\n\r\n":
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with hostile(slow) as receiver, delivering(store.database) as outbox:
+        delivery = await settled(outbox, await ended(store, f"{receiver.address}/hook"))
+    assert delivery.statuses == [204]
+
+
 async def test_a_webhook_may_not_reach_inside(store: JobStore) -> None:
     with servers.serving("127.0.0.2") as inside:
         async with delivering(store.database) as outbox:
@@ -208,7 +311,19 @@ def test_the_waits_grow_to_hours_and_fill_a_day() -> None:
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [(None, 0), ("7", 7), ("-1", 0), ("nan", 0), ("1e9", DAY_S), ("soon", 0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
+    [
+        (None, 0),
+        ("7", 7),
+        ("-1", 0),
+        ("nan", 0),
+        ("1e9", DAY_S),
+        ("soon", 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", 0),
+        ("inf", DAY_S),
+        ("9" * 1000, DAY_S),
+        ("", 0),
+    ],
 )
 def test_retry_after_in_all_its_forms(header: str | None, seconds: float) -> None:
     assert retry_after_s(header) == seconds
