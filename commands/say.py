@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from commands.start import JsonOption, VoiceOption, load_settings, progress_bar, run, write_wav
+from commands.start import JsonOption, VoiceOption, language_option, load_settings, progress_bar, run, write_wav
 from pipeline.assistant import open_tts
 from pipeline.audio import Clip
 from pipeline.errors import BadInput
@@ -21,7 +21,9 @@ def say(
     text: Annotated[str, typer.Argument(help="What to say.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The WAV to write.")] = Path("speech.wav"),
     voice: VoiceOption = "",
-    language: Annotated[str, typer.Option(help="ISO 639-1 code of the text.")] = "en",
+    language: Annotated[
+        str, typer.Option(callback=language_option, help="Language of the text, as a code or an English name.")
+    ] = "en",
     as_json: JsonOption = False,
 ) -> None:
     """Speak a text into a WAV file."""

@@ -22,10 +22,24 @@ from pipeline.audio import Clip, encode_wav
 from pipeline.errors import BadInput, EngineUnavailable, ParleyError
 from pipeline.media import decode
 from pipeline.settings import SECRET, Settings
+from pipeline.stt.languages import language_code
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 VoiceOption = Annotated[str, typer.Option(help="Voice by name; see `voices`. Default: VOICE_NAME.")]
-LanguageOption = Annotated[str, typer.Option(help="ISO 639-1 code of what is spoken. Default: detected.")]
+
+
+def language_option(value: str) -> str:
+    """For options: the code of the language that was named. Raises typer.BadParameter."""
+    try:
+        return language_code(value) or ""
+    except BadInput as error:
+        raise typer.BadParameter(error.message) from None
+
+
+LanguageOption = Annotated[
+    str,
+    typer.Option(callback=language_option, help="Language spoken, as a code or an English name. Default: detected."),
+]
 
 
 def load_settings() -> Settings:

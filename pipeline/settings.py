@@ -11,6 +11,8 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.errors import BadInput
+
 SECRET = re.compile(r"(keys?|secret|token|token_id|database_url|redis_url|webhook_url)$", re.IGNORECASE)
 """Names of settings whose values nobody is shown."""
 
@@ -236,8 +238,8 @@ class Settings(BaseSettings):
     voice_name: str = "man"
     """The voice that answers: a folder or a file name in voices/ or audios/, without its ending."""
     speech_language: str = ""
-    """ISO 639-1 code spoken by the users, when it is always the same; empty: detected each turn. (Desktops set
-    LANGUAGE to something else.)"""
+    """Language spoken by the users, when it is always the same: a code of ISO 639 (pt, por), a tag (pt-BR) or an
+    English name; empty: detected each turn. (Desktops set LANGUAGE to something else.)"""
     voices_dir: Path = HOME / "voices"
     """Reference voices, one folder (voice.toml and clips) or one bare WAV each."""
     audios_dir: Path = HOME / "audios"
@@ -439,6 +441,18 @@ class Settings(BaseSettings):
         if 0 < len(value) < 32:
             raise ValueError("must have 32 characters or more (openssl rand -hex 32)")
         return value
+
+    @field_validator("speech_language")
+    @classmethod
+    def _language(cls, value: str) -> str:
+        if not value:
+            return ""
+        from pipeline.stt.languages import language_code  # settings are read before anything that hears is imported
+
+        try:
+            return language_code(value) or ""
+        except BadInput as error:
+            raise ValueError(error.message) from None
 
     @field_validator("max_file_size", "max_archive_size", mode="before")
     @classmethod

@@ -37,6 +37,7 @@ from server.draining import ASIDE, Draining, DrainingMiddleware
 from server.errors import add_error_handlers
 from server.holding import Budget, return_large_blocks
 from server.openai import router as openai_router
+from server.paths import OneSlash
 from server.realtime import door as realtime
 from server.resume import Resumable
 from server.serving import adopted
@@ -97,6 +98,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     app.add_middleware(DrainingMiddleware, draining=app.state.draining)
     app.add_middleware(Door, access=access)
     headers.add_headers(app, access.origins.allowed)
+    app.add_middleware(OneSlash)
     add_error_handlers(app)
     describe(app)
     ui.add_page(app)

@@ -23,6 +23,7 @@ _MEANING = {
     408: "The request came too slowly.",
     409: "It is there already, or is in a state in which this cannot be done.",
     413: "The upload is larger, or the recording longer, than allowed.",
+    415: "The body is compressed.",
     422: "The request cannot be used; the message says why.",
     429: "Too many requests; `Retry-After` says when to come back.",
     502: "An engine failed.",
@@ -37,6 +38,7 @@ EXAMPLES: dict[int, ParleyError] = {
     408: BadInput("The body came too slowly.", code="slow_body"),
     409: ParleyError("The job is completed already.", code="job_finished"),
     413: BadInput("The file is larger than 524288000 bytes (MAX_FILE_SIZE).", code="file_too_large"),
+    415: BadInput("The body is compressed (Content-Encoding: gzip); send it as it is.", code="unsupported_encoding"),
     422: ParleyError(
         "This Idempotency-Key came with another request before; send a new one.", code="idempotency_key_reused"
     ),
@@ -217,8 +219,8 @@ def _add_common(responses: dict[str, Any], path: str, method: str) -> None:
     statuses = [429]
     if rule_for(path, method.upper()).needed is not Open.ALL:
         statuses += [401, 403, 503]
-    if method in ("post", "put"):
-        statuses += [400, 408, 413]
+    if method in ("post", "put", "patch"):
+        statuses += [400, 408, 413, 415]
     if "{" in path:
         statuses += [400, 404]
     if path.startswith(JOBS) and "{" in path:

@@ -31,6 +31,7 @@ STATUS: Mapping[str, int] = {
     "voice_exists": 409,
     "file_too_large": 413,
     "audio_too_long": 413,
+    "unsupported_encoding": 415,
     "slow_body": 408,
     "rate_limited": 429,
     "too_many_sessions": 429,

@@ -1,6 +1,7 @@
 """Forms whose files become jobs: each goes to UPLOAD_DIR while it arrives, and stays there only if all are taken."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,13 +17,14 @@ from jobs.errors import Refused, TooLarge
 from jobs.files import Incoming, StoredFile
 from jobs.names import safe_name
 from jobs.service import Jobs
+from server.multipart import BROKEN_OFF, disposition
 from server.uploads import ClientGone, drain
 
 MAX_FIELDS, MAX_FIELD_BYTES = 64, 65_536
 MAX_HEADER_BYTES = 16_384
 FORM_BYTES = 1 << 20
 """What a form may have beside its files."""
-FILE_FIELDS = {"file", "files", "files[]", "file[]"}
+FILE_FIELD = re.compile(r"files?(\[\d{0,6}\])?")
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class _Reader:
 
     def __init__(self, boundary: bytes) -> None:
         self.steps: list[tuple[str, bytes]] = []
+        self.complete = False
         self._name, self._value, self._disposition = b"", b"", b""
         self.parser = MultipartParser(
             boundary,
@@ -58,6 +61,7 @@ class _Reader:
                 "on_headers_finished": lambda: self.steps.append(("begin", self._disposition)),
                 "on_part_data": lambda data, start, end: self.steps.append(("data", data[start:end])),
                 "on_part_end": lambda: self.steps.append(("end", b"")),
+                "on_end": self._end,
             },
         )
 
@@ -76,6 +80,9 @@ class _Reader:
         if self._name.lower() == b"content-disposition":
             self._disposition = self._value
         self._name, self._value = b"", b""
+
+    def _end(self) -> None:
+        self.complete = True
 
     def _bound(self) -> None:
         if len(self._name) + len(self._value) > MAX_HEADER_BYTES:
@@ -118,18 +125,17 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
 
 async def _receive(request: Request, jobs: Jobs, stack: AsyncExitStack, boundary: bytes, most: int) -> Received:
     received, reader = Received(), _Reader(boundary)
-    name, text, incoming, total, ended = "", bytearray(), None, 0, False
+    name, text, incoming, total = "", bytearray(), None, 0
     async for chunk in request.stream():
         total += len(chunk)
         if total > most:
             raise TooLarge(f"The request is larger than {most} bytes (MAX_FILE_SIZE, MAX_ARCHIVE_SIZE).")
         reader.parser.write(chunk)
         for step, data in reader.steps:
-            ended = step == "end"
             if step == "begin":
                 name, filename = _disposition(data)
                 text, incoming = bytearray(), None
-                if filename is not None and name in FILE_FIELDS:
+                if filename is not None and FILE_FIELD.fullmatch(name):
                     if len(received.files) >= jobs.settings.max_archive_files:
                         raise TooLarge(f"More than {jobs.settings.max_archive_files} files (MAX_ARCHIVE_FILES).")
                     incoming = await stack.enter_async_context(jobs.files.receive())
@@ -145,21 +151,18 @@ async def _receive(request: Request, jobs: Jobs, stack: AsyncExitStack, boundary
             else:
                 raise _bad_form("it has too many fields")
         reader.steps.clear()
-    if total and not ended:
-        raise _bad_form("it broke off")
+    if total and not reader.complete:
+        raise _bad_form(BROKEN_OFF)
     reader.parser.finalize()
     return received
 
 
 def _disposition(header: bytes) -> tuple[str, str | None]:
     """Name and file name of a part."""
-    _, options = parse_options_header(header)
-    if b"name" not in options:
+    name, filename = disposition(header)
+    if name is None:
         raise _bad_form("a part has no name")
-    filename = options.get(b"filename")
-    return options[b"name"].decode("utf-8", "replace"), None if filename is None else safe_name(
-        filename.decode("utf-8", "replace")
-    )
+    return name, None if filename is None else safe_name(filename)
 
 
 async def _unpack_archives(received: Received, jobs: Jobs, stack: AsyncExitStack) -> None:

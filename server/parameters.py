@@ -7,7 +7,7 @@ from fastapi import Depends, Query
 from pydantic import BaseModel, model_validator
 
 from pipeline.errors import BadInput
-from pipeline.stt.languages import code_of
+from pipeline.stt.languages import language_code as language_code
 from pipeline.subtitles import Layout
 
 MAX_SYSTEM_CHARS = 8_000
@@ -45,18 +45,6 @@ def subtitle_layout(
 SubtitleLayout = Annotated[Layout, Depends(subtitle_layout)]
 
 
-def language_code(value: str | None) -> str | None:
-    """The ISO 639-1 code in "pt", "pt-BR", "PT_br" or "Portuguese"; None for nothing or "auto". Raises BadInput."""
-    if not value or value.lower() == "auto":
-        return None
-    if (known := code_of(value)) is not None:
-        return known
-    code = value.replace("_", "-").split("-")[0].lower()
-    if not (code.isascii() and code.isalpha() and 2 <= len(code) <= 3):
-        raise BadInput(f"{value[:20]!r} is no language code; send one like en or pt.", code="unsupported_language")
-    return code
-
-
 def system_prompt(value: str | None) -> str | None:
     """`?system=`, if it is not too long. Raises BadInput."""
     if value is not None and len(value) > MAX_SYSTEM_CHARS:
@@ -69,6 +57,6 @@ def from_json(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in "{[":
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
     return value

@@ -10,16 +10,19 @@ from typing import IO, Any, TypeVar, cast
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from pipeline.errors import BadInput, ParleyError
 from pipeline.settings import Settings
 from server.errors import BadField, bad_field
+from server.multipart import FormParser
 
 MAX_FIELDS, MAX_FILES = 64, 4
 MAX_FIELD_BYTES = 8 * 2**20
 """A field may be a recording in a data URL."""
+MAX_DIGITS = 4
+"""Of a number in the brackets of a field's name: `name[0]` is an item of a list."""
 DRAIN_S = 2.0
 """How long a refused body is read on and thrown away: a client that still sends does not hear its answer."""
 
@@ -46,7 +49,7 @@ class Form:
     """A received form."""
 
     fields: dict[str, Any] = field(default_factory=dict)
-    """A list where the name ends with [] or comes more than once, an object for name[key]."""
+    """A list where the name ends with [] or [0] or comes more than once, an object for name[key]."""
     files: dict[str, Upload] = field(default_factory=dict)
 
     def file(self, *names: str) -> Upload:
@@ -100,7 +103,7 @@ async def received(request: Request) -> AsyncIterator[Form]:
                 raise too_large
             yield chunk
 
-    parser = MultiPartParser(
+    parser = FormParser(
         request.headers, counted(), max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
     )
     try:
@@ -129,21 +132,27 @@ async def drain(request: Request) -> None:
 
 def _form(items: list[tuple[str, Any]]) -> Form:
     form = Form()
+    came: dict[str, list[tuple[int, Any]]] = {}
+    """Name → values, each with its number in brackets, or its place."""
+    lists = set[str]()
     for name, value in items:
         if isinstance(value, UploadFile):
             form.files[name] = Upload(cast("IO[bytes]", value.file), value.filename or "", value.size or 0)
             continue
-        plain = name.removesuffix("[]")
-        if plain != name:
-            form.fields.setdefault(plain, []).append(value)
-        elif name.endswith("]") and "[" in name:
-            outer, _, inner = name[:-1].partition("[")
-            nested = form.fields.setdefault(outer, {})
-            if isinstance(nested, dict):
-                nested[inner] = value
-        elif name in form.fields:
-            before = form.fields[name]
-            form.fields[name] = [*before, value] if isinstance(before, list) else [before, value]
-        else:
-            form.fields[name] = value
+        plain, bracket, inner = name[:-1].partition("[") if name.endswith("]") else (name, "", "")
+        if inner and not _is_number(inner):
+            nested = form.fields.setdefault(plain, {})
+            nested[inner] = value
+            continue
+        if bracket:
+            lists.add(plain)
+        values = came.setdefault(plain, [])
+        values.append((int(inner) if inner else len(values), value))
+    for name, numbered in came.items():
+        found = [value for _, value in sorted(numbered, key=lambda one: one[0])]
+        form.fields[name] = found if name in lists or len(found) > 1 else found[0]
     return form
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS

@@ -1,4 +1,7 @@
-"""The languages of Whisper: some servers answer with a code, some with an English name."""
+"""Languages as clients, servers and settings write them: a code of ISO 639-1, 639-2 or 639-3, a BCP 47 tag, or an
+English name. Inside there is one form, the code of Whisper's tokenizer."""
+
+from pipeline.errors import BadInput
 
 _TABLE = """
 af:afrikaans am:amharic ar:arabic as:assamese az:azerbaijani ba:bashkir be:belarusian bg:bulgarian bn:bengali
@@ -21,8 +24,52 @@ _CODES = {name.replace("_", " "): code for code, name in NAMES.items()} | {
 """English name → code, and the other names that openai-whisper's tokenizer knows."""
 
 
+_LONG = """
+aar:aa abk:ab afr:af aka:ak alb:sq als:sq amh:am ara:ar arb:ar arg:an arm:hy asm:as ava:av aym:ay ayr:ay aze:az azb:az
+azj:az bak:ba baq:eu bel:be ben:bn bod:bo bos:bs bre:br bul:bg bur:my cat:ca ces:cs che:ce chi:zh chv:cv cmn:zh cor:kw
+cos:co cym:cy cze:cs dan:da deu:de div:dv dut:nl dzo:dz ekk:et ell:el eng:en epo:eo est:et eus:eu ewe:ee fao:fo fas:fa
+fij:fj fil:tl fin:fi fra:fr fre:fr fry:fy ful:ff geo:ka ger:de gla:gd gle:ga glg:gl glv:gv gre:el grn:gn gug:gn guj:gu
+hat:ht hau:ha heb:he her:hz hin:hi hrv:hr hun:hu hye:hy ibo:ig ice:is ido:io iku:iu ina:ia ind:id isl:is ita:it jav:jw
+jpn:ja kal:kl kan:kn kas:ks kat:ka kaz:kk khk:mn khm:km kik:ki kin:rw kir:ky kor:ko kur:ku lao:lo lat:la lav:lv lim:li
+lin:ln lit:lt ltz:lb lug:lg lvs:lv mac:mk mal:ml mao:mi mar:mr may:ms mkd:mk mlg:mg mlt:mt mol:ro mon:mn mri:mi msa:ms
+mya:my nau:na nav:nv nde:nd nep:ne nld:nl nno:nn nob:no nor:no npi:ne nya:ny oci:oc ori:or orm:om ory:or oss:os pan:pa
+pbt:ps per:fa pes:fa plt:mg pnb:pa pol:pl por:pt prs:fa pus:ps que:qu quz:qu roh:rm ron:ro rum:ro run:rn rus:ru san:sa
+scc:sr scr:hr sin:si slk:sk slo:sk slv:sl sme:se smo:sm sna:sn snd:sd som:so sot:st spa:es sqi:sq srd:sc srp:sr ssw:ss
+sun:su swa:sw swe:sv swh:sw tam:ta tat:tt tel:te tgk:tg tgl:tl tha:th tib:bo tir:ti ton:to tsn:tn tso:ts tuk:tk tur:tr
+twi:tw uig:ug ukr:uk urd:ur uzb:uz uzn:uz ven:ve vie:vi wel:cy wln:wa wol:wo xho:xh ydd:yi yid:yi yor:yo zho:zh zsm:ms
+zul:zu
+"""
+_OTHER = dict(pair.split(":") for pair in _LONG.split()) | {
+    "in": "id", "iw": "he", "ji": "yi", "jv": "jw", "mo": "ro", "nb": "no", "zh-yue": "yue",
+}  # fmt: skip
+"""Codes of ISO 639-2 (both lists), common ones of 639-3, and older ones of 639-1 → the code that is used here."""
+
+
 def code_of(language: str) -> str | None:
-    """The code of a code ("pt", "pt-BR") or of an English name ("Portuguese"); None when it is neither."""
-    plain = language.strip().lower()
-    code = plain.replace("_", "-").split("-")[0]
-    return code if code in NAMES else _CODES.get(plain)
+    """The code of a language that Whisper knows, from a code ("pt", "por", "pt-BR") or an English name ("Portuguese");
+    None when it is neither.
+    """
+    code = _short(language)
+    return code if code in NAMES else _CODES.get(" ".join(language.lower().replace("_", " ").split()))
+
+
+def language_code(value: str | None) -> str | None:
+    """The code in "pt", "por", "pt-BR", "PT_br" or "Portuguese"; None for nothing or "auto". Languages that only a
+    voice knows pass by their code. Raises BadInput (unsupported_language).
+    """
+    value = (value or "").strip()
+    if not value or value.lower() == "auto":
+        return None
+    if (known := code_of(value)) is not None:
+        return known
+    code = _short(value)
+    if not (code.isascii() and code.isalpha() and 2 <= len(code) <= 3):
+        raise BadInput(f"{value[:20]!r} is no language code; send one like en or pt.", code="unsupported_language")
+    return code
+
+
+def _short(language: str) -> str:
+    """The first part of a tag, in the form that is used here."""
+    tag = language.strip().lower().replace("_", "-").partition(".")[0]  # a locale may have an encoding: en_US.UTF-8
+    parts = tag.split("-")
+    return _OTHER.get("-".join(parts[:2])) or _OTHER.get(parts[0], parts[0])

@@ -3,7 +3,7 @@ names, which are loaded for it and stay as long as there is room (`pipeline.work
 
 What a client may ask for:
 
-- nothing, the name of what is loaded, and OpenAI's names for it: what is loaded;
+- nothing, the name of what is loaded, and OpenAI's names for it, with or without a date: what is loaded;
 - an id of `GET /models`, a size of Whisper, and the hub's name of either: that model, here or from the hub;
 - a folder in MODELS_DIR: the model in it. No other name or path is ever looked at.
 """
@@ -12,7 +12,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -28,10 +28,21 @@ log = logging.getLogger(__name__)
 
 ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize", "gpt-transcribe")
 """OpenAI's names, which all mean what is loaded."""
+DATE = re.compile(r"-(?:20\d\d-?)?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])")
+"""At the end of a name: which release of a model is meant ("-2025-12-15", "-1106"). There is one here."""
 RETRY_S = 60.0
 """A model that could not be had is not looked for again for so long: looking takes seconds."""
 FOLDER = re.compile(r"[\w][\w.\- ]{0,199}")
 """A folder's name in MODELS_DIR: nothing that leads out of it."""
+
+
+def known_as(asked: str, names: Iterable[str]) -> str | None:
+    """The one of OpenAI's names that was asked for, in any case, with or without a date; None when it is none."""
+    plain = asked.strip().lower()
+    there = {name.lower(): name for name in names}
+    found = DATE.search(plain, max(0, len(plain) - 11))
+    undated = plain[: found.start()] if found and found.end() == len(plain) else plain
+    return there.get(plain) or there.get(undated)
 
 
 class UnknownModel(BadInput):
@@ -106,6 +117,8 @@ class Recognisers:
         if not asked or asked.lower() in {own.lower() for own in self.own_names()}:
             return Model(self._own.info.model, None)
         model = self._other(asked) if self._settings.models_on_demand else None
+        if model is None and known_as(asked, ALIASES) is not None:
+            return Model(self._own.info.model, None)
         if model is None:
             raise UnknownModel(f"There is no model {asked[:60]!r}; there are: {', '.join(self._told())}.")
         return model

@@ -6,6 +6,7 @@ import time
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope
 
+from pipeline.errors import BadInput
 from server.access.rights import SMALL, Rule
 
 SLOWEST_BYTES_PER_S = 16 * 1024
@@ -48,6 +49,18 @@ class Bounded:
         if self._most is not None and self._size > self._most:
             raise HTTPException(413, f"The request is larger than {self._most} bytes.", {"Connection": "close"})
         return message
+
+
+def check_encoding(scope: Scope) -> None:
+    """Raises BadInput (unsupported_encoding) for a body that is compressed: a kilobyte may be a megabyte then, and
+    nothing here would unpack it."""
+    if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return
+    sent = b",".join(value for name, value in scope["headers"] if name == b"content-encoding").decode("latin-1")
+    if any(one.strip().lower() not in ("", "identity") for one in sent.split(",")):
+        raise BadInput(
+            f"The body is compressed (Content-Encoding: {sent[:40]}); send it as it is.", code="unsupported_encoding"
+        )
 
 
 def _claimed(scope: Scope) -> int:

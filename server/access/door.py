@@ -9,7 +9,7 @@ from starlette.websockets import WebSocket
 
 from pipeline.errors import BadInput, ParleyError
 from server.access.access import Access, is_there
-from server.access.bodies import Bounded
+from server.access.bodies import Bounded, check_encoding
 from server.access.callers import SCOPE
 from server.access.rights import SOCKET, rule_for
 from server.access.staying import SCOPE as STAY
@@ -39,6 +39,7 @@ class Door:
                         raise ParleyError("There is no WebSocket of this path.", code="not_found")
                     stack.enter_context(self._access.places.one(caller))
                 else:
+                    check_encoding(scope)
                     bounded = Bounded(scope, receive, rule, self._access.body_timeout_s)
                     bounded.check_claim()
                     if rule.files and scope["method"] == "POST":

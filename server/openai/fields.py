@@ -14,8 +14,12 @@ MAX_KNOWN_SPEAKERS = 4
 
 
 def _as_list(value: Any) -> Any:
-    """A field that came once is a list of one."""
-    return [value] if isinstance(value, str) else value
+    """A field that came once is a list of one, or of all of them as JSON."""
+    found: list[Any] = []
+    for one in value if isinstance(value, list) else [value]:
+        inside = from_json(one)
+        found += inside if isinstance(inside, list) else [one]
+    return found
 
 
 SpeakerName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -33,7 +37,7 @@ class ServerVad(NullIsAbsent):
 class CommonFields(BaseModel):
     """The fields of both."""
 
-    model: str = Field(max_length=200, examples=["whisper-1"])
+    model: str = Field(default="", max_length=200, examples=["whisper-1"], description="By default what is loaded.")
     prompt: str | None = Field(default=None, max_length=MAX_PROMPT_CHARS, description="Names and style to expect.")
     temperature: float = Field(default=0.0, ge=0.0, le=1.0)
     audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=f"{TRACK} Not in OpenAI's API.")

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from pipeline.assistant import Assistant
 from pipeline.errors import BadInput
 from pipeline.stt.recognisers import ALIASES as TRANSCRIBERS
-from pipeline.stt.recognisers import UnknownModel
+from pipeline.stt.recognisers import UnknownModel, known_as
 from server.documents import Answer, answers, errors, like
 from server.errors import BadField
 
@@ -42,9 +42,11 @@ def is_path(name: str) -> bool:
 
 
 def check_model(assistant: Assistant, stage: str, asked: str) -> None:
-    """Raises BadField (model_not_found) for a name that is not what is loaded; for what hears, see `named`."""
+    """Raises BadField (model_not_found) for a name that is not what is loaded; an empty one is. For what hears, see
+    `named`."""
     there = names(assistant, stage)
-    if asked.strip().lower() not in {name.lower() for name in there}:
+    plain = asked.strip().lower()
+    if plain and plain not in {name.lower() for name in there} and known_as(plain, ALIASES[stage]) is None:
         raise BadField(
             "model", f"There is no model {asked[:60]!r}; there are: {', '.join(there)}.", code="model_not_found"
         )
@@ -112,8 +114,13 @@ async def models(request: Request) -> dict[str, Any]:
     responses={**answers(OpenAIModel), **errors(401, 403, 404)},
 )
 async def model(request: Request, model: str) -> dict[str, Any]:
-    """404 when it is not one of the list."""
-    for one in await asyncio.to_thread(listed, request.app.state.assistant, request.app.state.started):
-        if one["id"] == model:
-            return one
+    """One of the list; OpenAI's names also with a date. 404 when it is neither."""
+    there = {
+        one["id"]: one
+        for one in await asyncio.to_thread(listed, request.app.state.assistant, request.app.state.started)
+    }
+    aliases = (name for stage in (TRANSCRIBERS, *ALIASES.values()) for name in stage)
+    known = model if model in there else known_as(model, aliases)
+    if known in there:
+        return there[known]
     raise BadInput(f"There is no model {model[:60]!r}.", code="model_not_found")

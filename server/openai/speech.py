@@ -40,7 +40,7 @@ class SpeechRequest(NullIsAbsent):
 
     model_config = like({"model": "tts-1", "input": "Good morning. What can I do for you?", "voice": "man"})
 
-    model: str = Field(max_length=200, examples=["tts-1"])
+    model: str = Field(default="", max_length=200, examples=["tts-1"], description="By default what is loaded.")
     input: str = Field(min_length=1, max_length=MAX_CHARS, examples=["Good morning. What can I do for you?"])
     voice: str | VoiceId = Field(examples=["man"], description="A voice of /v1/audio/voices, or one of OpenAI's names.")
     instructions: str | None = Field(default=None, description="Accepted; the engines here have no use for it.")

@@ -62,7 +62,7 @@ class Config:
         self._assistant = assistant
         self.timings = timings
         self._system_prompt = assistant.settings.system_prompt
-        hears = next((engine.model or engine.engine for engine in assistant.engines), "")
+        self._hears = next((engine.model or engine.engine for engine in assistant.engines), "")
         self.json: dict[str, Any] = {
             "id": f"sess_{secrets.token_hex(10)}",
             "object": "realtime.transcription_session" if transcription else "realtime.session",
@@ -73,7 +73,7 @@ class Config:
                 "input": {
                     "format": as_json("audio/pcm"),
                     "noise_reduction": None,
-                    "transcription": {"model": hears},
+                    "transcription": {"model": self._hears},
                     "turn_detection": _turn_detection({"type": "server_vad"}),
                 }
             },
@@ -131,6 +131,10 @@ class Config:
             if not form or (isinstance(form, dict) and not form.get("type")):
                 changed["audio"][direction]["format"] = as_json("audio/pcm")
         changed["audio"]["input"]["turn_detection"] = _turn_detection(changed["audio"]["input"]["turn_detection"])
+        if (transcription := changed["audio"]["input"]["transcription"]) is not None:
+            transcription["model"] = transcription.get("model") or self._hears
+        if "model" in self.json:
+            changed["model"] = changed["model"] or self.json["model"]
         changed["audio"]["input"]["noise_reduction"] = None  # there is none: its client sees that
         if "tracing" in changed:
             changed["tracing"] = None  # likewise: traces are the operator's

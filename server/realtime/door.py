@@ -38,7 +38,7 @@ async def realtime(socket: WebSocket) -> None:
     connection = make(
         socket,
         assistant,
-        model=query.get("model", DEFAULT_MODEL)[:MAX_MODEL_CHARS],
+        model=query.get("model", "").strip()[:MAX_MODEL_CHARS] or DEFAULT_MODEL,
         transcription=query.get("intent") == "transcription",
         record=agreed(socket),
         timings=query.get("timings", "").lower() in TRUE,

@@ -1,0 +1,71 @@
+"""Parts of multipart forms: their names, and whether all of a form has come. Shared by the doors that keep uploads for
+one request (`server.uploads`) and those that make jobs of them (`server.incoming`)."""
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+BROKEN_OFF = "it broke off before its final boundary; send all of it again"
+
+_PARAMETER = re.compile(r';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;]*))')
+_CHARSETS = {"utf-8": "utf-8", "iso-8859-1": "latin-1", "us-ascii": "ascii"}
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\")
+
+
+def disposition(header: bytes) -> tuple[str | None, str | None]:
+    """The name and the file name in a Content-Disposition; None for one that it does not have.
+
+    A file name may be extended (RFC 5987: `filename*=UTF-8''na%C3%AFve.wav`), which RFC 7578 forbids in forms and
+    clients send all the same. A plain one beside it counts, unless it is empty.
+    """
+    given: dict[str, str] = {}
+    for name, quoted, plain in _PARAMETER.findall(header.decode("utf-8", "replace")):
+        value = re.sub(r'\\(["\\])', r"\1", quoted) if quoted else plain.strip()
+        given.setdefault(name.lower(), value)
+    filename = given.get("filename")
+    if filename and _WINDOWS_PATH.match(filename):  # some browsers sent the whole path
+        filename = filename.rpartition("\\")[2]
+    return given.get("name"), filename or _extended(given.get("filename*")) or filename
+
+
+def _extended(value: str | None) -> str | None:
+    """The text of CHARSET'LANGUAGE'PERCENT-ENCODED; what is in no form that is known stands for itself."""
+    if value is None:
+        return None
+    charset, _, rest = value.partition("'")
+    _, there, encoded = rest.partition("'")
+    if not there:
+        return value
+    return unquote_to_bytes(encoded).decode(_CHARSETS.get(charset.lower(), "utf-8"), "replace")
+
+
+class FormParser(MultiPartParser):
+    """Starlette's parser, which also takes extended file names and says when a form has broken off."""
+
+    complete = False
+
+    def on_headers_finished(self) -> None:
+        header = self._current_part.content_disposition
+        if header is not None and b"*" in header:
+            name, filename = disposition(header)
+            if name is not None and filename is not None:
+                self._current_part.content_disposition = _plain(name, filename)
+        super().on_headers_finished()
+
+    def on_end(self) -> None:
+        self.complete = True
+
+    async def parse(self) -> FormData:
+        """Raises MultiPartException."""
+        form = await super().parse()
+        if not self.complete:
+            await form.close()
+            raise MultiPartException(BROKEN_OFF)
+        return form
+
+
+def _plain(name: str, filename: str) -> bytes:
+    name, filename = (re.sub(r'(["\\])', r"\\\1", value) for value in (name, filename))
+    return f'form-data; name="{name}"; filename="{filename}"'.encode()

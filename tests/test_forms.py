@@ -1,0 +1,225 @@
+"""Forms as old, careless and cut-off clients send them, at every door that takes one."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.multipart import disposition
+from tests.access.calls import every_route
+from tests.clips import hearing, recording
+from tests.jobs.test_doors import done
+from tests.server_process import ServerProcess
+
+SAID = "what time is it"
+HEADERS = {"Content-Type": "multipart/form-data; boundary=x"}
+DOORS = {
+    "/v1/audio/transcriptions": "file",
+    "/v1/audio/translations": "file",
+    "/asr": "audio_file",
+    "/detect-language": "audio_file",
+    "/api/v1/transcribe": "audio_file",
+    "/transcribe/": "audio_file",
+    "/jobs": "files",
+    "/api/v1/upload/file": "file",
+}
+"""Door → the name of its file."""
+
+
+@pytest.fixture(scope="module")
+def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with hearing(tmp_path_factory.mktemp("forms")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def wav() -> bytes:
+    return recording(0)[0]
+
+
+@pytest.fixture
+def client(hears: ServerProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=hears.url, timeout=60) as opened:
+        yield opened
+
+
+def part(disposition: str, data: bytes) -> bytes:
+    return f"--x\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode() + data + b"\r\n"
+
+
+def post(client: httpx.Client, door: str, body: bytes, **query: str) -> httpx.Response:
+    return client.post(door, content=body, headers=HEADERS, params=query)
+
+
+def text_of(client: httpx.Client, door: str, answer: httpx.Response) -> str:
+    """What was heard, whatever a door's answer looks like."""
+    assert answer.status_code in (200, 202), answer.text
+    if door == "/asr":
+        return answer.text.strip()
+    told = answer.json()
+    if door in ("/jobs", "/api/v1/upload/file"):
+        job_id = told["jobs"][0]["job_id"] if door == "/jobs" else told["job_id"]
+        return str(done(client, job_id)["result"]["text"])
+    return str(told.get("text") or told.get("transcription") or told.get("detected_language"))
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_part_with_only_an_extended_file_name_is_a_file(client: httpx.Client, wav: bytes, door: str) -> None:
+    named = f"name=\"{DOORS[door]}\"; filename*=UTF-8''%C3%BCber%20uns.wav"
+    heard = text_of(client, door, post(client, door, part(named, wav) + b"--x--\r\n"))
+    assert heard == ("english" if door == "/detect-language" else SAID)
+
+
+def test_a_job_has_the_name_of_an_extended_file_name(client: httpx.Client, wav: bytes) -> None:
+    body = part("name=files; filename*=utf-8'de'%C3%BCber%3B%20%22uns%22.wav", wav) + b"--x--\r\n"
+    told = post(client, "/jobs", body).json()["jobs"][0]
+    assert told["filename"] == 'über; "uns".wav'
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("cut", ["in the file", "after the file", "before the end", "in a header", "at once"])
+def test_a_form_that_breaks_off_is_told_so(client: httpx.Client, wav: bytes, door: str, cut: str) -> None:
+    whole = part(f'name="{DOORS[door]}"; filename="a.wav"', wav)
+    body = {
+        "in the file": whole[: len(whole) // 2],
+        "after the file": whole.removesuffix(b"\r\n"),
+        "before the end": whole + b"--x",
+        "in a header": whole + b"--x\r\nContent-Disp",
+        "at once": b"--x\r\n",
+    }[cut]
+    answer = post(client, door, body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_form")
+    assert "broke off" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("timestamp_granularities[]", "word"), ("timestamp_granularities[]", "segment")],
+        [("timestamp_granularities", "word"), ("timestamp_granularities", "segment")],
+        [("timestamp_granularities[0]", "word"), ("timestamp_granularities[1]", "segment")],
+        [("timestamp_granularities[1]", "word"), ("timestamp_granularities[0]", "segment")],
+        [("timestamp_granularities[]", "word"), ("timestamp_granularities", "segment")],
+        [("timestamp_granularities", "word"), ("timestamp_granularities[]", "segment")],
+        [("timestamp_granularities", '["word", "segment"]')],
+        [("timestamp_granularities[]", '["word", "segment"]')],
+        [("timestamp_granularities[0]", '["word"]'), ("timestamp_granularities[1]", "segment")],
+    ],
+)
+def test_lists_in_all_forms(client: httpx.Client, wav: bytes, fields: list[tuple[str, str]]) -> None:
+    body = part('name="file"; filename="a.wav"', wav) + part('name="response_format"', b"verbose_json")
+    for name, value in fields:
+        body += part(f'name="{name}"', value.encode())
+    answer = post(client, "/v1/audio/transcriptions", body + b"--x--\r\n")
+    assert answer.status_code == 200, answer.text
+    assert [one["word"] for one in answer.json()["words"]] == SAID.split()
+    assert answer.json()["segments"]
+
+
+@pytest.mark.parametrize("name", ["timestamp_granularities[0]", "timestamp_granularities", "timestamp_granularities[]"])
+def test_a_list_of_one_is_only_that(client: httpx.Client, wav: bytes, name: str) -> None:
+    body = part('name="file"; filename="a.wav"', wav) + part('name="response_format"', b"verbose_json")
+    answer = post(client, "/v1/audio/transcriptions", body + part(f'name="{name}"', b"word") + b"--x--\r\n")
+    assert "segments" not in answer.json()
+    assert len(answer.json()["words"]) == len(SAID.split())
+
+
+@pytest.mark.parametrize("name", ["include[]", "include", "include[0]"])
+@pytest.mark.parametrize("value", ["logprobs", '["logprobs"]'])
+def test_what_is_included_in_all_forms(client: httpx.Client, wav: bytes, name: str, value: str) -> None:
+    body = part('name="file"; filename="a.wav"', wav) + part(f'name="{name}"', value.encode())
+    assert post(client, "/v1/audio/transcriptions", body + b"--x--\r\n").json()["logprobs"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ([("timestamp_granularities[0]", "letter")], "timestamp_granularities"),
+        ([("timestamp_granularities", '["word", 7]')], "timestamp_granularities"),
+        ([("known_speaker_names", '["a", "b", "c", "d", "e"]')], "known_speaker_names"),
+        ([("known_speaker_names[]", " ")], "known_speaker_names"),
+        ([("chunking_strategy", "[" * 100_000)], "chunking_strategy"),
+        ([("timestamp_granularities[x]", "word")], "timestamp_granularities"),
+    ],
+)
+def test_a_wrong_list_is_named(client: httpx.Client, wav: bytes, fields: list[tuple[str, str]], param: str) -> None:
+    body = part('name="file"; filename="a.wav"', wav)
+    for name, value in fields:
+        body += part(f'name="{name}"', value.encode())
+    answer = post(client, "/v1/audio/transcriptions", body + b"--x--\r\n")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"].startswith(param)
+
+
+def test_a_compressed_body_is_refused_everywhere(client: httpx.Client) -> None:
+    """With the reason, not with what its bytes look like."""
+    seen = 0
+    for route in every_route():
+        if route.method not in ("POST", "PUT", "PATCH"):
+            continue
+        for encoding in ("gzip", "br", "identity, zstd", "deflate"):
+            answer = client.request(
+                route.method,
+                route.example,
+                content=gzip.compress(json.dumps({"input": "x"}).encode()),
+                headers={"Content-Encoding": encoding, "Content-Type": "application/json"},
+            )
+            assert answer.status_code == 415, route
+            assert answer.json()["error"]["code"] == "unsupported_encoding"
+            assert "compressed" in answer.json()["error"]["message"]
+        seen += 1
+    assert seen > 12
+
+
+def test_a_body_that_says_it_is_as_it_is_is_taken(client: httpx.Client) -> None:
+    wanted = {"input": "Hi.", "voice": "man", "response_format": "wav"}
+    answer = client.post("/v1/audio/speech", json=wanted, headers={"Content-Encoding": "identity"})
+    assert (answer.status_code, answer.content[:4]) == (200, b"RIFF")
+
+
+@pytest.mark.parametrize("language", ["en", "eng", "en-US", "en_GB", "ENGLISH"])
+def test_doors_take_a_language_in_any_form(client: httpx.Client, wav: bytes, language: str) -> None:
+    files = {"file": ("a.wav", wav)}
+    told = client.post("/v1/audio/transcriptions", files=files, data={"language": language})
+    assert told.json()["text"] == SAID
+    assert client.post("/asr", files={"audio_file": wav}, params={"language": language}).text.strip() == SAID
+    told = client.post("/transcribe/", files={"audio_file": wav}, data={"language": language})
+    assert (told.json()["text"], told.json()["language"]) == (SAID, "en")
+    job = client.post("/jobs", files={"files": wav}, data={"language": language}).json()["jobs"][0]
+    assert done(client, job["job_id"])["language"] == "en"
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (b'form-data; name="file"; filename="a \\"b\\".wav"', ("file", 'a "b".wav')),
+        (b'form-data; name="file"; filename="C:\\music\\a.wav"', ("file", "a.wav")),
+        (b"form-data; name=file; filename=a.wav", ("file", "a.wav")),
+        (b"form-data; NAME=file; FileName*=utf-8''%e2%82%ac.wav", ("file", "€.wav")),
+        (b"form-data; name=file; filename*=ISO-8859-1'en'%A3.wav", ("file", "£.wav")),
+        (b"form-data; name=file; filename*=\"UTF-8''a%20b.wav\"", ("file", "a b.wav")),
+        (b"form-data; name=file; filename*=UTF-8''%FF", ("file", "\ufffd")),
+        (b"form-data; name=file; filename*=a.wav", ("file", "a.wav")),
+        (b"form-data; name=file; filename=\"plain.wav\"; filename*=UTF-8''other.wav", ("file", "plain.wav")),
+        (b"form-data; name=file; filename=\"\"; filename*=UTF-8''other.wav", ("file", "other.wav")),
+        (b"form-data; name=\"x; filename*=UTF-8''a.wav\"", ("x; filename*=UTF-8''a.wav", None)),
+        ('form-data; name="file"; filename="ü.wav"'.encode(), ("file", "ü.wav")),
+        (b"form-data", (None, None)),
+        (b"", (None, None)),
+    ],
+)
+def test_content_dispositions(header: bytes, found: tuple[Any, Any]) -> None:
+    assert disposition(header) == found
+
+
+@given(st.binary(max_size=60), st.text(alphabet=";\"\\=*' filenam-8%UTF", max_size=60))
+def test_no_content_disposition_fails(junk: bytes, text: str) -> None:
+    for header in (junk, b"form-data" + text.encode(), b"form-data; name=x; filename*=" + junk):
+        name, filename = disposition(header)
+        assert name is None or isinstance(name, str)
+        assert filename is None or isinstance(filename, str)

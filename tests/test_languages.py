@@ -1,0 +1,76 @@
+"""Languages as people, clients and standards write them."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from commands import cli
+from pipeline.errors import BadInput
+from pipeline.settings import Settings
+from pipeline.stt.languages import NAMES, language_code
+
+LONG = {
+    "af": "afr", "am": "amh", "ar": "ara", "as": "asm", "az": "aze", "ba": "bak", "be": "bel", "bg": "bul",
+    "bn": "ben", "bo": "bod tib", "br": "bre", "bs": "bos", "ca": "cat", "cs": "ces cze", "cy": "cym wel", "da": "dan",
+    "de": "deu ger", "el": "ell gre", "en": "eng", "es": "spa", "et": "est", "eu": "eus baq", "fa": "fas per",
+    "fi": "fin", "fo": "fao", "fr": "fra fre", "gl": "glg", "gu": "guj", "ha": "hau", "haw": "haw", "he": "heb",
+    "hi": "hin", "hr": "hrv", "ht": "hat", "hu": "hun", "hy": "hye arm", "id": "ind", "is": "isl ice", "it": "ita",
+    "ja": "jpn", "jw": "jav", "ka": "kat geo", "kk": "kaz", "km": "khm", "kn": "kan", "ko": "kor", "la": "lat",
+    "lb": "ltz", "ln": "lin", "lo": "lao", "lt": "lit", "lv": "lav", "mg": "mlg", "mi": "mri mao", "mk": "mkd mac",
+    "ml": "mal", "mn": "mon", "mr": "mar", "ms": "msa may", "mt": "mlt", "my": "mya bur", "ne": "nep", "nl": "nld dut",
+    "nn": "nno", "no": "nor nob", "oc": "oci", "pa": "pan", "pl": "pol", "ps": "pus", "pt": "por", "ro": "ron rum",
+    "ru": "rus", "sa": "san", "sd": "snd", "si": "sin", "sk": "slk slo", "sl": "slv", "sn": "sna", "so": "som",
+    "sq": "sqi alb", "sr": "srp", "su": "sun", "sv": "swe", "sw": "swa", "ta": "tam", "te": "tel", "tg": "tgk",
+    "th": "tha", "tk": "tuk", "tl": "tgl fil", "tr": "tur", "tt": "tat", "uk": "ukr", "ur": "urd", "uz": "uzb",
+    "vi": "vie", "yi": "yid", "yo": "yor", "yue": "yue", "zh": "zho chi cmn",
+}  # fmt: skip
+"""Each language that Whisper knows, with its codes of ISO 639-2 (both lists) and 639-3."""
+
+
+def test_every_language_is_known_by_all_of_its_codes_and_its_name() -> None:
+    assert LONG.keys() == NAMES.keys()
+    for code, long in LONG.items():
+        for one in (code, *long.split()):
+            for written in (one, one.upper(), f"{one}-XX", f"{one}_XX", f"{one}-Latn-XX", f" {one}\n"):
+                assert language_code(written) == code, written
+        name = NAMES[code]
+        for written in (name, name.title(), name.upper().replace("_", " "), name.replace("_", "  ")):
+            assert language_code(written) == code, written
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ("en-US", "en"), ("pt_BR", "pt"), ("zh-Hans-CN", "zh"), ("zh-yue", "yue"), ("zh_Yue_HK", "yue"),
+        ("en_US.UTF-8", "en"), ("nb-NO", "no"), ("iw", "he"), ("jv", "jw"), ("Castilian", "es"), ("auto", None),
+        ("", None), (None, None), ("gle", "ga"), ("eo", "eo"), ("grc", "grc"),
+    ],
+)  # fmt: skip
+def test_other_forms(written: str | None, code: str | None) -> None:
+    assert language_code(written) == code
+
+
+@given(st.text(max_size=12))
+def test_what_is_not_a_language_is_refused_and_never_fails(written: str) -> None:
+    with suppress(BadInput):
+        code = language_code(written)
+        assert code is None or (code.isascii() and code.isalpha() and code.islower() and len(code) <= 3)
+
+
+def test_the_setting_takes_any_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPEECH_LANGUAGE", "Portuguese")
+    assert Settings(_env_file=None).speech_language == "pt"
+    monkeypatch.setenv("SPEECH_LANGUAGE", "?!")
+    with pytest.raises(ValidationError, match="language code"):
+        Settings(_env_file=None)
+
+
+@pytest.mark.parametrize("command", [("say", "hi"), ("talk", "x.wav"), ("transcribe", "x.wav")])
+def test_commands_refuse_what_is_not_a_language(command: tuple[str, ...]) -> None:
+    told = CliRunner().invoke(cli, [*command, "--language", "?!"])
+    assert told.exit_code == 2
+    assert "language code" in told.output
