@@ -11,6 +11,10 @@ from pipeline.audio import Samples
 
 WINDOW_S = 30.0
 """What Whisper hears at once."""
+MARGIN_FRAMES = 100
+"""Silence that stays after the sound in a shortened window, in frames of 10 ms. Where the sound reaches to the end of a
+window shorter than 30 s, Whisper repeats itself or writes nothing. Word errors of tiny.en and base on recordings, by
+this margin: 0 s: 35 and 28 %; 0.2 s: 4.5 and 37 %; 0.5 s: 4.7 and 5.2 %; 1 s: 4.7 and 5.2 %, as at 30 s."""
 TEMPERATURES = (0.0, 0.4)
 """A second, freer try when the first one fails the gates below; each costs a whole decoding, so no more."""
 BEST_OF = 5
@@ -106,14 +110,15 @@ def load(folder: str, device: str, compute_type: str, threads: int, context_s: f
 
 
 def shortened(features: Samples, context_s: float) -> Samples:
-    """A window (n_mels, 3000 frames of 10 ms) without the part of its padding that is beyond `context_s`.
+    """A window (n_mels, 3000 frames of 10 ms) without the part of its padding that is beyond `context_s` and beyond
+    MARGIN_FRAMES after the sound.
 
     Real models lose accuracy when they hear much less than the 30 s of their training: hence the lower bound.
     """
     if context_s >= WINDOW_S:
         return features
     used = np.flatnonzero(features.any(axis=0))
-    frames = max(int(context_s * 100), int(used[-1]) + 1 if used.size else 0)
+    frames = max(int(context_s * 100), (int(used[-1]) + 1 if used.size else 0) + MARGIN_FRAMES)
     return np.ascontiguousarray(features[..., : frames + frames % 2])  # the encoder halves the frames
 
 

@@ -116,7 +116,8 @@ async def test_the_rate_of_the_clip_does_not_matter(model: Path, texts: Path, sp
 
 
 @pytest.mark.parametrize(
-    ("context_s", "sound_s", "encoded"), [(30, 2, 3000), (10, 2, 1000), (10, 15, 1500), (10, 30, 3000)]
+    ("context_s", "sound_s", "encoded"),
+    [(30, 2, 3000), (10, 2, 1000), (10, 9.5, 1050), (10, 15, 1600), (10, 29.5, 3000), (10, 30, 3000)],
 )
 def test_a_shorter_context_never_cuts_the_sound(context_s: float, sound_s: float, encoded: int) -> None:
     features = np.zeros((80, 3000), np.float32)
