@@ -98,6 +98,11 @@ async def probe(settings: Settings) -> None:
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[Diarizer]]:
     """Downloads and loads the pipeline in a process of its own."""
     await probe(settings)
-    spec = EngineSpec("pyannote", "pipeline.speakers.pyannote:PyannoteEngine", PyannoteConfig(MODEL, settings.hf_token))
+    spec = EngineSpec(
+        "pyannote",
+        "pipeline.speakers.pyannote:PyannoteEngine",
+        PyannoteConfig(MODEL, settings.hf_token),
+        downloads=True,
+    )
     async with open_worker(spec, settings, Serving(SILENCE_S)) as worker:
         yield Opened(PyannoteDiarizer(worker), MODEL, "auto", worker.load)
