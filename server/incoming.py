@@ -16,6 +16,7 @@ from jobs.errors import Refused, TooLarge
 from jobs.files import Incoming, StoredFile
 from jobs.names import safe_name
 from jobs.service import Jobs
+from pipeline.errors import StorageError
 from server.uploads import ClientGone, drain
 
 MAX_FIELDS, MAX_FIELD_BYTES = 64, 65_536
@@ -105,7 +106,7 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
             received = await _receive(request, jobs, stack, options[b"boundary"], most)
         except ClientDisconnect:
             raise ClientGone("The client went away.") from None
-        except (Refused, FormParserError) as error:
+        except (Refused, StorageError, FormParserError) as error:
             await drain(request)
             if isinstance(error, FormParserError):
                 raise _bad_form("it is damaged") from None

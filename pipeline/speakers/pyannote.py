@@ -18,6 +18,7 @@ from pipeline.errors import EngineUnavailable
 from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.speakers import Diarizer, HowMany, KnownSpeaker, SpeakerTurn, letter
+from pipeline.storing import TEMPORARY, storing
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 from pipeline.workers.scheduler import Urgency, calling
 
@@ -77,8 +78,11 @@ class PyannoteDiarizer:
 
 def _write(recording: Recording, file: IO[bytes]) -> None:
     for block in recording.blocks():
-        file.write(Clip(block, RATE_HZ).pcm16())
-    file.flush()
+        data = Clip(block, RATE_HZ).pcm16()
+        with storing(TEMPORARY):
+            file.write(data)
+    with storing(TEMPORARY):
+        file.flush()
 
 
 def installed() -> bool:
