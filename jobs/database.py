@@ -2,29 +2,61 @@
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Insert, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    InvalidatePoolError,
+    InvalidRequestError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from pipeline.errors import ConfigError
+from jobs import sqlite_file
+from jobs.sqlite_file import SqliteFile
+from pipeline.errors import ConfigError, StorageError, StorageFailed
 from pipeline.private import opener, private_folder
+from pipeline.storing import storage_full
 
+log = logging.getLogger(__name__)
+
+SETTING = "DATABASE_URL"
 BUSY_MS = 30_000
 """How long SQLite waits for another process's transaction."""
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+NOT_FILES = (":memory:", "file:")
+"""Databases of SQLite that are not a file, or are opened in the way that their address says."""
 MIGRATION_LOCK = 0x7061726C6579
 """PostgreSQL's advisory lock (the letters of "parley"): several services may start at once."""
+CONNECT_S = 10
+"""Connecting to PostgreSQL may take so long, in seconds."""
+UNANSWERED_MS = 30_000
+"""A server that acknowledges nothing for so long is gone."""
+LOOK_S = 1.0
+"""Whether the database is there is looked at this often at most, however many ask."""
+CHECK_S = 5.0
+"""The database has so long to answer when it is asked whether it is there."""
+DISK_FULL = "53100"
+"""PostgreSQL's code for that."""
+AGAIN_S = 60.0
+"""The same failure is logged again when it comes back after this."""
 DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "postgres": "postgresql+psycopg",
@@ -45,27 +77,123 @@ def address(database_url: str) -> URL:
 
 
 class Database:
-    """Transactions of one database; open it with `open_database`."""
+    """Transactions of one database; open it with `open_database`. All of them raise StorageError (storage_full,
+    storage_failed) when the database cannot be used."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, file: SqliteFile | None = None) -> None:
+        """file: of an SQLite database that is not in memory."""
         self._engine = engine
+        self._file = file
         self.is_sqlite = engine.dialect.name == "sqlite"
         # SQLite has one writer at a time. Waiting here is fair; its own waiting is a lottery.
         self._writing: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.is_sqlite else nullcontext()
+        self._trouble: StorageError | None = None
+        self._unwritable = False
+        """The trouble was met in writing; reading does not end it."""
+        self._logged: dict[str, float] = {}
+        self._announced = False
+        """The log says that it cannot be used, and not yet that it can again."""
+        self._checking = asyncio.Lock()
+        self._look_at = 0.0
+        self._found: StorageError | None = None
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that changes nothing."""
-        async with self._engine.connect() as connection:
-            yield connection
+        with self._translated(writes=False):
+            async with self._connected() as connection:
+                yield connection
+        if not self._unwritable:
+            self._fine()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: committed as a whole at the end of the block, or not at all."""
-        async with self._writing, self._engine.connect() as plain:
-            connection = await plain.execution_options(parley_write=True)
-            async with connection.begin():
-                yield connection
+        with self._translated(writes=True):
+            async with self._writing, self._connected() as plain:
+                connection = await plain.execution_options(parley_write=True)
+                async with connection.begin():
+                    before = await self._changes(connection) if self._unwritable else 0
+                    yield connection
+                    changed = await self._changes(connection) != before if self._unwritable else False
+                if self._file is not None:
+                    # What was committed into a file that was removed meanwhile is lost.
+                    opened = connection.info["parley_files"]
+                    await asyncio.to_thread(self._file.check, opened)
+        if changed or not self._unwritable:
+            self._fine()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            connection = await self._engine.connect()
+        except InvalidRequestError as error:  # SQLAlchemy's way to say that it tried often enough
+            raise DisconnectionError("it was connected to again, in vain") from error
+        try:
+            yield connection
+        finally:
+            await asyncio.shield(connection.close())
+
+    async def _changes(self, connection: AsyncConnection) -> int:
+        """Rows that this connection has changed so far. Of PostgreSQL this is not asked."""
+        return int(await connection.scalar(text("SELECT total_changes()")) or 0) if self.is_sqlite else -1
+
+    async def check(self) -> None:
+        """Whether jobs can be read and, after a failure in writing, written; looked at every LOOK_S at most. Raises
+        StorageError."""
+        async with self._checking:
+            if time.monotonic() >= self._look_at:
+                self._found = await self._look()
+                self._look_at = time.monotonic() + LOOK_S
+        if self._found is not None:
+            raise self._found
+
+    async def _look(self) -> StorageError | None:
+        try:
+            async with asyncio.timeout(CHECK_S):
+                async with self.reading() as connection:
+                    await connection.scalar(text("SELECT count(*) FROM tallies"))
+                if self._unwritable:
+                    async with self.writing() as connection:
+                        await connection.execute(text("UPDATE tallies SET jobs = jobs"))
+        except StorageError as error:
+            return error
+        except TimeoutError:
+            late = StorageFailed(f"The database does not answer ({SETTING}).", setting=SETTING)
+            self._failed(late, f"no answer within {CHECK_S:g} s", writes=False)
+            return late
+        return None
+
+    @contextmanager
+    def _translated(self, *, writes: bool) -> Iterator[None]:
+        try:
+            yield
+        except (IntegrityError, DataError):
+            raise  # the statement's fault
+        except (DBAPIError, PoolTimeoutError, DisconnectionError, sqlite3.Error, OSError) as error:
+            cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+            if getattr(cause, "sqlstate", None) == DISK_FULL or sqlite_file.is_full(
+                cause, self._file.path if self._file else None
+            ):
+                found: StorageError = storage_full(SETTING)
+            else:
+                found = StorageFailed(f"The database cannot be used; see the log, and {SETTING}.", setting=SETTING)
+            self._failed(found, _reason(error), writes=writes)
+            raise found from error
+
+    def _failed(self, error: StorageError, reason: str, *, writes: bool) -> None:
+        self._unwritable = self._unwritable or writes
+        if self._trouble is None or self._trouble.code != error.code:
+            now = time.monotonic()
+            if now - self._logged.get(error.code, -AGAIN_S) >= AGAIN_S:
+                self._logged[error.code], self._announced = now, True
+                log.error("the database cannot be used (%s): %s; jobs are refused until it can", SETTING, reason)
+        self._trouble = error
+
+    def _fine(self) -> None:
+        if self._announced:
+            log.warning("the database can be used again")
+        self._trouble, self._unwritable, self._announced = None, False, False
 
     def insert(self, table: Table) -> Any:
         """An INSERT that has `on_conflict_do_nothing` and `on_conflict_do_update`, which both databases spell alike."""
@@ -77,40 +205,56 @@ class Database:
 async def open_database(database_url: str) -> AsyncIterator[Database]:
     """Connected and migrated. Raises ConfigError when it cannot be had."""
     url = address(database_url)
-    engine = await _engine(url)
+    file = _file(url)
+    engine = await _engine(url, file)
+    database = Database(engine, file)
     try:
         try:
-            async with Database(engine).writing() as connection:
+            async with database.writing() as connection:
                 if url.get_backend_name() == "postgresql":
                     await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
                 await connection.run_sync(migrate)
-        except (DBAPIError, OSError) as error:
+            if file is not None:
+                async with database.reading() as connection:
+                    await connection.run_sync(sqlite_file.check_pages, file.path)
+        except StorageError as error:
             shown = url.render_as_string(hide_password=True)
-            raise ConfigError(f"The database {shown} cannot be used: {_reason(error)}. See DATABASE_URL.") from error
-        yield Database(engine)
+            reason = _reason(error.__cause__ or error)
+            raise ConfigError(f"The database {shown} cannot be used: {reason}. See {SETTING}.") from error
+        yield database
     finally:
         await engine.dispose()
+        if file is not None:
+            file.close()
 
 
-def _reason(error: Exception) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) else error
+def _file(url: URL) -> SqliteFile | None:
+    """Where an SQLite database is; None for one in memory, and for PostgreSQL."""
+    named = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith(NOT_FILES)
+    return SqliteFile(Path(url.database or "").absolute()) if named else None
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return (str(cause) or type(cause).__name__).strip().splitlines()[0].rstrip(".")
 
 
-async def _engine(url: URL) -> AsyncEngine:
+async def _engine(url: URL, file: SqliteFile | None) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
+        limits = {"connect_timeout": CONNECT_S, "tcp_user_timeout": UNANSWERED_MS}
+        given = {name: value for name, value in limits.items() if name not in url.query}
         try:
-            return create_async_engine(url, pool_size=10, pool_timeout=30, pool_pre_ping=True)
+            return create_async_engine(url, pool_size=10, pool_timeout=30, pool_pre_ping=True, connect_args=given)
         except ModuleNotFoundError:
             raise ConfigError("PostgreSQL needs the extra `postgres`: make install EXTRAS=postgres.") from None
-    if url.database and not url.database.startswith((":memory:", "file:")):
+    if file is not None:
         try:
-            await asyncio.to_thread(private_folder, Path(url.database).parent)
-            await asyncio.to_thread(_make, url.database)
+            await asyncio.to_thread(private_folder, file.path.parent)
+            await asyncio.to_thread(_make, file.path)
         except OSError as error:
-            raise ConfigError(
-                f"The database or its folder cannot be made: {error.strerror}. See DATABASE_URL."
-            ) from None
+            raise ConfigError(f"The database or its folder cannot be made: {error.strerror}. See {SETTING}.") from None
+        # Never made again later: an empty database in the place of one that was removed would hide that.
+        url = url.set(database=f"file:{quote(str(file.path))}").update_query_dict({"mode": "rw", "uri": "true"})
     engine = create_async_engine(url, pool_size=5, pool_timeout=30)
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -122,10 +266,24 @@ async def _engine(url: URL) -> AsyncEngine:
         for pragma in (f"busy_timeout={BUSY_MS}", "synchronous=FULL", "temp_store=MEMORY"):
             cursor.execute(f"PRAGMA {pragma}")
         _into_wal(cursor)
+        if file is not None:
+            cursor.execute("SELECT count(*) FROM sqlite_master")  # from here on its log is there
+            cursor.fetchall()
+            record.info["parley_files"] = await_only(asyncio.to_thread(file.opened))
         cursor.close()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def lent(connection: Any, record: Any, proxy: Any) -> None:
+        if file is not None:
+            try:
+                await_only(asyncio.to_thread(file.check, record.info["parley_files"]))
+            except sqlite_file.Damaged as error:
+                raise InvalidatePoolError(str(error)) from error  # and the pool connects anew
 
     @event.listens_for(engine.sync_engine, "begin")
     def begun(connection: Connection) -> None:
+        # What is remembered of the file may not be in it any more.
+        connection.exec_driver_sql("PRAGMA shrink_memory")
         # IMMEDIATE: a transaction that reads first and writes later would fail when another wrote in between.
         write = connection.get_execution_options().get("parley_write")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
@@ -133,7 +291,7 @@ async def _engine(url: URL) -> AsyncEngine:
     return engine
 
 
-def _make(database: str) -> None:
+def _make(database: Path) -> None:
     """An empty file is a new database to SQLite, and what it puts beside it (-wal, -shm) has the mode of the database.
     Raises OSError."""
     with contextlib.suppress(FileExistsError):
@@ -148,8 +306,8 @@ def _into_wal(cursor: Any) -> None:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
             return
-        except sqlite3.OperationalError:
-            if time.monotonic() >= deadline:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in BUSY or time.monotonic() >= deadline:
                 raise
             await_only(asyncio.sleep(0.02))  # we are below SQLAlchemy, which is called from the loop
 

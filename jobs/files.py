@@ -19,9 +19,11 @@ from typing import IO, Self
 
 from jobs.errors import Refused, TooLarge
 from jobs.sniffing import HEAD_BYTES
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StorageFailed
 from pipeline.private import opener, private_folder
+from pipeline.storing import storage_error, storing
 
+SETTING = "UPLOAD_DIR"
 LOCK = ".lock"
 YOUNG_S = 3600.0
 """A file this young is never removed as unused: the job that it is for may not be written yet."""
@@ -61,7 +63,7 @@ class Incoming:
         """The first bytes, as many as tell what it is."""
 
     async def write(self, data: bytes) -> None:
-        """The next bytes. Raises TooLarge as soon as they are more than allowed."""
+        """The next bytes. Raises TooLarge as soon as they are more than allowed, StorageError."""
         if self._take(data):
             await asyncio.to_thread(self._flush)
 
@@ -81,16 +83,19 @@ class Incoming:
         return self._held >= WRITE_BYTES
 
     def _flush(self) -> None:
-        data = b"".join(self._waiting)
+        data = memoryview(b"".join(self._waiting))
         self._waiting, self._held = [], 0
         self._hash.update(data)
-        self._file.write(data)
+        with storing(SETTING):
+            while data:  # a file without a buffer may take a part, and say so only then that the disk is full
+                data = data[self._file.write(data) :]
 
     async def restart(self) -> None:
         """Begin again from the first byte."""
         self._waiting, self._held, self.size_bytes, self.head = [], 0, 0, b""
         self._hash = hashlib.sha256()
-        await asyncio.to_thread(lambda: (self._file.seek(0), self._file.truncate()))
+        with storing(SETTING):
+            await asyncio.to_thread(lambda: (self._file.seek(0), self._file.truncate()))
 
     async def complete(self) -> Path:
         """Everything is here; the path, to look into it. Raises Refused for what is not taken in whatever it is for."""
@@ -113,17 +118,19 @@ class Incoming:
     def _commit(self) -> StoredFile:
         self._flush()
         self.check()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
         stored = StoredFile(self._hash.hexdigest(), self.size_bytes)
-        self._store.adopt(self.path, stored.sha256)
+        with storing(SETTING):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._store.adopt(self.path, stored.sha256)
         return stored
 
     def discard(self) -> None:
         """Blocking: nothing is left of it, unless it was committed."""
         self._file.close()
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may be gone, or read-only by now
+            self.path.unlink(missing_ok=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -156,10 +163,11 @@ class FileStore:
         self._alive.close()
 
     def receive(self, max_bytes: int | None = None) -> Incoming:
-        """A new file; enter it with `async with`."""
+        """A new file; enter it with `async with`. Raises StorageError."""
         path = self._incoming / secrets.token_hex(16)
         # Unbuffered: `Incoming` joins pieces, and bytes in a buffer of this process would be lost with it.
-        file = open(path, "xb", buffering=0, opener=opener)  # noqa: SIM115  # `Incoming` closes it
+        with storing(SETTING):
+            file = open(path, "xb", buffering=0, opener=opener)  # noqa: SIM115  # `Incoming` closes it
         return Incoming(self, path, file, max_bytes or self.max_bytes)
 
     def path(self, sha256: str) -> Path:
@@ -179,8 +187,15 @@ class FileStore:
             path.unlink()
 
     def open(self, sha256: str) -> IO[bytes]:
-        """Blocking: the file of this content, for reading. Raises FileNotFoundError."""
-        return self.path(sha256).open("rb")
+        """Blocking: the file of this content, for reading. Raises FileNotFoundError, StorageError."""
+        try:
+            return self.path(sha256).open("rb")
+        except FileNotFoundError:
+            if self._incoming.is_dir():
+                raise
+            raise StorageFailed(f"{SETTING} is not there.", setting=SETTING) from None
+        except OSError as error:
+            raise storage_error(error, SETTING) from error
 
     def forget_incoming(self) -> None:
         """Blocking: remove what processes that are gone did not receive completely. A lock ends with its process."""

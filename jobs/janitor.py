@@ -13,6 +13,7 @@ from jobs.moves import move
 from jobs.schema import Job, jobs
 from jobs.states import FINAL, Status
 from jobs.store import remove
+from pipeline.errors import StorageError
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,17 +38,21 @@ class Janitor:
         while True:
             try:
                 await self.sweep()
+            except StorageError as error:
+                log.warning("cleaning up failed: %s", error.message)
             except Exception:
                 log.exception("cleaning up failed; again in %g s", EVERY_S)
             await asyncio.sleep(EVERY_S)
 
     async def sweep(self) -> list[Job]:
         """Once. The jobs that have expired."""
-        expired = await self._expire()
-        removed = await self._remove_old()
-        await self._forget_keys()
-        await self._remove_results()
-        await self.remove_files()
+        try:
+            expired = await self._expire()
+            removed = await self._remove_old()
+            await self._forget_keys()
+            await self._remove_results()
+        finally:
+            await self.remove_files()  # needs no space, and on a full disk makes some
         if expired or removed:
             log.info("%d jobs expired, %d were removed", len(expired), removed)
         return expired

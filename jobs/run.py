@@ -9,9 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from sqlalchemy.exc import DBAPIError
-
-from jobs import observing
+from jobs import database, observing
 from jobs.addresses import Reachable
 from jobs.errors import FetchFailed, Refused
 from jobs.fetch import fetch
@@ -21,7 +19,7 @@ from jobs.schema import Job
 from jobs.store import JobStore
 from pipeline import tracing
 from pipeline.assistant import Assistant
-from pipeline.errors import BadInput, EngineUnavailable, Overloaded, ParleyError
+from pipeline.errors import BadInput, EngineUnavailable, Overloaded, ParleyError, StorageError, StorageFull
 from pipeline.media import Recording
 from pipeline.refining import Refiners, Refining
 from pipeline.settings import Settings
@@ -39,6 +37,8 @@ BEAT_S = 0.5
 SILENT_S = 20.0
 """A worker that was not heard of for so long is gone, and its job is anybody's."""
 MAX_RETRY_S = 3600.0
+ROOM_RETRIES = 12
+"""A job that finds a full disk waits this many times JOB_RETRY_S, and no attempt is counted."""
 HOPELESS = frozenset({"unsupported_language"})
 """What recognisers say no to whenever they are asked."""
 HEARD = 0.8
@@ -181,9 +181,13 @@ class Runner:
         except BadInput as error:
             return await self._fail(job, error.code, error.message)
         except EngineUnavailable as error:
+            if error.code == StorageFull.code:
+                return await self._for_room(job, error)
             return await self._fail(job, error.code, f"{error.message} {error.remedy}")
-        except DBAPIError:
-            raise  # the database's fault and no attempt of the job's: it is left as it is, and taken up by a sweep
+        except StorageError as error:
+            if error.setting == database.SETTING:
+                raise  # no attempt of the job's: it is left as it is, and taken up by a sweep
+            return await self._for_room(job, error)
         except ParleyError as error:
             if error.code not in HOPELESS:
                 return await self._again(job, error.code, error.message)
@@ -205,6 +209,13 @@ class Runner:
         await self._store.again(job, code, message, in_s=in_s)
         return "again", in_s
 
+    async def _for_room(self, job: Job, error: ParleyError) -> tuple[str, float]:
+        """Another attempt when there may be room on the disk."""
+        in_s = ROOM_RETRIES * self._settings.job_retry_s
+        log.warning("job %s: %s Again in %g s.", job.id, error.message, in_s)
+        await self._store.again(job, error.code, error.message, in_s=in_s, counted=False)
+        return "again", in_s
+
     async def _beat(self, job: Job) -> None:
         """Ends when the job is not the caller's any more, or nobody can know that it is."""
         heard = time.monotonic()
@@ -213,6 +224,8 @@ class Runner:
                 if not await self._store.beat(job):
                     return
                 heard = time.monotonic()
+            except StorageError:  # logged where it was found
+                pass
             except Exception as error:  # the database is away for a moment, perhaps
                 log.warning("job %s: its heartbeat cannot be written: %s", job.id, type(error).__name__)
             await asyncio.sleep(BEAT_S)

@@ -115,6 +115,10 @@ class Jobs:
         """How many jobs are in each state. owner: only that caller's."""
         return await numbers(self._store.database, owner)
 
+    async def check(self) -> None:
+        """Whether jobs can be taken in. Raises StorageError."""
+        await self._store.database.check()
+
     async def cancel(self, job_id: str) -> Job:
         """Cancelled from here on, whatever its worker does; that stops within a second. Raises JobNotFound,
         NotPossible."""

@@ -26,8 +26,9 @@ from jobs.lanes import Lanes
 from jobs.notice import Notice
 from jobs.outbox import Delivery, Outbox
 from pipeline import tracing
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StorageError
 from pipeline.settings import Settings
+from pipeline.storing import storing
 from pipeline.untrusted import seconds_until
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class Webhooks:
                 try:
                     taken = await self._outbox.take(lanes)
                     wait_s = LOOK_S if taken else await self._idle_s(lanes)
+                except StorageError:  # the database, logged where it was found
+                    taken, wait_s = [], LOOK_S
                 except Exception as error:  # the database, for a moment; nothing is lost
                     log.warning("webhooks cannot be looked for: %s", type(error).__name__)
                     taken, wait_s = [], LOOK_S
@@ -177,17 +180,18 @@ def secret_of(settings: Settings) -> str:
     if settings.webhook_secret:
         return settings.webhook_secret
     path = Path(settings.upload_dir) / "webhook-secret"
-    if not path.exists():
-        made = path.with_name(f".{secrets.token_hex(8)}")
-        made.touch(mode=0o600)
-        made.write_text(f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}\n", "ascii")
-        try:
-            path.hardlink_to(made)  # fails where another service was first
-        except FileExistsError:
-            pass
-        finally:
-            made.unlink()
-    return path.read_text("ascii").strip()
+    with storing("UPLOAD_DIR"):
+        if not path.exists():
+            made = path.with_name(f".{secrets.token_hex(8)}")
+            made.touch(mode=0o600)
+            try:
+                made.write_text(f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}\n", "ascii")
+                path.hardlink_to(made)
+            except FileExistsError:
+                pass  # another service was first
+            finally:
+                made.unlink()
+        return path.read_text("ascii").strip()
 
 
 def retry_after_s(header: str | None) -> float:

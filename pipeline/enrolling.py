@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from pipeline.audio import Clip, encode_wav
-from pipeline.errors import BadInput, ParleyError
+from pipeline.errors import BadInput
 from pipeline.listening.vad import has_speech
 from pipeline.settings import Settings
+from pipeline.storing import storage_error
 from pipeline.voices import Voice, Voices
 
 MIN_S, MAX_S = 2.0, 60.0
@@ -23,7 +24,7 @@ _NAME = re.compile(r"[^\W_][\w -]{0,59}")
 def enrol(settings: Settings, voices: Voices, name: str, clip: Clip, consent: str) -> Voice:
     """Blocking. consent: what the speaker has agreed to and where that is written; kept with the voice.
 
-    Raises BadInput: bad_parameter, voice_exists, bad_audio; ParleyError (read_only) when the folder cannot be written.
+    Raises BadInput: bad_parameter, voice_exists, bad_audio; StorageError when the folder cannot be written.
     """
     name = " ".join(name.split())
     if not _NAME.fullmatch(name):
@@ -56,7 +57,7 @@ def enrol(settings: Settings, voices: Voices, name: str, clip: Clip, consent: st
     except FileExistsError:
         raise BadInput(f"There is a voice {name!r} already.", code="voice_exists", param="name") from None
     except OSError as error:
-        raise ParleyError("VOICES_DIR cannot be written to.", code="read_only") from error
+        raise storage_error(error, "VOICES_DIR") from error
     return voices.get(name)
 
 

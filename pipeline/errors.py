@@ -65,8 +65,8 @@ class EngineUnavailable(ParleyError):
 
     code = "engine_unavailable"
 
-    def __init__(self, reason: str, *, remedy: str) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, *, remedy: str, code: str | None = None) -> None:
+        super().__init__(reason, code=code)
         self.remedy = remedy
 
 
@@ -74,3 +74,23 @@ class ConfigError(ParleyError):
     """A setting makes no sense; start-up ends with this sentence."""
 
     code = "bad_setting"
+
+
+class StorageError(ParleyError):
+    """Something cannot be stored or read here. `setting` names the place: UPLOAD_DIR, DATABASE_URL, TMPDIR."""
+
+    code = "storage_failed"
+
+    def __init__(self, message: str, *, setting: str) -> None:
+        super().__init__(message)
+        self.setting = setting
+
+
+class StorageFull(StorageError):
+    """The disk or a quota of it is full."""
+
+    code = "storage_full"
+
+
+class StorageFailed(StorageError):
+    """A folder, a file or the database cannot be used: gone, read-only, damaged, or out of reach."""

@@ -19,6 +19,7 @@ import httpx
 from pipeline.engines import Progress, Report
 from pipeline.errors import EngineUnavailable
 from pipeline.settings import Settings
+from pipeline.storing import storage_error
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class Hub:
             raise EngineUnavailable(
                 f"The model {repo} cannot be stored: {error.strerror or error}.",
                 remedy="Make room in MODELS_DIR, or let it point to a folder that can be written.",
+                code=storage_error(error, "MODELS_DIR").code,
             ) from error
         report(Progress(f"Downloading {repo}", total, total))
 

@@ -23,9 +23,11 @@ from pipeline.errors import BadInput
 from pipeline.events import Event
 from pipeline.private import opener, private_folder
 from pipeline.settings import Settings
+from pipeline.storing import storage_error
 
 log = logging.getLogger(__name__)
 
+SETTING = "RECORDINGS_DIR"
 SESSION = re.compile(r"[0-9a-f]{16}")
 """An id of a conversation: nothing else becomes a path."""
 WRITES_AHEAD = 32
@@ -66,10 +68,15 @@ class Recordings:
             return False
         place = self._folder / session
         private_folder(place)
-        for name, clip in (("user", user), ("reply", reply)):
-            if clip is not None:
-                _write(place / f"{turn}.{name}.wav", encode_wav(clip))
-        _write(place / f"{turn}.json", json.dumps(told, ensure_ascii=False, indent=1).encode())
+        try:
+            for name, clip in (("user", user), ("reply", reply)):
+                if clip is not None:
+                    _write(place / f"{turn}.{name}.wav", encode_wav(clip))
+            _write(place / f"{turn}.json", json.dumps(told, ensure_ascii=False, indent=1).encode())
+        except OSError:
+            for half in place.glob(f"{turn}.*"):  # it would fill the disk for nothing
+                half.unlink(missing_ok=True)
+            raise
         if self._mark(session).exists():  # erased meanwhile
             shutil.rmtree(place, ignore_errors=True)
             return False
@@ -92,11 +99,19 @@ class Recordings:
         place = self._folder / session
         if not place.is_dir():
             return False
+        try:
+            self._forbid(session)
+        except OSError:  # on a full disk there is room for the mark only when something was removed
+            shutil.rmtree(place)
+            self._forbid(session)
+        else:
+            shutil.rmtree(place)
+        return True
+
+    def _forbid(self, session: str) -> None:
         mark = self._mark(session)
         private_folder(mark.parent)
         mark.touch()
-        shutil.rmtree(place)
-        return True
 
     def sweep(self, days: float) -> int:
         """Remove what is older than so many days (0: nothing is), and folders in which nothing was kept; how many
@@ -129,7 +144,7 @@ class Recorder:
         try:
             await asyncio.to_thread(self._recordings.begin, session)
         except OSError as error:  # its turns will say so, too
-            log.warning("a session's folder cannot be made: %s", error.strerror or error)
+            log.warning("a session's folder cannot be made: %s", storage_error(error, SETTING).message)
 
     def of(self, session: str, utterance: Clip | None, then: Emit) -> Emit:
         """What takes the events of one turn, keeps the turn, and hands them on. utterance: what the user said."""
@@ -160,7 +175,7 @@ class Recorder:
         try:
             await asyncio.to_thread(work)
         except OSError as error:
-            log.warning("a turn is not recorded: %s", error.strerror or error)
+            log.warning("a turn is not recorded: %s", storage_error(error, SETTING).message)
 
     async def close(self) -> None:
         """Wait until everything is written."""
@@ -227,7 +242,7 @@ async def _sweep(recordings: Recordings, days: float) -> None:
             if removed := await asyncio.to_thread(recordings.sweep, days):
                 log.info("%d recorded turns were older than RECORD_DAYS and are removed", removed)
         except OSError as error:
-            log.warning("old recordings cannot be removed: %s", error.strerror or error)
+            log.warning("old recordings cannot be removed: %s", storage_error(error, SETTING).message)
         await asyncio.sleep(SWEEP_S)
 
 

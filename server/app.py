@@ -1,5 +1,6 @@
 """The service as an ASGI application."""
 
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -10,6 +11,7 @@ from jobs.run import resident
 from jobs.service import Jobs, open_jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
+from pipeline.storing import TEMPORARY, storing
 from server import (
     VERSION,
     asr,
@@ -56,6 +58,8 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         return_large_blocks()
+        with storing(TEMPORARY):
+            tempfile.gettempdir()  # chosen now: later, Python would pass over a full disk without saying so
         async with nullcontext(assistant) if assistant is not None else open_assistant(settings) as opened:
             app.state.assistant = opened
             app.state.hardware = opened.recognisers.hardware

@@ -10,7 +10,9 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
-from pipeline.errors import BadInput, EngineError, EngineUnavailable, Overloaded, ParleyError
+from jobs.database import SETTING as DATABASE
+from pipeline.errors import BadInput, EngineError, EngineUnavailable, Overloaded, ParleyError, StorageError
+from pipeline.storing import FULL, full_place, storage_full
 from server.parameters import from_json
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ STATUS: Mapping[str, int] = {
     "too_many_requests": 429,
     "client_gone": 499,
     "timeout": 504,
+    "storage_full": 507,
+    "storage_failed": 503,
 }
 """Error code → HTTP status, where the kind of the error does not say it."""
 SAME_KIND = {
@@ -54,6 +58,10 @@ PARAMS = {"unknown_voice": "voice", "unsupported_language": "language"}
 """Code → what such a thing is sent in, at all doors."""
 SOURCES = ("body", "query", "path", "header")
 """Where FastAPI says that a field came from."""
+
+
+STORAGE_RETRY_S = "30"
+"""When it is worth asking again after the disk was full or the database away."""
 
 
 class BadField(BadInput):
@@ -139,6 +147,8 @@ def answer(request: HTTPConnection, error: ParleyError) -> Response:
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if isinstance(error, StorageError):
+        headers["Retry-After"] = STORAGE_RETRY_S
     if error.code == "unauthorized":
         headers["WWW-Authenticate"] = "Bearer"
     if error.code == "forbidden":
@@ -159,7 +169,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def parley(request: Request, error: Exception) -> Response:
         assert isinstance(error, ParleyError)  # noqa: S101  # what it is registered for
-        if status_of(error) >= 500:
+        if status_of(error) >= 500 and getattr(error, "setting", None) != DATABASE:  # it has logged that itself
             log.warning("%s %s: %s: %s", request.method, request.url.path, error.code, error.message)
         message = f"{error.message} {error.remedy}" if isinstance(error, EngineUnavailable) else None
         return answer(request, BadInput(message, code=error.code) if message else error)
@@ -181,6 +191,14 @@ def add_error_handlers(app: FastAPI) -> None:
             response.headers[name] = value
         return response
 
+    async def disk(request: Request, error: Exception) -> Response:
+        assert isinstance(error, OSError)  # noqa: S101  # what it is registered for
+        if error.errno not in FULL:
+            raise error
+        found = storage_full(full_place(request.app.state.assistant.settings))
+        log.warning("%s %s: %s: %s", request.method, request.url.path, found.code, found.message)
+        return answer(request, found)
+
     async def gone(request: Request, error: Exception) -> Response:
         return answer(request, ParleyError("The client went away.", code="client_gone"))
 
@@ -188,6 +206,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return answer(request, ParleyError("Something went wrong inside the service."))
 
     app.add_exception_handler(ParleyError, parley)
+    app.add_exception_handler(OSError, disk)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ClientDisconnect, gone)  # while its body came: nothing for the log

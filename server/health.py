@@ -7,8 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from jobs.service import Jobs
 from pipeline.assistant import Assistant
 from pipeline.engines import EngineInfo
+from pipeline.errors import StorageError
 from pipeline.workers.hardware import Hardware
 from server.access import caller_of
 from server.documents import Answer, answers, like
@@ -35,6 +37,15 @@ class Lives(Answer):
 
     status: str
     """starting, ok, or draining."""
+
+
+class Readiness(Lives):
+    """Whether it is ready, and why not."""
+
+    status: str
+    """starting, ok, draining, or the code of an error (storage_failed, storage_full): jobs cannot be stored."""
+    message: str | None = None
+    """What is wrong, in that case."""
 
 
 class Health(Lives):
@@ -78,17 +89,27 @@ async def live() -> dict[str, str]:
     summary="Are new conversations taken?",
     response_model=None,
     responses={
-        **answers(Lives),
-        503: {"model": Lives, "description": "The service starts or stops: ask another one."},
+        **answers(Readiness),
+        503: {
+            "model": Readiness,
+            "description": "The service starts or stops, or its database cannot be used: ask another one.",
+        },
     },
 )
 async def ready(request: Request, response: Response) -> dict[str, str]:
-    """All stages are loaded, and the service is not being stopped."""
+    """All stages are loaded, the database can be used, and the service is not being stopped."""
     status = state(request)
-    if status != "ok":
+    told = {"status": status}
+    if status == "ok":
+        jobs: Jobs = request.app.state.jobs
+        try:
+            await jobs.check()
+        except StorageError as error:
+            told = {"status": error.code, "message": error.message}
+    if told["status"] != "ok":
         response.status_code = 503
         response.headers["Retry-After"] = f"{RETRY_S:g}"
-    return {"status": status}
+    return told
 
 
 def state(request: Request) -> str:

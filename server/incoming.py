@@ -17,6 +17,7 @@ from jobs.errors import Refused, TooLarge
 from jobs.files import Incoming, StoredFile
 from jobs.names import safe_name
 from jobs.service import Jobs
+from pipeline.errors import StorageError
 from server.multipart import BROKEN_OFF, disposition
 from server.uploads import ClientGone, drain
 
@@ -112,7 +113,7 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
             received = await _receive(request, jobs, stack, options[b"boundary"], most)
         except ClientDisconnect:
             raise ClientGone("The client went away.") from None
-        except (Refused, FormParserError) as error:
+        except (Refused, StorageError, FormParserError) as error:
             await drain(request)
             if isinstance(error, FormParserError):
                 raise _bad_form("it is damaged") from None

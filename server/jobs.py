@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -14,10 +14,12 @@ from jobs.errors import JobNotFound
 from jobs.schema import Job, Submission
 from jobs.service import Jobs
 from jobs.states import Status
+from pipeline.errors import StorageError
 from server.access import require_key, stay_of
 from server.access.keys import LOOK_EVERY_S
 from server.access.staying import Stay
 from server.documents import answers, errors, event_stream, form_body
+from server.errors import as_json
 from server.incoming import received_files
 from server.job_answers import LISTED, DeliveriesAnswer, JobAnswer, JobPage, NewJobs, QueuesAnswer
 from server.job_owners import OwnJob, owner_of, seen_by
@@ -179,7 +181,7 @@ async def events(request: Request, job: OwnJob, jobs: AllJobs) -> Response:
 async def _events(jobs: Jobs, job_id: str, stay: Stay) -> AsyncGenerator[str, None]:
     # No task of its own in here: who goes away has this cancelled again and again, also while it cleans up.
     look_s, silent_s = LOOK_EVERY_S if stay.ends else PING_S, 0.0
-    with suppress(JobNotFound):  # removed meanwhile
+    try:
         async with aclosing(jobs.watch(job_id, silent_s=look_s)) as changes:
             async for job in changes:
                 if stay.over:
@@ -192,6 +194,10 @@ async def _events(jobs: Jobs, job_id: str, stay: Stay) -> AsyncGenerator[str, No
                     continue
                 name = job.status.value if job.final else "progress"
                 yield f"event: {name}\nid: {job.version}\ndata: {json.dumps(shown(job, OUTSIDE))}\n\n"
+    except JobNotFound:  # removed meanwhile
+        pass
+    except StorageError as error:
+        yield f"event: error\ndata: {json.dumps(as_json(error))}\n\n"
 
 
 @router.get(

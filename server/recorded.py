@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request, WebSocket
 
 from pipeline.assistant import Assistant
 from pipeline.recording import Kept, Recordings
+from pipeline.storing import storing
 from server.access import require_key
 from server.documents import Answer, answers, errors, like
 
@@ -32,7 +33,8 @@ class RecordingsAnswer(Answer):
 )
 async def listed(request: Request) -> dict[str, Any]:
     """A session at a time, the newest first."""
-    kept = await asyncio.to_thread(lambda: list(_recordings(request).list()))
+    with storing("RECORDINGS_DIR"):
+        kept = await asyncio.to_thread(lambda: list(_recordings(request).list()))
     return {"sessions": [asdict(one) for one in sorted(kept, key=lambda one: -one.last_at)]}
 
 
@@ -45,7 +47,8 @@ async def listed(request: Request) -> dict[str, Any]:
 async def erase(request: Request, session: str) -> None:
     """Remove all that is kept of a session, if anything is, and keep nothing more of it. Whoever may talk may do this
     who knows the session's id, which only its client and the logs do."""
-    await asyncio.to_thread(_recordings(request).erase, session)
+    with storing("RECORDINGS_DIR"):
+        await asyncio.to_thread(_recordings(request).erase, session)
 
 
 def _recordings(request: Request) -> Recordings:

@@ -17,8 +17,9 @@ from starlette.websockets import WebSocketState
 
 from pipeline.assistant import Assistant
 from pipeline.audio import MAX_RATE_HZ, MIN_RATE_HZ
-from pipeline.errors import BadInput, Overloaded, ParleyError
+from pipeline.errors import BadInput, Overloaded, ParleyError, StorageError
 from pipeline.media import Recording
+from pipeline.storing import TEMPORARY, storing
 from pipeline.stt import FileRequest
 from pipeline.stt.growing import GrowingFile, Whole, transcribe_growing
 from pipeline.transcription import transcription
@@ -63,6 +64,8 @@ class Incoming:
         self.growing = GrowingFile()
         self.live: asyncio.Task[str] | None = None
         """Transcribes it already."""
+        self.broken = False
+        """It could not be stored; what else comes of it is thrown away."""
 
     async def heard_live(self) -> str | None:
         """The text that was found while it came in; None when it can only be read as a whole, or when hearing it has
@@ -78,12 +81,18 @@ class Incoming:
             log.warning("a recording is heard again as a whole: %s: %s", type(error).__name__, error)
             return None
 
+    async def give_up(self) -> None:
+        """It cannot be stored: free what was."""
+        self.broken = True
+        await self.close()
+
     async def close(self) -> None:
         self.growing.end()
         if self.live is not None:
             self.live.cancel()
             await asyncio.wait([self.live])
-        self.file.close()
+        with contextlib.suppress(OSError):  # what is left in a buffer finds no room either
+            self.file.close()
 
 
 class StreamingSocket:
@@ -166,10 +175,17 @@ class StreamingSocket:
         most = self._assistant.settings.max_file_size
         if incoming.size > most:
             raise BadInput(f"The recording is larger than {most} bytes; see MAX_FILE_SIZE.", code="file_too_large")
-        if incoming.size > IN_MEMORY:
-            await asyncio.to_thread(incoming.file.write, data)
-        else:
-            incoming.file.write(data)
+        if incoming.broken:
+            return
+        try:
+            with storing(TEMPORARY):
+                if incoming.size > IN_MEMORY:
+                    await asyncio.to_thread(incoming.file.write, data)
+                else:
+                    incoming.file.write(data)
+        except StorageError:
+            await incoming.give_up()
+            raise
         if self._partials:
             if incoming.live is None:
                 incoming.live = asyncio.create_task(self._listen(incoming.growing))
@@ -187,6 +203,9 @@ class StreamingSocket:
         if self._busy():
             raise Overloaded("The recording before this one is still being transcribed.")
         incoming, self._incoming = self._incoming, Incoming()
+        if incoming.broken:  # as it was told when it happened
+            self._quiet.set()
+            return
         self._answering = asyncio.create_task(self._answer(incoming))
 
     async def _answer(self, incoming: Incoming) -> None:
@@ -209,7 +228,8 @@ class StreamingSocket:
                 self._quiet.set()
 
     async def _heard(self, incoming: Incoming) -> str:
-        incoming.file.seek(0)
+        with storing(TEMPORARY):
+            incoming.file.seek(0)
         most_s = self._assistant.settings.max_file_seconds
         recording = Recording(incoming.file, max_seconds=most_s, raw_rate_hz=self._rate_hz)
         try:

@@ -13,8 +13,9 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
-from pipeline.errors import BadInput, ParleyError
+from pipeline.errors import BadInput, ParleyError, StorageError
 from pipeline.settings import Settings
+from pipeline.storing import TEMPORARY, storing
 from server.errors import BadField, bad_field
 from server.multipart import FormParser
 
@@ -107,11 +108,12 @@ async def received(request: Request) -> AsyncIterator[Form]:
         request.headers, counted(), max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
     )
     try:
-        data = await parser.parse()
+        with storing(TEMPORARY):
+            data = await parser.parse()
     except MultiPartException as error:
         await drain(request)
         raise BadInput(f"The form cannot be read: {error.message}", code="bad_form") from None
-    except BadInput:
+    except (BadInput, StorageError):
         await drain(request)
         raise
     except ClientDisconnect:

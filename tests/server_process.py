@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,10 +120,11 @@ def busy_s(pid: int) -> float:
 
 
 @contextmanager
-def killed(folder: Path, **settings: str) -> Iterator[ServerProcess]:
-    """A service with these settings, run from `folder`; ready when the block begins, killed (SIGKILL) at its end."""
+def killed(folder: Path, *, within: Sequence[str] = (), **settings: str) -> Iterator[ServerProcess]:
+    """A service with these settings, run from `folder`; ready when the block begins, killed (SIGKILL) at its end.
+    within: a command that runs it in its own process, by exec."""
     process = subprocess.Popen(
-        [sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**settings),
+        [*within, sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**settings),
         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     server = ServerProcess(process)
@@ -141,9 +142,9 @@ def killed(folder: Path, **settings: str) -> Iterator[ServerProcess]:
 
 
 @contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[ServerProcess]:
+def serving(folder: Path, *, within: Sequence[str] = (), **settings: str) -> Iterator[ServerProcess]:
     """The same, but ended by SIGTERM, and in order."""
-    with killed(folder, **settings) as server:
+    with killed(folder, within=within, **settings) as server:
         yield server
         server.end()
 

@@ -21,6 +21,7 @@ from jobs.queue.running import Running
 from jobs.run import SILENT_S, Runner
 from jobs.schema import Job
 from jobs.store import JobStore
+from pipeline.errors import StorageError
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +130,8 @@ class ProcrastinateQueue:
                     await self._tell(job_id)
                 for message in await self._app.job_manager.get_stalled_jobs():
                     await self._app.job_manager.finish_job(message, MessageStatus.FAILED, delete_job=True)
+            except StorageError:
+                pass  # logged where it was found
             except Exception as error:
                 log.warning("lost jobs cannot be looked for: %s", type(error).__name__)
             await asyncio.sleep(SWEEP_S)

@@ -5,6 +5,7 @@ import logging
 
 from jobs.run import Runner
 from jobs.schema import Job
+from pipeline.errors import StorageError
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,10 @@ class Running:
             await asyncio.wait([task])
         if task.cancelled():
             return None
-        if (error := task.exception()) is not None:
+        if isinstance(error := task.exception(), StorageError):
+            log.warning("job %s was left as it is: %s", job.id, error.message)
+            return None
+        if error is not None:
             log.error("job %s was left as it is: the database failed", job.id, exc_info=error)
             return None
         return task.result()

@@ -18,6 +18,7 @@ from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.speakers import Diarizer, HowMany, KnownSpeaker, SpeakerTurn, letter
 from pipeline.stepping import in_threads
+from pipeline.storing import TEMPORARY, storing
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 from pipeline.workers.scheduler import Urgency, calling
 
@@ -83,8 +84,11 @@ class PyannoteDiarizer:
 def _write(recording: Recording, file: IO[bytes]) -> Generator[int, None, None]:
     """Blocking: step by step, so that it can be ended in between."""
     for block in recording.blocks(WRITE_S):
-        yield file.write(Clip(block, RATE_HZ).pcm16())
-    file.flush()
+        with storing(TEMPORARY):
+            written = file.write(Clip(block, RATE_HZ).pcm16())
+        yield written
+    with storing(TEMPORARY):
+        file.flush()
 
 
 def installed() -> bool:
@@ -104,6 +108,11 @@ async def probe(settings: Settings) -> None:
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[Diarizer]]:
     """Downloads and loads the pipeline in a process of its own."""
     await probe(settings)
-    spec = EngineSpec("pyannote", "pipeline.speakers.pyannote:PyannoteEngine", PyannoteConfig(MODEL, settings.hf_token))
+    spec = EngineSpec(
+        "pyannote",
+        "pipeline.speakers.pyannote:PyannoteEngine",
+        PyannoteConfig(MODEL, settings.hf_token),
+        downloads=True,
+    )
     async with open_worker(spec, settings, Serving(SILENCE_S)) as worker:
         yield Opened(PyannoteDiarizer(worker), MODEL, "auto", worker.load)

@@ -63,7 +63,7 @@ async def _hub_answers(settings: Settings) -> bool:
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["PocketSpeech"]]:
     """pocket-tts in its worker, its first model loaded. Raises EngineUnavailable, EngineError."""
     config = _config(settings)
-    spec = EngineSpec("pocket", "pipeline.tts.pocket_engine:Pocket", config)
+    spec = EngineSpec("pocket", "pipeline.tts.pocket_engine:Pocket", config, downloads=True)
     # It may load the model of another language in a call.
     serving = Serving(max(settings.tts_timeout_s, settings.worker_start_timeout_s), settings.tts_replicas)
     async with open_worker(spec, settings, serving) as worker:

@@ -24,6 +24,8 @@ class EngineSpec:
     """module:Class of the synchronous engine."""
     config: Any
     """Its constructor's one argument; must be picklable."""
+    downloads: bool = False
+    """It fetches weights by itself, so its process may know the proxies (`environment.py`)."""
 
 
 @dataclass(frozen=True, slots=True)

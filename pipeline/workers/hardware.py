@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.workers.environment import clean_environment
+
 QUERY_TIMEOUT_S = 5.0
 """nvidia-smi takes a second on a cold driver, and for ever on a broken one."""
 CPU_FEATURES = ("avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "f16c", "asimd", "i8mm")
@@ -110,6 +112,7 @@ def _nvidia_smi() -> Sequence[tuple[str, int, int, str]]:
         answer = subprocess.run(
             ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"],
             capture_output=True, text=True, timeout=QUERY_TIMEOUT_S, check=True, stdin=subprocess.DEVNULL,
+            env=clean_environment(),
         )  # fmt: skip
         return [_device(line) for line in answer.stdout.splitlines() if line.strip()]
     except (OSError, subprocess.SubprocessError, ValueError):

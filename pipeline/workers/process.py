@@ -15,6 +15,7 @@ from pipeline.channel import Channel
 from pipeline.errors import EngineError, WorkerCrashed
 from pipeline.settings import HOME
 from pipeline.workers import EngineSpec
+from pipeline.workers.environment import clean_environment
 from pipeline.workers.job import Job
 from pipeline.workers.wire import LENGTH, Batch, Call, Cancel, Failed, Ready, pack, unpack
 
@@ -48,7 +49,10 @@ class _Child:
                 sys.executable, "-m", "pipeline.workers.child", str(theirs.fileno()), spec.name, str(niceness),
                 pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL,
                 # Found from anywhere, and also where Parley is not installed but run from its folder.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HOME), os.environ.get("PYTHONPATH", "")])},
+                env=clean_environment(
+                    downloads=spec.downloads,
+                    PYTHONPATH=os.pathsep.join([str(HOME), os.environ.get("PYTHONPATH", "")]),
+                ),
             )  # fmt: skip
         reader, writer = await asyncio.open_connection(sock=ours, limit=2**20)
         return cls(spec.name, process, reader, writer)

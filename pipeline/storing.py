@@ -1,0 +1,51 @@
+"""Failures of the disk as errors that name the setting to look at."""
+
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from pipeline.errors import StorageError, StorageFailed, StorageFull
+from pipeline.settings import Settings
+
+TEMPORARY = "TMPDIR"
+"""The folder for temporary files is not a setting of ours; this variable names it."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""No space, no quota, or a limit on the size of files (ulimit -f)."""
+LITTLE_BYTES = 64 << 10
+"""A disk with less free space than this is full."""
+
+
+def storage_full(setting: str) -> StorageFull:
+    """The error for a place without space."""
+    return StorageFull(f"The disk is full: nothing more can be stored in {setting}.", setting=setting)
+
+
+def storage_error(error: OSError, setting: str) -> StorageError:
+    """What an error of the operating system says about the place of this setting, without its path."""
+    if error.errno in FULL:
+        return storage_full(setting)
+    return StorageFailed(f"{setting} cannot be used: {error.strerror or type(error).__name__}.", setting=setting)
+
+
+def full_place(settings: Settings) -> str:
+    """Blocking: the setting of the first folder whose disk is full, for a failure that does not say where it was."""
+    folders = {
+        TEMPORARY: tempfile.gettempdir(), "UPLOAD_DIR": settings.upload_dir, "MODELS_DIR": settings.models_dir,
+        "VOICES_DIR": settings.voices_dir, "RECORDINGS_DIR": settings.recordings_dir,
+    }  # fmt: skip
+    for setting, folder in folders.items():
+        with suppress(OSError):
+            if shutil.disk_usage(folder).free < LITTLE_BYTES:
+                return setting
+    return TEMPORARY
+
+
+@contextmanager
+def storing(setting: str) -> Iterator[None]:
+    """Around reads and writes of files: an OSError becomes a StorageError with the name of this setting."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, setting) from error

@@ -1,0 +1,189 @@
+"""A database that is damaged, removed, replaced or out of reach while the service runs: every job that is accepted is
+kept, the others are refused with a code, and when the database is back, everything goes on."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from jobs.database import open_database
+from jobs.store import JobStore
+from pipeline.errors import ConfigError, StorageFailed
+from tests.jobs.conftest import needs_postgres, recording, submission
+from tests.server_process import ServerProcess, serving
+from tests.servers.postgres import Postgres
+from tests.waiting import until
+
+QUIET = {"JOB_WORKERS": "0"}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    with serving(tmp_path, **QUIET) as running:
+        yield running
+
+
+def files(folder: Path) -> list[Path]:
+    return [folder / "data" / f"parley.db{suffix}" for suffix in ("", "-wal", "-shm")]
+
+
+def post(server: ServerProcess) -> httpx.Response:
+    return httpx.post(f"{server.url}/jobs", files={"files": ("a.wav", recording(0))}, timeout=60)
+
+
+def ready(server: ServerProcess) -> httpx.Response:
+    return httpx.get(f"{server.url}/health/ready", timeout=60)
+
+
+def accepted(server: ServerProcess) -> str:
+    answer = post(server)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["jobs"][0]["job_id"])
+
+
+def refused(answer: httpx.Response) -> None:
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_failed"), answer.text
+    assert "DATABASE_URL" in answer.json()["error"]["message"]
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def remove(folder: Path) -> None:
+    for file in files(folder):
+        file.unlink(missing_ok=True)
+
+
+def overwrite(folder: Path) -> None:
+    """In place: what is open stays open."""
+    file = files(folder)[0]
+    with file.open("r+b") as opened:
+        opened.write(os.urandom(file.stat().st_size))
+
+
+def overwrite_all_but_the_first_page(folder: Path) -> None:
+    file = files(folder)[0]
+    with file.open("r+b") as opened:
+        opened.seek(4096)
+        opened.write(os.urandom(file.stat().st_size - 4096))
+
+
+def truncate(folder: Path) -> None:
+    os.truncate(files(folder)[0], 0)
+
+
+def replace(folder: Path) -> None:
+    """By another file that is a database, too."""
+    other = folder / "other.db"
+    sqlite3.connect(other).execute("CREATE TABLE other (id)").connection.close()
+    other.replace(files(folder)[0])
+
+
+def remove_the_log(folder: Path) -> None:
+    files(folder)[1].unlink()
+
+
+def empty_the_log(folder: Path) -> None:
+    os.truncate(files(folder)[1], 0)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [remove, overwrite, overwrite_all_but_the_first_page, truncate, replace, remove_the_log, empty_the_log],
+)
+def test_a_job_that_would_be_lost_is_refused(
+    server: ServerProcess, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    kept = [accepted(server) for _ in range(3)]
+    _checkpoint(tmp_path)
+    accepted(server)  # something is in the log, too
+    copies = {file: file.read_bytes() for file in files(tmp_path)[:1]}
+    harm(tmp_path)
+    answer = post(server)
+    if answer.status_code == 202:  # it can be accepted only if it is kept
+        with sqlite3.connect(files(tmp_path)[0]) as database:
+            found = database.execute("SELECT id FROM jobs").fetchall()
+        assert (answer.json()["jobs"][0]["job_id"],) in found
+        assert harm in (remove_the_log, empty_the_log)
+        return
+    refused(answer)
+    refused(post(server))
+    if harm is not overwrite_all_but_the_first_page:  # what the log has of it can still be read
+        refused(httpx.get(f"{server.url}/jobs/{kept[0]}"))
+    told = ready(server)
+    assert (told.status_code, told.json()["status"]) == (503, "storage_failed")
+    assert "DATABASE_URL" in told.json()["message"]
+    assert server.text.count("the database cannot be used") == 1
+    assert httpx.get(f"{server.url}/health/live").status_code == 200
+    # Put back as it was at the last checkpoint.
+    remove(tmp_path)
+    for file, data in copies.items():
+        file.write_bytes(data)
+    until(lambda: ready(server).status_code == 200)
+    assert httpx.get(f"{server.url}/jobs/{kept[0]}").json()["job_id"] == kept[0]
+    accepted(server)
+    assert "the database can be used again" in server.text
+
+
+def _checkpoint(folder: Path) -> None:
+    """So that the file, and not only its log, has the jobs."""
+    with sqlite3.connect(files(folder)[0]) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_a_database_that_is_moved_away_and_back(server: ServerProcess, tmp_path: Path) -> None:
+    kept = accepted(server)
+    shutil.move(tmp_path / "data", tmp_path / "away")
+    refused(post(server))
+    assert not (tmp_path / "data").exists()  # an empty one in its place would hide that it is gone
+    shutil.move(tmp_path / "away", tmp_path / "data")
+    until(lambda: ready(server).status_code == 200)
+    assert httpx.get(f"{server.url}/jobs/{kept}").json()["status"] == "queued"
+    accepted(server)
+
+
+@pytest.mark.parametrize("length", [0, 4096])
+async def test_a_damaged_database_ends_the_start_with_a_sentence(tmp_path: Path, length: int) -> None:
+    """length: of what is sound at its beginning."""
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    async with open_database(url) as opened:
+        await JobStore(opened, max_waiting=9).submit([submission()], cached=[None])
+    file = tmp_path / "jobs.db"
+    file.write_bytes(file.read_bytes()[:length] + os.urandom(file.stat().st_size - length))
+    with pytest.raises(
+        ConfigError, match=r"The database sqlite.* cannot be used: .*(not a database|damaged|malformed).*"
+    ):
+        async with open_database(url):
+            pass
+
+
+@needs_postgres
+async def test_postgresql_that_is_gone_and_back(pg: Postgres, caplog: pytest.LogCaptureFixture) -> None:
+    async with open_database(pg.database()) as opened:
+        store = JobStore(opened, max_waiting=9)
+        (job,), _ = await store.submit([submission()], cached=[None])
+        pg.kill()
+        try:
+            for _ in range(3):
+                with pytest.raises(StorageFailed, match="DATABASE_URL"):
+                    await store.submit([submission()], cached=[None])
+            with pytest.raises(StorageFailed):
+                await opened.check()
+        finally:
+            pg.start()
+        assert [record.message for record in caplog.records if "cannot be used" in record.message][1:] == []
+        opened._look_at = 0.0
+        await opened.check()
+        assert (await store.get(job.id)).id == job.id
+
+
+def test_jobs_answers_are_of_the_form_of_their_path(server: ServerProcess, tmp_path: Path) -> None:
+    remove(tmp_path)
+    told: dict[str, Any] = httpx.get(f"{server.url}/queues").json()
+    assert told["error"]["code"] == "storage_failed"
+    assert told["detail"] == told["error"]["message"]
+    assert httpx.get(f"{server.url}/status").json()["jobs"] is None
+    assert "parley_jobs_readable 0.0" in httpx.get(f"{server.url}/metrics").text
