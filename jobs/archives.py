@@ -21,10 +21,21 @@ MAX_DIRECTORY_BYTES = 4 << 20
 """The list of members may be so large: it is read into memory."""
 READ_BYTES = 1 << 18
 FREE_BYTES = 16 << 20
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, UnicodeDecodeError)
+"""What `zipfile` raises for what it cannot read."""
 SKIPPED_TOLD = 10
 """In a sentence; an answer has all."""
 PLAYLIST_NAMES = (".m3u", ".m3u8", ".pls", ".txt")
+MAX_COMMENT = 0xFFFF
+"""Of an archive, at its very end."""
+MAX_NAME_BYTES = 4096
+MAX_EXTRA_BYTES = 4096
+"""Of what is told of a member beside its name; `zipfile` takes time in the square of its length."""
+END, END64, LOCATOR64, ENTRY = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x01\x02"
 _END = struct.Struct("<4s4H2LH")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR64 = struct.Struct("<4sLQL")
+_ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 
 
@@ -61,14 +72,19 @@ class Unpacked:
             member.discard()
 
 
-def unpack(path: Path, limits: Limits, receive: Callable[[], Incoming]) -> Unpacked:
-    """Blocking: the recordings in it. Raises Refused (bad_archive, no_files), TooLarge; then nothing of it is left."""
+def unpack(
+    path: Path, limits: Limits, receive: Callable[[], Incoming], *, unwanted: Callable[[], bool] = lambda: False
+) -> Unpacked:
+    """Blocking: the recordings in it. unwanted: asked now and then whether to give up, which raises Refused.
+
+    Raises Refused (bad_archive, no_files), TooLarge; then nothing of it is left.
+    """
     made = Unpacked()
     try:
-        _unpack(path, limits, receive, made)
+        _unpack(path, limits, receive, made, unwanted)
     except BaseException as error:
         made.discard()
-        if isinstance(error, zipfile.BadZipFile | zlib.error | EOFError | NotImplementedError | struct.error):
+        if isinstance(error, DAMAGE):
             raise _bad("is damaged") from error
         raise
     if not made.files:
@@ -83,7 +99,9 @@ def _told(skipped: list[tuple[str, str]]) -> str:
     return ", but " + ", ".join(f"{name} ({what})" for name, what in skipped[:SKIPPED_TOLD]) + more
 
 
-def _unpack(path: Path, limits: Limits, receive: Callable[[], Incoming], made: Unpacked) -> None:
+def _unpack(
+    path: Path, limits: Limits, receive: Callable[[], Incoming], made: Unpacked, unwanted: Callable[[], bool]
+) -> None:
     _check_directory(path, limits)
     with zipfile.ZipFile(path) as archive:
         wanted = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -92,7 +110,7 @@ def _unpack(path: Path, limits: Limits, receive: Callable[[], Incoming], made: U
         for entry in archive.infolist():
             _check_entry(entry)
         _check_overlaps(path, archive.infolist(), archive.start_dir)
-        allowed = _Allowed(limits, path.stat().st_size)
+        allowed = _Allowed(limits, path.stat().st_size, unwanted)
         for entry in wanted:
             shown = _shown(entry.filename)
             if _is_litter(entry):
@@ -119,13 +137,15 @@ def _unpack(path: Path, limits: Limits, receive: Callable[[], Incoming], made: U
 class _Allowed:
     """Counts what comes out of an archive."""
 
-    def __init__(self, limits: Limits, packed_bytes: int) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, packed_bytes: int, unwanted: Callable[[], bool]) -> None:
+        self._limits, self._unwanted = limits, unwanted
         self._by_ratio = max(FREE_BYTES, int(limits.ratio * packed_bytes))
         self._taken = 0
 
     def take(self, size: int) -> None:
-        """Raises TooLarge."""
+        """Raises TooLarge, and Refused when it is not wanted any longer."""
+        if self._unwanted():
+            raise _bad("is not wanted any longer")
         self._taken += size
         if self._taken > self._limits.total_bytes:
             raise TooLarge(f"The archive unpacks to more than {self._limits.total_bytes} bytes (MAX_ARCHIVE_SIZE).")
@@ -148,21 +168,66 @@ def _bad(what: str) -> Refused:
     return Refused(f"The archive {what}.", code="bad_archive")
 
 
-def _check_directory(path: Path, limits: Limits) -> None:
-    """Its size, before it is read into memory."""
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """Where the list of members is, by the records at the end of an archive."""
+
+    start: int
+    length: int
+    entries: int
+
+
+def _directory(path: Path) -> _Directory:
+    """As `zipfile` finds it: by the ZIP64 record where there is one, whatever the other one says. Raises Refused."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        file.seek(max(0, size - 65_557))  # the record, and the longest comment
+        file.seek(max(0, size - MAX_COMMENT - _END.size - _LOCATOR64.size - _END64.size))
         tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
+    at = len(tail) - _END.size
+    if at < 0 or not (tail.startswith(END, at) and tail.endswith(b"\0\0")):
+        at = tail.rfind(END, max(0, len(tail) - MAX_COMMENT - _END.size))
     if at < 0 or len(tail) - at < _END.size:
         raise _bad("is damaged")
     _, disk, first, here, entries, length, _, _ = _END.unpack_from(tail, at)
+    locator = at - _LOCATOR64.size
+    if locator >= 0 and tail.startswith(LOCATOR64, locator):
+        record = locator - _END64.size
+        if record < 0 or not tail.startswith(END64, record):
+            raise _bad("is damaged")
+        _, _, _, _, disk, first, here, entries, length, _ = _END64.unpack_from(tail, record)
+        at = record
     if disk or first or here != entries:
-        raise _bad("is one of several parts, or of the ZIP64 form")
+        raise _bad("is one of several parts")
+    return _Directory(size - len(tail) + at - length, length, entries)
+
+
+def _check_directory(path: Path, limits: Limits) -> None:
+    """How much it lists, before `zipfile` makes an object of each member. Raises Refused, TooLarge."""
+    found = _directory(path)
     # Folders are entries, too: twice as many, and some.
-    if entries > 2 * limits.files + 100 or length > MAX_DIRECTORY_BYTES:
-        raise TooLarge(f"The archive has more than {limits.files} files (MAX_ARCHIVE_FILES).")
+    most = 2 * limits.files + 100
+    too_many = TooLarge(f"The archive has more than {limits.files} files (MAX_ARCHIVE_FILES).")
+    if found.entries > most or found.length > MAX_DIRECTORY_BYTES:
+        raise too_many
+    if found.start < 0:
+        raise _bad("is damaged")
+    with path.open("rb") as file:
+        file.seek(found.start)
+        listed = file.read(found.length)
+    at = number = 0
+    while at < found.length:
+        fields = _ENTRY.unpack_from(listed, at)
+        if fields[0] != ENTRY:
+            raise _bad("is damaged")
+        name, extra, comment = fields[10:13]
+        if name > MAX_NAME_BYTES or extra > MAX_EXTRA_BYTES:
+            raise _bad("has a name or a description of a member in it that is too long")
+        at += _ENTRY.size + name + extra + comment
+        number += 1
+        if number > most:
+            raise too_many
+    if number != found.entries:
+        raise _bad("is damaged")
 
 
 def _is_litter(entry: zipfile.ZipInfo) -> bool:

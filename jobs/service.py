@@ -29,6 +29,8 @@ from jobs.webhooks import Webhooks, secret_of
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 
+MAX_UNPACKING = 2
+"""Archives that are unpacked at a time; others wait."""
 LOOK_S = 1.0
 """Who watches a job that another process works on sees what is new after this."""
 
@@ -43,6 +45,8 @@ class Jobs:
     ) -> None:  # fmt: skip
         self.settings = settings
         self.files = files
+        self.unpacking = asyncio.Semaphore(MAX_UNPACKING)
+        """Held while an archive is unpacked: each takes one of the threads that all share."""
         self.reachable = Reachable(settings.url_allow)
         self.outbox = outbox
         self.janitor = janitor

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline import events, llm, stt, tts
 from pipeline.audio import Clip
 from pipeline.conversation import Conversation
+from pipeline.dictation import Room
 from pipeline.engines import EngineInfo, Progress, Report, Running, open_best, open_named
 from pipeline.events import Event
 from pipeline.keeping import open_together
@@ -98,9 +99,11 @@ class Assistant:
         manner: Manner | None = None,
         sink: Sink | None = None,
         record: bool = False,
+        room: Room | None = None,
     ) -> Session:
         """A live conversation; open it with `async with`. manner: how it is answered; None: with the deployment's
-        functions. sink: takes its events as they happen. record: its user agrees to be recorded, where RECORD is on."""
+        functions. sink: takes its events as they happen. record: its user agrees to be recorded, where RECORD is on.
+        room: for sound that waits for its transcript."""
         return Session(
             self.stages,
             self.settings,
@@ -113,6 +116,7 @@ class Assistant:
             sink=sink,
             recorder=self.recorder if record else None,
             idle=self.idle,
+            room=room,
         )
 
     async def answer(

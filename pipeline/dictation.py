@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline import events
 from pipeline.audio import Clip
@@ -10,6 +10,31 @@ from pipeline.conversation import Conversation
 from pipeline.errors import EngineError, ParleyError
 from pipeline.events import Event
 from pipeline.stt import Transcript
+
+MAX_PENDING = 64
+"""Utterances of one session that may wait for their transcript."""
+
+
+class Room(Protocol):
+    """Where the bytes of sound that waits are counted; several sessions share one."""
+
+    def take(self, size: int, /) -> bool:
+        """Hold so many bytes more, if there is room; whether there was."""
+        ...
+
+    def give_back(self, size: int, /) -> None:
+        """So many are not held any more."""
+        ...
+
+
+class Unlimited:
+    """Room for a session of this process's own."""
+
+    def take(self, size: int, /) -> bool:
+        return True
+
+    def give_back(self, size: int, /) -> None:
+        pass
 
 
 class Dictation:
@@ -23,13 +48,16 @@ class Dictation:
         start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         emit: Callable[[Event], None],
         limit_s: float,
+        room: Room,
     ) -> None:
         """transcribe: for one utterance. start: makes a task of the conversation. emit: takes UtteranceTranscribed and
-        UtteranceFailed, in the order of the utterances. limit_s: how long one may take."""
+        UtteranceFailed, in the order of the utterances. limit_s: how long one may take. room: for their sound until
+        they are written; one that finds none fails."""
         self._conversation = conversation
         self._transcribe, self._start = transcribe, start
         self._emit = emit
         self._limit_s = limit_s
+        self._room = room
         self._pending: list[asyncio.Task[None]] = []
 
     @property
@@ -40,7 +68,13 @@ class Dictation:
 
     def write(self, clip: Clip, item_id: str, before: Sequence[asyncio.Task[Transcript]] = ()) -> None:
         """Write the next utterance into its item. before: the transcripts of its earlier parts."""
-        self._pending = [*self.pending, self._start(self._write(clip, item_id, before, self.pending))]
+        pending, size = self.pending, clip.samples.nbytes
+        if len(pending) >= MAX_PENDING or not self._room.take(size):
+            self._emit(events.UtteranceFailed(item_id, "overloaded", "Too many utterances wait to be transcribed."))
+            return
+        task = self._start(self._write(clip, item_id, before, pending))
+        task.add_done_callback(lambda _: self._room.give_back(size))
+        self._pending = [*pending, task]
 
     async def written(self) -> None:
         """Wait until all that was begun is written down."""

@@ -17,7 +17,7 @@ from pipeline.answers import Answers
 from pipeline.audio import Clip, Samples
 from pipeline.channel import Channel
 from pipeline.conversation import Conversation, Item
-from pipeline.dictation import Dictation
+from pipeline.dictation import Dictation, Room, Unlimited
 from pipeline.errors import BadInput, ParleyError
 from pipeline.events import Event
 from pipeline.listening.detector import VoiceActivity
@@ -60,10 +60,11 @@ class Session:
         sink: Sink | None = None,
         recorder: Recorder | None = None,
         idle: Callable[[], bool] = lambda: False,
+        room: Room | None = None,
     ) -> None:
         """activity: the VAD of this session. language: ISO 639-1 of what is spoken; None to detect it. sink: takes the
         events as they happen, instead of `events`. recorder: keeps its turns. idle: whether nobody has the recogniser
-        at work.
+        at work. room: for sound that waits for its transcript; None: without a limit.
         """
         self._out = Outlet(sink)
         self.events: Channel[Event] = self._out.events
@@ -101,6 +102,7 @@ class Session:
             start=self._tasks.start,
             emit=self._out.emit,
             limit_s=settings.stt_timeout_s,
+            room=room or Unlimited(),
         )
         self.announcements = Announcements(
             conversation, self._tasks, language=lambda: self.language, speak_up=self._speak_up

@@ -78,8 +78,9 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(default=26_214_400, ge=1024)
     """Largest WebSocket message, in bytes; a larger one is closed with 1009."""
     max_waiting_bytes: int = Field(default=268_435_456, ge=1024)
-    """Messages with whole utterances (/ws) that wait or are being decoded, in bytes, of all connections together; of
-    one caller half as many. One more is answered with `overloaded`."""
+    """What messages and requests hold in memory while they come, wait, and are parsed or decoded, and sound that waits
+    for its transcript, in bytes, of all connections together; of one caller half as many. What is beyond is refused
+    with `overloaded`."""
     max_audio_seconds: float = Field(default=120.0, gt=0)
     """Longest utterance, in seconds."""
     max_sessions: int = Field(default=64, ge=1)
@@ -122,9 +123,14 @@ class Settings(BaseSettings):
     """As many of them with one key, or from one address where none is needed (this machine's own are not counted); one
     more is refused with 429. 0: half of MAX_FILES."""
     max_uploads: int = Field(default=32, ge=1)
-    """Requests with files at a time, from their head to their answer; one more is refused with 503 before its body."""
+    """Requests with files, and recordings of /api/v1/streaming, at a time, from their beginning to their answer; one
+    more is refused with 503 before its body."""
     max_uploads_per_caller: int = Field(default=0, ge=0)
     """As many of them of one caller, likewise. 0: half of MAX_UPLOADS."""
+    max_event_streams: int = Field(default=256, ge=1)
+    """Streams of events of jobs (/jobs/{id}/events) at a time; one more is refused with 503 and Retry-After."""
+    max_event_streams_per_caller: int = Field(default=0, ge=0)
+    """As many of them of one caller, likewise, with 429. 0: half of MAX_EVENT_STREAMS."""
     turn_timeout_s: float = Field(default=300.0, gt=0)
     """A whole turn may take this long, in seconds."""
 

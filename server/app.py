@@ -33,11 +33,10 @@ from server import (
     ws,
 )
 from server.access import Access, Door, check_exposure
-from server.access.counted import AtMost, share
 from server.documents import describe
 from server.draining import ASIDE, Draining, DrainingMiddleware
 from server.errors import add_error_handlers
-from server.holding import Budget, return_large_blocks
+from server.holding import return_large_blocks
 from server.openai import router as openai_router
 from server.paths import OneSlash
 from server.realtime import door as realtime
@@ -93,9 +92,6 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     )
     access = app.state.access = Access(settings)
     app.state.resumable = Resumable(settings.resume_seconds, most=4 * settings.max_sessions)
-    files_of_one = share(settings.max_files, settings.max_files_per_caller)
-    app.state.files = AtMost(settings.max_files, files_of_one, "recordings are being transcribed")
-    app.state.waiting_bytes = Budget(settings.max_waiting_bytes)
     app.state.started = int(time.time())
     app.state.draining = Draining()
     # The last one added is asked first.

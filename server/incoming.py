@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -187,11 +188,16 @@ async def _unpack_archives(received: Received, jobs: Jobs, stack: AsyncExitStack
 
 async def _unpacked(path: Path, limits: Limits, jobs: Jobs) -> Unpacked:
     """In a thread, which is waited for when the request is cancelled: what it has made must not stay."""
-    unpacking = asyncio.ensure_future(asyncio.to_thread(unpack, path, limits, jobs.files.receive))
-    try:
-        return await asyncio.shield(unpacking)
-    except asyncio.CancelledError:
-        await asyncio.wait([unpacking])
-        if unpacking.exception() is None:
-            unpacking.result().discard()
-        raise
+    stop = threading.Event()
+    async with jobs.unpacking:
+        unpacking = asyncio.ensure_future(
+            asyncio.to_thread(unpack, path, limits, jobs.files.receive, unwanted=stop.is_set)
+        )
+        try:
+            return await asyncio.shield(unpacking)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait([unpacking])
+            if unpacking.exception() is None:
+                unpacking.result().discard()
+            raise

@@ -6,7 +6,6 @@ happens there is written as JSON, or as bytes where it is sound.
 
 import asyncio
 import contextlib
-import json
 import logging
 from dataclasses import asdict
 from typing import Any
@@ -19,10 +18,10 @@ from pipeline.assistant import Assistant
 from pipeline.conversation import Conversation
 from pipeline.errors import BadInput, ParleyError
 from pipeline.events import Event
-from pipeline.listening.detector import RATE_HZ
+from pipeline.json_text import BadJson, parsed
 from pipeline.listening.options import LiveOptions
 from pipeline.media import decode
-from server.access import Revoked, caller_of, stay_of
+from server.access import Revoked, caller_of, held_of, stay_of
 from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
@@ -39,6 +38,8 @@ GOODBYE_S = 1.0
 """How long a connection may take to be told why it ends."""
 MAX_TEXT_CHARS = 8_000
 """Longest typed message."""
+MAX_COMMAND_CHARS = 16 * MAX_TEXT_CHARS
+"""Longest text message: JSON may write a character as twelve."""
 
 NAMES: dict[type[Event], str] = {
     events.UserSpeechStarted: "user_speech_started",
@@ -84,6 +85,7 @@ class LiveSocket:
         query.pop("stream", None)
         self._socket = socket
         self._assistant = assistant
+        self._held = held_of(socket)
         self._store: Resumable = socket.app.state.resumable
         self._draining: Draining = socket.app.state.draining
         self._voice = assistant.voice(query.pop("voice", None))
@@ -105,7 +107,12 @@ class LiveSocket:
         self.session_id = self._conversation.id
         self.recorded = agreed(socket) and assistant.recorder is not None
         self._session = assistant.session(
-            self._options, self._conversation, voice=self._voice, language=self._language, record=self.recorded
+            self._options,
+            self._conversation,
+            voice=self._voice,
+            language=self._language,
+            record=self.recorded,
+            room=self._held,
         )
         self._span: tuple[int, int] | None = None
 
@@ -194,22 +201,28 @@ class LiveSocket:
     async def _hear(self, data: bytes) -> None:
         if not data:
             raise BadInput("The message is empty; send sound.", code="empty_message")
-        part = self._sound.take(data)
         limit_s = self._assistant.settings.max_audio_seconds
+        # While a longer one is heard, nobody would notice that the client is gone.
+        part = self._sound.take(data, most_s=limit_s)
         if isinstance(part, WholeFile):
-            self._session.ask(await decode(part.data, max_seconds=limit_s))
+            with self._held.held(len(data)):
+                clip = await decode(part.data, max_seconds=limit_s)
+            self._session.ask(clip)
             return
-        if len(part) > limit_s * RATE_HZ:  # while it is heard, nobody would notice that the client is gone
-            raise BadInput(f"The message is longer than {limit_s:g} seconds; send shorter ones.", code="audio_too_long")
         for start in range(0, len(part), SPEECH_PER_STEP):
             self._session.hear(part[start : start + SPEECH_PER_STEP])
             await asyncio.sleep(0)
 
     def _obey(self, text: str) -> None:
+        if len(text) > MAX_COMMAND_CHARS:
+            raise BadInput(
+                f"A text message has at most {MAX_COMMAND_CHARS} characters; send sound as bytes.",
+                code="message_too_large",
+            )
         try:
-            command = json.loads(text)
+            command = parsed(text, most_chars=MAX_COMMAND_CHARS)
             kind = command["type"]
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (BadJson, TypeError, KeyError):
             raise BadInput('Send JSON with a "type"; see docs/protocol.md.', code="unsupported_message") from None
         session = self._session
         match kind:

@@ -50,7 +50,11 @@ def _service(state: Any) -> Iterator[Metric]:
     yield gauge("parley_sessions", "Conversations that are open.", state.access.places.taken)
     yield gauge("parley_sessions_max", "Conversations that may be open: MAX_SESSIONS.", settings.max_sessions)
     yield gauge("parley_requests_running", "Requests and WebSockets that are served.", state.draining.running)
-    yield gauge("parley_recordings_running", "Recordings that are transcribed for a request.", state.files.taken)
+    yield gauge(
+        "parley_recordings_running",
+        "Recordings that are transcribed for a request.",
+        state.access.budgets.recordings.taken,
+    )
     yield gauge("parley_tasks", "Tasks of the event loop: what grows for ever is a leak.", len(asyncio.all_tasks()))
     yield gauge("parley_draining", "1 while the service is being stopped.", state.draining.begun.is_set())
     yield gauge("parley_started_seconds", "When the service started, in seconds since 1970.", state.started)

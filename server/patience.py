@@ -1,49 +1,43 @@
 """How long a connection may keep us waiting, for the headers of a request and for reading what it was sent; and how
-long those headers may be.
+long those headers may be, and how many requests may wait for the answer to the one before.
 
 uvicorn bounds none of them (it only closes connections that are idle between requests), so its protocols are extended
 here. Bodies are bounded by `server.access.bodies`, conversations by their idle time-outs.
 """
 
 import asyncio
+from collections import deque
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.http11 import MAX_LINE_LENGTH
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from pipeline.settings import Settings
-from server.draining import CLOSE_CODE, Leaving
+from server.patient_socket import PatientSocket
+from server.stalling import MAX_HEAD_BYTES, MAX_HEADERS, Stall, refuse_head
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-MAX_HEAD_BYTES = 2 * MAX_LINE_LENGTH
-"""Of a request, before its body; one line of it may be half as long (see `commands.serve`)."""
+MAX_AHEAD = 8
+"""Requests of one connection that may wait while one is answered (pipelining); what follows is not read."""
+MAX_AHEAD_BYTES = 1 << 16
+"""Of them together. One more request may go beyond it, as its head may be longer."""
+PIECE_BYTES = 1 << 16
+"""Parsed at a time of what is no head."""
+END_OF_HEAD = b"\r\n\r\n"
 
 
-def refuse_head(transport: asyncio.Transport, line: int) -> None:
-    """Answer a request whose head is too long, and close. line: bytes of its first line."""
-    status = 414 if line > MAX_LINE_LENGTH else 431
-    transport.write(STATUS_LINE[status] + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
-    transport.close()
+class TooManyHeaders(Exception):
+    """Of one request; raised within the parser."""
 
 
-class Stall:
-    """Ends a connection whose client does not read: it would hold its answer, and whatever makes it, for ever."""
+class Flow(FlowControl):
+    """uvicorn resumes reading whenever a request is answered or wants its body; here not while enough waits."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._timer: asyncio.TimerHandle | None = None
+    full = False
 
-    def begin(self, transport: asyncio.Transport) -> None:
-        """Nothing more can be written for the moment."""
-        self.end()
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, transport.abort)
-
-    def end(self) -> None:
-        """It reads again, or is gone."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def resume_reading(self) -> None:
+        if not self.full:
+            super().resume_reading()
 
 
 class PatientHttp(HttpToolsProtocol):
@@ -58,9 +52,14 @@ class PatientHttp(HttpToolsProtocol):
         self._answering: RequestResponseCycle | None = None
         self._in_head, self._head_bytes = False, 0
         """Whether a request has begun whose headers are not complete, and what has come of it."""
+        self._unparsed = bytearray()
+        """What has come and waits until there is room for more requests."""
+        self._ahead: deque[int] = deque()
+        """Bytes of the heads in the pipeline, in its order."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = Flow(transport)
         if len(self.connections) > self.settings.max_connections:
             transport.write(BUSY)
             transport.close()
@@ -75,6 +74,7 @@ class PatientHttp(HttpToolsProtocol):
             self._answering.disconnected = True
             self._answering.message_event.set()
         self.pipeline.clear()
+        self._unparsed.clear()
         super().connection_lost(exc)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -82,32 +82,83 @@ class PatientHttp(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.transport.is_closing():
-            return
-        if self._idle:
-            self._expect_headers()  # of the next request: they have begun to come
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse_head()
+        self._unparsed += data
+        self._parse()
+
+    def _parse(self) -> None:
+        """Request by request, as far as there is room for them: one read of the network may hold thousands."""
+        while self._unparsed and not self._full:
+            end = self._unparsed.find(END_OF_HEAD, 0, PIECE_BYTES)
+            size = PIECE_BYTES if end < 0 else end + len(END_OF_HEAD)
+            piece = bytes(self._unparsed[:size])
+            del self._unparsed[:size]
+            super().data_received(piece)
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+                self._unparsed.clear()
+                return
+            if self._idle:
+                self._expect_headers()  # of the next request: they have begun to come
+            if self._in_head:
+                self._head_bytes += len(piece)
+                if self._head_bytes > MAX_HEAD_BYTES:
+                    self._refuse_head()
+                    return
+        self._flow.full = self._full
+        if self._full:
+            self._flow.pause_reading()
+
+    @property
+    def _flow(self) -> Flow:
+        assert isinstance(self.flow, Flow)  # noqa: S101  # since the connection was made
+        return self.flow
+
+    @property
+    def _full(self) -> bool:
+        """Whether enough waits behind the request that is being answered."""
+        if not self.pipeline:
+            return False
+        return len(self.pipeline) >= MAX_AHEAD or sum(self._ahead) + len(self.cycle.body) > MAX_AHEAD_BYTES
 
     def on_message_begin(self) -> None:
         self._in_head, self._head_bytes = True, 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) >= MAX_HEADERS:
+            raise TooManyHeaders
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._headers_came()
+        waiting = len(self.pipeline)
         super().on_headers_complete()
+        if len(self.pipeline) > waiting:
+            self._ahead.append(len(self.url) + sum(len(name) + len(value) for name, value in self.headers))
+
+    def send_400_response(self, msg: str) -> None:
+        if self._in_head and len(self.headers) >= MAX_HEADERS:
+            self._refuse_head()
+        elif self._answering is not None and self._answering.response_started and not self._idle:
+            self.transport.abort()  # it would stand in the middle of another answer
+        else:
+            super().send_400_response(msg)
 
     def on_response_complete(self) -> None:
-        answered = self.cycle
+        answered, waiting = self.cycle, len(self.pipeline)
+        self._flow.full = False
         super().on_response_complete()
+        if len(self.pipeline) < waiting:
+            self._ahead.popleft()
         if answered is not None and answered.more_body and self._idle and not self.transport.is_closing():
             self._expect_headers()  # what is left of a body that nobody wanted must come to its end, too
+        if not self.transport.is_closing():
+            self._parse()
 
     def handle_websocket_upgrade(self) -> None:
+        if not self._idle:  # the answer before it would be written between the messages, and nobody would end its work
+            self.transport.abort()
+            return
         self._headers_came()
         self._stall.end()
         super().handle_websocket_upgrade()
@@ -150,63 +201,6 @@ class PatientHttp(HttpToolsProtocol):
         self._header_timer = None
         if self._idle and not self.transport.is_closing():
             self.transport.abort()
-
-
-class PatientSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol with bounds."""
-
-    settings: Settings
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._stall = Stall(self.settings.stall_timeout_s)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stall.end()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            refuse_head(self.transport, len(data.partition(b"\r\n")[0]))  # uvicorn never answers these
-
-    def send_receive_event_to_app(self) -> None:
-        if self.curr_msg_data_type == "text":
-            try:
-                b"".join(self.frames).decode()
-            except UnicodeDecodeError:  # closed as uvicorn closes it, which writes a traceback for each besides
-                self.frames = []
-                if not self.close_sent and self.conn.close_rcvd is None:
-                    self.conn.send_close(1007)
-                    self.handle_parser_exception()
-                return
-        super().send_receive_event_to_app()
-
-    def shutdown(self) -> None:
-        """The service ends, and whoever is still connected is told so; uvicorn gives no reason."""
-        if self.handshake_complete and not self.close_sent and not self.transport.is_closing():
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": CLOSE_CODE})
-            self.conn.send_close(CLOSE_CODE, Leaving().message)
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.close_sent = True
-        super().shutdown()
-
-    def cut(self) -> None:
-        """It has not taken its close: nothing more is waited for."""
-        self.transport.abort()
-
-    async def send(self, message: Any) -> None:
-        await super().send(message)
-        if self.initial_response is not None and self.close_sent:
-            self.handshake_complete = True  # refused, which is no error: uvicorn would log one for each
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._stall.begin(self.transport)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._stall.end()
 
 
 def bounded(settings: Settings) -> dict[str, Any]:

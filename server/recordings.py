@@ -13,8 +13,7 @@ from pipeline.refining import Refining
 from pipeline.stt import FileRequest, SpeechToText
 from pipeline.stt.files import FileEvent, transcribe_file
 from pipeline.transcription import Transcription, collected, first_of
-from server.access import caller_of
-from server.access.counted import AtMost
+from server.access import budgets_of, caller_of
 from server.uploads import Form, Upload, received
 
 Cut = Callable[[SpeechToText], Cutting]
@@ -23,9 +22,8 @@ Cut = Callable[[SpeechToText], Cutting]
 
 async def form_with_recording(request: Request) -> AsyncIterator[Form]:
     """For `Depends`: the form of a request, and a place among the recordings, until its answer is sent."""
-    files: AtMost = request.app.state.files
     async with received(request) as form:
-        with files.one(caller_of(request)):
+        with budgets_of(request).recordings.one(caller_of(request)):
             yield form
 
 

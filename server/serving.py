@@ -18,7 +18,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from jobs.service import Jobs
 from pipeline.settings import Settings
 from server.draining import Draining
-from server.patience import PatientHttp, PatientSocket, bounded
+from server.patience import PatientHttp, bounded
+from server.patient_socket import PatientSocket
 
 log = logging.getLogger(__name__)
 

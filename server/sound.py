@@ -1,5 +1,6 @@
 """The sound of a live connection: raw PCM, a WAV that is streamed, or a whole file in one message."""
 
+import math
 import struct
 from dataclasses import dataclass
 
@@ -28,6 +29,11 @@ class _Format:
     channels: int
     rate_hz: int
 
+    @property
+    def frame_bytes(self) -> int:
+        """Of one sample of all channels."""
+        return int(np.dtype(self.kind).itemsize) * self.channels
+
 
 class LiveSound:
     """Bytes of one connection into float32 mono samples at 16 kHz; split samples and resampling go on over messages."""
@@ -42,8 +48,9 @@ class LiveSound:
                 raise BadInput(f"rate must be from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.", code="bad_parameter")
             self._use(_Format("<i2", 1, int(rate)))
 
-    def take(self, data: bytes) -> Samples | WholeFile:
-        """The samples of the next message, or the file that it is. Raises BadInput for a header that makes no sense."""
+    def take(self, data: bytes, *, most_s: float = math.inf) -> Samples | WholeFile:
+        """The samples of the next message, or the file that it is. Raises BadInput for a header that makes no sense,
+        and for samples of more than `most_s` (audio_too_long) before they are converted."""
         if not self._raw:
             if data[:4] == b"RIFF":
                 header = _wav_header(data)
@@ -54,17 +61,19 @@ class LiveSound:
                 data = data[start:]
             elif self._format is None:
                 return WholeFile(data)
-        return self._samples(data)
+        form = self._format
+        assert form is not None  # noqa: S101  # seen to above
+        if len(data) > most_s * form.rate_hz * form.frame_bytes:
+            raise BadInput(f"The message is longer than {most_s:g} seconds; send shorter ones.", code="audio_too_long")
+        return self._samples(data, form)
 
     def _use(self, form: _Format) -> None:
         self._format, self._rest = form, b""
         self._resampler = soxr.ResampleStream(form.rate_hz, RATE_HZ, 1, dtype="float32")
 
-    def _samples(self, data: bytes) -> Samples:
-        form = self._format
-        assert form is not None  # noqa: S101  # `take` has seen to it
+    def _samples(self, data: bytes, form: _Format) -> Samples:
         data = self._rest + data
-        over = len(data) % (np.dtype(form.kind).itemsize * form.channels)
+        over = len(data) % form.frame_bytes
         self._rest = data[len(data) - over :]
         values = mono(data, form.kind, form.channels)
         if form.rate_hz == RATE_HZ:

@@ -59,7 +59,7 @@ async def status(request: Request) -> dict[str, Any]:
         "now": time.time(),
         "started": app.started,
         "sessions": {"open": app.access.places.taken, "most": app.assistant.settings.max_sessions},
-        "recordings": {"open": app.files.taken, "most": app.assistant.settings.max_files},
+        "recordings": {"open": app.access.budgets.recordings.taken, "most": app.assistant.settings.max_files},
         "engines": engines(request),
         **hardware(request),
         "jobs": await _jobs(app.jobs),

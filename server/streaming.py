@@ -6,9 +6,8 @@ The pieces make one file of any format, or raw 16-bit mono PCM with `?rate=16000
 
 import asyncio
 import contextlib
-import json
 import logging
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
@@ -18,13 +17,13 @@ from starlette.websockets import WebSocketState
 from pipeline.assistant import Assistant
 from pipeline.audio import MAX_RATE_HZ, MIN_RATE_HZ
 from pipeline.errors import BadInput, Overloaded, ParleyError, StorageError
+from pipeline.json_text import BadJson, parsed
 from pipeline.media import Recording
 from pipeline.storing import TEMPORARY, storing
 from pipeline.stt import FileRequest
 from pipeline.stt.growing import GrowingFile, Whole, transcribe_growing
 from pipeline.transcription import transcription
-from server.access import Revoked, caller_of, require_key, stay_of
-from server.access.counted import AtMost
+from server.access import Budgets, Revoked, budgets_of, caller_of, require_key, stay_of
 from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import BadField, as_json
@@ -36,6 +35,8 @@ router = APIRouter(dependencies=[Depends(require_key)])
 
 IN_MEMORY = 2**20
 """A recording larger than this goes to disk, in bytes."""
+MAX_TEXT_CHARS = 1024
+"""Longest text message."""
 GOODBYE_S = 1.0
 """How long a connection may take to be told why it ends."""
 TRUE = ("1", "true", "yes")
@@ -46,7 +47,7 @@ async def streaming(socket: WebSocket) -> None:
     """One connection."""
     await socket.accept()
     try:
-        connection = StreamingSocket(socket, socket.app.state.assistant, socket.app.state.files)
+        connection = StreamingSocket(socket, socket.app.state.assistant, budgets_of(socket))
     except ParleyError as error:
         await socket.send_json(as_json(error))
         await socket.close(1008, error.message[:120])
@@ -61,6 +62,10 @@ class Incoming:
         # Without a name on the disk: gone when it is closed, whatever happens.
         self.file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # closed by `close`
         self.size = 0
+        self.place = ExitStack()
+        """Among the uploads, from its first byte until it is closed."""
+        self.refused = False
+        """There was no place for it: what still comes of it is thrown away."""
         self.growing = GrowingFile()
         self.live: asyncio.Task[str] | None = None
         """Transcribes it already."""
@@ -93,12 +98,13 @@ class Incoming:
             await asyncio.wait([self.live])
         with contextlib.suppress(OSError):  # what is left in a buffer finds no room either
             self.file.close()
+        self.place.close()
 
 
 class StreamingSocket:
     """A connection. Reading goes on while a recording is transcribed, so that a client that leaves is noticed."""
 
-    def __init__(self, socket: WebSocket, assistant: Assistant, files: AtMost) -> None:
+    def __init__(self, socket: WebSocket, assistant: Assistant, budgets: Budgets) -> None:
         """Raises BadInput for query parameters that cannot be used."""
         query = socket.query_params
         rate = query.get("rate")
@@ -109,7 +115,7 @@ class StreamingSocket:
         self._rate_hz = int(rate) if rate else None
         self._partials = query.get("partials", "").lower() in TRUE
         self._request = FileRequest(language_code(query.get("language")), prompt=query.get("prompt"))
-        self._socket, self._assistant, self._files = socket, assistant, files
+        self._socket, self._assistant, self._budgets = socket, assistant, budgets
         self._incoming = Incoming()
         self._answering: asyncio.Task[None] | None = None
         self._draining: Draining = socket.app.state.draining
@@ -170,6 +176,14 @@ class StreamingSocket:
 
     async def _take(self, data: bytes) -> None:
         incoming = self._incoming
+        if incoming.refused or not data:
+            return
+        if not incoming.size:
+            try:
+                incoming.place.enter_context(self._budgets.uploads.one(caller_of(self._socket)))
+            except Overloaded:
+                incoming.refused = True
+                raise
         incoming.size += len(data)
         self._quiet.clear()
         most = self._assistant.settings.max_file_size
@@ -195,11 +209,14 @@ class StreamingSocket:
 
     def _told(self, text: str) -> None:
         try:
-            action = json.loads(text).get("action")
-        except (ValueError, AttributeError, RecursionError):
+            action = parsed(text, most_chars=MAX_TEXT_CHARS).get("action")
+        except (BadJson, AttributeError):
             action = None
         if action != "stop":
             raise BadInput('Send audio as bytes, then {"action": "stop"}.', code="unsupported_message")
+        if self._incoming.refused:  # which its client knows
+            self._incoming = Incoming()
+            return
         if self._busy():
             raise Overloaded("The recording before this one is still being transcribed.")
         incoming, self._incoming = self._incoming, Incoming()
@@ -212,7 +229,7 @@ class StreamingSocket:
         try:
             if not incoming.size:
                 raise BadInput("There was no audio before the stop.", code="empty_message")
-            with self._files.one(caller_of(self._socket)):
+            with self._budgets.recordings.one(caller_of(self._socket)):
                 text = await incoming.heard_live()
                 if text is None:
                     text = await self._heard(incoming)

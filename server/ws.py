@@ -20,11 +20,10 @@ from pipeline.audio import Clip, encode_wav
 from pipeline.channel import Channel
 from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.media import decode
-from server.access import Access, Revoked, caller_of, require_key, stay_of
+from server.access import Access, Revoked, caller_of, held_of, require_key, stay_of
 from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
-from server.holding import Budget
 from server.idle import next_message
 from server.live import LiveSocket
 from server.parameters import language_code, system_prompt
@@ -88,17 +87,13 @@ class VoiceSocket:
         self.session_id = self._conversation.id
         self.recorded = agreed(socket) and assistant.recorder is not None
         self._inbox: Channel[bytes | BadInput] = Channel(MESSAGES_AHEAD)
+        self._held = held_of(socket)
         self._waiting_bytes = 0
         """Of what is in the inbox."""
         self._answering = False
 
     async def run(self) -> None:
         """Until the client goes away; then nothing of it runs any more."""
-        budget: Budget = self._socket.app.state.waiting_bytes
-        with budget.share(caller_of(self._socket)) as self._held:
-            await self._run()
-
-    async def _run(self) -> None:
         answering = asyncio.create_task(self._answer_all())
         reading = asyncio.create_task(self._read())
         leaving = asyncio.create_task(self._leave(answering))

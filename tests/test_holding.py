@@ -5,7 +5,7 @@ import sys
 from contextlib import ExitStack
 
 from server.access.callers import USE, Caller
-from server.holding import Budget
+from server.access.counted import Budget
 
 ANNA, BEN = (Caller(name, USE) for name in ("anna", "ben"))
 HERE = Caller("", USE, kind="anonymous")

@@ -6,8 +6,7 @@
     origins.py   whether a web page of this origin may call
     keys.py jwts.py page_tokens.py   whose key it is
     rates.py     whether the caller comes too often
-    places.py    whether there is a place for one more conversation
-    counted.py   and for one more upload, or recording that is transcribed
+    budgets.py   whether there is room for what is held: bytes and places, counted by counted.py and places.py
     bodies.py    how large a body may be, and how slowly it may come
     staying.py   whether who is inside may stay
 
@@ -15,8 +14,13 @@ Connections that never become a request are `server.patience`'s.
 """
 
 from server.access.access import Access, check_exposure
+from server.access.budgets import Budgets, budgets_of
 from server.access.callers import Caller, Right, caller_of, require_key
+from server.access.counted import held_of
 from server.access.door import Door
 from server.access.staying import Revoked, stay_of
 
-__all__ = ["Access", "Caller", "Door", "Revoked", "Right", "caller_of", "check_exposure", "require_key", "stay_of"]
+__all__ = [
+    "Access", "Budgets", "Caller", "Door", "Revoked", "Right", "budgets_of", "caller_of", "check_exposure", "held_of",
+    "require_key", "stay_of",
+]  # fmt: skip

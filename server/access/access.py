@@ -9,8 +9,8 @@ from starlette.routing import Match, Mount
 
 from pipeline.errors import ConfigError, ParleyError
 from pipeline.settings import Settings
+from server.access.budgets import Budgets
 from server.access.callers import ALL, Caller, Right, address_of
-from server.access.counted import AtMost, share
 from server.access.jwts import Jwts
 from server.access.keys import KeyRing
 from server.access.origins import Origins
@@ -25,7 +25,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Access:
-    """Who may come in. `admit` decides about a request, `places` holds the conversations."""
+    """Who may come in. `admit` decides about a request, `budgets` counts what those who are in hold."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigError for settings that make no sense."""
@@ -34,16 +34,18 @@ class Access:
         self.page_tokens = PageTokens(settings.jwt_secret, settings.page_token_s)
         self.origins = Origins(settings, keys=self.wants_keys)
         self.rates = Rates(settings)
-        self.places = Places(settings)
-        of_one = share(settings.max_uploads, settings.max_uploads_per_caller)
-        self.uploads = AtMost(settings.max_uploads, of_one, "uploads are under way")
-        """Requests with files that are here now: what arrives is kept on disk, whoever waits with the rest of it."""
+        self.budgets = Budgets(settings)
         self.body_timeout_s = settings.body_timeout_s
 
     @property
     def wants_keys(self) -> bool:
         """Whether only those may come in who have a key."""
         return bool(self._keys) or bool(self._jwts)
+
+    @property
+    def places(self) -> Places:
+        """Of conversations."""
+        return self.budgets.conversations
 
     @property
     def sessions(self) -> int:

@@ -1,13 +1,17 @@
-"""So much at a time, of all and of each caller, and no queue before it."""
+"""So much at a time, of all and of each caller, and no queue before it: places (`AtMost`) and bytes (`Budget`)."""
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from starlette.requests import HTTPConnection
+
 from pipeline.errors import Overloaded
 from server.access.callers import Caller
 
 RETRY_S = 5.0
+HELD = "parley.held"
+"""Where in an ASGI scope the door leaves the connection's share of the memory."""
 
 
 def share(most: int, set_to: int) -> int:
@@ -56,3 +60,81 @@ class AtMost:
                 self._of[who] -= 1
                 if not self._of[who]:
                     del self._of[who]
+
+
+class Budget:
+    """Bytes that may be held at a time. Of one caller a half of them at most, and always one message."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._most_of_one = most, share(most, 0)
+        self._of: Counter[tuple[str, str]] = Counter()
+        self.held = 0
+
+    @contextmanager
+    def share(self, caller: Caller) -> Iterator["Share"]:
+        """What a connection of this caller holds; it holds nothing after the block."""
+        held = Share(self, caller.counted_as)
+        try:
+            yield held
+        finally:
+            held.close()
+
+    def room_for(self, size: int, who: tuple[str, str] | None) -> bool:
+        """Whether so many bytes more may be held."""
+        own = self._of[who] if who is not None else 0
+        return (not self.held or self.held + size <= self._most) and (not own or own + size <= self._most_of_one)
+
+    def change(self, size: int, who: tuple[str, str] | None) -> None:
+        """So many bytes more are held, or less."""
+        self.held += size
+        if who is not None:
+            self._of[who] += size
+            if not self._of[who]:
+                del self._of[who]
+
+
+class Share:
+    """What one connection holds of a budget."""
+
+    def __init__(self, budget: Budget, who: tuple[str, str] | None) -> None:
+        self._budget, self._who = budget, who
+        self._closed = False
+        self.bytes = 0
+
+    def take(self, size: int) -> bool:
+        """Hold so many bytes more, if there is room; whether there was."""
+        if self._closed or not self._budget.room_for(size, self._who):
+            return False
+        self._change(size)
+        return True
+
+    def give_back(self, size: int) -> None:
+        """So many are not held any more."""
+        if not self._closed:
+            self._change(-size)
+
+    def close(self) -> None:
+        """Nothing is held from now on."""
+        self._change(-self.bytes)
+        self._closed = True
+
+    @contextmanager
+    def held(self, size: int) -> Iterator[None]:
+        """Hold so many bytes more while the block lasts. Raises Overloaded when there is no room."""
+        if not self.take(size):
+            raise Overloaded("Too many bytes are being worked on; try again soon.", retry_after_s=RETRY_S)
+        try:
+            yield
+        finally:
+            self.give_back(size)
+
+    def _change(self, size: int) -> None:
+        self.bytes += size
+        self._budget.change(size, self._who)
+
+
+def held_of(connection: HTTPConnection) -> Share:
+    """What a connection that the door let in holds of the memory; all of it is given back when the connection ends."""
+    held = connection.scope[HELD]
+    assert isinstance(held, Share)  # noqa: S101  # beside the caller
+    return held

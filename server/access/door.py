@@ -11,6 +11,7 @@ from pipeline.errors import BadInput, ParleyError
 from server.access.access import Access, is_there
 from server.access.bodies import Bounded, check_encoding
 from server.access.callers import SCOPE
+from server.access.counted import HELD
 from server.access.rights import SOCKET, rule_for
 from server.access.staying import SCOPE as STAY
 from server.access.staying import Stay
@@ -34,16 +35,17 @@ class Door:
             try:
                 caller = scope[SCOPE] = await self._access.admit(connection, rule)
                 scope[STAY] = Stay(self._access, caller, rule)
+                scope[HELD] = stack.enter_context(self._access.budgets.memory.share(caller))
                 if scope["type"] == "websocket":
                     if not is_there(connection):  # the framework would close it without a word
                         raise ParleyError("There is no WebSocket of this path.", code="not_found")
-                    stack.enter_context(self._access.places.one(caller))
+                    stack.enter_context(self._access.budgets.conversations.one(caller))
                 else:
                     check_encoding(scope)
                     bounded = Bounded(scope, receive, rule, self._access.body_timeout_s)
                     bounded.check_claim()
                     if rule.files and scope["method"] == "POST":
-                        stack.enter_context(self._access.uploads.one(caller))
+                        stack.enter_context(self._access.budgets.uploads.one(caller))
                     receive = bounded
             except ParleyError as error:
                 await _refuse(error, scope, receive, send)

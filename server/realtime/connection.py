@@ -16,7 +16,7 @@ from pipeline.assistant import Assistant
 from pipeline.channel import Channel
 from pipeline.conversation import item_id
 from pipeline.errors import ParleyError
-from server.access import Revoked, stay_of
+from server.access import Revoked, held_of, stay_of
 from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.realtime.config import Config
@@ -34,7 +34,7 @@ ASIDES = 4
 """Out-of-band responses of one session at a time."""
 FAREWELL_S = 2.0
 """A session that ends itself has so long to say why; who does not read is not waited for."""
-LARGE_CHARS = 2**20
+LARGE_CHARS = 2**18
 """Longer messages are parsed in a thread."""
 
 
@@ -80,6 +80,7 @@ class Connection:
         self.sound = SoundIn(self.config.input_format)
         self._deferred: Deferred | None = None
         self._socket = socket
+        self._held = held_of(socket)
         self._draining: Draining = socket.app.state.draining
         self._outbox: Channel[ServerEvent] = Channel(OUTBOX)
         conversation = assistant.conversation()
@@ -92,6 +93,7 @@ class Connection:
             manner=self.config.manner,
             sink=self.translation,
             record=record,
+            room=self._held,
         )
         self._asides: dict[str, asyncio.Task[None]] = {}
 
@@ -141,15 +143,17 @@ class Connection:
                 text = message.get("text")
                 if text is None:
                     raise RealtimeError("Events are text messages with JSON.", code="unknown_or_invalid_event")
-                event, sent = await asyncio.to_thread(parse, text) if len(text) > LARGE_CHARS else parse(text)
-                event_id = getattr(event, "event_id", None)
-                await HANDLERS[type(event)](self, event, sent)
+                with self._held.held(len(text)):
+                    event, sent = await asyncio.to_thread(parse, text) if len(text) > LARGE_CHARS else parse(text)
+                    event_id = getattr(event, "event_id", None)
+                    await HANDLERS[type(event)](self, event, sent)
             except (RealtimeError, ParleyError) as error:
                 self.translation.send(as_event(error, event_id))
             except Exception:
                 log.exception("a client event failed")
                 told = error_event("Something went wrong inside the service.", "internal", event_id=event_id)
                 self.translation.send(told)
+            event, sent, text, message = None, {}, None, {}  # they may be large, and the next one may be long in coming
             await asyncio.sleep(0)  # a burst of events is answered while it comes: its client reads, and others talk on
 
     async def _expire(self) -> None:

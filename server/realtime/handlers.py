@@ -1,10 +1,12 @@
 """One handler for each client event. What they are allowed to do is the session's to decide; here it is only called."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from openai.types.realtime import (
+    ConversationItem,
     ConversationItemCreateEvent,
     ConversationItemDeleteEvent,
     ConversationItemRetrieveEvent,
@@ -28,8 +30,9 @@ from server.realtime.sound import decoded
 if TYPE_CHECKING:
     from server.realtime.connection import Connection
 
-SPEECH_PER_STEP = 16_000
-"""Samples given to the session at a time (some 3 ms of work): other conversations get their turn in between."""
+BYTES_PER_STEP = 1 << 15
+"""Sound given to the session at a time, up to 4 s of it (some 10 ms of work): other conversations get their turn in
+between."""
 LARGE_CHARS = 2**18
 """Base64 longer than this is decoded in a thread."""
 LEAST_MS = 100.0
@@ -73,10 +76,9 @@ async def append(connection: "Connection", event: InputAudioBufferAppendEvent, s
             param="audio",
         )
     connection.translation.uncommitted_ms += length_ms
-    samples = connection.sound.take(data)
-    for start in range(0, len(samples), SPEECH_PER_STEP):
-        connection.session.hear(samples[start : start + SPEECH_PER_STEP])
-        if len(samples) > SPEECH_PER_STEP:
+    for start in range(0, len(data), BYTES_PER_STEP):
+        connection.session.hear(connection.sound.take(data[start : start + BYTES_PER_STEP]))
+        if len(data) > BYTES_PER_STEP:
             await asyncio.sleep(0)
 
 
@@ -109,7 +111,9 @@ async def clear(connection: "Connection", event: InputAudioBufferClearEvent, sen
 async def create(connection: "Connection", event: ConversationItemCreateEvent, sent: dict[str, Any]) -> None:
     if connection.config.transcription:
         raise RealtimeError("A transcription session has no items of its client.", code="invalid_value", param="type")
-    new = given(event.item, connection.config.input_format)
+    limit_s = connection.assistant.settings.max_audio_seconds
+    read = functools.partial(given, event.item, connection.config.input_format, limit_s=limit_s)
+    new = await asyncio.to_thread(read) if _has_long_sound(event.item) else read()
     session, translation = connection.session, connection.translation
     if new.message is not None and new.message.role == "tool" and not _is_called(connection, new.message.call_id):
         raise RealtimeError(
@@ -138,6 +142,11 @@ async def create(connection: "Connection", event: ConversationItemCreateEvent, s
     except BadInput as error:
         raise RealtimeError(error.message, code="item_create_invalid_item_id", param="item.id") from None
     translation.send(*translation.know(item, new.shape))
+
+
+def _has_long_sound(item: ConversationItem) -> bool:
+    parts: Any = getattr(item, "content", None) or ()
+    return any(len(getattr(part, "audio", None) or "") > LARGE_CHARS for part in parts)
 
 
 def _is_called(connection: "Connection", call_id: str | None) -> bool:

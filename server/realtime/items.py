@@ -17,7 +17,7 @@ from pipeline.audio import Clip
 from pipeline.conversation import INTERRUPTED, Item, item_id
 from pipeline.llm import Message, Tool, ToolCall
 from server.realtime.errors import RealtimeError
-from server.realtime.sound import RATES_HZ, Format, decoded, samples
+from server.realtime.sound import RATES_HZ, Format, check_length, decoded, milliseconds, samples
 
 MAX_TEXT_CHARS = 100_000
 """Longest text of an item, and longest instructions."""
@@ -53,8 +53,9 @@ class Given:
     clip: Clip | None = None
 
 
-def given(item: ConversationItem, format: Format, param: str = "item") -> Given:
-    """What a client's item holds. format: of its sound. Raises RealtimeError for what no engine here can use."""
+def given(item: ConversationItem, format: Format, param: str = "item", *, limit_s: float) -> Given:
+    """What a client's item holds. format: of its sound, which may be limit_s long. Raises RealtimeError for what no
+    engine here can use."""
     id = getattr(item, "id", None) or item_id()
     if len(id) > MAX_ID_CHARS:
         raise RealtimeError(
@@ -69,7 +70,7 @@ def given(item: ConversationItem, format: Format, param: str = "item") -> Given:
                 id, Shape("function_call_output"), Message("tool", _short(item.output, param), call_id=item.call_id)
             )
         case RealtimeConversationItemUserMessage():
-            return _user(id, item, format, param)
+            return _user(id, item, format, param, limit_s)
         case RealtimeConversationItemSystemMessage():
             text = "\n".join(part.text or "" for part in item.content)
             return Given(id, Shape("message", "system", "input_text"), Message("system", _short(text, param)))
@@ -85,9 +86,9 @@ def given(item: ConversationItem, format: Format, param: str = "item") -> Given:
             )
 
 
-def _user(id: str, item: RealtimeConversationItemUserMessage, format: Format, param: str) -> Given:
+def _user(id: str, item: RealtimeConversationItemUserMessage, format: Format, param: str, limit_s: float) -> Given:
     texts: list[str] = []
-    sound = b""
+    sounds: list[bytes] = []
     for index, part in enumerate(item.content):
         where = f"{param}.content[{index}]"
         if part.type == "input_image" or part.image_url:
@@ -95,9 +96,11 @@ def _user(id: str, item: RealtimeConversationItemUserMessage, format: Format, pa
                 "Images are not understood here.", code="unsupported_content_type", param=f"{where}.type"
             )
         if part.audio and not part.transcript:
-            sound += decoded(part.audio, f"{where}.audio")
+            sounds.append(decoded(part.audio, f"{where}.audio"))
+            check_length(milliseconds(sum(map(len, sounds)), format), limit_s, f"{where}.audio")
         else:
             texts.append(part.text or part.transcript or "")
+    sound = b"".join(sounds)
     content = "input_audio" if any(part.type == "input_audio" for part in item.content) else "input_text"
     if sound and any(texts):
         raise RealtimeError(

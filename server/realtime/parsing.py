@@ -1,12 +1,14 @@
 """A WebSocket message into a client event: JSON, then the `openai` package's own type for it."""
 
-import json
+import re
+import secrets
 from collections.abc import Mapping
 from typing import Any, get_args
 
 from openai.types.realtime import RealtimeClientEvent
 from pydantic import BaseModel, ValidationError
 
+from pipeline.json_text import BadJson, parsed
 from server.realtime.errors import RealtimeError
 
 EVENTS: Mapping[str, type[BaseModel]] = {
@@ -16,18 +18,30 @@ EVENTS: Mapping[str, type[BaseModel]] = {
 
 _CODES = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}
 MAX_EVENT_ID_CHARS = 512
+MAX_EVENT_CHARS = 1 << 20
+"""Of an event without its sound. An item's text may have 100,000 characters, which JSON may write as ten times as many.
+"""
+MAX_SOUNDS = 256
+"""Fields with sound that are taken out of one event before it is parsed."""
+LONG_SOUND_CHARS = 4096
+_SOUND = re.compile(r'"audio"\s*:\s*"')
 
 
 def parse(text: str) -> tuple[BaseModel, dict[str, Any]]:
     """The event, and the object as it was sent. Raises RealtimeError."""
+    sounds: dict[str, str] = {}
+    if len(text) > LONG_SOUND_CHARS:
+        text, sounds = _without_sound(text)
+
+    def put_back(found: dict[str, Any]) -> dict[str, Any]:
+        if (name := found.get("audio")) and isinstance(name, str) and name in sounds:
+            found["audio"] = sounds[name]
+        return found
+
     try:
-        message = json.loads(text, parse_constant=_no_constant)
-        if "\\u" in text:
-            json.dumps(message, ensure_ascii=False).encode()  # half a surrogate pair is no text that anybody can use
-    except (ValueError, RecursionError):
-        raise RealtimeError(
-            "The message is not JSON that can be understood.", code="unknown_or_invalid_event"
-        ) from None
+        message = parsed(text, most_chars=MAX_EVENT_CHARS, hook=put_back if sounds else None)
+    except BadJson as error:
+        raise RealtimeError(f"The message {error}.", code="unknown_or_invalid_event") from None
     if not isinstance(message, dict):
         raise RealtimeError("An event is a JSON object.", code="unknown_or_invalid_event")
     event_id = message.get("event_id")
@@ -43,6 +57,25 @@ def parse(text: str) -> tuple[BaseModel, dict[str, Any]]:
             event_id=event_id,
         )
     return validated(model, _prepared(message), event_id), message
+
+
+def _without_sound(text: str) -> tuple[str, dict[str, str]]:
+    """The text with a name in the place of each long value of an "audio", and these values by their names: sound is
+    the one thing in an event that may be large, and needs no parsing."""
+    prefix = secrets.token_hex(16)
+    pieces, sounds, at = list[str](), dict[str, str](), 0
+    for _ in range(MAX_SOUNDS):
+        found = _SOUND.search(text, at)
+        if found is None or (end := text.find('"', found.end())) < 0:
+            break
+        if end - found.end() <= LONG_SOUND_CHARS:
+            pieces.append(text[at:end])
+        else:
+            name = f"{prefix} {len(sounds)}"
+            sounds[name] = text[found.end() : end].replace("\\/", "/")
+            pieces += (text[at : found.end()], name)
+        at = end
+    return "".join([*pieces, text[at:]]), sounds
 
 
 def validated(model: type[BaseModel], message: Mapping[str, Any], event_id: str | None = None) -> BaseModel:
@@ -106,7 +139,3 @@ def _path(loc: tuple[int | str, ...], message: Any, *, missing: bool) -> list[in
             continue
         path.append(part)
     return path
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)

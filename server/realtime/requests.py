@@ -83,6 +83,7 @@ def _messages(connection: "Connection", params: RealtimeResponseCreateParams, se
         return None
     conversation, translation = connection.session.conversation, connection.translation
     messages = [Message("system", conversation.instructions)]
+    limit_s = connection.assistant.settings.max_audio_seconds
     items = iter(params.input)
     for index, raw in enumerate(sent["input"]):
         where = f"response.input[{index}]"
@@ -94,7 +95,7 @@ def _messages(connection: "Connection", params: RealtimeResponseCreateParams, se
                 )
             messages += conversation.get(id).messages
             continue
-        new = given(next(items), connection.config.input_format, where)
+        new = given(next(items), connection.config.input_format, where, limit_s=limit_s)
         if new.message is None:
             raise RealtimeError(
                 "Sound in a response's own input is not understood; create an item of it first, and refer to that.",

@@ -22,6 +22,17 @@ def as_json(format: Format) -> dict[str, Any]:
     return {"type": format, "rate": 24_000} if format == "audio/pcm" else {"type": format}
 
 
+def check_length(ms: float, limit_s: float, param: str) -> None:
+    """Raises RealtimeError for more sound than one utterance may have (MAX_AUDIO_SECONDS)."""
+    if ms > 1000 * limit_s:
+        raise RealtimeError(f"'{param}' is longer than {limit_s:g} seconds.", code="audio_too_long", param=param)
+
+
+def milliseconds(size: int, format: Format) -> float:
+    """How long so many bytes are."""
+    return size / (2 if format == "audio/pcm" else 1) * 1000 / RATES_HZ[format]
+
+
 def decoded(audio: str, param: str) -> bytes:
     """The bytes of a base64 field. Raises RealtimeError."""
     try:
@@ -58,7 +69,7 @@ class SoundIn:
 
     def ms(self, size: int) -> float:
         """How long so many bytes are."""
-        return size / (2 if self.format == "audio/pcm" else 1) * 1000 / RATES_HZ[self.format]
+        return milliseconds(size, self.format)
 
     def end(self) -> Samples:
         """What the resampler holds back; what follows is another sound."""

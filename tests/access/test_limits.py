@@ -134,7 +134,7 @@ async def test_one_key_whose_uploads_never_end_leaves_half_of_the_places_to_othe
             await entered.acquire()
         leave.set()
         assert [(await one).status for one in running] == [200] * 4
-    assert access.uploads.taken == 0
+    assert access.budgets.uploads.taken == 0
 
 
 async def test_uploads_beyond_their_places_are_refused_before_a_byte_of_them_is_read() -> None:
@@ -156,7 +156,7 @@ async def test_uploads_beyond_their_places_are_refused_before_a_byte_of_them_is_
     leave.set()
     with pytest.raises(RuntimeError):
         await first
-    assert access.uploads.taken == 0
+    assert access.budgets.uploads.taken == 0
 
 
 async def test_a_place_is_taken_before_the_socket_is_accepted_and_given_back_whatever_happens() -> None:

@@ -1,6 +1,8 @@
 """ZIP archives from strangers: the good ones become files, the bad ones leave nothing behind."""
 
+import contextlib
 import io
+import random
 import stat
 import struct
 import zipfile
@@ -99,6 +101,40 @@ def claims(entries: int, length: int) -> bytes:
     )
 
 
+def zip64_end(data: bytes, *, entries: int | None = None, length: int | None = None) -> bytes:
+    """An archive with the end of a ZIP64 one, which is read in the place of the other."""
+    at = data.rfind(b"PK\x05\x06")
+    _, _, _, _, there, size, start, _ = struct.unpack_from("<4s4H2LH", data, at)
+    there, size = there if entries is None else entries, size if length is None else length
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, there, there, size, start)
+    return data[:at] + record + struct.pack("<4sLQL", b"PK\x06\x07", 0, at, 1) + data[at:]
+
+
+def hidden_directory(copies: int) -> bytes:
+    """A list of many members that only the ZIP64 record tells of; the other one tells of one."""
+    data = overlapping(copies)
+    at, start = data.rfind(b"PK\x05\x06"), data.find(b"PK\x01\x02")
+    small = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 60, start, 0)
+    return zip64_end(data[:at] + small, entries=copies, length=at - start)
+
+
+def unlisted(copies: int) -> bytes:
+    """A list of more members than its end tells of."""
+    data = overlapping(copies)
+    at = data.rfind(b"PK\x05\x06")
+    return data[: at + 8] + struct.pack("<2H", 1, 1) + data[at + 12 :]
+
+
+def with_extra(size: int) -> bytes:
+    """A member with so many bytes told of it."""
+    return with_entry(lambda entry: setattr(entry, "extra", b"\0\0\0\0" * (size // 4)))
+
+
+def not_utf8() -> bytes:
+    """A name that is said to be UTF-8, and is not."""
+    return archive({"\u00e9.wav": SOUND}).replace("\u00e9".encode(), b"\xff\xfe")
+
+
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "bomb": (lambda: archive({f"{n}.wav": b"\0" * 399_000 for n in range(3)}), "file_too_large"),
     "one large member": (lambda: archive({"a.wav": b"\0" * 500_000}), "file_too_large"),
@@ -107,6 +143,14 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "65,000 entries": (lambda: overlapping(65_000), "file_too_large"),
     "claims a huge list": (lambda: claims(10, 0xFFFFFFFE), "file_too_large"),
     "zip64": (lambda: claims(0xFFFF, 0xFFFFFFFF), "file_too_large"),
+    "a list in the zip64 record alone": (lambda: hidden_directory(65_000), "file_too_large"),
+    "zip64 claims a huge list": (lambda: zip64_end(archive({"a.wav": SOUND}), length=1 << 40), "file_too_large"),
+    "zip64 list before the file": (lambda: zip64_end(archive({"a.wav": SOUND}), length=1 << 20), "bad_archive"),
+    "more members than told": (lambda: unlisted(60_000), "file_too_large"),
+    "a few more members than told": (lambda: unlisted(20), "bad_archive"),
+    "a long description": (lambda: with_extra(60_000), "bad_archive"),
+    "a long name": (lambda: archive({"x" * 5000: SOUND}), "bad_archive"),
+    "not UTF-8": (not_utf8, "bad_archive"),
     "parent": (lambda: archive({"../../a.wav": SOUND}), "bad_archive"),
     "parent inside": (lambda: archive({"a/../../b.wav": SOUND}), "bad_archive"),
     "absolute": (lambda: archive({"/etc/passwd": SOUND}), "bad_archive"),
@@ -131,6 +175,33 @@ def test_refused_with_nothing_left(files: FileStore, kind: str) -> None:
     with pytest.raises(Refused) as caught:
         opened(files, make())
     assert caught.value.code == code
+    assert left(files) == []
+
+
+def test_an_archive_with_a_zip64_end_is_read(files: FileStore) -> None:
+    assert opened(files, zip64_end(archive({"a.wav": SOUND}))) == [("a.wav", SOUND)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damage_anywhere_is_refused_or_harmless(files: FileStore, seed: int) -> None:
+    """Whatever is changed in its lists and headers: an archive is read or refused, and nothing else is raised."""
+    chance = random.Random(seed)
+    good = zip64_end(archive({"a.wav": SOUND, "b/\u00e9.wav": SOUND * 3})) if seed % 2 else archive({"a.wav": SOUND})
+    for _ in range(400):
+        data = bytearray(good)
+        for _ in range(chance.choice((1, 1, 2, 8))):
+            data[chance.randrange(len(data))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+        with contextlib.suppress(Refused):
+            opened(files, bytes(data))
+        assert left(files) == []
+
+
+def test_unpacking_that_is_not_wanted_any_longer_ends(files: FileStore) -> None:
+    path = files.root / "the.zip"
+    path.write_bytes(archive({f"{n}.wav": SOUND for n in range(10)}))
+    answers = iter([False, False, False, True])
+    with pytest.raises(Refused):
+        unpack(path, LIMITS, files.receive, unwanted=lambda: next(answers))
     assert left(files) == []
 
 
