@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
+from pipeline.encodable import encodable_json
 from pipeline.errors import BadInput, EngineError, EngineUnavailable, Overloaded, ParleyError
 from server.parameters import from_json
 
@@ -142,7 +143,7 @@ def answer(request: HTTPConnection, error: ParleyError) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if error.code == "forbidden":
         headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{getattr(error, "right", "")}"'
-    return JSONResponse(body_of(request.url.path, error), status_of(error), headers)
+    return JSONResponse(encodable_json(body_of(request.url.path, error)), status_of(error), headers)
 
 
 def body_of(path: str, error: ParleyError) -> dict[str, Any]:

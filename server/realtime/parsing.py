@@ -7,6 +7,7 @@ from typing import Any, get_args
 from openai.types.realtime import RealtimeClientEvent
 from pydantic import BaseModel, ValidationError
 
+from pipeline.encodable import encodable_json
 from server.realtime.errors import RealtimeError
 
 EVENTS: Mapping[str, type[BaseModel]] = {
@@ -21,9 +22,7 @@ MAX_EVENT_ID_CHARS = 512
 def parse(text: str) -> tuple[BaseModel, dict[str, Any]]:
     """The event, and the object as it was sent. Raises RealtimeError."""
     try:
-        message = json.loads(text, parse_constant=_no_constant)
-        if "\\u" in text:
-            json.dumps(message, ensure_ascii=False).encode()  # half a surrogate pair is no text that anybody can use
+        message = encodable_json(json.loads(text, parse_constant=_no_constant))
     except (ValueError, RecursionError):
         raise RealtimeError(
             "The message is not JSON that can be understood.", code="unknown_or_invalid_event"
