@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from commands.redaction import Redaction
 from pipeline import observing, tracing
+from pipeline.encodable import encodable
 from pipeline.workers.scheduler import current
 
 CHATTY = (
@@ -60,7 +61,7 @@ class Redacted(logging.Formatter):
         self._redaction = redaction
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redaction(self._formatter.format(record))
+        return encodable(self._redaction(self._formatter.format(record)))
 
 
 class Lines(logging.Formatter):

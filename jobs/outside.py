@@ -22,6 +22,7 @@ from jobs.schema import Job
 from jobs.store import JobStore
 from jobs.webhooks import sign, signer
 from pipeline import tracing
+from pipeline.encodable import encodable_json
 from pipeline.errors import ConfigError, ParleyError
 from pipeline.settings import Settings
 from pipeline.stt import Segment, Word
@@ -176,7 +177,7 @@ class Updates:
 
     def _verified(self, body: bytes, headers: Mapping[str, str]) -> Any:
         try:
-            return self._signer.verify(body, dict(headers))
+            return encodable_json(self._signer.verify(body, dict(headers)))
         except (WebhookVerificationError, ValueError):
             raise ParleyError("The signature is missing or wrong (Standard Webhooks).", code="unauthorized") from None
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from jobs.schema import Options
+from pipeline.encodable import encodable
 from pipeline.stt import Segment, Word
 from pipeline.subtitles import PLAIN, Layout, render, segment_dict, text_of
 
@@ -35,7 +36,7 @@ def store_form(segments: Sequence[Segment], *, language: str | None, duration_s:
         "engine": engine,
         "segments": [_segment(one) for one in segments],
     }
-    return json.dumps(told, ensure_ascii=False)
+    return encodable(json.dumps(told, ensure_ascii=False))
 
 
 def _segment(segment: Segment) -> dict[str, object]:

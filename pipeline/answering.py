@@ -38,6 +38,7 @@ class Answer:
         ended: Callable[["Answer"], None],
         spoke_until: float,
         lead_ms: float,
+        limit_s: float,
         answers_silence: bool,
         committed: asyncio.Event | None = None,
         said_item: str | None = None,
@@ -46,6 +47,7 @@ class Answer:
     ) -> None:
         """happenings: `Turn.run(…)`. emit: takes committed events, in order; must not block. ended: told once, after
         the end event. spoke_until: loop time of the user's last speech, from which all timings count.
+        limit_s: from the commit to the end of the reply's sound; what is still to be heard then is not.
         answers_silence: whether an empty transcript has an answer; if not, the commit gives UtteranceIgnored.
         committed: to be set by the commit. said_item: the place that the user's words have in the conversation; None:
         they are given one. typed: what the user said, where that is known already. aloud: false for a reply that is
@@ -73,6 +75,10 @@ class Answer:
         self._committed = committed or asyncio.Event()
         self._held: list[Event] = []
         self._loop = asyncio.get_running_loop()
+        self._limit_s = limit_s
+        self._due: float | None = None
+        """When it must be over, on the loop's clock; None: it is not committed yet."""
+        self._deadline: asyncio.Timeout | None = None
         self._spoke_until = spoke_until
         self._started = self._loop.time()
         self._marks: dict[str, float] = {}
@@ -94,6 +100,9 @@ class Answer:
         self._mark("endpoint")
         self._caller.urgency = Urgency.NOW
         self._committed.set()
+        self._due = self._loop.time() + self._limit_s
+        if self._deadline is not None:
+            self._deadline.reschedule(self._due)
         self._release()
 
     def abandon(self) -> None:
@@ -151,24 +160,30 @@ class Answer:
         playing = asyncio.create_task(self._play())
         end: Event | None = None
         try:
-            async with aclosing(happenings):
-                async for event in happenings:
-                    match event:
-                        case events.TurnCompleted() | events.TurnFailed():
-                            end = event
-                            self.failed = isinstance(event, events.TurnFailed)
-                        case events.SpeechChunk(clip, span):
-                            self._mark("first_audio")
-                            self.playback.add(clip, span)
-                        case _:
-                            self._take(event)
-            self.playback.complete()
-            await playing
+            async with asyncio.timeout_at(self._due) as self._deadline:
+                async with aclosing(happenings):
+                    async for event in happenings:
+                        match event:
+                            case events.TurnCompleted() | events.TurnFailed():
+                                end = event
+                                self.failed = isinstance(event, events.TurnFailed)
+                            case events.SpeechChunk(clip, span):
+                                self._mark("first_audio")
+                                self.playback.add(clip, span)
+                            case _:
+                                self._take(event)
+                self.playback.complete()
+                await playing
+                self._deadline = None
             self._finish(end)
+        except TimeoutError:
+            log.warning("a turn took longer than %g s to be spoken", self._limit_s)
+            self._take_too_long()
         except Exception:
             log.exception("an answer failed")
             self._end(events.TurnFailed("internal", "Something went wrong inside the service.", self._timings({})))
         finally:
+            self._deadline = None
             playing.cancel()
             await asyncio.wait([playing])
             self._watch.end("abandoned")  # unless it had come to its end
@@ -253,6 +268,13 @@ class Answer:
                 self._end(events.TurnFailed(end.code, end.message, self._timings(end.timings_ms)))
             case _:
                 self._end(events.TurnFailed("internal", "The turn broke off.", self._timings({})))
+
+    def _take_too_long(self) -> None:
+        """What was heard by now is the reply."""
+        self._release_all()
+        self.playback.stop()
+        self._record(self.playback.heard_text(self.reply) if self._aloud else self.reply, interrupted=True)
+        self._end(events.TurnFailed("timeout", "The turn took too long.", self._timings({})))
 
     def _release_all(self) -> None:
         """A turn that failed before its transcript has started all the same."""

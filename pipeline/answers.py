@@ -94,6 +94,7 @@ class Answers:
             ended=self._ended,
             spoke_until=asyncio.get_running_loop().time() - silence_ms / 1000,
             lead_ms=self._wishes.options.lead_ms,
+            limit_s=self._settings.turn_timeout_s,
             answers_silence=answers_silence or isinstance(utterance, Announcement),
             committed=committed,
             said_item=of.item if of is not None else None,

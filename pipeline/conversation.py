@@ -10,25 +10,13 @@ from dataclasses import dataclass
 from pipeline.errors import BadInput
 from pipeline.linked import Linked
 from pipeline.llm import Message
+from pipeline.llm.prompt import TOKENS_PER_MESSAGE, estimated_tokens, in_order
 from pipeline.timeline import Timeline
-
-BYTES_PER_TOKEN = 3.5
-"""LLaMA's tokenisers take about 4 bytes of English and 3 of Portuguese or Spanish a token; no tokeniser is at hand."""
-TOKENS_PER_MESSAGE = 5
-"""Role and separators of the chat template."""
 
 INTERRUPTED = " …"
 """Marks a reply that the user cut off."""
-NO_RESULT = "There is no result yet."
-"""What the model is told of a call that nobody has answered: a call without a result is refused by some models."""
 FIRST = "root"
 """As the place of a new item: before all others."""
-
-
-def estimated_tokens(message: Message) -> int:
-    """About how many tokens a message takes in the prompt."""
-    called = sum(len(call.name) + len(call.arguments.encode()) for call in message.calls)
-    return TOKENS_PER_MESSAGE + int((len(message.content.encode()) + called) / BYTES_PER_TOKEN)
 
 
 @dataclass(slots=True)
@@ -232,20 +220,6 @@ class Conversation:
 
 def _reply(heard: str, *, interrupted: bool) -> tuple[Message, ...]:
     return (Message("assistant", heard + INTERRUPTED if interrupted else heard),) if heard else ()
-
-
-def in_order(messages: Sequence[Message]) -> list[Message]:
-    """The messages with the result of each call right behind it, as the models want them: a call that nobody has
-    answered gets one that says so, a result without its call is left out."""
-    results = {message.call_id: message for message in messages if message.role == "tool"}
-    ordered: list[Message] = []
-    for message in messages:
-        if message.role == "tool":
-            continue
-        ordered.append(message)
-        for call in message.calls:
-            ordered.append(results.get(call.id) or Message("tool", NO_RESULT, call_id=call.id))
-    return ordered
 
 
 def _newest_within(messages: Sequence[Message], room: int) -> list[Message]:

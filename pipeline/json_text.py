@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.encodable import encodable_json
+
 MAX_DEPTH = 64
 MAX_VALUES = 10_000
 """Objects, lists and what is in them, all together. A value costs up to 100 bytes, and a check of its type more time
@@ -26,12 +28,7 @@ def parsed(text: str, *, most_chars: int, hook: Callable[[dict[str, Any]], Any] 
     except (ValueError, RecursionError):
         raise BadJson("is not JSON that can be understood") from None
     _check(value)
-    if "\\u" in text:
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise BadJson("has half a character in it") from None
-    return value
+    return encodable_json(value) if "\\u" in text else value
 
 
 def _check(value: Any) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pipeline import events
 from pipeline.audio import Clip, encode_wav
+from pipeline.encodable import encodable
 from pipeline.errors import BadInput
 from pipeline.events import Event
 from pipeline.private import opener, private_folder
@@ -72,7 +73,7 @@ class Recordings:
             for name, clip in (("user", user), ("reply", reply)):
                 if clip is not None:
                     _write(place / f"{turn}.{name}.wav", encode_wav(clip))
-            _write(place / f"{turn}.json", json.dumps(told, ensure_ascii=False, indent=1).encode())
+            _write(place / f"{turn}.json", encodable(json.dumps(told, ensure_ascii=False, indent=1)).encode())
         except OSError:
             for half in place.glob(f"{turn}.*"):  # it would fill the disk for nothing
                 half.unlink(missing_ok=True)

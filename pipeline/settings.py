@@ -132,7 +132,8 @@ class Settings(BaseSettings):
     max_event_streams_per_caller: int = Field(default=0, ge=0)
     """As many of them of one caller, likewise, with 429. 0: half of MAX_EVENT_STREAMS."""
     turn_timeout_s: float = Field(default=300.0, gt=0)
-    """A whole turn may take this long, in seconds."""
+    """A whole turn may take this long, in seconds: from the end of the user's words to the end of the reply; in a live
+    conversation, to the end of its sound."""
 
     # --- stopping ---
     drain_seconds: float = Field(default=25.0, ge=0)

@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline import events, observing, stt
 from pipeline.audio import Clip
 from pipeline.channel import Channel
 from pipeline.conversation import Conversation
+from pipeline.encodable import Halves, encodable
 from pipeline.errors import EngineError, ParleyError, StageFailed
 from pipeline.events import Event
 from pipeline.llm import LanguageModel, Message, ReplyDelta, Tool, ToolCall, Usage
@@ -68,6 +69,8 @@ class _Reply:
     """It ended at its limit of tokens."""
     handed_over: bool = False
     """It ended with a call that the client runs."""
+    called: bool = False
+    """Functions were called: that was an answer, also where the model says nothing about it."""
     timings: Timings = field(default_factory=Timings)
 
 
@@ -182,7 +185,7 @@ class Turn:
                 await self._speak(pending, language, reply, out)
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed  # the first one is the cause, what follows only its echo
-        if not reply.text.strip() and not reply.handed_over and not reply.cut:
+        if not (reply.text.strip() or reply.called or reply.handed_over or reply.cut):
             raise StageFailed("The language model gave an empty reply.", code="llm_unavailable")
 
     def _asked(self, prompt: list[Message]) -> list[Message]:
@@ -209,7 +212,7 @@ class Turn:
                     async for delta in deltas:
                         if delta.text or delta.calls:
                             stage.first()
-                        calls += delta.calls
+                        calls += [_encodable(call) for call in delta.calls]
                         said += delta.text
                         yield delta
             if not calls or reply.cut:
@@ -220,6 +223,7 @@ class Turn:
                     reply.handed_over = True
                     await out.send(events.ToolCalled(call))
                     continue
+                reply.called = True
                 if not reply.text.strip() and (words := self._words_meanwhile(call, language)) is not None:
                     running = asyncio.create_task(self._call(call, out))
                     try:
@@ -264,7 +268,7 @@ class Turn:
                     words=self._manner.words,
                 )
             observing.TRANSCRIBED.inc(utterance.seconds)
-            return heard
+            return replace(heard, text=encodable(heard.text))
         except EngineError as error:
             raise _failed(error, "stt_failed") from error
 
@@ -278,21 +282,29 @@ class Turn:
     ) -> None:
         """The reply's text into events, and its clauses into `pending` as soon as each is speakable."""
 
+        halves = Halves()
+
         async def texts() -> AsyncGenerator[str, None]:
             async for delta in deltas:
+                text = halves.feed(delta.text)
                 if delta.usage is not None:
                     reply.usage = delta.usage if reply.usage is None else reply.usage + delta.usage
                     observing.PROMPT_TOKENS.inc(delta.usage.input_tokens)
                     observing.COMPLETION_TOKENS.inc(delta.usage.output_tokens)
-                if delta.text:
-                    reply.timings.mark("first_token")
-                    reply.text += delta.text
-                    await out.send(events.ReplyDelta(delta.text))
-                    yield delta.text
+                if text:
+                    yield await said(text)
                     reply.tokens += 1
                     if self._manner.max_tokens is not None and reply.tokens >= self._manner.max_tokens:
                         reply.cut = True
                         return
+            if text := halves.finish():
+                yield await said(text)
+
+        async def said(text: str) -> str:
+            reply.timings.mark("first_token")
+            reply.text += text
+            await out.send(events.ReplyDelta(text))
+            return text
 
         try:
             async with aclosing(clauses(texts(), language=language)) as ready:
@@ -376,6 +388,10 @@ def _watched(watch: observing.TurnWatch, event: Event) -> None:
             watch.end("failed", code=code, timings_ms=event.timings_ms)
         case _:
             pass
+
+
+def _encodable(call: ToolCall) -> ToolCall:
+    return ToolCall(encodable(call.id), encodable(call.name), encodable(call.arguments))
 
 
 def _failed(error: EngineError, code: str) -> StageFailed:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from jobs.database import SETTING as DATABASE
+from pipeline.encodable import encodable_json
 from pipeline.errors import BadInput, EngineError, EngineUnavailable, Overloaded, ParleyError, StorageError
 from pipeline.storing import FULL, full_place, storage_full
 from server.parameters import from_json
@@ -153,7 +154,7 @@ def answer(request: HTTPConnection, error: ParleyError) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if error.code == "forbidden":
         headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{getattr(error, "right", "")}"'
-    return JSONResponse(body_of(request.url.path, error), status_of(error), headers)
+    return JSONResponse(encodable_json(body_of(request.url.path, error)), status_of(error), headers)
 
 
 def body_of(path: str, error: ParleyError) -> dict[str, Any]:

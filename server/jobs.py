@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from jobs.errors import JobNotFound
 from jobs.schema import Job, Submission
 from jobs.service import Jobs
 from jobs.states import Status
+from pipeline.encodable import encodable_json
 from pipeline.errors import StorageError
 from server.access import require_key, stay_of
 from server.access.keys import LOOK_EVERY_S
@@ -45,7 +46,11 @@ from server.parameters import SubtitleLayout
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(require_key)])
 SpeakerName = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f]*$")]
-SpeakerNames = Annotated[dict[SpeakerName, SpeakerName | None], Field(max_length=100, examples=[{"A": "Anna"}])]
+SpeakerNames = Annotated[
+    dict[SpeakerName, SpeakerName | None],
+    BeforeValidator(encodable_json),
+    Field(max_length=100, examples=[{"A": "Anna"}]),
+]
 
 PING_S = 15.0
 """A stream of events says something at least so often: silence is what proxies cut."""

@@ -28,6 +28,7 @@ from server.errors import as_json
 from server.parameters import language_code, system_prompt
 from server.recorded import agreed
 from server.resume import Resumable
+from server.sending import send_json
 from server.sound import LiveSound, WholeFile
 
 log = logging.getLogger(__name__)
@@ -286,7 +287,7 @@ class LiveSocket:
     async def _send(self, message: dict[str, Any]) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # gone: the reader is about to notice
-                await self._socket.send_json(message)
+                await send_json(self._socket, message)
 
 
 def _text(command: dict[str, Any]) -> str:
@@ -295,7 +296,7 @@ def _text(command: dict[str, Any]) -> str:
         raise BadInput('"text" must be what you want to say.', code="bad_parameter")
     if len(text) > MAX_TEXT_CHARS:
         raise BadInput(f"The text is longer than {MAX_TEXT_CHARS} characters.", code="bad_parameter")
-    return text.strip().encode("utf-8", "replace").decode()  # JSON can carry half a character; nothing else can
+    return text.strip()
 
 
 def _milliseconds(command: dict[str, Any]) -> float:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Query
 from pydantic import BaseModel, model_validator
 
+from pipeline.encodable import encodable_json
 from pipeline.errors import BadInput
 from pipeline.stt.languages import language_code as language_code
 from pipeline.subtitles import Layout
@@ -23,6 +24,7 @@ class NullIsAbsent(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, body: Any) -> Any:
+        body = encodable_json(body)
         return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
 
 
@@ -56,7 +58,7 @@ def from_json(value: Any) -> Any:
     """For validators: an object that came as JSON in a field of a form."""
     if isinstance(value, str) and value[:1] in "{[":
         try:
-            return json.loads(value)
+            return encodable_json(json.loads(value))
         except (ValueError, RecursionError):
             return value
     return value

@@ -29,6 +29,7 @@ from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import BadField, as_json
 from server.idle import next_message
 from server.parameters import language_code
+from server.sending import send_json
 
 log = logging.getLogger(__name__)
 router = APIRouter(dependencies=[Depends(require_key)])
@@ -49,7 +50,7 @@ async def streaming(socket: WebSocket) -> None:
     try:
         connection = StreamingSocket(socket, socket.app.state.assistant, budgets_of(socket))
     except ParleyError as error:
-        await socket.send_json(as_json(error))
+        await send_json(socket, as_json(error))
         await socket.close(1008, error.message[:120])
         return
     await connection.run()
@@ -275,4 +276,4 @@ class StreamingSocket:
     async def _send(self, body: dict[str, Any]) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(Exception):  # gone: the reader is about to notice
-                await self._socket.send_json(body)
+                await send_json(self._socket, body)

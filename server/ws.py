@@ -28,6 +28,7 @@ from server.idle import next_message
 from server.live import LiveSocket
 from server.parameters import language_code, system_prompt
 from server.recorded import agreed, told
+from server.sending import send_json
 
 log = logging.getLogger(__name__)
 router = APIRouter(dependencies=[Depends(require_key)])
@@ -64,7 +65,7 @@ async def voice_socket(socket: WebSocket) -> None:
         conversation = LiveSocket(socket, assistant) if live else VoiceSocket(socket, assistant)
     except ParleyError as error:
         await socket.accept(protocol)  # what is wrong with a query cannot be read in a refusal
-        await socket.send_json(as_json(error))
+        await send_json(socket, as_json(error))
         await socket.close(1008, error.message[:120])
         return
     await socket.accept(protocol, await told(assistant, conversation.session_id, conversation.recorded))
@@ -204,7 +205,7 @@ class VoiceSocket:
     async def _send_json(self, body: dict[str, Any]) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # gone: the reader is about to notice
-                await self._socket.send_json(body)
+                await send_json(self._socket, body)
 
     async def _send_bytes(self, data: bytes) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:

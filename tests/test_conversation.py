@@ -5,9 +5,10 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.conversation import FIRST, Conversation, estimated_tokens
+from pipeline.conversation import FIRST, Conversation
 from pipeline.errors import BadInput
 from pipeline.llm import Message
+from pipeline.llm.prompt import estimated_tokens
 
 TEXT = st.text(max_size=300)
 

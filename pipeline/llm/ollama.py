@@ -5,8 +5,6 @@ first turn, every wait has an end, and closing the reply closes the connection, 
 """
 
 import asyncio
-import json
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
@@ -14,13 +12,16 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
-from ollama import AsyncClient, ChatResponse, ProgressResponse, ResponseError
+from ollama import AsyncClient, ProgressResponse, ResponseError
 
+from pipeline.encodable import encodable_json
 from pipeline.engines import Opened, Progress, Report
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
+from pipeline.llm import Message, Tool
 from pipeline.llm.probing import PROBE_S, patiently
-from pipeline.llm.streaming import WithoutThinking, in_the_users_language, in_time, one_line, with_deadlines
+from pipeline.llm.reading import items, mapping, read_arguments, usage, written
+from pipeline.llm.streaming import ContextExceeded, Piece, ServedModel, is_too_long, one_line, with_deadlines
+from pipeline.llm.wire import NotTheProtocol, Refused, posted, values
 from pipeline.settings import Settings
 
 # What a stream can end in, beside Ollama's own errors; the last three: an answer that is not Ollama's protocol.
@@ -89,20 +90,24 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     # No time-outs of httpx's but for connecting: the others count bytes, not tokens.
     timeout = httpx.Timeout(None, connect=settings.llm_connect_timeout_s)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)
-    async with AsyncClient(host=settings.llama_endpoint, timeout=timeout, limits=limits) as client:
-        engine = OllamaModel(client, settings)
+    async with (
+        AsyncClient(host=settings.llama_endpoint, timeout=timeout, limits=limits) as client,
+        httpx.AsyncClient(base_url=settings.llama_endpoint, timeout=timeout, limits=limits) as chats,
+    ):
+        engine = OllamaModel(client, chats, settings)
         await engine.prepare(report)
         host = urlsplit(settings.llama_endpoint).netloc
         yield Opened(engine, model=settings.llama_model, device=host)
 
 
-class OllamaModel:
+class OllamaModel(ServedModel):
     """One model of one Ollama, for all sessions. Ollama itself queues what it cannot answer in parallel."""
 
-    def __init__(self, client: AsyncClient, settings: Settings) -> None:
+    def __init__(self, client: AsyncClient, chats: httpx.AsyncClient, settings: Settings) -> None:
+        """chats: for replies, of which Ollama's own client refuses what is not exactly of its form."""
+        super().__init__("Ollama", settings.llama_model, settings)
         self._client = client
-        self._settings = settings
-        self._model = settings.llama_model
+        self._chats = chats
         self._think: bool | None = False
         self._calls_tools = True
         keep_alive = settings.llama_keep_alive
@@ -164,53 +169,26 @@ class OllamaModel:
                 f"Ollama broke off pulling {self._model}.", remedy=f"Start again, or by hand: ollama pull {self._model}"
             )
 
-    def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
-    ) -> AsyncGenerator[ReplyDelta, None]:
-        """Stream the reply; see `LanguageModel.reply`."""
-        return in_time(self._deltas(messages, tools, must_call), server="Ollama", settings=self._settings)
-
-    async def _deltas(
+    async def _pieces(
         self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
-    ) -> AsyncGenerator[ReplyDelta, None]:
-        """One delta for each chunk, empty while the model thinks."""
-        answer = WithoutThinking()
-        last: ChatResponse | None = None
-        written = ""
-        form = _call_form(tools) if must_call and tools else None
-        async with aclosing(self._chunks(messages, tools, form)) as chunks:
-            async for chunk in chunks:
-                text = answer.feed(chunk.message.content or "")
-                written += text
-                yield ReplyDelta("" if form else text, calls=_calls(chunk))
-                if chunk.done:
-                    last = chunk
-        if last is None:
-            raise EngineError("Ollama broke off in mid-reply, without an end.")
-        rest, usage = answer.finish(), Usage(last.prompt_eval_count or 0, last.eval_count or 0)
-        if form is None:
-            yield ReplyDelta(rest, usage)
-        else:
-            yield ReplyDelta("", usage, _written_call(written + rest))
-
-    async def _chunks(
-        self, messages: Sequence[Message], tools: Sequence[Tool], form: dict[str, Any] | None
-    ) -> AsyncGenerator[ChatResponse, None]:
+    ) -> AsyncGenerator[Piece, None]:
+        """See `ServedModel`."""
         while True:
+            body = self._body(messages, tools, must_call)
             try:
-                async with aclosing(await self._open(messages, tools, form)) as chunks:
+                async with posted(self._chats, "/api/chat", body) as response, aclosing(values(response)) as chunks:
                     async for chunk in chunks:
-                        yield chunk
+                        yield _piece(chunk)
                 return
-            except ResponseError as error:
-                if not self._asks_for_less(error, tools):
-                    raise self._told(error) from error
-            except _BROKEN as error:
+            except Refused as refused:
+                if not self._asks_for_less(refused, tools):
+                    raise self._told(refused) from refused
+            except (httpx.HTTPError, NotTheProtocol) as error:
                 raise self._told(error) from error
 
-    def _asks_for_less(self, error: ResponseError, tools: Sequence[Tool]) -> bool:
+    def _asks_for_less(self, error: Refused, tools: Sequence[Tool]) -> bool:
         """Whether the request may succeed without what was refused: from now on it is left out."""
-        refused = error.error.lower() if error.status_code == 400 else ""
+        refused = error.reason.lower() if error.status == 400 else ""
         # Servers and models that do not know thinking refuse even to be told not to; others cannot call functions.
         if self._think is not None and "think" in refused:
             self._think = None
@@ -220,34 +198,39 @@ class OllamaModel:
             return True
         return False
 
-    async def _open(
-        self, messages: Sequence[Message], tools: Sequence[Tool], form: dict[str, Any] | None
-    ) -> AsyncGenerator[ChatResponse, None]:
-        """The stream of one request. To be closed: leaving a loop over it would keep the model at work."""
-        stream = await self._client.chat(
-            self._model,
-            messages=_told_messages(in_the_users_language(messages)),
-            tools=([_tool(tool) for tool in tools] or None) if self._calls_tools else None,
-            stream=True,
-            think=self._think,
-            format=form,
-            keep_alive=self._keep_alive,
-            options=self._options,
-        )
-        return cast(AsyncGenerator[ChatResponse, None], stream)
+    def _body(self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": _told_messages(messages),
+            "stream": True,
+            "keep_alive": self._keep_alive,
+            "options": self._options,
+        }
+        if tools and self._calls_tools:
+            body["tools"] = [_tool(tool) for tool in tools]
+        if tools and must_call:
+            body["format"] = _call_form(tools)
+        if self._think is not None:
+            body["think"] = self._think
+        whole: dict[str, Any] = encodable_json(body)
+        return whole
 
     def _told(self, error: Exception) -> EngineError:
         """The error in one sentence that helps."""
         endpoint = self._settings.llama_endpoint
-        if isinstance(error, ResponseError):
-            reason = one_line(error.error)
-            if error.status_code == 404:
+        if isinstance(error, ResponseError | Refused):
+            status = error.status_code if isinstance(error, ResponseError) else error.status
+            whole = error.error if isinstance(error, ResponseError) else error.reason
+            reason = one_line(whole)
+            if status == 404:
                 return EngineError(f"Ollama does not have the model {self._model}; run: ollama pull {self._model}")
-            if error.status_code == 503:
+            if is_too_long(status, whole):
+                return ContextExceeded(f"The conversation is too long for {self._model} in Ollama: {reason}.")
+            if status == 503:
                 return EngineError("Ollama is busy and its queue is full; try again in a moment.")
-            if error.status_code == -1:
+            if status is None or status == -1:
                 return EngineError(f"Ollama broke off in mid-reply: {reason}.")
-            return EngineError(f"Ollama refused the request ({error.status_code}): {reason}.")
+            return EngineError(f"Ollama refused the request ({status}): {reason}.")
         if isinstance(error, httpx.ConnectTimeout):
             limit = self._settings.llm_connect_timeout_s
             return EngineError(f"Ollama at {endpoint} could not be connected to within {limit:g} s.", code="timeout")
@@ -265,28 +248,21 @@ def _told_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
         told.append({"role": message.role, "content": message.content})
         if message.calls:
             told[-1]["tool_calls"] = [
-                {"function": {"name": call.name, "arguments": _arguments(call.arguments)}} for call in message.calls
+                {"function": {"name": call.name, "arguments": read_arguments(call.arguments)}} for call in message.calls
             ]
         if message.call_id in names:
             told[-1]["tool_name"] = names[message.call_id]
     return told
 
 
-def _arguments(text: str) -> dict[str, Any]:
-    """Ollama wants an object; what a model wrote may be none."""
-    try:
-        arguments = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return arguments if isinstance(arguments, dict) else {}
-
-
-def _calls(chunk: ChatResponse) -> tuple[ToolCall, ...]:
-    """Ollama gives calls no names of their own."""
-    return tuple(
-        ToolCall(f"call_{secrets.token_hex(8)}", call.function.name, json.dumps(dict(call.function.arguments)))
-        for call in chunk.message.tool_calls or ()
-    )
+def _piece(chunk: Mapping[str, Any] | None) -> Piece:
+    """What a line says; None is an end that other servers send. `thinking` is left out."""
+    if chunk is None:
+        return Piece(finished=True)
+    message = mapping(chunk.get("message"))
+    done = bool(chunk.get("done"))
+    counted = usage(chunk.get("prompt_eval_count"), chunk.get("eval_count")) if done else None
+    return Piece(written(message.get("content")), items(message.get("tool_calls")), counted, finished=done)
 
 
 def _call_form(tools: Sequence[Tool]) -> dict[str, Any]:
@@ -301,15 +277,6 @@ def _call_form(tools: Sequence[Tool]) -> dict[str, Any]:
         for tool in tools
     ]
     return calls[0] if len(calls) == 1 else {"anyOf": calls}
-
-
-def _written_call(text: str) -> tuple[ToolCall, ...]:
-    """The call that was written in that form; none where Ollama has taken it for one itself."""
-    try:
-        call = json.loads(text)
-        return (ToolCall(f"call_{secrets.token_hex(8)}", str(call["name"]), json.dumps(call["arguments"])),)
-    except (ValueError, KeyError, TypeError):
-        return ()
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

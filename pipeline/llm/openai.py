@@ -1,26 +1,23 @@
 """Any server with OpenAI's chat completions: vLLM, llama.cpp, LM Studio, or OpenAI itself."""
 
 import json
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from pipeline.encodable import encodable, encodable_json
 from pipeline.engines import Opened, Report
 from pipeline.errors import ConfigError, EngineError, EngineUnavailable
-from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
+from pipeline.llm import Message, Tool, ToolCall
 from pipeline.llm.probing import PROBE_S, patiently
-from pipeline.llm.streaming import WithoutThinking, in_the_users_language, in_time, one_line
+from pipeline.llm.reading import items, mapping, read_arguments, usage, written
+from pipeline.llm.streaming import ContextExceeded, Piece, ServedModel, is_too_long, one_line
+from pipeline.llm.wire import NotTheProtocol, Refused, posted, values
 from pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI, AsyncStream
-    from openai.types.chat import ChatCompletionChunk
-    from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
 
 async def probe(settings: Settings) -> None:
@@ -42,7 +39,7 @@ async def _models(settings: Settings) -> list[str]:
     if response.status_code in (401, 403):
         raise EngineUnavailable(f"The server at {url} refuses the key.", remedy="Set LLM_OPENAI_KEY.")
     try:
-        return [str(model["id"]) for model in response.json()["data"]]
+        return [encodable(str(model["id"])) for model in response.json()["data"]]
     except (ValueError, KeyError, TypeError):
         return []
 
@@ -50,136 +47,96 @@ async def _models(settings: Settings) -> list[str]:
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["OpenAIModel"]]:
     """A client of the server; nothing is loaded here."""
-    # Imported only when it is wanted: it takes half a second.
-    import openai
-
     listed = await _models(settings)
     model = settings.llm_openai_model or (listed[0] if listed else "")
     if not model:
         raise EngineUnavailable(
             f"The server at {settings.llm_openai_url} lists no models.", remedy="Set LLM_OPENAI_MODEL."
         )
-    async with openai.AsyncOpenAI(
+    async with httpx.AsyncClient(
         base_url=settings.llm_openai_url,
-        # The client insists on a key; servers without keys look at none.
-        api_key=settings.llm_openai_key or "none",
-        timeout=openai.Timeout(None, connect=settings.llm_connect_timeout_s),
-        # A retry would be heard as a long silence; the turn says what went wrong instead.
-        max_retries=0,
+        headers={"Authorization": f"Bearer {settings.llm_openai_key}"} if settings.llm_openai_key else {},
+        # No time-outs of httpx's but for connecting: the others count bytes, not tokens.
+        timeout=httpx.Timeout(None, connect=settings.llm_connect_timeout_s),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
     ) as client:
         yield Opened(OpenAIModel(client, model, settings), model=model, device=urlsplit(settings.llm_openai_url).netloc)
 
 
-class OpenAIModel:
+class OpenAIModel(ServedModel):
     """One model of one server, for all sessions."""
 
-    def __init__(self, client: "AsyncOpenAI", model: str, settings: Settings) -> None:
+    def __init__(self, client: httpx.AsyncClient, model: str, settings: Settings) -> None:
+        super().__init__("The language model", model, settings)
         self._client = client
-        self._model = model
-        self._settings = settings
         self._extra = _extra(settings.llm_openai_extra)
         self._count_tokens = True
 
-    def reply(
-        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
-    ) -> AsyncGenerator[ReplyDelta, None]:
-        """Stream the reply; see `LanguageModel.reply`."""
-        return in_time(self._deltas(messages, tools, must_call), server="The language model", settings=self._settings)
-
-    async def _deltas(
+    async def _pieces(
         self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
-    ) -> AsyncGenerator[ReplyDelta, None]:
-        """One delta for each chunk, empty while the model thinks."""
-        from openai import OpenAIError
-
-        answer = WithoutThinking()
-        usage: Usage | None = None
-        finished = False
-        calls = _Calls()
-        try:
-            async with await self._open(messages, tools, must_call) as stream:
-                async for chunk in stream:
-                    if chunk.usage is not None:
-                        usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
-                    choice = chunk.choices[0] if chunk.choices else None
-                    # `reasoning_content` is thinking, and is left out.
-                    yield ReplyDelta(answer.feed((choice.delta.content if choice and choice.delta else None) or ""))
-                    if choice and choice.delta:
-                        calls.take(choice.delta.tool_calls or ())
-                    finished = finished or bool(choice and choice.finish_reason)
-        except OpenAIError as error:
-            raise self._told(error) from error
-        except (httpx.HTTPError, ValueError, AttributeError, TypeError) as error:
-            raise EngineError(
-                f"What answers at {self._settings.llm_openai_url} does not speak OpenAI's protocol."
-            ) from error
-        if not finished:
-            raise EngineError("The language model broke off in mid-reply, without an end.")
-        yield ReplyDelta(answer.finish(), usage, calls.whole())
-
-    async def _open(
-        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
-    ) -> "AsyncStream[ChatCompletionChunk]":
-        from openai import BadRequestError
-
-        request: dict[str, Any] = {
-            "model": self._model,
-            "messages": [_message(message) for message in in_the_users_language(messages)],
-            "temperature": self._settings.llm_temperature,
-            "max_tokens": self._settings.llm_max_tokens,
-            "extra_body": self._extra,
-        }
-        if tools:
-            request["tools"] = [_tool(tool) for tool in tools]
-            if must_call:
-                request["tool_choice"] = "required"
-        if self._count_tokens:
+    ) -> AsyncGenerator[Piece, None]:
+        """See `ServedModel`. A request is not repeated after a failure: that would be heard as a long silence."""
+        while True:
+            body = self._body(messages, tools, must_call)
             try:
-                return await self._create(**request, stream_options={"include_usage": True})
-            except BadRequestError as error:
-                if "stream_options" not in str(error.body):
-                    raise
+                async with (
+                    posted(self._client, "chat/completions", body) as response,
+                    aclosing(values(response)) as chunks,
+                ):
+                    async for chunk in chunks:
+                        yield _piece(chunk)
+                return
+            except Refused as refused:
+                if refused.status != 400 or not self._count_tokens or "stream_options" not in refused.reason:
+                    raise self._told(refused) from refused
                 # An older server: it does not count, from now on.
                 self._count_tokens = False
-        return await self._create(**request)
+            except (httpx.HTTPError, NotTheProtocol) as error:
+                raise self._told(error) from error
 
-    async def _create(self, **request: Any) -> "AsyncStream[ChatCompletionChunk]":
-        stream: AsyncStream[ChatCompletionChunk] = await self._client.chat.completions.create(**request, stream=True)
-        return stream
+    def _body(self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": [_message(message) for message in messages],
+            "temperature": self._settings.llm_temperature,
+            "max_tokens": self._settings.llm_max_tokens,
+            "stream": True,
+        }
+        if tools:
+            body["tools"] = [_tool(tool) for tool in tools]
+            if must_call:
+                body["tool_choice"] = "required"
+        if self._count_tokens:
+            body["stream_options"] = {"include_usage": True}
+        whole: dict[str, Any] = encodable_json(body | self._extra)
+        return whole
 
     def _told(self, error: Exception) -> EngineError:
         """The error in one sentence that helps."""
-        import openai
-
         url = self._settings.llm_openai_url
-        if isinstance(error, openai.APITimeoutError):
+        if isinstance(error, httpx.ConnectTimeout):
             return EngineError(f"The language model server at {url} could not be connected to in time.", code="timeout")
-        if isinstance(error, openai.APIConnectionError):
+        if isinstance(error, httpx.HTTPError):
             return EngineError(f"The connection to the language model server at {url} failed.")
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+        if not isinstance(error, Refused):
+            return EngineError(f"What answers at {url} does not speak OpenAI's protocol.")
+        status, reason = error.status, one_line(error.reason)
+        if is_too_long(status, error.reason):
+            return ContextExceeded(f"The conversation is too long for the language model server ({status}): {reason}.")
+        if status in (401, 403):
             return EngineError("The language model server refuses the key; check LLM_OPENAI_KEY.")
-        if isinstance(error, openai.NotFoundError):
+        if status == 404:
             return EngineError(f"The language model server does not have the model {self._model}.")
-        if isinstance(error, openai.APIStatusError):
-            if error.status_code in (429, 503):
-                return EngineError("The language model server is busy; try again in a moment.")
-            return EngineError(
-                f"The language model server refused the request ({error.status_code}): {one_line(_reason(error))}."
-            )
-        return EngineError(f"The language model broke off in mid-reply: {one_line(error)}.")
+        if status in (429, 503):
+            return EngineError("The language model server is busy; try again in a moment.")
+        if status is None:
+            return EngineError(f"The language model broke off in mid-reply: {reason}.")
+        return EngineError(f"The language model server refused the request ({status}): {reason}.")
 
 
-def _reason(error: Any) -> str:
-    """The server's own words, out of the several shapes that an error body has."""
-    body = error.body
-    if isinstance(body, Mapping):
-        return str(body.get("message") or body.get("error") or body)
-    return str(body or error)
-
-
-def _extra(text: str) -> dict[str, Any] | None:
+def _extra(text: str) -> dict[str, Any]:
     if not text:
-        return None
+        return {}
     try:
         extra = json.loads(text)
     except ValueError:
@@ -189,27 +146,24 @@ def _extra(text: str) -> dict[str, Any] | None:
     return extra
 
 
-class _Calls:
-    """Calls of functions, which come in pieces."""
+def _piece(chunk: Mapping[str, Any] | None) -> Piece:
+    """What a chunk says; None is the end of the stream. A server that does not stream sends a single one, whole.
 
-    def __init__(self) -> None:
-        self._parts: dict[int, list[str]] = {}
-
-    def take(self, pieces: "Sequence[ChoiceDeltaToolCall]") -> None:
-        """The calls of the next chunk."""
-        for piece in pieces:
-            part = self._parts.setdefault(piece.index or 0, ["", "", ""])
-            part[0] = part[0] or piece.id or ""
-            if piece.function is not None:
-                part[1] += piece.function.name or ""
-                part[2] += piece.function.arguments or ""
-
-    def whole(self) -> tuple[ToolCall, ...]:
-        """All of them, in order."""
-        parts = [self._parts[index] for index in sorted(self._parts)]
-        return tuple(
-            ToolCall(id or f"call_{secrets.token_hex(8)}", name, arguments) for id, name, arguments in parts if name
-        )
+    `reasoning_content` and `reasoning` are thinking, and are left out.
+    """
+    if chunk is None:
+        return Piece(finished=True)
+    choice = mapping(next(iter(items(chunk.get("choices"))), None))
+    whole = "delta" not in choice and "message" in choice
+    delta = mapping(choice.get("message" if whole else "delta"))
+    text = written(delta.get("content")) or written(delta.get("refusal")) or written(choice.get("text"))
+    counted = chunk.get("usage")
+    return Piece(
+        text,
+        [*items(delta.get("tool_calls")), *items(delta.get("function_call"))],
+        usage(counted.get("prompt_tokens"), counted.get("completion_tokens")) if isinstance(counted, dict) else None,
+        finished=whole or bool(choice.get("finish_reason")),
+    )
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -217,12 +171,17 @@ def _message(message: Message) -> dict[str, Any]:
     if message.calls:
         told["content"] = message.content or None
         told["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
             for call in message.calls
         ]
     if message.call_id is not None:
         told["tool_call_id"] = message.call_id
     return told
+
+
+def _arguments(call: ToolCall) -> str:
+    """A JSON object: some servers read it, and refuse every later turn with a call that a model has written badly."""
+    return json.dumps(read_arguments(call.arguments))
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

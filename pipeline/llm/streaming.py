@@ -1,19 +1,196 @@
-"""What language models behind a server have in common: deadlines, thinking nobody must hear, the user's language."""
+"""What the language models behind a server have in common: how a reply is asked for, read, cleaned and bounded."""
 
 import asyncio
+import re
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pipeline.errors import EngineError
-from pipeline.llm import Message, ReplyDelta
-from pipeline.llm.languages import NAMES
+from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
+from pipeline.llm.prompt import alternating, estimated_tokens, in_the_users_language, shortened
+from pipeline.llm.reading import Calls, with_ids
+from pipeline.llm.reply import ReplyText
 from pipeline.settings import Settings
 
 T = TypeVar("T")
 
-_OPENINGS = ("<think>", "<thinking>")
+MAX_TOKEN_BYTES = 8
+"""No tokeniser makes text of longer tokens, on average."""
+MIN_TOKEN_BYTES = 2
+"""Nor of shorter ones: a server that sends more pieces than it may send tokens cuts them finer than its tokens."""
+COUNT_S = 2.0
+"""The end of the stream, and the count of tokens, are waited for this long once the reply is complete."""
+FORGETTING = 3
+"""Held replies in a row that were not a thought after which they are not held any more."""
+
+_THINKS_FIRST = re.compile(r"deepseek-?r1|r1-distill|qwq|[-_:]thinking\b", re.IGNORECASE)
+"""Models whose chat templates begin the thought in the prompt, so that only its end is written."""
+
+_TOO_LONG = re.compile(
+    r"context[ _-]?(?:length|size|window|limit)|exceeds? the (?:available |maximum )?context|context[ _]overflow"
+    r"|exceed_context|overflows? the context|n_ctx|max_seq_len|max_model_len|context the overflows"
+    r"|context is (?:too long|full)|prompt (?:is|was) too (?:long|large)|prompt too (?:long|large)"
+    r"|(?:input|prompt|messages?|request|conversation)\b.{0,40}\btoo (?:long|large|many tokens)"
+    r"|too many (?:input )?tokens|max_new_tokens.{0,10} must be"
+    r"|inputs? (?:tokens|length).{0,80}(?:must|exceed|max|long)"
+    r"|tokens? .{0,60}(?:exceed|longer than|greater than|larger than|more than).{0,60}(?:max|limit|context|allowed)"
+    r"|exceed\w* .{0,60}(?:max\w* (?:number of )?tokens|token limit|maximum (?:input|context|prompt))"
+    r"|reduce the length of",
+    re.IGNORECASE | re.DOTALL,
+)
+"""llama.cpp, vLLM, SGLang, TGI, LM Studio, TabbyAPI, Ollama, OpenAI, Mistral, Anthropic and Google, each in its words.
+"""
+
+
+class ContextExceeded(EngineError):
+    """The conversation is longer than what the server's model can read."""
+
+
+def is_too_long(status: int | None, reason: str) -> bool:
+    """Whether a server has refused a request for the length of what it was told."""
+    return status == 413 or (status not in (401, 403, 404, 429) and _TOO_LONG.search(reason[:4000]) is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one value of a server's stream says."""
+
+    text: str = ""
+    calls: Sequence[object] = ()
+    """Pieces of calls, as `Calls.take` reads them."""
+    usage: Usage | None = None
+    finished: bool = False
+    """The reply is complete; the count of its tokens may still come."""
+
+
+class ServedModel(ABC):
+    """One model of one server, for all sessions; see `pipeline.llm.LanguageModel`."""
+
+    def __init__(self, server: str, model: str, settings: Settings) -> None:
+        """server: what the user is told of it, at the beginning of a sentence."""
+        self._server = server
+        self._model = model
+        self._settings = settings
+        self._context: int | None = None
+        """Estimated tokens that the server has room for; None: it never said that it has too little."""
+        self._thinks_first = _THINKS_FIRST.search(model) is not None
+        self._not_thought = FORGETTING - 1
+        """Replies in a row that were held and were not a thought. What the model's name says is soon forgotten."""
+
+    @abstractmethod
+    def _pieces(
+        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
+    ) -> AsyncGenerator[Piece, None]:
+        """One request. Closing the generator closes the connection, which tells the server to stop.
+
+        Raises ContextExceeded, or EngineError with one sentence that helps.
+        """
+
+    def reply(
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
+    ) -> AsyncGenerator[ReplyDelta, None]:
+        """Stream the reply; see `LanguageModel.reply`."""
+        return in_time(self._deltas(messages, tools, must_call), server=self._server, settings=self._settings)
+
+    async def _deltas(
+        self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
+    ) -> AsyncGenerator[ReplyDelta, None]:
+        """One delta for each piece, empty while the model thinks. Asks again with fewer turns if they were too many."""
+        told = alternating(in_the_users_language(messages))
+        taken = {call.id for message in told for call in message.calls}
+        if self._context is not None:
+            told = shortened(told, self._context)
+        limit = self._context
+        said = False
+        while True:
+            try:
+                async with aclosing(self._one(told, tools, must_call, taken)) as deltas:
+                    async for delta in deltas:
+                        self._context = limit
+                        said = said or bool(delta.text or delta.calls)
+                        yield delta
+                return
+            except ContextExceeded:
+                if said:
+                    raise
+                limit = sum(map(estimated_tokens, told)) // 2
+                fewer = shortened(told, limit)
+                while len(fewer) == len(told) and limit > 0:  # the last turns are short ones
+                    limit //= 2
+                    fewer = shortened(told, limit)
+                if len(fewer) == len(told):
+                    raise
+                told = fewer
+
+    async def _one(
+        self, told: Sequence[Message], tools: Sequence[Tool], must_call: bool, taken: set[str]
+    ) -> AsyncGenerator[ReplyDelta, None]:
+        names = [tool.name for tool in tools]
+        text, calls = ReplyText(names, thinks_first=self._thinks_first), Calls(names)
+        usage: Usage | None = None
+        finished = False
+        limit = _Limit(self._settings.llm_max_tokens)
+        async with aclosing(self._pieces(told, tools, must_call)) as pieces:
+            while True:
+                try:
+                    async with asyncio.timeout(COUNT_S if finished else None):
+                        piece = await anext(pieces)
+                except StopAsyncIteration:
+                    break
+                except (TimeoutError, EngineError):
+                    if not finished:
+                        raise
+                    break
+                for call in piece.calls:
+                    calls.take(call)
+                usage = piece.usage or usage
+                finished = finished or piece.finished
+                yield ReplyDelta(text.feed(limit.kept(piece.text)), calls=_made(text, taken))
+                if text.over or limit.reached:
+                    finished = True
+                    break
+        if not finished:
+            raise EngineError(f"{self._server} broke off in mid-reply, without an end.")
+        rest = text.finish()
+        self._learn(text)
+        yield ReplyDelta(rest, usage, (*_made(text, taken), *with_ids(calls.whole(), taken)))
+
+    def _learn(self, text: ReplyText) -> None:
+        """Where only the end of a thought is written, later replies are held until it has come."""
+        if text.closed_unopened:
+            self._thinks_first, self._not_thought = True, 0
+        elif self._thinks_first and text.closed_unopened is False:
+            self._not_thought += 1
+            self._thinks_first = self._not_thought < FORGETTING
+
+
+def _made(text: ReplyText, taken: set[str]) -> tuple[ToolCall, ...]:
+    """The calls that have been found in the text since the last time."""
+    calls, text.calls = text.calls, []
+    return with_ids(calls, taken) if calls else ()
+
+
+class _Limit:
+    """Ends the text of a reply of `max_tokens` where the server does not. There is no tokeniser: only a reply that no
+    tokeniser could have made of so many tokens is cut.
+    """
+
+    def __init__(self, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+        self._pieces = self._bytes = 0
+        self.reached = False
+
+    def kept(self, text: str) -> str:
+        """What of the next piece is within the limit."""
+        self._pieces += bool(text)
+        self._bytes += len(text.encode(errors="replace"))
+        fine = self._pieces > self._max_tokens
+        over = self._bytes - self._max_tokens * (MIN_TOKEN_BYTES if fine else MAX_TOKEN_BYTES)
+        self.reached = over > 0
+        return text[: max(0, len(text) - over)] if over > 0 else text
 
 
 async def with_deadlines(
@@ -58,55 +235,6 @@ async def in_time(
         async for delta in timed:
             if delta.text or delta.usage or delta.calls:
                 yield delta
-
-
-class WithoutThinking:
-    """Drops a <think>…</think> block, and the space around it, from the beginning of a reply that comes in pieces."""
-
-    def __init__(self) -> None:
-        self._held = ""
-        self._closing: str | None = None
-        self._speaking = False
-
-    def feed(self, text: str) -> str:
-        """What of the reply is certain to be meant for the user, up to here."""
-        if self._speaking:
-            return text
-        self._held = (self._held + text).lstrip()
-        if self._closing is None:
-            opening = next((tag for tag in _OPENINGS if self._held.startswith(tag)), None)
-            if opening is not None:
-                self._closing = opening.replace("<", "</")
-            elif any(tag.startswith(self._held) for tag in _OPENINGS):
-                return ""
-        if self._closing is not None:
-            _, found, answer = self._held.partition(self._closing)
-            if not found:
-                # Only a tag that is cut in two can still matter.
-                self._held = self._held[-len(self._closing) :]
-                return ""
-            self._held, self._closing = "", None
-            return self.feed(answer)
-        self._speaking = True
-        self._held, answer = "", self._held
-        return answer
-
-    def finish(self) -> str:
-        """What was held back and turned out to be the reply."""
-        held, self._held = self._held, ""
-        return "" if self._closing is not None else held
-
-
-def in_the_users_language(messages: Sequence[Message]) -> list[Message]:
-    """The messages, the system message telling the language in which the user spoke last, if it is known."""
-    asked = next((message for message in reversed(messages) if message.role == "user"), None)
-    name = NAMES.get((asked.language or "")[:2].lower()) if asked else None
-    if name is None:
-        return list(messages)
-    instruction = f"The user is speaking {name}. Answer in {name}."
-    if messages[0].role == "system":
-        return [replace(messages[0], content=f"{messages[0].content}\n{instruction}".strip()), *messages[1:]]
-    return [Message("system", instruction), *messages]
 
 
 def one_line(text: object, limit: int = 200) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from pipeline.audio import Clip, encode_wav
+from pipeline.encodable import encodable
 from pipeline.engines import Opened, Report
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.listening.vad import has_speech
@@ -118,10 +119,10 @@ def _transcript(answer: Any, asked: str | None, duration_s: float) -> Transcript
     found: Sequence[Any] = getattr(answer, "words", None) or ()
     heard = getattr(answer, "language", None)
     return Transcript(
-        text=text.strip(),
+        text=encodable(text).strip(),
         language=code_of(heard) if isinstance(heard, str) else asked,
         duration_s=duration_s,
-        words=[Word(str(word.word).strip(), float(word.start), float(word.end), 1.0) for word in found],
+        words=[Word(encodable(str(word.word)).strip(), float(word.start), float(word.end), 1.0) for word in found],
     )
 
 
@@ -142,7 +143,7 @@ def _segments(answer: Any, request: FileRequest, duration_s: float) -> list[Segm
             Segment(
                 start_s,
                 end_s,
-                str(one.text).strip(),
+                encodable(str(one.text)).strip(),
                 whole.language,
                 inside,
                 tokens=[int(token) for token in getattr(one, "tokens", None) or ()],

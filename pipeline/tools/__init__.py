@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError, create_model
 
+from pipeline.encodable import encodable, encodable_json
 from pipeline.llm import Tool, ToolCall
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class Toolbox:
         if function is None or (function.live and company is None):
             return Outcome(f"There is no function {call.name[:60]!r}.", failed=True)
         try:
-            arguments = json.loads(call.arguments or "{}")
+            arguments = encodable_json(json.loads(call.arguments or "{}"))
             if not isinstance(arguments, dict):
                 raise TypeError
         except (ValueError, TypeError, RecursionError):
@@ -130,11 +131,17 @@ class Toolbox:
         except TimeoutError:
             return Outcome(f"It took longer than {self.limit_s:g} s and was given up.", failed=True)
         except ToolError as error:
-            return Outcome(str(error), failed=True)
+            return Outcome(_cut(str(error)), failed=True)
         except Exception:
             log.exception("the function %s failed", call.name)
             return Outcome("It failed.", failed=True)
-        return Outcome(output if len(output) <= MAX_OUTPUT_CHARS else output[:MAX_OUTPUT_CHARS] + " …")
+        return Outcome(_cut(output))
+
+
+def _cut(output: str) -> str:
+    """What the model is told of a result or an error: bounded, and text that can be written anywhere."""
+    output = encodable(output)
+    return output if len(output) <= MAX_OUTPUT_CHARS else output[:MAX_OUTPUT_CHARS] + " …"
 
 
 class ToolError(Exception):
@@ -199,7 +206,13 @@ def function_of(declared: Callable[..., Any], *, side_effects: bool = False, liv
         else:
             call = functools.partial(contextvars.copy_context().run, declared, **values)
             result = await asyncio.get_running_loop().run_in_executor(_threads(), call)
-        return result if isinstance(result, str) else TypeAdapter(Any).dump_json(result).decode()
+        return result if isinstance(result, str) else _json(result)
 
     description = inspect.cleandoc(declared.__doc__ or "")
     return Function(Tool(declared.__name__, description, schema), run, side_effects=side_effects, live=live)
+
+
+def _json(result: Any) -> str:
+    """A result as JSON. Half a surrogate pair in it is no reason to lose it."""
+    anything: TypeAdapter[Any] = TypeAdapter(Any)
+    return anything.dump_json(encodable_json(anything.dump_python(result, mode="json"))).decode()

@@ -2,9 +2,11 @@
 
 import json
 
+from pipeline.encodable import encodable
+
 DONE = b"data: [DONE]\n\n"
 
 
 def sse(event: object) -> bytes:
     """One event."""
-    return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
+    return b"data: " + encodable(json.dumps(event, ensure_ascii=False)).encode() + b"\n\n"

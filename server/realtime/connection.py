@@ -15,6 +15,7 @@ from pipeline import events
 from pipeline.assistant import Assistant
 from pipeline.channel import Channel
 from pipeline.conversation import item_id
+from pipeline.encodable import encodable_json
 from pipeline.errors import ParleyError
 from server.access import Revoked, held_of, stay_of
 from server.access.staying import CLOSE_CODE as REVOKED_CODE
@@ -315,7 +316,7 @@ class Connection:
     async def _send(self, event: ServerEvent) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:
             with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # gone: the reader is about to notice
-                await self._socket.send_text(json.dumps(event))
+                await self._socket.send_text(json.dumps(encodable_json(event)))
 
 
 class Expired(ParleyError):

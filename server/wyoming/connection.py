@@ -29,6 +29,7 @@ from pipeline import events, stt
 from pipeline.assistant import Assistant
 from pipeline.audio import MAX_RATE_HZ, MIN_RATE_HZ, Clip, Samples, mono
 from pipeline.channel import Channel
+from pipeline.encodable import encodable_json
 from pipeline.errors import BadInput, ParleyError
 from pipeline.saying import say
 from pipeline.stt import Transcript as Heard
@@ -284,7 +285,9 @@ class Connection:
     async def _tell(self, what: Eventable) -> None:
         try:
             async with asyncio.timeout(WRITE_S):
-                await async_write_event(what.event(), self._writer)
+                event = what.event()
+                event.data = encodable_json(event.data)
+                await async_write_event(event, self._writer)
         except TimeoutError:
             self._writer.transport.abort()
             raise ConnectionAbortedError from None

@@ -6,6 +6,7 @@ from typing import Any
 
 from wyoming.event import Event
 
+from pipeline.encodable import encodable_json
 from pipeline.errors import BadInput
 
 MAX_DATA_BYTES = 1 << 20
@@ -45,7 +46,7 @@ async def read_event(reader: asyncio.StreamReader, *, max_payload: int) -> Event
 
 def _object(text: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = encodable_json(json.loads(text))
     except RecursionError:
         raise Broken from None
     if not isinstance(found, dict):

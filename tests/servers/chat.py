@@ -1,8 +1,9 @@
 """A server that speaks OpenAI's chat completions, traps included."""
 
 import asyncio
+import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from tests.servers import strict
 
 
 @dataclass
@@ -28,6 +31,16 @@ class ChatTraps:
     reasoning: str = ""
     """What a thinking model writes in `reasoning_content` first."""
     think_in_content: str = ""
+    raw: Sequence[str] | None = None
+    """Sent as they stand instead of a reply."""
+    raw_type: str = "text/event-stream"
+    endless: bool = False
+    """It does not look at `max_tokens`, and repeats its reply for ever."""
+    strict: bool = False
+    """400 for messages that a strict chat template refuses."""
+    context: int | None = None
+    """`too_long` with `message` for more words than this."""
+    too_long: int = 400
 
 
 @dataclass
@@ -75,7 +88,11 @@ class FakeChat:
             return JSONResponse({"error": {"message": "no such model"}}, 404)
         if self.traps.refuse_stream_options and "stream_options" in body:
             return JSONResponse({"error": {"message": "unknown field: stream_options"}}, 400)
-        return StreamingResponse(self._stream(body), media_type="text/event-stream")
+        if self.traps.strict and (why := strict.refused(body["messages"])):
+            return JSONResponse({"error": {"message": why}}, 400)
+        if self.traps.context is not None and strict.tokens(body["messages"]) > self.traps.context:
+            return JSONResponse({"error": {"message": self.traps.message}}, self.traps.too_long)
+        return StreamingResponse(self._stream(body), media_type=self.traps.raw_type)
 
     async def _stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
         traps, ended = self.traps, False
@@ -83,6 +100,12 @@ class FakeChat:
         words = (thought + self.reply).split(" ")
         try:
             await asyncio.sleep(traps.first_token_s)
+            if traps.raw is not None:
+                for piece in traps.raw:
+                    yield piece
+                    await asyncio.sleep(0)
+                ended = True
+                return
             if traps.reasoning:
                 yield _event(body, {"reasoning_content": traps.reasoning})
             offered = {tool["function"]["name"] for tool in body.get("tools") or ()}
@@ -95,7 +118,7 @@ class FakeChat:
                 yield _event(body, {"tool_calls": [_piece(index, text[3:])]})
             if called:
                 words = []
-            for count, word in enumerate(words):
+            for count, word in enumerate(itertools.cycle(words) if traps.endless else words):
                 if count == traps.stall_after:
                     await asyncio.sleep(3600)
                 if count == traps.error_after:

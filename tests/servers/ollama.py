@@ -5,9 +5,10 @@ It needs starlette and uvicorn only, so that it can stand beside the service in 
 
 import argparse
 import asyncio
+import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from tests.servers import strict
 
 DEFAULT_REPLY = "Hello! I am a small language model on your own machine. What can I do for you?"
 
@@ -49,6 +52,15 @@ class Traps:
     """What it writes between <think> tags in `message.content` first."""
     slow_api_s: float = 0.0
     """Delay of /api/version and /api/tags."""
+    raw: Sequence[str] | None = None
+    """Sent as they stand instead of a reply."""
+    raw_type: str = "application/x-ndjson"
+    endless: bool = False
+    """It does not look at `num_predict`, and repeats its reply for ever."""
+    strict: bool = False
+    """400 for messages that a strict chat template refuses."""
+    context: int | None = None
+    """400 for more words than this, with `message`."""
     pull_error: str = ""
     pull_cut: bool = False
 
@@ -111,6 +123,10 @@ class FakeOllama:
             return JSONResponse({"error": f'"{body["model"]}" does not support thinking'}, 400)
         if self.traps.refuse_tools and body.get("tools"):
             return JSONResponse({"error": f"registry.ollama.ai/library/{body['model']} does not support tools"}, 400)
+        if self.traps.strict and body.get("messages") and (why := strict.refused(body["messages"])):
+            return JSONResponse({"error": why}, 400)
+        if self.traps.context is not None and strict.tokens(body["messages"]) > self.traps.context:
+            return JSONResponse({"error": self.traps.message}, 400)
         if model not in self.loaded:
             await asyncio.sleep(self.traps.load_s)
         self.loaded.add(model)
@@ -118,7 +134,7 @@ class FakeOllama:
             return JSONResponse(_line(model, "", done=True, done_reason="load"))
         self.asked.set()
         if body.get("stream", True):
-            return StreamingResponse(self._stream(request, model, body), media_type="application/x-ndjson")
+            return StreamingResponse(self._stream(request, model, body), media_type=self.traps.raw_type)
         return JSONResponse({**_line(model, self.reply, done=True, done_reason="stop"), **_stats(body, self.reply)})
 
     async def _stream(self, request: Request, model: str, body: dict[str, Any]) -> AsyncIterator[str]:
@@ -127,6 +143,12 @@ class FakeOllama:
         ended = False
         try:
             await asyncio.sleep(traps.first_token_s)
+            if traps.raw is not None:
+                for piece in traps.raw:
+                    yield piece
+                    await asyncio.sleep(0)
+                ended = True
+                return
             if traps.thinking:
                 yield json.dumps(_line(model, "", thinking=traps.thinking)) + "\n"
             if called := self._called(body):
@@ -136,7 +158,8 @@ class FakeOllama:
                 return
             text = (f"<think>{traps.think_in_content}</think>\n\n" if traps.think_in_content else "") + self.reply
             limit = int((body.get("options") or {}).get("num_predict") or 10**6)
-            for count, token in enumerate(_tokens(text)[:limit]):
+            tokens = itertools.cycle(_tokens(f"{text} ")) if traps.endless else _tokens(text)[:limit]
+            for count, token in enumerate(tokens):
                 if count == traps.stall_after:
                     await asyncio.sleep(3600)
                 if count == traps.error_after:

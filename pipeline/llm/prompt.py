@@ -1,0 +1,121 @@
+"""What of a conversation a language model is sent, in the order that the strictest chat templates want.
+
+These refuse (with 400, at every turn) a system message that is not the first, two messages of one role in a row, a
+conversation that does not begin with the user, and results without their calls.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from pipeline.llm import Message
+from pipeline.llm.languages import NAMES
+
+BYTES_PER_TOKEN = 3.5
+"""LLaMA's tokenisers take about 4 bytes of English and 3 of Portuguese or Spanish a token; no tokeniser is at hand."""
+TOKENS_PER_MESSAGE = 5
+"""Role and separators of the chat template."""
+NO_RESULT = "There is no result yet."
+"""What the model is told of a call that nobody has answered: a call without a result is refused by some models."""
+NOTHING_SAID = "…"
+"""Stands for a message of the side whose turn it was and that said nothing."""
+
+
+def estimated_tokens(message: Message) -> int:
+    """About how many tokens a message takes in the prompt."""
+    called = sum(len(call.name) + len(call.arguments.encode()) for call in message.calls)
+    return TOKENS_PER_MESSAGE + int((len(message.content.encode()) + called) / BYTES_PER_TOKEN)
+
+
+def in_the_users_language(messages: Sequence[Message]) -> list[Message]:
+    """The messages, the system message telling the language in which the user spoke last, if it is known."""
+    asked = next((message for message in reversed(messages) if message.role == "user"), None)
+    name = NAMES.get((asked.language or "")[:2].lower()) if asked else None
+    if name is None:
+        return list(messages)
+    instruction = f"The user is speaking {name}. Answer in {name}."
+    if messages[0].role == "system":
+        return [replace(messages[0], content=f"{messages[0].content}\n{instruction}".strip()), *messages[1:]]
+    return [Message("system", instruction), *messages]
+
+
+def in_order(messages: Sequence[Message]) -> list[Message]:
+    """The messages with the result of each call right behind it, as the models want them: a call that nobody has
+    answered gets one that says so, a result without its call is left out."""
+    results = {message.call_id: message for message in messages if message.role == "tool"}
+    ordered: list[Message] = []
+    for message in messages:
+        if message.role == "tool":
+            continue
+        ordered.append(message)
+        for call in message.calls:
+            ordered.append(results.get(call.id) or Message("tool", NO_RESULT, call_id=call.id))
+    return ordered
+
+
+def alternating(messages: Sequence[Message]) -> list[Message]:
+    """The messages with all system messages first and as one, then user and assistant in turn, the user first and last
+    (unless the results of calls are last), and the results of calls right behind them.
+
+    Messages of one side in a row become one; where one side said nothing, `NOTHING_SAID` stands for it.
+    """
+    messages = in_order(messages)
+    system = "\n\n".join(message.content for message in messages if message.role == "system" and message.content)
+    told = [Message("system", system)] if system else []
+    first = len(told)
+    for message in messages:
+        before = told[-1] if len(told) > first else None
+        match message.role:
+            case "system":
+                continue
+            case "tool":
+                told.append(message)
+            case "user":
+                if not message.content.strip():
+                    continue
+                if before is not None and before.role == "user":
+                    told[-1] = replace(message, content=f"{before.content}\n{message.content}")
+                    continue
+                if before is not None and before.role == "tool":
+                    told.append(Message("assistant", NOTHING_SAID))
+                told.append(message)
+            case "assistant":
+                if not message.content.strip() and not message.calls:
+                    continue
+                if before is None:
+                    told.append(Message("user", NOTHING_SAID))
+                elif before.role == "assistant":
+                    content = "\n".join(filter(None, (before.content, message.content)))
+                    told[-1] = replace(before, content=content, calls=(*before.calls, *message.calls))
+                    continue
+                told.append(message)
+    if len(told) == first or told[-1].role == "assistant":
+        told.append(Message("user", NOTHING_SAID))
+    return told
+
+
+def shortened(messages: Sequence[Message], limit: int) -> list[Message]:
+    """The system message and the newest turns that fit in `limit` estimated tokens; the last one in any case.
+
+    A turn is a user's message with all that follows it, so that no result is left without its call.
+    """
+    system = [message for message in messages[:1] if message.role == "system"]
+    turns = list(_turns(messages[len(system) :]))
+    room = limit - sum(map(estimated_tokens, system))
+    kept: list[Message] = []
+    for number, turn in enumerate(reversed(turns)):
+        room -= sum(map(estimated_tokens, turn))
+        if room < 0 and number:
+            break
+        kept = [*turn, *kept]
+    return [*system, *kept]
+
+
+def _turns(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    turn: list[Message] = []
+    for message in messages:
+        if message.role == "user" and turn:
+            yield turn
+            turn = []
+        turn.append(message)
+    if turn:
+        yield turn

@@ -1,0 +1,283 @@
+"""The text that a language model's server sends → what is meant for the user, and the calls that were written as text.
+
+Halves of surrogate pairs are joined, thinking and other channels are dropped, special tokens end the reply, and calls
+written as text are made (`pipeline.llm.written`). The result does not depend on how the text was cut into deltas; plain
+text passes at once; each character costs a bounded amount of work.
+"""
+
+import re
+from collections.abc import Collection
+from enum import Enum, auto
+
+from pipeline.encodable import Halves
+from pipeline.llm import ToolCall
+from pipeline.llm.lexing import Lexer
+from pipeline.llm.markers import Kind, Marker
+from pipeline.llm.written import Call, WrittenCalls, calls_in
+
+MAX_HEADER_CHARS = 200
+"""A header of a message (its role, its channel) is shorter; what is longer is text."""
+
+_RECIPIENT = re.compile(r"\bto=(?:functions\.)?([\w.-]{1,80})")
+_ENDS_CALL = (Kind.END, Kind.ROLE, Kind.HEADER, Kind.CHANNEL, Kind.MESSAGE_END)
+"""What ends a call that has no end of its own."""
+_ROLES = ("assistant", "model", "ai", "bot", "chatbot", "user", "system", "tool")
+
+
+class _In(Enum):
+    """What the text that comes now is."""
+
+    REPLY = auto()
+    THOUGHT = auto()
+    HEADER = auto()
+    ROLE = auto()
+    HIDDEN = auto()
+    """A message of harmony that is not the answer."""
+    CALL = auto()
+    CALL_MESSAGE = auto()
+    """A message of harmony that calls a function."""
+
+
+class ReplyText:
+    """One reply. `feed` what comes, `finish` at its end, stop reading when it is `over`."""
+
+    def __init__(self, tools: Collection[str] = (), *, thinks_first: bool = False) -> None:
+        """tools: the names of the functions that were offered. thinks_first: the text begins with a thought whose
+        beginning is not written: it is held until the thought has ended."""
+        self.over = False
+        """The reply has ended, whatever comes behind."""
+        self.calls: list[ToolCall] = []
+        """What was called in the text so far."""
+        self.closed_unopened: bool | None = None
+        """Whether a thought ended that had never begun; None: it is not known, the reply was empty."""
+        self._halves = Halves()
+        self._lexer = Lexer()
+        self._tools = frozenset(tools)
+        self._written = WrittenCalls(self._tools)
+        self._in = _In.REPLY
+        self._kept: list[str] | None = [] if thinks_first else None
+        """The text so far, while it is not known whether it is a thought."""
+        self._call: list[str] = []
+        self._closes_with = ""
+        self._header = ""
+        self._harmony = self._answering = False
+        self._blank = True
+        """Nothing was said yet, or what was said ends in a space behind which something was left out."""
+        self._parts = False
+        """Something that was left out stood between two words."""
+        self._last = ""
+        """The last character that was said."""
+        self._out: list[str] = []
+
+    def feed(self, text: str) -> str:
+        """What of the reply is certain to be meant for the user now."""
+        self._read(self._halves.feed(text))
+        return self._taken()
+
+    def finish(self) -> str:
+        """What was held back and is meant for the user."""
+        self._read(self._halves.finish())
+        self._close()
+        return self._taken()
+
+    def _taken(self) -> str:
+        out, self._out = "".join(self._out), []
+        return out
+
+    def _read(self, text: str) -> None:
+        for piece in self._lexer.feed(text):
+            if self.over:
+                return
+            self._take(piece)
+
+    def _close(self) -> None:
+        """The text is complete."""
+        for char in self._lexer.finish():
+            if not self.over:
+                self._take(char)
+        self._end()
+
+    def _take(self, piece: str | Marker) -> None:
+        if self._kept is not None:
+            self._keep(piece)
+        elif isinstance(piece, str):
+            self._text(piece)
+        else:
+            self._mark(piece)
+        if self._in is not _In.REPLY or self._kept is not None:
+            self._lexer.leave_code()
+
+    # --- a thought whose beginning is not written ---
+
+    def _keep(self, piece: str | Marker) -> None:
+        assert self._kept is not None  # noqa: S101  # only called while it is not
+        if isinstance(piece, str):
+            self._kept.append(piece)
+            return
+        match piece.kind:
+            case Kind.THINK_CLOSE:
+                self._kept, self.closed_unopened = None, True
+            case Kind.END:
+                self._end()
+            case Kind.THINK_OPEN | Kind.CHANNEL | Kind.HEADER if not "".join(self._kept).strip():
+                self._kept = None
+                self._mark(piece)
+            case _:
+                self._kept.append(piece.text)
+
+    def _end(self) -> None:
+        if self._kept is not None:
+            # The thought has not ended with the reply: it was the reply.
+            kept, self._kept = "".join(self._kept), None
+            self._lexer = Lexer()
+            self._read(kept)
+            if not self.over:
+                self._close()
+            return
+        if self._in in (_In.CALL, _In.CALL_MESSAGE):
+            self._close_call("")
+        self._written_out(*self._written.finish())
+        if self.closed_unopened is None and self._last:
+            self.closed_unopened = False
+        self.over = True
+
+    # --- text ---
+
+    def _text(self, char: str) -> None:
+        match self._in:
+            case _In.REPLY:
+                self._say(char)
+            case _In.CALL | _In.CALL_MESSAGE:
+                self._call.append(char)
+            case _In.ROLE:
+                self._role(char)
+            case _In.HEADER:
+                self._header = (self._header + char)[-MAX_HEADER_CHARS - 1 :]
+            case _:
+                pass
+
+    def _role(self, char: str) -> None:
+        """The name of the role ends with its line; what is no such name is the reply."""
+        self._header += char
+        if char == "\n":
+            self._in = _In.REPLY
+        elif not any(role.startswith(self._header.strip().lower()) for role in _ROLES):
+            self._in = _In.REPLY
+            self._say(self._header)
+
+    def _say(self, text: str) -> None:
+        self._written_out(*self._written.feed(text))
+
+    def _written_out(self, text: str, calls: list[Call]) -> None:
+        for name, arguments in calls:
+            self.calls.append(ToolCall("", name, arguments))
+        if calls:
+            self._parted()
+        if self._blank:
+            text = text.lstrip()
+        if text:
+            if self._parts and self._last and not (self._last.isspace() or text[0].isspace()):
+                text = " " + text
+            self._blank, self._parts, self._last = False, False, text[-1]
+            self._out.append(text)
+
+    def _left_out(self) -> None:
+        """Something is left out here: there are no two spaces around it."""
+        self._blank = self._blank or not self._last or self._last.isspace()
+
+    def _parted(self) -> None:
+        """What is left out here parts what stands around it."""
+        self._left_out()
+        self._parts = True
+
+    # --- markers ---
+
+    def _mark(self, marker: Marker) -> None:
+        if self._in is _In.CALL and marker.kind is Kind.CALL_CLOSE and marker.closes_with == self._closes_with:
+            self._close_call(marker.text)
+            return
+        if self._in in (_In.CALL, _In.CALL_MESSAGE) and marker.kind not in _ENDS_CALL:
+            self._call.append(marker.text)
+            return
+        if self._in is _In.THOUGHT and marker.kind not in (Kind.THINK_CLOSE, Kind.CHANNEL, Kind.HEADER, Kind.END):
+            return
+        match marker.kind:
+            case Kind.THINK_OPEN if self._in is _In.REPLY:
+                self._parted()
+                self._in = _In.THOUGHT
+            case Kind.THINK_CLOSE:
+                self._think_close()
+            case Kind.END:
+                self._end()
+            case Kind.ROLE | Kind.HEADER | Kind.CHANNEL | Kind.MESSAGE | Kind.MESSAGE_END:
+                self._frame(marker)
+            case Kind.CALL_OPEN if self._tools and self._in is _In.REPLY:
+                self._flush_written()
+                self._call, self._closes_with, self._in = [marker.text], marker.closes_with, _In.CALL
+            case Kind.CALL_OPEN | Kind.CALL_CLOSE if not self._tools and self._in is _In.REPLY:
+                self._say(marker.text)
+            case _:
+                self._left_out()
+
+    def _think_close(self) -> None:
+        if self._in is _In.THOUGHT:
+            self._in = _In.REPLY
+        elif self._in is _In.REPLY:
+            # Everything up to here was a thought. What of it has left cannot be taken back; the next reply is held.
+            self.closed_unopened = True
+            self._written = WrittenCalls(self._tools)
+            self.calls.clear()
+        self._left_out()
+
+    def _frame(self, marker: Marker) -> None:
+        """The markers around whole messages."""
+        match marker.kind:
+            case Kind.ROLE:
+                # At the beginning it is the reply's own; behind something, another message of the model's invention.
+                if self._last or self._in is not _In.REPLY or self.calls:
+                    self._end()
+                else:
+                    self._in, self._header = _In.ROLE, ""
+            case Kind.HEADER | Kind.CHANNEL if self._answering:
+                self._end()
+            case Kind.HEADER | Kind.CHANNEL:
+                self._header = "" if self._in is not _In.HEADER else self._header + " "
+                self._harmony, self._in = True, _In.HEADER
+            case Kind.MESSAGE if self._harmony and self._in is _In.HEADER:
+                self._begin_message()
+            case Kind.MESSAGE if self._in is _In.ROLE:
+                self._in = _In.REPLY
+            case Kind.MESSAGE_END if not self._harmony or self._answering:
+                self._end()
+            case Kind.MESSAGE_END:
+                if self._in is _In.CALL_MESSAGE:
+                    self._close_call("")
+                self._in = _In.HIDDEN
+            case _:
+                pass
+
+    def _begin_message(self) -> None:
+        if recipient := _RECIPIENT.search(self._header):
+            self._call, self._in = [recipient[1]], _In.CALL_MESSAGE
+        elif "analysis" in self._header or "commentary" in self._header:
+            self._in = _In.HIDDEN
+        else:
+            self._answering, self._in = True, _In.REPLY
+
+    # --- calls ---
+
+    def _close_call(self, closing: str) -> None:
+        in_message, self._in = self._in is _In.CALL_MESSAGE, _In.REPLY
+        written, self._call = self._call, []
+        if in_message:
+            name, arguments = written[0], "".join(written[1:]).strip()
+            calls = [(name, arguments or "{}")] if name in self._tools else []
+        else:
+            calls = calls_in("".join(written[1:]), self._tools, opening=written[0])
+        self._written_out("", calls)
+        if not calls and not in_message:
+            self._written_out("".join(written) + closing, [])
+
+    def _flush_written(self) -> None:
+        """What may have become a call by itself did not."""
+        self._written_out(*self._written.finish())

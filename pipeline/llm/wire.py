@@ -1,0 +1,139 @@
+"""Requests to a language model's server, and the JSON values that it streams back."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import httpx
+
+from pipeline.llm.reading import error_in
+
+MAX_LINE_BYTES = 4_000_000
+"""One line of a stream is shorter; a server that sends longer ones does not speak the protocol."""
+MAX_ERROR_BYTES = 64_000
+
+
+class Refused(Exception):
+    """The server answered with an error: before the reply with a `status`, or in the middle of it (None)."""
+
+    def __init__(self, status: int | None, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class NotTheProtocol(Exception):
+    """What was answered cannot be read at all."""
+
+
+@asynccontextmanager
+async def posted(client: httpx.AsyncClient, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+    """The answer to a request, its body still to be read. Leaving the block closes the connection if it is not.
+
+    Raises Refused for an answer that is an error, httpx.HTTPError when there is none.
+    """
+    async with client.stream("POST", path, json=body) as response:
+        if response.status_code >= 400:
+            raise Refused(response.status_code, await _reason(response))
+        if response.status_code >= 300:
+            raise NotTheProtocol
+        yield response
+
+
+async def _reason(response: httpx.Response) -> str:
+    """The server's own words, out of the several shapes that an error body has."""
+    raw = bytearray()
+    async with aclosing(response.aiter_bytes()) as pieces:
+        async for piece in pieces:
+            raw += piece[: MAX_ERROR_BYTES - len(raw)]
+            if len(raw) >= MAX_ERROR_BYTES:
+                break
+    text = raw.decode(errors="replace")
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return text or response.reason_phrase
+    if isinstance(told, dict):
+        return error_in(told) or str(told.get("message") or text)
+    return text
+
+
+async def values(response: httpx.Response) -> AsyncGenerator[Any, None]:
+    """The JSON values of an answer: one a line, one a server-sent event, or a single one over all lines.
+
+    Comments, keep-alives, names of events and the like are passed over; `None` stands for the `[DONE]` that ends a
+    stream of events. Raises NotTheProtocol for anything else, Refused for an event that is an error.
+    """
+    whole = bytearray()
+    event = ""
+    read = False
+    async with aclosing(_lines(response)) as lines:
+        async for line in lines:
+            text = line.decode(errors="replace").strip()
+            name, colon, rest = text.partition(":")
+            if whole:
+                whole += line + b"\n"
+                if len(whole) > MAX_LINE_BYTES:
+                    raise NotTheProtocol
+                continue
+            if not text:
+                event = ""
+                continue
+            if colon and name in ("", "id", "retry"):
+                continue
+            if colon and name == "event":
+                event = rest.strip()
+                continue
+            text = rest.strip() if colon and name == "data" else text
+            if text == "[DONE]":
+                yield None
+                return
+            if not text:
+                continue
+            value = _parsed(text)
+            if value is _UNREADABLE:
+                if event == "error":
+                    raise Refused(None, text)
+                if read or name == "data" or text[0] not in "{[":
+                    raise NotTheProtocol
+                whole += line + b"\n"  # one value over several lines, as of a server that does not stream
+                continue
+            read = True
+            if reason := error_in(value) or (str(value) if event == "error" else ""):
+                raise Refused(None, reason)
+            if isinstance(value, dict):
+                yield value
+    if whole:
+        value = _parsed(whole.decode(errors="replace"))
+        if reason := error_in(value):
+            raise Refused(None, reason)
+        if not isinstance(value, dict):
+            raise NotTheProtocol
+        yield value
+
+
+_UNREADABLE = object()
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return _UNREADABLE
+
+
+async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The lines of the body, without their ends."""
+    rest = bytearray()
+    async with aclosing(response.aiter_bytes()) as pieces:
+        async for piece in pieces:
+            *ended, last = piece.split(b"\n")
+            for line in ended:
+                yield bytes(rest + line).removesuffix(b"\r")
+                rest.clear()
+            rest += last
+            if len(rest) > MAX_LINE_BYTES:
+                raise NotTheProtocol
+    if rest:
+        yield bytes(rest).removesuffix(b"\r")

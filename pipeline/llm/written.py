@@ -1,0 +1,374 @@
+"""Calls of functions that a model writes as text: JSON by itself or in a block of code, or between tags.
+
+Only what names a function that was offered is a call; all else stays text.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Collection, Iterable
+from enum import Enum, auto
+from typing import Any
+
+Call = tuple[str, str]
+"""The name of a function, and its arguments: a JSON object as text."""
+
+MAX_CALL_CHARS = 32_000
+"""What may become a call is held back up to here; what is longer is text."""
+
+_NAME_KEYS = ("name", "tool_name", "function_name", "function", "tool", "action")
+_ARGUMENT_KEYS = ("arguments", "parameters", "args", "input", "tool_input", "action_input", "kwargs", "params")
+_OTHER_KEYS = ("id", "type", "index", "tool_calls", "tool_call", "function_call", "thought", "status")
+_KEYS = (*_NAME_KEYS, *_ARGUMENT_KEYS, *_OTHER_KEYS)
+_OPEN, _CLOSE = "([{", ")]}"
+_INFO = re.compile(r"`{3,}[ \t]*[\w-]{0,20}[ \t]*")
+_SPACED = re.compile(r"\s*\[?\s*\{?\s*")
+_TAGGED_NAME = re.compile(r"[=\"']\s*[\"']?([\w.-]+)")
+_NAME_FIRST = re.compile(r"\s*(?:call:)?(?:functions\.)?([\w.-]{1,80})(?::\d+)?\s*")
+_PARAMETER = re.compile(
+    r"<parameter(?:=|\s+name=)[\"']?([\w.-]+)[\"']?\s*>\n?(.*?)\n?</parameter>"
+    r"|<arg_key>\s*([\w.-]+)\s*</arg_key>\s*<arg_value>(.*?)</arg_value>",
+    re.DOTALL,
+)
+_SEPARATOR = re.compile(
+    r"<[|｜]tool[▁_]sep[|｜]>|<\|tool_call_argument_begin\|>|\[args\]|\[call_id\]\w*|```(?:json)?", re.IGNORECASE
+)
+_PART = re.compile(
+    r"<[|｜]tool[▁_]calls?[▁_](?:begin|end)[|｜]>|</?tool_calls?>|<\|/?tool_call\|>|</?function_calls?>",
+    re.IGNORECASE,
+)
+
+
+class Brackets:
+    """Counts the brackets of a JSON or Python value that comes character by character."""
+
+    def __init__(self) -> None:
+        self._open: list[str] = []
+        self._quote = ""
+        self._escaped = False
+
+    @property
+    def missing(self) -> str:
+        """The brackets that would end the value here; empty inside a string, where it cannot end."""
+        return "" if self._quote else "".join(_CLOSE[_OPEN.index(bracket)] for bracket in reversed(self._open))
+
+    def feed(self, char: str) -> bool:
+        """Whether the value ends with this character."""
+        if self._quote:
+            if self._escaped:
+                self._escaped = False
+            elif char == "\\":
+                self._escaped = True
+            elif char == self._quote:
+                self._quote = ""
+        elif char in "\"'" and self._open:
+            self._quote = char
+        elif char in _OPEN:
+            self._open.append(char)
+        elif char in _CLOSE and self._open:
+            self._open.pop()
+            return not self._open
+        return False
+
+
+# --- what is there as a whole ---
+
+
+def calls_in(text: str, tools: Collection[str], *, opening: str = "") -> list[Call]:
+    """The calls that are written in the text between two markers; [] if it is not all calls of these functions.
+
+    opening: the marker before it, which may name the function (`<function=light>`).
+    """
+    if opening[:9].lower() in ("<function", "<invoke n") and (named := _TAGGED_NAME.search(opening)):
+        return _checked([(named[1], _arguments_in(text))], tools)
+    found: list[Call] = []
+    for part in filter(str.strip, _PART.split(text)):
+        called = _calls_in_part(part.strip(), tools)
+        if not called:
+            return []
+        found += called
+    return found
+
+
+def _calls_in_part(text: str, tools: Collection[str]) -> list[Call]:
+    inner = re.match(r"<(?:function|invoke)(?:=|\s+name=)[^<>]*>", text)
+    if inner:
+        pieces = re.split(r"(<(?:function|invoke)(?:=|\s+name=)[^<>]*>)", text)[1:]
+        return [call for tag, body in zip(pieces[::2], pieces[1::2], strict=False)
+                for call in calls_in(re.sub(r"</(?:function|invoke)>", "", body), tools, opening=tag)]  # fmt: skip
+    if text[0] in "[{`":
+        return _calls_in_values(text.strip("`").removeprefix("json"), tools)
+    if python := _python_calls(text, tools):
+        return python
+    parts = [part for part in _SEPARATOR.split(text) if part and part.strip()]
+    if len(parts) > 1 and parts[0].strip() == "function":  # DeepSeek names the type first
+        del parts[0]
+    text = "\n".join(parts)
+    if name := _NAME_FIRST.match(text):
+        return _checked([(name[1], _arguments_in(text[name.end() :]))], tools)
+    return []
+
+
+def _arguments_in(text: str) -> str:
+    """The arguments that stand behind a function's name: JSON, or one tag for each."""
+    text = text.strip().strip("`").strip()
+    if parameters := _PARAMETER.findall(text):
+        return json.dumps({key or other: _value(value or written) for key, value, other, written in parameters})
+    return text or "{}"
+
+
+def _value(text: str) -> Any:
+    """A value that is written without quotation marks where it is a string."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _calls_in_values(text: str, tools: Collection[str]) -> list[Call]:
+    """One JSON value behind the other, parted by spaces, commas or semicolons."""
+    decoder = json.JSONDecoder()
+    found: list[Call] = []
+    at = 0
+    while at < len(text):
+        if text[at].isspace() or text[at] in ";,":
+            at += 1
+            continue
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return _python_calls(text, tools) or _calls_cut_short(text, tools)
+        called = _calls_of(value, tools)
+        if not called:
+            return []
+        found += called
+    return found
+
+
+def _calls_cut_short(text: str, tools: Collection[str]) -> list[Call]:
+    """The calls in a text of which only the last brackets are missing: small models forget them."""
+    brackets = Brackets()
+    for char in text:
+        brackets.feed(char)
+    return _calls_in_values(text + brackets.missing, tools) if brackets.missing else []
+
+
+def _calls_of(value: Any, tools: Collection[str]) -> list[Call]:
+    if isinstance(value, list):
+        calls = [_calls_of(item, tools) for item in value]
+        return [call for called in calls for call in called] if all(calls) else []
+    if not isinstance(value, dict):
+        return []
+    for key in ("tool_calls", "tool_call", "function_call", "function"):
+        if isinstance(inner := value.get(key), (dict, list)):
+            return _calls_of(inner, tools)
+    name = next((value[key] for key in _NAME_KEYS if isinstance(value.get(key), str) and key in value), None)
+    arguments = next((value[key] for key in _ARGUMENT_KEYS if key in value), None)
+    if name is None and len(value) == 1:
+        name, arguments = next(iter(value.items()))
+        if not isinstance(arguments, dict):
+            return []
+    if name is None or (arguments is None and not set(value) <= {*_NAME_KEYS, *_ARGUMENT_KEYS, *_OTHER_KEYS}):
+        return []
+    return _checked([(name, arguments_text(arguments))], tools)
+
+
+def arguments_text(arguments: Any) -> str:
+    """The arguments of a call as the text of a JSON object, whatever form they came in."""
+    if arguments is None:
+        return "{}"
+    return arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+
+def _checked(calls: Iterable[Call], tools: Collection[str]) -> list[Call]:
+    """The calls under the names that were offered; [] when one was not."""
+    named = [(known_name(name, tools), arguments) for name, arguments in calls]
+    return [] if any(name not in tools for name, _ in named) else named
+
+
+def known_name(name: str, tools: Collection[str]) -> str:
+    """The name as it was offered: some models put a namespace before it."""
+    name = name.strip()
+    return name if name in tools else name.rpartition(".")[2] if name.rpartition(".")[2] in tools else name
+
+
+def _python_calls(text: str, tools: Collection[str]) -> list[Call]:
+    """`light(on=True)`, `light.call(on=True)`, or a list of these."""
+    try:
+        value = ast.parse(text.strip().removeprefix("print"), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    found = []
+    for call in value.elts if isinstance(value, (ast.List, ast.Tuple)) else [value]:
+        if not isinstance(call, ast.Call) or call.args:
+            return []
+        try:
+            arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
+            found.append((ast.unparse(call.func).removesuffix(".call"), json.dumps(arguments)))
+        except (ValueError, TypeError, RecursionError):
+            return []
+    return _checked(found, tools)
+
+
+# --- what comes in pieces ---
+
+
+class _At(Enum):
+    TEXT = auto()
+    SPAN = auto()
+    """In code that its line ends at the latest."""
+    BLOCK = auto()
+    """In a block of code that is no call."""
+    HELD = auto()
+    """In what may become a call."""
+    CALLED = auto()
+    """Behind a call: what parts it from the next one is left out."""
+
+
+class WrittenCalls:
+    """Finds the calls in the text of a reply, however it was cut. Without functions all text passes as it stands."""
+
+    def __init__(self, tools: frozenset[str]) -> None:
+        self._tools = tools
+        self._heads = tuple(f"{tool}(" for tool in tools)
+        self._keys = tuple(f'{key}"' for key in (*_KEYS, *tools))
+        self._at = _At.TEXT
+        self._held = ""
+        self._begun = 0
+        """Where in the text held the value begins; behind it are the brackets counted."""
+        self._certain = False
+        """What is held begins as a call does."""
+        self._in_block = False
+        self._ticks = ""
+        self._brackets = Brackets()
+        self._out: list[str] = []
+        self._calls: list[Call] = []
+
+    def feed(self, text: str) -> tuple[str, list[Call]]:
+        """What is certain to be text, and the calls that are whole."""
+        if not self._tools:
+            return text, []
+        for char in text:
+            self._take(char)
+        return self._taken()
+
+    def finish(self) -> tuple[str, list[Call]]:
+        """What was held back: text, or a call of which only the last brackets are missing."""
+        if self._at is _At.HELD and self._certain and self._call(self._held[self._begun - 1 :]):
+            self._at = _At.CALLED
+        self._let_go()
+        self._out.append(self._ticks if self._at is not _At.CALLED else "")
+        self._ticks = ""
+        return self._taken()
+
+    def _taken(self) -> tuple[str, list[Call]]:
+        out, calls = "".join(self._out), self._calls
+        self._out, self._calls = [], []
+        return out, calls
+
+    def _take(self, char: str) -> None:
+        if self._at is _At.HELD:
+            self._hold(char)
+            return
+        if char == "`":
+            self._ticks += char
+            return
+        if self._ticks:
+            self._ticked()
+            if self._at is _At.HELD:
+                self._hold(char)
+                return
+        match self._at:
+            case _At.SPAN if char == "\n":
+                self._at = _At.TEXT
+            case _At.CALLED if char.isspace() or char in ";,":
+                return
+            case _At.CALLED if char not in "[{":
+                self._at = _At.BLOCK if self._in_block else _At.TEXT
+            case _:
+                pass
+        if char in "[{" and self._at in (_At.TEXT, _At.CALLED):
+            self._begin("")
+            self._hold(char)
+        else:
+            self._out.append(char)
+
+    def _ticked(self) -> None:
+        """A run of backticks is whole."""
+        ticks, self._ticks = self._ticks, ""
+        block = len(ticks) >= 3
+        match self._at:
+            case _At.TEXT if block:
+                self._in_block = True
+                self._begin(ticks)
+                return
+            case _At.TEXT:
+                self._at = _At.SPAN
+            case _At.CALLED if self._in_block and block:
+                self._in_block = False
+                return
+            case _At.CALLED if block:
+                self._in_block = True
+                self._begin(ticks)
+                return
+            case _At.BLOCK if block:
+                self._at, self._in_block = _At.TEXT, False
+            case _At.SPAN | _At.CALLED:
+                self._at = _At.TEXT
+            case _:
+                pass
+        self._out.append(ticks)
+
+    def _begin(self, held: str) -> None:
+        self._at, self._held, self._begun, self._certain = _At.HELD, held, 0, False
+        self._brackets = Brackets()
+
+    def _hold(self, char: str) -> None:
+        self._held += char
+        if not self._begun:
+            if char in "[{":
+                self._begun = len(self._held)
+            elif not self._opens_block():
+                self._let_go()
+                return
+            else:
+                return
+        ended = self._brackets.feed(char)
+        if ended:
+            if self._call(self._held[self._begun - 1 :]):
+                self._held, self._at = "", _At.CALLED
+            else:
+                self._let_go()
+        elif len(self._held) > MAX_CALL_CHARS or not (self._certain or self._may_be_call()):
+            self._let_go()
+
+    def _opens_block(self) -> bool:
+        """Whether a block of code has begun and nothing is in it yet."""
+        info, _, inside = self._held.partition("\n")
+        return bool(_INFO.fullmatch(info)) and not inside.strip() and "`" not in inside and len(inside) < 80
+
+    def _may_be_call(self) -> bool:
+        value = self._held[self._begun - 1 :]
+        spaced = _SPACED.match(value)
+        rest = value[spaced.end() :] if spaced else value
+        if not rest:
+            return len(value) < 80
+        if rest[0] == '"' and "{" in value[: len(value) - len(rest)]:
+            self._certain = any(rest[1:].startswith(key) for key in self._keys)
+            return self._certain or any(key.startswith(rest[1:]) for key in self._keys)
+        if value[0] == "[" and "{" not in value[: len(value) - len(rest)]:
+            self._certain = any(rest.startswith(head) for head in self._heads)
+            return self._certain or any(head.startswith(rest) for head in self._heads)
+        return False
+
+    def _call(self, value: str) -> bool:
+        calls = _calls_in_values(value, self._tools)
+        self._calls += calls
+        return bool(calls)
+
+    def _let_go(self) -> None:
+        """What is held is text."""
+        if self._at is _At.HELD:
+            self._at = _At.BLOCK if self._in_block else _At.TEXT
+            self._out.append(self._held)
+            self._held = ""

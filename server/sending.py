@@ -1,0 +1,14 @@
+"""JSON onto a WebSocket."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.websockets import WebSocket
+
+from pipeline.encodable import encodable
+
+
+async def send_json(socket: WebSocket, message: Mapping[str, Any]) -> None:
+    """Send one object, as starlette's own method does, but whatever texts are in it. Raises as `socket.send_text`."""
+    await socket.send_text(encodable(json.dumps(message, separators=(",", ":"), ensure_ascii=False)))
