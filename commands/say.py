@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
+import pipeline.saying
 from commands.start import JsonOption, VoiceOption, language_option, load_settings, progress_bar, run, write_wav
 from pipeline.assistant import open_tts
 from pipeline.audio import Clip
 from pipeline.errors import BadInput
 from pipeline.settings import Settings
-from pipeline.spoken import for_voice
-from pipeline.text import split
 from pipeline.voices import Voices
 
 
@@ -22,8 +21,13 @@ def say(
     output: Annotated[Path, typer.Option("-o", "--output", help="The WAV to write.")] = Path("speech.wav"),
     voice: VoiceOption = "",
     language: Annotated[
-        str, typer.Option(callback=language_option, help="Language of the text, as a code or an English name.")
-    ] = "en",
+        str,
+        typer.Option(
+            callback=language_option,
+            help="Language of the text, as a code or an English name; else that of its alphabet, SPEECH_LANGUAGE or the "
+            "voice's.",
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Speak a text into a WAV file."""
@@ -35,11 +39,11 @@ async def _say(settings: Settings, text: str, output: Path, voice: str, language
     chosen = Voices.load(settings).get(voice or settings.voice_name)
     clips: list[Clip] = []
     async with progress_bar() as report, open_tts(settings, report) as running:
-        for clause in split(text, language=language):
-            spoken = for_voice(clause.text, language)
-            if spoken:
-                async with aclosing(running.engine.speak(spoken, voice=chosen, language=language)) as speech:
-                    clips += [clip async for clip in speech]
+        said = pipeline.saying.say(
+            running.engine, text, voice=chosen, language=language or None, usual=settings.speech_language
+        )
+        async with aclosing(said) as speech:
+            clips += [clip async for clip in speech]
     if not clips:
         raise BadInput("There is nothing to say in this text.")
     whole = Clip.join(clips, clips[0].rate_hz)

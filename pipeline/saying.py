@@ -8,9 +8,9 @@ from contextlib import aclosing
 from pipeline import observing
 from pipeline.audio import Clip
 from pipeline.channel import Channel
-from pipeline.errors import BadInput
 from pipeline.spoken import for_voice
 from pipeline.text import split
+from pipeline.text_language import text_language
 from pipeline.tts import TextToSpeech
 from pipeline.voices import Voice
 from pipeline.workers.scheduler import Urgency, calling
@@ -20,16 +20,20 @@ CLIPS_AHEAD = 20_000
 clips of 40 ms), so that who reads slowly, or not at all, does not hold the voice that everybody shares."""
 
 
-async def say(tts: TextToSpeech, text: str, *, voice: Voice, language: str | None = None) -> AsyncGenerator[Clip, None]:
+async def say(
+    tts: TextToSpeech, text: str, *, voice: Voice, language: str | None = None, usual: str = ""
+) -> AsyncGenerator[Clip, None]:
     """The clips of a text, in order, all of one rate, made ahead of who reads them. Closing the generator stops it.
 
-    language: ISO 639-1 of the text; None: the voice's first. Raises BadInput (nothing_to_say), EngineError, Overloaded.
+    A text with nothing to say ("…", an emoji) gives no clip. language: ISO 639-1 of the text; None: each clause has the
+    language of its alphabet (`pipeline.text_language`), and else `usual` (SPEECH_LANGUAGE) or the voice's first.
+    Raises EngineError, Overloaded.
     """
     ahead: Channel[Clip] = Channel(CLIPS_AHEAD)
 
     async def speak() -> None:
         try:
-            async with aclosing(_said(tts, text, voice, language)) as clips:
+            async with aclosing(_said(tts, text, voice, language, usual)) as clips:
                 async for clip in clips:
                     await ahead.send(clip)
         except Exception as error:
@@ -46,11 +50,16 @@ async def say(tts: TextToSpeech, text: str, *, voice: Voice, language: str | Non
         await asyncio.wait([speaking])
 
 
-async def _said(tts: TextToSpeech, text: str, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
+async def _said(
+    tts: TextToSpeech, text: str, voice: Voice, wanted: str | None, usual: str
+) -> AsyncGenerator[Clip, None]:
     session = secrets.token_hex(8)
-    language = voice.language(language)
+    usual = voice.usual_language(usual)
     said = False
+    language = voice.language(wanted or text_language(text, usual=usual, speaks=tts.speaks))
     for clause in split(text, language=language):
+        if not wanted:
+            language = text_language(clause.text, usual=usual, speaks=tts.speaks, before=language)
         spoken = for_voice(clause.text, language)
         if not spoken:
             continue
@@ -61,8 +70,6 @@ async def _said(tts: TextToSpeech, text: str, voice: Voice, language: str | None
                 said = True
                 observing.SPOKEN.inc(clip.seconds)
                 yield clip
-    if not said:
-        raise BadInput("There is nothing to say in this text.", code="nothing_to_say")
 
 
 async def _next(clips: AsyncGenerator[Clip, None], session: str, urgency: Urgency) -> Clip | None:

@@ -21,6 +21,7 @@ from pipeline.spoken import for_voice
 from pipeline.stt import SpeechToText, Transcript
 from pipeline.tempo import Tempo
 from pipeline.text import Clause, clauses
+from pipeline.text_language import text_language
 from pipeline.timing import Timings
 from pipeline.tools import Company, Outcome
 from pipeline.tts import TextToSpeech
@@ -324,15 +325,17 @@ class Turn:
     async def _speak(self, pending: Channel[Clause], language: str | None, reply: _Reply, out: Channel[Event]) -> None:
         """Clauses into sound. When the voice fails, the turn goes on without it: the text still arrives."""
         started = False
+        usual = spoken = self._voice.language(language)
         async for clause in pending:
-            text = for_voice(clause.text, language) if self._manner.aloud else ""
+            spoken = text_language(clause.text, usual=usual, speaks=self._stages.tts.speaks, before=spoken)
+            text = for_voice(clause.text, spoken) if self._manner.aloud else ""
             if not text:
                 continue
             # The first clause is waited for in silence; the others while the ones before them are played.
             with less_urgent(Urgency.LATER) if started else nullcontext():
                 try:
                     with observing.stage("tts") as stage:
-                        async for clip in self._paced(self._clips(text, language)):
+                        async for clip in self._paced(self._clips(text, spoken)):
                             stage.first()
                             observing.SPOKEN.inc(clip.seconds)
                             if not started:

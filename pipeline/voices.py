@@ -54,6 +54,13 @@ class Voice:
             return wanted.strip().lower().replace("_", "-")
         return self.languages[0] if self.languages else DEFAULT_LANGUAGE
 
+    def usual_language(self, preferred: str) -> str:
+        """The language of a text that does not say its own: `preferred` ("": there is none), unless the voice lists
+        its languages without it; then its first."""
+        code = self.language(preferred)
+        plain = code.partition("-")[0]
+        return code if not self.languages or {code, plain} & {*self.languages} else self.languages[0]
+
 
 class Voices:
     """The voices that are there now: a file dropped into a folder counts at the next question.

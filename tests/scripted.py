@@ -117,3 +117,6 @@ class ScriptedTTS:
                 if i:
                     await asyncio.sleep(chunk_s * self.rtf)
                 yield Clip(np.full(int(chunk_s * RATE_HZ), 0.1, np.float32), RATE_HZ)
+
+    def speaks(self, language: str) -> bool:
+        return True

@@ -18,6 +18,10 @@ class TextToSpeech(Protocol):
         """
         ...
 
+    def speaks(self, language: str) -> bool:
+        """Whether `speak` takes this language: an ISO 639-1 code, lower case, a region may follow after "-"."""
+        ...
+
 
 ENGINES: dict[str, str] = {
     "xtts": "pipeline.tts.xtts",

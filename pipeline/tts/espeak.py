@@ -15,7 +15,7 @@ from pipeline.tts.front import clean, within
 from pipeline.voices import Voice
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
-PREFERRED = {"en": "en-us", "pt": "pt-br", "zh": "cmn", "iw": "he"}
+PREFERRED = {"en": "en-us", "pt": "pt-br", "zh": "cmn", "iw": "he", "nn": "nb", "sh": "hr"}
 """Which of several a plain language code means here, where eSpeak's own order says otherwise."""
 DEFAULT_VARIANT = "m3"
 """For a voice that says nothing about eSpeak."""
@@ -65,12 +65,16 @@ class EspeakSpeech:
             async for clip in clips:
                 yield clip
 
+    def speaks(self, language: str) -> bool:
+        """See `pipeline.tts.TextToSpeech`."""
+        return _listed(language, self._codes) is not None
+
 
 def espeak_voice(voice: Voice, language: str | None, codes: Mapping[str, str]) -> str:
     """The eSpeak voice (language+variant) that speaks as `voice` in `language`.
 
-    The voice's own entry for the language comes first; else eSpeak's voice for it with the voice's variant. Raises
-    EngineError (unsupported_language).
+    The voice's own entry for the language comes first; else eSpeak's voice for it, or for the language without its
+    region, with the voice's variant. Raises EngineError (unsupported_language).
     """
     own = {
         key: name for key, name in voice.engines.get("espeak", {}).items() if key not in ("variant", "speed", "pitch")
@@ -84,7 +88,13 @@ def espeak_voice(voice: Voice, language: str | None, codes: Mapping[str, str]) -
         return f"{codes[wanted]}+{variant}"
     if plain in own:
         return str(own[plain])
-    for code in (PREFERRED.get(plain, ""), plain):
-        if code in codes:
-            return f"{codes[code]}+{variant}"
+    if (listed := _listed(plain, codes)) is not None:
+        return f"{listed}+{variant}"
     raise EngineError(f"eSpeak does not speak {wanted[:20]!r}.", code="unsupported_language")
+
+
+def _listed(language: str, codes: Mapping[str, str]) -> str | None:
+    """The name of the voice that eSpeak lists for a language, or for it without its region."""
+    plain, region, _ = language.partition("-")
+    exact = language if region else ""
+    return next((codes[code] for code in (exact, PREFERRED.get(plain, ""), plain) if code in codes), None)

@@ -88,6 +88,7 @@ class _Library:
         """Such as "1.52.0"."""
         return str(self._library.espeak_Info(None).decode().split()[0])
 
+    @functools.cached_property
     def codes(self) -> dict[str, str]:
         """Every language code of every voice → the name of its file; where several share a code, the best of them.
 
@@ -111,8 +112,7 @@ class _Library:
         with self._lock:
             self._sink = sink
             try:
-                if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
-                    raise EngineError(f"eSpeak has no voice {voice!r}.")
+                self._set_voice(voice)
                 self._library.espeak_SetParameter(_RATE, speed, 0)
                 self._library.espeak_SetParameter(_VOLUME, VOLUME, 0)
                 self._library.espeak_SetParameter(_PITCH, pitch, 0)
@@ -121,6 +121,17 @@ class _Library:
                     raise EngineError("eSpeak could not speak this text.")
             finally:
                 self._sink = None
+
+    def _set_voice(self, voice: str) -> None:
+        """By its name, or by a language code that is the name of no voice (fr-fr, en-gb). Raises EngineError.
+
+        Without a voice the library crashes where it is asked for phonemes, and speaks with the voice before otherwise.
+        """
+        name, plus, variant = voice.partition("+")
+        for candidate in (voice, f"{self.codes.get(name.lower(), name)}{plus}{variant}"):
+            if self._library.espeak_SetVoiceByName(candidate.encode()) == 0:
+                return
+        raise EngineError(f"eSpeak has no voice {voice!r}.")
 
 
 def _languages(address: int) -> list[tuple[int, str]]:
@@ -215,7 +226,7 @@ class Espeak:
 
     def describe(self) -> tuple[dict[str, str], str]:
         """Language codes → voice names, and the version."""
-        return _library().codes(), _library().version()
+        return _library().codes, _library().version()
 
     def speak(self, text: str, voice: str, speed: int, pitch: int) -> Iterator[Clip]:
         """Speak a text without control characters. voice: "en-us+m3"; speed: words a minute; pitch: 0 to 99.

@@ -108,6 +108,11 @@ class PocketSpeech:
             async for clip in clips:
                 yield clip
 
+    def speaks(self, language: str) -> bool:
+        """See `pipeline.tts.TextToSpeech`."""
+        plain = language.partition("-")[0]
+        return plain == self._first if self._any_language else plain in MODELS
+
     async def _load(self, code: str) -> None:
         """A language's first time may take as long as a start."""
         if code in self._loaded:

@@ -68,6 +68,10 @@ class XttsSpeech:
             async for clip in spoken:
                 yield clip
 
+    def speaks(self, language: str) -> bool:
+        """See `pipeline.tts.TextToSpeech`."""
+        return _code(language, self._languages) is not None
+
 
 def _config(settings: Settings, folder: Path) -> XttsConfig:
     return XttsConfig(
@@ -86,8 +90,13 @@ def xtts_language(wanted: str, languages: Sequence[str]) -> str:
 
     Raises EngineError (unsupported_language).
     """
+    code = _code(wanted, languages)
+    if code is None:
+        raise EngineError(f"XTTS does not speak {wanted[:20]!r}.", code="unsupported_language")
+    return code
+
+
+def _code(wanted: str, languages: Sequence[str]) -> str | None:
     plain = wanted.partition("-")[0]
-    for code in (wanted, plain, *(code for code in languages if code.partition("-")[0] == plain)):
-        if code in languages:
-            return code
-    raise EngineError(f"XTTS does not speak {wanted[:20]!r}.", code="unsupported_language")
+    candidates = (wanted, plain, *(code for code in languages if code.partition("-")[0] == plain))
+    return next((code for code in candidates if code in languages), None)

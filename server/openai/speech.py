@@ -5,12 +5,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Literal
 
+import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from pipeline.assistant import Assistant
-from pipeline.encoding import FORMATS, encoded
+from pipeline.audio import Clip
+from pipeline.encoding import FORMATS, RATE_HZ, encoded
 from pipeline.errors import ParleyError
 from pipeline.saying import say
 from pipeline.tempo import MAX_SPEED, MIN_SPEED
@@ -25,6 +27,8 @@ from server.parameters import NullIsAbsent, language_code
 router = APIRouter(tags=["speech"])
 
 MAX_CHARS = 4096
+SILENCE_S = 0.3
+"""The sound of a text with nothing to say ("…", an emoji)."""
 OPENAI_VOICES = frozenset(
     ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
 )
@@ -48,7 +52,11 @@ class SpeechRequest(NullIsAbsent):
     speed: float = Field(default=1.0, ge=MIN_SPEED, le=MAX_SPEED, description="The pitch stays.")
     stream_format: Literal["audio", "sse"] = "audio"
     language: Annotated[
-        str | None, Field(description="ISO 639-1 code of the text; by default the voice's. Not in OpenAI's API.")
+        str | None,
+        Field(
+            description="ISO 639-1 code of the text; by default that of its alphabet, else SPEECH_LANGUAGE or the "
+            "voice's first. Not in OpenAI's API."
+        ),
     ] = None
 
 
@@ -76,8 +84,14 @@ async def speech(request: Request, wanted: SpeechRequest) -> Response:
     assistant: Assistant = request.app.state.assistant
     check_model(assistant, "tts", wanted.model)
     voice = _voice(assistant, wanted.voice if isinstance(wanted.voice, str) else wanted.voice.id)
-    clips = say(assistant.stages.tts, wanted.input, voice=voice, language=language_code(wanted.language))
-    sound = encoded(clips, wanted.response_format, speed=wanted.speed)
+    clips = say(
+        assistant.stages.tts,
+        wanted.input,
+        voice=voice,
+        language=language_code(wanted.language),
+        usual=assistant.settings.speech_language,
+    )
+    sound = encoded(_audible(clips), wanted.response_format, speed=wanted.speed)
     if wanted.stream_format == "sse":
         return Stream(await begun(_events(sound, wanted.input)), "text/event-stream", {"Cache-Control": "no-cache"})
     return Stream(await begun(sound), FORMATS[wanted.response_format].media_type)
@@ -87,6 +101,17 @@ def _voice(assistant: Assistant, name: str) -> Voice:
     if name in OPENAI_VOICES and name not in assistant.voices.names():
         return assistant.voice()
     return assistant.voice(name)
+
+
+async def _audible(clips: AsyncGenerator[Clip, None]) -> AsyncGenerator[Clip, None]:
+    """The clips; a short silence where there was nothing to say: clients read an answer without a sound as a fault."""
+    spoken = False
+    async with aclosing(clips):
+        async for clip in clips:
+            spoken = True
+            yield clip
+    if not spoken:
+        yield Clip(np.zeros(int(SILENCE_S * RATE_HZ), np.float32), RATE_HZ)
 
 
 async def _events(sound: AsyncGenerator[bytes, None], text: str) -> AsyncGenerator[bytes, None]:

@@ -22,7 +22,6 @@ from wyoming.tts import (
     SynthesizeStart,
     SynthesizeStop,
     SynthesizeStopped,
-    SynthesizeVoice,
 )
 
 from pipeline import events, stt
@@ -42,6 +41,7 @@ from server.parameters import language_code
 from server.wyoming.conversations import Conversations
 from server.wyoming.describing import info
 from server.wyoming.reading import Broken, read_event
+from server.wyoming.voices import chosen
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Connection:
         elif Synthesize.is_type(kind):
             if self._texts is None:  # else it is the whole of a text that is being streamed, for older servers
                 asked = Synthesize.from_event(event)
-                await self._answer(lambda: self._speak(asked.text, self._voice(asked.voice), _language(asked.voice)))
+                await self._answer(lambda: self._speak(asked.text, *chosen(self._assistant, asked.voice)))
         elif SynthesizeStart.is_type(kind):
             await self._begin_text(SynthesizeStart.from_event(event))
         elif SynthesizeChunk.is_type(kind):
@@ -217,23 +217,17 @@ class Connection:
 
     # --- speech ---
 
-    def _voice(self, wanted: SynthesizeVoice | None) -> Voice:
-        """Raises BadInput (unknown_voice)."""
-        return self._assistant.voice(wanted.name if wanted else None)
-
     async def _begin_text(self, asked: SynthesizeStart) -> None:
-        voice = self._voice(asked.voice)
+        voice, language = chosen(self._assistant, asked.voice)
         texts: Channel[str] = Channel(TEXTS_AHEAD)
         self._texts = texts
-        await self._answer(lambda: self._speak_as_it_comes(texts, voice, _language(asked.voice)))
+        await self._answer(lambda: self._speak_as_it_comes(texts, voice, language))
 
     async def _speak(self, text: str, voice: Voice, language: str | None) -> None:
         if len(text) > MAX_CHARS:
             raise BadInput(f"The text is longer than {MAX_CHARS} characters.", code="bad_parameter")
         sound = _Sound(self._tell)
-        async with aclosing(say(self._assistant.stages.tts, text, voice=voice, language=language)) as clips:
-            async for clip in clips:
-                await sound.send(clip)
+        await self._send(text, voice, language, sound)
         await sound.end()
 
     async def _speak_as_it_comes(self, texts: Channel[str], voice: Voice, language: str | None) -> None:
@@ -241,22 +235,19 @@ class Connection:
         try:
             async with aclosing(clauses(_each(texts), language=language)) as ready:
                 async for clause in ready:
-                    said = say(self._assistant.stages.tts, clause.text, voice=voice, language=language)
-                    await self._send(said, sound)
+                    await self._send(clause.text, voice, language, sound)
         finally:
             texts.close()  # nobody speaks any more: what is still written is not kept
         await sound.end()
         await self._tell(SynthesizeStopped())
 
-    async def _send(self, said: AsyncGenerator[Clip, None], sound: "_Sound") -> None:
-        """One clause; nothing of one in which there is nothing to say, as a row of dashes."""
-        try:
-            async with aclosing(said) as clips:
-                async for clip in clips:
-                    await sound.send(clip)
-        except BadInput as error:
-            if error.code != "nothing_to_say":
-                raise
+    async def _send(self, text: str, voice: Voice, language: str | None, sound: "_Sound") -> None:
+        """Nothing of a text in which there is nothing to say, such as a row of dashes."""
+        assistant = self._assistant
+        said = say(assistant.stages.tts, text, voice=voice, language=language, usual=assistant.settings.speech_language)
+        async with aclosing(said) as clips:
+            async for clip in clips:
+                await sound.send(clip)
 
     # --- answers ---
 
@@ -319,7 +310,3 @@ class _Sound:
 async def _each(texts: Channel[str]) -> AsyncGenerator[str, None]:
     async for text in texts:
         yield text
-
-
-def _language(voice: SynthesizeVoice | None) -> str | None:
-    return language_code(voice.language) if voice else None

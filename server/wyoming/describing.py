@@ -8,13 +8,13 @@ from wyoming.info import (
     HandleProgram,
     Info,
     TtsProgram,
-    TtsVoice,
 )
 
 from pipeline.assistant import Assistant
 from pipeline.engines import EngineInfo
 from pipeline.stt.languages import NAMES
 from server import VERSION
+from server.wyoming.voices import offered
 
 OURS = Attribution("Parley", "")
 EVERYWHERE = ["en", "pt", "es"]
@@ -34,13 +34,7 @@ def _asr(engine: EngineInfo) -> AsrProgram:
 
 
 def _tts(assistant: Assistant, engine: EngineInfo) -> TtsProgram:
-    voices = []
-    for name in assistant.voices.names():
-        voice = assistant.voices.get(name)
-        languages = list(voice.languages) or EVERYWHERE
-        voices.append(TtsVoice(name, OURS, True, voice.description or name, VERSION, languages))
-    own = assistant.settings.voice_name  # the first one is what a client takes by itself
-    voices.sort(key=lambda voice: voice.name != own)
+    voices = offered(assistant, OURS, EVERYWHERE)
     return TtsProgram(
         "parley", OURS, True, f"Parley ({engine.engine})", VERSION, voices, supports_synthesize_streaming=True
     )

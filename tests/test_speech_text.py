@@ -1,0 +1,58 @@
+"""What `/v1/audio/speech` makes of the text alone: its language, and text with nothing to say."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from pipeline.audio import Clip, decode
+from pipeline.encoding import FORMATS
+from tests.server_process import ServerProcess, serving
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with serving(tmp_path_factory.mktemp("speech")) as started:
+        yield started
+
+
+def speech(server: ServerProcess, text: str, **fields: str) -> httpx.Response:
+    body = {"model": "tts-1", "voice": "alloy", "input": text, "response_format": "pcm", **fields}
+    return httpx.post(f"{server.url}/v1/audio/speech", json=body, timeout=60)
+
+
+def heard(data: bytes, kind: str) -> Clip:
+    return Clip.from_pcm16(data, 24_000) if kind == "pcm" else decode(data, max_seconds=60)
+
+
+@pytest.mark.parametrize("kind", sorted(FORMATS))
+@pytest.mark.parametrize("stream_format", ["audio", "sse"])
+def test_nothing_to_say_is_a_short_silence(server: ServerProcess, kind: str, stream_format: str) -> None:
+    for text in (".", "…", "😀", "***", "```\n```", "—", "<br>"):
+        answer = speech(server, text, response_format=kind, stream_format=stream_format)
+        assert answer.status_code == 200, (text, answer.text)
+        data = answer.content
+        if stream_format == "sse":
+            events = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
+            assert events[-1]["type"] == "speech.audio.done"
+            data = b"".join(base64.b64decode(event["audio"]) for event in events[:-1])
+        clip = heard(data, kind)
+        assert 0.2 <= clip.seconds <= 0.5
+        assert float(np.abs(clip.samples).max()) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("Привет, как твои дела сегодня?", "ru"), ("Καλημέρα, τι κάνεις σήμερα;", "el"), ("안녕하세요 세계", "ko")],
+)
+def test_the_alphabet_of_the_text_decides_its_language(server: ServerProcess, text: str, language: str) -> None:
+    guessed, told, english = (
+        heard(speech(server, text, **fields).content, "pcm").seconds
+        for fields in ({}, {"language": language}, {"language": "en"})
+    )
+    assert guessed == pytest.approx(told, rel=0.05)
+    assert abs(english - told) > 0.3 * told, "English spells the letters"
