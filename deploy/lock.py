@@ -12,12 +12,11 @@ import sys
 import tomllib
 from pathlib import Path
 
-from deploy.locked import BASE, BUILD, LOCK, Entry, parse
+from deploy.locked import BASE, BUILD, CUDA, LOCK, Entry, parse
 
 HOME = LOCK.parent
-CUDA = "cuda"
-"""What Whisper needs on an NVIDIA GPU: CTranslate2 opens libcublas.so.12. cuDNN it has not needed since 4.8."""
 CUBLAS = "nvidia-cublas-cu12==12.9.1.4"
+"""CTranslate2 opens libcublas.so.12 when it is told to use a GPU; cuDNN it has not needed since 4.8."""
 HEADER = """\
 # Made by `python -m deploy.lock` from pyproject.toml and constraints.txt. Above each package: what needs it, which is
 # the service itself (base), the build of its own package (build), an extra of pyproject.toml, or the image's variant

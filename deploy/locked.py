@@ -1,4 +1,4 @@
-"""What to install, from requirements.lock: a requirements file with hashes, for `pip install --require-hashes --no-deps`.
+"""What to install, from requirements.lock: packages with hashes, for `pip install --require-hashes --no-deps`.
 
 `python deploy/locked.py [GROUP,…]`: the service itself and these extras. `--only GROUP,…`: these groups alone.
 `--package NAME`: one package alone.
@@ -6,11 +6,13 @@
 
 import re
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 LOCK = Path(__file__).resolve().parent.parent / "requirements.lock"
-BASE, BUILD = "base", "build"
+BASE, BUILD, CUDA = "base", "build", "cuda"
+"""Groups beside the extras; CUDA is what Whisper needs on an NVIDIA GPU."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,11 @@ def parse(text: str) -> list[Entry]:
     return found
 
 
-def chosen(entries: list[Entry], groups: set[str]) -> list[Entry]:
-    """Those of these groups. Raises KeyError for a group that nothing belongs to."""
-    if unknown := groups - set().union(*(entry.groups for entry in entries)):
-        raise KeyError(f"requirements.lock has nothing for {', '.join(sorted(unknown))}; run: python -m deploy.lock")
-    return [entry for entry in entries if entry.groups & groups]
+def check(groups: set[str]) -> None:
+    """Raises KeyError for an extra that does not exist."""
+    project = tomllib.loads(LOCK.with_name("pyproject.toml").read_text("utf-8"))["project"]
+    if unknown := groups - {BASE, BUILD, CUDA, *project["optional-dependencies"]}:
+        raise KeyError(f"pyproject.toml has no extra {', '.join(sorted(unknown))}")
 
 
 def main(arguments: list[str]) -> str:
@@ -54,7 +56,9 @@ def main(arguments: list[str]) -> str:
     else:
         only = arguments[:1] == ["--only"]
         named = {group for argument in arguments[only:] for group in argument.split(",") if group}
-        found = chosen(entries, named if only else {BASE, *named})
+        check(named)
+        groups = named if only else {BASE, *named}
+        found = [entry for entry in entries if entry.groups & groups]
     return "\n".join(entry.text for entry in found) + "\n"
 
 
