@@ -1,5 +1,5 @@
 # Parley as an image: docs/docker.md. Stage `build` installs and compiles; the image itself gets the results only.
-ARG BASE=python:3.11-slim-bookworm
+ARG BASE=python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS build

@@ -57,3 +57,16 @@ def test_what_is_asked_for_is_what_is_printed() -> None:
     assert {"pytest", "redis", "fastapi", "resemblyzer"} <= set(printed("test,redis,speakers"))
     with pytest.raises(KeyError, match="nothing-like-it"):
         main(["nothing-like-it"])
+
+
+def test_images_are_pinned_by_digest_and_actions_by_commit() -> None:
+    compose = (HOME / "docker-compose.yml").read_text("utf-8")
+    images = re.findall(r"\$\{(?:BASE|\w+_IMAGE):-([^}]+)\}", compose)
+    images += re.findall(r"^ARG BASE=(.*)$", (HOME / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    assert len(images) == 7
+    assert len(set(images)) == 6  # the base is the same in both
+    for image in images:
+        assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image)
+    for workflow in (HOME / ".github" / "workflows").glob("*.yml"):
+        for action in re.findall(r"uses: (.*)", workflow.read_text("utf-8")):
+            assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[\d.]+", action)
