@@ -1,5 +1,5 @@
 # Parley as an image: docs/docker.md. Stage `build` installs and compiles; the image itself gets the results only.
-ARG BASE=python:3.11-slim-bookworm
+ARG BASE=python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS build
@@ -9,23 +9,27 @@ ARG VARIANT=cpu
 ARG EXTRAS=""
 # Where torch without CUDA comes from, for the extras.
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
-# CTranslate2 opens libcublas.so.12 when it is told to use a GPU; cuDNN it has not needed since 4.8.
-ARG CUBLAS=nvidia-cublas-cu12==12.9.1.4
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 COPY . .
-# The base's own pip installs into the environment, which therefore carries none. torch comes first and alone: its
-# index has not all versions of what it depends on. Tests that packages ship are removed; bytecode stays, for the user
-# of the image may not write it and would compile at every start.
-# hadolint ignore=DL3013,SC2046
+# The base's own pip installs into the environment, which therefore carries none. Each file must have a hash that is in
+# requirements.lock; PyTorch alone is taken by version, from its own index, which has other files than the default one.
+# Tests that packages ship are removed; bytecode stays, for the user of the image may not write it and would compile at
+# every start.
+# hadolint ignore=DL3013
 RUN set -eu; \
     python3 -m venv --without-pip /opt/venv; \
-    install() { python3 -m pip --python /opt/venv/bin/python install -c constraints.txt "$@"; }; \
-    install $(python3 deploy/requirements.py); \
-    if [ "$VARIANT" = cuda ]; then install "$CUBLAS"; \
-    else case "$EXTRAS" in *xtts*|*pocket*|*align*|*speakers*) \
-        install --no-deps --index-url "$TORCH_INDEX_URL" torch;; esac; fi; \
-    if [ -n "$EXTRAS" ]; then install $(python3 deploy/requirements.py "$EXTRAS"); fi; \
+    install() { python3 -m pip --python /opt/venv/bin/python install "$@"; }; \
+    locked() { \
+        python3 deploy/locked.py "$@" > /tmp/wanted.txt; \
+        install --require-hashes --no-deps --no-build-isolation -r /tmp/wanted.txt; \
+    }; \
+    locked --only build; \
+    locked "$EXTRAS"; \
+    if [ "$VARIANT" = cuda ]; then locked --only cuda; fi; \
+    case "$EXTRAS" in *xtts*|*pocket*|*align*|*speakers*) \
+        if [ "$VARIANT" = cuda ]; then install -c constraints.txt torch; \
+        else install -c constraints.txt --no-deps --index-url "$TORCH_INDEX_URL" torch; fi;; esac; \
     packages=$(/opt/venv/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))"); \
     find "$packages" -depth -type d -name tests \( -path '*/numpy/*' -o -path '*/scipy/*' -o -path '*/sklearn/*' \
         -o -path '*/numba/*' -o -path '*/matplotlib/*' -o -path '*/networkx/*' -o -path '*/sympy/*' \) \
@@ -33,7 +37,7 @@ RUN set -eu; \
     rm -f "$packages"/swagger_ui/static/swagger-editor*; \
     ln -s "$packages/nvidia/cublas/lib" /opt/venv/cuda; \
     python3 -m compileall -q .; \
-    rm -rf deploy constraints.txt
+    rm -rf deploy constraints.txt requirements.lock
 
 
 # hadolint ignore=DL3006

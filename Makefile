@@ -3,6 +3,7 @@
 # make test              lint, types and tests; installs what they need (AT_ONCE=1: one file of tests at a time)
 # make run PYTHON=…      build .venv with this Python (3.11 or 3.12); another one than before needs `make clean` first
 # make install           only build .venv
+# make lock              requirements.lock anew, with the hashes of all packages (needs uv)
 # make services          what the tests need beside Python packages: Chromium and PostgreSQL, by apt where that may be
 PYTHON ?= python3
 EXTRAS ?=
@@ -15,7 +16,7 @@ BROWSERS ?= 2
 comma := ,
 STAMP  = $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
-.PHONY: run install same-python services test tests lint format clean
+.PHONY: run install same-python services test tests lint format lock clean
 
 run: same-python $(STAMP)
 	@exec $(VENV)/bin/python main.py
@@ -29,7 +30,7 @@ ifeq ($(origin PYTHON),command line)
 	    echo "parley: $(VENV) is of $$($(VENV)/bin/python -V), not of $(PYTHON) ($$($(PYTHON) -V 2>&1)): make clean first" >&2; exit 2; }
 endif
 
-$(STAMP): pyproject.toml constraints.txt deploy/install.sh
+$(STAMP): pyproject.toml constraints.txt requirements.lock deploy/install.sh deploy/locked.py
 	@sh deploy/install.sh "$(PYTHON)" "$(VENV)" "$(EXTRAS)"
 	@touch $@
 
@@ -55,6 +56,10 @@ lint:
 format:
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+# After a change of pyproject.toml or constraints.txt; needs uv (pip install uv).
+lock:
+	$(VENV)/bin/python -m deploy.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info

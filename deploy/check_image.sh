@@ -147,6 +147,14 @@ services:
 END
 "${stack[@]}" up -d --no-build
 ask $SAMPLES/tell_me_a_story.wav --says "^$REPLY\$" # with a model that the sidecar had not until it was told to pull
+say "no container of the stack has a capability, can get one, or can write its own files"
+for container in "$NAME-api" "$NAME-ollama"; do
+    rights=$("$ENGINE" exec "$container" grep -E '^(CapBnd|CapEff|NoNewPrivs)' /proc/1/status | tr -s '[:space:]' ' ')
+    echo "$container: $rights"
+    [ "$rights" = "CapEff: 0000000000000000 CapBnd: 0000000000000000 NoNewPrivs: 1 " ] || fail "more rights than none"
+    ! "$ENGINE" exec "$container" touch /app/main.py /etc/passwd 2>/dev/null || fail "$container can write its own files"
+done
+"$ENGINE" exec "$NAME-api" sh -c 'touch /tmp/x /app/data/x /app/models/x' || fail "what must be written cannot be"
 "$ENGINE" exec "$NAME-ollama" ollama list || fail "the sidecar's health check fails"
 "${stack[@]}" down --volumes
 

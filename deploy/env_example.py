@@ -24,11 +24,21 @@ Parley's settings. Copy this file to .env and uncomment what you change: what is
 Made from the docstrings in pipeline/settings.py by `python -m deploy.env_example`.
 """
 
+
+def image(variable: str) -> str:
+    """What docker-compose.yml takes where this variable is not set: its images are pinned there, by digest. Raises
+    ValueError when it does not have the variable."""
+    found = re.search(rf"\$\{{{variable}:-([^}}]+)\}}", (HOME / "docker-compose.yml").read_text(encoding="utf-8"))
+    if found is None:
+        raise ValueError(f"docker-compose.yml has no default for {variable}")
+    return found[1]
+
+
 COMPOSE: list[tuple[str, str, str]] = [
     ("IMAGE", "parley", "The image to run: one built here under this name, or one pulled from Docker Hub."),
     ("COMPOSE_FILE", "docker-compose.yml", "With an NVIDIA GPU: docker-compose.yml:docker-compose.gpu.yml."),
     ("EXTRAS", "", "Engines to build into the image beside the default ones: xtts, pocket or xtts,pocket."),
-    ("BASE", "python:3.11-slim-bookworm", "The image to build upon: Debian with Python 3.11."),
+    ("BASE", image("BASE"), "The image to build upon: Debian with Python 3.11."),
     (
         "PUBLISH",
         "127.0.0.1",
@@ -36,7 +46,7 @@ COMPOSE: list[tuple[str, str, str]] = [
         "may use the service else.",
     ),
     ("STOP_GRACE", "40s", "How long a container that is stopped may take: more than DRAIN_SECONDS."),
-    ("OLLAMA_IMAGE", "ollama/ollama:0.33.3", "The image of the ollama-ai container."),
+    ("OLLAMA_IMAGE", image("OLLAMA_IMAGE"), "The image of the ollama-ai container."),
     (
         "DOCKER_LLAMA_ENDPOINT",
         "http://ollama-ai:11434",
@@ -46,13 +56,13 @@ COMPOSE: list[tuple[str, str, str]] = [
     ("OLLAMA_NUM_PARALLEL", "1", "How many conversations the ollama-ai container answers at a time."),
     ("WORKER_JOBS", "1", "Jobs that each worker container does at a time (the profile team; deploy/team.env)."),
     ("POSTGRES_PASSWORD", "parley", "Of the postgres container (the profile team); the same stands in DATABASE_URL."),
-    ("POSTGRES_IMAGE", "postgres:17", "The image of PostgreSQL."),
-    ("REDIS_IMAGE", "redis:7.4", "The image of Redis."),
+    ("POSTGRES_IMAGE", image("POSTGRES_IMAGE"), "The image of PostgreSQL."),
+    ("REDIS_IMAGE", image("REDIS_IMAGE"), "The image of Redis."),
     ("METRICS_KEY", "", "A key with the right admin, for Prometheus (the profile observe), where API_KEYS is set."),
     ("GRAFANA_PASSWORD", "", "Of Grafana's user admin; empty: admin, to be changed at the first login."),
     ("GRAFANA_PORT", "3000", "Where Grafana is published on this machine."),
-    ("PROMETHEUS_IMAGE", "prom/prometheus:v3.5.0", "The image of Prometheus."),
-    ("GRAFANA_IMAGE", "grafana/grafana:12.1.0", "The image of Grafana."),
+    ("PROMETHEUS_IMAGE", image("PROMETHEUS_IMAGE"), "The image of Prometheus."),
+    ("GRAFANA_IMAGE", image("GRAFANA_IMAGE"), "The image of Grafana."),
 ]
 """Read by Docker Compose alone: name, default, what it is. docs/docker.md tells more."""
 

@@ -25,17 +25,23 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 
 pip="$venv/bin/python -m pip install --quiet --disable-pip-version-check"
+wanted=$(mktemp)
+trap 'rm -f "$wanted"' EXIT
+# Each file must have a hash that is in requirements.lock. What builds packages comes first, and builds all of them:
+# left alone, pip would fetch build tools of any version for each.
+locked() {
+    "$venv/bin/python" deploy/locked.py "$@" >"$wanted"
+    $pip --require-hashes --no-deps --no-build-isolation -r "$wanted"
+}
+
+echo "Installing Parley${extras:+ with $extras} …"
+locked --only build
+locked "$extras"
+$pip --no-deps --no-build-isolation -e .
 case ",$extras," in
 *,xtts,*|*,pocket,*|*,align,*|*,speakers,*)
-    # First and by itself: left to the others' dependencies, PyTorch may come in another build than the one wanted.
+    # By version only: which build is wanted differs by machine. Without its dependencies where another index is named:
+    # that one may not have their pinned versions. They are here already, but for those of a CUDA build.
     echo "Installing PyTorch …"
-    # Without its dependencies where another index is named: that one may not have their pinned versions.
     $pip -c constraints.txt ${TORCH_INDEX_URL:+--no-deps --index-url "$TORCH_INDEX_URL"} torch ;;
-esac
-echo "Installing Parley${extras:+ with $extras} …"
-$pip -c constraints.txt -e ".${extras:+[$extras]}"
-case ",$extras," in
-*,speakers,*)
-    # For the weights in its wheel only. One of its dependencies does not build any more; none of them is used.
-    $pip -c constraints.txt --no-deps resemblyzer ;;
 esac

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from pipeline.errors import StorageError, StorageFailed, StorageFull
 from pipeline.settings import Settings
@@ -31,7 +32,7 @@ def storage_error(error: OSError, setting: str) -> StorageError:
 
 def full_place(settings: Settings) -> str:
     """Blocking: the setting of the first folder whose disk is full, for a failure that does not say where it was."""
-    folders = {
+    folders: dict[str, str | Path] = {
         TEMPORARY: tempfile.gettempdir(), "UPLOAD_DIR": settings.upload_dir, "MODELS_DIR": settings.models_dir,
         "VOICES_DIR": settings.voices_dir, "RECORDINGS_DIR": settings.recordings_dir,
     }  # fmt: skip

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import BadInput, EngineError, Overloaded, ParleyError
+from pipeline.storing import storage_full
 from server.access.rates import TooOften
 from server.access.rights import Open, rule_for
 from server.errors import OPENAI, BadField, body_of
@@ -27,8 +28,9 @@ _MEANING = {
     422: "The request cannot be used; the message says why.",
     429: "Too many requests; `Retry-After` says when to come back.",
     502: "An engine failed.",
-    503: "Too much is going on; `Retry-After` says when to come back.",
+    503: "Too much is going on, or the database cannot be used; `Retry-After` says when to come back.",
     504: "An engine took too long.",
+    507: "The disk is full; the message names the setting to look at.",
 }
 EXAMPLES: dict[int, ParleyError] = {
     400: BadField("language", "'??' is no language code; send one like en or pt.", code="unsupported_language"),
@@ -46,6 +48,7 @@ EXAMPLES: dict[int, ParleyError] = {
     502: EngineError("The recogniser failed.", code="stt_failed"),
     503: Overloaded("2 recordings are being transcribed; try again soon.", retry_after_s=5.0),
     504: ParleyError("An engine took too long.", code="timeout"),
+    507: storage_full("UPLOAD_DIR"),
 }
 """What errors look like, by status; a job or a model that is not there has a code of its own."""
 
@@ -125,6 +128,7 @@ def errors(*statuses: int, form: str = OPENAI) -> dict[int | str, dict[str, Any]
         401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
         429: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
         503: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
+        507: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
     }
     return {
         status: {
@@ -221,6 +225,8 @@ def _add_common(responses: dict[str, Any], path: str, method: str) -> None:
         statuses += [401, 403, 503]
     if method in ("post", "put", "patch"):
         statuses += [400, 408, 413, 415]
+    if method in ("post", "put", "delete"):
+        statuses += [507]
     if "{" in path:
         statuses += [400, 404]
     if path.startswith(JOBS) and "{" in path:

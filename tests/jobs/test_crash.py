@@ -89,30 +89,36 @@ def test_a_second_service_on_the_same_folder_only_takes_jobs_in(tmp_path: Path) 
 
 
 def test_a_second_service_takes_over_when_the_first_is_killed(tmp_path: Path) -> None:
-    with killed(tmp_path, **HEARS) as first:
-        with serving(tmp_path, **HEARS) as second, httpx.Client(base_url=second.url, timeout=60) as client:
-            # While both live, the first one does what the second one takes in.
-            running = client.post("/jobs", files={"files": ("long.flac", slow_recording())}).json()["jobs"][0]["job_id"]
-            done(client, running, "processing")
-            waiting = httpx.post(f"{first.url}/jobs", files={"files": ("a.wav", recording(2))}, data={"language": "en"})
-            first.process.kill()
-            first.process.wait()
-            assert done(client, running)["status"] == "completed"
-            assert done(client, waiting.json()["jobs"][0]["job_id"])["result"]["text"] == SAID[2]
-            new = client.post("/jobs", files={"files": ("b.wav", recording(3))}, data={"language": "en"})
-            assert done(client, new.json()["jobs"][0]["job_id"])["result"]["text"] == SAID[3]
-            assert "this one takes over" in second.text
-            # And a third one waits behind the second.
-            with serving(tmp_path, **HEARS) as third:
-                assert "only takes jobs in" in third.text
+    with (
+        killed(tmp_path, **HEARS) as first,
+        serving(tmp_path, **HEARS) as second,
+        httpx.Client(base_url=second.url, timeout=60) as client,
+    ):
+        # While both live, the first one does what the second one takes in.
+        running = client.post("/jobs", files={"files": ("long.flac", slow_recording())}).json()["jobs"][0]["job_id"]
+        done(client, running, "processing")
+        waiting = httpx.post(f"{first.url}/jobs", files={"files": ("a.wav", recording(2))}, data={"language": "en"})
+        first.process.kill()
+        first.process.wait()
+        assert done(client, running)["status"] == "completed"
+        assert done(client, waiting.json()["jobs"][0]["job_id"])["result"]["text"] == SAID[2]
+        new = client.post("/jobs", files={"files": ("b.wav", recording(3))}, data={"language": "en"})
+        assert done(client, new.json()["jobs"][0]["job_id"])["result"]["text"] == SAID[3]
+        assert "this one takes over" in second.text
+        # And a third one waits behind the second.
+        with serving(tmp_path, **HEARS) as third:
+            assert "only takes jobs in" in third.text
 
 
 def test_a_second_service_takes_over_when_the_first_ends(tmp_path: Path) -> None:
-    with serving(tmp_path, **HEARS) as first, serving(tmp_path, **HEARS) as second:
-        with httpx.Client(base_url=second.url, timeout=60) as client:
-            first.end()
-            answer = client.post("/jobs", files={"files": ("a.wav", recording(2))}, data={"language": "en"})
-            assert done(client, answer.json()["jobs"][0]["job_id"])["result"]["text"] == SAID[2]
+    with (
+        serving(tmp_path, **HEARS) as first,
+        serving(tmp_path, **HEARS) as second,
+        httpx.Client(base_url=second.url, timeout=60) as client,
+    ):
+        first.end()
+        answer = client.post("/jobs", files={"files": ("a.wav", recording(2))}, data={"language": "en"})
+        assert done(client, answer.json()["jobs"][0]["job_id"])["result"]["text"] == SAID[2]
 
 
 def test_who_watches_a_job_does_not_keep_the_service_from_ending(tmp_path: Path) -> None:
