@@ -111,9 +111,8 @@ async def main() -> None:
             told[try_url(Reachable(""), url)] += 1
         except Exception as error:
             uncaught[f"{type(error).__name__} {url[:80]!a}"] += 1
-    print(
-        f"{asked.count} URLs, seed {asked.seed}: {dict(told)}; {sum(uncaught.values())} uncaught {uncaught.most_common(5)}"
-    )
+    print(f"{asked.count} URLs, seed {asked.seed}: {dict(told)}; {sum(uncaught.values())} uncaught")
+    print(*uncaught.most_common(5), sep="\n")
     told, uncaught = Counter[str](), Counter[str]()
     rule, answers = Reachable("127.0.0.1"), [b""]
 
@@ -141,7 +140,8 @@ async def main() -> None:
                 except Exception as error:
                     uncaught[f"{type(error).__name__} {answers[0][:120]!a}"] += 1
         files.close()
-    print(f"{asked.count} answers: {dict(told)}; {sum(uncaught.values())} uncaught {uncaught.most_common(5)}")
+    print(f"{asked.count} answers: {dict(told)}; {sum(uncaught.values())} uncaught")
+    print(*uncaught.most_common(5), sep="\n")
 
 
 if __name__ == "__main__":

@@ -135,7 +135,8 @@ def _form(items: list[tuple[str, Any]]) -> Form:
             continue
         plain = name.removesuffix("[]")
         if plain != name:
-            form.fields.setdefault(plain, []).append(value)
+            before = form.fields.get(plain, [])
+            form.fields[plain] = [*(before if isinstance(before, list) else [before]), value]
         elif name.endswith("]") and "[" in name:
             outer, _, inner = name[:-1].partition("[")
             nested = form.fields.setdefault(outer, {})

@@ -1,4 +1,4 @@
-"""Every function that reads a text from outside, as something that takes the whole text: `tests/test_linear_texts.py`."""
+"""Every function that reads a text from outside, as something that takes the whole text."""
 
 import contextlib
 import json
@@ -231,3 +231,9 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.wyoming.reading:_object": quietly(lambda text: reading._object(text.encode("utf-8", "replace"))),
 }
 """By the module and name of the function."""
+SLOW = {
+    "pipeline.alignment.words:by_characters", "pipeline.speakers.assigning:with_speakers",
+    "pipeline.spoken.__init__:for_voice", "pipeline.subtitles:render", "pipeline.text:ClauseSplitter",
+    "pipeline.timeline:Timeline.heard_text", "pipeline.wrapping:pieces",
+}  # fmt: skip
+"""Those that take so long for any text that they are measured with a few patterns."""

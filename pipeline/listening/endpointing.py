@@ -74,8 +74,8 @@ _COMMANDS = {
 }
 """Short turns that are complete."""
 
-_STRANDED = frozenset("to from with for at by about".split())
-_STRANDED_AFTER = frozenset("you it he she they we i this that".split())
+_STRANDED = frozenset(("to", "from", "with", "for", "at", "by", "about"))
+_STRANDED_AFTER = frozenset(("you", "it", "he", "she", "they", "we", "i", "this", "that"))
 """English may end on a preposition after one of these or a word in -ing: "where are you from", "what I was looking
 for"."""
 
