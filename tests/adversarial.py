@@ -113,10 +113,7 @@ PATTERNS: dict[str, Callable[[int], str]] = {
     "right to left": repeated("\u202e"),
     "surrogates": repeated("\ud83d"),
 }
-FEW = (
-    "one letter", "words", "words in ing", "spaces and dots", "list items", "digits and spaces", "Chinese and a",
-    "Hangul", "parentheses and spaces", "combining marks", "stops and quotes", "abbreviations", "emoji",
-)  # fmt: skip
+FEW = ("words in ing", "spaces and dots", "list items", "Chinese and a", "parentheses and spaces", "abbreviations")
 """For functions that take long in any case: they are slow in one of these ways, or in none."""
 
 

@@ -188,7 +188,6 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.subtitles:render": lambda text: [
         subtitles.render("vtt", [segment(text)], layout=LAYOUT),
         subtitles.render("srt", [without_times(text)], layout=LAYOUT),
-        subtitles.render("lrc", [segment(text)]),
     ],
     "pipeline.subtitles:joined": lambda text: subtitles.joined(text.split()),
     "pipeline.text:ClauseSplitter": letter_by_letter,
