@@ -81,11 +81,15 @@ def pieces(segment: Segment) -> list[Piece]:
 def _with_marks(text: str, atoms: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Marks between spaces ("Ça va ?", "« Oui") stay with what they close or open."""
     found: list[tuple[int, int]] = []
+    opens = False
+    """Whether the last of them has nothing but marks that open."""
     for start, end in atoms:
-        closes = _CLOSING.issuperset(text[start:end])
-        if found and (closes or _OPENING.issuperset(text[slice(*found[-1])])):
+        atom = text[start:end]
+        if found and (opens or _CLOSING.issuperset(atom)):
+            opens = opens and _OPENING.issuperset(text[found[-1][1] : end])
             found[-1] = (found[-1][0], end)
         else:
+            opens = _OPENING.issuperset(atom)
             found.append((start, end))
     return found
 

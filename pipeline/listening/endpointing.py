@@ -74,8 +74,10 @@ _COMMANDS = {
 }
 """Short turns that are complete."""
 
-_STRANDED = re.compile(r"(you|it|he|she|they|we|i|this|that|\w+ing) (to|from|with|for|at|by|about)$")
-"""English may end on a preposition: "where are you from", "what I was looking for"."""
+_STRANDED = frozenset(("to", "from", "with", "for", "at", "by", "about"))
+_STRANDED_AFTER = frozenset(("you", "it", "he", "she", "they", "we", "i", "this", "that"))
+"""English may end on a preposition after one of these or a word in -ing: "where are you from", "what I was looking
+for"."""
 
 
 def _words(table: dict[str, str]) -> dict[str, frozenset[str]]:
@@ -128,7 +130,9 @@ def _hangs(said: str, last: str, language: str) -> bool:
         return True
     if last not in HANGING[language] or said.endswith(ENDINGS[language]):
         return False
-    return language != "en" or not _STRANDED.search(said)
+    before = said[: -len(last)].rpartition(" ")[0].rpartition(" ")[2]
+    stranded = last in _STRANDED and (before in _STRANDED_AFTER or (before.endswith("ing") and before != "ing"))
+    return language != "en" or not stranded
 
 
 def _asks(words: list[str], language: str) -> bool:

@@ -39,9 +39,10 @@ def words_beyond_backchannels(text: str, language: str | None, *, more_comes: bo
                 index += length
                 break
         else:
-            rest = " ".join(words[index:]) + " "
-            if more_comes and any(phrase.startswith(rest) for phrase in known):
-                break
+            if more_comes and len(words) - index < _LONGEST:
+                rest = " ".join(words[index:]) + " "
+                if any(phrase.startswith(rest) for phrase in known):
+                    break
             count += 1
             index += 1
     return count

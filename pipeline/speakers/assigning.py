@@ -1,9 +1,11 @@
 """Segments and turns together: who said which words."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import accumulate, groupby
+from math import inf
 
 from pipeline.speakers import SpeakerTurn, letter
 from pipeline.stt import Segment, Word
@@ -11,6 +13,8 @@ from pipeline.wrapping import clean, found_in, pieces, spaceless
 
 MIN_TURN_S = 0.4
 """Fewer seconds of another voice in the middle of one's words are a mistake or a "mhm": they stay with who speaks."""
+NEAR_S = 5.0
+"""Turns further away from a word are looked at only when there is none nearer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,11 @@ def with_speakers(segments: Sequence[Segment], turns: Sequence[SpeakerTurn]) -> 
     if not turns:
         return list(segments)
     found: list[Segment] = []
-    first = 0
+    latest = list(accumulate((turn.end_s for turn in turns), max))
     for segment in segments:
-        while first < len(turns) - 1 and turns[first].end_s < segment.start_s - 5.0:
-            first += 1
         text = clean(segment.text)
         parts = _by_words(text, segment) if segment.words else _by_pieces(segment)
-        said = _smooth(parts, [_speaker(part, turns, first) for part in parts])
+        said = _smooth(parts, [_speaker(part, turns, latest) for part in parts])
         edges = [*(part.first for part in parts), len(text)][1:]
         for speaker, run in groupby(zip(parts, edges, said, strict=True), key=lambda one: one[2]):
             some = [(part, end) for part, end, _ in run]
@@ -84,15 +86,17 @@ def _by_pieces(segment: Segment) -> list[_Part]:
     return parts
 
 
-def _speaker(part: _Part, turns: Sequence[SpeakerTurn], first: int) -> str:
-    """Who has most of it; else who is nearest."""
-    best, most = turns[first].speaker, -float("inf")
-    for turn in turns[first:]:
+def _speaker(part: _Part, turns: Sequence[SpeakerTurn], latest: Sequence[float]) -> str:
+    """Who has most of it; else who is nearest. latest: up to each of the turns, when the last of them has ended."""
+    first = max(0, bisect_left(latest, part.start_s - NEAR_S) - 1)
+    best, most = turns[first].speaker, -inf
+    for at in range(first, len(turns)):
+        turn = turns[at]
         # Negative: how far away it is.
         shared = min(turn.end_s, part.end_s) - max(turn.start_s, part.start_s)
         if shared > most:
             best, most = turn.speaker, shared
-        if turn.start_s > part.end_s + 5.0:
+        if turn.start_s > part.end_s + NEAR_S:
             break
     return best
 

@@ -110,7 +110,8 @@ def _told(error: ValidationError, message: Mapping[str, Any], event_id: str | No
 
     def telling(found: Any) -> tuple[bool, bool, bool, bool]:
         loc = found["loc"]
-        meant = {name: not any(loc[: len(prefix)] == prefix for prefix in others[name]) for name in others}
+        above = [loc[:count] for count in range(len(loc) + 1)]
+        meant = {name: others[name].isdisjoint(above) for name in others}
         return meant["type"], meant["role"], loc[-1:] == ("type",), loc[-1:] == ("role",)
 
     first = max(errors, key=telling)

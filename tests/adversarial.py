@@ -1,0 +1,140 @@
+"""Texts that make a careless parser slow, at any length, and how the time for one grows."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import cycle, islice
+
+SHORT, LONG = 10_000, 40_000
+MOST_GROWTH = 8.0
+"""Four times the text takes four times as long where the time is linear, sixteen times where it is quadratic."""
+FLOOR_S = 0.01
+"""A long text that takes no longer is no trouble, and a shorter time says nothing about how it grows."""
+TRIES = 5
+
+
+def repeated(unit: str) -> Callable[[int], str]:
+    return lambda count: (unit * (count // len(unit) + 1))[:count]
+
+
+def words(*some: str) -> Callable[[int], str]:
+    def text(count: int) -> str:
+        return " ".join(islice(cycle(some), count // (sum(map(len, some)) // len(some) + 1) + 1))[:count]
+
+    return text
+
+
+def between(opening: str, unit: str, closing: str) -> Callable[[int], str]:
+    return lambda count: opening + repeated(unit)(count - len(opening) - len(closing)) + closing
+
+
+PATTERNS: dict[str, Callable[[int], str]] = {
+    "one letter": repeated("a"),
+    "letters and ing": between("", "a", "ing to"),
+    "letters and to": between("", "a", " to"),
+    "ing to": between("", "ing", "s to"),
+    "ing": repeated("ing"),
+    "words in ing": words("going", "being"),
+    "the same word": words("yeah"),
+    "words that open phrases": words("i", "of", "that's"),
+    "words": words("some", "words", "are", "long"),
+    "hanging words": words("and", "the", "of"),
+    "an underscore": repeated("_"),
+    "spaces": between("a", " ", "b"),
+    "spaces and dots": repeated(" ."),
+    "lines": repeated("\n"),
+    "lines and a": repeated("a\n"),
+    "digits": repeated("1"),
+    "grouped digits": repeated("1,"),
+    "digits and dots": repeated("1."),
+    "digits and spaces": repeated("1 "),
+    "digits and colons": repeated("1:"),
+    "digits and dashes": repeated("1-"),
+    "grouped by three": repeated("123,"),
+    "number words": words("twenty", "one"),
+    "plus": repeated("1+"),
+    "full stops": repeated("."),
+    "commas": repeated(","),
+    "semicolons": between('a; b="', ";", '"'),
+    "semicolons and backslashes": between('a; b="', '\\";', '"'),
+    "backslashes": repeated("\\"),
+    "quotes": repeated('"'),
+    "stops and quotes": repeated('."'),
+    "apostrophes": repeated("a'"),
+    "parentheses": repeated("("),
+    "brackets": repeated("["),
+    "nested brackets": lambda count: "[" * (count // 2) + "]" * (count // 2),
+    "links": repeated("[a]("),
+    "less than": repeated("<"),
+    "tags": repeated("<a "),
+    "tags that end": repeated("<b></b>"),
+    "comments": repeated("<!--"),
+    "entities": repeated("&#1;"),
+    "ampersands": repeated("&"),
+    "asterisks": repeated("*"),
+    "asterisks and letters": repeated("*a"),
+    "underscores and letters": repeated("_a"),
+    "backticks": repeated("`"),
+    "backticks and letters": repeated("`a"),
+    "fences": repeated("```\n"),
+    "headings": repeated("# "),
+    "list items": repeated("- a\n"),
+    "pipes": repeated("|a"),
+    "dashes": repeated("-"),
+    "dashes and spaces": repeated(" - "),
+    "parentheses and spaces": repeated("( "),
+    "long dashes": repeated("—"),
+    "parameters": repeated("; a=b"),
+    "extended parameters": repeated("; a*0*=b"),
+    "URLs": repeated("http://a.b/"),
+    "a URL": between("http://", "a.", "/"),
+    "many schemes": repeated("http://"),
+    "at signs": repeated("a@"),
+    "an address": between("", "a", "@"),
+    "addresses": repeated("a@b.c "),
+    "percent signs": repeated("%"),
+    "percent escapes": repeated("%41"),
+    "slashes": repeated("/"),
+    "path parts": repeated("../"),
+    "initials": repeated("a."),
+    "abbreviations": words("dr.", "e.g."),
+    "secrets": words("bearer"),
+    "keys": repeated("&key"),
+    "hex": repeated("0x1"),
+    "combining marks": between("a", "\u0301", ""),
+    "marked letters": repeated("a\u0301"),
+    "joiners": repeated("\u200d"),
+    "emoji": repeated("👍🏽"),
+    "Chinese": repeated("字"),
+    "Chinese and stops": repeated("字。"),
+    "Chinese and a": repeated("字a"),
+    "Hangul": repeated("한국 "),
+    "Arabic": repeated("مرحبا "),
+    "control characters": repeated("\x00"),
+    "right to left": repeated("\u202e"),
+    "surrogates": repeated("\ud83d"),
+}
+FEW = ("words in ing", "spaces and dots", "list items", "Chinese and a", "parentheses and spaces", "abbreviations")
+"""For functions that take long in any case: they are slow in one of these ways, or in none."""
+
+
+def slow_patterns(function: Callable[[str], object], names: Iterable[str] = PATTERNS) -> Iterator[str]:
+    """The patterns for which a function's time grows faster than linearly. Time of this process's own, so that a busy
+    machine changes nothing; what seems slow is measured again, and its best times count."""
+    for name in names:
+        short, long = PATTERNS[name](SHORT), PATTERNS[name](LONG)
+        first = _seconds(function, short)
+        if first < FLOOR_S / MOST_GROWTH:  # the long one would not take long if it took the square of it
+            continue
+        bests = [first, _seconds(function, long)]
+        for _ in range(TRIES):
+            if bests[1] < MOST_GROWTH * bests[0]:
+                break
+            bests = [min(bests[0], _seconds(function, short)), min(bests[1], _seconds(function, long))]
+        else:
+            yield f"{name}: {bests[0] * 1000:.1f} ms, {bests[1] * 1000:.1f} ms"
+
+
+def _seconds(function: Callable[[str], object], text: str) -> float:
+    began = time.process_time()
+    function(text)
+    return time.process_time() - began

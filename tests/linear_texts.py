@@ -1,0 +1,238 @@
+"""Every function that reads a text from outside, as something that takes the whole text."""
+
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+
+from commands.logs import CONTROL
+from commands.redaction import Redaction
+from jobs import addresses, fetch, names, webhooks
+from pipeline import subtitles, text, untrusted, wrapping
+from pipeline.alignment import ctc
+from pipeline.alignment import words as aligned
+from pipeline.conversation import estimated_tokens
+from pipeline.errors import ParleyError
+from pipeline.listening import endpointing, interruption
+from pipeline.listening.options import LiveOptions
+from pipeline.listening.partials import LocalAgreement
+from pipeline.llm import Message
+from pipeline.llm.builtin import numbers, patterns, understanding
+from pipeline.llm.builtin.english import ENGLISH
+from pipeline.llm.streaming import one_line
+from pipeline.speakers import SpeakerTurn, assigning
+from pipeline.spoken import for_voice
+from pipeline.stt import Segment, Word, languages
+from pipeline.timeline import Timeline
+from pipeline.tools import basic
+from pipeline.tts import front, silence, xtts
+from pipeline.tts import split as pieces
+from server import errors, headers, job_views, parameters, ui, uploads
+from server.access import access, bodies, jwts, keys, origins, page_tokens, rights
+from server.incoming import _disposition, parse_options_header
+from server.openai import models, transcriptions
+from server.realtime import parsing
+from server.realtime import sound as realtime_sound
+from server.wyoming import reading
+
+LAYOUT = subtitles.Layout(line_width=42, max_lines=2, max_chars_per_s=17, max_cue_s=6, highlight_words=True)
+"""A segment of any length in cues of a few seconds."""
+REACHABLE = addresses.Reachable("")
+
+
+def quietly(function: Callable[..., Any], *args: Any, **more: Any) -> Callable[[str], object]:
+    """The function of a text, whose refusals are answers, too."""
+
+    def call(text: str) -> object:
+        with contextlib.suppress(ParleyError, ValueError):
+            return function(text, *args, **more)
+        return None
+
+    return call
+
+
+def segment(said: str) -> Segment:
+    """A segment whose words have times."""
+    found = [Word(word, number / 3, number / 3 + 0.3, 1.0) for number, word in enumerate(said.split())]
+    return Segment(0.0, len(found) / 3 + 1.0, said, words=found)
+
+
+def without_times(said: str) -> Segment:
+    return Segment(0.0, 1.0 + len(said) / 15, said)
+
+
+def letter_by_letter(said: str) -> None:
+    """A reply as a language model writes it, and a text without a boundary at that."""
+    splitter = text.ClauseSplitter()
+    for at in range(0, len(said), 4):
+        splitter.feed(said[at : at + 4])
+    splitter.finish()
+
+
+def agreed(said: str) -> None:
+    agreement = LocalAgreement()
+    agreement.add(said)
+    agreement.add(said + " more")
+
+
+def heard(said: str) -> None:
+    """What was heard of a reply of many clauses."""
+    timeline = Timeline()
+    timeline.rate_hz = 100
+    for clause in text.split(said):
+        timeline.spoken((clause.start, clause.end), clause.start, clause.end)
+        timeline.sent(clause.start, clause.end - clause.start)
+    timeline.heard_text(said, timeline.sent_ms / 2)
+
+
+def diarized(said: str) -> None:
+    """A segment in which two take turns."""
+    one = segment(said)
+    turns = [SpeakerTurn(at / 2, at / 2 + 0.5, "AB"[at % 2]) for at in range(int(one.end_s * 2) + 1)]
+    assigning.with_speakers([one], turns)
+    assigning.with_speakers([without_times(said)], turns)
+
+
+def normal(said: str) -> None:
+    """A transcript taken apart, and parts of it as they were written."""
+    found = patterns.normal(said, ENGLISH.contractions)
+    found.written(0, len(found.line))
+
+
+def form(name: str) -> None:
+    """A form whose fields have such names."""
+    uploads._form(
+        [(name, "a"), (f"{name}[]", "a"), (f"a[{name}]", "b"), *[(name[: at % 50], "c") for at in range(2000)]]
+    )
+
+
+def request(**sent: str) -> Request:
+    found = Headers({name.replace("_", "-"): value for name, value in sent.items()})
+    raw = [(name, value) for name, value in found.raw if value.isascii()]
+    return Request({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": raw})
+
+
+def sendable(value: str) -> str:
+    return value.encode("ascii", "replace").decode()
+
+
+def key_sent(value: str) -> None:
+    for name in ("authorization", "x_api_key"):
+        access._sent(request(**{name: sendable(value)}))
+
+
+def origin(value: str) -> None:
+    from pipeline.settings import Settings
+
+    rules = origins.Origins(Settings(), keys=False)
+    rules.good_origin(request(origin=sendable(value), host=sendable(value)))
+    rules.good_host(request(host=sendable(value)))
+
+
+def claimed(value: str) -> None:
+    bodies._claimed({"headers": [(b"content-length", value.encode("utf-8", "replace"))]})
+
+
+def event(value: str) -> None:
+    parsing.parse(json.dumps({"type": "conversation.item.create", "item": {"type": value}}))
+
+
+def many_mistakes(value: str) -> None:
+    """As many wrong parts of one event as the text has tens of characters."""
+    content = [{"type": value[:5]} for _ in range(len(value) // 10)]
+    parsing.parse(json.dumps({"type": "conversation.item.create", "item": {"type": "message", "content": content}}))
+
+
+CASES: dict[str, Callable[[str], object]] = {
+    "commands.logs:CONTROL": lambda text: CONTROL.sub(" ", text),
+    "commands.redaction:Redaction": Redaction(["a secret of ours"]),
+    "jobs.addresses:Reachable.check": quietly(REACHABLE.check),
+    "jobs.addresses:counted_host": addresses.counted_host,
+    "jobs.fetch:_joined": quietly(lambda text: fetch._joined("http://example.org/a", text)),
+    "jobs.names:name_in_disposition": names.name_in_disposition,
+    "jobs.names:name_in_url": names.name_in_url,
+    "jobs.names:safe_name": names.safe_name,
+    "jobs.webhooks:retry_after_s": webhooks.retry_after_s,
+    "pipeline.alignment.ctc:split_words": lambda text: list(ctc.split_words(text)),
+    "pipeline.alignment.words:by_characters": lambda text: aligned.by_characters(without_times(text)),
+    "pipeline.alignment.words:filled": lambda text: aligned.filled(
+        [aligned.Timed(word, None) for word in text.split()], 0.0, 9.0
+    ),
+    "pipeline.conversation:estimated_tokens": quietly(lambda text: estimated_tokens(Message("user", text))),
+    "pipeline.listening.endpointing:completeness": lambda text: [
+        endpointing.completeness(text, language) for language in ("en", "pt", "es")
+    ],
+    "pipeline.listening.endpointing:delay": lambda text: endpointing.delay(text, "en", LiveOptions()),
+    "pipeline.listening.interruption:words_beyond_backchannels": lambda text: [
+        interruption.words_beyond_backchannels(text, "en", more_comes=more) for more in (True, False)
+    ],
+    "pipeline.listening.partials:LocalAgreement": agreed,
+    "pipeline.llm.builtin.numbers:value": lambda text: numbers.value(
+        text.split(), numbers.ENGLISH, point="point", comma_decimal=False
+    ),
+    "pipeline.llm.builtin.patterns:normal": normal,
+    "pipeline.llm.builtin.patterns:without_accents": patterns.without_accents,
+    "pipeline.llm.builtin.understanding:amount": lambda text: understanding.amount(text, ENGLISH),
+    "pipeline.llm.builtin.understanding:language_of": lambda text: understanding.language_of(text, None),
+    "pipeline.llm.builtin.understanding:terms": lambda text: understanding.terms(text, ENGLISH),
+    "pipeline.llm.builtin.understanding:understand": lambda text: understanding.understand(text, ENGLISH),
+    "pipeline.llm.streaming:one_line": one_line,
+    "pipeline.speakers.assigning:with_speakers": diarized,
+    "pipeline.spoken.__init__:for_voice": lambda text: [
+        for_voice(clause, "en") for clause in (text[at : at + 220] for at in range(0, len(text), 220))
+    ],
+    "pipeline.stt.languages:code_of": languages.code_of,
+    "pipeline.subtitles:render": lambda text: [
+        subtitles.render("vtt", [segment(text)], layout=LAYOUT),
+        subtitles.render("srt", [without_times(text)], layout=LAYOUT),
+    ],
+    "pipeline.subtitles:joined": lambda text: subtitles.joined(text.split()),
+    "pipeline.text:ClauseSplitter": letter_by_letter,
+    "pipeline.text:split": text.split,
+    "pipeline.timeline:Timeline.heard_text": heard,
+    "pipeline.tools.basic:evaluated": quietly(basic.evaluated),
+    "pipeline.tts.front:clean": front.clean,
+    "pipeline.tts.silence:pause_after": silence.pause_after,
+    "pipeline.tts.split:split": lambda text: pieces.split(text, 250),
+    "pipeline.tts.xtts:xtts_language": quietly(lambda text: xtts.xtts_language(text, ["en", "pt"])),
+    "pipeline.untrusted:seconds_until": untrusted.seconds_until,
+    "pipeline.untrusted:whole_number": untrusted.whole_number,
+    "pipeline.wrapping:clean": wrapping.clean,
+    "pipeline.wrapping:found_in": lambda text: list(wrapping.found_in(wrapping.clean(text), segment(text).words)),
+    "pipeline.wrapping:pieces": lambda text: wrapping.pieces(segment(text)),
+    "pipeline.wrapping:width": wrapping.width,
+    "server.access.access:_sent": key_sent,
+    "server.access.bodies:_claimed": claimed,
+    "server.access.jwts:_name": lambda text: jwts._name(text, None),
+    "server.access.keys:hashed": keys.hashed,
+    "server.access.origins:Origins": origin,
+    "server.access.page_tokens:PageTokens.find": page_tokens.PageTokens("", 60.0).find,
+    "server.access.rights:rule_for": lambda text: rights.rule_for(text, "GET"),
+    "server.errors:body_of": lambda text: errors.body_of(text, ParleyError(text)),
+    "server.headers:_here": quietly(headers._here),
+    "server.incoming:_disposition": quietly(lambda text: _disposition(text.encode("utf-8", "replace"))),
+    "server.incoming:parse_options_header": lambda text: parse_options_header(sendable(text)),
+    "server.job_views:statuses": quietly(job_views.statuses),
+    "server.openai.models:is_path": models.is_path,
+    "server.openai.transcriptions:language_name": transcriptions.language_name,
+    "server.parameters:from_json": quietly(parameters.from_json),
+    "server.parameters:language_code": quietly(parameters.language_code),
+    "server.parameters:system_prompt": quietly(parameters.system_prompt),
+    "server.realtime.parsing:parse": quietly(parsing.parse),
+    "server.realtime.parsing:parse, an event": quietly(event),
+    "server.realtime.parsing:parse, many mistakes": quietly(many_mistakes),
+    "server.realtime.sound:decoded": quietly(lambda text: realtime_sound.decoded(text, "audio")),
+    "server.ui:wants_html": ui.wants_html,
+    "server.uploads:_form": form,
+    "server.wyoming.reading:_object": quietly(lambda text: reading._object(text.encode("utf-8", "replace"))),
+}
+"""By the module and name of the function."""
+SLOW = {
+    "pipeline.alignment.words:by_characters", "pipeline.speakers.assigning:with_speakers",
+    "pipeline.spoken.__init__:for_voice", "pipeline.subtitles:render", "pipeline.text:ClauseSplitter",
+    "pipeline.timeline:Timeline.heard_text", "pipeline.wrapping:pieces",
+}  # fmt: skip
+"""Those that take so long for any text that they are measured with a few patterns."""

@@ -1,0 +1,72 @@
+"""No text from outside takes the square of its length: the time of four times the text is about four times as long.
+
+Whoever adds a public function that begins with a text lists it in `tests/linear_texts.py`, or below, if no text from
+outside comes to it.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.adversarial import FEW, PATTERNS, slow_patterns
+from tests.linear_texts import CASES, SLOW
+
+ROOT = Path(__file__).parent.parent
+OWN_TEXTS = {
+    "jobs.cache:open_cache", "jobs.database:address", "jobs.database:open_database", "jobs.webhooks:signer",
+    "pipeline.engines:open_named", "pipeline.engines:open_best", "pipeline.engines:note",
+    "pipeline.llm.builtin.__init__:time_zone", "pipeline.stt.weights:hub_name", "pipeline.stt.weights:size_of",
+    "pipeline.stt.whisper_model:load", "server.access.keys:parse_rights", "server.access.keys:entries_of_setting",
+    "server.access.keys:weak", "server.access.keys:keys_of_setting",
+    "server.documents:event_stream",
+}  # fmt: skip
+"""Settings, and what the program itself writes."""
+NAMES_ONLY = {
+    "jobs.fetch:fetch", "jobs.observing:ended", "jobs.outside:file_signature", "jobs.outside:updates_signature",
+    "jobs.result:download", "jobs.result:key_of", "pipeline.exposing:gauge", "pipeline.llm.builtin.patterns:jsgf",
+    "pipeline.llm.builtin.patterns:regex", "pipeline.observing:bounded", "pipeline.observing:stage",
+    "pipeline.private:opener", "pipeline.subtitles:separator", "pipeline.tracing:span", "pipeline.tracing:start",
+    "pipeline.tracing:happened", "pipeline.workers.scheduler:for_session",
+    "pipeline.wrapping:spaceless", "server.job_owners:own_job", "server.realtime.errors:error_event",
+    "server.realtime.items:mcp_call", "server.updates:file", "pipeline.tools.basic:calculate",
+}  # fmt: skip
+"""What passes a text on as it is, compares it, or is measured by another name (`evaluated`, `render`, `check`)."""
+PARTS = ("pipeline.spoken.",)
+"""Packages whose functions are measured together, through the one that calls them all (`for_voice`)."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_time_grows_with_the_length_and_not_its_square(name: str) -> None:
+    assert list(slow_patterns(CASES[name], FEW if name in SLOW else PATTERNS)) == []
+
+
+def functions_of_texts() -> Iterator[str]:
+    """Public functions whose first argument is a text."""
+    for folder in ("jobs", "pipeline", "server"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            for node in ast.parse(path.read_text("utf-8")).body:
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+                    first = [*node.args.posonlyargs, *node.args.args][:1]
+                    if first and first[0].annotation and ast.unparse(first[0].annotation) in ("str", "str | None"):
+                        yield f"{module}:{node.name}"
+
+
+def test_every_function_of_a_text_is_measured() -> None:
+    found = {name for name in functions_of_texts() if not name.startswith(PARTS)}
+    listed = OWN_TEXTS | NAMES_ONLY
+    assert found - listed - set(CASES) == set()
+    assert listed - found == set(), "these are no more"
+    assert listed & set(CASES) == set()
+
+
+def test_what_is_slow_is_found() -> None:
+    """The measurement itself: a search that begins anew at every letter."""
+
+    def quadratic(text: str) -> int:
+        return sum(text.count("!", at) for at in range(0, len(text), 4))
+
+    assert list(slow_patterns(quadratic, ["one letter"]))
+    assert list(slow_patterns(str.split, ["words"])) == []
