@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from os import SEEK_END
 from typing import Any
 
@@ -55,7 +55,7 @@ class Recording:
         for call in self._begun:
             call.stop()
 
-    def blocks(self, block_s: float = BLOCK_S) -> Iterator[Samples]:
+    def blocks(self, block_s: float = BLOCK_S) -> Generator[Samples, None, None]:
         """Blocks of at least `block_s`, shape (n,). Decoding stops as soon as `max_seconds` is passed; a file that says
         that it is longer, and is, is refused before anything of it is decoded.
 
