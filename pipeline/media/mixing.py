@@ -110,10 +110,25 @@ class Mixer:
         """One channel, as long as the frames, which are in [-1, 1]."""
         if len(self._weights) == 1:
             return frames[:, 0]
-        pieces = [self._mix(frames[start : start + self._piece]) for start in range(0, len(frames), self._piece)] or [
-            np.zeros(0, np.float32)
-        ]
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        if (mixed := self._plain(frames)) is not None:
+            return mixed
+        pieces = [self._mix(frames[start : start + self._piece]) for start in range(0, len(frames), self._piece)]
+        return np.concatenate(pieces or [np.zeros(0, np.float32)])
+
+    def _plain(self, frames: Frames) -> Samples | None:
+        """The mix of a block that cancels nowhere, which most are, looked at as a whole; None: it has to be looked at
+        piece by piece."""
+        count = len(frames) // self._piece
+        if self._used is not self._weights or count * self._piece != len(frames) or not count:
+            return None
+        mixed: Samples = frames @ self._weights
+        apart = np.ascontiguousarray(frames.T).reshape(len(self._weights), count, self._piece)
+        energies = np.einsum("cpn,cpn->pc", apart, apart) / self._piece
+        together = np.einsum("pn,pn->p", *2 * [mixed.reshape(count, self._piece)]) / self._piece
+        if np.any(together < MIXES * (energies @ self._weights**2)):
+            return None
+        self._begun, self._energies, self._mixed = True, energies[-1], float(together[-1])
+        return mixed
 
     def _mix(self, frames: Frames) -> Samples:
         mixed: Samples = frames @ self._weights

@@ -22,8 +22,9 @@ from pipeline.errors import BadInput, Overloaded
 from pipeline.media.places import Places
 from pipeline.media.wire import Done, Frame, Frames, Misbehaved, Request
 
-SILENCE_S = 20.0
-"""A process that has not answered anything for this long is ended."""
+SILENCE_S = 60.0
+"""A process that has not answered anything for this long is ended. Its limit of CPU time ends it earlier, unless the
+machine is very busy."""
 WAIT_S = 30.0
 """A file that has no place after this long is refused."""
 RECEIVE_BYTES = 2**18

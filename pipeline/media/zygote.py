@@ -25,9 +25,9 @@ MAX_REQUEST_BYTES = 4096
 DESCRIPTORS = 3
 """With each request: the file, where to answer, and the pipe whose end is the end of the process."""
 URGENT_S = 0.3
-"""A process that is still at work after this is not what anybody waits for in silence: it gets what others leave."""
-LEFT_OVER = 19
-"""Its niceness."""
+"""A process that is still at work after this is not what anybody waits for in silence: others come first."""
+LATER = 7
+"""Its niceness: a fifth of what the rest of the service gets, for a busy machine must decode files, too."""
 
 
 def main() -> None:
@@ -97,7 +97,7 @@ def _look_after(running: dict[int, float | None]) -> None:
     now = time.monotonic()
     for pid, urgent_until in running.items():
         if urgent_until is not None and now > urgent_until:
-            os.setpriority(os.PRIO_PROCESS, pid, LEFT_OVER)
+            os.setpriority(os.PRIO_PROCESS, pid, LATER)
             running[pid] = None
 
 
