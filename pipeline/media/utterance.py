@@ -13,7 +13,7 @@ from pipeline.errors import BadInput
 from pipeline.media import wav
 from pipeline.media.limits import too_long
 from pipeline.media.mixing import Mono
-from pipeline.media.processes import TURNS, called, called_async, descriptor
+from pipeline.media.processes import TURNS, Stopping, called, called_async, descriptor
 from pipeline.media.recording import Recording
 from pipeline.media.wire import Frame, Told
 
@@ -49,7 +49,7 @@ def decode_blocking(data: bytes, *, max_seconds: float) -> Clip:
     _check(data)
     if wav.is_plain(io.BytesIO(data)):
         return _plain(data, max_seconds)
-    frames = called(TURNS, TURNS.request(max_seconds), descriptor(data), len(data), [])
+    frames = called(TURNS, TURNS.request(max_seconds), descriptor(data), len(data), Stopping())
     collected = _Collected()
     with contextlib.closing(frames):
         for frame in frames:

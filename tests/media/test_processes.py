@@ -16,7 +16,8 @@ import pytest
 
 from pipeline.errors import BadInput
 from pipeline.media import Recording, decode, decode_blocking, processes, warm_up
-from pipeline.media.processes import FILES, TURNS, Call, Stopped, descriptor
+from pipeline.media.places import Places
+from pipeline.media.processes import FILES, Call, Stopped, descriptor
 from pipeline.media.wire import HEAD, SAMPLES, TOLD, Frames, Misbehaved, frame
 from pipeline.stepping import in_threads
 from tests.media.bombs import BOMBS, muxed, written
@@ -80,19 +81,28 @@ async def test_one_with_many_tags_is_ended_in_a_recording_too() -> None:
     await eventually(lambda: not at_work())
 
 
-async def test_more_bombs_than_places_keep_no_short_message_waiting() -> None:
+def test_the_smallest_file_has_the_next_place() -> None:
+    places = Places(1)
+    first, large, gone, small = places.ask(9), places.ask(8), places.ask(1), places.ask(2)
+    assert first.done()
+    gone.cancel()
+    places.leave()
+    assert small.done()
+    assert not large.done()
+    places.leave()
+    assert large.done()
+    places.leave()
+    assert places.ask(5).done()
+
+
+async def test_what_takes_long_gives_way() -> None:
     make, count = BOMBS["flac"]
-    data = make(count)
-    bombs = [asyncio.create_task(decode(data, max_seconds=10)) for _ in range(20)]
-    await asyncio.sleep(0)
-    other = await decode(written("MP3"), max_seconds=10)
-    assert other.seconds == pytest.approx(0.2, abs=0.1)
-    assert not all(bomb.done() for bomb in bombs)
-    for bomb in bombs:
-        bomb.cancel()
-    await asyncio.wait(bombs)
-    await eventually(lambda: not at_work())
-    assert TURNS.places._free == 16, "every place is given back"
+    call = asyncio.create_task(decode(make(count), max_seconds=10))
+    process = await begun()
+    assert process.nice() == psutil.Process().nice()
+    await eventually(lambda: process.nice() == 19)
+    call.cancel()
+    await asyncio.wait([call])
 
 
 async def test_a_cancelled_call_ends_its_process_out_of_c() -> None:
@@ -129,6 +139,24 @@ async def test_a_cancelled_step_of_a_recording_ends_at_once() -> None:
     await asyncio.wait([reading])
     assert ended == [Stopped]
     await eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+
+
+async def test_a_step_that_waits_for_a_place_ends_at_once() -> None:
+    taken = [FILES.places.ask(0) for _ in range(FILES.places._free)]
+    try:
+        recording = Recording(io.BytesIO(written("MP3")), max_seconds=10)
+        blocks = in_threads(recording.blocks(), recording.stop)
+        reading = asyncio.ensure_future(anext(blocks))
+        await eventually(lambda: FILES.places._waiting)
+        reading.cancel()
+        async with asyncio.timeout(processes.WAIT_S / 2):
+            await asyncio.wait([reading])
+        await blocks.aclose()
+    finally:
+        for _ in taken:
+            FILES.places.leave()
+    assert (await decode(written("MP3"), max_seconds=10)).seconds == pytest.approx(0.2, abs=0.1)
+    assert next(Recording(io.BytesIO(written("MP3")), max_seconds=10).blocks()).size
 
 
 async def test_a_crash_costs_one_call() -> None:
