@@ -120,7 +120,7 @@ def main() -> None:
             jobs += [job["job_id"] for job in answer.json()["jobs"]]
             after_s = chance.uniform(0.3, 2.5)
             time.sleep(after_s)
-            children = server.workers()
+            children = server.children()
             began = time.monotonic()
             process.send_signal(signal.SIGTERM)
             code = process.wait(EXIT_S)

@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from rich.table import Table
 from commands.logs import set_up
 from commands.progress import StartProgress
 from commands.redaction import Redaction, secrets_of
-from commands.start import load_settings, refuse
+from commands.start import leave, leave_within, load_settings, refuse, run_to_end
 from pipeline import tracing
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.errors import EngineUnavailable, ParleyError
@@ -32,6 +31,8 @@ BACKLOG = 2048
 """Connections that the kernel holds while the loop is busy."""
 FILES_OF_OURS = 1024
 """Files that are open beside connections and what belongs to them: databases, models' pipes, recordings."""
+END_S = 2.0
+"""When connections are closed, what is left has so long to end in order, in seconds."""
 MAX_LINE_BYTES = 131_072
 """Longest request line: `?system=` may have 8,000 characters, each of up to 12 bytes in a URL."""
 
@@ -42,9 +43,9 @@ def serve() -> None:
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO, Redaction(secrets_of(settings)))
     try:
         # Around the loop: what its last moment has to tell is sent when it is over.
-        with tracing.exporting(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
-            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+        with tracing.exporting():
+            run_to_end(_serve(settings), uvloop.new_event_loop)
+        leave()
     except EngineUnavailable as error:
         raise refuse(f"{error.message} {error.remedy}") from None
     except ParleyError as error:
@@ -113,6 +114,7 @@ async def _serve(settings: Settings) -> None:
             server = Server(config, app.state.draining, kept, drain_s=settings.drain_seconds)
             _announce(console, assistant, listening)
             await server.serve(sockets=[listening])
+            leave_within(END_S)
 
 
 def _announce(console: Console, assistant: Assistant, listening: socket.socket) -> None:

@@ -1,14 +1,16 @@
 """What every command begins with, and how it ends when it cannot go on."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Coroutine
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from dotenv import dotenv_values
@@ -23,6 +25,8 @@ from pipeline.errors import BadInput, EngineUnavailable, ParleyError
 from pipeline.media import decode
 from pipeline.settings import SECRET, Settings
 from pipeline.stt.languages import language_code
+
+log = logging.getLogger(__name__)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 VoiceOption = Annotated[str, typer.Option(help="Voice by name; see `voices`. Default: VOICE_NAME.")]
@@ -64,18 +68,53 @@ def refuse(message: str) -> typer.Exit:
     return typer.Exit(2)
 
 
-def run(settings: Settings, work: Coroutine[Any, Any, None], *, level: int = logging.ERROR) -> None:
+def run(settings: Settings, work: Coroutine[Any, Any, None], *, level: int = logging.ERROR, ends: bool = False) -> None:
     """Run a command to its end; what cannot be done is said in one sentence, without a traceback. level: of what it
-    logs without DEBUG_MODE."""
+    logs without DEBUG_MODE. ends: the caller ends the process by `leave`."""
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else level, Redaction(secrets_of(settings)))
     try:
-        asyncio.run(work)
+        if ends:
+            run_to_end(work, None)
+        else:
+            asyncio.run(work)
     except EngineUnavailable as error:
         raise refuse(f"{error.message} {error.remedy}") from None
     except ParleyError as error:
         raise refuse(error.message) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def run_to_end(work: Coroutine[Any, Any, None], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> None:
+    """Run what serves until it is asked to stop. Threads that still run then are not waited for; see `leave`."""
+    runner = asyncio.Runner(loop_factory=loop_factory)
+    try:
+        runner.run(work)
+    except BaseException:
+        runner.close()
+        raise
+
+
+def leave() -> NoReturn:
+    """End the process now that all is closed: an interpreter that ends by itself waits for every thread, and a stuck
+    one keeps a service for ever that was asked to stop."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0)
+
+
+def leave_within(seconds: float) -> None:
+    """End the process after this time if it has not ended by then."""
+
+    def end() -> None:
+        log.warning("Something does not end; the service ends without it")
+        leave()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 async def load_clip(path: Path, settings: Settings) -> Clip:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 
-from commands.start import load_settings, progress_bar, run
+from commands.start import leave, leave_within, load_settings, progress_bar, run
 from pipeline import tracing
 from pipeline.assistant import open_stt
 from pipeline.errors import ConfigError
@@ -14,12 +14,16 @@ from pipeline.settings import Settings
 from pipeline.stt.recognisers import open_recognisers
 from pipeline.workers.hardware import detect
 
+END_S = 5.0
+"""What a worker does when it is asked to stop has so long to end in order, in seconds."""
+
 
 def worker() -> None:
     """Do transcription jobs, beside the services that take them in."""
     settings = load_settings()
     with tracing.exporting():
-        run(settings, _work(settings), level=logging.INFO)
+        run(settings, _work(settings), level=logging.INFO, ends=True)
+    leave()
 
 
 async def _work(settings: Settings) -> None:
@@ -45,3 +49,4 @@ async def _work(settings: Settings) -> None:
         heard_by = f"{hears.info.engine}: {hears.info.model}"
         print(f"parley: {settings.job_workers} at a time, heard by {heard_by}", flush=True)
         await stop.wait()
+        leave_within(END_S)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any
 
-from pipeline import events, llm, stt, tts
+from pipeline import events, llm, media, stt, tts
 from pipeline.audio import Clip
 from pipeline.conversation import Conversation
 from pipeline.dictation import Room
@@ -188,6 +188,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
         open_recorder(settings) as recorder,
     ):
         await asyncio.to_thread(SileroActivity)  # loads the VAD that all sessions share
+        await asyncio.to_thread(media.warm_up)
         stages = Stages(stt=hears.engine, llm=thinks.engine, tts=speaks.engine)
 
         def engines() -> Sequence[EngineInfo]:

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,7 +20,8 @@ async def in_threads(steps: Generator[T, None, None], stop: Callable[[], None]) 
     thread = ThreadPoolExecutor(1, thread_name_prefix="stepping")
     try:
         while True:
-            step = loop.run_in_executor(thread, contextvars.copy_context().run, next, steps, None)
+            context = contextvars.copy_context()
+            step = loop.run_in_executor(thread, partial(context.run, next, steps, None))
             try:
                 item = await asyncio.shield(step)
             except asyncio.CancelledError:

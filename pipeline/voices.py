@@ -22,8 +22,6 @@ CLIP_ENDINGS = frozenset({".wav", ".flac", ".mp3", ".ogg"})
 """What counts as a reference recording."""
 MAX_CLIP_BYTES = 50 * 2**20
 """A larger file is not a reference recording: half a minute is enough for any engine."""
-CHECKED_S = 1.0
-"""No more of a reference recording is decoded to see whether it is one."""
 MAX_TOML_BYTES = 64 * 2**10
 """A larger voice.toml is a mistake."""
 DEFAULT_LANGUAGE = "en"
@@ -157,7 +155,7 @@ def _readable(clip: Path) -> bool:
     try:
         if clip.stat().st_size > MAX_CLIP_BYTES:
             raise ValueError("it is too large")
-        check_sound(clip, max_seconds=CHECKED_S)
+        check_sound(clip)
     except (OSError, ValueError, ParleyError) as error:
         log.warning("voice recording %s is left out: %s", clip.name, error)
         return False

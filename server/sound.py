@@ -5,15 +5,13 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 
-from pipeline.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Samples, mono
+from pipeline.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Samples
 from pipeline.errors import BadInput
 from pipeline.listening.detector import RATE_HZ
-
-PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
-"""WAVE format tags."""
-_KINDS = {(PCM, 8): "u1", (PCM, 16): "<i2", (PCM, 32): "<i4", (FLOAT, 32): "<f4", (FLOAT, 64): "<f8"}
+from pipeline.media import wav
+from pipeline.media.mixing import Mono
+from pipeline.media.wav import EXTENSIBLE, Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +21,6 @@ class WholeFile:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Format:
-    kind: str
-    channels: int
-    rate_hz: int
-
-    @property
-    def frame_bytes(self) -> int:
-        """Of one sample of all channels."""
-        return int(np.dtype(self.kind).itemsize) * self.channels
-
-
 class LiveSound:
     """Bytes of one connection into float32 mono samples at 16 kHz; split samples and resampling go on over messages."""
 
@@ -42,11 +28,11 @@ class LiveSound:
         """rate: Hz of raw 16-bit little-endian mono PCM; None: the sound says itself what it is. Raises BadInput."""
         self._raw = rate is not None
         self._rest = b""
-        self._format: _Format | None = None
+        self._format: Format | None = None
         if rate is not None:
             if not rate.isascii() or not rate.isdigit() or len(rate) > 6 or not MIN_RATE_HZ <= int(rate) <= MAX_RATE_HZ:
                 raise BadInput(f"rate must be from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.", code="bad_parameter")
-            self._use(_Format("<i2", 1, int(rate)))
+            self._use(Format("<i2", int(rate), ("",)))
 
     def take(self, data: bytes, *, most_s: float = math.inf) -> Samples | WholeFile:
         """The samples of the next message, or the file that it is. Raises BadInput for a header that makes no sense,
@@ -67,21 +53,19 @@ class LiveSound:
             raise BadInput(f"The message is longer than {most_s:g} seconds; send shorter ones.", code="audio_too_long")
         return self._samples(data, form)
 
-    def _use(self, form: _Format) -> None:
+    def _use(self, form: Format) -> None:
         self._format, self._rest = form, b""
-        self._resampler = soxr.ResampleStream(form.rate_hz, RATE_HZ, 1, dtype="float32")
+        self._mono = Mono(RATE_HZ, block_s=0.0)
 
-    def _samples(self, data: bytes, form: _Format) -> Samples:
+    def _samples(self, data: bytes, form: Format) -> Samples:
         data = self._rest + data
-        over = len(data) % form.frame_bytes
-        self._rest = data[len(data) - over :]
-        values = mono(data, form.kind, form.channels)
-        if form.rate_hz == RATE_HZ:
-            return values
-        return np.asarray(self._resampler.resample_chunk(values), np.float32)
+        whole = len(data) // form.frame_bytes * form.frame_bytes
+        self._rest = data[whole:]
+        pieces = list(self._mono.feed(form.rate_hz, form.names, wav.values(data[:whole], form)))
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def _wav_header(data: bytes) -> tuple[_Format, int] | None:
+def _wav_header(data: bytes) -> tuple[Format, int] | None:
     """The format of a streamed WAV and where its samples begin; None when the message is a whole file."""
     if data[8:12] != b"WAVE":
         return None
@@ -95,14 +79,14 @@ def _wav_header(data: bytes) -> tuple[_Format, int] | None:
                 tag = struct.unpack_from("<H", data, body + 24)[0]
             if not 1 <= channels <= MAX_CHANNELS or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
                 raise BadInput(f"The header claims {rate_hz} Hz and {channels} channels.", code="bad_audio")
-            kind = _KINDS.get((tag, bits))
-            form = _Format(kind, channels, rate_hz) if kind else None
+            kind = wav.KINDS.get((tag, bits))
+            form = Format(kind, rate_hz, ("",) * channels) if kind else None
         if name == b"data":
             # All its samples are in this message: a file. Otherwise the rest follows in the next ones.
             if 0 < size <= len(data) - body:
                 return None
             if form is None:
-                raise BadInput("A streamed WAV must be 8-, 16- or 32-bit PCM, or float.", code="bad_audio")
+                raise BadInput("A streamed WAV must be 8-, 16-, 24- or 32-bit PCM, or float.", code="bad_audio")
             return form, body
         at = body + size + size % 2
     return None

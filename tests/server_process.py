@@ -78,6 +78,10 @@ class ServerProcess:
 
     def workers(self) -> list[psutil.Process]:
         """The processes of its local models."""
+        return [one for one in self.children() if "pipeline.workers.child" in one.cmdline()]
+
+    def children(self) -> list[psutil.Process]:
+        """All processes below it: those of models, and those that decode."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def busy_s(self) -> float:
@@ -104,7 +108,7 @@ class ServerProcess:
         """SIGTERM, once: ends in order, with nothing left behind and nothing unhandled on the way."""
         workers: list[psutil.Process] = []
         if self.process.poll() is None:
-            workers = self.workers()
+            workers = self.children()
             self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(END_S) == 0, self.text
         _, left = psutil.wait_procs(workers, timeout=END_S)
@@ -132,7 +136,7 @@ def killed(folder: Path, *, within: Sequence[str] = (), **settings: str) -> Iter
         server.wait_until_ready()
         yield server
     finally:
-        workers = server.workers() if process.poll() is None else []
+        workers = server.children() if process.poll() is None else []
         process.kill()
         process.wait()
         _, left = psutil.wait_procs(workers, timeout=END_S)

@@ -50,7 +50,7 @@ def stoppable(folder: Path, **settings: str) -> Iterator[ServerProcess]:
     children: list[psutil.Process] = []
     try:
         server.wait_until_ready()
-        children = server.workers()
+        children = server.children()
         yield server
         assert process.wait(SOON_S) == 0, server.text
         _, left = psutil.wait_procs(children, timeout=SOON_S)

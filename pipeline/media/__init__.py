@@ -5,7 +5,8 @@ Plain WAV is read here in Python (`wav`). Every other format goes to FFmpeg, in 
 passes its limits. `Recording` is for files of hours, `decode` for one utterance in memory.
 """
 
+from pipeline.media.processes import warm_up
 from pipeline.media.recording import RATE_HZ, Recording
 from pipeline.media.utterance import check_sound, decode, decode_blocking
 
-__all__ = ["RATE_HZ", "Recording", "check_sound", "decode", "decode_blocking"]
+__all__ = ["RATE_HZ", "Recording", "check_sound", "decode", "decode_blocking", "warm_up"]

@@ -1,6 +1,8 @@
 """FFmpeg over one file: runs in a decoding process, and is imported nowhere else (`tests/media/test_one_place.py`)."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 import av
@@ -9,7 +11,8 @@ import numpy as np
 from pipeline.audio import Samples
 from pipeline.errors import BadInput
 from pipeline.media.limits import OVER_S, bad_audio, check_format, too_long
-from pipeline.media.mixing import Mono
+from pipeline.media.links import Coming, Window, after_id3, links
+from pipeline.media.mixing import Mono, make_finite
 from pipeline.media.wire import Busy, Request, Told
 
 FORMATS = (
@@ -23,6 +26,9 @@ PROTOCOLS = "none"
 MIN_GAP_S, MAX_GAP_S = 0.1, 600.0
 """A jump in the time stamps of this size is sound that is missing, and silence takes its place; a smaller one is
 jitter, a larger one a clock that was set anew."""
+TIMED = frozenset({"mov", "matroska", "avi", "asf", "flv", "mpeg", "mpegts", "mxf", "nut", "rm", "ogg", "dv", "swf"})
+"""Demuxers (the first of their names) whose time stamps are the file's. Others count them from the bytes, at the rate
+that the file began with, and have no gaps."""
 MAX_BAD_PACKETS = 1000
 """Damaged packets that are skipped; a file with more is given up where it is."""
 BUSY_PACKETS = 2000
@@ -39,6 +45,35 @@ class Source(Protocol):
 
 def decoded(source: Any, request: Request) -> Iterator[Samples | Told | Busy]:
     """Told, then the samples of one track. Raises BadInput."""
+    if not request.seekable:
+        yield from _joined(Coming(source).links(), request)
+        return
+    if (begin := after_id3(source)) > 0:
+        source = Window(source, begin, source.seek(0, os.SEEK_END))
+    parts = links(source)
+    if len(parts) < 2:
+        yield from _link(source, request)
+    else:
+        yield from _joined((Window(source, begin, end) for begin, end in parts), request)
+
+
+def _joined(parts: Iterable[Any], request: Request) -> Iterator[Samples | Told | Busy]:
+    """One after the other, at the rate of the first. A later one that is damaged is left out."""
+    begun = False
+    for part in parts:
+        try:
+            for item in _link(part, request):
+                if not isinstance(item, Told):
+                    yield item
+                elif not begun:
+                    begun, request = True, replace(request, rate_hz=item.rate_hz)
+                    yield replace(item, duration_s=None)
+        except BadInput:
+            if not begun:
+                raise
+
+
+def _link(source: Any, request: Request) -> Iterator[Samples | Told | Busy]:
     with _open(source, request.seekable) as container:
         stream = _stream(container, request.track)
         duration_s = None if container.duration is None else max(0.0, container.duration / 1e6)
@@ -112,6 +147,7 @@ class _Decoder:
 
     def __init__(self, container: Any, stream: Any, rate_hz: int) -> None:
         self._container, self._stream = container, stream
+        self._timed = container.format.name.split(",")[0] in TIMED
         self._zero_s = (container.start_time or 0) / 1e6
         self._clock_s: float | None = None
         """Where the next frame should begin, on the file's own clock; None before the first one."""
@@ -167,6 +203,8 @@ class _Decoder:
 
     def _missing(self, frame: Any) -> int:
         """Samples of silence before a frame."""
+        if not self._timed:
+            return 0
         missing = 0
         length_s = frame.samples / frame.sample_rate
         begins_s = frame.time
@@ -195,4 +233,6 @@ def _values(frame: Any, channels: int) -> Any:
         values = (values - np.float32(128)) / np.float32(128)
     elif kind.kind == "i":
         values *= np.float32(2.0 ** (1 - 8 * kind.itemsize))
+    else:
+        make_finite(values)
     return values

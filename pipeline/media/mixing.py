@@ -14,13 +14,15 @@ Frames = npt.NDArray[np.float32]
 
 BLOCK_S = 0.25
 """Frames are mixed in blocks of this length at least, in seconds."""
-PIECE_S = 0.1
+PIECE_S = 0.05
 """Whether the channels cancel is decided for pieces of this length, in seconds."""
 CANCELS, MIXES = 0.1, 0.3
 """Energy of the mix, in parts of what it is for channels that have nothing in common: below the first one channel is
 taken, above the second the mix again. Opposite channels have 0, equal ones the number of channels."""
-MEMORY = 0.5
-"""Share of the energies before a piece in the energies that decide for it."""
+MEMORY = 0.05
+"""Share of the energies before a piece in the energies that decide for it: a pause decides nothing."""
+FADE_S = 0.01
+"""From one choice to the next."""
 OFFSET_S = 1.0
 """Time constant of the mean that counts as the offset, in seconds."""
 DEAD = 0.004
@@ -41,21 +43,22 @@ def weights_of(names: Sequence[str]) -> npt.NDArray[np.float32]:
 class Mono:
     """Sound whose rate and channels may change at any moment, into one channel at one rate."""
 
-    def __init__(self, wanted_hz: int) -> None:
-        """wanted_hz: rate of what comes out."""
+    def __init__(self, wanted_hz: int, *, block_s: float = BLOCK_S) -> None:
+        """wanted_hz: rate of what comes out. block_s: frames wait for so many seconds of others."""
         self._wanted_hz = wanted_hz
+        self._block_s = block_s
         self._offset = Offset(wanted_hz)
         self._part: _Part | None = None
 
     def feed(self, rate_hz: int, names: tuple[str, ...], frames: Frames) -> Iterator[Samples]:
-        """names: of the channels, see `weights_of`. frames: shape (n, channels); they are changed."""
+        """names: of the channels, see `weights_of`. frames: shape (n, channels), in [-1, 1]."""
         part = self._part
         if part is None or (part.rate_hz, part.names) != (rate_hz, names):
             if part is not None:
                 yield self._offset.without(part.mixed(last=True))
             part = self._part = _Part(rate_hz, names, self._wanted_hz)
         part.add(frames)
-        if part.held >= rate_hz * BLOCK_S:
+        if part.held >= rate_hz * self._block_s:
             yield self._offset.without(part.mixed())
 
     def finish(self) -> Samples:
@@ -94,6 +97,7 @@ class Mixer:
     def __init__(self, rate_hz: int, weights: npt.NDArray[np.float32]) -> None:
         """weights: of each channel; see `weights_of`."""
         self._piece = max(1, int(rate_hz * PIECE_S))
+        self._fade = np.float32(rate_hz * FADE_S)
         self._weights = weights
         self._energies = np.zeros(len(weights))
         self._mixed = 0.0
@@ -103,19 +107,34 @@ class Mixer:
         """Weights at the end of the last piece."""
 
     def mix(self, frames: Frames) -> Samples:
-        """One channel in [-1, 1], as long as the frames. The array is changed."""
-        finite(frames)
+        """One channel, as long as the frames, which are in [-1, 1]."""
         if len(self._weights) == 1:
             return frames[:, 0]
-        pieces = [self._mix(frames[start : start + self._piece]) for start in range(0, len(frames), self._piece)] or [
-            np.zeros(0, np.float32)
-        ]
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        if (mixed := self._plain(frames)) is not None:
+            return mixed
+        pieces = [self._mix(frames[start : start + self._piece]) for start in range(0, len(frames), self._piece)]
+        return np.concatenate(pieces or [np.zeros(0, np.float32)])
+
+    def _plain(self, frames: Frames) -> Samples | None:
+        """The mix of a block that cancels nowhere, which most are, looked at as a whole; None: it has to be looked at
+        piece by piece."""
+        count = len(frames) // self._piece
+        if self._used is not self._weights or count * self._piece != len(frames) or not count:
+            return None
+        mixed: Samples = frames @ self._weights
+        apart = np.ascontiguousarray(frames.T).reshape(len(self._weights), count, self._piece)
+        energies = np.einsum("cpn,cpn->pc", apart, apart) / self._piece
+        together = np.einsum("pn,pn->p", *2 * [mixed.reshape(count, self._piece)]) / self._piece
+        if np.any(together < MIXES * (energies @ self._weights**2)):
+            return None
+        self._begun, self._energies, self._mixed = True, energies[-1], float(together[-1])
+        return mixed
 
     def _mix(self, frames: Frames) -> Samples:
         mixed: Samples = frames @ self._weights
-        self._energies = MEMORY * self._energies + np.einsum("nc,nc->c", frames, frames) / len(frames)
-        self._mixed = MEMORY * self._mixed + float(mixed @ mixed) / len(frames)
+        common = (frames.T @ frames) / len(frames)
+        self._energies = MEMORY * self._energies + common.diagonal()
+        self._mixed = MEMORY * self._mixed + float(self._weights @ common @ self._weights)
         alone = float(self._energies @ self._weights**2)
         first, self._begun = not self._begun, True
         if alone > 0:
@@ -131,8 +150,9 @@ class Mixer:
         before, self._used = self._used, wanted
         if first or not np.any(before - wanted):
             return frames @ wanted
-        share = np.linspace(0, 1, len(frames), dtype=np.float32)
-        return (frames @ before) * (1 - share) + (frames @ wanted) * share
+        share = np.minimum(np.arange(1, len(frames) + 1, dtype=np.float32) / self._fade, 1)
+        faded: Samples = (frames @ before) * (1 - share) + (frames @ wanted) * share
+        return faded
 
 
 class Offset:
@@ -162,7 +182,7 @@ class Offset:
         return samples - np.linspace(before, wanted, len(samples), dtype=np.float32)
 
 
-def finite(values: npt.NDArray[np.float32]) -> None:
+def make_finite(values: npt.NDArray[np.float32]) -> None:
     """Silence in the place of NaN and infinite samples; the rest within [-1, 1]. In place."""
     np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     np.clip(values, -1.0, 1.0, out=values)

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from pipeline.errors import BadInput, Overloaded
 from pipeline.media.places import Places
 from pipeline.media.wire import Done, Frame, Frames, Misbehaved, Request
 
-SILENCE_S = 20.0
-"""A process that has not answered anything for this long is ended."""
+SILENCE_S = 60.0
+"""A process that has not answered anything for this long is ended. Its limit of CPU time ends it earlier, unless the
+machine is very busy."""
 WAIT_S = 30.0
 """A file that has no place after this long is refused."""
 RECEIVE_BYTES = 2**18
@@ -41,6 +43,8 @@ class Lane:
     """CPU seconds for a second of sound: the slowest codecs take 0.02 on a slow core."""
     memory_bytes: int
     """Beyond what a process begins with (address space)."""
+    niceness: int
+    """Of a process that takes long."""
     silence_s: float | None = SILENCE_S
     """See SILENCE_S; None: the file comes as slowly as it likes."""
 
@@ -49,20 +53,44 @@ class Lane:
     ) -> Request:
         """One file's limits."""
         return Request(
-            max_seconds, rate_hz, track, seekable, self.open_s, self.decode_s, self.memory_bytes
+            max_seconds, rate_hz, track, seekable, self.open_s, self.decode_s, self.memory_bytes, self.niceness
         )  # fmt: skip
 
 
-TURNS = Lane(Places(16), 1.0, 0.1, 192 * 2**20)
+TURNS = Lane(Places(32), 1.0, 0.1, 192 * 2**20, 19)
 """Utterances that somebody waits for, and reference recordings."""
-FILES = Lane(Places(8), 5.0, 0.2, 512 * 2**20)
+FILES = Lane(Places(8), 5.0, 0.2, 512 * 2**20, 7)
 """Uploads and jobs."""
-GROWING = Lane(Places(32), 2.0, 0.2, 192 * 2**20, None)
+GROWING = Lane(Places(32), 2.0, 0.2, 192 * 2**20, 7, None)
 """Uploads that are heard while they come in."""
 
 
 class Stopped(Exception):
     """The call was stopped by its own side."""
+
+
+class Stopping:
+    """Ends what a thread waits for, whatever that is at the moment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._end: Callable[[], object] | None = None
+        self.stopped = False
+
+    def stop(self) -> None:
+        """From any thread, any number of times."""
+        with self._lock:
+            self.stopped = True
+            end = self._end
+        if end is not None:
+            end()
+
+    def ends(self, end: Callable[[], object]) -> None:
+        """What ends the next wait; done now when it is stopped already."""
+        with self._lock:
+            self._end = end
+        if self.stopped:
+            end()
 
 
 class _Zygote:
@@ -226,21 +254,25 @@ def _trusted_no_further() -> Iterator[None]:
         raise BadInput("This is not audio that can be decoded.", code="bad_audio") from None
 
 
-def called(lane: Lane, request: Request, file: int, size: int, begun: list[Call]) -> Generator[Frame, None, None]:
-    """Blocking: one file's frames, when it has a place. begun: receives the call as soon as there is one, to stop it.
+def called(lane: Lane, request: Request, file: int, size: int, stopping: Stopping) -> Generator[Frame, None, None]:
+    """Blocking: one file's frames, when it has a place.
 
     file: a descriptor, closed here. Raises BadInput, Overloaded, Stopped.
     """
     place = lane.places.ask(size)
+    stopping.ends(place.cancel)
     try:
         place.result(WAIT_S)
+    except CancelledError:
+        os.close(file)
+        raise Stopped from None
     except TimeoutError:
         lane.places.give_up(place)
         os.close(file)
         raise overloaded() from None
     try:
         call = Call(request, file)
-        begun.append(call)
+        stopping.ends(call.stop)
         try:
             yield from call.frames(lane.silence_s)
         finally:

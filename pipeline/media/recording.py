@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from os import SEEK_END
 from typing import Any
 
@@ -15,7 +15,7 @@ from pipeline.errors import BadInput
 from pipeline.media import wav
 from pipeline.media.limits import OVER_S, bad_audio, too_long
 from pipeline.media.mixing import Mono, Offset
-from pipeline.media.processes import FILES, GROWING, Call, Lane, Stopped, called, descriptor_of
+from pipeline.media.processes import FILES, GROWING, Lane, Stopped, Stopping, called, descriptor_of
 from pipeline.media.wire import Frame, Told
 
 RATE_HZ = 16_000
@@ -42,8 +42,7 @@ class Recording:
         self._max_seconds = max_seconds
         self._track = track
         self._raw_rate_hz = raw_rate_hz
-        self._stopped = threading.Event()
-        self._begun: list[Call] = []
+        self._stopping = Stopping()
         self.duration_s: float | None = None
         """As the container claims, once the first block is read; None when it says nothing."""
         self.samples = 0
@@ -51,11 +50,9 @@ class Recording:
 
     def stop(self) -> None:
         """End the reading at once, from any thread: `blocks` raises Stopped, and no process of it is left."""
-        self._stopped.set()
-        for call in self._begun:
-            call.stop()
+        self._stopping.stop()
 
-    def blocks(self, block_s: float = BLOCK_S) -> Iterator[Samples]:
+    def blocks(self, block_s: float = BLOCK_S) -> Generator[Samples, None, None]:
         """Blocks of at least `block_s`, shape (n,). Decoding stops as soon as `max_seconds` is passed; a file that says
         that it is longer, and is, is refused before anything of it is decoded.
 
@@ -66,7 +63,7 @@ class Recording:
         waiting: list[Samples] = []
         held = 0
         for piece in self._pieces():
-            if self._stopped.is_set():
+            if self._stopping.stopped:
                 raise Stopped
             waiting.append(piece)
             held += len(piece)
@@ -126,7 +123,7 @@ class Recording:
 
     def _decoded(self, lane: Lane, fd: int, size: int) -> Iterator[Samples]:
         request = lane.request(self._max_seconds, rate_hz=RATE_HZ, track=self._track, seekable=lane is not GROWING)
-        frames = called(lane, request, fd, size, self._begun)
+        frames = called(lane, request, fd, size, self._stopping)
         with contextlib.closing(frames):
             for frame in frames:
                 if (samples := self._taken(frame)) is not None:

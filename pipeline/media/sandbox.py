@@ -11,7 +11,8 @@ import socket
 from typing import Any
 
 from pipeline.errors import BadInput
-from pipeline.media.decoding import bad_audio, decoded, too_long
+from pipeline.media.decoding import decoded
+from pipeline.media.limits import bad_audio, too_long
 from pipeline.media.wire import BUSY, DONE, FAILED, MAX_BLOCK, MAX_TEXT_BYTES, SAMPLES, TOLD, Busy, Request, Told, frame
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE = 1, 38, 4

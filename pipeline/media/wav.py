@@ -15,14 +15,16 @@ import numpy.typing as npt
 
 from pipeline.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from pipeline.errors import BadInput
+from pipeline.media.mixing import make_finite
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 """WAVE format tags."""
 GUID_END = bytes.fromhex("000000001000800000aa00389b71")
 """What follows the tag in the sub-format of WAVE_FORMAT_EXTENSIBLE."""
-_KINDS = {
+KINDS = {
     (PCM, 8): "u1", (PCM, 16): "<i2", (PCM, 24): "i3", (PCM, 32): "<i4", (FLOAT, 32): "<f4", (FLOAT, 64): "<f8",
 }  # fmt: skip
+"""Tag and bits → a sample, as `Format` names it."""
 HEADS = (b"RIFF", b"RF64", b"BW64")
 UNKNOWN = 0xFFFFFFFF
 MAX_CHUNKS = 1000
@@ -67,7 +69,7 @@ def is_plain(file: Any) -> bool:
 
 
 def blocks(file: Any, block_s: float) -> Iterator[tuple[Format, npt.NDArray[np.float32]]]:
-    """Formats and samples, shape (n, channels), not yet bounded to [-1, 1], of all WAVs in a row. Raises BadInput."""
+    """Formats and samples, shape (n, channels), of all WAVs in a row. Raises BadInput."""
     for _ in range(MAX_LINKS):
         link = _link(file)
         if link is None:
@@ -103,9 +105,10 @@ def seconds(file: Any) -> float | None:
 def values(data: bytes, form: Format) -> npt.NDArray[np.float32]:
     """Whole frames as float32, shape (n, channels)."""
     if form.kind == "i3":
-        wide = np.zeros((len(data) // 3, 4), np.uint8)
-        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        found = wide.view("<i4").reshape(-1).astype(np.float32) * np.float32(2.0**-31)
+        # Each with the byte before it as the lowest of four, which is then cleared.
+        wide = np.ndarray((len(data) // 3,), "<i4", b"\0" + data, strides=(3,)) & np.int32(-256)
+        found = wide.astype(np.float32)
+        found *= np.float32(2.0**-31)
     else:
         raw = np.frombuffer(data, form.kind)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -114,6 +117,8 @@ def values(data: bytes, form: Format) -> npt.NDArray[np.float32]:
             found = (found - np.float32(128)) / np.float32(128)
         elif raw.dtype.kind == "i":
             found *= np.float32(2.0 ** (1 - 8 * raw.dtype.itemsize))
+        else:
+            make_finite(found)
     return found.reshape(-1, len(form.names))
 
 
@@ -162,7 +167,7 @@ def _format(body: bytes) -> Format | None:
         raise BadInput(f"The header claims {rate_hz} Hz and {channels} channels.", code="bad_audio")
     if tag == PCM and 0 < bits <= 32:
         bits = (bits + 7) // 8 * 8  # 20 bits are kept in three bytes
-    kind = _KINDS.get((tag, bits))
+    kind = KINDS.get((tag, bits))
     if kind is None:
         raise BadInput(f"The header claims samples of {bits} bits.", code="bad_audio")
     if frame_bytes not in (0, bits // 8 * channels):

@@ -45,6 +45,8 @@ class Request:
     """CPU seconds for each second of sound."""
     memory_bytes: int
     """Address space beyond what the process begins with."""
+    niceness: int = 0
+    """From the moment at which it is clear that the file takes long."""
 
     def packed(self) -> bytes:
         """As JSON."""

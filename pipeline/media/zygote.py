@@ -12,7 +12,6 @@ import select
 import signal
 import socket
 import sys
-import time
 
 import numpy as np
 
@@ -25,9 +24,9 @@ MAX_REQUEST_BYTES = 4096
 DESCRIPTORS = 3
 """With each request: the file, where to answer, and the pipe whose end is the end of the process."""
 URGENT_S = 0.3
-"""A process that is still at work after this is not what anybody waits for in silence: it gets what others leave."""
-LEFT_OVER = 19
-"""Its niceness."""
+"""CPU seconds after which others come first: what somebody waits for in silence takes less."""
+LOOK_MS = 100
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -39,15 +38,15 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     _warm_up()
     gc.freeze()  # the pages of what is here stay shared
-    running: dict[int, float | None] = {}
+    running: dict[int, int] = {}
     poll = select.poll()
     poll.register(control, select.POLLIN)
     while True:
-        if poll.poll(100 if running else None):
+        if poll.poll(LOOK_MS if running else None):
             message = _received(control)
             if message is None:
                 return
-            running[_forked(control, *message)] = time.monotonic() + URGENT_S
+            running[_forked(control, *message)] = message[0].niceness
         _look_after(running)
 
 
@@ -87,18 +86,26 @@ def _forked(control: socket.socket, request: Request, fds: list[int]) -> int:
     return pid
 
 
-def _look_after(running: dict[int, float | None]) -> None:
-    """Forget those that have ended, and make room before those that take long."""
+def _look_after(running: dict[int, int]) -> None:
+    """Forget those that have ended, and put those that take long behind others.
+
+    running: pid → niceness to give; 0 when it has been given.
+    """
     while running:
         pid, _ = os.waitpid(-1, os.WNOHANG)
         if not pid:
             break
         running.pop(pid, None)
-    now = time.monotonic()
-    for pid, urgent_until in running.items():
-        if urgent_until is not None and now > urgent_until:
-            os.setpriority(os.PRIO_PROCESS, pid, LEFT_OVER)
-            running[pid] = None
+    for pid, niceness in running.items():
+        if niceness and _cpu_s(pid) > URGENT_S:
+            os.setpriority(os.PRIO_PROCESS, pid, niceness)
+            running[pid] = 0
+
+
+def _cpu_s(pid: int) -> float:
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 if __name__ == "__main__":

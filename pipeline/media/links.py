@@ -1,0 +1,199 @@
+"""Chained Ogg, and FLAC files one after the other: links in one file, each with a codec, rate and channels of its own.
+
+FFmpeg goes on with the decoder of the first link, or stops there, so each link is opened as a file. A link of Ogg
+begins with pages that begin a stream (RFC 3533, section 4), after pages that do not.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+MAGIC = b"OggS"
+FLAC = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
+"""What a FLAC file begins with: its first block is STREAMINFO."""
+_HEAD = struct.Struct("<4sBB")
+_HEAD_BYTES = 27
+_BEGIN = 2
+"""Flag of the first page of a stream."""
+MAX_LINKS = 10_000
+MAX_TAGS = 16
+"""Of ID3v2, one after the other."""
+SEARCH_BYTES = 2**16
+"""Damage between two pages is searched through in steps of this size."""
+
+
+def links(source: Any) -> list[tuple[int, int]]:
+    """Begin and end of each link, in bytes; one of what cannot be chained. The position is the beginning, before and
+    after it."""
+    head = source.read(4)
+    begins = [0]
+    if head == MAGIC:
+        begins += _ogg_links(source)[1:]
+    elif head == FLAC[0][:4]:
+        begins += _flac_links(source)
+    end = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    return list(zip(begins, [*begins[1:], end], strict=True))
+
+
+def after_id3(source: Any) -> int:
+    """Where the sound begins after tags of ID3v2, which need not be read: thousands of them take minutes. The position
+    is the beginning, before and after it."""
+    begin = 0
+    for _ in range(MAX_TAGS):
+        head = source.read(10)
+        if head[:3] != b"ID3" or len(head) < 10 or max(head[6:10]) > 0x7F:
+            break
+        size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+        begin += 10 + size + (10 if head[5] & 0x10 else 0)
+        source.seek(begin)
+    source.seek(0)
+    return begin
+
+
+def _flac_links(source: Any) -> list[int]:
+    """All but the first."""
+    found: list[int] = []
+    at, rest = 4, b""
+    source.seek(at)
+    while data := source.read(2**20):
+        data = rest + data
+        for magic in FLAC:
+            place = data.find(magic)
+            while place >= 0 and len(found) < MAX_LINKS:
+                found.append(at - len(rest) + place)
+                place = data.find(magic, place + 1)
+        at += len(data) - len(rest)
+        rest = data[-7:]
+    return sorted(found)
+
+
+def _ogg_links(source: Any) -> list[int]:
+    """Reads the heads of all pages."""
+    begins: list[int] = []
+    at, beginning = 0, False
+    while len(begins) < MAX_LINKS:
+        source.seek(at)
+        head = source.read(_HEAD_BYTES)
+        if len(head) < _HEAD_BYTES:
+            break
+        magic, _, flags = _HEAD.unpack_from(head)
+        if magic != MAGIC:
+            found = _next_page(source, at)
+            if found is None:
+                break
+            at = found
+            continue
+        begins_stream = bool(flags & _BEGIN)
+        if begins_stream and not beginning:
+            begins.append(at)
+        beginning = begins_stream
+        at += page_bytes(head, source.read(head[26]))
+    return begins
+
+
+def page_bytes(head: bytes, segments: bytes) -> int:
+    """Of a whole page, by its head and the lengths of its segments."""
+    return _HEAD_BYTES + len(segments) + sum(segments)
+
+
+def _next_page(source: Any, at: int) -> int | None:
+    while True:
+        source.seek(at + 1)
+        data = source.read(SEARCH_BYTES)
+        found: int = data.find(MAGIC)
+        if found >= 0:
+            return at + 1 + found
+        if len(data) < SEARCH_BYTES:
+            return None
+        at += len(data) - len(MAGIC) + 1
+
+
+class Window:
+    """A part of a source that can be sought in."""
+
+    def __init__(self, source: Any, begin: int, end: int) -> None:
+        self._source, self._begin, self.size = source, begin, end - begin
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        size = min(size, self.size - self._at)
+        if size <= 0:
+            return b""
+        self._source.seek(self._begin + self._at)
+        data: bytes = self._source.read(size)
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+class Coming:
+    """A source that can only be read once, link by link."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._data = bytearray()
+        self._left = 0
+        """Bytes at the beginning of `_data` and after it that belong to the link."""
+        self._ogg: bool | None = None
+        """None: not known yet."""
+        self._beginning = False
+        self._first = True
+        self._ended = False
+        """Nothing more comes."""
+
+    def links(self) -> Iterator["Coming"]:
+        """Itself for each link: what is read then is the link. Of what is no Ogg there is one."""
+        for _ in range(MAX_LINKS):
+            self._first = True
+            yield self
+            while self.read(SEARCH_BYTES):
+                pass  # what the decoder has left
+            if not self._fill(1):
+                return
+
+    def read(self, size: int) -> bytes:
+        if not self._left:
+            self._left = self._next()
+        if self._left:
+            self._fill(1)
+        data = bytes(self._data[: min(size, self._left)])
+        del self._data[: len(data)]
+        self._left -= len(data)
+        return data
+
+    def _next(self) -> int:
+        """Bytes of the next page; 0 when it begins another link, or nothing comes."""
+        if not self._fill(_HEAD_BYTES):
+            return len(self._data)
+        if self._ogg is None:
+            self._ogg = self._data[:4] == MAGIC
+        if not self._ogg:
+            return len(self._data)
+        if self._data[:4] != MAGIC:
+            found = self._data.find(MAGIC, 1)
+            return found if found > 0 else len(self._data)
+        begins_stream = bool(self._data[5] & _BEGIN)
+        if begins_stream and not self._beginning and not self._first:
+            return 0
+        self._beginning, self._first = begins_stream, False
+        segments = self._data[26]
+        self._fill(_HEAD_BYTES + segments)
+        head = bytes(self._data[:_HEAD_BYTES])
+        return page_bytes(head, bytes(self._data[_HEAD_BYTES : _HEAD_BYTES + segments]))
+
+    def _fill(self, size: int) -> bool:
+        """Have so many bytes at hand; whether there are."""
+        while len(self._data) < size and not self._ended:
+            data = self._source.read(SEARCH_BYTES)
+            self._data += data
+            self._ended = not data
+        return len(self._data) >= size

@@ -1,0 +1,169 @@
+"""Hostile files at every door of a running service: one request fails, and others are served."""
+
+import base64
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from pipeline.settings import HOME
+from tests.media.bombs import BOMBS
+from tests.media.test_processes import SDP, udp_ports
+from tests.media.test_sound import fmt, wave
+from tests.questions import sample
+from tests.server_process import END_S, ServerProcess, ask, environment, error_code, receive, refused, serving
+from tests.waiting import until
+
+QUESTION = "what_is_two_plus_three"
+FLAC, TAGS = BOMBS["flac"]
+BOMB = FLAC(TAGS)
+LONG_BOMB = FLAC(3 * TAGS)
+"""Holds a decoder of files for as long as it is let."""
+BAD_WAV = wave(fmt(bits=0), bytes(4000))
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with serving(tmp_path_factory.mktemp("media"), JOB_WORKERS="1") as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: ServerProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=120) as opened:
+        yield opened
+
+
+def decoders(service: ServerProcess) -> list[psutil.Process]:
+    """Processes that decode a file now."""
+    found = []
+    for child in psutil.Process(service.process.pid).children():
+        if "pipeline.media.zygote" in child.cmdline():
+            found += [one for one in child.children() if one.status() != psutil.STATUS_ZOMBIE]
+    return found
+
+
+def test_eight_hostile_messages_keep_nobody_from_a_turn(service: ServerProcess) -> None:
+    with service.connect() as other:
+        hostile = [service.connect() for _ in range(8)]
+        for connection in hostile:
+            connection.send(BOMB)
+        until(lambda: decoders(service))
+        assert ask(other, sample(QUESTION)).transcription
+        for connection in hostile:
+            assert error_code(receive(connection)) == "bad_audio"
+            connection.close()
+        until(lambda: not decoders(service))
+
+
+def test_a_sender_who_leaves_takes_the_decoder_along(service: ServerProcess) -> None:
+    with service.connect() as connection:
+        connection.send(BOMB)
+        until(lambda: decoders(service))
+    until(lambda: not decoders(service))
+
+
+def test_a_session_description_makes_the_service_listen_nowhere(service: ServerProcess) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with service.connect() as connection:
+        assert refused(connection, SDP % port) == "bad_audio"
+        assert port not in udp_ports()
+        assert ask(connection, sample(QUESTION)).transcription
+
+
+@pytest.mark.parametrize("data", [BAD_WAV, BOMB, SDP % 45_678, b"RIFF\xff\xff\xff\xffWAVEfmt "],
+                         ids=["bits", "tags", "sdp", "broken"])  # fmt: skip
+def test_every_door_refuses_in_its_own_form(service: ServerProcess, client: httpx.Client, data: bytes) -> None:
+    file = {"file": ("a.wav", data)}
+    for path, form in (("/v1/audio/transcriptions", {"model": "whisper-1"}), ("/transcribe/", {}), ("/asr", {})):
+        files = {"audio_file": file["file"]} if path == "/asr" else file
+        answer = client.post(path, files=files, data=form)
+        assert answer.status_code in (400, 415, 422), (path, answer.text)
+        assert "bad_audio" in answer.text or "could not" in answer.text or "not audio" in answer.text, answer.text
+    answer = client.post("/v1/audio/voices", files={"audio_sample": file["file"]}, data={"name": "x", "consent": "y"})
+    assert answer.status_code == 400
+    reference = "data:audio/wav;base64," + base64.b64encode(data).decode()
+    answer = client.post(
+        "/v1/audio/transcriptions", files={"file": ("a.wav", sample(QUESTION))},
+        data={"model": "whisper-1", "response_format": "diarized_json", "known_speaker_names[]": "x",
+              "known_speaker_references[]": reference},
+    )  # fmt: skip
+    assert answer.status_code in (400, 503), answer.text
+    with service.connect("?stream=1") as live:
+        live.send(data)
+        kinds = []
+        while (told := json.loads(live.recv(timeout=60)))["type"] != "error":
+            kinds.append(told["type"])
+        assert told["code"] == "bad_audio", kinds
+
+
+def made(client: httpx.Client, data: bytes) -> str:
+    answer = client.post("/jobs", files={"files": ("a.flac", data)}, data={"language": "en"}).raise_for_status()
+    return str(answer.json()["jobs"][0]["job_id"])
+
+
+def status(client: httpx.Client, job_id: str) -> str:
+    return str(client.get(f"/jobs/{job_id}").json()["status"])
+
+
+def test_a_job_that_is_cancelled_in_its_decoder_frees_the_worker(service: ServerProcess, client: httpx.Client) -> None:
+    hostile = made(client, LONG_BOMB)
+    behind = made(client, sample(QUESTION))
+    until(lambda: decoders(service))
+    assert status(client, behind) == "queued"
+    assert client.post(f"/jobs/{hostile}/cancel").json()["status"] == "cancelled"
+    until(lambda: status(client, behind) == "completed")
+    assert not decoders(service)
+    assert status(client, hostile) == "cancelled"
+
+
+def test_a_hostile_job_fails_and_the_next_is_done(client: httpx.Client) -> None:
+    hostile, behind = made(client, LONG_BOMB), made(client, sample(QUESTION))
+    until(lambda: status(client, hostile) not in ("queued", "processing"))
+    until(lambda: status(client, behind) == "completed")
+    job = client.get(f"/jobs/{hostile}").json()
+    assert (job["status"], job["error"]["code"]) == ("failed", "bad_audio")
+
+
+def test_a_service_with_a_hostile_job_ends_when_asked(tmp_path: Path) -> None:
+    with serving(tmp_path, DRAIN_SECONDS="1") as service:
+        with httpx.Client(base_url=service.url, timeout=60) as client:
+            made(client, LONG_BOMB)
+            until(lambda: decoders(service))
+            working = decoders(service)
+        service.end()
+        assert not psutil.wait_procs(working, timeout=END_S)[1]
+
+
+STUCK = """
+import asyncio, threading
+from commands.start import leave, leave_within, run_to_end
+
+async def work():
+    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+    await asyncio.sleep(0.1)
+    if {closing}:
+        leave_within(1.0)
+        await asyncio.Event().wait()
+
+run_to_end(work(), None)
+print("closed", flush=True)
+leave()
+"""
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_a_thread_that_never_ends_keeps_no_process(closing: bool) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", STUCK.format(closing=closing)], cwd=HOME, env=environment(), timeout=END_S,
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert (b"closed" in ended.stdout) is not closing

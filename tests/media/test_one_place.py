@@ -1,0 +1,49 @@
+"""Files from outside are opened in one place: nothing else imports what reads them."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+READERS = {"av", "soundfile", "wave", "audioread", "librosa", "pydub", "sndhdr", "aifc", "sunau"}
+"""Libraries that decode sound."""
+ALLOWED = {
+    "pipeline/media/decoding.py": {"av"},
+    # They encode our own sound, and open nothing.
+    "pipeline/encoding.py": {"av"},
+    "pipeline/tempo.py": {"av"},
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def test_only_the_decoder_imports_what_reads_files() -> None:
+    found = {}
+    for room in ("pipeline", "server", "jobs", "commands"):
+        for path in (ROOT / room).rglob("*.py"):
+            if names := READERS.intersection(imported(path)):
+                found[str(path.relative_to(ROOT))] = names
+    assert found == ALLOWED
+
+
+def test_what_encodes_opens_nothing_to_read() -> None:
+    for name in ("pipeline/encoding.py", "pipeline/tempo.py"):
+        for node in ast.walk(ast.parse((ROOT / name).read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "open":
+                assert isinstance(node.args[1], ast.Constant)
+                assert node.args[1].value == "w"
+
+
+def test_only_decoding_processes_import_the_decoder() -> None:
+    importing = set()
+    for path in ROOT.glob("pipeline/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "pipeline.media.decoding":
+                importing.add(path.name)
+    assert importing == {"sandbox.py", "zygote.py"}

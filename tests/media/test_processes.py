@@ -1,0 +1,312 @@
+"""Files from outside are decoded in processes that are confined, that end, and that take nothing with them."""
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.errors import BadInput
+from pipeline.media import Recording, decode, decode_blocking, processes, warm_up
+from pipeline.media.places import Places
+from pipeline.media.processes import FILES, Call, Stopped, descriptor
+from pipeline.media.wire import HEAD, SAMPLES, TOLD, Frames, Misbehaved, frame
+from pipeline.stepping import in_threads
+from tests.media.bombs import BOMBS, muxed, written
+from tests.waiting import WAIT_S, eventually, until
+
+SDP = b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio %d RTP/AVP 0\na=rtpmap:0 PCMU/8000\n"
+
+
+def zygote() -> psutil.Process:
+    warm_up()
+    assert processes._zygote._process is not None
+    return psutil.Process(processes._zygote._process.pid)
+
+
+def at_work() -> list[psutil.Process]:
+    """Decoding processes that run now."""
+    parent, found = processes._zygote._process, []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(parent.pid).children() if parent is not None else ():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    found.append(child)
+    return found
+
+
+async def begun() -> psutil.Process:
+    """The process of a call that has just begun."""
+    return (await eventually(at_work))[0]
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+async def test_thousands_of_tags_cost_their_sender_only(kind: str) -> None:
+    make, count = BOMBS[kind]
+    assert (await decode(make(20), max_seconds=10)).seconds == pytest.approx(0.2, abs=0.1)
+    bomb = asyncio.create_task(decode(make(count), max_seconds=10))
+    await asyncio.sleep(0)
+    other = await decode(written("MP3"), max_seconds=10)
+    assert other.seconds == pytest.approx(0.2, abs=0.1)
+    if kind == "id3":  # which are passed over
+        assert (await bomb).seconds == pytest.approx(0.2, abs=0.1)
+    else:
+        assert not bomb.done(), "it is answered before the other has ended"
+        with pytest.raises(BadInput) as raised:
+            await bomb
+        assert raised.value.code == "bad_audio"
+    await eventually(lambda: not at_work())
+
+
+async def test_one_with_many_tags_is_ended_in_a_recording_too() -> None:
+    make, count = BOMBS["flac"]
+    recording = Recording(io.BytesIO(make(2 * count)), max_seconds=10)
+
+    def steps() -> object:
+        yield from recording.blocks()
+
+    with pytest.raises(BadInput) as raised:
+        async with contextlib.aclosing(in_threads(steps(), recording.stop)) as blocks:  # type: ignore[arg-type]
+            async for _ in blocks:
+                pass
+    assert raised.value.code == "bad_audio"
+    await eventually(lambda: not at_work())
+
+
+def test_the_smallest_file_has_the_next_place() -> None:
+    places = Places(1)
+    first, large, gone, small = places.ask(9), places.ask(8), places.ask(1), places.ask(2)
+    assert first.done()
+    gone.cancel()
+    places.leave()
+    assert small.done()
+    assert not large.done()
+    places.leave()
+    assert large.done()
+    places.leave()
+    assert places.ask(5).done()
+
+
+async def test_what_takes_long_gives_way() -> None:
+    make, count = BOMBS["flac"]
+    call = asyncio.create_task(decode(make(count), max_seconds=10))
+    process = await begun()
+    assert process.nice() == psutil.Process().nice()
+    await eventually(lambda: process.nice() == 19)
+    call.cancel()
+    await asyncio.wait([call])
+
+
+async def test_a_cancelled_call_ends_its_process_out_of_c() -> None:
+    make, count = BOMBS["mp4-mdta"]
+    call = asyncio.create_task(decode(make(count), max_seconds=10))
+    process = await begun()
+    assert not call.done()
+    call.cancel()
+    await asyncio.wait([call])
+    await eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    assert call.cancelled()
+
+
+async def test_a_cancelled_step_of_a_recording_ends_at_once() -> None:
+    make, count = BOMBS["matroska"]
+    recording = Recording(io.BytesIO(make(count)), max_seconds=10)
+    ended: list[type[BaseException]] = []
+
+    def steps() -> object:
+        try:
+            yield from recording.blocks()
+        except BaseException as error:
+            ended.append(type(error))
+            raise
+
+    async def read() -> None:
+        async with contextlib.aclosing(in_threads(steps(), recording.stop)) as blocks:  # type: ignore[arg-type]
+            async for _ in blocks:
+                pass
+
+    reading = asyncio.create_task(read())
+    process = await begun()
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert ended == [Stopped]
+    await eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+
+
+async def test_a_step_that_waits_for_a_place_ends_at_once() -> None:
+    taken = [FILES.places.ask(0) for _ in range(FILES.places._free)]
+    try:
+        recording = Recording(io.BytesIO(written("MP3")), max_seconds=10)
+        blocks = in_threads(recording.blocks(), recording.stop)
+        reading = asyncio.ensure_future(anext(blocks))
+        await eventually(lambda: FILES.places._waiting)
+        reading.cancel()
+        async with asyncio.timeout(processes.WAIT_S / 2):
+            await asyncio.wait([reading])
+        await blocks.aclose()
+    finally:
+        for _ in taken:
+            FILES.places.leave()
+    assert (await decode(written("MP3"), max_seconds=10)).seconds == pytest.approx(0.2, abs=0.1)
+    assert next(Recording(io.BytesIO(written("MP3")), max_seconds=10).blocks()).size
+
+
+async def test_a_crash_costs_one_call() -> None:
+    make, count = BOMBS["flac"]
+    call = asyncio.create_task(decode(make(count), max_seconds=10))
+    process = await begun()
+    other = asyncio.create_task(decode(written("OGG", "VORBIS"), max_seconds=10))
+    process.send_signal(signal.SIGSEGV)
+    with pytest.raises(BadInput) as raised:
+        await call
+    assert raised.value.code == "bad_audio"
+    assert (await other).seconds == pytest.approx(0.2, abs=0.1)
+
+
+async def test_a_lost_zygote_is_started_again() -> None:
+    before = zygote()
+    before.kill()
+    before.wait()
+    assert (await decode(written("MP3"), max_seconds=10)).seconds == pytest.approx(0.2, abs=0.1)
+    assert zygote().pid != before.pid
+
+
+async def test_a_process_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    make, count = BOMBS["flac"]
+    call = Call(FILES.request(10.0), descriptor(make(count)))
+    with pytest.raises(BadInput) as raised:
+        for _ in call.frames(0.1):
+            pass
+    assert raised.value.code == "bad_audio"
+    call.close()
+    await eventually(lambda: not at_work())
+
+
+async def test_a_decoding_process_can_open_nothing() -> None:
+    make, count = BOMBS["flac"]
+    call = asyncio.create_task(decode(make(count), max_seconds=10))
+    process = await begun()
+    await eventually(lambda: process.rlimit(psutil.RLIMIT_NOFILE) == (0, 0))
+    assert process.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
+    assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+    assert 0 < process.rlimit(psutil.RLIMIT_CPU)[0] < 10
+    assert 0 < process.rlimit(psutil.RLIMIT_AS)[0] < 2**30
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    assert "NoNewPrivs:\t1" in status
+    assert "Threads:\t1" in status
+    call.cancel()
+    await asyncio.wait([call])
+
+
+def test_keys_of_the_service_are_not_in_its_decoders() -> None:
+    script = (
+        "from pipeline.media import warm_up, processes; import pathlib; warm_up(); "
+        "print(pathlib.Path(f'/proc/{processes._zygote._process.pid}/environ').read_bytes())"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "API_KEYS": "k3y-of-the-service"}, capture_output=True,
+        check=True, text=True,
+    )  # fmt: skip
+    assert "OPENBLAS_NUM_THREADS" in told.stdout
+    assert "k3y-of-the-service" not in told.stdout
+
+
+def test_no_decoder_outlives_a_service_that_is_killed(tmp_path: Path) -> None:
+    make, count = BOMBS["flac"]
+    (tmp_path / "bomb").write_bytes(make(count))
+    script = (
+        "import pathlib, sys; from pipeline.media import processes, warm_up; from pipeline.media.processes import *; "
+        "warm_up(); call = Call(FILES.request(1e4), descriptor(pathlib.Path(sys.argv[1]).read_bytes())); "
+        "print(processes._zygote._process.pid, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "bomb")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as service:
+        assert service.stdout is not None
+        parent = psutil.Process(int(service.stdout.readline()))
+        children = until(parent.children)
+        service.kill()
+    _, alive = psutil.wait_procs([parent, *children], timeout=WAIT_S)
+    assert not alive
+
+
+def udp_ports() -> set[int]:
+    found = set()
+    for name in ("udp", "udp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+                found.add(int(line.split()[1].rpartition(":")[2], 16))
+    return found
+
+
+@pytest.mark.parametrize("door", ["utterance", "recording"])
+def test_a_session_description_opens_no_port(door: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = SDP % port
+    with pytest.raises(BadInput) as raised:
+        if door == "utterance":
+            decode_blocking(data, max_seconds=10)
+        else:
+            next(Recording(io.BytesIO(data), max_seconds=10).blocks())
+    assert raised.value.code == "bad_audio"
+    assert port not in udp_ports()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"ffconcat version 1.0\nfile '%s'\n", b"#EXTM3U\n#EXTINF:10,\nfile://%s\n#EXT-X-ENDLIST\n",
+     b"<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011'><BaseURL>%s</BaseURL></MPD>"],
+    ids=["concat", "hls", "dash"],
+)  # fmt: skip
+def test_a_playlist_tells_nothing_of_files(head: bytes, tmp_path: Path) -> None:
+    there = tmp_path / "there.mp3"
+    there.write_bytes(written("MP3"))
+    read = os.stat(there).st_atime_ns
+    told = []
+    for path in (there, tmp_path / "missing.mp3"):
+        for data in (head % str(path).encode(), head % path.name.encode()):
+            with pytest.raises(BadInput) as raised:
+                decode_blocking(data, max_seconds=10)
+            told.append((raised.value.code, raised.value.message))
+    assert len(set(told)) == 1
+    assert os.stat(there).st_atime_ns == read
+
+
+async def test_only_listed_formats_are_probed_by_their_content() -> None:
+    """A picture and a text in any disguise."""
+    for data in (b"\x89PNG\r\n\x1a\n" + bytes(64), b"<svg/>", b"RIFF\4\0\0\0WEBP", json.dumps({}).encode()):
+        with pytest.raises(BadInput):
+            await decode(data, max_seconds=10)
+
+
+def test_no_descriptor_is_left_open() -> None:
+    warm_up()
+    decode_blocking(written("MP3"), max_seconds=10)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        decode_blocking(written("MP3"), max_seconds=10)
+        with pytest.raises(BadInput):
+            decode_blocking(b"no sound", max_seconds=10)
+        next(Recording(io.BytesIO(muxed("webm", "libopus")), max_seconds=10).blocks())
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.parametrize(
+    "data",
+    [HEAD.pack(b"X", 0), HEAD.pack(SAMPLES, 2**31), frame(TOLD, b"[" * 3000), frame(TOLD, b'{"rate_hz": 1}'),
+     frame(TOLD, b'{"duration_s": "x", "rate_hz": 16000}'), frame(b"F", b'{"code": "internal", "message": "x"}'),
+     frame(b"F", b"\x80\x04."), frame(TOLD, b"null")],
+)  # fmt: skip
+def test_what_a_decoder_of_ours_never_sends_is_refused(data: bytes) -> None:
+    with pytest.raises(Misbehaved):
+        list(Frames().feed(data))
