@@ -63,6 +63,11 @@ class Answers:
         """Whether there is sound of it to be heard, or about to be."""
         return self.current is not None and self.current.playback.audible
 
+    @property
+    def saying(self) -> str:
+        """The text around what is being played; empty while nothing is to be heard."""
+        return self.current.saying if self.current is not None else ""
+
     def begin(
         self,
         utterance: Utterance,

@@ -85,6 +85,7 @@ class Session:
             self._ear,
             transcribe=self._transcribe,
             start=self._tasks.start,
+            saying=lambda: self._answers.saying,
             held=lambda: self._out.emit(events.SpeechHeld()),
             resumed=lambda: self._out.emit(events.SpeechResumed()),
             taken=self._cut_in,
@@ -314,9 +315,9 @@ class Session:
             return
         match self._state:
             case State.LISTENING if self._ear.detector.run_ms >= ONSET_MS:
-                self._begin(self._ear.detector.began)
+                self._begin(self._floor.begins(self._ear.detector.began, self.options))
             case State.LISTENING:
-                self._ear.keep_preroll()
+                self._floor.keep(self.options)
             case State.HEARING:
                 self._follow()
             case State.PAUSED:
@@ -327,6 +328,7 @@ class Session:
     def _begin(self, at: int) -> None:
         """An utterance begins."""
         self._state = State.HEARING
+        self._floor.forget_refused()
         self._user.begin(at)
         self._out.emit(events.UserSpeechStarted(milliseconds(at), self._user.item))
 
@@ -451,7 +453,7 @@ class Session:
     def _listen(self) -> None:
         self._state = State.LISTENING
         if not self.manner.keeps_all:
-            self._ear.keep_preroll()
+            self._floor.keep(self.options)
         # Not here and now: who made the session listen is not done yet.
         self._loop.call_soon(self._speak_up)
         self._loop.call_soon(self._finish)
