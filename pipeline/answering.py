@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 Emit = Callable[[Event], None]
 
+WORDS_BEFORE, WORDS_AFTER = 15, 6
+"""Of the reply, around what is being played: some seconds, as no clock tells to the word what a room still echoes."""
+
 
 class Answer:
     """Speculative until `commit()`: nothing leaves and the history is untouched. Then exactly one end event.
@@ -94,6 +97,15 @@ class Answer:
     def understood(self) -> bool:
         """Whether it is known what the user said, and that it is something."""
         return self.said is not None and bool(self.said.text)
+
+    @property
+    def saying(self) -> str:
+        """The text around what is being played: what its echo may say."""
+        if not self._aloud or not self.playback.sent_ms:
+            return ""
+        heard = self.playback.heard_text(self.reply)
+        rest = self.reply.lstrip()[len(heard) :]
+        return " ".join([*heard.split()[-WORDS_BEFORE:], *rest.split()[:WORDS_AFTER]])
 
     def commit(self) -> None:
         """The user's turn is over: everything held leaves now, and what follows leaves as it comes."""

@@ -63,6 +63,11 @@ class Answers:
         """Whether there is sound of it to be heard, or about to be."""
         return self.current is not None and self.current.playback.audible
 
+    @property
+    def saying(self) -> str:
+        """The text around what is being played; empty while nothing is to be heard."""
+        return self.current.saying if self.current is not None else ""
+
     def begin(
         self,
         utterance: Utterance,
@@ -70,9 +75,11 @@ class Answers:
         of: UserTurn | None = None,
         answers_silence: bool = False,
         manner: Manner | None = None,
+        ahead: bool = True,
     ) -> Answer:
         """Prepare the next one; it is given when it is committed. of: what the user is saying, if that is answered.
-        answers_silence: even if nothing was understood. manner: for this one only."""
+        answers_silence: even if nothing was understood. manner: for this one only. ahead: false: no more than
+        the transcript is prepared."""
         committed = asyncio.Event()
         manner = self.manner = manner or self._wishes.manner
         turn = Turn(
@@ -84,6 +91,7 @@ class Answers:
             said_before=of.parts.made if of is not None else (),
             manner=manner,
             committed=committed,
+            ahead=ahead,
             company=self._company,
         )
         silence_ms = of.silence_ms if of is not None else 0.0

@@ -45,7 +45,7 @@ class Dictation:
         conversation: Conversation,
         *,
         transcribe: Callable[[Clip], Coroutine[Any, Any, Transcript]],
-        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        start: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
         emit: Callable[[Event], None],
         limit_s: float,
         room: Room,
@@ -59,6 +59,7 @@ class Dictation:
         self._limit_s = limit_s
         self._room = room
         self._pending: list[asyncio.Task[None]] = []
+        self._read: asyncio.Task[Transcript] | None = None
 
     @property
     def pending(self) -> Sequence[asyncio.Task[None]]:
@@ -66,13 +67,42 @@ class Dictation:
         self._pending = [task for task in self._pending if not task.done()]
         return tuple(self._pending)
 
-    def write(self, clip: Clip, item_id: str, before: Sequence[asyncio.Task[Transcript]] = ()) -> None:
-        """Write the next utterance into its item. before: the transcripts of its earlier parts."""
+    def read(self, clip: Clip) -> asyncio.Task[Transcript]:
+        """Transcribe an utterance that may be over: if it is, this is written."""
+        self.go_on()
+        self._read = self._start(self._transcribe(clip))
+        return self._read
+
+    def go_on(self) -> Transcript | None:
+        """It was not over. Returns what was understood of it."""
+        reading, self._read = self._read, None
+        if reading is not None:
+            reading.cancel()
+        return _heard(reading)
+
+    @property
+    def reading(self) -> bool:
+        """Whether the transcript of the utterance that may be over is being made."""
+        return self._read is not None and not self._read.done()
+
+    @property
+    def heard(self) -> Transcript | None:
+        """That transcript, once it is made."""
+        return _heard(self._read)
+
+    def write(
+        self, clip: Clip, item_id: str, before: Sequence[asyncio.Task[Transcript]] = (), *, read: bool = False
+    ) -> None:
+        """Write the next utterance into its item. before: the transcripts of its earlier parts. read: it is the one
+        that was read last."""
+        reading, self._read = (self._read if read else None), None
         pending, size = self.pending, clip.samples.nbytes
         if len(pending) >= MAX_PENDING or not self._room.take(size):
+            if reading is not None:
+                reading.cancel()
             self._emit(events.UtteranceFailed(item_id, "overloaded", "Too many utterances wait to be transcribed."))
             return
-        task = self._start(self._write(clip, item_id, before, pending))
+        task = self._start(self._write(clip, item_id, before, pending, reading))
         task.add_done_callback(lambda _: self._room.give_back(size))
         self._pending = [*pending, task]
 
@@ -82,12 +112,20 @@ class Dictation:
             await asyncio.wait(pending)
 
     async def _write(
-        self, clip: Clip, item_id: str, before: Sequence[asyncio.Task[Transcript]], after: Sequence[asyncio.Task[None]]
+        self,
+        clip: Clip,
+        item_id: str,
+        before: Sequence[asyncio.Task[Transcript]],
+        after: Sequence[asyncio.Task[None]],
+        reading: asyncio.Task[Transcript] | None,
     ) -> None:
-        """after: the utterances before it, whose words are told first."""
+        """after: the utterances before it, whose words are told first. reading: its transcript, if that was begun;
+        where it fails it is made again."""
         try:
             async with asyncio.timeout(self._limit_s):
-                heard = await self._transcribe(clip)
+                if reading is not None:
+                    await asyncio.wait([reading])
+                heard = _heard(reading) or await self._transcribe(clip)
                 parts = [*[await asyncio.shield(part) for part in before], heard]
             said = " ".join(part.text for part in parts).strip()
             words = tuple(word for part in parts for word in part.words)
@@ -102,3 +140,9 @@ class Dictation:
         if isinstance(event, events.UtteranceTranscribed):
             self._conversation.heard(item_id, event.text, event.language)
         self._emit(event)
+
+
+def _heard(reading: asyncio.Task[Transcript] | None) -> Transcript | None:
+    if reading is None or not reading.done() or reading.cancelled() or reading.exception() is not None:
+        return None
+    return reading.result()

@@ -19,10 +19,10 @@ from pipeline.channel import Channel
 from pipeline.conversation import Conversation, Item
 from pipeline.dictation import Dictation, Room, Unlimited
 from pipeline.errors import BadInput, ParleyError
-from pipeline.events import Event
+from pipeline.events import Event, TranscriptFinal
 from pipeline.listening.detector import VoiceActivity
 from pipeline.listening.ear import Ear, milliseconds
-from pipeline.listening.endpointing import delay
+from pipeline.listening.endpointing import delay, shortest
 from pipeline.listening.floor import Floor
 from pipeline.listening.options import LiveOptions
 from pipeline.listening.states import State
@@ -79,6 +79,8 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._state = State.LISTENING
         self._finishing: ParleyError | None = None
+        self._was_read = False
+        """The words of this pause are asked for, without an answer to them."""
         self._tasks = Tasks(conversation.id)
         self._watchdog = Watchdog()
         self._ear = Ear(activity, threshold=options.vad_threshold, preroll_ms=options.preroll_ms)
@@ -86,6 +88,7 @@ class Session:
             self._ear,
             transcribe=self._transcribe,
             start=self._tasks.start,
+            saying=lambda: self._answers.saying,
             held=lambda: self._out.emit(events.SpeechHeld()),
             resumed=lambda: self._out.emit(events.SpeechResumed()),
             taken=self._cut_in,
@@ -316,9 +319,9 @@ class Session:
             return
         match self._state:
             case State.LISTENING if self._ear.detector.run_ms >= ONSET_MS:
-                self._begin(self._ear.detector.began)
+                self._begin(self._floor.begins(self._ear.detector.began, self.options))
             case State.LISTENING:
-                self._ear.keep_preroll()
+                self._floor.keep(self.options)
             case State.HEARING:
                 self._follow()
             case State.PAUSED:
@@ -329,6 +332,7 @@ class Session:
     def _begin(self, at: int) -> None:
         """An utterance begins."""
         self._state = State.HEARING
+        self._floor.forget_refused()
         self._user.begin(at)
         self._out.emit(events.UserSpeechStarted(milliseconds(at), self._user.item))
 
@@ -361,12 +365,38 @@ class Session:
             self._abandon()
             self._state = State.HEARING
             return
-        said = self._answers.current.said if self._answers.current else None
-        wait_ms = delay(said.text if said else None, said.language if said else None, self.options)
+        said, coming = self._words()
+        if said is None and not coming:
+            coming = self._read(silence_ms)
+        wait_ms = delay(said.text if said else None, said.language if said else None, self.options, coming=coming)
         if silence_ms >= wait_ms and not self._ear.detector.speaking:
             self._endpoint()
 
+    def _words(self) -> tuple[TranscriptFinal | Transcript | None, bool]:
+        """What the utterance says up to this pause, and whether that is being found out."""
+        if not self.manner.answers:
+            return self._dictation.heard, self._dictation.reading
+        answer = self._answers.current
+        if answer is None or answer.failed:
+            return None, False
+        return answer.said, answer.said is None
+
+    def _read(self, silence_ms: float) -> bool:
+        """Where no answer is prepared the words are found out all the same, once the pause is as long as the shortest
+        that ends a turn. Returns whether that was begun."""
+        if self._was_read or not self.options.adaptive_endpointing or silence_ms < shortest(self.options):
+            return False
+        if self.manner.answers and self._answers.current is not None:
+            return False  # it has failed, and is tried again at the end
+        self._was_read = True
+        if self.manner.answers:
+            self._answers.begin(self._ear.clip(), of=self._user, manner=self._user.manner, ahead=False)
+        else:
+            self._dictation.read(self._ear.clip())
+        return True
+
     def _speculate(self) -> None:
+        self._was_read = False
         if (
             self.manner.answers
             and self._user.speculations < self.options.speculations
@@ -379,9 +409,9 @@ class Session:
         item = self.conversation.place(id=self._user.item).id
         self._out.emit(events.UserSpeechStopped(milliseconds(self._user.spoke_until), item))
         if not self.manner.answers:
-            self._abandon()
+            self._answers.abandon()
             clip, before = self._user.take()
-            self._dictation.write(clip, item, before)
+            self._dictation.write(clip, item, before, read=self._state is State.PAUSED)
             self._ear.leave_utterance_behind()
             self._listen()
             return
@@ -426,7 +456,7 @@ class Session:
 
     def _abandon(self) -> None:
         """No speculative answer any more; its transcript stays as a partial."""
-        if said := self._answers.abandon():
+        if said := self._answers.abandon() or self._dictation.go_on():
             self._user.guess(said.text)
 
     def _forget(self) -> None:
@@ -453,7 +483,7 @@ class Session:
     def _listen(self) -> None:
         self._state = State.LISTENING
         if not self.manner.keeps_all:
-            self._ear.keep_preroll()
+            self._floor.keep(self.options)
         # Not here and now: who made the session listen is not done yet.
         self._loop.call_soon(self._speak_up)
         self._loop.call_soon(self._finish)

@@ -1,14 +1,21 @@
 """A recording and what is wanted of it, into a transcript: segments, words that have times, and who said what."""
 
+import asyncio
+import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+import numpy as np
+
+from pipeline.audio import Clip
+from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.windows import Cutting
 from pipeline.media import Recording
-from pipeline.stt import FileRequest, Segment, SpeechToText
+from pipeline.stt import FileRequest, Segment, SpeechToText, TellsLanguage
 from pipeline.stt.files import Finished, Progress, transcribe_file
 from pipeline.subtitles import text_of
+from pipeline.workers.scheduler import Urgency, calling
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +68,33 @@ async def collected(
 
 
 async def first_of(events: AsyncGenerator[Segment | Progress | Finished, None], first_s: float) -> Transcription:
-    """What is found first, at most in the first so many seconds of the recording."""
+    """What is found first, at most in the first so many seconds of speech."""
     async for event in events:
         match event:
             case Segment():
                 return Transcription([event], event.end_s, event.language, event.language_probability)
-            case Progress(done_s) if done_s >= first_s:
+            case Progress(done_s, heard_s=heard_s) if heard_s >= first_s:
                 return Transcription([], done_s, None)
             case Finished():
                 return Transcription([], event.duration_s, None)
             case _:
                 pass
     raise AssertionError("a transcription ends with Finished")
+
+
+async def likeliest_language(stt: SpeechToText, recording: Recording, first_s: float) -> tuple[str | None, float]:
+    """Which language the first so many seconds sound like, if they are speech or not, and its probability. ISO 639-1;
+    None: the recogniser cannot tell.
+
+    Raises as `pipeline.stt.files.transcribe_file` does.
+    """
+    if not isinstance(stt, TellsLanguage):
+        return None, 0.0
+
+    def first() -> Clip:
+        sound = next(recording.blocks(first_s), np.zeros(0, np.float32))
+        return Clip(sound[: int(first_s * RATE_HZ)], RATE_HZ)
+
+    clip = await asyncio.to_thread(first)
+    with calling(session=secrets.token_hex(8), urgency=Urgency.FILE):
+        return await stt.language_of(clip)

@@ -89,12 +89,14 @@ class Turn:
         said_before: Sequence[asyncio.Task[Transcript]] = (),
         manner: Manner | None = None,
         committed: asyncio.Event | None = None,
+        ahead: bool = True,
         company: Company | None = None,
     ) -> None:
         """language: ISO 639-1 of what will be spoken; None to detect it. answer_silence: say that nothing was heard,
         else end the turn with an empty reply. said_before: the transcripts, perhaps still being
         made, of what precedes the utterance. manner: what is asked of this turn. committed: set when it is certain that
-        the user has finished (None: it is); functions with side effects wait for it. company: the live conversation.
+        the user has finished (None: it is); functions with side effects wait for it. ahead: the reply is prepared
+        before that, and not only the transcript. company: the live conversation.
         """
         self._stages = stages
         self._settings = settings
@@ -104,6 +106,7 @@ class Turn:
         self._said_before = said_before
         self._manner = manner or Manner()
         self._committed = committed
+        self._ahead = ahead
         self._company = company
 
     async def run(self, utterance: Utterance, conversation: Conversation) -> AsyncGenerator[Event, None]:
@@ -176,6 +179,8 @@ class Turn:
                 await out.send(events.TranscriptFinal(said, transcript.language, words))
                 if not said and not self._answer_silence:
                     return
+                if not self._ahead and self._committed is not None:
+                    await self._committed.wait()
                 if not said:
                     prompt, language = phrase(NOTHING_HEARD, self._language or conversation.language or language)
         deltas = _only(prompt) if isinstance(prompt, str) else self._deltas(self._asked(prompt), language, reply, out)

@@ -17,7 +17,7 @@ from server.leaving import while_connected
 from server.openai.answers import WhisperSegment
 from server.openai.transcriptions import language_name
 from server.parameters import MAX_TRACK, TRACK, SubtitleLayout, language_code
-from server.recordings import form_with_recording, transcribed
+from server.recordings import form_with_recording, language_of, likeliest_language_of, transcribed
 from server.uploads import Form
 
 router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
@@ -27,7 +27,7 @@ ERRORS = errors(400, 401, 403, 413, 502, 503, 504, form="plain")
 RAW_RATE_HZ = 16_000
 """Of the 16-bit mono PCM that is sent with encode=false."""
 DETECTION_S = 30.0
-"""A language is found out from so much of a recording."""
+"""A language is found out from so much speech."""
 
 
 JSON = "application/json"
@@ -50,7 +50,7 @@ class WhisperTranscript(Answer):
     )  # fmt: skip
 
     text: str
-    language: str | None
+    language: str
     segments: list[WhisperSegment]
 
 
@@ -102,7 +102,11 @@ async def asr(
     upload = form.file("audio_file", "file")
     work = transcribed(assistant, upload, asked, refining, raw_rate_hz=raw_rate_hz, track=audio_track)
     found = await while_connected(request, work)
-    text = render(output, found.segments, layout=layout, language=found.language)
+    code = found.language
+    if code is None and output == "json":
+        silent = likeliest_language_of(assistant, upload, DETECTION_S, raw_rate_hz=raw_rate_hz, track=audio_track)
+        code, _ = await while_connected(request, silent)
+    text = render(output, found.segments, layout=layout, language=code)
     engine = next(info.engine for info in assistant.engines if info.stage == "stt")
     name = f'attachment; filename="transcript.{output}"'
     headers = {"Asr-Engine": engine, "Content-Disposition": name, "X-Content-Type-Options": "nosniff"}
@@ -115,8 +119,8 @@ class DetectedLanguage(Answer):
     model_config = like({"detected_language": "portuguese", "language_code": "pt", "confidence": 0.98})
 
     detected_language: str
-    """Its English name, in lower case; "unknown" when nobody speaks."""
-    language_code: str | None
+    """Its English name, in lower case."""
+    language_code: str
     confidence: float
 
 
@@ -131,17 +135,12 @@ async def detect_language(
     form: ReceivedForm,
     encode: Annotated[bool, Query(description="false: the file is raw 16-bit mono PCM at 16 kHz.")] = True,
 ) -> DetectedLanguage:
-    """From the first speech in it."""
-    work = transcribed(
+    """From the first 30 s of speech in it; where nobody speaks, the likeliest all the same."""
+    work = language_of(
         request.app.state.assistant,
         form.file("audio_file", "file"),
-        FileRequest(),
+        DETECTION_S,
         raw_rate_hz=None if encode else RAW_RATE_HZ,
-        first_s=DETECTION_S,
     )
-    found = await while_connected(request, work)
-    return DetectedLanguage(
-        detected_language=language_name(found.language),
-        language_code=found.language,
-        confidence=round(found.language_probability, 4) if found.language else 0.0,
-    )
+    code, probability = await while_connected(request, work)
+    return DetectedLanguage(detected_language=language_name(code), language_code=code, confidence=round(probability, 4))

@@ -12,7 +12,7 @@ from pipeline.media import Recording
 from pipeline.refining import Refining
 from pipeline.stt import FileRequest, SpeechToText
 from pipeline.stt.files import FileEvent, transcribe_file
-from pipeline.transcription import Transcription, collected, first_of
+from pipeline.transcription import Transcription, collected, first_of, likeliest_language
 from server.access import budgets_of, caller_of
 from server.uploads import Form, Upload, received
 
@@ -74,3 +74,24 @@ async def transcribed(
             found = await (collected(events) if first_s is None else first_of(events, first_s))
     found = replace(found, model=hears.info.model)
     return found if refining is None else await assistant.refiners.refine(found, recording, refining)
+
+
+async def language_of(
+    assistant: Assistant, upload: Upload, first_s: float, *, raw_rate_hz: int | None = None
+) -> tuple[str, float]:
+    """The language of the first so many seconds of speech in an upload (ISO 639-1), and its probability; where nobody
+    speaks, what its beginning sounds like, or else the deployment's language with 0."""
+    found = await transcribed(assistant, upload, FileRequest(), raw_rate_hz=raw_rate_hz, first_s=first_s)
+    if found.language:
+        return found.language, found.language_probability
+    return await likeliest_language_of(assistant, upload, first_s, raw_rate_hz=raw_rate_hz)
+
+
+async def likeliest_language_of(
+    assistant: Assistant, upload: Upload, first_s: float, *, raw_rate_hz: int | None = None, track: int | None = None
+) -> tuple[str, float]:
+    """For clients that need a language where nobody speaks: what the beginning sounds like."""
+    upload.file.seek(0)
+    recording = recording_of(assistant, upload, track=track, raw_rate_hz=raw_rate_hz)
+    language, probability = await likeliest_language(assistant.stages.stt, recording, first_s)
+    return language or assistant.settings.speech_language or "en", probability

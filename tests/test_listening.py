@@ -137,6 +137,53 @@ def test_how_finished_spanish_sounds(text: str, factor: float) -> None:
     assert completeness(text, "es") == factor
 
 
+DICTATED = {
+    "en": "My number is 555.|555.|5 5 5|5-5-5.|J-O-H-N.|A B C|J. O. H. N.|john at gmail dot com|A B 1|555-12|+1 555|"
+    "My email is john@gmail.com.|221B Baker Street|I live at 221B Baker Street.|My code is A1B2.|My PIN is 1234.|"
+    "B for Bravo|N as in Nancy|it's spelled J O H N|My card number is 4111 1111|My number is 555 123 45|call 555|"
+    "My birthday is March 3.|I was born on the 5th of March.|my number is plus|alpha bravo|My number is twenty",
+    "pt": "Meu número é 912.|O meu telefone é 91 234.|J-O-Ã-O.|joão arroba gmail ponto com|Rua Augusta, 123.|"
+    "Moro na Rua Augusta.|jota o á|Nasci em 5 de março.|A de Ana|meu CPF é 123 456 789",
+    "es": "Mi número es 612.|J-U-A-N.|juan arroba gmail punto com|Calle Mayor 5.|jota u a ene|nací el 3 de marzo|"
+    "efe ge hache",
+    "de": "Meine Nummer ist 555.|Hauptstraße 5.|A wie Anton|Ich wohne in der Hauptstraße 12.|null eins sieben",
+    "fr": "Mon numéro est 06 12.|12 rue de la Paix 5|jean arobase gmail point com",
+    "ru": "Мой номер 555.|А Б В",
+}
+"""What is dictated may go on, however a recogniser writes it."""
+NOT_DICTATED = {
+    "en": "It was in 2014.|Set an alarm for 7:30.|Wake me up at 7 p.m.|It costs 12.50.|I live in the U.S.|It's 20 C.|"
+    "Set a timer for 10 minutes.|I was born in 1990.|My birthday is 03/05/1990.|Meet me at noon.|That is plan B.|"
+    "Open youtube.com.|I have 5.|The population is 1,000,000.",
+    "pt": "Foi em 2014.|São 7:30.|Custa 12,50.",
+    "es": "Fue en 2014.",
+}
+
+
+def _each(table: dict[str, str]) -> list[tuple[str, str]]:
+    return [(language, text) for language, texts in table.items() for text in texts.split("|")]
+
+
+@pytest.mark.parametrize(("language", "text"), _each(DICTATED))
+def test_what_is_being_dictated_is_waited_for(language: str, text: str) -> None:
+    assert delay(text, language, LiveOptions()) == 1200
+
+
+@pytest.mark.parametrize(("language", "text"), _each(NOT_DICTATED))
+def test_other_numbers_and_letters_are_complete(language: str, text: str) -> None:
+    assert delay(text, language, LiveOptions()) == 300
+
+
+@pytest.mark.parametrize("text", ["My number is 555 123 4567.", "5551234", "555 1234"])
+def test_a_number_that_may_be_complete_gets_the_usual_wait(text: str) -> None:
+    assert delay(text, "en", LiveOptions()) == 500
+
+
+def test_words_that_are_being_found_out_are_waited_for() -> None:
+    assert delay(None, None, LiveOptions(), coming=True) == 1200
+    assert delay(None, None, LiveOptions(adaptive_endpointing=False), coming=True) == 500
+
+
 @pytest.mark.parametrize(("text", "language"), [("", "en"), ("...!?", None), ("turn on and", "xx"), ("え", "ja")])
 def test_any_text_in_any_language_has_a_factor(text: str, language: str | None) -> None:
     assert completeness(text, language) in (DONE, OPEN, UNCLEAR)

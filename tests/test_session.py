@@ -10,6 +10,7 @@ import pytest
 from pipeline import events
 from pipeline.errors import BadInput, EngineError, Overloaded
 from pipeline.listening.watchdog import IdleTimeout
+from pipeline.manner import Manner
 from tests.dialogue import RATE_HZ, Dialogue, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 
@@ -115,6 +116,60 @@ def test_the_wait_depends_on_how_finished_it_sounds(text: str, wait_s: float) ->
 
     d = hold(script, stt=ScriptedSTT(text))
     assert d.log[-1][0] - spoke_until == pytest.approx(wait_s, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("text", "recogniser_s", "wait_s"),
+    [
+        ("Set a timer for", 0.6, 1.2),
+        ("Set a timer for", 1.0, 1.2),
+        ("What time is it?", 0.1, 0.3),
+        ("What time is it?", 0.6, 0.74),  # the transcript comes then, and nothing waits after it
+        ("What time is it?", 5.0, 1.2),  # it is not waited for longer than any words are
+        ("turn on the light", 0.1, 0.5),
+        ("My number is 555.", 0.6, 1.2),
+    ],
+)
+def test_the_words_of_a_slow_recogniser_decide_as_well(text: str, recogniser_s: float, wait_s: float) -> None:
+    spoke_until = 0.0
+
+    async def script(d: Dialogue) -> None:
+        nonlocal spoke_until
+        spoke_until = await d.speak(1000)
+        await d.until(events.UserSpeechStopped)
+
+    d = hold(script, stt=ScriptedSTT(text, seconds=recogniser_s))
+    assert d.log[-1][0] - spoke_until == pytest.approx(wait_s, abs=0.05)
+
+
+@pytest.mark.parametrize("speculations", [0, 1, 3])
+def test_every_pause_is_read_however_few_answers_are_prepared(speculations: int) -> None:
+    async def script(d: Dialogue) -> None:
+        for _ in range(5):
+            await d.speak(400)
+            await d.silence(900)
+        assert "UserSpeechStopped" not in d.kinds
+        assert d.running.calls.count("llm") == speculations
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, stt=ScriptedSTT("My number is 555."), speculations=speculations)
+    assert d.kinds.count("TurnStarted") == 1
+
+
+def test_what_is_only_written_down_waits_for_its_words_too() -> None:
+    spoke_until = 0.0
+
+    async def script(d: Dialogue) -> None:
+        nonlocal spoke_until
+        d.session.manner = Manner(answers=False)
+        spoke_until = await d.speak(1000)
+        await d.until(events.UtteranceTranscribed)
+
+    for text, wait_s in (("My number is 555.", 1.2), ("What time is it?", 0.4)):
+        d = hold(script, stt=ScriptedSTT(text))
+        stopped = next(at for at, event in d.log if isinstance(event, events.UserSpeechStopped))
+        assert stopped - spoke_until == pytest.approx(wait_s, abs=0.06)
+        assert d.running.calls == ["stt"]
 
 
 def test_a_click_is_no_utterance() -> None:
@@ -621,7 +676,7 @@ def test_speaking_on_before_the_words_are_known_continues_the_utterance() -> Non
         await d.speak(600)
         await d.until(events.TurnCompleted)
 
-    d = hold(script, stt=Slow(seconds=2), speculate_ms=400)
+    d = hold(script, stt=Slow(seconds=3), speculate_ms=400)
     assert d.history[0] == ("user", "what is the weather in Lisbon")
     assert d.kinds.count("TurnStarted") == 1
     assert [event.reason for event in d.of(events.UtteranceIgnored)] == ["continued"]

@@ -253,6 +253,24 @@ def test_the_language_is_found_out(hears: ServerProcess, three: Any) -> None:
         assert 0 < told["confidence"] <= 1
 
 
+def test_the_language_is_found_after_a_long_silence(hears: ServerProcess) -> None:
+    """In the first 30 s of speech, wherever they are: "unknown" would be an error for Bazarr."""
+    clip = spliced([(75.0, 0), (1.0, 1)])[0]
+    told = post(hears, "/detect-language?encode=false", clip.pcm16()).json()
+    assert (told["detected_language"], told["language_code"]) == ("english", "en")
+    assert told["confidence"] > 0
+
+
+def test_where_nobody_speaks_a_language_is_named_all_the_same(hears: ServerProcess) -> None:
+    silence = bytes(2 * 16_000 * 70)
+    told = post(hears, "/detect-language?encode=false", silence).json()
+    assert (told["detected_language"], told["language_code"]) == ("english", "en")
+    assert 0 <= told["confidence"] <= 1
+    heard = post(hears, "/asr?encode=false&output=json", silence).json()
+    assert (heard["text"], heard["language"], heard["segments"]) == ("", "en", [])
+    assert post(hears, "/detect-language?encode=false", b"").status_code == 400
+
+
 def test_keys_are_asked_for_everywhere(tmp_path: Path, three: Any) -> None:
     with hearing(tmp_path, API_KEYS="right") as locked:
         for path in ("/api/v1/transcribe", "/transcribe/", "/asr", "/detect-language"):

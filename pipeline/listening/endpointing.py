@@ -2,6 +2,7 @@
 
 import re
 
+from pipeline.listening.dictated import Dictated, dictated
 from pipeline.listening.options import LiveOptions
 
 COMPLETE, UNFINISHED = 0.6, 2.4
@@ -57,13 +58,6 @@ _YES_OR_NO = {
 YES_OR_NO_FROM = 5
 """What yes-or-no questions begin with, and from how many words on they are complete ("can you tell me" is not)."""
 
-_NUMBER = {
-    "en": "zero oh one two three four five six seven eight nine double triple",
-    "pt": "zero um dois duas três quatro cinco seis meia sete oito nove",
-    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve",
-}
-"""Digits as words: a row of them may go on (a telephone number)."""
-
 _COMMANDS = {
     "en": "stop|wait|yes|no|thanks|okay|ok|hello|hi|goodbye|bye|cancel|continue|thank you|thank you very much|go on|"
     "stop it|never mind|good morning|good night|yes please|no thanks|no thank you|that's all|repeat that",
@@ -74,10 +68,11 @@ _COMMANDS = {
 }
 """Short turns that are complete."""
 
+LEAST_STEM = 3
+"""Characters of "ing"."""
 _STRANDED = frozenset(("to", "from", "with", "for", "at", "by", "about"))
 _STRANDED_AFTER = frozenset(("you", "it", "he", "she", "they", "we", "i", "this", "that"))
-"""English may end on a preposition after one of these or a word in -ing: "where are you from", "what I was looking
-for"."""
+"""English may end on a preposition: "where are you from", "what I was looking for"."""
 
 
 def _words(table: dict[str, str]) -> dict[str, frozenset[str]]:
@@ -88,12 +83,10 @@ def _phrases(table: dict[str, str]) -> dict[str, tuple[str, ...]]:
     return {language: tuple(phrases.split("|")) for language, phrases in table.items()}
 
 
-HANGING, NUMBER, ASKS, YES_OR_NO = map(_words, (_HANGING, _NUMBER, _ASKS, _YES_OR_NO))
+HANGING, ASKS, YES_OR_NO = map(_words, (_HANGING, _ASKS, _YES_OR_NO))
 COMMANDS, STARTS, ENDINGS, ASKS_WHY = map(_phrases, (_COMMANDS, _STARTS, _ENDINGS, _ASKS_WHY))
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
-TELEPHONE_DIGITS = range(2, 7)
-"""So many digits at the end sound like the beginning of a longer number."""
 
 
 def completeness(text: str, language: str | None) -> float:
@@ -101,9 +94,8 @@ def completeness(text: str, language: str | None) -> float:
 
     text: the transcript so far, with or without punctuation. language: ISO 639-1; unknown ones are read as English.
     """
-    language = (language or "en")[:2]
-    if language not in HANGING:
-        language = "en"
+    spoken = (language or "en")[:2]
+    language = spoken if spoken in HANGING else "en"
     words = [word.lower().replace("’", "'") for word in _WORD.findall(text)]
     if not words:
         return 1.0
@@ -112,27 +104,29 @@ def completeness(text: str, language: str | None) -> float:
         return UNFINISHED
     if said in COMMANDS[language]:
         return COMPLETE
-    if _digits_at_the_end(words, language) in TELEPHONE_DIGITS:
-        return UNFINISHED
+    question = words[0] in ASKS[language] or words[0] in YES_OR_NO[language]
+    dictating = dictated(text, spoken, question=question)
+    if dictating is not Dictated.NOTHING:
+        return UNFINISHED if dictating is Dictated.GOES_ON else 1.0
     ending = text.rstrip().rstrip("\"'”»)")[-1:]
     # A full stop is what a recogniser writes at the end of any sound; only the words tell "and" from an ending.
-    if ending != "?" and _hangs(said, words[-1], language):
+    if ending != "?" and _hangs(said, words, language):
         return UNFINISHED
     if _asks(words, language):
         return COMPLETE
-    if ending == "." and (words[0] in ASKS[language] or words[0] in YES_OR_NO[language]):
+    if ending == "." and question:
         return 1.0  # the beginning of a question, without its mark
     return COMPLETE if ending in tuple("?!.。？！؟") else 1.0
 
 
-def _hangs(said: str, last: str, language: str) -> bool:
+def _hangs(said: str, words: list[str], language: str) -> bool:
     if said in STARTS[language]:
         return True
-    if last not in HANGING[language] or said.endswith(ENDINGS[language]):
+    if words[-1] not in HANGING[language] or said.endswith(ENDINGS[language]):
         return False
-    before = said[: -len(last)].rpartition(" ")[0].rpartition(" ")[2]
-    stranded = last in _STRANDED and (before in _STRANDED_AFTER or (before.endswith("ing") and before != "ing"))
-    return language != "en" or not stranded
+    stranded = len(words) > 1 and words[-1] in _STRANDED
+    before = words[-2] if stranded else ""
+    return language != "en" or not (before in _STRANDED_AFTER or (before.endswith("ing") and len(before) > LEAST_STEM))
 
 
 def _asks(words: list[str], language: str) -> bool:
@@ -142,20 +136,18 @@ def _asks(words: list[str], language: str) -> bool:
     return words[0] in YES_OR_NO[language] and len(words) >= YES_OR_NO_FROM
 
 
-def delay(text: str | None, language: str | None, options: LiveOptions) -> float:
-    """Silence after the last speech that ends the turn, in ms. text: None while there is no transcript yet."""
-    if text is None or not options.adaptive_endpointing:
+def delay(text: str | None, language: str | None, options: LiveOptions, *, coming: bool = False) -> float:
+    """Silence after the last speech that ends the turn, in ms. text: None while there is no transcript yet.
+
+    coming: it is being made. It is waited for, as the words decide; no longer than the longest wait that any words
+    have.
+    """
+    if not options.adaptive_endpointing or (text is None and not coming):
         return options.silence_ms
-    wait_ms = options.silence_ms * completeness(text, language)
+    wait_ms = options.silence_ms * (UNFINISHED if text is None else completeness(text, language))
     return min(options.max_silence_ms, max(options.min_silence_ms, wait_ms))
 
 
-def _digits_at_the_end(words: list[str], language: str) -> int:
-    """How many digits end it in a row; 0 where they are another kind of number ("in 2014", "two plus three")."""
-    row = 0
-    while row < len(words) and (words[-1 - row] in NUMBER[language] or words[-1 - row].isdigit()):
-        row += 1
-    several = 2 if words[-1].isdigit() else 3
-    if row < several and row < len(words):
-        return 0
-    return sum(len(word) if word.isdigit() else 1 for word in words[len(words) - row :])
+def shortest(options: LiveOptions) -> float:
+    """The least silence in ms that ends a turn, whatever its words."""
+    return min(options.max_silence_ms, max(options.min_silence_ms, options.silence_ms * COMPLETE))

@@ -2,19 +2,42 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline import observing
 from pipeline.audio import Clip
 from pipeline.errors import ParleyError
-from pipeline.listening.ear import Ear
-from pipeline.listening.interruption import BargeIn, Decision, words_beyond_backchannels
+from pipeline.listening.detector import RATE_HZ
+from pipeline.listening.ear import Ear, samples
+from pipeline.listening.interruption import BargeIn, Decision, is_echo, words_beyond_backchannels
 from pipeline.listening.options import LiveOptions
+from pipeline.listening.wariness import Wariness
 from pipeline.playback import Playback
 from pipeline.stt import Transcript
 
 JUDGEMENT_S = 1.0
 """A judgement that takes longer than this is for the user: the reply is interrupted."""
+
+
+OVERLAP = RATE_HZ
+"""Samples before the newest judgement that stay part of a claim for which the reply is not held."""
+LONGEST_CHAIN = 5 * RATE_HZ
+"""Samples that a claim may begin before itself, where short ones follow each other closely."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A claim that was no interruption, or not yet."""
+
+    since: int
+    """Where it began, with what it continued."""
+    began: int
+    """Where it began by itself."""
+    ended: int
+    """Its last speech."""
+    unjudged_ms: float
+    """Speech in it that was too short to be judged."""
 
 
 class Floor:
@@ -26,63 +49,85 @@ class Floor:
         *,
         transcribe: Callable[[Clip], Coroutine[Any, Any, Transcript]],
         start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        saying: Callable[[], str],
         held: Callable[[], None],
         resumed: Callable[[], None],
         taken: Callable[[], None],
     ) -> None:
-        """start: makes a task of the conversation. held, resumed: told when sound that was being heard stops and goes
-        on. taken: told when the user has interrupted; it ends the answer, and with it the claim."""
+        """start: makes a task of the conversation. saying: the text around what is being played. held, resumed: told
+        when sound that was being heard stops and goes on. taken: told when the user has interrupted; it ends the
+        answer, and with it the claim."""
         self._ear = ear
-        self._transcribe, self._start = transcribe, start
+        self._transcribe, self._start, self._saying = transcribe, start, saying
         self._held, self._resumed, self._taken = held, resumed, taken
+        self._wariness = Wariness()
         self._claim: BargeIn | None = None
+        self._since = 0
+        """The first sample of what is said, where the claim continues one that was refused."""
+        self._refused: _Refused | None = None
         self._judgement: asyncio.Task[None] | None = None
         self._holds: Playback | None = None
         """The sound that is held for the claim."""
+        self._options: LiveOptions | None = None
 
     @property
     def claimed(self) -> int | None:
         """The first sample of what the user says during the answer, as long as it may be words for the assistant."""
-        return self._claim.began if self._claim is not None else None
+        return None if self._claim is None or self._is_nothing(self._claim) else self._since
 
     @property
     def holding(self) -> bool:
         """Whether the reply waits for a decision."""
         return self._holds is not None
 
+    def begins(self, at: int, options: LiveOptions) -> int:
+        """Where speech from that sample on begins: within SILENCE_MS of a refused claim, where that one began."""
+        refused = self._refused
+        if refused is None or at - refused.ended > options.silence_ms * RATE_HZ // 1000:
+            return at
+        return min(at, refused.since if at - refused.since <= LONGEST_CHAIN else refused.began)
+
+    def keep(self, options: LiveOptions) -> None:
+        """Keep what an utterance or a claim that begins now, or as it has begun, may begin with."""
+        detector = self._ear.detector
+        self._ear.keep_preroll(self.begins(detector.began if detector.speaking else detector.now, options))
+
     def follow(self, playback: Playback, options: LiveOptions, language: str | None) -> None:
         """The next frame of the user's sound has been taken. playback: the answer's.
 
-        Where the user cannot interrupt the reply is not held; their words are kept for after it.
+        Where the user cannot interrupt the reply is not held; their words are kept for after it. Nor is it held at
+        once where it was held in vain (`Wariness`): then words interrupt it while it goes on.
         """
+        self._options = options
         if self._claim is None:
             if self._ear.detector.run_ms < options.hold_ms:
-                self._ear.keep_preroll()
+                self.keep(options)
                 return
-            self._claim = BargeIn(self._ear.detector.began)
-            if options.interruptible:
-                self._holds = playback
-                playback.hold()
-                if playback.sent_ms:
-                    self._held()
-            return
+            self._open(options)
+        claim = self._claim
+        assert claim is not None  # noqa: S101  # it was opened
+        if not claim.held and not claim.stands and options.interruptible:
+            self._hold_when_sure(claim, playback, options)
         if self._holds is None:
             self._ear.keep_newest(options.max_utterance_s)  # nobody waits for it; a reply may be long
-        match self._claim.decide(self._ear.detector, options):
+        match claim.decide(self._ear.detector, options):
             case Decision.CUT_IN:
-                self._give(self._claim)
+                self._give(claim)
             case Decision.GO_ON:
                 self.refuse()
             case Decision.JUDGE:
-                self._judge(self._claim, options, language)
+                self._judge(claim, options, language)
             case Decision.WAIT:
                 pass
 
     def refuse(self) -> None:
         """It was no interruption: the reply goes on from where it was held."""
-        playback = self._holds
-        self.clear()
-        self._ear.keep_preroll()
+        claim, playback, detector = self._claim, self._holds, self._ear.detector
+        if claim is not None:
+            self._wariness.in_vain(detector.now, held=playback is not None)
+        self._leave_claim()
+        if self._options is not None:
+            self.keep(self._options)
         if playback is not None:
             playback.resume()
             if playback.sent_ms:
@@ -91,6 +136,48 @@ class Floor:
 
     def clear(self) -> None:
         """There is no claim any more."""
+        if self._claim is not None and self.claimed is None:
+            self._ear.detector.cut()  # what was judged to be nothing is not the beginning of what is said after it
+        self._leave_claim()
+
+    def forget_refused(self) -> None:
+        """What is said from now on begins where it begins."""
+        self._refused = None
+
+    def _is_nothing(self, claim: BargeIn) -> bool:
+        """Whether nothing that wants an answer was found in it so far; the reply goes on meanwhile."""
+        return not claim.held and bool(claim.judged_until) and not claim.stands
+
+    def _open(self, options: LiveOptions) -> None:
+        """A claim begins."""
+        began = self._ear.detector.began
+        self._since = self.begins(began, options)
+        before_ms = self._refused.unjudged_ms if self._refused is not None and self._since < began else 0.0
+        self._refused = None
+        self._claim = BargeIn(began, held=False, before_ms=before_ms)
+
+    def _hold_when_sure(self, claim: BargeIn, playback: Playback, options: LiveOptions) -> None:
+        detector = self._ear.detector
+        enough_ms = self._wariness.hold_ms(detector.now, options)
+        if max(claim.spoken_ms(detector), detector.run_ms) >= enough_ms:
+            self._hold(claim, playback, late=enough_ms > options.hold_ms)
+
+    def _hold(self, claim: BargeIn, playback: Playback, *, late: bool) -> None:
+        """late: it may be an echo of the reply, which ends when what was sent of it has been played."""
+        claim.held = True
+        if late:
+            claim.held_from = self._ear.detector.now + samples(playback.sent_ms - playback.played_ms())
+        self._holds = playback
+        playback.hold()
+        if playback.sent_ms:
+            self._held()
+
+    def _leave_claim(self) -> None:
+        claim, detector = self._claim, self._ear.detector
+        if claim is not None:
+            since = max(self._since, claim.judged_until) if self._is_nothing(claim) else self._since
+            unjudged_ms = 0.0 if claim.judged_until else max(0.0, claim.spoken_ms(detector)) + claim.before_ms
+            self._refused = _Refused(since, max(since, claim.began), detector.last_speech, unjudged_ms)
         self._claim = self._holds = None
         if self._judgement is not None:
             self._judgement.cancel()
@@ -98,32 +185,41 @@ class Floor:
 
     def _give(self, claim: BargeIn) -> None:
         claim.stands = True
-        if self._holds is not None:
+        if self._options is not None and self._options.interruptible:
             self._taken()
 
     def _judge(self, claim: BargeIn, options: LiveOptions, language: str | None) -> None:
         claim.judging = True
-        self._ear.keep_preroll(claim.began)
+        self._ear.keep_preroll(self._since)
         judging = self._judge_by_words(claim, self._ear.detector.now, self._ear.clip(), options, language)
         self._judgement = self._start(judging)
 
     async def _judge_by_words(
         self, claim: BargeIn, until: int, clip: Clip, options: LiveOptions, language: str | None
     ) -> None:
-        """Whether what was said during the reply is more than a back-channel."""
+        """Whether what was said during the reply is more than a back-channel, and not the reply itself."""
+        heard: Transcript | None = None
+        words = options.interrupt_words
         try:
             async with asyncio.timeout(JUDGEMENT_S):
                 heard = await self._transcribe(clip)
+        except (ParleyError, TimeoutError):
+            pass
+        else:
             words = words_beyond_backchannels(
                 heard.text,
                 heard.language or language,
                 more_comes=self._ear.detector.speaking or self._ear.detector.last_speech > until,
             )
-        except (ParleyError, TimeoutError):
-            words = options.interrupt_words
         if claim is not self._claim:
             return
         self._judgement = None
         claim.judging, claim.judged_until = False, until
+        if heard is not None and is_echo(heard.text, self._saying()):
+            words = 0
+        if heard is None and (claim.held_from or (not claim.held and options.interruptible)):
+            return  # its length decides, once the reply is held for it: it may be an echo
         if words >= options.interrupt_words:
             self._give(claim)
+        elif not claim.held:
+            self._since = max(self._since, until - OVERLAP)

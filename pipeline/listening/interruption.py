@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from pipeline.listening.detector import RATE_HZ, SpeechDetector
+from pipeline.listening.endpointing import COMMANDS
 from pipeline.listening.options import LiveOptions
 
 _BACKCHANNELS = {
@@ -22,6 +23,9 @@ BACKCHANNELS = {language: frozenset(words.split("|")) for language, words in _BA
 _ANY = frozenset().union(*BACKCHANNELS.values())
 _LONGEST = max(len(phrase.split()) for phrase in _ANY)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
+_COMMANDS = frozenset(phrase for phrases in COMMANDS.values() for phrase in phrases)
+LONG_WORD = 3
+"""Characters of a word that is looked for inside of others."""
 
 
 def words_beyond_backchannels(text: str, language: str | None, *, more_comes: bool = False) -> int:
@@ -48,6 +52,19 @@ def words_beyond_backchannels(text: str, language: str | None, *, more_comes: bo
     return count
 
 
+def is_echo(heard: str, saying: str) -> bool:
+    """Whether the words heard are what the assistant itself is saying: more than half of them are in it.
+
+    saying: the text around what is being played. A word that commands ("stop", "wait") is always the listener's.
+    """
+    words = [word.lower() for word in _WORD.findall(heard)]
+    own = {word.lower() for word in _WORD.findall(saying)}
+    if not words or " ".join(words) in _COMMANDS:
+        return False
+    text = saying.lower()  # languages without spaces have no single words
+    return 2 * sum(word in own or (len(word) > LONG_WORD and word in text) for word in words) > len(words)
+
+
 class Decision(Enum):
     """What to do about speech during a reply."""
 
@@ -63,26 +80,36 @@ class Decision(Enum):
 
 @dataclass(slots=True)
 class BargeIn:
-    """Speech during a reply, which is held until it is decided."""
+    """Speech during a reply, until it is decided whether it is an interruption."""
 
     began: int
     """Its first sample, on the session's clock."""
     judging: bool = False
     """Its words are being found out."""
     judged_until: int = 0
-    """Up to this sample it was found to be a back-channel."""
+    """Up to this sample it was found to be a back-channel, an echo, or nothing."""
     stands: bool = False
     """It is found to be more than that."""
+    held: bool = True
+    """The reply waits for the decision; if it does not, only words decide."""
+    held_from: int = 0
+    """The length that interrupts counts from this sample; 0: from the beginning."""
+    before_ms: float = 0.0
+    """Speech just before it that was too short to be judged, and is judged with it."""
+
+    def spoken_ms(self, detector: SpeechDetector) -> float:
+        """How long it has lasted."""
+        return (detector.last_speech - self.began) * 1000 / RATE_HZ
 
     def decide(self, detector: SpeechDetector, options: LiveOptions) -> Decision:
         """By its length first, by its words where the length does not tell."""
         if self.stands:
             return Decision.WAIT
-        spoken_ms = (detector.last_speech - self.began) * 1000 / RATE_HZ
         ended = not detector.speaking and detector.silence_ms >= options.speculate_ms
-        if spoken_ms < options.interrupt_ms:
+        if self.spoken_ms(detector) + self.before_ms < options.interrupt_ms:
             return Decision.GO_ON if ended else Decision.WAIT
-        if spoken_ms >= options.backchannel_ms:
+        counted = max(self.began, self.held_from)
+        if self.held and (detector.last_speech - counted) * 1000 / RATE_HZ >= options.backchannel_ms:
             return Decision.CUT_IN
         if self.judging:
             return Decision.WAIT
@@ -90,5 +117,6 @@ class BargeIn:
             return Decision.JUDGE
         unjudged_ms = (detector.last_speech - self.judged_until) * 1000 / RATE_HZ
         if not ended:
-            return Decision.JUDGE if unjudged_ms >= options.interrupt_ms else Decision.WAIT
+            enough_ms = options.interrupt_ms if self.held else options.backchannel_ms
+            return Decision.JUDGE if unjudged_ms >= enough_ms else Decision.WAIT
         return Decision.GO_ON if unjudged_ms <= 0 else Decision.JUDGE

@@ -15,7 +15,7 @@ has no Assistant opens them with `open_recognisers(settings, running, hardware)`
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pipeline.audio import Clip
 from pipeline.errors import StageFailed
@@ -123,6 +123,15 @@ class SpeechToText(Protocol):
         clip: float32 mono at any rate. language: ISO 639-1 or None to detect. prompt: text that came before, a hint.
         Raises EngineError when it cannot, Overloaded when too many wait.
         """
+        ...
+
+
+@runtime_checkable
+class TellsLanguage(Protocol):
+    """A recogniser that names a language for any sound."""
+
+    async def language_of(self, clip: Clip) -> tuple[str, float]:
+        """The likeliest (ISO 639-1) and its probability, also where nobody speaks. Raises as `transcribe` does."""
         ...
 
 

@@ -31,6 +31,8 @@ class Progress:
     done_s: float
     total_s: float | None
     """None when the file does not say how long it is."""
+    heard_s: float = 0.0
+    """How much of it was speech, and went to the recogniser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,14 @@ async def transcribe_file(
     cutting: None: as the engine wants it. Raises BadInput for a file that is no recording, EngineError, Overloaded.
     """
     probability, count = 0.0, 0
-    heard = False
+    heard, heard_s = False, 0.0
     cutting = cutting or cutting_for(stt)
     under_way = UnderWay(stt, request)
     async with aclosing(_windows(recording, cutting)) as windows, aclosing(under_way.results(windows)) as results:
         async for step, segments in results:
             if isinstance(step, Window):
                 observing.TRANSCRIBED.inc(len(step.samples) / RATE_HZ)
+                heard_s += len(step.samples) / RATE_HZ
                 async for found in segments:
                     if not heard:
                         heard, probability = True, found.language_probability
@@ -69,7 +72,7 @@ async def transcribe_file(
                         yield replace(segment, id=count)
                         count += 1
             done_s = step.end / RATE_HZ if isinstance(step, Window) else step
-            yield Progress(done_s, recording.duration_s)
+            yield Progress(done_s, recording.duration_s, heard_s)
     yield Finished(recording.samples / RATE_HZ, under_way.language if heard else request.language, probability)
 
 

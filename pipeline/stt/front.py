@@ -16,7 +16,7 @@ MAX_QUEUE_S = 3600.0
 class WorkerFront:
     """A recogniser behind a worker, as `pipeline.stt.SpeechToText`.
 
-    The engine in the worker has two generators, which yield None wherever they may be cancelled:
+    The engine in the worker has `language_of(clip)`, and two generators, which yield None where they may be cancelled:
     `transcribe(clip, language, prompt, words)`, which ends with the Transcript, and `segments(clip, request)`, which
     yields None as soon as it is its turn, and then Segments.
     """
@@ -42,6 +42,15 @@ class WorkerFront:
                 deadline_s = self._timeout_s
                 if step is not None:
                     yield step
+
+    async def language_of(self, clip: Clip) -> tuple[str, float]:
+        """See `TellsLanguage`. Raises EngineError (timeout) when it takes too long; waiting for the turn counts."""
+        try:
+            async with asyncio.timeout(MAX_QUEUE_S):
+                language, probability = await self._worker.call("language_of", clip)
+        except TimeoutError:
+            raise EngineError(f"{self._name} named no language for {MAX_QUEUE_S:g} s.", code="timeout") from None
+        return language, probability
 
     async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
         """See the Protocol. Raises EngineError (timeout) when waiting and decoding together take too long."""

@@ -110,6 +110,10 @@ class SphinxEngine:
             start_s, end_s = (words[0].start_s, words[-1].end_s) if words else (0.0, window.seconds)
             yield Segment(start_s, end_s, heard.text, "en", words if request.words else ())
 
+    def language_of(self, clip: Clip) -> tuple[str, float]:
+        """Its own: it knows no other."""
+        return "en", 1.0
+
     def by_grammar(self, pcm: bytes) -> Decoded | None:
         """The best sentence of the grammar; None when not even one could be fitted."""
         self._strict.activate_search("grammar")

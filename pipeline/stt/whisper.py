@@ -28,6 +28,7 @@ from pipeline.stt.whisper_model import (
     Utterance,
     features_of,
     hear,
+    language_of,
     load,
     prompt_of,
 )
@@ -210,6 +211,14 @@ class WhisperEngine:
         for index in others:
             if not cancelled(index):
                 yield from ((index, segment) for segment in self.segments(*calls[index]))
+
+    def language_of(self, clip: Clip) -> tuple[str, float]:
+        """The likeliest language of at most 30 s of any sound, and its probability."""
+        sound = clip.at(RATE_HZ).samples[: int(WINDOW_S * RATE_HZ)]
+        code = self._language(None)
+        if code is not None:
+            return code, 1.0
+        return language_of(self._model, features_of(self._model, sound, self._config.context_s))
 
     def _language(self, asked: str | None) -> str | None:
         """The code to decode in, None to detect it. Raises EngineError for a language the model does not know."""

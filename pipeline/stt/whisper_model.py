@@ -129,6 +129,19 @@ def features_of(model: Any, sound: Samples, context_s: float) -> Samples:
     return shortened(pad_or_trim(model.feature_extractor(sound)[:, :-1]), context_s)
 
 
+def language_of(model: Any, features: Samples) -> tuple[str, float]:
+    """The likeliest language of a window from `features_of`, as Whisper's code, and its probability."""
+    from ctranslate2 import StorageView
+
+    encoded = model.model.encode(StorageView.from_array(np.ascontiguousarray(features[None])))
+    return _likeliest(model.model.detect_language(encoded)[0])
+
+
+def _likeliest(detected: Sequence[tuple[str, float]]) -> tuple[str, float]:
+    token, probability = detected[0]
+    return token[2:-2], float(probability)
+
+
 def prompt_of(model: Any, text: str | None) -> tuple[int, ...]:
     """The tokens of the text that came before."""
     return tuple(model.hf_tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids) if text else ()
@@ -182,8 +195,7 @@ class Batch:
             detected = model.model.detect_language(self.encoded)
             for place, one in enumerate(utterances):
                 if one.language is None:
-                    token, probability = detected[place][0]
-                    self._languages[place] = (token[2:-2], float(probability))
+                    self._languages[place] = _likeliest(detected[place])
         multilingual = model.model.is_multilingual
         self.tokenizers = [
             Tokenizer(model.hf_tokenizer, multilingual, one.task, code)

@@ -15,7 +15,7 @@ from pipeline.engines import Opened, Progress
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.media import decode_blocking
 from pipeline.settings import Settings
-from pipeline.stt import SpeechToText, whisper, whisper_model
+from pipeline.stt import SpeechToText, TellsLanguage, whisper, whisper_model
 from pipeline.stt.front import last
 from pipeline.stt.languages import NAMES
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
@@ -156,6 +156,17 @@ async def test_the_language_is_detected_and_may_be_given(babbling_whisper: Path,
         for asked, code in (("pt", "pt"), ("pt-BR", "pt"), ("ES", "es")):
             given = await engine.engine.transcribe(speech, language=asked, prompt="before", words=False)
             assert given.language == code
+
+
+async def test_any_sound_has_a_likeliest_language(babbling_whisper: Path, speech: Clip) -> None:
+    async with opened(babbling_whisper) as engine:
+        assert isinstance(engine.engine, TellsLanguage)
+        heard = await engine.engine.transcribe(speech, language=None, prompt=None, words=False)
+        assert (await engine.engine.language_of(speech))[0] == heard.language
+        for sound in (unspoken("silence"), unspoken("nothing"), Clip(np.tile(speech.samples, 40), RATE_HZ)):
+            language, probability = await engine.engine.language_of(sound)
+            assert language in NAMES
+            assert 0.0 < probability <= 1.0
 
 
 def test_detecting_the_language_encodes_the_sound_once(babbling_whisper: Path, speech: Clip) -> None:
