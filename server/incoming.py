@@ -119,7 +119,7 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
 
 async def _receive(request: Request, jobs: Jobs, stack: AsyncExitStack, boundary: bytes, most: int) -> Received:
     received, reader = Received(), _Reader(boundary)
-    name, text, incoming, total, ended = "", bytearray(), None, 0, False
+    name, text, incoming, total, ended, parts = "", bytearray(), None, 0, False, 0
     async for chunk in request.stream():
         total += len(chunk)
         if total > most:
@@ -128,6 +128,9 @@ async def _receive(request: Request, jobs: Jobs, stack: AsyncExitStack, boundary
         for step, data in reader.steps:
             ended = step == "end"
             if step == "begin":
+                parts += 1
+                if parts > MAX_FIELDS + jobs.settings.max_archive_files:
+                    raise _bad_form("it has too many parts")
                 name, filename = _disposition(data)
                 text, incoming = bytearray(), None
                 if filename is not None and name in FILE_FIELDS:
