@@ -178,7 +178,7 @@ class Updates:
     def _verified(self, body: bytes, headers: Mapping[str, str]) -> Any:
         try:
             return encodable_json(self._signer.verify(body, dict(headers)))
-        except (WebhookVerificationError, ValueError):
+        except (WebhookVerificationError, ValueError, RecursionError):
             raise ParleyError("The signature is missing or wrong (Standard Webhooks).", code="unauthorized") from None
 
     async def _progress(self, job: Job, update: dict[str, Any]) -> None:

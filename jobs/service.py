@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -25,14 +24,13 @@ from jobs.run import Runner, Transcriber, engine_of
 from jobs.schema import Job, Submission
 from jobs.states import Status
 from jobs.store import JobStore
+from jobs.watching import Watching
 from jobs.webhooks import Webhooks, secret_of
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 
 MAX_UNPACKING = 2
 """Archives that are unpacked at a time; others wait."""
-LOOK_S = 1.0
-"""Who watches a job that another process works on sees what is new after this."""
 
 
 class Jobs:
@@ -41,7 +39,7 @@ class Jobs:
     def __init__(
         self, settings: Settings, store: JobStore, files: FileStore, queue: Queue, transcriber: Transcriber,
         outside: Outside | None, notices: Notices, outbox: Outbox, webhooks: Webhooks, janitor: Janitor,
-        updates: Updates,
+        updates: Updates, watching: Watching,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.files = files
@@ -51,13 +49,13 @@ class Jobs:
         self.outbox = outbox
         self.janitor = janitor
         self._updates = updates
+        self._watching = watching
         self._store = store
         self._queue = queue
         self._transcriber = transcriber
         self._outside = outside
         self._notices = notices
         self._webhooks = webhooks
-        self._ending = False
 
     async def submit(self, submissions: Sequence[Submission], *, key: str | None = None) -> list[Job]:
         """Make a job of each, all or none. key: an Idempotency-Key, with whom it is of.
@@ -173,30 +171,13 @@ class Jobs:
         await self.outbox.redeliver(job_id, delivery_id)
         self._webhooks.added.tell()
 
-    async def watch(self, job_id: str, *, silent_s: float) -> AsyncGenerator[Job | None, None]:
-        """The job, and again whenever it has changed, until it has ended or nobody may watch any more; None when
-        nothing was to be told for so long. Who reads slowly misses what lies between.
-
-        Raises JobNotFound, also when the job is removed meanwhile.
-        """
-        notice = self._notices.of(job_id)
-        seen, told = -1, time.monotonic()
-        while True:
-            changed = notice.changed
-            job = await self._store.get(job_id)
-            if job.version != seen:
-                seen, told = job.version, time.monotonic()
-                yield job
-            elif time.monotonic() - told >= silent_s:
-                told = time.monotonic()
-                yield None
-            if job.final or self._ending:
-                return
-            await notice.wait(changed, LOOK_S)
+    def watch(self, job_id: str, *, silent_s: float) -> AsyncGenerator[Job | None, None]:
+        """As `Watching.watch`."""
+        return self._watching.watch(job_id, silent_s=silent_s)
 
     def stop_watching(self) -> None:
-        """The service ends: whoever watches a job is let go within LOOK_S."""
-        self._ending = True
+        """The service ends: whoever watches a job is let go."""
+        self._watching.stop()
 
     async def stop_working(self) -> None:
         """No more jobs are begun here; those in work go back to the queue, and are done after the next start or by
@@ -245,8 +226,9 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
         runner = Runner(store, files, transcriber, settings, changed, outside)
         queue = _queue(settings, store, runner)
         janitor = Janitor(database, files, settings)
+        watching = Watching(store, notices)
         async with queue.open(), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(webhooks.run()), group.create_task(janitor.run())]
+            tasks = [group.create_task(work) for work in (webhooks.run(), janitor.run(), watching.run())]
             try:
                 yield Jobs(
                     settings,
@@ -260,6 +242,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
                     webhooks,
                     janitor,
                     Updates(store, secret),
+                    watching,
                 )
             finally:
                 for task in tasks:

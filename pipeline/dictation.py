@@ -103,8 +103,13 @@ class Dictation:
             self._emit(events.UtteranceFailed(item_id, "overloaded", "Too many utterances wait to be transcribed."))
             return
         task = self._start(self._write(clip, item_id, before, pending, reading))
-        task.add_done_callback(lambda _: self._room.give_back(size))
+        task.add_done_callback(lambda _: self._written(task, size))
         self._pending = [*pending, task]
+
+    def _written(self, task: asyncio.Task[None], size: int) -> None:
+        self._room.give_back(size)
+        if task in self._pending:
+            self._pending.remove(task)
 
     async def written(self) -> None:
         """Wait until all that was begun is written down."""

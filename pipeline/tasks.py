@@ -43,5 +43,19 @@ class Tasks:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, ParleyError):
+        error = let_go(task)
+        if error is not None and not isinstance(error, ParleyError):
             log.error("a task of a conversation failed", exc_info=error)
+
+
+def let_go(task: asyncio.Task[Any]) -> BaseException | None:
+    """Why a task that is over has failed; None when it has not, or was cancelled.
+
+    A cancelled task keeps its CancelledError until it is asked for it once. By its traceback that holds all frames of
+    the task, what they worked on (sound) included, and mostly the object that keeps the task: a cycle, which only the
+    collector ends, much later.
+    """
+    try:
+        return task.exception()
+    except asyncio.CancelledError:
+        return None

@@ -51,6 +51,7 @@ SAME_KIND = {
     405: "method_not_allowed",
     408: "slow_body",
     413: "file_too_large",
+    503: "overloaded",
 }
 """Status → code of errors that the framework found."""
 OPENAI_CODES = {"unauthorized": "invalid_api_key"}

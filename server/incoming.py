@@ -127,7 +127,7 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
 
 async def _receive(request: Request, jobs: Jobs, stack: AsyncExitStack, boundary: bytes, most: int) -> Received:
     received, reader = Received(), _Reader(boundary)
-    name, text, incoming, total = "", bytearray(), None, 0
+    name, text, incoming, total, parts = "", bytearray(), None, 0, 0
     async for chunk in request.stream():
         total += len(chunk)
         if total > most:
@@ -135,6 +135,9 @@ async def _receive(request: Request, jobs: Jobs, stack: AsyncExitStack, boundary
         reader.parser.write(chunk)
         for step, data in reader.steps:
             if step == "begin":
+                parts += 1
+                if parts > MAX_FIELDS + jobs.settings.max_archive_files:
+                    raise _bad_form("it has too many parts")
                 name, filename = _disposition(data)
                 text, incoming = bytearray(), None
                 if filename is not None and FILE_FIELD.fullmatch(name):

@@ -3,11 +3,11 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import FileResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, Response
 from pydantic import BeforeValidator, Field
 
 from jobs.errors import JobNotFound
@@ -16,7 +16,7 @@ from jobs.service import Jobs
 from jobs.states import Status
 from pipeline.encodable import encodable_json
 from pipeline.errors import StorageError
-from server.access import require_key, stay_of
+from server.access import budgets_of, caller_of, require_key, stay_of
 from server.access.keys import LOOK_EVERY_S
 from server.access.staying import Stay
 from server.documents import answers, errors, event_stream, form_body
@@ -41,6 +41,7 @@ from server.job_views import (
     skipped,
     text_field,
 )
+from server.leaving import Stream, begun
 from server.media_types import media_type
 from server.parameters import SubtitleLayout
 
@@ -178,31 +179,36 @@ async def file(job: OwnJob, jobs: AllJobs) -> Response:
 async def events(request: Request, job: OwnJob, jobs: AllJobs) -> Response:
     """Server-Sent Events: `progress` whenever something is new, at last one named as the state the job ended in. They
     end before when the key was taken back; whoever asks again is told so."""
-    return StreamingResponse(
-        _events(jobs, job.id, stay_of(request)), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-    )
+    place = budgets_of(request).streams.one(caller_of(request))
+    pieces = await begun(_events(jobs, job.id, stay_of(request), place))
+    return Stream(pieces, "text/event-stream", {"Cache-Control": "no-store"})
 
 
-async def _events(jobs: Jobs, job_id: str, stay: Stay) -> AsyncGenerator[str, None]:
+async def _events(
+    jobs: Jobs, job_id: str, stay: Stay, place: AbstractContextManager[None]
+) -> AsyncGenerator[bytes, None]:
+    """place: among the streams, for as long as it lasts. Raises Overloaded before the first event."""
     # No task of its own in here: who goes away has this cancelled again and again, also while it cleans up.
     look_s, silent_s = LOOK_EVERY_S if stay.ends else PING_S, 0.0
-    try:
-        async with aclosing(jobs.watch(job_id, silent_s=look_s)) as changes:
-            async for job in changes:
-                if stay.over:
-                    return
-                silent_s = silent_s + look_s if job is None else 0.0
-                if job is None:
-                    if silent_s >= PING_S:
-                        silent_s = 0.0
-                        yield ": still here\n\n"
-                    continue
-                name = job.status.value if job.final else "progress"
-                yield f"event: {name}\nid: {job.version}\ndata: {json.dumps(shown(job, OUTSIDE))}\n\n"
-    except JobNotFound:  # removed meanwhile
-        pass
-    except StorageError as error:
-        yield f"event: error\ndata: {json.dumps(as_json(error))}\n\n"
+    with place:
+        try:
+            async with aclosing(jobs.watch(job_id, silent_s=look_s)) as changes:
+                async for job in changes:
+                    if stay.over:
+                        return
+                    silent_s = silent_s + look_s if job is None else 0.0
+                    if job is None:
+                        if silent_s >= PING_S:
+                            silent_s = 0.0
+                            yield b": still here\n\n"
+                        continue
+                    name = job.status.value if job.final else "progress"
+                    told = f"event: {name}\nid: {job.version}\ndata: {json.dumps(shown(job, OUTSIDE))}\n\n"
+                    yield told.encode()
+        except JobNotFound:  # removed meanwhile
+            pass
+        except StorageError as error:
+            yield f"event: error\ndata: {json.dumps(as_json(error))}\n\n".encode()
 
 
 @router.get(

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from jobs.states import Status
 from pipeline.exposing import Collected, engine_metrics, gauge
-from server.access import require_key
+from server.access import Budgets, require_key
 
 router = APIRouter(tags=["health"], dependencies=[Depends(require_key)])
 
@@ -54,6 +54,12 @@ def _service(state: Any) -> Iterator[Metric]:
         "parley_recordings_running",
         "Recordings that are transcribed for a request.",
         state.access.budgets.recordings.taken,
+    )
+    budgets: Budgets = state.access.budgets
+    yield gauge("parley_uploads_running", "Requests with files, and recordings in pieces.", budgets.uploads.taken)
+    yield gauge("parley_event_streams", "Streams of events of jobs that are open.", budgets.streams.taken)
+    yield gauge(
+        "parley_held_bytes", "Of messages, texts and sound that wait: see MAX_WAITING_BYTES.", budgets.memory.held
     )
     yield gauge("parley_tasks", "Tasks of the event loop: what grows for ever is a leak.", len(asyncio.all_tasks()))
     yield gauge("parley_draining", "1 while the service is being stopped.", state.draining.begun.is_set())

@@ -6,6 +6,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 
 from jobs.errors import TooLarge
+from pipeline.errors import Overloaded
+from server.access import held_of
+from server.access.counted import RETRY_S
 from server.documents import answers, errors
 from server.echo import NAMES
 from server.job_answers import ID, EchoJob
@@ -15,6 +18,8 @@ router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
 MAX_BYTES = 64 << 20
 """The transcript of a day with all its words is half of it."""
+HELD_PER_BYTE = 2
+"""It is held as it came and, while it is parsed, as text."""
 
 
 @router.post(
@@ -40,9 +45,11 @@ async def update(
     """Progress, a result or an error of one attempt; answered with what the job is now. A worker whose job is not
     `processing` any more may stop. The query is that of the job's `updates_url`: without it no body is read."""
     jobs.check_sender(job, attempt, signature)
-    body = bytearray()
+    body, held = bytearray(), held_of(request)
     async for chunk in request.stream():
         body += chunk
+        if not held.take(HELD_PER_BYTE * len(chunk)):
+            raise Overloaded("Too many bytes are held; try again soon.", retry_after_s=RETRY_S)
         if len(body) > MAX_BYTES:
             raise TooLarge(f"An update has at most {MAX_BYTES} bytes.")
     told = await jobs.updated(bytes(body), request.headers)

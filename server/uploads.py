@@ -13,9 +13,11 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
-from pipeline.errors import BadInput, ParleyError, StorageError
+from pipeline.errors import BadInput, Overloaded, ParleyError, StorageError
 from pipeline.settings import Settings
 from pipeline.storing import TEMPORARY, storing
+from server.access import held_of
+from server.access.counted import RETRY_S
 from server.errors import BadField, bad_field
 from server.multipart import FormParser
 
@@ -24,6 +26,8 @@ MAX_FIELD_BYTES = 8 * 2**20
 """A field may be a recording in a data URL."""
 MAX_DIGITS = 4
 """Of a number in the brackets of a field's name: `name[0]` is an item of a list."""
+MAX_FIELDS_BYTES = 4 * MAX_FIELD_BYTES
+"""All fields of a form: they are held in memory, files are not."""
 DRAIN_S = 2.0
 """How long a refused body is read on and thrown away: a client that still sends does not hear its answer."""
 
@@ -104,16 +108,14 @@ async def received(request: Request) -> AsyncIterator[Form]:
                 raise too_large
             yield chunk
 
-    parser = FormParser(
-        request.headers, counted(), max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
-    )
+    parser = _Parser(request, counted())
     try:
         with storing(TEMPORARY):
             data = await parser.parse()
     except MultiPartException as error:
         await drain(request)
         raise BadInput(f"The form cannot be read: {error.message}", code="bad_form") from None
-    except (BadInput, StorageError):
+    except (BadInput, Overloaded, StorageError):
         await drain(request)
         raise
     except ClientDisconnect:
@@ -122,6 +124,26 @@ async def received(request: Request) -> AsyncIterator[Form]:
         yield _form(data.multi_items())
     finally:
         await data.close()
+
+
+class _Parser(FormParser):
+    """Counts what of a form is held in memory: its fields, and the beginning of each file."""
+
+    def __init__(self, request: Request, stream: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(
+            request.headers, stream, max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+        )
+        self._held = held_of(request)
+        self._fields_bytes = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self._fields_bytes += end - start
+            if self._fields_bytes > MAX_FIELDS_BYTES:
+                raise MultiPartException(f"Its fields have more than {MAX_FIELDS_BYTES} bytes together.")
+            if not self._held.take(end - start):
+                raise Overloaded("Too many bytes are held; try again soon.", retry_after_s=RETRY_S)
+        super().on_part_data(data, start, end)
 
 
 async def drain(request: Request) -> None:

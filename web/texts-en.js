@@ -77,7 +77,7 @@ export const en = {
   trouble_right: "This access key may not be used to talk. Whoever runs the service can give you one that may.",
   trouble_places: "As many conversations are open with your key, or from your address, as may be. Trying again in {seconds} s.",
   trouble_often: "Too many requests at a time. Trying again in {seconds} s.",
-  trouble_origin: "The service does not accept this page's address. Whoever runs it can add {origin} to ALLOWED_ORIGINS.",
+  trouble_origin: "The service does not accept this page's address. Whoever runs it can add {origin} to ALLOWED_ORIGINS, or set API_KEYS; on this network its address works, too.",
   trouble_idle_timeout: "Nobody spoke for a long time, so the conversation was closed. Press to go on.",
   trouble_other: "The service said: {message}",
   trouble_turn: "No answer: {message}",

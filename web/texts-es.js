@@ -77,7 +77,7 @@ export const es = {
   trouble_right: "Esta clave de acceso no sirve para conversar. Quien mantiene el servicio puede darle una que sirva.",
   trouble_places: "Ya están abiertas todas las conversaciones permitidas con su clave o desde su dirección. Nuevo intento en {seconds} s.",
   trouble_often: "Demasiadas peticiones a la vez. Nuevo intento en {seconds} s.",
-  trouble_origin: "El servicio no acepta la dirección de esta página. Quien lo mantiene puede añadir {origin} a ALLOWED_ORIGINS.",
+  trouble_origin: "El servicio no acepta la dirección de esta página. Quien lo mantiene puede añadir {origin} a ALLOWED_ORIGINS o definir API_KEYS; en esta red, la dirección IP también funciona.",
   trouble_idle_timeout: "Nadie habló durante mucho tiempo y la conversación se cerró. Pulse para seguir.",
   trouble_other: "El servicio dijo: {message}",
   trouble_turn: "Sin respuesta: {message}",

@@ -77,7 +77,7 @@ export const pt = {
   trouble_right: "Esta chave de acesso não serve para conversar. Quem cuida do serviço pode dar uma que sirva.",
   trouble_places: "Já estão abertas todas as conversas que sua chave ou seu endereço pode ter. Nova tentativa em {seconds} s.",
   trouble_often: "Pedidos demais de uma vez. Nova tentativa em {seconds} s.",
-  trouble_origin: "O serviço não aceita o endereço desta página. Quem o mantém pode incluir {origin} em ALLOWED_ORIGINS.",
+  trouble_origin: "O serviço não aceita o endereço desta página. Quem o mantém pode incluir {origin} em ALLOWED_ORIGINS ou definir API_KEYS; nesta rede, o endereço IP também funciona.",
   trouble_idle_timeout: "Ninguém falou por muito tempo, e a conversa foi encerrada. Aperte para continuar.",
   trouble_other: "O serviço disse: {message}",
   trouble_turn: "Sem resposta: {message}",

@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope
 
 from pipeline.errors import BadInput
+from server.access.counted import HELD, RETRY_S, Share
 from server.access.rights import SMALL, Rule
 
 SLOWEST_BYTES_PER_S = 16 * 1024
@@ -15,16 +16,18 @@ people have send, 256 kbit/s. The largest file there may be holds its place for 
 
 
 class Bounded:
-    """`receive` of one request, bounded. Raises HTTPException (413, 408) from within whatever reads the body."""
+    """`receive` of one request, bounded. Raises HTTPException (413, 408, 503) from within whatever reads the body."""
 
     def __init__(self, scope: Scope, receive: Receive, rule: Rule, timeout_s: float) -> None:
-        """timeout_s: how long the sender may be waited for, plus what his bytes take at SLOWEST_BYTES_PER_S."""
+        """scope: with its share of the memory. timeout_s: how long the sender may be waited for, plus what his bytes
+        take at SLOWEST_BYTES_PER_S."""
         self._receive = receive
         self._most = None if rule.files else SMALL
         self._timeout_s = timeout_s
         self._waited_s = 0.0
         self._size = 0
         self._done = False
+        self._held: Share = scope[HELD]
         self.claimed = _claimed(scope)
 
     def check_claim(self) -> None:
@@ -46,8 +49,12 @@ class Bounded:
         self._waited_s += time.monotonic() - begun
         self._size += len(message.get("body", b""))
         self._done = message["type"] != "http.request" or not message.get("more_body", False)
-        if self._most is not None and self._size > self._most:
+        if self._most is None:
+            return message  # a file: its route counts what of it stays in memory
+        if self._size > self._most:
             raise HTTPException(413, f"The request is larger than {self._most} bytes.", {"Connection": "close"})
+        if not self._held.take(len(message.get("body", b""))):
+            raise HTTPException(503, "Too many bytes are held; try again soon.", {"Retry-After": f"{RETRY_S:g}"})
         return message
 
 

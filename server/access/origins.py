@@ -24,7 +24,11 @@ class Origins:
     def check(self, connection: HTTPConnection) -> None:
         """Raises ParleyError: forbidden_origin, forbidden_host."""
         if not self.good_host(connection):
-            raise ParleyError("The service does not answer to this name; see ALLOWED_ORIGINS.", code="forbidden_host")
+            raise ParleyError(
+                "Without keys the service does not answer to this name. Use its address, or name it in ALLOWED_ORIGINS "
+                "(http://NAME:PORT), or set API_KEYS.",
+                code="forbidden_host",
+            )
         if not self.good_origin(connection):
             raise ParleyError("Pages of this origin may not connect; see ALLOWED_ORIGINS.", code="forbidden_origin")
 
@@ -43,12 +47,29 @@ class Origins:
 
     def good_host(self, connection: HTTPConnection) -> bool:
         """Whether the caller means us. A name may be made to point here after a page was loaded from it (DNS
-        rebinding), and then this page reads what it likes without an Origin; an address cannot be made so. Keys
-        protect from that, too: a foreign page does not have one."""
+        rebinding), and then this page reads what it likes without an Origin; an address cannot be made so. Names that
+        no public DNS has can be: by the network that a browser is in, or another machine in it. They are for programs.
+        Keys protect from that, too: a foreign page does not have one."""
         if self._keys or "*" in self.allowed:
             return True
-        host = _hostname(connection.headers.get("host", ""))
-        return host is not None and (host in self._hosts or not _could_be_anybodys(host))
+        hosts = connection.headers.getlist("host")
+        host = _hostname(hosts[0] if hosts else "")
+        if host is None or len(hosts) > 1:
+            return False
+        if host in self._hosts or _is_address(host):
+            return True
+        return not _could_be_anybodys(host) and not self._from_a_page(connection)
+
+    def _from_a_page(self, connection: HTTPConnection) -> bool:
+        """Whether a browser sends this for a page that is not allowed. Where it says whose request it is (`none`: its
+        user's), that counts; it does not over plain HTTP, nor does an older one."""
+        headers = connection.headers
+        if self.allowed & {headers.get("origin", ""), _origin(headers.get("referer", ""))}:
+            return False
+        if (site := headers.get("sec-fetch-site")) is not None:
+            return site.strip().lower() != "none"
+        browser = headers.get("user-agent", "").strip().lower().startswith("mozilla/")
+        return browser or "origin" in headers or "referer" in headers
 
 
 def _hostname(host: str) -> str | None:
@@ -56,6 +77,15 @@ def _hostname(host: str) -> str | None:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return None
+
+
+def _origin(url: str) -> str:
+    """Of a page; "" for what is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}" if parts.scheme and parts.netloc else ""
 
 
 def _could_be_anybodys(host: str) -> bool:

@@ -7,8 +7,10 @@ from pipeline.settings import Settings
 from server.access import Access
 
 
-def allowed(origin: str | None, host: str, **settings: str) -> bool:
+def allowed(origin: str | None, host: str, sent: dict[str, str] | None = None, **settings: str) -> bool:
+    """sent: other headers."""
     headers = [(b"host", host.encode())] + ([(b"origin", origin.encode())] if origin else [])
+    headers += [(name.encode(), value.encode()) for name, value in (sent or {}).items()]
     origins = Access(Settings(**settings)).origins  # type: ignore[arg-type]
     connection = HTTPConnection({"type": "http", "headers": headers})
     return origins.good_origin(connection) and origins.good_host(connection)
@@ -41,3 +43,63 @@ def test_programs_may_use_names_that_no_stranger_can_have(host: str) -> None:
 )
 def test_odd_hosts_are_strangers(host: str) -> None:
     assert not allowed(None, host)
+
+
+PAGE_HEADERS = [
+    {"sec-fetch-site": "same-origin"},
+    {"sec-fetch-site": "same-site"},
+    {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
+    {"sec-fetch-site": ""},
+    {"referer": "http://parley.local:8000/"},
+    {"user-agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"},
+    {"user-agent": "curl/8", "sec-fetch-site": "same-origin"},
+]
+"""What browsers send with a page's requests: over plain HTTP Chrome leaves out all but the last two."""
+REBOUND = [
+    "parley.local",
+    "a.b.internal:8000",
+    "nas.home.arpa",
+    "parley:8000",
+    "PARLEY.LOCAL",
+    "x.local",
+    "",
+    "2130706433",
+]
+
+
+@pytest.mark.parametrize("sent", PAGE_HEADERS, ids=str)
+@pytest.mark.parametrize("host", REBOUND)
+def test_a_page_reads_nothing_by_a_name_that_a_network_can_make(host: str, sent: dict[str, str]) -> None:
+    assert allowed(None, host)
+    assert not allowed(None, host, sent)
+    assert not allowed(f"http://{host}", host, sent)
+    assert allowed(None, host, sent, api_keys="secret")
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "192.168.1.7:8000", "[::1]:8000", "[FE80::1]"])
+@pytest.mark.parametrize("sent", PAGE_HEADERS, ids=str)
+def test_a_page_may_read_by_an_address(host: str, sent: dict[str, str]) -> None:
+    assert allowed(None, host, sent)
+
+
+def test_a_name_that_is_allowed_serves_its_page() -> None:
+    same = {"sec-fetch-site": "same-origin", "user-agent": "Mozilla/5.0"}
+    for host in ("parley.local:8000", "Parley.Local:8000"):
+        assert allowed(None, host, same, allowed_origins="http://parley.local:8000")
+    # A proxy that calls us by a name of its own, and a page that is allowed.
+    page = {"referer": "https://voice.example/", **same}
+    assert allowed("https://voice.example", "parley:8000", same, allowed_origins="https://voice.example")
+    assert allowed(None, "parley:8000", page, allowed_origins="https://voice.example")
+    assert not allowed(None, "parley:8000", same, allowed_origins="https://voice.example")
+    assert not allowed(
+        None, "parley:8000", {"referer": "https://voice.example.evil/"}, allowed_origins="https://voice.example"
+    )
+
+
+def test_what_a_user_types_is_no_page_and_other_headers_change_nothing() -> None:
+    assert allowed(None, "parley.local", {"sec-fetch-site": "none", "user-agent": "Mozilla/5.0"})
+    for name in ("x-forwarded-host", "forwarded", "x-host"):
+        assert not allowed(None, "evil.example", {name: "localhost"})
+        assert allowed(None, "localhost", {name: "evil.example"})
+    assert not allowed(None, "localhost", {"host": "evil.example"}), "two names"
+    assert not allowed(None, "evil.example", {"host": "localhost"}), "two names"
