@@ -13,7 +13,8 @@ from wyoming.info import (
 
 from pipeline.assistant import Assistant
 from pipeline.engines import EngineInfo
-from pipeline.stt.languages import NAMES
+from pipeline.stt.languages import NAMES, language_code
+from pipeline.voices import Voice
 from server import VERSION
 
 OURS = Attribution("Parley", "")
@@ -28,7 +29,7 @@ def info(assistant: Assistant) -> Info:
 
 
 def _asr(engine: EngineInfo) -> AsrProgram:
-    languages = ["en"] if engine.engine == "sphinx" else sorted(NAMES)
+    languages = list(engine.languages) or sorted(NAMES)
     model = AsrModel(engine.model, OURS, True, engine.model, VERSION, languages)
     return AsrProgram("parley", OURS, True, f"Parley ({engine.engine})", VERSION, [model])
 
@@ -37,13 +38,24 @@ def _tts(assistant: Assistant, engine: EngineInfo) -> TtsProgram:
     voices = []
     for name in assistant.voices.names():
         voice = assistant.voices.get(name)
-        languages = list(voice.languages) or EVERYWHERE
+        languages = _spoken(voice, engine)
+        if not languages:
+            continue
         voices.append(TtsVoice(name, OURS, True, voice.description or name, VERSION, languages))
     own = assistant.settings.voice_name  # the first one is what a client takes by itself
     voices.sort(key=lambda voice: voice.name != own)
     return TtsProgram(
         "parley", OURS, True, f"Parley ({engine.engine})", VERSION, voices, supports_synthesize_streaming=True
     )
+
+
+def _spoken(voice: Voice, engine: EngineInfo) -> list[str]:
+    """Of the languages that a voice is meant for, those that the engine speaks; empty: none of them."""
+    has = {language_code(code) or code for code in engine.languages if len(code.partition("-")[0]) <= 3}
+    meant = [language_code(code) or code for code in voice.languages]
+    if not has:
+        return meant or EVERYWHERE
+    return [code for code in dict.fromkeys(meant) if code in has] if meant else sorted(has)
 
 
 def _handle(engine: EngineInfo) -> HandleProgram:
