@@ -49,7 +49,7 @@ from server.wyoming.describing import info
 from server.wyoming.fields import checked
 from server.wyoming.sound import SoundIn, SoundOut
 from server.wyoming.texts import Texts
-from server.wyoming.wire import Broken, encoded, read_event
+from server.wyoming.wire import Broken, encoded, linger, read_event
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,6 @@ IDLE_S = 60.0
 """A connection that asks for nothing for so long is closed: clients open one for each request."""
 WRITE_S = 30.0
 """A client that does not read for so long is let go."""
-LINGER_S = 1.0
-"""What a client still sends is read for so long after its connection has failed: else it might lose the reason."""
 
 Place = Callable[[], AbstractContextManager[None]]
 
@@ -108,7 +106,7 @@ class Connection:
                     event = await self._next(idle_s)
             except Broken as broken:
                 await self._tell_error(broken.error)
-                await self._linger()
+                await linger(self._reader, self._writer)
             finally:
                 if self._texts is not None:
                     self._texts.close()
@@ -357,13 +355,6 @@ class Connection:
         with contextlib.suppress(OSError):
             for end in ends:
                 await self._tell(end)
-
-    async def _linger(self) -> None:
-        with contextlib.suppress(OSError, TimeoutError):
-            self._writer.write_eof()
-            async with asyncio.timeout(LINGER_S):
-                while await self._reader.read(MAX_PAYLOAD_BYTES):
-                    pass
 
 
 async def _send(said: AsyncGenerator[Clip, None], sound: SoundOut) -> None:

@@ -18,7 +18,7 @@ from server.draining import Draining
 from server.holding import Budget
 from server.wyoming.connection import Connection
 from server.wyoming.conversations import Conversations
-from server.wyoming.wire import encoded
+from server.wyoming.wire import encoded, linger
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ async def open_wyoming(
                 ).run()
         except Overloaded as error:
             writer.write(encoded(Error(error.message, error.code).event()))
+            await linger(reader, writer)
         except OSError:
             pass  # gone
         except asyncio.CancelledError:

@@ -4,6 +4,7 @@ An event is a line of JSON, then `data_length` bytes of JSON, then `payload_leng
 """
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.errors import BadInput, ParleyError
 
 MAX_DATA_BYTES = 256 * 1024
 """Of one event's JSON."""
+LINGER_S = 1.0
 MAX_DEPTH = 32
 """Objects and lists in one another: what is deeper is not data that anybody has."""
 
@@ -69,6 +71,16 @@ def encoded(event: Event) -> bytes:
     if payload:
         head["payload_length"] = len(payload)
     return b"".join((json.dumps(head).encode(), b"\n", data, payload))
+
+
+async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """End a connection after its last event: what its client still sends is read for a moment, else the client might
+    lose that event."""
+    with contextlib.suppress(OSError, TimeoutError):
+        writer.write_eof()
+        async with asyncio.timeout(LINGER_S):
+            while await reader.read(MAX_DATA_BYTES):
+                pass
 
 
 def _head(line: bytes) -> dict[str, Any]:
