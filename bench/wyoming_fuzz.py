@@ -102,8 +102,9 @@ async def connection(port: int, random: Random, told: Counter[str]) -> None:
 
 async def behaves(port: int) -> str:
     """What is understood of a client that behaves."""
+    pcm = spoken(QUESTION).at(16_000).pcm16()
     async with AsyncTcpClient("127.0.0.1", port) as client, asyncio.timeout(PATIENCE_S):
-        await client.write_event(AudioChunk(16_000, 2, 1, spoken(QUESTION).at(16_000).pcm16()).event())
+        await client.write_event(AudioChunk(16_000, 2, 1, pcm).event())
         await client.write_event(AudioStop().event())
         while (event := await client.read_event()) is not None:
             if Transcript.is_type(event.type):
