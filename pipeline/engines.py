@@ -49,6 +49,8 @@ class Opened(Generic[T_co]):
     """cpu, cuda, or the host of a remote server."""
     load: Callable[[], Load] | None = None
     """Tells how busy a local model is."""
+    languages: Sequence[str] = ()
+    """Codes of the languages that the loaded model has; empty: it is not known."""
 
 
 class EngineModule(Protocol[T_co]):
@@ -74,6 +76,8 @@ class EngineInfo:
     """One sentence for each better engine that could not be had: why, and how to get it."""
     load: Load | None = None
     """How busy a local model is; None for what runs elsewhere."""
+    languages: tuple[str, ...] = ()
+    """Codes of the languages that the loaded model has; empty: it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ async def open_named(
     await module.probe(settings)
     async with module.open_engine(settings, report) as opened:
         ready_s = time.perf_counter() - start
-        info = EngineInfo(stage, name, opened.model, opened.device, ready_s, tuple(notes))
+        languages = tuple(sorted(opened.languages))
+        info = EngineInfo(stage, name, opened.model, opened.device, ready_s, tuple(notes), languages=languages)
         yield Running(opened.engine, info, opened.load)
 
 

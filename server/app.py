@@ -65,7 +65,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
             access.places.lag_s = lambda: max((info.load.lag_s for info in opened.engines if info.load), default=0.0)
             async with (
                 nullcontext(kept) if kept else open_jobs(settings, resident(opened)) as app.state.jobs,
-                open_wyoming(settings, opened, access.places, app.state.draining),
+                open_wyoming(settings, opened, access.places, app.state.waiting_bytes, app.state.draining),
             ):
                 try:
                     # Who has opened the assistant for us runs the server, too.

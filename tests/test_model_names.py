@@ -39,9 +39,7 @@ def test_recordings_by_any_name(client: httpx.Client, model: str | None) -> None
     assert client.post("/jobs", files={"files": recording(0)[0]}, data=named).status_code == 202
 
 
-@pytest.mark.parametrize(
-    "model", ["nothing", "nothing-2025-12-15", "whisper-1-2025", "whisper-1-2025-12-15-x", "-1106"]
-)
+@pytest.mark.parametrize("model", ["nothing", "nothing-2025-12-15", "whisper-1-2025", "whisper-1-2025-12-15-x"])
 def test_recordings_by_no_name_of_ours(client: httpx.Client, model: str) -> None:
     for door in ("transcriptions", "translations"):
         files = {"file": ("a.wav", recording(0)[0])}

@@ -200,4 +200,4 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     spec = EngineSpec("sphinx", "pipeline.stt.sphinx:SphinxEngine", SphinxConfig(grammar()))
     serving = Serving(settings.stt_timeout_s, settings.stt_replicas or 1)
     async with open_worker(spec, settings, serving) as worker:
-        yield Opened(WorkerFront(worker, "sphinx", settings.stt_timeout_s, LIMITS), "en-us", "cpu", worker.load)
+        yield Opened(WorkerFront(worker, "sphinx", settings.stt_timeout_s, LIMITS), "en-us", "cpu", worker.load, ["en"])

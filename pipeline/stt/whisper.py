@@ -18,6 +18,7 @@ from pipeline.listening.vad import speech_spans
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word, weights
 from pipeline.stt.front import WorkerFront
+from pipeline.stt.languages import NAMES
 from pipeline.stt.whisper_model import (
     MAX_COMPRESSION,
     MAX_NO_SPEECH,
@@ -361,4 +362,5 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         name = settings.whisper_model.rstrip("/").rpartition("/")[2]
         limits = WindowLimits(batch=planned.file_batch, pack=settings.whisper_pack)
         front = WorkerFront(worker, "whisper", settings.stt_timeout_s, limits)
-        yield Opened(front, f"{name} ({loaded.compute_type})", loaded.device, worker.load)
+        languages = list(NAMES) if loaded.multilingual else ["en"]
+        yield Opened(front, f"{name} ({loaded.compute_type})", loaded.device, worker.load, languages)

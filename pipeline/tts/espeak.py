@@ -38,7 +38,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     async with open_worker(spec, settings, serving) as worker:
         codes, version = await worker.call("describe")
         speech = EspeakSpeech(worker, codes, settings.tts_timeout_s)
-        yield Opened(speech, f"eSpeak NG {version}", "cpu", worker.load)
+        yield Opened(speech, f"eSpeak NG {version}", "cpu", worker.load, sorted(codes))
 
 
 class EspeakSpeech:

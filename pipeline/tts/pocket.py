@@ -75,7 +75,9 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
             any_language=bool(config.config),
         )
         name = Path(config.config).stem if config.config else MODELS[config.first]
-        yield Opened(speech, f"pocket-tts {name}{' (int8)' if config.int8 else ''}", config.device, worker.load)
+        languages = [] if config.config else list(MODELS)
+        model = f"pocket-tts {name}{' (int8)' if config.int8 else ''}"
+        yield Opened(speech, model, config.device, worker.load, languages)
 
 
 class PocketSpeech:

@@ -43,7 +43,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         about = await worker.call("describe")
         model = "XTTS v2 (int8)" if about["int8"] else "XTTS v2"
         speech = XttsSpeech(worker, about["languages"], settings.tts_timeout_s)
-        yield Opened(speech, model, about["device"], worker.load)
+        yield Opened(speech, model, about["device"], worker.load, about["languages"])
 
 
 class XttsSpeech:

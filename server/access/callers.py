@@ -77,7 +77,11 @@ def rights_of(names: Iterable[str]) -> frozenset[Right]:
 def address_of(connection: HTTPConnection) -> str:
     """Where the caller is: an IPv4 address, the /64 of an IPv6 one (one customer has at least so many), "" for this
     machine and for what is no address: limits by address are not meant for those."""
-    host = connection.client.host if connection.client else ""
+    return address_in(connection.client.host if connection.client else "")
+
+
+def address_in(host: str) -> str:
+    """The same, of what a socket says."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

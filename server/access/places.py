@@ -28,10 +28,11 @@ class TooMany(Overloaded):
 class Places:
     """Places of one process, counted while they are taken."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, at_address: int = 0) -> None:
+        """at_address: how many one address may have, where it is not MAX_SESSIONS_PER_ADDRESS."""
         self._most = settings.max_sessions
         self._most_of_key = share(settings.max_sessions, settings.max_sessions_per_key)
-        self._most_at_address = settings.max_sessions_per_address or settings.max_sessions
+        self._most_at_address = at_address or settings.max_sessions_per_address or settings.max_sessions
         self._max_lag_s = settings.max_lag_s
         self.lag_s: Callable[[], float] = lambda: 0.0
         """How late the models are for conversations now, in seconds; told by whoever opens them."""

@@ -21,6 +21,7 @@ from pipeline.voices import Voice
 from server.parameters import language_code
 from server.realtime.errors import RealtimeError
 from server.realtime.items import MAX_TEXT_CHARS
+from server.realtime.parsing import check_known
 from server.realtime.sound import Format, as_json
 
 OPENAI_VOICES = frozenset({"alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"})
@@ -31,11 +32,6 @@ EAGERNESS: dict[str, dict[str, Any]] = {
     "high": {"silence_ms": 300, "max_silence_ms": 2000},
 }
 """Of semantic_vad; the longest waits are OpenAI's. "auto" is "medium"."""
-BETA_FIELDS = frozenset({
-    "modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription", "turn_detection",
-    "temperature", "max_response_output_tokens",
-})  # fmt: skip
-"""Of the Realtime beta: told instead of passed over, since nothing would work as its client expects."""
 SERVERS_OWN = frozenset({"id", "object", "expires_at"})
 """What a client that sends a whole session back cannot change."""
 DETECTION_OPTIONS = {
@@ -110,13 +106,6 @@ class Config:
     def update(self, event: SessionUpdateEvent) -> None:
         """All of the event or nothing of it. Raises RealtimeError."""
         wished = event.session.model_dump(mode="json", exclude_unset=True)
-        old = sorted(BETA_FIELDS & set(event.session.model_extra or ()))
-        if old:
-            raise RealtimeError(
-                f"Unknown parameter: 'session.{old[0]}'. It is of the Realtime beta; this is the GA interface.",
-                code="unknown_parameter",
-                param=f"session.{old[0]}",
-            )
         if wished["type"] != self.json["type"]:
             raise RealtimeError(
                 f"This is a {self.json['type']} session. Connect with ?intent=transcription for a transcription one, "
@@ -124,6 +113,7 @@ class Config:
                 code="invalid_value",
                 param="session.type",
             )
+        check_known(event.session, "session", passed_over=SERVERS_OWN)
         known = {*self.json, "reasoning", "parallel_tool_calls"} - SERVERS_OWN
         changed = _merged(self.json, {name: value for name, value in wished.items() if name in known})
         for direction in ("input", "output"):

@@ -17,6 +17,7 @@ from pipeline.audio import Clip
 from pipeline.conversation import INTERRUPTED, Item, item_id
 from pipeline.llm import Message, Tool, ToolCall
 from server.realtime.errors import RealtimeError
+from server.realtime.parsing import check_known
 from server.realtime.sound import RATES_HZ, Format, check_length, decoded, milliseconds, samples
 
 MAX_TEXT_CHARS = 100_000
@@ -56,6 +57,7 @@ class Given:
 def given(item: ConversationItem, format: Format, param: str = "item", *, limit_s: float) -> Given:
     """What a client's item holds. format: of its sound, which may be limit_s long. Raises RealtimeError for what no
     engine here can use."""
+    check_known(item, param)
     id = getattr(item, "id", None) or item_id()
     if len(id) > MAX_ID_CHARS:
         raise RealtimeError(

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from openai.types.realtime import RealtimeClientEvent
@@ -10,13 +10,18 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.json_text import BadJson, parsed
 from server.realtime.errors import RealtimeError
+from server.realtime.problems import first_problem, written
 
 EVENTS: Mapping[str, type[BaseModel]] = {
     get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(RealtimeClientEvent)[0])
 }
 """`type` on the wire → the class of the event: all client events of the installed `openai` package."""
 
-_CODES = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}
+BETA_FIELDS = frozenset({
+    "modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription", "turn_detection",
+    "temperature", "max_response_output_tokens",
+})  # fmt: skip
+"""Of the Realtime beta, in a session or a response."""
 MAX_EVENT_ID_CHARS = 512
 MAX_EVENT_CHARS = 1 << 20
 """Of an event without its sound. An item's text may have 100,000 characters, which JSON may write as ten times as many.
@@ -56,7 +61,10 @@ def parse(text: str) -> tuple[BaseModel, dict[str, Any]]:
             param="type",
             event_id=event_id,
         )
-    return validated(model, _prepared(message), event_id), message
+    event = validated(model, *_prepared(message), event_id)
+    for name in sorted(event.model_extra or ()):
+        raise _unknown(name[:64], event_id)
+    return event, message
 
 
 def _without_sound(text: str) -> tuple[str, dict[str, str]]:
@@ -78,65 +86,59 @@ def _without_sound(text: str) -> tuple[str, dict[str, str]]:
     return "".join([*pieces, text[at:]]), sounds
 
 
-def validated(model: type[BaseModel], message: Mapping[str, Any], event_id: str | None = None) -> BaseModel:
-    """The object as that type. Raises RealtimeError that names the first field that is wrong."""
+def validated(
+    model: type[BaseModel], message: Mapping[str, Any], inputs: Sequence[int] = (), event_id: str | None = None
+) -> BaseModel:
+    """The object as that type. inputs: where those of a response's input were before others were left out. Raises
+    RealtimeError that names the first field that is wrong."""
     try:
         return model.model_validate(message)
     except ValidationError as error:
-        raise _told(error, message, event_id) from None
+        problem = first_problem(error, message)
+        path = list(problem.path)
+        if path[:2] == ["response", "input"] and len(path) > 2 and isinstance(path[2], int):
+            path[2] = inputs[path[2]]
+        param = written(path)
+        told = f"Invalid value for '{param}': {problem.message}."
+        if problem.code == "missing_required_parameter":
+            told = f"Missing required parameter: '{param}'."
+        raise RealtimeError(told, code=problem.code, param=param, event_id=event_id) from None
     except RecursionError:
         raise RealtimeError("The event is nested too deeply.", code="unknown_or_invalid_event") from None
 
 
-def _prepared(message: dict[str, Any]) -> dict[str, Any]:
-    """Without references to items in a response's input: they are none to its type, and are looked up later."""
+def check_known(value: Any, path: str, *, passed_over: frozenset[str] = frozenset()) -> None:
+    """Raises RealtimeError (unknown_parameter) for the first field that the protocol does not have. path: of this value
+    in its event. passed_over: fields of it that may be there."""
+    if isinstance(value, list):
+        for index, one in enumerate(value):
+            check_known(one, f"{path}[{index}]")
+    if not isinstance(value, BaseModel):
+        return
+    for name in sorted(set(value.model_extra or ()) - passed_over):
+        raise _unknown(f"{path}.{name[:64]}")
+    for name in value.model_fields_set:
+        check_known(getattr(value, name, None), f"{path}.{name}")
+
+
+def _unknown(param: str, event_id: str | None = None) -> RealtimeError:
+    beta = " It is of the Realtime beta; this is the GA interface." if param.split(".")[-1] in BETA_FIELDS else ""
+    told = f"Unknown parameter: '{param}'.{beta}"
+    return RealtimeError(told, code="unknown_parameter", param=param, event_id=event_id)
+
+
+def _prepared(message: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    """Without references to items in a response's input: they are none to its type, and are looked up later. Also where
+    the others were."""
     response = message.get("response")
     if message.get("type") != "response.create" or not isinstance(response, dict):
-        return message
+        return message, []
     given = response.get("input")
     if not isinstance(given, list):
-        return message
-    items = [item for item in given if not (isinstance(item, dict) and item.get("type") == "item_reference")]
-    return {**message, "response": {**response, "input": items}}
-
-
-def _told(error: ValidationError, message: Mapping[str, Any], event_id: str | None) -> RealtimeError:
-    """The most telling of the errors: of a union, that of the member which was meant."""
-    errors = error.errors(include_url=False, include_input=False)
-    # A member whose `type` (or `role`) is another one was not meant: what else is wrong with it does not matter.
-    others = {
-        name: {found["loc"][:-1] for found in errors if found["loc"][-1:] == (name,)} for name in ("type", "role")
-    }
-
-    def telling(found: Any) -> tuple[bool, bool, bool, bool]:
-        loc = found["loc"]
-        above = [loc[:count] for count in range(len(loc) + 1)]
-        meant = {name: others[name].isdisjoint(above) for name in others}
-        return meant["type"], meant["role"], loc[-1:] == ("type",), loc[-1:] == ("role",)
-
-    first = max(errors, key=telling)
-    path = _path(first["loc"], message, missing=first["type"] == "missing")
-    param = ".".join(str(part) for part in path)
-    code = _CODES.get(first["type"], "invalid_type" if first["type"].endswith("_type") else "invalid_value")
-    if code == "missing_required_parameter":
-        told = f"Missing required parameter: '{param}'."
-    else:
-        told = f"Invalid value for '{param}': {first['msg']}."
-    return RealtimeError(told, code=code, param=param, event_id=event_id)
-
-
-def _path(loc: tuple[int | str, ...], message: Any, *, missing: bool) -> list[int | str]:
-    """The location without the names of union members, which are no fields of the client's. missing: its last part is a
-    field that should be there.
-    """
-    path: list[int | str] = []
-    part: Any
-    for index, part in enumerate(loc):
-        if (isinstance(message, dict) and part in message) or (
-            isinstance(message, list) and isinstance(part, int) and part < len(message)
-        ):
-            message = message[part]
-        elif not missing or index < len(loc) - 1:
-            continue
-        path.append(part)
-    return path
+        return message, []
+    kept = [
+        index
+        for index, item in enumerate(given)
+        if not (isinstance(item, dict) and item.get("type") == "item_reference")
+    ]
+    return {**message, "response": {**response, "input": [given[index] for index in kept]}}, kept

@@ -11,6 +11,7 @@ from pipeline.manner import Manner
 from server.realtime.config import aloud, max_tokens
 from server.realtime.errors import RealtimeError
 from server.realtime.items import given
+from server.realtime.parsing import check_known
 from server.realtime.responses import Asked
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def requested(connection: "Connection", params: RealtimeResponseCreateParams | N
     manner = connection.config.manner
     if params is None:
         return Wanted(manner, asked, None)
+    check_known(params.model_copy(update={"input": None}), "response")  # its items are looked at one by one below
     config = connection.config
     if params.prompt is not None:
         raise RealtimeError("There are no stored prompts here.", code="invalid_value", param="response.prompt")

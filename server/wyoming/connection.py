@@ -1,20 +1,25 @@
-"""One Wyoming connection: what comes in, and what is answered."""
+"""One Wyoming connection: what comes in, and what is answered.
+
+A request that cannot be met is answered with `error`, and then, as any other, with the event that its client waits for:
+Home Assistant reads on until `transcript` (to sound), `audio-stop` or `synthesize-stopped` (to a text), `handled` or
+`not-handled` (to what was said), or the end of the connection, and passes over all else.
+"""
 
 import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, ExitStack, aclosing
 from typing import Any
 
-import numpy as np
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
-from wyoming.event import Event, Eventable, async_write_event
+from wyoming.event import Event, Eventable
 from wyoming.handle import Handled, NotHandled
 from wyoming.info import Describe
+from wyoming.intent import NotRecognized, Recognize
 from wyoming.ping import Ping, Pong
 from wyoming.tts import (
     Synthesize,
@@ -23,12 +28,10 @@ from wyoming.tts import (
     SynthesizeStop,
     SynthesizeStopped,
 )
+from wyoming.wake import Detect, NotDetected
 
 from pipeline import events, stt
 from pipeline.assistant import Assistant
-from pipeline.audio import MAX_RATE_HZ, MIN_RATE_HZ, Clip, Samples, mono
-from pipeline.channel import Channel
-from pipeline.encodable import encodable_json
 from pipeline.errors import BadInput, ParleyError
 from pipeline.saying import say
 from pipeline.stt import Transcript as Heard
@@ -36,26 +39,27 @@ from pipeline.text import clauses
 from pipeline.voices import Voice
 from pipeline.workers.scheduler import Urgency, calling
 from server.draining import Draining
+from server.holding import Share
 from server.openai.speech import MAX_CHARS
 from server.parameters import language_code
 from server.wyoming.conversations import Conversations
 from server.wyoming.describing import info
-from server.wyoming.reading import Broken, read_event
+from server.wyoming.fields import checked
+from server.wyoming.sound import SoundIn, SoundOut
+from server.wyoming.texts import Texts
 from server.wyoming.voices import chosen
+from server.wyoming.wire import Broken, encoded, linger, read_event
 
 log = logging.getLogger(__name__)
 
 MAX_PAYLOAD_BYTES = 1 << 20
 """Of one piece of sound: clients send some 60 ms at a time."""
-IDLE_S = 600.0
-"""A connection that says nothing for so long is closed."""
+IDLE_S = 60.0
+"""A connection that asks for nothing for so long is closed: clients open one for each request."""
 WRITE_S = 30.0
 """A client that does not read for so long is let go."""
-TEXTS_AHEAD = 1024
-SILENT_RATE_HZ = 22_050
-"""Told of sound that has not a sample."""
-_KINDS = {1: "u1", 2: "<i2", 4: "<i4"}
-"""Bytes a sample → numpy's name."""
+
+Place = Callable[[], AbstractContextManager[None]]
 
 
 class Connection:
@@ -68,48 +72,69 @@ class Connection:
         assistant: Assistant,
         conversations: Conversations,
         draining: Draining,
+        held: Share,
+        place: Place,
     ) -> None:
+        """held: counts the sound that is kept. place: taken with the first event, for one that says nothing needs none;
+        raises Overloaded."""
         self._reader, self._writer = reader, writer
         self._assistant, self._conversations, self._draining = assistant, conversations, draining
+        self._held, self._place = held, place
         self._name = secrets.token_hex(8)
         self._asked = Transcribe()
-        self._sound: list[Samples] = []
-        self._rate_hz = 0
-        self._seconds = 0.0
-        self._failed: ParleyError | None = None
-        """Why the sound that is coming cannot be heard; told at its end, when the client listens."""
-        self._texts: Channel[str] | None = None
+        self._sound: SoundIn | None = None
+        self._refused = False
+        """The sound that is coming cannot be heard, and its client knows."""
+        self._texts: Texts | None = None
         """Of a text that is still being written."""
         self._answering: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Until the client leaves; then nothing of it runs any more."""
-        try:
-            while True:
-                async with asyncio.timeout(IDLE_S):
-                    event = await read_event(self._reader, max_payload=MAX_PAYLOAD_BYTES)
+        """Until the client leaves or asks for nothing; then nothing of it runs any more. Raises Overloaded."""
+        settings = self._assistant.settings
+        idle_s = min(IDLE_S, settings.idle_timeout_s or IDLE_S)
+        with ExitStack() as stack:
+            try:
+                event = await self._next(settings.header_timeout_s)
                 if event is None:
                     return
-                try:
-                    await self._take(event)
-                except (KeyError, TypeError, ValueError):
-                    await self._tell_error(BadInput(f"The event {event.type[:40]!r} lacks what it needs."))
-                except ParleyError as error:
-                    await self._tell_error(error)
-        except ParleyError as error:  # too large: what follows cannot be read any more
+                stack.enter_context(self._place())
+                while event is not None:
+                    if isinstance(event, Event):
+                        await self._take(event)
+                    event = await self._next(idle_s)
+            except Broken as broken:
+                await self._tell_error(broken.error)
+                await linger(self._reader, self._writer)
+            finally:
+                if self._texts is not None:
+                    self._texts.close()
+                if self._answering is not None:
+                    self._answering.cancel()
+                    await asyncio.wait([self._answering])
+                self._forget_sound()
+
+    async def _next(self, idle_s: float) -> Event | BadInput | None:
+        """The next event; BadInput for one that was refused, as its client has been told; None when there is no more,
+        or nothing came for so long and nothing is being answered. Raises Broken."""
+        reading = asyncio.create_task(read_event(self._reader, max_payload=MAX_PAYLOAD_BYTES))
+        try:
+            while not (await asyncio.wait([reading], timeout=idle_s))[0]:
+                if self._answering is None or self._answering.done():
+                    return None
+            return reading.result()
+        except BadInput as error:
             await self._tell_error(error)
-        except Broken:
-            await self._tell_error(BadInput("This is no Wyoming event.", code="unsupported_message"))
-        except TimeoutError:
-            pass
+            return error
         finally:
-            if self._texts is not None:
-                self._texts.close()
-            if self._answering is not None:
-                self._answering.cancel()
-                await asyncio.wait([self._answering])
+            reading.cancel()
 
     async def _take(self, event: Event) -> None:
+        try:
+            event = checked(event)
+        except BadInput as error:
+            await self._refuse(event.type, error)
+            return
         kind = event.type
         if Describe.is_type(kind):
             await self._tell(info(self._assistant))
@@ -120,120 +145,158 @@ class Connection:
         elif AudioStart.is_type(kind):
             self._forget_sound()
         elif AudioChunk.is_type(kind):
-            self._hear(AudioChunk.from_event(event))
+            await self._hear(AudioChunk.from_event(event))
         elif AudioStop.is_type(kind):
-            await self._answer(self._transcribe)
+            await self._transcribe()
         elif Synthesize.is_type(kind):
             if self._texts is None:  # else it is the whole of a text that is being streamed, for older servers
                 asked = Synthesize.from_event(event)
-                await self._answer(lambda: self._speak(asked.text, *chosen(self._assistant, asked.voice)))
+                await self._answer(lambda: self._speak(asked), AudioStop())
         elif SynthesizeStart.is_type(kind):
             await self._begin_text(SynthesizeStart.from_event(event))
         elif SynthesizeChunk.is_type(kind):
-            if self._texts is not None and not self._texts.offer(SynthesizeChunk.from_event(event).text):
-                raise BadInput("The text comes faster than it can be spoken.", code="message_too_large")
-        elif SynthesizeStop.is_type(kind):
             if self._texts is not None:
-                self._texts.close()
-                self._texts = None
+                self._texts.add(SynthesizeChunk.from_event(event).text)
+        elif SynthesizeStop.is_type(kind):
+            self._end_text()
         elif Transcript.is_type(kind):
-            asked_text = Transcript.from_event(event)
-            await self._answer(lambda: self._handle(asked_text))
+            said = Transcript.from_event(event)
+            await self._answer(lambda: self._handle(said), NotHandled("The text cannot be answered."))
+        elif Recognize.is_type(kind):
+            await self._answer(lambda: _failing(_not_offered("intents")), NotRecognized())
+        elif Detect.is_type(kind):
+            await self._answer(lambda: _failing(_not_offered("wake words")), NotDetected())
         # Others are for other kinds of services; the protocol says to pass them over.
 
-    async def _answer(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Answer beside the reading, so that a client that leaves is noticed; after the answer before it."""
+    async def _refuse(self, kind: str, error: BadInput) -> None:
+        """A request with a field of the wrong type: its client is told so, and not left waiting."""
+        if AudioChunk.is_type(kind) or AudioStart.is_type(kind):
+            await self._refuse_sound(error)
+        elif AudioStop.is_type(kind):
+            await self._tell_error(error)
+            await self._transcribe()
+        elif SynthesizeChunk.is_type(kind) and self._texts is not None:
+            self._texts.close(error)
+        elif Synthesize.is_type(kind) and self._texts is None:
+            await self._answer(lambda: _failing(error), AudioStop())
+        elif SynthesizeStart.is_type(kind):
+            await self._begin(Texts(error))
+        elif Transcript.is_type(kind):
+            await self._answer(lambda: _failing(error), NotHandled(error.message))
+        elif Ping.is_type(kind):
+            await self._tell_error(error)
+            await self._tell(Pong())
+        else:
+            await self._tell_error(error)
+
+    async def _answer(self, work: Callable[[], Coroutine[Any, Any, None]], *ends: Eventable) -> None:
+        """Answer beside the reading, so that a client that leaves is noticed; after the answer before it. ends: what
+        the client waits for when the work fails."""
+        self._end_text()
         if self._answering is not None:
             await asyncio.wait([self._answering])
-        self._answering = asyncio.create_task(self._answered(work()))
+        self._answering = asyncio.create_task(self._answered(work(), ends))
 
-    async def _answered(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _answered(self, work: Coroutine[Any, Any, None], ends: Sequence[Eventable]) -> None:
         self._draining.came()
         try:
             with calling(session=self._name, urgency=Urgency.NOW):
                 await work
         except ParleyError as error:
-            await self._tell_error(error)
+            await self._tell_failed(error, ends)
         except OSError:
             pass  # gone: the reader is about to notice
         except Exception:
             log.exception("a Wyoming request failed")
-            await self._tell_error(ParleyError("Something went wrong inside the service."))
+            await self._tell_failed(ParleyError("Something went wrong inside the service."), ends)
         finally:
             self._draining.went()
 
     # --- recognition ---
 
     def _forget_sound(self) -> None:
-        self._sound, self._seconds, self._failed, self._rate_hz = [], 0.0, None, 0
+        if self._sound is not None:
+            self._sound.release()
+        self._sound, self._refused = None, False
 
-    def _hear(self, chunk: AudioChunk) -> None:
-        if self._failed is not None:
+    async def _hear(self, chunk: AudioChunk) -> None:
+        if self._refused:
             return
-        limit_s = self._assistant.settings.max_audio_seconds
-        rate_hz = self._rate_hz or chunk.rate
-        if chunk.width not in _KINDS or not 1 <= chunk.channels <= 8 or not MIN_RATE_HZ <= chunk.rate <= MAX_RATE_HZ:
-            self._failed = BadInput("Send PCM of 1, 2 or 4 bytes a sample.", code="unsupported_audio")
-        elif chunk.rate != rate_hz:
-            self._failed = BadInput("The rate changes within the sound.", code="unsupported_audio")
-        else:
-            samples = mono(chunk.audio, _KINDS[chunk.width], chunk.channels)
-            self._rate_hz = rate_hz
-            self._seconds += len(samples) / rate_hz
-            self._sound.append(samples)
-            if self._seconds > limit_s:
-                self._failed = BadInput(f"The sound is longer than {limit_s:g} seconds.", code="audio_too_long")
-        if self._failed is not None:
-            self._sound = []
+        if self._sound is None:
+            self._sound = SoundIn(self._held, self._assistant.settings.max_audio_seconds)
+        try:
+            await self._sound.take(chunk)
+        except ParleyError as error:
+            await self._refuse_sound(error)
 
-    def _transcribe(self) -> Coroutine[Any, Any, None]:
-        """Of what was heard until now; what comes next is another sound."""
-        asked, failed, parts, rate_hz = self._asked, self._failed, self._sound, self._rate_hz
-        self._asked = Transcribe()
+    async def _refuse_sound(self, error: ParleyError) -> None:
+        """Nothing of this sound is heard; what still comes of it is passed over."""
+        told = self._refused
         self._forget_sound()
-        return self._transcribed(asked, failed, parts, rate_hz)
+        self._refused = True
+        if not told:
+            await self._tell_error(error)
 
-    async def _transcribed(
-        self,
-        asked: Transcribe,
-        failed: ParleyError | None,
-        parts: list[Samples],
-        rate_hz: int,
-    ) -> None:
-        if failed is not None:
-            raise failed
-        if not parts:
+    async def _transcribe(self) -> None:
+        """Of what was heard until now; what comes next is another sound."""
+        asked, sound, refused = self._asked, self._sound, self._refused
+        self._asked, self._sound, self._refused = Transcribe(), None, False
+        if refused:
+            await self._answer(lambda: self._tell(Transcript("")))
+        else:
+            await self._answer(lambda: self._transcribed(asked, sound), Transcript(""))
+
+    async def _transcribed(self, asked: Transcribe, sound: SoundIn | None) -> None:
+        if sound is None:
             raise BadInput("There was no sound before its end.", code="empty_message")
         settings = self._assistant.settings
         words = ", ".join([*(asked.transcript_names or ()), *(asked.transcript_terms or ())])[:1000]
-        heard = await stt.in_time(
-            self._assistant.stages.stt,
-            Clip(np.concatenate(parts), rate_hz),
-            language=language_code(asked.language) or settings.speech_language or None,
-            prompt=words or None,
-            limit_s=settings.stt_timeout_s,
-        )
+        try:
+            heard = await stt.in_time(
+                self._assistant.stages.stt,
+                sound.end(),
+                language=language_code(asked.language) or settings.speech_language or None,
+                prompt=words or None,
+                limit_s=settings.stt_timeout_s,
+            )
+        finally:
+            sound.release()
         await self._tell(Transcript(heard.text, language=heard.language))
 
     # --- speech ---
 
-    async def _begin_text(self, asked: SynthesizeStart) -> None:
-        voice, language = chosen(self._assistant, asked.voice)
-        texts: Channel[str] = Channel(TEXTS_AHEAD)
-        self._texts = texts
-        await self._answer(lambda: self._speak_as_it_comes(texts, voice, language))
-
-    async def _speak(self, text: str, voice: Voice, language: str | None) -> None:
-        if len(text) > MAX_CHARS:
+    async def _speak(self, asked: Synthesize) -> None:
+        if len(asked.text) > MAX_CHARS:
             raise BadInput(f"The text is longer than {MAX_CHARS} characters.", code="bad_parameter")
-        sound = _Sound(self._tell)
-        await self._send(text, voice, language, sound)
+        voice, language = chosen(self._assistant, asked.voice)
+        sound = SoundOut(self._tell)
+        await self._send(asked.text, voice, language, sound)
         await sound.end()
 
-    async def _speak_as_it_comes(self, texts: Channel[str], voice: Voice, language: str | None) -> None:
-        sound = _Sound(self._tell)
+    async def _begin_text(self, asked: SynthesizeStart) -> None:
         try:
-            async with aclosing(clauses(_each(texts), language=language)) as ready:
+            voice, language = chosen(self._assistant, asked.voice)
+        except BadInput as error:
+            await self._begin(Texts(error))
+        else:
+            await self._begin(Texts(), voice, language)
+
+    async def _begin(self, texts: Texts, voice: Voice | None = None, language: str | None = None) -> None:
+        """The text that is written from now on. voice: None: the deployment's own."""
+        speaker = voice or self._assistant.voice()
+        ends = (AudioStop(), SynthesizeStopped())
+        await self._answer(lambda: self._speak_as_it_comes(texts, speaker, language), *ends)
+        self._texts = texts
+
+    def _end_text(self) -> None:
+        if self._texts is not None:
+            self._texts.close()
+            self._texts = None
+
+    async def _speak_as_it_comes(self, texts: Texts, voice: Voice, language: str | None) -> None:
+        sound = SoundOut(self._tell)
+        try:
+            async with aclosing(clauses(texts.each(), language=language)) as ready:
                 async for clause in ready:
                     await self._send(clause.text, voice, language, sound)
         finally:
@@ -241,7 +304,7 @@ class Connection:
         await sound.end()
         await self._tell(SynthesizeStopped())
 
-    async def _send(self, text: str, voice: Voice, language: str | None, sound: "_Sound") -> None:
+    async def _send(self, text: str, voice: Voice, language: str | None, sound: SoundOut) -> None:
         """Nothing of a text in which there is nothing to say, such as a row of dashes."""
         assistant = self._assistant
         said = say(assistant.stages.tts, text, voice=voice, language=language, usual=assistant.settings.speech_language)
@@ -276,9 +339,8 @@ class Connection:
     async def _tell(self, what: Eventable) -> None:
         try:
             async with asyncio.timeout(WRITE_S):
-                event = what.event()
-                event.data = encodable_json(event.data)
-                await async_write_event(event, self._writer)
+                self._writer.write(encoded(what.event()))
+                await self._writer.drain()
         except TimeoutError:
             self._writer.transport.abort()
             raise ConnectionAbortedError from None
@@ -287,26 +349,16 @@ class Connection:
         with contextlib.suppress(OSError):
             await self._tell(Error(error.message, error.code))
 
-
-class _Sound:
-    """One answer's sound: its start with the first sample, its end even if there was none."""
-
-    def __init__(self, tell: Callable[[Eventable], Coroutine[Any, Any, None]]) -> None:
-        self._tell = tell
-        self._rate_hz = 0
-
-    async def send(self, clip: Clip) -> None:
-        if not self._rate_hz:
-            self._rate_hz = clip.rate_hz
-            await self._tell(AudioStart(self._rate_hz, 2, 1))
-        await self._tell(AudioChunk(self._rate_hz, 2, 1, clip.at(self._rate_hz).pcm16()))
-
-    async def end(self) -> None:
-        if not self._rate_hz:
-            await self._tell(AudioStart(SILENT_RATE_HZ, 2, 1))
-        await self._tell(AudioStop())
+    async def _tell_failed(self, error: ParleyError, ends: Sequence[Eventable]) -> None:
+        await self._tell_error(error)
+        with contextlib.suppress(OSError):
+            for end in ends:
+                await self._tell(end)
 
 
-async def _each(texts: Channel[str]) -> AsyncGenerator[str, None]:
-    async for text in texts:
-        yield text
+async def _failing(error: ParleyError) -> None:
+    raise error
+
+
+def _not_offered(what: str) -> BadInput:
+    return BadInput(f"There are no {what} here; see the answer to `describe`.", code="unsupported_message")

@@ -28,7 +28,7 @@ def info(assistant: Assistant) -> Info:
 
 
 def _asr(engine: EngineInfo) -> AsrProgram:
-    languages = ["en"] if engine.engine == "sphinx" else sorted(NAMES)
+    languages = list(engine.languages) or sorted(NAMES)
     model = AsrModel(engine.model, OURS, True, engine.model, VERSION, languages)
     return AsrProgram("parley", OURS, True, f"Parley ({engine.engine})", VERSION, [model])
 

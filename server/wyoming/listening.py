@@ -7,16 +7,18 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from wyoming.error import Error
-from wyoming.event import async_write_event
 
 from pipeline.assistant import Assistant
 from pipeline.errors import ConfigError, Overloaded
 from pipeline.settings import Settings
-from server.access.callers import ALL, Caller
+from server.access.callers import ALL, Caller, address_in
+from server.access.counted import share
 from server.access.places import Places
 from server.draining import Draining
+from server.holding import Budget
 from server.wyoming.connection import Connection
 from server.wyoming.conversations import Conversations
+from server.wyoming.wire import encoded, linger
 
 log = logging.getLogger(__name__)
 
@@ -26,28 +28,38 @@ CONVERSATION_S = 600.0
 
 @asynccontextmanager
 async def open_wyoming(
-    settings: Settings, assistant: Assistant, places: Places, draining: Draining
+    settings: Settings, assistant: Assistant, places: Places, budget: Budget, draining: Draining
 ) -> AsyncIterator[None]:
     """Listen on WYOMING_URI while the block runs; nothing where it is empty. Raises ConfigError when that cannot be.
 
-    places: each connection takes one. The protocol has no keys: whoever reaches the address is let in.
+    places: of conversations elsewhere. There are as many here, which are not those: neither takes the other's. budget:
+    counts the sound that is kept. The protocol has no keys: whoever reaches the address is let in.
     """
     if not settings.wyoming_uri:
         yield
         return
     host, port = _address(settings.wyoming_uri)
     conversations = Conversations(assistant.conversation, most=settings.max_sessions, seconds=CONVERSATION_S)
+    own = Places(settings, at_address=share(settings.max_sessions, settings.max_sessions_per_address))
+    own.lag_s = lambda: places.lag_s()
     open_now: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # asyncio runs each connection in one
         open_now.add(task)
+        caller = _caller(writer)
         try:
-            with places.one(_caller(writer)):
-                await Connection(reader, writer, assistant, conversations, draining).run()
+            if len(open_now) > settings.max_connections:
+                return
+            own.check(caller)
+            with budget.share(caller) as held:
+                await Connection(
+                    reader, writer, assistant, conversations, draining, held, lambda: own.one(caller)
+                ).run()
         except Overloaded as error:
-            await async_write_event(Error(error.message, error.code).event(), writer)
+            writer.write(encoded(Error(error.message, error.code).event()))
+            await linger(reader, writer)
         except OSError:
             pass  # gone
         except asyncio.CancelledError:
@@ -90,4 +102,4 @@ def _address(uri: str) -> tuple[str, int]:
 
 def _caller(writer: asyncio.StreamWriter) -> Caller:
     peer = writer.get_extra_info("peername")
-    return Caller("", ALL, kind="anonymous", address=str(peer[0]) if peer else "")
+    return Caller("", ALL, kind="anonymous", address=address_in(str(peer[0])) if peer else "")

@@ -531,7 +531,7 @@ def test_a_session_is_changed_as_a_whole_or_not_at_all() -> None:
             ({"audio": {"output": {"speed": 9}}}, "session.audio.output.speed"),
             ({"audio": {"input": {"format": {"type": "audio/mp3"}}}}, "session.audio.input.format.type"),
             ({"audio": {"input": {"transcription": {"language": "klingon"}}}}, "language"),
-            ({"output_modalities": ["text", "smell"]}, "session.output_modalities.1"),
+            ({"output_modalities": ["text", "smell"]}, "session.output_modalities[1]"),
             ({"model": 5}, "session.model"),
             ({"max_output_tokens": 0}, "session.max_output_tokens"),
             ({"max_output_tokens": "many"}, "session.max_output_tokens"),

@@ -15,6 +15,7 @@ from wyoming.error import Error
 from wyoming.event import Event, Eventable
 from wyoming.handle import Handled
 from wyoming.info import Describe, Info
+from wyoming.intent import Recognize
 from wyoming.ping import Ping, Pong
 from wyoming.tts import (
     Synthesize,
@@ -24,6 +25,7 @@ from wyoming.tts import (
     SynthesizeStopped,
     SynthesizeVoice,
 )
+from wyoming.wake import Detect
 
 from pipeline.audio import Clip
 from tests.questions import spoken
@@ -170,25 +172,49 @@ async def test_each_language_of_a_voice_has_a_name_of_its_own(server: ServerProc
 
 
 @pytest.mark.parametrize(
-    ("events", "code"),
+    ("events", "code", "ends"),
     [
-        ([AudioStart(16000, 2, 1), AudioStop()], "empty_message"),
-        ([AudioChunk(16000, 3, 1, b"123"), AudioStop()], "unsupported_audio"),
-        ([AudioChunk(7, 2, 1, b"12"), AudioStop()], "unsupported_audio"),
-        ([AudioChunk(16000, 2, 1, bytes(320_000))] * 4 + [AudioStop()], "audio_too_long"),
-        ([Synthesize("hello", SynthesizeVoice(name="../../etc"))], "unknown_voice"),
-        ([Synthesize("a" * 5000)], "bad_parameter"),
-        ([Transcript("")], "bad_parameter"),
-        ([Transcribe(language="??")], None),
+        ([AudioStart(16000, 2, 1), AudioStop()], "empty_message", ["transcript"]),
+        ([AudioChunk(16000, 3, 1, b"123"), AudioStop()], "unsupported_audio", ["transcript"]),
+        ([AudioChunk(7, 2, 1, b"12"), AudioStop()], "unsupported_audio", ["transcript"]),
+        ([AudioChunk(16000, 2, 1, bytes(320_000))] * 4 + [AudioStop()], "audio_too_long", ["transcript"]),
+        (
+            [Transcribe(language="??"), AudioChunk(16000, 2, 1, b"12"), AudioStop()],
+            "unsupported_language",
+            ["transcript"],
+        ),
+        ([Synthesize("hello", SynthesizeVoice(name="../../etc"))], "unknown_voice", ["audio-stop"]),
+        ([Synthesize("hello", SynthesizeVoice(language="??"))], "unsupported_language", ["audio-stop"]),
+        ([Synthesize("a" * 5000)], "bad_parameter", ["audio-stop"]),
+        (
+            [SynthesizeStart(SynthesizeVoice(name="x")), SynthesizeChunk("a"), Synthesize("a"), SynthesizeStop()],
+            "unknown_voice",
+            ["audio-stop", "synthesize-stopped"],
+        ),
+        (
+            [SynthesizeStart(), *[SynthesizeChunk("many words " * 100)] * 60, Synthesize("a"), SynthesizeStop()],
+            "message_too_large",
+            ["audio-stop", "synthesize-stopped"],
+        ),
+        ([Transcript("")], "bad_parameter", ["not-handled"]),
+        ([Transcript("a", language="??")], "unsupported_language", ["not-handled"]),
+        ([Recognize("turn on the light")], "unsupported_message", ["not-recognized"]),
+        ([Detect(["ok nabu"])], "unsupported_message", ["not-detected"]),
+        ([Transcribe(language="??")], None, []),
     ],
 )
 async def test_what_cannot_be_done_is_said_and_the_connection_goes_on(
-    server: ServerProcess, port: int, events: list[Eventable], code: str | None
+    server: ServerProcess, port: int, events: list[Eventable], code: str | None, ends: list[str]
 ) -> None:
+    """A client waits for the end of what it has asked for, and passes over errors."""
     async with connected(port) as client:
         await send(client, *events)
         if code is not None:
-            assert Error.from_event(await told(client)).code == code
+            kinds = ["audio-start", "audio-chunk"]  # of what was said before it failed
+            while (event := await told(client)).type in kinds:
+                pass
+            assert Error.from_event(event).code == code
+            assert [(await told(client)).type for _ in ends] == ends
         await client.write_event(Event("no-such-event", {}))  # passed over
         await speak(client, spoken("tell me a joke"))
         assert Transcript.from_event(await told(client)).text == "tell me a joke"
@@ -199,11 +225,16 @@ async def test_what_cannot_be_done_is_said_and_the_connection_goes_on(
     [
         b"GET / HTTP/1.1\r\n\r\n",
         b"[]\n",
-        b'{"type": 7}\n',
         b'{"type": "audio-chunk", "payload_length": -1}\n',
         b'{"type": "audio-chunk", "payload_length": 99999999999}\n',
         b'{"type": "describe", "data_length": "9"}\n',
-        b'{"type": "describe", "data_length": 3}\n[1]',
+        b'{"type": "describe", "data_length": 1000000}\n',
+        b'{"type": "describe", "payload_length": 1.5}\n',
+        b'{"type": "describe", "payload_length": true}\n',
+        b'{"type": "describe", "payload_length": 1' + b"0" * 5000 + b"}\n",
+        b'{"type": "describe", "payload_length": 1' + b"0" * 4000 + b"}\n",
+        b'\xff\xfe{"type": "describe"}\n',
+        b'{"type": "describe", "rate": NaN}\n',
         b"x" * 200_000,
         b"[" * 60_000 + b"\n",
     ],

@@ -1,0 +1,145 @@
+"""Events of the Wyoming protocol on the wire, bounded: the library's reader takes whatever length it is told.
+
+An event is a line of JSON, then `data_length` bytes of JSON, then `payload_length` bytes.
+"""
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+from wyoming.event import Event
+from wyoming.version import __version__
+
+from pipeline.encodable import encodable, encodable_json
+from pipeline.errors import BadInput, ParleyError
+
+MAX_DATA_BYTES = 256 * 1024
+"""Of one event's JSON."""
+LINGER_S = 1.0
+MAX_DEPTH = 32
+"""Objects and lists in one another: what is deeper is not data that anybody has."""
+
+
+class Broken(Exception):
+    """The connection cannot go on: it is not known where the next event begins."""
+
+    def __init__(self, error: ParleyError) -> None:
+        """error: to be reported to the client."""
+        super().__init__(error.message)
+        self.error = error
+
+
+async def read_event(reader: asyncio.StreamReader, *, max_payload: int) -> Event | None:
+    """The next event; None at the end of the connection.
+
+    Raises BadInput (bad_parameter) for an event that cannot be used, after which the next one can be read; Broken for
+    bytes that are not an event and for one that is too large.
+    """
+    try:
+        line = await reader.readline()
+        if not line.endswith(b"\n"):
+            return None
+        head = _head(line)
+        more = await reader.readexactly(_length(head, "data_length", MAX_DATA_BYTES))
+        payload = await reader.readexactly(_length(head, "payload_length", max_payload))
+    except asyncio.IncompleteReadError:
+        return None
+    except ValueError:  # readline's for a line that is too long
+        raise _not_wyoming("The header of an event is longer than 65536 bytes.") from None
+    kind = head.get("type")
+    if not isinstance(kind, str):
+        raise _bad("The field 'type' of an event must be a text.")
+    data: dict[str, Any] = {}
+    for part in (head.get("data"), _data(more) if more else None):
+        if part is not None and not isinstance(part, dict):
+            raise _bad(f"The data of the event {kind[:40]!r} must be an object.")
+        data |= part or {}
+    if _too_deep(line) or _too_deep(more):
+        _check_depth(data)
+    if b"\\u" in line or b"\\u" in more:
+        kind, data = encodable(kind), encodable_json(data)
+    return Event(kind, data, payload or None)
+
+
+def encoded(event: Event) -> bytes:
+    """An event as it is sent."""
+    data = json.dumps(encodable_json(event.data), ensure_ascii=False).encode() if event.data else b""
+    payload = event.payload or b""
+    head: dict[str, Any] = {"type": event.type, "version": __version__}
+    if data:
+        head["data_length"] = len(data)
+    if payload:
+        head["payload_length"] = len(payload)
+    return b"".join((json.dumps(head).encode(), b"\n", data, payload))
+
+
+async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """End a connection after its last event: what its client still sends is read for a moment, else the client might
+    lose that event."""
+    with contextlib.suppress(OSError, TimeoutError):
+        writer.write_eof()
+        async with asyncio.timeout(LINGER_S):
+            while await reader.read(MAX_DATA_BYTES):
+                pass
+
+
+def _head(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise _not_wyoming("This is not a Wyoming event.")
+    return found
+
+
+def _data(text: bytes) -> Any:
+    """Raises BadInput: its length is known, so the next event can be found."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise _bad("The data of an event is not JSON that can be read.") from None
+
+
+def _length(head: dict[str, Any], name: str, most: int) -> int:
+    length = head.get(name)
+    if length is None:
+        return 0
+    if isinstance(length, bool) or not isinstance(length, int) or length < 0:
+        raise _not_wyoming(f"{name} must be a whole number from 0 on.")
+    if length > most:
+        told = f"{name} is {length if length < 10**15 else 'too large'}; at most {most} bytes are taken."
+        raise Broken(BadInput(told, code="message_too_large"))
+    return length
+
+
+def _too_deep(text: bytes) -> bool:
+    """Whether it might be: most events need no closer look."""
+    return text.count(b"{") + text.count(b"[") > MAX_DEPTH
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return
+    raise _bad(f"The data of an event is nested more than {MAX_DEPTH} deep.")
+
+
+def _bad(message: str) -> BadInput:
+    return BadInput(message, code="bad_parameter")
+
+
+def _not_wyoming(message: str) -> Broken:
+    return Broken(BadInput(message, code="unsupported_message"))
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)

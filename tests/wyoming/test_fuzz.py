@@ -1,0 +1,127 @@
+"""Whatever comes, a Wyoming connection answers with errors, goes on where it can, and writes no traceback."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from tests.server_process import ServerProcess, serving
+from tests.servers.running import closed_port, wait_for_port
+from tests.wyoming.fuzz import in_sync, out_of_sync
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return closed_port()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[ServerProcess]:
+    folder: Path = tmp_path_factory.mktemp("wyoming")
+    with serving(folder, WYOMING_URI=f"tcp://127.0.0.1:{port}", MAX_AUDIO_SECONDS="30") as started:
+        wait_for_port(port)
+        yield started
+        assert "Traceback" not in started.text
+        assert "failed" not in started.text
+
+
+async def answers(port: int, sent: bytes, last: str = "pong") -> list[dict[str, Any]]:
+    """All that comes back, up to the last one or the end of the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    found: list[dict[str, Any]] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while line := await reader.readline():
+            head = json.loads(line)
+            data = json.loads(await reader.readexactly(head["data_length"])) if head.get("data_length") else {}
+            await reader.readexactly(head.get("payload_length", 0))
+            found.append({"type": head["type"], **data})
+            if head["type"] == last and (last != "pong" or data.get("text") == "the end"):
+                break
+    writer.close()
+    return found
+
+
+@given(in_sync())
+@settings(max_examples=300)
+def test_what_is_in_step_is_answered_and_the_next_event_is_read(port: int, sent: bytes) -> None:
+    told = asyncio.run(answers(port, sent + b'{"type": "ping", "data": {"text": "the end"}}\n'))
+    assert told
+    assert told[-1]["type"] == "pong", told
+    for one in told:
+        if one["type"] == "error":
+            assert one["text"]
+            assert one["code"]
+    assert sum(one["type"] == "error" for one in told) <= 1
+
+
+@given(out_of_sync())
+@settings(max_examples=60)
+def test_what_is_out_of_step_is_an_error_and_the_end(port: int, sent: bytes) -> None:
+    told = asyncio.run(answers(port, sent + b'{"type": "ping", "data": {"text": "the end"}}\n'))
+    assert [one["type"] for one in told] == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "field", "ends"),
+    [
+        ("audio-chunk", {"rate": "16000", "width": 2, "channels": 1}, "rate", []),
+        ("audio-chunk", {"rate": 16000, "width": 2, "channels": None}, "channels", []),
+        ("audio-chunk", {"rate": 16000, "width": True, "channels": 1}, "width", []),
+        ("audio-chunk", {"rate": 16000.0, "width": 2, "channels": 1}, "rate", []),
+        ("audio-chunk", {}, "rate", []),
+        ("audio-start", {"rate": [], "width": 2, "channels": 1}, "rate", []),
+        ("transcribe", {"language": 5}, "language", []),
+        ("transcribe", {"transcript_names": "Ada"}, "transcript_names", []),
+        ("transcribe", {"transcript_terms": [1, 2]}, "transcript_terms", []),
+        ("synthesize", {"text": None}, "text", ["audio-stop"]),
+        ("synthesize", {"text": "a", "voice": "man"}, "voice", ["audio-stop"]),
+        ("synthesize", {"text": "a", "voice": {"name": {}}}, "voice", ["audio-stop"]),
+        ("synthesize-start", {"voice": []}, "voice", ["audio-stop", "synthesize-stopped"]),
+        ("synthesize-chunk", {"text": 7}, "text", []),
+        ("transcript", {"text": ["a"]}, "text", ["not-handled"]),
+        ("transcript", {"text": "a", "context": "b"}, "context", ["not-handled"]),
+        ("transcript", {"text": "a", "language": 1}, "language", ["not-handled"]),
+        ("ping", {"text": {}}, "text", ["pong"]),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_one_error_that_names_it(
+    port: int, kind: str, data: dict[str, Any], field: str, ends: list[str]
+) -> None:
+    sent = json.dumps({"type": kind, "data": data}).encode() + b"\n"
+    if not ends or kind == "ping":
+        sent += b'{"type": "ping", "data": {"text": "the end"}}\n'
+        ends = [*ends, "pong"]
+    told = asyncio.run(answers(port, sent, ends[-1]))
+    assert [one["type"] for one in told] == ["error", *ends]
+    assert told[0]["code"] == "bad_parameter"
+    assert repr(field) in told[0]["text"]
+
+
+def test_a_bad_piece_of_a_text_ends_it_once(port: int) -> None:
+    sent = [
+        {"type": "synthesize-start"},
+        {"type": "synthesize-chunk", "data": {"text": "Good morning. "}},
+        {"type": "synthesize-chunk", "data": {"text": None}},
+        {"type": "synthesize-chunk", "data": {"text": 8}},
+        {"type": "synthesize", "data": {"text": "Good morning."}},
+        {"type": "synthesize-stop"},
+    ]
+    told = asyncio.run(answers(port, b"".join(json.dumps(one).encode() + b"\n" for one in sent), "synthesize-stopped"))
+    kinds = [one["type"] for one in told if one["type"] not in ("audio-start", "audio-chunk")]
+    assert kinds == ["error", "audio-stop", "synthesize-stopped"]
+    assert told[-3]["code"] == "bad_parameter"
+
+
+def test_a_bad_chunk_ends_its_sound_once(port: int) -> None:
+    chunk = {"type": "audio-chunk", "data": {"rate": 16000, "width": 2, "channels": 1}, "payload_length": 2}
+    bad = {"type": "audio-chunk", "data": {"rate": None, "width": 2, "channels": 1}, "payload_length": 2}
+    sent = b"".join(json.dumps(one).encode() + b"\n\0\0" for one in (chunk, bad, bad, chunk))
+    told = asyncio.run(answers(port, sent + b'{"type": "audio-stop"}\n', "transcript"))
+    assert [(one["type"], one.get("text") == "") for one in told] == [("error", False), ("transcript", True)]

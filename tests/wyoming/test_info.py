@@ -1,0 +1,55 @@
+"""What Wyoming's `info` offers: the languages of the models that are loaded, and no others."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.assistant import Assistant, open_assistant
+from pipeline.engines import EngineInfo
+from pipeline.settings import Settings
+from pipeline.stt.languages import NAMES
+from server.wyoming.describing import info
+from tests.stt.recordings import MODEL
+
+
+def offered(assistant: Assistant, stt: EngineInfo, tts: EngineInfo) -> tuple[list[str], dict[str, list[str]]]:
+    """Languages of the recogniser, and of each voice."""
+    llm = EngineInfo("llm", "builtin", "rules", "cpu", 0.0)
+    told = info(Assistant(assistant.settings, assistant.stages, assistant.voices, lambda: (stt, llm, tts)))
+    assert all(program.installed and program.attribution.name for program in (*told.asr, *told.tts, *told.handle))
+    return told.asr[0].models[0].languages, {voice.name: voice.languages for voice in told.tts[0].voices}
+
+
+async def test_only_languages_that_are_there_are_offered(tmp_path: Path) -> None:
+    voices = tmp_path / "voices"
+    for name, languages in (("any", []), ("german", ["de"]), ("both", ["de", "pt"])):
+        (voices / name).mkdir(parents=True)
+        (voices / name / "voice.toml").write_text(f"languages = {languages}")
+    settings = Settings(
+        stt_engine="whisper", whisper_model=str(MODEL), llm_engine="builtin", tts_engine="espeak", voices_dir=voices,
+        voice_name="any", isolate_models=False,
+    )  # fmt: skip
+    async with open_assistant(settings) as assistant:
+        stt, _, tts = assistant.engines
+        hears, speak = offered(assistant, stt, tts)
+        assert hears == (["en"] if stt.languages == ("en",) else sorted(NAMES))
+        assert {"en", "pt", "ru", "zh"} <= set(speak["any"])
+        assert speak["both"] == ["de", "pt"]
+
+        english, few = replace(stt, languages=("en",)), replace(tts, languages=("en", "pt-br", "zh-cn"))
+        hears, speak = offered(assistant, english, few)
+        assert hears == ["en"]
+        assert speak == {"any": ["en", "pt", "zh"], "both": ["pt"]}
+
+        unknown = replace(tts, languages=())
+        hears, speak = offered(assistant, replace(stt, languages=()), unknown)
+        assert hears == sorted(NAMES)
+        assert speak == {"any": ["en", "pt", "es"], "german": ["de"], "both": ["de", "pt"]}
+
+
+@pytest.mark.parametrize("engine", ["sphinx"])
+async def test_an_english_recogniser_offers_english(engine: str) -> None:
+    settings = Settings(stt_engine=engine, llm_engine="builtin", tts_engine="espeak")
+    async with open_assistant(settings) as assistant:
+        assert info(assistant).asr[0].models[0].languages == ["en"]

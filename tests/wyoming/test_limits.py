@@ -1,0 +1,232 @@
+"""What strangers on the Wyoming port can take: neither the places of others nor memory without a bound."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from websockets.sync.client import connect
+from wyoming.asr import Transcribe, Transcript
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.client import AsyncTcpClient
+from wyoming.error import Error
+from wyoming.event import Event, Eventable
+from wyoming.ping import Ping, Pong
+from wyoming.tts import SynthesizeStart
+
+from pipeline.audio import Clip
+from server.access.callers import ALL, Caller
+from server.holding import Budget
+from server.wyoming.sound import SoundIn
+from tests.questions import spoken
+from tests.server_process import ServerProcess, let_in, serving
+from tests.servers.running import closed_port, wait_for_port
+
+PATIENCE_S = 60.0
+PLACES = 4
+LIMITS = {
+    "MAX_SESSIONS": str(PLACES), "MAX_AUDIO_SECONDS": "600", "HEADER_TIMEOUT_S": "3", "IDLE_TIMEOUT_S": "4",
+    "MAX_WAITING_BYTES": "40000000",
+}  # fmt: skip
+SECOND = AudioChunk(48_000, 4, 2, bytes(48_000 * 4 * 2))
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return closed_port()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[ServerProcess]:
+    folder: Path = tmp_path_factory.mktemp("wyoming")
+    with serving(folder, WYOMING_URI=f"tcp://127.0.0.1:{port}", **LIMITS) as started:
+        wait_for_port(port)
+        yield started
+        assert "Traceback" not in started.text
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[AsyncTcpClient]:
+    async with AsyncTcpClient("127.0.0.1", port) as client:
+        yield client
+
+
+async def told(client: AsyncTcpClient) -> Event | None:
+    async with asyncio.timeout(PATIENCE_S):
+        return await client.read_event()
+
+
+async def send(client: AsyncTcpClient, *what: Eventable) -> None:
+    for one in what:
+        await client.write_event(one.event())
+
+
+async def served(port: int) -> bool:
+    """Whether a connection gets a place now."""
+    async with connected(port) as client:
+        with suppress(ConnectionError):
+            await send(client, Ping("there?"))
+            event = await told(client)
+            return event is not None and Pong.is_type(event.type)
+    return False
+
+
+async def placed(stack: AsyncExitStack, port: int, count: int = 1) -> list[AsyncTcpClient]:
+    """Clients that have a place; those of clients that have left are free a moment later."""
+    held: list[AsyncTcpClient] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while len(held) < count:
+            client = await stack.enter_async_context(connected(port))
+            with suppress(ConnectionError):
+                await send(client, Ping())
+                event = await told(client)
+                if event is not None and Pong.is_type(event.type):
+                    held.append(client)
+                    continue
+            await asyncio.sleep(0.05)
+    return held
+
+
+async def test_silent_connections_take_no_place_and_are_closed(server: ServerProcess, port: int) -> None:
+    async with AsyncExitStack() as stack:
+        silent = [await stack.enter_async_context(connected(port)) for _ in range(100)]
+        await placed(stack, port)
+        for client in silent:
+            assert await told(client) is None
+
+
+async def test_who_asks_for_nothing_more_is_closed(server: ServerProcess, port: int) -> None:
+    async with AsyncExitStack() as stack:
+        for client in await placed(stack, port, PLACES):
+            assert await told(client) is None
+        await placed(stack, port)
+
+
+async def test_half_an_event_is_not_waited_for(server: ServerProcess, port: int) -> None:
+    for sent in (
+        b'{"type": "ping"',
+        b'{"type": "ping", "data_length": 10}\n{',
+        b'{"type": "x", "payload_length": 9}\n1',
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        async with asyncio.timeout(PATIENCE_S):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_neither_takes_the_places_of_the_other(server: ServerProcess, port: int) -> None:
+    async with AsyncExitStack() as stack:
+        await placed(stack, port, PLACES)
+        assert not await served(port)
+        with connect(f"ws://127.0.0.1:{server.port}/ws") as socket:
+            socket.close()
+    with ExitStack() as sockets:
+        for _ in range(PLACES):
+            opened = let_in(lambda: connect(f"ws://127.0.0.1:{server.port}/ws"))
+            sockets.enter_context(opened)
+        async with AsyncExitStack() as stack:
+            await placed(stack, port)
+
+
+async def test_a_text_that_waits_does_not_lose_its_place(server: ServerProcess, port: int) -> None:
+    """A language model may think for longer than a connection may be idle."""
+    async with AsyncExitStack() as stack:
+        [client] = await placed(stack, port)
+        await send(client, SynthesizeStart())
+        await asyncio.sleep(5)
+        await send(client, Ping("still there?"))
+        event = await told(client)
+        assert event is not None
+        assert Pong.from_event(event).text == "still there?"
+
+
+async def test_memory_stays_flat_while_much_sound_comes(server: ServerProcess, port: int) -> None:
+    """48 kHz, 32 bits, stereo: 384 kB a second come and 32 kB a second are kept."""
+    process = psutil.Process(server.process.pid)
+    async with AsyncExitStack() as stack:
+        clients = await placed(stack, port, PLACES)
+        for client in clients:
+            await send(client, Transcribe(), SECOND)
+        before = process.memory_info().rss
+        for _ in range(120):
+            await asyncio.gather(*(send(client, SECOND) for client in clients))
+        for client in clients:
+            await send(client, Ping())
+            event = await told(client)
+            assert event is not None
+            assert Pong.is_type(event.type)
+        grown = process.memory_info().rss - before
+    assert grown < 40_000_000  # 184 MB have come
+
+
+async def test_all_connections_share_one_budget(server: ServerProcess, port: int) -> None:
+    """40 MB are 1,250 s of sound; four connections send 400 s each."""
+    async with AsyncExitStack() as stack:
+        clients = await placed(stack, port, PLACES)
+        for client in clients:
+            for _ in range(50):
+                await send(client, AudioChunk(8000, 1, 1, bytes(64_000)))
+        refused = 0
+        for client in clients:
+            await send(client, Ping())
+            event = await told(client)
+            assert event is not None
+            refused += Error.is_type(event.type) and Error.from_event(event).code == "overloaded"
+        assert refused == 1
+
+
+async def test_sound_that_is_too_long_is_refused_while_it_comes(server: ServerProcess, port: int) -> None:
+    async with AsyncExitStack() as stack:
+        [client] = await placed(stack, port)
+        await send(client, AudioStart(4000, 1, 1), *[AudioChunk(4000, 1, 1, bytes(1_000_000))] * 3)
+        event = await told(client)
+        assert event is not None
+        assert Error.from_event(event).code == "audio_too_long"
+        await send(client, AudioStop())
+        event = await told(client)
+        assert event is not None
+        assert Transcript.from_event(event).text == ""
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "width", "channels"), [(16000, 2, 1), (48000, 4, 2), (8000, 2, 1), (44100, 2, 2), (22050, 1, 1)]
+)
+async def test_speech_of_any_format_in_any_pieces_is_understood(
+    server: ServerProcess, port: int, rate_hz: int, width: int, channels: int
+) -> None:
+    """Pieces end in the middle of samples, and there are thousands of them."""
+    question = "what time is it"
+    samples = np.clip(spoken(question).at(rate_hz).samples, -1, 1)
+    kind = {1: "u1", 2: "<i2", 4: "<i4"}[width]
+    scaled = samples * 127 + 128 if width == 1 else samples.astype(np.float64) * (2 ** (8 * width - 1) - 1)
+    pcm = np.repeat(scaled.round().astype(kind), channels).tobytes()
+    async with AsyncExitStack() as stack:
+        [client] = await placed(stack, port)
+        for start in range(0, len(pcm), 1021):
+            await send(client, AudioChunk(rate_hz, width, channels, pcm[start : start + 1021]))
+        await send(client, AudioStop())
+        event = await told(client)
+        assert event is not None
+        assert Transcript.from_event(event).text == question
+
+
+async def test_a_format_that_changes_within_the_sound_loses_nothing() -> None:
+    held = Budget(10_000_000)
+    tone = Clip(np.sin(np.arange(96_000) * 2 * np.pi * 300 / 48_000).astype(np.float32) * 0.5, 48_000)
+    with held.share(Caller("", ALL, kind="anonymous")) as share:
+        sound = SoundIn(share, 60.0)
+        for rate_hz in (48_000, 16_000, 8_000):
+            pcm = tone.at(rate_hz).pcm16()
+            for start in range(0, len(pcm), 999):
+                await sound.take(AudioChunk(rate_hz, 2, 1, pcm[start : start + 999]))
+        clip = sound.end()
+        assert clip.seconds == pytest.approx(6.0, abs=0.01)
+        middle = clip.samples[8000:-8000]
+        assert float(np.sqrt(np.mean(middle**2))) == pytest.approx(0.5 / np.sqrt(2), rel=0.02)
+        assert share.bytes == len(clip.samples) * 2
+        sound.release()
+        assert held.held == 0
