@@ -34,7 +34,7 @@ _TOO_LONG = re.compile(
     r"|exceed_context|overflows? the context|n_ctx|max_seq_len|max_model_len|context the overflows"
     r"|context is (?:too long|full)|prompt (?:is|was) too (?:long|large)|prompt too (?:long|large)"
     r"|(?:input|prompt|messages?|request|conversation)\b.{0,40}\btoo (?:long|large|many tokens)"
-    r"|too many (?:input )?tokens|max_new_tokens.{0,10} must be"
+    r"|too many (?:input )?tokens|max_new_tokens.{0,10} must be|must have less than \d+ tokens"
     r"|inputs? (?:tokens|length).{0,80}(?:must|exceed|max|long)"
     r"|tokens? .{0,60}(?:exceed|longer than|greater than|larger than|more than).{0,60}(?:max|limit|context|allowed)"
     r"|exceed\w* .{0,60}(?:max\w* (?:number of )?tokens|token limit|maximum (?:input|context|prompt))"

@@ -44,11 +44,10 @@ async def posted(client: httpx.AsyncClient, path: str, body: Mapping[str, Any]) 
 async def _reason(response: httpx.Response) -> str:
     """The server's own words, out of the several shapes that an error body has."""
     raw = bytearray()
-    async with aclosing(response.aiter_bytes()) as pieces:
-        async for piece in pieces:
-            raw += piece[: MAX_ERROR_BYTES - len(raw)]
-            if len(raw) >= MAX_ERROR_BYTES:
-                break
+    async for piece in response.aiter_bytes():
+        raw += piece[: MAX_ERROR_BYTES - len(raw)]
+        if len(raw) >= MAX_ERROR_BYTES:
+            break
     text = raw.decode(errors="replace")
     try:
         told = json.loads(text)
@@ -126,14 +125,13 @@ def _parsed(text: str) -> Any:
 async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     """The lines of the body, without their ends."""
     rest = bytearray()
-    async with aclosing(response.aiter_bytes()) as pieces:
-        async for piece in pieces:
-            *ended, last = piece.split(b"\n")
-            for line in ended:
-                yield bytes(rest + line).removesuffix(b"\r")
-                rest.clear()
-            rest += last
-            if len(rest) > MAX_LINE_BYTES:
-                raise NotTheProtocol
+    async for piece in response.aiter_bytes():
+        *ended, last = piece.split(b"\n")
+        for line in ended:
+            yield bytes(rest + line).removesuffix(b"\r")
+            rest.clear()
+        rest += last
+        if len(rest) > MAX_LINE_BYTES:
+            raise NotTheProtocol
     if rest:
         yield bytes(rest).removesuffix(b"\r")
