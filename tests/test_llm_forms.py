@@ -364,10 +364,10 @@ NOW = Message("user", "And now?")
 TOO_LONG = [
     (400, "the request exceeds the available context size (4096 tokens), try increasing it"),
     (500, "the request exceeds the available context size. try increasing the context size or enable context shift"),
-    (400, "This model's maximum context length is 4096 tokens. However, you requested 4600 tokens (4088 in the messages, "
-          "512 in the completion). Please reduce the length of the messages or completion."),
-    (400, "'max_tokens' or 'max_completion_tokens' is too large: 512. This model's maximum context length is 4096 tokens "
-          "and your request has 4000 input tokens"),
+    (400, "This model's maximum context length is 4096 tokens. However, you requested 4600 tokens (4088 in the "
+          "messages, 512 in the completion). Please reduce the length of the messages or completion."),
+    (400, "'max_tokens' or 'max_completion_tokens' is too large: 512. This model's maximum context length is 4096 "
+          "tokens and your request has 4000 input tokens"),
     (400, "Requested token count exceeds the model's maximum context length of 4096 tokens."),
     (400, "The input (4500 tokens) is longer than the model's context length (4096 tokens)."),
     (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 `inputs` tokens"),
