@@ -75,10 +75,10 @@ def test_a_realtime_client_may_send_half_characters_anywhere() -> None:
 @pytest.fixture
 def ollama() -> FakeOllama:
     """It writes an emoji in two halves, and half of one."""
-    lines = [
-        f'{{"message": {{"content": "{part}"}}}}\n' for part in ("Well \\\\ud83d", "\\\\ude00 then \\\\ud83d", " yes.")
-    ]
-    return FakeOllama(traps=Traps(raw=[line.replace("\\\\", "\\") for line in lines] + ['{"done": true}\n']))
+    parts = (f"Well {HALF}", f"{PAIR[6:]} then {HALF}", " yes.")
+    return FakeOllama(
+        traps=Traps(raw=[f'{{"message": {{"content": "{part}"}}}}\n' for part in parts] + ['{"done": true}\n'])
+    )
 
 
 async def test_no_door_of_the_service_closes_on_half_characters(tmp_path: Path, ollama: FakeOllama) -> None:

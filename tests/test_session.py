@@ -10,6 +10,7 @@ import pytest
 from pipeline import events
 from pipeline.errors import BadInput, EngineError, Overloaded
 from pipeline.listening.watchdog import IdleTimeout
+from pipeline.settings import Settings
 from tests.dialogue import RATE_HZ, Dialogue, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 
