@@ -91,6 +91,8 @@ STOP = chunk({}, "stop")
         [line.replace("\n", "\r\n") for line in events(HI, STOP, "[DONE]")],
         [line.replace("data: ", "data:") for line in events(HI, STOP, "[DONE]")],
         list("".join(events(HI, STOP, "[DONE]"))),
+        [line.replace("\n\n", "\n") for line in events(HI, STOP, "[DONE]")],
+        ["data: " + json.dumps(HI, indent=1).replace("\n", "\ndata: ") + "\n\n", *events(STOP)],
         events("null", {}, [], 7, "true", {"choices": []}, {"choices": None}, {"choices": [None]}, HI, STOP),
         events({"choices": [{}]}, chunk(None), chunk([]), chunk("x"), HI, STOP),
         events(chunk({"role": None, "content": None, "tool_calls": None}), HI, chunk({"content": ""}, "stop")),
@@ -310,6 +312,18 @@ async def test_once_only_the_end_of_thinking_came_later_replies_are_held() -> No
 @pytest.mark.parametrize("name", ["deepseek-r1:8b", "DeepSeek-R1-Distill-Qwen-7B", "qwq", "Qwen3-4B-Thinking-2507"])
 async def test_models_known_to_think_first_are_held_at_once(name: str) -> None:
     async with chat(FakeChat(models=[name], reply="I should greet.</think>Hello.")) as model:
+        assert text(await deltas(model)) == "Hello."
+
+
+async def test_a_reply_that_was_interrupted_has_taught_it_too() -> None:
+    server = FakeChat(reply="I should greet.</think>Hello. " + "And so on. " * 50)
+    async with chat(server) as model:
+        reply = model.reply(ASKED)
+        async for delta in reply:
+            if "Hello" in delta.text:
+                break
+        await reply.aclose()
+        server.reply = "I should greet.</think>Hello."
         assert text(await deltas(model)) == "Hello."
 
 
