@@ -117,6 +117,16 @@ async def test_no_door_of_the_service_closes_on_half_characters(tmp_path: Path, 
                 assert 400 <= refused.status_code < 500, refused.text
                 assert refused.json()["error"]["message"]
 
+            headers = {"Content-Type": "application/json"}
+            address = f'{{"url": "https://example.invalid/a.wav", "session_id": "{PAIR}{HALF}"}}'
+            job = httpx.post(f"{server.url}/api/v1/upload/url", headers=headers, content=address)
+            assert job.status_code == 202, job.text
+            one = f"{server.url}/jobs/{job.json()['job_id']}"
+            named = httpx.put(f"{one}/speakers", headers=headers, content=f'{{"A": "Ann{HALF}"}}')
+            assert named.status_code == 200, named.text
+            kept_job = httpx.get(one).json()
+            assert (kept_job["session_id"], kept_job["speakers"]) == ("😀\ufffd", {"A": "Ann\ufffd"})
+
         async def handle() -> str:
             async with asyncio.timeout(WAIT_S), AsyncTcpClient("127.0.0.1", port) as client:
                 event = Transcript("x").event()
