@@ -120,6 +120,8 @@ def test_of_several_channels_only_the_answer_is_heard(written: str, heard: str, 
 def test_what_is_held_begins_at_the_end_of_the_thought(size: int) -> None:
     assert said("I `should say hi</think>\n\nHi there", size, thinks_first=True) == "Hi there"
     assert said("<think>a</think>Hi", size, thinks_first=True) == "Hi"
+    assert said("Sure. <think>a</think> Hi", size, thinks_first=True) == "Sure. Hi"
+    assert said("Sure. `<think>` it is", size, thinks_first=True) == "Sure. `<think>` it is"
     assert said("Hi `there` <|im_end|>x", size, thinks_first=True) == "Hi `there` "
     assert said('{"name": "light", "arguments": {}}', size, thinks_first=True) == ""
 

@@ -57,6 +57,8 @@ class ReplyText:
         self._in = _In.REPLY
         self._kept: list[str] | None = [] if thinks_first else None
         """The text so far, while it is not known whether it is a thought."""
+        self._reader = Lexer()
+        """Reads what is kept as a reply, to know where it is in code."""
         self._call: list[str] = []
         self._closes_with = ""
         self._header = ""
@@ -111,29 +113,35 @@ class ReplyText:
 
     def _keep(self, piece: str | Marker) -> None:
         assert self._kept is not None  # noqa: S101  # only called while it is not
-        if isinstance(piece, str):
-            self._kept.append(piece)
-            return
-        match piece.kind:
+        text = piece if isinstance(piece, str) else piece.text
+        match None if isinstance(piece, str) else piece.kind:
             case Kind.THINK_CLOSE:
                 self._kept, self.closed_unopened = None, True
             case Kind.END:
                 self._end()
-            case Kind.THINK_OPEN | Kind.CHANNEL | Kind.HEADER if not "".join(self._kept).strip():
-                self._kept = None
+            case Kind.THINK_OPEN | Kind.CHANNEL | Kind.HEADER if isinstance(piece, Marker) and not self._reader.in_code:
+                # This thought has a beginning: the text before it was none.
+                kept, self._kept = "".join(self._kept), None
+                self._read_again(kept)
                 self._mark(piece)
             case _:
-                self._kept.append(piece.text)
+                self._kept.append(text)
+                for _ in self._reader.feed(text):
+                    pass
+
+    def _read_again(self, kept: str) -> None:
+        lexer, self._lexer = self._lexer, Lexer()
+        self._read(kept)
+        for char in self._lexer.finish():
+            self._take(char)
+        self._lexer = lexer
+        self._lexer.leave_code()
 
     def _end(self) -> None:
         if self._kept is not None:
             # The thought has not ended with the reply: it was the reply.
             kept, self._kept = "".join(self._kept), None
-            self._lexer = Lexer()
-            self._read(kept)
-            if not self.over:
-                self._close()
-            return
+            self._read_again(kept)
         if self._in in (_In.CALL, _In.CALL_MESSAGE):
             self._close_call("")
         self._written_out(*self._written.finish())
