@@ -110,6 +110,12 @@ def test_thinking_is_left_out(written: str, heard: str, size: int) -> None:
         ("<|channel|>analysis<|message|>a", ""),
         ("<|channel|>commentary<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b", "b"),
         ("<|message|>b<|end|>c", "b"),
+        ("analysisThe user says hi. Answer.assistantfinalHello.", "Hello."),
+        ("analysisWe need to", ""),
+        ("analysis of it: good", "analysis of it: good"),
+        ("analysis", "analysis"),
+        ("an answer", "an answer"),
+        ("a<think>b</think>c", "a c"),
     ],
 )
 def test_of_several_channels_only_the_answer_is_heard(written: str, heard: str, size: int) -> None:

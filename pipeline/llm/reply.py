@@ -19,6 +19,8 @@ MAX_HEADER_CHARS = 200
 """A header of a message (its role, its channel) is shorter; what is longer is text."""
 
 _RECIPIENT = re.compile(r"\bto=(?:functions\.)?([\w.-]{1,80})")
+_FIRST_CHANNEL, _LAST_CHANNEL = "analysis", "assistantfinal"
+"""`analysisThe user wants … assistantfinalThe answer`: what is left of harmony without its special tokens."""
 _ENDS_CALL = (Kind.END, Kind.ROLE, Kind.HEADER, Kind.CHANNEL, Kind.MESSAGE_END)
 """What ends a call that has no end of its own."""
 _ROLES = ("assistant", "model", "ai", "bot", "chatbot", "user", "system", "tool")
@@ -33,6 +35,8 @@ class _In(Enum):
     ROLE = auto()
     HIDDEN = auto()
     """A message of harmony that is not the answer."""
+    BARE_CHANNEL = auto()
+    """The first channel of harmony, where the server has left the special tokens out."""
     CALL = auto()
     CALL_MESSAGE = auto()
     """A message of harmony that calls a function."""
@@ -65,6 +69,8 @@ class ReplyText:
         self._harmony = self._answering = False
         self._blank = True
         """Nothing was said yet, or what was said ends in a space behind which something was left out."""
+        self._beginning: str | None = ""
+        """The reply so far, while it may begin with the name of a channel; None: it does not."""
         self._parts = False
         """Something that was left out stood between two words."""
         self._last = ""
@@ -144,6 +150,7 @@ class ReplyText:
             self._read_again(kept)
         if self._in in (_In.CALL, _In.CALL_MESSAGE):
             self._close_call("")
+        self._begun()
         self._written_out(*self._written.finish())
         if self.closed_unopened is None and self._last:
             self.closed_unopened = False
@@ -153,8 +160,14 @@ class ReplyText:
 
     def _text(self, char: str) -> None:
         match self._in:
+            case _In.REPLY if self._beginning is not None:
+                self._begin(char)
             case _In.REPLY:
                 self._say(char)
+            case _In.BARE_CHANNEL:
+                self._header = (self._header + char)[-len(_LAST_CHANNEL) :]
+                if self._header == _LAST_CHANNEL:
+                    self._in = _In.REPLY
             case _In.CALL | _In.CALL_MESSAGE:
                 self._call.append(char)
             case _In.ROLE:
@@ -163,6 +176,22 @@ class ReplyText:
                 self._header = (self._header + char)[-MAX_HEADER_CHARS - 1 :]
             case _:
                 pass
+
+    def _begin(self, char: str) -> None:
+        """The first letters of the reply are held while they may be the name of a channel."""
+        begun, self._beginning = (self._beginning or "") + char, None
+        if _FIRST_CHANNEL.startswith(begun):
+            self._beginning = begun
+        elif begun[:-1] == _FIRST_CHANNEL and char.isupper():
+            self._in, self._header = _In.BARE_CHANNEL, ""
+        else:
+            self._say(begun)
+
+    def _begun(self) -> None:
+        """What was held of the beginning was no channel."""
+        begun, self._beginning = self._beginning, None
+        if begun:
+            self._say(begun)
 
     def _role(self, char: str) -> None:
         """The name of the role ends with its line; what is no such name is the reply."""
@@ -209,6 +238,7 @@ class ReplyText:
             return
         if self._in is _In.THOUGHT and marker.kind not in (Kind.THINK_CLOSE, Kind.CHANNEL, Kind.HEADER, Kind.END):
             return
+        self._begun()
         match marker.kind:
             case Kind.THINK_OPEN if self._in is _In.REPLY:
                 self._parted()
