@@ -98,6 +98,7 @@ def hold(
     llm: ScriptedLLM | None = None,
     tts: ScriptedTTS | None = None,
     idle: bool = False,
+    settings: Settings | None = None,
     **options: Any,
 ) -> Dialogue:
     """Play a dialogue to the end of its script; the session is closed with it."""
@@ -108,7 +109,7 @@ def hold(
         for stage in (stages.stt, stages.llm, stages.tts):
             stage.running = running  # type: ignore[attr-defined]
         session = Session(
-            stages, Settings(), LiveOptions(**{"partial_ms": 0} | options),
+            stages, settings or Settings(), LiveOptions(**{"partial_ms": 0} | options),
             Conversation("sys", budget_tokens=4000), voice=VOICE, language=None, activity=LoudIsSpeech(),
             idle=lambda: idle,
         )  # fmt: skip

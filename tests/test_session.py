@@ -11,6 +11,7 @@ from pipeline import events
 from pipeline.errors import BadInput, EngineError, Overloaded
 from pipeline.listening.watchdog import IdleTimeout
 from pipeline.manner import Manner
+from pipeline.settings import Settings
 from tests.dialogue import RATE_HZ, Dialogue, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 
@@ -853,3 +854,27 @@ def test_a_burst_of_speech_waits_for_the_recogniser_one_part_at_a_time() -> None
 
     hold(script, max_utterance_s=2, silence_ms=10_000)
     assert most <= 2  # one part, and the last one with the answer
+
+
+def test_a_turn_that_is_spoken_for_too_long_ends() -> None:
+    endless = " ".join(f"This is sentence number {n} of a reply that goes on." for n in range(300))
+
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        await d.until(events.TurnFailed)
+        await d.silence(2000)
+        await d.speak(600)
+        await d.until(events.TurnStarted, count=2)
+
+    d = hold(script, llm=ScriptedLLM(endless, tokens_per_s=1000.0), settings=Settings(turn_timeout_s=20))
+    (failed,) = d.of(events.TurnFailed)
+    assert failed.code == "timeout"
+    ended = next(at for at, event in d.log if isinstance(event, events.TurnFailed))
+    stopped = next(at for at, event in d.log if isinstance(event, events.UserSpeechStopped))
+    assert ended - stopped == pytest.approx(20, abs=0.1)
+    started_again = [at for at, event in d.log if isinstance(event, events.TurnStarted)][1]
+    assert [at for at, event in d.log if isinstance(event, events.SpeechChunk) and ended < at < started_again] == []
+    role, remembered = d.history[1]
+    assert role == "assistant"
+    assert remembered.endswith(" …")
+    assert 200 < len(remembered) < 500  # 20 s at 60 ms a character, of 15,000

@@ -250,6 +250,44 @@ def test_what_came_of_a_call_is_said_and_remembered() -> None:
     assert d.of(events.TurnCompleted)[0].usage == Usage(15, 5)
 
 
+def test_a_call_after_which_the_model_says_nothing_completes_the_turn() -> None:
+    class Silent(CallingLLM):
+        async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
+            if messages[-1].role == "user":
+                yield ReplyDelta("", Usage(5, 1), tuple(self.calls))
+            else:
+                yield ReplyDelta("", Usage(6, 0))
+
+    toolbox, ran = looking()
+
+    async def script(d: Dialogue) -> None:
+        d.session.manner = Manner(tools=toolbox)
+        await d.speak(600)
+        await d.until(events.TurnCompleted)
+
+    d = hold(script, llm=Silent())
+    assert len(ran) == 1
+    assert d.of(events.TurnCompleted)[0].reply == ""
+    assert d.of(events.TurnFailed) == []
+
+
+@pytest.mark.parametrize("output", ["a\ud83d\ude00b\ud83d", {"x": "a\ud83d\ude00b\ud83d"}])
+def test_results_and_arguments_are_text_that_can_be_written(output: object) -> None:
+    given: list[str] = []
+
+    def look(at: str) -> object:
+        given.append(at)
+        return output
+
+    def broken() -> str:
+        raise ToolError("a\ud83d")
+
+    found = call(box(function_of(look)), "look", '{"at": "\\ud83d\\ude00 \\ud83d"}')
+    assert given == ["😀 \ufffd"]
+    assert "a😀b\ufffd" in found.output
+    assert call(box(function_of(broken)), "broken").output == "a\ufffd"
+
+
 @pytest.mark.parametrize(("seconds", "spoken"), [(0.5, False), (2.0, True)])
 def test_a_slow_function_is_spoken_about_while_it_runs(seconds: float, spoken: bool) -> None:
     toolbox, _ = looking(seconds)

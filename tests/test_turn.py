@@ -13,7 +13,7 @@ from pipeline.audio import Clip
 from pipeline.conversation import Conversation
 from pipeline.errors import EngineError
 from pipeline.events import Event
-from pipeline.llm import Message
+from pipeline.llm import Message, ReplyDelta
 from pipeline.settings import Settings
 from pipeline.turn import Stages, Turn
 from tests import virtual_time
@@ -156,6 +156,19 @@ def test_when_only_the_voice_fails_the_text_still_arrives(tts: ScriptedTTS, code
     assert heard.end.reply == EIGHT
     assert [event.code for event in heard.events if isinstance(event, events.StageError)] == [code]
     assert len(tts.spoken) == 1  # a voice that is broken is not tried for every clause
+
+
+def test_halves_of_a_character_are_joined_whatever_the_model_is() -> None:
+    class Halves(ScriptedLLM):
+        async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
+            for text in ("Good \ud83d", "\ude00 day", "", ", all \ud83d"):
+                yield ReplyDelta(text)
+
+    heard = play(ScriptedSTT("so \ud83d"), Halves())
+    assert isinstance(heard.end, events.TurnCompleted)
+    assert heard.end.reply == "Good 😀 day, all \ufffd"
+    assert "".join(event.text for event in heard.events if isinstance(event, events.ReplyDelta)) == heard.end.reply
+    assert [event.text for event in heard.events if isinstance(event, events.TranscriptFinal)] == ["so \ufffd"]
 
 
 def test_a_turn_has_a_longest_duration() -> None:

@@ -54,9 +54,10 @@ class Lexer:
         self._run = self._code = 0
 
     def _starts(self, char: str) -> bool:
-        return char in STARTS and not self._in_code()
+        return char in STARTS and not self.in_code
 
-    def _in_code(self) -> bool:
+    @property
+    def in_code(self) -> bool:
         """Whether the next character, not a backtick, stands in code: a marker there is what the text is about."""
         if not self._run:
             return bool(self._code)
@@ -72,7 +73,7 @@ class Lexer:
                 return
             self._run += 1
         elif self._run:
-            self._code, self._run = 0 if not self._in_code() else (self._code or self._run), 0
+            self._code, self._run = 0 if not self.in_code else (self._code or self._run), 0
         if char == "\n" and self._code < FENCE:
             self._code = 0
         self._before = char

@@ -90,9 +90,12 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     # No time-outs of httpx's but for connecting: the others count bytes, not tokens.
     timeout = httpx.Timeout(None, connect=settings.llm_connect_timeout_s)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)
+    certificates = httpx.create_ssl_context()  # once for both: it takes a while to load
     async with (
-        AsyncClient(host=settings.llama_endpoint, timeout=timeout, limits=limits) as client,
-        httpx.AsyncClient(base_url=settings.llama_endpoint, timeout=timeout, limits=limits) as chats,
+        AsyncClient(host=settings.llama_endpoint, timeout=timeout, limits=limits, verify=certificates) as client,
+        httpx.AsyncClient(
+            base_url=settings.llama_endpoint, timeout=timeout, limits=limits, verify=certificates
+        ) as chats,
     ):
         engine = OllamaModel(client, chats, settings)
         await engine.prepare(report)

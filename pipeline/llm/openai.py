@@ -59,6 +59,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         # No time-outs of httpx's but for connecting: the others count bytes, not tokens.
         timeout=httpx.Timeout(None, connect=settings.llm_connect_timeout_s),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
+        follow_redirects=True,
     ) as client:
         yield Opened(OpenAIModel(client, model, settings), model=model, device=urlsplit(settings.llm_openai_url).netloc)
 

@@ -19,6 +19,8 @@ MAX_HEADER_CHARS = 200
 """A header of a message (its role, its channel) is shorter; what is longer is text."""
 
 _RECIPIENT = re.compile(r"\bto=(?:functions\.)?([\w.-]{1,80})")
+_FIRST_CHANNEL, _LAST_CHANNEL = "analysis", "assistantfinal"
+"""`analysisThe user wants … assistantfinalThe answer`: what is left of harmony without its special tokens."""
 _ENDS_CALL = (Kind.END, Kind.ROLE, Kind.HEADER, Kind.CHANNEL, Kind.MESSAGE_END)
 """What ends a call that has no end of its own."""
 _ROLES = ("assistant", "model", "ai", "bot", "chatbot", "user", "system", "tool")
@@ -33,6 +35,8 @@ class _In(Enum):
     ROLE = auto()
     HIDDEN = auto()
     """A message of harmony that is not the answer."""
+    BARE_CHANNEL = auto()
+    """The first channel of harmony, where the server has left the special tokens out."""
     CALL = auto()
     CALL_MESSAGE = auto()
     """A message of harmony that calls a function."""
@@ -57,12 +61,16 @@ class ReplyText:
         self._in = _In.REPLY
         self._kept: list[str] | None = [] if thinks_first else None
         """The text so far, while it is not known whether it is a thought."""
+        self._reader = Lexer()
+        """Reads what is kept as a reply, to know where it is in code."""
         self._call: list[str] = []
         self._closes_with = ""
         self._header = ""
         self._harmony = self._answering = False
         self._blank = True
         """Nothing was said yet, or what was said ends in a space behind which something was left out."""
+        self._beginning: str | None = ""
+        """The reply so far, while it may begin with the name of a channel; None: it does not."""
         self._parts = False
         """Something that was left out stood between two words."""
         self._last = ""
@@ -111,31 +119,38 @@ class ReplyText:
 
     def _keep(self, piece: str | Marker) -> None:
         assert self._kept is not None  # noqa: S101  # only called while it is not
-        if isinstance(piece, str):
-            self._kept.append(piece)
-            return
-        match piece.kind:
+        text = piece if isinstance(piece, str) else piece.text
+        match None if isinstance(piece, str) else piece.kind:
             case Kind.THINK_CLOSE:
                 self._kept, self.closed_unopened = None, True
             case Kind.END:
                 self._end()
-            case Kind.THINK_OPEN | Kind.CHANNEL | Kind.HEADER if not "".join(self._kept).strip():
-                self._kept = None
+            case Kind.THINK_OPEN | Kind.CHANNEL | Kind.HEADER if isinstance(piece, Marker) and not self._reader.in_code:
+                # This thought has a beginning: the text before it was none.
+                kept, self._kept = "".join(self._kept), None
+                self._read_again(kept)
                 self._mark(piece)
             case _:
-                self._kept.append(piece.text)
+                self._kept.append(text)
+                for _ in self._reader.feed(text):
+                    pass
+
+    def _read_again(self, kept: str) -> None:
+        lexer, self._lexer = self._lexer, Lexer()
+        self._read(kept)
+        for char in self._lexer.finish():
+            self._take(char)
+        self._lexer = lexer
+        self._lexer.leave_code()
 
     def _end(self) -> None:
         if self._kept is not None:
             # The thought has not ended with the reply: it was the reply.
             kept, self._kept = "".join(self._kept), None
-            self._lexer = Lexer()
-            self._read(kept)
-            if not self.over:
-                self._close()
-            return
+            self._read_again(kept)
         if self._in in (_In.CALL, _In.CALL_MESSAGE):
             self._close_call("")
+        self._begun()
         self._written_out(*self._written.finish())
         if self.closed_unopened is None and self._last:
             self.closed_unopened = False
@@ -145,8 +160,14 @@ class ReplyText:
 
     def _text(self, char: str) -> None:
         match self._in:
+            case _In.REPLY if self._beginning is not None:
+                self._begin(char)
             case _In.REPLY:
                 self._say(char)
+            case _In.BARE_CHANNEL:
+                self._header = (self._header + char)[-len(_LAST_CHANNEL) :]
+                if self._header == _LAST_CHANNEL:
+                    self._in = _In.REPLY
             case _In.CALL | _In.CALL_MESSAGE:
                 self._call.append(char)
             case _In.ROLE:
@@ -155,6 +176,22 @@ class ReplyText:
                 self._header = (self._header + char)[-MAX_HEADER_CHARS - 1 :]
             case _:
                 pass
+
+    def _begin(self, char: str) -> None:
+        """The first letters of the reply are held while they may be the name of a channel."""
+        begun, self._beginning = (self._beginning or "") + char, None
+        if _FIRST_CHANNEL.startswith(begun):
+            self._beginning = begun
+        elif begun[:-1] == _FIRST_CHANNEL and char.isupper():
+            self._in, self._header = _In.BARE_CHANNEL, ""
+        else:
+            self._say(begun)
+
+    def _begun(self) -> None:
+        """What was held of the beginning was no channel."""
+        begun, self._beginning = self._beginning, None
+        if begun:
+            self._say(begun)
 
     def _role(self, char: str) -> None:
         """The name of the role ends with its line; what is no such name is the reply."""
@@ -201,6 +238,7 @@ class ReplyText:
             return
         if self._in is _In.THOUGHT and marker.kind not in (Kind.THINK_CLOSE, Kind.CHANNEL, Kind.HEADER, Kind.END):
             return
+        self._begun()
         match marker.kind:
             case Kind.THINK_OPEN if self._in is _In.REPLY:
                 self._parted()

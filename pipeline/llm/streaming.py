@@ -21,7 +21,7 @@ MAX_TOKEN_BYTES = 8
 """No tokeniser makes text of longer tokens, on average."""
 MIN_TOKEN_BYTES = 2
 """Nor of shorter ones: a server that sends more pieces than it may send tokens cuts them finer than its tokens."""
-COUNT_S = 2.0
+COUNT_S = 1.0
 """The end of the stream, and the count of tokens, are waited for this long once the reply is complete."""
 FORGETTING = 3
 """Held replies in a row that were not a thought after which they are not held any more."""
@@ -34,7 +34,7 @@ _TOO_LONG = re.compile(
     r"|exceed_context|overflows? the context|n_ctx|max_seq_len|max_model_len|context the overflows"
     r"|context is (?:too long|full)|prompt (?:is|was) too (?:long|large)|prompt too (?:long|large)"
     r"|(?:input|prompt|messages?|request|conversation)\b.{0,40}\btoo (?:long|large|many tokens)"
-    r"|too many (?:input )?tokens|max_new_tokens.{0,10} must be"
+    r"|too many (?:input )?tokens|max_new_tokens.{0,10} must be|must have less than \d+ tokens"
     r"|inputs? (?:tokens|length).{0,80}(?:must|exceed|max|long)"
     r"|tokens? .{0,60}(?:exceed|longer than|greater than|larger than|more than).{0,60}(?:max|limit|context|allowed)"
     r"|exceed\w* .{0,60}(?:max\w* (?:number of )?tokens|token limit|maximum (?:input|context|prompt))"
@@ -133,30 +133,32 @@ class ServedModel(ABC):
         usage: Usage | None = None
         finished = False
         limit = _Limit(self._settings.llm_max_tokens)
-        async with aclosing(self._pieces(told, tools, must_call)) as pieces:
-            while True:
-                try:
-                    async with asyncio.timeout(COUNT_S if finished else None):
-                        piece = await anext(pieces)
-                except StopAsyncIteration:
-                    break
-                except (TimeoutError, EngineError):
-                    if not finished:
-                        raise
-                    break
-                for call in piece.calls:
-                    calls.take(call)
-                usage = piece.usage or usage
-                finished = finished or piece.finished
-                yield ReplyDelta(text.feed(limit.kept(piece.text)), calls=_made(text, taken))
-                if text.over or limit.reached:
-                    finished = True
-                    break
-        if not finished:
-            raise EngineError(f"{self._server} broke off in mid-reply, without an end.")
-        rest = text.finish()
-        self._learn(text)
-        yield ReplyDelta(rest, usage, (*_made(text, taken), *with_ids(calls.whole(), taken)))
+        try:
+            async with aclosing(self._pieces(told, tools, must_call)) as pieces:
+                while True:
+                    try:
+                        async with asyncio.timeout(COUNT_S if finished else None):
+                            piece = await anext(pieces)
+                    except StopAsyncIteration:
+                        break
+                    except (TimeoutError, EngineError):
+                        if not finished:
+                            raise
+                        break
+                    for call in piece.calls:
+                        calls.take(call)
+                    usage = piece.usage or usage
+                    finished = finished or piece.finished
+                    yield ReplyDelta(text.feed(limit.kept(piece.text)), calls=_made(text, taken))
+                    if text.over or limit.reached:
+                        finished = True
+                        break
+            if not finished:
+                raise EngineError(f"{self._server} broke off in mid-reply, without an end.")
+            rest = text.finish()
+            yield ReplyDelta(rest, usage, (*_made(text, taken), *with_ids(calls.whole(), taken)))
+        finally:
+            self._learn(text)  # also from a reply that was interrupted
 
     def _learn(self, text: ReplyText) -> None:
         """Where only the end of a thought is written, later replies are held until it has come."""

@@ -44,11 +44,10 @@ async def posted(client: httpx.AsyncClient, path: str, body: Mapping[str, Any]) 
 async def _reason(response: httpx.Response) -> str:
     """The server's own words, out of the several shapes that an error body has."""
     raw = bytearray()
-    async with aclosing(response.aiter_bytes()) as pieces:
-        async for piece in pieces:
-            raw += piece[: MAX_ERROR_BYTES - len(raw)]
-            if len(raw) >= MAX_ERROR_BYTES:
-                break
+    async for piece in response.aiter_bytes():
+        raw += piece[: MAX_ERROR_BYTES - len(raw)]
+        if len(raw) >= MAX_ERROR_BYTES:
+            break
     text = raw.decode(errors="replace")
     try:
         told = json.loads(text)
@@ -60,57 +59,59 @@ async def _reason(response: httpx.Response) -> str:
 
 
 async def values(response: httpx.Response) -> AsyncGenerator[Any, None]:
-    """The JSON values of an answer: one a line, one a server-sent event, or a single one over all lines.
+    """The JSON objects of an answer: one a line, one a server-sent event, or a single one over all lines.
 
-    Comments, keep-alives, names of events and the like are passed over; `None` stands for the `[DONE]` that ends a
-    stream of events. Raises NotTheProtocol for anything else, Refused for an event that is an error.
+    Comments, keep-alives and the like are passed over; `None` stands for the `[DONE]` that ends a stream of events.
+    Raises NotTheProtocol for anything else, Refused for an object or event that is an error.
     """
-    whole = bytearray()
     event = ""
-    read = False
+    held = bytearray()
+    """The lines of an object that takes several."""
+    in_event = read = False
     async with aclosing(_lines(response)) as lines:
         async for line in lines:
-            text = line.decode(errors="replace").strip()
-            name, colon, rest = text.partition(":")
-            if whole:
-                whole += line + b"\n"
-                if len(whole) > MAX_LINE_BYTES:
-                    raise NotTheProtocol
-                continue
-            if not text:
-                event = ""
-                continue
-            if colon and name in ("", "id", "retry"):
-                continue
-            if colon and name == "event":
-                event = rest.strip()
-                continue
-            text = rest.strip() if colon and name == "data" else text
+            name, colon, rest = line.decode(errors="replace").strip().partition(":")
+            if in_event or not held:
+                if not name and not colon:  # the end of an event
+                    if held:
+                        yield _object(held)
+                    held.clear()
+                    event, in_event = "", False
+                    continue
+                if name in ("", "id", "retry", "event"):
+                    event = rest.strip() if name == "event" else event
+                    continue
+            text = rest.strip() if name == "data" else name + colon + rest
             if text == "[DONE]":
                 yield None
                 return
-            if not text:
-                continue
-            value = _parsed(text)
+            value = _parsed(text) if not held else _UNREADABLE
             if value is _UNREADABLE:
                 if event == "error":
                     raise Refused(None, text)
-                if read or name == "data" or text[0] not in "{[":
+                if name != "data" and (read or (not held and text[:1] not in "{[")):
                     raise NotTheProtocol
-                whole += line + b"\n"  # one value over several lines, as of a server that does not stream
+                in_event = name == "data"
+                held += text.encode() + b"\n"
+                if len(held) > MAX_LINE_BYTES:
+                    raise NotTheProtocol
                 continue
             read = True
             if reason := error_in(value) or (str(value) if event == "error" else ""):
                 raise Refused(None, reason)
             if isinstance(value, dict):
                 yield value
-    if whole:
-        value = _parsed(whole.decode(errors="replace"))
-        if reason := error_in(value):
-            raise Refused(None, reason)
-        if not isinstance(value, dict):
-            raise NotTheProtocol
-        yield value
+    if held:
+        yield _object(held)
+
+
+def _object(text: bytearray) -> dict[str, Any]:
+    value = _parsed(text.decode(errors="replace"))
+    if reason := error_in(value):
+        raise Refused(None, reason)
+    if not isinstance(value, dict):
+        raise NotTheProtocol
+    return value
 
 
 _UNREADABLE = object()
@@ -126,14 +127,13 @@ def _parsed(text: str) -> Any:
 async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     """The lines of the body, without their ends."""
     rest = bytearray()
-    async with aclosing(response.aiter_bytes()) as pieces:
-        async for piece in pieces:
-            *ended, last = piece.split(b"\n")
-            for line in ended:
-                yield bytes(rest + line).removesuffix(b"\r")
-                rest.clear()
-            rest += last
-            if len(rest) > MAX_LINE_BYTES:
-                raise NotTheProtocol
+    async for piece in response.aiter_bytes():
+        *ended, last = piece.split(b"\n")
+        for line in ended:
+            yield bytes(rest + line).removesuffix(b"\r")
+            rest.clear()
+        rest += last
+        if len(rest) > MAX_LINE_BYTES:
+            raise NotTheProtocol
     if rest:
         yield bytes(rest).removesuffix(b"\r")

@@ -273,11 +273,9 @@ class WrittenCalls:
         if char == "`":
             self._ticks += char
             return
-        if self._ticks:
-            self._ticked()
-            if self._at is _At.HELD:
-                self._hold(char)
-                return
+        if self._ticks and self._begins_block():
+            self._hold(char)
+            return
         match self._at:
             case _At.SPAN if char == "\n":
                 self._at = _At.TEXT
@@ -293,24 +291,24 @@ class WrittenCalls:
         else:
             self._out.append(char)
 
-    def _ticked(self) -> None:
-        """A run of backticks is whole."""
+    def _begins_block(self) -> bool:
+        """A run of backticks is whole. Whether a block of code begins with it, which may hold a call."""
         ticks, self._ticks = self._ticks, ""
         block = len(ticks) >= 3
         match self._at:
             case _At.TEXT if block:
                 self._in_block = True
                 self._begin(ticks)
-                return
+                return True
             case _At.TEXT:
                 self._at = _At.SPAN
             case _At.CALLED if self._in_block and block:
                 self._in_block = False
-                return
+                return False
             case _At.CALLED if block:
                 self._in_block = True
                 self._begin(ticks)
-                return
+                return True
             case _At.BLOCK if block:
                 self._at, self._in_block = _At.TEXT, False
             case _At.SPAN | _At.CALLED:
@@ -318,6 +316,7 @@ class WrittenCalls:
             case _:
                 pass
         self._out.append(ticks)
+        return False
 
     def _begin(self, held: str) -> None:
         self._at, self._held, self._begun, self._certain = _At.HELD, held, 0, False

@@ -604,7 +604,7 @@ def test_a_transcription_session_writes_down_and_never_answers() -> None:
         ('{"type": "input_audio_buffer.append", "audio": "%%%"}', "audio"),
         ('{"type": "session.update"}', "session"), ('{"type": "output_audio_buffer.clear"}', "type"),
         ('{"type": "response.create", "response": {"input": [{"type": "nothing"}]}}', "response.input"),
-        ('{"type": "input_audio_buffer.clear", "event_id": "\\ud800"}', None), ("[" * 100_000, None),
+        ("[" * 100_000, None),
         ('{"type": NaN}', None),
     ],
 )  # fmt: skip
