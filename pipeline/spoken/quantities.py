@@ -1,0 +1,93 @@
+"""Numbers with a unit, a percent sign or a degree sign, and ranges of them → words."""
+
+import re
+
+from pipeline.spoken.numbers import NUMBER, SIGN, Rule, alone, any_of, counted, digit_by_digit, ordinal, signed
+from pipeline.spoken.words import Words
+
+_SCALES = {"C": " Celsius", "F": " Fahrenheit", "K": " Kelvin"}
+_GAP = "[ \u00a0\u2009\u202f]?"
+
+
+def range_rules(words: Words) -> list[Rule]:
+    """A dash between two numbers of which one has a unit → "to". Before the numbers are words."""
+    money = any_of({*words.currencies}) or "(?!)"
+    mark = rf"{_GAP}(?:%|‰|°[CF]?|(?:{any_of({*words.units})})(?![\w/])|(?:{money})(?!\w))"
+
+    def say(match: re.Match[str]) -> str:
+        has_mark = match["mark"] or match["money"]
+        spaced = len(match["dash"]) > 1
+        if not (has_mark or match["mark2"]) or (spaced and not (has_mark and (match["mark2"] or match["money2"]))):
+            return match.group()
+        if match["money"] and not match["money2"] and not match["mark2"]:
+            return f"{match['first']} {words.to} {match['money']}"
+        return f"{match['money'] or ''}{match['first']}{match['mark'] or ''} {words.to} "
+
+    return [
+        (
+            rf"(?<![^\W\d_])(?<![\w]-)(?P<money>(?<!\w)(?:{money}){_GAP})?(?P<first>{NUMBER})(?P<mark>{mark})?"
+            rf"(?P<dash>[–-]| [–-] )(?=-?(?P<money2>(?:{money}){_GAP})?[0-9][0-9.,]{{0,20}}(?P<mark2>{mark})?)",
+            say,
+        )
+    ]
+
+
+def rules(words: Words) -> list[Rule]:
+    """Percent, degrees, units."""
+
+    def degrees(match: re.Match[str]) -> str:
+        scale = _SCALES.get(match["scale"] or "", "")
+        return signed(match, words) + counted(match["number"], words.degrees, words) + scale
+
+    rules: list[Rule] = [
+        (
+            rf"(?P<sign>{SIGN})(?P<number>{NUMBER}){_GAP}%",
+            lambda m: signed(m, words) + counted(m["number"], words.percent, words),
+        ),
+        (rf"(?P<sign>{SIGN})(?P<number>{NUMBER}){_GAP}(?:[°º] ?(?P<scale>[CFK])(?!\w)|°(?P<none>))", degrees),
+    ]
+    if words.units:
+        rules.append(
+            (
+                rf"(?P<sign>{SIGN})(?P<number>{NUMBER}){_GAP}(?P<unit>{any_of({*words.units})})(?![\w/²³'])",
+                lambda m: signed(m, words) + counted(m["number"], words.units[m["unit"]], words),
+            )
+        )
+    return rules
+
+
+def plain_range_rules(words: Words) -> list[Rule]:
+    """A dash between two numbers without a unit: a range, or groups of digits such as those of a telephone number."""
+
+    def say(match: re.Match[str]) -> str:
+        first, last = match["first"], match["last"]
+        if len(first) == 4 and len(last) == 2 and _is_year(first) and int(first[2:]) < int(last):
+            return f"{alone(first, words)} {words.to} {alone(last, words)}"
+        if len(last) <= 6 and int(first) < int(last) and (
+            len(last) <= 3 or (_is_year(first) and _is_year(last)) or (first[-1] == "0" and last[-1] == "0")
+        ):  # fmt: skip
+            return f"{alone(first, words)} {words.to} {alone(last, words)}"
+        return f"{digit_by_digit(first, words)}, {digit_by_digit(last, words)}"
+
+    return [(r"(?<![0-9])(?P<first>[0-9]++)[-–](?P<last>[0-9]++)(?![\w-])", say)]
+
+
+def _is_year(digits: str) -> bool:
+    return len(digits) == 4 and 1000 <= int(digits) <= 2199
+
+
+def rank_rules(words: Words) -> list[Rule]:
+    """Ordinals as they are written: 1st, 10,000th, 2º, 3ª, 1er."""
+
+    def say(match: re.Match[str]) -> str:
+        ending, digits = match["ending"], match["number"].replace(",", "")
+        return ordinal(digits, words, feminine=ending in ("ª", "ra"), short=ending == "er")
+
+    rules: list[Rule] = []
+    if words.code == "en":
+        rules.append((r"(?<![\w.,])(?P<number>[0-9]{1,3}(?:,?[0-9]{3}){0,3})(?P<ending>st|nd|rd|th)\b", say))
+    if words.code == "es":
+        rules.append((r"\b(?P<number>[0-9]{1,3})\.?(?P<ending>er|ra|ro|do|to)\b", say))
+    if words.code in ("pt", "es", "it"):
+        rules.append((r"(?<![0-9])(?P<number>[0-9]++)\.? ?(?P<ending>º|ª)(?!\w)", say))
+    return rules
