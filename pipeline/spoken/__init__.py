@@ -33,11 +33,12 @@ def for_voice(text: str, language: str | None) -> str:
     """
     words = LANGUAGES.get(re.split("[-_]", language or "")[0].lower())
     spoken = unicodedata.normalize("NFC", html.unescape(text)).translate(_TYPED).translate(_INVISIBLE)
-    spoken = addresses(plain(spoken), words)
+    spoken = plain(spoken)
     if words is not None:
-        spoken = marks(numbers_in_words(names(abbreviations(spoken, words), words), words), words)
+        spoken = names(addresses(abbreviations(spoken, words), words), words)
+        spoken = marks(numbers_in_words(spoken, words), words)
     else:
-        spoken = _MINUS.sub("\u2212", _TIMES.sub("\u00d7", join_groups(spoken)))
+        spoken = _MINUS.sub("\u2212", _TIMES.sub("\u00d7", join_groups(addresses(spoken, None))))
     return _tidy("".join(_speakable(char, _LEFT_TO_VOICE if words is None else "") for char in spoken))
 
 

@@ -20,7 +20,8 @@ def abbreviations(text: str, words: Words) -> str:
 @cache
 def _abbreviations(code: str) -> tuple[tuple[re.Pattern[str], str], ...]:
     return tuple(
-        (re.compile(rf"(?<!\w)(?:{pattern})(?![^\W\d])"), spoken) for pattern, spoken in LANGUAGES[code].abbreviations
+        (re.compile(rf"(?<![\w/@])(?:{pattern})(?![^\W\d])"), spoken)
+        for pattern, spoken in LANGUAGES[code].abbreviations
     )
 
 

@@ -39,7 +39,7 @@ def rules(words: Words) -> list[Rule]:
                 lambda m: _stamp(m, words),
             ),
             (
-                r"(?<![\w/.])(?P<day>[0-9]{1,2})(?P<between>[/.])(?P<month>[0-9]{1,2})(?P=between)(?P<year>[0-9]{4})(?![\w/])",
+                r"(?<![\w/.-])(?P<day>[0-9]{1,2})(?P<between>[/.-])(?P<month>[0-9]{1,2})(?P=between)(?P<year>[0-9]{4})(?![\w/-])",
                 date,
             ),
         ]
@@ -60,6 +60,7 @@ def rules(words: Words) -> list[Rule]:
         found.append((rf"\b1 de (?=(?:{names})\b)", lambda _: "uno de "))
     if not english:
         unit = r"(?: ?(?:h|hs|hrs|min)\b\.?)?" if words.code in ("pt", "es", "fr", "it") else ""
+        unit = rf"(?: {words.clock_word}\b)?" if words.clock_word else unit
         between = r"(?::| ?h ?)" if words.code in ("pt", "es", "fr", "it") else ":"
         found.append((rf"(?<![\w:.]){_HOUR}{between}{_MINUTE}{_SECOND}{unit}{_HALF}?{_AFTER}", time))
         if words.code in ("pt", "es", "fr", "it"):
@@ -131,13 +132,18 @@ def _time(match: re.Match[str], words: Words) -> str:
     groups = match.groupdict()
     hour, minute = int(match["hour"]), int(groups.get("minute") or 0)
     half = (groups.get("half") or "").lower()
+    second = int(groups.get("second") or 0)
+    if second and words.minute is not None:
+        parts = [(hour, words.hour), (minute, words.minute), (second, words.second)]
+        named = [counted(str(value), noun, words) for value, noun in parts]
+        return f"{named[0]}, {named[1]} {words.signs.link} {named[2]}"
     spoken = (
         _english_time(hour, minute, half, groups.get("second"))
         if words.code == "en"
         else _clock(hour, minute, half, words)
     )
-    if groups.get("second") and (minute or int(groups["second"] or 0)):
-        spoken += f" {words.signs.link} {counted(str(int(groups['second'] or 0)), words.second, words)}"
+    if second:
+        spoken += f" {words.signs.link} {counted(str(second), words.second, words)}"
     return spoken
 
 

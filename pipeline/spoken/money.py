@@ -11,17 +11,19 @@ def rules(words: Words) -> list[Rule]:
     money = any_of({*words.currencies})
     scale = any_of({*words.scales}) or "(?!)"
     short = any_of({*words.short_scales}) or "(?!)"
+    per = r"(?P<per>/(?=[^\W\d_]))?"
     magnitude = rf"(?:[ \u00a0]?(?P<short>{short})(?![\w/])|[ \u00a0](?P<scale>{scale})\b)?"
 
     def say(match: re.Match[str]) -> str:
-        return signed(match, words) + _amount(match, words)
+        per = f" {words.per} " if match["per"] else ""
+        return signed(match, words) + _amount(match, words) + per
 
     return [
-        (rf"(?P<sign>{SIGN})(?<!\w)(?P<money>{money})[ \u00a0]?(?P<number>{NUMBER}){magnitude}", say),
+        (rf"(?P<sign>{SIGN})(?<!\w)(?P<money>{money})[ \u00a0]?(?P<number>{NUMBER}){magnitude}{per}", say),
         (
             rf"(?P<sign>{SIGN})(?P<number>{NUMBER})"
             rf"(?:[ \u00a0]?(?P<short>{short})(?=[ \u00a0]?(?:{money})(?!\w))|[ \u00a0](?P<scale>{scale})\b)?"
-            rf"(?:[ \u00a0](?:de|d'))?[ \u00a0]?(?P<money>{money})(?!\w)",
+            rf"(?:[ \u00a0](?:de|d'))?[ \u00a0]?(?P<money>{money})(?!\w){per}",
             say,
         ),
     ]
@@ -39,7 +41,8 @@ def _amount(match: re.Match[str], words: Words) -> str:
             link = words.scales.get(scale, "")
         # Portuguese and Spanish say "mil", not "um mil".
         amount = "" if parsed == ("1", "") and scale == "mil" else number(token, words, Noun(scale, scale))
-        return " ".join(part for part in (amount, scale, link, currency.unit.many) if part)
+        spoken = " ".join(part for part in (amount, scale, link, currency.unit.many) if part)
+        return re.sub(r"\bde (?=[aeiou])", "d'", spoken) if words.code == "fr" else spoken
     if parse(token, words) is None or currency.part is None or len(decimals) not in (1, 2):
         return counted(token, currency.unit, words)
     part = str(int(decimals.ljust(2, "0")))

@@ -121,7 +121,7 @@ def _slavic(whole: str, noun: Noun, *, fraction: bool, polish: bool) -> str:
 
 def ordinal(digits: str, words: Words, *, feminine: bool = False, short: bool = False) -> str:
     """The number as a rank. `short` is Spanish "primer", "tercer"."""
-    if len(digits) > MAX_DIGITS or (len(digits) > 3 and words.code != "en"):
+    if len(digits) > MAX_DIGITS or int(digits) == 0:
         return cardinal(digits, words)
     text = {("es", 11): "undécimo", ("es", 12): "duodécimo"}.get((words.code, int(digits)))
     text = text or in_words(int(digits), words.num2words, "ordinal")
@@ -140,6 +140,11 @@ def alone(token: str, words: Words) -> str:
 def before(token: str, noun: str, words: Words) -> str:
     """A number before a word of the text, with which it agrees where that looks like a noun."""
     spoken, noun = alone(token, words), noun.lower()
+    if words.code in ("ru", "uk", "pl") and noun:
+        # "одна минута", "две минуты", "jedna minuta": the noun's ending tells its gender, of two not in Polish.
+        one, two = spoken.endswith(("один", "jeden")), spoken.endswith("два")
+        feminine = (one and noun.endswith(("а", "я", "a"))) or (two and noun.endswith(("ы", "и", "і")))
+        return agreeing(spoken, words, feminine=True) if feminine else spoken
     if words.agrees and len(noun) > 2 and noun not in _NOT_NOUNS:
         return agreeing(spoken, words, feminine=noun.endswith(_FEMININE_ENDINGS))
     return spoken

@@ -2,10 +2,10 @@
 
 import re
 
+from pipeline.spoken.naming import in_words
 from pipeline.spoken.numbers import NUMBER, SIGN, Rule, alone, any_of, counted, digit_by_digit, ordinal, signed
 from pipeline.spoken.words import Words
 
-_SCALES = {"C": " Celsius", "F": " Fahrenheit", "K": " Kelvin"}
 _GAP = "[ \u00a0\u2009\u202f]?"
 
 
@@ -36,8 +36,12 @@ def rules(words: Words) -> list[Rule]:
     """Percent, degrees, units."""
 
     def degrees(match: re.Match[str]) -> str:
-        scale = _SCALES.get(match["scale"] or "", "")
+        scale = f" {words.scale_names['CFK'.index(match['scale'])]}" if match["scale"] else ""
         return signed(match, words) + counted(match["number"], words.degrees, words) + scale
+
+    def unit(match: re.Match[str]) -> str:
+        per = f" {words.per} " if match["per"] else ""
+        return signed(match, words) + counted(match["number"], words.units[match["unit"]], words) + per
 
     rules: list[Rule] = [
         (
@@ -49,8 +53,9 @@ def rules(words: Words) -> list[Rule]:
     if words.units:
         rules.append(
             (
-                rf"(?P<sign>{SIGN})(?P<number>{NUMBER}){_GAP}(?P<unit>{any_of({*words.units})})(?![\w/²³'])",
-                lambda m: signed(m, words) + counted(m["number"], words.units[m["unit"]], words),
+                rf"(?P<sign>{SIGN})(?P<number>{NUMBER}){_GAP}(?P<unit>{any_of({*words.units})})"
+                r"(?![\w²³'])(?:(?P<per>/(?=[^\W\d_]))|(?!/))",
+                unit,
             )
         )
     return rules
@@ -69,7 +74,18 @@ def plain_range_rules(words: Words) -> list[Rule]:
             return f"{alone(first, words)} {words.to} {alone(last, words)}"
         return f"{digit_by_digit(first, words)}, {digit_by_digit(last, words)}"
 
-    return [(r"(?<![0-9])(?P<first>[0-9]++)[-–](?P<last>[0-9]++)(?![\w-])", say)]
+    def ratio(match: re.Match[str]) -> str:
+        return f"{match['first']} {words.ratio or words.to} {match['last']}"
+
+    return [
+        (
+            r"(?<![\w.,-])(?P<groups>[0-9]{1,8}(?:-[0-9]{1,8}){2,8})(?![\w-])",
+            lambda m: ", ".join(digit_by_digit(group, words) for group in m["groups"].split("-")),
+        ),
+        (r"(?<![0-9])(?P<first>[0-9]++)[-–](?P<last>[0-9]++)(?![\w-])", say),
+        (r"(?<![\w:.,])(?P<first>[0-9]{1,4}) ?: ?(?P<last>[0-9]{1,4})(?![\w:]|[.,][0-9])", ratio),
+        (r"(?<=[0-9]):(?=[0-9])", lambda m: ", "),
+    ]
 
 
 def _is_year(digits: str) -> bool:
@@ -80,14 +96,43 @@ def rank_rules(words: Words) -> list[Rule]:
     """Ordinals as they are written: 1st, 10,000th, 2º, 3ª, 1er."""
 
     def say(match: re.Match[str]) -> str:
-        ending, digits = match["ending"], match["number"].replace(",", "")
+        ending, digits = match["ending"], re.sub(r"[.,]", "", match["number"])
         return ordinal(digits, words, feminine=ending in ("ª", "ra"), short=ending == "er")
 
     rules: list[Rule] = []
     if words.code == "en":
+        rules.append((r"(?<![\w.,])(?P<feet>[1-9])'(?P<inches>[0-9]{1,2})(?=\")", _height))
         rules.append((r"(?<![\w.,])(?P<number>[0-9]{1,3}(?:,?[0-9]{3}){0,3})(?P<ending>st|nd|rd|th)\b", say))
     if words.code == "es":
         rules.append((r"\b(?P<number>[0-9]{1,3})\.?(?P<ending>er|ra|ro|do|to)\b", say))
     if words.code in ("pt", "es", "it"):
-        rules.append((r"(?<![0-9])(?P<number>[0-9]++)\.? ?(?P<ending>º|ª)(?!\w)", say))
+        group = r"[0-9]{1,3}(?:\.[0-9]{3}){1,2}|[0-9]++"
+        rules.append((rf"(?<![0-9])(?<![0-9][.,])(?P<number>{group})\.? ?(?P<ending>º|ª)(?!\w)", say))
+    if words.code == "fr":
+        rules.append((r"(?<![\w.,])(?P<number>[0-9]{1,4})(?P<ending>er|re|e|ème|ᵉ)\b", _french_rank))
+    if words.code == "nl":
+        rules.append((r"(?<![\w.,])(?P<number>[0-9]{1,4})(?P<ending>e|ste|de)\b", say))
+    if words.code == "de":
+        rules.append(
+            (
+                r"\b(?P<article>[Dd](?:er|ie|as|en|em|es)|[AaIi]m|[Zz]u[mr]|[VB]om|vom|[Bb]eim) "
+                r"(?P<number>[0-9]{1,3})\. (?=[^\W\d_])",
+                _german_rank,
+            )
+        )
     return rules
+
+
+def _height(match: re.Match[str]) -> str:
+    return f"{in_words(int(match['feet']), 'en')} foot {in_words(int(match['inches']), 'en')}"
+
+
+def _french_rank(match: re.Match[str]) -> str:
+    if match["number"] == "1":
+        return "première" if match["ending"] == "re" else "premier"
+    return in_words(int(match["number"]), "fr", "ordinal")
+
+
+def _german_rank(match: re.Match[str]) -> str:
+    ending = "" if match["article"].lower() in ("der", "die", "das") else "n"
+    return f"{match['article']} {in_words(int(match['number']), 'de', 'ordinal')}{ending} "

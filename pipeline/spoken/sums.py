@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from pipeline.spoken.numbers import NUMBER, Rule, any_of, cardinal, in_words, number
+from pipeline.spoken.numbers import NUMBER, Rule, agreeing, any_of, cardinal, in_words, number
 from pipeline.spoken.words import Words
 
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
@@ -25,6 +25,7 @@ def operator_rules(words: Words) -> list[Rule]:
         return f" {operators[match['sign']]} "
 
     return [
+        (r"(?<=[0-9])[x×](?=[0-9])(?![0-9.,×x ]{0,20}=|10[\^⁰¹²³⁴⁵⁶⁷⁸⁹⁻])", lambda m: f" {signs.by} "),
         (rf"(?<=[\w)\]%°²³½'{money}]) ?(?P<sign>{anywhere}) ?(?=[-(\[√.'{money}]?\w)", between),
         (
             rf"(?<![\w)\]%]) ?(?P<sign>{any_of({*prefixes})}) ?(?=[-{money}]?[0-9])",
@@ -48,7 +49,6 @@ def rules(words: Words) -> list[Rule]:
 
     return [
         (rf"(?<![\w.])(?P<number>{NUMBER})[eE]\+?(?P<minus>-)?(?P<exponent>[0-9]{{1,3}})(?!\w)", scientific),
-        (r"(?<=[0-9])[x×](?=[0-9])(?![0-9.,×x ]{0,20}=)", lambda m: f" {signs.by} "),
         (r"(?<=[0-9])[x×](?!\w)(?! ?[0-9])", lambda m: f" {signs.times}"),
         (r"(?<=[0-9%]) ?(?P<sign>[+÷×·]) ?(?=-?[0-9])", lambda m: f" {operators[m['sign']]} "),
         (r"(?<=[0-9%])(?: (?P<sign>[-–/*x]) )(?=-?[0-9])", lambda m: f" {operators[m['sign']]} "),
@@ -74,13 +74,14 @@ def power_rules(words: Words) -> list[Rule]:
 
 def fraction_rules(words: Words) -> list[Rule]:
     """1/2, 3 1/2, 2½, 5/8."""
-    by_parts = {unicodedata.normalize("NFKC", sign).replace("⁄", "/"): sign for sign in words.vulgar}
+    parts_of = {sign: unicodedata.normalize("NFKC", sign).replace("⁄", "/") for sign in words.vulgar}
+    by_parts = {parts: sign for sign, parts in parts_of.items()}
 
     def fraction(match: re.Match[str]) -> str:
         whole, top, bottom = match["whole"], match["top"], match["bottom"]
         parts = f"{top}/{bottom}"
         if whole and parts in by_parts:
-            return f"{cardinal(whole, words)} {words.half_link} {words.vulgar[by_parts[parts]]}"
+            return _whole(whole) + words.vulgar[by_parts[parts]]
         named = words.fractions.get(parts) or _named(top, bottom, words)
         named = named or f"{cardinal(top, words)} {words.over} {cardinal(bottom, words)}"
         if not whole:
@@ -89,8 +90,14 @@ def fraction_rules(words: Words) -> list[Rule]:
         return f"{cardinal(whole, words)}{link}{named}"
 
     def vulgar(match: re.Match[str]) -> str:
-        whole = f"{cardinal(match['number'], words)} {words.half_link} " if match["number"] else ""
-        return whole + words.vulgar[match["vulgar"]]
+        if not match["number"]:
+            return words.fractions.get(parts_of[match["vulgar"]]) or words.vulgar[match["vulgar"]]
+        return _whole(match["number"]) + words.vulgar[match["vulgar"]]
+
+    def _whole(digits: str) -> str:
+        return agreeing(cardinal(digits, words), words, feminine=False) + (
+            f" {words.half_link} " if words.half_link else ""
+        )
 
     rules: list[Rule] = [
         (

@@ -94,6 +94,8 @@ class Words:
     """Between the ends of a range."""
     over: str
     """Between the parts of a fraction that has no name."""
+    per: str
+    """In a price or a measure: "$5/month"."""
     half_link: str
     """Between a whole number and a fraction: "three and a half"."""
     signs: Signs
@@ -115,8 +117,15 @@ class Words:
     clock: tuple[str, str] = ("{hour} {minute}", "{hour}")
     """A time of day, with and without minutes."""
     hour: Noun = field(default_factory=lambda: Noun("", ""))
+    minute: Noun | None = None
+    """Of a time with seconds, where it is said."""
     second: Noun = field(default_factory=lambda: Noun("", ""))
     """Of a time with seconds."""
+    ratio: str = ""
+    """Between the numbers of 16:9; empty: `to`."""
+    scale_names: tuple[str, str, str] = ("Celsius", "Fahrenheit", "Kelvin")
+    clock_word: str = ""
+    """What may be written behind a time of day that `clock` says already: 15:30 Uhr."""
     months: tuple[str, ...] = ()
     months_short: tuple[str, ...] = ()
     date: str = "{day} {month} {year}"

@@ -70,6 +70,7 @@ GERMAN = Words(
     dot="Punkt",
     to="bis",
     over="durch",
+    per="pro",
     half_link="",
     signs=Signs(
         plus="plus",
@@ -114,6 +115,8 @@ GERMAN = Words(
     names_cents=False,
     masculine=((r"eins$", "ein"),),
     feminine=((r"eins$", "eine"),),
+    ratio="zu",
+    clock_word="Uhr",
     clock=("{hour} Uhr {minute}", "{hour} Uhr"),
     months=(
         "Januar",

@@ -83,7 +83,7 @@ CURRENCIES = {
     "rouble": Currency(Noun("rouble", "roubles"), Noun("kopeck", "kopecks")),
     "zloty": Currency(Noun("zloty", "zlotys"), Noun("grosz", "groszy")),
     "krona": Currency(Noun("krona", "kronor"), Noun("öre", "öre")),
-    "franc": Currency(Noun("franc", "francs"), Noun("centime", "centimes")),
+    "franc": Currency(Noun("Swiss franc", "Swiss francs"), Noun("centime", "centimes")),
     "shekel": Currency(Noun("shekel", "shekels")),
     "hryvnia": Currency(Noun("hryvnia", "hryvnias")),
     "naira": Currency(Noun("naira", "naira")),
@@ -103,6 +103,7 @@ ENGLISH = Words(
     dot="dot",
     to="to",
     over="over",
+    per="per",
     half_link="and",
     signs=Signs(
         plus="plus", minus="minus", plus_minus="plus or minus", times="times", by="by", divided="divided by",

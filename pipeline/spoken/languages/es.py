@@ -86,6 +86,7 @@ SPANISH = Words(
     dot="punto",
     to="a",
     over="sobre",
+    per="por",
     half_link="y",
     signs=Signs(
         plus="más", minus="menos", plus_minus="más menos", times="por", by="por", divided="dividido entre",
@@ -103,6 +104,7 @@ SPANISH = Words(
     feminine=((r"uno$", "una"), (r"entos\b", "entas")),
     agrees=True,
     hour=Noun("hora", "horas", feminine=True),
+    minute=Noun("minuto", "minutos"),
     second=Noun("segundo", "segundos"),
     months=(
         "enero", "febrero", "marzo", "abril", "mayo", "junio",

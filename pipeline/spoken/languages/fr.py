@@ -67,6 +67,7 @@ FRENCH = Words(
     dot="point",
     to="à",
     over="sur",
+    per="par",
     half_link="et",
     signs=Signs(
         plus="plus",

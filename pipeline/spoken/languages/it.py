@@ -65,6 +65,7 @@ ITALIAN = Words(
     dot="punto",
     to="a",
     over="su",
+    per="al",
     half_link="e",
     signs=Signs(
         plus="più",

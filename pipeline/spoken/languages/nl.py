@@ -67,6 +67,7 @@ DUTCH = Words(
     dot="punt",
     to="tot",
     over="gedeeld door",
+    per="per",
     half_link="en",
     signs=Signs(
         plus="plus",
@@ -108,6 +109,8 @@ DUTCH = Words(
     hour=Noun("uur", "uur"),
     second=Noun("seconde", "seconden"),
     names_cents=False,
+    ratio="op",
+    clock_word="uur",
     clock=("{hour} uur {minute}", "{hour} uur"),
     months=(
         "januari",

@@ -50,6 +50,7 @@ POLISH = Words(
     dot="kropka",
     to="do",
     over="na",
+    per="na",
     half_link="i",
     signs=Signs(
         plus="plus",
@@ -90,6 +91,7 @@ POLISH = Words(
     degrees=Noun("stopień", "stopni", few="stopnie", part="stopnia"),
     hour=Noun("godzina", "godzin", feminine=True, few="godziny"),
     second=Noun("sekunda", "sekund", feminine=True, few="sekundy"),
+    scale_names=("Celsjusza", "Fahrenheita", "Kelvina"),
     plural="polish",
     feminine=((r"\bjeden$", "jedna"), (r"\bdwa$", "dwie")),
     scales={

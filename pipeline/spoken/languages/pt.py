@@ -87,6 +87,7 @@ PORTUGUESE = Words(
     dot="ponto",
     to="a",
     over="sobre",
+    per="por",
     half_link="e",
     signs=Signs(
         plus="mais", minus="menos", plus_minus="mais ou menos", times="vezes", by="por", divided="dividido por",
@@ -104,6 +105,7 @@ PORTUGUESE = Words(
     agrees=True,
     clock=("{hour} {name} e {minute}", "{hour} {name}"),
     hour=Noun("hora", "horas", feminine=True),
+    minute=Noun("minuto", "minutos"),
     second=Noun("segundo", "segundos"),
     months=(
         "janeiro", "fevereiro", "março", "abril", "maio", "junho",

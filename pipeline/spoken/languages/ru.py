@@ -49,6 +49,7 @@ RUSSIAN = Words(
     dot="точка",
     to="до",
     over="на",
+    per="в",
     half_link="и",
     signs=Signs(
         plus="плюс",
@@ -89,6 +90,8 @@ RUSSIAN = Words(
     degrees=Noun("градус", "градусов", few="градуса"),
     hour=Noun("час", "часов", few="часа"),
     second=Noun("секунда", "секунд", feminine=True, few="секунды"),
+    ratio="к",
+    scale_names=("Цельсия", "Фаренгейта", "Кельвина"),
     plural="slavic",
     decimals="fraction",
     feminine=((r"\bодин$", "одна"), (r"\bдва$", "две")),

@@ -41,6 +41,7 @@ UKRAINIAN = Words(
     dot="крапка",
     to="до",
     over="на",
+    per="на",
     half_link="і",
     signs=Signs(
         plus="плюс",
@@ -81,6 +82,7 @@ UKRAINIAN = Words(
     degrees=Noun("градус", "градусів", few="градуси", part="градуса"),
     hour=Noun("година", "годин", feminine=True, few="години"),
     second=Noun("секунда", "секунд", feminine=True, few="секунди"),
+    scale_names=("Цельсія", "Фаренгейта", "Кельвіна"),
     plural="slavic",
     feminine=((r"\bодин$", "одна"), (r"\bдва$", "дві")),
     scales={
