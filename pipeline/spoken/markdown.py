@@ -30,7 +30,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\\([!-/:-@\[-`{-~])"), r"\1"),
     (re.compile(r"`+|~~|\*\*+|(?<!\d)(?<!\d )\*|\*(?! ?\d)"), ""),
     (re.compile(r"(?<!\w)_+|_+(?!\w)"), ""),
-    (re.compile(r"_+"), " "),
+    (re.compile(r"_+(?![\w.+-]{0,64}@)"), " "),  # but in a mail address it is said
 )
 _ENDED = re.compile(r"[.,;:!?…。！？、，；：—–-][\"'»”’)\]]*$")
 

@@ -50,9 +50,14 @@ def rules(words: Words) -> list[Rule]:
         found += [
             (rf"\b(?P<name>{names})\.? (?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?\b(?!:|[.,][0-9])", _english_month_first),
             (rf"\b(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)? (?:of )?(?P<name>{names})\b", _english_day_first),
+            (rf"(?<![\w:.,]){_HOUR}\.{_MINUTE}{_HALF}", time),
             (rf"(?<![\w:.,]){_HOUR}{_HALF}", time),
+            (r"(?<=[0-9](?:st|nd|rd|th))[-–](?=[0-9])", lambda m: f" {words.to} "),
         ]
     elif words.ordinal_days and words.months:
+        found.append(
+            (r"(?<![\w.,])(?P<day>[0-9]{1,2})\.(?P<month>[0-9]{1,2})\.(?![\w])", lambda m: _day_and_month(m, words))
+        )
         found.append((rf"\b(?P<day>[0-9]{{1,2}})\. (?P<name>{names})\b", lambda m: f"{_day(m, words)} {m['name']}"))
     elif words.first and words.months:
         found.append((rf"\b1(?:er|º)?(?P<of> de | )(?=(?:{names})\b)", lambda m: words.first + m["of"]))
@@ -66,7 +71,7 @@ def rules(words: Words) -> list[Rule]:
         if words.code in ("pt", "es", "fr", "it"):
             found.append((rf"(?<![\w:.,]){_HOUR}(?: ?(?:hs|h)\b(?!/)|{_HALF})", time))
     else:
-        found.insert(-1, (rf"(?<![\w:.]){_HOUR}:{_MINUTE}{_SECOND}{_HALF}?{_AFTER}", time))
+        found.insert(-2, (rf"(?<![\w:.]){_HOUR}:{_MINUTE}{_SECOND}{_HALF}?{_AFTER}", time))
     return found
 
 
@@ -88,6 +93,13 @@ def _date(match: re.Match[str], words: Words) -> str:
 def _day(match: re.Match[str], words: Words) -> str:
     day = int(match["day"])
     return _rank(day, match, words) if 1 <= day <= 31 else match.group("day")
+
+
+def _day_and_month(match: re.Match[str], words: Words) -> str:
+    day, month = int(match["day"]), int(match["month"])
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return match.group()
+    return f"{_rank(day, match, words)} {words.months[month - 1]}"
 
 
 def _rank(day: int, match: re.Match[str], words: Words) -> str:

@@ -18,7 +18,11 @@ def rules(words: Words) -> list[Rule]:
         per = f" {words.per} " if match["per"] else ""
         return signed(match, words) + _amount(match, words) + per
 
-    return [
+    def millions(match: re.Match[str]) -> str:
+        one, many = words.short_scales["M"]
+        return f"{number(match['number'], words)} {one if parse(match['number'], words) == ('1', '') else many}"
+
+    rules = [
         (rf"(?P<sign>{SIGN})(?<!\w)(?P<money>{money})[ \u00a0]?(?P<number>{NUMBER}){magnitude}{per}", say),
         (
             rf"(?P<sign>{SIGN})(?P<number>{NUMBER})"
@@ -27,6 +31,9 @@ def rules(words: Words) -> list[Rule]:
             say,
         ),
     ]
+    if "M" in words.short_scales:  # "1.5M users"
+        rules.append((rf"(?<!\w)(?P<number>{NUMBER})M(?![\w/²³])", millions))
+    return rules
 
 
 def _amount(match: re.Match[str], words: Words) -> str:
@@ -38,9 +45,11 @@ def _amount(match: re.Match[str], words: Words) -> str:
         else:
             one, many = words.short_scales[match["short"]]
             scale = one if parsed == ("1", "") else many
+            if match["short"] in words.units:
+                scale = form(token, words.units[match["short"]], words)
             link = words.scales.get(scale, "")
         # Portuguese and Spanish say "mil", not "um mil".
-        amount = "" if parsed == ("1", "") and scale == "mil" else number(token, words, Noun(scale, scale))
+        amount = "" if parsed == ("1", "") and scale == "mil" else number(token, words, Noun(scale, scale, feminine=words.code == "de"))
         spoken = " ".join(part for part in (amount, scale, link, currency.unit.many) if part)
         return re.sub(r"\bde (?=[aeiou])", "d'", spoken) if words.code == "fr" else spoken
     if parse(token, words) is None or currency.part is None or len(decimals) not in (1, 2):

@@ -3,7 +3,7 @@
 import re
 
 from pipeline.spoken.naming import in_words
-from pipeline.spoken.numbers import NUMBER, SIGN, Rule, alone, any_of, counted, digit_by_digit, ordinal, signed
+from pipeline.spoken.numbers import NUMBER, SIGN, Rule, alone, any_of, counted, digit_by_digit, number, ordinal, signed
 from pipeline.spoken.words import Words
 
 _GAP = "[ \u00a0\u2009\u202f]?"
@@ -74,10 +74,19 @@ def plain_range_rules(words: Words) -> list[Rule]:
             return f"{alone(first, words)} {words.to} {alone(last, words)}"
         return f"{digit_by_digit(first, words)}, {digit_by_digit(last, words)}"
 
+    def decimals(match: re.Match[str]) -> str:
+        if match["first"].isdecimal() and match["last"].isdecimal():
+            return match.group()
+        return f"{number(match['first'], words)} {words.to} {number(match['last'], words)}"
+
     def ratio(match: re.Match[str]) -> str:
         return f"{match['first']} {words.ratio or words.to} {match['last']}"
 
     return [
+        (
+            rf"(?<![\w-])(?P<first>{NUMBER})[-–](?P<last>(?>[0-9]+(?:[.,][0-9]+)*))(?![\w-])",
+            decimals,
+        ),
         (
             r"(?<![\w.,-])(?P<groups>[0-9]{1,8}(?:-[0-9]{1,8}){2,8})(?![\w-])",
             lambda m: ", ".join(digit_by_digit(group, words) for group in m["groups"].split("-")),
@@ -109,7 +118,7 @@ def rank_rules(words: Words) -> list[Rule]:
         group = r"[0-9]{1,3}(?:\.[0-9]{3}){1,2}|[0-9]++"
         rules.append((rf"(?<![0-9])(?<![0-9][.,])(?P<number>{group})\.? ?(?P<ending>º|ª)(?!\w)", say))
     if words.code == "fr":
-        rules.append((r"(?<![\w.,])(?P<number>[0-9]{1,4})(?P<ending>er|re|e|ème|ᵉ)\b", _french_rank))
+        rules.append((r"(?<![\w.,])(?P<number>[0-9]{1,4})(?P<ending>er|re|ère|e|ème|ᵉ)\b", _french_rank))
     if words.code == "nl":
         rules.append((r"(?<![\w.,])(?P<number>[0-9]{1,4})(?P<ending>e|ste|de)\b", say))
     if words.code == "de":
@@ -129,7 +138,7 @@ def _height(match: re.Match[str]) -> str:
 
 def _french_rank(match: re.Match[str]) -> str:
     if match["number"] == "1":
-        return "première" if match["ending"] == "re" else "premier"
+        return "première" if match["ending"] in ("re", "ère") else "premier"
     return in_words(int(match["number"]), "fr", "ordinal")
 
 

@@ -84,6 +84,8 @@ def fraction_rules(words: Words) -> list[Rule]:
             return _whole(whole) + words.vulgar[by_parts[parts]]
         named = words.fractions.get(parts) or _named(top, bottom, words)
         named = named or f"{cardinal(top, words)} {words.over} {cardinal(bottom, words)}"
+        if not whole and top == bottom:
+            return f"{cardinal(top, words)} {cardinal(bottom, words)}"  # fifty-fifty
         if not whole:
             return named
         link = f" {words.half_link} " if int(top) < int(bottom) else " "

@@ -4,6 +4,8 @@ from pipeline.spoken.languages.money import by_sign
 from pipeline.spoken.words import Currency, Noun, Signs, Words
 
 UNITS = {
+    "Mio.": Noun("Million", "Millionen", feminine=True),
+    "Mrd.": Noun("Milliarde", "Milliarden", feminine=True),
     "km/h": Noun("Kilometer pro Stunde", "Kilometer pro Stunde"),
     "m/s": Noun("Meter pro Sekunde", "Meter pro Sekunde"),
     "km²": Noun("Quadratkilometer", "Quadratkilometer"),

@@ -4,6 +4,8 @@ from pipeline.spoken.languages.money import by_sign
 from pipeline.spoken.words import Currency, Noun, Signs, Words
 
 UNITS = {
+    "mln": Noun("milione", "milioni"),
+    "mld": Noun("miliardo", "miliardi"),
     "km/h": Noun("chilometro orario", "chilometri orari"),
     "m/s": Noun("metro al secondo", "metri al secondo"),
     "km²": Noun("chilometro quadrato", "chilometri quadrati"),

@@ -4,6 +4,8 @@ from pipeline.spoken.languages.money import by_sign
 from pipeline.spoken.words import Currency, Noun, Signs, Words
 
 UNITS = {
+    "mln": Noun("miljoen", "miljoen"),
+    "mld": Noun("miljard", "miljard"),
     "km/h": Noun("kilometer per uur", "kilometer per uur"),
     "km/u": Noun("kilometer per uur", "kilometer per uur"),
     "m/s": Noun("meter per seconde", "meter per seconde"),

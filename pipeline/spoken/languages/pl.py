@@ -4,6 +4,9 @@ from pipeline.spoken.languages.money import by_sign
 from pipeline.spoken.words import Currency, Noun, Signs, Words
 
 UNITS = {
+    "tys.": Noun("tysiąc", "tysięcy", few="tysiące", part="tysiąca"),
+    "mln": Noun("milion", "milionów", few="miliony", part="miliona"),
+    "mld": Noun("miliard", "miliardów", few="miliardy", part="miliarda"),
     "km/h": Noun(
         "kilometr na godzinę", "kilometrów na godzinę", few="kilometry na godzinę", part="kilometra na godzinę"
     ),
@@ -104,10 +107,8 @@ POLISH = Words(
         "miliard": "",
         "miliardy": "",
         "miliardów": "",
-        "tys.": "",
-        "mln": "",
-        "mld": "",
     },
+    short_scales={"tys.": ("tysiąc", "tysięcy"), "mln": ("milion", "milionów"), "mld": ("miliard", "miliardów")},
     fractions={
         "1/2": "jedna druga",
         "1/3": "jedna trzecia",
@@ -123,9 +124,6 @@ POLISH = Words(
         (r"ul\.", "ulica"),
         (r"ok\.(?= [0-9])", "około"),
         (r"nr(?= ?[0-9])", "numer"),
-        (r"tys\.", "tysięcy"),
-        (r"mln", "milionów"),
-        (r"mld", "miliardów"),
     ),
     calling="telefon|tel|komórka|fax|faks|numer|zadzwoń",
     units=UNITS,

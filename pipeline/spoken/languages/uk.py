@@ -4,6 +4,9 @@ from pipeline.spoken.languages.money import by_sign
 from pipeline.spoken.words import Currency, Noun, Signs, Words
 
 UNITS = {
+    "тис.": Noun("тисяча", "тисяч", feminine=True, few="тисячі"),
+    "млн": Noun("мільйон", "мільйонів", few="мільйони", part="мільйона"),
+    "млрд": Noun("мільярд", "мільярдів", few="мільярди", part="мільярда"),
     "км/год": Noun("кілометр на годину", "кілометрів на годину", few="кілометри на годину", part="кілометра на годину"),
     "м²": Noun("квадратний метр", "квадратних метрів", few="квадратні метри", part="квадратного метра"),
     "км": Noun("кілометр", "кілометрів", few="кілометри", part="кілометра"),
@@ -39,7 +42,7 @@ UKRAINIAN = Words(
     decimal=",",
     point="кома",
     dot="крапка",
-    to="до",
+    to=",",
     over="на",
     per="на",
     half_link="і",
@@ -82,6 +85,7 @@ UKRAINIAN = Words(
     degrees=Noun("градус", "градусів", few="градуси", part="градуса"),
     hour=Noun("година", "годин", feminine=True, few="години"),
     second=Noun("секунда", "секунд", feminine=True, few="секунди"),
+    ratio="до",
     scale_names=("Цельсія", "Фаренгейта", "Кельвіна"),
     plural="slavic",
     feminine=((r"\bодин$", "одна"), (r"\bдва$", "дві")),
