@@ -236,8 +236,8 @@ class Settings(BaseSettings):
     voice_name: str = "man"
     """The voice that answers: a folder or a file name in voices/ or audios/, without its ending."""
     speech_language: str = ""
-    """ISO 639-1 code spoken by the users, when it is always the same; empty: detected each turn. (Desktops set
-    LANGUAGE to something else.)"""
+    """ISO 639-1 code spoken by the users, when it is always the same; empty: detected each turn. Texts in
+    its alphabet are pronounced in it, too. (Desktops set LANGUAGE to something else.)"""
     voices_dir: Path = HOME / "voices"
     """Reference voices, one folder (voice.toml and clips) or one bare WAV each."""
     audios_dir: Path = HOME / "audios"

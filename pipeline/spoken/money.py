@@ -22,7 +22,7 @@ def rules(words: Words) -> list[Rule]:
         one, many = words.short_scales["M"]
         return f"{number(match['number'], words)} {one if parse(match['number'], words) == ('1', '') else many}"
 
-    rules = [
+    rules: list[Rule] = [
         (rf"(?P<sign>{SIGN})(?<!\w)(?P<money>{money})[ \u00a0]?(?P<number>{NUMBER}){magnitude}{per}", say),
         (
             rf"(?P<sign>{SIGN})(?P<number>{NUMBER})"
@@ -49,15 +49,16 @@ def _amount(match: re.Match[str], words: Words) -> str:
                 scale = form(token, words.units[match["short"]], words)
             link = words.scales.get(scale, "")
         # Portuguese and Spanish say "mil", not "um mil".
-        amount = "" if parsed == ("1", "") and scale == "mil" else number(token, words, Noun(scale, scale, feminine=words.code == "de"))
+        noun = Noun(scale, scale, feminine=words.code == "de")
+        amount = "" if parsed == ("1", "") and scale == "mil" else number(token, words, noun)
         spoken = " ".join(part for part in (amount, scale, link, currency.unit.many) if part)
         return re.sub(r"\bde (?=[aeiou])", "d'", spoken) if words.code == "fr" else spoken
     if parse(token, words) is None or currency.part is None or len(decimals) not in (1, 2):
         return counted(token, currency.unit, words)
     part = str(int(decimals.ljust(2, "0")))
-    spoken = [counted(whole, currency.unit, words)] if int(whole) or part == "0" else []
+    amounts = [counted(whole, currency.unit, words)] if int(whole) or part == "0" else []
     if part != "0":
         cents = number(part, words, currency.part)
-        named = words.names_cents or not spoken
-        spoken.append(f"{cents} {form(part, currency.part, words)}" if named else number(part, words))
-    return words.money_link.join(spoken)
+        named = words.names_cents or not amounts
+        amounts.append(f"{cents} {form(part, currency.part, words)}" if named else number(part, words))
+    return words.money_link.join(amounts)

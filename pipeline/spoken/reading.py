@@ -15,7 +15,7 @@ from functools import cache
 
 from pipeline.spoken import moments, money, quantities, sums, telephone
 from pipeline.spoken.languages import LANGUAGES
-from pipeline.spoken.numbers import NUMBER, SIGN, Rule, alone, before, join_groups, signed
+from pipeline.spoken.numbers import NUMBER, SIGN, Rule, Say, alone, before, join_groups, signed
 from pipeline.spoken.words import Words
 
 _DASH_MINUS = re.compile(r"(?<![\w%°)])–(?=[0-9.]*[0-9])(?<![0-9%°)] –)")
@@ -35,7 +35,7 @@ def numbers_in_words(text: str, words: Words) -> str:
 
 
 @cache
-def _compiled(code: str) -> tuple[tuple[tuple[re.Pattern[str], Rule], ...], ...]:
+def _compiled(code: str) -> tuple[tuple[tuple[re.Pattern[str], Say], ...], ...]:
     words = LANGUAGES[code]
     # Telephone numbers and dates first, as their parts look like other things.
     first = [*telephone.rules(words), *moments.rules(words), *sums.operator_rules(words)]

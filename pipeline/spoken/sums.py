@@ -3,7 +3,8 @@
 import re
 import unicodedata
 
-from pipeline.spoken.numbers import NUMBER, Rule, agreeing, any_of, cardinal, in_words, number
+from pipeline.spoken.naming import in_words
+from pipeline.spoken.numbers import NUMBER, Rule, agreeing, any_of, cardinal, number
 from pipeline.spoken.words import Words
 
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
