@@ -246,7 +246,8 @@ class Settings(BaseSettings):
     """The voice that answers: a folder or a file name in voices/ or audios/, without its ending."""
     speech_language: str = ""
     """Language spoken by the users, when it is always the same: a code of ISO 639 (pt, por), a tag (pt-BR) or an
-    English name; empty: detected each turn. (Desktops set LANGUAGE to something else.)"""
+    English name; empty: detected each turn. Texts in its alphabet are pronounced in it, too. (Desktops set LANGUAGE to
+    something else.)"""
     voices_dir: Path = HOME / "voices"
     """Reference voices, one folder (voice.toml and clips) or one bare WAV each."""
     audios_dir: Path = HOME / "audios"

@@ -48,6 +48,7 @@ _CLOSERS = r"[\"'”’»)\]*_`]*"
 _CANDIDATE = re.compile(
     rf"""
     (?P<line>\n)
+  | (?P<typed_line>\\n)
   | (?P<stop>[.!?…؟।]+){_CLOSERS}(?=\s|\Z)
   | (?P<wide_stop>[。！？｡]+)[」』”’）】"']*
   | (?P<comma>[,;:،؛]){_CLOSERS}(?=\s|\Z)
@@ -57,8 +58,14 @@ _CANDIDATE = re.compile(
     re.VERBOSE,
 )
 # What must stay in one piece: code spans, Markdown links, addresses; an unfinished one reaches to the end of the text.
-_PROTECTED = re.compile(r"`[^`\n]*`?|\[[^\[\]\n]*(?:\](?:\([^()\s]*\)?)?)?|https?://\S*")
+_PROTECTED = re.compile(r"`[^`\n]*`?|\[[^\[\]\n]*(?:\](?:\([^()\s]*\)?)?)?|https?://\S*|\b[A-Za-z]:\\\S*")
+# Typed out, as in a string of JSON; not the beginning of a LaTeX command.
+_TYPED_LINE = re.compile(r"\\n(?!(?:abla|eq?|u|ot|eg)\b)")
+_TYPED_LINE_SURE = 6
+"""Characters from the backslash on that tell."""
 _LIST_NUMBER = re.compile(r"(?:\A|\n)[ \t]*\d{1,3}\Z")
+_ITEM = re.compile(r"(?<![^\s(])\d{1,3}(?=\.(?:\s|\Z))")
+"""The number of an item in a list, perhaps within a line: "1. Tea 2. Coffee"."""
 _INITIALS = re.compile(r"(?:\w\.)+\w?|[^\W\d_]")
 _WIDE = re.compile(r"[぀-ヿ㐀-鿿豈-﫿]")
 _WORD = re.compile(r"[^\W_]+(?:['’.,:/-][^\W_]+)*")
@@ -120,6 +127,8 @@ class ClauseSplitter:
         self._first = True
         self._buffer = ""
         self._start = 0
+        self._item = 0
+        """The last number in the clauses so far that may be a list item's."""
 
     def feed(self, text: str) -> list[Clause]:
         """Add the next piece of the reply; return the clauses that no further text can change."""
@@ -143,6 +152,7 @@ class ClauseSplitter:
                 break
             text = view[:end].rstrip()
             released.append(Clause(text, self._start + done, self._start + done + len(text)))
+            self._item = _last_item(text, self._item)
             done += end
             self._first = False
         self._buffer = self._buffer[done:]
@@ -184,6 +194,10 @@ class ClauseSplitter:
         """How strong a boundary is; None when the text behind it must be known first."""
         if match["line"]:
             return _Strength.SENTENCE
+        if match["typed_line"]:
+            if len(view) < match.start() + _TYPED_LINE_SURE and not final:
+                return None
+            return _Strength.SENTENCE if _TYPED_LINE.match(view, match.start()) else _Strength.NONE
         if match.end() == len(view) and not final:
             return None
         if match["wide_stop"]:
@@ -199,6 +213,8 @@ class ClauseSplitter:
             before = view[: match.start()]
             if _LIST_NUMBER.search(before):
                 return _Strength.NONE
+            if same_line and self._counts_on(before):
+                return None if unknown else _Strength.NONE if following.isalpha() else _Strength.SENTENCE
             word = before.split()[-1].lower().lstrip("([{\"'“‘«¿¡*_") if before.strip() else ""
             if not same_line:
                 return _Strength.SENTENCE
@@ -212,6 +228,13 @@ class ClauseSplitter:
         elif stop.startswith(("..", "…")) and same_line:
             return None if unknown else _Strength.CLAUSE if following.islower() else _Strength.SENTENCE
         return _Strength.SENTENCE
+
+    def _counts_on(self, before: str) -> bool:
+        """Whether `before` ends with the number of an inline list's first or next item."""
+        digits = before[len(before.rstrip("0123456789")) :]
+        if not 1 <= len(digits) <= 3 or not digits.isascii() or before[: -len(digits)][-1:] not in ("", " ", "\t", "("):
+            return False
+        return int(digits) == 1 or _last_item(before[: -len(digits)], self._item) == int(digits) - 1
 
     def _between_words(self, text: str, protected: Sequence[tuple[int, int]]) -> int | None:
         """The end of a first clause that has become too long without punctuation."""
@@ -250,6 +273,11 @@ def _of(table: Mapping[str, frozenset[str]], language: str | None) -> frozenset[
     if language is None:
         return frozenset().union(*table.values())
     return table.get(language[:2].lower(), table[""] | table["en"])
+
+
+def _last_item(text: str, otherwise: int) -> int:
+    numbers = _ITEM.findall(text)
+    return int(numbers[-1]) if numbers else otherwise
 
 
 def _inside(position: int, spans: Sequence[tuple[int, int]]) -> bool:

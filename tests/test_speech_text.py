@@ -46,7 +46,11 @@ def test_nothing_to_say_is_a_short_silence(server: ServerProcess, kind: str, str
 
 @pytest.mark.parametrize(
     ("text", "language"),
-    [("Привет, как твои дела сегодня?", "ru"), ("Καλημέρα, τι κάνεις σήμερα;", "el"), ("안녕하세요 세계", "ko")],
+    [
+        ("Привет, как твои дела сегодня?", "ru"),
+        ("Καλημέρα, τι κάνεις σήμερα;", "el"),
+        ("Привіт, як твої справи?", "uk"),
+    ],
 )
 def test_the_alphabet_of_the_text_decides_its_language(server: ServerProcess, text: str, language: str) -> None:
     guessed, told, english = (

@@ -108,6 +108,41 @@ def test_lists_are_spoken_item_by_item() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("reply", "clauses"),
+    [
+        (
+            "You have three options: 1. Take the early train. 2. Drive there by car. 3. Stay at home today.",
+            ["You have three options:", "1. Take the early train.", "2. Drive there by car.", "3. Stay at home today."],
+        ),
+        (
+            "The best ones are these: 1. Bananas and apples 2. Oranges and pears 3. Plums and grapes. Enjoy your meal!",
+            [
+                "The best ones are these:",
+                "1. Bananas and apples 2. Oranges and pears 3. Plums and grapes.",
+                "Enjoy your meal!",
+            ],
+        ),
+        (
+            "We waited for you until 3. Then we went home again.",
+            ["We waited for you until 3.", "Then we went home again."],
+        ),
+    ],
+)
+def test_the_number_of_an_inline_item_stays_with_it(reply: str, clauses: list[str]) -> None:
+    assert texts(reply) == clauses
+
+
+def test_a_typed_out_line_end_ends_a_clause() -> None:
+    assert texts(r"Here is the first line\nAnd here is the second one\n\nBye for now my friend") == [
+        r"Here is the first line\n",
+        r"And here is the second one\n",
+        r"\nBye for now my friend",
+    ]
+    assert texts(r"Open C:\new\notes and look there") == [r"Open C:\new\notes and look there"]
+    assert texts(r"It says x \neq y in the book") == [r"It says x \neq y in the book"]
+
+
 def test_very_short_sentences_are_spoken_together() -> None:
     assert texts("That is right, yes. No. Maybe. It depends on the weather. Ok.") == [
         "That is right,",
@@ -147,7 +182,8 @@ def test_nothing_comes_of_nothing() -> None:
 
 
 @given(
-    st.text(alphabet=st.sampled_from("ab1 .,:;!?\n-—`[]()。、'\"DrX/é好"), max_size=80), st.lists(st.integers(0, 200))
+    st.text(alphabet=st.sampled_from("ab12n\\ .,:;!?\n-—`[]()。、'\"DrX/é好"), max_size=80),
+    st.lists(st.integers(0, 200)),
 )
 def test_clauses_do_not_depend_on_the_deltas(text: str, cuts: list[int]) -> None:
     options = {"max_chars": 30}

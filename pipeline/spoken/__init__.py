@@ -1,21 +1,28 @@
 """What the voice reads of a text that was written for the eye.
 
-Marks of layout go; numbers, units and abbreviations become the words that the language says. English, Portuguese
-(Brazil) and Spanish have tables of their own; in other languages numbers become words where num2words knows how.
+Marks of layout go; numbers, units, signs and abbreviations become the words that the language says, where it has a
+table (`languages/`). In other languages numbers and signs stay as they are, for the voice to read. Which kind of number
+is handled where: `reading.py`.
 """
 
 import html
 import re
 import unicodedata
 
+from pipeline.spoken.addresses import addresses
 from pipeline.spoken.languages import LANGUAGES
 from pipeline.spoken.markdown import plain
-from pipeline.spoken.numbers import numbers_in_words, other_numbers
-from pipeline.spoken.phrases import abbreviations, addresses, marks
+from pipeline.spoken.marks import abbreviations, marks, names
+from pipeline.spoken.numbers import join_groups
+from pipeline.spoken.reading import numbers_in_words
 
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad\ufe0e\ufe0f\u20e3"))
 _TYPED = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"', "‐": "-", "‑": "-", "−": "-"})
 _PAUSES = frozenset("—–()[]{}")
+_LEFT_TO_VOICE = "%‰°&@#+=<>/§№"
+"""Signs with a meaning, which stay where no table has words for them."""
+_MINUS = re.compile(r"(?<![\w).,%°])-(?=[0-9])|(?<=[0-9] )-(?= [0-9])")
+_TIMES = re.compile(r"(?<=[0-9])(?: ?\* ?|x)(?=[0-9])")
 _SPOKEN_MARKS = frozenset(".,;:!?'-¿¡…。！？、，；：؟،؛।·")
 
 
@@ -24,19 +31,23 @@ def for_voice(text: str, language: str | None) -> str:
 
     `language` is an ISO 639-1 code (a region may follow); None leaves numbers as digits. Any Unicode is accepted.
     """
-    words = LANGUAGES.get((language or "")[:2].lower())
+    words = LANGUAGES.get(re.split("[-_]", language or "")[0].lower())
     spoken = unicodedata.normalize("NFC", html.unescape(text)).translate(_TYPED).translate(_INVISIBLE)
-    spoken = addresses(plain(spoken), words)
+    spoken = plain(spoken)
     if words is not None:
-        spoken = marks(numbers_in_words(abbreviations(spoken, words), words), words)
-    elif language:
-        spoken = other_numbers(spoken, language)
-    return _tidy("".join(_speakable(char) for char in spoken))
+        spoken = names(addresses(abbreviations(spoken, words), words), words)
+        spoken = marks(numbers_in_words(spoken, words), words)
+    else:
+        spoken = _MINUS.sub("\u2212", _TIMES.sub("\u00d7", join_groups(addresses(spoken, None))))
+    return _tidy("".join(_speakable(char, _LEFT_TO_VOICE if words is None else "") for char in spoken))
 
 
-def _speakable(char: str) -> str:
-    """The character, or what stands for it: symbols, emoji and control characters make voices stumble."""
-    if unicodedata.category(char)[0] in "LNM" or char in _SPOKEN_MARKS:
+def _speakable(char: str, kept: str) -> str:
+    """The character, or what stands for it: emoji and control characters make voices stumble."""
+    category = unicodedata.category(char)
+    if category[0] in "LNM" or char in _SPOKEN_MARKS or char in kept:
+        return char
+    if category in ("Sm", "Sc") and char not in "+<=>|~":
         return char
     if char in _PAUSES:
         return ", "

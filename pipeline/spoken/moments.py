@@ -1,58 +1,78 @@
 """Times of day and dates → words."""
 
 import re
-from collections.abc import Callable
-from functools import cache
 
-from pipeline.spoken.languages import LANGUAGES, Words
 from pipeline.spoken.naming import in_words
+from pipeline.spoken.numbers import Rule, agreeing, any_of, cardinal, counted
+from pipeline.spoken.words import Words
 
-_HOUR = r"(?P<hour>[01]?[0-9]|2[0-3])"
+_HOUR = r"(?P<hour>[01]?[0-9]|2[0-4])"
 _MINUTE = r"(?P<minute>[0-5][0-9])"
+_SECOND = r"(?::(?P<second>[0-5][0-9]))?"
 _HALF = r"(?: ?(?P<half>[aApP])(?:\.? ?[mM]\.(?=\s+[a-zà-ÿ]|[,;:!?)])|\.? ?[mM](?![\w])))"
-Say = Callable[[re.Match[str]], str]
+_AFTER = r"(?![:\w]|\.[0-9])"
+_DAY = r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
+_ZONE = r"(?: ?(?P<zone>Z|UTC|GMT|(?P<offset>[+-])(?P<ahead>[0-9]{2})(?::?(?P<rest>[0-9]{2}))?)(?!\w))?"
 
 
-def moments(text: str, words: Words) -> str:
+def rules(words: Words) -> list[Rule]:
     """Dates first: their parts look like other things."""
-    for pattern, say in _patterns(words.code):
-        text = pattern.sub(say, text)
-    return text
+    english = words.code == "en"
 
+    def date(match: re.Match[str]) -> str:
+        return _date(match, words)
 
-@cache
-def _patterns(code: str) -> tuple[tuple[re.Pattern[str], Say], ...]:
-    words = LANGUAGES[code]
-    written: list[tuple[str, Say]] = [
-        (r"(?<![\w-])(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})(?![\w-])", lambda m: _date(m, words)),
-        (
-            r"(?<![\w/.])(?P<day>[0-9]{1,2})[/.](?P<month>[0-9]{1,2})[/.](?P<year>[0-9]{4})(?![\w/])",
-            lambda m: _date(m, words),
-        ),
-    ]
-    if code == "en":
+    def time(match: re.Match[str]) -> str:
+        return _time(match, words)
+
+    def to(match: re.Match[str]) -> str:
+        return f"{match['first']} {words.to} "
+
+    hours = r"[0-9]{1,2}(?::[0-9]{2}| ?h(?:[0-9]{2})?)?(?: ?[aApP]\.?[mM]\b\.?)?"
+    sure = r"[0-9]{1,2}(?::[0-9]{2}(?![0-9:])|(?::[0-9]{2})? ?[aApP]\.?[mM]\b| ?h(?:[0-9]{2})?(?!\w))"
+    found: list[Rule] = []
+    if words.months:
+        found += [
+            (
+                rf"(?<![\w-]){_DAY}(?:[T ](?P<hour>[0-2][0-9]):{_MINUTE}"
+                rf"(?::(?P<second>[0-5][0-9])(?:[.,][0-9]{{1,9}})?)?{_ZONE})?(?![\w-])",
+                lambda m: _stamp(m, words),
+            ),
+            (
+                r"(?<![\w/.-])(?P<day>[0-9]{1,2})(?P<between>[/.-])(?P<month>[0-9]{1,2})(?P=between)(?P<year>[0-9]{4})(?![\w/-])",
+                date,
+            ),
+        ]
+    found.append((rf"(?<![\w:.,])(?P<first>{hours}) ?[-–] ?(?={sure})", to))
+    names = any_of(words.months)
+    if english:
         names = "|".join((*words.months, *words.months_short))
-        written += [
+        found += [
             (rf"\b(?P<name>{names})\.? (?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?\b(?!:|[.,][0-9])", _english_month_first),
             (rf"\b(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)? (?:of )?(?P<name>{names})\b", _english_day_first),
-            (rf"(?<![\w:.]){_HOUR}:{_MINUTE}(?![:\w]){_HALF}?", _english_time),
-            (rf"(?<![\w:.,]){_HOUR}{_HALF}", _english_time),
+            (rf"(?<![\w:.,]){_HOUR}\.{_MINUTE}{_HALF}", time),
+            (rf"(?<![\w:.,]){_HOUR}{_HALF}", time),
+            (r"(?<=[0-9](?:st|nd|rd|th))[-–](?=[0-9])", lambda m: f" {words.to} "),
         ]
+    elif words.ordinal_days and words.months:
+        found.append(
+            (r"(?<![\w.,])(?P<day>[0-9]{1,2})\.(?P<month>[0-9]{1,2})\.(?![\w])", lambda m: _day_and_month(m, words))
+        )
+        found.append((rf"\b(?P<day>[0-9]{{1,2}})\. (?P<name>{names})\b", lambda m: f"{_day(m, words)} {m['name']}"))
+    elif words.first and words.months:
+        found.append((rf"\b1(?:er|º)?(?P<of> de | )(?=(?:{names})\b)", lambda m: words.first + m["of"]))
+    if words.code == "es":
+        found.append((rf"\b1 de (?=(?:{names})\b)", lambda _: "uno de "))
+    if not english:
+        unit = r"(?: ?(?:h|hs|hrs|min)\b\.?)?" if words.code in ("pt", "es", "fr", "it") else ""
+        unit = rf"(?: {words.clock_word}\b)?" if words.clock_word else unit
+        between = r"(?::| ?h ?)" if words.code in ("pt", "es", "fr", "it") else ":"
+        found.append((rf"(?<![\w:.]){_HOUR}{between}{_MINUTE}{_SECOND}{unit}{_HALF}?{_AFTER}", time))
+        if words.code in ("pt", "es", "fr", "it"):
+            found.append((rf"(?<![\w:.,]){_HOUR}(?: ?(?:hs|h)\b(?!/)|{_HALF})", time))
     else:
-        names = "|".join(words.months)
-        written += [
-            (rf"\b1 de (?={names})", lambda _: "primeiro de " if code == "pt" else "uno de "),
-            (
-                rf"(?<![\w:.]){_HOUR}(?::| ?h ?){_MINUTE}(?: ?(?:h|hs|hrs|min)\b\.?)?(?![:\w]){_HALF}?",
-                lambda m: _time(m, words),
-            ),
-            (rf"(?<![\w:.,]){_HOUR}(?: ?(?:hs|h)\b(?!/)|{_HALF})", lambda m: _time(m, words)),
-        ]
-    return tuple((re.compile(pattern), say) for pattern, say in written)
-
-
-def _number(value: int, words: Words) -> str:
-    return in_words(value, words.num2words)
+        found.insert(-2, (rf"(?<![\w:.]){_HOUR}:{_MINUTE}{_SECOND}{_HALF}?{_AFTER}", time))
+    return found
 
 
 def _date(match: re.Match[str], words: Words) -> str:
@@ -64,8 +84,44 @@ def _date(match: re.Match[str], words: Words) -> str:
     name = words.months[month - 1]
     if words.code == "en":
         return f"{name} {in_words(day, 'en', 'ordinal')}, {in_words(year, 'en', 'year')}"
-    first = {"pt": "primeiro", "es": "uno"}[words.code]
-    return f"{first if day == 1 else _number(day, words)} de {name} de {_number(year, words)}"
+    spoken = _rank(day, match, words) if words.ordinal_days else cardinal(str(day), words)
+    return words.date.format(
+        day=words.first if day == 1 and words.first else spoken, month=name, year=cardinal(str(year), words)
+    )
+
+
+def _day(match: re.Match[str], words: Words) -> str:
+    day = int(match["day"])
+    return _rank(day, match, words) if 1 <= day <= 31 else match.group("day")
+
+
+def _day_and_month(match: re.Match[str], words: Words) -> str:
+    day, month = int(match["day"]), int(match["month"])
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return match.group()
+    return f"{_rank(day, match, words)} {words.months[month - 1]}"
+
+
+def _rank(day: int, match: re.Match[str], words: Words) -> str:
+    """German: "der erste Mai", but "am ersten Mai", as most often."""
+    rank = in_words(day, words.num2words, "ordinal")
+    nominative = match.string[: match.start()].endswith(("Der ", "der "))
+    return rank if nominative or words.code != "de" else f"{rank}n"
+
+
+def _stamp(match: re.Match[str], words: Words) -> str:
+    """A date as ISO 8601 writes it, perhaps with a time of day and a zone."""
+    spoken = _date(match, words)
+    if match["hour"] is None or spoken == match.group():
+        return spoken
+    spoken += f", {_time(match, words)}"
+    if match["zone"] is None:
+        return spoken
+    if match["offset"] is None or not int(match["ahead"]) + int(match["rest"] or 0):
+        return f"{spoken} {'GMT' if match['zone'] == 'GMT' else 'UTC'}"
+    sign = words.signs.plus if match["offset"] == "+" else words.signs.minus
+    minutes = f" {cardinal(match['rest'], words)}" if int(match["rest"] or 0) else ""
+    return f"{spoken} UTC {sign} {cardinal(str(int(match['ahead'])), words)}{minutes}"
 
 
 def _english_month_first(match: re.Match[str]) -> str:
@@ -79,44 +135,62 @@ def _english_day_first(match: re.Match[str]) -> str:
 
 
 def _full(name: str) -> str:
-    return next(month for month in LANGUAGES["en"].months if month.startswith(name[:3]))
+    from pipeline.spoken.languages.en import ENGLISH
 
-
-def _english_time(match: re.Match[str]) -> str:
-    words = LANGUAGES["en"]
-    hour, minute = int(match["hour"]), int(match.groupdict().get("minute") or 0)
-    half = f" {match['half'].lower()} m" if match["half"] else ""
-    if minute:
-        return f"{_number(hour, words)} {'oh ' if minute < 10 else ''}{_number(minute, words)}{half}"
-    if half:
-        return _number(hour, words) + half
-    if hour == 0:
-        return "midnight"
-    return _number(hour, words) + (" o'clock" if hour <= 12 else " hundred")
+    return next(month for month in ENGLISH.months if month.startswith(name[:3]))
 
 
 def _time(match: re.Match[str], words: Words) -> str:
-    """Portuguese and Spanish: hours are feminine."""
-    hour, minute = int(match["hour"]), int(match.groupdict().get("minute") or 0)
-    portuguese = words.code == "pt"
-    spoken = _number(hour, words)
+    groups = match.groupdict()
+    hour, minute = int(match["hour"]), int(groups.get("minute") or 0)
+    half = (groups.get("half") or "").lower()
+    second = int(groups.get("second") or 0)
+    if second and words.minute is not None:
+        parts = [(hour, words.hour), (minute, words.minute), (second, words.second)]
+        named = [counted(str(value), noun, words) for value, noun in parts]
+        return f"{named[0]}, {named[1]} {words.signs.link} {named[2]}"
     spoken = (
-        re.sub(r"\bum$", "uma", re.sub(r"\bdois$", "duas", spoken)) if portuguese else re.sub(r"uno$", "una", spoken)
+        _english_time(hour, minute, half, groups.get("second"))
+        if words.code == "en"
+        else _clock(hour, minute, half, words)
     )
-    part = ""
-    if match["half"]:
-        part = _part_of_day(hour, match["half"].lower() == "p", portuguese=portuguese)
-    if portuguese:
-        spoken += " hora" if hour in (0, 1) else " horas"
-        return spoken + (f" e {_number(minute, words)}" if minute else "") + part
-    if minute:
-        return f"{spoken} y {_number(minute, words)}{part}"
-    return spoken + (part or (" en punto" if 1 <= hour <= 12 else " horas"))
+    if second:
+        spoken += f" {words.signs.link} {counted(str(second), words.second, words)}"
+    return spoken
 
 
-def _part_of_day(hour: int, afternoon: bool, *, portuguese: bool) -> str:
+def _english_time(hour: int, minute: int, half: str, second: str | None) -> str:
+    spoken = in_words(hour, "en")
+    after = f" {half} m" if half else ""
+    if minute or (second and not half and int(second)):
+        return f"{spoken} {'oh ' if minute < 10 else ''}{in_words(minute, 'en')}{after}"
+    if after:
+        return spoken + after
+    if hour == 0:
+        return "midnight"
+    return spoken + (" o'clock" if hour <= 12 else " hundred")
+
+
+def _clock(hour: int, minute: int, half: str, words: Words) -> str:
+    """Hours are feminine where numbers have a gender. Spanish says "en punto" only of hours up to twelve."""
+    spoken = agreeing(in_words(hour, words.num2words), words, feminine=words.hour.feminine)
+    part = _part_of_day(hour, half == "p", words.code) if half else ""
+    named = words.hour.one if hour in (0, 1) else words.hour.many
+    if words.code == "es":
+        if minute:
+            return f"{spoken} y {in_words(minute, 'es')}{part}"
+        return spoken + (part or (" en punto" if 1 <= hour <= 12 else " horas"))
+    form = words.clock[0] if minute else words.clock[1]
+    return form.format(hour=spoken, name=named, minute=in_words(minute, words.num2words)) + part
+
+
+def _part_of_day(hour: int, afternoon: bool, code: str) -> str:
+    names = {
+        "pt": (" da manhã", " da noite", " da tarde"),
+        "es": (" de la mañana", " de la noche", " de la tarde"),
+    }.get(code)
+    if names is None:
+        return " p m" if afternoon else " a m"
     if not afternoon:
-        return " da manhã" if portuguese else " de la mañana"
-    if 7 <= hour <= 11:
-        return " da noite" if portuguese else " de la noche"
-    return " da tarde" if portuguese else " de la tarde"
+        return names[0]
+    return names[1] if 7 <= hour <= 11 else names[2]

@@ -1,7 +1,8 @@
 """The voices as Wyoming names them: one name for each voice and language.
 
-Home Assistant lists a voice under each of its languages, but sends its name only: a voice of several languages would
-speak its first one whichever was chosen. "man" is the voice in its usual language, "man:pt" the same in Portuguese.
+A client such as Home Assistant lists a voice under each of its languages, but the protocol sends the name or a
+language, not both: a voice of several languages would speak its first one whichever was chosen. "man" is the voice in
+its usual language, "man:pt" the same in Portuguese.
 """
 
 from wyoming.info import Attribution, TtsVoice

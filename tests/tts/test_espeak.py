@@ -82,6 +82,8 @@ async def test_an_unknown_language_is_an_error(speech: EspeakSpeech) -> None:
     with pytest.raises(EngineError) as raised:
         await said(speech, "hello", BARE, "xx")
     assert raised.value.code == "unsupported_language"
+    for code in ("fr-fr", "en-gb", "pt-pt+f2", "es-mx"):  # no names of voices
+        assert (await said(speech, "1 2 3", Voice("coded", engines={"espeak": {"en": code}}))).seconds > 0.5
     with pytest.raises(EngineError, match="no voice"):
         await said(speech, "hello", Voice("odd", engines={"espeak": {"en": "no-such-voice\n"}}))
     for wrong in ({"speed": "fast"}, {"speed": 10_000}, {"pitch": -1}):
@@ -163,6 +165,15 @@ async def test_a_cancelled_task_leaves_the_engine_usable(speech: EspeakSpeech) -
         task.cancel()
         await asyncio.wait([task])
     assert 0.2 < (await said(speech, "next")).seconds < 2.0
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_espeak_knows_what_it_speaks(speech: EspeakSpeech) -> None:
+    for language in ("en", "en-gb", "pt-br", "zh", "zh-cn", "zh-tw", "fr-ca", "nn", "ru", "ar-eg"):
+        assert speech.speaks(language), language
+        assert (await said(speech, "1 2 3", BARE, language)).seconds > 0.5
+    for language in ("xx", "", "tlh", "x-y"):
+        assert not speech.speaks(language)
 
 
 def test_which_voice_is_asked_of_espeak() -> None:

