@@ -27,7 +27,7 @@ class Wariness:
             case 1:
                 return max(options.hold_ms, options.interrupt_ms)
             case steps:
-                return max(options.hold_ms, options.interrupt_ms, options.backchannel_ms * 2 ** (steps - 1))
+                return max(options.hold_ms, options.interrupt_ms, options.backchannel_ms << (steps - 1))
 
     def in_vain(self, now: int, *, held: bool) -> None:
         """A claim was refused. held: the reply was held for it: only then the next takes a step more."""
