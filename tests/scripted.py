@@ -104,10 +104,12 @@ class ScriptedTTS:
     fail_on: str | None = None
     running: Running = field(default_factory=Running)
     spoken: list[str] = field(default_factory=list)
+    languages: list[str | None] = field(default_factory=list)
 
     async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
         with self.running.call("tts"):
             self.spoken.append(text)
+            self.languages.append(language)
             await asyncio.sleep(self.first_s)
             if self.error is not None and (self.fail_on is None or self.fail_on in text):
                 raise self.error

@@ -219,3 +219,21 @@ def test_markup_is_written_but_not_spoken() -> None:
     assert isinstance(heard.end, events.TurnCompleted)
     assert "**very**" in heard.end.reply
     assert " ".join(tts.spoken).split() == ["This", "is", "very", "good", "news", "for", "you."]
+
+
+def test_a_reply_that_changes_its_alphabet_changes_its_language() -> None:
+    tts = ScriptedTTS()
+    reply = "You say it like this in Russian. Доброе утро, как ваши дела сегодня? And this is English again."
+    play(llm=ScriptedLLM(reply), tts=tts, language="en")
+    assert list(zip(tts.spoken, tts.languages, strict=True)) == [
+        ("You say it like this in Russian.", "en"),
+        ("Доброе утро, как ваши дела сегодня?", "ru"),
+        ("And this is English again.", "en"),
+    ]
+
+
+def test_a_reply_of_marks_alone_is_not_spoken() -> None:
+    tts = ScriptedTTS()
+    heard = play(llm=ScriptedLLM("😀 …"), tts=tts)
+    assert isinstance(heard.end, events.TurnCompleted)
+    assert tts.spoken == []
