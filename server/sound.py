@@ -42,8 +42,8 @@ class LiveSound:
                 header = _wav_header(data)
                 if header is None:
                     return WholeFile(data)
-                form, start = header
-                self._use(form)
+                begun, start = header
+                self._use(begun)
                 data = data[start:]
             elif self._format is None:
                 return WholeFile(data)
