@@ -45,7 +45,7 @@ def _amount(match: re.Match[str], words: Words) -> str:
         else:
             one, many = words.short_scales[match["short"]]
             scale = one if parsed == ("1", "") else many
-            if match["short"] in words.units:
+            if words.plural in ("slavic", "polish") and match["short"] in words.units:
                 scale = form(token, words.units[match["short"]], words)
             link = words.scales.get(scale, "")
         # Portuguese and Spanish say "mil", not "um mil".

@@ -66,6 +66,9 @@ def parse(token: str, words: Words) -> tuple[str, str] | None:
     group, point = (",", ".") if words.decimal == "." else (".", ",")
     if token.isdecimal():
         return token, ""
+    if group == "," and re.fullmatch(r"[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}(?:\.[0-9]+)?", token):
+        whole, _, fraction = token.replace(",", "").partition(".")  # as in India: 1,00,000
+        return whole, fraction
     if re.fullmatch(rf"[1-9][0-9]{{0,2}}(?:\{group}[0-9]{{3}})+(?:\{point}[0-9]+)?", token):
         whole, _, fraction = token.replace(group, "").partition(point)
         return whole, fraction
@@ -96,7 +99,12 @@ def number(token: str, words: Words, noun: Noun | None = None) -> str:
 
 def counted(token: str, noun: Noun, words: Words) -> str:
     """A number and what is counted: "one kilometer", "duas horas", "пять километров"."""
-    return f"{number(token, words, noun)} {form(token, noun, words)}"
+    spoken, name = number(token, words, noun), form(token, noun, words)
+    # "dos millones de euros", "un million d'euros".
+    link = words.scales.get(spoken.rpartition(" ")[2], "")
+    if link and words.code == "fr" and name[0] in "aeiouh":
+        return f"{spoken} d'{name}"
+    return f"{spoken} {link} {name}" if link else f"{spoken} {name}"
 
 
 def form(token: str, noun: Noun, words: Words) -> str:

@@ -5,6 +5,8 @@ import pytest
 from pipeline.spoken import for_voice
 
 ENGLISH = [
+    ("$2.5m and $5b", "two point five million dollars and five billion dollars"),
+    ("₹1,00,000", "one hundred thousand rupees"),
     ("It costs $2.5M or $5k.", "It costs two point five million dollars or five thousand dollars."),
     ("the 10,000th visitor", "the ten thousandth visitor"),
     (".5 and -.5 and $.99", "zero point five and minus zero point five and ninety-nine cents"),
@@ -171,6 +173,7 @@ GERMAN = [
 ]
 
 FRENCH = [
+    ("1 000 000 €", "un million d'euros"),
     ("Il fait -5 degrés", "Il fait moins cinq degrés"),
     ("12,50 €", "douze euros cinquante"),
     ("50 %", "cinquante pour cent"),
@@ -231,6 +234,7 @@ RUSSIAN = [
 ]
 
 PORTUGUESE = [
+    ("R$ 1.000.000,00", "um milhão de reais"),
     ("R$ 2,5M e R$ 5k", "dois vírgula cinco milhões de reais e cinco mil reais"),
     ("R$ 3 bi", "três bilhões de reais"),
     ("-5 °C", "menos cinco graus Celsius"),
@@ -272,6 +276,7 @@ PORTUGUESE = [
 ]
 
 SPANISH = [
+    ("2.000.000 €", "dos millones de euros"),
     ("$2,5 M y $5k", "dos coma cinco millones de dólares y cinco mil dólares"),
     ("-5 °C", "menos cinco grados Celsius"),
     ("12,50 €", "doce euros y cincuenta céntimos"),
