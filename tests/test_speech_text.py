@@ -8,8 +8,9 @@ import httpx
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip, decode
+from pipeline.audio import Clip
 from pipeline.encoding import FORMATS
+from pipeline.media import decode_blocking
 from tests.server_process import ServerProcess, serving
 
 
@@ -25,7 +26,7 @@ def speech(server: ServerProcess, text: str, **fields: str) -> httpx.Response:
 
 
 def heard(data: bytes, kind: str) -> Clip:
-    return Clip.from_pcm16(data, 24_000) if kind == "pcm" else decode(data, max_seconds=60)
+    return Clip.from_pcm16(data, 24_000) if kind == "pcm" else decode_blocking(data, max_seconds=60)
 
 
 @pytest.mark.parametrize("kind", sorted(FORMATS))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audio import Clip, decode
+from pipeline.audio import Clip
+from pipeline.media import decode_blocking
 from pipeline.stt import FileRequest
 from pipeline.stt.front import last
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
@@ -58,7 +59,10 @@ def engine_of(context_s: float) -> WhisperEngine:
 def recordings() -> Iterator[Clip]:
     """Real speech of 11 to 29 s."""
     sounds = [
-        [decode((SHARED / f"{name}.wav").read_bytes(), max_seconds=60).at(RATE_HZ).samples for name in names.split()]
+        [
+            decode_blocking((SHARED / f"{name}.wav").read_bytes(), max_seconds=60).at(RATE_HZ).samples
+            for name in names.split()
+        ]
         for names in ("jfk", "libri1088", "LJ001-0001 LJ001-0003", "jfk libri1088", "libri1088 LJ001-0003 lj_0020")
     ]
     for parts in sounds:
