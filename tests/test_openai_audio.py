@@ -379,7 +379,7 @@ def test_null_is_a_field_that_was_not_sent(client: openai.OpenAI) -> None:
         for body in (wanted, wanted | dict.fromkeys(optional))
     )
     assert (nulls.status_code, nulls.headers["content-type"]) == (200, plain.headers["content-type"])
-    for name in wanted:
+    for name in ("voice", "input"):
         answer = httpx.post(f"{client.base_url}audio/speech", json=wanted | {name: None})
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
 

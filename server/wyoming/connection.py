@@ -104,15 +104,20 @@ class Connection:
                         await self._take(event)
                     event = await self._next(idle_s)
             except Broken as broken:
+                await self._stop()  # nothing may be written after the end
                 await self._tell_error(broken.error)
                 await linger(self._reader, self._writer)
             finally:
-                if self._texts is not None:
-                    self._texts.close()
-                if self._answering is not None:
-                    self._answering.cancel()
-                    await asyncio.wait([self._answering])
+                await self._stop()
                 self._forget_sound()
+
+    async def _stop(self) -> None:
+        """End the answer that is being given."""
+        if self._texts is not None:
+            self._texts.close()
+        if self._answering is not None:
+            self._answering.cancel()
+            await asyncio.wait([self._answering])
 
     async def _next(self, idle_s: float) -> Event | BadInput | None:
         """The next event; BadInput for one that was refused, as its client has been told; None when there is no more,

@@ -125,3 +125,13 @@ def test_a_bad_chunk_ends_its_sound_once(port: int) -> None:
     sent = b"".join(json.dumps(one).encode() + b"\n\0\0" for one in (chunk, bad, bad, chunk))
     told = asyncio.run(answers(port, sent + b'{"type": "audio-stop"}\n', "transcript"))
     assert [(one["type"], one.get("text") == "") for one in told] == [("error", False), ("transcript", True)]
+
+
+def test_an_answer_that_is_being_given_ends_with_its_connection(port: int) -> None:
+    """Its own error was that the end of the connection had been written already."""
+    asked = json.dumps({"type": "transcript", "data": {"text": "tell me a joke"}}).encode() + b"\n"
+    spoken = json.dumps({"type": "synthesize", "data": {"text": "Good morning. " * 200}}).encode() + b"\n"
+    for _ in range(20):
+        for sent in (asked, spoken):
+            told = asyncio.run(answers(port, sent + b"[]\n"))
+            assert told[-1]["code"] == "unsupported_message"
