@@ -7,7 +7,7 @@ wrong is Refused or FetchFailed, whatever the server did.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
@@ -55,7 +55,7 @@ class Answer:
         except UnicodeDecodeError:
             return found.decode("latin-1")
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes, not decompressed. Raises FetchFailed."""
         size = 0
         try:
