@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.multipart import disposition
+from server.parameters import from_json
+from server.uploads import _form
 from tests.access.calls import every_route
 from tests.clips import hearing, recording
 from tests.jobs.test_doors import done
@@ -223,3 +225,13 @@ def test_no_content_disposition_fails(junk: bytes, text: str) -> None:
         name, filename = disposition(header)
         assert name is None or isinstance(name, str)
         assert filename is None or isinstance(filename, str)
+
+
+def test_a_field_sent_with_and_without_brackets_is_one_list() -> None:
+    assert _form([("a", "1"), ("a[]", "2"), ("a[]", "3"), ("b[]", "4")]).fields == {"a": ["1", "2", "3"], "b": ["4"]}
+
+
+def test_json_that_is_nested_too_deeply_is_left_a_text() -> None:
+    deep = "[" * 100_000
+    assert from_json(deep) == deep
+    assert from_json('{"type": "auto"}') == {"type": "auto"}
