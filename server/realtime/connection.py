@@ -138,23 +138,26 @@ class Connection:
 
     async def _read(self) -> None:
         while (message := await self._socket.receive())["type"] != "websocket.disconnect":
-            event_id: str | None = None
-            try:
-                text = message.get("text")
-                if text is None:
-                    raise RealtimeError("Events are text messages with JSON.", code="unknown_or_invalid_event")
-                with self._held.held(len(text)):
-                    event, sent = await asyncio.to_thread(parse, text) if len(text) > LARGE_CHARS else parse(text)
-                    event_id = getattr(event, "event_id", None)
-                    await HANDLERS[type(event)](self, event, sent)
-            except (RealtimeError, ParleyError) as error:
-                self.translation.send(as_event(error, event_id))
-            except Exception:
-                log.exception("a client event failed")
-                told = error_event("Something went wrong inside the service.", "internal", event_id=event_id)
-                self.translation.send(told)
-            event, sent, text, message = None, {}, None, {}  # they may be large, and the next one may be long in coming
+            await self._obey(message.get("text"))
+            del message  # it may be large, and the next one long in coming
             await asyncio.sleep(0)  # a burst of events is answered while it comes: its client reads, and others talk on
+
+    async def _obey(self, text: str | None) -> None:
+        """One event of the client; what is wrong with it is told."""
+        event_id: str | None = None
+        try:
+            if text is None:
+                raise RealtimeError("Events are text messages with JSON.", code="unknown_or_invalid_event")
+            with self._held.held(len(text)):
+                event, sent = await asyncio.to_thread(parse, text) if len(text) > LARGE_CHARS else parse(text)
+                event_id = getattr(event, "event_id", None)
+                await HANDLERS[type(event)](self, event, sent)
+        except (RealtimeError, ParleyError) as error:
+            self.translation.send(as_event(error, event_id))
+        except Exception:
+            log.exception("a client event failed")
+            told = error_event("Something went wrong inside the service.", "internal", event_id=event_id)
+            self.translation.send(told)
 
     async def _expire(self) -> None:
         limit_s = self.assistant.settings.realtime_session_s
