@@ -62,10 +62,11 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
         async with nullcontext(assistant) if assistant is not None else open_assistant(settings) as opened:
             app.state.assistant = opened
             app.state.hardware = opened.recognisers.hardware
-            access.places.lag_s = lambda: max((info.load.lag_s for info in opened.engines if info.load), default=0.0)
+            for places in (access.budgets.conversations, access.budgets.wyoming):
+                places.lag_s = lambda: max((info.load.lag_s for info in opened.engines if info.load), default=0.0)
             async with (
                 nullcontext(kept) if kept else open_jobs(settings, resident(opened)) as app.state.jobs,
-                open_wyoming(settings, opened, access.places, app.state.waiting_bytes, app.state.draining),
+                open_wyoming(settings, opened, access.budgets, app.state.draining),
             ):
                 try:
                     # Who has opened the assistant for us runs the server, too.

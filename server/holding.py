@@ -4,10 +4,6 @@ import ctypes
 import sys
 from contextlib import suppress
 
-from server.access.counted import Budget, Share
-
-__all__ = ["Budget", "Share", "return_large_blocks"]
-
 M_MMAP_THRESHOLD = -3
 """Of glibc's malloc.h."""
 LARGE_BYTES = 1 << 20

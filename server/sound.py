@@ -47,11 +47,11 @@ class LiveSound:
                 data = data[start:]
             elif self._format is None:
                 return WholeFile(data)
-        form = self._format
-        assert form is not None  # noqa: S101  # seen to above
-        if len(data) > most_s * form.rate_hz * form.frame_bytes:
+        known = self._format
+        assert known is not None  # noqa: S101  # seen to above
+        if len(data) > most_s * known.rate_hz * known.frame_bytes:
             raise BadInput(f"The message is longer than {most_s:g} seconds; send shorter ones.", code="audio_too_long")
-        return self._samples(data, form)
+        return self._samples(data, known)
 
     def _use(self, form: Format) -> None:
         self._format, self._rest = form, b""

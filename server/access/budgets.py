@@ -16,7 +16,9 @@ class Budgets:
         """Messages while they come, wait and are decoded; texts that are parsed; fields of forms; sound that waits for
         its transcript. A connection's share is `held_of(connection)`."""
         self.conversations = Places(settings)
-        """WebSockets, and connections of Wyoming."""
+        """WebSockets."""
+        self.wyoming = Places(settings, at_address=share(settings.max_sessions, settings.max_sessions_per_address))
+        """Connections of Wyoming, which have no keys: as many as conversations, and neither takes the other's."""
         self.uploads = AtMost(
             settings.max_uploads, share(settings.max_uploads, settings.max_uploads_per_caller), "uploads are under way"
         )

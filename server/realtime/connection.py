@@ -139,12 +139,12 @@ class Connection:
 
     async def _read(self) -> None:
         while (message := await self._socket.receive())["type"] != "websocket.disconnect":
-            await self._take(message.get("text"))
-            message = {}  # it may be large, and the next one may be long in coming
+            await self._obey(message.get("text"))
+            del message  # it may be large, and the next one long in coming
             await asyncio.sleep(0)  # a burst of events is answered while it comes: its client reads, and others talk on
 
-    async def _take(self, text: str | None) -> None:
-        """Obey one event, or answer what is wrong with it."""
+    async def _obey(self, text: str | None) -> None:
+        """One event of the client; what is wrong with it is told."""
         event_id: str | None = None
         try:
             if text is None:

@@ -38,8 +38,8 @@ from pipeline.stt import Transcript as Heard
 from pipeline.text import clauses
 from pipeline.voices import Voice
 from pipeline.workers.scheduler import Urgency, calling
+from server.access.counted import Share
 from server.draining import Draining
-from server.holding import Share
 from server.openai.speech import MAX_CHARS
 from server.parameters import language_code
 from server.wyoming.conversations import Conversations

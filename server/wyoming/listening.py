@@ -11,11 +11,9 @@ from wyoming.error import Error
 from pipeline.assistant import Assistant
 from pipeline.errors import ConfigError, Overloaded
 from pipeline.settings import Settings
+from server.access.budgets import Budgets
 from server.access.callers import ALL, Caller, address_in
-from server.access.counted import share
-from server.access.places import Places
 from server.draining import Draining
-from server.holding import Budget
 from server.wyoming.connection import Connection
 from server.wyoming.conversations import Conversations
 from server.wyoming.wire import encoded, linger
@@ -28,20 +26,19 @@ CONVERSATION_S = 600.0
 
 @asynccontextmanager
 async def open_wyoming(
-    settings: Settings, assistant: Assistant, places: Places, budget: Budget, draining: Draining
+    settings: Settings, assistant: Assistant, budgets: Budgets, draining: Draining
 ) -> AsyncIterator[None]:
     """Listen on WYOMING_URI while the block runs; nothing where it is empty. Raises ConfigError when that cannot be.
 
-    places: of conversations elsewhere. There are as many here, which are not those: neither takes the other's. budget:
-    counts the sound that is kept. The protocol has no keys: whoever reaches the address is let in.
+    budgets: the places of its connections, and the memory for sound that is kept. The protocol has no keys: every
+    client that reaches the address is let in.
     """
     if not settings.wyoming_uri:
         yield
         return
     host, port = _address(settings.wyoming_uri)
     conversations = Conversations(assistant.conversation, most=settings.max_sessions, seconds=CONVERSATION_S)
-    own = Places(settings, at_address=share(settings.max_sessions, settings.max_sessions_per_address))
-    own.lag_s = lambda: places.lag_s()
+    places = budgets.wyoming
     open_now: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,10 +49,10 @@ async def open_wyoming(
         try:
             if len(open_now) > settings.max_connections:
                 return
-            own.check(caller)
-            with budget.share(caller) as held:
+            places.check(caller)
+            with budgets.memory.share(caller) as held:
                 await Connection(
-                    reader, writer, assistant, conversations, draining, held, lambda: own.one(caller)
+                    reader, writer, assistant, conversations, draining, held, lambda: places.one(caller)
                 ).run()
         except Overloaded as error:
             writer.write(encoded(Error(error.message, error.code).event()))

@@ -12,7 +12,7 @@ from wyoming.event import Eventable
 from pipeline.audio import MAX_RATE_HZ, MIN_RATE_HZ, Clip, Samples, mono
 from pipeline.errors import BadInput, Overloaded
 from pipeline.listening.detector import RATE_HZ
-from server.holding import Share
+from server.access.counted import Share
 
 MAX_CHANNELS = 8
 SILENT_RATE_HZ = 22_050

@@ -37,8 +37,25 @@ def opened(server: ServerProcess) -> socket.socket:
     return connection
 
 
-def memory(server: ServerProcess) -> int:
-    return psutil.Process(server.process.pid).memory_info().rss
+@contextlib.contextmanager
+def within(server: ServerProcess, megabytes: int) -> Iterator[None]:
+    """The service never takes so much more while the block lasts."""
+    process, over = psutil.Process(server.process.pid), threading.Event()
+    before = peak = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal peak
+        while not over.wait(0.005):
+            peak = max(peak, process.memory_info().rss)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
+    assert (peak - before) >> 20 < megabytes
 
 
 def held(server: ServerProcess) -> int:
@@ -75,8 +92,8 @@ def test_pipelined_requests_are_all_answered_in_their_order(server: ServerProces
 def test_requests_that_are_not_read_fill_no_memory(server: ServerProcess, body: bytes) -> None:
     """Each would send some 100 MB if it were read."""
     request = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    before, sent = memory(server), 0
-    with ExitStack() as stack:
+    sent = 0
+    with within(server, 100), ExitStack() as stack:
         for _ in range(20):
             deaf = stack.enter_context(opened(server))
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -86,7 +103,6 @@ def test_requests_that_are_not_read_fill_no_memory(server: ServerProcess, body: 
                     deaf.sendall(request * (20_000 // len(request) + 1))
                     sent += 1
         assert httpx.get(f"{server.url}/health", timeout=LATE_S).status_code == 200
-        assert memory(server) - before < 120 << 20
     assert sent
 
 
@@ -148,22 +164,22 @@ def flood(connection: socket.socket, data: bytes, times: int) -> None:
 FLOODS = {
     "tiny messages": masked(2, b"x") * 20_000,
     "empty messages": masked(1) * 20_000,
-    "fragments of nothing": masked(2, fin=False) + masked(0, fin=False) * 40_000,
-    "fragments of two bytes": masked(2, fin=False) + masked(0, b"xy", fin=False) * 20_000,
+    "fragments of nothing": masked(0, fin=False) * 40_000,
+    "fragments of two bytes": masked(0, b"xy", fin=False) * 20_000,
     "pings": masked(9, b"x" * 100) * 2_000,
 }
 
 
 @pytest.mark.parametrize("kind", FLOODS)
 def test_frames_without_end_fill_no_memory(server: ServerProcess, kind: str) -> None:
-    before = memory(server)
-    with ExitStack() as stack:
+    with within(server, 30), ExitStack() as stack:
         for _ in range(6):
             deaf = stack.enter_context(contextlib.closing(talking(server)))
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            flood(deaf, FLOODS[kind] if not kind.startswith("frag") else FLOODS[kind][6:], 40)
+            if kind.startswith("fragments"):
+                deaf.sendall(masked(2, fin=False))
+            flood(deaf, FLOODS[kind], 10)
         assert httpx.get(f"{server.url}/health", timeout=LATE_S).status_code == 200
-        assert memory(server) - before < 60 << 20
 
 
 def test_half_of_a_large_message_counts_from_its_first_bytes(server: ServerProcess) -> None:
@@ -214,16 +230,17 @@ def error_of(connection: ClientConnection) -> str:
 @pytest.mark.parametrize("kind", TEXTS)
 @pytest.mark.parametrize("path", ["/ws?stream=1", "/v1/realtime", "/api/v1/streaming"])
 def test_texts_that_are_more_than_their_kind_are_refused(server: ServerProcess, path: str, kind: str) -> None:
-    before = memory(server)
-    with let_in(
-        lambda: connect(f"ws://127.0.0.1:{server.port}{path}", open_timeout=LATE_S, max_size=None, compression=None)
-    ) as connection:
+    with (
+        within(server, 60),
+        let_in(
+            lambda: connect(f"ws://127.0.0.1:{server.port}{path}", open_timeout=LATE_S, max_size=None, compression=None)
+        ) as connection,
+    ):
         for _ in range(3):  # the connection goes on
             connection.send(TEXTS[kind])
             assert error_of(connection) in {
                 "unsupported_message", "message_too_large", "unknown_or_invalid_event", "bad_parameter",
             }  # fmt: skip
-    assert memory(server) - before < 60 << 20
 
 
 @pytest.mark.parametrize(

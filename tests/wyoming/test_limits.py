@@ -19,7 +19,7 @@ from wyoming.tts import SynthesizeStart
 
 from pipeline.audio import Clip
 from server.access.callers import ALL, Caller
-from server.holding import Budget
+from server.access.counted import Budget
 from server.wyoming.sound import SoundIn
 from tests.questions import spoken
 from tests.server_process import ServerProcess, let_in, serving
