@@ -57,7 +57,7 @@ class Lane:
         )  # fmt: skip
 
 
-TURNS = Lane(Places(32), 1.0, 0.1, 192 * 2**20, 19)
+TURNS = Lane(Places(32), 1.0, 0.1, 192 * 2**20, 10)
 """Utterances that somebody waits for, and reference recordings."""
 FILES = Lane(Places(8), 5.0, 0.2, 512 * 2**20, 7)
 """Uploads and jobs."""
