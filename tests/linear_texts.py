@@ -11,32 +11,36 @@ from starlette.requests import Request
 from commands.logs import CONTROL
 from commands.redaction import Redaction
 from jobs import addresses, fetch, names, webhooks
-from pipeline import subtitles, text, untrusted, wrapping
+from pipeline import json_text, subtitles, text, untrusted, wrapping
 from pipeline.alignment import ctc
 from pipeline.alignment import words as aligned
-from pipeline.conversation import estimated_tokens
+from pipeline.encodable import encodable
 from pipeline.errors import ParleyError
 from pipeline.listening import endpointing, interruption
+from pipeline.listening.dictated import dictated
 from pipeline.listening.options import LiveOptions
 from pipeline.listening.partials import LocalAgreement
-from pipeline.llm import Message
+from pipeline.llm import Message, markers, reading, written
 from pipeline.llm.builtin import numbers, patterns, understanding
 from pipeline.llm.builtin.english import ENGLISH
+from pipeline.llm.prompt import estimated_tokens
+from pipeline.llm.reply import ReplyText
 from pipeline.llm.streaming import one_line
 from pipeline.speakers import SpeakerTurn, assigning
 from pipeline.spoken import for_voice
-from pipeline.stt import Segment, Word, languages
+from pipeline.stt import Segment, Word, languages, recognisers
+from pipeline.text_language import text_language
 from pipeline.timeline import Timeline
 from pipeline.tools import basic
 from pipeline.tts import front, silence, xtts
 from pipeline.tts import split as pieces
 from server import errors, headers, job_views, parameters, ui, uploads
-from server.access import access, bodies, jwts, keys, origins, page_tokens, rights
-from server.incoming import _disposition, parse_options_header
+from server.access import access, bodies, callers, jwts, keys, origins, page_tokens, rights
+from server.multipart import disposition
 from server.openai import models, transcriptions
 from server.realtime import parsing
 from server.realtime import sound as realtime_sound
-from server.wyoming import reading
+from server.wyoming import wire
 
 LAYOUT = subtitles.Layout(line_width=42, max_lines=2, max_chars_per_s=17, max_cue_s=6, highlight_words=True)
 """A segment of any length in cues of a few seconds."""
@@ -146,6 +150,14 @@ def many_mistakes(value: str) -> None:
     parsing.parse(json.dumps({"type": "conversation.item.create", "item": {"type": "message", "content": content}}))
 
 
+def written_reply(said: str) -> None:
+    """A reply of a model that was offered a function, piece by piece."""
+    reply = ReplyText(["get_time"])
+    for at in range(0, len(said), 4):
+        reply.feed(said[at : at + 4])
+    reply.finish()
+
+
 CASES: dict[str, Callable[[str], object]] = {
     "commands.logs:CONTROL": lambda text: CONTROL.sub(" ", text),
     "commands.redaction:Redaction": Redaction(["a secret of ours"]),
@@ -161,7 +173,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.alignment.words:filled": lambda text: aligned.filled(
         [aligned.Timed(word, None) for word in text.split()], 0.0, 9.0
     ),
-    "pipeline.conversation:estimated_tokens": quietly(lambda text: estimated_tokens(Message("user", text))),
+    "pipeline.llm.prompt:estimated_tokens": quietly(lambda text: estimated_tokens(Message("user", text))),
     "pipeline.listening.endpointing:completeness": lambda text: [
         endpointing.completeness(text, language) for language in ("en", "pt", "es")
     ],
@@ -204,6 +216,23 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.wrapping:found_in": lambda text: list(wrapping.found_in(wrapping.clean(text), segment(text).words)),
     "pipeline.wrapping:pieces": lambda text: wrapping.pieces(segment(text)),
     "pipeline.wrapping:width": wrapping.width,
+    "pipeline.encodable:encodable": lambda text: encodable(text + "\ud83d"),
+    "pipeline.json_text:parsed": quietly(json_text.parsed, most_chars=10**6),
+    "pipeline.listening.dictated:dictated": lambda text: [dictated(text, language) for language in ("en", "de")],
+    "pipeline.listening.interruption:is_echo": lambda text: interruption.is_echo(
+        text, "It is ten past nine in Lisbon."
+    ),
+    "pipeline.llm.markers:marker_of": markers.marker_of,
+    "pipeline.llm.markers:may_become_marker": markers.may_become_marker,
+    "pipeline.llm.reading:read_arguments": quietly(reading.read_arguments),
+    "pipeline.llm.reply:ReplyText": written_reply,
+    "pipeline.llm.written:calls_in": lambda text: written.calls_in(text, ["get_time"]),
+    "pipeline.llm.written:known_name": lambda text: written.known_name(text, ["get_time"]),
+    "pipeline.stt.languages:language_code": quietly(languages.language_code),
+    "pipeline.stt.recognisers:known_as": lambda text: recognisers.known_as(text, ["whisper-1"]),
+    "pipeline.text_language:text_language": lambda text: text_language(text, usual="en", speaks=bool),
+    "server.access.callers:address_in": callers.address_in,
+    "server.multipart:disposition": lambda text: disposition(text.encode("utf-8", "replace")),
     "server.access.access:_sent": key_sent,
     "server.access.bodies:_claimed": claimed,
     "server.access.jwts:_name": lambda text: jwts._name(text, None),
@@ -213,8 +242,6 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.access.rights:rule_for": lambda text: rights.rule_for(text, "GET"),
     "server.errors:body_of": lambda text: errors.body_of(text, ParleyError(text)),
     "server.headers:_here": quietly(headers._here),
-    "server.incoming:_disposition": quietly(lambda text: _disposition(text.encode("utf-8", "replace"))),
-    "server.incoming:parse_options_header": lambda text: parse_options_header(sendable(text)),
     "server.job_views:statuses": quietly(job_views.statuses),
     "server.openai.models:is_path": models.is_path,
     "server.openai.transcriptions:language_name": transcriptions.language_name,
@@ -227,7 +254,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.realtime.sound:decoded": quietly(lambda text: realtime_sound.decoded(text, "audio")),
     "server.ui:wants_html": ui.wants_html,
     "server.uploads:_form": form,
-    "server.wyoming.reading:_object": quietly(lambda text: reading._object(text.encode("utf-8", "replace"))),
+    "server.wyoming.wire:_head": quietly(lambda text: wire._head(text.encode("utf-8", "replace"))),
 }
 """By the module and name of the function."""
 SLOW = {

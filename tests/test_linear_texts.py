@@ -16,6 +16,7 @@ from tests.linear_texts import CASES, SLOW
 ROOT = Path(__file__).parent.parent
 OWN_TEXTS = {
     "jobs.cache:open_cache", "jobs.database:address", "jobs.database:open_database", "jobs.webhooks:signer",
+    "pipeline.storing:storage_full", "pipeline.storing:storing",
     "pipeline.engines:open_named", "pipeline.engines:open_best", "pipeline.engines:note",
     "pipeline.llm.builtin.__init__:time_zone", "pipeline.stt.weights:hub_name", "pipeline.stt.weights:size_of",
     "pipeline.stt.whisper_model:load", "server.access.keys:parse_rights", "server.access.keys:entries_of_setting",
