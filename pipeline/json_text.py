@@ -19,12 +19,18 @@ class BadJson(ValueError):
     """It is not JSON, or more than is taken. Its text says what is wrong, as the end of a sentence."""
 
 
+class BadNumber(BadJson):
+    """It has a number in it that is none, or too large."""
+
+
 def parsed(text: str, *, most_chars: int, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """The value of a JSON text. hook: see `json.loads` (object_hook). Raises BadJson."""
     if len(text) > most_chars:
         raise BadJson(f"is longer than {most_chars} characters")
     try:
         value = json.loads(text, parse_constant=_no_constant, object_hook=hook)
+    except BadNumber:
+        raise
     except (ValueError, RecursionError):
         raise BadJson("is not JSON that can be understood") from None
     _check(value)
@@ -44,7 +50,7 @@ def _check(value: Any) -> None:
                     raise BadJson(f"has a list of more than {MAX_LIST} values in it")
                 below.extend(one)
             elif isinstance(one, int | float) and not -MAX_NUMBER <= one <= MAX_NUMBER:
-                raise BadJson("has a number in it that is too large")
+                raise BadNumber("has a number in it that is too large")
             if seen + len(below) > MAX_VALUES:
                 raise BadJson(f"has more than {MAX_VALUES} values in it")
         if not below:
@@ -54,4 +60,4 @@ def _check(value: Any) -> None:
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(name)
+    raise BadNumber(f"has {name} in the place of a number")

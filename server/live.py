@@ -18,7 +18,7 @@ from pipeline.assistant import Assistant
 from pipeline.conversation import Conversation
 from pipeline.errors import BadInput, ParleyError
 from pipeline.events import Event
-from pipeline.json_text import BadJson, parsed
+from pipeline.json_text import BadJson, BadNumber, parsed
 from pipeline.listening.options import LiveOptions
 from pipeline.media import decode
 from server.access import Revoked, caller_of, held_of, stay_of
@@ -223,6 +223,8 @@ class LiveSocket:
         try:
             command = parsed(text, most_chars=MAX_COMMAND_CHARS)
             kind = command["type"]
+        except BadNumber as error:
+            raise BadInput(f"The message {error}.", code="bad_parameter") from None
         except (BadJson, TypeError, KeyError):
             raise BadInput('Send JSON with a "type"; see docs/protocol.md.', code="unsupported_message") from None
         session = self._session

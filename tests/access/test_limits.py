@@ -13,7 +13,7 @@ from pipeline.settings import Settings
 from pipeline.workers.lag import HALF_S, Lag
 from server.access import Access, Caller, Door, bodies
 from server.access.callers import USE
-from server.access.counted import AtMost, share
+from server.access.counted import HELD, AtMost, Budget, Share, share
 from server.access.places import Full, Places, TooMany
 from server.access.rates import Rates, TooOften
 from server.access.rights import Open, Rule
@@ -362,7 +362,8 @@ async def test_a_body_that_trickles_is_not_waited_for_but_a_slow_line_is(monkeyp
 
 
 async def test_who_waits_for_the_client_to_go_away_waits_as_long_as_it_takes() -> None:
-    bounded = bodies.Bounded({"headers": []}, Sender(b"all"), Rule("/x", Open.ALL), 0.1)
+    scope = {"headers": [], HELD: Share(Budget(1000), None)}
+    bounded = bodies.Bounded(scope, Sender(b"all"), Rule("/x", Open.ALL), 0.1)
     assert (await bounded())["body"] == b"all"
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.4):
