@@ -31,7 +31,7 @@ from pipeline.spoken import for_voice
 from pipeline.stt import Segment, Word, languages, recognisers
 from pipeline.text_language import text_language
 from pipeline.timeline import Timeline
-from pipeline.tools import basic
+from pipeline.tools import ToolError, basic
 from pipeline.tts import front, silence, xtts
 from pipeline.tts import split as pieces
 from server import errors, headers, job_views, parameters, ui, uploads
@@ -40,18 +40,23 @@ from server.multipart import disposition
 from server.openai import models, transcriptions
 from server.realtime import parsing
 from server.realtime import sound as realtime_sound
+from server.realtime.errors import RealtimeError
 from server.wyoming import wire
+from server.wyoming.wire import Broken
 
 LAYOUT = subtitles.Layout(line_width=42, max_lines=2, max_chars_per_s=17, max_cue_s=6, highlight_words=True)
 """A segment of any length in cues of a few seconds."""
 REACHABLE = addresses.Reachable("")
 
 
+REFUSALS = (ParleyError, ValueError, RealtimeError, ToolError, Broken)
+
+
 def quietly(function: Callable[..., Any], *args: Any, **more: Any) -> Callable[[str], object]:
     """The function of a text, whose refusals are answers, too."""
 
     def call(text: str) -> object:
-        with contextlib.suppress(ParleyError, ValueError):
+        with contextlib.suppress(*REFUSALS):
             return function(text, *args, **more)
         return None
 

@@ -132,7 +132,7 @@ def dictated(text: str, language: str, *, question: bool = False) -> Dictated:
         return Dictated.NOTHING
     last = tokens[-1].rstrip(".,")
     words = [word for token in tokens for word in _WORD.findall(token)]
-    if _DATE.fullmatch(last):
+    if not words or _DATE.fullmatch(last):
         return Dictated.NOTHING
     if _mail(tokens, words) or _letters(tokens, language, words):
         return Dictated.GOES_ON
