@@ -5,6 +5,7 @@ import numpy as np
 from pipeline.audio import Clip, Samples
 from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceActivity
 from pipeline.listening.utterance import Utterance
+from pipeline.media.mixing import Offset
 
 
 class Ear:
@@ -18,6 +19,7 @@ class Ear:
         """Samples that belong to no utterance by decision."""
         self._utterance = Utterance()
         self._rest: list[Samples] = []
+        self._offset = Offset(RATE_HZ)
 
     @property
     def received(self) -> int:
@@ -35,11 +37,11 @@ class Ear:
         return self._utterance.seconds
 
     def frames(self, samples: Samples) -> list[Samples]:
-        """What was received, in whole frames; the rest is kept for the next time."""
+        """What was received, in whole frames and without an offset; the rest is kept for the next time."""
         whole = np.concatenate([*self._rest, samples]) if self._rest else samples
         end = len(whole) // FRAME * FRAME
         self._rest = [whole[end:]] if end < len(whole) else []
-        return [whole[start : start + FRAME] for start in range(0, end, FRAME)]
+        return [self._offset.without(whole[start : start + FRAME]) for start in range(0, end, FRAME)]
 
     def rest(self) -> list[Samples]:
         """What did not fill a frame, filled up with silence."""

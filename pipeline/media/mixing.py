@@ -184,5 +184,6 @@ class Offset:
 
 def make_finite(values: npt.NDArray[np.float32]) -> None:
     """Silence in the place of NaN and infinite samples; the rest within [-1, 1]. In place."""
-    np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    if not (good := np.isfinite(values)).all():
+        values[~good] = 0
     np.clip(values, -1.0, 1.0, out=values)

@@ -69,7 +69,7 @@ class Recording:
             held += len(piece)
             if self.samples + held > most:
                 raise too_long(self._max_seconds)
-            if held >= block_s * RATE_HZ:
+            if held and held >= block_s * RATE_HZ:
                 self.samples += held
                 yield _joined(waiting)
                 waiting, held = [], 0

@@ -9,7 +9,6 @@ import soxr
 
 from pipeline.audio import Clip, Samples
 from pipeline.listening.detector import RATE_HZ
-from pipeline.media.mixing import Offset
 from server.realtime.errors import RealtimeError
 
 Format = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
@@ -59,7 +58,6 @@ class SoundIn:
         self.format = format
         self._rest = b""
         self._resampler = soxr.ResampleStream(RATES_HZ[format], RATE_HZ, 1, dtype="float32")
-        self._offset = Offset(RATE_HZ)
 
     def take(self, data: bytes) -> Samples:
         """The next samples; half a sample waits for its other half."""
@@ -67,7 +65,7 @@ class SoundIn:
             data = self._rest + data
             whole = len(data) // 2 * 2
             data, self._rest = data[:whole], data[whole:]
-        return self._offset.without(np.asarray(self._resampler.resample_chunk(samples(data, self.format)), np.float32))
+        return np.asarray(self._resampler.resample_chunk(samples(data, self.format)), np.float32)
 
     def ms(self, size: int) -> float:
         """How long so many bytes are."""
@@ -76,7 +74,6 @@ class SoundIn:
     def end(self) -> Samples:
         """What the resampler holds back; what follows is another sound."""
         tail = np.asarray(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True), np.float32)
-        tail, self._offset = self._offset.without(tail), Offset(RATE_HZ)
         self._rest = b""
         self._resampler = soxr.ResampleStream(RATES_HZ[self.format], RATE_HZ, 1, dtype="float32")
         return tail

@@ -11,9 +11,9 @@ import soxr
 
 from pipeline.audio import Clip, Samples, encode_wav
 from pipeline.errors import BadInput
+from pipeline.listening.ear import Ear
 from pipeline.media import Recording, check_sound, decode, decode_blocking
 from pipeline.media.mixing import Mixer, Mono, Offset, weights_of
-from server.realtime.sound import SoundIn
 from server.sound import LiveSound, WholeFile
 from tests.stt.recordings import encoded
 
@@ -177,13 +177,18 @@ def test_an_offset_is_taken_out(format: str, subtype: str | None, offset: float)
         assert np.abs(clip.samples).max() < 0.35
 
 
+class Silent:
+    def probabilities(self, frames: Samples) -> Samples:
+        return np.zeros(len(frames), np.float32)
+
+
 def test_an_offset_of_live_sound_is_taken_out() -> None:
     pcm = Clip(0.25 * NOISE + np.float32(0.3), RATE_HZ).pcm16()
     live = LiveSound("16000")
     pieces = [live.take(pcm[start : start + 640]) for start in range(0, len(pcm), 640)]
     assert not any(isinstance(piece, WholeFile) for piece in pieces)
-    realtime = SoundIn("audio/pcm")
-    for samples in (np.concatenate(pieces), np.concatenate([realtime.take(pcm), realtime.end()])):  # type: ignore[arg-type]
+    ear = Ear(Silent(), threshold=0.5, preroll_ms=0)
+    for samples in (np.concatenate(pieces), np.concatenate(ear.frames(0.25 * NOISE + np.float32(0.3)))):  # type: ignore[arg-type]
         assert abs(samples[len(samples) // 4 :].mean()) < 0.01
         assert np.abs(samples).max() < 0.35
 
