@@ -109,6 +109,8 @@ TELEPHONE, CARD = 10, 16
 """Fewer digits are the beginning of a number that was announced."""
 TAIL = 24
 """Words at the end that tell what is being dictated."""
+TAIL_CHARS = 400
+"""More than so many words have."""
 ADDRESS_WORDS = 6
 
 _TOKEN = re.compile(r"[^\s]+")
@@ -126,7 +128,7 @@ def dictated(text: str, language: str, *, question: bool = False) -> Dictated:
 
     question: it begins like one: what was only announced ("what is the number …") is not dictated then.
     """
-    tokens = [token.strip("\"'“”«»()¡¿!?;") for token in _TOKEN.findall(text.lower())[-TAIL:]]
+    tokens = [token.strip("\"'“”«»()¡¿!?;") for token in _TOKEN.findall(text[-TAIL_CHARS:].lower())[-TAIL:]]
     tokens = [token for token in tokens if token.strip(".,-–")]
     if not tokens:
         return Dictated.NOTHING
