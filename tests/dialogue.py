@@ -22,6 +22,12 @@ RATE_HZ = 16_000
 FRAME_MS = 20
 
 
+def tone(count: int, level: float) -> Samples:
+    """Sound that scripts speak with: a square wave. A constant level would be taken out as an offset."""
+    wave: Samples = np.where(np.arange(count) // 4 % 2, -level, level).astype(np.float32)
+    return wave
+
+
 class LoudIsSpeech:
     """A VAD for scripts: a loud frame is speech, a quiet one is not."""
 
@@ -65,7 +71,7 @@ class Dialogue:
     async def _feed(self, ms: int, level: float) -> float:
         for _ in range(ms // FRAME_MS):
             await asyncio.sleep(FRAME_MS / 1000)
-            self.session.hear(np.full(RATE_HZ * FRAME_MS // 1000, level, np.float32))
+            self.session.hear(tone(RATE_HZ * FRAME_MS // 1000, level))
         return self.now
 
     async def until(self, kind: type[Event], *, within_s: float = 60.0, count: int = 1) -> float:

@@ -65,7 +65,8 @@ def test_every_metric_of_ours_is_shown_or_known_not_to_be(told: dict[str, set[st
     names = {re.sub(r"_(bucket|count|sum)$", "", name) for name in told if name.startswith("parley_")}
     assert {name for name in names if name not in shown} == {
         "parley_engine", "parley_started_seconds", "parley_draining", "parley_requests_running",
-        "parley_recordings_running", "parley_jobs_readable", "parley_tasks",
+        "parley_recordings_running", "parley_jobs_readable", "parley_tasks", "parley_held_bytes",
+        "parley_event_streams", "parley_uploads_running",
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from server.access import Access, Door
 from server.draining import Draining
 from server.realtime import door as realtime
 from server.resume import Resumable
+from tests.dialogue import tone
 from tests.realtime.desk import Desk, assistant, hold
 from tests.scripted import Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
@@ -169,7 +170,7 @@ async def converse(path: str, query: str, stt: ScriptedSTT, sent: list[Message])
     assert access.budgets.uploads.taken == access.budgets.recordings.taken == 0
 
 
-LOUD = Clip(np.full(16_000 * SECONDS, 0.2, np.float32), 16_000)
+LOUD = Clip(tone(16_000 * SECONDS, 0.2), 16_000)
 QUIET = Clip(np.zeros(32_000, np.float32), 16_000)
 
 

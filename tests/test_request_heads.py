@@ -47,5 +47,5 @@ def test_a_head_that_is_too_long_is_refused(server: ServerProcess, head: bytes, 
 def test_a_long_one_is_read_and_a_long_body_is_no_head(server: ServerProcess) -> None:
     with httpx.Client(base_url=server.url) as client:
         assert client.get("/health?" + "x" * 60_000).status_code == 200
-        assert client.post("/health", content=b"\0" * 600_000).status_code == 405
+        assert client.post("/health", content=b"\0" * 200_000).status_code == 405
         assert client.get("/health").status_code == 200

@@ -12,7 +12,7 @@ from pipeline.errors import BadInput, EngineError, Overloaded
 from pipeline.listening.watchdog import IdleTimeout
 from pipeline.manner import Manner
 from pipeline.settings import Settings
-from tests.dialogue import RATE_HZ, Dialogue, hold
+from tests.dialogue import RATE_HZ, Dialogue, hold, tone
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 EIGHT = " ".join(
@@ -847,7 +847,7 @@ def test_a_burst_of_speech_waits_for_the_recogniser_one_part_at_a_time() -> None
 
     async def script(d: Dialogue) -> None:
         nonlocal most
-        d.session.hear(np.full(16_000 * 60, 0.2, np.float32))
+        d.session.hear(tone(16_000 * 60, 0.2))
         for _ in range(200):
             most = max(most, d.running.now.count("stt"))
             await asyncio.sleep(0.05)

@@ -30,13 +30,15 @@ MS_PER_CHARACTER = 60
 
 
 def numbered(start: int, count: int, loud: bool) -> Samples:
-    """Samples that tell their number (below 2**20: a minute), loud or quiet."""
+    """Samples that tell their number (below 2**20: a minute), loud or quiet, every other one below zero: they have no
+    offset that could be taken out."""
     numbers = np.arange(start, start + count, dtype=np.float64)
-    return (LOUD + numbers / 2**22 if loud else numbers / 2**28).astype(np.float32)
+    values: Samples = (LOUD + numbers / 2**22 if loud else numbers / 2**28).astype(np.float32)
+    return np.where(numbers % 2, -values, values)
 
 
 def numbers(samples: Samples) -> np.ndarray[Any, np.dtype[np.int64]]:
-    wide = samples.astype(np.float64)
+    wide = np.abs(samples.astype(np.float64))
     return np.where(wide >= LOUD, (wide - 0.5) * 2**22, wide * 2**28).astype(np.int64)
 
 
@@ -54,7 +56,7 @@ class TellingSTT(ScriptedSTT):
         order = numbers(clip.samples)
         if len(order) > 1 and not self.may_skip and np.any(np.diff(order) != 1):
             self.broken.append(f"{order[0]} to {order[-1]} in {len(order)} samples")
-        loud = order[clip.samples >= LOUD]
+        loud = order[np.abs(clip.samples) >= LOUD]
         if not len(loud) or heard.text in ("", "mhm"):
             return heard
         return replace(heard, text=f"{heard.text} {loud[0]}-{loud[-1]}")

@@ -14,11 +14,9 @@ from pipeline.assistant import Assistant
 from pipeline.engines import EngineInfo
 from pipeline.stt.languages import NAMES
 from server import VERSION
-from server.wyoming.voices import offered
+from server.wyoming.voices import EVERYWHERE, offered
 
 OURS = Attribution("Parley", "")
-EVERYWHERE = ["en", "pt", "es"]
-"""Languages that all stages have, whichever engines they run on."""
 
 
 def info(assistant: Assistant) -> Info:
@@ -34,7 +32,7 @@ def _asr(engine: EngineInfo) -> AsrProgram:
 
 
 def _tts(assistant: Assistant, engine: EngineInfo) -> TtsProgram:
-    voices = offered(assistant, OURS, EVERYWHERE)
+    voices = offered(assistant, engine, OURS)
     return TtsProgram(
         "parley", OURS, True, f"Parley ({engine.engine})", VERSION, voices, supports_synthesize_streaming=True
     )

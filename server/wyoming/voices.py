@@ -9,25 +9,35 @@ from wyoming.info import Attribution, TtsVoice
 from wyoming.tts import SynthesizeVoice
 
 from pipeline.assistant import Assistant
+from pipeline.engines import EngineInfo
 from pipeline.errors import BadInput
 from pipeline.voices import Voice
 from server import VERSION
 from server.parameters import language_code
 
+EVERYWHERE = ["en", "pt", "es"]
+"""Languages that all stages have, whichever engines they run on."""
 
-def offered(assistant: Assistant, attribution: Attribution, otherwise: list[str]) -> list[TtsVoice]:
+
+def offered(assistant: Assistant, engine: EngineInfo, attribution: Attribution) -> list[TtsVoice]:
     """Every voice in every language it has, the deployment's own voice first: a client takes the first by itself.
 
-    otherwise: the languages of a voice that lists none.
+    A voice that lists no languages has one name for all that the engine speaks: the text decides.
     """
     own = assistant.settings.voice_name
+    usual_language = assistant.settings.speech_language
     voices = []
     for name in sorted(assistant.voices.names(), key=lambda name: (name != own, name)):
         voice = assistant.voices.get(name)
-        for language in _languages(assistant, voice, otherwise):
-            first = language == _languages(assistant, voice, otherwise)[0]
-            known = name if first else f"{name}:{language}"
-            voices.append(TtsVoice(known, attribution, True, voice.description or name, VERSION, [language]))
+        spoken = _languages(voice, engine)
+        if not voice.languages:
+            names = {name: spoken}
+        else:
+            usual = voice.usual_language(usual_language)
+            first = usual if usual in spoken else "".join(spoken[:1])
+            names = {name if code == first else f"{name}:{code}": [code] for code in spoken}
+        for known, languages in names.items():
+            voices.append(TtsVoice(known, attribution, True, voice.description or name, VERSION, languages))
     return voices
 
 
@@ -48,8 +58,10 @@ def chosen(assistant: Assistant, wanted: SynthesizeVoice | None) -> tuple[Voice,
     return assistant.voice(wanted.name), language
 
 
-def _languages(assistant: Assistant, voice: Voice, otherwise: list[str]) -> list[str]:
-    """Those that the engine speaks, the usual one first."""
-    listed = [code for code in voice.languages or otherwise if assistant.stages.tts.speaks(code)]
-    usual = voice.usual_language(assistant.settings.speech_language)
-    return sorted(listed, key=lambda code: code != usual)
+def _languages(voice: Voice, engine: EngineInfo) -> list[str]:
+    """Of the languages that a voice is meant for, those that the engine speaks; empty: none of them."""
+    has = {language_code(code) or code for code in engine.languages if len(code.partition("-")[0]) <= 3}
+    meant = [language_code(code) or code for code in voice.languages]
+    if not has:
+        return meant or EVERYWHERE
+    return [code for code in dict.fromkeys(meant) if code in has] if meant else sorted(has)

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from fastapi import FastAPI
 
 import server.realtime.connection  # noqa: F401  # before: no thread moves the virtual clock
@@ -25,7 +24,7 @@ from server.access import Access, Door
 from server.draining import Draining
 from server.realtime.door import router
 from tests import virtual_time
-from tests.dialogue import LoudIsSpeech
+from tests.dialogue import LoudIsSpeech, tone
 from tests.realtime.client import SERVER_EVENTS
 from tests.scripted import Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
@@ -108,7 +107,7 @@ class Desk:
 
     def append(self, ms: int, level: float = 0.2) -> None:
         """All at once."""
-        pcm = np.full(RATE_HZ * ms // 1000, int(level * 32767), "<i2").tobytes()
+        pcm = tone(RATE_HZ * ms // 1000, int(level * 32767)).astype("<i2").tobytes()
         self.send("input_audio_buffer.append", audio=base64.b64encode(pcm).decode())
 
     async def _feed(self, ms: int, level: float) -> float:

@@ -18,7 +18,10 @@ def offered(assistant: Assistant, stt: EngineInfo, tts: EngineInfo) -> tuple[lis
     llm = EngineInfo("llm", "builtin", "rules", "cpu", 0.0)
     told = info(Assistant(assistant.settings, assistant.stages, assistant.voices, lambda: (stt, llm, tts)))
     assert all(program.installed and program.attribution.name for program in (*told.asr, *told.tts, *told.handle))
-    return told.asr[0].models[0].languages, {voice.name: voice.languages for voice in told.tts[0].voices}
+    spoken: dict[str, list[str]] = {}
+    for voice in told.tts[0].voices:  # "both:pt" is the voice "both" in Portuguese
+        spoken.setdefault(voice.name.partition(":")[0], []).extend(voice.languages)
+    return told.asr[0].models[0].languages, spoken
 
 
 async def test_only_languages_that_are_there_are_offered(tmp_path: Path) -> None:
