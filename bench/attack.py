@@ -136,6 +136,9 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
             if server.process.poll() is None:
                 server.process.kill()
                 stack.pop_all()
+            if "Traceback" in server.text:
+                print(server.text[server.text.index("Traceback") - 200 :][:5000], file=sys.stderr)
+                stack.pop_all()
         met = bool(attacked / calm <= MAX_RATIO and kept <= MAX_KEPT_MB and ended <= MAX_END_S)
         rows.add(
             name, f"{calm:.2f} s", f"{attacked:.2f} s", f"{attacked / calm:.2f}", f"{before:.0f}", f"{peak[0]:.0f}",

@@ -138,7 +138,7 @@ async def hostile_server() -> AsyncIterator[int]:
                 await writer.drain()
             else:
                 await asyncio.sleep(3600)
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
             pass
         finally:
             waiting.discard(task)

@@ -80,6 +80,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
         description="You speak, it answers.",
         version=VERSION,
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         # Requests are spans where `pipeline.tracing` has somewhere to send them; what is counted is counted here.

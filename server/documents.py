@@ -1,9 +1,12 @@
 """What the OpenAPI document says about errors and forms."""
 
+import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import BadInput, EngineError, Overloaded, ParleyError
@@ -204,6 +207,15 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to change it
+
+    @cache
+    def rendered() -> bytes:
+        return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def document() -> Response:
+        """Rendered once: it is large, and open to callers without a key."""
+        return Response(rendered(), media_type="application/json")
 
 
 def _all(model: type[Answer]) -> Iterator[type[Answer]]:

@@ -13,7 +13,7 @@ import soxr
 from pipeline.audio import Samples, mono
 from pipeline.errors import BadInput
 from pipeline.media import wav
-from pipeline.media.limits import OVER_S, bad_audio, too_long
+from pipeline.media.limits import OVER_S, TEXT_HEAD, bad_audio, refuse_text, too_long
 from pipeline.media.mixing import Mono, Offset
 from pipeline.media.processes import FILES, GROWING, Lane, Stopped, Stopping, called, descriptor_of
 from pipeline.media.wire import Frame, Told
@@ -84,6 +84,10 @@ class Recording:
             return self._raw(self._raw_rate_hz)
         if not _seekable(self._file):
             return self._growing()
+        at = self._file.tell()
+        head = self._file.read(TEXT_HEAD)
+        self._file.seek(at)
+        refuse_text(head)
         if self._track in (None, 0) and wav.is_plain(self._file):
             return self._plain()
         fd, size = descriptor_of(self._file)

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.audio import Clip, Samples
 from pipeline.errors import BadInput
 from pipeline.media import wav
-from pipeline.media.limits import too_long
+from pipeline.media.limits import TEXT_HEAD, refuse_text, too_long
 from pipeline.media.mixing import Mono
 from pipeline.media.processes import TURNS, Stopping, called, called_async, descriptor
 from pipeline.media.recording import Recording
@@ -83,6 +83,7 @@ class _Collected:
 def _check(data: bytes) -> None:
     if not data:
         raise BadInput("The message is empty; send an audio file.", code="empty_message")
+    refuse_text(data[:TEXT_HEAD])
 
 
 def _plain(data: bytes, max_seconds: float) -> Clip:

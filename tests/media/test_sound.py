@@ -300,6 +300,25 @@ async def test_a_plain_wav_starts_no_process(monkeypatch: pytest.MonkeyPatch) ->
     assert sum(map(len, Recording(io.BytesIO(data), max_seconds=9).blocks())) == RATE_HZ
 
 
+@pytest.mark.parametrize(
+    "text", ["v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\n", "ffconcat version 1.0\nfile x\n", "<html>" * 900]
+)
+async def test_text_is_refused_without_a_process(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("pipeline.media.processes.Call", None)
+    for way in (decode(text.encode(), max_seconds=60), None):
+        with pytest.raises(BadInput) as refused:
+            if way is not None:
+                await way
+            else:
+                list(Recording(io.BytesIO(text.encode()), max_seconds=60).blocks())
+        assert refused.value.code == "bad_audio"
+
+
+def test_a_header_that_is_text_is_no_text_file() -> None:
+    for clip in heard(written(440, 16_000, 1, "NIST")):
+        assert clip.seconds == pytest.approx(1.0, abs=0.05)
+
+
 def test_a_file_that_is_no_recording_is_no_voice(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.mp3", tmp_path / "bad.mp3"
     good.write_bytes(written(440, 16_000, 1, "MP3"))
