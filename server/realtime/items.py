@@ -18,7 +18,7 @@ from pipeline.conversation import INTERRUPTED, Item, item_id
 from pipeline.llm import Message, Tool, ToolCall
 from server.realtime.errors import RealtimeError
 from server.realtime.parsing import check_known
-from server.realtime.sound import RATES_HZ, Format, check_length, decoded, milliseconds, samples
+from server.realtime.sound import RATES_HZ, Format, check_length, decoded, decoded_size, milliseconds, samples
 
 MAX_TEXT_CHARS = 100_000
 """Longest text of an item, and longest instructions."""
@@ -98,8 +98,9 @@ def _user(id: str, item: RealtimeConversationItemUserMessage, format: Format, pa
                 "Images are not understood here.", code="unsupported_content_type", param=f"{where}.type"
             )
         if part.audio and not part.transcript:
+            size = sum(map(len, sounds)) + decoded_size(part.audio)
+            check_length(milliseconds(size, format), limit_s, f"{where}.audio")
             sounds.append(decoded(part.audio, f"{where}.audio"))
-            check_length(milliseconds(sum(map(len, sounds)), format), limit_s, f"{where}.audio")
         else:
             texts.append(part.text or part.transcript or "")
     sound = b"".join(sounds)

@@ -80,7 +80,8 @@ def _without_sound(text: str) -> tuple[str, dict[str, str]]:
             pieces.append(text[at:end])
         else:
             name = f"{prefix} {len(sounds)}"
-            sounds[name] = text[found.end() : end].replace("\\/", "/")
+            sound = text[found.end() : end]
+            sounds[name] = sound.replace("\\/", "/") if "\\" in sound else sound
             pieces += (text[at : found.end()], name)
         at = end
     return "".join([*pieces, text[at:]]), sounds
