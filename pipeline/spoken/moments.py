@@ -66,6 +66,8 @@ def rules(words: Words) -> list[Rule]:
         lambda m: f"{m['hours']} h {m['minutes']} min",
     ))  # fmt: skip
     if english:
+        minutes_and_seconds = r"(?<![\w.,])(?P<minutes>[0-9]{1,3}) ?m (?P<seconds>[0-5]?[0-9]) ?s(?!\w)"
+        found.append((minutes_and_seconds, lambda m: f"{m['minutes']} min {m['seconds']} sec"))
         names = "|".join((*words.months, *words.months_short))
         found += [
             (rf"\b(?P<name>{names})\.? (?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?\b(?!:|[.,][0-9])", _english_month_first),

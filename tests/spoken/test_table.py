@@ -133,6 +133,7 @@ ENGLISH = [
     ("03/05/2024 and 12/25/24", "March fifth, twenty twenty-four and December twenty-fifth, twenty twenty-four"),
     ("2024/05/03", "May third, twenty twenty-four"),
     ("15:30:45+02:00", "fifteen thirty and forty-five seconds UTC plus two"),
+    ("5m 10s", "five minutes ten seconds"),
     ("2h 30m and 1h30", "two hours thirty minutes and one hour thirty minutes"),
     ("4111 1111 1111 1111", "four one one one, one one one one, one one one one, one one one one"),
     ("12345678901", "one two three four five six seven eight nine zero one"),
