@@ -147,7 +147,8 @@ DICTATED = {
     "es": "Mi número es 612.|J-U-A-N.|juan arroba gmail punto com|Calle Mayor 5.|jota u a ene|nací el 3 de marzo|"
     "efe ge hache",
     "de": "Meine Nummer ist 555.|Hauptstraße 5.|A wie Anton|Ich wohne in der Hauptstraße 12.|null eins sieben",
-    "fr": "Mon numéro est 06 12.|12 rue de la Paix 5|jean arobase gmail point com",
+    "fr": "Mon numéro est 06 12.|12 rue de la Paix 5|12 rue de la Paix.|4 place Bellecour.|"
+    "jean arobase gmail point com",
     "ru": "Мой номер 555.|А Б В",
 }
 """What is dictated may go on, however a recogniser writes it."""

@@ -87,6 +87,16 @@ def test_halves_of_a_character_are_joined(sent: str, heard: str, size: int) -> N
         ("<|begin_of_thought|>a<|end_of_thought|>\n<|begin_of_solution|>b<|end_of_solution|>", "b"),
         ("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>b<|END_RESPONSE|>", "b"),
         ("<|channel>thought\na<channel|>b", "b"),
+        ("<|think|>a<|/think|>b", "b"),
+        ("<|thinking|>a<|/thinking|>b", "b"),
+        ("<|thought_start|>a<|thought_end|>b", "b"),
+        ("<|reasoning_start|>a<|reasoning_end|>b", "b"),
+        ("<｜begin▁of▁thinking｜>a<｜end▁of▁thinking｜>b", "b"),
+        ("<think>a<|/think|>b", "b"),
+        ("<internal_thoughts>a</internal_thoughts>b", "b"),
+        ("<cot>a</cot>b", "b"),
+        ("<think>a</think><answer>b</answer>", "b"),
+        ("<think>a</think>\n<response>\nb</response>", "b"),
         ("<think>`a</think>b", "b"),
         ("<think>a <|im_start|> b</think>c", "c"),
         ("Write `<think>` before it.", "Write `<think>` before it."),
@@ -126,6 +136,7 @@ def test_of_several_channels_only_the_answer_is_heard(written: str, heard: str, 
 def test_what_is_held_begins_at_the_end_of_the_thought(size: int) -> None:
     assert said("I `should say hi</think>\n\nHi there", size, thinks_first=True) == "Hi there"
     assert said("<think>a</think>Hi", size, thinks_first=True) == "Hi"
+    assert said("Steps.\n[BEGIN FINAL RESPONSE]Hi[END FINAL RESPONSE]", size, thinks_first=True) == "Hi"
     assert said("Sure. <think>a</think> Hi", size, thinks_first=True) == "Sure. Hi"
     assert said("Sure. `<think>` it is", size, thinks_first=True) == "Sure. `<think>` it is"
     assert said("Hi `there` <|im_end|>x", size, thinks_first=True) == "Hi `there` "
@@ -149,6 +160,7 @@ def test_a_thought_that_ends_without_a_beginning_is_noticed() -> None:
         "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "</s>", "<eos>", "<|endoftext|>", "<end_of_turn>", "<|end|>",
         "<|return|>", "<|end_of_text|>", "<|EOT|>", "<｜end▁of▁sentence｜>", "<|END_OF_TURN_TOKEN|>", "<|im_start|>",
         "<|eot|>", "<|endofprompt|>", "<|start_header_id|>", "<start_of_turn>", "[/INST]", "<|user|>", "<turn|>",
+        "</eos>", "[EOS]", "<eos_token>", "[|endofturn|]", "<endoftext>",
     ],
 )  # fmt: skip
 def test_a_special_token_ends_the_reply(token: str, size: int) -> None:
@@ -213,6 +225,26 @@ LIGHT = '{"name": "light", "arguments": {"on": true}}'
         '{"on": true}<|tool_call_end|><|tool_calls_section_end|>',
         '<|channel|>commentary to=functions.light <|constrain|>json<|message|>{"on": true}<|call|>',
         '<|start|>assistant to=functions.light<|channel|>commentary json<|message|>{"on": true}<|call|>',
+        f"<tools>{LIGHT}</tools>",
+        f"<functioncall> {LIGHT}",
+        f"<functioncall> {LIGHT}</functioncall>",
+        f"<function>{LIGHT}</function>",
+        "<tool_code>\nprint(light(on=True))\n</tool_code>",
+        '<function_call name="light">{"on": true}</function_call>',
+        '<tool_call name="light">{"on": true}</tool_call>',
+        '<xai:function_call name="light"><parameter name="on">true</parameter></xai:function_call>',
+        '<minimax:tool_call><invoke name="light"><parameter name="on">true</parameter></invoke></minimax:tool_call>',
+        "<seed:tool_call><function=light><parameter=on>true</parameter></function></seed:tool_call>",
+        "<longcat_tool_call>light\n<longcat_arg_key>on</longcat_arg_key>\n"
+        "<longcat_arg_value>true</longcat_arg_value>\n</longcat_tool_call>",
+        '<｜DSML｜function_calls><｜DSML｜invoke name="light"><｜DSML｜parameter name="on" string="false">true'
+        "</｜DSML｜parameter></｜DSML｜invoke></｜DSML｜function_calls>",
+        "<start_function_call>call:light{on:true}<end_function_call>",
+        "<|tool_call>call:light{on:true}<tool_call|>",
+        '<|tool_call_begin|>functions.light:0<|tool_call_argument_begin|>{"on": true}<|tool_call_end|>',
+        f"<tool_call>{{{LIGHT}}}</tool_call>",
+        "[light(on=true)]",
+        "{'name': 'light', 'arguments': {'on': True}}",
         f"<think>The light.</think>\n{LIGHT}",
     ],
 )
@@ -249,6 +281,12 @@ def test_several_written_calls_are_made_and_text_around_them_is_said(size: int) 
 def test_text_that_calls_nothing_stays_text(text: str, size: int) -> None:
     assert said(text, size) == text
     assert called(text, size) == []
+
+
+@SIZES
+@pytest.mark.parametrize("nothing", ['""', "null", '" "'])
+def test_a_call_with_empty_arguments_is_a_call_without_any(nothing: str, size: int) -> None:
+    assert called(f'{{"name": "current_time", "parameters": {nothing}}}', size) == [("current_time", {})]
 
 
 @pytest.mark.parametrize("text", [LIGHT, f"```json\n{LIGHT}\n```", f"<tool_call>{LIGHT}</tool_call>"])

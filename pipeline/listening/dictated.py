@@ -6,6 +6,7 @@ linear in the text.
 
 import re
 from enum import Enum, auto
+from itertools import pairwise
 
 
 class Dictated(Enum):
@@ -227,6 +228,8 @@ def _address(words: list[str]) -> bool:
     if last in _STREET and (numbered or lives):
         return True
     street = bool(_STREET_BEFORE & set(tail)) or any(word.endswith(_GERMAN_STREET) for word in tail)
+    if any(number[:1].isdigit() and road in _STREET_BEFORE for number, road in pairwise(tail)):
+        return True  # "12 rue de la Paix"
     ends_in_number = any(one.isdigit() for one in last)
     if street and (ends_in_number or lives):
         return True

@@ -48,6 +48,8 @@ STARTS = frozenset("<[◁")
 _THINKING = (
     "think", "thinking", "thinks", "thought", "thoughts", "reason", "reasoning", "reflection", "analysis",
     "scratchpad", "inner_monologue", "seed:think", "ant_thinking", "antthinking", "internal_thought", "monologue",
+    "internal_thoughts", "internal_monologue", "internal_reasoning", "inner_thought", "inner_thoughts", "mm:think",
+    "cot", "chain_of_thought", "thought_process", "thinking_process", "reasoning_process",
 )  # fmt: skip
 _CALLS = {
     "<tool_call>": "</tool_call>",
@@ -55,6 +57,16 @@ _CALLS = {
     "<toolcall>": "</toolcall>",
     "<function_call>": "</function_call>",
     "<function_calls>": "</function_calls>",
+    "<functioncall>": "</functioncall>",
+    "<function>": "</function>",
+    "<tools>": "</tools>",
+    "<tool_code>": "</tool_code>",
+    "<minimax:tool_call>": "</minimax:tool_call>",
+    "<seed:tool_call>": "</seed:tool_call>",
+    "<longcat_tool_call>": "</longcat_tool_call>",
+    "<|dsml|function_calls>": "</|dsml|function_calls>",
+    "<start_function_call>": "<end_function_call>",
+    "<|tool_call>": "<tool_call|>",
     "[tool_calls]": "",
     "[tool_request]": "[end_tool_request]",
     "<|python_tag|>": "",
@@ -62,6 +74,7 @@ _CALLS = {
     "<|tool_call_start|>": "<|tool_call_end|>",
     "<|tool_calls_section_begin|>": "<|tool_calls_section_end|>",
     "<|tool_calls_begin|>": "<|tool_calls_end|>",
+    "<|tool_call_begin|>": "<|tool_call_end|>",
     "<|start_action|>": "<|end_action|>",
 }
 _TAGS = {
@@ -72,6 +85,10 @@ _TAGS = {
     "[think]": Kind.THINK_OPEN, "[/think]": Kind.THINK_CLOSE, "◁think▷": Kind.THINK_OPEN,
     "◁/think▷": Kind.THINK_CLOSE,
     "<|channel>": Kind.THINK_OPEN, "<channel|>": Kind.THINK_CLOSE,
+    "[begin final response]": Kind.THINK_CLOSE, "[end final response]": Kind.END,
+    "</eos>": Kind.END, "[eos]": Kind.END, "<eos_token>": Kind.END, "[|endofturn|]": Kind.END,
+    "<endoftext>": Kind.END, "<end_of_text>": Kind.END, "[gmask]": Kind.DROPPED,
+    **{f"<{end}{name}>": Kind.DROPPED for name in ("answer", "final_answer", "response") for end in ("", "/")},
 }  # fmt: skip
 """Markers that are written in one way only, in lower case."""
 _SPECIAL_KINDS = {
@@ -92,15 +109,21 @@ _SPECIAL_KINDS = {
 """`<|name|>`, by its name."""
 _ENDS = re.compile(r"(?:.*_)?(?:end|eo[a-z]|stop|return)(?:_.*)?|endof.*")
 """The names of special tokens that end a reply: im_end, eot_id, endoftext, end_of_turn, return …"""
+_SPECIAL_THINKING = re.compile(
+    rf"(?P<close>/|end_(?:of_)?)?(?:begin_(?:of_)?|start_(?:of_)?)?(?:{'|'.join(_THINKING)})(?:_(?:start|begin|(?P<end>end)))?"
+)
+"""The names of special tokens around a thought: think, /think, begin_of_thinking, end_thought, reasoning_start …"""
 
 _SPECIAL = re.compile(r"<[|｜] ?([/\w.-]{1,40}) ?[|｜]>")
 _SPECIAL_BEGUN = re.compile(r"<(?:[|｜] ?(?:[/\w.-]{1,40} ?[|｜]?)?)?")
 _THINK_TAG = re.compile(r"<\s{0,2}(/?)\s{0,2}([a-z_:]{1,20})(?:\s[^<>]{0,80}?)?(/?)>")
 _THINK_TAG_BEGUN = re.compile(r"<\s{0,2}/?\s{0,2}([a-z_:]{0,20})((?:\s[^<>]{0,80})?/?)")
-_NAMED_CALL = re.compile(r"<(?:function|invoke)(?:=| name=)[^<>\n]{1,80}>")
-_NAMED_CALL_BEGUN = re.compile(r"<(?:function|invoke)(?:=| name=)[^<>\n]{0,80}")
-_EXACT = (*_TAGS, *_CALLS, *filter(None, _CALLS.values()), "</function>", "</invoke>", "<function=", "<function name=",
-          "<invoke name=", "<|")  # fmt: skip
+_NAMED_TAGS = ("function", "invoke", "function_call", "tool_call", "xai:function_call")
+_NAMED_ENDS = frozenset(f"</{tag}>" for tag in _NAMED_TAGS)
+_NAMED_CALL = re.compile(rf"<({'|'.join(_NAMED_TAGS)})(?:=| name=)[^<>\n]{{1,80}}>")
+_NAMED_CALL_BEGUN = re.compile(rf"<(?:{'|'.join(_NAMED_TAGS)})(?:=| name=)[^<>\n]{{0,80}}")
+_EXACT = (*_TAGS, *_CALLS, *filter(None, _CALLS.values()), *_NAMED_ENDS, "<|",
+          *(f"<{tag}{name}" for tag in _NAMED_TAGS for name in ("=", " name=")))  # fmt: skip
 _BEGINNINGS = frozenset(exact[:length] for exact in _EXACT for length in range(1, len(exact) + 1))
 
 
@@ -109,15 +132,17 @@ def marker_of(text: str) -> Marker | None:
     lower = text.lower().replace("｜", "|").replace("▁", "_")
     if lower in _CALLS:
         return Marker(Kind.CALL_OPEN, text, _CALLS[lower])
-    if lower in _CALLS.values() or lower in ("</function>", "</invoke>"):
+    if lower in _CALLS.values() or lower in _NAMED_ENDS:
         return Marker(Kind.CALL_CLOSE, text, lower)
     if lower in _TAGS:
         return Marker(_TAGS[lower], text)
-    if _NAMED_CALL.fullmatch(lower):
-        return Marker(Kind.CALL_OPEN, text, "</function>" if lower.startswith("<f") else "</invoke>")
+    if named := _NAMED_CALL.fullmatch(lower):
+        return Marker(Kind.CALL_OPEN, text, f"</{named[1]}>")
     if special := _SPECIAL.fullmatch(lower):
         name = special[1].strip("_")
         kind = _SPECIAL_KINDS.get(name)
+        if kind is None and (thought := _SPECIAL_THINKING.fullmatch(name)):
+            kind = Kind.THINK_CLOSE if thought["close"] or thought["end"] else Kind.THINK_OPEN
         return Marker(kind or (Kind.END if _ENDS.fullmatch(name) else Kind.DROPPED), text)
     if (tag := _THINK_TAG.fullmatch(lower)) and tag[2] in _THINKING:
         return Marker(Kind.DROPPED if tag[3] else Kind.THINK_CLOSE if tag[1] else Kind.THINK_OPEN, text)

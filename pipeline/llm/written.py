@@ -26,13 +26,18 @@ _SPACED = re.compile(r"\s*\[?\s*\{?\s*")
 _TAGGED_NAME = re.compile(r"[=\"']\s*[\"']?([\w.-]+)")
 _NAME_FIRST = re.compile(r"\s*(?:call:)?(?:functions\.)?([\w.-]{1,80})(?::\d+)?\s*")
 _PARAMETER = re.compile(
-    r"<parameter(?:=|\s+name=)[\"']?([\w.-]+)[\"']?\s*>\n?(.*?)\n?</parameter>"
-    r"|<arg_key>\s*([\w.-]+)\s*</arg_key>\s*<arg_value>(.*?)</arg_value>",
+    r"<parameter(?:=|\s+name=)[\"']?([\w.-]+)[\"']?(?:\s[^<>]{0,80})?>\n?(.*?)\n?</parameter>"
+    r"|<(?:longcat_)?arg_key>\s*([\w.-]+)\s*</(?:longcat_)?arg_key>\s*"
+    r"<(?:longcat_)?arg_value>(.*?)</(?:longcat_)?arg_value>",
     re.DOTALL,
 )
 _SEPARATOR = re.compile(
     r"<[|｜]tool[▁_]sep[|｜]>|<\|tool_call_argument_begin\|>|\[args\]|\[call_id\]\w*|```(?:json)?", re.IGNORECASE
 )
+_DSML = re.compile(r"(</?)[|｜]DSML[|｜]")
+"""What DeepSeek V3.2 writes in each of its tags."""
+_QUOTE = re.compile(r"<escape>|<\|\"\|>")
+_BARE_KEY = re.compile(r"([{,]\s{0,20})([A-Za-z_]\w{0,80})\s{0,20}:")
 _PART = re.compile(
     r"<[|｜]tool[▁_]calls?[▁_](?:begin|end)[|｜]>|</?tool_calls?>|<\|/?tool_call\|>|</?function_calls?>",
     re.IGNORECASE,
@@ -79,7 +84,8 @@ def calls_in(text: str, tools: Collection[str], *, opening: str = "") -> list[Ca
 
     opening: the marker before it, which may name the function (`<function=light>`).
     """
-    if opening[:9].lower() in ("<function", "<invoke n") and (named := _TAGGED_NAME.search(opening)):
+    text = _DSML.sub(r"\1", text)
+    if named := _TAGGED_NAME.search(opening):
         return _checked([(named[1], _arguments_in(text))], tools)
     found: list[Call] = []
     for part in filter(str.strip, _PART.split(text)):
@@ -96,6 +102,8 @@ def _calls_in_part(text: str, tools: Collection[str]) -> list[Call]:
         pieces = re.split(r"(<(?:function|invoke)(?:=|\s+name=)[^<>]*>)", text)[1:]
         return [call for tag, body in zip(pieces[::2], pieces[1::2], strict=False)
                 for call in calls_in(re.sub(r"</(?:function|invoke)>", "", body), tools, opening=tag)]  # fmt: skip
+    if text.startswith("{{") and text.endswith("}}"):
+        text = text[1:-1]  # braces doubled, as in the template that the model has seen
     if text[0] in "[{`":
         return _calls_in_values(text.strip("`").removeprefix("json"), tools)
     if python := _python_calls(text, tools):
@@ -111,10 +119,19 @@ def _calls_in_part(text: str, tools: Collection[str]) -> list[Call]:
 
 def _arguments_in(text: str) -> str:
     """The arguments that stand behind a function's name: JSON, or one tag for each."""
-    text = text.strip().strip("`").strip()
+    text = _QUOTE.sub('"', text.strip().strip("`").strip())
     if parameters := _PARAMETER.findall(text):
         return json.dumps({key or other: _value(value or written) for key, value, other, written in parameters})
-    return text or "{}"
+    # FunctionGemma leaves out the quotation marks of keys.
+    return text if _is_json(text) else _BARE_KEY.sub(r'\1"\2":', text) or "{}"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _value(text: str) -> Any:
@@ -137,12 +154,20 @@ def _calls_in_values(text: str, tools: Collection[str]) -> list[Call]:
         try:
             value, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
-            return _python_calls(text, tools) or _calls_cut_short(text, tools)
+            return _python_calls(text, tools) or _python_values(text, tools) or _calls_cut_short(text, tools)
         called = _calls_of(value, tools)
         if not called:
             return []
         found += called
     return found
+
+
+def _python_values(text: str, tools: Collection[str]) -> list[Call]:
+    """The same value as Python writes it: `{'name': 'light', 'arguments': {'on': True}}`."""
+    try:
+        return _calls_of(ast.literal_eval(text.strip()), tools)
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return []
 
 
 def _calls_cut_short(text: str, tools: Collection[str]) -> list[Call]:
@@ -177,7 +202,7 @@ def arguments_text(arguments: Any) -> str:
     """The arguments of a call as the text of a JSON object, whatever form they came in."""
     if arguments is None:
         return "{}"
-    return arguments if isinstance(arguments, str) else json.dumps(arguments)
+    return (arguments.strip() or "{}") if isinstance(arguments, str) else json.dumps(arguments)
 
 
 def _checked(calls: Iterable[Call], tools: Collection[str]) -> list[Call]:
@@ -203,11 +228,18 @@ def _python_calls(text: str, tools: Collection[str]) -> list[Call]:
         if not isinstance(call, ast.Call) or call.args:
             return []
         try:
-            arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
+            arguments = {word.arg: _literal(word.value) for word in call.keywords if word.arg}
             found.append((ast.unparse(call.func).removesuffix(".call"), json.dumps(arguments)))
         except (ValueError, TypeError, RecursionError):
             return []
     return _checked(found, tools)
+
+
+def _literal(node: ast.expr) -> Any:
+    """A value in Python, or one of the three names of JSON."""
+    if isinstance(node, ast.Name) and node.id in ("true", "false", "null"):
+        return json.loads(node.id)
+    return ast.literal_eval(node)
 
 
 # --- what comes in pieces ---
@@ -352,7 +384,8 @@ class WrittenCalls:
         rest = value[spaced.end() :] if spaced else value
         if not rest:
             return len(value) < 80
-        if rest[0] == '"' and "{" in value[: len(value) - len(rest)]:
+        if rest[0] in "\"'" and "{" in value[: len(value) - len(rest)]:
+            rest = rest.replace("'", '"')
             self._certain = any(rest[1:].startswith(key) for key in self._keys)
             return self._certain or any(key.startswith(rest[1:]) for key in self._keys)
         if value[0] == "[" and "{" not in value[: len(value) - len(rest)]:

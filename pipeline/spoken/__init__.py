@@ -17,12 +17,13 @@ from pipeline.spoken.numbers import join_groups
 from pipeline.spoken.reading import numbers_in_words
 
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad\ufe0e\ufe0f\u20e3"))
-_TYPED = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"', "‐": "-", "‑": "-", "−": "-"})
+_TYPED = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"', "‐": "-", "‑": "-", "−": "-",
+                         **{chr(0x2080 + digit): str(digit) for digit in range(10)}})  # fmt: skip
 _PAUSES = frozenset("—–()[]{}")
 _LEFT_TO_VOICE = "%‰°&@#+=<>/§№"
 """Signs with a meaning, which stay where no table has words for them."""
 _MINUS = re.compile(r"(?<![\w).,%°])-(?=[0-9])|(?<=[0-9] )-(?= [0-9])")
-_TIMES = re.compile(r"(?<=[0-9])(?: ?\* ?|x)(?=[0-9])")
+_TIMES = re.compile(r"(?<=[0-9])(?: ?\* ?|(?<!\b0)x)(?=[0-9])")
 _SPOKEN_MARKS = frozenset(".,;:!?'-¿¡…。！？、，；：؟،؛।·")
 
 

@@ -48,10 +48,10 @@ def _address(token: str, words: Words | None) -> str:
         return f"{windows['drive']} {words.signs.backslash} {_named(windows['rest'], words)}"
     if words and (_PATH.fullmatch(token) or _FILE.fullmatch(token.rpartition("/")[2])):
         return _named(token, words)
-    host = re.split(r"[/?#]", token, maxsplit=1)[0]
+    host, colon, port = re.split(r"[/?#]", token, maxsplit=1)[0].partition(":")
     labels = host.split(".")
     if len(labels) > 1 and labels[-1].lower() in _TOP_LEVEL and all(_LABEL.fullmatch(label) for label in labels):
-        return _host(host, words)
+        return _host(host, words) + (f", {port}" if words and port.isdecimal() else f"{colon}{port}")
     return token
 
 

@@ -39,7 +39,7 @@ def _names(code: str) -> tuple[tuple[re.Pattern[str], str], ...]:
     return tuple(
         (re.compile(pattern), spoken)
         for pattern, spoken in (
-            (r"(?<![\w#])([A-G])#(?!\w)", rf"\1 {signs.sharp}"),
+            (r"(?<![\w#])([A-Gcf])[#♯](?!\w)", rf"\1 {signs.sharp}"),
             (r"(?<=\w)\+\+(?!\+)", f" {signs.plus} {signs.plus}"),
             (r"(?<![\w&#])#(?=[^\W\d_])", f"{signs.hashtag} "),
             (r"(?<![\w.])\.(?=[A-Za-z]{2})", f"{words.dot} "),

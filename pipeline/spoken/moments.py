@@ -11,7 +11,7 @@ _MINUTE = r"(?P<minute>[0-5][0-9])"
 _SECOND = r"(?::(?P<second>[0-5][0-9]))?"
 _HALF = r"(?: ?(?P<half>[aApP])(?:\.? ?[mM]\.(?=\s+[a-zà-ÿ]|[,;:!?)])|\.? ?[mM](?![\w])))"
 _AFTER = r"(?![:\w]|\.[0-9])"
-_DAY = r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
+_DAY = r"(?P<year>[0-9]{4})(?P<between>[/-])(?P<month>[0-9]{2})(?P=between)(?P<day>[0-9]{2})"
 _ZONE = r"(?: ?(?P<zone>Z|UTC|GMT|(?P<offset>[+-])(?P<ahead>[0-9]{2})(?::?(?P<rest>[0-9]{2}))?)(?!\w))?"
 
 
@@ -35,17 +35,39 @@ def rules(words: Words) -> list[Rule]:
         found += [
             (
                 rf"(?<![\w-]){_DAY}(?:[T ](?P<hour>[0-2][0-9]):{_MINUTE}"
-                rf"(?::(?P<second>[0-5][0-9])(?:[.,][0-9]{{1,9}})?)?{_ZONE})?(?![\w-])",
+                rf"(?::(?P<second>[0-5][0-9])(?:[.,][0-9]{{1,9}})?)?{_ZONE})?(?![\w/-])",
                 lambda m: _stamp(m, words),
             ),
             (
                 r"(?<![\w/.-])(?P<day>[0-9]{1,2})(?P<between>[/.-])(?P<month>[0-9]{1,2})(?P=between)(?P<year>[0-9]{4})(?![\w/-])",
                 date,
             ),
+            (
+                r"(?<![\w/.,-])(?P<day>[0-9]{1,2})/(?P<month>[0-9]{1,2})/(?P<year>[0-9]{2})(?![\w/-])",
+                date,
+            ),
+            (
+                rf"(?<![\w:.])(?P<hour>[0-2]?[0-9]):{_MINUTE}:(?P<second>[0-5][0-9])(?:[.,][0-9]{{1,9}})?(?=[Z+-]){_ZONE}(?![\w:-])",
+                lambda m: _zoned(m, words),
+            ),
         ]
     found.append((rf"(?<![\w:.,])(?P<first>{hours}) ?[-–] ?(?={sure})", to))
     names = any_of(words.months)
+    if words.months and not english:
+        # "21/05", "25/12": these are not written for fractions.
+        found.append((
+            r"(?<![\w/.,-])(?P<day>0[1-9]|[12][0-9]|3[01])/(?P<month>0[1-9]|1[0-2])(?![\w/%]|[.,][0-9])",
+            lambda m: _day_of_month(m, words),
+        ))  # fmt: skip
+    bare = "?" if words.code in ("en", "de") else ""
+    found.append((
+        rf"(?<![\w.,])(?P<hours>[0-9]{{1,3}}) ?h(?:rs?)?(?: ?(?=[0-9]{{1,2}} ?m)|(?=[0-9]{{2}}(?!\w)))"
+        rf"(?P<minutes>[0-5]?[0-9])(?: ?m(?:in)?){bare}(?![\w²³/])",
+        lambda m: f"{m['hours']} h {m['minutes']} min",
+    ))  # fmt: skip
     if english:
+        minutes_and_seconds = r"(?<![\w.,])(?P<minutes>[0-9]{1,3}) ?m (?P<seconds>[0-5]?[0-9]) ?s(?!\w)"
+        found.append((minutes_and_seconds, lambda m: f"{m['minutes']} min {m['seconds']} sec"))
         names = "|".join((*words.months, *words.months_short))
         found += [
             (rf"\b(?P<name>{names})\.? (?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?\b(?!:|[.,][0-9])", _english_month_first),
@@ -77,7 +99,8 @@ def rules(words: Words) -> list[Rule]:
 
 def _date(match: re.Match[str], words: Words) -> str:
     day, month, year = int(match["day"]), int(match["month"]), int(match["year"])
-    if words.code == "en" and "/" in match.group() and day <= 12:
+    year += 2000 if len(match["year"]) == 2 else 0
+    if words.code == "en" and match.group()[1:3].find("/") >= 0 and day <= 12:
         day, month = month, day
     if not (1 <= month <= 12 and 1 <= day <= 31) or year < 1:
         return match.group()
@@ -87,6 +110,17 @@ def _date(match: re.Match[str], words: Words) -> str:
     spoken = _rank(day, match, words) if words.ordinal_days else cardinal(str(day), words)
     return words.date.format(
         day=words.first if day == 1 and words.first else spoken, month=name, year=cardinal(str(year), words)
+    )
+
+
+def _day_of_month(match: re.Match[str], words: Words) -> str:
+    day = int(match["day"])
+    if day <= 12 and not match["day"].startswith("0") and not match["month"].startswith("0"):
+        return match.group()  # "10/12" of the points
+    spoken = _rank(day, match, words) if words.ordinal_days else cardinal(str(day), words)
+    without_year = words.date.partition("{month}")[0] + "{month}"
+    return without_year.format(
+        day=words.first if day == 1 and words.first else spoken, month=words.months[int(match["month"]) - 1]
     )
 
 
@@ -114,7 +148,11 @@ def _stamp(match: re.Match[str], words: Words) -> str:
     spoken = _date(match, words)
     if match["hour"] is None or spoken == match.group():
         return spoken
-    spoken += f", {_time(match, words)}"
+    return f"{spoken}, {_zoned(match, words)}"
+
+
+def _zoned(match: re.Match[str], words: Words) -> str:
+    spoken = _time(match, words)
     if match["zone"] is None:
         return spoken
     if match["offset"] is None or not int(match["ahead"]) + int(match["rest"] or 0):

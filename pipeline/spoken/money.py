@@ -16,14 +16,15 @@ def rules(words: Words) -> list[Rule]:
 
     def say(match: re.Match[str]) -> str:
         per = f" {words.per} " if match["per"] else ""
-        return signed(match, words) + _amount(match, words) + per
+        inner = f"{words.signs.minus} " if match.groupdict().get("inner") else ""
+        return signed(match, words) + inner + _amount(match, words) + per
 
     def millions(match: re.Match[str]) -> str:
-        one, many = words.short_scales["M"]
+        one, many = words.short_scales[match["short"]]
         return f"{number(match['number'], words)} {one if parse(match['number'], words) == ('1', '') else many}"
 
     rules: list[Rule] = [
-        (rf"(?P<sign>{SIGN})(?<!\w)(?P<money>{money})[ \u00a0]?(?P<number>{NUMBER}){magnitude}{per}", say),
+        (rf"(?P<sign>{SIGN})(?<!\w)(?P<money>{money})[ \u00a0]?(?P<inner>-)?(?P<number>{NUMBER}){magnitude}{per}", say),
         (
             rf"(?P<sign>{SIGN})(?P<number>{NUMBER})"
             rf"(?:[ \u00a0]?(?P<short>{short})(?=[ \u00a0]?(?:{money})(?!\w))|[ \u00a0](?P<scale>{scale})\b)?"
@@ -31,8 +32,9 @@ def rules(words: Words) -> list[Rule]:
             say,
         ),
     ]
-    if "M" in words.short_scales:  # "1.5M users"
-        rules.append((rf"(?<!\w)(?P<number>{NUMBER})M(?![\w/²³])", millions))
+    counts = any_of({sign for sign in ("M", "bn", "tn", "mn") if sign in words.short_scales})
+    if counts:  # "1.5M users", "3bn people"
+        rules.append((rf"(?<!\w)(?P<number>{NUMBER})(?P<short>{counts})(?![\w/²³])", millions))
     return rules
 
 

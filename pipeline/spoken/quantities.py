@@ -12,7 +12,8 @@ _GAP = "[ \u00a0\u2009\u202f]?"
 def range_rules(words: Words) -> list[Rule]:
     """A dash between two numbers of which one has a unit → "to". Before the numbers are words."""
     money = any_of({*words.currencies}) or "(?!)"
-    mark = rf"{_GAP}(?:%|‰|°[CF]?|(?:{any_of({*words.units})})(?![\w/])|(?:{money})(?!\w))"
+    short = any_of({*words.short_scales}) or "(?!)"
+    mark = rf"{_GAP}(?:%|‰|°[CF]?|(?:{any_of({*words.units})})(?![\w/])|(?:{short})?{_GAP}(?:{money})(?!\w))"
 
     def say(match: re.Match[str]) -> str:
         has_mark = match["mark"] or match["money"]
@@ -72,6 +73,8 @@ def plain_range_rules(words: Words) -> list[Rule]:
             len(last) <= 3 or (_is_year(first) and _is_year(last)) or (first[-1] == "0" and last[-1] == "0")
         ):  # fmt: skip
             return f"{alone(first, words)} {words.to} {alone(last, words)}"
+        if max(len(first), len(last)) <= 2 and "0" not in (first[:-1], last[:-1]):
+            return f"{alone(first, words)}, {alone(last, words)}"  # fifty-fifty, a score
         return f"{digit_by_digit(first, words)}, {digit_by_digit(last, words)}"
 
     def decimals(match: re.Match[str]) -> str:

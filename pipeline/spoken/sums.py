@@ -26,7 +26,7 @@ def operator_rules(words: Words) -> list[Rule]:
         return f" {operators[match['sign']]} "
 
     return [
-        (r"(?<=[0-9])[x×](?=[0-9])(?![0-9.,×x ]{0,20}=|10[\^⁰¹²³⁴⁵⁶⁷⁸⁹⁻])", lambda m: f" {signs.by} "),
+        (r"(?<=[0-9])(?<!\b0)[x×](?=[0-9])(?![0-9.,×x ]{0,20}=|10[\^⁰¹²³⁴⁵⁶⁷⁸⁹⁻])", lambda m: f" {signs.by} "),
         (rf"(?<=[\w)\]%°²³½'{money}]) ?(?P<sign>{anywhere}) ?(?=[-(\[√.'{money}]?\w)", between),
         (
             rf"(?<![\w)\]%]) ?(?P<sign>{any_of({*prefixes})}) ?(?=[-{money}]?[0-9])",

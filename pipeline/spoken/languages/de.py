@@ -46,6 +46,7 @@ UNITS = {
 }
 CURRENCIES = {
     "dollar": Currency(Noun("Dollar", "Dollar"), Noun("Cent", "Cent")),
+    "singapore dollar": Currency(Noun("Singapur-Dollar", "Singapur-Dollar"), Noun("Cent", "Cent")),
     "australian dollar": Currency(Noun("australische Dollar", "australische Dollar"), Noun("Cent", "Cent")),
     "canadian dollar": Currency(Noun("kanadische Dollar", "kanadische Dollar"), Noun("Cent", "Cent")),
     "euro": Currency(Noun("Euro", "Euro"), Noun("Cent", "Cent")),

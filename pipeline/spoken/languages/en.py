@@ -71,6 +71,7 @@ CURRENCIES = {
     "canadian dollar": Currency(Noun("Canadian dollar", "Canadian dollars"), CENT),
     "hong kong dollar": Currency(Noun("Hong Kong dollar", "Hong Kong dollars"), CENT),
     "new zealand dollar": Currency(Noun("New Zealand dollar", "New Zealand dollars"), CENT),
+    "singapore dollar": Currency(Noun("Singapore dollar", "Singapore dollars"), CENT),
     "mexican peso": Currency(Noun("Mexican peso", "Mexican pesos"), Noun("centavo", "centavos")),
     "real": Currency(Noun("real", "reais"), Noun("centavo", "centavos")),
     "euro": Currency(Noun("euro", "euros"), CENT),

@@ -59,6 +59,7 @@ CURRENCIES = {
     "canadian dollar": Currency(Noun("dólar canadiense", "dólares canadienses"), CENTAVO),
     "hong kong dollar": Currency(Noun("dólar de Hong Kong", "dólares de Hong Kong"), CENTAVO),
     "new zealand dollar": Currency(Noun("dólar neozelandés", "dólares neozelandeses"), CENTAVO),
+    "singapore dollar": Currency(Noun("dólar de Singapur", "dólares de Singapur"), CENTAVO),
     "mexican peso": Currency(Noun("peso mexicano", "pesos mexicanos"), CENTAVO),
     "real": Currency(Noun("real", "reales"), CENTAVO),
     "euro": Currency(Noun("euro", "euros"), CENTIMO),

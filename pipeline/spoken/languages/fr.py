@@ -41,6 +41,7 @@ UNITS = {
 }
 CURRENCIES = {
     "dollar": Currency(Noun("dollar", "dollars"), Noun("cents", "cents")),
+    "singapore dollar": Currency(Noun("dollar de Singapour", "dollars de Singapour"), Noun("cent", "cents")),
     "australian dollar": Currency(Noun("dollar australien", "dollars australiens"), Noun("cents", "cents")),
     "canadian dollar": Currency(Noun("dollar canadien", "dollars canadiens"), Noun("cents", "cents")),
     "euro": Currency(Noun("euro", "euros"), Noun("centime", "centimes")),

@@ -60,6 +60,7 @@ CURRENCIES = {
     "canadian dollar": Currency(Noun("dólar canadense", "dólares canadenses"), CENTAVO),
     "hong kong dollar": Currency(Noun("dólar de Hong Kong", "dólares de Hong Kong"), CENTAVO),
     "new zealand dollar": Currency(Noun("dólar neozelandês", "dólares neozelandeses"), CENTAVO),
+    "singapore dollar": Currency(Noun("dólar de Singapura", "dólares de Singapura"), CENTAVO),
     "mexican peso": Currency(Noun("peso mexicano", "pesos mexicanos"), CENTAVO),
     "real": Currency(Noun("real", "reais"), CENTAVO),
     "euro": Currency(Noun("euro", "euros"), CENTIMO),
