@@ -6,10 +6,10 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvloop
 from rich.console import Console
@@ -68,9 +68,9 @@ def application() -> "FastAPI":
     opened = app.router.lifespan_context
 
     @asynccontextmanager
-    async def ending(app: "FastAPI") -> AsyncIterator[Mapping[str, Any] | None]:
-        async with opened(app) as state:
-            yield state
+    async def ending(app: "FastAPI") -> AsyncIterator[None]:
+        async with opened(app):
+            yield
             if app.state.draining.begun.is_set():  # asked to stop, and not ended by a program that goes on
                 leave_within(END_S)
 
