@@ -6,6 +6,8 @@ import os
 import resource
 import signal
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -63,6 +65,16 @@ def application() -> "FastAPI":
     app = create_app(settings)
     allow_files(settings)
     _warn_of_guessable(settings)
+    opened = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def ending(app: "FastAPI") -> AsyncIterator[None]:
+        async with opened(app):
+            yield
+            if app.state.draining.begun.is_set():  # asked to stop, and not ended by a program that goes on
+                leave_within(END_S)
+
+    app.router.lifespan_context = ending
     return app
 
 

@@ -95,6 +95,9 @@ async def likeliest_language(stt: SpeechToText, recording: Recording, first_s: f
         sound = next(recording.blocks(first_s), np.zeros(0, np.float32))
         return Clip(sound[: int(first_s * RATE_HZ)], RATE_HZ)
 
-    clip = await asyncio.to_thread(first)
+    try:
+        clip = await asyncio.to_thread(first)
+    finally:
+        recording.stop()  # of one that was cancelled, the thread and the process end now
     with calling(session=secrets.token_hex(8), urgency=Urgency.FILE):
         return await stt.language_of(clip)

@@ -19,6 +19,7 @@ from jobs.files import Incoming, StoredFile
 from jobs.names import safe_name
 from jobs.service import Jobs
 from pipeline.errors import StorageError
+from pipeline.untrusted import whole_number
 from server.multipart import BROKEN_OFF, disposition
 from server.uploads import ClientGone, drain
 
@@ -106,10 +107,10 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise Refused("Send a form (multipart/form-data).", code="bad_form")
     most = max(settings.max_file_size, settings.max_archive_size) + FORM_BYTES
-    claimed = request.headers.get("content-length", "")
+    claimed = whole_number(request.headers.get("content-length")) or 0
     async with AsyncExitStack() as stack:
         try:
-            if claimed.isascii() and claimed.isdigit() and int(claimed) > most:
+            if claimed > most:
                 raise TooLarge(f"The request is larger than {most} bytes (MAX_FILE_SIZE, MAX_ARCHIVE_SIZE).")
             received = await _receive(request, jobs, stack, options[b"boundary"], most)
         except ClientDisconnect:

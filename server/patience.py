@@ -24,6 +24,8 @@ MAX_AHEAD_BYTES = 1 << 16
 PIECE_BYTES = 1 << 16
 """Parsed at a time of what is no head."""
 END_OF_HEAD = b"\r\n\r\n"
+BODY_STEP_BYTES = 256
+"""Parsed at a time, at least, of a body whose length is not known: it may be nothing but ends of heads."""
 
 
 class TooManyHeaders(Exception):
@@ -56,6 +58,8 @@ class PatientHttp(HttpToolsProtocol):
         """What has come and waits until there is room for more requests."""
         self._ahead: deque[int] = deque()
         """Bytes of the heads in the pipeline, in its order."""
+        self._in_body, self._body_left = False, 0
+        """Whether a request's body is coming, and how much of it is, where that was said."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -88,8 +92,7 @@ class PatientHttp(HttpToolsProtocol):
     def _parse(self) -> None:
         """Request by request, as far as there is room for them: one read of the network may hold thousands."""
         while self._unparsed and not self._full:
-            end = self._unparsed.find(END_OF_HEAD, 0, PIECE_BYTES)
-            size = PIECE_BYTES if end < 0 else end + len(END_OF_HEAD)
+            size = self._piece_bytes()
             piece = bytes(self._unparsed[:size])
             del self._unparsed[:size]
             super().data_received(piece)
@@ -107,6 +110,13 @@ class PatientHttp(HttpToolsProtocol):
         if self._full:
             self._flow.pause_reading()
 
+    def _piece_bytes(self) -> int:
+        """How much to parse next: no request more than the one that is coming, as far as that can be seen."""
+        if self._body_left:
+            return min(self._body_left, PIECE_BYTES)
+        end = self._unparsed.find(END_OF_HEAD, BODY_STEP_BYTES if self._in_body else 0, PIECE_BYTES)
+        return PIECE_BYTES if end < 0 else end + len(END_OF_HEAD)
+
     @property
     def _flow(self) -> Flow:
         assert isinstance(self.flow, Flow)  # noqa: S101  # since the connection was made
@@ -121,6 +131,7 @@ class PatientHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head, self._head_bytes = True, 0
+        self._in_body, self._body_left = False, 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -129,12 +140,23 @@ class PatientHttp(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_head, self._in_body = False, True
+        # The parser has refused one that is no number of 64 bits, or stands beside chunks.
+        said = next((value for name, value in self.headers if name == b"content-length"), b"")
+        self._body_left = int(said.strip().lstrip(b"0") or b"0")
         self._headers_came()
         waiting = len(self.pipeline)
         super().on_headers_complete()
         if len(self.pipeline) > waiting:
             self._ahead.append(len(self.url) + sum(len(name) + len(value) for name, value in self.headers))
+
+    def on_body(self, body: bytes) -> None:
+        self._body_left = max(0, self._body_left - len(body))
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body, self._body_left = False, 0
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         if self._in_head and len(self.headers) >= MAX_HEADERS:

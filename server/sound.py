@@ -70,7 +70,9 @@ def _wav_header(data: bytes) -> tuple[Format, int] | None:
     if data[8:12] != b"WAVE":
         return None
     at, form = 12, None
-    while at + 8 <= len(data):
+    for _ in range(wav.MAX_CHUNKS):
+        if at + 8 > len(data):
+            break
         name, size = struct.unpack_from("<4sI", data, at)
         body = at + 8
         if name == b"fmt " and body + 16 <= len(data):

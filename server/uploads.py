@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from pipeline.errors import BadInput, Overloaded, ParleyError, StorageError
 from pipeline.settings import Settings
 from pipeline.storing import TEMPORARY, storing
+from pipeline.untrusted import whole_number
 from server.access import held_of
 from server.access.counted import RETRY_S
 from server.errors import BadField, bad_field
@@ -89,14 +90,14 @@ async def received(request: Request) -> AsyncIterator[Form]:
     """
     settings: Settings = request.app.state.assistant.settings
     limit = settings.max_file_size
-    claimed = request.headers.get("content-length", "")
+    claimed = whole_number(request.headers.get("content-length")) or 0
     too_large = BadInput(
         f"The request is larger than {limit} bytes; see MAX_FILE_SIZE, or send it compressed (Opus, MP3).",
         code="file_too_large",
     )
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise BadInput("Send a form (multipart/form-data).", code="bad_form")
-    if claimed.isascii() and claimed.isdigit() and int(claimed) > limit:
+    if claimed > limit:
         await drain(request)
         raise too_large
 

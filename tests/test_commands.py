@@ -260,6 +260,24 @@ def test_uvicorn_runs_the_application_as_we_do(tmp_path: Path) -> None:
             process.wait()
 
 
+def test_under_uvicorn_a_thread_that_never_ends_keeps_no_process(tmp_path: Path) -> None:
+    script = """
+import os, signal, threading, time, uvicorn
+server = uvicorn.Server(uvicorn.Config("main:app", port=0))
+def stuck():
+    while not server.started:
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait()
+threading.Thread(target=stuck).start()
+server.run()
+"""
+    python_path = {"PYTHONPATH": str(HOME)}
+    subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment() | python_path, timeout=60, check=True
+    )
+
+
 @pytest.mark.parametrize("moment", ["1.2", "ready"])
 def test_a_start_that_is_broken_off_ends_in_order(moment: str, tmp_path: Path) -> None:
     process = subprocess.Popen(

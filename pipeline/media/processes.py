@@ -16,12 +16,13 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BadInput, Overloaded
 from pipeline.media.places import Places
 from pipeline.media.wire import Done, Frame, Frames, Misbehaved, Request
+from pipeline.settings import HOME
+from pipeline.workers.environment import clean_environment
 
 SILENCE_S = 60.0
 """A process that has not answered anything for this long is ended. Its limit of CPU time ends it earlier, unless the
@@ -127,12 +128,10 @@ class _Zygote:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.media.zygote", str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                # Nothing of the service's own: no key and no password.
-                env={
-                    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
-                    "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8",
-                    "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
-                },
+                env=clean_environment(
+                    PYTHONPATH=os.pathsep.join([str(HOME), os.environ.get("PYTHONPATH", "")]),
+                    PYTHONDONTWRITEBYTECODE="1", LC_ALL="C.UTF-8", OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1",
+                ),
             )  # fmt: skip
         self._control = ours
 

@@ -31,6 +31,8 @@ MAX_CHUNKS = 1000
 """Chunks before the samples; a file with more is none of ours."""
 MAX_LINKS = 10_000
 """Files in a row."""
+MAX_CHANGES = 64
+"""Of the format, from one of them to the next; each costs a resampler, which is half a millisecond."""
 _SPEAKERS = ("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR")
 """Bits of the channel mask, from the lowest, by FFmpeg's names."""
 
@@ -70,10 +72,15 @@ def is_plain(file: Any) -> bool:
 
 def blocks(file: Any, block_s: float) -> Iterator[tuple[Format, npt.NDArray[np.float32]]]:
     """Formats and samples, shape (n, channels), of all WAVs in a row. Raises BadInput."""
+    form, changes = None, 0
     for _ in range(MAX_LINKS):
         link = _link(file)
         if link is None:
             return
+        changes += link.form != form
+        if changes > MAX_CHANGES:
+            raise BadInput(f"The file changes its format more than {MAX_CHANGES} times.", code="bad_audio")
+        form = link.form
         step = link.form.frame_bytes * max(1, int(link.form.rate_hz * block_s))
         left = link.size
         while left is None or left > 0:

@@ -1,7 +1,7 @@
 """The process that decoding processes are forked from: `python -m pipeline.media.zygote FD`, started by `processes`.
 
 It has imported and warmed up what they need, which takes a third of a second, so that each begins within some
-milliseconds. It opens no file from outside itself, has one thread, no network and none of the service's environment.
+milliseconds. It opens no file from outside itself, has one thread, no network and no secret of the service.
 """
 
 import array

@@ -75,8 +75,8 @@ class Connection:
         held: Share,
         place: Place,
     ) -> None:
-        """held: counts the sound that is kept. place: taken with the first event, for one that says nothing needs none;
-        raises Overloaded."""
+        """held: counts events while they come, and the sound that is kept. place: taken with the first event, for one
+        that says nothing needs none; raises Overloaded."""
         self._reader, self._writer = reader, writer
         self._assistant, self._conversations, self._draining = assistant, conversations, draining
         self._held, self._place = held, place
@@ -122,7 +122,7 @@ class Connection:
     async def _next(self, idle_s: float) -> Event | BadInput | None:
         """The next event; BadInput for one that was refused, as its client has been told; None when there is no more,
         or nothing came for so long and nothing is being answered. Raises Broken."""
-        reading = asyncio.create_task(read_event(self._reader, max_payload=MAX_PAYLOAD_BYTES))
+        reading = asyncio.create_task(read_event(self._reader, max_payload=MAX_PAYLOAD_BYTES, held=self._held))
         try:
             while not (await asyncio.wait([reading], timeout=idle_s))[0]:
                 if self._answering is None or self._answering.done():

@@ -12,11 +12,13 @@ from wyoming.event import Event
 from wyoming.version import __version__
 
 from pipeline.encodable import encodable, encodable_json
-from pipeline.errors import BadInput, ParleyError
+from pipeline.errors import BadInput, Overloaded, ParleyError
+from server.access.counted import Share
 
 MAX_DATA_BYTES = 256 * 1024
 """Of one event's JSON."""
 LINGER_S = 1.0
+PIECE_BYTES = 2**16
 MAX_DEPTH = 32
 """Objects and lists in one another: what is deeper is not data that anybody has."""
 
@@ -30,23 +32,27 @@ class Broken(Exception):
         self.error = error
 
 
-async def read_event(reader: asyncio.StreamReader, *, max_payload: int) -> Event | None:
-    """The next event; None at the end of the connection.
+async def read_event(reader: asyncio.StreamReader, *, max_payload: int, held: Share) -> Event | None:
+    """The next event; None at the end of the connection. held: counts its bytes while they come.
 
     Raises BadInput (bad_parameter) for an event that cannot be used, after which the next one can be read; Broken for
-    bytes that are not an event and for one that is too large.
+    bytes that are not an event, for one that is too large, and for one that there is no memory for.
     """
     try:
         line = await reader.readline()
         if not line.endswith(b"\n"):
             return None
         head = _head(line)
-        more = await reader.readexactly(_length(head, "data_length", MAX_DATA_BYTES))
-        payload = await reader.readexactly(_length(head, "payload_length", max_payload))
+        data_bytes = _length(head, "data_length", MAX_DATA_BYTES)
+        payload_bytes = _length(head, "payload_length", max_payload)
+        body = await _body(reader, data_bytes + payload_bytes, held)
     except asyncio.IncompleteReadError:
         return None
+    except Overloaded as error:
+        raise Broken(error) from None
     except ValueError:  # readline's for a line that is too long
         raise _not_wyoming("The header of an event is longer than 65536 bytes.") from None
+    more, payload = body[:data_bytes], body[data_bytes:]
     kind = head.get("type")
     if not isinstance(kind, str):
         raise _bad("The field 'type' of an event must be a text.")
@@ -82,6 +88,22 @@ async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         async with asyncio.timeout(LINGER_S):
             while await reader.read(MAX_DATA_BYTES):
                 pass
+
+
+async def _body(reader: asyncio.StreamReader, size: int, held: Share) -> bytes:
+    """So many bytes, counted as they come and until all are there. Raises IncompleteReadError, Overloaded."""
+    data = bytearray()
+    try:
+        while len(data) < size:
+            piece = await reader.read(min(size - len(data), PIECE_BYTES))
+            if not piece:
+                raise asyncio.IncompleteReadError(bytes(data), size)
+            if not held.take(len(piece)):
+                raise Overloaded("Too many bytes are waiting already; try again soon.")
+            data += piece
+        return bytes(data)
+    finally:
+        held.give_back(len(data))
 
 
 def _head(line: bytes) -> dict[str, Any]:

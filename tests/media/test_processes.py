@@ -14,12 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.audio import Clip
 from pipeline.errors import BadInput
 from pipeline.media import Recording, decode, decode_blocking, processes, warm_up
 from pipeline.media.places import Places
 from pipeline.media.processes import FILES, Call, Stopped, descriptor
 from pipeline.media.wire import HEAD, SAMPLES, TOLD, Frames, Misbehaved, frame
 from pipeline.stepping import in_threads
+from pipeline.transcription import likeliest_language
 from tests.media.bombs import BOMBS, muxed, written
 from tests.waiting import WAIT_S, eventually, until
 
@@ -139,6 +141,24 @@ async def test_a_cancelled_step_of_a_recording_ends_at_once() -> None:
     await asyncio.wait([reading])
     assert ended == [Stopped]
     await eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+
+
+class TellsEnglish:
+    """Says what a recogniser would of any sound."""
+
+    async def language_of(self, clip: Clip) -> tuple[str, float]:
+        return "en", 1.0
+
+
+async def test_a_question_for_the_language_that_is_cancelled_ends_its_process() -> None:
+    make, count = BOMBS["matroska"]
+    recording = Recording(io.BytesIO(make(count)), max_seconds=10)
+    asking = asyncio.create_task(likeliest_language(TellsEnglish(), recording, 30.0))  # type: ignore[arg-type]
+    process = await begun()
+    asking.cancel()
+    await asyncio.wait([asking])
+    await eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    assert recording._stopping.stopped
 
 
 async def test_a_step_that_waits_for_a_place_ends_at_once() -> None:

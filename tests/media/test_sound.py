@@ -1,5 +1,6 @@
 """All of the sound: changes of format inside a file, channels that cancel, samples that are no numbers, offsets."""
 
+import asyncio
 import io
 import struct
 from pathlib import Path
@@ -83,6 +84,36 @@ def test_all_is_heard_of_what_still_comes_in(name: str) -> None:
     clip = Clip(np.concatenate(list(Recording(Growing(), max_seconds=60).blocks())), RATE_HZ)
     assert clip.seconds == pytest.approx(2.0, abs=0.25)
     assert pitch(clip, clip.seconds - 0.8, clip.seconds - 0.2) == pytest.approx(HIGH, abs=10)
+
+
+def row_of(*rates_hz: int) -> bytes:
+    return b"".join(encode_wav(Clip(np.zeros(8, np.float32), rate_hz)) for rate_hz in rates_hz)
+
+
+def test_a_row_of_wavs_may_change_its_format_a_few_times_only() -> None:
+    assert [clip.rate_hz for clip in heard(row_of(*range(8000, 8064)))] == [8000, RATE_HZ]
+    many = row_of(*range(8000, 8065))
+    with pytest.raises(BadInput, match="changes its format"):
+        decode_blocking(many, max_seconds=60)
+    with pytest.raises(BadInput, match="changes its format"):
+        list(Recording(io.BytesIO(many), max_seconds=60).blocks())
+
+
+async def test_a_row_of_thousands_of_wavs_lets_others_on() -> None:
+    decoding = asyncio.create_task(decode(row_of(*[RATE_HZ] * 2000), max_seconds=60))
+    turns = 0
+    while not decoding.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    assert len((await decoding).samples) == 16_000
+    assert turns > 2
+
+
+def test_of_a_streamed_header_a_thousand_chunks_are_looked_at() -> None:
+    for chunks, streamed in ((100, True), (2000, False)):
+        header = encode_wav(Clip(np.zeros(0, np.float32), RATE_HZ))
+        data = header[:12] + b"junk\0\0\0\0" * chunks + header[12:]
+        assert isinstance(LiveSound(None).take(data), np.ndarray) is streamed
 
 
 def test_the_limit_counts_all_links_together() -> None:

@@ -118,6 +118,26 @@ async def test_half_an_event_is_not_waited_for(server: ServerProcess, port: int)
         writer.close()
 
 
+async def test_events_that_never_end_are_held_within_the_budget(server: ServerProcess, port: int) -> None:
+    """60 connections without a place send all of an event of 1 MB but its last byte; 40 MB may be held."""
+    async with AsyncExitStack() as stack:
+        clients: list[asyncio.StreamReader] = []
+        for _ in range(60):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            stack.callback(writer.close)
+            clients.append(reader)
+            with suppress(ConnectionError):
+                writer.write(b'{"type": "x", "payload_length": 1000000}\n' + bytes(999_999))
+                await writer.drain()
+        refused = 0
+        async with asyncio.timeout(PATIENCE_S):
+            for reader in clients:
+                with suppress(ConnectionError):
+                    refused += b"overloaded" in await reader.read()
+        assert refused  # some twenty, where all have come in time
+    assert await served(port)
+
+
 async def test_neither_takes_the_places_of_the_other(server: ServerProcess, port: int) -> None:
     async with AsyncExitStack() as stack:
         await placed(stack, port, PLACES)
@@ -230,3 +250,14 @@ async def test_a_format_that_changes_within_the_sound_loses_nothing() -> None:
         assert share.bytes == len(clip.samples) * 2
         sound.release()
         assert held.held == 0
+
+
+async def test_channels_that_cancel_are_heard() -> None:
+    tone = (np.sin(np.arange(48_000) * 2 * np.pi * 300 / 48_000) * 0.5 * 32767).astype("<i2")
+    opposite = np.stack([tone, -tone], 1).tobytes()
+    with Budget(10_000_000).share(Caller("", ALL, kind="anonymous")) as share:
+        sound = SoundIn(share, 60.0)
+        for start in range(0, len(opposite), 3840):
+            await sound.take(AudioChunk(48_000, 2, 2, opposite[start : start + 3840]))
+        middle = sound.end().samples[4000:-4000]
+        assert float(np.sqrt(np.mean(middle**2))) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
