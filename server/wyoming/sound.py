@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import numpy as np
-import soxr
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Eventable
 
-from pipeline.audio import MAX_RATE_HZ, MIN_RATE_HZ, Clip, Samples, mono
+from pipeline.audio import MAX_RATE_HZ, MIN_RATE_HZ, Clip, Samples
 from pipeline.errors import BadInput, Overloaded
 from pipeline.listening.detector import RATE_HZ
+from pipeline.media import wav
+from pipeline.media.mixing import Mono
+from pipeline.media.wav import Format
 from server.access.counted import Share
 
 MAX_CHANNELS = 8
@@ -33,20 +34,21 @@ class SoundIn:
         """Bytes that are counted, until `release`."""
         self._pcm = bytearray()
         self._seconds = 0.0
-        self._format: tuple[int, int, int] | None = None
-        """Rate, width and channels of what comes now."""
+        self._format: Format | None = None
+        """Of what comes now."""
         self._rest = b""
         """Of a frame whose end comes with the next chunk."""
-        self._resampler: Any = None
+        self._mono = Mono(RATE_HZ)
 
     async def take(self, chunk: AudioChunk) -> None:
         """The next piece; its format may be another one than before.
 
         Raises BadInput (unsupported_audio, audio_too_long), Overloaded when too much is held already.
         """
-        if (chunk.rate, chunk.width, chunk.channels) != self._format:
-            self._begin(chunk)
-        frame = chunk.width * chunk.channels
+        form = _format(chunk)
+        if form != self._format:
+            self._format, self._rest = form, b""
+        frame = form.frame_bytes
         data = self._rest + chunk.audio
         whole = len(data) // frame * frame
         self._rest = data[whole:]
@@ -57,46 +59,40 @@ class SoundIn:
             )
         step = FRAMES_PER_STEP * frame
         for start in range(0, whole, step):
-            samples = mono(data[start : min(start + step, whole)], _KINDS[chunk.width], chunk.channels)
-            self._keep(samples if self._resampler is None else self._resampler.resample_chunk(samples))
+            values = wav.values(data[start : min(start + step, whole)], form)
+            for samples in self._mono.feed(form.rate_hz, form.names, values):
+                self._keep(samples)
             if whole > step:
                 await asyncio.sleep(0)
 
     def end(self) -> Clip:
         """All of it. Raises Overloaded."""
-        self._flush()
+        self._keep(self._mono.finish())
         return Clip.from_pcm16(bytes(self._pcm), RATE_HZ)
 
     def release(self) -> None:
         """Nothing is kept any longer."""
-        self._pcm, self._resampler = bytearray(), None
+        self._pcm, self._mono = bytearray(), Mono(RATE_HZ)
         self._held.give_back(self.kept)
         self.kept = 0
 
-    def _begin(self, chunk: AudioChunk) -> None:
-        if chunk.width not in _KINDS or not 1 <= chunk.channels <= MAX_CHANNELS:
-            raise BadInput(
-                f"Send PCM of 1, 2 or 4 bytes a sample and 1 to {MAX_CHANNELS} channels.", code="unsupported_audio"
-            )
-        if not MIN_RATE_HZ <= chunk.rate <= MAX_RATE_HZ:
-            raise BadInput(f"Send sound at {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.", code="unsupported_audio")
-        self._flush()
-        self._format, self._rest = (chunk.rate, chunk.width, chunk.channels), b""
-        if chunk.rate != RATE_HZ:
-            self._resampler = soxr.ResampleStream(chunk.rate, RATE_HZ, 1, dtype="float32")
-
-    def _flush(self) -> None:
-        """What the resampler holds back."""
-        if self._resampler is not None:
-            self._keep(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-            self._resampler = None
-
     def _keep(self, samples: Samples) -> None:
-        pcm = Clip(np.asarray(samples, np.float32), RATE_HZ).pcm16()
+        pcm = Clip(samples, RATE_HZ).pcm16()
         if not self._held.take(len(pcm)):
             raise Overloaded("Too much sound is waiting already; try again soon.")
         self.kept += len(pcm)
         self._pcm += pcm
+
+
+def _format(chunk: AudioChunk) -> Format:
+    """Raises BadInput."""
+    if chunk.width not in _KINDS or not 1 <= chunk.channels <= MAX_CHANNELS:
+        raise BadInput(
+            f"Send PCM of 1, 2 or 4 bytes a sample and 1 to {MAX_CHANNELS} channels.", code="unsupported_audio"
+        )
+    if not MIN_RATE_HZ <= chunk.rate <= MAX_RATE_HZ:
+        raise BadInput(f"Send sound at {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.", code="unsupported_audio")
+    return Format(_KINDS[chunk.width], chunk.rate, ("",) * chunk.channels)
 
 
 class SoundOut:
