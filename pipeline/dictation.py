@@ -96,7 +96,9 @@ class Dictation:
         """Write the next utterance into its item. before: the transcripts of its earlier parts. read: it is the one
         that was read last."""
         reading, self._read = (self._read if read else None), None
-        pending, size = self.pending, clip.samples.nbytes
+        # While the transcript is being made that was begun ahead, its sound is held, too.
+        held = 2 if reading is not None and not reading.done() else 1
+        pending, size = self.pending, held * clip.samples.nbytes
         if len(pending) >= MAX_PENDING or not self._room.take(size):
             if reading is not None:
                 reading.cancel()

@@ -3,12 +3,13 @@
 import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import cycle, islice
 
-SHORT, LONG = 10_000, 40_000
+SHORT, LONG = 5_000, 20_000
 MOST_GROWTH = 8.0
 """Four times the text takes four times as long where the time is linear, sixteen times where it is quadratic."""
-FLOOR_S = 0.01
+FLOOR_S = 0.0025
 """A long text that takes no longer is no trouble, and a shorter time says nothing about how it grows."""
 TRIES = 5
 
@@ -118,28 +119,41 @@ FEW = ("words in ing", "spaces and dots", "list items", "Chinese and a", "parent
 """For functions that take long in any case: they are slow in one of these ways, or in none."""
 
 
-def slow_patterns(function: Callable[[str], object], names: Iterable[str] = PATTERNS) -> Iterator[str]:
-    """The patterns for which a function's time grows faster than linearly. Time of this process's own, so that a busy
-    machine changes nothing; what seems slow is measured again, and its best times count."""
+def slow_patterns(
+    function: Callable[[str], object], names: Iterable[str] = PATTERNS, *, parts: int = 1
+) -> Iterator[str]:
+    """The patterns for which a function's time grows faster than linearly, with their times. parts: so many times
+    shorter texts, for what takes long in any case."""
     for name in names:
-        short, long = PATTERNS[name](SHORT), PATTERNS[name](LONG)
-        first = _seconds(function, short)
-        if first < FLOOR_S / MOST_GROWTH:  # the long one would not take long if it took the square of it
-            continue
-        bests = [first, _seconds(function, long)]
-        for _ in range(TRIES):
-            if bests[1] < MOST_GROWTH * bests[0]:
-                break
-            bests = [min(bests[0], _seconds(function, short)), min(bests[1], _seconds(function, long))]
-        else:
-            yield f"{name}: {bests[0] * 1000:.1f} ms, {bests[1] * 1000:.1f} ms"
+        if times := slow(function, *_texts(name, parts)):
+            yield f"{name}: {times}"
+
+
+@cache
+def _texts(name: str, parts: int) -> tuple[str, str]:
+    return PATTERNS[name](SHORT // parts), PATTERNS[name](LONG // parts)
+
+
+def slow(function: Callable[[str], object], short: str, long: str) -> str:
+    """The times for a short text and one of four times the length, if they grow faster than linearly; else nothing.
+    Time of this thread's own, so that a busy machine changes nothing; what seems slow is measured again, and the best
+    times count."""
+    first = _seconds(function, short)
+    if first < FLOOR_S / MOST_GROWTH:  # the long one would not take long if it took the square of it
+        return ""
+    bests = [first, _seconds(function, long)]
+    for _ in range(TRIES):
+        if bests[1] < MOST_GROWTH * bests[0]:
+            return ""
+        bests = [min(bests[0], _seconds(function, short)), min(bests[1], _seconds(function, long))]
+    return f"{bests[0] * 1000:.1f} ms, {bests[1] * 1000:.1f} ms"
 
 
 def _seconds(function: Callable[[str], object], text: str) -> float:
     gc.disable()  # its time depends on all the objects there are
     try:
-        began = time.process_time()
+        began = time.thread_time()
         function(text)
-        return time.process_time() - began
+        return time.thread_time() - began
     finally:
         gc.enable()

@@ -4,13 +4,16 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.server_process import PATIENT, ServerProcess, serving
 
 # The same examples in every run, however long one takes on a busy machine. To look for others:
-# `pytest --hypothesis-profile=default --hypothesis-seed=1`.
-settings.register_profile("alike", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+# `pytest --hypothesis-profile=default --hypothesis-seed=1`. A failing example is reported as it was found: making it
+# smaller takes up to five minutes for each failing test, in every run; `--hypothesis-profile=shrinking` does it.
+ALIKE = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("shrinking", ALIKE)
+settings.register_profile("alike", ALIKE, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target])
 settings.load_profile("alike")
 
 # The small Whisper of the tests was trained on one utterance at a time; tests of packing switch it on.
@@ -21,7 +24,7 @@ for limit in PATIENT:
 
 LONGEST = (
     "test_draining.py", "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_xtts.py", "test_workers.py",
-    "test_commands.py", "test_openai_audio.py",
+    "test_commands.py", "test_openai_audio.py", "test_linear_texts.py", "test_full_disk.py", "test_budgets.py",
 )  # fmt: skip
 """Files that are begun first: at the end everybody would wait for one of them."""
 

@@ -56,7 +56,7 @@ async def say(d: Dialogue, samples: int, level: float) -> None:
     second_ms=st.integers(350, 900),
     interruptible=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25)
 def test_an_interruption_is_heard_from_its_first_word(
     offset: int, first_ms: int, gap_ms: int, second_ms: int, interruptible: bool
 ) -> None:

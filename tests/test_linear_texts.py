@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adversarial import FEW, PATTERNS, slow_patterns
+from tests.adversarial import FEW, slow_patterns
 from tests.linear_texts import CASES, SLOW
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +40,8 @@ PARTS = ("pipeline.spoken.",)
 
 @pytest.mark.parametrize("name", CASES)
 def test_time_grows_with_the_length_and_not_its_square(name: str) -> None:
-    assert list(slow_patterns(CASES[name], FEW if name in SLOW else PATTERNS)) == []
+    found = slow_patterns(CASES[name], FEW, parts=2) if name in SLOW else slow_patterns(CASES[name])
+    assert list(found) == []
 
 
 def functions_of_texts() -> Iterator[str]:

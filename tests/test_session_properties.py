@@ -333,7 +333,7 @@ def check(played: Played, *, closed: bool) -> None:
     chunk=st.sampled_from([320, 512, 640, 1600]),
     hang_up=st.sampled_from([None, None, 0.0, 0.3, 1.0]),
 )
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_no_order_of_events_breaks_the_invariants(
     script: list[tuple[str, Any]], chosen: dict[str, Any], chunk: int, hang_up: float | None
 ) -> None:

@@ -45,8 +45,10 @@ class Ear:
 
     def rest(self) -> list[Samples]:
         """What did not fill a frame, filled up with silence."""
-        left = sum(map(len, self._rest))
-        return self.frames(np.zeros(FRAME - left, np.float32)) if left else []
+        if not self._rest:
+            return []
+        rest, self._rest = self._offset.without(np.concatenate(self._rest)), []
+        return [np.pad(rest, (0, FRAME - len(rest)))]
 
     def forget_rest(self) -> None:
         """What did not fill a frame will not be heard."""

@@ -18,7 +18,7 @@ from pipeline.conversation import INTERRUPTED, Item, item_id
 from pipeline.llm import Message, Tool, ToolCall
 from server.realtime.errors import RealtimeError
 from server.realtime.parsing import check_known
-from server.realtime.sound import RATES_HZ, Format, check_length, decoded, decoded_size, milliseconds, samples
+from server.realtime.sound import Format, check_length, decoded, decoded_size, milliseconds, whole
 
 MAX_TEXT_CHARS = 100_000
 """Longest text of an item, and longest instructions."""
@@ -110,7 +110,7 @@ def _user(id: str, item: RealtimeConversationItemUserMessage, format: Format, pa
             "Send text and sound as two items.", code="unsupported_content_type", param=f"{param}.content"
         )
     if sound:
-        return Given(id, Shape("message", "user", "input_audio"), clip=Clip(samples(sound, format), RATES_HZ[format]))
+        return Given(id, Shape("message", "user", "input_audio"), clip=whole(sound, format))
     return Given(id, Shape("message", "user", content), Message("user", _short("\n".join(texts), param)))
 
 

@@ -9,6 +9,7 @@ import soxr
 
 from pipeline.audio import Clip, Samples
 from pipeline.listening.detector import RATE_HZ
+from pipeline.media.mixing import Offset
 from server.realtime.errors import RealtimeError
 
 Format = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
@@ -54,6 +55,11 @@ def samples(data: bytes, format: Format) -> Samples:
     if format == "audio/pcm":
         return Clip.from_pcm16(data, RATES_HZ[format]).samples
     return _TABLES[format][np.frombuffer(data, np.uint8)]
+
+
+def whole(data: bytes, format: Format) -> Clip:
+    """A whole utterance, without an offset."""
+    return Clip(Offset(RATES_HZ[format]).without(samples(data, format)), RATES_HZ[format])
 
 
 class SoundIn:

@@ -38,7 +38,7 @@ class SoundIn:
         """Of what comes now."""
         self._rest = b""
         """Of a frame whose end comes with the next chunk."""
-        self._mono = Mono(RATE_HZ, block_s=0.0)
+        self._mono = Mono(RATE_HZ)
 
     async def take(self, chunk: AudioChunk) -> None:
         """The next piece; its format may be another one than before.
@@ -59,8 +59,8 @@ class SoundIn:
             )
         step = FRAMES_PER_STEP * frame
         for start in range(0, whole, step):
-            frames = wav.values(data[start : min(start + step, whole)], form)
-            for samples in self._mono.feed(form.rate_hz, form.names, frames):
+            values = wav.values(data[start : min(start + step, whole)], form)
+            for samples in self._mono.feed(form.rate_hz, form.names, values):
                 self._keep(samples)
             if whole > step:
                 await asyncio.sleep(0)
@@ -72,7 +72,7 @@ class SoundIn:
 
     def release(self) -> None:
         """Nothing is kept any longer."""
-        self._pcm, self._mono = bytearray(), Mono(RATE_HZ, block_s=0.0)
+        self._pcm, self._mono = bytearray(), Mono(RATE_HZ)
         self._held.give_back(self.kept)
         self.kept = 0
 

@@ -12,9 +12,11 @@ import soxr
 
 from pipeline.audio import Clip, Samples, encode_wav
 from pipeline.errors import BadInput
+from pipeline.listening.detector import FRAME
 from pipeline.listening.ear import Ear
 from pipeline.media import Recording, check_sound, decode, decode_blocking
 from pipeline.media.mixing import Mixer, Mono, Offset, weights_of
+from server.realtime.sound import whole
 from server.sound import LiveSound, WholeFile
 from tests.stt.recordings import encoded
 
@@ -222,6 +224,23 @@ def test_an_offset_of_live_sound_is_taken_out() -> None:
     for samples in (np.concatenate(pieces), np.concatenate(ear.frames(0.25 * NOISE + np.float32(0.3)))):  # type: ignore[arg-type]
         assert abs(samples[len(samples) // 4 :].mean()) < 0.01
         assert np.abs(samples).max() < 0.35
+
+
+def test_an_offset_of_a_realtime_item_is_taken_out() -> None:
+    clip = whole(Clip(0.25 * NOISE + np.float32(0.3), 24_000).pcm16(), "audio/pcm")
+    assert clip.rate_hz == 24_000
+    assert abs(clip.samples.mean()) < 0.01
+    assert loudness(clip.samples) == pytest.approx(loudness(0.25 * NOISE), rel=0.1)
+
+
+def test_silence_that_fills_a_frame_up_gets_no_offset() -> None:
+    ear = Ear(Silent(), threshold=0.5, preroll_ms=0)
+    ear.frames(0.25 * NOISE[: 20 * FRAME + 100] + np.float32(0.3))
+    [last] = ear.rest()
+    assert len(last) == FRAME
+    assert abs(last[:100].mean()) < 0.05
+    assert not last[100:].any()
+    assert ear.rest() == []
 
 
 def test_sound_without_an_offset_is_as_it_was() -> None:

@@ -395,12 +395,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("language", "written", "spoken"), CASES)
-def test_it_is_said_as_a_native_reader_says_it(language: str, written: str, spoken: str) -> None:
-    assert for_voice(written, language) == spoken
+@pytest.mark.parametrize("spoken_in", sorted({language for language, *_ in CASES}))
+def test_it_is_said_as_a_native_reader_says_it(spoken_in: str) -> None:
+    said = {written: (for_voice(written, language), spoken) for language, written, spoken in CASES
+            if language == spoken_in}  # fmt: skip
+    assert {written: found for written, (found, spoken) in said.items() if found != spoken} == {}
 
 
-@pytest.mark.parametrize("space", [" ", "\u00a0", "\u202f", "\u2009", "'", "’"])
 @pytest.mark.parametrize(
     ("language", "million"),
     [
@@ -409,52 +410,28 @@ def test_it_is_said_as_a_native_reader_says_it(language: str, written: str, spok
         ("uk", "один мільйон"), ("sv", "1000000"), ("ja", "1000000"), (None, "1000000"),
     ],
 )  # fmt: skip
-def test_thousands_set_apart_are_one_number(language: str | None, million: str, space: str) -> None:
-    assert for_voice(f"1{space}000{space}000", language) == million
+def test_thousands_set_apart_are_one_number(language: str | None, million: str) -> None:
+    said = {space: for_voice(f"1{space}000{space}000", language) for space in " \u00a0\u202f\u2009'’"}
+    assert said == dict.fromkeys(said, million)
 
 
 @pytest.mark.parametrize("language", ["sv", "ja", "zh", "ar", "hi", "el", "tr", "cs", "xx", None])
-@pytest.mark.parametrize("sign", list("%‰°€$£¥₹₽&@#+=<>×÷±≈≤≥≠½²³§№µ"))
-def test_no_sign_is_lost_where_the_voice_must_say_it(language: str | None, sign: str) -> None:
-    assert sign in for_voice(f"3 {sign} 4", language)
+def test_no_sign_is_lost_where_the_voice_must_say_it(language: str | None) -> None:
+    signs = "%‰°€$£¥₹₽&@#+=<>×÷±≈≤≥≠½²³§№µ"
+    assert [sign for sign in signs if sign not in for_voice(f"3 {sign} 4", language)] == []
+
+
+SIGNS = [
+    "-5", "5 %", "5 ‰", "5 °", "5 €", "$5", "£5", "5 + 4", "5 = 4", "a & 4", "x @ 4", "#4", "5 < 4", "5 > 4", "5 × 4",
+    "5 ÷ 4", "±4", "≈4", "≤4", "≥4", "5 ≠ 4", "½ 4", "4²", "4³", "§ 4", "a/b", "№ 4",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("language", ["en", "pt", "es", "de", "fr", "it", "nl", "pl", "ru", "uk"])
-@pytest.mark.parametrize(
-    "sign",
-    [
-        "-5",
-        "5 %",
-        "5 ‰",
-        "5 °",
-        "5 €",
-        "$5",
-        "£5",
-        "5 + 4",
-        "5 = 4",
-        "a & 4",
-        "x @ 4",
-        "#4",
-        "5 < 4",
-        "5 > 4",
-        "5 × 4",
-        "5 ÷ 4",
-        "±4",
-        "≈4",
-        "≤4",
-        "≥4",
-        "5 ≠ 4",
-        "½ 4",
-        "4²",
-        "4³",
-        "§ 4",
-        "a/b",
-        "№ 4",
-    ],
-)
-def test_every_sign_has_words(language: str, sign: str) -> None:
+def test_every_sign_has_words(language: str) -> None:
     """Something is said that is not said without the sign, and all of it in letters."""
-    said = for_voice(sign, language)
-    without = for_voice("".join(char if char.isascii() and char.isalnum() else " " for char in sign), language)
-    assert len(said) > len(without) + 1
-    assert all(char.isalpha() or char in " '-," for char in said)
+    for sign in SIGNS:
+        said = for_voice(sign, language)
+        without = for_voice("".join(char if char.isascii() and char.isalnum() else " " for char in sign), language)
+        assert len(said) > len(without) + 1, (sign, said, without)
+        assert all(char.isalpha() or char in " '-," for char in said), (sign, said)

@@ -49,7 +49,7 @@ async def answers(port: int, sent: bytes, last: str = "pong") -> list[dict[str, 
 
 
 @given(in_sync())
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_what_is_in_step_is_answered_and_the_next_event_is_read(port: int, sent: bytes) -> None:
     told = asyncio.run(answers(port, sent + b'{"type": "ping", "data": {"text": "the end"}}\n'))
     assert told
@@ -62,7 +62,7 @@ def test_what_is_in_step_is_answered_and_the_next_event_is_read(port: int, sent:
 
 
 @given(out_of_sync())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_what_is_out_of_step_is_an_error_and_the_end(port: int, sent: bytes) -> None:
     told = asyncio.run(answers(port, sent + b'{"type": "ping", "data": {"text": "the end"}}\n'))
     assert [one["type"] for one in told] == ["error"]
@@ -131,7 +131,7 @@ def test_an_answer_that_is_being_given_ends_with_its_connection(port: int) -> No
     """Its own error was that the end of the connection had been written already."""
     asked = json.dumps({"type": "transcript", "data": {"text": "tell me a joke"}}).encode() + b"\n"
     spoken = json.dumps({"type": "synthesize", "data": {"text": "Good morning. " * 200}}).encode() + b"\n"
-    for _ in range(20):
+    for _ in range(8):
         for sent in (asked, spoken):
             told = asyncio.run(answers(port, sent + b"[]\n"))
             assert told[-1]["code"] == "unsupported_message"

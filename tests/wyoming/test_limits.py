@@ -252,12 +252,16 @@ async def test_a_format_that_changes_within_the_sound_loses_nothing() -> None:
         assert held.held == 0
 
 
-async def test_channels_that_cancel_are_heard() -> None:
-    tone = (np.sin(np.arange(48_000) * 2 * np.pi * 300 / 48_000) * 0.5 * 32767).astype("<i2")
-    opposite = np.stack([tone, -tone], 1).tobytes()
+@pytest.mark.parametrize(("right", "offset"), [(-1.0, 0.0), (1.0, 0.3)], ids=["opposite", "offset"])
+async def test_channels_that_cancel_and_an_offset_cost_no_sound(right: float, offset: float) -> None:
+    """As at the doors for files: opposite channels are heard, and an offset is not."""
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 48_000).astype(np.float32)
+    both = np.stack([noise, right * noise], 1) + np.float32(offset)
+    pcm = (both * 32_767).astype("<i2").tobytes()
     with Budget(10_000_000).share(Caller("", ALL, kind="anonymous")) as share:
         sound = SoundIn(share, 60.0)
-        for start in range(0, len(opposite), 3840):
-            await sound.take(AudioChunk(48_000, 2, 2, opposite[start : start + 3840]))
-        middle = sound.end().samples[4000:-4000]
-        assert float(np.sqrt(np.mean(middle**2))) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+        for start in range(0, len(pcm), 999):
+            await sound.take(AudioChunk(16_000, 2, 2, pcm[start : start + 999]))
+        middle = sound.end().samples[16_000:32_000]
+    assert abs(float(middle.mean())) < 0.02
+    assert float(np.std(middle)) == pytest.approx(0.3 / np.sqrt(3), rel=0.1)
