@@ -256,6 +256,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.realtime.parsing:parse": quietly(parsing.parse),
     "server.realtime.parsing:parse, an event": quietly(event),
     "server.realtime.parsing:parse, many mistakes": quietly(many_mistakes),
+    "server.realtime.sound:decoded_size": realtime_sound.decoded_size,
     "server.realtime.sound:decoded": quietly(lambda text: realtime_sound.decoded(text, "audio")),
     "server.ui:wants_html": ui.wants_html,
     "server.uploads:_form": form,

@@ -129,7 +129,7 @@ class Calls:
             index = mapping(told.get("function")).get("index")
         name = known_name(written(function.get("name")), self._tools)
         given = function.get("arguments", function.get("parameters"))
-        arguments = "" if given is None else arguments_text(given)
+        arguments = "" if given in (None, "") else arguments_text(given)
         id = written(told.get("id"))
         call = self._at.get(index) if isinstance(index, int) else (self._calls[-1] if self._calls else None)
         if call is None or self._begins_another(call, id, name, arguments, whole=isinstance(given, dict)):

