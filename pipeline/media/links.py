@@ -110,12 +110,28 @@ def _next_page(source: Any, at: int) -> int | None:
         at += len(data) - len(MAGIC) + 1
 
 
-class Window:
+class Sought:
+    """A position in bytes of a known size."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._at = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+class Window(Sought):
     """A part of a source that can be sought in."""
 
     def __init__(self, source: Any, begin: int, end: int) -> None:
-        self._source, self._begin, self.size = source, begin, end - begin
-        self._at = 0
+        super().__init__(end - begin)
+        self._source, self._begin = source, begin
 
     def read(self, size: int) -> bytes:
         size = min(size, self.size - self._at)
@@ -125,14 +141,6 @@ class Window:
         data: bytes = self._source.read(size)
         self._at += len(data)
         return data
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
 
 
 class Coming:

@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.errors import BadInput
 from pipeline.media.decoding import decoded
 from pipeline.media.limits import bad_audio, too_long
+from pipeline.media.links import Sought
 from pipeline.media.wire import BUSY, DONE, FAILED, MAX_BLOCK, MAX_TEXT_BYTES, SAMPLES, TOLD, Busy, Request, Told, frame
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE = 1, 38, 4
@@ -84,26 +85,17 @@ class Clock:
         resource.setrlimit(resource.RLIMIT_CPU, (min(soft, hard), hard))
 
 
-class Held:
+class Held(Sought):
     """A file by its descriptor, with a position of its own."""
 
     def __init__(self, fd: int) -> None:
+        super().__init__(os.fstat(fd).st_size)
         self._fd = fd
-        self._at = 0
-        self.size = os.fstat(fd).st_size
 
     def read(self, size: int) -> bytes:
         data = os.pread(self._fd, size, self._at)
         self._at += len(data)
         return data
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
 
 
 class Coming:
