@@ -78,6 +78,12 @@ async def say(attacker: Attacker, payload: bytes | str, path: str = "/ws") -> st
     return "left"
 
 
+async def speech(attacker: Attacker) -> None:
+    """Plain questions from eight senders: the share of the models that one caller gets, and what `tags` adds to it."""
+    question = sample("hello")
+    await attacker.again(lambda _: say(attacker, question), 8)
+
+
 async def tags(attacker: Attacker) -> None:
     """Files with many tags as messages, from eight senders that leave."""
     bombs = [make() for make in hostile.BOMBS.values()]
@@ -289,8 +295,8 @@ async def event_streams(attacker: Attacker) -> None:
 ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     one.__name__: one
     for one in (
-        tags, tags_as_jobs, sdp, headers, webhooks, pipelining, wyoming_bytes, wyoming_silence, large_json, archives,
-        realtime_items, streaming, event_streams,
+        speech, tags, tags_as_jobs, sdp, headers, webhooks, pipelining, wyoming_bytes, wyoming_silence, large_json,
+        archives, realtime_items, streaming, event_streams,
     )
 }  # fmt: skip
 

@@ -97,8 +97,11 @@ def _patterns(text: str) -> Iterator[Finding]:
 
 def _definitions(text: str) -> Iterator[Finding]:
     for node in ast.walk(ast.parse(text)):
-        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        if function and node.name.startswith("test") and len(node.name) > LONGEST_TEST_NAME:
+        if (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.name.startswith("test")
+            and len(node.name) > LONGEST_TEST_NAME
+        ):
             yield Finding(node.lineno, node.name, f"a test name of at most {LONGEST_TEST_NAME} characters")
         # Docstrings, and the strings under an attribute.
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):

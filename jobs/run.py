@@ -27,6 +27,7 @@ from pipeline.stt import FileRequest, Segment
 from pipeline.stt.files import FileEvent, Finished, Progress, transcribe_file
 from pipeline.stt.recognisers import Recognisers
 from pipeline.transcription import Transcription
+from pipeline.workers.scheduler import calling
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +232,8 @@ class Runner:
             await asyncio.sleep(BEAT_S)
 
     async def _traced(self, job: Job) -> None:
-        with tracing.span("job", {"parley.job": job.id, "parley.attempt": job.attempts}, within=job.trace):
+        span = tracing.span("job", {"parley.job": job.id, "parley.attempt": job.attempts}, within=job.trace)
+        with span, calling(account=job.owner):
             try:
                 await self._work(job)
             except FileNotFoundError:

@@ -29,6 +29,7 @@ from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import BadField, as_json
 from server.idle import next_message
 from server.parameters import language_code
+from server.patient_socket import limit_text
 from server.sending import send_json
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ TRUE = ("1", "true", "yes")
 @router.websocket("/api/v1/streaming")
 async def streaming(socket: WebSocket) -> None:
     """One connection."""
+    limit_text(socket.scope, MAX_TEXT_CHARS)
     await socket.accept()
     try:
         connection = StreamingSocket(socket, socket.app.state.assistant, budgets_of(socket))

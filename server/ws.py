@@ -25,8 +25,9 @@ from server.access.staying import CLOSE_CODE as REVOKED_CODE
 from server.draining import CLOSE_CODE, Draining, Leaving
 from server.errors import as_json
 from server.idle import next_message
-from server.live import LiveSocket
+from server.live import MAX_COMMAND_CHARS, LiveSocket
 from server.parameters import language_code, system_prompt
+from server.patient_socket import limit_text
 from server.recorded import agreed, told
 from server.sending import send_json
 
@@ -59,6 +60,7 @@ async def not_a_socket(request: Request) -> Response:
 async def voice_socket(socket: WebSocket) -> None:
     """One conversation."""
     assistant: Assistant = socket.app.state.assistant
+    limit_text(socket.scope, MAX_COMMAND_CHARS)
     protocol = PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None
     live = socket.query_params.get("stream", "").lower() in ("1", "true", "yes")
     try:

@@ -37,16 +37,29 @@ class Caller:
 
     session: str = ""
     urgency: Urgency = Urgency.NOW
+    account: str = ""
+    """Who pays for the calls: a key or an address, with all of its sessions. "": each session for itself."""
+
+    @property
+    def shares_with(self) -> str:
+        """Name of the account, or of the session that stands alone."""
+        return self.account or f"session {self.session}"
 
 
 _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 
 @contextmanager
-def calling(*, session: str | None = None, urgency: Urgency | None = None) -> Iterator[Caller]:
+def calling(
+    *, session: str | None = None, urgency: Urgency | None = None, account: str | None = None
+) -> Iterator[Caller]:
     """Calls made in the block, and by tasks that are created in it, are for this session and of this urgency."""
     outer = _caller.get() or Caller()
-    caller = Caller(outer.session if session is None else session, outer.urgency if urgency is None else urgency)
+    caller = Caller(
+        outer.session if session is None else session,
+        outer.urgency if urgency is None else urgency,
+        outer.account if account is None else account,
+    )
     token = _caller.set(caller)
     try:
         yield caller
@@ -94,9 +107,10 @@ STEADY_S = 1.0
 class Scheduler(Generic[T]):
     """The way to one model: calls are put in by whoever has one and taken out by the model's replicas.
 
-    Taken: the most urgent class first; inside a class the session that was served longest ago; first come first served
-    inside a session. At most `max_waiting` wait beyond those that a replica could take at once, and of one session at
-    most a quarter of so many (or OWN_SHARE); as many files may wait beside them.
+    Taken: the most urgent class first; inside a class the account that was served longest ago, and of its sessions the
+    one that was served longest ago; first come first served inside a session. At most `max_waiting` wait beyond those
+    that a replica could take at once, of one account at most half as many and of one session a quarter (each at least
+    OWN_SHARE); as many files may wait beside them.
     """
 
     def __init__(
@@ -114,6 +128,8 @@ class Scheduler(Generic[T]):
         self._arrived = asyncio.Event()
         self._served: OrderedDict[str, None] = OrderedDict()
         """Sessions in the order in which they were served last."""
+        self._served_accounts: OrderedDict[str, None] = OrderedDict()
+        """Accounts in the order in which they were served last."""
         self._mean_s = 0.1
         self._last_batch = (0, -math.inf)
         """Calls in the batch that ended last, and when."""
@@ -150,11 +166,15 @@ class Scheduler(Generic[T]):
         return len(alike) >= self._max_waiting
 
     def _greedy(self, caller: Caller) -> bool:
-        """Whether this session alone has filled so much of the queue that others would be refused for it."""
-        if not caller.session or caller.urgency >= Urgency.FILE:
+        """Whether this session or account has filled so much of the queue that others would be refused for it."""
+        if caller.urgency >= Urgency.FILE:
             return False
+        if caller.account:
+            of_account = sum(other.caller.account == caller.account for other in self._queue)
+            if of_account >= max(OWN_SHARE, self._max_waiting // 2):
+                return True
         own = sum(other.caller.session == caller.session for other in self._queue)
-        return own >= max(OWN_SHARE, self._max_waiting // 4)
+        return bool(caller.session) and own >= max(OWN_SHARE, self._max_waiting // 4)
 
     def overloaded(self) -> Overloaded:
         """What a call is refused with, now."""
@@ -256,13 +276,25 @@ class Scheduler(Generic[T]):
                     await self._arrived.wait()
 
     def _next(self, calls: Sequence[T]) -> T:
-        served = {session: index for index, session in enumerate(self._served)}
+        sessions = {session: index for index, session in enumerate(self._served)}
+        accounts = {account: index for index, account in enumerate(self._served_accounts)}
         # `min` takes the first where ranks are equal: the order of arrival.
-        return min(calls, key=lambda call: (call.caller.urgency, served.get(call.caller.session, -1)))
+        return min(
+            calls,
+            key=lambda call: (
+                call.caller.urgency,
+                accounts.get(call.caller.shares_with, -1),
+                sessions.get(call.caller.session, -1),
+            ),
+        )
 
     def _serve(self, call: T) -> None:
         self.running += 1
-        self._served[call.caller.session] = None
-        self._served.move_to_end(call.caller.session)
-        while len(self._served) > max(REMEMBERED, 4 * self._max_waiting):
-            self._served.popitem(last=False)
+        for served, name in (
+            (self._served, call.caller.session),
+            (self._served_accounts, call.caller.shares_with),
+        ):
+            served[name] = None
+            served.move_to_end(name)
+            while len(served) > max(REMEMBERED, 4 * self._max_waiting):
+                served.popitem(last=False)

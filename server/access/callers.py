@@ -59,6 +59,11 @@ class Caller:
             return (self.kind, self.name)
         return ("address", self.address) if self.address else None
 
+    @property
+    def account(self) -> str:
+        """Name under which models count this caller's calls; "" for this machine's own, whose sessions count alone."""
+        return ":".join(self.counted_as or ())
+
     def may(self, right: Right | None) -> bool:
         """None: whatever any key is good for."""
         return right is None or right in self.rights or Right.ADMIN in self.rights

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from pipeline.errors import BadInput, ParleyError
+from pipeline.workers.scheduler import calling
 from server.access.access import Access, is_there
 from server.access.bodies import Bounded, check_encoding
 from server.access.callers import SCOPE
@@ -53,7 +54,8 @@ class Door:
             except HTTPException as error:
                 await _refuse(BadInput(str(error.detail), code="file_too_large"), scope, receive, send)
                 return
-            await self._app(scope, receive, send)
+            with calling(account=caller.account):
+                await self._app(scope, receive, send)
 
 
 async def _refuse(error: ParleyError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,6 +11,7 @@ from wyoming.error import Error
 from pipeline.assistant import Assistant
 from pipeline.errors import ConfigError, Overloaded
 from pipeline.settings import Settings
+from pipeline.workers.scheduler import calling
 from server.access.budgets import Budgets
 from server.access.callers import ALL, Caller, address_in
 from server.draining import Draining
@@ -50,7 +51,7 @@ async def open_wyoming(
             if len(open_now) > settings.max_connections:
                 return
             places.check(caller)
-            with budgets.memory.share(caller) as held:
+            with budgets.memory.share(caller) as held, calling(account=caller.account):
                 await Connection(
                     reader, writer, assistant, conversations, draining, held, lambda: places.one(caller)
                 ).run()

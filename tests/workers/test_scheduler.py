@@ -81,6 +81,37 @@ def test_sessions_take_turns_however_much_one_of_them_asks() -> None:
     assert served(calls) == ["greedy", "a", "b", "greedy", "a", "greedy", "greedy", "greedy"]
 
 
+def test_accounts_take_turns_however_many_sessions_one_has() -> None:
+    order: list[list[str]] = []
+
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=100)
+        async with model(scheduler, order):
+            scheduler.put(Call("busy"))
+            await asyncio.sleep(0.01)
+            for session in ("m1", "m2", "m1", "m3", "a1", "m4", "a1"):
+                with calling(session=session, account=session[0]):
+                    scheduler.put(Call(session))
+            await asyncio.sleep(1)
+
+    virtual_time.run(run())
+    assert [name for names in order[1:] for name in names] == ["m1", "a1", "m2", "a1", "m3", "m4", "m1"]
+
+
+def test_one_account_cannot_fill_the_queue_with_many_sessions() -> None:
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=32)
+        for number in range(16):
+            with calling(session=f"m{number}", account="mallory"):
+                scheduler.put(Call())
+        with calling(session="one more", account="mallory"), pytest.raises(Overloaded):
+            scheduler.put(Call())
+        with calling(session="a", account="anna"):
+            scheduler.put(Call())
+
+    virtual_time.run(run())
+
+
 def test_too_many_waiting_are_refused_at_once_with_a_time_to_come_back() -> None:
     with pytest.raises(Overloaded) as raised:
         served([("a", Urgency.NOW)] * 4, max_waiting=3)
