@@ -192,7 +192,7 @@ class Answer:
             log.warning("a reply was not played within its limit of %g s", self._limit_s)
             self._take_too_long()
         except Exception:
-            log.exception("an answer failed")
+            log.exception("a reply failed")
             self._end(events.TurnFailed("internal", "Something went wrong inside the service.", self._timings({})))
         finally:
             self._deadline = None
@@ -279,7 +279,7 @@ class Answer:
                 self._record(self.playback.heard_text(self.reply))
                 self._end(events.TurnFailed(end.code, end.message, self._timings(end.timings_ms)))
             case _:
-                self._end(events.TurnFailed("internal", "The turn broke off.", self._timings({})))
+                self._end(events.TurnFailed("internal", "The turn ended unexpectedly.", self._timings({})))
 
     def _take_too_long(self) -> None:
         """End at the time limit: the text heard by now is the reply."""

@@ -35,8 +35,8 @@ class Channel(Generic[T]):
         self.offer(item)
 
     def offer(self, item: T) -> bool:
-        """Add the item if there is room now. Returns False if there is not. After `close()` the item is dropped, with
-        True."""
+        """Add the item if there is room now. Returns False if there is not. After `close()`, drop the item and
+        return True."""
         if self._closed:
             return True
         if len(self._items) >= self._size:

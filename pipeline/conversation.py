@@ -17,7 +17,7 @@ from pipeline.timeline import Timeline
 INTERRUPTED = " …"
 """Marks a reply that was interrupted."""
 FIRST = "root"
-"""As the place of a new item: before all others."""
+"""Position of a new item before all others."""
 
 
 @dataclass(slots=True)

@@ -85,7 +85,7 @@ class UtteranceFailed:
 
 @dataclass(frozen=True, slots=True)
 class UserIdle:
-    """The floor has been free for IDLE_PROMPT_S."""
+    """The conversation had no activity for IDLE_PROMPT_S."""
 
     since_ms: float
     at_ms: float

@@ -40,10 +40,10 @@ def engine_metrics(engines: Sequence[EngineInfo]) -> Iterator[Metric]:
     about = GaugeMetricFamily(
         "parley_engine", "What each stage runs on.", labels=["stage", "engine", "model", "device"]
     )
-    calls = GaugeMetricFamily("parley_model_calls", "Calls at a local model.", labels=["stage", "state"])
+    calls = GaugeMetricFamily("parley_model_calls", "Calls of a local model.", labels=["stage", "state"])
     replicas = GaugeMetricFamily("parley_model_replicas", "Copies of a local model.", labels=["stage", "state"])
     restarts = CounterMetricFamily(
-        "parley_model_restarts", "How often a local model was lost and started again.", labels=["stage"]
+        "parley_model_restarts", "Number of times that a local model died and was restarted.", labels=["stage"]
     )
     for info in engines:
         about.add_metric([info.stage, info.engine, info.model, info.device], 1)

@@ -139,7 +139,7 @@ class Hub:
                 most = max(most, have)
                 if tries >= ATTEMPTS:
                     raise self._unreachable(repo, broken) from broken
-                log.info("download of %s broke off (%s) and is resumed", file.name, broken)
+                log.info("download of %s was interrupted (%s) and is resumed", file.name, broken)
                 await asyncio.sleep(wait_s)
         if file.sha256 and await asyncio.to_thread(_sha256, part) != file.sha256:
             _remove(part)

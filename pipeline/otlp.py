@@ -24,7 +24,7 @@ def provider_of_environment() -> TracerProvider:
     parley."""
     try:
         version = importlib.metadata.version("parley")
-    except importlib.metadata.PackageNotFoundError:  # run from its folder
+    except importlib.metadata.PackageNotFoundError:  # run from the source folder
         version = "0"
     named = {"service.version": version}
     if not os.environ.get("OTEL_SERVICE_NAME"):

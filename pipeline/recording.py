@@ -145,7 +145,7 @@ class Recorder:
         try:
             await asyncio.to_thread(self._recordings.begin, session)
         except OSError as error:  # writing its turns will also report this
-            log.warning("a session's folder cannot be made: %s", storage_error(error, SETTING).message)
+            log.warning("a session's folder cannot be created: %s", storage_error(error, SETTING).message)
 
     def of(self, session: str, utterance: Clip | None, then: Emit) -> Emit:
         """Return a receiver for the events of one turn; it keeps the turn and passes the events to `then`. utterance:

@@ -63,7 +63,7 @@ async def _said(
         spoken = for_voice(clause.text, language)
         if not spoken:
             continue
-        # The listener waits in silence for the first clause; later clauses have the duration of the first.
+        # The listener waits in silence for the first clause; later clauses are made while earlier ones play.
         urgency = Urgency.LATER if said else Urgency.NOW
         async with aclosing(tts.speak(spoken, voice=voice, language=language)) as clips:
             while (clip := await _next(clips, session, urgency)) is not None:

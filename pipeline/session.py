@@ -272,7 +272,7 @@ class Session:
         self._answers.begin(utterance, answers_silence=True).commit()
 
     def configure(self, options: LiveOptions, *, voice: Voice, language: str | None) -> None:
-        """Change the options from the next turn on; the VAD's threshold and the pacing are part of them."""
+        """Change options, voice and language from the next turn on, including the VAD's threshold and the pacing."""
         self.options, self.voice, self.language = options, voice, language
         self._ear.detector.threshold, self._ear.preroll_ms = options.vad_threshold, options.preroll_ms
         decidable = options.turn_detection and (options.interruptible or not self._floor.holding)

@@ -245,7 +245,7 @@ class Turn:
                 messages.append(Message("tool", outcome.output, call_id=call.id))
             if reply.handed_over:
                 return
-        raise StageFailed("The language model calls functions again and again.", code="llm_unavailable")
+        raise StageFailed("The language model keeps calling functions without a reply.", code="llm_unavailable")
 
     def _words_meanwhile(self, call: ToolCall, language: str | None) -> str | None:
         return phrase(ONE_MOMENT, language)[0] + " " if self._manner.tools.function(call.name) else None
@@ -349,7 +349,7 @@ class Turn:
                                 await out.send(events.SpeechStarted(clip.rate_hz))
                             await out.send(events.SpeechChunk(clip, (clause.start, clause.end)))
                 except ParleyError as error:
-                    log.warning("speech failed: %s: %s", error.code, error.message)
+                    log.warning("speech synthesis failed: %s: %s", error.code, error.message)
                     await out.send(events.StageError(error.code, error.message))
                     break
         async for _ in pending:
@@ -383,7 +383,7 @@ class Turn:
                         return
                     yield clip
         except TimeoutError:
-            raise StageFailed("The voice took too long.", code="timeout") from None
+            raise StageFailed("Speech synthesis took too long.", code="timeout") from None
         except EngineError as error:
             raise _failed(error, "tts_failed") from error
 

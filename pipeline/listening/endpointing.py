@@ -140,7 +140,8 @@ def _asks(words: list[str], language: str) -> bool:
 def delay(text: str | None, language: str | None, options: LiveOptions, *, coming: bool = False) -> float:
     """Return the silence after the last speech that ends the turn, in ms. text: None while there is no transcript yet.
 
-    coming: a transcript is in progress. Wait for it, because its words decide, but not longer than for any words.
+    coming: a transcript is in progress. Wait for it, because its words decide, but not longer than after unfinished
+    words.
     """
     if not options.adaptive_endpointing or (text is None and not coming):
         return options.silence_ms

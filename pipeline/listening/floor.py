@@ -136,7 +136,7 @@ class Floor:
                 self._resumed()
 
     def clear(self) -> None:
-        """Drop the claim when the answer has ended."""
+        """Drop the claim, because the answer ends."""
         if self._claim is not None and self.claimed is None:
             self._ear.detector.cut()  # speech that was judged to be nothing is not the start of later speech
         self._leave_claim()

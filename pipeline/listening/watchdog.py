@@ -14,7 +14,7 @@ LOOK_S = STALLED_S / 4
 
 
 class IdleTimeout(ParleyError):
-    """The floor was free for IDLE_TIMEOUT_S."""
+    """The conversation had no activity for IDLE_TIMEOUT_S."""
 
     code = "idle_timeout"
 
@@ -29,9 +29,9 @@ class Finding(Enum):
     STALLED = auto()
     """An utterance or a claim is pending, and no audio arrives."""
     SILENT = auto()
-    """The floor was free for IDLE_PROMPT_S: ask whether the user is still there."""
+    """No activity for IDLE_PROMPT_S: ask whether the user is still there."""
     LEFT = auto()
-    """The floor was free for IDLE_TIMEOUT_S: close the conversation."""
+    """No activity for IDLE_TIMEOUT_S: close the conversation."""
 
 
 class Watchdog:
