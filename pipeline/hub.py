@@ -99,7 +99,7 @@ class Hub:
             ) from error
 
     async def fetch(self, repo: str, files: list[RemoteFile], folder: Path, report: Report) -> None:
-        """Download the files into `folder`, which appears when all are complete; `report` receives the total bytes.
+        """Download the files into `folder`, which appears when all are complete; `report` gets the bytes of all files.
 
         Raises EngineUnavailable when the hub refuses access or stays unreachable, or the disk is full. After a
         cancellation or failure, received bytes are kept and the next call resumes the download.
