@@ -1,12 +1,13 @@
-"""What Parley does: listen, think, speak. No web framework and no database in here."""
+"""The voice pipeline: listening, language model and speech. Imports no web framework and no database."""
 
 import os
 
-# What is said here stays here. onnxruntime keeps a device id and reports to its maker from the first model it loads;
-# the hub's client adds to its requests what runs it. Both ask their variable once, so it is set before either.
+# Switch telemetry off, so that nothing leaves this machine. onnxruntime reports a device id to its vendor from the
+# first model it loads; huggingface_hub adds details of its environment to its requests. Both read their variable only
+# once, so it must be set before either is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-# A proxy is for what is far away: Ollama on this machine is asked directly, whatever HTTP_PROXY says.
+# Reach local servers such as Ollama directly, whatever HTTP_PROXY says.
 for _name in ("NO_PROXY", "no_proxy"):
     os.environ[_name] = ",".join(filter(None, [os.environ.get(_name, ""), "localhost,127.0.0.1,::1"]))

@@ -1,4 +1,4 @@
-"""What the assistant says without being asked: what functions announce, and what they want to be reminded of."""
+"""Speech that the assistant starts by itself: announcements of functions, and reminders."""
 
 import asyncio
 from collections import deque
@@ -10,13 +10,13 @@ from pipeline.tasks import Tasks
 from pipeline.turn import Announcement
 
 ANNOUNCEMENTS_AHEAD = 8
-"""Announcements that may wait for a pause; a further one is dropped."""
+"""Number of announcements that can wait for a pause; further ones are dropped."""
 MAX_REMINDERS = 32
-"""Of one conversation, not announced yet."""
+"""Limit of pending reminders in one conversation."""
 
 
 class Announcements:
-    """Of one live conversation: the `pipeline.tools.Company` of the functions that are called in it."""
+    """Announcements of one live conversation: the `pipeline.tools.Company` of the functions called in it."""
 
     def __init__(
         self,
@@ -26,45 +26,46 @@ class Announcements:
         language: Callable[[], str | None],
         speak_up: Callable[[], None],
     ) -> None:
-        """language: what is spoken, if that is settled. speak_up: told that there is something to say; it takes `next`
-        as soon as nobody speaks."""
+        """language: returns the spoken language, if it is settled. speak_up: called when there is something to say; the
+        callback calls `next` as soon as the floor is free."""
         self._conversation, self._tasks = conversation, tasks
         self._language, self._speak_up = language, speak_up
         self._waiting: deque[Announcement] = deque()
 
     def resume(self) -> None:
-        """The conversation begins here, or goes on here: what it is to be reminded of is announced here."""
+        """Schedule the conversation's pending reminders on this connection, at the start of the conversation or after a
+        reconnect."""
         for reminder in self._conversation.reminders:
             self._tasks.start(self._remind(reminder))
 
     def next(self) -> Announcement | None:
-        """What is to be said first; None when nothing is."""
+        """Take the next announcement; None when there is none."""
         return self._waiting.popleft() if self._waiting else None
 
     def clear(self) -> None:
-        """Nobody is there any more to hear what waits."""
+        """Drop the waiting announcements: the client is gone."""
         self._waiting.clear()
 
     # --- what functions may do ---
 
     @property
     def spoken_language(self) -> str | None:
-        """What is spoken (ISO 639-1), as far as it is known."""
+        """Spoken language (ISO 639-1), if it is known."""
         return self._language() or self._conversation.language
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run this beside the conversation, ended with it."""
+        """Run `work` in the background; it is cancelled when the conversation ends."""
         self._tasks.start(work)
 
     def announce(self, text: str) -> None:
-        """Say this as soon as nobody speaks; not at all when ANNOUNCEMENTS_AHEAD are waiting for that."""
+        """Say `text` as soon as the floor is free; drop it when ANNOUNCEMENTS_AHEAD are already waiting."""
         if len(self._waiting) < ANNOUNCEMENTS_AHEAD:
             self._waiting.append(Announcement(text, self.spoken_language or "en"))
             self._speak_up()
 
     def remind(self, seconds: float, text: str) -> bool:
-        """Announce this after so many seconds, also when the connection is another one by then; False: there are too
-        many such announcements already."""
+        """Announce `text` after `seconds`, also if the client has reconnected by then. Returns False when too many
+        reminders are pending."""
         if len(self._conversation.reminders) >= MAX_REMINDERS:
             return False
         reminder = Reminder(asyncio.get_running_loop().time() + seconds, text)

@@ -1,4 +1,4 @@
-"""One answer of a live conversation: a turn whose events are held until it is committed, and its sound paced out."""
+"""The answer of a live conversation: holds a turn's events until it is committed, and paces its audio."""
 
 import asyncio
 import logging
@@ -23,13 +23,16 @@ log = logging.getLogger(__name__)
 Emit = Callable[[Event], None]
 
 WORDS_BEFORE, WORDS_AFTER = 15, 6
-"""Of the reply, around what is being played: some seconds, as no clock tells to the word what a room still echoes."""
+"""Words of the reply before and after the playback position: a margin of some seconds, because the clock cannot tell to
+the word what still echoes in the room."""
 
 
 class Answer:
-    """Speculative until `commit()`: nothing leaves and the history is untouched. Then exactly one end event.
+    """Produce and play one reply.
 
-    Ends by itself (completed or failed), by `interrupt()`, or, before the commit, by `abandon()`.
+    Speculative until `commit()`: no event is emitted and the history is untouched. After the commit, exactly one end
+    event follows. The answer ends by itself (completed or failed), by `interrupt()` or, before the commit, by
+    `abandon()`.
     """
 
     def __init__(
@@ -48,24 +51,22 @@ class Answer:
         typed: Transcript | None = None,
         aloud: bool = True,
     ) -> None:
-        """happenings: `Turn.run(…)`. emit: takes committed events, in order; must not block. ended: told once, after
-        the end event. spoke_until: loop time of the user's last speech, from which all timings count.
-        limit_s: from the commit to the end of the reply's sound; what is still to be heard then is not.
-        answers_silence: whether an empty transcript has an answer; if not, the commit gives UtteranceIgnored.
-        committed: to be set by the commit. said_item: the place that the user's words have in the conversation; None:
-        they are given one. typed: what the user said, where that is known already. aloud: false for a reply that is
-        only read.
-        """
+        """happenings: `Turn.run(…)`. emit: receives committed events in order; must not block. ended: called once,
+        after the end event. spoke_until: loop time of the user's last speech, the origin of all timings. limit_s: time
+        from the commit to the end of the reply's audio; audio that is still unplayed then is dropped. answers_silence:
+        whether to reply to an empty transcript; if not, the commit emits UtteranceIgnored. committed: event that the
+        commit sets. said_item: id of the item for the user's words; None: create one. typed: the user's words, if they
+        are already known. aloud: False for a text-only reply."""
         self.playback = Playback(self._sound, lead_ms=lead_ms)
         self.said: TranscriptFinal | None = None
-        """What the user said, once it is known."""
+        """The user's words, once they are transcribed."""
         self.reply = ""
-        """What is written of the reply so far."""
+        """Text of the reply so far."""
         self.over = False
         self.failed = False
-        """Whether it has come to nothing; known before the end event where that is held."""
+        """Whether the turn has failed; known before the end event if that is held back."""
         self.item_id = item_id()
-        """The place that the reply has in the conversation from its first word on."""
+        """Id of the reply's item in the conversation, created with its first word."""
         self._interrupted = False
         self._begun = self._placed = False
         self._said_item, self._typed, self._aloud = said_item, typed, aloud
@@ -80,7 +81,7 @@ class Answer:
         self._loop = asyncio.get_running_loop()
         self._limit_s = limit_s
         self._due: float | None = None
-        """When it must be over, on the loop's clock; None: it is not committed yet."""
+        """Deadline on the loop's clock; None before the commit."""
         self._deadline: asyncio.Timeout | None = None
         self._spoke_until = spoke_until
         self._started = self._loop.time()
@@ -95,12 +96,12 @@ class Answer:
 
     @property
     def understood(self) -> bool:
-        """Whether it is known what the user said, and that it is something."""
+        """Whether the user's words are known and not empty."""
         return self.said is not None and bool(self.said.text)
 
     @property
     def saying(self) -> str:
-        """The text around what is being played: what its echo may say."""
+        """The text around the playback position, which an echo can contain."""
         if not self._aloud or not self.playback.sent_ms:
             return ""
         heard = self.playback.heard_text(self.reply)
@@ -108,7 +109,7 @@ class Answer:
         return " ".join([*heard.split()[-WORDS_BEFORE:], *rest.split()[:WORDS_AFTER]])
 
     def commit(self) -> None:
-        """The user's turn is over: everything held leaves now, and what follows leaves as it comes."""
+        """Commit the turn: emit all held events, and emit later events as they arrive."""
         self._mark("endpoint")
         self._caller.urgency = Urgency.NOW
         self._committed.set()
@@ -118,18 +119,18 @@ class Answer:
         self._release()
 
     def abandon(self) -> None:
-        """The user goes on: this answer has never been."""
+        """Discard this answer before its commit, because the user is still speaking; it leaves no trace."""
         self.over = True
         self._watch.end("abandoned")
         self.task.cancel()
 
     def interrupt(self) -> None:
-        """The user cut in: sound stops with a fade, and the history keeps what was heard."""
+        """Stop for a barge-in: fade the audio out and keep only the heard text in the history."""
         if self.over:
             return
         self._interrupted = True
-        self._release_all()  # the turn has started, even if not even its words were known
-        if self.said is None and self._typed is not None:  # before its task came to run
+        self._release_all()  # the turn has started, even if the user's words are not known yet
+        if self.said is None and self._typed is not None:  # interrupted before its task ran
             self._start()
             self._take(TranscriptFinal(self._typed.text, self._typed.language))
         self.playback.stop()
@@ -139,15 +140,14 @@ class Answer:
         self.task.cancel()
 
     def withdraw(self, reason: str) -> None:
-        """The user goes on before it is known what they said: there was no turn."""
+        """End without a turn, because the user continued before the first words were transcribed."""
         self._held.clear()
         self._end(events.UtteranceIgnored(reason))
         self.task.cancel()
 
     def correct(self, played_ms: float) -> None:
-        """The client says what it has really played, during the answer or after its interruption; a reply that was
-        heard to its end stays whole.
-        """
+        """Apply the client's report of what it has played, during the answer or after its interruption. A reply that
+        was heard to its end stays whole."""
         if not self.over:
             self.playback.report(played_ms)
         elif self._interrupted:
@@ -156,9 +156,9 @@ class Answer:
             self._emit(events.HeardCorrected(round(min(played_ms, self.playback.sent_ms), 1), heard))
 
     def truncate(self, played_ms: float) -> None:
-        """Of the reply that is being given, the client has played only so much, and will play no more.
+        """Cut the reply that is playing at `played_ms`: the client has played that much and will play no more.
 
-        Raises BadInput (out_of_range) beyond what was sent.
+        Raises BadInput (out_of_range) if `played_ms` is beyond the audio sent.
         """
         if played_ms > math.ceil(self.playback.sent_ms):
             raise BadInput(
@@ -189,16 +189,16 @@ class Answer:
                 self._deadline = None
             self._finish(end)
         except TimeoutError:
-            log.warning("a turn took longer than %g s to be spoken", self._limit_s)
+            log.warning("a reply was not played within its limit of %g s", self._limit_s)
             self._take_too_long()
         except Exception:
-            log.exception("an answer failed")
+            log.exception("a reply failed")
             self._end(events.TurnFailed("internal", "Something went wrong inside the service.", self._timings({})))
         finally:
             self._deadline = None
             playing.cancel()
             await asyncio.wait([playing])
-            self._watch.end("abandoned")  # unless it had come to its end
+            self._watch.end("abandoned")  # without effect if the answer has ended
 
     async def _play(self) -> None:
         await self._committed.wait()
@@ -219,14 +219,14 @@ class Answer:
             self._release()
 
     def _release(self) -> None:
-        """What was held leaves, unless it is not known yet whether there is anything to answer."""
+        """Emit the held events, unless it is still open whether there is anything to reply to."""
         if self.said is not None and not self.said.text and not self._answers_silence:
             self.withdraw("nothing_understood")
             return
         held, self._held = self._held, []
         for index, event in enumerate(held):
             if isinstance(event, events.TurnStarted) and self.said is None and not self._answers_silence:
-                self._held = held[index:]  # a turn must not start that may turn out to have nothing to answer
+                self._held = held[index:]  # a turn must not start while its transcript may still turn out empty
                 return
             self._say(event)
 
@@ -235,7 +235,7 @@ class Answer:
             self._emit(self._placed_in_conversation(event))
 
     def _placed_in_conversation(self, event: Event) -> Event:
-        """What leaves is part of the conversation from then on, and says where."""
+        """Store what an emitted event adds to the conversation, and set the event's item id."""
         match event:
             case events.TurnStarted():
                 self._begun = True
@@ -249,7 +249,7 @@ class Answer:
                 self._placed = True
                 self._conversation.place(id=self.item_id)
             case events.ToolStarted(call):
-                # Before the reply, of which only the words for the meantime are said: it tells what came of the call.
+                # Before the reply: so far it holds only filler words, and its rest reports the call's result.
                 place = self._call_items[call.id] = self._conversation.place(before=self.item_id).id
                 return replace(event, item_id=place)
             case events.ToolEnded(call, _, output):
@@ -268,7 +268,7 @@ class Answer:
         self._say(events.SpeechChunk(clip, span))
 
     def _finish(self, end: Event | None) -> None:
-        """The turn has come to its own end, and everything was played."""
+        """End after the turn has ended and all its audio was played."""
         match end:
             case events.TurnCompleted():
                 self._release_all()
@@ -279,23 +279,23 @@ class Answer:
                 self._record(self.playback.heard_text(self.reply))
                 self._end(events.TurnFailed(end.code, end.message, self._timings(end.timings_ms)))
             case _:
-                self._end(events.TurnFailed("internal", "The turn broke off.", self._timings({})))
+                self._end(events.TurnFailed("internal", "The turn ended unexpectedly.", self._timings({})))
 
     def _take_too_long(self) -> None:
-        """What was heard by now is the reply."""
+        """End at the time limit: the text heard by now is the reply."""
         self._release_all()
         self.playback.stop()
         self._record(self.playback.heard_text(self.reply) if self._aloud else self.reply, interrupted=True)
         self._end(events.TurnFailed("timeout", "The turn took too long.", self._timings({})))
 
     def _release_all(self) -> None:
-        """A turn that failed before its transcript has started all the same."""
+        """Emit all held events: a turn that failed before its transcript has started all the same."""
         held, self._held = self._held, []
         for event in held:
             self._say(event)
 
     def _record(self, heard: str, *, interrupted: bool = False) -> None:
-        """What was heard of the reply is what the conversation holds of it."""
+        """Store the heard part of the reply in the conversation."""
         if self._truncated_ms is not None:
             heard, interrupted = self.playback.timeline.heard_text(self.reply, self._truncated_ms), True
         if self._placed:
@@ -324,7 +324,7 @@ class Answer:
                 self._watch.end("ignored")
 
     def _start(self) -> None:
-        """A turn that ends before its task came to run has started all the same."""
+        """Emit TurnStarted if it was not emitted yet; needed when a turn ends before its task ran."""
         if not self._begun:
             self._say(events.TurnStarted(self._watch.id))
 
@@ -332,9 +332,8 @@ class Answer:
         self._marks.setdefault(name, (self._loop.time() - self._spoke_until) * 1000)
 
     def _timings(self, turn: Mapping[str, float]) -> Mapping[str, float]:
-        """All marks in ms since the user's last speech: the turn's own, or when they were noticed here if it broke off
-        before it told them; and when the user's end was decided and the first sound left.
-        """
+        """Return all marks in ms since the user's last speech: the turn's own marks (or, if it broke off before
+        reporting them, the times at which they were noticed here), the endpoint, and the first sound sent."""
         offset = (self._started - self._spoke_until) * 1000
         marks = {name: round(ms, 1) for name, ms in self._marks.items()}
         return marks | {name: round(ms + offset, 1) for name, ms in turn.items()}

@@ -1,4 +1,4 @@
-"""The answers of one live conversation, one after the other: how they are begun, and which one is meant."""
+"""The answers of one live conversation, one at a time: how they start and end."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -21,17 +21,17 @@ from pipeline.voices import Voice
 
 
 class Wishes(Protocol):
-    """How a conversation is to be answered from now on; `pipeline.session.Session` has them."""
+    """How a conversation gets its next replies; implemented by `pipeline.session.Session`."""
 
     voice: Voice
     language: str | None
-    """ISO 639-1 of what is spoken; None to detect it."""
+    """Spoken language as ISO 639-1; None to detect it."""
     options: LiveOptions
     manner: Manner
 
 
 class Answers:
-    """At most one at a time is being prepared or given."""
+    """Prepares and plays at most one answer at a time."""
 
     def __init__(
         self,
@@ -46,26 +46,26 @@ class Answers:
         ended: Callable[[Answer], None],
         recorder: Recorder | None,
     ) -> None:
-        """ended: told of each that was committed, after its end event. recorder: keeps the turns."""
+        """ended: called for each committed answer, after its end event. recorder: keeps the turns."""
         self._conversation, self._stages, self._settings, self._wishes = conversation, stages, settings, wishes
         self._company, self._tasks, self._emit, self._ended = company, tasks, emit, ended
         self.recorder = recorder
         self.current: Answer | None = None
-        """What is being prepared or given."""
+        """The answer that is being prepared or played."""
         self.sound: Clip | None = None
-        """What of the user's sound it is about."""
+        """The user's audio that the current answer responds to."""
         self.manner: Manner | None = None
-        """In which it is prepared or given."""
+        """The manner of the current answer."""
         self._last: Answer | None = None
 
     @property
     def audible(self) -> bool:
-        """Whether there is sound of it to be heard, or about to be."""
+        """Whether the current answer's audio is playing or about to play."""
         return self.current is not None and self.current.playback.audible
 
     @property
     def saying(self) -> str:
-        """The text around what is being played; empty while nothing is to be heard."""
+        """The text around the playback position; empty while nothing plays."""
         return self.current.saying if self.current is not None else ""
 
     def begin(
@@ -77,9 +77,9 @@ class Answers:
         manner: Manner | None = None,
         ahead: bool = True,
     ) -> Answer:
-        """Prepare the next one; it is given when it is committed. of: what the user is saying, if that is answered.
-        answers_silence: even if nothing was understood. manner: for this one only. ahead: false: no more than
-        the transcript is prepared."""
+        """Prepare the next answer; it plays once committed. of: the user turn that it replies to, if any.
+        answers_silence: reply even if nothing was understood. manner: for this answer only. ahead: False to prepare
+        only the transcript."""
         committed = asyncio.Event()
         manner = self.manner = manner or self._wishes.manner
         turn = Turn(
@@ -114,15 +114,16 @@ class Answers:
         return self.current
 
     def beside(self, asked: AsItStands, manner: Manner) -> AsyncGenerator[Event, None]:
-        """An answer outside of the conversation, whatever goes on in it."""
+        """Run a turn outside of the conversation, independent of the current answer."""
         wishes = self._wishes
         turn = Turn(self._stages, self._settings, voice=wishes.voice, language=wishes.language, manner=manner)
         return turn.run(asked, self._conversation)
 
-    # --- what becomes of the current one ---
+    # --- the end of the current answer ---
 
     def abandon(self) -> TranscriptFinal | None:
-        """It is not prepared any more; one that is given goes on. Returns what was understood for it."""
+        """Stop preparing the current answer; one that was committed continues. Returns its transcript, if there is
+        one."""
         answer = self.current
         if answer is None or answer.committed:
             return None
@@ -131,28 +132,28 @@ class Answers:
         return answer.said
 
     def interrupt(self) -> None:
-        """It is not given any more."""
+        """Stop the current answer if it was committed."""
         if self.current is not None and self.current.committed:
             self.current.interrupt()
 
     def is_over(self, answer: Answer) -> bool:
-        """One has come to its end. Whether it was the current one; there is none now."""
+        """Handle the end of an answer. Returns whether it was the current one; none is current afterwards."""
         if answer is not self.current:
             return False
         self._last, self.current, self.sound = answer, None, None
         return True
 
-    # --- what its client says of its sound ---
+    # --- playback reports of the client ---
 
     def played(self, ms: float) -> None:
-        """The client has played so much of the one that is given, or was given last: this overrides the clock."""
-        given = self.current is not None and self.current.committed  # what is only prepared was not played
+        """Set how much the client has played of the current answer, or else of the last one; overrides the clock."""
+        given = self.current is not None and self.current.committed  # an uncommitted answer was not played
         answer = self.current if given else self._last
         if answer is not None:
             answer.correct(ms)
 
     def truncate(self, item: str, played_ms: float) -> None:
-        """The client has played only so much of a reply: text past it leaves the conversation.
+        """Cut a reply at `played_ms`: later text leaves the conversation.
 
         Raises BadInput: item_not_found, not_spoken, out_of_range.
         """
@@ -162,7 +163,7 @@ class Answers:
             self._conversation.truncate(item, played_ms)
 
     def _recorded(self, utterance: Utterance) -> Emit:
-        """What takes the events of a turn on this."""
+        """Return the receiver for the events of a turn on `utterance`."""
         if self.recorder is None:
             return self._emit
         return self.recorder.of(self._conversation.id, utterance if isinstance(utterance, Clip) else None, self._emit)

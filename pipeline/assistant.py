@@ -1,4 +1,4 @@
-"""The deployment: its engines and voices, opened and closed together, and what can be asked of them."""
+"""The deployment: opens and closes its engines and voices together, and starts conversations on them."""
 
 import asyncio
 import logging
@@ -35,11 +35,11 @@ from pipeline.workers.hardware import Hardware, this_machine
 log = logging.getLogger(__name__)
 
 NOTHING_KNOWN = Hardware("", 1, 0, (), (), ())
-"""A machine for no model but the one that is there."""
+"""Stands for hardware on which no other model than the loaded one can run."""
 
 
 class Assistant:
-    """What every door talks to. One for the whole process; open it with `open_assistant`."""
+    """The interface to the pipeline for all transports. One per process; open it with `open_assistant`."""
 
     def __init__(
         self,
@@ -58,35 +58,35 @@ class Assistant:
         self.tools = tools or Toolbox()
         """The functions that the language model may call."""
         self.refiners = refiners or Refiners(settings)
-        """What makes transcripts of recordings better; loaded when it is first wanted."""
+        """Improve transcripts of recordings; loaded on first use."""
         self.recorder: Recorder | None = None
         """Keeps conversations; None: they are not kept."""
         self.recognisers = recognisers or Recognisers(settings, Running(stages.stt, self._hears()), NOTHING_KNOWN)
-        """Who transcribes recordings, by the name of a model."""
+        """Recognisers for recordings, by model name."""
 
     @property
     def engines(self) -> Sequence[EngineInfo]:
-        """What each stage runs on now, in the order stt, llm, tts."""
+        """The engine of each stage at present, in the order stt, llm, tts."""
         return self._engines()
 
     def _hears(self) -> EngineInfo:
         return next((info for info in self.engines if info.stage == "stt"), EngineInfo("stt", "unknown", "", "", 0.0))
 
     def activity(self) -> VoiceActivity:
-        """What tells speech from silence for one session."""
+        """Create a voice activity detector for one session."""
         return SileroActivity()
 
     def idle(self) -> bool:
-        """Whether nobody has the recogniser at work; False where that cannot be known."""
+        """Whether the recogniser has no calls; False where its load is unknown."""
         load = self._hears().load
         return load is not None and not load.running and not load.waiting
 
     def voice(self, name: str | None = None) -> Voice:
-        """A voice by name, or the deployment's own. Raises BadInput (unknown_voice)."""
+        """Return a voice by name, or the deployment's default. Raises BadInput (unknown_voice)."""
         return self.voices.get(name or self.settings.voice_name)
 
     def conversation(self, system_prompt: str | None = None) -> Conversation:
-        """A new conversation."""
+        """Create a conversation."""
         return Conversation(system_prompt or self.settings.system_prompt, budget_tokens=self.settings.history_tokens)
 
     def session(
@@ -101,9 +101,9 @@ class Assistant:
         record: bool = False,
         room: Room | None = None,
     ) -> Session:
-        """A live conversation; open it with `async with`. manner: how it is answered; None: with the deployment's
-        functions. sink: takes its events as they happen. record: its user agrees to be recorded, where RECORD is on.
-        room: for sound that waits for its transcript."""
+        """Create a live conversation; open it with `async with`. manner: how to reply; None: with the deployment's
+        functions. sink: receives events as they happen. record: the user agrees to be recorded, where RECORD is on.
+        room: budget for audio that waits for its transcript."""
         return Session(
             self.stages,
             self.settings,
@@ -129,10 +129,10 @@ class Assistant:
         aloud: bool = True,
         record: bool = False,
     ) -> AsyncGenerator[Event, None]:
-        """One turn on a whole utterance, given whole to who asked: the reply counts as heard when it is complete.
+        """Run one turn on a whole utterance and yield its events. The reply counts as heard when it is complete.
 
-        language: ISO 639-1 of what is spoken; None: SPEECH_LANGUAGE, or detected. aloud: false for a reply that is only
-        read. record: its user agrees to be recorded, where RECORD is on.
+        language: spoken language as ISO 639-1; None: SPEECH_LANGUAGE, or detected. aloud: False for a text-only reply.
+        record: the user agrees to be recorded, where RECORD is on.
         """
         keep: Callable[[Event], None] | None = None
         if record and self.recorder is not None:
@@ -170,12 +170,13 @@ class Assistant:
 
 
 def _ignore(progress: Progress) -> None:
-    """The report of who does not want to know."""
+    """Discard progress reports."""
 
 
 @asynccontextmanager
 async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncIterator[Assistant]:
-    """All stages loaded and warm. Raises EngineUnavailable, EngineError or BadInput when the settings cannot be met."""
+    """Load and warm up all stages. Raises EngineUnavailable, EngineError or BadInput when the settings cannot be
+    met."""
     voices = Voices.load(settings)
     voices.get(settings.voice_name)
     opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
@@ -201,12 +202,12 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
 
 
 def open_stt(settings: Settings, report: Report = _ignore) -> AbstractAsyncContextManager[Running[SpeechToText]]:
-    """The recogniser that the settings name, or the best that runs here."""
+    """Open the recogniser that the settings name, or the best one that runs here."""
     return _open("stt", stt.ENGINES, stt.AUTO_ORDER, settings.stt_engine, settings, report)
 
 
 def open_tts(settings: Settings, report: Report = _ignore) -> AbstractAsyncContextManager[Running[TextToSpeech]]:
-    """The voice engine that the settings name, or the best that runs here."""
+    """Open the TTS engine that the settings name, or the best one that runs here."""
     return _open("tts", tts.ENGINES, tts.AUTO_ORDER, settings.tts_engine, settings, report)
 
 

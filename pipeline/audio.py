@@ -1,4 +1,4 @@
-"""Audio inside Parley: float32 mono in [-1, 1] with a rate; 16-bit at the door."""
+"""Audio inside Parley: float32 mono in [-1, 1] with a rate; 16-bit at the transports."""
 
 import struct
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ Samples = npt.NDArray[np.float32]
 
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000
 MAX_CHANNELS = 64
-"""Beyond these a header is garbage, not audio: nothing is allocated for it."""
+"""Limits for a plausible header: beyond them it is garbage, and nothing is allocated for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A stretch of sound: float32 mono samples, shape (n,), nominally in [-1, 1], at `rate_hz`."""
+    """Sound in memory: float32 mono samples, shape (n,), nominally in [-1, 1], at `rate_hz`."""
 
     samples: Samples
     rate_hz: int
@@ -27,35 +27,34 @@ class Clip:
         return len(self.samples) / self.rate_hz
 
     def at(self, rate_hz: int) -> "Clip":
-        """The same sound at another rate (soxr, high quality)."""
+        """Return the same sound at another rate (soxr, high quality)."""
         if rate_hz == self.rate_hz:
             return self
         return Clip(soxr.resample(self.samples, self.rate_hz, rate_hz).astype(np.float32, copy=False), rate_hz)
 
     def pcm16(self) -> bytes:
-        """Signed 16-bit little-endian samples; what is beyond [-1, 1] is clipped, NaN is silence."""
+        """Return signed 16-bit little-endian samples; values beyond [-1, 1] are clipped, NaN becomes silence."""
         clean = np.nan_to_num(self.samples, nan=0.0, posinf=1.0, neginf=-1.0)
         return (np.clip(clean, -1.0, 1.0) * 32767.0).round().astype("<i2").tobytes()
 
     @staticmethod
     def from_pcm16(data: bytes, rate_hz: int) -> "Clip":
-        """From signed 16-bit little-endian mono; an odd last byte is dropped."""
+        """Convert signed 16-bit little-endian mono; an odd last byte is dropped."""
         return Clip(mono(data, "<i2"), rate_hz)
 
     @staticmethod
     def join(clips: Iterable["Clip"], rate_hz: int) -> "Clip":
-        """One clip of all, at `rate_hz`; no clips make an empty one."""
+        """Join all clips into one at `rate_hz`; without clips it is empty."""
         parts = [clip.at(rate_hz).samples for clip in clips]
         return Clip(np.concatenate(parts) if parts else np.zeros(0, np.float32), rate_hz)
 
 
 def mono(data: bytes, kind: str, channels: int = 1) -> Samples:
-    """Interleaved PCM as one channel in [-1, 1], the mean of all; bytes at the end that fill no frame are dropped.
+    """Convert interleaved PCM to one channel in [-1, 1], the mean of all channels; an incomplete last frame is dropped.
 
-    kind: a sample, as numpy names it: u1 (128 is silence), <i2, <i4, <f4, <f8.
+    kind: sample type as numpy names it: u1 (128 is silence), <i2, <i4, <f4, <f8.
     """
-    # Of live sound it is done on the event loop, fifty times a second for each speaker: nothing that a kind does not
-    # need.
+    # For live sound this runs on the event loop, fifty times a second per user: do only what the kind needs.
     dtype = np.dtype(kind)
     whole = len(data) // (dtype.itemsize * channels) * channels
     values: Samples = np.frombuffer(data, dtype, count=whole).astype(np.float32)
@@ -72,7 +71,7 @@ def mono(data: bytes, kind: str, channels: int = 1) -> Samples:
 
 
 def wav_header(rate_hz: int, data_bytes: int) -> bytes:
-    """The 44-byte header of a 16-bit mono WAV with `data_bytes` of samples after it (RIFF WAVE, PCM)."""
+    """Return the 44-byte header of a 16-bit mono WAV with `data_bytes` of samples (RIFF WAVE, PCM)."""
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
         b"RIFF", 36 + data_bytes, b"WAVE", b"fmt ", 16, 1, 1, rate_hz, rate_hz * 2, 2, 16, b"data", data_bytes,
@@ -80,6 +79,6 @@ def wav_header(rate_hz: int, data_bytes: int) -> bytes:
 
 
 def encode_wav(clip: Clip) -> bytes:
-    """A 16-bit mono WAV file."""
+    """Encode as a 16-bit mono WAV file."""
     pcm = clip.pcm16()
     return wav_header(clip.rate_hz, len(pcm)) + pcm

@@ -1,4 +1,4 @@
-"""A bounded, closable channel between tasks: what an asyncio.Queue with an end would be."""
+"""A bounded, closable channel between tasks: an asyncio.Queue with an end."""
 
 import asyncio
 from collections import deque
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 class Channel(Generic[T]):
-    """Items from one or more senders to one receiver, in order, at most `size` waiting.
+    """Carry items in order from one or more senders to one receiver; at most `size` wait.
 
-    `async for item in channel` ends after `close()` once everything sent was received; after `close(error)` it raises
-    that error there instead. For tasks of one event loop.
+    After `close()`, `async for item in channel` ends once all items are received; after `close(error)` it raises that
+    error instead. For tasks of one event loop.
     """
 
     def __init__(self, size: int) -> None:
@@ -25,9 +25,9 @@ class Channel(Generic[T]):
         self._writable = asyncio.Event()
 
     async def send(self, item: T, *, leave: int = 0) -> None:
-        """Wait for room, then add. After `close()` the item is dropped: nobody will look at it.
+        """Wait for room, then add the item. After `close()` the item is dropped, because it would not be received.
 
-        leave: wait for that much more room, and leave it to others, who cannot wait.
+        leave: keep this much room free for senders that cannot wait.
         """
         while not self._closed and len(self._items) >= self._size - leave:
             self._writable.clear()
@@ -35,7 +35,8 @@ class Channel(Generic[T]):
         self.offer(item)
 
     def offer(self, item: T) -> bool:
-        """Add if there is room now; whether it was taken care of. After `close()` the item is dropped."""
+        """Add the item if there is room now. Returns False if there is not. After `close()`, drop the item and
+        return True."""
         if self._closed:
             return True
         if len(self._items) >= self._size:
@@ -45,7 +46,7 @@ class Channel(Generic[T]):
         return True
 
     def close(self, error: BaseException | None = None) -> None:
-        """No more items; a second call changes nothing."""
+        """End the channel; a second call has no effect."""
         if not self._closed:
             self._closed, self._error = True, error
             self._readable.set()

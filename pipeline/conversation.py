@@ -1,5 +1,6 @@
-"""The history of one conversation as items in their order: what the user said, what of each reply was heard, which
-functions were called. What the language model is told is made from the items here and nowhere else.
+"""The history of one conversation as ordered items: the user's words, the heard part of each reply, and function calls.
+
+The language model's prompt is built from these items, here and nowhere else.
 """
 
 import math
@@ -14,71 +15,71 @@ from pipeline.llm.prompt import TOKENS_PER_MESSAGE, estimated_tokens, in_order
 from pipeline.timeline import Timeline
 
 INTERRUPTED = " …"
-"""Marks a reply that the user cut off."""
+"""Marks a reply that was interrupted."""
 FIRST = "root"
-"""As the place of a new item: before all others."""
+"""Position of a new item before all others."""
 
 
 @dataclass(slots=True)
 class Item:
-    """One place in the conversation. The language model is told its messages: none while its content is still coming
-    (a transcript, a reply), and none of a reply that nobody heard.
-    """
+    """One place in the conversation. Its messages go into the prompt. It has none while its content is pending (a
+    transcript, a reply), and none for a reply that was not heard."""
 
     id: str
     messages: tuple[Message, ...] = ()
     reply: str = ""
-    """A reply as it was written, whatever of it was heard."""
+    """Full text of a reply, however much of it was heard."""
     sound: Timeline | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
-    """Something to be said later."""
+    """An announcement for later."""
 
     due_s: float
-    """On the event loop's clock."""
+    """Due time on the event loop's clock."""
     text: str
 
 
 def item_id() -> str:
-    """A new one."""
+    """Return a new item id."""
     return f"item_{secrets.token_hex(10)}"
 
 
 class Conversation:
     """System prompt and items of one connection.
 
-    A turn only reads it; whoever commits a turn records it here. Items beyond the budget are forgotten, oldest first.
+    A turn only reads them; the code that commits a turn records it here. Items beyond the budget are dropped, oldest
+    first.
     """
 
     def __init__(self, system_prompt: str, *, budget_tokens: int) -> None:
         self.id = secrets.token_hex(8)
-        """Names it to the schedulers of the shared models."""
+        """Identifies the conversation to the schedulers of the shared models."""
         self._system = Message("system", system_prompt)
         self._budget_tokens = budget_tokens
         self._items: Linked[Item] = Linked()
         self._tokens: dict[str, int] = {}
-        """What each item is counted for."""
+        """Token count of each item."""
         self._total_tokens = 0
         self.language: str | None = None
-        """What the user spoke last (ISO 639-1)."""
+        """The user's last spoken language (ISO 639-1)."""
         self.reminders: list[Reminder] = []
-        """What is to be said later; kept by whoever holds a live connection."""
+        """Pending reminders; the live session announces them."""
 
     @property
     def size(self) -> int:
-        """How many items there are."""
+        """Number of items."""
         return len(self._items)
 
     @property
     def items(self) -> Sequence[Item]:
-        """All items in order, those without content included."""
+        """All items in order, including those without content."""
         return tuple(self._items)
 
     @property
     def messages(self) -> Sequence[Message]:
-        """What was said, in order, without the system prompt."""
+        """All messages in order, without the system prompt."""
         return tuple(message for item in self._items for message in item.messages)
 
     @property
@@ -87,7 +88,7 @@ class Conversation:
         return self._system.content
 
     def instruct(self, system_prompt: str) -> None:
-        """Another system prompt from the next turn on."""
+        """Replace the system prompt from the next turn on."""
         self._system = Message("system", system_prompt)
 
     # --- items ---
@@ -95,9 +96,10 @@ class Conversation:
     def place(
         self, *messages: Message, id: str | None = None, after: str | None = None, before: str | None = None
     ) -> Item:
-        """A new item: at the end, `after` an item (FIRST: before all), or `before` one (at the end if it is gone).
+        """Add an item: at the end, `after` an item (FIRST: before all), or `before` one (at the end if that item is
+        gone).
 
-        Without messages its place is taken and its content still to come. Raises BadInput: item_exists,
+        Without messages, the item reserves its place and gets its content later. Raises BadInput: item_exists,
         item_not_found.
         """
         behind = self._items.last
@@ -113,26 +115,26 @@ class Conversation:
         return item
 
     def __contains__(self, id: str) -> bool:
-        """Whether there is an item of that id."""
+        """Whether an item with this id exists."""
         return id in self._items
 
     def get(self, id: str) -> Item:
-        """The item of that id. Raises BadInput (item_not_found)."""
+        """Return the item with this id. Raises BadInput (item_not_found)."""
         item = self._items.get(id)
         if item is None:
             raise BadInput(f"There is no item {id[:60]!r} in the conversation.", code="item_not_found")
         return item
 
     def delete(self, id: str) -> None:
-        """Forget an item. Raises BadInput (item_not_found)."""
+        """Delete an item. Raises BadInput (item_not_found)."""
         self._drop(self.get(id).id)
 
     def previous(self, id: str) -> str | None:
-        """The id of the item before that one; None when it is the first, or is not there any more."""
+        """Return the id of the item before this one; None when it is the first or was deleted."""
         return self._items.previous(id)
 
     def heard(self, id: str, said: str, language: str | None) -> None:
-        """What the user said, now that it is known; nothing happens when its item was deleted meanwhile."""
+        """Set the user's words of an item, once they are transcribed; no effect if the item was deleted meanwhile."""
         self.language = language or self.language
         if said:
             self._fill(id, Message("user", said, language))
@@ -140,19 +142,20 @@ class Conversation:
     def replied(
         self, id: str, heard: str, *, reply: str = "", sound: Timeline | None = None, interrupted: bool = False
     ) -> None:
-        """What was heard of a reply (empty: nothing); nothing happens when its item was deleted meanwhile."""
+        """Set the heard part of a reply (empty: nothing); no effect if the item was deleted meanwhile."""
         if (item := self._items.get(id)) is not None:
             item.reply, item.sound = reply or heard, sound
         self._fill(id, *_reply(heard, interrupted=interrupted))
 
     def called(self, id: str, *messages: Message) -> None:
-        """A call and what came of it; nothing happens when its item was deleted meanwhile."""
+        """Set the messages of a function call and its result; no effect if the item was deleted meanwhile."""
         self._fill(id, *messages)
 
     def truncate(self, id: str, played_ms: float) -> None:
-        """Only so much of a reply's sound was played: text past it leaves the conversation.
+        """Cut a reply at `played_ms` of its sound: later text leaves the conversation.
 
-        Raises BadInput: item_not_found, not_spoken (no reply with sound), out_of_range (beyond the end of the sound).
+        Raises BadInput: item_not_found, not_spoken (not a reply with sound), out_of_range (beyond the end of the
+        sound).
         """
         item = self.get(id)
         if item.sound is None:
@@ -171,13 +174,13 @@ class Conversation:
             self._count(item)
 
     def _count(self, item: Item) -> None:
-        """An item is new, or has other messages: those that no prompt can hold any more are forgotten."""
+        """Count the tokens of a new or changed item; drop old items that no prompt can hold."""
         tokens = sum(map(estimated_tokens, item.messages)) or TOKENS_PER_MESSAGE
         self._total_tokens += tokens - self._tokens.get(item.id, 0)
         self._tokens[item.id] = tokens
-        # Twice the budget: what is beyond must not pile up in a connection of many hours.
+        # Twice the budget is enough: older items must not pile up in a connection of many hours.
         while self._total_tokens > 2 * self._budget_tokens and (first := self._items.first) != self._items.last:
-            assert first is not None  # noqa: S101  # there are two at least
+            assert first is not None  # noqa: S101  # there are at least two
             self._drop(first)
 
     def _drop(self, id: str) -> None:
@@ -195,8 +198,8 @@ class Conversation:
         interrupted: bool = False,
         steps: Iterable[tuple[Message, ...]] = (),
     ) -> None:
-        """Add one turn: what the user said, the calls made with their results, and what of the reply was heard (empty:
-        nothing)."""
+        """Add one turn: the user's words, the function calls with their results, and the heard part of the reply
+        (empty: nothing)."""
         self.language = language or self.language
         self.place(Message("user", said, language))
         for messages in steps:
@@ -205,12 +208,13 @@ class Conversation:
             self.replied(self.place().id, heard, interrupted=interrupted)
 
     def prompt(self, said: str, language: str | None) -> list[Message]:
-        """What the language model is asked: the system prompt, the turns within the budget, and the new message."""
+        """Return the prompt for new words of the user: the system prompt, the turns within the budget, and the new
+        message."""
         question = Message("user", said, language)
         return [self._system, *self._told(estimated_tokens(question)), question]
 
     def standing(self) -> list[Message]:
-        """What the language model is asked when nothing new was said: the system prompt and the turns."""
+        """Return the prompt without new words of the user: the system prompt and the turns within the budget."""
         return [self._system, *self._told(0)]
 
     def _told(self, taken: int) -> list[Message]:
@@ -223,7 +227,7 @@ def _reply(heard: str, *, interrupted: bool) -> tuple[Message, ...]:
 
 
 def _newest_within(messages: Sequence[Message], room: int) -> list[Message]:
-    """All messages if they fit in `room` tokens; else the newest that do, from a user's message on."""
+    """Return all messages if they fit in `room` tokens; else the newest that fit, starting with a user's message."""
     first = len(messages)
     for index in range(len(messages) - 1, -1, -1):
         room -= estimated_tokens(messages[index])

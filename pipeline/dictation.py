@@ -1,4 +1,4 @@
-"""Utterances that are written down and not answered by themselves: somebody asks for the answer, or wants none."""
+"""Dictation: utterances that are transcribed without an automatic reply; the client can ask for one."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -12,23 +12,23 @@ from pipeline.events import Event
 from pipeline.stt import Transcript
 
 MAX_PENDING = 64
-"""Utterances of one session that may wait for their transcript."""
+"""Limit of utterances of one session that wait for their transcript."""
 
 
 class Room(Protocol):
-    """Where the bytes of sound that waits are counted; several sessions share one."""
+    """Budget of bytes for waiting audio, shared by several sessions."""
 
     def take(self, size: int, /) -> bool:
-        """Hold so many bytes more, if there is room; whether there was."""
+        """Reserve `size` bytes. Returns False if the budget does not have them."""
         ...
 
     def give_back(self, size: int, /) -> None:
-        """So many are not held any more."""
+        """Release `size` reserved bytes."""
         ...
 
 
 class Unlimited:
-    """Room for a session of this process's own."""
+    """Budget without a limit, for sessions of the caller's own process."""
 
     def take(self, size: int, /) -> bool:
         return True
@@ -38,7 +38,7 @@ class Unlimited:
 
 
 class Dictation:
-    """The transcripts of one session that are being made, in the order of their utterances."""
+    """The pending transcripts of one session, in the order of their utterances."""
 
     def __init__(
         self,
@@ -50,9 +50,9 @@ class Dictation:
         limit_s: float,
         room: Room,
     ) -> None:
-        """transcribe: for one utterance. start: makes a task of the conversation. emit: takes UtteranceTranscribed and
-        UtteranceFailed, in the order of the utterances. limit_s: how long one may take. room: for their sound until
-        they are written; one that finds none fails."""
+        """transcribe: transcribes one utterance. start: starts a task of the conversation. emit: receives
+        UtteranceTranscribed and UtteranceFailed, in the order of the utterances. limit_s: timeout for one transcript.
+        room: budget for the audio until its transcript is written; an utterance beyond the budget fails."""
         self._conversation = conversation
         self._transcribe, self._start = transcribe, start
         self._emit = emit
@@ -63,18 +63,18 @@ class Dictation:
 
     @property
     def pending(self) -> Sequence[asyncio.Task[None]]:
-        """What is still being written down."""
+        """Tasks of the transcripts that are still pending."""
         self._pending = [task for task in self._pending if not task.done()]
         return tuple(self._pending)
 
     def read(self, clip: Clip) -> asyncio.Task[Transcript]:
-        """Transcribe an utterance that may be over: if it is, this is written."""
+        """Transcribe an utterance that may be over; if it is, `write` uses this transcript."""
         self.go_on()
         self._read = self._start(self._transcribe(clip))
         return self._read
 
     def go_on(self) -> Transcript | None:
-        """It was not over. Returns what was understood of it."""
+        """Cancel the speculative transcript, because the utterance was not over. Returns it if it was finished."""
         reading, self._read = self._read, None
         if reading is not None:
             reading.cancel()
@@ -82,27 +82,27 @@ class Dictation:
 
     @property
     def reading(self) -> bool:
-        """Whether the transcript of the utterance that may be over is being made."""
+        """Whether a speculative transcript is in progress."""
         return self._read is not None and not self._read.done()
 
     @property
     def heard(self) -> Transcript | None:
-        """That transcript, once it is made."""
+        """The speculative transcript, once it is finished."""
         return _heard(self._read)
 
     def write(
         self, clip: Clip, item_id: str, before: Sequence[asyncio.Task[Transcript]] = (), *, read: bool = False
     ) -> None:
-        """Write the next utterance into its item. before: the transcripts of its earlier parts. read: it is the one
-        that was read last."""
+        """Transcribe the next utterance into its item. before: the transcripts of its earlier parts. read: use the
+        speculative transcript from the last `read`."""
         reading, self._read = (self._read if read else None), None
-        # While the transcript is being made that was begun ahead, its sound is held, too.
+        # A speculative transcript in progress holds the audio a second time.
         held = 2 if reading is not None and not reading.done() else 1
         pending, size = self.pending, held * clip.samples.nbytes
         if len(pending) >= MAX_PENDING or not self._room.take(size):
             if reading is not None:
                 reading.cancel()
-            self._emit(events.UtteranceFailed(item_id, "overloaded", "Too many utterances wait to be transcribed."))
+            self._emit(events.UtteranceFailed(item_id, "overloaded", "Too many utterances wait for transcription."))
             return
         task = self._start(self._write(clip, item_id, before, pending, reading))
         task.add_done_callback(lambda _: self._written(task, size))
@@ -114,7 +114,7 @@ class Dictation:
             self._pending.remove(task)
 
     async def written(self) -> None:
-        """Wait until all that was begun is written down."""
+        """Wait for all pending transcripts."""
         if pending := self.pending:
             await asyncio.wait(pending)
 
@@ -126,8 +126,8 @@ class Dictation:
         after: Sequence[asyncio.Task[None]],
         reading: asyncio.Task[Transcript] | None,
     ) -> None:
-        """after: the utterances before it, whose words are told first. reading: its transcript, if that was begun;
-        where it fails it is made again."""
+        """after: the earlier utterances, whose transcripts are emitted first. reading: the speculative transcript, if
+        one was started; if it fails, the utterance is transcribed again."""
         try:
             async with asyncio.timeout(self._limit_s):
                 if reading is not None:

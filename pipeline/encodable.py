@@ -1,8 +1,8 @@
-"""Text that UTF-8 can hold.
+"""Text that UTF-8 can encode.
 
-JSON may spell half of a surrogate pair ("\\ud83d"), and Python keeps it in a string that no encoder takes: one such
-character in a reply or a name would end the connection, file or log that it is written to. Text from outside goes
-through `encodable`, a whole JSON value through `encodable_json`, a text that comes in pieces through `Halves`.
+JSON can contain half of a surrogate pair ("\\ud83d"), and Python keeps it in a string that cannot be encoded: one such
+character in a reply or a name would break the connection, file or log that it is written to. Use `encodable` for text
+from outside, `encodable_json` for a whole JSON value, and `Halves` for text that arrives in chunks.
 """
 
 from typing import Any
@@ -11,17 +11,17 @@ REPLACEMENT = "\ufffd"
 
 
 def encodable(text: str) -> str:
-    """The text with the two halves of a surrogate pair joined, and a lone half replaced by U+FFFD."""
+    """Join the two halves of each surrogate pair, and replace a lone half by U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        # "surrogatepass" on the way out joins halves that belong together; "replace" on the way in does the rest.
+        # "surrogatepass" when encoding joins matching halves; "replace" when decoding replaces the others.
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
 
 
 def encodable_json(value: Any) -> Any:
-    """A JSON value with all of its strings, keys included, made `encodable`.
+    """Apply `encodable` to all strings of a JSON value, including keys.
 
     Raises RecursionError for a value nested as deeply as `json.loads` itself refuses.
     """
@@ -37,18 +37,18 @@ def encodable_json(value: Any) -> Any:
 
 
 class Halves:
-    """Makes a text `encodable` that comes in pieces: a pair may be cut between two of them."""
+    """Apply `encodable` to text that arrives in chunks, where a surrogate pair can be split between two chunks."""
 
     def __init__(self) -> None:
         self._half = ""
 
     def feed(self, text: str) -> str:
-        """The text up to here, without a first half whose second half may come with the next piece."""
+        """Return the text so far, without a trailing first half whose second half may arrive with the next chunk."""
         text = self._half + text
         self._half = text[-1] if text and "\ud800" <= text[-1] <= "\udbff" else ""
         return encodable(text[: len(text) - len(self._half)])
 
     def finish(self) -> str:
-        """What is left at the end: a half without its other half is U+FFFD."""
+        """Return the rest: U+FFFD for a half without its other half."""
         half, self._half = self._half, ""
         return encodable(half)

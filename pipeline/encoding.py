@@ -1,6 +1,6 @@
-"""Speech on its way out: clips into one file of any of six formats, byte by byte as they come, with one header.
+"""Encode speech for sending: clips into one file of any of six formats, as a stream of bytes with one header.
 
-Decoders must be able to start before the end is known: nothing that is written is ever gone back to.
+Decoders must be able to start before the end is known, so the encoder never seeks back.
 """
 
 import asyncio
@@ -16,42 +16,42 @@ from pipeline.audio import Clip, Samples, wav_header
 from pipeline.tempo import Tempo
 
 RATE_HZ = 24_000
-"""Of everything that is sent: OpenAI's own rate, and one that each codec knows."""
+"""Rate of all encoded speech: OpenAI's rate, and supported by each codec."""
 UNKNOWN = b"\xff\xff\xff\xff"
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How one format is written."""
+    """Settings of one output format."""
 
     media_type: str
     container: str = ""
-    """FFmpeg's muxer; empty: samples are written as they are."""
+    """FFmpeg's muxer; empty: raw samples."""
     codec: str = ""
     sample: str = "s16"
-    """FFmpeg's name of the samples that the encoder takes."""
+    """FFmpeg's name of the sample format that the encoder takes."""
     options: tuple[tuple[str, str], ...] = ()
-    """The muxer's."""
+    """Options of the muxer."""
     bit_rate: int | None = None
 
 
 FORMATS: Mapping[str, Format] = {
     "mp3": Format("audio/mpeg", "mp3", "libmp3lame", "s16p", (("write_xing", "0"), ("id3v2_version", "0")), 64_000),
-    # Pages of 200 ms: the default of a second would be a second that nobody hears anything.
+    # Pages of 200 ms: the default of 1 s would delay the first audio by 1 s.
     "opus": Format("audio/ogg", "ogg", "libopus", "s16", (("page_duration", "200000"),), 32_000),
     "aac": Format("audio/aac", "adts", "aac", "fltp", (), 64_000),
     "flac": Format("audio/flac", "flac", "flac", "s16"),
     "wav": Format("audio/wav"),
     "pcm": Format("audio/pcm"),
 }
-"""What speech can be had in. `pcm` is 16-bit little-endian mono at RATE_HZ."""
+"""Output formats for speech. `pcm` is 16-bit little-endian mono at RATE_HZ."""
 
 
 class Encoder:
-    """Clips of one rate in, bytes out. Blocking, well under 1 % of a core a stream."""
+    """Encode clips to bytes. Blocking; well under 1 % of a core per stream. The first clip sets the input rate."""
 
     def __init__(self, kind: str, *, speed: float = 1.0) -> None:
-        """kind: of FORMATS. speed: see `pipeline.tempo`; the pitch stays."""
+        """kind: a key of FORMATS. speed: see `pipeline.tempo`; the pitch does not change."""
         self._form = FORMATS[kind]
         self._kind = kind
         self._speed = speed
@@ -62,7 +62,7 @@ class Encoder:
         self._begun = False
 
     def feed(self, clip: Clip) -> bytes:
-        """What can be sent now; nothing while an encoder still gathers its first frame."""
+        """Return the bytes that can be sent now; empty while an encoder still collects its first frame."""
         if not self._rate_hz:
             self._rate_hz = clip.rate_hz
             self._tempo = Tempo(clip.rate_hz, self._speed) if self._speed != 1.0 else None
@@ -71,7 +71,7 @@ class Encoder:
         return self._write(self._tempo.feed(samples) if self._tempo else samples, last=False)
 
     def finish(self) -> bytes:
-        """The rest; a file without a sound in it is a whole file, too."""
+        """Return the rest; without any sound, the result is still a complete file."""
         rest = np.zeros(0, np.float32)
         if self._rate_hz:
             rest = self._tempo.finish() if self._tempo else rest
@@ -84,7 +84,7 @@ class Encoder:
             return self._muxer.write(samples, last=last)
         head = b""
         if self._kind == "wav" and not self._begun:
-            # The end is not known yet: both sizes say so.
+            # The end is not known yet, so both sizes are set to unknown.
             head = wav_header(RATE_HZ, 0)
             head = head[:4] + UNKNOWN + head[8:40] + UNKNOWN
         self._begun = True
@@ -92,7 +92,7 @@ class Encoder:
 
 
 class _Written:
-    """A file that can only be written to: the muxer must not count on going back."""
+    """A write-only file object: the muxer cannot seek back in it."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -107,7 +107,7 @@ class _Written:
 
 
 class _Muxer:
-    """Encoder and container of FFmpeg."""
+    """FFmpeg's encoder and container."""
 
     def __init__(self, form: Format) -> None:
         import av
@@ -150,7 +150,7 @@ class _Muxer:
 
 
 async def encoded(clips: AsyncGenerator[Clip, None], kind: str, *, speed: float = 1.0) -> AsyncGenerator[bytes, None]:
-    """Pieces of the file, none empty, each as soon as it can be sent. Closing it closes `clips`."""
+    """Yield the file in chunks, none empty, each as soon as it can be sent. Closing this generator closes `clips`."""
     async with aclosing(clips):
         encoder = await asyncio.to_thread(Encoder, kind, speed=speed)
         async for clip in clips:

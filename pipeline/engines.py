@@ -1,14 +1,14 @@
-"""How an engine is chosen, opened and described; the same for the three stages.
+"""Choose, open and describe engines, in the same way for the three stages.
 
-A stage's table (`pipeline.stt.ENGINES`, …) maps a name to a module, imported only when it is wanted. The module has:
+A stage's table (`pipeline.stt.ENGINES`, …) maps a name to a module, imported only on use. The module has:
 
     async def probe(settings: Settings) -> None
         Cheap (under a second, no model loaded): returns when the engine can run here, else raises EngineUnavailable
-        with the reason and the one remedy.
+        with the reason and a remedy.
 
     def open_engine(settings: Settings, report: Report) -> AbstractAsyncContextManager[Opened[T]]
         Loads the model, warms it up, yields it ready to serve; closes everything it started. Raises EngineUnavailable
-        or EngineError. `report` is told about slow steps (downloads).
+        or EngineError. Calls `report` during slow steps (downloads).
 """
 
 import importlib
@@ -27,7 +27,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One step of a slow start: `done` of `total` (bytes, usually; total 0 when unknown)."""
+    """One step of a slow start: `done` of `total` (usually bytes; total 0 when unknown)."""
 
     task: str
     done: int
@@ -40,21 +40,21 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Opened(Generic[T_co]):
-    """An engine that is ready."""
+    """An engine that is ready for calls."""
 
     engine: T_co
     model: str
-    """What is loaded, for people: "base (int8)", "en-us", "llama3.2"."""
+    """Display name of the loaded model: "base (int8)", "en-us", "llama3.2"."""
     device: str
     """cpu, cuda, or the host of a remote server."""
     load: Callable[[], Load] | None = None
-    """Tells how busy a local model is."""
+    """Returns the current load of a local model."""
     languages: Sequence[str] = ()
-    """Codes of the languages that the loaded model has; empty: it is not known."""
+    """Language codes of the loaded model; empty: unknown."""
 
 
 class EngineModule(Protocol[T_co]):
-    """What the module of an engine provides."""
+    """Interface of an engine's module."""
 
     async def probe(self, settings: Settings) -> None: ...
 
@@ -63,7 +63,7 @@ class EngineModule(Protocol[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What a stage runs on, for the start-up table, `/health` and the page."""
+    """Engine of a stage, for the start-up table, `/health` and the page."""
 
     stage: str
     """stt, llm or tts."""
@@ -71,32 +71,32 @@ class EngineInfo:
     model: str
     device: str
     ready_s: float
-    """Seconds from its start to ready."""
+    """Seconds from the start to ready."""
     notes: tuple[str, ...] = ()
-    """One sentence for each better engine that could not be had: why, and how to get it."""
+    """One sentence for each better engine that is not available: why, and how to get it."""
     load: Load | None = None
-    """How busy a local model is; None for what runs elsewhere."""
+    """Load of a local model; None for a remote one."""
     languages: tuple[str, ...] = ()
-    """Codes of the languages that the loaded model has; empty: it is not known."""
+    """Language codes of the loaded model; empty: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running(Generic[T_co]):
-    """An open engine and what to say about it."""
+    """An open engine and its description."""
 
     engine: T_co
     info: EngineInfo
-    """As it was when it was opened."""
+    """The description from when the engine was opened."""
     load: Callable[[], Load] | None = None
 
     @property
     def now(self) -> EngineInfo:
-        """The same, and how busy it is now."""
+        """The description with the current load."""
         return self.info if self.load is None else replace(self.info, load=self.load())
 
 
 def load(table: dict[str, str], name: str) -> EngineModule[Any]:
-    """The module of an engine; imported now, because most deployments need one engine of each table."""
+    """Import an engine's module; on use, because most deployments need one engine of each table."""
     return cast("EngineModule[Any]", importlib.import_module(table[name]))
 
 
@@ -104,7 +104,7 @@ def load(table: dict[str, str], name: str) -> EngineModule[Any]:
 async def open_named(
     stage: str, table: dict[str, str], name: str, settings: Settings, report: Report, notes: Sequence[str] = ()
 ) -> AsyncIterator[Running[Any]]:
-    """Exactly this engine. Raises EngineUnavailable or EngineError when it cannot run."""
+    """Open exactly this engine. Raises EngineUnavailable or EngineError when it cannot run."""
     start = time.perf_counter()
     module = load(table, name)
     await module.probe(settings)
@@ -119,7 +119,7 @@ async def open_named(
 async def open_best(
     stage: str, table: dict[str, str], order: Sequence[str], settings: Settings, report: Report
 ) -> AsyncIterator[Running[Any]]:
-    """The first engine of `order` that runs here, with a note for each that did not."""
+    """Open the first engine of `order` that runs here, with a note for each that does not."""
     notes: list[str] = []
     for name in order:
         async with AsyncExitStack() as stack:
@@ -134,6 +134,6 @@ async def open_best(
 
 
 def note(name: str, error: ParleyError) -> str:
-    """One sentence or two: why this engine does not run, and what mends it."""
+    """Return one or two sentences on why this engine does not run and how to fix it."""
     remedy = f" {error.remedy}" if isinstance(error, EngineUnavailable) else ""
     return f"{name}: {error.message}{remedy}"

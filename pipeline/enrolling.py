@@ -1,4 +1,4 @@
-"""A new voice from a recording: a folder in VOICES_DIR with the clip and a description, or nothing."""
+"""Add a voice from a recording: write a folder in VOICES_DIR with the clip and a description, or nothing."""
 
 import contextlib
 import json
@@ -16,13 +16,13 @@ from pipeline.storing import storage_error
 from pipeline.voices import Voice, Voices
 
 MIN_S, MAX_S = 2.0, 60.0
-"""Engines that clone want some seconds and gain nothing from more than half a minute."""
+"""Limits for the reference clip: cloning engines need some seconds and gain nothing from more than half a minute."""
 MAX_VOICES = 1000
 _NAME = re.compile(r"[^\W_][\w -]{0,59}")
 
 
 def enrol(settings: Settings, voices: Voices, name: str, clip: Clip, consent: str) -> Voice:
-    """Blocking. consent: what the speaker has agreed to and where that is written; kept with the voice.
+    """Add a voice. Blocking. consent: what the speaker has agreed to and where that is written; kept with the voice.
 
     Raises BadInput: bad_parameter, voice_exists, bad_audio; StorageError when the folder cannot be written.
     """
@@ -32,18 +32,18 @@ def enrol(settings: Settings, voices: Voices, name: str, clip: Clip, consent: st
             "A voice's name has up to 60 letters, digits, spaces and hyphens.", code="bad_parameter", param="name"
         )
     if not " ".join(consent.split()):
-        raise BadInput("Say in `consent` how the speaker has agreed.", code="bad_parameter", param="consent")
+        raise BadInput("State in `consent` how the speaker has agreed.", code="bad_parameter", param="consent")
     there = {other.casefold() for other in voices.names()}
     if name.casefold() in there:
         raise BadInput(f"There is a voice {name!r} already.", code="voice_exists", param="name")
     if len(there) >= MAX_VOICES:
         raise BadInput(f"There are {MAX_VOICES} voices already.", code="bad_parameter")
     if not MIN_S <= clip.seconds <= MAX_S or not has_speech(clip):
-        raise BadInput(f"Send {MIN_S:g} to {MAX_S:g} s of somebody speaking.", code="bad_audio", param="audio_sample")
+        raise BadInput(f"Send {MIN_S:g} to {MAX_S:g} s of speech.", code="bad_audio", param="audio_sample")
     target = settings.voices_dir / name
     try:
         settings.voices_dir.mkdir(parents=True, exist_ok=True)
-        # Hidden until it is whole: the folder is read by others at any moment.
+        # Hidden until it is complete, because the folder can be read at any moment.
         part = Path(tempfile.mkdtemp(prefix=".new-", dir=settings.voices_dir))
         try:
             (part / "reference.wav").write_bytes(encode_wav(clip))

@@ -1,12 +1,12 @@
-"""Everything that can go wrong, as classes with a code.
+"""All errors, as classes with a code.
 
-Raised where it is found, turned into a reply in one place a protocol. `code` is for programs and never changes;
-`message` is one sentence for a person.
+Raised where the problem is found, turned into a response in one place per protocol. `code` is for programs and never
+changes; `message` is one sentence for a person.
 """
 
 
 class ParleyError(Exception):
-    """Base of all errors that are meant for a user.
+    """Base of all errors that are shown to a user.
 
     `code` is stable snake_case, `message` one readable sentence without secrets or paths of the server.
     """
@@ -21,8 +21,8 @@ class ParleyError(Exception):
 
 
 class BadInput(ParleyError):
-    """What the client sent cannot be used. Codes: unsupported_message, empty_message, bad_audio, no_audio,
-    audio_too_long, unknown_voice, unsupported_language, bad_parameter. `param` is what it was sent in, where that is
+    """The client's input cannot be used. Codes: unsupported_message, empty_message, bad_audio, no_audio,
+    audio_too_long, unknown_voice, unsupported_language, bad_parameter. `param` is the name of the field, if it is
     known."""
 
     code = "bad_input"
@@ -33,25 +33,25 @@ class BadInput(ParleyError):
 
 
 class StageFailed(ParleyError):
-    """A stage of the turn gave up. Codes: stt_failed, llm_unavailable, tts_failed, timeout."""
+    """A stage of the turn failed. Codes: stt_failed, llm_unavailable, tts_failed, timeout."""
 
     code = "stage_failed"
 
 
 class EngineError(ParleyError):
-    """An engine could not do one call (bad model answer, server refused, crash). The turn gives it its stage's code."""
+    """One call of an engine failed (bad model output, server refused, crash). The turn reports its stage's code."""
 
     code = "engine_error"
 
 
 class WorkerCrashed(EngineError):
-    """The process of a local model ended in mid-call. It is started again for the next call."""
+    """The worker process of a local model died during a call. It is restarted for the next call."""
 
     code = "worker_crashed"
 
 
 class Overloaded(ParleyError):
-    """A bounded queue is full. `retry_after_s` says when it is worth another try."""
+    """A bounded queue is full. `retry_after_s` is the time after which a retry makes sense."""
 
     code = "overloaded"
 
@@ -61,7 +61,7 @@ class Overloaded(ParleyError):
 
 
 class EngineUnavailable(ParleyError):
-    """An engine cannot run here. `message` says why in one sentence, `remedy` the one thing that mends it."""
+    """An engine cannot run here. `message` gives the reason in one sentence, `remedy` how to fix it."""
 
     code = "engine_unavailable"
 
@@ -71,13 +71,13 @@ class EngineUnavailable(ParleyError):
 
 
 class ConfigError(ParleyError):
-    """A setting makes no sense; start-up ends with this sentence."""
+    """A setting is invalid; start-up ends with this sentence."""
 
     code = "bad_setting"
 
 
 class StorageError(ParleyError):
-    """Something cannot be stored or read here. `setting` names the place: UPLOAD_DIR, DATABASE_URL, TMPDIR."""
+    """Data cannot be stored or read. `setting` names the place: UPLOAD_DIR, DATABASE_URL, TMPDIR."""
 
     code = "storage_failed"
 
@@ -87,10 +87,10 @@ class StorageError(ParleyError):
 
 
 class StorageFull(StorageError):
-    """The disk or a quota of it is full."""
+    """The disk or its quota is full."""
 
     code = "storage_full"
 
 
 class StorageFailed(StorageError):
-    """A folder, a file or the database cannot be used: gone, read-only, damaged, or out of reach."""
+    """A folder, a file or the database cannot be used: missing, read-only, damaged, or unreachable."""

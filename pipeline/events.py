@@ -1,19 +1,19 @@
-"""What happens in a turn, in this order:
+"""Events of a turn, in this order:
 
     TurnStarted, TranscriptPartial*, TranscriptFinal, ReplyDelta*, SpeechStarted?, SpeechChunk*,
     then exactly one of TurnCompleted, TurnInterrupted, TurnFailed.
 
 A live conversation (`pipeline.session`) adds, before a turn, UserSpeechStarted, TranscriptPartial*, UserSpeechStopped;
-within one, SpeechHeld and SpeechResumed; and UtteranceIgnored instead of a turn that would have had nothing to answer.
-UtteranceCommitted stands for UserSpeechStopped where the client has ended an utterance that it does not want answered.
-An utterance that is not to be answered has UtteranceTranscribed or UtteranceFailed instead of a turn. UserIdle precedes
-a turn in which the assistant asks whether somebody is there.
+within a turn, SpeechHeld and SpeechResumed; and UtteranceIgnored in place of a turn if there is nothing to reply to.
+UtteranceCommitted replaces UserSpeechStopped where the client has ended an utterance that must not get an automatic
+reply. An utterance without an automatic reply has UtteranceTranscribed or UtteranceFailed in place of a turn. UserIdle
+precedes a turn in which the assistant asks whether the user is still there.
 
-Functions that a turn calls: ToolStarted, ToolEnded for those that run here, ToolCalled for those that the client runs:
-a turn with one of these ends, and its answer is the client's to ask for.
+Function calls in a turn: ToolStarted and ToolEnded for functions that run here, ToolCalled for functions that the
+client runs. A turn ends after ToolCalled, and the client asks for the reply to its result.
 
-ReplyDelta and SpeechChunk interleave: the reply is spoken while it is written. StageError may come before the end
-where a turn goes on without a stage (speech failed, the text still arrives).
+ReplyDelta and SpeechChunk interleave, because the reply is spoken while it is written. StageError can come before the
+end where a turn continues without a stage (TTS failed, the text still arrives).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,57 +26,57 @@ from pipeline.stt import Word
 
 @dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """The utterance is complete and its turn begins."""
+    """The utterance is complete and its turn starts."""
 
     turn_id: str
     item_id: str = ""
-    """The reply's place in the conversation, in a live one."""
+    """Id of the reply's item, in a live conversation."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserSpeechStarted:
-    """The user began to speak."""
+    """The user started to speak."""
 
     at_ms: float
-    """On the clock of sound received in this session."""
+    """Position on the clock of audio received in this session."""
     item_id: str = ""
-    """The place in the conversation that the utterance will have."""
+    """Id of the item that the utterance will get."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserSpeechStopped:
-    """The user's turn is over."""
+    """The user turn is over."""
 
     at_ms: float
-    """End of the last speech, on the same clock; the silence that followed is not counted."""
+    """End of the last speech, on the clock of received audio; the silence after it is not counted."""
     item_id: str = ""
-    """The utterance's place in the conversation; its words are still to come."""
+    """Id of the utterance's item; its words follow later."""
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceCommitted:
-    """The utterance has ended by its client's word, and is not answered by itself."""
+    """The client has ended the utterance, which gets no automatic reply."""
 
     item_id: str
-    """Its place in the conversation; its words are still to come."""
+    """Id of the utterance's item; its words follow later."""
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceTranscribed:
-    """The words of an utterance that is not answered by itself."""
+    """The transcript of an utterance without an automatic reply."""
 
     item_id: str
     text: str
     language: str | None
     seconds: float
-    """How long its sound is."""
+    """Duration of the audio."""
     words: Sequence[Word] = ()
-    """As of a `TranscriptFinal`."""
+    """Words as in `TranscriptFinal`."""
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceFailed:
-    """The words of an utterance that is not answered by itself could not be made out."""
+    """An utterance without an automatic reply could not be transcribed."""
 
     item_id: str
     code: str
@@ -85,71 +85,72 @@ class UtteranceFailed:
 
 @dataclass(frozen=True, slots=True)
 class UserIdle:
-    """Nobody has spoken for as long as IDLE_PROMPT_S."""
+    """The conversation had no activity for IDLE_PROMPT_S."""
 
     since_ms: float
     at_ms: float
-    """On the clock of sound received in this session."""
+    """Position on the clock of audio received in this session."""
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceIgnored:
-    """There was sound like speech but nothing to answer; no turn follows. Reasons: nothing_understood,
-    cleared, and continued: the user went on before it was known what they had said; the next utterance holds both."""
+    """An utterance had nothing to reply to; no turn follows. Reasons: nothing_understood, cleared, and continued: the
+    user continued before their words were transcribed, and the next utterance holds both."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechHeld:
-    """The reply pauses: the user makes a sound, and it is not decided yet whether it is an interruption."""
+    """The reply pauses: the user makes a sound, and it is not decided yet whether it is a barge-in."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechResumed:
-    """It was none: the reply goes on from where it was held."""
+    """The reply resumes where it was held: the sound was not a barge-in."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptPartial:
-    """What was understood so far, while the user still speaks."""
+    """The transcript so far, while the user still speaks."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptFinal:
-    """What the user said."""
+    """The user's words."""
 
     text: str
     """Empty when nothing was said."""
     language: str | None
-    """ISO 639-1."""
+    """ISO 639-1 code."""
     words: Sequence[Word] = ()
-    """With their probabilities, where the conversation wants them (`Manner.words`) and the recogniser has them."""
+    """Words with their probabilities, if the conversation asks for them (`Manner.words`) and the recogniser has
+    them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyDelta:
-    """The next piece of the written reply."""
+    """The next chunk of the reply's text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolStarted:
-    """A function is called that runs here."""
+    """A call of a function that runs here has started."""
 
     call: ToolCall
     server: str
-    """Where it runs: "parley", or the name of an MCP server; empty when there is no such function."""
+    """Location of the function: "parley", or the name of an MCP server; empty when the function does not exist."""
     item_id: str = ""
-    """The call's place in the conversation, in a live one."""
+    """Id of the call's item, in a live conversation."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolEnded:
-    """It has ended."""
+    """A call of a function that runs here has ended."""
 
     call: ToolCall
     server: str
@@ -160,33 +161,33 @@ class ToolEnded:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalled:
-    """The client is to run a function and to say what came of it."""
+    """The client must run a function and report its result."""
 
     call: ToolCall
     item_id: str = ""
-    """The call's place in the conversation, in a live one."""
+    """Id of the call's item, in a live conversation."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
-    """The first sound of the reply is there."""
+    """The first audio of the reply is ready."""
 
     rate_hz: int
-    """Of all chunks of this turn."""
+    """Sample rate of all chunks of this turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechChunk:
-    """The next piece of the spoken reply."""
+    """The next chunk of the reply's audio."""
 
     clip: Clip
     text_span: tuple[int, int]
-    """Start and end, in characters of the whole reply, of the clause that this sound belongs to."""
+    """Start and end, in characters of the whole reply, of the clause that this audio belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageError:
-    """A stage failed and the turn goes on without it."""
+    """A stage failed and the turn continues without it."""
 
     code: str
     message: str
@@ -194,19 +195,19 @@ class StageError:
 
 @dataclass(frozen=True, slots=True)
 class TurnCompleted:
-    """The reply was given whole."""
+    """The reply was delivered completely."""
 
     reply: str
     timings_ms: Mapping[str, float]
     """Milliseconds from the turn's start to each mark of `pipeline.timing`."""
     usage: Usage | None = None
     cut: bool = False
-    """It ended at its limit of tokens."""
+    """The reply ended at its token limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnInterrupted:
-    """The user cut in."""
+    """The user interrupted the reply."""
 
     heard_ms: float
     heard_text: str
@@ -215,7 +216,7 @@ class TurnInterrupted:
 
 @dataclass(frozen=True, slots=True)
 class HeardCorrected:
-    """After an interruption the client has told how much was really played: this is what the history holds now."""
+    """The client has reported after an interruption how much was really played: the history now holds this."""
 
     heard_ms: float
     heard_text: str
@@ -223,7 +224,7 @@ class HeardCorrected:
 
 @dataclass(frozen=True, slots=True)
 class TurnFailed:
-    """No reply could be given."""
+    """The turn could not produce a reply."""
 
     code: str
     message: str

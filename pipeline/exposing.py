@@ -1,5 +1,5 @@
-"""What Prometheus is told of the engines of a process, looked up when it asks; and a port of its own for a process that
-serves nobody else."""
+"""Prometheus metrics of a process's engines, collected on each scrape, and a separate port for processes without an
+HTTP service."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from prometheus_client import REGISTRY, disable_created_metrics, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-import pipeline.observing  # noqa: F401  # the instruments, from the first time on that somebody asks
+import pipeline.observing  # noqa: F401  # registers the metrics before the first scrape
 from pipeline.engines import EngineInfo
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each series, that nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of series
 
 CALLS = ("waiting", "running")
 REPLICAS = ("loaded", "unloaded")
@@ -21,7 +21,7 @@ CLOSE_S = 0.1
 
 
 class Collected:
-    """A collector of what is found when it is asked."""
+    """A collector that calls a function on each scrape."""
 
     def __init__(self, found: Callable[[], Iterable[Metric]]) -> None:
         self._found = found
@@ -31,19 +31,19 @@ class Collected:
 
 
 def gauge(name: str, text: str, value: float) -> Metric:
-    """One without labels."""
+    """Return a gauge without labels."""
     return GaugeMetricFamily(name, text, value=value)
 
 
 def engine_metrics(engines: Sequence[EngineInfo]) -> Iterator[Metric]:
-    """How these stand."""
+    """Yield the metrics of these engines."""
     about = GaugeMetricFamily(
         "parley_engine", "What each stage runs on.", labels=["stage", "engine", "model", "device"]
     )
-    calls = GaugeMetricFamily("parley_model_calls", "Calls at a local model.", labels=["stage", "state"])
+    calls = GaugeMetricFamily("parley_model_calls", "Calls of a local model.", labels=["stage", "state"])
     replicas = GaugeMetricFamily("parley_model_replicas", "Copies of a local model.", labels=["stage", "state"])
     restarts = CounterMetricFamily(
-        "parley_model_restarts", "How often a local model was lost and started again.", labels=["stage"]
+        "parley_model_restarts", "Number of times that a local model died and was restarted.", labels=["stage"]
     )
     for info in engines:
         about.add_metric([info.stage, info.engine, info.model, info.device], 1)
@@ -58,8 +58,8 @@ def engine_metrics(engines: Sequence[EngineInfo]) -> Iterator[Metric]:
 
 @asynccontextmanager
 async def exposed(settings: Settings, engines: Callable[[], Sequence[EngineInfo]]) -> AsyncIterator[None]:
-    """Tell whoever asks on METRICS_HOST and METRICS_PORT, by plain HTTP and without a key, while the block runs; nobody
-    where the port is 0. Raises ConfigError when that cannot be."""
+    """Serve metrics on METRICS_HOST and METRICS_PORT, by plain HTTP and without a key, while the block runs; not at all
+    where the port is 0. Raises ConfigError when the port cannot be opened."""
     if not settings.metrics_port:
         yield
         return

@@ -1,9 +1,9 @@
-"""Models from a hub that speaks Hugging Face's contract: is it there, and download it, resumed where it broke off.
+"""Check and download models from a hub with Hugging Face's API; a broken download is resumed.
 
-The bytes are fetched here and not by `huggingface_hub`, whose version 2 throws a broken-off file away with its
-process: a 3 GB model over a bad line would never arrive. Files go to `<folder>.partial/` under names that carry their
-content's hash; when all of them are whole and checked, the folder gets its name. So a folder without `.partial` is
-complete, always.
+This does not use `huggingface_hub`, because its version 2 discards an incomplete file when its process ends: a 3 GB
+model would never arrive over an unreliable connection. Files go to `<folder>.partial/` under names that contain the
+hash of their content; when all are complete and verified, the folder is renamed. A folder without `.partial` is
+therefore always complete.
 """
 
 import asyncio
@@ -24,38 +24,38 @@ from pipeline.storing import storage_error
 log = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 1.5
-"""`Hub.check` answers within this."""
+"""Timeout of `Hub.check`."""
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
-"""Without a byte for this long a download counts as broken off."""
+"""Timeouts of a download in seconds; after READ_TIMEOUT_S without a byte it counts as broken off."""
 ATTEMPTS = 4
-"""Tries of one request that bring nothing new before it is given up."""
+"""Attempts at one request without progress before it fails."""
 FIRST_WAIT_S = 0.5
-"""Wait before the second try, doubled each time."""
+"""Wait before the first retry, doubled each time."""
 CHUNK_BYTES = 1 << 20
 MANY_FILES = 1_000
-"""More files than this is no model we know."""
+"""Limit of files in a plausible model."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """One file of a model, as the hub lists it."""
+    """One file of a model in the hub's listing."""
 
     name: str
     size: int
-    """Bytes."""
+    """Size in bytes."""
     sha256: str
     """Hex digest, "" for the small files that the hub keeps in git."""
     version: str
-    """Changes with the content."""
+    """Revision; changes with the content."""
 
 
 class _Broken(Exception):
-    """A try that is worth another one."""
+    """A failed attempt that can be retried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """One hub and who we are to it."""
+    """One hub and our credentials for it."""
 
     endpoint: str
     token: str = ""
@@ -66,7 +66,8 @@ class Hub:
         return cls(settings.hf_endpoint, settings.hf_token, settings.hf_hub_offline)
 
     async def check(self, repo: str) -> None:
-        """Raises EngineUnavailable unless the hub answers and gives us this model ("owner/name"); takes 2 s at most."""
+        """Check that the hub is reachable and grants access to this model ("owner/name"); takes at most 2 s. Raises
+        EngineUnavailable otherwise."""
         self._need_online(repo)
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S), self._client() as client:
@@ -75,7 +76,7 @@ class Hub:
             raise self._unreachable(repo, error) from error
 
     async def files(self, repo: str, wanted: Callable[[str], bool]) -> list[RemoteFile]:
-        """The files of the model's newest version whose names are `wanted`. Raises EngineUnavailable."""
+        """Return the files of the model's newest version whose names are `wanted`. Raises EngineUnavailable."""
         self._need_online(repo)
         async with self._client() as client:
             answer = await self._patiently(repo, lambda: client.get(f"/api/models/{repo}", params={"blobs": "true"}))
@@ -94,14 +95,14 @@ class Hub:
             ]
         except (ValueError, KeyError, TypeError) as error:
             raise EngineUnavailable(
-                f"{self.endpoint} does not answer as a model hub does.", remedy="Check HF_ENDPOINT."
+                f"{self.endpoint} does not respond like a model hub.", remedy="Check HF_ENDPOINT."
             ) from error
 
     async def fetch(self, repo: str, files: list[RemoteFile], folder: Path, report: Report) -> None:
-        """Download the files into `folder`, which appears when all are there; `report` is told the bytes of all.
+        """Download the files into `folder`, which appears when all are complete; `report` gets the bytes of all files.
 
-        Raises EngineUnavailable when the hub refuses, goes away for good, or the disk is full. Cancelled or failed,
-        it keeps what came, and the next call goes on from there.
+        Raises EngineUnavailable when the hub refuses access or stays unreachable, or the disk is full. After a
+        cancellation or failure, received bytes are kept and the next call resumes the download.
         """
         partial = folder.with_name(folder.name + ".partial")
         total = sum(file.size for file in files)
@@ -116,14 +117,14 @@ class Hub:
         except OSError as error:
             raise EngineUnavailable(
                 f"The model {repo} cannot be stored: {error.strerror or error}.",
-                remedy="Make room in MODELS_DIR, or let it point to a folder that can be written.",
+                remedy="Free some space in MODELS_DIR, or set it to a writable folder.",
                 code=storage_error(error, "MODELS_DIR").code,
             ) from error
         report(Progress(f"Downloading {repo}", total, total))
 
     async def _fetch_file(self, repo: str, file: RemoteFile, target: Path, progress: "_Counter") -> None:
         if _size(target) == file.size:
-            return  # renamed to its name only when it was whole and checked
+            return  # renamed to its final name only when it was complete and verified
         part = target.with_name(f"{target.name}.{(file.sha256 or file.version)[:16]}.part")
         wait_s, tries, most = FIRST_WAIT_S, 0, _size(part) or 0
         while True:
@@ -132,31 +133,32 @@ class Hub:
                 break
             except _Broken as broken:
                 have = _size(part) or 0
-                # A line that breaks every few megabytes still brings the file home.
+                # Progress resets the count of attempts, so that a connection that breaks every few megabytes still
+                # succeeds.
                 wait_s, tries = (FIRST_WAIT_S, 1) if have > most else (wait_s * 2, tries + 1)
                 most = max(most, have)
                 if tries >= ATTEMPTS:
                     raise self._unreachable(repo, broken) from broken
-                log.info("download of %s broke off (%s) and is resumed", file.name, broken)
+                log.info("download of %s was interrupted (%s) and is resumed", file.name, broken)
                 await asyncio.sleep(wait_s)
         if file.sha256 and await asyncio.to_thread(_sha256, part) != file.sha256:
             _remove(part)
             raise EngineUnavailable(
-                f"{file.name} of {repo} did not arrive as the hub describes it.", remedy="Start again to download it."
+                f"{file.name} of {repo} does not match the hub's checksum.", remedy="Start again to download it."
             )
         _rename(part, target)
 
     async def _append(self, repo: str, file: RemoteFile, part: Path, progress: "_Counter") -> None:
-        """Fetch what is missing of one file. Raises _Broken when the line broke or the hub stumbled."""
+        """Fetch the missing rest of one file. Raises _Broken when the connection broke or the hub had an error."""
         have = _size(part) or 0
         if _size(part) == file.size:
             return
         headers = {"Range": f"bytes={have}-"} if have else {}
-        headers["Accept-Encoding"] = "identity"  # so that lengths and ranges are those of the file
+        headers["Accept-Encoding"] = "identity"  # so that lengths and ranges refer to the file
         url = f"/{repo}/resolve/{file.version}/{file.name}"
         try:
             async with self._client() as client, client.stream("GET", url, headers=headers) as answer:
-                if answer.status_code == 416:  # more than there is: the part is not of this file
+                if answer.status_code == 416:  # longer than the file: the part belongs to another one
                     _remove(part)
                     raise _Broken("the hub has no such range")
                 self._raise_for_status(answer, repo)
@@ -164,7 +166,8 @@ class Hub:
                 have = have if resumed else 0
                 with part.open("ab" if resumed else "wb", buffering=CHUNK_BYTES) as out:
                     progress.at(have)
-                    # As the bytes come, not in chunks of a size: what fills no chunk would be lost with the line.
+                    # Write bytes as they arrive: an incomplete chunk of a fixed size would be lost when the connection
+                    # breaks.
                     async for piece in answer.aiter_bytes():
                         out.write(piece)  # into memory; to the disk in a thread
                         have += len(piece)
@@ -206,18 +209,18 @@ class Hub:
     def _need_online(self, repo: str) -> None:
         if self.offline:
             raise EngineUnavailable(
-                f"The model {repo} is not here, and HF_HUB_OFFLINE forbids to download it.",
+                f"The model {repo} is not installed, and HF_HUB_OFFLINE forbids downloading it.",
                 remedy="Unset HF_HUB_OFFLINE, or put the model's folder into MODELS_DIR.",
             )
 
     def _raise_for_status(self, answer: httpx.Response, repo: str) -> None:
-        """Raises EngineUnavailable for a refusal, _Broken for a hub in trouble."""
+        """Raise EngineUnavailable if the hub refuses the request, or _Broken for a temporary error."""
         status, reason = answer.status_code, answer.headers.get("X-Error-Code", "")
         if status < 400:
             return
         if status == 429 or status >= 500:
             raise _Broken(f"HTTP {status}")
-        # The hub answers 401 for a model that does not exist, too, to those whom it does not know.
+        # The hub also responds with 401 for a model that does not exist, if the client is unknown.
         if status == 404 or reason == "RepoNotFound":
             raise EngineUnavailable(
                 f"The hub has no model {repo}, or it is private.",
@@ -226,21 +229,21 @@ class Hub:
         if status in (401, 403):
             raise EngineUnavailable(
                 f"The hub refuses access to {repo}.",
-                remedy=f"Accept its terms at {self.endpoint}/{repo} and set HF_TOKEN to a token that may read it.",
+                remedy=f"Accept its terms at {self.endpoint}/{repo} and set HF_TOKEN to a token with read permission.",
             )
-        raise EngineUnavailable(f"The hub answered HTTP {status} for {repo}.", remedy="Check HF_ENDPOINT.")
+        raise EngineUnavailable(f"The hub responded with HTTP {status} for {repo}.", remedy="Check HF_ENDPOINT.")
 
     def _unreachable(self, repo: str, error: Exception) -> EngineUnavailable:
         log.debug("%s: %r", self.endpoint, error)
         return EngineUnavailable(
-            f"The model {repo} is not here, and the hub {self.endpoint} cannot be reached.",
+            f"The model {repo} is not installed, and the hub {self.endpoint} cannot be reached.",
             remedy="Connect to the internet, set HF_ENDPOINT to a mirror, or put the model's folder into MODELS_DIR.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Counter:
-    """Bytes of one file, told as bytes of all files."""
+    """Reports the bytes of one file as bytes of all files."""
 
     task: str
     before: int
@@ -252,7 +255,7 @@ class _Counter:
 
 
 def _size(path: Path) -> int | None:
-    """Bytes; None when there is no such file."""
+    """Size in bytes; None when the file does not exist."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -260,7 +263,7 @@ def _size(path: Path) -> int | None:
 
 
 def _rename(path: Path, to: Path) -> None:
-    """Unless another process was faster."""
+    """Rename unless another process was faster."""
     if not to.exists():
         path.rename(to)
 

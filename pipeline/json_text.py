@@ -1,4 +1,4 @@
-"""JSON from outside: bounded in its size before it is parsed, and in what is in it before anybody works with it."""
+"""JSON from outside, with limits on its size before parsing and on its content before use."""
 
 import json
 from collections.abc import Callable
@@ -8,23 +8,23 @@ from pipeline.encodable import encodable_json
 
 MAX_DEPTH = 64
 MAX_VALUES = 10_000
-"""Objects, lists and what is in them, all together. A value costs up to 100 bytes, and a check of its type more time
-than its parsing."""
+"""Limit of objects, lists and their values, all together. A value takes up to 100 bytes, and checking its type takes
+longer than parsing it."""
 MAX_LIST = 1024
-"""Values in one list."""
+"""Limit of values in one list."""
 MAX_NUMBER = 2**64
 
 
 class BadJson(ValueError):
-    """It is not JSON, or more than is taken. Its text says what is wrong, as the end of a sentence."""
+    """The text is not JSON or exceeds a limit. The message describes the problem as the end of a sentence."""
 
 
 class BadNumber(BadJson):
-    """It has a number in it that is none, or too large."""
+    """The JSON contains a number that is invalid or too large."""
 
 
 def parsed(text: str, *, most_chars: int, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    """The value of a JSON text. hook: see `json.loads` (object_hook). Raises BadJson."""
+    """Parse a JSON text. hook: see `json.loads` (object_hook). Raises BadJson."""
     if len(text) > most_chars:
         raise BadJson(f"is longer than {most_chars} characters")
     try:
@@ -32,13 +32,13 @@ def parsed(text: str, *, most_chars: int, hook: Callable[[dict[str, Any]], Any] 
     except BadNumber:
         raise
     except (ValueError, RecursionError):
-        raise BadJson("is not JSON that can be understood") from None
+        raise BadJson("is not valid JSON") from None
     _check(value)
     return encodable_json(value) if "\\u" in text else value
 
 
 def _check(value: Any) -> None:
-    """Depth, number and size of the values. Raises BadJson."""
+    """Check the depth, number and size of the values. Raises BadJson."""
     level, seen = [value], 0
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
@@ -47,12 +47,12 @@ def _check(value: Any) -> None:
                 below.extend(one.values())
             elif isinstance(one, list):
                 if len(one) > MAX_LIST:
-                    raise BadJson(f"has a list of more than {MAX_LIST} values in it")
+                    raise BadJson(f"contains a list of more than {MAX_LIST} values")
                 below.extend(one)
             elif isinstance(one, int | float) and not -MAX_NUMBER <= one <= MAX_NUMBER:
-                raise BadNumber("has a number in it that is too large")
+                raise BadNumber("contains a number that is too large")
             if seen + len(below) > MAX_VALUES:
-                raise BadJson(f"has more than {MAX_VALUES} values in it")
+                raise BadJson(f"contains more than {MAX_VALUES} values")
         if not below:
             return
         level, seen = below, seen + len(below)
@@ -60,4 +60,4 @@ def _check(value: Any) -> None:
 
 
 def _no_constant(name: str) -> float:
-    raise BadNumber(f"has {name} in the place of a number")
+    raise BadNumber(f"contains {name} instead of a number")

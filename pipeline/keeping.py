@@ -1,4 +1,4 @@
-"""Several context managers opened at the same time, each entered and left in a task of its own."""
+"""Keep context managers open, each entered and left in its own task."""
 
 import asyncio
 import logging
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class Keeper(Generic[T]):
-    """Holds one context open in a task of its own, from `open()` until `close()`.
+    """Hold one context open in its own task, from `open()` until `close()`.
 
-    For contexts that are opened in one place and closed in another: asyncio's time-outs and task groups inside them
-    want to be entered and left by the same task.
+    For contexts that are opened in one place and closed in another: asyncio's timeouts and task groups inside them must
+    be entered and left by the same task.
     """
 
     def __init__(self, context: AbstractAsyncContextManager[T]) -> None:
@@ -26,21 +26,21 @@ class Keeper(Generic[T]):
 
     @property
     def failed(self) -> bool:
-        """Whether entering it raised."""
+        """Whether entering the context raised an error."""
         return self._opened.done() and (self._opened.cancelled() or self._opened.exception() is not None)
 
     async def open(self) -> T:
-        """What the context yields, once it is entered. Raises what entering raised."""
+        """Wait until the context is entered and return its value. Raises the error of entering it."""
         return await asyncio.shield(self._opened)
 
     async def close(self) -> None:
-        """Leave the context and wait until it is left; cancels an entering that is not done."""
+        """Leave the context and wait until that is done; cancels entering it if that is not done."""
         self._stop.set()
         if not self._opened.done():
             self._task.cancel()
         await asyncio.wait([self._task])
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
-            log.warning("what was kept open has failed: %s: %s", type(error).__name__, error)
+            log.warning("a context that was held open has failed: %s: %s", type(error).__name__, error)
 
     async def _keep(self) -> None:
         try:
@@ -58,7 +58,7 @@ class Keeper(Generic[T]):
 
 @asynccontextmanager
 async def open_together(*contexts: AbstractAsyncContextManager[Any]) -> AsyncIterator[list[Any]]:
-    """All of them, entered concurrently; when one fails, the others are left and its error is raised."""
+    """Enter all contexts concurrently; when one fails, the others are left and its error is raised."""
     keepers = [Keeper(context) for context in contexts]
     try:
         yield await asyncio.gather(*(keeper.open() for keeper in keepers))

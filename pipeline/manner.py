@@ -1,5 +1,5 @@
-"""How a conversation is answered, beside its numbers (`listening.options`): what its client may ask of every turn, and
-of a single one."""
+"""How a conversation gets its replies, apart from the numbers in `listening.options`: options that a client can set for
+every turn, or for a single one."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,34 +13,34 @@ from pipeline.voices import Voice
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """Of all turns, until it is changed; of one turn where it is given with it."""
+    """Options of all turns until they are changed, or of one turn."""
 
     answers: bool = True
-    """What the user says is answered; false: it is written down, and somebody asks for the answer."""
+    """Reply to the user automatically; False: only transcribe, and reply on request."""
     keeps_all: bool = False
-    """Without turn detection: all sound belongs to the next utterance, no key is pressed for it."""
+    """Without turn detection: all audio belongs to the next utterance, without push-to-talk."""
     hint: str | None = None
-    """Names and words that the user may say, for the recogniser."""
+    """Names and words that the user may say, as a hint for the recogniser."""
     words: bool = False
-    """What is understood is wanted word by word, with their probabilities."""
+    """Report the words of transcripts with their probabilities."""
     aloud: bool = True
-    """The reply is spoken; false: written only."""
+    """Speak the reply; False: text only."""
     speed: float = 1.0
-    """Of the speech; its pitch stays. From `pipeline.tempo.MIN_SPEED` to MAX_SPEED."""
+    """Speed of the speech, with the same pitch, from `pipeline.tempo.MIN_SPEED` to MAX_SPEED."""
     voice: Voice | None = None
-    """Who speaks; None: the conversation's voice."""
+    """Voice of the reply; None: the conversation's voice."""
     instructions: str | None = None
-    """The system prompt; None: the conversation's."""
+    """System prompt; None: the conversation's."""
     tools: Toolbox = field(default_factory=Toolbox)
     max_tokens: int | None = None
-    """The reply ends after so many tokens (as they come from the model)."""
+    """Token limit of the reply (tokens as the model streams them)."""
 
 
 @dataclass(frozen=True, slots=True)
 class AsItStands:
-    """The conversation is to be answered as it stands: nothing new was said."""
+    """Request for a reply to the conversation as it is, without new words of the user."""
 
     before: Sequence[asyncio.Task[Any]] = ()
-    """What must be written down first: transcripts that are still being made."""
+    """Pending transcripts to wait for first."""
     messages: Sequence[Message] | None = None
-    """To be answered instead of the conversation's; neither they nor the reply become part of it."""
+    """Messages to reply to instead of the conversation's; neither they nor the reply become part of it."""

@@ -1,8 +1,7 @@
-"""What is measured in this process: its instruments, each turn from its beginning to its end, and the last turns.
+"""Measurements of this process: its metrics, its turns, and a list of the last turns.
 
-The instruments are Prometheus's and belong to the process, as its memory and its threads do; who serves them to whom
-is not decided here (`server/metrics.py`). Labels have few values, all of our own making: never an address, a name that
-a client chose, or a text.
+The metrics are Prometheus's and belong to the process, as its memory and threads do; `server/metrics.py` decides how
+they are served. Labels have few values, all defined here: never an address, a name chosen by a client, or a text.
 """
 
 import logging
@@ -24,28 +23,28 @@ log = logging.getLogger(__name__)
 
 STAGES = ("stt", "llm", "tts", "tool")
 OUTCOMES = ("completed", "interrupted", "failed", "left", "abandoned", "ignored")
-"""Of a turn: its reply was given whole; the user cut in; a stage failed; the client went away; it was prepared in
-advance, and the user went on speaking; there was nothing to answer."""
+"""Outcomes of a turn: the reply was completed; the user interrupted it; a stage failed; the client disconnected; it was
+speculative and the user continued; there was nothing to reply to."""
 CODES = frozenset(
     {"stt_failed", "llm_unavailable", "tts_failed", "timeout", "overloaded", "worker_crashed", "engine_error"}
     | {"engine_unavailable", "unsupported_language", "internal"}
 )
-"""Error codes that have a label of their own; the others are "other"."""
+"""Error codes with their own label; all others become "other"."""
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 13.0, 30.0, 60.0)
-"""Buckets around what a conversation bears."""
+"""Histogram buckets around latencies that a conversation tolerates."""
 
-stage_seconds = Histogram("parley_stage_seconds", "From a call of a stage to its end.", ["stage"], buckets=SECONDS)
+stage_seconds = Histogram("parley_stage_seconds", "Duration of a stage's call.", ["stage"], buckets=SECONDS)
 stage_first_seconds = Histogram(
     "parley_stage_first_seconds",
-    "From a call of a stage to the first it gives: a token, a sound.",
+    "Time from a stage's call to its first output: a token, a sound.",
     ["stage"],
     buckets=SECONDS,
 )
 stage_failures = Counter("parley_stage_failures", "Calls of a stage that failed.", ["stage", "code"])
 first_audio_seconds = Histogram(
     "parley_first_audio_seconds",
-    "From the user's last speech to the first sound of the reply that left (live), or from the whole utterance to the "
-    "first sound that was made (whole).",
+    "Time from the user's last speech to the first sound of the reply that was sent (live), or from the whole "
+    "utterance to the first sound that was made (whole).",
     ["kind"],
     buckets=SECONDS,
 )
@@ -53,19 +52,19 @@ turns = Counter("parley_turns", "Turns that have ended.", ["kind", "outcome"])
 turn_failures = Counter("parley_turn_failures", "Turns that failed.", ["code"])
 interruptions = Counter(
     "parley_interruptions",
-    "Replies that were cut off, and that went on after a sound that was no interruption.",
+    "Replies that were interrupted, and replies that resumed after a sound that was not a barge-in.",
     ["what"],
 )
 tokens = Counter("parley_tokens", "Tokens that the language model counted.", ["kind"])
-audio_seconds = Counter("parley_audio_seconds", "Seconds of sound that went through a stage.", ["stage"])
+audio_seconds = Counter("parley_audio_seconds", "Seconds of audio that a stage processed.", ["stage"])
 queue_wait_seconds = Histogram(
     "parley_queue_wait_seconds",
-    "How long a call waited for its turn at a model.",
+    "Time that a call waited for a model.",
     ["model", "urgency"],
     buckets=SECONDS,
 )
-queue_refusals = Counter("parley_queue_refusals", "Calls that were refused because too many waited.", ["model"])
-model_busy_seconds = Counter("parley_model_busy_seconds", "Seconds in which a model's replicas worked.", ["model"])
+queue_refusals = Counter("parley_queue_refusals", "Calls refused because too many were waiting.", ["model"])
+model_busy_seconds = Counter("parley_model_busy_seconds", "Seconds in which a model's replicas were busy.", ["model"])
 
 Kind = Literal["live", "whole"]
 _STAGE_SECONDS = {stage: stage_seconds.labels(stage) for stage in STAGES}
@@ -76,7 +75,8 @@ CUT_OFF, RESUMED = interruptions.labels("cut_off"), interruptions.labels("resume
 
 
 def _begin_at_zero() -> None:
-    """Prometheus sees no increase in a series that appears with a 1 in it: the first failure would raise no alert."""
+    """Create all series with 0: Prometheus sees no increase in a series that first appears with 1, so the first failure
+    would not raise an alert."""
     for kind in ("live", "whole"):
         first_audio_seconds.labels(kind)
         for outcome in OUTCOMES:
@@ -89,12 +89,12 @@ _begin_at_zero()
 
 
 def bounded(code: str) -> str:
-    """An error code as a label."""
+    """Return the label of an error code."""
     return code if code in CODES else "other"
 
 
 class Stage:
-    """One call of a stage, while it runs."""
+    """Measures one call of a stage while it runs."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -102,7 +102,7 @@ class Stage:
         self._first = False
 
     def first(self) -> None:
-        """It has given something; later calls change nothing."""
+        """Record the first output; later calls have no effect."""
         if not self._first:
             self._first = True
             _FIRST_SECONDS[self._name].observe(time.perf_counter() - self._began)
@@ -113,7 +113,8 @@ class Stage:
 
 @contextmanager
 def stage(name: str) -> Iterator[Stage]:
-    """The block calls a stage (one of STAGES). What is cancelled counts neither as done nor as failed."""
+    """Measure the block as a call of a stage (one of STAGES). A cancelled call counts neither as completed nor as
+    failed."""
     with tracing.span(name):
         watch = Stage(name)
         try:
@@ -127,13 +128,13 @@ def stage(name: str) -> Iterator[Stage]:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A turn that has ended, without its words."""
+    """An ended turn, without its words."""
 
     id: str
     session: str
     kind: Kind
     at: float
-    """When, in seconds since 1970."""
+    """Time of the end, in seconds since 1970."""
     outcome: str
     code: str | None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
@@ -146,10 +147,10 @@ _turn: ContextVar["TurnWatch | None"] = ContextVar("turn", default=None)
 
 
 class TurnWatch:
-    """A turn from its beginning to its end: its id, its trace, and what it counts as."""
+    """Measures one turn from its start to its end: its id, its trace, and its outcome."""
 
     def __init__(self, kind: Kind, session: str, *, since_s: float = 0.0) -> None:
-        """session: the id of its conversation. since_s: how long ago it has begun: at the user's last speech."""
+        """session: id of the conversation. since_s: time since the turn started, at the user's last speech."""
         self.id = secrets.token_hex(8)
         self.over = False
         self._kind: Kind = kind
@@ -160,7 +161,7 @@ class TurnWatch:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """What is done in the block, and by tasks that are created in it, is done for this turn."""
+        """Attribute the block, and tasks created in it, to this turn."""
         token = _turn.set(self)
         try:
             with tracing.inside(self._span):
@@ -169,7 +170,7 @@ class TurnWatch:
             _turn.reset(token)
 
     def end(self, outcome: str, *, code: str | None = None, timings_ms: Mapping[str, float] | None = None) -> None:
-        """It has ended, in one of OUTCOMES; a second call changes nothing. code: of the error."""
+        """Record the end with one of OUTCOMES; a second call has no effect. code: the error's code."""
         if self.over:
             return
         self.over = True
@@ -198,6 +199,6 @@ class TurnWatch:
 
 
 def turn() -> TurnWatch | None:
-    """The turn that this task works for; None: it works for none, or the turn has ended."""
+    """Return the turn that this task works for; None if there is none or it has ended."""
     watch = _turn.get()
     return None if watch is None or watch.over else watch

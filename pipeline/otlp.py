@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK, as its standard environment variables describe it. Needs the extra `otel`."""
+"""OpenTelemetry's SDK, configured by its standard environment variables. Needs the extra `otel`."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 
 class WithoutQueries(SpanProcessor):
-    """Queries of addresses hold prompts, tokens and signatures: they are nobody's who reads traces."""
+    """Redact the queries of URLs, which contain prompts, tokens and signatures."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         if span.attributes and "url.query" in span.attributes:
@@ -19,11 +19,12 @@ class WithoutQueries(SpanProcessor):
 
 
 def provider_of_environment() -> TracerProvider:
-    """Exports by OTLP over HTTP. OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_BSP_… and
-    OTEL_EXPORTER_OTLP_… mean what they mean everywhere; the service's name is parley when none is set."""
+    """Return a provider that exports by OTLP over HTTP. OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+    OTEL_TRACES_SAMPLER, OTEL_BSP_… and OTEL_EXPORTER_OTLP_… have their standard meaning; the default service name is
+    parley."""
     try:
         version = importlib.metadata.version("parley")
-    except importlib.metadata.PackageNotFoundError:  # run from its folder
+    except importlib.metadata.PackageNotFoundError:  # run from the source folder
         version = "0"
     named = {"service.version": version}
     if not os.environ.get("OTEL_SERVICE_NAME"):

@@ -1,4 +1,4 @@
-"""The few sentences that the assistant says by itself, in the user's language."""
+"""Fixed sentences of the assistant, in the user's language."""
 
 NOTHING_HEARD = {
     "en": "I did not hear anything.",
@@ -23,7 +23,8 @@ ONE_MOMENT = {
     "nl": "Een ogenblik, alstublieft.",
     "pl": "Chwileczkę, już sprawdzam.",
 }
-"""Spoken when a function takes a while and nothing of the reply was said yet. Three words: fewer wait for more."""
+"""Spoken when a function call takes a while and nothing of the reply was said yet. At least three words: the clause
+splitter holds back fewer."""
 
 
 TIMER_OVER = {
@@ -53,6 +54,6 @@ STILL_THERE = {
 
 
 def phrase(table: dict[str, str], language: str | None) -> tuple[str, str]:
-    """The sentence and the language it is in: `language` if the table has it, else English."""
+    """Return the sentence and its language: `language` if the table has it, else English."""
     code = (language or "en").split("-")[0].lower()
     return (table[code], code) if code in table else (table["en"], "en")

@@ -1,6 +1,6 @@
-"""The reply's sound on its way out: paced, held, faded, and how far its listener is.
+"""Playback of a reply: sends its audio paced, held or faded, and tracks the listener's position.
 
-Sound leaves in frames of 40 ms, at most `lead_ms` ahead of real time, so what was not sent was not heard.
+Audio is sent in frames of 40 ms, at most `lead_ms` ahead of real time, so audio that was not sent was not heard.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ from pipeline.timeline import Span, Timeline
 
 FRAME_MS = 40
 TICK_MS = 0.5
-"""Waits shorter than this are none: no clock is that exact."""
+"""Shorter waits are skipped, because the clock is not that exact."""
 FADE_MS = 20
-"""A stop in mid-sound clicks; so the last thing sent before one fades out."""
+"""Duration of the fade before a stop, because an abrupt stop clicks."""
 
 Send = Callable[[Clip, Span], None]
-"""Takes one frame for the transport; must not block."""
+"""Sends one frame to the transport; must not block."""
 
 
 class _Sound:
-    """Samples that grow at the end; room is doubled, so that adding a long reply in small pieces stays cheap."""
+    """Samples that grow at the end; the capacity doubles, so that adding a long reply in small chunks stays cheap."""
 
     def __init__(self) -> None:
         self._room = np.zeros(2**16, np.float32)
@@ -39,7 +39,7 @@ class _Sound:
         self._used = end
 
     def forget(self) -> None:
-        """Only the length is kept."""
+        """Drop the samples, keep only the length."""
         self._room = self._room[:0].copy()
 
     def part(self, start: int, size: int) -> Samples:
@@ -47,16 +47,16 @@ class _Sound:
 
 
 class Playback:
-    """One reply. `run()` sends; the other methods may be called meanwhile, from the same event loop."""
+    """Plays one reply. `run()` sends; the other methods can be called meanwhile, from the same event loop."""
 
     def __init__(self, send: Send, *, lead_ms: float) -> None:
         self._send = send
         self._lead_ms = lead_ms
         self.timeline = Timeline()
-        """What was sent when; it outlives the playback in the conversation."""
+        """Record of the audio sent; outlives the playback in the conversation."""
         self._source = _Sound()
         self._next = 0
-        """Source sample that is sent next."""
+        """Index of the next source sample to send."""
         self._base_ms, self._since = 0.0, 0.0
         """The listener was at `base_ms` of the timeline at loop time `since`, and plays on from there."""
         self._held = self._stopped = False
@@ -65,16 +65,16 @@ class Playback:
 
     @property
     def sent_ms(self) -> float:
-        """How much sound has left."""
+        """Duration of the audio sent."""
         return self.timeline.sent_ms
 
     @property
     def audible(self) -> bool:
-        """Whether the listener hears something now."""
+        """Whether the listener hears audio now."""
         return self.played_ms() < self.sent_ms
 
     def add(self, clip: Clip, span: Span) -> None:
-        """The next piece of the reply's sound, and the characters of the reply that it speaks."""
+        """Add the next chunk of the reply's audio, and the span of the reply's characters that it speaks."""
         self.timeline.rate_hz = self.timeline.rate_hz or clip.rate_hz
         start = len(self._source)
         self._source.add(clip.at(self.timeline.rate_hz).samples)
@@ -82,47 +82,47 @@ class Playback:
         self._changed.set()
 
     def complete(self) -> None:
-        """All sound of the reply was added."""
+        """Mark the reply's audio as complete."""
         self.timeline.complete = True
         self._changed.set()
 
     def hold(self) -> None:
-        """Stop sending, with a fade; `resume()` goes on from the same place, nothing is lost."""
+        """Stop sending, with a fade; `resume()` continues from the same position without loss."""
         if not self._held and not self._stopped:
             self._held = True
             self._fade_out()
 
     def resume(self) -> None:
-        """Go on after `hold()`."""
+        """Continue after `hold()`."""
         self._held = False
         self._changed.set()
 
     def stop(self) -> None:
-        """Send no more: with a fade if sound was on its way, and `run()` returns."""
+        """Stop for good, with a fade if audio was playing; `run()` returns."""
         if not self._held and not self._stopped:
             self._fade_out()
         self._stopped = True
         self._changed.set()
 
     def forget(self) -> None:
-        """The reply is over: keep where its words were heard, not its sound."""
+        """Drop the audio after the reply has ended; keep the timeline of its words."""
         self._source.forget()
 
     def played_ms(self) -> float:
-        """How far the listener is, by the clock: never further than what was sent."""
+        """Return the listener's position by the clock: never beyond the audio sent."""
         return min(self.sent_ms, self._base_ms + (self._loop.time() - self._since) * 1000)
 
     def report(self, played_ms: float) -> None:
-        """The client says how much it has really played: this overrides the clock."""
+        """Set the listener's position as reported by the client; overrides the clock."""
         self._base_ms, self._since = max(0.0, min(played_ms, self.sent_ms)), self._loop.time()
         self._changed.set()
 
     def heard_text(self, reply: str) -> str:
-        """What of `reply` has been heard by now, to the word."""
+        """Return the part of `reply` that was heard so far, to the word."""
         return self.timeline.heard_text(reply, self.played_ms())
 
     async def run(self) -> None:
-        """Send until everything is played, or `stop()`."""
+        """Send until everything is played, or `stop()` is called."""
         while not self._stopped:
             self._changed.clear()
             frame = None if self._held else self._frame()
@@ -143,7 +143,7 @@ class Playback:
             self._next += len(frame)
 
     def _frame(self) -> Samples | None:
-        """The next frame, whole unless it is the last; None when there is none yet."""
+        """Return the next frame, complete unless it is the last; None when it is not available yet."""
         if self._next >= len(self._source):
             return None
         size = self.timeline.rate_hz * FRAME_MS // 1000
@@ -151,19 +151,19 @@ class Playback:
         return frame if len(frame) == size or (self.timeline.complete and len(frame)) else None
 
     def _transmit(self, frame: Samples, source: int) -> None:
-        if self.played_ms() >= self.sent_ms:  # the listener had run dry: the clock starts anew with this frame
+        if self.played_ms() >= self.sent_ms:  # the listener had run out of audio: restart the clock with this frame
             self._base_ms, self._since = self.sent_ms, self._loop.time()
         self.timeline.sent(source, len(frame))
         self._send(Clip(frame, self.timeline.rate_hz), self.timeline.span_at(source))
 
     def _fade_out(self) -> None:
-        """The next 20 ms, fading. They are not consumed: after a hold they are sent again, in full."""
+        """Send the next 20 ms with a fade. They are not consumed: after a hold they are sent again, in full."""
         frame = self._source.part(self._next, self.timeline.rate_hz * FADE_MS // 1000)
         if len(frame) and self.sent_ms:
             self._transmit(frame * np.linspace(1, 0, len(frame), dtype=np.float32), self._next)
 
     async def _wait(self, ms: float) -> None:
-        """Until that much time has passed or something has changed."""
+        """Wait until this time has passed or the state has changed."""
         try:
             async with asyncio.timeout(ms / 1000):
                 await self._changed.wait()

@@ -1,9 +1,9 @@
-"""Turns that are kept, where RECORD says so: what the user said and was answered, as sound and text.
+"""Kept conversations, where RECORD is on: the user's words and the replies, as audio and text.
 
-RECORDINGS_DIR/SESSION/TURN.json, TURN.user.wav and TURN.reply.wav; TURN.json comes last, so that what has one is
-complete. A session's folder is there from its beginning, so that it can be known by its id. Who erases a session also
-forbids to record more of it: a mark under `.erased`, which services and commands on other machines see, too. Kept are
-the turns that the user was answered in; not what was prepared in vain, and not what was only written down.
+Files are RECORDINGS_DIR/SESSION/TURN.json, TURN.user.wav and TURN.reply.wav; TURN.json is written last, so that a turn
+with it is complete. A session's folder is created at the session's start, so that its id is known from then on. Erasing
+a session also stops recording it, by a mark under `.erased`, which services and commands on other machines see, too.
+Only turns with a reply are kept; abandoned speculative replies and utterances without a reply are not.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 
 SETTING = "RECORDINGS_DIR"
 SESSION = re.compile(r"[0-9a-f]{16}")
-"""An id of a conversation: nothing else becomes a path."""
+"""Pattern of a conversation's id: only a match is used in a path."""
 WRITES_AHEAD = 32
-"""Turns that may wait to be written; a further one is not kept: the disk must not hold up who talks."""
+"""Limit of turns that wait to be written; further ones are not kept, because the disk must not delay a conversation."""
 SWEEP_S = 3600.0
 EMPTY_S = 86_400.0
-"""The folder of a session of which nothing was kept is removed when it is so old: no conversation is so long silent."""
+"""Age in seconds after which an empty session folder is removed: a conversation is not silent for that long."""
 ERASED = ".erased"
 
 Emit = Callable[[Event], None]
@@ -43,28 +43,28 @@ Emit = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of one session."""
+    """Summary of a kept session."""
 
     session: str
     turns: int
     bytes: int
     last_at: float
-    """When its last turn was kept, in seconds since 1970."""
+    """Time of the last kept turn, in seconds since 1970."""
 
 
 class Recordings:
-    """The recordings of one deployment, as they lie on the disk. All of it blocks."""
+    """The kept conversations of one deployment on disk. All methods block."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def begin(self, session: str) -> None:
-        """A session that is recorded begins, or goes on. Raises OSError."""
+        """Create the folder of a session that starts or continues. Raises OSError."""
         if not self._mark(session).exists():
             private_folder(self._folder / session)
 
     def keep(self, session: str, turn: str, told: dict[str, object], user: Clip | None, reply: Clip | None) -> bool:
-        """Write a turn; false: its session was erased, and nothing of it is kept any more. Raises OSError."""
+        """Write a turn. Returns False if its session was erased and must not be kept. Raises OSError."""
         if self._mark(session).exists():
             return False
         place = self._folder / session
@@ -75,7 +75,7 @@ class Recordings:
                     _write(place / f"{turn}.{name}.wav", encode_wav(clip))
             _write(place / f"{turn}.json", encodable(json.dumps(told, ensure_ascii=False, indent=1)).encode())
         except OSError:
-            for half in place.glob(f"{turn}.*"):  # it would fill the disk for nothing
+            for half in place.glob(f"{turn}.*"):  # an incomplete turn would only fill the disk
                 half.unlink(missing_ok=True)
             raise
         if self._mark(session).exists():  # erased meanwhile
@@ -84,7 +84,7 @@ class Recordings:
         return True
 
     def list(self) -> Iterator[Kept]:
-        """What there is, a session at a time."""
+        """Yield a summary of each kept session."""
         for place in sorted(self._folder.glob("*/")):
             stats = {file.name: file.stat() for file in place.iterdir()} if SESSION.fullmatch(place.name) else {}
             if stats:
@@ -93,16 +93,16 @@ class Recordings:
                 yield Kept(place.name, len(turns), size, max(turns, default=place.stat().st_mtime))
 
     def erase(self, session: str) -> bool:
-        """Remove what is kept of a session and keep nothing more of it; whether there is such a session. An id that was
-        never recorded leaves no mark. Raises BadInput for what is no session's id, OSError."""
+        """Remove a kept session and stop recording it. Returns whether the session exists. An id that was never
+        recorded leaves no mark. Raises BadInput for an invalid session id, OSError."""
         if not SESSION.fullmatch(session):
-            raise BadInput("This is no id of a session.", code="bad_parameter")
+            raise BadInput("This is not a session id.", code="bad_parameter")
         place = self._folder / session
         if not place.is_dir():
             return False
         try:
             self._forbid(session)
-        except OSError:  # on a full disk there is room for the mark only when something was removed
+        except OSError:  # a full disk has room for the mark only after something was removed
             shutil.rmtree(place)
             self._forbid(session)
         else:
@@ -115,7 +115,7 @@ class Recordings:
         mark.touch()
 
     def sweep(self, days: float) -> int:
-        """Remove what is older than so many days (0: nothing is), and folders in which nothing was kept; how many
+        """Remove files that are older than `days` (0: keep all), and old empty folders. Returns the number of removed
         turns."""
         now, removed = time.time(), 0
         before = now - days * 86_400 if days else 0.0
@@ -134,21 +134,22 @@ class Recordings:
 
 
 class Recorder:
-    """Keeps the turns of running conversations, beside them."""
+    """Keeps the turns of live conversations in the background."""
 
     def __init__(self, recordings: Recordings) -> None:
         self._recordings = recordings
         self._writing: set[asyncio.Task[None]] = set()
 
     async def begin(self, session: str) -> None:
-        """A conversation that is recorded begins: before anybody is told its id."""
+        """Create the folder of a recorded conversation, before its id is made known."""
         try:
             await asyncio.to_thread(self._recordings.begin, session)
-        except OSError as error:  # its turns will say so, too
-            log.warning("a session's folder cannot be made: %s", storage_error(error, SETTING).message)
+        except OSError as error:  # writing its turns will also report this
+            log.warning("a session's folder cannot be created: %s", storage_error(error, SETTING).message)
 
     def of(self, session: str, utterance: Clip | None, then: Emit) -> Emit:
-        """What takes the events of one turn, keeps the turn, and hands them on. utterance: what the user said."""
+        """Return a receiver for the events of one turn; it keeps the turn and passes the events to `then`. utterance:
+        the user's audio."""
         turn = _Turn(self, session, utterance)
 
         def take(event: Event) -> None:
@@ -158,7 +159,7 @@ class Recorder:
         return take
 
     def write(self, session: str, turn: str, told: dict[str, object], user: Clip | None, reply: list[Clip]) -> None:
-        """Soon, in a thread."""
+        """Write a turn soon, in a thread."""
         if len(self._writing) >= WRITES_AHEAD:
             log.warning("a turn is not recorded: the disk is too slow")
             return
@@ -185,7 +186,7 @@ class Recorder:
 
 
 class _Turn:
-    """A turn that is going on."""
+    """Collects the events of a running turn."""
 
     def __init__(self, recorder: Recorder, session: str, utterance: Clip | None) -> None:
         self._recorder = recorder
@@ -222,7 +223,8 @@ class _Turn:
 
 @asynccontextmanager
 async def open_recorder(settings: Settings) -> AsyncIterator[Recorder | None]:
-    """None where RECORD is off. What is older than RECORD_DAYS is removed then, too, while the block lasts."""
+    """Yield a recorder; None where RECORD is off. While the block runs, files older than RECORD_DAYS are removed in
+    either case."""
     recordings = Recordings(settings.recordings_dir)
     recorder = Recorder(recordings) if settings.record else None
     sweeps = settings.record or settings.record_days
@@ -241,7 +243,7 @@ async def _sweep(recordings: Recordings, days: float) -> None:
     while True:
         try:
             if removed := await asyncio.to_thread(recordings.sweep, days):
-                log.info("%d recorded turns were older than RECORD_DAYS and are removed", removed)
+                log.info("removed %d recorded turns older than RECORD_DAYS", removed)
         except OSError as error:
             log.warning("old recordings cannot be removed: %s", storage_error(error, SETTING).message)
         await asyncio.sleep(SWEEP_S)

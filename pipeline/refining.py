@@ -1,6 +1,6 @@
-"""What can be made better of a transcript once it is there: the times of words, and who said what.
+"""Refine finished transcripts: times of words, and speakers.
 
-The models for that are loaded when they are first wanted, and stay with the deployment.
+The models for that are loaded on first use and stay loaded.
 """
 
 import asyncio
@@ -26,29 +26,29 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_TOKENS = 2
-"""Callers' tokens that have a model of their own loaded at a time; others have the deployment's."""
+"""Limit of callers' tokens with their own model at a time; other callers use the deployment's model."""
 RETRY_S = 300.0
-"""What could not be opened is not tried again for so long."""
+"""Seconds after a failed load before the next attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refining:
-    """What is wanted beyond text."""
+    """Requested refinements of a transcript."""
 
     align: bool = False
-    """Times of words by forced alignment, where a model for the language can be had; else the recogniser's own."""
+    """Get times of words by forced alignment, where a model for the language is available; else the recogniser's."""
     diarize: bool = False
-    """Who said what."""
+    """Find the speaker of each segment and word."""
     min_speakers: int | None = None
     max_speakers: int | None = None
     known: Sequence[KnownSpeaker] = ()
-    """Voices to recognise."""
+    """Known speakers to recognise."""
     hf_token: str | None = None
-    """The caller's own token for the hub, where the deployment has none: for a gated model."""
+    """The caller's token for the hub, for a gated model where the deployment has no token."""
 
 
 class OnDemand(Generic[T]):
-    """Something heavy that is opened when it is first wanted."""
+    """An expensive context that is opened on first use."""
 
     def __init__(self, context: Callable[[], AbstractAsyncContextManager[T]]) -> None:
         self._context = context
@@ -57,7 +57,8 @@ class OnDemand(Generic[T]):
         self._failed: tuple[float, ParleyError] | None = None
 
     async def get(self) -> T:
-        """Raises what opening it raised, now or a little while ago; EngineError for what its libraries raised."""
+        """Return the opened value. Raises the error of opening it, also a recent one; EngineError for errors of its
+        libraries."""
         async with self._lock:
             if self._failed is not None and time.monotonic() - self._failed[0] < RETRY_S:
                 raise self._failed[1]
@@ -87,7 +88,7 @@ def _unloadable(error: Exception) -> EngineError:
 
 
 class Refiners:
-    """The models of one deployment for what comes after the transcript; open it with `open_refiners`."""
+    """The refining models of one deployment; open them with `open_refiners`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -95,12 +96,13 @@ class Refiners:
         self._of_callers: dict[str, OnDemand[Running[Diarizer]]] = {}
         self._diarizer: OnDemand[Running[Diarizer]] = OnDemand(lambda: _open_diarizer(settings))
         self._voices: OnDemand[Running[Diarizer]] = OnDemand(lambda: _open_voices(settings))
-        """Knows voices, beside a diarizer that does not."""
+        """Recognises known speakers for a diarizer that cannot."""
 
     async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
-        """The transcript with what is wanted. recording: opens it once more, from its begin; called one at a time.
+        """Return the transcript with the requested refinements. recording: opens the recording again from its start;
+        called one at a time.
 
-        Raises EngineUnavailable when speakers are wanted and nothing here can tell them apart, EngineError, Overloaded.
+        Raises EngineUnavailable when speakers are requested and no engine for them runs here, EngineError, Overloaded.
         """
         segments = list(found.segments)
         if wanted.align and segments:
@@ -117,15 +119,15 @@ class Refiners:
         return replace(found, segments=segments)
 
     async def check_speakers(self, wanted: Refining) -> None:
-        """Raises EngineUnavailable unless speakers can be told apart, and known ones recognised: before the work, not
-        after it."""
+        """Check before the work that speakers can be distinguished, and known ones recognised. Raises EngineUnavailable
+        otherwise."""
         diarizer = await self._speakers(wanted.hf_token)
         if wanted.known and not diarizer.recognises:
             await self._voices.get()
 
     async def _speakers(self, hf_token: str | None) -> Diarizer:
-        """By the deployment's own, or for a caller with a token by what that opens: for callers with this token only,
-        who have accepted the model's terms."""
+        """Return the deployment's diarizer, or the one that the caller's token opens: only for callers with this token,
+        because they have accepted the model's terms."""
         settings = self._settings
         gated = settings.diarization_engine != "resemblyzer" and pyannote.installed()
         if hf_token and not settings.hf_token and gated:
@@ -161,7 +163,7 @@ def _open_voices(settings: Settings) -> AbstractAsyncContextManager[Running[Diar
 
 @asynccontextmanager
 async def open_refiners(settings: Settings) -> AsyncIterator[Refiners]:
-    """Nothing is loaded yet."""
+    """Yield the refiners; nothing is loaded yet."""
     refiners = Refiners(settings)
     try:
         yield refiners

@@ -1,4 +1,4 @@
-"""A whole text into speech, clause by clause: the first sound is there when the first clause is."""
+"""Speak a whole text clause by clause: the first sound is ready when the first clause is."""
 
 import asyncio
 import secrets
@@ -16,17 +16,17 @@ from pipeline.voices import Voice
 from pipeline.workers.scheduler import Urgency, calling
 
 CLIPS_AHEAD = 20_000
-"""Clips that may wait for a slow listener: more than any text makes that is accepted (4,096 characters are some 9,000
-clips of 40 ms), so that who reads slowly, or not at all, does not hold the voice that everybody shares."""
+"""Limit of clips that wait for a slow listener: more than any accepted text makes (4,096 characters are some 9,000
+clips of 40 ms), so that a client that reads slowly or not at all does not block the shared voice."""
 
 
 async def say(
     tts: TextToSpeech, text: str, *, voice: Voice, language: str | None = None, usual: str = ""
 ) -> AsyncGenerator[Clip, None]:
-    """The clips of a text, in order, all of one rate, made ahead of who reads them. Closing the generator stops it.
+    """Yield the clips of a text, in order, all of one rate, made ahead of the reader. Closing the generator stops it.
 
-    A text with nothing to say ("…", an emoji) gives no clip. language: ISO 639-1 of the text; None: each clause has the
-    language of its alphabet (`pipeline.text_language`), and else `usual` (SPEECH_LANGUAGE) or the voice's first.
+    A text with nothing to say ("…", an emoji) yields no clip. language: ISO 639-1 of the text; None: each clause has
+    the language of its alphabet (`pipeline.text_language`), and else `usual` (SPEECH_LANGUAGE) or the voice's first.
     Raises EngineError, Overloaded.
     """
     ahead: Channel[Clip] = Channel(CLIPS_AHEAD)
@@ -63,7 +63,7 @@ async def _said(
         spoken = for_voice(clause.text, language)
         if not spoken:
             continue
-        # Somebody waits in silence for the first clause; the others have its length of time.
+        # The listener waits in silence for the first clause; later clauses are made while earlier ones play.
         urgency = Urgency.LATER if said else Urgency.NOW
         async with aclosing(tts.speak(spoken, voice=voice, language=language)) as clips:
             while (clip := await _next(clips, session, urgency)) is not None:
@@ -73,6 +73,6 @@ async def _said(
 
 
 async def _next(clips: AsyncGenerator[Clip, None], session: str, urgency: Urgency) -> Clip | None:
-    # Around each step and not around the loop: a generator must not change the context of who reads from it.
+    # Set around each step, not around the loop: a generator must not change the context of its reader.
     with calling(session=session, urgency=urgency):
         return await anext(clips, None)

@@ -1,7 +1,7 @@
-"""A live conversation: sound in, events out, for any transport.
+"""A live conversation: audio in, events out, for any transport.
 
-The states and rules are those of `docs/turn-taking.md`. All methods are called from one event loop and never block;
-what takes time (a turn, a judgement, a partial transcript) is a task of this session and ends with it.
+`docs/turn-taking.md` describes its states and rules. All methods are called from one event loop and never block;
+anything that takes time (a turn, a judgement, a partial transcript) is a task of the session and ends with it.
 """
 
 import asyncio
@@ -40,11 +40,11 @@ from pipeline.turn import Announcement, Stages
 from pipeline.voices import Voice
 
 ONSET_MS = 60
-"""Speech that begins an utterance: two frames, more than a click."""
+"""Speech that starts an utterance: two frames, longer than a click."""
 
 
 class Session:
-    """One live conversation. `async with` it, `hear()` what comes in, iterate `events`."""
+    """One live conversation. Enter it with `async with`, pass audio to `hear()`, iterate `events`."""
 
     def __init__(
         self,
@@ -62,17 +62,16 @@ class Session:
         idle: Callable[[], bool] = lambda: False,
         room: Room | None = None,
     ) -> None:
-        """activity: the VAD of this session. language: ISO 639-1 of what is spoken; None to detect it. sink: takes the
-        events as they happen, instead of `events`. recorder: keeps its turns. idle: whether nobody has the recogniser
-        at work. room: for sound that waits for its transcript; None: without a limit.
-        """
+        """activity: the VAD of this session. language: spoken language as ISO 639-1; None to detect it. sink: receives
+        the events as they happen, instead of `events`. recorder: keeps the turns. idle: whether the recogniser has no
+        calls. room: budget for audio that waits for its transcript; None: unlimited."""
         self._out = Outlet(sink)
         self.events: Channel[Event] = self._out.events
-        """What happens, in order; closed with an Overloaded when the reader is too slow."""
+        """Events in order; closed with an Overloaded error when the reader is too slow."""
         self.ended = self._out.ended
-        """Set when the session has ended itself: whoever opened it has to close it now, even if nobody reads why."""
+        """Set when the session has ended itself: its owner must close it, even if the events are not read."""
         self.manner = manner or Manner()
-        """How turns are answered; may be changed at any time, for the turns from then on."""
+        """How to reply; a change applies to later turns."""
         self.conversation = conversation
         self.voice, self.language, self.options = voice, language, options
         self._stages, self._settings, self._idle = stages, settings, idle
@@ -80,7 +79,7 @@ class Session:
         self._state = State.LISTENING
         self._finishing: ParleyError | None = None
         self._was_read = False
-        """The words of this pause are asked for, without an answer to them."""
+        """Whether the transcript of this pause was requested without preparing a reply."""
         self._tasks = Tasks(conversation.id)
         self._watchdog = Watchdog()
         self._ear = Ear(activity, threshold=options.vad_threshold, preroll_ms=options.preroll_ms)
@@ -110,7 +109,7 @@ class Session:
         self.announcements = Announcements(
             conversation, self._tasks, language=lambda: self.language, speak_up=self._speak_up
         )
-        """What it says without being asked."""
+        """Speech that the assistant starts by itself."""
         self._answers = Answers(
             conversation,
             stages,
@@ -134,7 +133,7 @@ class Session:
         await self.close()
 
     async def close(self) -> None:
-        """End everything that runs for this session; what was heard of a running reply is kept."""
+        """End all tasks of this session; the heard part of a running reply is kept."""
         self.announcements.clear()
         self.interrupt()
         self._out.close()
@@ -142,18 +141,18 @@ class Session:
 
     @property
     def received(self) -> int:
-        """Samples heard so far: the session's clock. None is lost, whatever becomes of it."""
+        """Number of samples received: the session's clock. It also counts samples that are ignored."""
         return self._ear.received
 
     @property
     def dropped(self) -> int:
-        """Samples that were received and belong to no utterance by decision (half duplex)."""
+        """Number of received samples that were deliberately ignored (half duplex)."""
         return self._ear.dropped
 
-    # --- what comes in ---
+    # --- input ---
 
     def hear(self, samples: Samples) -> None:
-        """The next sound of the user: float32 mono at 16 kHz, any number of samples."""
+        """Process the user's next audio: float32 mono at 16 kHz, any number of samples."""
         self._watchdog.heard()
         for frame in self._ear.frames(samples):
             self._step(frame)
@@ -161,7 +160,7 @@ class Session:
             self._wait_for_the_end(self._ear.silence_ms)
 
     def begin(self) -> None:
-        """Push-to-talk: the key is pressed. Stops a running reply; an utterance that was going on goes on."""
+        """Handle the press of the push-to-talk key. Stops a running reply; a current utterance continues."""
         self.interrupt()
         self._abandon()
         if self.hearing:
@@ -170,13 +169,13 @@ class Session:
             self._begin(self._ear.detector.now)
 
     def commit(self) -> None:
-        """The user's turn is over now, whatever the silence. Raises BadInput (no_audio) when nothing was recorded."""
+        """End the user turn now, whatever the silence. Raises BadInput (no_audio) when nothing was recorded."""
         if not self.hearing:
             raise BadInput("There is no sound to commit.", code="no_audio")
         self._endpoint(answers_silence=True)
 
     def clear(self) -> None:
-        """Forget what was recorded and not committed."""
+        """Drop recorded audio that was not committed."""
         if self.hearing:
             self._forget()
             self._listen()
@@ -185,7 +184,7 @@ class Session:
             self._ear.leave_behind()
 
     def note(self) -> None:
-        """What was recorded becomes a message of the user that is not answered by itself, a running reply goes on.
+        """Turn the recorded audio into a user message without an automatic reply; a running reply continues.
 
         Raises BadInput (no_audio) when nothing was recorded.
         """
@@ -205,7 +204,7 @@ class Session:
             self._listen()
 
     def dictate(self, clip: Clip, *, id: str | None = None, after: str | None = None) -> Item:
-        """A whole utterance at once, beside the stream of sound: written down, not answered by itself.
+        """Add a whole utterance, independent of the audio stream: it is transcribed and gets no automatic reply.
 
         id, after: its place, see `Conversation.place`. Raises BadInput.
         """
@@ -214,13 +213,13 @@ class Session:
         return item
 
     def respond(self, manner: Manner | None = None, *, instead: Sequence[Message] | None = None) -> str:
-        """Answer the conversation as it stands; what is being said is noted first. Returns the reply's item.
+        """Reply to the conversation as it is; a current utterance is noted first. Returns the id of the reply's item.
 
-        manner: for this answer only. instead: answered in place of the conversation's messages.
-        Raises BadInput (already_answering): one answer at a time.
+        manner: for this reply only. instead: messages to reply to in place of the conversation's. Raises BadInput
+        (already_answering): only one reply at a time.
         """
         if self._state is State.ANSWERING:
-            raise BadInput("An answer is being given already.", code="already_answering")
+            raise BadInput("A reply is already in progress.", code="already_answering")
         if self.hearing:
             self.note()
         self._watchdog.active()
@@ -231,18 +230,18 @@ class Session:
         return answer.item_id
 
     def answer_in(self, manner: Manner) -> None:
-        """What the user is saying, and nothing after it, is answered in this manner."""
+        """Use this manner for the reply to the current user turn only."""
         self._user.manner = manner
 
     def aside(self, manner: Manner, messages: Sequence[Message] | None) -> AsyncGenerator[Event, None]:
-        """An answer outside of the conversation, beside whatever goes on in it; its sound is not paced.
+        """Run a turn outside of the conversation, in parallel to it; its audio is not paced.
 
-        messages: what is answered; None: the conversation as it stands.
+        messages: what to reply to; None: the conversation as it is.
         """
         return self._answers.beside(AsItStands(before=self._dictation.pending, messages=messages), manner)
 
     def truncate(self, item: str, played_ms: float) -> None:
-        """The client has played only so much of a reply: text past it leaves the conversation.
+        """Cut a reply at `played_ms`: later text leaves the conversation.
 
         Raises BadInput: item_not_found, not_spoken, out_of_range.
         """
@@ -250,20 +249,20 @@ class Session:
 
     @property
     def answering(self) -> bool:
-        """Whether an answer is being given."""
+        """Whether a reply is in progress."""
         return self._state is State.ANSWERING
 
     @property
     def hearing(self) -> bool:
-        """Whether the user is saying something that is not answered yet."""
+        """Whether the user is speaking, or has paused without a reply yet."""
         return self._state in (State.HEARING, State.PAUSED)
 
     def say(self, text: str) -> None:
-        """A typed message of the user; it interrupts a running reply."""
+        """Handle a typed message of the user; it interrupts a running reply."""
         self.ask(Transcript(text, self.language, 0.0))
 
     def ask(self, utterance: Clip | Transcript) -> None:
-        """A whole utterance at once, beside the stream of sound; it interrupts a running reply."""
+        """Reply to a whole utterance, independent of the audio stream; it interrupts a running reply."""
         self.interrupt()
         if self.hearing:
             self._forget()
@@ -273,12 +272,12 @@ class Session:
         self._answers.begin(utterance, answers_silence=True).commit()
 
     def configure(self, options: LiveOptions, *, voice: Voice, language: str | None) -> None:
-        """Change this conversation from the next turn on; the VAD's threshold and the pacing with it."""
+        """Change options, voice and language from the next turn on, including the VAD's threshold and the pacing."""
         self.options, self.voice, self.language = options, voice, language
         self._ear.detector.threshold, self._ear.preroll_ms = options.vad_threshold, options.preroll_ms
         decidable = options.turn_detection and (options.interruptible or not self._floor.holding)
         if self._floor.claimed is not None and not decidable:
-            self._floor.refuse()  # nobody would decide any more whether it is an interruption
+            self._floor.refuse()  # with these options the claim would never be decided
 
     def interrupt(self) -> None:
         """Stop the running reply, if there is one."""
@@ -286,18 +285,18 @@ class Session:
         self._answers.interrupt()
 
     def leave(self, reason: ParleyError) -> None:
-        """The conversation does not go on here: a running reply is interrupted; the reader of `events` is told why."""
+        """Close the conversation: a running reply is interrupted, and the reader of `events` gets the reason."""
         self.interrupt()
         self._out.end(reason)
 
     def finish(self, reason: ParleyError) -> None:
-        """The conversation ends as soon as nobody speaks in it and nothing is answered or written down any more; the
-        reader of `events` is told why."""
+        """Close the conversation as soon as the floor is free and no reply or transcript is pending; the reader of
+        `events` gets the reason."""
         self._finishing = reason
         self._finish()
 
     def played(self, ms: float) -> None:
-        """The client has played so many ms of the current (or last) reply: this overrides the clock."""
+        """Set how much the client has played of the current (or last) reply; overrides the clock."""
         self._answers.played(ms)
 
     # --- the states ---
@@ -330,14 +329,14 @@ class Session:
                 self._floor.follow(self._answers.current.playback, self.options, self.language)
 
     def _begin(self, at: int) -> None:
-        """An utterance begins."""
+        """Start an utterance at this sample."""
         self._state = State.HEARING
         self._floor.forget_refused()
         self._user.begin(at)
         self._out.emit(events.UserSpeechStarted(milliseconds(at), self._user.item))
 
     def _follow(self) -> None:
-        """The user speaks."""
+        """Follow the user's speech; start speculating at a pause."""
         detector = self._ear.detector
         silent = not detector.speaking and detector.silence_ms >= self.options.speculate_ms
         if silent and self._user.spoken:
@@ -348,11 +347,11 @@ class Session:
             self._grow()
 
     def _grow(self) -> None:
-        """The utterance becomes longer."""
+        """Extend the utterance, or end it at its limit."""
         if self._ear.kept_s < self.options.max_utterance_s:
             self._user.understand(self.options.partial_ms)
         elif self.options.turn_detection and not self._user.spoken:
-            self._forget()  # a key was pressed, and nobody spoke
+            self._forget()  # the key was pressed, but the user did not speak
             self._listen()
         elif self._user.cuts_left:
             self._user.cut()
@@ -360,7 +359,7 @@ class Session:
             self._endpoint()
 
     def _wait_for_the_end(self, silence_ms: float) -> None:
-        """The user is silent, perhaps done."""
+        """Decide in a pause whether the user has finished."""
         if self._ear.detector.run_ms >= ONSET_MS:
             self._abandon()
             self._state = State.HEARING
@@ -373,7 +372,7 @@ class Session:
             self._endpoint()
 
     def _words(self) -> tuple[TranscriptFinal | Transcript | None, bool]:
-        """What the utterance says up to this pause, and whether that is being found out."""
+        """Return the transcript up to this pause, if there is one, and whether it is in progress."""
         if not self.manner.answers:
             return self._dictation.heard, self._dictation.reading
         answer = self._answers.current
@@ -382,12 +381,12 @@ class Session:
         return answer.said, answer.said is None
 
     def _read(self, silence_ms: float) -> bool:
-        """Where no answer is prepared the words are found out all the same, once the pause is as long as the shortest
-        that ends a turn. Returns whether that was begun."""
+        """Transcribe without preparing a reply, once the pause is as long as the shortest that ends a turn: endpointing
+        needs the words. Returns whether a transcript was started."""
         if self._was_read or not self.options.adaptive_endpointing or silence_ms < shortest(self.options):
             return False
         if self.manner.answers and self._answers.current is not None:
-            return False  # it has failed, and is tried again at the end
+            return False  # it has failed, and is retried at the endpoint
         self._was_read = True
         if self.manner.answers:
             self._answers.begin(self._ear.clip(), of=self._user, manner=self._user.manner, ahead=False)
@@ -418,9 +417,9 @@ class Session:
         answer, manner = self._answers.current, self._user.manner or self.manner
         if (
             answer is None
-            or answer.failed  # what failed in advance may succeed now
-            or self._answers.manner != manner  # it is wanted otherwise since then
-            or (answers_silence and not answer.understood)  # who says "now" wants an answer even to silence
+            or answer.failed  # a failed speculative reply may succeed now
+            or self._answers.manner != manner  # the manner was changed since then
+            or (answers_silence and not answer.understood)  # an explicit commit gets a reply even to silence
         ):
             self._abandon()
             answer = self._answers.begin(
@@ -433,13 +432,13 @@ class Session:
         answer.commit()
 
     def _cut_in(self) -> None:
-        """It is an interruption. Of a turn whose words are not even known it is none: the user simply goes on."""
+        """Handle a barge-in. If the turn's words are not known yet, the user simply continues the same turn."""
         answer, sound = self._answers.current, self._answers.sound
-        assert answer is not None  # noqa: S101  # it is what is interrupted
+        assert answer is not None  # noqa: S101  # it is being interrupted
         if answer.said is None and sound is not None:
             manner = self._user.manner
             self._user.parts.carry_over(sound)
-            with contextlib.suppress(BadInput):  # its client may have deleted it
+            with contextlib.suppress(BadInput):  # the client may have deleted it
                 self.conversation.delete(self._user.item)
             answer.withdraw("continued")
             self._user.manner = manner
@@ -449,18 +448,18 @@ class Session:
     # --- answers ---
 
     def _speak_up(self) -> None:
-        """Announce what is to be announced, if nobody speaks."""
+        """Speak the next announcement if the floor is free."""
         if self._state is State.LISTENING and (announcement := self.announcements.next()):
             self._state = State.ANSWERING
             self._answers.begin(announcement).commit()
 
     def _abandon(self) -> None:
-        """No speculative answer any more; its transcript stays as a partial."""
+        """Abandon the speculative reply; its transcript is kept as a partial."""
         if said := self._answers.abandon() or self._dictation.go_on():
             self._user.guess(said.text)
 
     def _forget(self) -> None:
-        """The utterance being spoken will not be answered, and its sound is no part of the next one."""
+        """Drop the current utterance: it gets no reply, and its audio is not part of the next one."""
         self._user.pause()
         self._abandon()
         self._user.parts.forget()
@@ -468,13 +467,13 @@ class Session:
         self._out.emit(events.UtteranceIgnored("cleared"))
 
     def _answered(self, answer: Answer) -> None:
-        """A committed answer has come to its end."""
+        """Handle the end of a committed answer."""
         if not self._answers.is_over(answer):
             return
         claimed = self._floor.claimed
         self._floor.clear()
         self._watchdog.active(milliseconds(self._ear.detector.now))
-        if claimed is not None:  # what was said since then is the next utterance
+        if claimed is not None:  # the user's speech during the reply is the next utterance
             self._begin(claimed)
         else:
             self._user.parts.forget()
@@ -484,7 +483,7 @@ class Session:
         self._state = State.LISTENING
         if not self.manner.keeps_all:
             self._floor.keep(self.options)
-        # Not here and now: who made the session listen is not done yet.
+        # Deferred, because the caller has not finished its own work yet.
         self._loop.call_soon(self._speak_up)
         self._loop.call_soon(self._finish)
 
@@ -500,10 +499,10 @@ class Session:
         await self._dictation.written()
         self._finish()
 
-    # --- what runs beside ---
+    # --- background tasks ---
 
     async def _transcribe(self, clip: Clip) -> Transcript:
-        with tracing.untraced():  # partial transcripts and judgements are part of no turn
+        with tracing.untraced():  # partial transcripts and judgements do not belong to a turn
             return await stt.in_time(
                 self._stages.stt,
                 clip,
@@ -518,7 +517,7 @@ class Session:
             await asyncio.sleep(LOOK_S)
             match self._watchdog.finds(self._state, self.options, holding=self._floor.holding):
                 case Finding.STALLED if self._floor.holding:
-                    self._floor.refuse()  # without more sound nothing would ever be decided
+                    self._floor.refuse()  # without more audio the claim would never be decided
                 case Finding.STALLED:
                     self._endpoint()
                 case Finding.SILENT:

@@ -1,4 +1,4 @@
-"""A generator that blocks, stepped through in a thread."""
+"""Iterate over a blocking generator in a thread."""
 
 import asyncio
 import contextvars
@@ -11,10 +11,11 @@ T = TypeVar("T")
 
 
 async def in_threads(steps: Generator[T, None, None], stop: Callable[[], None]) -> AsyncGenerator[T, None]:
-    """The same items (none of them None), made in a thread of their own; closes `steps` in any case.
+    """Yield the items of `steps` (none of them None), produced in a dedicated thread; closes `steps` in any case.
 
-    stop: ends what a step waits for, from another thread. A cancelled step is waited for after that: a generator that
-    runs cannot be closed. The thread is not one of the shared ones, which a slow file would keep from everything else.
+    stop: ends a blocking wait in a step, called from another thread. A cancelled step is then awaited, because a
+    running generator cannot be closed. The thread is not one of the shared ones, which a slow file would block for
+    other work.
     """
     loop = asyncio.get_running_loop()
     thread = ThreadPoolExecutor(1, thread_name_prefix="stepping")
@@ -27,7 +28,7 @@ async def in_threads(steps: Generator[T, None, None], stop: Callable[[], None]) 
             except asyncio.CancelledError:
                 stop()
                 await asyncio.wait([step])
-                step.exception()  # looked at: nobody waits for what it says
+                step.exception()  # mark as retrieved: its error is not needed
                 raise
             if item is None:
                 return

@@ -1,4 +1,4 @@
-"""Failures of the disk as errors that name the setting to look at."""
+"""Turn disk failures into errors that name the setting to check."""
 
 import errno
 import shutil
@@ -11,27 +11,27 @@ from pipeline.errors import StorageError, StorageFailed, StorageFull
 from pipeline.settings import Settings
 
 TEMPORARY = "TMPDIR"
-"""The folder for temporary files is not a setting of ours; this variable names it."""
+"""Environment variable of the folder for temporary files, which is not one of our settings."""
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """No space, no quota, or a limit on the size of files (ulimit -f)."""
 LITTLE_BYTES = 64 << 10
-"""A disk with less free space than this is full."""
+"""A disk with less free space than this counts as full."""
 
 
 def storage_full(setting: str) -> StorageFull:
-    """The error for a place without space."""
+    """Return the error for a full disk."""
     return StorageFull(f"The disk is full: nothing more can be stored in {setting}.", setting=setting)
 
 
 def storage_error(error: OSError, setting: str) -> StorageError:
-    """What an error of the operating system says about the place of this setting, without its path."""
+    """Convert an operating system error at this setting's folder, without its path."""
     if error.errno in FULL:
         return storage_full(setting)
     return StorageFailed(f"{setting} cannot be used: {error.strerror or type(error).__name__}.", setting=setting)
 
 
 def full_place(settings: Settings) -> str:
-    """Blocking: the setting of the first folder whose disk is full, for a failure that does not say where it was."""
+    """Return the setting of the first folder whose disk is full, for a failure without a location. Blocking."""
     folders: dict[str, str | Path] = {
         TEMPORARY: tempfile.gettempdir(), "UPLOAD_DIR": settings.upload_dir, "MODELS_DIR": settings.models_dir,
         "VOICES_DIR": settings.voices_dir, "RECORDINGS_DIR": settings.recordings_dir,
@@ -45,7 +45,7 @@ def full_place(settings: Settings) -> str:
 
 @contextmanager
 def storing(setting: str) -> Iterator[None]:
-    """Around reads and writes of files: an OSError becomes a StorageError with the name of this setting."""
+    """Convert an OSError in the block to a StorageError with the name of this setting."""
     try:
         yield
     except OSError as error:

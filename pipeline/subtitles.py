@@ -1,7 +1,7 @@
-"""Transcripts as files: srt, vtt, tsv, lrc, txt and json.
+"""Write transcripts as files: srt, vtt, tsv, lrc, txt and json.
 
-Without a layout each segment is one cue on one line, as Whisper writes them. A layout breaks lines and cues where a
-reader would, in any script: between words, and between the characters of Chinese and Japanese.
+Without a layout each segment is one cue on one line, as Whisper writes them. With a layout, lines and cues are broken
+at natural points in any script: between words, and between the characters of Chinese and Japanese.
 """
 
 import json
@@ -17,24 +17,24 @@ from pipeline.stt import Segment
 from pipeline.wrapping import Piece, clean, fits, line_of, lines, pieces, spaceless, width
 
 LEAST_MS = 100
-"""No cue and no mark on a word is shorter while there is room: recognisers give some words no time at all."""
+"""Minimum duration of a cue or a word mark while there is room: recognisers give some words a duration of zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How cues look."""
+    """Layout of cues."""
 
     line_width: int = 0
     """Columns of a line; a Chinese, Japanese or Korean character takes two. 0: lines and cues are not broken."""
     max_lines: int = 2
-    """Lines of a cue."""
+    """Limit of lines in a cue."""
     max_chars_per_s: float = 0.0
-    """Reading speed: a cue stays longer, while nothing follows, until it can be read. 0: as long as it is spoken."""
+    """Reading speed: a cue is prolonged, up to the next one, until it can be read. 0: as long as it is spoken."""
     max_cue_s: float = 0.0
-    """The longest cue, in seconds: a longer one is cut between two words, or ends before its pause or its only word
-    does. 0: cut only by its size."""
+    """Limit of a cue's duration, in seconds: a longer one is cut between two words, or ends before its pause or its
+    only word does. 0: cut only by its size."""
     highlight_words: bool = False
-    """Each word is underlined while it is spoken (srt, vtt) or has a time of its own (lrc)."""
+    """Underline each word while it is spoken (srt, vtt), or give it its own time (lrc)."""
 
 
 PLAIN = Layout()
@@ -42,37 +42,37 @@ PLAIN = Layout()
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What stands on the screen for a while."""
+    """One subtitle."""
 
     start_ms: int
     end_ms: int
     pieces: Sequence[Piece]
     speaker: str | None
     lead: str = ""
-    """What stands before the first line, with the space after it: who speaks, where the format has no place for it."""
+    """Text before the first line, with the space after it: the speaker, where the format has no field for it."""
 
     def lines(self, layout: Layout) -> list[list[Piece]]:
-        """The first is empty where nothing has room beside the lead."""
+        """Break the cue into lines. The first is empty if nothing fits beside the lead."""
         if not layout.line_width:
             return [list(self.pieces)]
         return lines(self.pieces, layout.line_width, layout.max_lines, width(self.lead))
 
 
 def render(kind: str, segments: Sequence[Segment], *, layout: Layout = PLAIN, language: str | None = None) -> str:
-    """The whole file, as text. kind: one of KINDS. Raises KeyError for another."""
+    """Return the whole file as text. kind: one of KINDS. Raises KeyError for another."""
     if kind == "json":
         return as_json(segments, language)
     return _WRITERS[kind](segments, layout)
 
 
 def as_json(segments: Sequence[Segment], language: str | None) -> str:
-    """`{"text", "segments", "language"}`, as openai-whisper writes it."""
+    """Return `{"text", "segments", "language"}`, as openai-whisper writes it."""
     whole = {"text": text_of(segments), "segments": [segment_dict(one) for one in segments], "language": language}
     return json.dumps(whole, ensure_ascii=False)
 
 
 def segment_dict(segment: Segment) -> dict[str, object]:
-    """A segment with openai-whisper's keys; `words` and `speaker` where there are some."""
+    """Return a segment with openai-whisper's keys, plus `words` and `speaker` if there are any."""
     told: dict[str, object] = {
         "id": segment.id, "seek": segment.seek, "start": _s(segment.start_s), "end": _s(segment.end_s),
         "text": segment.text, "tokens": list(segment.tokens), "temperature": segment.temperature,
@@ -90,12 +90,12 @@ def segment_dict(segment: Segment) -> dict[str, object]:
 
 
 def text_of(segments: Sequence[Segment]) -> str:
-    """The whole transcript as one line."""
+    """Return the whole transcript as one line."""
     return joined(segment.text for segment in segments)
 
 
 def joined(texts: Iterable[str]) -> str:
-    """Texts one after the other: a space between them, but not between two characters of a script without spaces."""
+    """Join texts with spaces, but not between two characters of a script without spaces."""
     whole = ""
     for text in texts:
         whole += separator(whole, text) + text
@@ -103,17 +103,17 @@ def joined(texts: Iterable[str]) -> str:
 
 
 def separator(before: str, after: str) -> str:
-    """What stands between two texts: nothing, or a space."""
+    """Return the separator of two texts: nothing, or a space."""
     if not before or not after or (spaceless(before[-1]) and spaceless(after[0])):
         return ""
     return " "
 
 
 def cues(segments: Sequence[Segment], layout: Layout = PLAIN, lead: Callable[[str], str] = lambda _: "") -> list[Cue]:
-    """The cues of a transcript, in order; each has some text and lasts at least a millisecond.
+    """Return the cues of a transcript, in order; each has some text and lasts at least a millisecond.
 
-    lead: what stands before the text of a speaker. Cues of one segment do not overlap, and lie inside it unless it has
-    more of them than milliseconds.
+    lead: returns the text to put before a speaker's words. Cues of one segment do not overlap, and lie inside it unless
+    it has more cues than milliseconds.
     """
     limit_ms = max(1, _ms(layout.max_cue_s)) if layout.max_cue_s else None
     found: list[Cue] = []
@@ -130,15 +130,15 @@ def cues(segments: Sequence[Segment], layout: Layout = PLAIN, lead: Callable[[st
 
 
 def _spans(cut: Sequence[Sequence[Piece]], segment: Segment, limit_ms: int | None) -> Iterator[tuple[int, int]]:
-    """When each of a segment's cues begins and ends, in ms.
+    """Yield the start and end of each of a segment's cues, in ms.
 
-    The segment's own times at its ends, as far as the limit lets them: those of words are rougher.
+    The segment's own times are used at its ends, as far as the limit allows, because times of words are less exact.
     """
     first_ms = max(0, _ms(segment.start_s))
     last_ms = max(first_ms + len(cut), _ms(segment.end_s))
     least_ms = LEAST_MS
     if limit_ms:
-        # A pause before the first word is left out rather than its end.
+        # Leave out a pause before the first word rather than the end.
         first_ms = max(first_ms, min(_ms(cut[0][0].start_s), _ms(cut[0][-1].end_s) - limit_ms))
         last_ms = max(last_ms, first_ms + len(cut))
         least_ms = min(least_ms, limit_ms)
@@ -149,9 +149,10 @@ def _spans(cut: Sequence[Sequence[Piece]], segment: Segment, limit_ms: int | Non
 
 
 def _apart(starts: Sequence[int], end: int, least: int) -> list[int]:
-    """The same moments, rising, each so far from the next and the last from the end; nearer where there is no room.
+    """Return the same times, rising, each at least `least` from the next and the last from the end; closer if there is
+    not enough room.
 
-    The first stays where it is. All in ms; there must be one for each.
+    The first one does not move. All in ms; there must be one for each.
     """
     least = max(1, min(least, (end - starts[0]) // len(starts)))
     found: list[int] = []
@@ -164,10 +165,10 @@ def _apart(starts: Sequence[int], end: int, least: int) -> list[int]:
 
 
 def _cut(parts: Sequence[Piece], layout: Layout, lead: int) -> Iterator[list[Piece]]:
-    """Cues that fit; one ends after a sentence or a clause rather than anywhere, if that leaves it half full."""
+    """Yield cues that fit, preferably ending after a sentence or a clause if that leaves the cue at least half full."""
     current: list[Piece] = []
     for part in parts:
-        # What a good end leaves over may be too much again.
+        # The rest after a good end may still be too large.
         while current and not _is_cue([*current, part], layout, lead):
             end = _good_end(current)
             yield current[:end]
@@ -191,7 +192,7 @@ def _good_end(parts: Sequence[Piece]) -> int:
 
 
 def _readable(found: Sequence[Cue], chars_per_s: float, limit_ms: int | None) -> list[Cue]:
-    """Cues prolonged until they can be read, but never into a later one, nor over the limit."""
+    """Prolong cues until they can be read, but not into a later cue or beyond the limit."""
     slow: list[Cue] = []
     free_ms: float = inf
     for cue in reversed(found):
@@ -211,14 +212,14 @@ def _s(seconds: float) -> float:
 
 
 def timestamp(ms: int, point: str, *, hours: bool = True) -> str:
-    """1:02:03.004 as 01:02:03.004; without `hours` they are left out while there are none."""
+    """Format 1:02:03.004 as 01:02:03.004; without `hours`, zero hours are left out."""
     minutes, rest = divmod(ms, 60_000)
     head = f"{minutes // 60:02}:{minutes % 60:02}" if hours or minutes >= 60 else f"{minutes:02}"
     return f"{head}:{rest // 1000:02}{point}{rest % 1000:03}"
 
 
 def _words(parts: Sequence[Piece]) -> list[list[Piece]]:
-    """Each word with the marks after it: in scripts without spaces a word is several parts."""
+    """Group each word with the marks after it: in scripts without spaces a word has several parts."""
     found: list[list[Piece]] = []
     for part in parts:
         if found and part.goes_on:
@@ -229,8 +230,8 @@ def _words(parts: Sequence[Piece]) -> list[list[Piece]]:
 
 
 def _marks(cue: Cue, words: Sequence[Sequence[Piece]]) -> list[tuple[int, list[Piece]]]:
-    """(ms, parts): from when on which parts of a cue are spoken. Each word has its time; where there are more words
-    than milliseconds some share one."""
+    """Return (ms, parts): the time from which these parts of a cue are spoken. Each word has its time; if there are
+    more words than milliseconds, some share one."""
     share = -(-len(words) // (cue.end_ms - cue.start_ms))
     together = [[part for word in words[at : at + share] for part in word] for at in range(0, len(words), share)]
     starts = [cue.start_ms, *(_ms(some[0].start_s) for some in together[1:])]
@@ -238,7 +239,7 @@ def _marks(cue: Cue, words: Sequence[Sequence[Piece]]) -> list[tuple[int, list[P
 
 
 def _steps(cue: Cue, layout: Layout) -> Iterator[tuple[int, int, list[list[tuple[Piece, bool]]]]]:
-    """(start, end, lines of (piece, marked)): the cue as a whole, or once for each of its words."""
+    """Yield (start, end, lines of (piece, marked)): the cue as a whole, or once for each of its words."""
     shown = cue.lines(layout)
     if not layout.highlight_words:
         yield cue.start_ms, cue.end_ms, [[(piece, False) for piece in line] for line in shown]
@@ -262,7 +263,8 @@ def _lines(rows: list[list[tuple[Piece, bool]]], quote: Callable[[str], str], le
 
 
 def _directed(line: str, lead: str) -> str:
-    """Right-to-left text that begins with something else gets the mark that says so: players look at the first."""
+    """Add a right-to-left mark to right-to-left text that starts with other text, because players look at the first
+    character."""
     strong = [kind for kind in map(unicodedata.bidirectional, re.sub(r"<[^>]*>", "", line)) if kind in ("L", "R", "AL")]
     mostly_right = sum(kind != "L" for kind in strong) * 2 > len(strong)
     begins = next((kind for kind in map(unicodedata.bidirectional, lead) if kind in ("L", "R", "AL")), strong[:1])
@@ -299,7 +301,7 @@ def _quoted(text: str) -> str:
 
 
 def _tsv(segments: Sequence[Segment], layout: Layout) -> str:
-    # Three columns, which is what readers of Whisper's files take: a speaker has no column, and stands in the text.
+    # Readers of Whisper's files expect three columns, so a speaker has no column and is put into the text.
     found = cues(segments, layout, _bracketed)
     rows = [f"{cue.start_ms}\t{cue.end_ms}\t{cue.lead}{line_of(cue.pieces)}\n" for cue in found]
     return "start\tend\ttext\n" + "".join(rows)
@@ -307,7 +309,7 @@ def _tsv(segments: Sequence[Segment], layout: Layout) -> str:
 
 def _lrc(segments: Sequence[Segment], layout: Layout) -> str:
     told = []
-    # Without brackets: players take what stands in them at the beginning for a tag.
+    # Without brackets, because players take a bracketed text at the start for a tag.
     for cue in cues(segments, layout, lambda speaker: f"{speaker}: "):
         rows = cue.lines(layout)
         words = [word for row in rows for word in _words(row)]
@@ -326,7 +328,7 @@ def _lrc(segments: Sequence[Segment], layout: Layout) -> str:
 
 
 def _lrc_time(ms: int) -> str:
-    """Minutes without end, and hundredths: all that the format knows."""
+    """Format minutes (unbounded) and hundredths, which is all that the format supports."""
     hundredths = round(ms / 10)
     return f"{hundredths // 6000:02}:{hundredths // 100 % 60:02}.{hundredths % 100:02}"
 

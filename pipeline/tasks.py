@@ -1,4 +1,4 @@
-"""The tasks of one live conversation: each ends with it, and none fails unseen."""
+"""The background tasks of one live conversation: they end with it, and their failures are logged."""
 
 import asyncio
 import logging
@@ -14,29 +14,29 @@ T = TypeVar("T")
 
 
 class Tasks:
-    """Work beside the conversation; `close()` ends it."""
+    """Tasks in the background of a conversation; `close()` ends them."""
 
     def __init__(self, session: str) -> None:
-        """session: names the conversation to the schedulers of the shared models."""
+        """session: identifies the conversation to the schedulers of the shared models."""
         self._session = session
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T], urgency: Urgency = Urgency.NOW) -> asyncio.Task[T]:
-        """Begin it, for this conversation."""
+        """Start a task for this conversation."""
         with calling(session=self._session, urgency=urgency):
             return self.keep(asyncio.create_task(work))
 
     def keep(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
-        """It was begun elsewhere, and ends with this conversation."""
+        """End a task that was started elsewhere together with this conversation."""
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
 
     async def close(self) -> None:
-        """End all, and wait until they have ended."""
+        """Cancel all tasks and wait until they have ended."""
         tasks = list(self._tasks)
         for task in tasks:
-            if not task.cancelling():  # a second cancel would break off the waiting of the first for its own tasks
+            if not task.cancelling():  # a second cancel would interrupt the task while it waits for its own tasks
                 task.cancel()
         if tasks:
             await asyncio.wait(tasks)
@@ -49,11 +49,11 @@ class Tasks:
 
 
 def let_go(task: asyncio.Task[Any]) -> BaseException | None:
-    """Why a task that is over has failed; None when it has not, or was cancelled.
+    """Return the error of a finished task; None if it succeeded or was cancelled.
 
-    A cancelled task keeps its CancelledError until it is asked for it once. By its traceback that holds all frames of
-    the task, what they worked on (sound) included, and mostly the object that keeps the task: a cycle, which only the
-    collector ends, much later.
+    A cancelled task keeps its CancelledError until that is retrieved once. The error's traceback holds all frames of
+    the task, with the audio they worked on, and mostly the object that keeps the task: a reference cycle, which only
+    the garbage collector breaks, much later.
     """
     try:
         return task.exception()

@@ -1,4 +1,4 @@
-"""A reply as it is written → clauses as they are spoken.
+"""Split a reply, while it is written, into clauses to be spoken.
 
 The first clause is released as early as it can be spoken, because the listener waits for it; later ones are whole
 sentences, because they sound better and are ready long before their turn. A boundary is released only when no further
@@ -11,27 +11,27 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 FIRST_MIN_WORDS = 3
-"""The first clause has at least so many words, when punctuation ends it."""
+"""Minimum of words in the first clause, when punctuation ends it."""
 FIRST_MAX_WORDS = 10
-"""Without any punctuation the first clause ends after so many words: about three seconds of speech."""
+"""Maximum of words in the first clause without any punctuation: about three seconds of speech."""
 FIRST_GOOD_WORDS = 5
-"""An end between two words leaves at least so many in the first clause."""
+"""Minimum of words in the first clause when it ends between two words."""
 SHORT_WIDTH = 20
-"""A later sentence narrower than this (in characters; CJK count twice) is spoken together with the next: voices are at
-their worst on very short texts."""
+"""A later sentence narrower than this (in characters; CJK count twice) is spoken together with the next, because voices
+sound worst on very short texts."""
 MAX_CHARS = 220
-"""No clause is longer; voices have limits (XTTS: 203 to 253 characters in most alphabetic languages)."""
+"""Maximum of characters in a clause; voices have limits (XTTS: 203 to 253 characters in most alphabetic languages)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A piece of a reply to be spoken in one go: `reply[start:end] == text`, without space at either end."""
+    """A part of a reply that is spoken in one go: `reply[start:end] == text`, without space at either end."""
 
     text: str
     start: int
-    """Offset of its first character in the whole reply."""
+    """Offset of the first character in the whole reply."""
     end: int
-    """Offset behind its last character."""
+    """Offset behind the last character."""
 
 
 def _set(words: str) -> frozenset[str]:
@@ -57,21 +57,21 @@ _CANDIDATE = re.compile(
     """,
     re.VERBOSE,
 )
-# What must stay in one piece: code spans, Markdown links, addresses; an unfinished one reaches to the end of the text.
+# Text that must not be split: code spans, Markdown links, URLs; an unfinished one extends to the end of the text.
 _PROTECTED = re.compile(r"`[^`\n]*`?|\[[^\[\]\n]*(?:\](?:\([^()\s]*\)?)?)?|https?://\S*|\b[A-Za-z]:\\\S*")
-# Typed out, as in a string of JSON; not the beginning of a LaTeX command.
+# An escaped line break, as in a JSON string; not the start of a LaTeX command.
 _TYPED_LINE = re.compile(r"\\n(?!(?:abla|eq?|u|ot|eg)\b)")
 _TYPED_LINE_SURE = 6
-"""Characters from the backslash on that tell."""
+"""Characters from the backslash on that are needed to decide."""
 _LIST_NUMBER = re.compile(r"(?:\A|\n)[ \t]*\d{1,3}\Z")
 _ITEM = re.compile(r"(?<![^\s(])\d{1,3}(?=\.(?:\s|\Z))")
-"""The number of an item in a list, perhaps within a line: "1. Tea 2. Coffee"."""
+"""The number of an item in a list, also within a line: "1. Tea 2. Coffee"."""
 _INITIALS = re.compile(r"(?:\w\.)+\w?|[^\W\d_]")
 _WIDE = re.compile(r"[぀-ヿ㐀-鿿豈-﫿]")
 _WORD = re.compile(r"[^\W_]+(?:['’.,:/-][^\W_]+)*")
 _TOKEN = re.compile(r"\S+")
 
-# Abbreviations in lower case without their last period, by language; "" holds those of all others together.
+# Abbreviations in lower case without their last period, by language; "" holds those of all other languages.
 _TITLES: Mapping[str, frozenset[str]] = {
     "en": _set("dr mr mrs ms mx prof st jr gen col capt lt sgt rev hon gov sen rep pres e.g i.e cf vs approx"),
     "pt": _set("dr dra sr sra srta srs sras prof profa eng d dom exmo exma ilmo p.ex ex cf vs aprox av r"),
@@ -109,7 +109,7 @@ _CONNECTORS = _set(
 
 
 class ClauseSplitter:
-    """The rules, without any waiting: feed text, get the clauses that have become certain.
+    """Split text without waiting: feed text, get the clauses that are certain.
 
     No clause is longer than `max_chars`; the first one, if punctuation ends it, has at least `first_min_words`.
     """
@@ -131,12 +131,12 @@ class ClauseSplitter:
         """The last number in the clauses so far that may be a list item's."""
 
     def feed(self, text: str) -> list[Clause]:
-        """Add the next piece of the reply; return the clauses that no further text can change."""
+        """Add the next chunk of the reply; return the clauses that no further text can change."""
         self._buffer += text
         return self._release(final=False)
 
     def finish(self) -> list[Clause]:
-        """The reply is complete: return what is left."""
+        """Complete the reply; return the remaining clauses."""
         return self._release(final=True)
 
     def _release(self, *, final: bool) -> list[Clause]:
@@ -145,7 +145,8 @@ class ClauseSplitter:
         while True:
             while done < len(self._buffer) and self._buffer[done].isspace():
                 done += 1
-            # Decisions see no further than this, however much was fed at once: a clause depends on the text alone.
+            # Decisions look no further ahead, however much text is fed at once, so that a clause depends on the text
+            # alone.
             view = self._buffer[done : done + self._max_chars + 1]
             end = self._cut(view, final=final and done + len(view) == len(self._buffer))
             if end is None:
@@ -160,7 +161,7 @@ class ClauseSplitter:
         return released
 
     def _cut(self, view: str, *, final: bool) -> int | None:
-        """Where the first clause of `view` ends, or None when it is not known yet."""
+        """Return the end of the first clause of `view`, or None when it is not certain yet."""
         if not view:
             return None
         full = len(view) > self._max_chars
@@ -191,7 +192,7 @@ class ClauseSplitter:
         return strength is _Strength.SENTENCE and len(text) + len(_WIDE.findall(text)) >= SHORT_WIDTH
 
     def _strength(self, match: re.Match[str], view: str, *, final: bool) -> _Strength | None:
-        """How strong a boundary is; None when the text behind it must be known first."""
+        """Return the strength of a boundary; None when it depends on text that is still to come."""
         if match["line"]:
             return _Strength.SENTENCE
         if match["typed_line"]:
@@ -237,7 +238,7 @@ class ClauseSplitter:
         return int(digits) == 1 or _last_item(before[: -len(digits)], self._item) == int(digits) - 1
 
     def _between_words(self, text: str, protected: Sequence[tuple[int, int]]) -> int | None:
-        """The end of a first clause that has become too long without punctuation."""
+        """Return the end of a first clause that has become too long without punctuation."""
         if not self._first:
             return None
         tokens = [token for token in _TOKEN.finditer(text) if any(char.isalnum() for char in token.group())]
@@ -255,7 +256,7 @@ class ClauseSplitter:
         return ends[0] if ends else None
 
     def _forced(self, view: str, passed: Sequence[tuple[int, _Strength]], protected: Sequence[tuple[int, int]]) -> int:
-        """Where a text that is too long is cut: at a sentence, a clause, a word, or anywhere."""
+        """Return the cut of a text that is too long: at a sentence, a clause, a word, or anywhere."""
         for wanted, earliest in ((_Strength.SENTENCE, 1), (_Strength.CLAUSE, self._max_chars // 4)):
             for end, strength in reversed(passed):
                 if strength is wanted and end >= earliest:
@@ -269,7 +270,7 @@ class ClauseSplitter:
 
 
 def _of(table: Mapping[str, frozenset[str]], language: str | None) -> frozenset[str]:
-    """One language's abbreviations; those of all when it is unknown."""
+    """Return one language's abbreviations; those of all languages when it is unknown."""
     if language is None:
         return frozenset().union(*table.values())
     return table.get(language[:2].lower(), table[""] | table["en"])
@@ -289,7 +290,7 @@ def _in_number(text: str, space: int) -> bool:
 
 
 def _words(text: str) -> float:
-    """Words; a language without spaces is counted by two characters a word."""
+    """Count words; in a script without spaces two characters count as a word."""
     return len(_WORD.findall(_WIDE.sub(" ", text))) + len(_WIDE.findall(text)) / 2
 
 
@@ -300,7 +301,7 @@ async def clauses(
     max_chars: int = MAX_CHARS,
     first_min_words: int = FIRST_MIN_WORDS,
 ) -> AsyncGenerator[Clause, None]:
-    """The clauses of a reply, each as soon as it is certain. Closing this generator closes `deltas`."""
+    """Yield the clauses of a reply, each as soon as it is certain. Closing this generator closes `deltas`."""
     splitter = ClauseSplitter(language=language, max_chars=max_chars, first_min_words=first_min_words)
     try:
         async for delta in deltas:
@@ -309,12 +310,12 @@ async def clauses(
         for clause in splitter.finish():
             yield clause
     finally:
-        # Not every iterator can be closed; a generator must be, or what it reads from would live on.
+        # Some iterators have no aclose; a generator must be closed, or the source it reads from would stay open.
         if (close := getattr(deltas, "aclose", None)) is not None:
             await close()
 
 
 def split(text: str, language: str | None = None, max_chars: int = MAX_CHARS) -> list[Clause]:
-    """The clauses of a text that is there as a whole."""
+    """Return the clauses of a complete text."""
     splitter = ClauseSplitter(language=language, max_chars=max_chars)
     return [*splitter.feed(text), *splitter.finish()]

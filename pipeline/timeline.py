@@ -1,7 +1,7 @@
-"""What of a reply was sent when, and which of its words that was.
+"""Timeline of a reply's audio: what was sent when, and which words it speaks.
 
-Positions in the source are samples of the reply as it was synthesised; positions on the timeline are milliseconds of
-sound sent. A conversation keeps the timeline of each of its replies: it holds neither sound nor whoever sent it.
+Source positions are samples of the reply as it was synthesised; timeline positions are milliseconds of audio sent. A
+conversation keeps the timeline of each of its replies, so it holds neither the audio nor the playback.
 """
 
 import re
@@ -9,7 +9,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 CHARACTERS_PER_S = 15.0
-"""How fast a voice reads, as long as this reply has not shown it: eSpeak, XTTS and pocket-tts say 13 to 17."""
+"""Expected speech rate until this reply has shown its own: eSpeak, XTTS and pocket-tts speak 13 to 17."""
 
 Span = tuple[int, int]
 """Characters [start, end) of a reply."""
@@ -17,7 +17,7 @@ Span = tuple[int, int]
 
 @dataclass(slots=True)
 class _Clause:
-    """Where the sound of a clause is: [start, end) in source samples; `end` grows while it is synthesised."""
+    """Position of a clause's audio: [start, end) in source samples; `end` grows during synthesis."""
 
     span: Span
     start: int
@@ -26,7 +26,7 @@ class _Clause:
 
 @dataclass(slots=True)
 class _Sent:
-    """Sound that left in one piece, frames of the source that follow each other: where it lies and came from."""
+    """A contiguous run of source audio that was sent: its position on the timeline and in the source."""
 
     at_ms: float
     length_ms: float
@@ -35,27 +35,27 @@ class _Sent:
 
 
 class Timeline:
-    """Of one reply."""
+    """Timeline of one reply."""
 
     def __init__(self) -> None:
         self.rate_hz = 0
-        """Of the source; 0 before the first sound."""
+        """Rate of the source; 0 before the first audio."""
         self.sent_ms = 0.0
-        """How much sound has left."""
+        """Duration of the audio sent."""
         self.complete = False
-        """All sound of the reply is known."""
+        """Whether all audio of the reply is known."""
         self._clauses: list[_Clause] = []
         self._sent: list[_Sent] = []
 
     def spoken(self, span: Span, start: int, end: int) -> None:
-        """Source samples [start, end), which follow those before, speak these characters of the reply."""
+        """Record that source samples [start, end), which follow those before, speak these characters of the reply."""
         if self._clauses and self._clauses[-1].span == span:
             self._clauses[-1].end = end
         else:
             self._clauses.append(_Clause(span, start, end))
 
     def sent(self, source: int, samples: int) -> None:
-        """So many samples left, from this one of the source on."""
+        """Record that `samples` samples were sent, starting at this position of the source."""
         length_ms = samples * 1000 / self.rate_hz
         last = self._sent[-1] if self._sent else None
         if last is not None and last.source + last.samples == source:
@@ -66,14 +66,13 @@ class Timeline:
         self.sent_ms += length_ms
 
     def span_at(self, source: int) -> Span:
-        """The characters that a sample of the source speaks."""
+        """Return the characters that a source sample speaks."""
         index = bisect_right(self._clauses, source, key=lambda clause: clause.start) - 1
         return self._clauses[index].span
 
     def heard_text(self, reply: str, played_ms: float) -> str:
-        """What of `reply` was heard when so much had been played: whole clauses, and of the one in play the words up
-        to the played share of its sound.
-        """
+        """Return the part of `reply` that was heard after `played_ms`: whole clauses, and of the current clause the
+        words within the played share of its audio."""
         position = self._source_at(played_ms)
         heard = 0
         for clause in self._clauses:
@@ -87,9 +86,8 @@ class Timeline:
         return reply[:heard].strip()
 
     def _length(self, clause: _Clause) -> float:
-        """Samples of a clause. Of the one that is still being synthesised, what is to be expected: a slow voice's
-        listener has heard all there is of it, and yet not all of its words.
-        """
+        """Return the samples of a clause. While the last clause is still synthesised, its length is estimated: with a
+        slow voice, the listener has heard all available audio but not all of its words."""
         length = clause.end - clause.start
         if self.complete or clause is not self._clauses[-1]:
             return max(1, length)
@@ -98,7 +96,7 @@ class Timeline:
         return max(1, length, per_character * (clause.span[1] - clause.span[0]))
 
     def _source_at(self, played_ms: float) -> float:
-        """The source sample that is played at a place of the timeline."""
+        """Return the source sample that is played at a position of the timeline."""
         index = bisect_right(self._sent, played_ms, key=lambda sent: sent.at_ms) - 1
         if index < 0:
             return 0.0
@@ -110,6 +108,6 @@ _WORD = re.compile(r"\S+")
 
 
 def _whole_words(text: str, share: float) -> int:
-    """Characters of `text` up to the last word that lies within `share` of it."""
+    """Return the number of characters of `text` up to the last word within `share` of it."""
     limit = share * len(text)
     return max((word.end() for word in _WORD.finditer(text) if word.end() <= limit), default=0)

@@ -1,11 +1,12 @@
-"""When what happened in a turn."""
+"""Times of a turn's stages."""
 
 import time
 from collections.abc import Callable, Mapping
 
 MARKS = ("transcript", "first_token", "first_clause", "first_audio", "reply_done", "speech_done")
-"""In the order in which a turn reaches them: the transcript is final; the language model's first token; the first
-clause went to the voice; its first sound came out; the reply is written to its end; and spoken to its end."""
+"""Names of the marks, in the order in which a turn reaches them: the transcript is final; the first token of the
+language model; the first clause was passed to the voice; its first audio is ready; the reply's text is complete; its
+speech is complete."""
 
 
 class Timings:
@@ -17,11 +18,11 @@ class Timings:
         self._marks: dict[str, float] = {}
 
     def mark(self, name: str) -> None:
-        """Now is the first time that `name` (one of MARKS) happens; later calls change nothing."""
+        """Record the first time that `name` (one of MARKS) happens; later calls have no effect."""
         if name not in MARKS:
             raise ValueError(name)
         self._marks.setdefault(name, (self._clock() - self._start) * 1000.0)
 
     def ms(self) -> Mapping[str, float]:
-        """The marks that were reached, in ms rounded to a tenth."""
+        """Return the marks that were reached, in ms rounded to a tenth."""
         return {name: round(value, 1) for name, value in self._marks.items()}

@@ -1,8 +1,8 @@
-"""Traces: what a turn or a job waited for, sent to whom OpenTelemetry's standard environment variables name.
+"""Traces of turns and jobs, exported as OpenTelemetry's standard environment variables specify.
 
-Nothing is traced, and nothing is spent on it, unless `exporting` was opened with OTEL_EXPORTER_OTLP_ENDPOINT (or
-OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) set and the extra `otel` installed. Spans hold times, names of engines and error
-codes; never what was said.
+Tracing is off, at no cost, unless `exporting` was opened with OTEL_EXPORTER_OTLP_ENDPOINT (or
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) set and the extra `otel` installed. Spans contain times, engine names and error
+codes, never the words of a conversation.
 """
 
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 LAST_MS = 3000
-"""At the end of the process, what is not sent yet is given so long."""
+"""Timeout for sending the last spans at the end of the process."""
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -33,7 +33,7 @@ _tracer: Tracer | None = None
 
 
 def wanted(environment: Mapping[str, str]) -> bool:
-    """Whether these variables ask for traces."""
+    """Whether these variables request traces."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     if environment.get("OTEL_TRACES_EXPORTER", "otlp").strip().lower() != "otlp":
@@ -43,14 +43,14 @@ def wanted(environment: Mapping[str, str]) -> bool:
 
 @contextmanager
 def exporting() -> Iterator[None]:
-    """Trace what happens in the block, if the environment says where to; what is left is sent at its end."""
+    """Trace the block, if the environment names an endpoint; remaining spans are sent at its end."""
     if not wanted(os.environ):
         yield
         return
     try:
         from pipeline.otlp import provider_of_environment
     except ImportError:
-        log.warning("OpenTelemetry's variables are set, but the extra `otel` is not installed: nothing is traced")
+        log.warning("OpenTelemetry's variables are set, but the extra `otel` is not installed: tracing is off")
         yield
         return
     provider = provider_of_environment()
@@ -65,7 +65,7 @@ def exporting() -> Iterator[None]:
 
 @contextmanager
 def tracing_to(provider: "TracerProvider") -> Iterator[None]:
-    """Trace what happens in the block to this provider."""
+    """Trace the block to this provider."""
     global _tracer
     before, _tracer = _tracer, provider.get_tracer("parley")
     try:
@@ -75,14 +75,14 @@ def tracing_to(provider: "TracerProvider") -> Iterator[None]:
 
 
 def on() -> bool:
-    """Whether anything is traced."""
+    """Whether tracing is on."""
     return _tracer is not None
 
 
 def start(name: str, attributes: Attributes | None = None, *, began_ns: int | None = None) -> Span | None:
-    """A span that begins a trace of its own, linked with the one it came out of; None: nothing is traced.
+    """Start a span of a new trace, linked with the current one; None: tracing is off.
 
-    began_ns: of the system's clock; None: now. Whoever has it ends it.
+    began_ns: system time; None: now. The caller must end the span.
     """
     if _tracer is None:
         return None
@@ -93,7 +93,7 @@ def start(name: str, attributes: Attributes | None = None, *, began_ns: int | No
 
 @contextmanager
 def inside(span: Span | None) -> Iterator[None]:
-    """What is traced in the block, and by tasks that are created in it, is part of this span."""
+    """Make spans in the block, and in tasks that it creates, part of this span."""
     if span is None:
         yield
         return
@@ -103,7 +103,7 @@ def inside(span: Span | None) -> Iterator[None]:
 
 @contextmanager
 def untraced() -> Iterator[None]:
-    """What is done in the block is part of no trace: a connection of hours would have one without end."""
+    """Exclude the block from tracing: a connection of many hours would have an endless trace."""
     if _tracer is None:
         yield
         return
@@ -118,10 +118,11 @@ def untraced() -> Iterator[None]:
 def span(
     name: str, attributes: Attributes | None = None, *, within: str | None = None, outgoing: bool = False
 ) -> Iterator[Span | None]:
-    """The block as a part of the trace that goes on; an error that leaves it is noted by its code, a cancellation is
-    none.
+    """Trace the block as part of the current trace; an error that leaves it is recorded by its code, a cancellation is
+    not.
 
-    within: a `traceparent`, in place of what is around the block. outgoing: the block asks another service.
+    within: a `traceparent` to use as parent instead of the current span. outgoing: the block is a request to another
+    service.
     """
     if _tracer is None:
         yield None
@@ -139,32 +140,31 @@ def span(
 
 
 def fail(span: Span | None, code: str) -> None:
-    """What the span is about has failed."""
+    """Mark the span as failed."""
     if span is not None:
         span.set_attribute("error.type", code)
         span.set_status(Status(StatusCode.ERROR, code))
 
 
 def around() -> Context | None:
-    """Where this task is in its trace, for `happened`; None: nothing is traced."""
+    """Return the current trace context, for `happened`; None: tracing is off."""
     return None if _tracer is None else contexts.get_current()
 
 
 def happened(name: str, parent: Context | None, began_ns: int, ended_ns: int, attributes: Attributes) -> None:
-    """Something that was measured elsewhere, in another process of this machine say, by the system's clock; not told
-    when it is part of nothing."""
+    """Add a span that was measured elsewhere, for example in another process of this machine, by the system's clock;
+    without effect if it has no parent."""
     if _tracer is not None and parent is not None and trace.get_current_span(parent).get_span_context().is_valid:
         _tracer.start_span(name, parent, start_time=began_ns, attributes=attributes).end(ended_ns)
 
 
 def traceparent() -> str | None:
-    """Where this task is in its trace (W3C Trace Context), for who goes on with it; None: nowhere."""
+    """Return this task's trace context (W3C Trace Context) to pass on; None: there is none."""
     return headers().get("traceparent")
 
 
 def headers() -> dict[str, str]:
-    """What a request to another service takes along, so that its part joins the trace; nothing where nothing is
-    traced."""
+    """Return headers that let another service join the trace; empty if tracing is off."""
     carrier: dict[str, str] = {}
     if _tracer is not None:
         propagate.inject(carrier)
@@ -172,7 +172,7 @@ def headers() -> dict[str, str]:
 
 
 def trace_id() -> str | None:
-    """Of the trace that goes on here, for logs."""
+    """Return the id of the current trace, for logs."""
     if _tracer is None:
         return None
     found = trace.get_current_span().get_span_context()

@@ -1,4 +1,4 @@
-"""A recording and what is wanted of it, into a transcript: segments, words that have times, and who said what."""
+"""Transcribe a recording as requested: segments, words with times, and speakers."""
 
 import asyncio
 import secrets
@@ -20,15 +20,15 @@ from pipeline.workers.scheduler import Urgency, calling
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """All that was said in a recording."""
+    """The transcript of a recording."""
 
     segments: Sequence[Segment]
     duration_s: float
     language: str | None
-    """ISO 639-1; None when nothing was said."""
+    """ISO 639-1 code; None when nothing was said."""
     language_probability: float = 0.0
     model: str = ""
-    """Who heard it, for people: "base (int8)"."""
+    """Display name of the recogniser's model: "base (int8)"."""
 
     @property
     def text(self) -> str:
@@ -36,7 +36,7 @@ class Transcription:
 
 
 def ignore(progress: Progress) -> None:
-    """The report of who does not want to know."""
+    """Discard progress reports."""
 
 
 async def transcription(
@@ -46,7 +46,8 @@ async def transcription(
     cutting: Cutting | None = None,
     report: Callable[[Progress], None] = ignore,
 ) -> Transcription:
-    """The whole transcript. Raises as `pipeline.stt.files.transcribe_file` does; cancelled, it stops all its work."""
+    """Return the whole transcript. Raises as `pipeline.stt.files.transcribe_file` does; cancelling it stops all its
+    work."""
     async with aclosing(transcribe_file(stt, recording, request, cutting)) as events:
         return await collected(events, report)
 
@@ -54,7 +55,7 @@ async def transcription(
 async def collected(
     events: AsyncGenerator[Segment | Progress | Finished, None], report: Callable[[Progress], None] = ignore
 ) -> Transcription:
-    """The transcript that a stream of events makes."""
+    """Collect a stream of events into a transcript."""
     segments: list[Segment] = []
     async for event in events:
         match event:
@@ -68,7 +69,7 @@ async def collected(
 
 
 async def first_of(events: AsyncGenerator[Segment | Progress | Finished, None], first_s: float) -> Transcription:
-    """What is found first, at most in the first so many seconds of speech."""
+    """Return the first segment, if there is one in the first `first_s` seconds of speech."""
     async for event in events:
         match event:
             case Segment():
@@ -83,8 +84,8 @@ async def first_of(events: AsyncGenerator[Segment | Progress | Finished, None], 
 
 
 async def likeliest_language(stt: SpeechToText, recording: Recording, first_s: float) -> tuple[str | None, float]:
-    """Which language the first so many seconds sound like, if they are speech or not, and its probability. ISO 639-1;
-    None: the recogniser cannot tell.
+    """Return the likeliest language of the first `first_s` seconds, whether or not they are speech, and its
+    probability. ISO 639-1; None: the recogniser cannot detect it.
 
     Raises as `pipeline.stt.files.transcribe_file` does.
     """
@@ -98,6 +99,6 @@ async def likeliest_language(stt: SpeechToText, recording: Recording, first_s: f
     try:
         clip = await asyncio.to_thread(first)
     finally:
-        recording.stop()  # of one that was cancelled, the thread and the process end now
+        recording.stop()  # ends the thread and the process of a cancelled call at once
     with calling(session=secrets.token_hex(8), urgency=Urgency.FILE):
         return await stt.language_of(clip)

@@ -31,16 +31,16 @@ from pipeline.workers.scheduler import Urgency, for_session, less_urgent
 log = logging.getLogger(__name__)
 
 EVENTS_AHEAD = 256
-"""Events that may wait for a slow listener before the stages wait, too."""
+"""Limit of events that wait for a slow reader before the stages wait, too."""
 CLAUSES_AHEAD = 64
-"""Clauses that may wait for the voice before the language model waits, too."""
+"""Limit of clauses that wait for the voice before the language model waits, too."""
 TOOL_ROUNDS = 5
-"""So often a turn may call functions before it must answer: a model that only calls would never end."""
+"""Limit of rounds of function calls in a turn: a model that only calls functions would never reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The resident engines of a deployment, shared by all turns."""
+    """The loaded engines of a deployment, shared by all turns."""
 
     stt: SpeechToText
     llm: LanguageModel
@@ -49,34 +49,34 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What the assistant says by itself, without being asked."""
+    """A sentence that the assistant says by itself."""
 
     text: str
     language: str
 
 
 Utterance = Clip | Transcript | Announcement | AsItStands
-"""What a turn answers: sound, text, itself, or the conversation as it stands."""
+"""Input of a turn: audio, text, an announcement, or a request to reply to the conversation as it is."""
 
 
 @dataclass(slots=True)
 class _Reply:
-    """What of the reply is there so far."""
+    """The reply so far."""
 
     text: str = ""
     usage: Usage | None = None
     tokens: int = 0
     cut: bool = False
-    """It ended at its limit of tokens."""
+    """Whether the reply ended at its token limit."""
     handed_over: bool = False
-    """It ended with a call that the client runs."""
+    """Whether the reply ended with a function call that the client runs."""
     called: bool = False
-    """Functions were called: that was an answer, also where the model says nothing about it."""
+    """Whether functions were called: that counts as a reply, even if the model says nothing about it."""
     timings: Timings = field(default_factory=Timings)
 
 
 class Turn:
-    """One utterance and its answer. Has no side effect but its events: the history is read, never written."""
+    """One utterance and the reply to it. The only side effect is its events: the history is read, never written."""
 
     def __init__(
         self,
@@ -92,12 +92,11 @@ class Turn:
         ahead: bool = True,
         company: Company | None = None,
     ) -> None:
-        """language: ISO 639-1 of what will be spoken; None to detect it. answer_silence: say that nothing was heard,
-        else end the turn with an empty reply. said_before: the transcripts, perhaps still being
-        made, of what precedes the utterance. manner: what is asked of this turn. committed: set when it is certain that
-        the user has finished (None: it is); functions with side effects wait for it. ahead: the reply is prepared
-        before that, and not only the transcript. company: the live conversation.
-        """
+        """language: ISO 639-1 of the expected speech; None to detect it. answer_silence: say that nothing was heard,
+        else end the turn with an empty reply. said_before: the transcripts, possibly still pending, of earlier parts of
+        the utterance. manner: options of this turn. committed: set when it is certain that the user has finished (None:
+        it is); functions with side effects wait for it. ahead: prepare the reply before that; False: only the
+        transcript. company: the live conversation."""
         self._stages = stages
         self._settings = settings
         self._voice = (manner.voice if manner else None) or voice
@@ -110,14 +109,14 @@ class Turn:
         self._company = company
 
     async def run(self, utterance: Utterance, conversation: Conversation) -> AsyncGenerator[Event, None]:
-        """The events of the turn, on sound or on what is text already; the last one is its only end event.
+        """Yield the events of the turn, from audio or text; only the last one is an end event.
 
-        Closing the generator cancels all stage calls below and waits until they have ended.
+        Closing the generator cancels all its stage calls and waits until they have ended.
         """
         out: Channel[Event] = Channel(EVENTS_AHEAD)
-        around = observing.turn()  # a live conversation watches its turns itself: they last until they were heard
+        around = observing.turn()  # a live conversation measures its turns itself: they last until they were heard
         watch = around or observing.TurnWatch("whole", conversation.id)
-        # A task of its own, because a TaskGroup must not span a `yield`: it would cancel our caller.
+        # A separate task, because a TaskGroup must not span a `yield`: it would cancel our caller.
         with for_session(conversation.id), watch.current():
             work = asyncio.create_task(self._work(utterance, conversation, watch.id, out))
         try:
@@ -129,10 +128,10 @@ class Turn:
             work.cancel()
             await asyncio.wait([work])
             if around is None:
-                watch.end("left")  # unless it had come to its end
+                watch.end("left")  # without effect if the turn has ended
 
     async def _work(self, utterance: Utterance, conversation: Conversation, id: str, out: Channel[Event]) -> None:
-        """The whole turn; whatever fails becomes its one end event."""
+        """Run the whole turn; any failure becomes its one end event."""
         reply = _Reply()
         try:
             async with asyncio.timeout(self._settings.turn_timeout_s):
@@ -168,11 +167,12 @@ class Turn:
             case _:
                 transcript = utterance if isinstance(utterance, Transcript) else await self._transcribe(utterance)
                 reply.timings.mark("transcript")
-                # Shielded: other turns on the same utterance wait for them, too.
+                # Shielded, because other turns on the same utterance wait for the same transcripts.
                 parts = [*[await asyncio.shield(part) for part in self._said_before], transcript]
                 said = " ".join(part.text for part in parts).strip()
                 language = transcript.language or self._language or conversation.language
-                # Before the event: who hears it may write it into the conversation, where it would be found twice.
+                # Built before the event is sent: its receiver may add the words to the conversation, and they would
+                # appear twice.
                 prompt = conversation.prompt(said, language)
                 log.debug("heard (%s): %s", transcript.language, said)
                 words = tuple(word for part in parts for word in part.words)
@@ -190,12 +190,12 @@ class Turn:
                 group.create_task(self._write(deltas, language, reply, pending, out))
                 await self._speak(pending, language, reply, out)
         except ExceptionGroup as failed:
-            raise failed.exceptions[0] from failed  # the first one is the cause, what follows only its echo
+            raise failed.exceptions[0] from failed  # the first one is the cause, later ones only follow from it
         if not (reply.text.strip() or reply.called or reply.handed_over or reply.cut):
-            raise StageFailed("The language model gave an empty reply.", code="llm_unavailable")
+            raise StageFailed("The language model returned an empty reply.", code="llm_unavailable")
 
     def _asked(self, prompt: list[Message]) -> list[Message]:
-        """With the instructions that are given for this turn."""
+        """Return the prompt with the instructions of this turn."""
         if self._manner.instructions is None:
             return prompt
         rest = prompt[1:] if prompt and prompt[0].role == "system" else prompt
@@ -204,10 +204,10 @@ class Turn:
     async def _deltas(
         self, messages: list[Message], language: str | None, reply: _Reply, out: Channel[Event]
     ) -> AsyncGenerator[ReplyDelta, None]:
-        """The reply, with the functions called that the model wants called in between."""
+        """Yield the reply; run the functions that the model calls in between."""
         for round in range(TOOL_ROUNDS):
             tools: Sequence[Tool] = ()
-            # What must be called must be called once: the round after it is the answer.
+            # A required call is required once: the round after it is the reply.
             if round == 0 or self._manner.tools.choice == "auto":
                 tools = self._manner.tools.tools(live=self._company is not None)
             must_call = round == 0 and bool(tools) and self._manner.tools.choice not in ("auto", "none")
@@ -245,13 +245,13 @@ class Turn:
                 messages.append(Message("tool", outcome.output, call_id=call.id))
             if reply.handed_over:
                 return
-        raise StageFailed("The language model calls functions again and again.", code="llm_unavailable")
+        raise StageFailed("The language model keeps calling functions without a reply.", code="llm_unavailable")
 
     def _words_meanwhile(self, call: ToolCall, language: str | None) -> str | None:
         return phrase(ONE_MOMENT, language)[0] + " " if self._manner.tools.function(call.name) else None
 
     async def _call(self, call: ToolCall, out: Channel[Event]) -> Outcome:
-        """A function of ours, told when it begins and when it has ended."""
+        """Run a function here, with events for its start and its end."""
         function = self._manner.tools.function(call.name)
         server = function.server if function else ""
         if function is not None and function.side_effects and self._committed is not None:
@@ -286,7 +286,7 @@ class Turn:
         pending: Channel[Clause],
         out: Channel[Event],
     ) -> None:
-        """The reply's text into events, and its clauses into `pending` as soon as each is speakable."""
+        """Emit the reply's text as events, and send its clauses to `pending` as soon as each can be spoken."""
 
         halves = Halves()
 
@@ -328,7 +328,7 @@ class Turn:
             await deltas.aclose()
 
     async def _speak(self, pending: Channel[Clause], language: str | None, reply: _Reply, out: Channel[Event]) -> None:
-        """Clauses into sound. When the voice fails, the turn goes on without it: the text still arrives."""
+        """Synthesise the clauses. When the voice fails, the turn continues without it: the text still arrives."""
         started = False
         usual = spoken = self._voice.language(language)
         async for clause in pending:
@@ -336,7 +336,7 @@ class Turn:
             text = for_voice(clause.text, spoken) if self._manner.aloud else ""
             if not text:
                 continue
-            # The first clause is waited for in silence; the others while the ones before them are played.
+            # The listener waits in silence for the first clause; later ones are ready while the earlier ones play.
             with less_urgent(Urgency.LATER) if started else nullcontext():
                 try:
                     with observing.stage("tts") as stage:
@@ -349,15 +349,15 @@ class Turn:
                                 await out.send(events.SpeechStarted(clip.rate_hz))
                             await out.send(events.SpeechChunk(clip, (clause.start, clause.end)))
                 except ParleyError as error:
-                    log.warning("speech failed: %s: %s", error.code, error.message)
+                    log.warning("speech synthesis failed: %s: %s", error.code, error.message)
                     await out.send(events.StageError(error.code, error.message))
                     break
         async for _ in pending:
-            pass  # nobody speaks any more, but the reply is written to its end
+            pass  # the voice has failed, but the reply is written to its end
         reply.timings.mark("speech_done")
 
     async def _paced(self, clips: AsyncGenerator[Clip, None]) -> AsyncGenerator[Clip, None]:
-        """At the speed that was asked for. By the clause: each keeps the place of its own sound."""
+        """Apply the requested speed, clause by clause, so that each keeps the position of its own audio."""
         async with aclosing(clips):
             if self._manner.speed == 1.0:
                 async for clip in clips:
@@ -372,7 +372,7 @@ class Turn:
                 yield Clip(samples, tempo.rate_hz)
 
     async def _clips(self, text: str, language: str | None) -> AsyncGenerator[Clip, None]:
-        """What the voice makes of one clause, each clip within its deadline."""
+        """Yield the voice's clips of one clause, each within its deadline."""
         try:
             async with aclosing(self._stages.tts.speak(text, voice=self._voice, language=language)) as clips:
                 while True:
@@ -383,7 +383,7 @@ class Turn:
                         return
                     yield clip
         except TimeoutError:
-            raise StageFailed("The voice took too long.", code="timeout") from None
+            raise StageFailed("Speech synthesis took too long.", code="timeout") from None
         except EngineError as error:
             raise _failed(error, "tts_failed") from error
 
@@ -403,10 +403,10 @@ def _encodable(call: ToolCall) -> ToolCall:
 
 
 def _failed(error: EngineError, code: str) -> StageFailed:
-    """An engine's error under the code of its stage; a time-out stays one."""
+    """Return an engine's error with the code of its stage; a timeout stays one."""
     return StageFailed(error.message, code="timeout" if error.code == "timeout" else code)
 
 
 async def _only(sentence: str) -> AsyncGenerator[ReplyDelta, None]:
-    """A reply that is known beforehand."""
+    """Yield a reply that is known beforehand."""
     yield ReplyDelta(sentence)

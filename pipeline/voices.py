@@ -1,7 +1,7 @@
-"""Voices by name, and what each engine needs to speak with one.
+"""Voices by name, and the parameters that each engine needs to speak with them.
 
-`voices/NAME/voice.toml` describes a voice, its reference clips lie beside it; a bare NAME.wav in voices/ or audios/ is
-a voice as well. Names are looked up in the list of what is there, never turned into paths.
+`voices/NAME/voice.toml` describes a voice, with its reference clips beside it; a bare NAME.wav in voices/ or audios/ is
+a voice as well. Names are looked up in the list of existing voices, never turned into paths.
 """
 
 import logging
@@ -19,13 +19,13 @@ from pipeline.settings import Settings
 log = logging.getLogger(__name__)
 
 CLIP_ENDINGS = frozenset({".wav", ".flac", ".mp3", ".ogg"})
-"""What counts as a reference recording."""
+"""File endings of reference recordings."""
 MAX_CLIP_BYTES = 50 * 2**20
 """A larger file is not a reference recording: half a minute is enough for any engine."""
 MAX_TOML_BYTES = 64 * 2**10
 """A larger voice.toml is a mistake."""
 DEFAULT_LANGUAGE = "en"
-"""Spoken by a voice that names no language, when nobody else names one."""
+"""Language of a voice that lists none, when the request names none either."""
 
 Stamp = tuple[Any, ...]
 """Changes when the files of a voice change: names, times and sizes."""
@@ -38,33 +38,33 @@ class Voice:
     name: str
     description: str = ""
     clips: tuple[Path, ...] = ()
-    """Reference recordings for engines that clone."""
+    """Reference recordings for engines that clone voices."""
     languages: tuple[str, ...] = ()
-    """ISO 639-1 codes it is meant for; empty: whatever the engine speaks."""
+    """ISO 639-1 codes that the voice is meant for; empty: whatever the engine speaks."""
     engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """For each engine its own keys: {"espeak": {"en": "en-us+m3", …}, "xtts": {"speaker": "…"}, …}."""
+    """Parameters for each engine: {"espeak": {"en": "en-us+m3", …}, "xtts": {"speaker": "…"}, …}."""
     licence: str = ""
-    """Whose the voice is and what it may be used for, for people."""
+    """Owner and permitted use of the voice, for people."""
 
     def language(self, wanted: str | None) -> str:
-        """The language to speak: the one that is wanted (lower case, "-" before a region), else the voice's first."""
+        """Return the language to speak: `wanted` (in lower case, "-" before a region), else the voice's first."""
         if wanted:
             return wanted.strip().lower().replace("_", "-")
         return self.languages[0] if self.languages else DEFAULT_LANGUAGE
 
     def usual_language(self, preferred: str) -> str:
-        """The language of a text that does not say its own: `preferred` ("": there is none), unless the voice lists
-        its languages without it; then its first."""
+        """Return the language of a text that does not specify one: `preferred` ("": none), unless the voice lists its
+        languages without it; then its first."""
         code = self.language(preferred)
         plain = code.partition("-")[0]
         return code if not self.languages or {code, plain} & {*self.languages} else self.languages[0]
 
 
 class Voices:
-    """The voices that are there now: a file dropped into a folder counts at the next question.
+    """The voices that exist now: a file dropped into a folder is found at the next lookup.
 
-    Every question lists the folders (well under a millisecond); files are opened only when they have changed. What
-    cannot be read is left out, with one warning for each change.
+    Every lookup lists the folders (well under a millisecond); files are opened only when they have changed. Unreadable
+    files are skipped, with one warning for each change.
     """
 
     def __init__(self, voices_dir: Path, audios_dir: Path) -> None:
@@ -73,24 +73,24 @@ class Voices:
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
-        """The voices of VOICES_DIR and AUDIOS_DIR. A folder that is not there has none."""
+        """Load the voices of VOICES_DIR and AUDIOS_DIR. A missing folder counts as empty."""
         return cls(settings.voices_dir, settings.audios_dir)
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """Return all names, sorted."""
         return sorted(self._scan())
 
     def get(self, name: str) -> Voice:
-        """The voice of that name. Raises BadInput (unknown_voice) with the names that exist."""
+        """Return the voice of that name. Raises BadInput (unknown_voice) with the names that exist."""
         voices = self._scan()
         if name in voices:
             return voices[name]
         there = ", ".join(sorted(voices)[:20]) or "none"
-        # repr: the name is the client's, and may hold anything.
+        # repr, because the name comes from the client and can contain anything.
         raise BadInput(f"There is no voice {name[:60]!r}; there are: {there}.", code="unknown_voice")
 
     def __iter__(self) -> Iterator[Voice]:
-        """All voices, by name."""
+        """Iterate over all voices, by name."""
         voices = self._scan()
         return iter([voices[name] for name in sorted(voices)])
 
@@ -101,7 +101,7 @@ class Voices:
         found: dict[str, Voice] = {}
         known: dict[Path, tuple[Stamp, Voice | None]] = {}
         voices_dir, audios_dir = self._folders
-        # The first of a name wins: a described voice before a bare recording, voices/ before audios/.
+        # The first voice of a name wins: a described voice before a bare recording, voices/ before audios/.
         places = [path for path in _inside(voices_dir) if path.is_dir()]
         places += [path for path in (*_inside(voices_dir), *_inside(audios_dir)) if _is_clip(path)]
         for path in places:
@@ -111,7 +111,7 @@ class Voices:
                 before = self._known.get(path)
                 if before is None or before[0] != stamp:
                     before = (stamp, _read_folder(path, files) if path.is_dir() else _read_bare(path))
-            except OSError:  # gone between the listing and the look
+            except OSError:  # deleted after the listing
                 continue
             known[path] = before
             if before[1] is not None:
@@ -121,7 +121,7 @@ class Voices:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """What lies in a folder, by name; nothing hidden, and no link that leads out of it."""
+    """Return the files and folders in a folder, by name, without hidden ones and links that lead out of it."""
     try:
         with os.scandir(folder) as entries:
             there = sorted((entry.name, entry.is_symlink()) for entry in entries)
@@ -137,7 +137,7 @@ def _inside(folder: Path) -> list[Path]:
 def _leads_out(link: Path, folder: Path) -> bool:
     try:
         return not link.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # RuntimeError: a link in a circle
+    except (OSError, RuntimeError):  # RuntimeError: a circular link
         return True
 
 
@@ -151,13 +151,13 @@ def _stamp(file: Path) -> tuple[int, int, int]:
 
 
 def _readable(clip: Path) -> bool:
-    """Whether it is a recording with something in it; a warning says when not."""
+    """Whether the file is a recording with sound; logs a warning if not."""
     try:
         if clip.stat().st_size > MAX_CLIP_BYTES:
             raise ValueError("it is too large")
         check_sound(clip)
     except (OSError, ValueError, ParleyError) as error:
-        log.warning("voice recording %s is left out: %s", clip.name, error)
+        log.warning("voice recording %s is skipped: %s", clip.name, error)
         return False
     return True
 
@@ -167,7 +167,7 @@ def _read_bare(path: Path) -> Voice | None:
 
 
 def _read_folder(folder: Path, files: list[Path]) -> Voice | None:
-    """The voice in a folder: described by its voice.toml, or made of its recordings alone."""
+    """Read the voice in a folder: described by its voice.toml, or made of its recordings alone."""
     clips = {file.name: file for file in files if _is_clip(file)}
     description = folder / "voice.toml"
     try:
@@ -178,16 +178,16 @@ def _read_folder(folder: Path, files: list[Path]) -> Voice | None:
             raise ValueError("it is too large")
         return _parse(folder.name, tomllib.loads(description.read_text("utf-8")), clips)
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        log.warning("voice %s is left out: voice.toml: %s", folder.name, error)
+        log.warning("voice %s is skipped: voice.toml: %s", folder.name, error)
         return None
 
 
 def _parse(name: str, table: dict[str, Any], clips: Mapping[str, Path]) -> Voice:
-    """A voice from its TOML: description, licence, languages, clips (default: all beside it), a table an engine."""
+    """Parse a voice's TOML: description, licence, languages, clips (default: all in the folder), a table per engine."""
     wanted = _strings(table, "clips", tuple(clips))
     missing = [clip for clip in wanted if clip not in clips]
     if missing:
-        raise ValueError(f"there is no recording {missing[0]!r} beside it")
+        raise ValueError(f"the recording {missing[0]!r} is not in the voice's folder")
     for key in ("description", "licence"):
         if not isinstance(table.get(key, ""), str):
             raise ValueError(f"{key} must be a string")

@@ -1,4 +1,4 @@
-"""Where a line of text may be broken, in any script, and what time each part of it has."""
+"""Line breaking for any script, and the time of each part of a line."""
 
 import re
 import unicodedata
@@ -9,36 +9,36 @@ from itertools import pairwise
 from pipeline.stt import Segment, Word
 
 _CLOSING = frozenset(",.!?:;)]}、。，．！？；：・…‥」』）】〉》〕｝］｠〗〙〞〟｡､･｣’”»›%％‰℃°¢")
-"""Marks that end what stands before them."""
+"""Marks that close the text before them."""
 _NEVER_FIRST = _CLOSING | frozenset(
     'ー々〻ゝゞヽヾぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶｰｧｨｩｪｫｬｭｮｯﾞﾟ〜～゠‐–/"'
 )
-"""Not at the beginning of a line (kinsoku shori), as the classes CL, CP, EX, IS, NS and CJ of UAX #14 have it. A
-straight quotation mark may open or close: it is parted from neither side."""
+"""Characters not allowed at the start of a line (kinsoku shori), as in the classes CL, CP, EX, IS, NS and CJ of UAX
+#14. A straight quotation mark can open or close, so it is not separated from either side."""
 _OPENING = frozenset("([{「『（【〈《〔｛［｟〖〘〝｢‘“«‹¿¡")
 _NEVER_LAST = _OPENING | frozenset('￥＄￡$£¥€#＃№"')
-"""Not at the end of one."""
+"""Characters not allowed at the end of a line."""
 _SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
-"""They colour the emoji before them."""
+"""Modifiers of the emoji before them."""
 _HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff]")
 _CONTROL = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xFEFF], " ")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a line that is not broken: a word, or a character of a script without spaces."""
+    """An unbreakable part of a line: a word, or a character of a script without spaces."""
 
     text: str
     space: str
-    """What stands before it when it does not begin a line: a space or nothing."""
+    """Separator before the part when it does not start a line: a space or nothing."""
     start_s: float
     end_s: float
     goes_on: bool = False
-    """It is no word of its own: the rest of the word before it, or a mark."""
+    """Whether it is not a word by itself: the rest of the word before it, or a mark."""
 
 
 def width(text: str) -> int:
-    """Columns: wide characters take two, marks that stand on others none."""
+    """Return the number of columns: wide characters take two, combining marks none."""
     return sum(_width(char) for char in text)
 
 
@@ -49,14 +49,14 @@ def _width(char: str) -> int:
 
 
 def clean(text: str) -> str:
-    """One line: control characters and line breaks would end a cue."""
+    """Return the text as one line: control characters and line breaks would end a cue."""
     return " ".join(text.translate(_CONTROL).split())
 
 
 def pieces(segment: Segment) -> list[Piece]:
-    """The parts of a segment's text with their times: those of its words, else by their share of the characters.
+    """Return the parts of a segment's text with their times: those of its words, else by their share of the characters.
 
-    Times never fall, and lie inside the segment, whatever those of its words do.
+    Times never fall, and lie inside the segment, whatever the times of its words are.
     """
     text = clean(segment.text)
     atoms = _with_marks(text, [atom for run in re.finditer(r"\S+", text) for atom in _atoms(text, *run.span())])
@@ -79,10 +79,10 @@ def pieces(segment: Segment) -> list[Piece]:
 
 
 def _with_marks(text: str, atoms: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Marks between spaces ("Ça va ?", "« Oui") stay with what they close or open."""
+    """Attach marks between spaces ("Ça va ?", "« Oui") to the text that they close or open."""
     found: list[tuple[int, int]] = []
     opens = False
-    """Whether the last of them has nothing but marks that open."""
+    """Whether the last part consists of opening marks only."""
     for start, end in atoms:
         atom = text[start:end]
         if found and (opens or _CLOSING.issuperset(atom)):
@@ -95,7 +95,7 @@ def _with_marks(text: str, atoms: Sequence[tuple[int, int]]) -> list[tuple[int, 
 
 
 def _atoms(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """A run without spaces in its unbreakable parts."""
+    """Split a run without spaces into its unbreakable parts."""
     found: list[tuple[int, int]] = []
     for at in range(start, end):
         before = text[at - 1] if at > start else ""
@@ -107,20 +107,21 @@ def _atoms(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _may_break(before: str, after: str) -> bool:
-    """Between two characters without a space: only in scripts that have none, and not beside some marks."""
+    """Whether a break is allowed between two characters without a space: only in scripts without spaces, and not beside
+    some marks."""
     if not before or _width(after) == 0 or after in _NEVER_FIRST or before in _NEVER_LAST:
         return False
     return before != "\u200d" and (spaceless(before) or spaceless(after))
 
 
 def spaceless(char: str) -> bool:
-    """Whether its script has no spaces between words: wide characters, without the letters of Korean."""
+    """Whether the character's script has no spaces between words: wide characters, except the letters of Korean."""
     return _width(char) == 2 and _HANGUL.fullmatch(char) is None
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A word where it stands in the text, with its times in seconds."""
+    """A word's position in the text, with its times in seconds."""
 
     start: int
     end: int
@@ -129,8 +130,8 @@ class _Found:
 
 
 def found_in(text: str, words: Iterable[Word]) -> Iterator[tuple[Word, int, int]]:
-    """Each word and its characters [start, end) in a clean text, looked for one behind the other; (word, -1, -1): it is
-    not found there."""
+    """Yield each word and its characters [start, end) in a clean text, searched one after the other; (word, -1, -1) if
+    it is not found."""
     at = 0
     for word in words:
         spoken = clean(word.text)
@@ -141,16 +142,16 @@ def found_in(text: str, words: Iterable[Word]) -> Iterator[tuple[Word, int, int]
 
 
 def _found(text: str, segment: Segment) -> list[_Found]:
-    """The segment's words that can be found in its text, in order."""
+    """Return the segment's words that are found in its text, in order."""
     return [
         _Found(start, end, word.start_s, word.end_s) for word, start, end in found_in(text, segment.words) if start >= 0
     ]
 
 
 def _times(text: str, segment: Segment, words: Sequence[_Found]) -> list[float]:
-    """Seconds at each position of the text, and at its end; never falling, and inside the segment.
+    """Return the seconds at each position of the text, and at its end; never falling, and inside the segment.
 
-    Known at the edges of the words that were found in it, and in between as if each character took as long.
+    Known at the edges of the words found in the text, and interpolated in between with equal time for each character.
     """
     known: dict[int, float] = {0: segment.start_s, len(text): segment.end_s}
     for word in words:
@@ -168,22 +169,22 @@ def _times(text: str, segment: Segment, words: Sequence[_Found]) -> list[float]:
 
 
 def line_of(parts: Sequence[Piece]) -> str:
-    """The parts on one line."""
+    """Join the parts on one line."""
     return "".join((part.space if number else "") + part.text for number, part in enumerate(parts))
 
 
 def fits(parts: Sequence[Piece], line_width: int, max_lines: int, lead: int = 0) -> bool:
-    """Whether they need no more lines. A single part wider than a line fits: there is nothing to be done about it.
+    """Whether the parts fit into `max_lines` lines. A single part wider than a line fits, because it cannot be broken.
 
-    lead: columns that the first line has lost before they begin.
+    lead: columns already used on the first line.
     """
     return len(_greedy(parts, line_width, max_lines, lead)) <= max_lines
 
 
 def lines(parts: Sequence[Piece], line_width: int, max_lines: int, lead: int = 0) -> list[list[Piece]]:
-    """The parts in as few lines as they need, of about the same width.
+    """Break the parts into as few lines as they need, of about the same width.
 
-    lead: columns of what stands before them on the first line. That line is empty where nothing has room beside it.
+    lead: columns of the text before them on the first line. That line is empty if no part fits beside it.
     """
     widest = _greedy(parts, line_width, max_lines, lead)
     narrowest = -(-(lead + width(line_of(parts))) // len(widest))
@@ -203,7 +204,7 @@ def _greedy(parts: Sequence[Piece], line_width: int, max_lines: int, lead: int) 
     used = lead
     for part in parts:
         more = width(part.space + part.text if found[-1] else part.text)
-        # Where there is a second line, what leads may have the first one for itself.
+        # If a second line is allowed, the lead can have the first line for itself.
         begins = not found[-1] and (not lead or max_lines == 1)
         if begins or used + more <= line_width:
             found[-1].append(part)

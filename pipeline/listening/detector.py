@@ -1,4 +1,4 @@
-"""Frames into speech and silence: hysteresis over the VAD's probabilities, counted in samples of one clock."""
+"""Detect speech and silence in frames: hysteresis on the VAD's probabilities, counted in samples of one clock."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -9,57 +9,57 @@ from pipeline.audio import Samples
 
 RATE_HZ = 16_000
 FRAME = 512
-"""Samples of a VAD frame (32 ms): what Silero v5 and later take at 16 kHz."""
+"""Samples of a VAD frame (32 ms), as Silero v5 and later need at 16 kHz."""
 HYSTERESIS = 0.15
-"""Speech goes on until the probability falls this far below the threshold (Silero's own `neg_threshold`), or to half of
-a low one: below zero it would never end."""
+"""Speech continues until the probability falls this far below the threshold (Silero's own `neg_threshold`), or to half
+of a low threshold: speech would never end below zero."""
 CLICK_FRAMES = 1
-"""So few frames of speech with silence around them are a click and leave no trace."""
+"""A run of at most this many frames of speech between silence is a click and is ignored."""
 
 
 class VoiceActivity(Protocol):
-    """Speech probability of the next frame; keeps what it needs between frames, one object a session."""
+    """Returns the speech probability of the next frame; keeps its state between frames, one object per session."""
 
     def probability(self, frame: Samples) -> float:
-        """frame: float32, shape (512,), 16 kHz. 0 to 1."""
+        """Return the probability from 0 to 1. frame: float32, shape (512,), 16 kHz."""
         ...
 
     def reset(self) -> None:
-        """Forget what was heard."""
+        """Reset the state."""
         ...
 
 
 @runtime_checkable
 class ManyFrames(Protocol):
-    """A voice activity detector that takes many frames at once for less."""
+    """A voice activity detector that processes many frames in one call at a lower cost."""
 
     def probabilities(self, frames: Samples) -> Sequence[float]:
-        """frames: shape (n, 512), one after the other; the same as `probability` of each."""
+        """Return the same values as `probability` for each frame. frames: shape (n, 512), consecutive."""
         ...
 
 
 def probabilities(activity: VoiceActivity, frames: Samples) -> Sequence[float]:
-    """Of frames, shape (n, 512), one after the other."""
+    """Return the speech probabilities of consecutive frames, shape (n, 512)."""
     if isinstance(activity, ManyFrames):
         return activity.probabilities(frames)
     return [activity.probability(frame) for frame in frames]
 
 
 class SpeechDetector:
-    """Where speech began and where it was last, on the clock of samples fed so far."""
+    """Tracks the start and end of speech, on the clock of samples fed so far."""
 
     def __init__(self, activity: VoiceActivity, threshold: float) -> None:
         self._activity = activity
         self.threshold = threshold
-        """Speech probability above which a frame is speech; may be changed at any time."""
+        """Speech probability above which a frame is speech; can be changed at any time."""
         self.now = 0
-        """Samples fed so far."""
+        """Number of samples fed so far."""
         self.speaking = False
         """Whether the newest frame is speech."""
         self.began = 0
         """First sample of the current (or last) run of speech."""
         self.last_speech = 0
-        """The last speech that was no click, in samples; it ended somewhere in its frame: the middle is the guess."""
+        """End of the last speech except clicks, in samples; it ended somewhere in its frame, so the middle is used."""
 
     @property
     def run_ms(self) -> float:
@@ -68,11 +68,11 @@ class SpeechDetector:
 
     @property
     def silence_ms(self) -> float:
-        """Since the last speech, in ms."""
+        """Time since the last speech, in ms."""
         return (self.now - self.last_speech) * 1000 / RATE_HZ
 
     def feed(self, frame: Samples, probability: float | None = None) -> None:
-        """Take one frame of FRAME samples. probability: that it is speech, where that is known already."""
+        """Process one frame of FRAME samples. probability: its speech probability, if already known."""
         probability = self._activity.probability(frame) if probability is None else probability
         start, self.now = self.now, self.now + len(frame)
         if not self.speaking and probability >= self.threshold:
@@ -83,11 +83,11 @@ class SpeechDetector:
             self.last_speech = self.now - FRAME // 2
 
     def cut(self) -> None:
-        """A run of speech that goes on from here is a new one."""
+        """Start a new run of speech here if the user is speaking."""
         self.began = self.now if self.speaking else self.began
 
     def skip(self, samples: int) -> None:
-        """These were not listened to; the clock goes on, and speech before them is over."""
+        """Advance the clock by samples that are ignored; speech before them has ended."""
         self.now += samples
         self.speaking = False
         self._activity.reset()
@@ -96,11 +96,11 @@ class SpeechDetector:
 class SileroActivity:
     """Silero VAD v6, the ONNX model inside faster-whisper: shared weights, own state (LSTM and 64 samples of context).
 
-    Some 60 to 90 µs a frame: cheap enough to run on the event loop.
+    Some 60 to 90 µs per frame: cheap enough to run on the event loop.
     """
 
     def __init__(self) -> None:
-        from faster_whisper.vad import get_vad_model  # 0.2 s, once a process
+        from faster_whisper.vad import get_vad_model  # 0.2 s, once per process
 
         self._session = get_vad_model().session
         self.reset()
@@ -114,8 +114,8 @@ class SileroActivity:
         return self.probabilities(frame[None])[0]
 
     def probabilities(self, frames: Samples) -> Sequence[float]:
-        """See `ManyFrames`. Exactly what they have one by one, in two thirds of the time, and without others in the
-        interpreter in between."""
+        """See `ManyFrames`. Returns exactly the values of single calls, in two thirds of the time, without other
+        threads in the interpreter in between."""
         if not len(frames):
             return []
         before = np.concatenate([self._context[None], frames[:-1, -64:]])

@@ -1,7 +1,7 @@
-"""Does it end in what is being dictated: a number, a spelling, an address, a date? Then more of it may come.
+"""Detect a text that ends in dictation: a number, a spelling, an address, a date. More of it may follow.
 
-Recognisers write it in digits and letters with any punctuation ("555.", "5 5 5", "J-O-H-N."). Pure functions, in time
-linear in the text.
+Recognisers write dictation in digits and letters with any punctuation ("555.", "5 5 5", "J-O-H-N."). Pure functions, in
+time linear in the text.
 """
 
 import re
@@ -10,13 +10,13 @@ from itertools import pairwise
 
 
 class Dictated(Enum):
-    """What is known of the end of a text."""
+    """Classification of the end of a text."""
 
     NOTHING = auto()
     GOES_ON = auto()
-    """It is dictated, and sounds like the beginning or the middle."""
+    """Dictation that is probably incomplete."""
     LONG = auto()
-    """It is a number that may be complete, and may not."""
+    """A number that may be complete or not."""
 
 
 def _set(words: str) -> frozenset[str]:
@@ -36,7 +36,7 @@ _DIGITS = _table({
     "de": "null eins zwei zwo drei vier fünf sechs sieben acht neun",
     "it": "zero uno due tre quattro cinque sei sette otto nove",
 })  # fmt: skip
-"""Digits as words: a row of them may go on (a telephone number)."""
+"""Digits as words: a sequence of them may continue (a telephone number)."""
 _NUMBERS = _table({
     "en": "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty "
     "sixty seventy eighty ninety hundred thousand",
@@ -68,7 +68,7 @@ _BETWEEN = _set(
     "dot dash hyphen underscore slash plus at ponto hífen traço barra arroba mais punto guión guion arrobe "
     "arobase tiret point punkt minus strich ät trattino chiocciola"
 )
-"""What is said between the parts of a number or an address."""
+"""Words said between the parts of a number or an address."""
 _ALPHABET = _set(
     "alpha alfa bravo charlie delta echo foxtrot golf hotel india juliet juliett kilo lima mike november oscar "
     "papa quebec romeo sierra tango uniform victor whiskey xray yankee zulu"
@@ -105,29 +105,30 @@ _UNITS = _set("c f m k g h s l w v b x")
 """Letters that are units after a number ("20 C"), and "4 x 4"."""
 
 TELEPHONE_DIGITS = range(2, 7)
-"""So many digits at the end sound like the beginning of a longer number."""
+"""Number of digits at the end that sounds like the start of a longer number."""
 TELEPHONE, CARD = 10, 16
-"""Fewer digits are the beginning of a number that was announced."""
+"""Length of an announced number: fewer digits are incomplete."""
 TAIL = 24
-"""Words at the end that tell what is being dictated."""
+"""Number of last words that are looked at."""
 TAIL_CHARS = 400
-"""More than so many words have."""
+"""Number of last characters that contain TAIL words."""
 ADDRESS_WORDS = 6
 
 _TOKEN = re.compile(r"[^\s]+")
 _WORD = re.compile(r"[^\W_]+")
 _ACRONYM = re.compile(r"(?:[^\W\d_]\.){1,3}[^\W\d_]\.?")
 _QUANTITY = re.compile(r"\d{1,2}:\d\d(?::\d\d)?|\d+[.,]\d{1,2}|\d{1,3}(?:[.,]\d{3})+|\d+(?:st|nd|rd|th|º|ª|%)")
-"""Times, decimals, thousands: no digits of a longer number."""
+"""Times, decimals, thousands: these are not digits of a longer number."""
 _DATE = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-](?:\d\d){1,2}|(?:19|20)\d\d-\d\d-\d\d")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _MAIL_ADDRESS = re.compile(r"[^\s@]+@[^\s@]*")
 
 
 def dictated(text: str, language: str, *, question: bool = False) -> Dictated:
-    """What the text ends in. language: ISO 639-1; another than those of the tables is read with all of them.
+    """Classify the end of the text. language: ISO 639-1; for a language without a table, all tables apply.
 
-    question: it begins like one: what was only announced ("what is the number …") is not dictated then.
+    question: the text begins like a question: a number that is only mentioned ("what is the number …") is then not
+    dictated.
     """
     tokens = [token.strip("\"'“”«»()¡¿!?;") for token in _TOKEN.findall(text[-TAIL_CHARS:].lower())[-TAIL:]]
     tokens = [token for token in tokens if token.strip(".,-–")]
@@ -148,7 +149,8 @@ def dictated(text: str, language: str, *, question: bool = False) -> Dictated:
 
 
 def _mail(tokens: list[str], words: list[str]) -> bool:
-    """An e-mail address, in signs or in words; also one that is complete, as ".com" may be followed by ".br"."""
+    """Whether the text ends in an e-mail address, in characters or in words; also a complete one, because ".br" may
+    follow ".com"."""
     if _MAIL_ADDRESS.fullmatch(tokens[-1].rstrip(".,")):
         return True
     tail = words[-8:]
@@ -162,7 +164,8 @@ def _mail(tokens: list[str], words: list[str]) -> bool:
 
 
 def _letters(tokens: list[str], language: str, words: list[str]) -> bool:
-    """Letters that are spelled, digits among them: "J-O-H-N", "A B C 1", "jota o hache", "B for Bravo"."""
+    """Whether the text ends in spelled letters, possibly with digits: "J-O-H-N", "A B C 1", "jota o hache", "B for
+    Bravo"."""
     if _ACRONYM.fullmatch(tokens[-1]) and not _SPELLS & set(words):
         return False  # "in the U.S.", "7 p.m."
     names = _LETTER_NAMES.get(language, _LETTER_NAMES[""])
@@ -190,12 +193,12 @@ def _is_letter(word: str) -> bool:
 
 
 def _is_mixed(word: str) -> bool:
-    """Letters and digits in one: "4b", "x7"."""
+    """Whether the word mixes letters and digits: "4b", "x7"."""
     return len(word) <= 4 and word.isalnum() and not word.isdigit() and any(one.isdigit() for one in word)
 
 
 def _announced(tokens: list[str], words: list[str], language: str) -> Dictated | None:
-    """Digits after a word that announces them ("my number is 555."); None: there are none."""
+    """Classify digits after a word that announces them ("my number is 555."); None if there are none."""
     names = [word for word in words if word in _NAMES_A_NUMBER]
     if not names:
         return None
@@ -220,7 +223,7 @@ def _announced(tokens: list[str], words: list[str], language: str) -> Dictated |
 
 
 def _address(words: list[str]) -> bool:
-    """The street and its number, or the way to a door: the town may follow."""
+    """Whether the text ends in a street and number, or a floor or flat: the town may follow."""
     tail = words[-ADDRESS_WORDS:]
     numbered = any(any(one.isdigit() for one in word) for word in tail)
     lives = bool(_LIVES & set(words))
@@ -238,14 +241,15 @@ def _address(words: list[str]) -> bool:
 
 
 def _date(words: list[str], last: str) -> bool:
-    """A date of birth or the like without its year."""
+    """Whether the text ends in a date of birth or similar without its year."""
     if not _BIRTHS & set(words) or _YEAR.fullmatch(last):
         return False
     return words[-1] in _MONTHS or words[-1].rstrip("stndrhºª").isdigit()
 
 
 def _row(tokens: list[str], language: str) -> Dictated:
-    """Digits in a row at the end; not where they are another kind of number ("in 2014", "two plus three")."""
+    """Classify digits in sequence at the end; not where they are another kind of number ("in 2014", "two plus
+    three")."""
     digits = _DIGITS.get(language, _DIGITS[""])
     groups: list[str] = []
     for token in reversed(tokens):

@@ -1,4 +1,4 @@
-"""The sound of one live conversation: its clock, what in it is speech, and what of it is kept."""
+"""The audio of one live conversation: its clock, its speech detection, and its buffer."""
 
 import numpy as np
 
@@ -9,53 +9,53 @@ from pipeline.media.mixing import Offset
 
 
 class Ear:
-    """Takes sound of any length in frames of the VAD. All positions are samples received, at 16 kHz."""
+    """Processes audio of any length in frames of the VAD. All positions are samples received, at 16 kHz."""
 
     def __init__(self, activity: VoiceActivity, *, threshold: float, preroll_ms: int) -> None:
-        """preroll_ms: how much is kept from before an utterance; may be changed at any time."""
+        """preroll_ms: audio to keep from before an utterance; can be changed at any time."""
         self.detector = SpeechDetector(activity, threshold)
         self.preroll_ms = preroll_ms
         self.dropped = 0
-        """Samples that belong to no utterance by decision."""
+        """Number of samples that were deliberately ignored."""
         self._utterance = Utterance()
         self._rest: list[Samples] = []
         self._offset = Offset(RATE_HZ)
 
     @property
     def received(self) -> int:
-        """Samples so far, those included that do not fill a frame yet."""
+        """Number of samples so far, including those that do not fill a frame yet."""
         return self.detector.now + sum(map(len, self._rest))
 
     @property
     def silence_ms(self) -> float:
-        """Since the last speech, by all that was received."""
+        """Time since the last speech, by all samples received."""
         return milliseconds(self.received - self.detector.last_speech)
 
     @property
     def kept_s(self) -> float:
-        """Seconds of sound that are kept."""
+        """Seconds of audio in the buffer."""
         return self._utterance.seconds
 
     def frames(self, samples: Samples) -> list[Samples]:
-        """What was received, in whole frames and without an offset; the rest is kept for the next time."""
+        """Split the received audio into whole frames without a DC offset; the rest is kept for the next call."""
         whole = np.concatenate([*self._rest, samples]) if self._rest else samples
         end = len(whole) // FRAME * FRAME
         self._rest = [whole[end:]] if end < len(whole) else []
         return [self._offset.without(whole[start : start + FRAME]) for start in range(0, end, FRAME)]
 
     def rest(self) -> list[Samples]:
-        """What did not fill a frame, filled up with silence."""
+        """Return the incomplete frame, padded with silence."""
         if not self._rest:
             return []
         rest, self._rest = self._offset.without(np.concatenate(self._rest)), []
         return [np.pad(rest, (0, FRAME - len(rest)))]
 
     def forget_rest(self) -> None:
-        """What did not fill a frame will not be heard."""
+        """Drop the incomplete frame."""
         self._rest = []
 
     def take(self, frame: Samples) -> None:
-        """Listen to the next frame."""
+        """Process the next frame."""
         self._utterance.add(frame)
         spoken_until = self.detector.last_speech
         self.detector.feed(frame)
@@ -63,42 +63,44 @@ class Ear:
             self._utterance.note_pause(spoken_until, self.detector.began)
 
     def skip(self, frame: Samples) -> None:
-        """Do not listen to the next frame; the clock goes on."""
+        """Ignore the next frame, but advance the clock."""
         self.dropped += len(frame)
         self.detector.skip(len(frame))
         self._utterance.skip(len(frame))
 
-    # --- what is kept ---
+    # --- the buffer ---
 
     def begin(self, at: int) -> None:
-        """An utterance begins there: it is kept from then on, with its pre-roll."""
+        """Start an utterance at this sample: keep audio from there on, with its pre-roll."""
         self._utterance.begin(at - self._preroll)
 
     def keep_newest(self, seconds: float) -> None:
-        """Forget what is older."""
+        """Drop older audio."""
         self._utterance.keep_from(self.detector.now - samples(1000 * seconds))
 
     def keep_preroll(self, at: int | None = None) -> None:
-        """Keep only what an utterance that begins there may begin with; None: the next one, now or as it has begun."""
+        """Keep only the pre-roll of an utterance that starts at this sample; None: of the next one, which starts now or
+        has just started."""
         if at is None:
             at = self.detector.began if self.detector.speaking else self.detector.now
         self._utterance.keep_from(at - self._preroll)
 
     def leave_behind(self, until: int | None = None) -> None:
-        """The sound up to that sample (None: all) belongs to an utterance that is over; nothing is heard twice."""
+        """Drop the audio up to this sample (None: all), because its utterance is over; later audio is a new run of
+        speech."""
         self.detector.cut()
         self._utterance.keep_from(self.detector.now if until is None else until)
 
     def leave_utterance_behind(self) -> None:
-        """What was said is over; the silence since then may hold the pre-roll of the next utterance."""
+        """Drop the last speech; keep the silence since then, which can hold the pre-roll of the next utterance."""
         self.leave_behind(min(self.detector.now, self.detector.last_speech + FRAME // 2))
 
     def clip(self) -> Clip:
-        """All that is kept."""
+        """Return all audio in the buffer."""
         return self._utterance.clip()
 
     def cut(self) -> Clip:
-        """Take away what is before the longest pause."""
+        """Remove and return the audio before the longest pause."""
         at = self._utterance.longest_pause()
         first = self._utterance.clip(until=at)
         self._utterance.keep_from(at)
@@ -110,10 +112,10 @@ class Ear:
 
 
 def samples(ms: float) -> int:
-    """As many at 16 kHz."""
+    """Convert milliseconds to samples at 16 kHz."""
     return int(ms * RATE_HZ / 1000)
 
 
 def milliseconds(count: int) -> float:
-    """Of so many samples at 16 kHz."""
+    """Convert samples at 16 kHz to milliseconds."""
     return count * 1000 / RATE_HZ

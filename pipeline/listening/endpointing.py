@@ -1,4 +1,4 @@
-"""Is the turn over? How long to wait in silence, by how finished the words sound. Pure functions."""
+"""Endpointing: how long to wait in silence, depending on how finished the words sound. Pure functions."""
 
 import re
 
@@ -6,9 +6,9 @@ from pipeline.listening.dictated import Dictated, dictated
 from pipeline.listening.options import LiveOptions
 
 COMPLETE, UNFINISHED = 0.6, 2.4
-"""Factors on `silence_ms` after a complete sentence, and after words that want to go on. Measured by
-`bench.turn_taking`: with 1.8 pauses of a second after an "and" were half of all false cut-offs, and finished turns do
-not end on such words, so that waiting longer costs nobody anything."""
+"""Factors on `silence_ms` after a complete sentence, and after words that need a continuation. Measured by
+`bench.turn_taking`: with 1.8, pauses of one second after an "and" were half of all false cut-offs. Finished turns do
+not end on such words, so the longer wait costs nothing."""
 
 _HANGING = {
     "en": "and or but because so if when while whereas although unless until which who whose where to of from about "
@@ -20,8 +20,8 @@ _HANGING = {
     "es": "y e o u pero porque pues si cuando mientras aunque que cuyo donde con sin para de del en por al a hasta "
     "sobre entre el la los las un una unos unas mi mis tu tus su sus muy eh em mmm entonces",
 }
-"""Conjunctions, prepositions, articles and fillers: who ends on one has not ended. Not in here: what ends sentences as
-well ("turn it on", "what is this", "call her", "it is nice though", "gosto muito")."""
+"""Conjunctions, prepositions, articles and fillers: a user who ends on one has not finished. Words that also end
+sentences are left out ("turn it on", "what is this", "call her", "it is nice though", "gosto muito")."""
 
 _STARTS = {
     "en": "my name is|can you|could you|would you|will you|i want|i need|i would like|i'd like|i would|i'd|"
@@ -30,14 +30,14 @@ _STARTS = {
     "pode me|poderia|preciso|eu preciso|o número é|eu acho",
     "es": "mi nombre es|me llamo|quiero|yo quiero|quisiera|me gustaría|puedes|podrías|necesito|el número es|yo creo",
 }
-"""How sentences begin: as a whole turn they are not finished."""
+"""Starts of sentences: a turn that consists only of one is unfinished."""
 
 _ENDINGS = {
     "en": "think so|hope so|guess so|suppose so|a while|as well",
     "pt": "e você|acho que não|acho que sim",
     "es": "por qué no|creo que sí|creo que no",
 }
-"""Finished, although the last word by itself would not be."""
+"""Finished endings, although their last word alone would be unfinished."""
 
 _ASKS = {
     "en": "what who where when why how which whose what's who's where's when's how's",
@@ -47,8 +47,8 @@ _ASKS = {
 }
 _ASKS_WHY = {"en": "how come", "pt": "por que|o que|a que", "es": "por qué|por que|a qué|de qué"}
 _ASKS_FROM = {"en": 4, "pt": 3, "es": 3}
-"""What a question begins with (recognisers that write no punctuation leave only this), and from how many words on it
-is complete."""
+"""First words of a question (the only sign with recognisers that write no punctuation), and the number of words from
+which on it is complete."""
 
 _YES_OR_NO = {
     "en": "is are can could do does did will would should have has",
@@ -56,7 +56,8 @@ _YES_OR_NO = {
     "es": "puedes puedo hay podrías",
 }
 YES_OR_NO_FROM = 5
-"""What yes-or-no questions begin with, and from how many words on they are complete ("can you tell me" is not)."""
+"""First words of yes-or-no questions, and the number of words from which on they are complete ("can you tell me" is
+not)."""
 
 _COMMANDS = {
     "en": "stop|wait|yes|no|thanks|okay|ok|hello|hi|goodbye|bye|cancel|continue|thank you|thank you very much|go on|"
@@ -69,10 +70,10 @@ _COMMANDS = {
 """Short turns that are complete."""
 
 LEAST_STEM = 3
-"""Characters of "ing"."""
+"""Length of "ing"."""
 _STRANDED = frozenset(("to", "from", "with", "for", "at", "by", "about"))
 _STRANDED_AFTER = frozenset(("you", "it", "he", "she", "they", "we", "i", "this", "that"))
-"""English may end on a preposition: "where are you from", "what I was looking for"."""
+"""English sentences can end on a preposition: "where are you from", "what I was looking for"."""
 
 
 def _words(table: dict[str, str]) -> dict[str, frozenset[str]]:
@@ -90,9 +91,9 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
 
 
 def completeness(text: str, language: str | None) -> float:
-    """The factor on the silence to wait for: 0.6 after a complete sentence, 2.4 when more must come, else 1.0.
+    """Return the factor on the silence to wait for: 0.6 after a complete sentence, 2.4 when more must follow, else 1.0.
 
-    text: the transcript so far, with or without punctuation. language: ISO 639-1; unknown ones are read as English.
+    text: the transcript so far, with or without punctuation. language: ISO 639-1; unknown ones are treated as English.
     """
     spoken = (language or "en")[:2]
     language = spoken if spoken in HANGING else "en"
@@ -109,13 +110,13 @@ def completeness(text: str, language: str | None) -> float:
     if dictating is not Dictated.NOTHING:
         return UNFINISHED if dictating is Dictated.GOES_ON else 1.0
     ending = text.rstrip().rstrip("\"'”»)")[-1:]
-    # A full stop is what a recogniser writes at the end of any sound; only the words tell "and" from an ending.
+    # Recognisers put a full stop after any audio, so only the words distinguish an "and" from an ending.
     if ending != "?" and _hangs(said, words, language):
         return UNFINISHED
     if _asks(words, language):
         return COMPLETE
     if ending == "." and question:
-        return 1.0  # the beginning of a question, without its mark
+        return 1.0  # the start of a question, without its question mark
     return COMPLETE if ending in tuple("?!.。？！؟") else 1.0
 
 
@@ -130,17 +131,17 @@ def _hangs(said: str, words: list[str], language: str) -> bool:
 
 
 def _asks(words: list[str], language: str) -> bool:
-    """Whether it begins like a question, and is long enough to be one."""
+    """Whether the words start like a question and are enough for one."""
     if words[0] in ASKS[language] or " ".join(words[:2]) in ASKS_WHY[language]:
         return len(words) >= _ASKS_FROM[language]
     return words[0] in YES_OR_NO[language] and len(words) >= YES_OR_NO_FROM
 
 
 def delay(text: str | None, language: str | None, options: LiveOptions, *, coming: bool = False) -> float:
-    """Silence after the last speech that ends the turn, in ms. text: None while there is no transcript yet.
+    """Return the silence after the last speech that ends the turn, in ms. text: None while there is no transcript yet.
 
-    coming: it is being made. It is waited for, as the words decide; no longer than the longest wait that any words
-    have.
+    coming: a transcript is in progress. Wait for it, because its words decide, but not longer than after unfinished
+    words.
     """
     if not options.adaptive_endpointing or (text is None and not coming):
         return options.silence_ms
@@ -149,5 +150,5 @@ def delay(text: str | None, language: str | None, options: LiveOptions, *, comin
 
 
 def shortest(options: LiveOptions) -> float:
-    """The least silence in ms that ends a turn, whatever its words."""
+    """Return the shortest silence in ms that ends a turn, whatever its words."""
     return min(options.max_silence_ms, max(options.min_silence_ms, options.silence_ms * COMPLETE))

@@ -1,4 +1,4 @@
-"""Who has the floor while the assistant answers: the reply is held at a sound, and given up only for words."""
+"""The floor during a reply: the reply is held at a sound, and stopped only for words."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -17,31 +17,31 @@ from pipeline.playback import Playback
 from pipeline.stt import Transcript
 
 JUDGEMENT_S = 1.0
-"""A judgement that takes longer than this is for the user: the reply is interrupted."""
+"""Timeout for a judgement in seconds; when it is exceeded, the user gets the floor and the reply is interrupted."""
 
 
 OVERLAP = RATE_HZ
 """Samples before the newest judgement that stay part of a claim for which the reply is not held."""
 LONGEST_CHAIN = 5 * RATE_HZ
-"""Samples that a claim may begin before itself, where short ones follow each other closely."""
+"""Limit in samples for how far a claim extends back over earlier refused claims that follow each other closely."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """A claim that was no interruption, or not yet."""
+    """A claim that was not a barge-in, or not yet."""
 
     since: int
-    """Where it began, with what it continued."""
+    """Start of the claim, including refused claims that it continued."""
     began: int
-    """Where it began by itself."""
+    """Start of the claim itself."""
     ended: int
-    """Its last speech."""
+    """End of its last speech."""
     unjudged_ms: float
-    """Speech in it that was too short to be judged."""
+    """Duration of speech in it that was too short to be judged."""
 
 
 class Floor:
-    """Follows the sound during one answer after the other. At most one claim at a time."""
+    """Follows the user's audio during each answer. At most one claim at a time."""
 
     def __init__(
         self,
@@ -54,49 +54,50 @@ class Floor:
         resumed: Callable[[], None],
         taken: Callable[[], None],
     ) -> None:
-        """start: makes a task of the conversation. saying: the text around what is being played. held, resumed: told
-        when sound that was being heard stops and goes on. taken: told when the user has interrupted; it ends the
-        answer, and with it the claim."""
+        """start: starts a task of the conversation. saying: returns the text around the playback position. held,
+        resumed: called when audible playback is held and resumed. taken: called when the user has interrupted; it ends
+        the answer, and with it the claim."""
         self._ear = ear
         self._transcribe, self._start, self._saying = transcribe, start, saying
         self._held, self._resumed, self._taken = held, resumed, taken
         self._wariness = Wariness()
         self._claim: BargeIn | None = None
         self._since = 0
-        """The first sample of what is said, where the claim continues one that was refused."""
+        """First sample of the user's words, including refused claims that the claim continues."""
         self._refused: _Refused | None = None
         self._judgement: asyncio.Task[None] | None = None
         self._holds: Playback | None = None
-        """The sound that is held for the claim."""
+        """The playback that is held for the claim."""
         self._options: LiveOptions | None = None
 
     @property
     def claimed(self) -> int | None:
-        """The first sample of what the user says during the answer, as long as it may be words for the assistant."""
+        """First sample of the user's speech during the answer, as long as it can be words for the assistant."""
         return None if self._claim is None or self._is_nothing(self._claim) else self._since
 
     @property
     def holding(self) -> bool:
-        """Whether the reply waits for a decision."""
+        """Whether the reply is held for a decision."""
         return self._holds is not None
 
     def begins(self, at: int, options: LiveOptions) -> int:
-        """Where speech from that sample on begins: within SILENCE_MS of a refused claim, where that one began."""
+        """Return the start of speech that begins at this sample: within SILENCE_MS of a refused claim, that claim's
+        start."""
         refused = self._refused
         if refused is None or at - refused.ended > options.silence_ms * RATE_HZ // 1000:
             return at
         return min(at, refused.since if at - refused.since <= LONGEST_CHAIN else refused.began)
 
     def keep(self, options: LiveOptions) -> None:
-        """Keep what an utterance or a claim that begins now, or as it has begun, may begin with."""
+        """Keep the pre-roll of an utterance or claim that starts now or has just started."""
         detector = self._ear.detector
         self._ear.keep_preroll(self.begins(detector.began if detector.speaking else detector.now, options))
 
     def follow(self, playback: Playback, options: LiveOptions, language: str | None) -> None:
-        """The next frame of the user's sound has been taken. playback: the answer's.
+        """Process the next frame of the user's audio. playback: the answer's.
 
-        Where the user cannot interrupt the reply is not held; their words are kept for after it. Nor is it held at
-        once where it was held in vain (`Wariness`): then words interrupt it while it goes on.
+        If the user cannot interrupt, the reply is not held, and their words are kept for after it. It is also not held
+        at once if earlier holds were false alarms (`Wariness`): then words interrupt it while it plays.
         """
         self._options = options
         if self._claim is None:
@@ -105,11 +106,11 @@ class Floor:
                 return
             self._open(options)
         claim = self._claim
-        assert claim is not None  # noqa: S101  # it was opened
+        assert claim is not None  # noqa: S101  # it was opened above
         if not claim.held and not claim.stands and options.interruptible:
             self._hold_when_sure(claim, playback, options)
         if self._holds is None:
-            self._ear.keep_newest(options.max_utterance_s)  # nobody waits for it; a reply may be long
+            self._ear.keep_newest(options.max_utterance_s)  # bounds the buffer, because a reply may be long
         match claim.decide(self._ear.detector, options):
             case Decision.CUT_IN:
                 self._give(claim)
@@ -121,7 +122,7 @@ class Floor:
                 pass
 
     def refuse(self) -> None:
-        """It was no interruption: the reply goes on from where it was held."""
+        """Refuse the claim: the reply resumes where it was held."""
         claim, playback, detector = self._claim, self._holds, self._ear.detector
         if claim is not None:
             self._wariness.in_vain(detector.now, held=playback is not None)
@@ -135,21 +136,21 @@ class Floor:
                 self._resumed()
 
     def clear(self) -> None:
-        """There is no claim any more."""
+        """Drop the claim, because the answer ends."""
         if self._claim is not None and self.claimed is None:
-            self._ear.detector.cut()  # what was judged to be nothing is not the beginning of what is said after it
+            self._ear.detector.cut()  # speech that was judged to be nothing is not the start of later speech
         self._leave_claim()
 
     def forget_refused(self) -> None:
-        """What is said from now on begins where it begins."""
+        """Forget the refused claim: later speech starts at its own first sample."""
         self._refused = None
 
     def _is_nothing(self, claim: BargeIn) -> bool:
-        """Whether nothing that wants an answer was found in it so far; the reply goes on meanwhile."""
+        """Whether the claim has nothing to reply to so far; the reply continues meanwhile."""
         return not claim.held and bool(claim.judged_until) and not claim.stands
 
     def _open(self, options: LiveOptions) -> None:
-        """A claim begins."""
+        """Open a claim."""
         began = self._ear.detector.began
         self._since = self.begins(began, options)
         before_ms = self._refused.unjudged_ms if self._refused is not None and self._since < began else 0.0
@@ -163,7 +164,8 @@ class Floor:
             self._hold(claim, playback, late=enough_ms > options.hold_ms)
 
     def _hold(self, claim: BargeIn, playback: Playback, *, late: bool) -> None:
-        """late: it may be an echo of the reply, which ends when what was sent of it has been played."""
+        """Hold the reply. late: the claim may be an echo of the reply, which ends when the audio sent so far has been
+        played."""
         claim.held = True
         if late:
             claim.held_from = self._ear.detector.now + samples(playback.sent_ms - playback.played_ms())
@@ -197,7 +199,7 @@ class Floor:
     async def _judge_by_words(
         self, claim: BargeIn, until: int, clip: Clip, options: LiveOptions, language: str | None
     ) -> None:
-        """Whether what was said during the reply is more than a back-channel, and not the reply itself."""
+        """Judge whether the user's words during the reply are more than a backchannel, and not the reply's echo."""
         heard: Transcript | None = None
         words = options.interrupt_words
         try:
@@ -218,7 +220,7 @@ class Floor:
         if heard is not None and is_echo(heard.text, self._saying()):
             words = 0
         if heard is None and (claim.held_from or (not claim.held and options.interruptible)):
-            return  # its length decides, once the reply is held for it: it may be an echo
+            return  # the length decides, once the reply is held for the claim, because it may be an echo
         if words >= options.interrupt_words:
             self._give(claim)
         elif not claim.held:

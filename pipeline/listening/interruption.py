@@ -1,4 +1,4 @@
-"""Is this a barge-in? What listeners say without wanting the floor, in each language."""
+"""Barge-in: decide on speech during a reply, with the backchannels of each language."""
 
 import re
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ _LONGEST = max(len(phrase.split()) for phrase in _ANY)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
 _COMMANDS = frozenset(phrase for phrases in COMMANDS.values() for phrase in phrases)
 LONG_WORD = 3
-"""Characters of a word that is looked for inside of others."""
+"""Only words longer than this are searched for inside of others."""
 
 
 def words_beyond_backchannels(text: str, language: str | None, *, more_comes: bool = False) -> int:
-    """How many words of the transcript are more than a back-channel ("mhm, yeah" is 0, "yeah but wait" is 2).
+    """Count the words of the transcript that are not backchannels ("mhm, yeah" is 0, "yeah but wait" is 2).
 
-    language: ISO 639-1; an unknown one is read with the back-channels of all. more_comes: it is the beginning of what
-    is being said, and "of" may become "of course".
+    language: ISO 639-1; for an unknown one, the backchannels of all languages apply. more_comes: the text is the start
+    of an utterance, so "of" may become "of course".
     """
     known = BACKCHANNELS.get((language or "")[:2], _ANY)
     words = [word.lower() for word in _WORD.findall(text)]
@@ -53,56 +53,56 @@ def words_beyond_backchannels(text: str, language: str | None, *, more_comes: bo
 
 
 def is_echo(heard: str, saying: str) -> bool:
-    """Whether the words heard are what the assistant itself is saying: more than half of them are in it.
+    """Whether the heard words are the assistant's own: more than half of them occur in its text.
 
-    saying: the text around what is being played. A word that commands ("stop", "wait") is always the listener's.
+    saying: the text around the playback position. A command ("stop", "wait") always counts as the user's.
     """
     words = [word.lower() for word in _WORD.findall(heard)]
     own = {word.lower() for word in _WORD.findall(saying)}
     if not words or " ".join(words) in _COMMANDS:
         return False
-    text = saying.lower()  # languages without spaces have no single words
+    text = saying.lower()  # in languages without spaces, single words cannot be compared
     return 2 * sum(word in own or (len(word) > LONG_WORD and word in text) for word in words) > len(words)
 
 
 class Decision(Enum):
-    """What to do about speech during a reply."""
+    """Decision about speech during a reply."""
 
     WAIT = auto()
-    """Not known yet; the reply stays held."""
+    """Undecided; the reply stays held."""
     JUDGE = auto()
-    """Its words must be known: transcribe it."""
+    """Transcribe the speech, because its words decide."""
     CUT_IN = auto()
-    """It is an interruption."""
+    """The speech is a barge-in."""
     GO_ON = auto()
-    """It is none; the reply goes on."""
+    """The speech is not a barge-in; the reply resumes."""
 
 
 @dataclass(slots=True)
 class BargeIn:
-    """Speech during a reply, until it is decided whether it is an interruption."""
+    """A claim: speech during a reply, until it is decided whether it is a barge-in."""
 
     began: int
-    """Its first sample, on the session's clock."""
+    """First sample, on the session's clock."""
     judging: bool = False
-    """Its words are being found out."""
+    """Whether a transcript of the claim is in progress."""
     judged_until: int = 0
-    """Up to this sample it was found to be a back-channel, an echo, or nothing."""
+    """Sample up to which it was judged to be a backchannel, an echo, or nothing."""
     stands: bool = False
-    """It is found to be more than that."""
+    """Whether it was judged to be more than that."""
     held: bool = True
-    """The reply waits for the decision; if it does not, only words decide."""
+    """Whether the reply is held for the decision; if not, only words decide."""
     held_from: int = 0
-    """The length that interrupts counts from this sample; 0: from the beginning."""
+    """Sample from which the interrupting length counts; 0: from the start."""
     before_ms: float = 0.0
-    """Speech just before it that was too short to be judged, and is judged with it."""
+    """Duration of earlier speech that was too short to be judged; it is judged together with this."""
 
     def spoken_ms(self, detector: SpeechDetector) -> float:
-        """How long it has lasted."""
+        """Return the duration so far."""
         return (detector.last_speech - self.began) * 1000 / RATE_HZ
 
     def decide(self, detector: SpeechDetector, options: LiveOptions) -> Decision:
-        """By its length first, by its words where the length does not tell."""
+        """Decide by the length, or by the words if the length is not conclusive."""
         if self.stands:
             return Decision.WAIT
         ended = not detector.speaking and detector.silence_ms >= options.speculate_ms

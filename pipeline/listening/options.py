@@ -1,4 +1,4 @@
-"""The numbers of a live conversation, for one session: the deployment's settings, and what its client asked for."""
+"""Numeric options of a live session: the deployment's settings, changed by the client."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -25,15 +25,15 @@ LIMITS: dict[str, tuple[float, float]] = {
     "idle_prompt_s": (0, 86_400),
     "idle_timeout_s": (1, 86_400),
 }
-"""What a client may set each number to."""
+"""Range that a client can set for each number."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """See the settings of the same names for what each means."""
+    """Options of one session; the settings of the same names describe them."""
 
     turn_detection: bool = True
-    """Whether the service decides when a turn is over; false: push-to-talk, the client says so."""
+    """Whether the service decides when a turn is over; False: push-to-talk, the client decides."""
     adaptive_endpointing: bool = True
     interruptible: bool = True
     half_duplex: bool = False
@@ -57,11 +57,12 @@ class LiveOptions:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The deployment's own numbers."""
+        """Return the deployment's defaults."""
         return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
     def changed(self, wishes: dict[str, Any]) -> Self:
-        """With a client's wishes. Raises BadInput (bad_parameter) for an unknown name or a value out of its limits."""
+        """Return a copy with the client's changes. Raises BadInput (bad_parameter) for an unknown name or a value out
+        of range."""
         return replace(self, **{name: self._checked(name, value) for name, value in wishes.items()})
 
     def _checked(self, name: str, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Partial transcripts that do not flicker, made rarely enough that final ones find the recogniser free."""
+"""Stable partial transcripts, made rarely enough to leave the recogniser free for final ones."""
 
 import asyncio
 import logging
@@ -13,13 +13,13 @@ from pipeline.stt import Transcript
 log = logging.getLogger(__name__)
 
 PAUSE = 4.0
-"""After a partial transcript, none for so many times what it took."""
+"""Pause after a partial transcript, as a multiple of its duration."""
 
 _BARE = re.compile(r"[\W_]+", re.UNICODE)
 
 
 class LocalAgreement:
-    """The agreed beginning of a growing utterance: a word is shown once two hypotheses in a row agree on it.
+    """The agreed start of a growing utterance: a word is shown once two consecutive hypotheses agree on it.
 
     LocalAgreement-2 (Macháček, Dabre, Bojar: "Turning Whisper into Real-Time Transcription System", 2023).
     """
@@ -30,11 +30,12 @@ class LocalAgreement:
 
     @property
     def text(self) -> str:
-        """What is agreed so far."""
+        """The agreed text so far."""
         return " ".join(self._agreed)
 
     def add(self, hypothesis: str) -> bool:
-        """The next transcript of the utterance so far. Whether more is agreed than before; it never becomes less."""
+        """Add the next transcript of the utterance so far. Returns whether the agreed text has grown; it never
+        shrinks."""
         words = hypothesis.split()
         common = 0
         for old, new in zip(self._previous, words, strict=False):
@@ -44,7 +45,7 @@ class LocalAgreement:
         self._previous = words
         if common <= len(self._agreed):
             return False
-        # Words that were shown stay as they were shown; case and punctuation of the new ones are the newest.
+        # Words that were shown stay unchanged; new ones take case and punctuation from the newest hypothesis.
         self._agreed += words[len(self._agreed) : common]
         return True
 
@@ -54,24 +55,24 @@ def _bare(word: str) -> str:
 
 
 class PartialTranscripts:
-    """What is understood so far of the utterance being spoken. Positions are samples of the session's clock."""
+    """The transcript so far of the current utterance. Positions are samples of the session's clock."""
 
     def __init__(self, transcribe: Callable[[Clip], Awaitable[Transcript]], show: Callable[[str], None]) -> None:
-        """show: takes the text so far, whenever there is more of it."""
+        """show: receives the text so far, whenever it has grown."""
         self._transcribe, self._show = transcribe, show
         self._agreement = LocalAgreement()
         self._before = ""
-        """What was shown of the parts that were cut off."""
+        """Shown text of the parts that were cut off."""
         self._next = 0
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, at: int) -> None:
-        """An utterance begins."""
+        """Start an utterance."""
         self._before = ""
         self._begin_part(at)
 
     def go_on(self, at: int) -> None:
-        """The utterance was cut here: what follows is shown behind what was shown."""
+        """Start the next part of the utterance at a cut: its text is shown after the text so far."""
         self._before = self._text
         self._begin_part(at)
 
@@ -85,22 +86,22 @@ class PartialTranscripts:
         return f"{self._before} {self._agreement.text}".strip()
 
     def end(self) -> None:
-        """The utterance pauses or is over: none is being made any more."""
+        """Cancel the pending partial transcript when the utterance pauses or ends."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
 
     def due(self, now: int, every_ms: int) -> bool:
-        """Whether it is time for the next one."""
+        """Whether the next partial transcript is due."""
         return bool(every_ms) and self._task is None and now - self._next >= every_ms * RATE_HZ // 1000
 
     def add(self, hypothesis: str) -> None:
-        """A transcript of the utterance so far."""
+        """Add a transcript of the utterance so far."""
         if self._agreement.add(hypothesis):
             self._show(self._text)
 
     def make(self, clip: Clip, now: int) -> asyncio.Task[None]:
-        """The next one, of the utterance so far."""
+        """Start the next partial transcript, of the utterance so far."""
         self._next = now
         self._task = asyncio.create_task(self._make(clip, now))
         return self._task
@@ -111,9 +112,9 @@ class PartialTranscripts:
         try:
             heard = await self._transcribe(clip)
         except ParleyError as error:
-            log.debug("no partial transcript: %s", error.message)  # the final one will tell
+            log.debug("no partial transcript: %s", error.message)  # the final transcript will report the error
         else:
             self.add(heard.text)
-        # A recogniser that takes long for one is asked rarely: finals must find it free.
+        # A slow recogniser gets fewer requests, so that it is free for final transcripts.
         self._next = now + int((1 + PAUSE) * (loop.time() - start) * RATE_HZ)
         self._task = None

@@ -1,4 +1,4 @@
-"""An utterance in several parts: it was too long to be transcribed at once, or its end was assumed too early."""
+"""Utterances in several parts: too long to be transcribed at once, or continued after a premature endpoint."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,18 +9,18 @@ from pipeline.stt import Transcript
 from pipeline.workers.scheduler import Urgency
 
 MAX_PARTS = 30
-"""An utterance that was cut so often ends, however it goes on."""
+"""Limit of parts; the utterance ends at the next cut, even if the user continues."""
 
 
 class Parts:
-    """The transcripts of what was said before the part that is being spoken; they are made while the user goes on."""
+    """The transcripts of earlier parts of the current utterance, made while the user continues to speak."""
 
     def __init__(
         self,
         transcribe: Callable[[Clip], Coroutine[Any, Any, Transcript]],
         start: Callable[[Coroutine[Any, Any, Transcript], Urgency], asyncio.Task[Transcript]],
     ) -> None:
-        """start: makes a task of it that ends with the conversation."""
+        """start: starts a task that ends with the conversation."""
         self._transcribe, self._start = transcribe, start
         self._made: list[asyncio.Task[Transcript]] = []
         self._carried: list[asyncio.Task[Transcript]] = []
@@ -30,31 +30,32 @@ class Parts:
 
     @property
     def made(self) -> tuple[asyncio.Task[Transcript], ...]:
-        """In their order."""
+        """The transcripts' tasks, in the order of the parts."""
         return tuple(self._made)
 
     def begin(self) -> None:
-        """Another utterance begins, or what was carried over goes on."""
+        """Start another utterance, or continue with the parts that were carried over."""
         carried, self._carried = self._carried, []
         self.forget()
         self._made = carried
 
     def add(self, clip: Clip) -> None:
-        """The next part. One at a time is transcribed: however fast it comes in, others find the recogniser free."""
+        """Add the next part. One part at a time is transcribed: however fast parts arrive, the recogniser stays free
+        for others."""
         before = self._made[-1] if self._made else None
         self._made.append(self._start(self._transcribe_after(before, clip), Urgency.AHEAD))
 
     def carry_over(self, clip: Clip) -> None:
-        """The utterance was taken for over, and is not: all that was said, this last, is part of the next one."""
+        """Carry all parts, and this last one, over to the next utterance, because this one ended too early."""
         self._carried, self._made = [*self._made, self._start(self._transcribe(clip), Urgency.NOW)], []
 
     def take(self) -> tuple[asyncio.Task[Transcript], ...]:
-        """They belong to somebody else now, and go on whatever happens here."""
+        """Hand the transcripts to the caller; this object no longer cancels them."""
         made, self._made = self.made, []
         return made
 
     def forget(self) -> None:
-        """Nobody wants them any more."""
+        """Cancel all transcripts."""
         made, self._made = [*self._made, *self._carried], []
         self._carried = []
         for part in made:

@@ -4,13 +4,13 @@ from enum import Enum, auto
 
 
 class State(Enum):
-    """See `docs/turn-taking.md`."""
+    """A conversation's state, see `docs/turn-taking.md`."""
 
     LISTENING = auto()
-    """Nobody speaks."""
+    """The floor is free."""
     HEARING = auto()
-    """The user speaks."""
+    """The user is speaking."""
     PAUSED = auto()
-    """The user is silent, perhaps done; an answer is prepared."""
+    """The user is silent and may have finished; a speculative reply is prepared."""
     ANSWERING = auto()
-    """The assistant thinks or speaks."""
+    """The assistant is thinking or speaking."""

@@ -1,4 +1,4 @@
-"""What the user is saying now: its sound, its place in the conversation, and what is understood of it so far."""
+"""The current user turn: its audio, its place in the conversation, and its transcript so far."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,7 +15,7 @@ from pipeline.tasks import Tasks
 
 
 class UserTurn:
-    """One utterance after the other, each from its first sample to its end. Positions are samples received."""
+    """Tracks one utterance at a time, from its first sample to its end. Positions are samples received."""
 
     def __init__(
         self,
@@ -25,21 +25,21 @@ class UserTurn:
         tasks: Tasks,
         show: Callable[[str], None],
     ) -> None:
-        """show: takes what is understood so far, whenever there is more of it."""
+        """show: receives the transcript so far, whenever it has grown."""
         self._ear, self._tasks = ear, tasks
         self._partials = PartialTranscripts(transcribe, show)
         self._began = 0
         self.parts = Parts(transcribe, tasks.start)
-        """What it began with, where it is a long one or was taken for over."""
+        """Earlier parts, if the utterance is long or continued after a premature endpoint."""
         self.item = ""
-        """The place that it will have in the conversation."""
+        """Id of the item that the utterance will get."""
         self.speculations = 0
-        """Answers that were prepared for it."""
+        """Number of speculative replies prepared for it."""
         self.manner: Manner | None = None
-        """How it is to be answered; None: as the others."""
+        """How to reply to it; None: the conversation's manner."""
 
     def begin(self, at: int) -> None:
-        """The next one begins there."""
+        """Start the next utterance at this sample."""
         self.item, self._began, self.speculations, self.manner = item_id(), at, 0, None
         self.parts.begin()
         self._partials.begin(at)
@@ -47,45 +47,45 @@ class UserTurn:
 
     @property
     def spoken(self) -> bool:
-        """Whether there was speech in it: where a key was pressed, it may be yet to come."""
+        """Whether it has speech: after the press of a push-to-talk key, the user may not have spoken yet."""
         return self._ear.detector.last_speech > self._began
 
     @property
     def spoke_until(self) -> int:
-        """Its last speech; its beginning when there was none."""
+        """End of its last speech; its start if there was none."""
         return max(self._ear.detector.last_speech, self._began)
 
     @property
     def silence_ms(self) -> float:
-        """Since then, by all that was received."""
+        """Time since `spoke_until`, by all samples received."""
         return milliseconds(self._ear.received - self.spoke_until)
 
     @property
     def cuts_left(self) -> bool:
-        """Whether it may go on in another part."""
+        """Whether it can continue in another part."""
         return len(self.parts) < MAX_PARTS
 
     def cut(self) -> None:
-        """It has become too long: its first part is transcribed now, the user goes on."""
+        """Cut off a part of a long utterance and transcribe it while the user continues."""
         self.parts.add(self._ear.cut())
         self._partials.go_on(self._ear.detector.now)
 
     def understand(self, every_ms: int) -> None:
-        """Make a partial transcript, if it is time for one. every_ms: 0 for none."""
+        """Make a partial transcript, if one is due. every_ms: interval; 0: none."""
         now = self._ear.detector.now
         if self._partials.due(now, every_ms):
             self._tasks.keep(self._partials.make(self._ear.clip(), now))
 
     def guess(self, text: str) -> None:
-        """A transcript that somebody else has made of it so far, of all of it."""
+        """Add a transcript of the whole utterance so far that was made for another purpose."""
         if not self.parts:
             self._partials.add(text)
 
     def take(self) -> tuple[Clip, Sequence[asyncio.Task[Transcript]]]:
-        """It is over, and belongs to somebody else now: its sound, and the transcripts of the parts before that."""
+        """End the utterance; hand its audio and the transcripts of its earlier parts to the caller."""
         self.pause()
         return self._ear.clip(), self.parts.take()
 
     def pause(self) -> None:
-        """It pauses or is over: the recogniser is left to whoever transcribes it as a whole."""
+        """Stop partial transcripts at a pause or the end, to leave the recogniser free for the whole utterance."""
         self._partials.end()

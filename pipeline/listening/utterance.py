@@ -1,4 +1,4 @@
-"""The sound of the utterance being spoken, and always a little of what came before it."""
+"""Audio buffer of the current utterance and its pre-roll."""
 
 from collections import deque
 
@@ -19,7 +19,7 @@ class Utterance:
 
     @property
     def start(self) -> int:
-        """First sample that is kept."""
+        """First sample in the buffer."""
         return self._start
 
     @property
@@ -27,39 +27,39 @@ class Utterance:
         return (self._end - self._start) / RATE_HZ
 
     def add(self, frame: Samples) -> None:
-        """The next frame."""
+        """Append the next frame."""
         self._frames.append(frame)
         self._end += len(frame)
 
     def skip(self, samples: int) -> None:
-        """These are not kept, nor is anything before them."""
+        """Skip samples: neither they nor earlier audio are kept."""
         self._frames.clear()
         self._end += samples
         self._start = self._end
 
     def begin(self, sample: int) -> None:
-        """The utterance begins here: forget what is before."""
+        """Start the utterance at this sample and drop earlier audio."""
         self.keep_from(sample)
         self._pauses.clear()
 
     def keep_from(self, sample: int) -> None:
-        """Forget whole frames before `sample` (the clock's start, if negative)."""
+        """Drop whole frames before `sample` (the clock's start, if negative)."""
         while self._frames and self._start + len(self._frames[0]) <= sample:
             self._start += len(self._frames.popleft())
         self._pauses = [pause for pause in self._pauses if pause[0] >= self._start]
 
     def note_pause(self, start: int, end: int) -> None:
-        """A silence inside the utterance."""
+        """Record a silence inside the utterance."""
         self._pauses.append((start, end))
 
     def longest_pause(self) -> int:
-        """The middle of its longest silence, in samples of the clock; its end if there was none."""
+        """Return the middle of the longest silence, in samples of the clock; the end if there was none."""
         if not self._pauses:
             return self._end
         start, end = max(self._pauses, key=lambda pause: pause[1] - pause[0])
         return (start + end) // 2
 
     def clip(self, until: int | None = None) -> Clip:
-        """The sound kept, up to the sample `until` of the clock."""
+        """Return the audio in the buffer, up to the sample `until` of the clock."""
         samples = np.concatenate([*self._frames]) if self._frames else np.zeros(0, np.float32)
         return Clip(samples if until is None else samples[: max(0, until - self._start)], RATE_HZ)

@@ -1,7 +1,7 @@
-"""Where there is speech in a clip: Silero VAD, the ONNX model inside faster-whisper.
+"""Find speech in a clip: Silero VAD, the ONNX model inside faster-whisper.
 
-Cheap enough for the main process (about 3 ms a second of sound on one core) and without torch. onnxruntime is
-imported with the first call, which takes about 0.2 s once.
+Cheap enough for the main process (about 3 ms per second of audio on one core) and without torch. onnxruntime is
+imported by the first call, which takes about 0.2 s once.
 """
 
 from dataclasses import dataclass
@@ -11,29 +11,29 @@ import numpy as np
 from pipeline.audio import Clip, Samples
 
 RATE_HZ = 16_000
-"""What the model was trained on."""
+"""Sample rate of the model's training data."""
 THRESHOLD = 0.5
 """Speech probability above which a frame of 32 ms starts a span; Silero's own default."""
 MIN_SPEECH_MS = 96
 """Three frames: a click is shorter, "no" is longer."""
 MIN_SILENCE_MS = 300
-"""Pauses shorter than this stay inside a span."""
+"""Shorter pauses stay inside a span."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch with speech in it, in samples at RATE_HZ: [start, end)."""
+    """A stretch with speech, in samples at RATE_HZ: [start, end)."""
 
     start: int
     end: int
 
 
 def speech_spans(samples: Samples) -> list[Span]:
-    """The spans with speech, in order, without padding; empty when nobody speaks.
+    """Return the spans with speech, in order, without padding; empty if there is no speech.
 
-    samples: float32 mono at RATE_HZ, shape (n,). Blocking: some 3 ms a second of sound.
+    samples: float32 mono at RATE_HZ, shape (n,). Blocking: some 3 ms per second of audio.
     """
-    from faster_whisper.vad import VadOptions, get_speech_timestamps  # 0.2 s, and not every process listens
+    from faster_whisper.vad import VadOptions, get_speech_timestamps  # takes 0.2 s, and not every process needs it
 
     if not len(samples):
         return []
@@ -48,14 +48,14 @@ def speech_spans(samples: Samples) -> list[Span]:
 
 
 def has_speech(clip: Clip) -> bool:
-    """Whether anybody speaks in the clip (any rate)."""
+    """Whether the clip contains speech (any rate)."""
     return bool(speech_spans(clip.at(RATE_HZ).samples))
 
 
 def trim(clip: Clip, pad_ms: int) -> tuple[Clip, float]:
-    """From `pad_ms` before the first speech to `pad_ms` after the last, at RATE_HZ; pauses inside stay.
+    """Cut the clip from `pad_ms` before the first speech to `pad_ms` after the last, at RATE_HZ; pauses inside stay.
 
-    Returns the shorter clip and where it starts in the given one, in seconds; an empty clip when nobody speaks.
+    Returns the shorter clip and its start in the given one, in seconds; an empty clip if there is no speech.
     """
     sound = clip.at(RATE_HZ)
     spans = speech_spans(sound.samples)

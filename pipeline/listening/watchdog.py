@@ -1,4 +1,4 @@
-"""What happens when nothing happens: sound that does not come any more, a user who says nothing."""
+"""Timeouts of a live conversation: audio that stops arriving, and a user who stays silent."""
 
 import asyncio
 from enum import Enum, auto
@@ -8,59 +8,61 @@ from pipeline.listening.options import LiveOptions
 from pipeline.listening.states import State
 
 STALLED_S = 2.0
-"""No sound at all for so long, where it is waited for, is a microphone that was switched off."""
+"""Seconds without any audio, while it is needed, after which the microphone counts as switched off."""
 LOOK_S = STALLED_S / 4
-"""How often it is looked after."""
+"""Interval of the checks, in seconds."""
 
 
 class IdleTimeout(ParleyError):
-    """Nobody spoke for IDLE_TIMEOUT_S."""
+    """The conversation had no activity for IDLE_TIMEOUT_S."""
 
     code = "idle_timeout"
 
     def __init__(self) -> None:
-        super().__init__("Nobody spoke for a long time; the conversation is closed.")
+        super().__init__("The conversation was silent for too long and is closed.")
 
 
 class Finding(Enum):
-    """What is wrong with a conversation."""
+    """A problem of a conversation."""
 
     NOTHING = auto()
     STALLED = auto()
-    """More of an utterance is waited for, or of what may be an interruption, and no sound comes."""
+    """An utterance or a claim is pending, and no audio arrives."""
     SILENT = auto()
-    """Nobody has spoken for IDLE_PROMPT_S: ask whether somebody is there."""
+    """No activity for IDLE_PROMPT_S: ask whether the user is still there."""
     LEFT = auto()
-    """Nobody has spoken for IDLE_TIMEOUT_S: close."""
+    """No activity for IDLE_TIMEOUT_S: close the conversation."""
 
 
 class Watchdog:
-    """The clocks of one conversation that no sound drives. Times are the event loop's, in seconds."""
+    """The clocks of one conversation that run without audio. Times are the event loop's, in seconds."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._active_at = self._loop.time()
         self._prompted = False
         self.active_ms = 0.0
-        """Until when somebody spoke, on the clock of the user's sound."""
+        """End of the last speech, on the clock of the user's audio."""
 
     def heard(self) -> None:
-        """Sound has come, whatever it is."""
+        """Record that audio has arrived, whatever it contains."""
         self._heard_at = self._loop.time()
 
     def spoke(self, at_ms: float) -> None:
-        """The user speaks."""
+        """Record that the user is speaking."""
         self.active(at_ms)
         self._prompted = False
 
     def active(self, at_ms: float | None = None) -> None:
-        """Something is asked, or answered. at_ms: until here, on the clock of the user's sound; None: not by sound."""
+        """Record activity: a request or a reply. at_ms: its position on the clock of the user's audio; None: without
+        audio."""
         self._active_at = self._loop.time()
         if at_ms is not None:
             self.active_ms = at_ms
 
     def finds(self, state: State, options: LiveOptions, *, holding: bool) -> Finding:
-        """What is wrong now; SILENT only once, until the user speaks. holding: a reply waits for a decision."""
+        """Return the current problem; SILENT only once, until the user speaks. holding: a reply is held for a
+        decision."""
         now = self._loop.time()
         stalled = now - self._heard_at >= STALLED_S
         idle_s = now - self._active_at
@@ -69,7 +71,7 @@ class Watchdog:
             case State.HEARING | State.PAUSED if stalled and options.turn_detection:
                 return Finding.STALLED
             case State.HEARING | State.PAUSED | State.LISTENING if left:
-                return Finding.LEFT  # where a key was pressed, nobody has spoken since
+                return Finding.LEFT  # also if the push-to-talk key is pressed but the user has not spoken since
             case State.LISTENING if options.idle_prompt_s and idle_s >= options.idle_prompt_s and not self._prompted:
                 self._prompted = True
                 return Finding.SILENT

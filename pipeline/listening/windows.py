@@ -1,4 +1,4 @@
-"""A long recording in windows that a recogniser can take: with speech in them, cut where nobody speaks."""
+"""Cut a long recording into windows for a recogniser: they contain speech, and cuts are in silence."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,9 +9,9 @@ from pipeline.audio import Samples
 from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceActivity, probabilities
 
 MIN_PAUSE = 3 * FRAME
-"""Samples of silence (96 ms) that a window may be cut in when it gets too long."""
+"""Samples of silence (96 ms) in which a window that gets too long can be cut."""
 MANY = 64
-"""Frames (2 s) that are looked at together: some ms of work, after which others have their turn."""
+"""Frames (2 s) processed together: some ms of work, after which other threads can run."""
 MIN_SPEECH = 3 * FRAME
 """A window with less speech is a click."""
 
@@ -21,20 +21,20 @@ class Window:
     """A stretch of the recording with speech in it."""
 
     start: int
-    """Its first sample on the recording's clock, at RATE_HZ."""
+    """First sample on the recording's clock, at RATE_HZ."""
     samples: Samples
     joints: tuple[tuple[int, int], ...] = ()
-    """Of a window that is made of several stretches: where each but the first begins, in the window and on the
-    recording's clock, in samples."""
+    """In a window made of several stretches: the start of each but the first, in the window and on the recording's
+    clock, in samples."""
     onsets: tuple[int, ...] = ()
-    """Where speech begins in each of these stretches, in samples of the window; empty: not known."""
+    """Start of speech in each of these stretches, in samples of the window; empty: unknown."""
 
     @property
     def end(self) -> int:
         return self.placed(len(self.samples))
 
     def placed(self, at: int) -> int:
-        """The place on the recording's clock of a place in the window; a joint belongs to what is before it."""
+        """Convert a position in the window to the recording's clock; a joint belongs to the stretch before it."""
         inside, outside = 0, self.start
         for joint, place in self.joints:
             if at <= joint:
@@ -45,24 +45,25 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """Where a recording is cut."""
+    """Rules for cutting a recording."""
 
     max_s: float = 30.0
-    """No window is longer."""
+    """Limit of a window's length."""
     pause_s: float = 2.0
-    """A silence so long ends a window, and is left out."""
+    """Silence that ends a window and is left out."""
     pad_s: float = 0.4
     """Silence kept around the speech."""
     threshold: float = 0.5
     """Speech probability above which a frame is speech."""
     vad: bool = True
-    """False: all sound counts as speech, and windows are cut by their length only."""
+    """False: all audio counts as speech, and windows are cut by their length only."""
     pack: bool = False
-    """Short stretches of speech share a window, without the long pauses between them (`Packing`)."""
+    """Put short stretches of speech into one window, without the long pauses between them (`Packing`)."""
 
 
 class Windows:
-    """Feed samples in any portions; get windows as soon as they are complete. Keeps one window at most."""
+    """Cuts audio that is fed in any portions; returns windows as soon as they are complete. Keeps at most one
+    window."""
 
     def __init__(self, activity: VoiceActivity, cutting: Cutting) -> None:
         self._cutting = cutting
@@ -78,22 +79,22 @@ class Windows:
         self._spoken: list[bool] = []
         """Whether each held frame is speech."""
         self._open = False
-        """Whether any of them is."""
+        """Whether any held frame is speech."""
         self._pauses: list[tuple[int, int]] = []
         """[start, end) of the pauses in the open window, for when it gets too long."""
 
     @property
     def pending(self) -> Window | None:
-        """What is held of a window that is not complete."""
+        """The incomplete window so far."""
         return Window(self._start, np.concatenate(self._held)) if self._open else None
 
     @property
     def now(self) -> int:
-        """Samples fed so far, in whole frames."""
+        """Number of samples fed so far, in whole frames."""
         return self._detector.now
 
     def feed(self, samples: Samples) -> list[Window]:
-        """The windows that are complete with these samples."""
+        """Add samples; return the windows that they complete."""
         samples = np.concatenate([self._rest, samples]) if len(self._rest) else samples
         whole = len(samples) // FRAME * FRAME
         self._rest = samples[whole:].copy()
@@ -106,7 +107,7 @@ class Windows:
         return done
 
     def finish(self) -> list[Window]:
-        """The last window, with the samples that make no whole frame; nothing can be fed after it."""
+        """Return the last window, with the samples that do not fill a frame; nothing can be fed after it."""
         done: list[Window] = []
         if len(self._rest):
             tail = self._rest
@@ -130,7 +131,7 @@ class Windows:
             if speaking:
                 self._open, self._pauses = True, []
             while not self._open and (len(self._held) - 1) * FRAME >= self._pad:
-                self._drop(1)  # of the silence before speech only the last part is of use
+                self._drop(1)  # only the last part of the silence before speech is needed
             return []
         if before and not speaking:
             self._pauses.append((now - FRAME, now))
@@ -143,7 +144,7 @@ class Windows:
         return []
 
     def _best_cut(self) -> int:
-        """In the middle of the longest pause of the window's later half; without one, where it is least loud."""
+        """Return the middle of the longest pause in the window's later half; without one, the quietest frame."""
         half = self._start + self._max // 2
         pauses = [(end - start, (start + end) // 2) for start, end in self._pauses if end - start >= MIN_PAUSE]
         late = [pause for pause in pauses if pause[1] >= half]
@@ -154,19 +155,19 @@ class Windows:
         return self._detector.now - (len(last) - 1 - quiet) * FRAME
 
     def _cut(self, at: int) -> list[Window]:
-        """Speech goes on behind it: the rest begins the next window."""
+        """Cut within speech: the rest starts the next window."""
         done = self._window(max(1, (at - self._start) // FRAME))
         self._pauses = [(max(start, self._start), end) for start, end in self._pauses if end > self._start]
         return done
 
     def _close(self, end: int) -> list[Window]:
-        """Silence follows, and is left out."""
+        """End the window; the silence after it is left out."""
         done = self._window(-(-(end - self._start) // FRAME))
         self._open = False
         return done
 
     def _window(self, frames: int) -> list[Window]:
-        """The first so many of the held frames."""
+        """Take the first `frames` held frames as a window."""
         start, spoken = self._start, self._spoken[:frames]
         samples = self._drop(frames)
         if not samples or sum(spoken) * FRAME < MIN_SPEECH:
@@ -181,28 +182,28 @@ class Windows:
 
 
 class Packing:
-    """Windows that are put together as long as they fit into one."""
+    """Joins windows as long as they fit into one."""
 
     def __init__(self, max_s: float) -> None:
-        """max_s: no window is longer; 0: each stays alone."""
+        """max_s: limit of a window's length; 0: windows are not joined."""
         self._max = int(max_s * RATE_HZ)
         self._held: list[Window] = []
         self._samples = 0
 
     @property
     def start(self) -> int | None:
-        """Where the window begins that is not full yet; None: there is none."""
+        """Start of the window that is not full yet; None: there is none."""
         return self._held[0].start if self._held else None
 
     def add(self, window: Window) -> list[Window]:
-        """The window that this one does not fit into any more, and one that is full."""
+        """Add a window; return the window that it no longer fits into, and its own if that is full."""
         done = self.finish() if self._samples + len(window.samples) > self._max else []
         self._held.append(window)
         self._samples += len(window.samples)
         return done + (self.finish() if self._samples >= self._max else [])
 
     def finish(self) -> list[Window]:
-        """The last one."""
+        """Return the last window."""
         held, self._held = self._held, []
         self._samples = 0
         if len(held) < 2:
@@ -216,7 +217,7 @@ class Packing:
 
 
 class _Always:
-    """A VAD for which everything is speech."""
+    """A VAD that reports everything as speech."""
 
     def probability(self, frame: Samples) -> float:
         return 1.0

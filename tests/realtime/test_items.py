@@ -665,4 +665,4 @@ def test_a_session_in_which_nobody_speaks_ends() -> None:
         await d.silence(31_000)
 
     d = hold(script, idle_timeout_s=30)
-    assert d.closed == (1000, "Nobody spoke for a long time; the conversation is closed.")
+    assert d.closed == (1000, "The conversation was silent for too long and is closed.")

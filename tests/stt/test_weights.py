@@ -131,7 +131,7 @@ async def test_a_slow_hub_does_not_hold_up_the_event_loop(settings: Settings, mo
 
 async def test_bytes_that_are_not_the_models_are_refused(settings: Settings, model_hub: Hub) -> None:
     model_hub.corrupt = True
-    with pytest.raises(EngineUnavailable, match="did not arrive as the hub describes it"):
+    with pytest.raises(EngineUnavailable, match="does not match the hub's checksum"):
         await weights.fetch(settings, ignore)
     assert weights.find(settings) is None
     model_hub.corrupt = False
