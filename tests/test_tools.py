@@ -99,9 +99,9 @@ def test_a_call_has_a_limit_of_time_and_of_output() -> None:
         raise RuntimeError("secret path")
 
     toolbox = box(*map(function_of, (slow, long, broken)), limit_s=0.05)
-    assert call(toolbox, "slow") == Outcome("It took longer than 0.05 s and was given up.", failed=True)
+    assert call(toolbox, "slow") == Outcome("The function took longer than 0.05 s and was stopped.", failed=True)
     assert len(call(toolbox, "long").output) < 9_000
-    assert call(toolbox, "broken") == Outcome("It failed.", failed=True)
+    assert call(toolbox, "broken") == Outcome("The function failed.", failed=True)
 
 
 def test_functions_that_hang_take_no_thread_of_others() -> None:
