@@ -20,7 +20,7 @@ T = TypeVar("T")
 MAX_TOKEN_BYTES = 8
 """Upper bound for the average token of any tokeniser."""
 MIN_TOKEN_BYTES = 2
-"""Lower bound, used when a server sends more chunks than the token limit, so that its chunks are not tokens."""
+"""Lower bound, for a server that sends more chunks than the token limit: its chunks are shorter than its tokens."""
 COUNT_S = 1.0
 """Timeout for the end of the stream and the token count, once the reply is complete."""
 FORGETTING = 3

@@ -36,7 +36,8 @@ WHOLE_S = 3.0
 BATCH = 24
 """Slices in one model call: about half a second of work, after which a live conversation gets its turn."""
 KNOWN_LIKENESS = 0.70
-"""Cosine from which a voice counts as a known one: the encoder's equal error rate (about 1 %) for 3 s of speech."""
+"""Cosine from which a voice counts as a known one. With 3 s of speech the encoder has its equal error rate (about 1 %)
+there."""
 SILENCE_S = 120.0
 """Timeout for one batch, in seconds."""
 

@@ -40,12 +40,12 @@ class Signs:
     plus_minus: str
     times: str
     by: str
-    """Between two measures: 10x10."""
+    """Word between two measures: 10x10."""
     divided: str
     equals: str
     unequal: str
     less: str
-    """Between two things; `under` before one."""
+    """Words for < between two things; `under` is used before one."""
     more: str
     at_most: str
     at_least: str
@@ -70,7 +70,7 @@ class Signs:
     backslash: str
     underscore: str
     dash: str
-    """A hyphen in an address."""
+    """Name of a hyphen in an address."""
     section: str
     """Name of §."""
     sharp: str = "sharp"
@@ -92,13 +92,13 @@ class Words:
     dot: str
     """Name of the dot in an address."""
     to: str
-    """Between the ends of a range."""
+    """Word between the ends of a range."""
     over: str
-    """Between the parts of a fraction without a name."""
+    """Word between the parts of a fraction without a name."""
     per: str
-    """In a price or a measure: "$5/month"."""
+    """Word for / in a price or a measure: "$5/month"."""
     half_link: str
-    """Between a whole number and a fraction: "three and a half"."""
+    """Word between a whole number and a fraction: "three and a half"."""
     signs: Signs
     percent: Noun
     degrees: Noun
@@ -106,9 +106,9 @@ class Words:
     """How decimals are read: digit by digit; as a number if there are at most two; or as num2words names them."""
     plural: Plural = "one"
     money_link: str = " "
-    """Between euros and cents."""
+    """Text between euros and cents."""
     names_cents: bool = True
-    """False: "zwölf Euro fünfzig"."""
+    """Whether the name of the cents is spoken; False: "zwölf Euro fünfzig"."""
     masculine: tuple[tuple[str, str], ...] = ()
     """Regular expression → replacement, for the words of a number before a noun that is not feminine."""
     feminine: tuple[tuple[str, str], ...] = ()
@@ -116,14 +116,14 @@ class Words:
     agrees: bool = False
     """Whether a number agrees with any noun after it, whose gender is taken from its ending."""
     clock: tuple[str, str] = ("{hour} {minute}", "{hour}")
-    """A time of day, with and without minutes."""
+    """Forms of a time of day, with and without minutes."""
     hour: Noun = field(default_factory=lambda: Noun("", ""))
     minute: Noun | None = None
     """Noun for the minutes of a time with seconds, in languages that say it."""
     second: Noun = field(default_factory=lambda: Noun("", ""))
     """Noun for the seconds of a time."""
     ratio: str = ""
-    """Between the numbers of 16:9; empty: `to`."""
+    """Word between the numbers of 16:9; empty: `to`."""
     scale_names: tuple[str, str, str] = ("Celsius", "Fahrenheit", "Kelvin")
     clock_word: str = ""
     """Word that can follow a written time of day and that `clock` already contains: 15:30 Uhr."""

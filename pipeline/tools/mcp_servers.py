@@ -110,7 +110,7 @@ class Server:
         except Exception as error:
             if await self._lives():
                 raise ToolError(_reason(error)) from error
-            log.warning("the MCP server %s is gone: %s", self.name, _reason(error))
+            log.warning("the connection to the MCP server %s was lost: %s", self.name, _reason(error))
             await self.close()
             if not again:
                 raise ToolError("The connection was lost; the function may or may not have run.") from error

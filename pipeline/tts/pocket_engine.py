@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 MAX_CLIP_S = 600.0
 """Longest reference recording that is accepted."""
 MAX_CHARS = 200
-"""Limit for one chunk of text: above the model's 50 tokens it skips words."""
+"""Limit for one chunk of text. Even without punctuation it must stay below the model's 50 tokens, or the model skips
+words."""
 FRAMES_PER_CALL = 10
 """Frames (80 ms each) decoded at once when generation is ahead; bounds the time that a stop takes."""
 PROMPT_S = 30.0
