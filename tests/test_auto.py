@@ -52,7 +52,7 @@ def language_model(server: ServerProcess) -> dict[str, Any]:
 def test_ollama_answers_as_long_as_it_is_there_without_a_restart(
     automatic: ServerProcess, portal: BlockingPortal, ollama_port: int
 ) -> None:
-    assert "Ollama does not answer" in automatic.text  # said at the start
+    assert "Ollama does not respond" in automatic.text  # said at the start
     assert "ollama serve" in automatic.text
     ollama = FakeOllama(reply="I am Ollama, and I am here.")
     with automatic.connect() as connection:

@@ -206,7 +206,7 @@ async def test_arguments_of_any_form_are_read(given: Any, read: Any) -> None:
         ("boom", [*events(HI), 'event: error\ndata: {"message": "boom"}\n\n']),
         ("boom", [*events(HI), "event: error\ndata: boom\n\n"]),
         ("\ufffd", events(HI, '{"error": "\\ud83d"}')),
-        ("without an end", events(HI)),
+        ("before the reply was complete", events(HI)),
         ("does not speak", ["<html>"]),
         ("does not speak", events("{")),
     ],

@@ -108,7 +108,7 @@ async def test_a_server_that_refuses_think_is_asked_without_from_then_on(address
     ("traps", "sentence"),
     [
         (Traps(error_after=3, message="llama runner process has terminated"), "llama runner process has terminated"),
-        (Traps(cut_after=3), "broke off in mid-reply"),
+        (Traps(cut_after=3), "Ollama ended the stream before the reply was complete"),
         (Traps(garbage_after=3), "does not speak Ollama's protocol"),
         (Traps(status=503, message="server busy"), "busy"),
         (Traps(status=500, message="out of memory"), "500"),
@@ -174,7 +174,7 @@ async def test_replies_stream_side_by_side(address: str, server: FakeOllama) -> 
 
 
 async def test_a_server_that_goes_away_between_turns(server: FakeOllama) -> None:
-    await check_a_server_that_goes_away(open_engine, settings, server, "does not answer")
+    await check_a_server_that_goes_away(open_engine, settings, server, "does not respond")
 
 
 async def test_probe_is_content_with_the_implied_tag(address: str, server: FakeOllama) -> None:
@@ -195,7 +195,7 @@ async def test_probe_is_quick_when_nobody_answers(address: str, server: FakeOlla
     server.traps = Traps(slow_api_s=600)
     for url in (f"http://127.0.0.1:{closed_port()}", address):
         async with asyncio.timeout(30):
-            with pytest.raises(EngineUnavailable, match="does not answer"):
+            with pytest.raises(EngineUnavailable, match="does not respond"):
                 await probe(settings(url))
 
 

@@ -109,7 +109,7 @@ async def test_an_older_server_is_not_asked_to_count(address: str, server: FakeC
     ("traps", "sentence"),
     [
         (ChatTraps(error_after=3, message="out of memory"), "out of memory"),
-        (ChatTraps(cut_after=3), "broke off in mid-reply"),
+        (ChatTraps(cut_after=3), "ended the stream before the reply was complete"),
         (ChatTraps(garbage_after=3), "does not speak OpenAI's protocol"),
         (ChatTraps(status=503), "busy"),
         (ChatTraps(status=429), "busy"),

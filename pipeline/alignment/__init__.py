@@ -1,4 +1,4 @@
-"""When each word was said: the Protocol, and which model aligns which language."""
+"""Alignment, which finds when each word was said: the Protocol, and the model for each language."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -8,12 +8,12 @@ from pipeline.stt import Word
 
 
 class Aligner(Protocol):
-    """Lays the words of a text over their sound."""
+    """Finds the times of a text's words in its audio."""
 
     async def align(self, clip: Clip, text: str) -> Sequence[Word]:
-        """All words of the text in order, with times from the clip's start, and how sure each is (0 to 1).
+        """Return all words of the text in order, with times from the clip's start and probabilities (0 to 1).
 
-        A word that the model cannot write ("2014", "£13.60") lies between its neighbours; none is ever missing.
+        A word that the model cannot spell ("2014", "£13.60") is placed between its neighbours; no word is missing.
         Raises EngineError, Overloaded.
         """
         ...
@@ -31,4 +31,4 @@ MODELS: Mapping[str, str] = {
     "ko": "kresnik/wav2vec2-large-xlsr-korean", "ca": "softcatala/wav2vec2-large-xlsr-catala",
     "hi": "theainerd/Wav2Vec2-large-xlsr-hindi",
 }  # fmt: skip
-"""ISO 639-1 → model of the hub: WhisperX's choice, all of them Wav2Vec2ForCTC."""
+"""ISO 639-1 → model on the hub: WhisperX's choice, all of them Wav2Vec2ForCTC."""

@@ -1,6 +1,6 @@
-"""The words of a transcript laid over its sound, by an aligner of its language that is loaded when it is first wanted.
+"""Aligns a transcript's words with its audio. The aligner of each language is loaded when it is first needed.
 
-Better times are a gift, never a condition: where no aligner can be had, or one fails, the recogniser's own times stand.
+Alignment is optional: where no aligner is available, or where it fails, the recogniser's own times remain.
 """
 
 import logging
@@ -27,37 +27,37 @@ from pipeline.workers.scheduler import Urgency, calling
 log = logging.getLogger(__name__)
 
 MAX_ALIGNERS = 3
-"""Languages whose aligners are loaded at a time; the one used longest ago makes room for another."""
+"""Languages whose aligners are loaded at the same time; the least recently used one is unloaded for another."""
 RETRY_S = 300.0
-"""An aligner that could not be opened, or was lost in its work, is not tried again for so long."""
+"""Seconds before the next attempt after an aligner could not be opened or crashed."""
 MARGIN_S = 0.2
-"""Sound around a segment that its words may reach into."""
+"""Audio added on both sides of a segment, because its words may extend beyond it."""
 
 Opening = Callable[[Settings, str], AbstractAsyncContextManager[Aligner]]
-"""Of a language's aligner; see `open_aligner`."""
+"""Opens a language's aligner; see `open_aligner`."""
 
 
 class _Failed(Exception):
-    """The aligner failed, as its cause says: not the recording."""
+    """The aligner failed, for the reason in `__cause__`; the recording is not at fault."""
 
 
 class Aligners:
-    """Those of one deployment."""
+    """The aligners of one deployment."""
 
     def __init__(self, settings: Settings, opening: Opening = open_aligner) -> None:
         self._settings = settings
         self._opening = opening
         self._residents: Residents[Aligner] = Residents(MAX_ALIGNERS)
-        """Counted by the piece."""
+        """Aligners by language, each counting as one."""
         self._failed: dict[str, float] = {}
         """Language → when its aligner failed (monotonic)."""
 
     async def aligned(
         self, segments: Sequence[Segment], recording: Callable[[], Recording], language: str
     ) -> list[Segment]:
-        """The segments with the times that an aligner gives their words; with the recogniser's where none can.
+        """Return the segments with their words' times from an aligner, or from the recogniser if that is impossible.
 
-        recording: opens it once more, from its begin. Raises BadInput for a recording that cannot be read again.
+        recording: opens the recording again from its start. Raises BadInput when it cannot be read again.
         """
         plain = [segment if segment.words else replace(segment, words=by_characters(segment)) for segment in segments]
         if time.monotonic() - self._failed.get(language, -RETRY_S) < RETRY_S:
@@ -82,14 +82,14 @@ class Aligners:
                 opened = True
                 return await _align(segments, recording, aligner)
         except _Failed as failed:
-            # A sentence that it cannot do is no reason to do without it; a process that was lost over it takes minutes.
+            # A sentence that fails does not matter for the next ones, but a crashed worker takes minutes to restart.
             if isinstance(failed.__cause__, WorkerCrashed):
                 self._remember(language)
             raise
-        except Exception as error:  # whatever its libraries raise over a damaged file
+        except Exception as error:  # the libraries raise anything for a damaged file
             if opened:
                 raise
-            if not isinstance(error, Overloaded):  # the others are in use: one of them may be free soon
+            if not isinstance(error, Overloaded):  # the loaded aligners are in use: one of them may be free soon
                 self._remember(language)
             raise _Failed from error
 
@@ -100,7 +100,7 @@ class Aligners:
 
 
 async def _align(segments: list[Segment], recording: Recording, aligner: Aligner) -> list[Segment]:
-    """Raises _Failed, and what reading the recording raises."""
+    """Align all segments. Raises _Failed, and what reading the recording raises."""
     aligned: list[Segment] = []
     async with aclosing(in_threads(_stretches(recording, segments), recording.stop)) as stretches:
         async for start, samples in stretches:
@@ -110,7 +110,7 @@ async def _align(segments: list[Segment], recording: Recording, aligner: Aligner
                     words = await aligner.align(Clip(samples, RATE_HZ), segment.text)
             except Overloaded:
                 raise
-            except Exception as error:  # what the process raises comes as it was raised there
+            except Exception as error:  # the worker's exceptions arrive with their own types
                 raise _Failed from error
             aligned.append(_placed(segment, words, start / RATE_HZ))
     return aligned + segments[len(aligned) :]
@@ -124,7 +124,7 @@ def _placed(segment: Segment, words: Sequence[Word], start_s: float) -> Segment:
 
 
 def _stretches(recording: Recording, segments: Sequence[Segment]) -> Generator[tuple[int, Any], None, None]:
-    """Blocking: the first sample and the sound of each segment, in order, holding no more than one needs."""
+    """Yield the first sample's index and the audio of each segment, in order, holding only one segment. Blocks."""
     held = np.zeros(0, np.float32)
     start = 0
     blocks = recording.blocks()

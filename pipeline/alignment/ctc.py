@@ -1,4 +1,4 @@
-"""Forced alignment by CTC: the likeliest way in which a wav2vec2 model could have written a given text.
+"""Forced alignment by CTC: the most likely path on which a wav2vec2 model produces a given text.
 
 Viterbi over the blank-extended text, as in Graves et al., "Connectionist Temporal Classification" (2006), and as
 WhisperX does.
@@ -22,14 +22,14 @@ from pipeline.wrapping import spaceless
 
 RATE_HZ = 16_000
 MIN_SAMPLES = 400
-"""Less sound makes not one frame."""
+"""A shorter clip does not make a single frame."""
 
 LogProbs = npt.NDArray[np.float32]
 
 
 def best_path(log_probs: LogProbs, tokens: Sequence[int], blank: int = 0) -> list[tuple[int, int, float]] | None:
-    """For each token its first frame, the frame behind its last, and its mean probability; None when the text is too
-    long for the sound. log_probs: shape (frames, vocabulary); tokens: not empty.
+    """Return for each token its first frame, the frame after its last, and its mean probability; None when the text is
+    too long for the audio. log_probs: shape (frames, vocabulary); tokens: not empty.
     """
     frames, count = len(log_probs), len(tokens)
     states = 2 * count + 1
@@ -64,7 +64,7 @@ def best_path(log_probs: LogProbs, tokens: Sequence[int], blank: int = 0) -> lis
 @dataclass(frozen=True, slots=True)
 class CtcConfig:
     folder: str
-    """Of a Wav2Vec2ForCTC in transformers' format, with vocab.json."""
+    """Folder of a Wav2Vec2ForCTC in transformers' format, with vocab.json."""
     device: str
     threads: int
 
@@ -75,7 +75,7 @@ class CtcEngine:
     def __init__(self, config: CtcConfig) -> None:
         import torch
 
-        # transformers imports torchaudio wherever it finds one, which then may want a CUDA that is not here.
+        # transformers imports torchaudio if it is installed, and torchaudio may need a CUDA that is missing here.
         with contextlib.suppress(ImportError):
             import_torchaudio()
         from transformers import Wav2Vec2ForCTC
@@ -85,7 +85,7 @@ class CtcEngine:
         vocabulary: dict[str, int] = json.loads((folder / "vocab.json").read_text("utf-8"))
         # Some models have one vocabulary for each of their languages.
         if vocabulary and all(isinstance(value, dict) for value in vocabulary.values()):
-            raise EngineError("Alignment models with several vocabularies are not understood.")
+            raise EngineError("Alignment models with several vocabularies are not supported.")
         self._vocabulary = vocabulary
         upper = sum(name.isupper() and len(name) == 1 for name in vocabulary)
         lower = sum(name.islower() and len(name) == 1 for name in vocabulary)
@@ -124,7 +124,7 @@ class CtcEngine:
         return filled(timed, 0.0, clip.seconds)
 
     def _frames(self, samples: Samples) -> LogProbs:
-        """Log-probabilities, shape (frames, vocabulary)."""
+        """Return log-probabilities, shape (frames, vocabulary)."""
         normal = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
         with self._torch.inference_mode():
             logits = self._model(self._torch.from_numpy(normal[None]).to(self._device)).logits
@@ -132,7 +132,7 @@ class CtcEngine:
 
 
 def split_words(text: str) -> Iterator[str]:
-    """The words of a text; in scripts without spaces, its characters, with the marks that follow them."""
+    """Yield the words of a text; in scripts without spaces, its characters with the marks that follow them."""
     for run in text.split():
         word = ""
         for char in run:

@@ -1,4 +1,4 @@
-"""An aligner for a language, when its model can be had."""
+"""Opens the aligner for a language, and downloads its model if necessary."""
 
 import asyncio
 import importlib.util
@@ -19,7 +19,7 @@ from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 NEEDED = ("config.json", "vocab.json")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 SILENCE_S = 120.0
-"""One sentence never takes so long."""
+"""Timeout for one sentence, in seconds."""
 
 
 class WorkerAligner:
@@ -35,7 +35,7 @@ class WorkerAligner:
 
 @asynccontextmanager
 async def open_aligner(settings: Settings, language: str) -> AsyncIterator[Aligner]:
-    """Fetches the model of the language when it is not here. Raises EngineUnavailable, EngineError."""
+    """Open the aligner of a language, downloading its model if it is missing. Raises EngineUnavailable, EngineError."""
     missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
     if missing:
         raise EngineUnavailable(
@@ -59,8 +59,10 @@ async def _folder(settings: Settings, language: str) -> Path:
     files = await hub.files(name, lambda file: file in NEEDED or file in WEIGHTS)
     there = {file.name for file in files}
     if not there.issuperset(NEEDED) or there.isdisjoint(WEIGHTS):
-        raise EngineUnavailable(f"{name} is no wav2vec2 model with a vocabulary.", remedy="Name one with ALIGN_MODEL.")
-    # Both forms hold the same numbers; the safe one is enough.
+        raise EngineUnavailable(
+            f"{name} is not a wav2vec2 model with a vocabulary.", remedy="Name one with ALIGN_MODEL."
+        )
+    # Both formats hold the same weights; safetensors is the safe one.
     chosen = [file for file in files if file.name != "pytorch_model.bin" or "model.safetensors" not in there]
     folder = settings.models_dir / name.replace("/", "--")
     await hub.fetch(name, chosen, folder, _ignore)
@@ -68,7 +70,7 @@ async def _folder(settings: Settings, language: str) -> Path:
 
 
 def _here(settings: Settings, name: str) -> Path | None:
-    """The model as a folder, by its folder's name in MODELS_DIR, or where it is kept when it was fetched."""
+    """Find the model on disk: `name` as a path, in MODELS_DIR, or where a download of it is stored."""
     places = (Path(name).expanduser(), settings.models_dir / name, settings.models_dir / name.replace("/", "--"))
     return next((place.absolute() for place in places if _complete(place)), None)
 
@@ -78,4 +80,4 @@ def _complete(folder: Path) -> bool:
 
 
 def _ignore(progress: Progress) -> None:
-    """It is fetched while somebody waits for an answer, who cannot be told."""
+    """Drop progress reports: the model is downloaded during a request, which has no way to pass them on."""

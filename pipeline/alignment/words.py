@@ -1,4 +1,4 @@
-"""Words without a time get one between their neighbours."""
+"""Times for words without one, between their neighbours' times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pipeline.wrapping import pieces
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A word, and when it was said, if that is known."""
+    """A word with its times, if they are known."""
 
     text: str
     span_s: tuple[float, float] | None
@@ -17,8 +17,8 @@ class Timed:
 
 
 def filled(words: Sequence[Timed], start_s: float, end_s: float) -> list[Word]:
-    """All words with times inside [start_s, end_s], never falling: a run without times shares the gap it is in, each
-    word by its length."""
+    """Give all words times inside [start_s, end_s] that never decrease. Words without times share the gap that they
+    are in, in proportion to their lengths."""
     found: list[Word] = []
     at = 0
     latest = start_s
@@ -41,12 +41,12 @@ def filled(words: Sequence[Timed], start_s: float, end_s: float) -> list[Word]:
         for word in words[at:end]:
             begin = latest
             done += len(word.text) or 1
-            latest = min(first + (until - first) * done / total, until)  # rounded, it may be just beyond
+            latest = min(first + (until - first) * done / total, until)  # rounding can put it just beyond `until`
             found.append(Word(word.text, begin, latest, word.score))
         at = end
     return found
 
 
 def by_characters(segment: Segment) -> list[Word]:
-    """The words of a segment without any: as if each character took as long."""
+    """Return words for a segment that has none, as if all characters took the same time."""
     return [Word(piece.text, piece.start_s, piece.end_s, 0.0) for piece in pieces(segment)]

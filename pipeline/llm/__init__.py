@@ -7,13 +7,13 @@ from typing import Any, Literal, Protocol
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model wants a function to be called."""
+    """The model's request to call a function."""
 
     id: str
-    """Names the call to its result."""
+    """Links the call to its result."""
     name: str
     arguments: str
-    """A JSON object, as the model wrote it: it may be broken."""
+    """A JSON object as the model wrote it, possibly malformed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +23,16 @@ class Message:
     role: Literal["system", "user", "assistant", "tool"]
     content: str
     language: str | None = None
-    """ISO 639-1 code in which a user's message was spoken; the reply is expected in it."""
+    """ISO 639-1 code of the language of a user's message; the reply should be in the same language."""
     calls: tuple[ToolCall, ...] = ()
-    """What the assistant called; the content may be empty then."""
+    """Functions that the assistant called; the content can then be empty."""
     call_id: str | None = None
-    """Of a tool's message: the call that it answers."""
+    """In a tool's message, the id of the call that it is the result of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that the model may call; `parameters` is a JSON schema."""
+    """A function that the model can call; `parameters` is a JSON schema."""
 
     name: str
     description: str
@@ -47,31 +47,31 @@ class Usage:
     output_tokens: int
 
     def __add__(self, other: "Usage") -> "Usage":
-        """Of several requests."""
+        """Add the tokens of several requests."""
         return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyDelta:
-    """The next piece of a reply. `usage` comes with the last one, whose text may be empty."""
+    """The next chunk of a reply. `usage` comes with the last one, whose text can be empty."""
 
     text: str
     usage: Usage | None = None
     calls: tuple[ToolCall, ...] = ()
-    """Functions that the model wants to be called; the reply goes on when it is asked again with their results."""
+    """Functions that the model wants to call; another request with their results continues the reply."""
 
 
 class LanguageModel(Protocol):
-    """One language model, shared by all sessions."""
+    """A language model, shared by all sessions."""
 
     def reply(
         self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
     ) -> AsyncGenerator[ReplyDelta, None]:
         """Stream the assistant's next message.
 
-        must_call: one of the tools has to be called, as far as the engine can make its model do so.
+        must_call: the model must call one of the tools, as far as the engine can enforce that.
         Closing the generator (`aclose`) stops the model at once.
-        Raises EngineError when the model is away, refuses, or breaks off in mid-reply.
+        Raises EngineError when the model is unreachable, refuses the request, or fails during the reply.
         """
         ...
 
@@ -84,4 +84,4 @@ ENGINES: dict[str, str] = {
 """Engine name → module; see `pipeline.engines` for what a module provides."""
 
 AUTO_ORDER = ("ollama", "builtin")
-"""What `auto` tries, best first; the last one always works."""
+"""Engines that `auto` tries, best first; the last one always works."""

@@ -1,4 +1,4 @@
-"""`LLM_ENGINE=auto`: Ollama whenever it is there, the built-in responder whenever it is not, without a restart."""
+"""`LLM_ENGINE=auto`: Ollama while it is reachable, otherwise the built-in responder, without a restart."""
 
 import asyncio
 import logging
@@ -17,16 +17,16 @@ log = logging.getLogger(__name__)
 
 BETTER, ALWAYS = AUTO_ORDER
 SLOW_S = 1.0
-"""A look that failed only after this was not refused but ignored; the next ones are nothing to wait for."""
+"""A failed check that took longer was ignored and not refused; turns then do not wait for the next checks."""
 QUICK_S = 0.1
-"""A look that is answered within this (a closed port on this machine, say) may be repeated at every turn."""
+"""A check that takes less than this (for example a closed port on this machine) can be repeated at every turn."""
 PATIENCE_S = 10.0
-"""So long turns wait for a look that has begun: long enough to load a model, not to download one. It goes on behind
-them."""
+"""How long turns wait for a running check: long enough to load a model, but not to download one. It then continues in
+the background."""
 
 
 def _log_progress(step: Progress) -> None:
-    """The report of what happens after the start, when no progress bar is there any more."""
+    """Log progress after the start, when there is no progress bar."""
     log.debug("%s: %d of %d", step.task, step.done, step.total)
 
 
@@ -43,13 +43,13 @@ class AutoLanguageModel:
         self._look: asyncio.Task[None] | None = None
         self._look_began = 0.0
         self._slow = False
-        """Whether the last look that failed took long to do so."""
+        """Whether the last failed check was slow."""
         self._leaving = asyncio.Lock()
         self._replying = 0
 
     @property
     def info(self) -> EngineInfo:
-        """What answers now."""
+        """The engine in use."""
         if self._better is not None:
             return self._better.info
         info = self._always.info
@@ -58,9 +58,9 @@ class AutoLanguageModel:
         )
 
     async def look(self, report: Report = _log_progress, *, patience_s: float = PATIENCE_S) -> None:
-        """Take the better engine if it is there now. Rarely more often than LLM_RECHECK_S when looking is slow.
+        """Switch to the better engine if it is available. Repeat a check that was not quick only after LLM_RECHECK_S.
 
-        One look serves all turns that want one meanwhile; nobody waits for it beyond `patience_s` after its begin.
+        Concurrent turns share one check, and do not wait longer than `patience_s` after its start.
         """
         now = time.monotonic()
         if self._better is not None:
@@ -70,7 +70,7 @@ class AutoLanguageModel:
                 return
             self._look, self._look_began = asyncio.create_task(self._try_to_open(report)), now
         looking = self._look
-        # An address that does not even refuse costs each look seconds: those are not the turn's to wait for.
+        # An address that ignores connections makes each check take seconds: turns must not wait for that.
         patience_s = min(patience_s, QUICK_S) if self._slow else patience_s
         await asyncio.wait([looking], timeout=max(0.0, self._look_began + patience_s - now))
         if looking.done():
@@ -92,7 +92,7 @@ class AutoLanguageModel:
             raise
         else:
             self._keeper, self._why_not = keeper, ""
-            log.info("%s answers from now on (%s)", BETTER, self._better.info.model)
+            log.info("%s is in use from now on (%s)", BETTER, self._better.info.model)
 
     async def reply(
         self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
@@ -107,10 +107,10 @@ class AutoLanguageModel:
                         yield delta
                 return
             except EngineError as error:
-                # Gone before it said a word: the built-in one answers this turn. In mid-reply it is an error.
+                # Lost before the first delta: the built-in responder takes over this turn. Later it is an error.
                 if started or not await self._gone():
                     raise
-                log.warning("%s is gone: %s", BETTER, error.message)
+                log.warning("%s cannot be reached: %s", BETTER, error.message)
         async with aclosing(self._always.engine.reply(messages, tools=tools, must_call=must_call)) as deltas:
             async for delta in deltas:
                 yield delta
@@ -127,8 +127,8 @@ class AutoLanguageModel:
             self._replying -= 1
 
     async def _gone(self) -> bool:
-        """Whether the better engine cannot be reached any more; then it is let go, unless it is still replying to
-        others: who is only slow to answer a look must not lose them.
+        """Check whether the better engine has become unreachable. If so, close it, unless it is still replying to
+        other sessions: an engine that only responds slowly to the check must not lose its replies.
         """
         async with self._leaving:
             if self._better is None:
@@ -148,7 +148,7 @@ class AutoLanguageModel:
             await keeper.close()
 
     async def close(self) -> None:
-        """End a look, and let the better engine go if it is open."""
+        """Cancel a running check, and close the better engine."""
         if self._look is not None:
             self._look.cancel()
             await asyncio.wait([self._look])
@@ -157,7 +157,7 @@ class AutoLanguageModel:
 
 @asynccontextmanager
 async def open_auto(settings: Settings, report: Report) -> AsyncIterator[AutoLanguageModel]:
-    """The model that looks for its better again and again; a first look is done, however long it takes."""
+    """Open a model that keeps checking for the better engine. Wait for the first check, however long it takes."""
     async with open_named("llm", ENGINES, ALWAYS, settings, report) as always:
         model = AutoLanguageModel(settings, always)
         try:

@@ -1,4 +1,4 @@
-"""A reply that comes in pieces → plain characters and markers, wherever it was cut."""
+"""Splitting of a streamed reply into characters and markers, wherever the stream is cut."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -6,25 +6,25 @@ from collections.abc import Iterator
 from pipeline.llm.markers import STARTS, Marker, marker_of, may_become_marker
 
 FENCE = 3
-"""So many backticks begin a block of code, which only as many end; fewer begin a span, which ends with its line."""
+"""Number of backticks from which they open or close a code block; fewer open a code span, which ends with its line."""
 
 
 class Lexer:
-    """Gives back each character as it stands, or the marker that it belongs to once that is whole.
+    """Yields each character as it is, or the complete marker that it belongs to.
 
-    A character is held back only while it may be part of a marker, so that plain text passes at once.
+    A character is held back only while it can be part of a marker, so that plain text passes at once.
     """
 
     def __init__(self) -> None:
         self._held = ""
         self._run = 0
-        """Backticks that stand right before here."""
+        """Number of backticks just before the current position."""
         self._code = 0
-        """How many backticks have begun the code that this is in; 0: it is none."""
+        """Number of backticks that opened the current code; 0 outside code."""
         self._before = ""
 
     def feed(self, text: str) -> Iterator[str | Marker]:
-        """The characters and markers that are certain now. To be read to its end."""
+        """Yield the characters and markers that are certain. The caller must read all of them."""
         coming = deque(text)
         while coming:
             char = coming.popleft()
@@ -45,12 +45,12 @@ class Lexer:
                 yield first
 
     def finish(self) -> str:
-        """What was held back and is text after all."""
+        """Return the text that was held back and is not a marker."""
         held, self._held = self._held, ""
         return held
 
     def leave_code(self) -> None:
-        """What came up to here was not the reply: backticks in it begin no code of the reply's."""
+        """Forget open code: the text so far was not the reply, so its backticks do not open code in the reply."""
         self._run = self._code = 0
 
     def _starts(self, char: str) -> bool:
@@ -58,7 +58,7 @@ class Lexer:
 
     @property
     def in_code(self) -> bool:
-        """Whether the next character, not a backtick, stands in code: a marker there is what the text is about."""
+        """Whether the next character, if not a backtick, is in code, where markers are plain text."""
         if not self._run:
             return bool(self._code)
         return not self._code or not self._closes()

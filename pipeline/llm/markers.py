@@ -1,7 +1,7 @@
-"""The markers that chat templates and models put into the text of a reply: thinking, channels, special tokens, calls.
+"""Markers that chat templates and models put into the text of a reply: thinking, channels, special tokens, calls.
 
-Read in the templates and documents of DeepSeek R1, Qwen 3, QwQ, Magistral, Kimi, Seed-OSS, Command A, GLM 4.5, gpt-oss
-(harmony), LLaMA 3, Gemma, Phi 4, Granite, LFM 2, functionary 3.1 and LM Studio.
+Collected from the templates and documents of DeepSeek R1, Qwen 3, QwQ, Magistral, Kimi, Seed-OSS, Command A, GLM 4.5,
+gpt-oss (harmony), LLaMA 3, Gemma, Phi 4, Granite, LFM 2, functionary 3.1 and LM Studio.
 """
 
 import re
@@ -10,40 +10,40 @@ from enum import Enum, auto
 
 
 class Kind(Enum):
-    """What a marker says about the text behind it."""
+    """A marker's meaning for the text after it."""
 
     THINK_OPEN = auto()
     THINK_CLOSE = auto()
     END = auto()
-    """The reply is over."""
+    """The reply ends."""
     ROLE = auto()
-    """Another message begins with the name of its role."""
+    """Another message begins, with the name of its role."""
     DROPPED = auto()
-    """Says nothing that matters here."""
+    """Has no effect here and is removed."""
     HEADER = auto()
-    """harmony: a message begins with its role."""
+    """harmony: a message begins, with its role."""
     CHANNEL = auto()
     """harmony: the name of a channel follows."""
     MESSAGE = auto()
-    """harmony: a header ends and its message begins."""
+    """harmony: the header ends and the message begins."""
     MESSAGE_END = auto()
-    """harmony: a message ends; without channels (Phi) the reply does."""
+    """harmony: a message ends. Without channels (Phi) the reply ends."""
     CALL_OPEN = auto()
     CALL_CLOSE = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """One marker, as it stands in the text."""
+    """One marker, as written in the text."""
 
     kind: Kind
     text: str
     closes_with: str = ""
-    """The marker that ends a call, in lower case; empty: the end of the reply does."""
+    """The marker that ends the call, in lower case; empty: the call ends with the reply."""
 
 
 STARTS = frozenset("<[◁")
-"""The characters that a marker begins with."""
+"""Characters that a marker can begin with."""
 
 _THINKING = (
     "think", "thinking", "thinks", "thought", "thoughts", "reason", "reasoning", "reflection", "analysis",
@@ -90,7 +90,7 @@ _TAGS = {
     "<endoftext>": Kind.END, "<end_of_text>": Kind.END, "[gmask]": Kind.DROPPED,
     **{f"<{end}{name}>": Kind.DROPPED for name in ("answer", "final_answer", "response") for end in ("", "/")},
 }  # fmt: skip
-"""Markers that are written in one way only, in lower case."""
+"""Markers with only one spelling, in lower case."""
 _SPECIAL_KINDS = {
     "start": Kind.HEADER, "channel": Kind.CHANNEL, "message": Kind.MESSAGE, "end": Kind.MESSAGE_END,
     "call": Kind.MESSAGE_END, "constrain": Kind.DROPPED,
@@ -106,13 +106,13 @@ _SPECIAL_KINDS = {
     "user": Kind.ROLE, "system": Kind.ROLE, "assistant": Kind.ROLE, "human": Kind.ROLE, "observation": Kind.ROLE,
     "start_of_turn_token": Kind.ROLE,
 }  # fmt: skip
-"""`<|name|>`, by its name."""
+"""Special tokens `<|name|>`, by name."""
 _ENDS = re.compile(r"(?:.*_)?(?:end|eo[a-z]|stop|return)(?:_.*)?|endof.*")
-"""The names of special tokens that end a reply: im_end, eot_id, endoftext, end_of_turn, return …"""
+"""Names of special tokens that end a reply: im_end, eot_id, endoftext, end_of_turn, return …"""
 _SPECIAL_THINKING = re.compile(
     rf"(?P<close>/|end_(?:of_)?)?(?:begin_(?:of_)?|start_(?:of_)?)?(?:{'|'.join(_THINKING)})(?:_(?:start|begin|(?P<end>end)))?"
 )
-"""The names of special tokens around a thought: think, /think, begin_of_thinking, end_thought, reasoning_start …"""
+"""Names of special tokens around a thought: think, /think, begin_of_thinking, end_thought, reasoning_start …"""
 
 _SPECIAL = re.compile(r"<[|｜] ?([/\w.-]{1,40}) ?[|｜]>")
 _SPECIAL_BEGUN = re.compile(r"<(?:[|｜] ?(?:[/\w.-]{1,40} ?[|｜]?)?)?")
@@ -128,7 +128,7 @@ _BEGINNINGS = frozenset(exact[:length] for exact in _EXACT for length in range(1
 
 
 def marker_of(text: str) -> Marker | None:
-    """The marker that `text` is, whole; None if it is none."""
+    """Return the marker that all of `text` forms; None if it is not a marker."""
     lower = text.lower().replace("｜", "|").replace("▁", "_")
     if lower in _CALLS:
         return Marker(Kind.CALL_OPEN, text, _CALLS[lower])
@@ -150,7 +150,7 @@ def marker_of(text: str) -> Marker | None:
 
 
 def may_become_marker(text: str) -> bool:
-    """Whether more text could make a marker of it. False for all but a few characters that are followed by others."""
+    """Whether more text could turn `text` into a marker. Usually False after a few characters."""
     lower = text.lower().replace("｜", "|").replace("▁", "_")
     if lower in _BEGINNINGS or _SPECIAL_BEGUN.fullmatch(lower) or _NAMED_CALL_BEGUN.fullmatch(lower):
         return True

@@ -1,7 +1,7 @@
 """Ollama, through its native API: local models, streamed.
 
-What its contract leaves to the client is done here: thinking is off, the model stays loaded and is warm before the
-first turn, every wait has an end, and closing the reply closes the connection, which is how Ollama is told to stop.
+This module does what Ollama leaves to the client: thinking is off, the model stays loaded and is warm before the first
+turn, every wait has a timeout, and closing the reply closes the connection, which makes Ollama stop.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ from pipeline.llm.streaming import ContextExceeded, Piece, ServedModel, is_too_l
 from pipeline.llm.wire import NotTheProtocol, Refused, posted, values
 from pipeline.settings import Settings
 
-# What a stream can end in, beside Ollama's own errors; the last three: an answer that is not Ollama's protocol.
+# Errors that can end a stream, in addition to Ollama's own. The last three mean that it is not Ollama's protocol.
 _BROKEN = (ResponseError, httpx.HTTPError, ConnectionError, ValueError, AttributeError, TypeError)
 
 
 async def probe(settings: Settings) -> None:
-    """Ask for version and models; raises EngineUnavailable when Ollama is away or lacks the model."""
+    """Request the version and the models. Raises EngineUnavailable when Ollama is unreachable or lacks the model."""
     try:
         version, tags = await patiently(partial(_looked, settings))
     except (httpx.RequestError, TimeoutError):
@@ -38,7 +38,7 @@ async def probe(settings: Settings) -> None:
         version, tags = {}, {}
     if "version" not in version:
         raise EngineUnavailable(
-            f"What answers at {settings.llama_endpoint} is not Ollama.",
+            f"The server at {settings.llama_endpoint} is not Ollama.",
             remedy="Set LLAMA_ENDPOINT to Ollama's address.",
         )
     installed = [str(model.get("name") or model.get("model")) for model in tags.get("models") or ()]
@@ -47,7 +47,7 @@ async def probe(settings: Settings) -> None:
 
 
 async def _looked(settings: Settings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Version and models."""
+    """Return the version and the models."""
     async with httpx.AsyncClient(base_url=settings.llama_endpoint, timeout=2 * PROBE_S) as client:
         return await _get(client, "/api/version"), await _get(client, "/api/tags")
 
@@ -63,7 +63,7 @@ async def _get(client: httpx.AsyncClient, path: str) -> Mapping[str, Any]:
 
 def _away(settings: Settings) -> EngineUnavailable:
     return EngineUnavailable(
-        f"Ollama does not answer at {settings.llama_endpoint}.",
+        f"Ollama does not respond at {settings.llama_endpoint}.",
         remedy="Install it from https://ollama.com and start it with: ollama serve",
     )
 
@@ -80,17 +80,17 @@ def _has(installed: Sequence[str], model: str) -> bool:
 
 
 def _tagged(model: str) -> str:
-    """A name with the tag that Ollama implies."""
+    """Return a model's name with the tag that Ollama implies."""
     return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["OllamaModel"]]:
-    """The model, pulled if it may be, loaded and warm."""
-    # No time-outs of httpx's but for connecting: the others count bytes, not tokens.
+    """Open the model: pull it if that is allowed, load it and warm it up."""
+    # Only a timeout for connecting: httpx's other timeouts count bytes, not tokens.
     timeout = httpx.Timeout(None, connect=settings.llm_connect_timeout_s)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)
-    certificates = httpx.create_ssl_context()  # once for both: it takes a while to load
+    certificates = httpx.create_ssl_context()  # shared by both clients, because loading them takes a while
     async with (
         AsyncClient(host=settings.llama_endpoint, timeout=timeout, limits=limits, verify=certificates) as client,
         httpx.AsyncClient(
@@ -104,17 +104,17 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
 
 
 class OllamaModel(ServedModel):
-    """One model of one Ollama, for all sessions. Ollama itself queues what it cannot answer in parallel."""
+    """One model on one Ollama server, for all sessions. Ollama queues requests that it cannot handle in parallel."""
 
     def __init__(self, client: AsyncClient, chats: httpx.AsyncClient, settings: Settings) -> None:
-        """chats: for replies, of which Ollama's own client refuses what is not exactly of its form."""
+        """chats: client for replies, because Ollama's own client refuses the slightest deviation from its format."""
         super().__init__("Ollama", settings.llama_model, settings)
         self._client = client
         self._chats = chats
         self._think: bool | None = False
         self._calls_tools = True
         keep_alive = settings.llama_keep_alive
-        # A bare number is seconds; as a string Ollama would refuse it.
+        # A bare number means seconds; Ollama would refuse it as a string.
         self._keep_alive: str | float = float(keep_alive) if keep_alive.lstrip("-").isdecimal() else keep_alive
         self._options = {
             "num_ctx": settings.llama_context,
@@ -123,7 +123,7 @@ class OllamaModel(ServedModel):
         }
 
     async def prepare(self, report: Report) -> None:
-        """Make sure that the model is there, and load it. Raises EngineUnavailable or EngineError."""
+        """Make sure that the model is installed, and load it. Raises EngineUnavailable or EngineError."""
         limit = self._settings.worker_start_timeout_s
         try:
             async with asyncio.timeout(PROBE_S + self._settings.llm_connect_timeout_s):
@@ -137,7 +137,7 @@ class OllamaModel(ServedModel):
         report(Progress(f"loading {self._model} in Ollama", 0, 0))
         try:
             async with asyncio.timeout(limit):
-                # The options are the reply's: others would make Ollama load the model again.
+                # The same options as for replies: with others Ollama would load the model again.
                 await self._client.chat(self._model, messages=[], keep_alive=self._keep_alive, options=self._options)
         except TimeoutError:
             raise EngineError(f"Ollama did not load {self._model} within {limit:g} s.", code="timeout") from None
@@ -165,11 +165,12 @@ class OllamaModel(ServedModel):
         except _BROKEN as error:
             reason = one_line(error.error if isinstance(error, ResponseError) else error)
             raise EngineUnavailable(
-                f"Ollama could not pull {self._model}: {reason}.", remedy=f"Try by hand: ollama pull {self._model}"
+                f"Ollama could not pull {self._model}: {reason}.", remedy=f"Run by hand: ollama pull {self._model}"
             ) from error
         if status != "success":
             raise EngineUnavailable(
-                f"Ollama broke off pulling {self._model}.", remedy=f"Start again, or by hand: ollama pull {self._model}"
+                f"Ollama stopped pulling {self._model} before its end.",
+                remedy=f"Start the service again, or run: ollama pull {self._model}",
             )
 
     async def _pieces(
@@ -190,9 +191,9 @@ class OllamaModel(ServedModel):
                 raise self._told(error) from error
 
     def _asks_for_less(self, error: Refused, tools: Sequence[Tool]) -> bool:
-        """Whether the request may succeed without what was refused: from now on it is left out."""
+        """Whether the request can succeed without the part that was refused. That part is left out from now on."""
         refused = error.reason.lower() if error.status == 400 else ""
-        # Servers and models that do not know thinking refuse even to be told not to; others cannot call functions.
+        # Servers and models without thinking refuse even the option that disables it; others cannot call functions.
         if self._think is not None and "think" in refused:
             self._think = None
             return True
@@ -219,7 +220,7 @@ class OllamaModel(ServedModel):
         return whole
 
     def _told(self, error: Exception) -> EngineError:
-        """The error in one sentence that helps."""
+        """Turn an exception into an error with one helpful sentence."""
         endpoint = self._settings.llama_endpoint
         if isinstance(error, ResponseError | Refused):
             status = error.status_code if isinstance(error, ResponseError) else error.status
@@ -230,18 +231,18 @@ class OllamaModel(ServedModel):
             if is_too_long(status, whole):
                 return ContextExceeded(f"The conversation is too long for {self._model} in Ollama: {reason}.")
             if status == 503:
-                return EngineError("Ollama is busy and its queue is full; try again in a moment.")
+                return EngineError("Ollama is busy and its queue is full; retry in a moment.")
             if status is None or status == -1:
-                return EngineError(f"Ollama broke off in mid-reply: {reason}.")
+                return EngineError(f"Ollama failed during the reply: {reason}.")
             return EngineError(f"Ollama refused the request ({status}): {reason}.")
         if isinstance(error, httpx.ConnectTimeout):
             limit = self._settings.llm_connect_timeout_s
-            return EngineError(f"Ollama at {endpoint} could not be connected to within {limit:g} s.", code="timeout")
+            return EngineError(f"Connecting to Ollama at {endpoint} took longer than {limit:g} s.", code="timeout")
         if isinstance(error, httpx.ConnectError | ConnectionError):
-            return EngineError(f"Ollama does not answer at {endpoint}; start it with: ollama serve")
+            return EngineError(f"Ollama does not respond at {endpoint}; start it with: ollama serve")
         if isinstance(error, httpx.HTTPError):
-            return EngineError("The connection to Ollama broke in mid-reply.")
-        return EngineError(f"What answers at {endpoint} does not speak Ollama's protocol; is LLAMA_ENDPOINT right?")
+            return EngineError("The connection to Ollama broke during the reply.")
+        return EngineError(f"The server at {endpoint} does not speak Ollama's protocol; check LLAMA_ENDPOINT.")
 
 
 def _told_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -259,7 +260,7 @@ def _told_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def _piece(chunk: Mapping[str, Any] | None) -> Piece:
-    """What a line says; None is an end that other servers send. `thinking` is left out."""
+    """Parse a line of the stream; None is the end as other servers send it. `thinking` is left out."""
     if chunk is None:
         return Piece(finished=True)
     message = mapping(chunk.get("message"))
@@ -269,7 +270,7 @@ def _piece(chunk: Mapping[str, Any] | None) -> Piece:
 
 
 def _call_form(tools: Sequence[Tool]) -> dict[str, Any]:
-    """A JSON schema of a call of one of the tools: Ollama has no way to demand a call, but one to demand a form."""
+    """Return a JSON schema for a call of one of the tools: Ollama can require a schema, but not a call."""
     calls = [
         {
             "type": "object",

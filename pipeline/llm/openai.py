@@ -1,4 +1,4 @@
-"""Any server with OpenAI's chat completions: vLLM, llama.cpp, LM Studio, or OpenAI itself."""
+"""Models on any server with OpenAI's chat completions API: vLLM, llama.cpp, LM Studio, or OpenAI itself."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -21,12 +21,12 @@ from pipeline.settings import Settings
 
 
 async def probe(settings: Settings) -> None:
-    """Ask for the models; raises EngineUnavailable when the server is away, or wants another key."""
+    """Request the list of models. Raises EngineUnavailable when the server is unreachable or refuses the key."""
     await _models(settings)
 
 
 async def _models(settings: Settings) -> list[str]:
-    """What the server lists; [] when it lists nothing. Raises EngineUnavailable."""
+    """Return the models that the server lists; [] when it lists none. Raises EngineUnavailable."""
     url = settings.llm_openai_url
     headers = {"Authorization": f"Bearer {settings.llm_openai_key}"} if settings.llm_openai_key else {}
     try:
@@ -34,7 +34,7 @@ async def _models(settings: Settings) -> list[str]:
             response = await patiently(partial(client.get, f"{url}/models"))
     except (httpx.HTTPError, TimeoutError):
         raise EngineUnavailable(
-            f"No language model server answers at {url}.", remedy="Start it, or set LLM_OPENAI_URL to its address."
+            f"No language model server responds at {url}.", remedy="Start it, or set LLM_OPENAI_URL to its address."
         ) from None
     if response.status_code in (401, 403):
         raise EngineUnavailable(f"The server at {url} refuses the key.", remedy="Set LLM_OPENAI_KEY.")
@@ -46,7 +46,7 @@ async def _models(settings: Settings) -> list[str]:
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["OpenAIModel"]]:
-    """A client of the server; nothing is loaded here."""
+    """Open a client of the server; nothing is loaded here."""
     listed = await _models(settings)
     model = settings.llm_openai_model or (listed[0] if listed else "")
     if not model:
@@ -56,7 +56,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     async with httpx.AsyncClient(
         base_url=settings.llm_openai_url,
         headers={"Authorization": f"Bearer {settings.llm_openai_key}"} if settings.llm_openai_key else {},
-        # No time-outs of httpx's but for connecting: the others count bytes, not tokens.
+        # Only a timeout for connecting: httpx's other timeouts count bytes, not tokens.
         timeout=httpx.Timeout(None, connect=settings.llm_connect_timeout_s),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
         follow_redirects=True,
@@ -65,7 +65,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
 
 
 class OpenAIModel(ServedModel):
-    """One model of one server, for all sessions."""
+    """One model on one server, for all sessions."""
 
     def __init__(self, client: httpx.AsyncClient, model: str, settings: Settings) -> None:
         super().__init__("The language model", model, settings)
@@ -76,7 +76,7 @@ class OpenAIModel(ServedModel):
     async def _pieces(
         self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
     ) -> AsyncGenerator[Piece, None]:
-        """See `ServedModel`. A request is not repeated after a failure: that would be heard as a long silence."""
+        """See `ServedModel`. Failed requests are not retried, because the user would hear a long silence."""
         while True:
             body = self._body(messages, tools, must_call)
             try:
@@ -90,7 +90,7 @@ class OpenAIModel(ServedModel):
             except Refused as refused:
                 if refused.status != 400 or not self._count_tokens or "stream_options" not in refused.reason:
                     raise self._told(refused) from refused
-                # An older server: it does not count, from now on.
+                # An older server: stop requesting the token count.
                 self._count_tokens = False
             except (httpx.HTTPError, NotTheProtocol) as error:
                 raise self._told(error) from error
@@ -113,14 +113,14 @@ class OpenAIModel(ServedModel):
         return whole
 
     def _told(self, error: Exception) -> EngineError:
-        """The error in one sentence that helps."""
+        """Turn an exception into an error with one helpful sentence."""
         url = self._settings.llm_openai_url
         if isinstance(error, httpx.ConnectTimeout):
-            return EngineError(f"The language model server at {url} could not be connected to in time.", code="timeout")
+            return EngineError(f"Connecting to the language model server at {url} took too long.", code="timeout")
         if isinstance(error, httpx.HTTPError):
             return EngineError(f"The connection to the language model server at {url} failed.")
         if not isinstance(error, Refused):
-            return EngineError(f"What answers at {url} does not speak OpenAI's protocol.")
+            return EngineError(f"The server at {url} does not speak OpenAI's protocol.")
         status, reason = error.status, one_line(error.reason)
         if is_too_long(status, error.reason):
             return ContextExceeded(f"The conversation is too long for the language model server ({status}): {reason}.")
@@ -129,9 +129,9 @@ class OpenAIModel(ServedModel):
         if status == 404:
             return EngineError(f"The language model server does not have the model {self._model}.")
         if status in (429, 503):
-            return EngineError("The language model server is busy; try again in a moment.")
+            return EngineError("The language model server is busy; retry in a moment.")
         if status is None:
-            return EngineError(f"The language model broke off in mid-reply: {reason}.")
+            return EngineError(f"The language model failed during the reply: {reason}.")
         return EngineError(f"The language model server refused the request ({status}): {reason}.")
 
 
@@ -148,9 +148,9 @@ def _extra(text: str) -> dict[str, Any]:
 
 
 def _piece(chunk: Mapping[str, Any] | None) -> Piece:
-    """What a chunk says; None is the end of the stream. A server that does not stream sends a single one, whole.
+    """Parse a chunk; None is the end of the stream. A server that does not stream sends a single chunk.
 
-    `reasoning_content` and `reasoning` are thinking, and are left out.
+    `reasoning_content` and `reasoning` contain thinking and are left out.
     """
     if chunk is None:
         return Piece(finished=True)
@@ -181,7 +181,8 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _arguments(call: ToolCall) -> str:
-    """A JSON object: some servers read it, and refuse every later turn with a call that a model has written badly."""
+    """Return a call's arguments as a JSON object: some servers parse them, and refuse every later turn if the model
+    wrote malformed ones."""
     return json.dumps(read_arguments(call.arguments))
 
 

@@ -1,4 +1,4 @@
-"""Whether a server of language models is there."""
+"""Probing of language model servers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,13 +7,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PROBE_S = 5.0
-"""A server that takes longer to list its models is as good as away."""
+"""Timeout for a server to list its models."""
 
 
 async def patiently(look: Callable[[], Awaitable[T]]) -> T:
-    """What `look()` gives within PROBE_S. Raises TimeoutError.
+    """Return the result of `look()`, with a timeout of PROBE_S. Raises TimeoutError.
 
-    It is tried twice: a start imports much on the same event loop, and what was too slow may have been that.
+    Makes two attempts: the service's start imports many modules on the same event loop, which can cause a timeout.
     """
     try:
         async with asyncio.timeout(PROBE_S):

@@ -1,7 +1,7 @@
-"""What of a conversation a language model is sent, in the order that the strictest chat templates want.
+"""The part of a conversation that is sent to a language model, in the order that the strictest chat templates require.
 
-These refuse (with 400, at every turn) a system message that is not the first, two messages of one role in a row, a
-conversation that does not begin with the user, and results without their calls.
+These templates refuse (with 400, at every turn) a system message that is not the first, two consecutive messages of one
+role, a conversation that does not begin with the user, and results without their calls.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,23 +11,24 @@ from pipeline.llm import Message
 from pipeline.llm.languages import NAMES
 
 BYTES_PER_TOKEN = 3.5
-"""LLaMA's tokenisers take about 4 bytes of English and 3 of Portuguese or Spanish a token; no tokeniser is at hand."""
+"""Estimate, because there is no tokeniser here: LLaMA's tokens have about 4 bytes in English and 3 in Portuguese or
+Spanish."""
 TOKENS_PER_MESSAGE = 5
-"""Role and separators of the chat template."""
+"""Tokens for the role and separators of the chat template."""
 NO_RESULT = "There is no result yet."
-"""What the model is told of a call that nobody has answered: a call without a result is refused by some models."""
+"""Result that the model sees for a call without one, because some models refuse a call without a result."""
 NOTHING_SAID = "…"
-"""Stands for a message of the side whose turn it was and that said nothing."""
+"""Replaces the message of a side that said nothing when it was its turn."""
 
 
 def estimated_tokens(message: Message) -> int:
-    """About how many tokens a message takes in the prompt."""
+    """Estimate the tokens that a message takes in the prompt."""
     called = sum(len(call.name) + len(call.arguments.encode()) for call in message.calls)
     return TOKENS_PER_MESSAGE + int((len(message.content.encode()) + called) / BYTES_PER_TOKEN)
 
 
 def in_the_users_language(messages: Sequence[Message]) -> list[Message]:
-    """The messages, the system message telling the language in which the user spoke last, if it is known."""
+    """Add to the system message the language that the user spoke last, if it is known."""
     asked = next((message for message in reversed(messages) if message.role == "user"), None)
     name = NAMES.get((asked.language or "")[:2].lower()) if asked else None
     if name is None:
@@ -39,8 +40,8 @@ def in_the_users_language(messages: Sequence[Message]) -> list[Message]:
 
 
 def in_order(messages: Sequence[Message]) -> list[Message]:
-    """The messages with the result of each call right behind it, as the models want them: a call that nobody has
-    answered gets one that says so, a result without its call is left out."""
+    """Put the result of each call right after it, as the models require. A call without a result gets `NO_RESULT`; a
+    result without its call is left out."""
     results = {message.call_id: message for message in messages if message.role == "tool"}
     ordered: list[Message] = []
     for message in messages:
@@ -53,10 +54,10 @@ def in_order(messages: Sequence[Message]) -> list[Message]:
 
 
 def alternating(messages: Sequence[Message]) -> list[Message]:
-    """The messages with all system messages first and as one, then user and assistant in turn, the user first and last
-    (unless the results of calls are last), and the results of calls right behind them.
+    """Merge all system messages into the first message, then alternate user and assistant. The user is first and last
+    (unless the results of calls are last), and the results of calls are right after the calls.
 
-    Messages of one side in a row become one; where one side said nothing, `NOTHING_SAID` stands for it.
+    Consecutive messages of one side are merged; where one side said nothing, `NOTHING_SAID` is inserted.
     """
     messages = in_order(messages)
     system = "\n\n".join(message.content for message in messages if message.role == "system" and message.content)
@@ -94,9 +95,9 @@ def alternating(messages: Sequence[Message]) -> list[Message]:
 
 
 def shortened(messages: Sequence[Message], limit: int) -> list[Message]:
-    """The system message and the newest turns that fit in `limit` estimated tokens; the last one in any case.
+    """Return the system message and the newest turns that fit in `limit` estimated tokens; the last turn in any case.
 
-    A turn is a user's message with all that follows it, so that no result is left without its call.
+    A turn is a user's message with everything after it, so that results are not separated from their calls.
     """
     system = [message for message in messages[:1] if message.role == "system"]
     turns = list(_turns(messages[len(system) :]))

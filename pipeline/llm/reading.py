@@ -1,4 +1,4 @@
-"""Fields of a language model server's answer, in whatever form they come: what can be read of them, else nothing."""
+"""Lenient readers for the fields of a language model server's response; unreadable values become empty."""
 
 import json
 import math
@@ -13,23 +13,23 @@ from pipeline.llm.written import Brackets, arguments_text, known_name
 
 MAX_COUNT = 10**9
 MAX_CALLS = 64
-"""One reply calls no more functions; what is beyond is left out."""
+"""Limit for the function calls in one reply; further ones are dropped."""
 MAX_ARGUMENT_CHARS = 200_000
-"""The arguments of one call are no longer; the rest is left out, and the call fails."""
+"""Limit for the arguments of one call; the rest is dropped, and the call fails."""
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """An object; an empty one in place of anything else."""
+    """Return an object, or an empty one in place of anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def items(value: Any) -> Sequence[Any]:
-    """A list; a single object counts as a list of one, anything else as an empty one."""
+    """Return a list; a single object becomes a list of one, anything else an empty list."""
     return value if isinstance(value, list) else [value] if isinstance(value, dict) else ()
 
 
 def written(value: Any, *, depth: int = 3) -> str:
-    """The text of a message: a string, or a list of parts of which those that are thinking are left out."""
+    """Return the text of a message: a string, or a list of parts, without those that are thinking."""
     match value:
         case str():
             return value
@@ -47,7 +47,7 @@ def written(value: Any, *, depth: int = 3) -> str:
 
 
 def count(value: Any) -> int:
-    """A number of tokens; 0 when it is none."""
+    """Return a number of tokens; 0 when the value is not one."""
     try:
         number = 0.0 if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -56,12 +56,12 @@ def count(value: Any) -> int:
 
 
 def usage(inputs: Any, outputs: Any) -> Usage:
-    """Both counts."""
+    """Return both counts."""
     return Usage(count(inputs), count(outputs))
 
 
 def error_in(value: Any) -> str:
-    """What went wrong, if an answer says so in one of the forms that servers have; empty if it says nothing of it."""
+    """Return the error message of a response, in any of the forms that servers use; empty if there is none."""
     told = mapping(value)
     error = told.get("error") or (told if told.get("object") == "error" or told.get("type") == "error" else None)
     if error is None and "choices" not in told and "message" not in told and "delta" not in told:
@@ -81,7 +81,7 @@ def error_in(value: Any) -> str:
 
 
 def read_arguments(text: str) -> dict[str, Any]:
-    """The arguments of a call as an object; an empty one where what a model wrote is none."""
+    """Parse the arguments of a call; return an empty object if the model did not write an object."""
     try:
         arguments = json.loads(text or "{}")
     except (ValueError, RecursionError):
@@ -91,7 +91,7 @@ def read_arguments(text: str) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class _Call:
-    """One call, as much of it as has come."""
+    """One call, as far as it has arrived."""
 
     id: str = ""
     name: str = ""
@@ -99,7 +99,7 @@ class _Call:
     chars: int = 0
     brackets: Brackets = field(default_factory=Brackets)
     complete: bool = False
-    """The arguments are a whole object."""
+    """The arguments are a complete object."""
 
     def add(self, text: str) -> None:
         text = text[: MAX_ARGUMENT_CHARS - self.chars]
@@ -110,18 +110,18 @@ class _Call:
 
 
 class Calls:
-    """Calls that come in pieces, or whole. Servers differ in what of a call they repeat in each piece, and in whether
-    they number the calls; so a piece begins another call when it could not go on with the one before."""
+    """Collects calls that arrive in chunks or whole. Servers differ in the fields that they repeat in each chunk, and
+    in whether they number the calls, so a chunk begins another call when it cannot continue the previous one."""
 
     def __init__(self, tools: Collection[str]) -> None:
-        """tools: the names of the functions that were offered."""
+        """tools: names of the functions offered to the model."""
         self._tools = frozenset(tools)
         self._calls: list[_Call] = []
         self._at: dict[int, _Call] = {}
-        """The latest call of each number."""
+        """The latest call with each number."""
 
     def take(self, piece: Any) -> None:
-        """The next piece: `{"index", "id", "function": {"name", "arguments"}}`, where all may be absent or null."""
+        """Take a chunk: `{"index", "id", "function": {"name", "arguments"}}`. Each field can be missing or null."""
         told = mapping(piece)
         function = mapping(told.get("function")) or told
         index = told.get("index")
@@ -149,7 +149,7 @@ class Calls:
             return False
         another_id = bool(id and call.id and id != call.id)
         if name != call.name:
-            # A name that comes in pieces, unless both are names.
+            # A name split over chunks, unless both parts are names of functions.
             joined = call.name + name in self._tools and not call.chars
             return not joined and (call.complete or not call.chars or another_id or name in self._tools)
         if call.complete:
@@ -157,7 +157,7 @@ class Calls:
         return whole or (another_id and not call.chars and not arguments)
 
     def whole(self) -> list[ToolCall]:
-        """All of them, in order, those without a name left out."""
+        """Return all calls with a name, in order."""
         return [
             ToolCall(encodable(call.id), encodable(call.name), encodable("".join(call.arguments)) or "{}")
             for call in self._calls
@@ -166,9 +166,9 @@ class Calls:
 
 
 def with_ids(calls: Sequence[ToolCall], taken: set[str]) -> tuple[ToolCall, ...]:
-    """The calls, each with an id that no call has had before; `taken` holds those, and is added to.
+    """Give each call an id that no earlier call has. `taken` holds the ids in use, and gets the new ones.
 
-    Some servers number the calls of each reply anew: the results of two turns would be mistaken for each other.
+    Some servers restart their numbering in each reply, which would confuse the results of different turns.
     """
     named = []
     for call in calls:
@@ -179,5 +179,5 @@ def with_ids(calls: Sequence[ToolCall], taken: set[str]) -> tuple[ToolCall, ...]
 
 
 def _new_id() -> str:
-    """Nine letters and digits: Mistral's templates refuse any other form."""
+    """Return nine letters and digits: Mistral's templates refuse any other form."""
     return secrets.token_hex(5)[:9]

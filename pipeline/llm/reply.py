@@ -1,8 +1,8 @@
-"""The text that a language model's server sends → what is meant for the user, and the calls that were written as text.
+"""Extracts the text for the user, and the calls written as text, from the text that a language model's server sends.
 
 Halves of surrogate pairs are joined, thinking and other channels are dropped, special tokens end the reply, and calls
-written as text are made (`pipeline.llm.written`). The result does not depend on how the text was cut into deltas; plain
-text passes at once; each character costs a bounded amount of work.
+written as text are found (`pipeline.llm.written`). The result does not depend on how the text was cut into deltas.
+Plain text passes at once, and each character costs a bounded amount of work.
 """
 
 import re
@@ -16,74 +16,74 @@ from pipeline.llm.markers import Kind, Marker
 from pipeline.llm.written import Call, WrittenCalls, calls_in
 
 MAX_HEADER_CHARS = 200
-"""A header of a message (its role, its channel) is shorter; what is longer is text."""
+"""Limit for a message's header (its role, its channel); anything longer is text."""
 
 _RECIPIENT = re.compile(r"\bto=(?:functions\.)?([\w.-]{1,80})")
 _FIRST_CHANNEL, _LAST_CHANNEL = "analysis", "assistantfinal"
-"""`analysisThe user wants … assistantfinalThe answer`: what is left of harmony without its special tokens."""
+"""`analysisThe user wants … assistantfinalThe answer`: harmony without its special tokens."""
 _ENDS_CALL = (Kind.END, Kind.ROLE, Kind.HEADER, Kind.CHANNEL, Kind.MESSAGE_END)
-"""What ends a call that has no end of its own."""
+"""Markers that end a call without an end marker."""
 _ROLES = ("assistant", "model", "ai", "bot", "chatbot", "user", "system", "tool")
 
 
 class _In(Enum):
-    """What the text that comes now is."""
+    """Kind of the text at the current position."""
 
     REPLY = auto()
     THOUGHT = auto()
     HEADER = auto()
     ROLE = auto()
     HIDDEN = auto()
-    """A message of harmony that is not the answer."""
+    """A harmony message that is not for the user."""
     BARE_CHANNEL = auto()
-    """The first channel of harmony, where the server has left the special tokens out."""
+    """harmony's first channel, where the server has removed the special tokens."""
     CALL = auto()
     CALL_MESSAGE = auto()
-    """A message of harmony that calls a function."""
+    """A harmony message that calls a function."""
 
 
 class ReplyText:
-    """One reply. `feed` what comes, `finish` at its end, stop reading when it is `over`."""
+    """One reply. `feed` it the server's text, `finish` it at the end, and stop reading when it is `over`."""
 
     def __init__(self, tools: Collection[str] = (), *, thinks_first: bool = False) -> None:
-        """tools: the names of the functions that were offered. thinks_first: the text begins with a thought whose
-        beginning is not written: it is held until the thought has ended."""
+        """tools: names of the functions offered to the model. thinks_first: the text begins with a thought without an
+        opening marker, and is held until the thought has ended."""
         self.over = False
-        """The reply has ended, whatever comes behind."""
+        """The reply has ended; later text is ignored."""
         self.calls: list[ToolCall] = []
-        """What was called in the text so far."""
+        """Calls found in the text so far."""
         self.closed_unopened: bool | None = None
-        """Whether a thought ended that had never begun; None: it is not known, the reply was empty."""
+        """Whether a thought ended that was never opened; None: unknown, because the reply was empty."""
         self._halves = Halves()
         self._lexer = Lexer()
         self._tools = frozenset(tools)
         self._written = WrittenCalls(self._tools)
         self._in = _In.REPLY
         self._kept: list[str] | None = [] if thinks_first else None
-        """The text so far, while it is not known whether it is a thought."""
+        """The text so far, while it can still be a thought."""
         self._reader = Lexer()
-        """Reads what is kept as a reply, to know where it is in code."""
+        """Reads the kept text as if it were a reply, to know whether it is in code."""
         self._call: list[str] = []
         self._closes_with = ""
         self._header = ""
         self._harmony = self._answering = False
         self._blank = True
-        """Nothing was said yet, or what was said ends in a space behind which something was left out."""
+        """The output is empty, or ends in a space after which something was left out."""
         self._beginning: str | None = ""
-        """The reply so far, while it may begin with the name of a channel; None: it does not."""
+        """The start of the reply, while it can be the name of a channel; None: it is not."""
         self._parts = False
-        """Something that was left out stood between two words."""
+        """Something between two words was left out."""
         self._last = ""
-        """The last character that was said."""
+        """The last character of the output."""
         self._out: list[str] = []
 
     def feed(self, text: str) -> str:
-        """What of the reply is certain to be meant for the user now."""
+        """Take text; return what is certain to be for the user."""
         self._read(self._halves.feed(text))
         return self._taken()
 
     def finish(self) -> str:
-        """What was held back and is meant for the user."""
+        """End the reply; return the text for the user that was held back."""
         self._read(self._halves.finish())
         self._close()
         return self._taken()
@@ -99,7 +99,7 @@ class ReplyText:
             self._take(piece)
 
     def _close(self) -> None:
-        """The text is complete."""
+        """Process the end of the text."""
         for char in self._lexer.finish():
             if not self.over:
                 self._take(char)
@@ -115,10 +115,10 @@ class ReplyText:
         if self._in is not _In.REPLY or self._kept is not None:
             self._lexer.leave_code()
 
-    # --- a thought whose beginning is not written ---
+    # --- a thought without an opening marker ---
 
     def _keep(self, piece: str | Marker) -> None:
-        assert self._kept is not None  # noqa: S101  # only called while it is not
+        assert self._kept is not None  # noqa: S101  # only called while `_kept` is set
         text = piece if isinstance(piece, str) else piece.text
         match None if isinstance(piece, str) else piece.kind:
             case Kind.THINK_CLOSE:
@@ -126,7 +126,7 @@ class ReplyText:
             case Kind.END:
                 self._end()
             case Kind.THINK_OPEN | Kind.CHANNEL | Kind.HEADER if isinstance(piece, Marker) and not self._reader.in_code:
-                # This thought has a beginning: the text before it was none.
+                # The thought opens here, so the text before it was not a thought.
                 kept, self._kept = "".join(self._kept), None
                 self._read_again(kept)
                 self._mark(piece)
@@ -145,7 +145,7 @@ class ReplyText:
 
     def _end(self) -> None:
         if self._kept is not None:
-            # The thought has not ended with the reply: it was the reply.
+            # The supposed thought never ended, so it was the reply.
             kept, self._kept = "".join(self._kept), None
             self._read_again(kept)
         if self._in in (_In.CALL, _In.CALL_MESSAGE):
@@ -178,7 +178,7 @@ class ReplyText:
                 pass
 
     def _begin(self, char: str) -> None:
-        """The first letters of the reply are held while they may be the name of a channel."""
+        """Hold the first letters of the reply while they can be the name of a channel."""
         begun, self._beginning = (self._beginning or "") + char, None
         if _FIRST_CHANNEL.startswith(begun):
             self._beginning = begun
@@ -188,13 +188,13 @@ class ReplyText:
             self._say(begun)
 
     def _begun(self) -> None:
-        """What was held of the beginning was no channel."""
+        """Release the held start of the reply: it is not a channel's name."""
         begun, self._beginning = self._beginning, None
         if begun:
             self._say(begun)
 
     def _role(self, char: str) -> None:
-        """The name of the role ends with its line; what is no such name is the reply."""
+        """Skip the name of a role, which ends with its line. Anything else is the reply."""
         self._header += char
         if char == "\n":
             self._in = _In.REPLY
@@ -219,11 +219,11 @@ class ReplyText:
             self._out.append(text)
 
     def _left_out(self) -> None:
-        """Something is left out here: there are no two spaces around it."""
+        """Mark that something is left out here, to avoid a double space."""
         self._blank = self._blank or not self._last or self._last.isspace()
 
     def _parted(self) -> None:
-        """What is left out here parts what stands around it."""
+        """Mark that the part left out here separates two words."""
         self._left_out()
         self._parts = True
 
@@ -261,17 +261,17 @@ class ReplyText:
         if self._in is _In.THOUGHT:
             self._in = _In.REPLY
         elif self._in is _In.REPLY:
-            # Everything up to here was a thought. What of it has left cannot be taken back; the next reply is held.
+            # All text so far was a thought. Text already returned cannot be taken back, but the next reply is held.
             self.closed_unopened = True
             self._written = WrittenCalls(self._tools)
             self.calls.clear()
         self._left_out()
 
     def _frame(self, marker: Marker) -> None:
-        """The markers around whole messages."""
+        """Handle the markers around whole messages."""
         match marker.kind:
             case Kind.ROLE:
-                # At the beginning it is the reply's own; behind something, another message of the model's invention.
+                # At the start it introduces the reply. Later it introduces another message that the model made up.
                 if self._last or self._in is not _In.REPLY or self.calls:
                     self._end()
                 else:
@@ -317,5 +317,5 @@ class ReplyText:
             self._written_out("".join(written) + closing, [])
 
     def _flush_written(self) -> None:
-        """What may have become a call by itself did not."""
+        """Release text that was held as a possible call."""
         self._written_out(*self._written.finish())

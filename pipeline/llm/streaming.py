@@ -1,4 +1,4 @@
-"""What the language models behind a server have in common: how a reply is asked for, read, cleaned and bounded."""
+"""Common base of language models on a server: requests, reads, cleans and limits a reply."""
 
 import asyncio
 import re
@@ -18,16 +18,16 @@ from pipeline.settings import Settings
 T = TypeVar("T")
 
 MAX_TOKEN_BYTES = 8
-"""No tokeniser makes text of longer tokens, on average."""
+"""Upper bound for the average token of any tokeniser."""
 MIN_TOKEN_BYTES = 2
-"""Nor of shorter ones: a server that sends more pieces than it may send tokens cuts them finer than its tokens."""
+"""Lower bound, for a server that sends more chunks than the token limit: its chunks are shorter than its tokens."""
 COUNT_S = 1.0
-"""The end of the stream, and the count of tokens, are waited for this long once the reply is complete."""
+"""Timeout for the end of the stream and the token count, once the reply is complete."""
 FORGETTING = 3
-"""Held replies in a row that were not a thought after which they are not held any more."""
+"""Consecutive held replies without a thought after which replies are no longer held."""
 
 _THINKS_FIRST = re.compile(r"deepseek-?r1|r1-distill|qwq|[-_:]thinking\b", re.IGNORECASE)
-"""Models whose chat templates begin the thought in the prompt, so that only its end is written."""
+"""Models whose chat templates open the thought in the prompt, so that the reply contains only its end."""
 
 _TOO_LONG = re.compile(
     r"context[ _-]?(?:length|size|window|limit)|exceeds? the (?:available |maximum )?context|context[ _]overflow"
@@ -41,52 +41,52 @@ _TOO_LONG = re.compile(
     r"|reduce the length of",
     re.IGNORECASE | re.DOTALL,
 )
-"""llama.cpp, vLLM, SGLang, TGI, LM Studio, TabbyAPI, Ollama, OpenAI, Mistral, Anthropic and Google, each in its words.
-"""
+"""Wordings of llama.cpp, vLLM, SGLang, TGI, LM Studio, TabbyAPI, Ollama, OpenAI, Mistral, Anthropic and Google."""
 
 
 class ContextExceeded(EngineError):
-    """The conversation is longer than what the server's model can read."""
+    """The conversation is too long for the context of the server's model."""
 
 
 def is_too_long(status: int | None, reason: str) -> bool:
-    """Whether a server has refused a request for the length of what it was told."""
+    """Whether a server refused a request because its messages are too long."""
     return status == 413 or (status not in (401, 403, 404, 429) and _TOO_LONG.search(reason[:4000]) is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one value of a server's stream says."""
+    """Content of one value in a server's stream."""
 
     text: str = ""
     calls: Sequence[object] = ()
-    """Pieces of calls, as `Calls.take` reads them."""
+    """Chunks of calls, as `Calls.take` reads them."""
     usage: Usage | None = None
     finished: bool = False
-    """The reply is complete; the count of its tokens may still come."""
+    """The reply is complete; the token count can still follow."""
 
 
 class ServedModel(ABC):
-    """One model of one server, for all sessions; see `pipeline.llm.LanguageModel`."""
+    """One model on one server, for all sessions; see `pipeline.llm.LanguageModel`."""
 
     def __init__(self, server: str, model: str, settings: Settings) -> None:
-        """server: what the user is told of it, at the beginning of a sentence."""
+        """server: the server's name at the start of an error message."""
         self._server = server
         self._model = model
         self._settings = settings
         self._context: int | None = None
-        """Estimated tokens that the server has room for; None: it never said that it has too little."""
+        """Estimated tokens that fit in the server's context; None: it has never refused a request as too long."""
         self._thinks_first = _THINKS_FIRST.search(model) is not None
         self._not_thought = FORGETTING - 1
-        """Replies in a row that were held and were not a thought. What the model's name says is soon forgotten."""
+        """Consecutive held replies without a thought. Starts high, so that a guess from the model's name is soon
+        dropped."""
 
     @abstractmethod
     def _pieces(
         self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
     ) -> AsyncGenerator[Piece, None]:
-        """One request. Closing the generator closes the connection, which tells the server to stop.
+        """Send one request. Closing the generator closes the connection, which makes the server stop.
 
-        Raises ContextExceeded, or EngineError with one sentence that helps.
+        Raises ContextExceeded, or EngineError with one helpful sentence.
         """
 
     def reply(
@@ -98,7 +98,7 @@ class ServedModel(ABC):
     async def _deltas(
         self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
     ) -> AsyncGenerator[ReplyDelta, None]:
-        """One delta for each piece, empty while the model thinks. Asks again with fewer turns if they were too many."""
+        """Yield a delta for each chunk, empty while the model thinks. Retry with fewer turns if there are too many."""
         told = alternating(in_the_users_language(messages))
         taken = {call.id for message in told for call in message.calls}
         if self._context is not None:
@@ -118,7 +118,7 @@ class ServedModel(ABC):
                     raise
                 limit = sum(map(estimated_tokens, told)) // 2
                 fewer = shortened(told, limit)
-                while len(fewer) == len(told) and limit > 0:  # the last turns are short ones
+                while len(fewer) == len(told) and limit > 0:  # the last turns are short
                     limit //= 2
                     fewer = shortened(told, limit)
                 if len(fewer) == len(told):
@@ -154,14 +154,14 @@ class ServedModel(ABC):
                         finished = True
                         break
             if not finished:
-                raise EngineError(f"{self._server} broke off in mid-reply, without an end.")
+                raise EngineError(f"{self._server} ended the stream before the reply was complete.")
             rest = text.finish()
             yield ReplyDelta(rest, usage, (*_made(text, taken), *with_ids(calls.whole(), taken)))
         finally:
             self._learn(text)  # also from a reply that was interrupted
 
     def _learn(self, text: ReplyText) -> None:
-        """Where only the end of a thought is written, later replies are held until it has come."""
+        """Note whether the reply contained only the end of a thought; if so, later replies are held until that end."""
         if text.closed_unopened:
             self._thinks_first, self._not_thought = True, 0
         elif self._thinks_first and text.closed_unopened is False:
@@ -170,14 +170,14 @@ class ServedModel(ABC):
 
 
 def _made(text: ReplyText, taken: set[str]) -> tuple[ToolCall, ...]:
-    """The calls that have been found in the text since the last time."""
+    """Take the calls found in the text since the last time, and give them ids."""
     calls, text.calls = text.calls, []
     return with_ids(calls, taken) if calls else ()
 
 
 class _Limit:
-    """Ends the text of a reply of `max_tokens` where the server does not. There is no tokeniser: only a reply that no
-    tokeniser could have made of so many tokens is cut.
+    """Ends a reply after `max_tokens` where the server does not. There is no tokeniser here, so only a reply that is
+    too long for that many tokens of any tokeniser is cut.
     """
 
     def __init__(self, max_tokens: int) -> None:
@@ -186,7 +186,7 @@ class _Limit:
         self.reached = False
 
     def kept(self, text: str) -> str:
-        """What of the next piece is within the limit."""
+        """Return the part of the next chunk that is within the limit."""
         self._pieces += bool(text)
         self._bytes += len(text.encode(errors="replace"))
         fine = self._pieces > self._max_tokens
@@ -200,8 +200,8 @@ async def with_deadlines(
 ) -> AsyncGenerator[T, None]:
     """Pass the chunks on; raise EngineError (code timeout) when the model is silent for too long.
 
-    Until the first chunk that `speaks` there are `first_s` seconds in all, whatever else arrives (a model may think);
-    after it, each chunk may take `between_s`. Closes `chunks` in any case.
+    The first chunk that `speaks` must arrive within `first_s` seconds, regardless of other chunks (a model can think
+    first). Each chunk after it must arrive within `between_s`. Closes `chunks` in any case.
     """
     loop = asyncio.get_running_loop()
     begun = loop.time()
@@ -215,7 +215,9 @@ async def with_deadlines(
                 return
             except TimeoutError:
                 waited = (
-                    f"stopped in mid-reply for {between_s:g} s" if speaking else f"said nothing within {first_s:g} s"
+                    f"paused during the reply for {between_s:g} s"
+                    if speaking
+                    else f"did not start the reply within {first_s:g} s"
                 )
                 raise EngineError(f"{server} {waited}.", code="timeout") from None
             speaking = speaking or speaks(chunk)
@@ -225,7 +227,7 @@ async def with_deadlines(
 async def in_time(
     deltas: AsyncGenerator[ReplyDelta, None], *, server: str, settings: Settings
 ) -> AsyncGenerator[ReplyDelta, None]:
-    """The deltas that say something, within the deadlines of the settings. Raises as `with_deadlines`."""
+    """Yield the deltas that contain something, within the timeouts of the settings. Raises like `with_deadlines`."""
     timed = with_deadlines(
         deltas,
         server=server,
@@ -240,6 +242,6 @@ async def in_time(
 
 
 def one_line(text: object, limit: int = 200) -> str:
-    """A server's error text, fit for one sentence."""
+    """Shorten a server's error text to fit into one sentence."""
     line = " ".join(str(text).split()).rstrip(".")
     return line if len(line) <= limit else line[:limit] + "…"

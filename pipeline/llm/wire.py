@@ -10,12 +10,12 @@ import httpx
 from pipeline.llm.reading import error_in
 
 MAX_LINE_BYTES = 4_000_000
-"""One line of a stream is shorter; a server that sends longer ones does not speak the protocol."""
+"""Limit for one line of a stream; a server that sends longer ones does not speak the protocol."""
 MAX_ERROR_BYTES = 64_000
 
 
 class Refused(Exception):
-    """The server answered with an error: before the reply with a `status`, or in the middle of it (None)."""
+    """The server responded with an error: before the reply, with a `status`, or in the middle of it (None)."""
 
     def __init__(self, status: int | None, reason: str) -> None:
         super().__init__(reason)
@@ -24,14 +24,15 @@ class Refused(Exception):
 
 
 class NotTheProtocol(Exception):
-    """What was answered cannot be read at all."""
+    """The response cannot be read at all."""
 
 
 @asynccontextmanager
 async def posted(client: httpx.AsyncClient, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
-    """The answer to a request, its body still to be read. Leaving the block closes the connection if it is not.
+    """Yield the response to a request, with its body unread. Leaving the block before the body's end closes the
+    connection.
 
-    Raises Refused for an answer that is an error, httpx.HTTPError when there is none.
+    Raises Refused for an error response, httpx.HTTPError when there is no response.
     """
     async with client.stream("POST", path, json=body) as response:
         if response.status_code >= 400:
@@ -42,7 +43,7 @@ async def posted(client: httpx.AsyncClient, path: str, body: Mapping[str, Any]) 
 
 
 async def _reason(response: httpx.Response) -> str:
-    """The server's own words, out of the several shapes that an error body has."""
+    """Return the server's own message, from any of the forms that error bodies have."""
     raw = bytearray()
     async for piece in response.aiter_bytes():
         raw += piece[: MAX_ERROR_BYTES - len(raw)]
@@ -59,14 +60,14 @@ async def _reason(response: httpx.Response) -> str:
 
 
 async def values(response: httpx.Response) -> AsyncGenerator[Any, None]:
-    """The JSON objects of an answer: one a line, one a server-sent event, or a single one over all lines.
+    """Yield the JSON objects of a response: one per line, one per server-sent event, or a single one over all lines.
 
-    Comments, keep-alives and the like are passed over; `None` stands for the `[DONE]` that ends a stream of events.
+    Comments, keep-alives and the like are skipped; `None` stands for the `[DONE]` that ends a stream of events.
     Raises NotTheProtocol for anything else, Refused for an object or event that is an error.
     """
     event = ""
     held = bytearray()
-    """The lines of an object that takes several."""
+    """The lines of an object that spans several."""
     in_event = read = False
     async with aclosing(_lines(response)) as lines:
         async for line in lines:
@@ -125,7 +126,7 @@ def _parsed(text: str) -> Any:
 
 
 async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The lines of the body, without their ends."""
+    """Yield the lines of the body, without their line breaks."""
     rest = bytearray()
     async for piece in response.aiter_bytes():
         *ended, last = piece.split(b"\n")

@@ -1,6 +1,6 @@
-"""Calls of functions that a model writes as text: JSON by itself or in a block of code, or between tags.
+"""Function calls that a model writes as text: JSON by itself or in a code block, or between tags.
 
-Only what names a function that was offered is a call; all else stays text.
+Only text that names an offered function is a call; everything else stays text.
 """
 
 import ast
@@ -14,7 +14,7 @@ Call = tuple[str, str]
 """The name of a function, and its arguments: a JSON object as text."""
 
 MAX_CALL_CHARS = 32_000
-"""What may become a call is held back up to here; what is longer is text."""
+"""Limit for text that is held back as a possible call; anything longer is text."""
 
 _NAME_KEYS = ("name", "tool_name", "function_name", "function", "tool", "action")
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "input", "tool_input", "action_input", "kwargs", "params")
@@ -35,7 +35,7 @@ _SEPARATOR = re.compile(
     r"<[|｜]tool[▁_]sep[|｜]>|<\|tool_call_argument_begin\|>|\[args\]|\[call_id\]\w*|```(?:json)?", re.IGNORECASE
 )
 _DSML = re.compile(r"(</?)[|｜]DSML[|｜]")
-"""What DeepSeek V3.2 writes in each of its tags."""
+"""The prefix that DeepSeek V3.2 writes in each of its tags."""
 _QUOTE = re.compile(r"<escape>|<\|\"\|>")
 _BARE_KEY = re.compile(r"([{,]\s{0,20})([A-Za-z_]\w{0,80})\s{0,20}:")
 _PART = re.compile(
@@ -45,7 +45,7 @@ _PART = re.compile(
 
 
 class Brackets:
-    """Counts the brackets of a JSON or Python value that comes character by character."""
+    """Counts the brackets of a JSON or Python value that arrives character by character."""
 
     def __init__(self) -> None:
         self._open: list[str] = []
@@ -54,11 +54,11 @@ class Brackets:
 
     @property
     def missing(self) -> str:
-        """The brackets that would end the value here; empty inside a string, where it cannot end."""
+        """Brackets that would complete the value here; empty inside a string, where it cannot end."""
         return "" if self._quote else "".join(_CLOSE[_OPEN.index(bracket)] for bracket in reversed(self._open))
 
     def feed(self, char: str) -> bool:
-        """Whether the value ends with this character."""
+        """Take a character; return whether it ends the value."""
         if self._quote:
             if self._escaped:
                 self._escaped = False
@@ -76,13 +76,13 @@ class Brackets:
         return False
 
 
-# --- what is there as a whole ---
+# --- complete text ---
 
 
 def calls_in(text: str, tools: Collection[str], *, opening: str = "") -> list[Call]:
-    """The calls that are written in the text between two markers; [] if it is not all calls of these functions.
+    """Return the calls written in the text between two markers; [] if it contains anything but calls of `tools`.
 
-    opening: the marker before it, which may name the function (`<function=light>`).
+    opening: the marker before the text, which can name the function (`<function=light>`).
     """
     text = _DSML.sub(r"\1", text)
     if named := _TAGGED_NAME.search(opening):
@@ -103,7 +103,7 @@ def _calls_in_part(text: str, tools: Collection[str]) -> list[Call]:
         return [call for tag, body in zip(pieces[::2], pieces[1::2], strict=False)
                 for call in calls_in(re.sub(r"</(?:function|invoke)>", "", body), tools, opening=tag)]  # fmt: skip
     if text.startswith("{{") and text.endswith("}}"):
-        text = text[1:-1]  # braces doubled, as in the template that the model has seen
+        text = text[1:-1]  # doubled braces, copied from the template that the model has seen
     if text[0] in "[{`":
         return _calls_in_values(text.strip("`").removeprefix("json"), tools)
     if python := _python_calls(text, tools):
@@ -118,7 +118,7 @@ def _calls_in_part(text: str, tools: Collection[str]) -> list[Call]:
 
 
 def _arguments_in(text: str) -> str:
-    """The arguments that stand behind a function's name: JSON, or one tag for each."""
+    """Return the arguments after a function's name: JSON, or one tag for each."""
     text = _QUOTE.sub('"', text.strip().strip("`").strip())
     if parameters := _PARAMETER.findall(text):
         return json.dumps({key or other: _value(value or written) for key, value, other, written in parameters})
@@ -135,7 +135,7 @@ def _is_json(text: str) -> bool:
 
 
 def _value(text: str) -> Any:
-    """A value that is written without quotation marks where it is a string."""
+    """Parse a value in which a string has no quotation marks."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -143,7 +143,7 @@ def _value(text: str) -> Any:
 
 
 def _calls_in_values(text: str, tools: Collection[str]) -> list[Call]:
-    """One JSON value behind the other, parted by spaces, commas or semicolons."""
+    """Return the calls in JSON values that are separated by spaces, commas or semicolons."""
     decoder = json.JSONDecoder()
     found: list[Call] = []
     at = 0
@@ -163,7 +163,7 @@ def _calls_in_values(text: str, tools: Collection[str]) -> list[Call]:
 
 
 def _python_values(text: str, tools: Collection[str]) -> list[Call]:
-    """The same value as Python writes it: `{'name': 'light', 'arguments': {'on': True}}`."""
+    """Return the calls in a value in Python's syntax: `{'name': 'light', 'arguments': {'on': True}}`."""
     try:
         return _calls_of(ast.literal_eval(text.strip()), tools)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
@@ -171,7 +171,7 @@ def _python_values(text: str, tools: Collection[str]) -> list[Call]:
 
 
 def _calls_cut_short(text: str, tools: Collection[str]) -> list[Call]:
-    """The calls in a text of which only the last brackets are missing: small models forget them."""
+    """Return the calls in a text that lacks only its last brackets, which small models forget."""
     brackets = Brackets()
     for char in text:
         brackets.feed(char)
@@ -199,26 +199,26 @@ def _calls_of(value: Any, tools: Collection[str]) -> list[Call]:
 
 
 def arguments_text(arguments: Any) -> str:
-    """The arguments of a call as the text of a JSON object, whatever form they came in."""
+    """Return the arguments of a call, in any form, as the text of a JSON object."""
     if arguments is None:
         return "{}"
     return (arguments.strip() or "{}") if isinstance(arguments, str) else json.dumps(arguments)
 
 
 def _checked(calls: Iterable[Call], tools: Collection[str]) -> list[Call]:
-    """The calls under the names that were offered; [] when one was not."""
+    """Return the calls under the names as offered; [] when one of them was not offered."""
     named = [(known_name(name, tools), arguments) for name, arguments in calls]
     return [] if any(name not in tools for name, _ in named) else named
 
 
 def known_name(name: str, tools: Collection[str]) -> str:
-    """The name as it was offered: some models put a namespace before it."""
+    """Return the name as offered: some models put a namespace before it."""
     name = name.strip()
     return name if name in tools else name.rpartition(".")[2] if name.rpartition(".")[2] in tools else name
 
 
 def _python_calls(text: str, tools: Collection[str]) -> list[Call]:
-    """`light(on=True)`, `light.call(on=True)`, or a list of these."""
+    """Return calls in Python's syntax: `light(on=True)`, `light.call(on=True)`, or a list of these."""
     try:
         value = ast.parse(text.strip().removeprefix("print"), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -236,29 +236,29 @@ def _python_calls(text: str, tools: Collection[str]) -> list[Call]:
 
 
 def _literal(node: ast.expr) -> Any:
-    """A value in Python, or one of the three names of JSON."""
+    """Return a value in Python's syntax, or one of the three names of JSON."""
     if isinstance(node, ast.Name) and node.id in ("true", "false", "null"):
         return json.loads(node.id)
     return ast.literal_eval(node)
 
 
-# --- what comes in pieces ---
+# --- streamed text ---
 
 
 class _At(Enum):
     TEXT = auto()
     SPAN = auto()
-    """In code that its line ends at the latest."""
+    """In a code span, which ends with its line at the latest."""
     BLOCK = auto()
-    """In a block of code that is no call."""
+    """In a code block that is not a call."""
     HELD = auto()
-    """In what may become a call."""
+    """In a possible call."""
     CALLED = auto()
-    """Behind a call: what parts it from the next one is left out."""
+    """After a call; separators before the next call are left out."""
 
 
 class WrittenCalls:
-    """Finds the calls in the text of a reply, however it was cut. Without functions all text passes as it stands."""
+    """Finds the calls in a streamed reply, wherever it is cut. Without functions all text passes unchanged."""
 
     def __init__(self, tools: frozenset[str]) -> None:
         self._tools = tools
@@ -267,9 +267,9 @@ class WrittenCalls:
         self._at = _At.TEXT
         self._held = ""
         self._begun = 0
-        """Where in the text held the value begins; behind it are the brackets counted."""
+        """Position in the held text where the value begins; brackets are counted from there."""
         self._certain = False
-        """What is held begins as a call does."""
+        """The held text certainly begins like a call."""
         self._in_block = False
         self._ticks = ""
         self._brackets = Brackets()
@@ -277,7 +277,7 @@ class WrittenCalls:
         self._calls: list[Call] = []
 
     def feed(self, text: str) -> tuple[str, list[Call]]:
-        """What is certain to be text, and the calls that are whole."""
+        """Take text; return what is certain to be text, and the complete calls."""
         if not self._tools:
             return text, []
         for char in text:
@@ -285,7 +285,7 @@ class WrittenCalls:
         return self._taken()
 
     def finish(self) -> tuple[str, list[Call]]:
-        """What was held back: text, or a call of which only the last brackets are missing."""
+        """End the reply; return what was held back: text, or a call that lacks only its last brackets."""
         if self._at is _At.HELD and self._certain and self._call(self._held[self._begun - 1 :]):
             self._at = _At.CALLED
         self._let_go()
@@ -324,7 +324,7 @@ class WrittenCalls:
             self._out.append(char)
 
     def _begins_block(self) -> bool:
-        """A run of backticks is whole. Whether a block of code begins with it, which may hold a call."""
+        """End a run of backticks; return whether it opens a code block that can contain a call."""
         ticks, self._ticks = self._ticks, ""
         block = len(ticks) >= 3
         match self._at:
@@ -374,7 +374,7 @@ class WrittenCalls:
             self._let_go()
 
     def _opens_block(self) -> bool:
-        """Whether a block of code has begun and nothing is in it yet."""
+        """Whether a code block has begun and is still empty."""
         info, _, inside = self._held.partition("\n")
         return bool(_INFO.fullmatch(info)) and not inside.strip() and "`" not in inside and len(inside) < 80
 
@@ -399,7 +399,7 @@ class WrittenCalls:
         return bool(calls)
 
     def _let_go(self) -> None:
-        """What is held is text."""
+        """Release the held text: it is not a call."""
         if self._at is _At.HELD:
             self._at = _At.BLOCK if self._in_block else _At.TEXT
             self._out.append(self._held)

@@ -1,4 +1,4 @@
-"""Who speaks when: the Protocol and the table of its engines."""
+"""Diarization, which finds who speaks when: the Protocol and the table of its engines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,43 +10,44 @@ from pipeline.media import Recording
 
 @dataclass(frozen=True, slots=True)
 class SpeakerTurn:
-    """A stretch in which one person speaks. Where several do at once, it is the one who is heard best."""
+    """A stretch in which one person speaks; where several speak at once, the most audible one."""
 
     start_s: float
     end_s: float
     speaker: str
-    """A known name, else "A", "B", … in the order in which they are first heard."""
+    """A known name, else "A", "B", … in the order of first appearance."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownSpeaker:
-    """Somebody who is recognised."""
+    """A person that the diarizer can recognise by voice."""
 
     name: str
     clip: Clip
-    """Some seconds of speech, any rate."""
+    """A few seconds of speech, any rate."""
 
 
 @dataclass(frozen=True, slots=True)
 class HowMany:
-    """Speakers, as far as it is known; both the same when it is known exactly."""
+    """Bounds on the number of speakers, as far as they are known; equal when the number is known."""
 
     least: int | None = None
     most: int | None = None
 
 
 class Diarizer(Protocol):
-    """Tells speakers apart."""
+    """Finds who speaks when in a recording."""
 
     recognises: bool
-    """Whether known speakers have their names in its turns; else `assigning.with_names` gives them."""
+    """Whether `turns` names known speakers; else `assigning.with_names` adds the names."""
 
     async def turns(
         self, recording: Callable[[], Recording], how_many: HowMany, known: Sequence[KnownSpeaker] = ()
     ) -> list[SpeakerTurn]:
-        """The turns of a recording, in order, without overlaps.
+        """Return the turns of a recording, in order, without overlaps.
 
-        recording: opens it, from its begin. Raises BadInput for what is no recording, EngineError, Overloaded.
+        recording: opens the recording from its start. Raises BadInput if it is not a recording, EngineError,
+        Overloaded.
         """
         ...
 
@@ -58,11 +59,11 @@ ENGINES: dict[str, str] = {
 """Engine name → module; see `pipeline.engines` for what a module provides."""
 
 AUTO_ORDER = ("pyannote", "resemblyzer")
-"""What `auto` tries, best first."""
+"""Engines that `auto` tries, best first."""
 
 
 def letter(number: int) -> str:
-    """0 → A, 25 → Z, 26 → AA."""
+    """Return a speaker's letter: 0 → A, 25 → Z, 26 → AA."""
     name = ""
     number += 1
     while number:

@@ -1,4 +1,4 @@
-"""Segments and turns together: who said which words."""
+"""Assigns a transcript's words to speakers, from its segments and the speakers' turns."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -12,25 +12,25 @@ from pipeline.stt import Segment, Word
 from pipeline.wrapping import clean, found_in, pieces, spaceless
 
 MIN_TURN_S = 0.4
-"""Fewer seconds of another voice in the middle of one's words are a mistake or a "mhm": they stay with who speaks."""
+"""A shorter turn in the middle of another speaker's words is an error or a "mhm": it goes to that other speaker."""
 NEAR_S = 5.0
-"""Turns further away from a word are looked at only when there is none nearer."""
+"""Turns further away from a word than this are considered only when none is nearer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Of a segment, what one speaker says: a word, or without words a piece of its text."""
+    """The smallest part of a segment that has one speaker: a word, or without words a chunk of its text."""
 
     first: int
-    """Where it begins in the text."""
+    """Index of its first character in the text."""
     words: Sequence[Word]
     start_s: float
     end_s: float
 
 
 def with_speakers(segments: Sequence[Segment], turns: Sequence[SpeakerTurn]) -> list[Segment]:
-    """The segments, cut between words where the speaker changes, each with its speaker; numbered anew. Each word is in
-    exactly one of them, and so is all of the text. Without turns, as they are."""
+    """Cut the segments between words where the speaker changes, and set the speaker of each. They get new ids. Each
+    word and each part of the text is in exactly one of them. Without turns, return the segments unchanged."""
     if not turns:
         return list(segments)
     found: list[Segment] = []
@@ -59,8 +59,8 @@ def with_speakers(segments: Sequence[Segment], turns: Sequence[SpeakerTurn]) -> 
 
 
 def _by_words(text: str, segment: Segment) -> list[_Part]:
-    """One for each word, in the order of the text: the times of words may be in another. What is not found in the
-    text, or has no space before it where its script has them, is of the word before it."""
+    """Return a part for each word, in the order of the text, from which the order of the times may differ. A word that
+    is not found in the text, or that lacks a space before it in a script with spaces, joins the word before it."""
     runs: list[tuple[int, list[Word]]] = []
     for word, begin, _ in found_in(text, segment.words):
         if not runs or (begin >= 0 and _may_cut(text, begin)):
@@ -87,12 +87,13 @@ def _by_pieces(segment: Segment) -> list[_Part]:
 
 
 def _speaker(part: _Part, turns: Sequence[SpeakerTurn], latest: Sequence[float]) -> str:
-    """Who has most of it; else who is nearest. latest: up to each of the turns, when the last of them has ended."""
+    """Return the speaker who overlaps most with the part, else the nearest one. latest: for each turn, the latest end
+    of the turns up to it."""
     first = max(0, bisect_left(latest, part.start_s - NEAR_S) - 1)
     best, most = turns[first].speaker, -inf
     for at in range(first, len(turns)):
         turn = turns[at]
-        # Negative: how far away it is.
+        # A negative value is the distance to the turn.
         shared = min(turn.end_s, part.end_s) - max(turn.start_s, part.start_s)
         if shared > most:
             best, most = turn.speaker, shared
@@ -114,10 +115,10 @@ def _smooth(parts: Sequence[_Part], said: list[str]) -> list[str]:
 def with_names(
     turns: Sequence[SpeakerTurn], recognised: Sequence[SpeakerTurn], known: Sequence[str]
 ) -> list[SpeakerTurn]:
-    """The turns of one diarizer with the names that another, who knows voices, has found in the same recording.
+    """Return one diarizer's turns with the names that another one, which knows voices, found in the same recording.
 
-    recognised: its turns, in some of which one of the known names speaks. A speaker has the name that is heard for most
-    of his time, if that is half of it or more; each name is one speaker's; the others have letters.
+    recognised: the other diarizer's turns, some of them with one of the names in `known`. A speaker gets the name that
+    covers most of their time, if it covers at least half of it. Each name goes to one speaker; the rest get letters.
     """
     shared: defaultdict[tuple[str, str], float] = defaultdict(float)
     whole: defaultdict[str, float] = defaultdict(float)

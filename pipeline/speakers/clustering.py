@@ -1,7 +1,7 @@
-"""Voices that sound alike are one speaker's.
+"""Clustering of voice embeddings into speakers.
 
 Average-linkage clustering of unit vectors by cosine (as in most diarizers since Garcia-Romero et al., 2017), then each
-stretch of speech goes to the nearest centre, with a price on changing the speaker in the middle of it.
+stretch of speech goes to the nearest centre, with a penalty for a change of speaker inside it.
 """
 
 from collections.abc import Sequence
@@ -12,22 +12,24 @@ import numpy.typing as npt
 Matrix = npt.NDArray[np.float32]
 
 MAX_DISTANCE = 0.36
-"""Mean cosine distance of two groups beyond which they are two people. Fitted on spliced read speech of five people
-(`bench/diarization.py`): 0.34 to 0.38 find the right number nearly always, 0.30 too many, 0.40 too few."""
+"""Mean cosine distance between two groups above which they are two people. Fitted on spliced read speech of five
+people (`bench/diarization.py`): 0.34 to 0.38 nearly always find the right number, 0.30 too many, 0.40 too few."""
 SURE_S = 1.2
-"""Slices shorter than this say too little to found a group; they join one."""
+"""Shorter slices cannot start a group, because they are unreliable; they join one."""
 MIN_SHARE_S = 1.5
-"""A group with less speech than this in all is no speaker but an odd sound; unless so many are asked for."""
+"""A group with less speech in total is a noise and not a speaker, unless the caller asks for that many speakers."""
 MAX_CLUSTERED = 2000
-"""So many slices are compared with each other; the others only with the centres. Bounds memory at 16 MB."""
+"""Largest number of slices compared with each other; the rest are compared with the centres. Bounds memory at 16 MB.
+"""
 ROUNDS = 3
-"""How often all slices go to the nearest centre and centres to the middle of their slices."""
+"""Iterations of assigning slices to the nearest centre and moving centres to the mean of their slices."""
 SWITCH = 0.06
-"""A change of speaker inside an utterance must gain so much likeness."""
+"""Cosine similarity that a change of speaker inside an utterance must gain."""
 
 
 def centres(vectors: Matrix, seconds: Sequence[float], least: int | None, most: int | None) -> Matrix:
-    """Unit vectors of the speakers, shape (speakers, d). vectors: unit, shape (n, d), n > 0; seconds: their lengths."""
+    """Return the speakers' unit vectors, shape (speakers, d). vectors: unit vectors of slices, shape (n, d), n > 0;
+    seconds: lengths of the slices."""
     from scipy.cluster.hierarchy import fcluster, linkage
 
     lengths = np.asarray(seconds, np.float64)
@@ -68,7 +70,7 @@ def _centre(vectors: Matrix, weights: npt.NDArray[np.float64]) -> Matrix:
 
 
 def path(likeness: Matrix) -> list[int]:
-    """The speaker of each step of one utterance: likest, but for the price of each change (Viterbi).
+    """Return the speaker of each step of one utterance: the most similar one, less the penalty for changes (Viterbi).
 
     likeness: shape (steps, speakers).
     """

@@ -1,6 +1,6 @@
-"""The voice encoder of Resemblyzer (Apache-2.0), read from the file in its wheel: its own import wants packages that
-do not install any more. A three-layer LSTM after Wan et al., "Generalized end-to-end loss for speaker verification"
-(2018): 1.6 s of mel frames into a unit vector of 256."""
+"""Resemblyzer's voice encoder (Apache-2.0), with the weights from its wheel: importing the package needs dependencies
+that can no longer be installed. A three-layer LSTM after Wan et al., "Generalized end-to-end loss for speaker
+verification" (2018): 1.6 s of mel frames become a unit vector of size 256."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipeline.speakers.clustering import Matrix, centres
 from pipeline.speakers.features import BANDS, log_free_mel
 
 FRAMES, STEP = 160, 80
-"""Mel frames that the encoder hears at once, and how far it moves on."""
+"""Mel frames in one window of the encoder, and the step between windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,14 @@ class EncoderEngine:
         self.embed([np.zeros(16_000, np.float32)])
 
     def embed(self, clips: Sequence[Samples]) -> Matrix:
-        """Unit vectors, shape (clips, 256). clips: mono at 16 kHz, shape (n,)."""
+        """Return unit vectors, shape (clips, 256). clips: mono at 16 kHz, each of shape (n,)."""
         windows: list[Matrix] = []
         owners: list[int] = []
         for number, samples in enumerate(clips):
             mel = log_free_mel(samples)
             for at in range(0, max(1, len(mel) - STEP), STEP):
                 part = mel[at : at + FRAMES]
-                # Short speech is heard again and again: silence would be a voice of its own.
+                # Repeat short speech to fill the window: padding with silence would change the voice.
                 windows.append(np.pad(part, ((0, FRAMES - len(part)), (0, 0)), mode="wrap"))
                 owners.append(number)
         with self._torch.no_grad():
@@ -59,5 +59,5 @@ class EncoderEngine:
         return np.asarray(means / (np.linalg.norm(means, axis=1, keepdims=True) + 1e-9), np.float32)
 
     def centres(self, vectors: Matrix, seconds: Sequence[float], least: int | None, most: int | None) -> Matrix:
-        """See `clustering.centres`; here because it takes a while."""
+        """Run `clustering.centres` in the worker, because it takes a while."""
         return centres(vectors, seconds, least, most)

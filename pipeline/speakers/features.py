@@ -1,5 +1,5 @@
-"""What the voice encoder hears: 40 mel bands of 25 ms windows every 10 ms, as `librosa.feature.melspectrogram` makes
-them (Slaney's scale and norm, power spectrum, zero padding), without librosa."""
+"""Features for the voice encoder: 40 mel bands of 25 ms windows every 10 ms, as in `librosa.feature.melspectrogram`
+(Slaney's scale and norm, power spectrum, zero padding), without librosa."""
 
 import functools
 
@@ -11,13 +11,14 @@ from pipeline.audio import Samples
 RATE_HZ = 16_000
 WINDOW, HOP, BANDS = 400, 160, 40
 LEAST_DBFS = -30.0
-"""Quieter sound is raised to this loudness (RMS); louder sound is left alone."""
+"""Quieter audio is raised to this loudness (RMS); louder audio is unchanged."""
 
 Matrix = npt.NDArray[np.float32]
 
 
 def log_free_mel(samples: Samples) -> Matrix:
-    """Shape (frames, 40), power, not logarithmic: the encoder was trained so. samples: mono at RATE_HZ, shape (n,)."""
+    """Return mel power, shape (frames, 40), not logarithmic, as in the encoder's training. samples: mono at RATE_HZ,
+    shape (n,)."""
     loudness = float(np.sqrt(np.mean(np.square(samples)))) if len(samples) else 0.0
     wanted = 10 ** (LEAST_DBFS / 20)
     if 0 < loudness < wanted:
@@ -31,7 +32,8 @@ def log_free_mel(samples: Samples) -> Matrix:
 
 @functools.cache
 def _filters() -> npt.NDArray[np.float64]:
-    """Triangles of equal area on Slaney's mel scale: linear to 1 kHz, logarithmic above (Auditory Toolbox, 1998)."""
+    """Return triangles of equal area on Slaney's mel scale: linear to 1 kHz, logarithmic above (Auditory Toolbox,
+    1998)."""
     step, knee_hz, log_step = 200.0 / 3, 1000.0, np.log(6.4) / 27
 
     def hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,5 +1,5 @@
-"""Speakers by pyannote.audio's pipeline: the best there is, but gated. Needs the package, and HF_TOKEN of somebody who
-has accepted its model's terms (CC BY 4.0)."""
+"""Diarization with pyannote.audio's pipeline: the most accurate, but gated. Needs the package, and an HF_TOKEN whose
+owner has accepted the model's terms (CC BY 4.0)."""
 
 import importlib.util
 import os
@@ -25,9 +25,9 @@ from pipeline.workers.scheduler import Urgency, calling
 MODEL = "pyannote/speaker-diarization-community-1"
 RATE_HZ = 16_000
 WRITE_S = 10.0
-"""Seconds of sound that are written in one step."""
+"""Seconds of audio written in one step."""
 SILENCE_S = 3600.0
-"""A whole recording is one step of it."""
+"""Timeout for one model call, in seconds: it handles a whole recording."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class PyannoteEngine:
 
         self._pipeline: Any = Pipeline.from_pretrained(config.model, token=config.token or None)
         if self._pipeline is None:
-            raise EngineUnavailable(f"{config.model} cannot be had.", remedy="Accept its terms; set HF_TOKEN.")
+            raise EngineUnavailable(f"{config.model} cannot be loaded.", remedy="Accept its terms; set HF_TOKEN.")
 
     def turns(self, path: str, least: int | None, most: int | None) -> list[tuple[float, float, str]]:
-        """(start, end, label) without overlaps. path: raw 16-bit mono samples at RATE_HZ."""
+        """Return (start, end, label) of each turn, without overlaps. path: raw 16-bit mono samples at RATE_HZ."""
         import torch
 
         samples = np.memmap(path, "<i2", "r").astype(np.float32) / 32768.0
@@ -69,7 +69,7 @@ class PyannoteDiarizer:
     async def turns(
         self, recording: Callable[[], Recording], how_many: HowMany, known: Sequence[KnownSpeaker] = ()
     ) -> list[SpeakerTurn]:
-        """See the Protocol. The whole recording is in the memory of the model's process."""
+        """See the Protocol. The whole recording is in the worker's memory."""
         with tempfile.NamedTemporaryFile(suffix=".pcm") as file:
             opened = recording()
             async with aclosing(in_threads(_write(opened, file), opened.stop)) as steps:
@@ -82,7 +82,7 @@ class PyannoteDiarizer:
 
 
 def _write(recording: Recording, file: IO[bytes]) -> Generator[int, None, None]:
-    """Blocking: step by step, so that it can be ended in between."""
+    """Write the samples step by step, so that the caller can stop in between. Blocks."""
     for block in recording.blocks(WRITE_S):
         with storing(TEMPORARY):
             written = file.write(Clip(block, RATE_HZ).pcm16())
@@ -92,12 +92,12 @@ def _write(recording: Recording, file: IO[bytes]) -> Generator[int, None, None]:
 
 
 def installed() -> bool:
-    """Whether the package is here."""
+    """Whether the package is installed."""
     return importlib.util.find_spec("pyannote") is not None and importlib.util.find_spec("pyannote.audio") is not None
 
 
 async def probe(settings: Settings) -> None:
-    """Raises EngineUnavailable when the package or a token is missing."""
+    """Raise EngineUnavailable when the package or a token is missing."""
     if not installed():
         raise EngineUnavailable("pyannote.audio is not installed.", remedy="pip install pyannote.audio")
     if not settings.hf_token:
@@ -106,7 +106,7 @@ async def probe(settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[Diarizer]]:
-    """Downloads and loads the pipeline in a process of its own."""
+    """Download and load the pipeline in a worker."""
     await probe(settings)
     spec = EngineSpec(
         "pyannote",

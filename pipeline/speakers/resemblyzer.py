@@ -1,7 +1,7 @@
-"""Speakers by the Resemblyzer encoder and clustering: open, on a CPU, without a model hub. An extra.
+"""Diarization with the Resemblyzer encoder and clustering: open, on a CPU, without a model hub. An extra.
 
-Speech is cut at pauses; long stretches are looked at in steps, so that a change of speaker without a pause is found.
-Where two speak at once, one of them is found.
+Speech is cut at pauses. Long stretches are examined in steps, to find a change of speaker without a pause. Where two
+people speak at once, one of them is found.
 """
 
 import importlib.util
@@ -28,22 +28,23 @@ from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 from pipeline.workers.scheduler import Urgency, calling
 
 CUTTING = Cutting(max_s=30.0, pause_s=0.3, pad_s=0.05)
-"""Utterances: what lies between two breaths."""
+"""Cuts speech into utterances at short pauses, such as breaths."""
 SLICE_S, STEP_S = 2.0, 1.0
-"""Longer utterances are heard in slices of so much, each so much further on."""
+"""Length of the slices of a longer utterance, and the step from one to the next, in seconds."""
 WHOLE_S = 3.0
 """Shorter utterances are one slice."""
 BATCH = 24
-"""Slices of one call: about half a second of work, after which a conversation may come between."""
+"""Slices in one model call: about half a second of work, after which a live conversation gets its turn."""
 KNOWN_LIKENESS = 0.70
-"""Cosine from which a voice is a known one; the encoder's equal error rate at 3 s is there (about 1 %)."""
+"""Cosine from which a voice counts as a known one. With 3 s of speech the encoder has its equal error rate (about 1 %)
+there."""
 SILENCE_S = 120.0
-"""One batch never takes so long."""
+"""Timeout for one batch, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A part of an utterance."""
+    """A slice of an utterance."""
 
     utterance: int
     start_s: float
@@ -52,7 +53,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Slices and their voices."""
+    """Slices and their voice embeddings."""
 
     slices: Sequence[Slice]
     vectors: Matrix
@@ -69,7 +70,7 @@ class EmbeddingDiarizer:
     async def turns(
         self, recording: Callable[[], Recording], how_many: HowMany, known: Sequence[KnownSpeaker] = ()
     ) -> list[SpeakerTurn]:
-        """See the Protocol. Constant memory but for 1 KB a second of speech."""
+        """See the Protocol. Needs constant memory, plus 1 KB for each second of speech."""
         session = secrets.token_hex(8)
         heard = await self._listen(recording, session)
         if heard is None:
@@ -97,7 +98,7 @@ class EmbeddingDiarizer:
 
 
 def _batches(recording: Recording) -> Generator[list[tuple[Slice, Samples]], None, None]:
-    """Blocking: slices of speech with their sound, BATCH at a time."""
+    """Yield slices of speech with their audio, BATCH at a time. Blocks."""
     windows = Windows(SileroActivity(), CUTTING)
     batch: list[tuple[Slice, Samples]] = []
     number = 0
@@ -123,7 +124,7 @@ def _and_end(recording: Recording) -> Iterator[Samples | None]:
 
 
 def _turns(heard: Heard, found: Matrix) -> list[tuple[float, float, int]]:
-    """(start, end, speaker) of stretches, joined where one person goes on."""
+    """Return (start, end, speaker) of stretches, joined where the speaker stays the same."""
     likeness = heard.vectors @ found.T
     turns: list[tuple[float, float, int]] = []
     at = 0
@@ -133,7 +134,7 @@ def _turns(heard: Heard, found: Matrix) -> list[tuple[float, float, int]]:
             end += 1
         some = heard.slices[at:end]
         for index, speaker in enumerate(path(likeness[at:end])):
-            # Slices overlap: each has the stretch to the middle of what it shares with its neighbours.
+            # Slices overlap: neighbours meet in the middle of their overlap.
             start_s = some[index].start_s if index == 0 else (some[index].start_s + some[index - 1].end_s) / 2
             last = index == len(some) - 1
             end_s = some[index].end_s if last else (some[index + 1].start_s + some[index].end_s) / 2
@@ -146,7 +147,7 @@ def _turns(heard: Heard, found: Matrix) -> list[tuple[float, float, int]]:
 
 
 def _names(found: Matrix, voices: Matrix | None, known: Sequence[KnownSpeaker]) -> dict[int, str]:
-    """Speaker → known name: the likest pairs first, each name once."""
+    """Map speakers to known names: the most similar pairs first, each name once."""
     if voices is None:
         return {}
     likeness = found @ voices.T
@@ -161,7 +162,7 @@ def _names(found: Matrix, voices: Matrix | None, known: Sequence[KnownSpeaker]) 
 
 
 def _named(turns: Sequence[tuple[float, float, int]], names: dict[int, str]) -> list[SpeakerTurn]:
-    """With letters, in the order in which they are heard, for those without a name."""
+    """Return the turns with names; speakers without a name get letters in order of appearance."""
     letters = (name for name in map(letter, range(10_000)) if name not in names.values())
     named = dict(names)
     found = []
@@ -173,7 +174,7 @@ def _named(turns: Sequence[tuple[float, float, int]], names: dict[int, str]) -> 
 
 
 def find_weights(settings: Settings) -> Path | None:
-    """Resemblyzer's weights: in MODELS_DIR/resemblyzer, or inside the package, which is not imported."""
+    """Find Resemblyzer's weights: in MODELS_DIR/resemblyzer, or inside the package, which is not imported."""
     places = [settings.models_dir / "resemblyzer" / "pretrained.pt"]
     spec = importlib.util.find_spec("resemblyzer")
     if spec is not None and spec.origin:
@@ -182,16 +183,16 @@ def find_weights(settings: Settings) -> Path | None:
 
 
 async def probe(settings: Settings) -> None:
-    """Raises EngineUnavailable when the weights, or what runs them, are not here."""
+    """Raise EngineUnavailable when the weights, torch or scipy are missing."""
     missing = [name for name in ("torch", "scipy") if importlib.util.find_spec(name) is None]
     if missing or find_weights(settings) is None:
-        what = f"{' and '.join(missing)} is not installed" if missing else "The speaker encoder is not here"
+        what = f"{' and '.join(missing)} is not installed" if missing else "The speaker encoder is not installed"
         raise EngineUnavailable(f"{what}.", remedy="Install the extra `speakers`: make run EXTRAS=speakers.")
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[Diarizer]]:
-    """Loads in some seconds, in a process of its own."""
+    """Load the encoder in a worker, which takes some seconds."""
     await probe(settings)
     weights = find_weights(settings)
     config = EncoderConfig(str(weights), settings.tts_threads)

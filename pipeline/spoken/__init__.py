@@ -1,8 +1,8 @@
-"""What the voice reads of a text that was written for the eye.
+"""Normalisation of written text for a voice.
 
-Marks of layout go; numbers, units, signs and abbreviations become the words that the language says, where it has a
-table (`languages/`). In other languages numbers and signs stay as they are, for the voice to read. Which kind of number
-is handled where: `reading.py`.
+Layout marks are removed. Numbers, units, signs and abbreviations become words in the languages that have a table
+(`languages/`); in other languages numbers and signs stay for the voice to read. `reading.py` lists which module
+handles which kind of number.
 """
 
 import html
@@ -21,16 +21,16 @@ _TYPED = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"
                          **{chr(0x2080 + digit): str(digit) for digit in range(10)}})  # fmt: skip
 _PAUSES = frozenset("—–()[]{}")
 _LEFT_TO_VOICE = "%‰°&@#+=<>/§№"
-"""Signs with a meaning, which stay where no table has words for them."""
+"""Signs with a meaning, kept where no table has words for them."""
 _MINUS = re.compile(r"(?<![\w).,%°])-(?=[0-9])|(?<=[0-9] )-(?= [0-9])")
 _TIMES = re.compile(r"(?<=[0-9])(?: ?\* ?|(?<!\b0)x)(?=[0-9])")
 _SPOKEN_MARKS = frozenset(".,;:!?'-¿¡…。！？、，；：؟،؛।·")
 
 
 def for_voice(text: str, language: str | None) -> str:
-    """One line to be spoken, or "" when nothing speakable is in `text`.
+    """Return one line to speak, or "" if `text` has nothing speakable.
 
-    `language` is an ISO 639-1 code (a region may follow); None leaves numbers as digits. Any Unicode is accepted.
+    `language` is an ISO 639-1 code (a region can follow); None leaves numbers as digits. Any Unicode is accepted.
     """
     words = LANGUAGES.get(re.split("[-_]", language or "")[0].lower())
     spoken = unicodedata.normalize("NFC", html.unescape(text)).translate(_TYPED).translate(_INVISIBLE)
@@ -44,7 +44,7 @@ def for_voice(text: str, language: str | None) -> str:
 
 
 def _speakable(char: str, kept: str) -> str:
-    """The character, or what stands for it: emoji and control characters make voices stumble."""
+    """Return the character or its replacement: emoji and control characters make voices stumble."""
     category = unicodedata.category(char)
     if category[0] in "LNM" or char in _SPOKEN_MARKS or char in kept:
         return char
@@ -62,7 +62,7 @@ _STOPS = re.compile(r"[ .,;:!?…]+")
 
 
 def _tidy(text: str) -> str:
-    """Punctuation as a careful typist would leave it, nothing at all where there are no words."""
+    """Clean up the punctuation; return "" if there are no words."""
     text = _LOOSE_HYPHEN.sub(", ", _LOOSE_QUOTE.sub("", _SPACES.sub(" ", text)))
     text = _STOPS.sub(_one_stop, text).strip()
     if text.endswith((":", ";")):
@@ -71,7 +71,7 @@ def _tidy(text: str) -> str:
 
 
 def _one_stop(match: re.Match[str]) -> str:
-    """One stop where layout, quotes and emoji have left several: the strongest."""
+    """Return the strongest stop where layout, quotes and emoji have left several."""
     run = match.group()
     at_start, at_end = match.start() == 0, match.end() == len(match.string)
     if run.isspace():

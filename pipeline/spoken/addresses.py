@@ -1,4 +1,4 @@
-"""Web and mail addresses, paths and file names → words: the dots, slashes and pluses of them are said."""
+"""Web and mail addresses, paths and file names → words, including their dots, slashes and pluses."""
 
 import re
 
@@ -19,7 +19,7 @@ _LABEL = re.compile(r"[A-Za-z0-9-]+")
 
 
 def addresses(text: str, words: Words | None) -> str:
-    """Of a web address the host only. Without a table of words, the signs stay for the voice."""
+    """Replace addresses by words, web addresses by their host only. Without a table, signs stay for the voice."""
 
     def say(match: re.Match[str]) -> str:
         token = match.group()
@@ -61,7 +61,7 @@ def _host(host: str, words: Words | None) -> str:
 
 
 def _named(name: str, words: Words | None) -> str:
-    """Letters, digits and the names of the signs between them."""
+    """Return a name's letters and digits, and the names of the signs between them."""
     if words is None:
         return name
     signs = words.signs

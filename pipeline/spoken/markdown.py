@@ -1,6 +1,6 @@
-"""Marks of layout out of a piece of Markdown, whole or broken off.
+"""Removal of layout marks from Markdown, complete or cut off.
 
-Not a parser: a clause is a fragment, and its bold may have begun in the clause before.
+This is not a parser, because a clause is a fragment: its bold can begin in an earlier clause.
 """
 
 import re
@@ -11,7 +11,7 @@ _TAGS = (
     "section|select|small|source|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|tfoot|th|thead|title|tr|"
     "tt|u|ul|var|video|wbr|speak|break|prosody|emphasis|say-as|phoneme|voice|think"
 )
-"""Of HTML, and of SSML, which is not supported. Others may be text: "a <b and c> d", "List<String>"."""
+"""Tags of HTML, and of SSML, which is not supported. Others can be text: "a <b and c> d", "List<String>"."""
 _TYPED_OUT = re.compile(r"(?<![\\:\w])(?P<path>[A-Za-z]:\\\S*)|\\(?:r\\n|n)(?!(?:abla|eq?|u|ot|eg)\b)")
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^[ \t]*(?:```|~~~).*$", re.MULTILINE), ""),
@@ -30,22 +30,22 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\\([!-/:-@\[-`{-~])"), r"\1"),
     (re.compile(r"`+|~~|\*\*+|(?<!\d)(?<!\d )\*|\*(?! ?\d)"), ""),
     (re.compile(r"(?<!\w)_+|_+(?!\w)"), ""),
-    (re.compile(r"_+(?![\w.+-]{0,64}@)"), " "),  # but in a mail address it is said
+    (re.compile(r"_+(?![\w.+-]{0,64}@)"), " "),  # in a mail address it is spoken
 )
 _ENDED = re.compile(r"[.,;:!?…。！？、，；：—–-][\"'»”’)\]]*$")
 
 
 def plain(text: str) -> str:
-    """`text` in one line, without Markdown and HTML; the end of a heading or a list item ends a sentence."""
+    """Return `text` in one line, without Markdown and HTML. The end of a heading or list item ends a sentence."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\\" in text:
-        # A line's end that a model has typed out, as in a string of JSON; not the "\n" of C:\new or of \nabla.
+        # A line break that a model wrote as "\n", as in a JSON string; not the "\n" in C:\new or \nabla.
         text = _TYPED_OUT.sub(lambda match: match["path"] or "\n", text).replace("\\t", " ")
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     lines = [line for line in (line.strip() for line in text.split("\n")) if line]
     for index, following in enumerate(lines[1:]):
-        # A line that goes on in lower case is a wrapped one.
+        # A line break before lower case is only a wrapped line.
         if not _ENDED.search(lines[index][-8:]) and not following[0].islower():
             lines[index] += "."
     return " ".join(lines)

@@ -11,7 +11,7 @@ _DOTTED_LETTERS = re.compile(r"\b(?:[A-Z]\.){2,}")
 
 
 def abbreviations(text: str, words: Words) -> str:
-    """Abbreviations in full; one that ends the text leaves its period there."""
+    """Expand abbreviations; one at the end of the text leaves its period there."""
     for pattern, spoken in _abbreviations(words.code):
         text = pattern.sub(spoken, text)
     return _DOTTED_LETTERS.sub(lambda match: " ".join(match.group().replace(".", "")), text)
@@ -26,7 +26,7 @@ def _abbreviations(code: str) -> tuple[tuple[re.Pattern[str], str], ...]:
 
 
 def names(text: str, words: Words) -> str:
-    """Names that have a sign in them."""
+    """Replace names that contain a sign by words."""
     for pattern, spoken in _names(words.code):
         text = pattern.sub(spoken, text)
     return text
@@ -48,7 +48,7 @@ def _names(code: str) -> tuple[tuple[re.Pattern[str], str], ...]:
 
 
 def marks(text: str, words: Words) -> str:
-    """Signs that have a name, as words."""
+    """Replace signs that have a name by words."""
     return _marks(words.code).sub(lambda match: f" {_spoken(match.group(), words)} ", text)
 
 

@@ -16,7 +16,7 @@ _ZONE = r"(?: ?(?P<zone>Z|UTC|GMT|(?P<offset>[+-])(?P<ahead>[0-9]{2})(?::?(?P<re
 
 
 def rules(words: Words) -> list[Rule]:
-    """Dates first: their parts look like other things."""
+    """Return the rules. Dates come first, because their parts look like other things."""
     english = words.code == "en"
 
     def date(match: re.Match[str]) -> str:
@@ -54,7 +54,7 @@ def rules(words: Words) -> list[Rule]:
     found.append((rf"(?<![\w:.,])(?P<first>{hours}) ?[-–] ?(?={sure})", to))
     names = any_of(words.months)
     if words.months and not english:
-        # "21/05", "25/12": these are not written for fractions.
+        # "21/05", "25/12": fractions are not written like this.
         found.append((
             r"(?<![\w/.,-])(?P<day>0[1-9]|[12][0-9]|3[01])/(?P<month>0[1-9]|1[0-2])(?![\w/%]|[.,][0-9])",
             lambda m: _day_of_month(m, words),
@@ -116,7 +116,7 @@ def _date(match: re.Match[str], words: Words) -> str:
 def _day_of_month(match: re.Match[str], words: Words) -> str:
     day = int(match["day"])
     if day <= 12 and not match["day"].startswith("0") and not match["month"].startswith("0"):
-        return match.group()  # "10/12" of the points
+        return match.group()  # "10/12 of the points"
     spoken = _rank(day, match, words) if words.ordinal_days else cardinal(str(day), words)
     without_year = words.date.partition("{month}")[0] + "{month}"
     return without_year.format(
@@ -137,14 +137,14 @@ def _day_and_month(match: re.Match[str], words: Words) -> str:
 
 
 def _rank(day: int, match: re.Match[str], words: Words) -> str:
-    """German: "der erste Mai", but "am ersten Mai", as most often."""
+    """Return a day as an ordinal. German: "der erste Mai", but "am ersten Mai", which is the usual form."""
     rank = in_words(day, words.num2words, "ordinal")
     nominative = match.string[: match.start()].endswith(("Der ", "der "))
     return rank if nominative or words.code != "de" else f"{rank}n"
 
 
 def _stamp(match: re.Match[str], words: Words) -> str:
-    """A date as ISO 8601 writes it, perhaps with a time of day and a zone."""
+    """Say a date in ISO 8601, optionally with a time of day and a zone."""
     spoken = _date(match, words)
     if match["hour"] is None or spoken == match.group():
         return spoken
@@ -210,7 +210,7 @@ def _english_time(hour: int, minute: int, half: str, second: str | None) -> str:
 
 
 def _clock(hour: int, minute: int, half: str, words: Words) -> str:
-    """Hours are feminine where numbers have a gender. Spanish says "en punto" only of hours up to twelve."""
+    """Say a time of day. Hours are feminine where numbers have a gender. Spanish uses "en punto" only up to twelve."""
     spoken = agreeing(in_words(hour, words.num2words), words, feminine=words.hour.feminine)
     part = _part_of_day(hour, half == "p", words.code) if half else ""
     named = words.hour.one if hour in (0, 1) else words.hour.many

@@ -7,7 +7,7 @@ from pipeline.spoken.words import Noun, Words
 
 
 def rules(words: Words) -> list[Rule]:
-    """The sign before the number, and behind it."""
+    """Return the rules for amounts with the sign before the number, and after it."""
     money = any_of({*words.currencies})
     scale = any_of({*words.scales}) or "(?!)"
     short = any_of({*words.short_scales}) or "(?!)"
@@ -50,7 +50,7 @@ def _amount(match: re.Match[str], words: Words) -> str:
             if words.plural in ("slavic", "polish") and match["short"] in words.units:
                 scale = form(token, words.units[match["short"]], words)
             link = words.scales.get(scale, "")
-        # Portuguese and Spanish say "mil", not "um mil".
+        # Portuguese and Spanish use "mil", not "um mil".
         noun = Noun(scale, scale, feminine=words.code == "de")
         amount = "" if parsed == ("1", "") and scale == "mil" else number(token, words, noun)
         spoken = " ".join(part for part in (amount, scale, link, currency.unit.many) if part)

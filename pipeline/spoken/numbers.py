@@ -1,7 +1,7 @@
-"""A number in words: whole, with decimals, as a rank, before a noun.
+"""Numbers in words: whole, with decimals, as ordinals, before a noun.
 
-Each pattern here and beside begins only where a run of digits does and never gives digits back: hostile text costs
-linear time.
+Each pattern here and in the sibling modules begins only where a run of digits begins, and does not backtrack over
+digits, so that hostile text costs linear time.
 """
 
 import re
@@ -12,10 +12,10 @@ from pipeline.spoken.words import Noun, Words
 
 Say = Callable[[re.Match[str]], str]
 Rule = tuple[str, Say]
-"""A regular expression, and what is said in place of a match."""
+"""A regular expression, and the words that replace a match."""
 
 MAX_DIGITS = 15
-"""A longer number is read digit by digit; quintillions cannot be followed."""
+"""Limit for a number in words; a longer one is read digit by digit, because listeners cannot follow quintillions."""
 
 START = r"(?<![0-9])(?<![0-9][.,])"
 # Atomic, not possessive: before Python 3.11.5 (Debian 12 has 3.11.2) `(…)*+` keeps what a failed last round took.
@@ -31,18 +31,18 @@ _NO_NOUNS = (
     "programas sistema sistemas tema temas idioma idiomas día días e y o ou de do del con com por"
 )
 _NOT_NOUNS = frozenset(_NO_NOUNS.split())
-"""What a number does not agree with, though it may look like a feminine noun."""
+"""Words that a number does not agree with, although they can look like feminine nouns."""
 _ENDINGS = "a as ã ãs ção ções dade dades ción ciones dad dades vez vezes veces"
 _FEMININE_ENDINGS = tuple(_ENDINGS.split())
 
 
 def join_groups(text: str) -> str:
-    """Thousands that a space or an apostrophe sets apart ("1 000 000", "1'000"), as one number."""
+    """Join thousands that are separated by spaces or apostrophes ("1 000 000", "1'000") into one number."""
     return _GROUPED.sub(lambda match: match.group().replace(match[1], ""), text)
 
 
 def cardinal(digits: str, words: Words, noun: Noun | None = None) -> str:
-    """A whole number. Before a noun it agrees with it where the language wants that."""
+    """Return a whole number in words. It agrees with the noun after it where the language requires that."""
     if len(digits) > MAX_DIGITS or (len(digits) > 1 and digits[0] == "0"):
         return digit_by_digit(digits, words)
     text = in_words(int(digits), words.num2words)
@@ -50,19 +50,19 @@ def cardinal(digits: str, words: Words, noun: Noun | None = None) -> str:
 
 
 def agreeing(number: str, words: Words, *, feminine: bool) -> str:
-    """The words of a number as they stand before a noun of this gender."""
+    """Return the words of a number in the form that they have before a noun of this gender."""
     for pattern, replacement in words.feminine if feminine else words.masculine:
         number = re.sub(pattern, replacement, number)
     return number
 
 
 def digit_by_digit(digits: str, words: Words) -> str:
-    """Each digit as a word."""
+    """Return each digit as a word."""
     return " ".join(in_words(int(digit), words.num2words) for digit in digits if digit.isdecimal())
 
 
 def parse(token: str, words: Words) -> tuple[str, str] | None:
-    """Whole and decimal digits of a written number; None when it is none (an address, a version)."""
+    """Return the whole and decimal digits of a written number; None if it is not a number (an address, a version)."""
     group, point = (",", ".") if words.decimal == "." else (".", ",")
     if token.isdecimal():
         return token, ""
@@ -80,7 +80,7 @@ def parse(token: str, words: Words) -> tuple[str, str] | None:
 
 
 def number(token: str, words: Words, noun: Noun | None = None) -> str:
-    """A written number in words, decimals included; the parts of a version or an address with a dot between them."""
+    """Return a written number in words, with its decimals; or the parts of a version or address, with dots between."""
     parsed = parse(token, words)
     if parsed is None:
         parts = re.split(r"[.,]", token)
@@ -98,7 +98,7 @@ def number(token: str, words: Words, noun: Noun | None = None) -> str:
 
 
 def counted(token: str, noun: Noun, words: Words) -> str:
-    """A number and what is counted: "one kilometer", "duas horas", "пять километров"."""
+    """Return a number and the noun that it counts: "one kilometer", "duas horas", "пять километров"."""
     spoken, name = number(token, words, noun), form(token, noun, words)
     # "dos millones de euros", "un million d'euros".
     link = words.scales.get(spoken.rpartition(" ")[2], "")
@@ -108,7 +108,7 @@ def counted(token: str, noun: Noun, words: Words) -> str:
 
 
 def form(token: str, noun: Noun, words: Words) -> str:
-    """The form of a noun after a written number."""
+    """Return the form of a noun after a written number."""
     whole, fraction = parse(token, words) or (token, "")
     if words.plural in ("slavic", "polish"):
         return _slavic(whole, noun, fraction=bool(fraction), polish=words.plural == "polish")
@@ -128,7 +128,7 @@ def _slavic(whole: str, noun: Noun, *, fraction: bool, polish: bool) -> str:
 
 
 def ordinal(digits: str, words: Words, *, feminine: bool = False, short: bool = False) -> str:
-    """The number as a rank. `short` is Spanish "primer", "tercer"."""
+    """Return the number as an ordinal. `short` is for Spanish "primer", "tercer"."""
     if len(digits) > MAX_DIGITS or int(digits) == 0:
         return cardinal(digits, words)
     text = {("es", 11): "undécimo", ("es", 12): "duodécimo"}.get((words.code, int(digits)))
@@ -139,17 +139,17 @@ def ordinal(digits: str, words: Words, *, feminine: bool = False, short: bool = 
 
 
 def alone(token: str, words: Words) -> str:
-    """A number without a unit. Four digits are most often a year, and English says years in pairs."""
+    """Return a number without a unit in words. Four digits are usually a year, which English reads in pairs."""
     if words.code == "en" and re.fullmatch(r"1[1-9][0-9]{2}|20[0-9]{2}", token):
         return in_words(int(token), "en", "year")
     return number(token, words)
 
 
 def before(token: str, noun: str, words: Words) -> str:
-    """A number before a word of the text, with which it agrees where that looks like a noun."""
+    """Return a number before a word of the text in words. It agrees with the word if that looks like a noun."""
     spoken, noun = alone(token, words), noun.lower()
     if words.code in ("ru", "uk", "pl") and noun:
-        # "одна минута", "две минуты", "jedna minuta": the noun's ending tells its gender, of two not in Polish.
+        # "одна минута", "две минуты", "jedna minuta": the noun's ending shows its gender; after two, not in Polish.
         one, two = spoken.endswith(("один", "jeden")), spoken.endswith("два")
         feminine = (one and noun.endswith(("а", "я", "a"))) or (two and noun.endswith(("ы", "и", "і")))
         return agreeing(spoken, words, feminine=True) if feminine else spoken
@@ -159,10 +159,10 @@ def before(token: str, noun: str, words: Words) -> str:
 
 
 def signed(match: re.Match[str], words: Words) -> str:
-    """ "minus " where the match has a `sign`."""
+    """Return "minus " if the match has a `sign`, else ""."""
     return f"{words.signs.minus} " if match["sign"] else ""
 
 
 def any_of(signs: "list[str] | tuple[str, ...] | frozenset[str] | set[str]") -> str:
-    """Alternatives of a regular expression, the longest first."""
+    """Return the signs as alternatives of a regular expression, the longest first."""
     return "|".join(re.escape(sign) for sign in sorted(signs, key=lambda sign: (-len(sign), sign)))

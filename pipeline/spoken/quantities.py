@@ -10,7 +10,8 @@ _GAP = "[ \u00a0\u2009\u202f]?"
 
 
 def range_rules(words: Words) -> list[Rule]:
-    """A dash between two numbers of which one has a unit → "to". Before the numbers are words."""
+    """Return the rules that replace a dash between two numbers, one of which has a unit, by "to". They apply before the
+    numbers become words."""
     money = any_of({*words.currencies}) or "(?!)"
     short = any_of({*words.short_scales}) or "(?!)"
     mark = rf"{_GAP}(?:%|‰|°[CF]?|(?:{any_of({*words.units})})(?![\w/])|(?:{short})?{_GAP}(?:{money})(?!\w))"
@@ -34,7 +35,7 @@ def range_rules(words: Words) -> list[Rule]:
 
 
 def rules(words: Words) -> list[Rule]:
-    """Percent, degrees, units."""
+    """Return the rules for percent, degrees and units."""
 
     def degrees(match: re.Match[str]) -> str:
         scale = f" {words.scale_names['CFK'.index(match['scale'])]}" if match["scale"] else ""
@@ -63,7 +64,7 @@ def rules(words: Words) -> list[Rule]:
 
 
 def plain_range_rules(words: Words) -> list[Rule]:
-    """A dash between two numbers without a unit: a range, or groups of digits such as those of a telephone number."""
+    """Return the rules for a dash between numbers without a unit: a range, or groups of digits as in a phone number."""
 
     def say(match: re.Match[str]) -> str:
         first, last = match["first"], match["last"]
@@ -105,7 +106,7 @@ def _is_year(digits: str) -> bool:
 
 
 def rank_rules(words: Words) -> list[Rule]:
-    """Ordinals as they are written: 1st, 10,000th, 2º, 3ª, 1er."""
+    """Return the rules for written ordinals: 1st, 10,000th, 2º, 3ª, 1er."""
 
     def say(match: re.Match[str]) -> str:
         ending, digits = match["ending"], re.sub(r"[.,]", "", match["number"])

@@ -1,4 +1,4 @@
-"""Everything with digits in a text → words: the rules of the other modules, in the order in which they are tried.
+"""Everything with digits in a text → words: applies the rules of the other modules in order.
 
 | written | where |
 |---|---|
@@ -23,7 +23,7 @@ _BARE_DECIMALS = re.compile(r"(?<![\w.,)])\.(?=[0-9])")
 
 
 def numbers_in_words(text: str, words: Words) -> str:
-    """Everything with digits in `text`, and signs of arithmetic, as the language says it."""
+    """Replace everything with digits in `text`, and signs of arithmetic, by words of the language."""
     for pattern, say in _compiled(words.code)[0]:
         text = pattern.sub(say, text)
     if not any("0" <= char <= "9" or char in words.vulgar for char in text):
@@ -37,7 +37,7 @@ def numbers_in_words(text: str, words: Words) -> str:
 @cache
 def _compiled(code: str) -> tuple[tuple[tuple[re.Pattern[str], Say], ...], ...]:
     words = LANGUAGES[code]
-    # Telephone numbers and dates first, as their parts look like other things.
+    # Telephone numbers and dates come first, because their parts look like other things.
     first = [*telephone.rules(words), *moments.rules(words), *sums.operator_rules(words)]
     then = [
         *quantities.range_rules(words),
@@ -55,7 +55,7 @@ def _compiled(code: str) -> tuple[tuple[tuple[re.Pattern[str], Say], ...], ...]:
 
 
 def _decade_rule(words: Words) -> Rule:
-    """ "the 1990s", "the '80s"."""
+    """Return the rule for decades: "the 1990s", "the '80s"."""
     return (
         r"(?P<apostrophe>')?\b(?P<number>[0-9]{2}|[0-9]{3}0)'?s\b",
         lambda match: re.sub(r"y$", "ie", alone(match["number"], words)) + "s",
@@ -63,10 +63,10 @@ def _decade_rule(words: Words) -> Rule:
 
 
 def _rest_rule(words: Words) -> Rule:
-    """A number alone, or in a word."""
+    """Return the rule for a number alone, or inside a word."""
 
     def say(match: re.Match[str]) -> str:
-        # Letters and digits in one word ("GPT-4", "4K") are said one after the other.
+        # Separate letters from digits in one word ("GPT-4", "4K").
         glued = "" if match["glue"] is None else " "
         after = "" if match["letter"] is None else " "
         return f"{glued}{signed(match, words)}{before(match['number'], match['noun'] or '', words)}{after}"

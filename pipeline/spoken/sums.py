@@ -9,11 +9,11 @@ from pipeline.spoken.words import Words
 
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
 _NAMED_PARTS = 10
-"""Largest denominator with a name: "five eighths", but "five over twelve"."""
+"""Largest denominator whose name is used: "five eighths", but "five over twelve"."""
 
 
 def operator_rules(words: Words) -> list[Rule]:
-    """Signs between two things, and comparisons before one. For text without numbers, too."""
+    """Return the rules for signs between two things, and comparisons before one. They also apply without numbers."""
     operators, signs = words.operators, words.signs
     anywhere = any_of([sign for sign in operators if sign not in ("-", "–", "/", "*", "x", "·", "^", "+")])
     prefixes = {
@@ -40,7 +40,7 @@ def operator_rules(words: Words) -> list[Rule]:
 
 
 def rules(words: Words) -> list[Rule]:
-    """Between numbers, before they are words."""
+    """Return the rules for signs between numbers, which apply before the numbers become words."""
     operators, signs = words.operators, words.signs
 
     def scientific(match: re.Match[str]) -> str:
@@ -57,7 +57,7 @@ def rules(words: Words) -> list[Rule]:
 
 
 def power_rules(words: Words) -> list[Rule]:
-    """2³, x², 10⁻⁶. After the units, which may have such a sign."""
+    """Return the rules for 2³, x², 10⁻⁶. They apply after the units, which can contain such a sign."""
     signs = words.signs
 
     def raised(match: re.Match[str]) -> str:
@@ -74,7 +74,7 @@ def power_rules(words: Words) -> list[Rule]:
 
 
 def fraction_rules(words: Words) -> list[Rule]:
-    """1/2, 3 1/2, 2½, 5/8."""
+    """Return the rules for 1/2, 3 1/2, 2½, 5/8."""
     parts_of = {sign: unicodedata.normalize("NFKC", sign).replace("⁄", "/") for sign in words.vulgar}
     by_parts = {parts: sign for sign, parts in parts_of.items()}
 
@@ -114,7 +114,7 @@ def fraction_rules(words: Words) -> list[Rule]:
 
 
 def _named(top: str, bottom: str, words: Words) -> str | None:
-    """ "five eighths", "cinco octavos": where the ordinal is the name of the part."""
+    """Return a fraction whose part is named by the ordinal ("five eighths", "cinco octavos"), else None."""
     if words.code not in ("en", "pt", "es") or not 4 < int(bottom) <= _NAMED_PARTS or not 0 < int(top) < int(bottom):
         return None
     part = in_words(int(bottom), words.num2words, "ordinal")

@@ -1,4 +1,4 @@
-"""Telephone numbers → digits, one by one, with a pause between the groups that are written."""
+"""Telephone numbers → single digits, with a pause between the written groups."""
 
 import re
 
@@ -6,13 +6,14 @@ from pipeline.spoken.numbers import Rule, digit_by_digit
 from pipeline.spoken.words import Words
 
 FEWEST, MOST = 7, 15
-"""Digits of a telephone number; ITU-T E.164 allows 15."""
+"""Limits for the digits of a telephone number; ITU-T E.164 allows 15."""
 _DATE = re.compile(r"[0-9]{2}([/-])[0-9]{2}\1(?:[0-9]{2}|[0-9]{4})")
 _GAPS = " .\u00a0/–-"
 
 
 def rules(words: Words) -> list[Rule]:
-    """Numbers that begin with + or (, are written 555-123-4567 or with a leading 0, or follow a word such as "call"."""
+    """Return the rules for numbers that begin with + or (, are written 555-123-4567 or with a leading 0, or follow a
+    word such as "call"."""
 
     def say(match: re.Match[str]) -> str:
         written = match["phone"]
@@ -38,11 +39,11 @@ def rules(words: Words) -> list[Rule]:
         r"(?<![\w.,:/+-])(?P<phone>0[0-9]{1,4}(?:[ \u00a0/-][0-9]{2,8}){1,5})(?![\w-]|[.,:/][0-9])",
     ]
     written += [
-        # As in Brazil (21 98765-4321), Spain (91 123 45 67) and France (01.23.45.67.89, 0 800 123 456).
+        # Formats of Brazil (21 98765-4321), Spain (91 123 45 67) and France (01.23.45.67.89, 0 800 123 456).
         r"(?<![\w.,$+/-])(?P<phone>[1-9][0-9] [0-9]{4,5}-[0-9]{4})(?![\w-])",
         r"(?<![\w.,$+/-])(?<![0-9] )(?P<phone>[1-9][0-9]{1,2} [0-9]{3} [0-9]{2} [0-9]{2})(?! ?\w|-|[.,][0-9])",
         r"(?<![\w.,$+/-])(?P<phone>0[1-9](?:\.[0-9]{2}){4}|0 [0-9]{3} [0-9]{3} [0-9]{3})(?![\w-]|[.,][0-9])",
-        # So many digits without a mark between them are dialled or copied, not counted.
+        # This many digits without a separator are dialled or copied, not counted.
         r"(?<![\w.,:$€£¥₹+/-])(?<![$€£¥₹] )(?P<phone>[0-9]{7,12}(?!000)[0-9]{3})(?![\w%°€$]|[.,:/-][0-9]| [%°€$])",
     ]
     if words.calling:

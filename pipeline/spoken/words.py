@@ -1,30 +1,31 @@
-"""The form of a language's table: how it says what is written in signs. The tables are in `languages/`."""
+"""The form of a language's table of words for signs and numbers. The tables are in `languages/`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 Plural = Literal["one", "upto_two", "slavic", "polish"]
-"""Which form follows a number. one: the singular after 1 only (also "few" where a noun has it is not used); upto_two:
-the singular below 2 (French); slavic: by the last digits (Russian, Ukrainian); polish: as slavic, 21 counts as many."""
+"""The rule for a noun's form after a number. one: the singular after 1 only (`few` is not used); upto_two: the singular
+below 2 (French); slavic: by the last digits (Russian, Ukrainian); polish: like slavic, but 21 takes the form for many.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Noun:
-    """What is counted. `feminine` matters where number words agree with it."""
+    """A noun that can be counted. `feminine` matters where number words agree with nouns."""
 
     one: str
     many: str
     feminine: bool = False
     few: str = ""
-    """After 2 to 4, in Slavic languages."""
+    """Form after 2 to 4, in Slavic languages."""
     part: str = ""
-    """After a number with decimals, in Slavic languages ("2,5 километра"); empty: `few`, else `many`."""
+    """Form after a number with decimals, in Slavic languages ("2,5 километра"); empty: `few`, else `many`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Currency:
-    """Its unit and its hundredth part (None: there is none)."""
+    """A currency's unit and its hundredth part (None: it has no parts)."""
 
     unit: Noun
     part: Noun | None = None
@@ -39,12 +40,12 @@ class Signs:
     plus_minus: str
     times: str
     by: str
-    """Between two measures: 10x10."""
+    """Word between two measures: 10x10."""
     divided: str
     equals: str
     unequal: str
     less: str
-    """Between two things; `under` before one."""
+    """Words for < between two things; `under` is used before one."""
     more: str
     at_most: str
     at_least: str
@@ -60,96 +61,96 @@ class Signs:
     infinity: str
     per_mille: str
     link: str
-    """&"""
+    """Name of &."""
     at: str
     number: str
-    """Of # and № before a number."""
+    """Name of # and № before a number."""
     hashtag: str
     slash: str
     backslash: str
     underscore: str
     dash: str
-    """A hyphen in an address."""
+    """Name of a hyphen in an address."""
     section: str
-    """§"""
+    """Name of §."""
     sharp: str = "sharp"
-    """In C#."""
+    """Name of # in C#."""
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One language's way of speaking signs."""
+    """One language's words and rules for signs and numbers."""
 
     code: str
     """ISO 639-1."""
     num2words: str
-    """Its name in num2words."""
+    """Name of the language in num2words."""
     decimal: str
     """Decimal separator; the other one of "." and "," groups thousands."""
     point: str
-    """The decimal separator's name in a number, …"""
+    """Name of the decimal separator in a number."""
     dot: str
-    """… and the dot's name in an address."""
+    """Name of the dot in an address."""
     to: str
-    """Between the ends of a range."""
+    """Word between the ends of a range."""
     over: str
-    """Between the parts of a fraction that has no name."""
+    """Word between the parts of a fraction without a name."""
     per: str
-    """In a price or a measure: "$5/month"."""
+    """Word for / in a price or a measure: "$5/month"."""
     half_link: str
-    """Between a whole number and a fraction: "three and a half"."""
+    """Word between a whole number and a fraction: "three and a half"."""
     signs: Signs
     percent: Noun
     degrees: Noun
     decimals: Literal["digits", "number", "fraction"] = "number"
-    """How decimals are read: digit by digit, as a number where they are at most two, or as num2words names them."""
+    """How decimals are read: digit by digit; as a number if there are at most two; or as num2words names them."""
     plural: Plural = "one"
     money_link: str = " "
-    """Between euros and cents."""
+    """Text between euros and cents."""
     names_cents: bool = True
-    """False: "zwölf Euro fünfzig"."""
+    """Whether the name of the cents is spoken; False: "zwölf Euro fünfzig"."""
     masculine: tuple[tuple[str, str], ...] = ()
-    """Regular expression → replacement, on the words of a number before a noun, …"""
+    """Regular expression → replacement, for the words of a number before a noun that is not feminine."""
     feminine: tuple[tuple[str, str], ...] = ()
-    """… and before a feminine one."""
+    """Regular expression → replacement, for the words of a number before a feminine noun."""
     agrees: bool = False
-    """Whether a number agrees with any noun behind it, told by the noun's ending."""
+    """Whether a number agrees with any noun after it, whose gender is taken from its ending."""
     clock: tuple[str, str] = ("{hour} {minute}", "{hour}")
-    """A time of day, with and without minutes."""
+    """Forms of a time of day, with and without minutes."""
     hour: Noun = field(default_factory=lambda: Noun("", ""))
     minute: Noun | None = None
-    """Of a time with seconds, where it is said."""
+    """Noun for the minutes of a time with seconds, in languages that say it."""
     second: Noun = field(default_factory=lambda: Noun("", ""))
-    """Of a time with seconds."""
+    """Noun for the seconds of a time."""
     ratio: str = ""
-    """Between the numbers of 16:9; empty: `to`."""
+    """Word between the numbers of 16:9; empty: `to`."""
     scale_names: tuple[str, str, str] = ("Celsius", "Fahrenheit", "Kelvin")
     clock_word: str = ""
-    """What may be written behind a time of day that `clock` says already: 15:30 Uhr."""
+    """Word that can follow a written time of day and that `clock` already contains: 15:30 Uhr."""
     months: tuple[str, ...] = ()
     months_short: tuple[str, ...] = ()
     date: str = "{day} {month} {year}"
     first: str = ""
-    """The first day of a month, where it has a name of its own."""
+    """Word for the first day of a month, where it has a special one."""
     ordinal_days: bool = False
     """Whether days of a month are ordinals."""
     units: Mapping[str, Noun] = field(default_factory=dict)
     currencies: Mapping[str, Currency] = field(default_factory=dict)
     scales: Mapping[str, str] = field(default_factory=dict)
-    """A number word after an amount of money ("5 million") → what follows it before the unit."""
+    """A number word after an amount of money ("5 million") → the text between it and the unit."""
     short_scales: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """A letter after an amount of money ("$2.5M") → the number word after one and after more."""
+    """A letter after an amount of money ("$2.5M") → the number word after one, and after more."""
     fractions: Mapping[str, str] = field(default_factory=dict)
     vulgar: Mapping[str, str] = field(default_factory=dict)
-    """½ and its like: the words after a whole number."""
+    """½ and similar characters → the words after a whole number."""
     abbreviations: tuple[tuple[str, str], ...] = ()
     """Regular expression → words; each begins at a word boundary."""
     calling: str = ""
-    """Alternatives of a regular expression: words before a telephone number."""
+    """Words before a telephone number, as alternatives of a regular expression."""
 
     @property
     def operators(self) -> Mapping[str, str]:
-        """Signs between two things."""
+        """Signs between two things → words."""
         signs = self.signs
         return {
             "+": signs.plus, "-": signs.minus, "–": signs.minus, "*": signs.times, "×": signs.times, "·": signs.times,
@@ -162,7 +163,7 @@ class Words:
 
     @property
     def marks(self) -> Mapping[str, str]:
-        """Signs anywhere."""
+        """Signs anywhere → words."""
         signs = self.signs
         money = {sign: currency.unit.many for sign, currency in self.currencies.items() if not sign.isalpha()}
         return money | {

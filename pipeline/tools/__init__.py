@@ -1,11 +1,11 @@
-"""Functions that the language model may call: how one is declared, and how it is run.
+"""Functions that the language model can call: declaring and running them.
 
     @tool
     async def current_time(place: str = "") -> str:
-        \"\"\"What the model is told of it. Each parameter has a type; those without a default are required.\"\"\"
+        \"\"\"The model sees this description. Each parameter has a type; those without a default are required.\"\"\"
 
-A package offers its own by an entry point in the group "parley.tools": the name of a module (it is imported, and what
-it declares is there) or of a function declared so.
+A package adds functions with an entry point in the group "parley.tools". It names either a module, which is imported
+and declares its functions, or one declared function.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 OWN = "parley"
 """The server name of functions that run in this process."""
 MAX_OUTPUT_CHARS = 8_000
-"""A longer result is cut: it would push the conversation out of the model's context."""
+"""A longer result is cut, because it would push the conversation out of the model's context."""
 
 MAX_THREADS = 16
-"""Plain functions that run at a time; further calls wait for one of them, within their own time."""
+"""Plain functions that run at the same time. Further calls wait for a thread, within their own timeout."""
 
 Choice = Literal["auto", "none", "required"] | str
-"""Whether functions are called: as the model likes, never, in any case; or the name of the one that must be."""
+"""Whether the model calls functions: as it likes, never or always; or the name of the function that it must call."""
 
 
 class Company(Protocol):
@@ -43,43 +43,43 @@ class Company(Protocol):
 
     @property
     def spoken_language(self) -> str | None:
-        """What is spoken in it (ISO 639-1)."""
+        """Language spoken in the conversation (ISO 639-1)."""
         ...
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run this beside the conversation, ended with it."""
+        """Run `work` beside the conversation, and end it with the conversation."""
         ...
 
     def announce(self, text: str) -> None:
-        """Say this as soon as nobody speaks."""
+        """Say this as soon as neither the user nor the assistant speaks."""
         ...
 
     def remind(self, seconds: float, text: str) -> bool:
-        """Announce this after so many seconds, also when the connection is another one by then; False: there are too
+        """Announce this after `seconds`, even if the client has reconnected by then. Return False when there are too
         many such announcements already."""
         ...
 
 
 Run = Callable[[Mapping[str, Any], Company | None], Awaitable[str]]
-"""Takes the checked arguments and the live conversation, if it is one; gives what the model is told."""
+"""Takes the checked arguments and the live conversation, if there is one; returns the text for the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function that runs here, or on an MCP server of the operator's."""
+    """A function that runs in this process or on one of the operator's MCP servers."""
 
     tool: Tool
     run: Run
     side_effects: bool = False
-    """It changes something: not called before it is certain that the user has finished."""
+    """The function changes something: it is not called before it is certain that the user has finished."""
     live: bool = False
-    """Only for live conversations: it speaks up later."""
+    """Only for live conversations: the function makes the assistant speak later."""
     server: str = OWN
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a call."""
+    """Result of a tool call."""
 
     output: str
     failed: bool = False
@@ -87,19 +87,19 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Toolbox:
-    """What may be called in a conversation: functions of ours, and those that its client runs itself."""
+    """Functions that can be called in a conversation: the service's own, and those that the client runs itself."""
 
     functions: Mapping[str, Function] = field(default_factory=dict)
     client: Sequence[Tool] = ()
     choice: Choice = "auto"
     limit_s: float = 10.0
-    """A call may take this long."""
+    """Timeout for one call, in seconds."""
 
     def tools(self, *, live: bool) -> list[Tool]:
-        """What the model is told of."""
+        """Return the functions to offer to the model."""
         if self.choice == "none":
             return []
-        # The client's own come first: of two with the same name it is the client's that counts.
+        # A client's function replaces one of ours with the same name.
         named = {function.tool.name: function.tool for function in self.functions.values() if live or not function.live}
         named |= {tool.name: tool for tool in self.client}
         if self.choice in ("auto", "required"):
@@ -107,15 +107,15 @@ class Toolbox:
         return [named[self.choice]] if self.choice in named else []
 
     def function(self, name: str) -> Function | None:
-        """The function of ours with that name; None when the client runs it, or nobody has it."""
+        """Return our function with that name; None when the client runs it, or when it does not exist."""
         return None if any(tool.name == name for tool in self.client) else self.functions.get(name)
 
     def is_client(self, name: str) -> bool:
-        """Whether the client runs it."""
+        """Whether the client runs the function."""
         return any(tool.name == name for tool in self.client)
 
     async def call(self, call: ToolCall, company: Company | None) -> Outcome:
-        """Run a function of ours within its time. Never raises: the model is told what went wrong, and says so."""
+        """Run one of our functions within the timeout. Never raises: an error is reported to the model as text."""
         function = self.function(call.name)
         if function is None or (function.live and company is None):
             return Outcome(f"There is no function {call.name[:60]!r}.", failed=True)
@@ -129,34 +129,34 @@ class Toolbox:
             async with asyncio.timeout(self.limit_s):
                 output = await function.run(arguments, company)
         except TimeoutError:
-            return Outcome(f"It took longer than {self.limit_s:g} s and was given up.", failed=True)
+            return Outcome(f"The function took longer than {self.limit_s:g} s and was stopped.", failed=True)
         except ToolError as error:
             return Outcome(_cut(str(error)), failed=True)
         except Exception:
             log.exception("the function %s failed", call.name)
-            return Outcome("It failed.", failed=True)
+            return Outcome("The function failed.", failed=True)
         return Outcome(_cut(output))
 
 
 def _cut(output: str) -> str:
-    """What the model is told of a result or an error: bounded, and text that can be written anywhere."""
+    """Return a result or an error for the model: cut to the limit, and valid Unicode."""
     output = encodable(output)
     return output if len(output) <= MAX_OUTPUT_CHARS else output[:MAX_OUTPUT_CHARS] + " …"
 
 
 class ToolError(Exception):
-    """A function cannot do what is asked; the message is for the model, which tells the user."""
+    """Raised when a function cannot do what was asked. The message is for the model, which explains it to the user."""
 
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    """For plain functions, which nothing can stop: one that hangs must not take a thread of the event loop's own pool,
-    which decodes and encodes for everybody."""
+    """Threads for plain functions, which cannot be stopped: one that hangs must not take a thread of the event loop's
+    own pool, which decodes and encodes for all callers."""
     return ThreadPoolExecutor(MAX_THREADS, "tool")
 
 
 REGISTERED: dict[str, Function] = {}
-"""What `tool` has declared, by name."""
+"""Functions declared with `tool`, by name."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -168,9 +168,9 @@ def tool(*, side_effects: bool = False, live: bool = False) -> Callable[[F], F]:
 def tool(function: Any = None, *, side_effects: bool = False, live: bool = False) -> Any:
     """Declare a function, plain or async, as a tool. A plain one runs in a thread.
 
-    Its name, docstring and parameters (with their types) are what the model is told. A parameter annotated with
-    `Company` is given the live conversation, and is no argument of the model's. What it returns is told as it is if it
-    is a string, else as JSON. side_effects, live: see `Function`.
+    The model sees its name, docstring and parameters (with their types). A parameter annotated with `Company` receives
+    the live conversation and is hidden from the model. A returned string reaches the model as it is, any other value
+    as JSON. side_effects, live: see `Function`.
     """
 
     def declare(declared: F) -> F:
@@ -182,7 +182,7 @@ def tool(function: Any = None, *, side_effects: bool = False, live: bool = False
 
 
 def function_of(declared: Callable[..., Any], *, side_effects: bool = False, live: bool = False) -> Function:
-    """What `tool` makes of a Python function."""
+    """Make a `Function` from a Python function."""
     parameters = inspect.signature(declared, eval_str=True).parameters
     companies = [name for name, parameter in parameters.items() if parameter.annotation is Company]
     fields: dict[str, Any] = {
@@ -213,6 +213,6 @@ def function_of(declared: Callable[..., Any], *, side_effects: bool = False, liv
 
 
 def _json(result: Any) -> str:
-    """A result as JSON. Half a surrogate pair in it is no reason to lose it."""
+    """Return a result as JSON, even if it contains half a surrogate pair."""
     anything: TypeAdapter[Any] = TypeAdapter(Any)
     return anything.dump_json(encodable_json(anything.dump_python(result, mode="json"))).decode()

@@ -1,4 +1,4 @@
-"""What every deployment can do: tell the time, calculate, set a timer. The built-in responder uses the same ones."""
+"""Functions of every deployment: tell the time, calculate, set a timer. The built-in responder uses them, too."""
 
 import ast
 import operator
@@ -12,12 +12,12 @@ from pipeline.tools import Company, Function, ToolError, function_of
 
 MAX_EXPRESSION_CHARS = 300
 MAX_BITS = 4096
-"""Numbers larger than this are not computed: a few characters ("9**9**9") would keep the machine busy for ever."""
+"""Limit for one number: computing a few characters ("9**9**9") would otherwise keep the machine busy for ever."""
 MAX_TIMER_S = 24 * 3600.0
 
 
 def basic(zone: tzinfo | None) -> Mapping[str, Function]:
-    """These functions, by name. zone: in which the time is told; None: the machine's own."""
+    """Return these functions by name. zone: time zone for `current_time`; None: the machine's own."""
 
     def current_time() -> dict[str, Any]:
         """The current local time and date, day of the week included."""
@@ -62,7 +62,7 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Any]] = {
 
 
 def evaluated(expression: str) -> Fraction:
-    """The value of a sum written as in Python. Raises ToolError."""
+    """Return the value of an arithmetic expression in Python's syntax. Raises ToolError."""
     text = expression.replace("×", "*").replace("÷", "/").replace("^", "**").replace("−", "-")
     if len(text) > MAX_EXPRESSION_CHARS:
         raise ToolError("The expression is too long.")
@@ -71,13 +71,13 @@ def evaluated(expression: str) -> Fraction:
     except ZeroDivisionError:
         raise ToolError("Nothing can be divided by zero.") from None
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError, OverflowError):
-        raise ToolError("This is no sum that can be calculated.") from None
+        raise ToolError("This expression cannot be calculated.") from None
 
 
 def _value(node: ast.expr) -> Fraction:
     match node:
         case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-            result = Fraction(str(node.value))  # as it is written: 0.1 is a tenth
+            result = Fraction(str(node.value))  # via str, so that 0.1 is exactly a tenth
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             result = -_value(operand)
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
@@ -103,5 +103,5 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
 
 
 def written(value: Fraction) -> str:
-    """As a decimal number: exact when it is whole, else with up to twelve digits."""
+    """Write a value as a decimal number: exactly when it is whole, else with up to twelve digits."""
     return str(value.numerator) if value.denominator == 1 else f"{float(value):.12g}"

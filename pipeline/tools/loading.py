@@ -1,4 +1,4 @@
-"""Which functions a deployment has: the basic ones, those of installed packages, and those of MCP servers."""
+"""Loads a deployment's functions: the basic ones, those of installed packages, and those of MCP servers."""
 
 import importlib
 import logging
@@ -16,15 +16,15 @@ from pipeline.tools.basic import basic
 log = logging.getLogger(__name__)
 
 GROUP = "parley.tools"
-"""Entry points of packages that bring functions."""
+"""Entry point group for packages that add functions."""
 
 
 @asynccontextmanager
 async def open_tools(settings: Settings) -> AsyncIterator[Toolbox]:
-    """All functions of the deployment; connections to MCP servers are open meanwhile.
+    """Yield all functions of the deployment, and keep the connections to MCP servers open meanwhile.
 
-    Raises ConfigError or EngineUnavailable when MCP_SERVERS cannot be used at all. A server that is away is only warned
-    of: the assistant can do without.
+    Raises ConfigError or EngineUnavailable when MCP_SERVERS cannot be used at all. A server that cannot be reached
+    only causes a warning: the assistant works without it.
     """
     if not settings.tools:
         yield Toolbox()
@@ -37,14 +37,14 @@ async def open_tools(settings: Settings) -> AsyncIterator[Toolbox]:
         mcp = importlib.import_module("pipeline.tools.mcp_servers")
     except ModuleNotFoundError as error:
         raise EngineUnavailable(
-            "MCP_SERVERS is set, and the package mcp is not installed.", remedy='Run: pip install "parley[mcp]"'
+            "MCP_SERVERS is set, but the package mcp is not installed.", remedy='Run: pip install "parley[mcp]"'
         ) from error
     async with mcp.open_servers(settings) as more:
         yield Toolbox({**functions, **more}, limit_s=settings.tool_timeout_s)
 
 
 def installed() -> Mapping[str, Function]:
-    """The functions that installed packages declare. One that cannot be imported is left out, with a warning."""
+    """Return the functions that installed packages declare. One that cannot be imported is skipped with a warning."""
     for point in entry_points(group=GROUP):
         try:
             loaded = point.load()

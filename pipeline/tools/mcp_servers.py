@@ -1,9 +1,10 @@
-"""MCP servers of the operator's, from a JSON file in the form that other programs have, too:
+"""The operator's MCP servers, from a JSON file in the format that other MCP clients use:
 
     {"mcpServers": {"files": {"command": "npx", "args": ["-y", "…"], "env": {"KEY": "…"}},
                     "home": {"url": "http://localhost:8123/mcp", "headers": {"Authorization": "Bearer …"}}}}
 
-Their functions are named SERVER_FUNCTION. All of them count as having side effects unless they say that they only read.
+Their functions are named SERVER_FUNCTION. A function counts as having side effects unless its server marks it as
+read-only.
 """
 
 import asyncio
@@ -29,15 +30,15 @@ from pipeline.tools import Company, Function, ToolError
 log = logging.getLogger(__name__)
 
 OPEN_S = 20.0
-"""A server that takes longer to start and to list its functions is done without."""
+"""Timeout for a server to start and to list its functions; a slower one is skipped."""
 PING_S = 2.0
-"""A server that does not answer a ping for so long is taken for gone."""
+"""Timeout for a ping, after which the connection counts as lost."""
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 @asynccontextmanager
 async def open_servers(settings: Settings) -> AsyncIterator[Mapping[str, Function]]:
-    """The functions of all servers that can be reached, by name. Raises ConfigError for a file that makes no sense."""
+    """Yield the functions of all reachable servers, by name. Raises ConfigError for an invalid file."""
     servers = [Server(name, config) for name, config in _read(Path(settings.mcp_servers)).items()]
     try:
         functions: dict[str, Function] = {}
@@ -66,7 +67,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 
 
 class Server:
-    """One server, connected to again when it was started anew."""
+    """One server; the client reconnects after the server restarts."""
 
     def __init__(self, name: str, config: dict[str, Any]) -> None:
         self.name = name
@@ -74,17 +75,17 @@ class Server:
         self._keeper: Keeper[ClientSession] | None = None
         self._opening = asyncio.Lock()
         self._in_doubt = False
-        """The last call ended in a way that says nothing about the connection."""
+        """The last call ended in a way that does not show whether the connection still works."""
 
     async def open(self) -> list[Function]:
-        """Its functions. Raises whatever keeps it from being reached."""
+        """Connect and return the server's functions. Raises whatever prevents the connection."""
         session = await self._session()
         async with asyncio.timeout(OPEN_S):
             listed = await session.list_tools()
         return [self._function(found) for found in listed.tools]
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             await keeper.close()
@@ -99,7 +100,7 @@ class Server:
         return Function(tool, run, side_effects=not reads_only, server=self.name)
 
     async def _call(self, name: str, arguments: dict[str, Any], *, again: bool) -> str:
-        """again: whether it may be called twice when the connection was lost meanwhile."""
+        """Call a function. again: whether to retry when the connection was lost meanwhile."""
         if self._in_doubt and not await self._lives():
             await self.close()
         self._in_doubt = True
@@ -109,21 +110,21 @@ class Server:
         except Exception as error:
             if await self._lives():
                 raise ToolError(_reason(error)) from error
-            log.warning("the MCP server %s is gone: %s", self.name, _reason(error))
+            log.warning("the connection to the MCP server %s was lost: %s", self.name, _reason(error))
             await self.close()
             if not again:
-                raise ToolError("The connection was lost; it is not known whether it was done.") from error
+                raise ToolError("The connection was lost; the function may or may not have run.") from error
             result = await (await self._session()).call_tool(name, arguments)
         self._in_doubt = False
         if not isinstance(result, types.CallToolResult):
-            raise ToolError("It answered in a way that is not understood here.")
+            raise ToolError("The MCP server's response could not be understood.")
         text = "\n".join(part.text for part in result.content if isinstance(part, types.TextContent))
         if result.is_error:
-            raise ToolError(text or "It failed.")
+            raise ToolError(text or "The function failed.")
         return text
 
     async def _session(self) -> ClientSession:
-        """The connection, made if there is none. One call makes it, and the others wait for that."""
+        """Return the connection, and connect if necessary. One call connects; concurrent calls wait for it."""
         async with self._opening:
             if self._keeper is None:
                 keeper = Keeper(self._connected())
@@ -151,7 +152,7 @@ class Server:
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(OPEN_S):
                 if url := config.get("url"):
-                    timeout = httpx2.Timeout(OPEN_S, read=None)  # calls have a limit of their own
+                    timeout = httpx2.Timeout(OPEN_S, read=None)  # calls have their own timeout
                     client = await stack.enter_async_context(
                         httpx2.AsyncClient(headers=config.get("headers"), timeout=timeout)
                     )
@@ -160,7 +161,7 @@ class Server:
                     parameters = StdioServerParameters(
                         command=config["command"],
                         args=[str(argument) for argument in config.get("args") or ()],
-                        env=config.get("env"),  # beside PATH and the like: our own keys are none of its business
+                        env=config.get("env"),  # in addition to PATH and the like: the server must not see our own keys
                     )
                     read, write = await stack.enter_async_context(stdio_client(parameters))
                 session = await stack.enter_async_context(ClientSession(read, write))

@@ -8,18 +8,18 @@ from pipeline.voices import Voice
 
 
 class TextToSpeech(Protocol):
-    """One synthesiser, shared by all sessions."""
+    """A synthesiser, shared by all sessions."""
 
     def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
         """Speak one clause, already normalised for the voice (`pipeline.spoken`), as clips in order.
 
-        language: ISO 639-1 of the text; None: the voice's first. Closing the generator stops the
-        synthesis. All clips of an engine have one rate. Raises EngineError when it cannot.
+        language: ISO 639-1 code of the text; None: the voice's first. Closing the generator stops the
+        synthesis. All clips of an engine have the same rate. Raises EngineError when synthesis fails.
         """
         ...
 
     def speaks(self, language: str) -> bool:
-        """Whether `speak` takes this language: an ISO 639-1 code, lower case, a region may follow after "-"."""
+        """Whether `speak` accepts this language: a lower-case ISO 639-1 code, optionally with "-" and a region."""
         ...
 
 
@@ -32,4 +32,4 @@ ENGINES: dict[str, str] = {
 """Engine name → module; see `pipeline.engines` for what a module provides."""
 
 AUTO_ORDER = ("xtts", "pocket", "espeak")
-"""What `auto` tries, best first; the last one always works."""
+"""Engines that `auto` tries, best first; the last one always works."""

@@ -1,6 +1,6 @@
-"""eSpeak NG: speaks at once, everywhere, in over a hundred languages; what remains when nothing better can run.
+"""eSpeak NG: starts at once, runs everywhere and speaks over a hundred languages. The fallback of the other engines.
 
-The library is GPL-3: it runs in a process of its own (see `espeak_engine.py`), never inside the service.
+The library is GPL-3, so it runs in a separate process (see `espeak_engine.py`), never inside the service.
 """
 
 import importlib.util
@@ -16,22 +16,22 @@ from pipeline.voices import Voice
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
 PREFERRED = {"en": "en-us", "pt": "pt-br", "zh": "cmn", "iw": "he", "nn": "nb", "sh": "hr"}
-"""Which of several a plain language code means here, where eSpeak's own order says otherwise."""
+"""Variant that a plain language code stands for, where eSpeak's own order would choose another."""
 DEFAULT_VARIANT = "m3"
-"""For a voice that says nothing about eSpeak."""
+"""Used for a voice without a setting for eSpeak."""
 DEFAULT_SPEED_WPM, DEFAULT_PITCH = 165, 50
-"""Words a minute, and eSpeak's 0 to 99; a voice's `speed` and `pitch` replace them."""
+"""Words per minute, and pitch on eSpeak's scale of 0 to 99; a voice's `speed` and `pitch` replace them."""
 
 
 async def probe(settings: Settings) -> None:
-    """Raises EngineUnavailable when the library is not installed."""
+    """Raise EngineUnavailable when the library is not installed."""
     if importlib.util.find_spec("espeakng_loader") is None:
         raise EngineUnavailable("eSpeak NG is not installed.", remedy="pip install espeakng-loader")
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["EspeakSpeech"]]:
-    """eSpeak in its worker. Raises EngineUnavailable, or EngineError when the library does not start."""
+    """Start eSpeak in its worker. Raises EngineUnavailable, or EngineError when the library does not start."""
     await probe(settings)
     spec = EngineSpec("espeak", "pipeline.tts.espeak_engine:Espeak", None)
     serving = Serving(settings.tts_timeout_s, settings.tts_replicas)
@@ -45,13 +45,14 @@ class EspeakSpeech:
     """See `pipeline.tts.TextToSpeech`. 22,050 Hz."""
 
     def __init__(self, worker: Worker, codes: Mapping[str, str], timeout_s: float) -> None:
-        """codes: every language code that eSpeak knows → the name of its voice."""
+        """codes: each language code that eSpeak knows → the name of its voice."""
         self._worker = worker
         self._codes = codes
         self._timeout_s = timeout_s
 
     async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
-        """Text with nothing to say gives no clip. Raises EngineError (unsupported_language, timeout), Overloaded."""
+        """Yield no clip for text without a letter or digit. Raises EngineError (unsupported_language, timeout),
+        Overloaded."""
         said = clean(text)
         if not said:
             return
@@ -71,10 +72,10 @@ class EspeakSpeech:
 
 
 def espeak_voice(voice: Voice, language: str | None, codes: Mapping[str, str]) -> str:
-    """The eSpeak voice (language+variant) that speaks as `voice` in `language`.
+    """Return the eSpeak voice (language+variant) for `voice` in `language`.
 
-    The voice's own entry for the language comes first; else eSpeak's voice for it, or for the language without its
-    region, with the voice's variant. Raises EngineError (unsupported_language).
+    The voice's own entry for the language comes first; then eSpeak's voice for the language, or for the language
+    without its region, with the voice's variant. Raises EngineError (unsupported_language).
     """
     own = {
         key: name for key, name in voice.engines.get("espeak", {}).items() if key not in ("variant", "speed", "pitch")
@@ -94,7 +95,7 @@ def espeak_voice(voice: Voice, language: str | None, codes: Mapping[str, str]) -
 
 
 def _listed(language: str, codes: Mapping[str, str]) -> str | None:
-    """The name of the voice that eSpeak lists for a language, or for it without its region."""
+    """Return the name of the voice that eSpeak lists for a language, or for the language without its region."""
     plain, region, _ = language.partition("-")
     exact = language if region else ""
     return next((codes[code] for code in (exact, PREFERRED.get(plain, ""), plain) if code in codes), None)

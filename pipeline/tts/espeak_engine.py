@@ -1,8 +1,7 @@
 """The eSpeak NG library through ctypes, as a synchronous engine; imported in its worker only.
 
-The library keeps all its state in globals: there is one of it in a process, behind one lock. It synthesises far faster
-than sound is played (real-time factor 0.005) and hands over 60 ms at a time through a callback, whose return value
-stops it.
+The library keeps all its state in globals, so a process has one instance behind one lock. It synthesises far faster
+than real time (real-time factor 0.005) and passes 60 ms at a time to a callback, whose return value can stop it.
 """
 
 import ctypes as c
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 
 # From espeak-ng/speak_lib.h.
 _OUTPUT_SYNCHRONOUS = 2
-"""The callback is called in the thread of espeak_Synth, which returns when all is said."""
+"""The callback runs in the thread of espeak_Synth, which returns at the end of the text."""
 _DONT_EXIT = 0x8000
 """Report an error instead of ending the process."""
 _CHARS_UTF8, _END_PAUSE = 1, 0x1000
@@ -33,15 +32,15 @@ _RATE, _VOLUME, _PITCH = 1, 2, 3
 _POSITION_CHARACTER = 1
 
 VOLUME = 80
-"""Of eSpeak's 100, at which its loudest vowels clip."""
+"""eSpeak's volume, 0 to 100; at 100 its loudest vowels clip."""
 MAX_CHARS = 5_000
-"""Some six minutes of speech; the rest of a longer text is not said."""
+"""Limit for a text, about six minutes of speech; the rest of a longer one is not spoken."""
 AUDIBLE = 0.002
-"""Samples below are silence: -54 dBFS, under eSpeak's quietest consonants."""
+"""Amplitude below which a sample is silence: -54 dBFS, below eSpeak's quietest consonants."""
 CHUNK_S = 0.25
-"""Length of every chunk but the first, which leaves as soon as there is sound."""
+"""Length of each chunk except the first, which is sent as soon as there is sound."""
 AHEAD = 4
-"""Buffers that the library may be ahead of the reader."""
+"""Buffers that the library can be ahead of the reader."""
 
 
 class _VoiceInfo(c.Structure):
@@ -57,7 +56,7 @@ Sink = Callable[[bytes], bool]
 
 
 class _Library:
-    """The one eSpeak NG of this process."""
+    """The process's single eSpeak NG instance."""
 
     def __init__(self) -> None:
         library = self._library = c.CDLL(espeakng_loader.get_library_path())
@@ -76,7 +75,7 @@ class _Library:
             raise EngineError("eSpeak NG did not start: its data could not be read.")
         self._lock = threading.Lock()
         self._sink: Sink | None = None
-        self._callback = _Callback(self._on_samples)  # kept: ctypes holds no reference of its own
+        self._callback = _Callback(self._on_samples)  # keep a reference: ctypes does not
         library.espeak_SetSynthCallback(self._callback)
 
     def _on_samples(self, samples: int | None, count: int, events: int | None) -> int:
@@ -85,14 +84,14 @@ class _Library:
         return 0
 
     def version(self) -> str:
-        """Such as "1.52.0"."""
+        """Return the version, such as "1.52.0"."""
         return str(self._library.espeak_Info(None).decode().split()[0])
 
     @functools.cached_property
     def codes(self) -> dict[str, str]:
-        """Every language code of every voice → the name of its file; where several share a code, the best of them.
+        """Map each voice's language codes to the name of its file; the best voice wins where several share a code.
 
-        The file's name, as some voices (fr-fr, en-gb) cannot be set by their own code.
+        The file's name is used because some voices (fr-fr, en-gb) cannot be set by their own code.
         """
         best: dict[str, tuple[int, str]] = {}
         listed = self._library.espeak_ListVoices(None)
@@ -107,7 +106,7 @@ class _Library:
         return {code: name for code, (_, name) in best.items()}
 
     def synthesise(self, text: str, voice: str, speed: int, pitch: int, sink: Sink) -> None:
-        """Blocks until all is said or the sink says stop. Raises EngineError."""
+        """Block until the whole text is synthesised or the sink returns False. Raises EngineError."""
         data = text.encode("utf-8", "replace")
         with self._lock:
             self._sink = sink
@@ -116,16 +115,16 @@ class _Library:
                 self._library.espeak_SetParameter(_RATE, speed, 0)
                 self._library.espeak_SetParameter(_VOLUME, VOLUME, 0)
                 self._library.espeak_SetParameter(_PITCH, pitch, 0)
-                flags = _CHARS_UTF8 | _END_PAUSE  # no SSML, no phonemes: text is text
+                flags = _CHARS_UTF8 | _END_PAUSE  # neither SSML nor phonemes
                 if self._library.espeak_Synth(data, len(data) + 1, 0, _POSITION_CHARACTER, 0, flags, None, None) != 0:
                     raise EngineError("eSpeak could not speak this text.")
             finally:
                 self._sink = None
 
     def _set_voice(self, voice: str) -> None:
-        """By its name, or by a language code that is the name of no voice (fr-fr, en-gb). Raises EngineError.
+        """Set a voice by its name, or by a language code that is not a voice's name (fr-fr, en-gb). Raises EngineError.
 
-        Without a voice the library crashes where it is asked for phonemes, and speaks with the voice before otherwise.
+        Without a voice the library crashes when it needs phonemes; otherwise it speaks with the previous voice.
         """
         name, plus, variant = voice.partition("+")
         for candidate in (voice, f"{self.codes.get(name.lower(), name)}{plus}{variant}"):
@@ -135,7 +134,7 @@ class _Library:
 
 
 def _languages(address: int) -> list[tuple[int, str]]:
-    """A voice's languages as eSpeak lists them: a priority byte and a C string each, ended by a zero byte."""
+    """Parse eSpeak's list of a voice's languages: a priority byte and a C string each, then a zero byte."""
     found = []
     while priority := c.string_at(address, 1)[0]:
         code = c.string_at(address + 1)
@@ -150,7 +149,7 @@ def _library() -> _Library:
 
 
 class _Handover:
-    """From the library's thread to the reader: a few buffers at most, and an end from either side."""
+    """A bounded queue of buffers from the library's thread to the reader, which either side can end."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -160,7 +159,7 @@ class _Handover:
         self._changed = threading.Condition()
 
     def put(self, buffer: bytes) -> bool:
-        """Wait for room. False: nobody listens any more."""
+        """Add a buffer, waiting for room. Return False when the queue has ended."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or len(self._buffers) < self._size)
             if self._ended:
@@ -170,7 +169,7 @@ class _Handover:
             return True
 
     def end(self, error: BaseException | None = None) -> None:
-        """No more; what is there can still be read. A second call changes nothing."""
+        """End the queue. Buffers already in it can still be read. A second call changes nothing."""
         with self._changed:
             if not self._ended:
                 self._ended, self._error = True, error
@@ -190,7 +189,7 @@ class _Handover:
 
 
 class _Speaking:
-    """One text being spoken by a thread; iterate over its 16-bit buffers. Leaving the block stops it."""
+    """One text being synthesised by a thread; iterate over its 16-bit buffers. Leaving the block stops the thread."""
 
     def __init__(self, text: str, voice: str, speed: int, pitch: int) -> None:
         self._handover = _Handover(AHEAD)
@@ -219,19 +218,19 @@ class _Speaking:
 
 
 class Espeak:
-    """The engine. Its config is None: eSpeak brings everything along."""
+    """The engine. Its config is None, because eSpeak includes all its data."""
 
     def __init__(self, config: None) -> None:
         _library()
 
     def describe(self) -> tuple[dict[str, str], str]:
-        """Language codes → voice names, and the version."""
+        """Return language codes → voice names, and the version."""
         return _library().codes, _library().version()
 
     def speak(self, text: str, voice: str, speed: int, pitch: int) -> Iterator[Clip]:
-        """Speak a text without control characters. voice: "en-us+m3"; speed: words a minute; pitch: 0 to 99.
+        """Speak a text without control characters. voice: "en-us+m3"; speed: words per minute; pitch: 0 to 99.
 
-        Yields chunks of 22,050 Hz; closing the generator stops within one buffer of 60 ms. Raises EngineError.
+        Yields chunks at 22,050 Hz. Closing the generator stops within one buffer of 60 ms. Raises EngineError.
         """
         if len(text) > MAX_CHARS:
             log.warning("a text of %d characters is cut at %d", len(text), MAX_CHARS)
@@ -239,7 +238,7 @@ class Espeak:
         rate_hz = _library().rate_hz
         trimmer = Trimmer(rate_hz, pause_after(text), audible=AUDIBLE)
         with _Speaking(text, voice, speed, pitch) as buffers:
-            # The first sound as it comes, then more at a time: fewer messages for the same sound.
+            # Send the first sound at once, then larger chunks, to save messages.
             gathered, size, want = [], 0, 1
             for buffer in buffers:
                 piece = trimmer.push(mono(buffer, "<i2"))

@@ -1,4 +1,4 @@
-"""What the engines have in common on this side of their worker or server: text that can be said, and deadlines."""
+"""Helpers for the service's side of the engines: speakable text, and deadlines."""
 
 import asyncio
 import unicodedata
@@ -11,21 +11,21 @@ from pipeline.errors import EngineError
 T = TypeVar("T")
 
 _NOT_TEXT = frozenset({"Cc", "Cs", "Co", "Cn"})
-"""Unicode categories of control characters (eSpeak takes some for commands), lone surrogates and code points that are
-no character."""
+"""Unicode categories of control characters (eSpeak interprets some as commands), lone surrogates, and private or
+unassigned code points."""
 
 
 def clean(text: str) -> str:
-    """What of a text can be said: one line without control characters; "" when no letter and no digit is in it.
+    """Return the speakable part of a text: one line without control characters; "" if it has neither letter nor digit.
 
-    A lone symbol or an emoji makes neural voices babble and eSpeak read its name: it is not speech.
+    A lone symbol or an emoji is not speech: neural voices babble, and eSpeak reads its name.
     """
     line = " ".join("".join(" " if unicodedata.category(char) in _NOT_TEXT else char for char in text).split())
     return line if any(char.isalnum() for char in line) else ""
 
 
 async def within(items: AsyncGenerator[T, None], timeout_s: float, engine: str) -> AsyncGenerator[T, None]:
-    """The same items, the first and every next one within `timeout_s` of being asked for; closes `items` in any case.
+    """Yield the items, each within `timeout_s` of its request; close `items` in any case.
 
     Raises EngineError (timeout).
     """
@@ -37,12 +37,12 @@ async def within(items: AsyncGenerator[T, None], timeout_s: float, engine: str) 
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise EngineError(f"{engine} gave no sound for {timeout_s:g} s.", code="timeout") from None
+                raise EngineError(f"{engine} produced no sound for {timeout_s:g} s.", code="timeout") from None
             yield item
 
 
 async def sounding(items: AsyncGenerator[T | None, None]) -> AsyncGenerator[T, None]:
-    """The items that are not None. An engine yields None at points where it can stop but has no sound yet."""
+    """Yield the items that are not None. An engine yields None at points where it can stop but has no sound yet."""
     async with aclosing(items):
         async for item in items:
             if item is not None:

@@ -1,7 +1,7 @@
-"""Any server with OpenAI's POST /v1/audio/speech: Kokoro, LocalAI, speaches, OpenAI itself.
+"""Speech from any server with OpenAI's POST /v1/audio/speech: Kokoro, LocalAI, speaches, OpenAI itself.
 
-Raw samples ("pcm": 16-bit mono, 24 kHz) are asked for, as they stream without a header; from a server that does not
-know them, WAV.
+Requests raw samples ("pcm": 16-bit mono, 24 kHz), which stream without a header, and WAV from a server that does not
+support them.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 3.0
 PROBE_TIMEOUT_S = 10.0
-"""Long, for it is counted while the other stages are loaded, too, on a machine that may be slow; who is not there is
-known at once."""
+"""Long, because it includes loading the other stages on a machine that may be slow. A server that is not running is
+noticed at once."""
 DEFAULT_VOICE = "alloy"
-"""For a voice that names none of the server's."""
+"""Used for a voice that does not name one of the server's voices."""
 READ_BYTES = 4_800
-"""0.1 s."""
-KEY_REMEDY = "Set TTS_OPENAI_KEY to a key that the server takes."
+"""Bytes read at once: 0.1 s."""
+KEY_REMEDY = "Set TTS_OPENAI_KEY to a key that the server accepts."
 
 
 async def probe(settings: Settings) -> None:
-    """Raises EngineUnavailable when the server does not answer or refuses the key. What it lists does not matter."""
+    """Raise EngineUnavailable when the server does not respond or refuses the key. Its list of models is ignored."""
     headers = {"Authorization": f"Bearer {settings.tts_openai_key}"} if settings.tts_openai_key else {}
     try:
         async with httpx.AsyncClient(timeout=PROBE_TIMEOUT_S, headers=headers) as client:
             response = await client.get(f"{settings.tts_openai_url}/models")
     except httpx.HTTPError as error:
         raise EngineUnavailable(
-            f"The speech server {_host(settings)} does not answer ({type(error).__name__}).",
+            f"The speech server {_host(settings)} does not respond ({type(error).__name__}).",
             remedy="Start it, or set TTS_OPENAI_URL to its address.",
         ) from None
     if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
@@ -50,14 +50,14 @@ async def probe(settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["OpenAiSpeech"]]:
-    """A client of the server. Nothing is spoken yet: that would cost money on some."""
+    """Open a client of the server. There is no warm-up, because some servers charge for speech."""
     from openai import AsyncOpenAI, Timeout
 
     client = AsyncOpenAI(
         base_url=settings.tts_openai_url,
         api_key=settings.tts_openai_key or "none",
         timeout=Timeout(settings.tts_timeout_s, connect=CONNECT_TIMEOUT_S),
-        max_retries=0,  # a second try would come too late for a conversation
+        max_retries=0,  # a retry would come too late for a conversation
     )
     async with client:
         speech = OpenAiSpeech(client, settings.tts_openai_model, settings.tts_openai_voice, settings.tts_timeout_s)
@@ -68,7 +68,7 @@ class OpenAiSpeech:
     """See `pipeline.tts.TextToSpeech`. 24 kHz, whatever the server sends."""
 
     def __init__(self, client: "AsyncOpenAI", model: str, voice: str, timeout_s: float) -> None:
-        """voice: the server's, in place of what a voice's description names; "": that one."""
+        """voice: name of a voice on the server that replaces the one in each voice's description; "": not replaced."""
         self._client = client
         self._model = model
         self._voice = voice
@@ -76,7 +76,7 @@ class OpenAiSpeech:
         self._format: Literal["pcm", "wav"] = "pcm"
 
     async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
-        """Text with nothing to say gives no clip. The server guesses the language. Raises EngineError."""
+        """Yield no clip for text without a letter or digit. The server guesses the language. Raises EngineError."""
         said = clean(text)
         if not said:
             return
@@ -87,7 +87,7 @@ class OpenAiSpeech:
                 yield clip
 
     def speaks(self, language: str) -> bool:
-        """Whatever it is asked for: the server decides."""
+        """Return True: the server decides."""
         return True
 
     async def _stream(self, text: str, voice: str) -> AsyncGenerator[Clip, None]:
@@ -98,23 +98,25 @@ class OpenAiSpeech:
                 async for clip in clips:
                     yield clip
         except openai.APITimeoutError:
-            raise EngineError("The speech server did not answer in time.", code="timeout") from None
+            raise EngineError("The speech server did not respond in time.", code="timeout") from None
         except openai.APIConnectionError:
             raise EngineError("The speech server cannot be reached.") from None
         except openai.AuthenticationError:
             raise EngineError(f"The speech server refuses the key. {KEY_REMEDY}") from None
         except openai.APIStatusError as error:
-            raise EngineError(f"The speech server refused: HTTP {error.status_code}, {_shorten(error)}") from None
+            raise EngineError(
+                f"The speech server refused the request: HTTP {error.status_code}, {_shorten(error)}"
+            ) from None
         except NotWav as error:
             raise EngineError(f"The speech server sent no sound: {error}") from None
         except Exception as error:
-            # While the answer streams, the errors are those of the client's transport, whichever it is built on.
+            # While the response streams, errors come from the HTTP library that the client is built on.
             if "Timeout" in type(error).__name__:
-                raise EngineError("The speech server fell silent.", code="timeout") from None
-            raise EngineError(f"The speech server broke off ({type(error).__name__}).") from None
+                raise EngineError("The speech server stopped sending.", code="timeout") from None
+            raise EngineError(f"The connection to the speech server broke ({type(error).__name__}).") from None
 
     async def _request(self, text: str, voice: str) -> AsyncGenerator[Clip, None]:
-        """One request; a second one, for WAV, to a server that does not know raw samples."""
+        """Send one request, and a second one for WAV if the server does not support raw samples."""
         import openai
 
         try:
@@ -127,13 +129,13 @@ class OpenAiSpeech:
                 raise
         async with aclosing(self._attempt(text, voice, "wav")) as clips:
             async for clip in clips:
-                self._format = "wav"  # it works: asked for at once from now on
+                self._format = "wav"  # it works: later requests ask for WAV at once
                 yield clip
 
     async def _attempt(self, text: str, voice: str, kind: Literal["pcm", "wav"]) -> AsyncGenerator[Clip, None]:
         speech = self._client.audio.speech.with_streaming_response
         async with speech.create(model=self._model, voice=voice, input=text, response_format=kind) as response:
-            # Some send WAV whatever was asked for: the first bytes say what it is.
+            # Some servers always send WAV: recognise it by its first bytes.
             decoder: PcmStream | WavStream | None = None
             begin = b""
             async for data in response.iter_bytes(READ_BYTES):
@@ -147,7 +149,7 @@ class OpenAiSpeech:
                 if len(clip.samples):
                     yield clip
             if decoder is None:
-                raise NotWav("an empty answer")
+                raise NotWav("an empty response")
             clip = decoder.finish()
             if len(clip.samples):
                 yield clip

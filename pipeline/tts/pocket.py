@@ -1,7 +1,8 @@
-"""pocket-tts (Kyutai, MIT): a neural voice made for CPUs, in seven languages, that clones from a recording. An extra.
+"""pocket-tts (Kyutai, MIT): neural speech made for CPUs, in seven languages, with voice cloning. An extra.
 
-One model a language: that of SPEECH_LANGUAGE (else English) is loaded at the start, the others when first spoken.
-The weights come from the model hub, or from the paths in the YAML of POCKET_MODEL. The model runs in a worker.
+Each language has a model. The one for SPEECH_LANGUAGE (else English) is loaded at the start, the others when they are
+first needed. The weights come from the model hub, or from the paths in the YAML of POCKET_MODEL. The models run in a
+worker.
 """
 
 import asyncio
@@ -24,20 +25,20 @@ from pipeline.voices import DEFAULT_LANGUAGE, Voice
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
 HUB_TIMEOUT_S = 0.8
-"""Whether the hub answers."""
+"""Timeout for the check that the hub is reachable."""
 WEIGHTS = re.compile(r"^weights_path(?:_without_voice_cloning)?: hf://([^/\s]+/[^/\s]+)/([^@\s]+)@(\w+)", re.MULTILINE)
-"""In a model's YAML: repository, file, revision."""
+"""Matches a model's weights in its YAML: repository, file, revision."""
 
 
 async def probe(settings: Settings) -> None:
-    """Raises EngineUnavailable: not installed, or no weights here and no hub to fetch them from."""
+    """Raise EngineUnavailable if it is not installed, or if the weights are missing and the hub is unreachable."""
     spec = importlib.util.find_spec("pocket_tts")
     if spec is None or not spec.submodule_search_locations or importlib.util.find_spec("torch") is None:
         raise EngineUnavailable("pocket-tts is not installed.", remedy="make run EXTRAS=pocket")
     if settings.pocket_model:
         if not _is_file(settings.pocket_model):
             raise EngineUnavailable(
-                "The file of POCKET_MODEL is not there.", remedy="Set it to a pocket-tts YAML, or to nothing."
+                "The file in POCKET_MODEL does not exist.", remedy="Set it to a pocket-tts YAML, or leave it empty."
             )
         return
     config = Path(spec.submodule_search_locations[0], "config", f"{MODELS[_first(settings)]}.yaml")
@@ -45,8 +46,8 @@ async def probe(settings: Settings) -> None:
         return
     if settings.hf_hub_offline or not await _hub_answers(settings):
         raise EngineUnavailable(
-            "pocket-tts's weights are not here and the model hub does not answer.",
-            remedy="Connect once, or set POCKET_MODEL to a YAML with local paths.",
+            "pocket-tts's weights are missing and the model hub does not respond.",
+            remedy="Connect to the internet once, or set POCKET_MODEL to a YAML with local paths.",
         )
 
 
@@ -61,10 +62,10 @@ async def _hub_answers(settings: Settings) -> bool:
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["PocketSpeech"]]:
-    """pocket-tts in its worker, its first model loaded. Raises EngineUnavailable, EngineError."""
+    """Start pocket-tts in its worker, with its first model loaded. Raises EngineUnavailable, EngineError."""
     config = _config(settings)
     spec = EngineSpec("pocket", "pipeline.tts.pocket_engine:Pocket", config, downloads=True)
-    # It may load the model of another language in a call.
+    # A model call can include loading the model of another language.
     serving = Serving(max(settings.tts_timeout_s, settings.worker_start_timeout_s), settings.tts_replicas)
     async with open_worker(spec, settings, serving) as worker:
         speech = PocketSpeech(
@@ -86,7 +87,7 @@ class PocketSpeech:
     def __init__(
         self, worker: Worker, first: str, timeout_s: float, load_timeout_s: float, *, any_language: bool
     ) -> None:
-        """first: the language that is loaded. any_language: one model speaks whatever is asked."""
+        """first: the language that is loaded. any_language: one model speaks all languages."""
         self._worker = worker
         self._first = first
         self._loaded = {first}
@@ -95,7 +96,8 @@ class PocketSpeech:
         self._any_language = any_language
 
     async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
-        """Text with nothing to say gives no clip. Raises EngineError (unsupported_language, timeout), Overloaded."""
+        """Yield no clip for text without a letter or digit. Raises EngineError (unsupported_language, timeout),
+        Overloaded."""
         said = clean(text)
         if not said:
             return
@@ -116,7 +118,7 @@ class PocketSpeech:
         return plain == self._first if self._any_language else plain in MODELS
 
     async def _load(self, code: str) -> None:
-        """A language's first time may take as long as a start."""
+        """Load a language's model; the first time can take as long as the worker's start."""
         if code in self._loaded:
             return
         try:
@@ -135,7 +137,7 @@ def _config(settings: Settings) -> PocketConfig:
         hub=settings.hf_endpoint,
         hub_token=settings.hf_token,
         offline=settings.hf_hub_offline,
-        # Made for a CPU, where it is as fast: a GPU only when it is asked for.
+        # It is made for CPUs and as fast there: use a GPU only when the setting says so.
         device="cuda" if settings.tts_device == "cuda" else "cpu",
         threads=settings.tts_threads,
         int8=settings.pocket_int8,
@@ -160,7 +162,7 @@ def _is_file(path: str) -> bool:
 
 
 def _is_cached(config: Path, cache: Path) -> bool:
-    """Whether the weights that a model's YAML names, with cloning or without, are in the hub's cache."""
+    """Whether the weights in a model's YAML, with cloning or without, are in the hub's cache."""
     from huggingface_hub import try_to_load_from_cache
 
     found = WEIGHTS.findall(config.read_text("utf-8"))

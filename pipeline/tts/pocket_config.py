@@ -1,4 +1,4 @@
-"""What the worker of pocket-tts is told; apart from the engine, so that torch is not imported in the service."""
+"""Configuration of pocket-tts's worker; separate from the engine, so that the service does not import torch."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,24 @@ MODELS = {
     "en": "english", "pt": "portuguese", "es": "spanish", "fr": "french",
     "de": "german", "it": "italian", "nl": "dutch",
 }  # fmt: skip
-"""Language → the model of pocket-tts that speaks it."""
+"""Language → its pocket-tts model."""
 
 
 @dataclass(frozen=True, slots=True)
 class PocketConfig:
-    """What to load, and how."""
+    """Models to load, and how to run them."""
 
     config: str
-    """A YAML with paths of its own, spoken with in every language; "": the language's own model."""
+    """Path of a model's YAML, used for all languages; "": the model of each language."""
     first: str
-    """Language loaded at once; others when they are first spoken."""
+    """Language that is loaded at the start; the others are loaded when they are first needed."""
     hub_cache: str
-    """Where downloaded weights are kept, unless HF_HOME or HF_HUB_CACHE say otherwise."""
+    """Folder for downloaded weights, unless HF_HOME or HF_HUB_CACHE is set."""
     hub: str = ""
-    """Its address; "": the library's own."""
+    """Address of the hub; "": the library's default."""
     hub_token: str = ""
     offline: bool = False
-    """Never ask the hub."""
+    """Never contact the hub."""
     device: str = "cpu"
     threads: int = 1
     int8: bool = False

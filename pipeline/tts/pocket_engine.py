@@ -19,22 +19,23 @@ from pipeline.tts.split import split
 log = logging.getLogger(__name__)
 
 MAX_CLIP_S = 600.0
-"""A longer recording is refused."""
+"""Longest reference recording that is accepted."""
 MAX_CHARS = 200
-"""A piece without any mark must stay below the model's 50 tokens, or it skips words."""
+"""Limit for one chunk of text. Even without punctuation it must stay below the model's 50 tokens, or the model skips
+words."""
 FRAMES_PER_CALL = 10
-"""Decoded at a time when generation is ahead (80 ms each): the bound on how long a stop takes."""
+"""Frames (80 ms each) decoded at once when generation is ahead; bounds the time that a stop takes."""
 PROMPT_S = 30.0
-"""Of a voice's recordings together; more costs memory and time at every reply, and adds nothing."""
+"""Length used of a voice's recordings together; more costs memory and time in each call without improving it."""
 VOICES_KEPT = 8
-"""Voices in memory: up to 20 MB each."""
+"""Voices kept in memory, up to 20 MB each."""
 
 
 class Pocket:
-    """The engine: a model for each language that was spoken, the first one loaded and warmed up."""
+    """The engine: a model for each language used so far, the first one loaded and warmed up."""
 
     def __init__(self, config: PocketConfig) -> None:
-        """Raises EngineError when the first model cannot be had."""
+        """Load the first model. Raises EngineError when that fails."""
         self._config = config
         _tell_hub_library(config)
         self._models: dict[str, Any] = {}
@@ -42,11 +43,11 @@ class Pocket:
         self.load(config.first)
 
     def describe(self) -> dict[str, Any]:
-        """device, int8."""
+        """Return the device and whether int8 is used."""
         return {"device": self._config.device, "int8": self._config.int8}
 
     def load(self, language: str) -> None:
-        """Have the model of a language ready; at the first time, this may mean a download. Raises EngineError."""
+        """Load the model of a language; the first time can include a download. Raises EngineError."""
         name = self._config.config or MODELS[language]
         if name in self._models:
             return
@@ -65,10 +66,10 @@ class Pocket:
         self._models[name] = model
 
     def speak(self, text: str, language: str, builtin: str, clips: tuple[str, ...]) -> Iterator[Clip]:
-        """Speak a text with the voice of these recordings or, without any, with one of the model's catalogue ("": its
-        own for the language).
+        """Speak a text with the voice of these recordings or, without any, with a voice of the model's catalogue ("":
+        the language's default).
 
-        Yields clips of the model's rate, 80 ms or a multiple each; closing the generator stops within one step.
+        Yields clips at the model's rate, 80 ms or a multiple each. Closing the generator stops within one step.
         Raises EngineError.
         """
         self.load(language)
@@ -82,8 +83,8 @@ class Pocket:
                     for samples in stream:
                         yield Clip(samples.detach().float().cpu().numpy(), model.sample_rate)
                 except GeneratorExit:
-                    # It works in threads of its own: they see the event after the step they are in, and only when
-                    # they have ended may the next call use the model.
+                    # pocket-tts works in its own threads, which check the event after their current step. The next
+                    # call can use the model only after they have ended.
                     stop.set()
                     for _ in stream:
                         pass
@@ -95,13 +96,13 @@ class Pocket:
             raise EngineError(f"pocket-tts failed: {type(error).__name__}: {error}") from error
 
     def _voice(self, model: Any, language: str, builtin: str, clips: tuple[str, ...]) -> Any:
-        """The model's state after it has heard the voice; kept for the next time."""
+        """Return the model's state for a voice, cached."""
         key, contents = _read(clips) if clips else (builtin, [])
         if (language, key) not in self._voices:
             if clips and not model.has_voice_cloning:
                 raise EngineError(
-                    "pocket-tts's weights for cloning could not be fetched: accept their terms on the hub and set "
-                    "HF_TOKEN, or take a voice without recordings."
+                    "pocket-tts's weights for cloning could not be downloaded: accept their terms on the hub and set "
+                    "HF_TOKEN, or use a voice without recordings."
                 )
             try:
                 if clips:
@@ -109,7 +110,7 @@ class Pocket:
                 else:
                     state = _of_catalogue(model, language, builtin)
             except ValueError as error:
-                raise EngineError(f"pocket-tts has no such voice: {str(error)[:200]}") from None
+                raise EngineError(f"pocket-tts does not have this voice: {str(error)[:200]}") from None
             while len(self._voices) >= VOICES_KEPT:
                 self._voices.pop(next(iter(self._voices)))
             self._voices[language, key] = state
@@ -117,7 +118,8 @@ class Pocket:
 
 
 def _tell_hub_library(config: PocketConfig) -> None:
-    """It reads the environment once, when pocket_tts first imports it; what is set there already comes first."""
+    """Set the hub library's environment variables, which it reads once, when pocket_tts imports it. Variables that are
+    set already keep their values."""
     if "HF_HOME" not in os.environ:
         os.environ.setdefault("HF_HUB_CACHE", config.hub_cache)
     if config.hub:
@@ -129,25 +131,25 @@ def _tell_hub_library(config: PocketConfig) -> None:
 
 
 def _of_catalogue(model: Any, language: str, name: str) -> Any:
-    """The state of a voice of the catalogue, "" for the language's own. Not every voice is there for every language:
-    the language's own takes its place. Raises ValueError for a name that the catalogue does not have."""
+    """Return the state of a voice of the catalogue ("": the language's default). The default also replaces a voice that
+    the language lacks. Raises ValueError for a name that is not in the catalogue."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     from pocket_tts.default_parameters import get_default_voice_for_language
 
     own = str(get_default_voice_for_language(MODELS.get(language)))
     try:
         return model.get_state_for_audio_prompt(name or own)
-    except LocalEntryNotFoundError:  # the hub is out of reach: that is another thing
-        raise EngineError("The voice of pocket-tts is not here, and the model hub cannot be reached.") from None
+    except LocalEntryNotFoundError:  # a subclass of EntryNotFoundError: the hub is unreachable
+        raise EngineError("The pocket-tts voice is not downloaded, and the model hub cannot be reached.") from None
     except EntryNotFoundError:
         if name in ("", own):
             raise
-        log.warning("pocket-tts has no %s for %s: %s speaks", name, MODELS.get(language), own)
+        log.warning("pocket-tts has no voice %s for %s; using %s", name, MODELS.get(language), own)
         return model.get_state_for_audio_prompt(own)
 
 
 def _read(clips: tuple[str, ...]) -> tuple[str, list[bytes]]:
-    """The contents of the recordings and a key for them. Raises EngineError."""
+    """Return a key for the recordings, and their contents. Raises EngineError."""
     try:
         contents = [Path(clip).read_bytes() for clip in clips]
     except OSError:
@@ -159,7 +161,7 @@ def _read(clips: tuple[str, ...]) -> tuple[str, list[bytes]]:
 
 
 def _prompt(contents: list[bytes], rate_hz: int) -> Any:
-    """All recordings after each other, cut to what is useful: torch, shape (1, n)."""
+    """Join the recordings and cut them to PROMPT_S: torch, shape (1, n)."""
     try:
         joined = Clip.join((decode_blocking(content, max_seconds=MAX_CLIP_S) for content in contents), rate_hz)
     except BadInput as error:

@@ -1,4 +1,4 @@
-"""Long texts in pieces that a model can take."""
+"""Splitting of long texts into chunks that a model accepts."""
 
 import re
 
@@ -8,12 +8,12 @@ _BREAKS = (
     re.compile(r"(?<=,)\s+|\s+(?=[—–-]\s)|(?<=[，、])"),  # clauses
     re.compile(r"\s+"),  # words
 )
-"""Where a text may be cut, best first."""
+"""Places where a text can be cut, best first."""
 
 
 def split(text: str, limit: int) -> list[str]:
-    """A text in pieces of at most `limit` characters: cut at sentences, else at clauses, else between words, and in
-    the middle of a word only when it is longer than the limit. None is empty."""
+    """Split a text into chunks of 1 to `limit` characters: at sentences, else at clauses, else between words, and
+    inside a word only when it is longer than the limit."""
     pieces = []
     text = text.strip()
     while len(text) > limit:
@@ -24,10 +24,10 @@ def split(text: str, limit: int) -> list[str]:
 
 
 def _cut(text: str, limit: int) -> int:
-    """Where to cut a text of limit + 1 characters."""
+    """Return where to cut a text of limit + 1 characters."""
     for breaks in _BREAKS:
         cuts = [match.end() for match in breaks.finditer(text) if len(text[: match.end()].rstrip()) <= limit]
-        # A cut in the first third would leave a scrap: a lesser break further on is better.
+        # A cut in the first third would leave a very short chunk: prefer a worse break further on.
         if cuts and cuts[-1] > limit // 3:
             return cuts[-1]
     return limit

@@ -1,4 +1,4 @@
-"""16-bit sound as it arrives from a server, raw or as WAV, at one rate."""
+"""Decoders for 16-bit audio streamed from a server, raw or as WAV, to one rate."""
 
 import struct
 
@@ -8,17 +8,17 @@ import soxr
 from pipeline.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Clip, mono
 
 RATE_HZ = 24_000
-"""Of everything that comes out; OpenAI's raw samples have it already."""
+"""Rate of all output; OpenAI's raw samples have it already."""
 MAX_HEADER_BYTES = 65_536
-"""A WAV whose samples begin later than this is garbage."""
+"""Limit for a WAV header; a longer one is refused."""
 
 
 class NotWav(Exception):
-    """What arrives is no 16-bit WAV. The message says why."""
+    """The stream is not a 16-bit WAV. The message says why."""
 
 
 class PcmStream:
-    """Signed 16-bit little-endian samples in, clips of 24 kHz mono out."""
+    """Turns signed 16-bit little-endian samples into clips of 24 kHz mono."""
 
     def __init__(self, rate_hz: int, channels: int = 1) -> None:
         self._channels = channels
@@ -26,7 +26,7 @@ class PcmStream:
         self._resampler = None if rate_hz == RATE_HZ else soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32")
 
     def push(self, data: bytes, *, last: bool = False) -> Clip:
-        """Take bytes, cut anywhere; the samples that are whole by now."""
+        """Take bytes, cut anywhere; return the samples that are complete."""
         data = self._rest + data
         whole = len(data) // (2 * self._channels) * 2 * self._channels
         self._rest = data[whole:]
@@ -36,20 +36,20 @@ class PcmStream:
         return Clip(samples, RATE_HZ)
 
     def finish(self) -> Clip:
-        """What the resampler still holds. A sample cut in half is dropped."""
+        """Return the samples that the resampler still holds. An incomplete sample is dropped."""
         self._rest = b""
         return self.push(b"", last=True)
 
 
 class WavStream:
-    """A WAV in, clips of 24 kHz mono out. Its sizes are not believed: streamed WAVs lie about them."""
+    """Turns a WAV into clips of 24 kHz mono. Ignores its sizes, which are wrong in streamed WAVs."""
 
     def __init__(self) -> None:
         self._header = b""
         self._samples: PcmStream | None = None
 
     def push(self, data: bytes) -> Clip:
-        """Take bytes, cut anywhere. Raises NotWav."""
+        """Take bytes, cut anywhere; return the samples that are complete. Raises NotWav."""
         if self._samples is not None:
             return self._samples.push(data)
         self._header += data
@@ -61,13 +61,13 @@ class WavStream:
         return self._samples.push(rest)
 
     def finish(self) -> Clip:
-        """The end. Raises NotWav when there never was a beginning."""
+        """End the stream and return the rest. Raises NotWav when the header was never complete."""
         if self._samples is None:
             raise NotWav("a WAV without samples")
         return self._samples.finish()
 
     def _parse(self) -> bytes | None:
-        """What follows the header, once it is there: RIFF, then chunks (id, size, content) until "data"."""
+        """Return the bytes after the header once it is complete: RIFF, then chunks (id, size, content) until "data"."""
         header = self._header
         if len(header) < 12:
             return None
@@ -93,7 +93,7 @@ class WavStream:
 
 
 def _stream(kind: int, channels: int, rate_hz: int, bits: int) -> PcmStream:
-    # 0xFFFE: WAVE_FORMAT_EXTENSIBLE, which 16-bit PCM may be written as.
+    # 0xFFFE: WAVE_FORMAT_EXTENSIBLE, which can also contain 16-bit PCM.
     if kind not in (1, 0xFFFE) or bits != 16:
         raise NotWav(f"a WAV of {bits} bits")
     if not 1 <= channels <= MAX_CHANNELS or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:

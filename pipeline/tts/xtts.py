@@ -1,7 +1,7 @@
 """XTTS v2 (coqui-tts): clones a voice from a few seconds of recording, in 17 languages. An extra: torch and 2 GB.
 
-The weights are under the Coqui Public Model License, for non-commercial use; they are downloaded only when
-COQUI_TOS_AGREED says that its terms are accepted. The model runs in a worker; nothing of it is imported here.
+The weights are under the Coqui Public Model License, for non-commercial use. They are downloaded only when
+COQUI_TOS_AGREED accepts its terms. The model runs in a worker; this module does not import it.
 """
 
 import importlib.util
@@ -20,11 +20,11 @@ from pipeline.voices import Voice
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
 DEFAULT_SPEAKER = "Ana Florence"
-"""For a voice with no recording and no speaker of its own."""
+"""Used for a voice without a recording or a speaker."""
 
 
 async def probe(settings: Settings) -> None:
-    """Raises EngineUnavailable: not installed, no weights and no leave to download them."""
+    """Raise EngineUnavailable if it is not installed, or if the weights are missing and cannot be downloaded."""
     if any(importlib.util.find_spec(package) is None for package in ("TTS", "torch")):
         raise EngineUnavailable("coqui-tts is not installed.", remedy="make run EXTRAS=xtts")
     await xtts_weights.check(settings)
@@ -32,7 +32,7 @@ async def probe(settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["XttsSpeech"]]:
-    """XTTS in its worker, loaded and warmed up; the weights are downloaded before when they are missing and may be.
+    """Start XTTS in its worker, loaded and warmed up. Missing weights are downloaded first if that is allowed.
 
     Raises EngineUnavailable, EngineError.
     """
@@ -50,13 +50,14 @@ class XttsSpeech:
     """See `pipeline.tts.TextToSpeech`. 24 kHz."""
 
     def __init__(self, worker: Worker, languages: Sequence[str], timeout_s: float) -> None:
-        """languages: what the model speaks, in its own codes."""
+        """languages: codes of the model's languages, as XTTS writes them."""
         self._worker = worker
         self._languages = languages
         self._timeout_s = timeout_s
 
     async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
-        """Text with nothing to say gives no clip. Raises EngineError (unsupported_language, timeout), Overloaded."""
+        """Yield no clip for text without a letter or digit. Raises EngineError (unsupported_language, timeout),
+        Overloaded."""
         said = clean(text)
         if not said:
             return
@@ -86,7 +87,7 @@ def _config(settings: Settings, folder: Path) -> XttsConfig:
 
 
 def xtts_language(wanted: str, languages: Sequence[str]) -> str:
-    """XTTS's code for a language: itself, or without its region, or with the only one there is (zh: zh-cn).
+    """Return XTTS's code for a language: the same, without its region, or with the region that XTTS has (zh: zh-cn).
 
     Raises EngineError (unsupported_language).
     """

@@ -1,8 +1,8 @@
-"""Importing coqui-tts where torch has no CUDA. Imported in the worker of XTTS only.
+"""Import of coqui-tts where torch has no CUDA. For the XTTS worker only.
 
-Two wheels of its stack link CUDA's libraries whatever torch is installed beside them: torchaudio loads its extension
-without asking, and coqui-tts wants a torchcodec to exist. XTTS needs neither: of torchaudio only functions written in
-Python, and of torchcodec nothing, because recordings are decoded by `pipeline.audio`. The real ones are tried first.
+Two wheels of its stack link CUDA's libraries whichever torch is installed: torchaudio always loads its extension, and
+coqui-tts requires torchcodec to exist. XTTS needs neither: it uses only torchaudio's Python functions, and nothing of
+torchcodec, because `pipeline.audio` decodes recordings. The real modules are tried first.
 """
 
 import functools
@@ -17,7 +17,7 @@ from typing import Any
 
 
 def import_coqui() -> None:
-    """Make `import TTS` work. Raises ImportError when it cannot."""
+    """Make `import TTS` work. Raises ImportError when that is impossible."""
     import_torchaudio()
     with _named_module("torchcodec"):
         importlib.import_module("TTS")
@@ -28,7 +28,7 @@ def import_torchaudio() -> None:
     try:
         importlib.import_module("torchaudio")
         return
-    except OSError:  # its extension wants a CUDA library that is not here
+    except OSError:  # its extension needs a CUDA library that is missing
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
             del sys.modules[name]
     sys.modules["torchaudio._extension"] = _no_extension()
@@ -36,7 +36,7 @@ def import_torchaudio() -> None:
 
 
 def _no_extension() -> ModuleType:
-    """What `torchaudio._extension` is where the extension was not built: torchaudio asks these names of it."""
+    """Return a `torchaudio._extension` as in builds without the extension, with the names that torchaudio uses."""
 
     def fail_if_no_align(function: Any) -> Any:
         @functools.wraps(function)
@@ -58,7 +58,8 @@ def _no_extension() -> ModuleType:
 
 @contextmanager
 def _named_module(name: str) -> Iterator[None]:
-    """An empty module of that name while the block runs, if there is none: enough for who only asks whether it is."""
+    """Provide an empty module of that name during the block if it is not installed, for code that only checks whether
+    it exists."""
     if importlib.util.find_spec(name) is not None:
         yield
         return

@@ -1,6 +1,6 @@
 """XTTS v2 as a synchronous engine; imported in its worker only (torch and coqui-tts take seconds and memory).
 
-Not thread-safe: one stream at a time on one model; the worker sees to it.
+Not thread-safe: the worker runs one stream at a time on a model.
 """
 
 import logging
@@ -24,12 +24,12 @@ from pipeline.tts.xtts_voice import Latents, VoiceLatents, model_key
 log = logging.getLogger(__name__)
 
 FIRST_TOKENS, NEXT_TOKENS = 8, 20
-"""Tokens (46 ms of sound each) before the first sound, and before each further one."""
+"""Tokens (46 ms of audio each) before the first chunk, and before each further one."""
 AUDIBLE = 0.004
 """Amplitude below which the vocoder's output is silence: -48 dBFS."""
 JUNK_S = 0.15
-"""XTTS sometimes adds a syllable after the end of a text. A sound that short, after a pause, at the very end, is taken
-for one; longer ones are left: a word must never be lost."""
+"""XTTS sometimes adds a syllable after the end of a text. Sound at the very end, after a pause and no longer than this,
+is removed. Longer sound stays, because a word must never be lost."""
 
 
 _QUOTES = re.compile(r"[\"“”«»„*_#<>|~^`\[\](){}]")
@@ -41,11 +41,11 @@ class Xtts:
     """The engine: the model loaded and warmed up."""
 
     def __init__(self, config: XttsConfig) -> None:
-        """Raises EngineError when the model cannot be loaded."""
+        """Load the model. Raises EngineError when that fails."""
         torch.set_num_threads(config.threads)
         cuda = torch.cuda.is_available()
         if config.device == "cuda" and not cuda:
-            raise EngineError("TTS_DEVICE is cuda, but torch sees no CUDA device here.")
+            raise EngineError("TTS_DEVICE is cuda, but torch does not find a CUDA device.")
         self._device = "cuda" if cuda and config.device != "cpu" else "cpu"
         folder = Path(config.folder)
         try:
@@ -66,19 +66,19 @@ class Xtts:
             raise EngineError(f"XTTS could not be loaded: {type(error).__name__}: {error}") from error
 
     def describe(self) -> dict[str, Any]:
-        """languages (as XTTS names them), device, int8."""
+        """Return the languages (as XTTS names them), the device and whether int8 is used."""
         return {"languages": list(self._model.config.languages), "device": self._device, "int8": self._int8}
 
     def analysed(self) -> int:
-        """How often reference recordings were analysed rather than found in the cache."""
+        """Return how often reference recordings were analysed rather than found in the cache."""
         return self._voices.computed
 
     def speak(self, text: str, language: str, speaker: str, clips: tuple[str, ...]) -> Iterator[Clip | None]:
-        """Speak a text in a language of `describe`, with the voice of these recordings or, without any, of a speaker
-        of the model's own.
+        """Speak a text in a language of `describe`, with the voice of these recordings or, without any, of one of the
+        model's speakers.
 
-        Yields clips of `rate_hz` and, after each token that gave no sound yet, None: a place to stop at, so that a
-        cancelled call ends within one token. Raises EngineError.
+        Yields clips at `rate_hz`, and None after each token without sound yet, so that a cancelled call ends within
+        one token. Raises EngineError.
         """
         try:
             voice = self._voices.of_clips(clips) if clips else self._voices.of_speaker(speaker)
@@ -97,8 +97,8 @@ class Xtts:
         return Clip(samples, self.rate_hz) if len(samples) else None
 
     def _pieces(self, text: str, language: str) -> list[tuple[list[int], str]]:
-        """The text in pieces that XTTS does not cut off, as tokens: under its limit of characters for the language,
-        and under that of tokens (numbers grow when it writes them out)."""
+        """Split the text into chunks that XTTS does not truncate, as tokens: below its limit of characters for the
+        language, and below its limit of tokens (numbers grow when they are spelled out)."""
         limit = self._model.tokenizer.char_limits.get(language.partition("-")[0], 250)
         most = self._model.args.gpt_max_text_tokens - 2
         waiting = split(_normal(text), limit)
@@ -113,7 +113,7 @@ class Xtts:
         return done
 
     def _warm_up(self) -> None:
-        """One short text, so that the first user does not wait for allocations and kernels."""
+        """Speak a short text, so that the first user does not wait for allocations and kernels."""
         width = self._model.args.gpt_n_model_channels
         voice = Latents(torch.zeros(1, 32, width, device=self._device), torch.zeros(1, 512, 1, device=self._device))
         language = self._model.config.languages[0]
@@ -123,7 +123,7 @@ class Xtts:
 
 
 def _synthesise(model: Any, tokens: list[int], voice: Latents) -> Iterator[Samples]:
-    """The sound of a text's tokens: after each audio token what is final by then, often nothing."""
+    """Synthesise a text's tokens. Yields the final samples after each audio token, often none."""
     vocoder = WindowedVocoder(model.hifigan_decoder, voice.speaker)
     fresh: list[Any] = []
     want = FIRST_TOKENS
@@ -151,8 +151,8 @@ def _load(folder: Path, device: str) -> Any:
 
 
 def _quantise(gpt: Any) -> None:
-    """The linear layers of a GPT-2 to int8, in place. Its projections are transposed ones (Conv1D), which torch does
-    not quantise: they are written as Linear first."""
+    """Quantise the linear layers of a GPT-2 to int8, in place. Its projections are transposed (Conv1D), which torch
+    cannot quantise, so they are converted to Linear first."""
     from transformers.pytorch_utils import Conv1D
 
     for parent in list(gpt.modules()):
@@ -167,27 +167,27 @@ def _quantise(gpt: Any) -> None:
 
 
 def _lower(gpt: Any, kind: Any) -> None:
-    """The transformer of the GPT in half precision, in place; what is around it stays as it is: voices are analysed
-    and tokens chosen in full."""
+    """Convert the GPT's transformer to half precision, in place. Voices are still analysed and tokens still chosen in
+    full precision."""
 
     def cast(module: Any, args: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         embeddings = named.get("inputs_embeds")
         return args, named if embeddings is None else {**named, "inputs_embeds": embeddings.to(kind)}
 
-    positions = gpt.gpt.wpe  # a function that gives zeros: they are in the embeddings already
+    positions = gpt.gpt.wpe  # returns zeros: positions are in the embeddings already
     gpt.gpt.wpe = lambda *rest, **named: positions(*rest, **named).to(kind)
     gpt.gpt.to(kind).register_forward_pre_hook(cast, with_kwargs=True)
     gpt.final_norm.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))
 
 
 def _compile(decoder: Any, *, graphs: bool) -> None:
-    """The vocoder compiled: kernels fused, and with CUDA graphs launched together. Windows have a few lengths only."""
+    """Compile the vocoder: fuse kernels and, with CUDA graphs, launch them together. Windows have few lengths."""
     mode = "reduce-overhead" if graphs else "default"
     decoder.waveform_decoder = torch.compile(decoder.waveform_decoder, mode=mode, dynamic=True)
 
 
 def _normal(text: str) -> str:
-    """A text as XTTS speaks it best: quotes and doubled marks at the end make it babble, a missing mark too."""
+    """Normalise a text for XTTS, which babbles after quotes, doubled marks, or a missing mark at the end."""
     text = _QUOTES.sub("", text)
     text = _MARKS.sub(r"\1", text).strip()
     return text if text.endswith((".", "!", "?", "…", "。", "！", "？", ",", ";", ":")) else f"{text}."

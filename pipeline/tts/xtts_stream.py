@@ -1,8 +1,9 @@
-"""XTTS as a stream: tokens from its GPT one by one, sound from its vocoder a window at a time.
+"""Streaming XTTS: tokens from its GPT one by one, audio from its vocoder a window at a time.
 
-The library's own stream decodes everything again for each chunk, so that its cost grows with the square of the length.
-The vocoder (HiFi-GAN) is made of convolutions: a frame of its output depends on a bounded stretch of its input only.
-Decoded with that much context on both sides, a window is what a full decode gives, at a constant cost a chunk.
+The library's own stream decodes everything again for each chunk, so its cost grows with the square of the length.
+The vocoder (HiFi-GAN) is made of convolutions: a frame of its output depends only on a bounded stretch of its input.
+Decoding a window with that much context on both sides gives the same result as a full decode, at a constant cost for
+each chunk.
 """
 
 from collections.abc import Iterator
@@ -15,31 +16,31 @@ from torch.nn import functional
 from pipeline.audio import Samples
 
 CONTEXT_FRAMES = 16
-"""How far the vocoder looks to either side, in frames of 256 samples at 24 kHz. Most of it is the widest residual
-block at the first upsampling (8 steps a frame): kernel 11, dilations 1, 3, 5, each followed by an undilated one, reach
-60 steps or 7.5 frames; the input convolution adds 3, the blocks at the higher rates less than 2 together."""
+"""The vocoder's context on either side, in frames of 256 samples at 24 kHz. Most of it is the widest residual block at
+the first upsampling (8 steps a frame): kernel 11, dilations 1, 3, 5, each followed by an undilated one, reach 60 steps
+or 7.5 frames. The input convolution adds 3, the blocks at the higher rates less than 2 together."""
 EDGE_FRAMES = 3
-"""The newest frames still change when the next latent comes: they are interpolated between two latents."""
+"""Newest frames that still change with the next latent, because frames are interpolated between two latents."""
 
 
 class WindowedVocoder:
-    """Latents in, in order; samples out as soon as they are final. For one utterance."""
+    """Turns the latents of one text, in order, into samples as soon as they are final."""
 
     def __init__(self, decoder: Any, speaker: Any) -> None:
         """decoder: the model's HifiDecoder; speaker: embedding, shape (1, 512, 1)."""
         self._decoder = decoder
         self._speaker = speaker
         self._latents: list[Any] = []
-        self._done = 0  # frames that have left
+        self._done = 0  # frames already returned
         self._hop: int = decoder.output_hop_length
 
     def push(self, latents: list[Any]) -> Samples:
-        """Take latents, each of shape (1, width); give what is final by now, shape (n,), possibly empty."""
+        """Take latents, each of shape (1, width); return the final samples, shape (n,), possibly empty."""
         self._latents += latents
         return self._decode(CONTEXT_FRAMES + EDGE_FRAMES)
 
     def finish(self) -> Samples:
-        """The rest."""
+        """Return the rest."""
         return self._decode(0)
 
     def _decode(self, hold: int) -> Samples:
@@ -58,7 +59,7 @@ class WindowedVocoder:
             return samples
 
     def _frames(self) -> Any:
-        """All latents so far as frames of the vocoder: the two interpolations of HifiDecoder.forward."""
+        """Turn all latents so far into vocoder frames, with the two interpolations of HifiDecoder.forward."""
         decoder = self._decoder
         latents = torch.cat(self._latents, 0)[None].float().transpose(1, 2)
         frames = functional.interpolate(
@@ -72,9 +73,9 @@ class WindowedVocoder:
 
 
 def latents(model: Any, tokens: list[int], conditioning: Any) -> Iterator[Any]:
-    """The latent of each audio token that the model's GPT samples for a text, shape (1, width), until it stops.
+    """Yield the latent of each audio token that the model's GPT samples for a text, shape (1, width), until it stops.
 
-    tokens: the text's; conditioning: the voice's, shape (1, n, width). Sampled as the model's config says.
+    tokens: the text's; conditioning: the voice's, shape (1, n, width). Sampling follows the model's config.
     """
     config = model.config
     with torch.inference_mode():
@@ -94,7 +95,7 @@ def latents(model: Any, tokens: list[int], conditioning: Any) -> Iterator[Any]:
             return_dict_in_generate=True,
         )
     while True:
-        # Entered for each step: between two steps the caller's code runs.
+        # Entered for each step, because the caller's code runs between two steps.
         with torch.inference_mode():
             step = next(steps, None)
         if step is None:

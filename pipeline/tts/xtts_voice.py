@@ -1,7 +1,7 @@
-"""What XTTS needs of a voice: latents, from reference recordings or from the model's own speakers; kept on disk.
+"""A voice's latents for XTTS, from reference recordings or from the model's own speakers, with a cache on disk.
 
-Computing them takes seconds, so they are cached, keyed by what the recordings and the model contain: a changed
-recording or model is another key, never a stale entry.
+Computing them takes seconds, so they are cached, keyed by the contents of the recordings and the model: a changed
+recording or model has another key, so entries are never stale.
 """
 
 import hashlib
@@ -23,23 +23,23 @@ from pipeline.media import decode_blocking
 log = logging.getLogger(__name__)
 
 MAX_CLIP_S = 600.0
-"""A longer recording is refused; of a shorter one XTTS takes the beginning (config: max_ref_len)."""
+"""Longest recording that is accepted; XTTS uses only its beginning (config: max_ref_len)."""
 IN_MEMORY = 64
-"""Voices kept in memory, some 130 kB each."""
+"""Voices kept in memory, about 130 kB each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Latents:
-    """A voice for one model."""
+    """A voice's latents for one model."""
 
     conditioning: Any
-    """For the GPT: torch, shape (1, n, width)."""
+    """The GPT's conditioning: torch, shape (1, n, width)."""
     speaker: Any
-    """For the vocoder: torch, shape (1, 512, 1)."""
+    """The vocoder's speaker embedding: torch, shape (1, 512, 1)."""
 
 
 def model_key(folder: Path) -> str:
-    """What tells one model from another: its config, its vocabulary, the size and both ends of its weights."""
+    """Return a hash that identifies a model: of its config, vocabulary, and the size and both ends of its weights."""
     digest = hashlib.sha256()
     for name in ("config.json", "vocab.json"):
         digest.update((folder / name).read_bytes())
@@ -54,19 +54,19 @@ def model_key(folder: Path) -> str:
 
 
 class VoiceLatents:
-    """The latents of every voice that one loaded model was asked for."""
+    """The latents of all voices used with one loaded model."""
 
     def __init__(self, model: Any, key: str, folder: Path) -> None:
-        """key: `model_key`; folder: where to keep them (made when needed)."""
+        """key: `model_key`; folder: for the cache (created when needed)."""
         self._model = model
         self._key = key
         self._folder = folder
         self._known: dict[str, Latents] = {}
         self.computed = 0
-        """How often recordings had to be analysed."""
+        """Number of times that recordings had to be analysed."""
 
     def of_speaker(self, name: str) -> Latents:
-        """A speaker of the model's own. Raises EngineError with some that exist."""
+        """Return the latents of one of the model's speakers. Raises EngineError, which lists some that exist."""
         manager = self._model.speaker_manager
         speakers = manager.speakers if manager is not None else {}
         if name not in speakers:
@@ -76,7 +76,7 @@ class VoiceLatents:
         return self._on_device(entry["gpt_cond_latent"], entry["speaker_embedding"])
 
     def of_clips(self, paths: tuple[str, ...]) -> Latents:
-        """The voice of these recordings together. Raises EngineError when they cannot be used."""
+        """Return the latents of the recordings' common voice. Raises EngineError when they cannot be used."""
         try:
             contents = [Path(path).read_bytes() for path in paths]
         except OSError:
@@ -92,20 +92,20 @@ class VoiceLatents:
         return self._known[key]
 
     def _stored(self, key: str) -> Latents | None:
-        """From disk; None when there is none, or when what is there is broken."""
+        """Load latents from disk; None when they are missing or broken."""
         try:
-            # From memory: numpy then keeps no file open when the content is broken.
+            # Parse from memory: numpy would leave a file open when its content is broken.
             with np.load(io.BytesIO((self._folder / f"{key}.npz").read_bytes()), allow_pickle=False) as arrays:
                 conditioning, speaker = arrays["conditioning"], arrays["speaker"]
         except FileNotFoundError:
             return None
-        except Exception as error:  # a broken zip or array raises nearly anything
-            log.warning("a cached voice is broken and is computed again: %s", error)
+        except Exception as error:  # a broken zip or array can raise anything
+            log.warning("a cached voice is broken and will be computed again: %s", error)
             return None
         width = self._model.args.gpt_n_model_channels
         sound = conditioning.ndim == 3 and conditioning.shape[2] == width and speaker.shape == (1, 512, 1)
         if not sound or not (np.isfinite(conditioning).all() and np.isfinite(speaker).all()):
-            log.warning("a cached voice is broken and is computed again")
+            log.warning("a cached voice is broken and will be computed again")
             return None
         return self._on_device(torch.from_numpy(conditioning), torch.from_numpy(speaker))
 
@@ -126,14 +126,14 @@ class VoiceLatents:
                 )
                 speaker = torch.stack(embeddings).mean(dim=0)
         except RuntimeError as error:
-            raise EngineError(f"XTTS cannot take its voice from these recordings: {error}") from None
+            raise EngineError(f"XTTS cannot clone a voice from these recordings: {error}") from None
         if not (torch.isfinite(conditioning).all() and torch.isfinite(speaker).all()):
-            raise EngineError("XTTS hears no voice in these recordings.")
+            raise EngineError("XTTS does not find a voice in these recordings.")
         self._store(key, conditioning, speaker)
         return self._on_device(conditioning, speaker)
 
     def _store(self, key: str, conditioning: Any, speaker: Any) -> None:
-        """Whole or not at all: written beside, then renamed. A full or read-only disk costs time, not speech."""
+        """Write atomically, by renaming a temporary file. A full or read-only disk only means computing again later."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
@@ -147,11 +147,11 @@ class VoiceLatents:
                     os.unlink(file.name)
                     raise
         except OSError as error:
-            log.warning("the latents of a voice could not be kept: %s", error)
+            log.warning("the latents of a voice could not be stored: %s", error)
 
     def _on_device(self, conditioning: Any, speaker: Any) -> Latents:
         device = self._model.device
-        # Clones: what inference mode made cannot be used outside of it.
+        # Clone, because tensors made in inference mode cannot be used outside it.
         return Latents(conditioning.float().to(device).clone(), speaker.float().to(device).clone())
 
 

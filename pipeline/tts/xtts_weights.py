@@ -1,4 +1,4 @@
-"""Where the weights of XTTS v2 are: in XTTS_MODEL, downloaded before, or on the hub once their licence is accepted."""
+"""Finds the weights of XTTS v2: in XTTS_MODEL, in an earlier download, or on the hub once their licence is accepted."""
 
 import asyncio
 from pathlib import Path
@@ -9,34 +9,34 @@ from pipeline.hub import Hub
 from pipeline.settings import Settings
 
 REPOSITORY = "tts-hub/XTTS-v2"
-"""Where coqui-tts itself takes them from."""
+"""Repository that coqui-tts itself uses."""
 NEEDED = ("config.json", "vocab.json", "model.pth")
 WANTED = (*NEEDED, "speakers_xtts.pth")
-"""The last has the built-in speakers; fine-tuned models may lack it."""
+"""Files to download. The last one has the built-in speakers; fine-tuned models can lack it."""
 
 
 def find(settings: Settings) -> Path | None:
-    """The folder with the weights, None when they are not on this machine. Raises EngineUnavailable when XTTS_MODEL
-    is not a folder with them."""
+    """Return the folder with the weights, or None when they are not on this machine. Raises EngineUnavailable when
+    XTTS_MODEL is not a folder with the weights."""
     folder = Path(settings.xtts_model).expanduser() if settings.xtts_model else _store(settings)
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing and settings.xtts_model:
         raise EngineUnavailable(
-            f"The folder of XTTS_MODEL has no {missing[0]}.",
-            remedy=f"Let XTTS_MODEL name a folder with XTTS v2's {', '.join(WANTED)}.",
+            f"The folder in XTTS_MODEL lacks {missing[0]}.",
+            remedy=f"Set XTTS_MODEL to a folder with XTTS v2's {', '.join(WANTED)}.",
         )
     return None if missing else folder.resolve()
 
 
 async def check(settings: Settings) -> None:
-    """Raises EngineUnavailable when the weights are not here and may or can not be downloaded; takes 2 s at most."""
+    """Raise EngineUnavailable when the weights are missing and cannot be downloaded. Takes at most 2 s."""
     if await asyncio.to_thread(find, settings) is None:
         _need_licence(settings)
         await Hub.of(settings).check(REPOSITORY)
 
 
 async def fetch(settings: Settings, report: Report) -> Path:
-    """The folder with the weights, downloaded (1.9 GB) when they are not here. Raises EngineUnavailable."""
+    """Return the folder with the weights, after downloading (1.9 GB) if they are missing. Raises EngineUnavailable."""
     folder = await asyncio.to_thread(find, settings)
     if folder is not None:
         return folder
@@ -47,7 +47,7 @@ async def fetch(settings: Settings, report: Report) -> Path:
     folder = await asyncio.to_thread(find, settings)
     if folder is None:
         raise EngineUnavailable(
-            f"The hub's {REPOSITORY} is not XTTS v2.", remedy="Set XTTS_MODEL to a folder that has it."
+            f"The hub's {REPOSITORY} is not XTTS v2.", remedy="Set XTTS_MODEL to a folder with XTTS v2."
         )
     return folder
 
@@ -59,7 +59,7 @@ def _store(settings: Settings) -> Path:
 def _need_licence(settings: Settings) -> None:
     if not settings.coqui_tos_agreed:
         raise EngineUnavailable(
-            "XTTS's weights are not here, and their licence was not accepted.",
-            remedy="Read the Coqui Public Model License (non-commercial), then set COQUI_TOS_AGREED=1 to have them "
-            "downloaded, or XTTS_MODEL to a folder that has them.",
+            "XTTS's weights are missing, and their licence was not accepted.",
+            remedy="Read the Coqui Public Model License (non-commercial), then set COQUI_TOS_AGREED=1 to download "
+            "them, or set XTTS_MODEL to a folder with them.",
         )

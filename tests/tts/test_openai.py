@@ -67,9 +67,9 @@ async def test_a_server_without_raw_samples_is_asked_for_wav_from_then_on() -> N
     ("mode", "message"),
     [
         ("error", "HTTP 503.*the model is loading"),
-        ("empty", "an empty answer"),
+        ("empty", "an empty response"),
         ("garbage", "not a WAV"),
-        ("broken", "broke off"),
+        ("broken", "The connection to the speech server broke"),
     ],
 )
 async def test_failures_are_told(mode: str, message: str) -> None:
@@ -109,7 +109,7 @@ async def test_a_wrong_key_and_an_absent_server() -> None:
             with pytest.raises(EngineError, match="refuses the key"):
                 await anext(opened.engine.speak("Hello.", voice=MAN, language="en"))
         gone = settings(server)
-    with pytest.raises(EngineUnavailable, match="does not answer") as raised:
+    with pytest.raises(EngineUnavailable, match="does not respond") as raised:
         await openai.probe(gone)
     assert "TTS_OPENAI_URL" in raised.value.remedy
     async with openai.open_engine(gone, lambda progress: None) as opened:

@@ -73,7 +73,7 @@ async def test_errors_are_told_and_it_lives_on(speech: PocketSpeech, tmp_path: P
     for voice, message in [
         (Voice("broken", clips=(broken,)), "cannot be used"),
         (Voice("gone", clips=(tmp_path / "gone.wav",)), "could not be read"),
-        (Voices(HOME / "voices", HOME / "audios").get("man"), "no such voice"),  # not of a model of our own
+        (Voices(HOME / "voices", HOME / "audios").get("man"), "does not have this voice"),  # not of a model of our own
     ]:
         with pytest.raises(EngineError, match=message):
             await said(speech, "Hello.", voice)
@@ -183,9 +183,9 @@ async def test_probe_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(EngineUnavailable, match="POCKET_MODEL"):
         await pocket.probe(Settings(pocket_model=str(tmp_path / "none.yaml")))
-    with pytest.raises(EngineUnavailable, match="does not answer"):
+    with pytest.raises(EngineUnavailable, match="does not respond"):
         await pocket.probe(Settings(models_dir=tmp_path, hf_endpoint="http://127.0.0.1:9"))
-    with pytest.raises(EngineUnavailable, match="does not answer"):
+    with pytest.raises(EngineUnavailable, match="does not respond"):
         await pocket.probe(Settings(models_dir=tmp_path, hf_hub_offline=True))
     # Weights that were fetched before are enough.
     spec = importlib.util.find_spec("pocket_tts")

@@ -1,7 +1,7 @@
-"""The responder that needs no language model: what answers until one is connected.
+"""The responder without a language model, used until one is connected.
 
-`grammar()` is what the embedded recogniser listens for, made from the table that the responder matches; it is cheap to
-import.
+`grammar()` returns the embedded recogniser's grammar, made from the table that the responder matches. This module is
+cheap to import.
 """
 
 from collections.abc import AsyncIterator
@@ -22,12 +22,12 @@ __all__ = ["grammar", "open_engine", "probe", "sentences", "time_zone"]
 
 
 async def probe(settings: Settings) -> None:
-    """It always runs."""
+    """Do nothing: the responder is always available."""
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> "AsyncIterator[Opened[BuiltinResponder]]":
-    """The responder, with the time of TIME_ZONE."""
+    """Open the responder, with the time of TIME_ZONE."""
     from pipeline.llm.builtin.responder import BuiltinResponder
 
     zone = time_zone(settings.time_zone)
@@ -36,10 +36,10 @@ async def open_engine(settings: Settings, report: Report) -> "AsyncIterator[Open
 
 
 def time_zone(name: str) -> tzinfo | None:
-    """The zone of TIME_ZONE; None is the machine's own. Raises ConfigError."""
+    """Return the time zone of TIME_ZONE; None: the machine's own. Raises ConfigError."""
     if not name:
         return None
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
-        raise ConfigError(f"TIME_ZONE={name!r} is no IANA time zone such as Europe/Lisbon.") from None
+        raise ConfigError(f"TIME_ZONE={name!r} is not an IANA time zone such as Europe/Lisbon.") from None

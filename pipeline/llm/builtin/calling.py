@@ -1,6 +1,6 @@
-"""What the responder has done for it by the basic functions (`pipeline.tools.basic`), and how it reads their results.
+"""The responder's calls of the basic functions (`pipeline.tools.basic`), and their results.
 
-Without them it answers by itself: it is the same answer, only a timer needs somebody who keeps it.
+Without these functions the responder makes the same replies by itself, except that it cannot set a timer.
 """
 
 import json
@@ -19,7 +19,7 @@ _PERCENT = "*0.01*"
 
 
 def call_for(wanted: Wanted, language: Language, offered: Collection[str]) -> ToolCall | None:
-    """The call that answers this; None when no function that is offered does."""
+    """Return the call that serves this intent; None when no offered function does."""
     if wanted.intent in MOMENTS and "current_time" in offered:
         return _call("current_time")
     if wanted.intent == "sum" and "calculate" in offered:
@@ -43,7 +43,7 @@ def _call(name: str, **arguments: object) -> ToolCall:
 
 
 def result(messages: Sequence[Message]) -> Message | None:
-    """What came of the call for the last message of the user's; None when none was made."""
+    """Return the result of the call for the user's last message; None when there was no call."""
     last = messages[-1]
     return last if last.role == "tool" else None
 
@@ -54,7 +54,7 @@ def failed(result: Message) -> bool:
 
 
 def told_time(result: Message | None) -> datetime | None:
-    """The moment that `current_time` told."""
+    """Return the time that `current_time` reported."""
     try:
         return datetime.fromisoformat(json.loads(result.content)["iso"]) if result else None
     except (ValueError, KeyError, TypeError):
@@ -62,7 +62,7 @@ def told_time(result: Message | None) -> datetime | None:
 
 
 def told_number(result: Message | None) -> Fraction | None:
-    """The number that `calculate` told, if it is exact."""
+    """Return the number that `calculate` reported, if it is exact."""
     try:
         return Fraction(result.content) if result and "." not in result.content else None
     except (ValueError, ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""What the responder understands and says in English. The grammar for hearing is made from this table, too."""
+"""The responder's patterns and replies in English. The recogniser's grammar is made from this table, too."""
 
 from pipeline.llm.builtin.language import Language
 from pipeline.llm.builtin.numbers import ENGLISH as NUMBERS
@@ -72,7 +72,7 @@ LOOSE = (
     ("spelled <word>", "spell"),
     ("good bye", "goodbye"),
 )
-"""Understood, too, but not listened for: short words in any order sound like everything else."""
+"""Patterns that are not in the recogniser's grammar, because short words in any order sound like everything else."""
 
 REPLIES = {
     "time": ("It is {hour12}:{minute:02} {half}.",),
@@ -117,7 +117,7 @@ REPLIES = {
     "go_ahead": ("Go ahead, I am listening.",),
     "joke": (
         "Why did the robot go on holiday? It had to recharge its batteries.",
-        "I would tell you a joke about silence, but nobody ever hears it.",
+        "I would tell you a joke about silence, but nobody ever hears it.",  # language: allow
         "What do you call a parrot that flew away? A polygon.",
     ),
     "story": (

@@ -1,4 +1,4 @@
-"""A JSGF grammar of what the responder understands in English, for a recogniser that listens for exactly that."""
+"""A JSGF grammar of the requests that the responder understands in English, for a recogniser limited to them."""
 
 from pipeline.llm.builtin.english import ENGLISH, PATTERNS
 from pipeline.llm.builtin.patterns import jsgf
@@ -10,14 +10,14 @@ _TENS = "twenty | thirty | forty | fifty | sixty | seventy | eighty | ninety"
 
 
 def sentences() -> list[str]:
-    """The English requests that are listened for: right sides of JSGF rules, with slots like <number>."""
-    # "Weeks" sounds much like "minutes", and nobody sets a timer of weeks.
+    """Return the English requests in the grammar: right sides of JSGF rules, with slots like <number>."""
+    # "Weeks" sounds much like "minutes", and users do not set timers of weeks.
     return [pattern.replace("<unit>", "<period>") if intent == "timer" else pattern for pattern, intent in PATTERNS]
 
 
 def grammar() -> str:
-    """The JSGF grammar. Numbers go from 0 to 100; open slots (names, words) have a choice of samples."""
-    # The plural and the singular as they are said; the rest are written abbreviations and other spellings.
+    """Return the JSGF grammar. Numbers go from 0 to 100; open slots (names, words) have a choice of samples."""
+    # The first two names are the spoken plural and singular; the rest are abbreviations and other spellings.
     units = [name for names in ENGLISH.units.values() for name in names[:2]]
     return jsgf(
         "requests",

@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 LARGEST = 10**15
-"""Numbers from here on are not understood: what is said about them would be wrong."""
+"""Numbers from here on are not understood, because the replies about them would be wrong."""
 
 
 def _numbered(words: str, start: int = 0, step: int = 1) -> dict[str, int]:
@@ -40,10 +40,10 @@ SPANISH = {
 
 
 def value(words: Sequence[str], names: Mapping[str, int], *, point: str, comma_decimal: bool) -> Fraction | None:
-    """The number that `words` say, or None when they say none.
+    """Return the number that `words` express, or None if they do not express one.
 
     `names` are the language's number words, `point` its decimal word, `comma_decimal` how it writes decimals.
-    "and" and its like between the parts are passed over.
+    "and" and similar words between the parts are skipped.
     """
     words = list(words)
     negative = bool(words) and words[0] in ("minus", "menos")
@@ -61,7 +61,7 @@ def value(words: Sequence[str], names: Mapping[str, int], *, point: str, comma_d
 
 
 def _decimals(words: Sequence[str], names: Mapping[str, int]) -> list[str]:
-    """Digits behind the point: said one by one ("one four"), or as one number ("catorce")."""
+    """Return the digits after the point, spoken one by one ("one four") or as one number ("catorce")."""
     said = [str(names[word]) if word in names else word for word in words if word in names or word.isdecimal()]
     tens = len(said) == 2 and len(said[0]) == 2 and said[0][1] == "0" and len(said[1]) == 1
     return [said[0][0] + said[1]] if tens else said
@@ -108,7 +108,7 @@ def _written(word: str, *, comma_decimal: bool) -> Fraction | None:
 
 
 def written(number: Fraction, *, comma_decimal: bool) -> str:
-    """The number in digits, rounded to two decimals, with the language's separators."""
+    """Write the number in digits, rounded to two decimals, with the language's separators."""
     rounded = round(number, 2)
     text = f"{float(rounded):,.2f}".rstrip("0").rstrip(".") if rounded.denominator > 1 else f"{int(rounded):,}"
     return text.translate(str.maketrans(",.", ".,")) if comma_decimal else text

@@ -1,7 +1,7 @@
-"""One notation for what is understood, two uses: matched against a transcript, and heard through a JSGF grammar.
+"""One notation for requests with two uses: matching a transcript, and making a JSGF grammar for a recogniser.
 
 A pattern is written as the right side of a JSGF rule: `words`, `[optional]`, `(one | another)` and `<slot>`. The words
-stand as a transcript without accents and punctuation has them (see `normal`).
+are written as in a transcript without accents and punctuation (see `normal`).
 """
 
 import re
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _PART = re.compile(r"<(\w+)>|([\[\]()|])|([^\s<>\[\]()|]+)")
-# A number is parted from a unit written close to it ("5km").
+# A number is separated from a unit that follows without a space ("5km").
 _TOKEN = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?=(?:km|cm|kg|m|g|lbs?|oz|ft)\b)|[^\W_]+(?:[.,:'’-][^\W_]+)*|[-+*/×÷=%°]")
 _SIGNS = {"×": "*", "÷": "/"}
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A transcript taken apart: its words in normal form, and where in `text` each was written."""
+    """A transcript split into words: their normal forms, and their positions in `text`."""
 
     text: str
     words: tuple[str, ...]
@@ -25,23 +25,23 @@ class Heard:
 
     @property
     def line(self) -> str:
-        """The words, each with one space behind it: what patterns are matched against."""
+        """The words, each followed by a space, for matching against the patterns."""
         return "".join(f"{word} " for word in self.words)
 
     def written(self, start: int, end: int) -> str:
-        """How the part `line[start:end]` was written, punctuation inside included."""
+        """Return the part `line[start:end]` as it was written, with the punctuation inside it."""
         line = self.line
         first, count = line.count(" ", 0, start), line.count(" ", start, end)
         return self.text[self.spans[first][0] : self.spans[first + count - 1][1]] if count else ""
 
 
 def without_accents(text: str) -> str:
-    """Lower case and no accents: transcribers differ in both."""
+    """Return the text in lower case and without accents, because recognisers differ in both."""
     return "".join(char for char in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(char))
 
 
 def normal(text: str, contractions: Mapping[str, str]) -> Heard:
-    """Take a transcript apart. `contractions` are written out: "what's" → "what is"."""
+    """Split a transcript into words. `contractions` are expanded: "what's" → "what is"."""
     words: list[str] = []
     spans: list[tuple[int, int]] = []
     for match in _TOKEN.finditer(text):
@@ -54,8 +54,8 @@ def normal(text: str, contractions: Mapping[str, str]) -> Heard:
 
 
 def regex(pattern: str, slots: Mapping[str, str]) -> re.Pattern[str]:
-    """A regular expression for a whole `Heard.line`. `slots` gives the expression of each slot (a space behind
-    each word); its n-th use in the pattern is the group `slot_n`."""
+    """Return a regular expression for a whole `Heard.line`. `slots` contains the expression of each slot (a space after
+    each word); the slot's n-th use in the pattern is the group `slot_n`."""
     used: dict[str, int] = {}
     out = []
     for slot, sign, word in _PART.findall(pattern):
@@ -70,7 +70,7 @@ def regex(pattern: str, slots: Mapping[str, str]) -> re.Pattern[str]:
 
 
 def jsgf(name: str, patterns: Mapping[str, str]) -> str:
-    """A JSGF grammar: `patterns` maps rule names to right sides; the rule `utterance` is public."""
+    """Return a JSGF grammar. `patterns` maps rule names to right sides; the rule `utterance` is public."""
     rules = "\n".join(
         f"{'public ' if rule == 'utterance' else ''}<{rule}> = {right};" for rule, right in patterns.items()
     )

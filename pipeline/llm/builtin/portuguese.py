@@ -1,4 +1,4 @@
-"""What the responder understands and says in Portuguese, as it is spoken in Brazil."""
+"""The responder's patterns and replies in Brazilian Portuguese."""
 
 from pipeline.llm.builtin.language import Language
 from pipeline.llm.builtin.numbers import PORTUGUESE as NUMBERS

@@ -1,4 +1,4 @@
-"""The embedded responder: no model, a table of what people ask a voice assistant first."""
+"""The built-in responder: instead of a model, a table of the first things that people ask a voice assistant."""
 
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,15 +14,15 @@ from pipeline.llm.builtin.units import convert
 
 COUNT_LIMIT = 100
 REPEATED_WORDS = 20
-"""How much of an utterance the fallback repeats."""
+"""Words of an utterance that the fallback repeats."""
 
 
 class BuiltinResponder:
-    """Answers time, date, sums, conversions and small talk in English, Portuguese and Spanish; to the rest it says what
-    it heard and how to connect a language model.
+    """Replies about time, date, sums, conversions and small talk in English, Portuguese and Spanish. To anything else
+    it replies with what it heard and how to connect a language model.
 
-    It keeps no state: what it remembers it reads in the conversation. `model` is the one it recommends, `clock` tells
-    the time of the place where it is.
+    It has no state: it reads what it remembers from the conversation. `model` is the language model that it
+    recommends; `clock` returns the local time.
     """
 
     def __init__(self, *, model: str, clock: Callable[[], datetime]) -> None:
@@ -34,9 +34,9 @@ class BuiltinResponder:
     async def reply(
         self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
     ) -> AsyncIterator[ReplyDelta]:
-        """Stream the reply word by word, or call one of the basic `tools` (`pipeline.tools.basic`) for what it does.
+        """Stream the reply word by word, or call one of the basic `tools` (`pipeline.tools.basic`) if one serves it.
 
-        must_call: without effect. It knows what its own functions are for, and nothing of others.
+        must_call: ignored, because the responder knows only the basic functions.
         """
         call = self.call(messages, tools)
         if call is not None:
@@ -50,7 +50,7 @@ class BuiltinResponder:
         yield ReplyDelta("", Usage(input_tokens=said, output_tokens=len(pieces)))
 
     def call(self, messages: Sequence[Message], tools: Sequence[Tool]) -> ToolCall | None:
-        """The call by which the last message is answered; None when there is none, or it was made already."""
+        """Return the call that serves the last message; None when there is none, or when it was made already."""
         if not tools or not messages or messages[-1].role != "user":
             return None
         language = _language(messages[-1])
@@ -58,7 +58,7 @@ class BuiltinResponder:
         return calling.call_for(wanted, language, {tool.name for tool in tools}) if wanted else None
 
     def answer(self, messages: Sequence[Message]) -> str:
-        """The whole reply to the last user message, with the results of what was called for it."""
+        """Return the whole reply to the last user message, with the results of its calls."""
         asked = [message for message in messages if message.role == "user"]
         if not asked:
             return LANGUAGES["en"].replies["go_ahead"][0]
@@ -79,17 +79,17 @@ def _language(message: Message) -> Language:
 
 @dataclass(frozen=True, slots=True)
 class _Talk:
-    """One conversation at one moment. `before` are the user's messages but the last."""
+    """One conversation at one moment. `before` holds the user's messages except the last."""
 
     language: Language
     messages: Sequence[Message]
     before: Sequence[Message]
     now: datetime
     result: Message | None = None
-    """What came of the call that was made for the last message."""
+    """Result of the call for the last message."""
 
     def answer(self, wanted: Wanted) -> str | None:
-        """What is said to it; None when it cannot be done after all."""
+        """Return the reply; None when the request cannot be served after all."""
         intent = wanted.intent
         if intent in ("time", "day", "tomorrow", "date", "month", "year"):
             return self._clock_reply(intent)
@@ -119,7 +119,7 @@ class _Talk:
         return self._say(intent, turn=self._times(intent))
 
     def fallback(self, text: str, model: str) -> str:
-        """What it heard, and how to get a better answer: in full the first time."""
+        """Return a reply with what was heard and, the first time, how to get better replies."""
         words = text.split()
         heard = " ".join(words[:REPEATED_WORDS]).strip(".,;:!?…¿¡ ") + (" …" if len(words) > REPEATED_WORDS else "")
         known = any(understand(message.content, _language(message)) is None for message in self.before)
@@ -130,7 +130,7 @@ class _Talk:
         return choices[turn % len(choices)].format(**fields)
 
     def _times(self, intent: str) -> int:
-        """How often the user has wanted this before."""
+        """Return how often the user has made this request before."""
         found = (understand(message.content, _language(message)) for message in self.before)
         return sum(wanted is not None and wanted.intent == intent for wanted in found)
 
@@ -176,7 +176,7 @@ class _Talk:
     def _conversion(self, wanted: Wanted) -> str | None:
         units = compiled(self.language).units
         first, second = units[wanted.parts["unit_1"]], units[wanted.parts["unit_2"]]
-        # "how many minutes in two hours" asks the other way round.
+        # "how many minutes in two hours" names the target unit first.
         source, target = (second, first) if wanted.intent == "how_many" else (first, second)
         value = amount(wanted.parts["amount_1"], self.language)
         if value is None:
@@ -225,7 +225,7 @@ class _Talk:
 
 
 def evaluate(values: Sequence[Fraction], signs: Sequence[str]) -> Fraction:
-    """The value of a sum; * / % bind closer than + and -. Raises ZeroDivisionError."""
+    """Return the value of a sum; * / % bind more tightly than + and -. Raises ZeroDivisionError."""
     products, adding = [values[0]], []
     for sign, value in zip(signs, values[1:], strict=True):
         if sign == "*":
@@ -248,7 +248,7 @@ def _exactly(exact: str, about: str, result: Fraction) -> str:
 
 
 def _capital(text: str, *, every: bool = False) -> str:
-    """A capital first letter; `every` word has one when the transcript knows no capitals."""
+    """Capitalise the first letter, or that of `every` word if the transcript has no capitals."""
     if every and text.islower():
         return " ".join(word.capitalize() for word in text.split())
     return text[:1].upper() + text[1:]

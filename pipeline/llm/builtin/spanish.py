@@ -1,4 +1,4 @@
-"""What the responder understands and says in Spanish."""
+"""The responder's patterns and replies in Spanish."""
 
 from pipeline.llm.builtin.language import Language
 from pipeline.llm.builtin.numbers import SPANISH as NUMBERS

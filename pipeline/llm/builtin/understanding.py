@@ -1,4 +1,4 @@
-"""A transcript → what is wanted: the intent and its parts."""
+"""Finds the intent of a transcript, and the intent's parts."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,15 +15,15 @@ from pipeline.llm.builtin.spanish import SPANISH
 
 LANGUAGES: Mapping[str, Language] = {language.code: language for language in (ENGLISH, PORTUGUESE, SPANISH)}
 MAX_CHARS, MAX_WORDS = 600, 60
-"""A longer utterance is none of the patterns; it is not tried."""
+"""Limits for an utterance; a longer one cannot match and is not tried."""
 MAX_TRAIL_WORDS = 6
 _SYMBOLS = {"+": "+", "-": "-", "*": "*", "/": "/"}
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was understood. `parts` holds the slots by name and number ("unit_1"), in normal words with a space behind
-    each; `written` the same as they were written."""
+    """An intent that was understood. `parts` holds the slots by name and number ("unit_1"), in normal words with a
+    space after each; `written` holds them as they were written."""
 
     intent: str
     parts: Mapping[str, str]
@@ -41,7 +41,7 @@ class _Compiled:
 
 @cache
 def compiled(language: Language) -> _Compiled:
-    """The language's patterns, ready to match; takes some 50 ms the first time."""
+    """Compile the language's patterns; takes about 50 ms the first time."""
     names = {f"{name} ": unit for unit, all_names in language.units.items() for name in all_names}
     slots = _slots(language, names)
     return _Compiled(
@@ -75,12 +75,12 @@ def _any(words: Iterable[str]) -> str:
 
 
 def operators(language: Language) -> Mapping[str, str]:
-    """Everything that stands between the numbers of a sum."""
+    """Return all forms of the operators in a sum, as words and as signs."""
     return {**language.operators, **_SYMBOLS}
 
 
 def understand(text: str, language: Language) -> Wanted | None:
-    """What the transcript wants, or None when no pattern fits it whole."""
+    """Return the intent of a transcript, or None when no pattern matches all of it."""
     heard = normal(text[: MAX_CHARS + 1], language.contractions)
     if len(text) > MAX_CHARS or not heard.words or len(heard.words) > MAX_WORDS:
         return None
@@ -88,9 +88,9 @@ def understand(text: str, language: Language) -> Wanted | None:
     lead = rules.lead.match(line)
     start = lead.end() if lead else 0
     words = [word.start() for word in re.finditer(r"\S+", line)]
-    # "thank you please": the politeness may itself be what is said, so every place where it could begin is tried.
+    # "thank you please": polite words can be the request itself, so try each place where a polite ending could begin.
     ends = [word for word in words[-MAX_TRAIL_WORDS:] if rules.trail.fullmatch(line, word)]
-    # As a whole or without its politeness; what is to be repeated keeps its own.
+    # Match the whole line or the line without polite words. Text to be repeated keeps its polite ending.
     for first in dict.fromkeys((0, start)):
         for last in (*ends, len(line)):
             for pattern, intent in rules.patterns:
@@ -110,8 +110,8 @@ def _written(match: re.Match[str], heard: Heard) -> dict[str, str]:
 
 
 def language_of(text: str, told: str | None) -> Language:
-    """The language to answer in: the one that was told, if it is known here; else one that understands the words; when
-    none was told, the one whose frequent words they have; else English."""
+    """Return the language to reply in: `told`, if the responder has it; else one that understands the words; else,
+    without `told`, the one with the most of its frequent words in the text; else English."""
     known = LANGUAGES.get((told or "")[:2].lower()) or next(
         (language for language in LANGUAGES.values() if understand(text, language)), None
     )
@@ -126,7 +126,7 @@ def language_of(text: str, told: str | None) -> Language:
 
 
 def amount(words: str, language: Language) -> Fraction | None:
-    """The value of a number slot."""
+    """Return the value of a number slot."""
     plain = words.strip()
     if plain in language.one:
         return Fraction(1)
@@ -134,7 +134,7 @@ def amount(words: str, language: Language) -> Fraction | None:
 
 
 def terms(words: str, language: Language) -> tuple[list[Fraction], list[str]] | None:
-    """The numbers of a sum slot and the operators between them; None when one is no number."""
+    """Return the numbers of a sum slot and the operators between them; None when one is not a number."""
     parts = compiled(language).operator.split(words)
     values = [amount(part, language) for part in parts[::2]]
     signs = [operators(language)[part.strip()] for part in parts[1::2]]

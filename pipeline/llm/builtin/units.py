@@ -37,7 +37,7 @@ UNITS: Mapping[str, Unit] = {
 
 
 def convert(amount: Fraction, source: str, target: str) -> Fraction | None:
-    """The same quantity in another unit; None when the two do not measure the same thing."""
+    """Convert a quantity to another unit; None when the units do not measure the same thing."""
     one, other = UNITS[source], UNITS[target]
     if one.dimension != other.dimension:
         return None

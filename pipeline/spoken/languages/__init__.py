@@ -1,4 +1,4 @@
-"""The tables, one file a language. A language without one keeps its numbers and signs for the voice to read."""
+"""The tables, one file for each language. In a language without a table the voice reads numbers and signs itself."""
 
 from collections.abc import Mapping
 

@@ -37,5 +37,5 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
 
 
 def by_sign(named: Mapping[str, Currency]) -> Mapping[str, Currency]:
-    """Sign → currency, of those that a language names."""
+    """Return sign → currency, for the currencies that a language names."""
     return {sign: currency for name, currency in named.items() for sign in SIGNS[name]}

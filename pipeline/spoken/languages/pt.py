@@ -1,4 +1,4 @@
-"""Portuguese as in Brazil."""
+"""Brazilian Portuguese."""
 
 from pipeline.spoken.languages.money import by_sign
 from pipeline.spoken.words import Currency, Noun, Signs, Words
