@@ -84,8 +84,7 @@ def _link(source: Any, request: Request) -> Iterator[Samples | Told | Busy]:
             yield from _Decoder(container, stream, rate_hz).samples()
             return
         # The header's duration can be a guess from the first packets, or be written before the end of the stream was
-        # known.
-        # The packets show the real one without being decoded.
+        # known. The packets show the real one without being decoded.
         if _packets_last(container, stream, request.max_seconds + OVER_S):
             raise too_long(request.max_seconds)
     source.seek(0)
@@ -166,7 +165,7 @@ class _Decoder:
                 any_sound = True
                 yield from self._taken(frame)
         except FAILURES:
-            failed = True  # broken in the middle: what came before is used
+            failed = True  # broken in the middle: the sound before that is used
         yield self._mono.finish()
         if not any_sound and failed:
             raise bad_audio()

@@ -5,8 +5,7 @@ from pipeline.errors import BadInput
 
 OVER_S = 1.0
 """A file is refused by its packets when it exceeds the limit by more than this, in seconds: encoders add some packets
-at
-the beginning and end that are not played."""
+at the beginning and end that are not played."""
 
 TEXT_HEAD = 2048
 """Bytes. The longest text header of an audio format has 1,024 (NIST SPHERE)."""

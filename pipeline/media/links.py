@@ -39,8 +39,7 @@ def links(source: Any) -> list[tuple[int, int]]:
 
 def after_id3(source: Any) -> int:
     """Offset of the sound after ID3v2 tags. They are skipped, because reading thousands of them takes minutes. The
-    source
-    is at its beginning before and after the call."""
+    source is at its beginning before and after the call."""
     begin = 0
     for _ in range(MAX_TAGS):
         head = source.read(10)

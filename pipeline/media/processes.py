@@ -26,8 +26,7 @@ from pipeline.workers.environment import clean_environment
 
 SILENCE_S = 60.0
 """A process that has not sent anything for this long is ended. Its limit of CPU time ends it earlier, unless the
-machine
-is very busy."""
+machine is very busy."""
 WAIT_S = 30.0
 """A file that has no slot after this many seconds is refused."""
 RECEIVE_BYTES = 2**18

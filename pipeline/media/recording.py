@@ -54,8 +54,7 @@ class Recording:
 
     def blocks(self, block_s: float = BLOCK_S) -> Generator[Samples, None, None]:
         """Yield blocks of at least `block_s`, shape (n,). Decoding stops as soon as `max_seconds` is passed. A file
-        that
-        claims to be longer, and is, is refused before any of it is decoded.
+        that claims to be longer, and is, is refused before any of it is decoded.
 
         Raises BadInput: bad_audio, no_audio (not one sample), audio_too_long, bad_parameter (the track does not exist);
         Overloaded; Stopped.

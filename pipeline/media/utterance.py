@@ -29,8 +29,7 @@ async def decode(data: bytes, *, max_seconds: float) -> Clip:
     """Decode a whole file in memory, in any format. Cancelling leaves no process behind.
 
     Channels are mixed. The rate is the file's own: that of its beginning if it changes. A truncated file yields the
-    samples
-    it has. Decoding stops as soon as `max_seconds` is passed, whatever the header claims.
+    samples it has. Decoding stops as soon as `max_seconds` is passed, whatever the header claims.
     Raises BadInput: empty_message, bad_audio (not audio, or broken from the start), no_audio (no sample in it),
     audio_too_long; Overloaded.
     """
