@@ -61,8 +61,8 @@ class Settings(BaseSettings):
     api_keys_file: str = ""
     """A file with hashed keys, made by `python main.py keys add NAME`; reloaded when it changes."""
     jwt_secret: str = ""
-    """Secret of JWTs (HS256, HS384, HS512; 32 characters or more). When set, a JWT that has not expired is accepted as a
-    key. Its claim `scope` contains the permissions."""
+    """Secret of JWTs (HS256, HS384, HS512; 32 characters or more). When set, a JWT that has not expired is accepted as
+    a key. Its claim `scope` contains the permissions."""
     jwt_jwks_url: str = ""
     """URL of a JSON Web Key Set. When set, JWTs signed with its keys (RS, PS, ES, EdDSA) are accepted, too."""
     jwt_issuer: str = ""
@@ -78,8 +78,8 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(default=26_214_400, ge=1024)
     """Largest WebSocket message, in bytes; a larger one closes the connection with 1009."""
     max_waiting_bytes: int = Field(default=268_435_456, ge=1024)
-    """Memory budget shared by all connections, in bytes: for messages and requests while they are received, wait, and are
-    parsed or decoded, and for sound that waits for its transcript. One caller can use half of it. Data beyond the
+    """Memory budget shared by all connections, in bytes: for messages and requests while they are received, wait, and
+    are parsed or decoded, and for sound that waits for its transcript. One caller can use half of it. Data beyond the
     budget is refused with `overloaded`."""
     max_audio_seconds: float = Field(default=120.0, gt=0)
     """Longest utterance, in seconds."""
@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     """Maximum number of simultaneous event streams of jobs (/jobs/{id}/events); further ones are refused with 503 and
     Retry-After."""
     max_event_streams_per_caller: int = Field(default=0, ge=0)
-    """The same for one caller, with 429. 0: half of MAX_EVENT_STREAMS."""
+    """The same for one caller; further ones are refused with 429. 0: half of MAX_EVENT_STREAMS."""
     turn_timeout_s: float = Field(default=300.0, gt=0)
     """Timeout for a whole turn, in seconds: from the end of the user's words to the end of the reply; in a live
     conversation, to the end of its sound."""
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
     )
     """Device for Whisper; auto uses CUDA if available."""
     whisper_compute_type: str = "auto"
-    """CTranslate2's: int8, int8_float16, float16, float32, …; auto: float16 or int8_float16 on CUDA, int8 on a CPU."""
+    """Compute type of CTranslate2: int8, int8_float16, float16, float32, …; auto: float16 or int8_float16 on CUDA, int8 on a CPU."""
     whisper_threads: int = Field(default=0, ge=0)
     """CPU threads of Whisper; 0: chosen for this machine."""
     whisper_beam: int = Field(default=1, ge=1, le=10)
@@ -176,9 +176,9 @@ class Settings(BaseSettings):
     stt_openai_url: str = "http://localhost:8001/v1"
     """Base URL of an OpenAI-compatible transcription server, for STT_ENGINE=openai."""
     stt_openai_key: str = ""
-    """Its key."""
+    """Key for that server."""
     stt_openai_model: str = "whisper-1"
-    """Its model."""
+    """Model on that server."""
 
     # --- recordings: word times, speakers ---
     align_model: str = ""
@@ -204,9 +204,9 @@ class Settings(BaseSettings):
     llm_openai_url: str = "http://localhost:8080/v1"
     """Base URL of an OpenAI-compatible chat server (vLLM, llama.cpp), for LLM_ENGINE=openai."""
     llm_openai_key: str = ""
-    """Its key."""
+    """Key for that server."""
     llm_openai_model: str = ""
-    """Its model; empty: the first one that it lists."""
+    """Model on that server; empty: the first one that it lists."""
     llm_openai_extra: str = ""
     """A JSON object added to each request, for options specific to the server: {"chat_template_kwargs":
     {"enable_thinking": false}} keeps thinking models of vLLM and llama.cpp from thinking."""
@@ -277,11 +277,11 @@ class Settings(BaseSettings):
     tts_openai_url: str = "http://localhost:8880/v1"
     """Base URL of an OpenAI-compatible speech server, for TTS_ENGINE=openai."""
     tts_openai_key: str = ""
-    """Its key."""
+    """Key for that server."""
     tts_openai_model: str = "tts-1"
-    """Its model."""
+    """Model on that server."""
     tts_openai_voice: str = ""
-    """Its voice, regardless of VOICE_NAME; empty: the one in the description of the voice."""
+    """Voice on that server, regardless of VOICE_NAME; empty: the one in the description of the voice."""
 
     # --- live conversation ---
     turn_detection: bool = True
@@ -430,7 +430,7 @@ class Settings(BaseSettings):
     modal_token_id: str = ""
     """Modal's proxy token for MODAL_WEBHOOK_URL (Modal-Key)."""
     modal_token_secret: str = ""
-    """Its secret (Modal-Secret)."""
+    """Secret of that token (Modal-Secret)."""
     trigger_secret_key: str = ""
     """Trigger.dev's key. When set, JOB_ENGINE=modal passes its jobs to the task of deploy/trigger/, which passes them
     to MODAL_WEBHOOK_URL and retries by its own rules."""

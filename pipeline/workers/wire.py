@@ -50,8 +50,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """Time and place of the engine's work on a call. Sent when the call ends. The process itself does not trace: it can be
-    killed at any time, and should not need the tracing's threads and connections."""
+    """Time and place of the engine's work on a call. Sent when the call ends. The process itself does not trace: it can
+    be killed at any time, and should not need the tracing's threads and connections."""
 
     pid: int
     began_ns: int
