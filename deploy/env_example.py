@@ -66,7 +66,7 @@ COMPOSE: list[tuple[str, str, str]] = [
     ),
     ("POSTGRES_IMAGE", image("POSTGRES_IMAGE"), "The image of PostgreSQL."),
     ("REDIS_IMAGE", image("REDIS_IMAGE"), "The image of Redis."),
-    ("METRICS_KEY", "", "A key with the permission admin, for Prometheus (profile observe), if API_KEYS is set."),
+    ("METRICS_KEY", "", "A key with the permission 'admin' for Prometheus (profile observe), if API_KEYS is set."),
     ("GRAFANA_PASSWORD", "", "Password of Grafana's user admin; empty: admin, to be changed at the first login."),
     ("GRAFANA_PORT", "3000", "Port of this machine on which Grafana is published."),
     ("PROMETHEUS_IMAGE", image("PROMETHEUS_IMAGE"), "The image of Prometheus."),
@@ -83,7 +83,7 @@ TRACES: list[tuple[str, str]] = [
     ("OTEL_SERVICE_NAME", "Name of the service in traces; empty: parley."),
     ("OTEL_RESOURCE_ATTRIBUTES", "Further attributes of the service: name=value,name=value."),
     ("OTEL_TRACES_SAMPLER", "Sampler of traces; parentbased_traceidratio keeps a share of them."),
-    ("OTEL_TRACES_SAMPLER_ARG", "That share: 0.1."),
+    ("OTEL_TRACES_SAMPLER_ARG", "Share of traces to keep: 0.1."),
 ]
 """Some of OpenTelemetry's own variables; read with the extra `otel`."""
 

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     to the service's own."""
     forwarded_allow_ips: str = "127.0.0.1,::1"
     """Comma-separated addresses and networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are
-    trusted. *: trust every client, which lets each choose its own address."""
+    trusted. With *, every client is trusted, and can choose its own address."""
 
     # --- logs ---
     debug_mode: bool = False
@@ -152,7 +152,8 @@ class Settings(BaseSettings):
     )
     """Device for Whisper; auto uses CUDA if available."""
     whisper_compute_type: str = "auto"
-    """Compute type of CTranslate2: int8, int8_float16, float16, float32, …; auto: float16 or int8_float16 on CUDA, int8 on a CPU."""
+    """Compute type of CTranslate2: int8, int8_float16, float16, float32, …; auto: float16 or int8_float16 on CUDA, int8
+    on a CPU."""
     whisper_threads: int = Field(default=0, ge=0)
     """CPU threads of Whisper; 0: chosen for this machine."""
     whisper_beam: int = Field(default=1, ge=1, le=10)
