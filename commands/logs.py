@@ -77,7 +77,8 @@ class Lines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time (ISO 8601, UTC), level, logger, message, and if known session, turn, trace_id, exception."""
+    """One object a line: time (ISO 8601, UTC), level, logger, message, and, if known, session, turn, trace_id and
+    exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         told: dict[str, Any] = {
