@@ -57,7 +57,7 @@ def confine(request: Request) -> None:
         LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     most = _address_space() + request.memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    # No new descriptor: no file, no socket. No byte written to a file.
+    # Forbid new descriptors (files, sockets), writing to files, core dumps and new processes.
     for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_NPROC):
         resource.setrlimit(limit, (0, 0))
 

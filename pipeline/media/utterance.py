@@ -20,7 +20,7 @@ from pipeline.media.wire import Frame, Told
 CHECKED_S = 86_400.0
 """Length limit for a reference recording, in seconds; engines use half a minute of it."""
 INLINE_BYTES = 2**20
-"""A plain WAV up to this size is read on the event loop: that takes less time than starting a thread."""
+"""A plain WAV up to this size is read on the event loop: a thread would take longer, because it waits for others."""
 INLINE_LINKS = 4
 """The same limit in files of a chain; thousands take a quarter of a second."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.audio import Samples
 
 WINDOW_S = 30.0
-"""Length of the window that Whisper hears."""
+"""Length of Whisper's window, in seconds."""
 MARGIN_FRAMES = 100
 """Silence kept after the sound in a shortened window, in frames of 10 ms. If the sound reaches the end of a window
 shorter than 30 s, Whisper repeats itself or writes nothing. Word errors of tiny.en and base on recordings, by this

@@ -13,7 +13,8 @@ ON_CPU = ("int8", "float32")
 """Compute types, best first. Half precision is as exact as full and twice as fast where a GPU supports it; int8 halves
 the size again. On a CPU int8 is twice as fast as float32, and no published measurement shows a loss for Whisper."""
 MOST_THREADS = 4
-"""Maximum number of threads of one model on a CPU: decoding gains nothing from the second on, encoding little."""
+"""Maximum number of threads of one model on a CPU: decoding gains nothing from the second on, encoding
+little beyond this."""
 CORES_A_COPY = 8
 """Cores for each copy: on fewer cores, two copies would only take turns."""
 MOST_COPIES = 4
