@@ -35,8 +35,8 @@ class Host(Protocol):
         ...
 
     async def serve(self, jobs: Sequence[Job]) -> None:
-        """Run these jobs, which are of one method, together until they end. Raises WorkerCrashed when the engine is
-        lost; unfinished jobs then stay open."""
+        """Run these calls, which are of one method, together until they end. Raises WorkerCrashed when the engine is
+        lost; unfinished calls then stay open."""
         ...
 
     async def unload(self) -> None:
@@ -120,7 +120,7 @@ class Pool:
             job.cancel()
 
     def _refuse(self, job: Job) -> None:
-        """Refuse a job that has waited for the maximum time."""
+        """Refuse a call that has waited for the maximum time."""
         if job.caller.urgency < Urgency.FILE and self._scheduler.remove(job):
             self._refusals.inc()
             job.fail(self._scheduler.overloaded())
@@ -189,18 +189,18 @@ class Pool:
             tracing.happened(f"{self._name}.{job.method}", job.around, ran.began_ns, ran.ended_ns, about)
 
     def _end(self, job: Job, failure: Exception, *, again: bool) -> None:
-        """Finish a job that was taken: nothing if it has ended, a retry once, else its error."""
+        """Finish a call that was taken: nothing if it has ended, a retry once, else its error."""
         if job.over or job.cancelled:
             return
         if again and not job.given and not job.retried:
             job.retried = True
-            job.batched = False  # if this job crashed the engine, it must not take others down again
+            job.batched = False  # if this call crashed the engine, it must not take others down again
             self._scheduler.put_back(job)
         else:
             job.fail(failure)
 
     async def _wait(self, host: Host) -> list[Job]:
-        """Wait for the next jobs. Meanwhile load a lost engine again, and unload an idle one."""
+        """Wait for the next calls. Meanwhile load a lost engine again, and unload an idle one."""
         loop = asyncio.get_running_loop()
         idle_s: float | None = self._idle_s or None
         while True:

@@ -25,7 +25,7 @@ class Urgency(IntEnum):
     AHEAD = 1
     """Needed soon if a guess is right: the same for a speculative turn."""
     LATER = 2
-    """Not waited for yet: further clauses, partial transcripts."""
+    """Not needed by the user yet: further clauses, partial transcripts."""
     FILE = 3
     """Background work: files and jobs."""
 
