@@ -1,21 +1,20 @@
-# Parley as an image: docs/docker.md. Stage `build` installs and compiles; the image itself gets the results only.
+# Parley's image: docs/docker.md. Stage `build` installs and compiles; the image itself gets only the results.
 ARG BASE=python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS build
-# cpu, or cuda: adds the libraries that Whisper needs on an NVIDIA GPU.
+# cpu, or cuda, which adds the libraries that Whisper needs on an NVIDIA GPU.
 ARG VARIANT=cpu
-# Engines beside the default ones: xtts, pocket or "xtts,pocket".
+# Additional engines: xtts, pocket or "xtts,pocket".
 ARG EXTRAS=""
-# Where torch without CUDA comes from, for the extras.
+# Index for PyTorch without CUDA, for the extras.
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 COPY . .
-# The base's own pip installs into the environment, which therefore carries none. Each file must have a hash that is in
-# requirements.lock; PyTorch alone is taken by version, from its own index, which has other files than the default one.
-# Tests that packages ship are removed; bytecode stays, for the user of the image may not write it and would compile at
-# every start.
+# The base image's pip installs into the environment, which therefore contains no pip. Each file must have a hash from
+# requirements.lock; only PyTorch is installed by version, from its own index, which has other files than the default
+# one. Tests in packages are removed. Bytecode is kept, because the image's user cannot write it.
 # hadolint ignore=DL3013
 RUN set -eu; \
     python3 -m venv --without-pip /opt/venv; \
@@ -45,12 +44,12 @@ FROM ${BASE}
 LABEL org.opencontainers.image.title="Parley" \
       org.opencontainers.image.description="A self-hosted voice assistant: you speak, it answers." \
       org.opencontainers.image.licenses="MIT"
-# Group 0 may write, too: for platforms that run an image under a user of their own choice.
+# Group 0 can write, too, for platforms that run an image under an arbitrary user.
 RUN useradd --uid 10001 --gid 0 --home-dir /app/models --no-create-home --shell /usr/sbin/nologin parley \
     && install -d -o 10001 -g 0 -m 2775 /app/models /app/data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
-# Everything that is written goes to the volumes or to /tmp, so that the image runs with a read-only root file system.
+# All writes go to the volumes or to /tmp, so that the image runs with a read-only root file system.
 ENV PATH=/opt/venv/bin:$PATH \
     LD_LIBRARY_PATH=/opt/venv/cuda \
     PYTHONUNBUFFERED=1 \
@@ -69,7 +68,7 @@ WORKDIR /app
 USER 10001
 VOLUME ["/app/models", "/app/data"]
 EXPOSE 8000
-# It listens when all models are loaded: the first start downloads them. Not through a proxy, as urllib would.
+# It listens when all models are loaded: the first start downloads them. http.client ignores proxies, unlike urllib.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15m --retries=3 \
     CMD ["python", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=4); c.request('GET', '/health/live'); raise SystemExit(c.getresponse().status != 200)"]
 CMD ["python", "main.py"]

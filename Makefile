@@ -1,15 +1,15 @@
 # make run               build .venv from pinned versions, start the service
-# make run EXTRAS=xtts   with a heavy engine as well (xtts, pocket, align, speakers, mic; several: xtts,pocket)
-# make test              lint, types and tests; installs what they need (AT_ONCE=1: one file of tests at a time)
-# make run PYTHON=…      build .venv with this Python (3.11 or 3.12); another one than before needs `make clean` first
+# make run EXTRAS=xtts   with a heavy engine (xtts, pocket, align, speakers, mic; several: xtts,pocket)
+# make test              lint, types and tests; installs their dependencies (AT_ONCE=1: one file of tests at a time)
+# make run PYTHON=…      build .venv with this Python (3.11 or 3.12); to change it, run `make clean` first
 # make install           only build .venv
-# make lock              requirements.lock anew, with the hashes of all packages (needs uv)
-# make services          what the tests need beside Python packages: Chromium and PostgreSQL, by apt where that may be
+# make lock              regenerate requirements.lock, with the hashes of all packages (needs uv)
+# make services          other dependencies of the tests: Chromium, PostgreSQL and Redis, by apt if permitted
 PYTHON ?= python3
 EXTRAS ?=
 VENV   ?= .venv
-# Files of tests: more than there are processors, for most tests wait more than they compute. Those in a browser come
-# after the others, and fewer at a time: it plays and records in real time.
+# Test files that run at a time: more than there are processors, because most tests wait more than they compute. Browser
+# tests run after the others, and fewer at a time, because they play and record in real time.
 AT_ONCE ?= 4
 BROWSERS ?= 2
 
@@ -23,11 +23,11 @@ run: same-python $(STAMP)
 
 install: same-python $(STAMP)
 
-# A PYTHON that is named and is not the one of .venv would be ignored.
+# A PYTHON that is named and differs from that of .venv would be ignored.
 same-python:
 ifeq ($(origin PYTHON),command line)
 	@[ ! -x $(VENV)/bin/python ] || [ "$$($(PYTHON) -V 2>&1)" = "$$($(VENV)/bin/python -V)" ] || { \
-	    echo "parley: $(VENV) is of $$($(VENV)/bin/python -V), not of $(PYTHON) ($$($(PYTHON) -V 2>&1)): make clean first" >&2; exit 2; }
+	    echo "parley: $(VENV) has $$($(VENV)/bin/python -V), not $(PYTHON) ($$($(PYTHON) -V 2>&1)): run make clean first" >&2; exit 2; }
 endif
 
 $(STAMP): pyproject.toml constraints.txt requirements.lock deploy/install.sh deploy/locked.py
@@ -40,11 +40,11 @@ test:
 	@$(MAKE) --no-print-directory -j2 lint tests
 	$(VENV)/bin/python -m pytest -n $(BROWSERS) --dist loadfile tests/browser
 
-# All but those in a browser. They do not mind that lint runs beside them.
+# All tests except those in a browser. They run in parallel with lint.
 tests:
 	$(VENV)/bin/python -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder --ignore tests/browser
 
-# PARLEY_NO_BROWSER=1 does without: the tests in a browser are then left out, and say so.
+# PARLEY_NO_BROWSER=1 skips Chromium; the browser tests are then skipped, too, with a message.
 services:
 	@sh deploy/services.sh
 
@@ -57,7 +57,7 @@ format:
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-# After a change of pyproject.toml or constraints.txt; needs uv (pip install uv).
+# Run it after a change of pyproject.toml or constraints.txt; needs uv (pip install uv).
 lock:
 	$(VENV)/bin/python -m deploy.lock
 

@@ -1,11 +1,11 @@
-"""Parley's way in: `python main.py` serves, further commands talk, transcribe, say, list voices and examine the
-machine; `uvicorn main:app` serves, too."""
+"""Parley's entry point. `python main.py` serves; further commands talk, transcribe, say, list voices and examine the
+machine. `uvicorn main:app` serves, too."""
 
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """`main.app`, made when an ASGI server asks for it: the commands do without the web framework."""
+    """Create `main.app` when an ASGI server asks for it, so that the commands do not import the web framework."""
     if name == "app":
         from commands.serve import application
 
@@ -17,7 +17,7 @@ if __name__ == "__main__":
     import signal
     import sys
 
-    # Before the imports, which take a second: a container's first process is deaf to signals it has no handler for.
+    # Before the imports, which take a second: a container's first process ignores signals without a handler.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         from commands import cli
@@ -26,10 +26,10 @@ if __name__ == "__main__":
     except ImportError as error:
         if (error.name or "").partition(".")[0] in ("", "commands", "jobs", "pipeline", "server"):
             raise
-        # A missing or older package: the environment is not, or not any more, the one that this version asks for.
+        # A missing or older package: the environment does not match this version, or no longer does.
         print(
             f"parley: {error.msg}. The packages of {sys.prefix} are not those that this version needs: "
-            "`make run` installs what is missing and starts (or: pip install -c constraints.txt -e .).",
+            "`make run` installs the missing ones and starts (or: pip install -c constraints.txt -e .).",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -1,7 +1,7 @@
-"""Makes the sample questions in audios/samples/: `python audios/make_samples.py`.
+"""Generator of the sample questions in audios/samples/: `python audios/make_samples.py`.
 
-Spoken by eSpeak NG (a woman's variant), 16 kHz mono: something to send when there is no microphone. They are in a
-folder of their own because a bare WAV in audios/ is a voice.
+Spoken by eSpeak NG (a woman's variant), 16 kHz mono, for use without a microphone. They are in a separate folder
+because a bare WAV in audios/ is a voice.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The command line: one command a file."""
+"""The command line: one command in each file."""
 
 import typer
 
@@ -9,7 +9,7 @@ cli = typer.Typer(help="Parley: you speak, it answers.", add_completion=False, p
 
 @cli.callback(invoke_without_command=True)
 def default(context: typer.Context) -> None:
-    """Without a command: serve."""
+    """Serve, if no command is given."""
     if context.invoked_subcommand is None:
         serve.serve()
 

@@ -1,4 +1,4 @@
-"""`python main.py doctor`: what is here, what is missing, and the one command that mends it."""
+"""`python main.py doctor`: what is installed, what is missing, and the command that fixes it."""
 
 import asyncio
 import platform
@@ -15,11 +15,11 @@ from pipeline.stt.models import runnable
 from pipeline.workers import hardware
 
 MIN_FREE_GB = 2.0
-"""Room for the models that a first start may fetch."""
+"""Disk space for the models that a first start can download."""
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Examine this machine: engines, hardware, space; for what is missing, the command that mends it."""
+    """Examine this machine: engines, hardware, disk space; for missing parts, the command that fixes it."""
     settings = load_settings()
     run(settings, _doctor(settings, as_json))
 
@@ -35,7 +35,7 @@ async def _doctor(settings: Settings, as_json: bool) -> None:
             _engine(stage, table, name, settings)
             for stage, table, wanted in stages
             for name in table
-            if name != "openai" or wanted == "openai"  # a remote server is looked for only where one is named
+            if name != "openai" or wanted == "openai"  # a remote server is probed only if it is configured
         )
     )
     print_rows([*_machine(settings), *engines], as_json=as_json)
@@ -50,7 +50,7 @@ async def _engine(stage: str, table: dict[str, str], name: str, settings: Settin
     except ParleyError as error:
         return _row(f"{stage} {name}", "missing", error.message)
     except TimeoutError:
-        return _row(f"{stage} {name}", "missing", "It did not answer within 10 s.")
+        return _row(f"{stage} {name}", "missing", "It did not respond within 10 s.")
     return _row(f"{stage} {name}", "ok", "")
 
 
@@ -80,7 +80,7 @@ def _machine(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _microphone() -> tuple[str, ...]:
-    """Why `talk --mic` would not work, and what mends it; empty when it would."""
+    """Return why `talk --mic` would not work, and the fix; empty if it would."""
     try:
         sound_system()
     except EngineUnavailable as error:
@@ -89,4 +89,4 @@ def _microphone() -> tuple[str, ...]:
 
 
 def _row(what: str, state: str, detail: str, remedy: str = "") -> dict[str, Any]:
-    return {"what": what, "state": state, "detail": detail, "mend": remedy}
+    return {"what": what, "state": state, "detail": detail, "mend": remedy}  # language: allow

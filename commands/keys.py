@@ -12,14 +12,14 @@ from server.access.keys import KeyFile, parse_rights
 
 keys = typer.Typer(help="Make, list, rotate and remove the keys of API_KEYS_FILE.", no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(help="What the key is called in lists and logs.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of the key in lists and logs.")]
 FileOption = Annotated[Path | None, typer.Option("--file", help="The file with the keys. Default: API_KEYS_FILE.")]
 
 
 def _file(given: Path | None) -> KeyFile:
     path = given or load_settings().api_keys_file
     if not path:
-        raise refuse("Name the file with the keys: set API_KEYS_FILE, or --file FILE.")
+        raise refuse("No file with keys is given: set API_KEYS_FILE, or use --file FILE.")
     return KeyFile(Path(path))
 
 
@@ -29,7 +29,7 @@ def add(
     scopes: Annotated[str, typer.Option(help="talk, transcribe, admin; several joined by +.")] = "talk+transcribe",
     file: FileOption = None,
 ) -> None:
-    """Make a key and print it, this once: only its hash is kept. A running service takes it at once."""
+    """Create a key and print it once; only its hash is stored. A running service accepts it at once."""
     try:
         print(_file(file).add(name, parse_rights(scopes)))
     except ConfigError as error:
@@ -38,7 +38,7 @@ def add(
 
 @keys.command(name="list")
 def listed(file: FileOption = None, as_json: JsonOption = False) -> None:
-    """The names of the keys, and what each may do. One that is being rotated has two lines: old, and new."""
+    """List the keys with their permissions. A key that is being rotated has two lines: old and new."""
     try:
         found, bad = _file(file).read()
     except ConfigError as error:
@@ -55,13 +55,13 @@ def listed(file: FileOption = None, as_json: JsonOption = False) -> None:
     ]
     print_rows(rows, as_json=as_json)
     if bad:
-        raise refuse(f"Lines that are no keys: {', '.join(map(str, bad))}.")
+        raise refuse(f"Invalid lines, by number: {', '.join(map(str, bad))}.")
 
 
 @keys.command()
 def rotate(name: NameArgument, file: FileOption = None) -> None:
-    """Make a new secret for a key and print it, this once. The old one is good, too, until `keys remove NAME --old`;
-    rights, jobs and the name in logs stay."""
+    """Create a new secret for a key and print it once. The old one stays valid until `keys remove NAME --old`;
+    permissions, jobs and the name in logs are kept."""
     try:
         print(_file(file).rotate(name))
     except ConfigError as error:
@@ -71,11 +71,11 @@ def rotate(name: NameArgument, file: FileOption = None) -> None:
 @keys.command()
 def remove(
     name: NameArgument,
-    old: Annotated[bool, typer.Option("--old", help="Only the secret that it had before it was rotated.")] = False,
+    old: Annotated[bool, typer.Option("--old", help="Remove only the secret from before the rotation.")] = False,
     file: FileOption = None,
 ) -> None:
-    """Take a key back. A running service refuses it within a second, and closes the conversations, dictations and
-    events that it has opened within some three; requests that are being answered, and jobs, are finished."""
+    """Revoke a key. A running service refuses it within a second, and closes its open conversations, dictations and
+    event streams within about three. Running requests and jobs are finished."""
     try:
         if old:
             _file(file).remove_old(name)

@@ -1,5 +1,5 @@
-"""Logs: lines for a terminal, or a JSON object a line for what collects them; with the turn and the conversation that
-they are about."""
+"""Logging: lines for a terminal, or one JSON object a line for log collectors, with the turn and the conversation of
+each message."""
 
 import json
 import logging
@@ -17,13 +17,13 @@ CHATTY = (
     "asyncio", "aiosqlite", "httpx", "httpcore", "openai", "websockets", "faster_whisper", "urllib3", "filelock",
     "alembic", "procrastinate", "psycopg", "opentelemetry", "requests",
 )  # fmt: skip
-"""Libraries whose news is of interest only when it is bad."""
+"""Libraries whose messages are logged only from WARNING on."""
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 ABOUT = ("session", "turn", "trace_id")
 
 
 def set_up(form: Literal["console", "json"], level: int, redaction: Redaction | None = None) -> None:
-    """From now on, everything is logged to stderr like this. redaction: knows what nobody may read there."""
+    """Set up logging to stderr. redaction: hides secrets in all messages."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Redacted(JsonLines() if form == "json" else Lines(), redaction or Redaction()))
     handler.addFilter(about)
@@ -35,15 +35,14 @@ def set_up(form: Literal["console", "json"], level: int, redaction: Redaction | 
 
 
 def without_queries(record: logging.LogRecord) -> bool:
-    """A filter that lets everything pass, but queries: system prompts and resume tokens are nobody's who reads logs."""
+    """Remove queries from a record: system prompts and resume tokens must not be logged. Lets every record pass."""
     if isinstance(record.args, tuple):
         record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
     return True
 
 
 def about(record: logging.LogRecord) -> bool:
-    """A filter that lets everything pass, and notes whom it is about: the conversation and the turn that the task which
-    logs it works for."""
+    """Add the conversation and the turn of the current task to a record. Lets every record pass."""
     turn = observing.turn()
     found = {"session": current().session, "turn": turn.id if turn else "", "trace_id": tracing.trace_id() or ""}
     for name, value in found.items():
@@ -53,7 +52,7 @@ def about(record: logging.LogRecord) -> bool:
 
 
 class Redacted(logging.Formatter):
-    """What another formatter makes, tracebacks included, without secrets in it."""
+    """Another formatter's output, including tracebacks, without secrets."""
 
     def __init__(self, formatter: logging.Formatter, redaction: Redaction) -> None:
         super().__init__()
@@ -71,14 +70,14 @@ class Lines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # the library's name
-        # A line each: what a client sent is not to look like a line of ours, or to command the terminal.
+        # One line each: text from a client must not look like another line of the log, or control the terminal.
         record.message = CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), record.message)
         known = [f"{name}={value}" for name in ("session", "turn") if (value := getattr(record, name, ""))]
         return super().formatMessage(record) + (f" [{' '.join(known)}]" if known else "")
 
 
 class JsonLines(logging.Formatter):
-    """An object a line: time (ISO 8601, UTC), level, logger, message, and what is known of session, turn, trace_id,
+    """One object a line: time (ISO 8601, UTC), level, logger, message, and, if known, session, turn, trace_id and
     exception."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""`python main.py talk --mic`: a live conversation with the microphone and the loudspeaker of this machine."""
+"""`python main.py talk --mic`: a live conversation with this machine's microphone and loudspeaker."""
 
 import asyncio
 import threading
@@ -20,11 +20,12 @@ from pipeline.listening.options import LiveOptions
 from pipeline.settings import Settings
 
 FRAME = RATE_HZ // 50
-"""Samples that the microphone hands over at a time: 20 ms."""
+"""Samples in each callback of the microphone: 20 ms."""
 
 
 def sound_system() -> Any:
-    """The module sounddevice, with a microphone and a loudspeaker. Raises EngineUnavailable with what is missing."""
+    """Return the module sounddevice, with a microphone and a loudspeaker. Raises EngineUnavailable if a part is
+    missing."""
     try:
         import sounddevice
     except ImportError:
@@ -40,26 +41,26 @@ def sound_system() -> Any:
         sounddevice.check_output_settings(channels=1, dtype="float32")
     except (sounddevice.PortAudioError, ValueError) as error:
         raise EngineUnavailable(
-            f"There is no microphone and loudspeaker to use: {str(error).splitlines()[0].rstrip('.')}.",
-            remedy="Connect them; what there is says: python -m sounddevice",
+            f"No usable microphone and loudspeaker: {str(error).splitlines()[0].rstrip('.')}.",
+            remedy="Connect them; list the devices with: python -m sounddevice",
         ) from None
     return sounddevice
 
 
 class Speaker(Protocol):
-    """What plays a reply."""
+    """Plays a reply."""
 
     def play(self, clip: Clip) -> None:
-        """Append to what is being played; returns at once."""
+        """Append to the sound being played; return at once."""
         ...
 
     def hush(self) -> None:
-        """Forget what was not played yet."""
+        """Drop all sound that was not played yet."""
         ...
 
 
 class PlayQueue:
-    """Sound between the event loop, which appends to it, and the sound card's thread, which takes from it."""
+    """A queue of sound: the event loop appends to it, the sound card's thread takes from it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -74,7 +75,7 @@ class PlayQueue:
             self._waiting.clear()
 
     def fill(self, out: Samples) -> None:
-        """The next len(out) samples; silence where there are no more."""
+        """Fill `out` with the next samples, and with silence after the last."""
         filled = 0
         with self._lock:
             while self._waiting and filled < len(out):
@@ -88,7 +89,7 @@ class PlayQueue:
 
 
 class Loudspeaker:
-    """The sound card's output, opened at the rate of what is played."""
+    """The sound card's output, opened at the rate of the clips."""
 
     def __init__(self, sounddevice: Any) -> None:
         self._sounddevice = sounddevice
@@ -125,11 +126,12 @@ class Loudspeaker:
 
 
 def microphone(sounddevice: Any, hear: Callable[[Samples], None]) -> AbstractContextManager[Any]:
-    """While it is open, `hear` is called in the event loop with each 20 ms: float32 mono at 16 kHz."""
+    """Open the microphone: while it is open, `hear` is called in the event loop with 20 ms of float32 mono at 16
+    kHz."""
     loop = asyncio.get_running_loop()
 
     def recorded(samples: Any, frames: int, time: Any, status: Any) -> None:
-        with suppress(RuntimeError):  # the last frame may come when the loop has ended
+        with suppress(RuntimeError):  # the last frame can arrive after the loop has ended
             loop.call_soon_threadsafe(hear, np.array(samples[:, 0]))
 
     stream: AbstractContextManager[Any] = sounddevice.InputStream(
@@ -139,7 +141,7 @@ def microphone(sounddevice: Any, hear: Callable[[Samples], None]) -> AbstractCon
 
 
 async def follow(happenings: AsyncIterator[Event], speaker: Speaker) -> None:
-    """Play and print what happens, until it ends."""
+    """Play and print the events until they end."""
     writing = False
     async for event in happenings:
         match event:
@@ -173,7 +175,7 @@ def _newline(writing: bool) -> str:
 
 
 async def converse(settings: Settings, *, voice: str, language: str, system: str) -> None:
-    """Until Ctrl-C or IDLE_TIMEOUT_S of silence. Raises EngineUnavailable when there is nothing to speak into."""
+    """Converse until Ctrl-C or IDLE_TIMEOUT_S of silence. Raises EngineUnavailable without a microphone."""
     sounddevice = sound_system()
     async with progress_bar() as report, open_assistant(settings, report) as assistant:
         conversation = assistant.conversation(system or None)
@@ -182,5 +184,5 @@ async def converse(settings: Settings, *, voice: str, language: str, system: str
             LiveOptions.of(settings), conversation, voice=chosen, language=language or None
         ) as session:
             with Loudspeaker(sounddevice) as speaker, microphone(sounddevice, session.hear):
-                print("Speak; Ctrl-C ends. Loudspeakers instead of headphones: HALF_DUPLEX=true.", flush=True)
+                print("Speak; Ctrl-C ends. With loudspeakers instead of headphones, set HALF_DUPLEX=true.", flush=True)
                 await follow(session.events, speaker)

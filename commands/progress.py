@@ -1,4 +1,4 @@
-"""What a slow start shows: a bar for each download, or plain lines when nobody watches."""
+"""Progress of a slow start: a bar for each download, or plain lines without a terminal."""
 
 from types import TracebackType
 from typing import Self
@@ -9,11 +9,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from pipeline import engines
 
 PLAIN_STEP = 0.1
-"""Without a terminal: one line each tenth."""
+"""Share of a task after which the next plain line follows."""
 
 
 class StartProgress:
-    """`with StartProgress(console) as progress: … report=progress.report`."""
+    """Shows progress: `with StartProgress(console) as progress: … report=progress.report`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -32,8 +32,8 @@ class StartProgress:
         self.stop()
 
     def stop(self) -> None:
-        """Take the bars away; a second call changes nothing."""
-        if self._tasks:  # bars that never started would end in an empty line all the same
+        """Remove the bars; a second call changes nothing."""
+        if self._tasks:  # bars that never started would still print an empty line
             self._bars.stop()
 
     def report(self, step: engines.Progress) -> None:

@@ -14,7 +14,7 @@ recordings = typer.Typer(help="List and erase the turns that are kept with RECOR
 
 @recordings.command(name="list")
 def listed(as_json: JsonOption = False) -> None:
-    """What is kept, a session at a time."""
+    """List the kept turns by session."""
     rows = [
         {**asdict(kept), "last_at": datetime.fromtimestamp(kept.last_at, UTC).isoformat(timespec="seconds")}
         for kept in Recordings(load_settings().recordings_dir).list()
@@ -24,11 +24,11 @@ def listed(as_json: JsonOption = False) -> None:
 
 @recordings.command()
 def erase(session: str) -> None:
-    """Remove all that is kept of a session. A running service keeps nothing more of it either."""
+    """Erase all kept turns of a session. A running service then keeps no more of them."""
     try:
         if not Recordings(load_settings().recordings_dir).erase(session):
-            raise refuse("Nothing is kept of this session.")
+            raise refuse("No turns of this session are kept.")
     except BadInput as error:
         raise refuse(error.message) from None
     except OSError as error:
-        raise refuse(f"It cannot be erased: {error.strerror or error}.") from None
+        raise refuse(f"The session cannot be erased: {error.strerror or error}.") from None

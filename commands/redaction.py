@@ -1,4 +1,5 @@
-"""What must never be read in a log: keys, tokens, passwords; whoever logs them, and wherever in a line they are."""
+"""Removal of secrets from logs: keys, tokens, passwords, whichever library logs them and wherever they are in a
+line."""
 
 import re
 from collections.abc import Iterable
@@ -8,10 +9,10 @@ from server.access.keys import entries_of_setting
 
 HIDDEN = "…"
 SHORTEST = 6
-"""A value that is shorter would be found in every other word."""
+"""Minimum length of a known secret: a shorter value would match in ordinary words."""
 VALUE = r"[^\s\"',;\\<>)\]}]+"
 PATTERNS = (
-    # As headers are written in requests, by libraries that log them, and in Python's and JSON's own ways.
+    # Headers as in requests, in messages of libraries that log them, and in Python's and JSON's notations.
     re.compile(r"(?i)((?:proxy-)?authorization|x-api-key|cookie|modal-key|modal-secret)(\W{1,6})([^\"'\r\n\\]+)"),
     re.compile(rf"(?i)(\bbearer)(\s+)({VALUE})"),
     re.compile(rf"(openai-insecure-api-key)(\.)({VALUE})"),
@@ -23,14 +24,14 @@ PATTERNS = (
 
 
 class Redaction:
-    """Hides what looks like a secret, and the deployment's own whatever they look like."""
+    """Hides values that look like secrets, and the deployment's own secrets."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     def __call__(self, text: str) -> str:
-        """The text, with HIDDEN in the place of secrets."""
+        """Return the text with HIDDEN in place of secrets."""
         if self._known is not None:
             text = self._known.sub(HIDDEN, text)
         for pattern in PATTERNS:
@@ -39,7 +40,7 @@ class Redaction:
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """The values of settings that nobody is shown."""
+    """Return the values of settings that must not be shown."""
     found: list[str] = []
     for name in type(settings).model_fields:
         value = getattr(settings, name)

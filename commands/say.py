@@ -17,15 +17,15 @@ from pipeline.voices import Voices
 
 
 def say(
-    text: Annotated[str, typer.Argument(help="What to say.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The WAV to write.")] = Path("speech.wav"),
+    text: Annotated[str, typer.Argument(help="The text to say.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The WAV file to write.")] = Path("speech.wav"),
     voice: VoiceOption = "",
     language: Annotated[
         str,
         typer.Option(
             callback=language_option,
-            help="Language of the text, as a code or an English name; else that of its alphabet, SPEECH_LANGUAGE or "
-            "the voice's.",
+            help="Language of the text, as a code or an English name. Default: that of its alphabet, SPEECH_LANGUAGE "
+            "or the voice's.",
         ),
     ] = "",
     as_json: JsonOption = False,
@@ -45,7 +45,7 @@ async def _say(settings: Settings, text: str, output: Path, voice: str, language
         async with aclosing(said) as speech:
             clips += [clip async for clip in speech]
     if not clips:
-        raise BadInput("There is nothing to say in this text.")
+        raise BadInput("This text contains nothing to say.")
     whole = Clip.join(clips, clips[0].rate_hz)
     await write_wav(output, whole)
     told = {

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048
-"""Connections that the kernel holds while the loop is busy."""
+"""Connections that the kernel queues while the loop is busy."""
 FILES_OF_OURS = 1024
-"""Files that are open beside connections and what belongs to them: databases, models' pipes, recordings."""
+"""Files that are open in addition to connections: databases, models' pipes, recordings."""
 END_S = 2.0
-"""When connections are closed, what is left has so long to end in order, in seconds."""
+"""Seconds for the rest of the shutdown, after all connections are closed."""
 MAX_LINE_BYTES = 131_072
-"""Longest request line: `?system=` may have 8,000 characters, each of up to 12 bytes in a URL."""
+"""Longest request line: `?system=` can have 8,000 characters, each of up to 12 bytes in a URL."""
 
 
 def serve() -> None:
@@ -44,7 +44,7 @@ def serve() -> None:
     settings = load_settings()
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO, Redaction(secrets_of(settings)))
     try:
-        # Around the loop: what its last moment has to tell is sent when it is over.
+        # Outside the loop, so that spans of its last moment are exported.
         with tracing.exporting():
             run_to_end(_serve(settings), uvloop.new_event_loop)
         leave()
@@ -57,7 +57,7 @@ def serve() -> None:
 
 
 def application() -> "FastAPI":
-    """The service for a server that is run by somebody else: `uvicorn main:app`."""
+    """Create the service for an external ASGI server: `uvicorn main:app`."""
     settings = load_settings()
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO, Redaction(secrets_of(settings)))
     from server.app import create_app
@@ -71,7 +71,7 @@ def application() -> "FastAPI":
     async def ending(app: "FastAPI") -> AsyncIterator[None]:
         async with opened(app):
             yield
-            if app.state.draining.begun.is_set():  # asked to stop, and not ended by a program that goes on
+            if app.state.draining.begun.is_set():  # on a signal; not if the embedding program continues
                 leave_within(END_S)
 
     app.router.lifespan_context = ending
@@ -79,7 +79,7 @@ def application() -> "FastAPI":
 
 
 async def _serve(settings: Settings) -> None:
-    # Read when websockets is imported; longer lines are refused by `server.patience`.
+    # websockets reads it when it is imported; `server.patience` refuses longer lines.
     os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(MAX_LINE_BYTES))
     import uvicorn
 
@@ -97,12 +97,11 @@ async def _serve(settings: Settings) -> None:
     with _listen(settings) as listening, StartProgress(console) as progress:
         loop = asyncio.get_running_loop()
         this = asyncio.current_task()
-        assert this is not None  # noqa: S101  # we run in one
+        assert this is not None  # noqa: S101  # this coroutine runs in a task
         server: Server | None = None
 
         def stop(number: int, frame: FrameType | None) -> None:
-            # Here from the start to the end; while it serves, the server has handlers of its own. None may fall into a
-            # gap.
+            # Installed from start to end, without a gap. While it serves, the server has its own handlers.
             if server is None:
                 loop.call_soon_threadsafe(this.cancel)
             else:
@@ -156,8 +155,8 @@ def _warn_of_guessable(settings: Settings) -> None:
 
 
 def allow_files(settings: Settings) -> None:
-    """Many shells allow 1,024 open files. Strangers who hold MAX_CONNECTIONS would leave none for what is inside: no
-    database, no file for an upload, no model started again. So take as many as we are allowed to."""
+    """Raise the limit on open files as far as permitted. Many shells allow 1,024: clients with MAX_CONNECTIONS open
+    connections would leave none for databases, uploads and restarts of models."""
     wanted = 2 * settings.max_connections + FILES_OF_OURS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -165,12 +164,12 @@ def allow_files(settings: Settings) -> None:
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     if most < wanted:
-        log.warning("MAX_CONNECTIONS=%d wants %d open files, and %d are allowed (ulimit -n)",
+        log.warning("MAX_CONNECTIONS=%d needs %d open files, but only %d are allowed (ulimit -n)",
                     settings.max_connections, wanted, most)  # fmt: skip
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """The socket to listen on, taken before the models are loaded: a port in use is said at once."""
+    """Open the listening socket before the models are loaded, so that a port in use is reported at once."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""What every command begins with, and how it ends when it cannot go on."""
+"""Shared parts of the commands: settings, options, output, and how a command ends when it fails."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ VoiceOption = Annotated[str, typer.Option(help="Voice by name; see `voices`. Def
 
 
 def language_option(value: str) -> str:
-    """For options: the code of the language that was named. Raises typer.BadParameter."""
+    """Convert an option to a language code. Raises typer.BadParameter."""
     try:
         return language_code(value) or ""
     except BadInput as error:
@@ -47,8 +47,8 @@ LanguageOption = Annotated[
 
 
 def load_settings() -> Settings:
-    """The settings, or the end of the command with one line for each that makes no sense. What `.env` has for
-    OpenTelemetry, which reads the environment by itself, is put there."""
+    """Load the settings, or end the command with one line for each invalid one. Variables for OpenTelemetry in `.env`
+    are copied to the environment, which it reads itself."""
     for name, value in dotenv_values(".env").items():
         if name.startswith("OTEL_") and value:
             os.environ.setdefault(name, value)
@@ -63,14 +63,14 @@ def load_settings() -> Settings:
 
 
 def refuse(message: str) -> typer.Exit:
-    """Say why on stderr; what is returned ends the command when it is raised."""
+    """Print an error on stderr; return the exception that ends the command when raised."""
     print(f"parley: {message}", file=sys.stderr)
     return typer.Exit(2)
 
 
 def run(settings: Settings, work: Coroutine[Any, Any, None], *, level: int = logging.ERROR, ends: bool = False) -> None:
-    """Run a command to its end; what cannot be done is said in one sentence, without a traceback. level: of what it
-    logs without DEBUG_MODE. ends: the caller ends the process by `leave`."""
+    """Run a command; report an error in one sentence, without a traceback. level: log level without DEBUG_MODE. ends:
+    the caller ends the process by `leave`."""
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else level, Redaction(secrets_of(settings)))
     try:
         if ends:
@@ -86,7 +86,7 @@ def run(settings: Settings, work: Coroutine[Any, Any, None], *, level: int = log
 
 
 def run_to_end(work: Coroutine[Any, Any, None], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> None:
-    """Run what serves until it is asked to stop. Threads that still run then are not waited for; see `leave`."""
+    """Run a service until it is asked to stop, without waiting for threads that still run then; see `leave`."""
     runner = asyncio.Runner(loop_factory=loop_factory)
     try:
         runner.run(work)
@@ -96,8 +96,8 @@ def run_to_end(work: Coroutine[Any, Any, None], loop_factory: Callable[[], async
 
 
 def leave() -> NoReturn:
-    """End the process now that all is closed: an interpreter that ends by itself waits for every thread, and a stuck
-    one keeps a service for ever that was asked to stop."""
+    """End the process after all is closed. An interpreter that ends by itself waits for every thread, and a stuck one
+    would keep a service alive forever that was asked to stop."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -106,10 +106,10 @@ def leave() -> NoReturn:
 
 
 def leave_within(seconds: float) -> None:
-    """End the process after this time if it has not ended by then."""
+    """End the process after this time, if it has not ended by then."""
 
     def end() -> None:
-        log.warning("Something does not end; the service ends without it")
+        log.warning("the shutdown hangs; the process ends now")
         leave()
 
     timer = threading.Timer(seconds, end)
@@ -118,7 +118,7 @@ def leave_within(seconds: float) -> None:
 
 
 async def load_clip(path: Path, settings: Settings) -> Clip:
-    """The sound in a file. Raises BadInput with the file's name."""
+    """Decode a file. Raises BadInput with the file's name."""
     try:
         data = await asyncio.to_thread(path.read_bytes)
         return await decode(data, max_seconds=settings.max_audio_seconds)
@@ -129,7 +129,7 @@ async def load_clip(path: Path, settings: Settings) -> Clip:
 
 
 async def write_wav(path: Path, clip: Clip) -> None:
-    """Raises BadInput with the file's name when it cannot be written."""
+    """Write a WAV file. Raises BadInput with the file's name if that fails."""
     try:
         await asyncio.to_thread(path.write_bytes, encode_wav(clip))
     except OSError as error:
@@ -138,7 +138,7 @@ async def write_wav(path: Path, clip: Clip) -> None:
 
 @asynccontextmanager
 async def progress_bar() -> AsyncIterator[Any]:
-    """The report of slow steps of the start, on stderr."""
+    """Yield a callback that shows the slow steps of the start on stderr."""
     from commands.progress import StartProgress
 
     with StartProgress(Console(stderr=True)) as progress:
@@ -146,7 +146,7 @@ async def progress_bar() -> AsyncIterator[Any]:
 
 
 def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """A table for a terminal, tab-separated lines for a pipe, JSON when asked for."""
+    """Print rows as a table in a terminal, as tab-separated lines in a pipe, or as JSON."""
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=2))
         return

@@ -1,4 +1,4 @@
-"""`python main.py talk FILE…`: whole turns on recorded questions, one conversation."""
+"""`python main.py talk FILE…`: whole turns with recorded questions, in one conversation."""
 
 import json
 from contextlib import aclosing
@@ -27,7 +27,7 @@ from pipeline.settings import Settings
 
 
 def talk(
-    files: Annotated[list[Path] | None, typer.Argument(help="Recorded questions, asked one after the other.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Recorded questions, asked one after another.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the spoken replies to this WAV.")] = None,
     voice: VoiceOption = "",
     language: LanguageOption = "",
@@ -35,7 +35,7 @@ def talk(
     mic: Annotated[bool, typer.Option("--mic", help="Converse with the microphone (needs the extra `mic`).")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask with recorded speech (or the microphone): prints what was heard, the reply, and the turn's timings."""
+    """Ask with recorded speech (or the microphone); print the transcript, the reply, and the turn's timings."""
     settings = load_settings()
     if mic:
         from commands.mic import converse
@@ -71,7 +71,7 @@ async def _talk(
 async def _turn(
     assistant: Assistant, conversation: Conversation, question: Clip, voice: str, language: str
 ) -> tuple[dict[str, Any], list[Clip]]:
-    """What is told of a turn, and its speech."""
+    """Run one turn; return its texts and times, and its speech."""
     told: dict[str, Any] = {"transcription": "", "language": None, "llama": "", "timings_ms": {}}
     speech: list[Clip] = []
     answer = assistant.answer(question, conversation, voice=assistant.voice(voice), language=language or None)

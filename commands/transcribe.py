@@ -1,4 +1,4 @@
-"""`python main.py transcribe FILE…`: what was said in recordings of any length, as text or as files."""
+"""`python main.py transcribe FILE…`: transcripts of recordings of any length, as text or as files."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -40,27 +40,30 @@ class _Wanted:
 
 
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(help="Recordings in any format, videos too.")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings in any format, including videos.")],
     language: LanguageOption = "",
     model: Annotated[str, typer.Option(help="A size of Whisper, an id of GET /models or a folder's name.")] = "",
     prompt: Annotated[str, typer.Option(help="Names and style to expect.")] = "",
-    translate: Annotated[bool, typer.Option("--translate", help="Into English.")] = False,
-    words: Annotated[bool, typer.Option("--words", help="With the time of each word (in JSON).")] = False,
-    align: Annotated[bool, typer.Option("--align", help="Times of words by forced alignment.")] = False,
-    diarize: Annotated[bool, typer.Option("--diarize", help="Who said what.")] = False,
+    translate: Annotated[bool, typer.Option("--translate", help="Translate into English.")] = False,
+    words: Annotated[bool, typer.Option("--words", help="Include the time of each word (in JSON).")] = False,
+    align: Annotated[bool, typer.Option("--align", help="Word times by forced alignment.")] = False,
+    diarize: Annotated[bool, typer.Option("--diarize", help="Tell speakers apart.")] = False,
     min_speakers: Annotated[int | None, typer.Option(min=1, max=50)] = None,
     max_speakers: Annotated[int | None, typer.Option(min=1, max=50)] = None,
-    format: Annotated[Format | None, typer.Option(help="Write the transcript in this form.")] = None,
+    format: Annotated[Format | None, typer.Option(help="Format of the transcript.")] = None,
     output_dir: Annotated[
-        Path | None, typer.Option("-o", "--output-dir", help="A file for each recording, there, not stdout.")
+        Path | None,
+        typer.Option("-o", "--output-dir", help="Write a file for each recording there, instead of to stdout."),
     ] = None,
     line_width: Annotated[int, typer.Option(min=0, max=500, help="Columns of a subtitle's line; 0: unbroken.")] = 0,
     max_lines: Annotated[int, typer.Option(min=1, max=10, help="Lines of a subtitle.")] = 2,
-    highlight_words: Annotated[bool, typer.Option("--highlight-words", help="In srt, vtt and lrc.")] = False,
-    track: Annotated[int | None, typer.Option(min=0, help="Which audio track of a video, from 0.")] = None,
+    highlight_words: Annotated[
+        bool, typer.Option("--highlight-words", help="Highlight words in srt, vtt and lrc.")
+    ] = False,
+    track: Annotated[int | None, typer.Option(min=0, help="Audio track of a video, from 0.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what was said in recordings, or write it as subtitles."""
+    """Print the transcripts of recordings, or write them as subtitles."""
     settings = load_settings()
     timed = words or align or diarize or highlight_words or bool(line_width)
     wanted = _Wanted(
@@ -78,7 +81,7 @@ def transcribe(
 async def _transcribe(settings: Settings, files: list[Path], wanted: _Wanted, *, words: bool, as_json: bool) -> None:
     for path in files:
         if not path.is_file():
-            raise BadInput(f"{path}: there is no such file.", code="bad_audio")
+            raise BadInput(f"{path}: file not found.", code="bad_audio")
     rows: list[dict[str, Any]] = []
     async with AsyncExitStack() as stack:
         report = await stack.enter_async_context(progress_bar())
@@ -105,7 +108,7 @@ async def _transcribe(settings: Settings, files: list[Path], wanted: _Wanted, *,
 async def _heard(
     path: Path, settings: Settings, recognisers: Recognisers, refiners: Refiners, wanted: _Wanted
 ) -> Transcription:
-    """Raises BadInput with the file's name."""
+    """Transcribe one file. Raises BadInput with the file's name."""
     try:
         with path.open("rb") as file, _bar(path) as report:
 
@@ -124,7 +127,7 @@ async def _heard(
 
 @contextmanager
 def _bar(path: Path) -> Iterator[Callable[[Progress], None]]:
-    """How far it is, on a terminal."""
+    """Show the progress on a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -151,7 +154,7 @@ def _row(path: Path, found: Transcription, *, words: bool) -> dict[str, Any]:
 
 
 async def _write(path: Path, text: str) -> None:
-    """Raises BadInput with the file's name when it cannot be written."""
+    """Write a text file. Raises BadInput with the file's name if that fails."""
     try:
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
         await asyncio.to_thread(path.write_text, text, "utf-8")

@@ -1,11 +1,11 @@
-"""`python main.py voices`: the voices there are."""
+"""`python main.py voices`: the available voices."""
 
 from commands.start import JsonOption, load_settings, print_rows
 from pipeline.voices import Voices
 
 
 def voices(as_json: JsonOption = False) -> None:
-    """List the voices, and what each is on each engine."""
+    """List the voices, and their equivalents on each engine."""
     rows = [
         {
             "voice": voice.name,

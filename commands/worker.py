@@ -1,4 +1,4 @@
-"""`python main.py worker`: do the jobs that services take in, here or on other machines (JOB_QUEUE=procrastinate)."""
+"""`python main.py worker`: run the jobs of services, here or on other machines (JOB_QUEUE=procrastinate)."""
 
 import asyncio
 import logging
@@ -15,11 +15,11 @@ from pipeline.stt.recognisers import open_recognisers
 from pipeline.workers.hardware import detect
 
 END_S = 5.0
-"""What a worker does when it is asked to stop has so long to end in order, in seconds."""
+"""Seconds for the shutdown after a worker was asked to stop."""
 
 
 def worker() -> None:
-    """Do transcription jobs, beside the services that take them in."""
+    """Run transcription jobs for the services that accept them."""
     settings = load_settings()
     with tracing.exporting():
         run(settings, _work(settings), level=logging.INFO, ends=True)
@@ -31,9 +31,9 @@ async def _work(settings: Settings) -> None:
     from jobs.service import open_jobs
 
     if settings.job_queue != "procrastinate":
-        raise ConfigError("A worker needs JOB_QUEUE=procrastinate, and DATABASE_URL and UPLOAD_DIR of the service.")
+        raise ConfigError("A job worker needs JOB_QUEUE=procrastinate, and the service's DATABASE_URL and UPLOAD_DIR.")
     if not settings.job_workers:
-        raise ConfigError("A worker with JOB_WORKERS=0 would do nothing.")
+        raise ConfigError("A job worker needs JOB_WORKERS of 1 or more.")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -47,6 +47,6 @@ async def _work(settings: Settings) -> None:
         open_jobs(settings, Resident(recognisers, refiners)),
     ):
         heard_by = f"{hears.info.engine}: {hears.info.model}"
-        print(f"parley: {settings.job_workers} at a time, heard by {heard_by}", flush=True)
+        print(f"parley: {settings.job_workers} jobs at a time, transcribed by {heard_by}", flush=True)
         await stop.wait()
         leave_within(END_S)

@@ -1,4 +1,4 @@
-"""Asks a running Parley something, spoken, through /ws, and checks that a spoken answer comes.
+"""A test client: asks a running Parley a spoken question through /ws, and checks that a spoken reply comes.
 
 `python deploy/ask.py ws://127.0.0.1:8000/ws audios/samples/what_is_two_plus_three.wav --heard two --says five`
 """
@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 
 def reach(url: str, wait_s: float) -> ClientConnection:
-    """A connection, as soon as the service takes one. Raises TimeoutError when it does not within the time."""
+    """Connect as soon as the service accepts. Raises TimeoutError if it does not in time."""
     deadline = time.monotonic() + wait_s
     told = False
     while True:
@@ -29,11 +29,11 @@ def reach(url: str, wait_s: float) -> ClientConnection:
             if not told:
                 print(f"waiting for {url} …", file=sys.stderr)
                 told = True
-            time.sleep(0.1)  # a service that starts tells nobody from outside when it is done
+            time.sleep(0.1)  # polling is the only way: a starting service cannot notify clients
 
 
 def turn(connection: ClientConnection, question: bytes) -> tuple[str, str, float]:
-    """One turn: what was heard, what was answered, and how long the spoken answer is, in seconds."""
+    """Run one turn; return the transcript, the reply, and the length of the spoken reply in seconds."""
     connection.send(question)
     text = connection.recv(timeout=120)
     reply = json.loads(text)
@@ -41,7 +41,7 @@ def turn(connection: ClientConnection, question: bytes) -> tuple[str, str, float
         raise ValueError(f"not the documented reply: {text!r}")
     speech = connection.recv(timeout=120)
     if not isinstance(speech, bytes):
-        raise ValueError(f"a WAV was due, not {speech!r}")
+        raise ValueError(f"expected a WAV, not {speech!r}")
     with wave.open(io.BytesIO(speech)) as answer:
         return reply["transcription"], reply["llama"], answer.getnframes() / answer.getframerate()
 
@@ -51,8 +51,10 @@ def main() -> int:
     parser.add_argument("url")
     parser.add_argument("question", type=Path, help="a WAV file")
     parser.add_argument("--heard", default="", help="a pattern that the transcript matches")
-    parser.add_argument("--says", default="", help="a pattern that the answer matches")
-    parser.add_argument("--wait", type=float, default=120, metavar="S", help="for the service to start, in seconds")
+    parser.add_argument("--says", default="", help="a pattern that the reply matches")
+    parser.add_argument(
+        "--wait", type=float, default=120, metavar="S", help="maximum wait for the service to start, in seconds"
+    )
     asked = parser.parse_args()
 
     began = time.monotonic()
@@ -64,11 +66,11 @@ def main() -> int:
     except (OSError, WebSocketException, ValueError, wave.Error) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"reached after {reached - began:.1f} s, answered after {answered - reached:.2f} s")
+    print(f"reached after {reached - began:.1f} s, replied after {answered - reached:.2f} s")
     print(f"heard: {heard}\nsaid:  {said} ({seconds:.1f} s)")
     fits = re.search(asked.heard, heard, re.IGNORECASE) and re.search(asked.says, said, re.IGNORECASE) and seconds > 0.3
     if not fits:
-        print("this is not the answer that was expected", file=sys.stderr)
+        print("the reply is not the expected one", file=sys.stderr)
     return 0 if fits else 1
 
 

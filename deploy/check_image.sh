@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds the image and asks it a spoken question: alone, then in the Compose stack with a stand-in for Ollama.
+# Build the image and ask it a spoken question: alone, then in the Compose stack with a stand-in for Ollama.
 #
 #   deploy/check_image.sh                      with Docker
 #   ENGINE=podman deploy/check_image.sh        with buildah, podman and podman-compose
 #
-# BASE, VARIANT, EXTRAS as in docs/docker.md; BUILD_FLAGS: more for the build; PYTHON: one that has `websockets`;
-# PORT: one that is free; KEEP=1: leave the images.
+# BASE, VARIANT, EXTRAS as in docs/docker.md; BUILD_FLAGS: further flags for the build; PYTHON: a Python with
+# `websockets`; PORT: a free port; KEEP=1: keep the images.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -48,7 +48,7 @@ fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 ask() { "$PYTHON" deploy/ask.py "ws://127.0.0.1:$PORT/ws" "$@"; }
 
-# The health check's own command, since not every engine runs it of its own accord.
+# Run the health check's own command, because not every engine runs it automatically.
 healthy() {
     "$ENGINE" image inspect "$IMAGE" | "$PYTHON" -c '
 import json, subprocess, sys
@@ -57,10 +57,10 @@ kind, *command = (image.get("HealthCheck") or image.get("Healthcheck") or image[
 sys.exit(kind != "CMD" or subprocess.run([sys.argv[1], "exec", sys.argv[2], *command]).returncode)' "$ENGINE" "$1"
 }
 
-# The container, which runs, ends soon and well when it is told to.
+# Check that the running container stops quickly and cleanly.
 stops() {
     local began took status
-    [ "$("$ENGINE" inspect --format '{{.State.Running}}' "$NAME")" = true ] || fail "it ended by itself"
+    [ "$("$ENGINE" inspect --format '{{.State.Running}}' "$NAME")" = true ] || fail "it ended too early"
     began=$(milliseconds)
     "$ENGINE" stop -t 20 "$NAME" >/dev/null
     took=$(($(milliseconds) - began))
@@ -81,14 +81,14 @@ bytes=$("$ENGINE" image inspect --format '{{.Size}}' "$IMAGE")
 echo "size: $((bytes / 1000000)) MB"
 [ "${VARIANT:-cpu}${EXTRAS:-}" != cpu ] || [ "$bytes" -lt $MOST_BYTES ] || fail "larger than $((MOST_BYTES / 1000000)) MB"
 
-say "without keys it refuses to be open to all"
+say "without keys it refuses to start"
 status=0
 refusal=$("$ENGINE" run --rm --name "$NAME" "$IMAGE" 2>&1) || status=$?
 printf '%s\n' "$refusal"
 [ $status = 2 ] || fail "exit code $status, not 2"
-[[ $refusal == *API_KEYS* && $refusal == *ALLOW_ANONYMOUS* ]] || fail "it does not say what to do"
+[[ $refusal == *API_KEYS* && $refusal == *ALLOW_ANONYMOUS* ]] || fail "the message does not say what to do"
 
-say "alone, with the engines inside: a user of its own, a new volume, a read-only root, no capabilities"
+say "alone, with the built-in engines: an unprivileged user, a new volume, a read-only root, no capabilities"
 began=$(milliseconds)
 "$ENGINE" run -d --name "$NAME" -p "127.0.0.1:$PORT:8000" -v "$NAME-models:/app/models" -e ALLOW_ANONYMOUS=true \
     -e WHISPER_DEVICE=cpu -e STT_ENGINE=sphinx -e LLM_ENGINE=builtin -e TTS_ENGINE=espeak \
@@ -99,12 +99,12 @@ echo "from start to the end of the first turn: $(($(milliseconds) - began)) ms"
 "$ENGINE" exec "$NAME" touch /app/models/written || fail "the new volume cannot be written"
 healthy "$NAME" || fail "the health check fails"
 
-say "it stops when it is told to"
+say "it stops on request"
 stops
 
-say "it stops while it is loading, too"
+say "it stops while it is loading"
 "$ENGINE" run -d --name "$NAME" -e ALLOW_ANONYMOUS=true "$IMAGE" >/dev/null
-sleep 1 # it is in the middle of its start now
+sleep 1 # it is loading now
 stops
 
 say "the Compose stack, with the .env that the original service documents"
@@ -135,7 +135,7 @@ VOICE_NAME=man
 IMAGE=$IMAGE
 OLLAMA_IMAGE=$IMAGE-ollama
 END
-# Names that no other stack on this machine has, and no second start that would hide why the first one failed.
+# Names that no other stack on this machine uses, and no restart that would hide why the first start failed.
 cat >"$work/override.yml" <<END
 services:
   api:
@@ -146,16 +146,16 @@ services:
     restart: "no"
 END
 "${stack[@]}" up -d --no-build
-ask $SAMPLES/tell_me_a_story.wav --says "^$REPLY\$" # with a model that the sidecar had not until it was told to pull
-say "no container of the stack has a capability, can get one, or can write its own files"
+ask $SAMPLES/tell_me_a_story.wav --says "^$REPLY\$" # with a model that the sidecar had to pull first
+say "no container of the stack has or can gain a capability, or can write its own files"
 for container in "$NAME-api" "$NAME-ollama"; do
     rights=$("$ENGINE" exec "$container" grep -E '^(CapBnd|CapEff|NoNewPrivs)' /proc/1/status | tr -s '[:space:]' ' ')
     echo "$container: $rights"
-    [ "$rights" = "CapEff: 0000000000000000 CapBnd: 0000000000000000 NoNewPrivs: 1 " ] || fail "more rights than none"
+    [ "$rights" = "CapEff: 0000000000000000 CapBnd: 0000000000000000 NoNewPrivs: 1 " ] || fail "it has capabilities"
     ! "$ENGINE" exec "$container" touch /app/main.py /etc/passwd 2>/dev/null || fail "$container can write its own files"
 done
-"$ENGINE" exec "$NAME-api" sh -c 'touch /tmp/x /app/data/x /app/models/x' || fail "what must be written cannot be"
+"$ENGINE" exec "$NAME-api" sh -c 'touch /tmp/x /app/data/x /app/models/x' || fail "a writable folder is not writable"
 "$ENGINE" exec "$NAME-ollama" ollama list || fail "the sidecar's health check fails"
 "${stack[@]}" down --volumes
 
-say "the image is good"
+say "the image passes"

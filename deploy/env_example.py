@@ -1,6 +1,6 @@
-"""Makes `.env.example`, and the list of settings in docker-compose.yml, from the settings themselves.
+"""Generator of `.env.example`, and of the list of settings in docker-compose.yml, from the settings.
 
-`python -m deploy.env_example` writes them; tests/test_env_example.py fails when they differ.
+`python -m deploy.env_example` writes them; tests/test_env_example.py fails if they differ.
 """
 
 import inspect
@@ -20,14 +20,14 @@ from pipeline.settings import HOME, Settings
 WIDTH = 120
 
 HEADER = """\
-Parley's settings. Copy this file to .env and uncomment what you change: what is not set has the value shown.
-Made from the docstrings in pipeline/settings.py by `python -m deploy.env_example`.
+Parley's settings. Copy this file to .env and uncomment what you change. Each line shows the default.
+Generated from the docstrings in pipeline/settings.py by `python -m deploy.env_example`.
 """
 
 
 def image(variable: str) -> str:
-    """What docker-compose.yml takes where this variable is not set: its images are pinned there, by digest. Raises
-    ValueError when it does not have the variable."""
+    """Return the default of a variable in docker-compose.yml, where the images are pinned by digest. Raises ValueError
+    if the file lacks the variable."""
     found = re.search(rf"\$\{{{variable}:-([^}}]+)\}}", (HOME / "docker-compose.yml").read_text(encoding="utf-8"))
     if found is None:
         raise ValueError(f"docker-compose.yml has no default for {variable}")
@@ -35,56 +35,64 @@ def image(variable: str) -> str:
 
 
 COMPOSE: list[tuple[str, str, str]] = [
-    ("IMAGE", "parley", "The image to run: one built here under this name, or one pulled from Docker Hub."),
+    ("IMAGE", "parley", "The image to run: built here under this name, or pulled from Docker Hub."),
     ("COMPOSE_FILE", "docker-compose.yml", "With an NVIDIA GPU: docker-compose.yml:docker-compose.gpu.yml."),
-    ("EXTRAS", "", "Engines to build into the image beside the default ones: xtts, pocket or xtts,pocket."),
-    ("BASE", image("BASE"), "The image to build upon: Debian with Python 3.11."),
+    ("EXTRAS", "", "Additional engines to build into the image: xtts, pocket or xtts,pocket."),
+    ("BASE", image("BASE"), "The base image: Debian with Python 3.11."),
     (
         "PUBLISH",
         "127.0.0.1",
-        "Address of the host to publish PORT on. Before it is any but loopback, set API_KEYS: whoever reaches the port "
-        "may use the service else.",
+        "Address of the host to publish PORT on. Set API_KEYS before you publish to an address other than loopback: "
+        "without keys, every client that reaches the port can use the service.",
     ),
-    ("STOP_GRACE", "40s", "How long a container that is stopped may take: more than DRAIN_SECONDS."),
+    ("STOP_GRACE", "40s", "Time for a stopped container to end; must be more than DRAIN_SECONDS."),
     ("OLLAMA_IMAGE", image("OLLAMA_IMAGE"), "The image of the ollama-ai container."),
     (
         "DOCKER_LLAMA_ENDPOINT",
         "http://ollama-ai:11434",
-        "Ollama's address as the api container sees it. Compose uses this one in place of LLAMA_ENDPOINT, which is "
-        "often localhost: inside a container that is the container itself.",
+        "Ollama's address as seen by the api container. Compose uses it instead of LLAMA_ENDPOINT, which is often "
+        "localhost: inside a container that is the container itself.",
     ),
-    ("OLLAMA_NUM_PARALLEL", "1", "How many conversations the ollama-ai container answers at a time."),
-    ("WORKER_JOBS", "1", "Jobs that each worker container does at a time (the profile team; deploy/team.env)."),
-    ("POSTGRES_PASSWORD", "parley", "Of the postgres container (the profile team); the same stands in DATABASE_URL."),
+    ("OLLAMA_NUM_PARALLEL", "1", "Number of requests that the ollama-ai container serves at a time."),
+    (
+        "WORKER_JOBS",
+        "1",
+        "Number of jobs that each worker container runs at a time (the profile team; deploy/team.env).",
+    ),
+    (
+        "POSTGRES_PASSWORD",
+        "parley",
+        "Password of the postgres container (profile team); DATABASE_URL contains it, too.",
+    ),
     ("POSTGRES_IMAGE", image("POSTGRES_IMAGE"), "The image of PostgreSQL."),
     ("REDIS_IMAGE", image("REDIS_IMAGE"), "The image of Redis."),
-    ("METRICS_KEY", "", "A key with the right admin, for Prometheus (the profile observe), where API_KEYS is set."),
-    ("GRAFANA_PASSWORD", "", "Of Grafana's user admin; empty: admin, to be changed at the first login."),
-    ("GRAFANA_PORT", "3000", "Where Grafana is published on this machine."),
+    ("METRICS_KEY", "", "A key with the permission 'admin' for Prometheus (profile observe), if API_KEYS is set."),
+    ("GRAFANA_PASSWORD", "", "Password of Grafana's user admin; empty: admin, to be changed at the first login."),
+    ("GRAFANA_PORT", "3000", "Port of this machine on which Grafana is published."),
     ("PROMETHEUS_IMAGE", image("PROMETHEUS_IMAGE"), "The image of Prometheus."),
     ("GRAFANA_IMAGE", image("GRAFANA_IMAGE"), "The image of Grafana."),
 ]
-"""Read by Docker Compose alone: name, default, what it is. docs/docker.md tells more."""
+"""Variables that only Docker Compose reads: name, default, description. More in docs/docker.md."""
 
 TRACES: list[tuple[str, str]] = [
     (
         "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "Where traces are sent, by OTLP over HTTP (http://localhost:4318); empty: nowhere.",
+        "URL to send traces to, by OTLP over HTTP (http://localhost:4318); empty: none.",
     ),
-    ("OTEL_EXPORTER_OTLP_HEADERS", "What is sent along, for collectors that want a key: name=value,name=value."),
-    ("OTEL_SERVICE_NAME", "What the service is called there; empty: parley."),
-    ("OTEL_RESOURCE_ATTRIBUTES", "What else is said of it: name=value,name=value."),
-    ("OTEL_TRACES_SAMPLER", "Which traces are kept; parentbased_traceidratio: a share of them."),
-    ("OTEL_TRACES_SAMPLER_ARG", "That share: 0.1."),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "Headers for collectors that require a key: name=value,name=value."),
+    ("OTEL_SERVICE_NAME", "Name of the service in traces; empty: parley."),
+    ("OTEL_RESOURCE_ATTRIBUTES", "Further attributes of the service: name=value,name=value."),
+    ("OTEL_TRACES_SAMPLER", "Sampler of traces; parentbased_traceidratio keeps a share of them."),
+    ("OTEL_TRACES_SAMPLER_ARG", "Share of traces to keep: 0.1."),
 ]
-"""OpenTelemetry's own variables, of which there are more; read with the extra `otel`."""
+"""Some of OpenTelemetry's own variables; read with the extra `otel`."""
 
 COMPOSE_DEFAULTS = {
     "ALLOW_ANONYMOUS": "true",
     "LLAMA_PULL": "true",
     "DATABASE_URL": "sqlite:////app/data/parley.db",
 }
-"""Settings whose default under Docker Compose is another: it publishes to this machine only, and brings Ollama and a
+"""Settings with another default under Docker Compose, which publishes to this machine only, and brings Ollama and a
 volume."""
 
 COMPOSE_FIXED = {
@@ -96,9 +104,9 @@ COMPOSE_FIXED = {
     "UPLOAD_DIR": "/app/data/uploads",
     "RECORDINGS_DIR": "/app/data/recordings",
 }
-"""Settings that Docker Compose decides itself, and does not take from .env."""
+"""Settings that Docker Compose sets itself, and does not take from .env."""
 
-HANDED_THROUGH = "# From here on: handed through from .env or the shell, where they are set there."
+HANDED_THROUGH = "# From here on: passed through from .env or the shell, if set there."
 
 
 def names(field: str) -> list[str]:
@@ -109,7 +117,7 @@ def names(field: str) -> list[str]:
 
 
 def sections() -> Iterator[tuple[str, list[str]]]:
-    """The settings in their order, under the `# --- … ---` comments of their class."""
+    """Yield the settings in their order, under the `# --- … ---` comments of their class."""
     title, fields = "", list[str]()
     for line in inspect.getsource(Settings).splitlines():
         if heading := re.fullmatch(r"    # --- (.+) ---", line):
@@ -123,7 +131,7 @@ def sections() -> Iterator[tuple[str, list[str]]]:
 
 
 def written(value: Any) -> str:
-    """A default as it stands in an environment file, which all of its readers understand the same way."""
+    """Format a default so that all readers of environment files understand it the same way."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -134,12 +142,12 @@ def written(value: Any) -> str:
         return json.dumps(value)
     text = str(value)
     if "$" in text or "'" in text or "\n" in text:
-        raise ValueError(f"cannot be written so that every reader of environment files agrees: {text!r}")
+        raise ValueError(f"not all readers of environment files understand it the same way: {text!r}")
     return f"'{text}'" if re.search(r"[\s#\"]", text) else text
 
 
 def choices(info: FieldInfo) -> str:
-    """The values a setting takes, where they are few."""
+    """List the values of a setting that takes only a few."""
     literal = next((a for a in (info.annotation, *get_args(info.annotation)) if get_origin(a) is Literal), None)
     return f"One of: {', '.join(str(c) for c in get_args(literal) if c is not NoneType)}." if literal else ""
 
@@ -150,7 +158,7 @@ def comment(*sentences: str) -> list[str]:
 
 
 def describe(field: str) -> list[str]:
-    """The lines of one setting."""
+    """Return the lines of one setting."""
     info = Settings.model_fields[field]
     name, *synonyms = names(field)
     default = info.get_default(call_default_factory=True)
@@ -161,7 +169,7 @@ def describe(field: str) -> list[str]:
 
 
 def render() -> str:
-    """The whole file."""
+    """Return the whole file."""
     lines = [*(f"# {line}" for line in HEADER.splitlines()), "", "# --- Docker Compose only ---"]
     for name, default, text in COMPOSE:
         lines += [*comment(text), f"#{name}={written(default)}"]
@@ -176,7 +184,7 @@ def render() -> str:
 
 
 def compose_with_settings(text: str) -> str:
-    """A docker-compose.yml that hands through every setting it does not set itself: the lines after HANDED_THROUGH."""
+    """Rewrite docker-compose.yml to pass through every setting that it does not set: the lines after HANDED_THROUGH."""
     head, mark, rest = text.partition(HANDED_THROUGH)
     if not mark:
         raise ValueError(f"docker-compose.yml lacks the line {HANDED_THROUGH!r}")

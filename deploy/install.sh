@@ -1,10 +1,10 @@
 #!/bin/sh
-# install.sh PYTHON VENV EXTRAS: a virtual environment from the pinned versions. Needs no root and nothing by hand.
-# TORCH_INDEX_URL: where to get PyTorch for the heavy extras, when not from the default index (its CPU builds, say).
+# install.sh PYTHON VENV EXTRAS: build a virtual environment from the pinned versions, without root and manual steps.
+# TORCH_INDEX_URL: the index for PyTorch (for extras that need it), if not the default one; for example that of CPU builds.
 set -eu
 python=$1 venv=$2 extras=$3
 
-command -v "$python" >/dev/null || { echo "parley: no $python here; install Python 3.11 or name yours: make run PYTHON=…" >&2; exit 2; }
+command -v "$python" >/dev/null || { echo "parley: $python not found; install Python 3.11 or name yours: make run PYTHON=…" >&2; exit 2; }
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || {
     echo "parley: Python 3.11 or 3.12 is needed, $python is $("$python" -V); name another: make run PYTHON=…" >&2; exit 2; }
 
@@ -13,7 +13,7 @@ if [ ! -x "$venv/bin/python" ]; then
     if "$python" -c 'import ensurepip' 2>/dev/null; then
         "$python" -m venv "$venv"
     elif "$python" -m pip --version >/dev/null 2>&1; then
-        # Debian without python3-venv: the system's pip fills an environment that has none of its own.
+        # Debian without python3-venv: the system's pip installs pip into the environment.
         "$python" -m venv --without-pip "$venv"
         "$python" -m pip --python "$venv/bin/python" install --quiet pip
     elif command -v uv >/dev/null; then
@@ -27,8 +27,8 @@ fi
 pip="$venv/bin/python -m pip install --quiet --disable-pip-version-check"
 wanted=$(mktemp)
 trap 'rm -f "$wanted"' EXIT
-# Each file must have a hash that is in requirements.lock. What builds packages comes first, and builds all of them:
-# left alone, pip would fetch build tools of any version for each.
+# Each file must have a hash from requirements.lock. Build tools come first, and build all other packages: otherwise pip
+# would fetch build tools of any version for each package.
 locked() {
     "$venv/bin/python" deploy/locked.py "$@" >"$wanted"
     $pip --require-hashes --no-deps --no-build-isolation -r "$wanted"
@@ -40,8 +40,8 @@ locked "$extras"
 $pip --no-deps --no-build-isolation -e .
 case ",$extras," in
 *,xtts,*|*,pocket,*|*,align,*|*,speakers,*)
-    # By version only: which build is wanted differs by machine. Without its dependencies where another index is named:
-    # that one may not have their pinned versions. They are here already, but for those of a CUDA build.
+    # By version only: the right build differs by machine. Without dependencies if another index is named, because that
+    # one may lack their pinned versions. They are installed already, except those of a CUDA build.
     echo "Installing PyTorch …"
     $pip -c constraints.txt ${TORCH_INDEX_URL:+--no-deps --index-url "$TORCH_INDEX_URL"} torch ;;
 esac

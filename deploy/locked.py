@@ -1,7 +1,7 @@
-"""What to install, from requirements.lock: packages with hashes, for `pip install --require-hashes --no-deps`.
+"""Packages to install, from requirements.lock with hashes, for `pip install --require-hashes --no-deps`.
 
-`python deploy/locked.py [GROUP,…]`: the service itself and these extras. `--only GROUP,…`: these groups alone.
-`--package NAME`: one package alone.
+`python deploy/locked.py [GROUP,…]`: the service itself and these extras. `--only GROUP,…`: only these groups.
+`--package NAME`: only this package.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 
 LOCK = Path(__file__).resolve().parent.parent / "requirements.lock"
 BASE, BUILD, CUDA = "base", "build", "cuda"
-"""Groups beside the extras; CUDA is what Whisper needs on an NVIDIA GPU."""
+"""Groups that are not extras; CUDA has the libraries that Whisper needs on an NVIDIA GPU."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Entry:
 
     name: str
     text: str
-    """Its requirement with its hashes, as pip reads it."""
+    """Its requirement with its hashes, in pip's format."""
     groups: frozenset[str] = frozenset()
 
 
 def parse(text: str) -> list[Entry]:
-    """The packages of a requirements file with hashes; a comment line before one names its groups."""
+    """Parse a requirements file with hashes; a comment line before a package names its groups."""
     found: list[Entry] = []
     groups: frozenset[str] = frozenset()
     lines: list[str] = []
@@ -43,7 +43,7 @@ def parse(text: str) -> list[Entry]:
 
 
 def check(groups: set[str]) -> None:
-    """Raises KeyError for an extra that does not exist."""
+    """Raise KeyError for an extra that does not exist."""
     project = tomllib.loads(LOCK.with_name("pyproject.toml").read_text("utf-8"))["project"]
     if unknown := groups - {BASE, BUILD, CUDA, *project["optional-dependencies"]}:
         raise KeyError(f"pyproject.toml has no extra {', '.join(sorted(unknown))}")

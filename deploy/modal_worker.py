@@ -1,8 +1,8 @@
-"""Parley's recordings on Modal's GPUs: `modal deploy -m deploy.modal_worker` (the package `modal`; docs/jobs.md).
+"""Parley's jobs on Modal's GPUs: `modal deploy -m deploy.modal_worker` (needs the package `modal`; docs/jobs.md).
 
-Wants a Modal secret `parley` with WEBHOOK_SECRET (the same as the service's) and, if you like, WHISPER_MODEL, HF_TOKEN
-(for pyannote) and other settings of the recognisers. The address that it prints is MODAL_WEBHOOK_URL; a proxy token of
-the workspace is MODAL_TOKEN_ID and MODAL_TOKEN_SECRET.
+Needs a Modal secret `parley` with WEBHOOK_SECRET (the same as the service's) and, optionally, WHISPER_MODEL, HF_TOKEN
+(for pyannote) and other settings of the recognisers. Set MODAL_WEBHOOK_URL to the URL that it prints, and
+MODAL_TOKEN_ID and MODAL_TOKEN_SECRET to a proxy token of the workspace.
 """
 
 import os
@@ -48,14 +48,14 @@ class Recogniser:
 
     @modal.exit()
     async def unload(self) -> None:
-        await VOLUME.commit.aio()  # models that jobs have named
+        await VOLUME.commit.aio()  # models loaded for jobs
         await self.keeper.close()
 
 
 @app.function()
 @modal.asgi_app(requires_proxy_auth=True)
 def submit() -> Any:
-    """Takes jobs in and answers at once; Modal's queue has them from there."""
+    """Accept jobs and respond at once; Modal's queue then holds them."""
     from fastapi import FastAPI, HTTPException, Request
     from standardwebhooks import WebhookVerificationError
 

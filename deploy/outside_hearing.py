@@ -1,7 +1,7 @@
-"""Parley's own recognisers on another machine: a job's options mean there what they mean here.
+"""Parley's recognisers for a remote worker. A job's options have the same meaning as in the service.
 
-All of them are obeyed: `model_id`, `language`, `prompt`, `words`, `translate`, `align`, `diarize` and how many speak.
-Settings are the service's own (WHISPER_MODEL, WHISPER_DEVICE, MODELS_DIR, HF_TOKEN, …; docs/files.md).
+All of them are supported: `model_id`, `language`, `prompt`, `words`, `translate`, `align`, `diarize` and the number of
+speakers. Settings are the service's own (WHISPER_MODEL, WHISPER_DEVICE, MODELS_DIR, HF_TOKEN, …; docs/files.md).
 """
 
 import asyncio
@@ -27,7 +27,8 @@ from pipeline.workers.hardware import this_machine
 
 @asynccontextmanager
 async def open_hearing(settings: Settings) -> AsyncIterator[Hear]:
-    """The model of the settings is loaded, others are when a job names them. Raises EngineUnavailable, EngineError."""
+    """Load the model of the settings; others are loaded when a job names them. Raises EngineUnavailable,
+    EngineError."""
     hardware = await asyncio.to_thread(this_machine)
     async with (
         open_stt(settings) as own,

@@ -1,8 +1,7 @@
-"""What a worker on another machine does with a job: get the file, have it heard, tell of it, stop when told to.
+"""The protocol of a remote worker: get the file of a job, transcribe it, report progress, stop on request.
 
-Knows nothing of Parley's own modules and nothing of Modal: whoever has another recogniser puts it behind `Hear`.
-deploy/outside_hearing.py is Parley's, and deploy/modal_worker.py puts that on Modal. The job is the JSON that
-JOB_ENGINE=modal posts (docs/jobs.md).
+Uses neither Parley's modules nor Modal: put another recogniser behind `Hear`. deploy/outside_hearing.py is Parley's,
+and deploy/modal_worker.py runs it on Modal. The job is the JSON that JOB_ENGINE=modal posts (docs/jobs.md).
 """
 
 import asyncio
@@ -18,32 +17,32 @@ import httpx
 from standardwebhooks import Webhook
 
 TELL_S = 2.0
-"""Progress is told at most so often."""
+"""Minimum interval between progress reports."""
 ATTEMPTS = 6
-"""For each update: the service may be starting anew."""
+"""Attempts to send an update: the service may be restarting."""
 
 Hear = Callable[[str, dict[str, Any]], AsyncGenerator[dict[str, Any], None]]
-"""(path, options) → `done_s` and `duration_s` (s, or None) as it goes on; at last `result`: `language`, `duration` (s)
-and `segments` (`start`, `end`, `text`, `words`, `speaker`). Closed when nobody wants it any more. An error with a
-`code` and a `message` is told as it is."""
+"""(path, options) → `done_s` and `duration_s` (s, or None) as it progresses; at last `result`: `language`, `duration`
+(s) and `segments` (`start`, `end`, `text`, `words`, `speaker`). Closed when the job is cancelled. An error with a
+`code` and a `message` is passed on unchanged."""
 
 
 def verified(body: bytes, headers: dict[str, str], secret: str) -> dict[str, Any]:
-    """The job that was posted. Raises WebhookVerificationError for one that Parley did not send."""
+    """Return the posted job. Raises WebhookVerificationError for one that Parley did not send."""
     job: dict[str, Any] = Webhook(secret).verify(body, headers)
     return job
 
 
 async def work(job: dict[str, Any], secret: str, hear: Hear) -> str:
-    """Do the job; what it is in the end: completed, failed, or cancelled when nobody wants it any more."""
+    """Run the job; return its final status: completed, failed, or cancelled."""
     async with httpx.AsyncClient(timeout=60) as client:
         try:
             return await _work(client, job, secret, hear)
         except httpx.HTTPError:
-            raise  # nobody to tell; Parley tries again when it has heard nothing for long enough
+            raise  # the service is unreachable; it retries the job after JOB_SILENCE_S
         except Exception as error:
             code = getattr(error, "code", None) or "stt_failed"
-            message = getattr(error, "message", None) or f"The worker elsewhere failed: {type(error).__name__}."
+            message = getattr(error, "message", None) or f"The remote worker failed: {type(error).__name__}."
             return await _tell(client, job, secret, {"status": "failed", "error": {"code": code, "message": message}})
 
 
@@ -71,7 +70,7 @@ async def _download(client: httpx.AsyncClient, url: str, file: Any) -> None:
 
 
 async def _tell(client: httpx.AsyncClient, job: dict[str, Any], secret: str, update: dict[str, Any]) -> str:
-    """The job's status as the service answers it."""
+    """Send an update; return the job's status from the service's response."""
     body = json.dumps({"job_id": job["job_id"], "attempt": job["attempt"], **update})
     for attempt in range(ATTEMPTS):
         now = datetime.now(UTC)
@@ -91,4 +90,4 @@ async def _tell(client: httpx.AsyncClient, job: dict[str, Any], secret: str, upd
             pass
         if attempt < ATTEMPTS - 1:
             await asyncio.sleep(2.0**attempt)
-    raise httpx.TransportError("the service did not take the update")
+    raise httpx.TransportError("the service did not accept the update")

@@ -1,7 +1,7 @@
 #!/bin/sh
-# services.sh: what the tests use and Python packages do not bring, from the distribution's packages, if it is missing
-# and may be installed (by root, or with sudo that asks for no password): Chromium, and PostgreSQL, which each run of the
-# tests starts for itself. PARLEY_NO_BROWSER=1 and PARLEY_NO_POSTGRES=1 leave them out, and the tests with them.
+# services.sh: install programs that the tests need in addition to Python packages, if they are missing and apt can be
+# used (as root, or with sudo without a password): Chromium, PostgreSQL and Redis. Each test run starts its own
+# PostgreSQL. PARLEY_NO_BROWSER=1, PARLEY_NO_POSTGRES=1 and PARLEY_NO_REDIS=1 skip them and their tests.
 set -eu
 
 missing=
@@ -25,7 +25,7 @@ if [ "$(id -u)" -ne 0 ]; then
     $as_root true 2>/dev/null || as_root=none
 fi
 if [ "$as_root" = none ] || ! command -v apt-get >/dev/null; then
-    echo "parley: the tests need$(printf ' %s' $missing): install it, or leave its tests out with PARLEY_NO_BROWSER=1, PARLEY_NO_POSTGRES=1 or PARLEY_NO_REDIS=1" >&2
+    echo "parley: the tests need$(printf ' %s' $missing): install them, or skip their tests with PARLEY_NO_BROWSER=1, PARLEY_NO_POSTGRES=1 or PARLEY_NO_REDIS=1" >&2
     exit 1
 fi
 echo "Installing $(echo $missing) …"

@@ -1,6 +1,6 @@
 """Talk to Parley's live WebSocket from a file: `python examples/live_client.py question.wav --reply reply.wav`.
 
-Sends the WAV in real time, as a microphone would, and then silence; prints what happens; writes the reply's sound.
+Sends the WAV in real time, as a microphone would, then silence; prints the events; writes the reply's sound.
 Needs only `websockets`. The protocol: docs/protocol.md.
 """
 
@@ -19,11 +19,11 @@ ENDS = {"turn_completed", "turn_interrupted", "turn_failed", "utterance_ignored"
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("question", help="16-bit PCM WAV; of several channels the first is sent")
+    parser.add_argument("question", help="16-bit PCM WAV; only its first channel is sent")
     parser.add_argument("--url", default="ws://127.0.0.1:8000/ws")
-    parser.add_argument("--reply", default="reply.wav", help="where the reply's sound goes")
+    parser.add_argument("--reply", default="reply.wav", help="file for the reply's sound")
     parser.add_argument("--key", help="one of the service's API_KEYS")
-    parser.add_argument("--option", action="append", default=[], help="voice=woman, silence_ms=700, …; several times")
+    parser.add_argument("--option", action="append", default=[], help="voice=woman, silence_ms=700, …; can be repeated")
     arguments = parser.parse_args()
 
     rate_hz, sound = read(arguments.question)
@@ -39,11 +39,11 @@ async def main() -> None:
                 await speaking
     if reply:
         write(arguments.reply, reply_hz, reply)
-        print(f"{len(reply) / 2 / reply_hz:.1f} s of reply are in {arguments.reply}")
+        print(f"{len(reply) / 2 / reply_hz:.1f} s of reply written to {arguments.reply}")
 
 
 def read(path: str) -> tuple[int, bytes]:
-    """Rate and 16-bit mono samples of a WAV."""
+    """Return rate and 16-bit mono samples of a WAV."""
     with wave.open(path) as file:
         if file.getsampwidth() != 2:
             raise SystemExit("live_client: send a 16-bit WAV")
@@ -62,7 +62,7 @@ def write(path: str, rate_hz: int, sound: bytes) -> None:
 
 
 def pieces(sound: bytes, size: int) -> Iterator[bytes]:
-    """The sound, and then silence without end: that is how the service knows that you have finished."""
+    """Yield the sound, then endless silence, from which the service knows that the user has finished."""
     for start in range(0, len(sound), size):
         yield sound[start : start + size]
     while True:
@@ -70,7 +70,7 @@ def pieces(sound: bytes, size: int) -> Iterator[bytes]:
 
 
 async def speak(connection: ClientConnection, sound: bytes, rate_hz: int) -> None:
-    """Send it as it would be spoken. Each piece has its time by the clock: a wait that was too long adds nothing."""
+    """Send the sound in real time. The schedule is absolute, so that a late chunk does not delay the next ones."""
     loop = asyncio.get_running_loop()
     start = loop.time()
     for number, piece in enumerate(pieces(sound, 2 * int(rate_hz * PIECE_S))):
@@ -79,7 +79,7 @@ async def speak(connection: ClientConnection, sound: bytes, rate_hz: int) -> Non
 
 
 async def listen(connection: ClientConnection) -> tuple[int, bytes]:
-    """Print what happens until the turn is over; rate and sound of the reply."""
+    """Print events until the turn ends; return rate and sound of the reply."""
     rate_hz, reply = 0, bytearray()
     async for message in connection:
         if isinstance(message, bytes):

@@ -1,7 +1,7 @@
-"""Every knob, read from the environment and `.env`.
+"""All settings, read from the environment and `.env`.
 
-The names of all services that Parley stands in for work: synonyms are declared here and nowhere else. The docstring
-under a field is its documentation; `.env.example` is made from it.
+The setting names of the services that Parley replaces also work: these synonyms are declared only here. The docstring
+under a field is its documentation; `.env.example` is generated from it.
 """
 
 import re
@@ -14,10 +14,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipeline.errors import BadInput
 
 SECRET = re.compile(r"(keys?|secret|token|token_id|database_url|redis_url|webhook_url)$", re.IGNORECASE)
-"""Names of settings whose values nobody is shown."""
+"""Names of settings whose values are never shown."""
 
 HOME = Path(__file__).resolve().parent.parent
-"""The project's folder: where voices/, audios/ and web/ are."""
+"""The project's folder, with voices/, audios/ and web/."""
 
 
 class Settings(BaseSettings):
@@ -33,257 +33,260 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    # --- the door ---
+    # --- network ---
     host: str = "127.0.0.1"
-    """Address to listen on. Anything but loopback needs API_KEYS, or ALLOW_ANONYMOUS=true."""
+    """Address to listen on. An address other than loopback needs API_KEYS, or ALLOW_ANONYMOUS=true."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on (0: any free one)."""
     wyoming_uri: str = ""
-    """When set (tcp://127.0.0.1:10300), listen there for the Wyoming protocol, as Home Assistant speaks it. It has no
-    keys: whoever reaches that address is let in."""
+    """Address for the Wyoming protocol, which Home Assistant uses (tcp://127.0.0.1:10300); empty: off. It has no
+    keys: every client that reaches the address has access."""
     allowed_origins: str = ""
-    """Comma-separated web origins (https://example.org) whose pages may connect and call (CORS), beside the service's
-    own."""
+    """Comma-separated web origins (https://example.org) whose pages can connect and send requests (CORS), in addition
+    to the service's own."""
     forwarded_allow_ips: str = "127.0.0.1,::1"
-    """Comma-separated addresses and networks of reverse proxies, whose X-Forwarded-For and X-Forwarded-Proto are
-    believed; *: of everybody, which lets everybody choose his address."""
+    """Comma-separated addresses and networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are
+    trusted. With *, every client is trusted, and can choose its own address."""
 
     # --- logs ---
     debug_mode: bool = False
-    """Detailed logs, with transcripts and replies in them."""
+    """Detailed logs, including transcripts and replies."""
     log_format: Literal["console", "json"] = "console"
-    """Logs as lines for people, or as a JSON object a line with session, turn and trace_id."""
+    """Log format: lines for people, or one JSON object a line with session, turn and trace_id."""
 
-    # --- who may come in ---
+    # --- access ---
     api_keys: str = ""
-    """Comma-separated keys; when set, every client must send one (Authorization: Bearer KEY). Each is KEY, which may do
-    everything, or NAME:RIGHTS:KEY, with the rights talk, transcribe or admin, joined by +."""
+    """Comma-separated keys; when set, every client must send one (Authorization: Bearer KEY). An entry is KEY, which
+    has all permissions, or NAME:PERMISSIONS:KEY, with the permissions talk, transcribe or admin, joined by +."""
     api_keys_file: str = ""
-    """A file with hashed keys, made by `python main.py keys add NAME`; read again when it changes."""
+    """A file with hashed keys, made by `python main.py keys add NAME`; reloaded when it changes."""
     jwt_secret: str = ""
-    """When set, a JWT that was signed with it (HS256, HS384, HS512) and has not expired is a key, too; 32 characters or
-    more. Its rights are in the claim `scope`."""
+    """Secret of JWTs (HS256, HS384, HS512; 32 characters or more). When set, a JWT that has not expired is accepted as
+    a key. Its claim `scope` contains the permissions."""
     jwt_jwks_url: str = ""
-    """When set, so is a JWT that was signed (RS, PS, ES, EdDSA) with a key of this JSON Web Key Set."""
+    """URL of a JSON Web Key Set. When set, JWTs signed with its keys (RS, PS, ES, EdDSA) are accepted, too."""
     jwt_issuer: str = ""
-    """When set, JWTs must be from this issuer (`iss`)."""
+    """Required issuer of JWTs (`iss`); empty: any."""
     jwt_audience: str = ""
-    """When set, JWTs must be for this audience (`aud`). Set it where the issuer has tokens for other services, too."""
+    """Required audience of JWTs (`aud`); empty: any. Set it if the issuer also issues tokens for other services."""
     page_token_s: float = Field(default=60.0, ge=1, le=3600)
-    """A token that a page gets for its WebSockets (POST /page-token) is good for so long, in seconds."""
+    """Lifetime of the token that a page gets for its WebSockets (POST /page-token), in seconds."""
     allow_anonymous: bool = False
-    """Serve without keys beyond this machine. Only behind something that checks who comes in."""
+    """Serve without keys beyond this machine. Use it only behind something that authenticates clients."""
 
     # --- limits ---
     max_message_bytes: int = Field(default=26_214_400, ge=1024)
-    """Largest WebSocket message, in bytes; a larger one is closed with 1009."""
+    """Largest WebSocket message, in bytes; a larger one closes the connection with 1009."""
     max_waiting_bytes: int = Field(default=268_435_456, ge=1024)
-    """What messages and requests hold in memory while they come, wait, and are parsed or decoded, and sound that waits
-    for its transcript, in bytes, of all connections together; of one caller half as many. What is beyond is refused
-    with `overloaded`."""
+    """Memory budget shared by all connections, in bytes: for messages and requests while they are received, wait, and
+    are parsed or decoded, and for sound that waits for its transcript. One caller can use half of it. Data beyond the
+    budget is refused with `overloaded`."""
     max_audio_seconds: float = Field(default=120.0, gt=0)
     """Longest utterance, in seconds."""
     max_sessions: int = Field(default=64, ge=1)
-    """Conversations at a time; one more is refused at once, with 503."""
+    """Maximum number of simultaneous conversations; further ones are refused at once with 503."""
     max_lag_s: float = Field(default=5.0, ge=0)
-    """While calls of conversations wait longer than this for a model, in seconds, new conversations are refused with
-    503: those that are open shall keep their pace. 0: never."""
+    """Refuse new conversations with 503 while calls of conversations wait longer than this for a model, in seconds, so
+    that the open ones stay fast. 0: never."""
     max_sessions_per_key: int = Field(default=0, ge=0)
-    """Conversations at a time with one key; one more is refused with 429. 0: half of MAX_SESSIONS."""
+    """Maximum number of simultaneous conversations of one key; further ones are refused with 429. 0: half of
+    MAX_SESSIONS."""
     max_sessions_per_address: int = Field(default=0, ge=0)
-    """Conversations at a time from one address (of IPv6 a /64; this machine's own are not counted), likewise. 0: as
-    many as there are."""
+    """The same for one address (an IPv6 /64; this machine's own addresses are not counted). 0: MAX_SESSIONS."""
     rate_limit: str = "1200/minute"
-    """Requests with one key, or from one address where none is needed; one more is refused with 429 and Retry-After.
-    Several limits are separated by ; and "none" is no limit. Counted in Redis where REDIS_URL is set."""
+    """Rate limit for requests of one key, or of one address where keys are not needed; further ones are refused with
+    429 and Retry-After. Separate several limits by ;, write "none" for no limit. Counted in Redis if REDIS_URL is
+    set."""
     rate_limit_address: str = "300/minute"
-    """The same for requests from one address that lack a good key: 429 instead of 401."""
+    """Rate limit for requests of one address without a valid key; further ones get 429 instead of 401."""
     rate_limit_open: str = "6000/minute"
-    """Requests from one address for what needs no key (the page and its files, the API's documentation), with or
-    without one; and as many for /health…, counted by themselves. Counted in this process."""
+    """Rate limit for requests of one address that need no key (the page and its files, the API's documentation), with
+    or without a key. The same limit applies separately to /health…. Counted in this process."""
     max_connections: int = Field(default=1024, ge=8)
-    """Connections at a time, of any kind; one more is closed at once."""
+    """Maximum number of simultaneous connections of any kind; further ones are closed at once."""
     header_timeout_s: float = Field(default=10.0, gt=0)
-    """A connection that has not sent its request's headers after so long is closed, in seconds."""
+    """Timeout for a request's headers on a new connection, in seconds; then the connection is closed."""
     body_timeout_s: float = Field(default=30.0, gt=0)
-    """A request's body may keep us waiting for so long, plus a second for each 16 KB, in seconds."""
+    """Total time that a request's body can keep the service waiting, in seconds, plus one for each 16 KB."""
     ws_ping_s: float = Field(default=20.0, ge=0)
-    """A WebSocket is pinged so often, and closed when its pong takes as long, in seconds; 0: never."""
+    """Interval between WebSocket pings, and timeout for the pong, in seconds; 0: no pings."""
     stall_timeout_s: float = Field(default=60.0, gt=0)
-    """Who does not read what is sent for so long is disconnected, in seconds."""
+    """A client that does not read what is sent to it for this long is disconnected, in seconds."""
     realtime_session_s: float = Field(default=3600.0, gt=0)
-    """A session of /v1/realtime may last this long, in seconds."""
+    """Maximum length of a session of /v1/realtime, in seconds."""
     max_file_size: int = Field(default=524_288_000, ge=1024)
-    """Largest uploaded or fetched file, in bytes or with a unit (500MB; a KB is 1024 bytes)."""
+    """Largest file that is uploaded or fetched, in bytes or with a unit (500MB; a KB is 1024 bytes)."""
     max_file_seconds: float = Field(default=21_600.0, gt=0)
-    """Longest recording that is transcribed, in seconds."""
+    """Longest recording to transcribe, in seconds."""
     max_files: int = Field(default=8, ge=1)
-    """Recordings that are transcribed at a time; one more is refused with 503 and Retry-After."""
+    """Maximum number of recordings transcribed at the same time; further ones are refused with 503 and Retry-After."""
     max_files_per_caller: int = Field(default=0, ge=0)
-    """As many of them with one key, or from one address where none is needed (this machine's own are not counted); one
-    more is refused with 429. 0: half of MAX_FILES."""
+    """The same for one key, or for one address where keys are not needed (this machine's own addresses are not
+    counted); further ones are refused with 429. 0: half of MAX_FILES."""
     max_uploads: int = Field(default=32, ge=1)
-    """Requests with files, and recordings of /api/v1/streaming, at a time, from their beginning to their answer; one
-    more is refused with 503 before its body."""
+    """Maximum number of simultaneous requests with files and streams of /api/v1/streaming, from their start to the
+    response; further ones are refused with 503 before their body is read."""
     max_uploads_per_caller: int = Field(default=0, ge=0)
-    """As many of them of one caller, likewise. 0: half of MAX_UPLOADS."""
+    """The same for one caller. 0: half of MAX_UPLOADS."""
     max_event_streams: int = Field(default=256, ge=1)
-    """Streams of events of jobs (/jobs/{id}/events) at a time; one more is refused with 503 and Retry-After."""
+    """Maximum number of simultaneous event streams of jobs (/jobs/{id}/events); further ones are refused with 503 and
+    Retry-After."""
     max_event_streams_per_caller: int = Field(default=0, ge=0)
-    """As many of them of one caller, likewise, with 429. 0: half of MAX_EVENT_STREAMS."""
+    """The same for one caller; further ones are refused with 429. 0: half of MAX_EVENT_STREAMS."""
     turn_timeout_s: float = Field(default=300.0, gt=0)
-    """A whole turn may take this long, in seconds: from the end of the user's words to the end of the reply; in a live
+    """Timeout for a whole turn, in seconds: from the end of the user's words to the end of the reply; in a live
     conversation, to the end of its sound."""
 
     # --- stopping ---
     drain_seconds: float = Field(default=25.0, ge=0)
-    """Asked to stop (SIGTERM), the service takes nobody new, and what runs may take this long to finish, in seconds. A
+    """After SIGTERM, the service accepts no new clients and gives running work this long to finish, in seconds. A
     second SIGTERM ends it at once."""
 
     # --- speech to text ---
     stt_engine: Literal["auto", "whisper", "sphinx", "openai"] = "auto"
-    """auto: whisper when its weights are here or can be fetched, else sphinx (English only)."""
+    """auto: whisper if its weights are here or can be downloaded, else sphinx (English only)."""
     whisper_model: str = Field(default="base", validation_alias=AliasChoices("whisper_model", "model_size"))
     """A size (tiny, base, small, medium, large-v3, turbo, …), a hub name (owner/name) or a folder."""
     whisper_device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", validation_alias=AliasChoices("whisper_device", "device")
     )
-    """Where Whisper runs; auto takes CUDA when there is one."""
+    """Device for Whisper; auto uses CUDA if available."""
     whisper_compute_type: str = "auto"
-    """CTranslate2's: int8, int8_float16, float16, float32, …; auto: float16 or int8_float16 on CUDA, int8 on a CPU."""
+    """Compute type of CTranslate2: int8, int8_float16, float16, float32, …; auto: float16 or int8_float16 on CUDA, int8
+    on a CPU."""
     whisper_threads: int = Field(default=0, ge=0)
-    """CPU threads of Whisper; 0: as many as pay on this machine."""
+    """CPU threads of Whisper; 0: chosen for this machine."""
     whisper_beam: int = Field(default=1, ge=1, le=10)
-    """Hypotheses Whisper follows at once; more are a little more exact and slower. 1 is right for a spoken turn."""
+    """Beam size of Whisper: more is slightly more exact, and slower. 1 is right for a spoken turn."""
     whisper_context_s: float = Field(default=30.0, ge=10.0, le=30.0)
-    """Whisper encodes at least this much, in seconds; it was trained on 30. Less answers sooner (10: four times, on a
-    CPU) and may cost accuracy."""
+    """Minimum length of sound that Whisper encodes, in seconds; it was trained on 30. Less is faster (10: four times,
+    on a CPU) and can cost accuracy."""
     whisper_pack: bool = True
-    """Utterances of a recording with long pauses between them share a window of 30 s, which is what Whisper encodes
-    whatever is in it; times are put back where they belong."""
+    """Let utterances of a recording with long pauses between them share a window of 30 s, because Whisper always
+    encodes a full window; times are converted back."""
     models_dir: Path = Path("models")
-    """Where downloaded models and cached voice latents are kept."""
+    """Folder for downloaded models and cached voice latents."""
     hf_token: str = ""
     """Token for the model hub (gated models)."""
     hf_endpoint: str = "https://huggingface.co"
-    """The model hub, or a mirror of it."""
+    """The model hub, or a mirror."""
     hf_hub_offline: bool = False
-    """Never ask the model hub: only what is in MODELS_DIR."""
+    """Never contact the model hub: use only what is in MODELS_DIR."""
     stt_timeout_s: float = Field(default=60.0, gt=0)
-    """The transcript of one utterance may take this long, in seconds."""
+    """Timeout for the transcript of one utterance, in seconds."""
     stt_openai_url: str = "http://localhost:8001/v1"
-    """Base address of an OpenAI-compatible transcription server, for STT_ENGINE=openai."""
+    """Base URL of an OpenAI-compatible transcription server, for STT_ENGINE=openai."""
     stt_openai_key: str = ""
-    """Its key."""
+    """Key for that server."""
     stt_openai_model: str = "whisper-1"
-    """Its model."""
+    """Model on that server."""
 
-    # --- recordings: times of words, speakers ---
+    # --- recordings: word times, speakers ---
     align_model: str = ""
-    """A wav2vec2 model (hub name or folder) that aligns words with their sound; empty: one by language. Needs the extra
-    `align`."""
+    """A wav2vec2 model (hub name or folder) that aligns words with their sound; empty: chosen by language. Needs the
+    extra `align`."""
     diarization_engine: Literal["auto", "pyannote", "resemblyzer"] = "auto"
-    """What tells speakers apart; auto: pyannote where it is installed and HF_TOKEN is set, else resemblyzer (the extra
-    `speakers`)."""
+    """Engine that tells speakers apart; auto: pyannote if it is installed and HF_TOKEN is set, else resemblyzer (the
+    extra `speakers`)."""
 
     # --- language model ---
     llm_engine: Literal["auto", "ollama", "openai", "builtin"] = "auto"
-    """auto: ollama as soon as it answers and has the model, else the built-in responder."""
+    """auto: ollama as soon as it responds and has the model, else the built-in responder."""
     llama_model: str = "llama3.2"
     """The model in Ollama."""
     llama_endpoint: str = "http://localhost:11434"
     """Ollama's address."""
     llama_pull: bool = False
-    """Pull LLAMA_MODEL at start when Ollama does not have it."""
+    """Pull LLAMA_MODEL at start if Ollama does not have it."""
     llama_keep_alive: str = "30m"
-    """How long Ollama keeps the model loaded after a turn ("30m", "-1" for ever)."""
+    """How long Ollama keeps the model loaded after a turn ("30m"; "-1": forever)."""
     llama_context: int = Field(default=4096, ge=512)
-    """Context window asked of Ollama, in tokens."""
+    """Context window requested from Ollama, in tokens."""
     llm_openai_url: str = "http://localhost:8080/v1"
-    """Base address of an OpenAI-compatible chat server (vLLM, llama.cpp), for LLM_ENGINE=openai."""
+    """Base URL of an OpenAI-compatible chat server (vLLM, llama.cpp), for LLM_ENGINE=openai."""
     llm_openai_key: str = ""
-    """Its key."""
+    """Key for that server."""
     llm_openai_model: str = ""
-    """Its model; empty: the first one it lists."""
+    """Model on that server; empty: the first one that it lists."""
     llm_openai_extra: str = ""
-    """A JSON object added to each request, for what the server calls its own: {"chat_template_kwargs":
-    {"enable_thinking": false}} keeps vLLM's and llama.cpp's thinking models from thinking."""
+    """A JSON object added to each request, for options specific to the server: {"chat_template_kwargs":
+    {"enable_thinking": false}} keeps thinking models of vLLM and llama.cpp from thinking."""
     llm_temperature: float = Field(default=0.7, ge=0.0, le=2.0)
     """Sampling temperature of the reply."""
     llm_max_tokens: int = Field(default=512, ge=1)
-    """Longest reply, in tokens."""
+    """Maximum length of a reply, in tokens."""
     llm_connect_timeout_s: float = Field(default=3.0, gt=0)
-    """Connecting to the language model may take this long, in seconds."""
+    """Timeout for connecting to the language model, in seconds."""
     llm_first_token_timeout_s: float = Field(default=60.0, gt=0)
-    """From the request to the first token (a cold model loads meanwhile), in seconds."""
+    """Timeout from the request to the first token, in seconds (a cold model loads in this time)."""
     llm_token_timeout_s: float = Field(default=15.0, gt=0)
-    """Between two tokens, in seconds."""
+    """Timeout between two tokens, in seconds."""
     llm_recheck_s: float = Field(default=5.0, gt=0)
-    """With LLM_ENGINE=auto: how often at most a turn looks whether Ollama has come or gone, in seconds."""
+    """Minimum interval between checks whether Ollama is available (LLM_ENGINE=auto), in seconds."""
     system_prompt: str = (
         "You are Parley, a friendly voice assistant. Your reply is spoken aloud: answer in one to three short "
         "sentences of plain text, without Markdown, lists, emoji or code."
     )
-    """What the language model is told before the conversation; `?system=` replaces it for one connection."""
+    """Instructions for the language model before the conversation; `?system=` replaces them for one connection."""
     tools: bool = True
-    """Offer functions (docs/tools.md) to the language model; a small model may do better without."""
+    """Offer functions (docs/tools.md) to the language model; a small model can be better without them."""
     tool_timeout_s: float = Field(default=10.0, gt=0)
-    """A function that the language model calls may take this long, in seconds."""
+    """Timeout for a function that the language model calls, in seconds."""
     tool_silence_s: float = Field(default=0.7, ge=0)
-    """After so long the assistant says that it takes a moment, in seconds."""
+    """Time after which the assistant says that a function takes a moment, in seconds."""
     mcp_servers: str = ""
-    """A JSON file with MCP servers whose functions the language model may call ("mcpServers", as other programs have
-    it); needs the extra `mcp`."""
+    """A JSON file with MCP servers whose functions the language model can call ("mcpServers", in the format of other
+    programs); needs the extra `mcp`."""
     time_zone: str = ""
-    """IANA time zone (Europe/Lisbon) in which the built-in responder tells the time; empty: the machine's own."""
+    """IANA time zone (Europe/Lisbon) for the built-in responder's clock; empty: the machine's own."""
     history_tokens: int = Field(default=3000, ge=256)
     """How much of a conversation is sent to the language model, in tokens (estimated); older turns are left out."""
 
     # --- speech ---
     tts_engine: Literal["auto", "xtts", "pocket", "espeak", "openai"] = "auto"
-    """auto: xtts or pocket when installed and their weights are here, else espeak."""
+    """auto: xtts or pocket if installed and their weights are here, else espeak."""
     voice_name: str = "man"
-    """The voice that answers: a folder or a file name in voices/ or audios/, without its ending."""
+    """The assistant's voice: the name of a folder or file in voices/ or audios/, without its extension."""
     speech_language: str = ""
-    """Language spoken by the users, when it is always the same: a code of ISO 639 (pt, por), a tag (pt-BR) or an
-    English name; empty: detected each turn. Texts in its alphabet are pronounced in it, too. (Desktops set LANGUAGE to
-    something else.)"""
+    """Language of the users, if it is always the same: a code of ISO 639 (pt, por), a tag (pt-BR) or an English name;
+    empty: detected in each turn. Texts in its alphabet are pronounced in it, too. (Not called LANGUAGE, because
+    desktops set that to something else.)"""
     voices_dir: Path = HOME / "voices"
-    """Reference voices, one folder (voice.toml and clips) or one bare WAV each."""
+    """Folder of reference voices: a folder (voice.toml and clips) or a bare WAV each."""
     audios_dir: Path = HOME / "audios"
-    """A bare WAV in here is a voice, too."""
+    """Folder in which a bare WAV is a voice, too."""
     tts_timeout_s: float = Field(default=30.0, gt=0)
-    """From a clause to its first sound, and between two chunks, in seconds."""
+    """Timeout from a clause to its first sound, and between two chunks, in seconds."""
     tts_device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where XTTS and pocket run."""
+    """Device for XTTS and pocket."""
     tts_threads: int = Field(default=1, ge=1)
-    """CPU threads of XTTS and pocket; more than one pays only on an otherwise idle machine."""
+    """CPU threads of XTTS and pocket; more than one helps only on an otherwise idle machine."""
     xtts_model: str = ""
     """Folder with XTTS v2 (config.json, model.pth, vocab.json, speakers_xtts.pth); empty: downloaded once."""
     xtts_int8: bool = False
     """Quantise XTTS to int8 on a CPU: about four times faster, quality unverified."""
     xtts_precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Of XTTS's language model, the larger part of its work; half precision is for a GPU, and unverified."""
+    """Precision of XTTS's language model, which does most of its work; half precision is for a GPU, and unverified."""
     xtts_compile: bool = False
-    """Compile XTTS's vocoder with torch.compile: the start takes a minute longer; for a GPU, and unverified."""
+    """Compile XTTS's vocoder with torch.compile; makes the start a minute longer; for a GPU, and unverified."""
     coqui_tos_agreed: bool = False
-    """You accept the Coqui Public Model License (non-commercial) of XTTS's weights; needed to download them."""
+    """Accept the Coqui Public Model License (non-commercial) of XTTS's weights; required to download them."""
     pocket_model: str = ""
-    """A pocket-tts YAML config with local paths; empty: the language's own model from the hub."""
+    """A pocket-tts YAML config with local paths; empty: the model for the language, from the hub."""
     pocket_int8: bool = False
     """Quantise pocket-tts to int8."""
     tts_openai_url: str = "http://localhost:8880/v1"
-    """Base address of an OpenAI-compatible speech server, for TTS_ENGINE=openai."""
+    """Base URL of an OpenAI-compatible speech server, for TTS_ENGINE=openai."""
     tts_openai_key: str = ""
-    """Its key."""
+    """Key for that server."""
     tts_openai_model: str = "tts-1"
-    """Its model."""
+    """Model on that server."""
     tts_openai_voice: str = ""
-    """Its voice, whatever VOICE_NAME is; empty: the one that the voice's description names."""
+    """Voice on that server, regardless of VOICE_NAME; empty: the one in the description of the voice."""
 
     # --- live conversation ---
     turn_detection: bool = True
-    """The service decides when a turn is over; false: push-to-talk, the client says so."""
+    """The service detects the end of a turn; false: push-to-talk, the client reports it."""
     vad_threshold: float = Field(default=0.5, ge=0.05, le=0.95)
     """Speech probability (Silero VAD) above which a frame is speech."""
     preroll_ms: int = Field(default=300, ge=0)
@@ -291,157 +294,161 @@ class Settings(BaseSettings):
     silence_ms: int = Field(default=500, ge=100)
     """Silence after which a turn is over, in ms."""
     adaptive_endpointing: bool = True
-    """Wait shorter after a complete sentence, longer after a hesitation."""
+    """Wait less after a complete sentence, longer after a hesitation."""
     min_silence_ms: int = Field(default=250, ge=100)
-    """The shortest wait that adaptive endpointing may choose, in ms."""
+    """The shortest wait that adaptive endpointing can choose, in ms."""
     max_silence_ms: int = Field(default=1500, ge=100)
-    """The longest wait that adaptive endpointing may choose, in ms."""
+    """The longest wait that adaptive endpointing can choose, in ms."""
     speculate_ms: int = Field(default=100, ge=60)
-    """Silence after which transcript, reply and first speech are prepared in advance, in ms."""
+    """Silence after which transcript, reply and first speech are prepared speculatively, in ms."""
     speculations: int = Field(default=3, ge=0)
-    """How often an utterance may be answered in advance; 0 switches speculation off."""
+    """Maximum number of speculative replies for an utterance; 0 disables speculation."""
     speculation_max_speech_s: float = Field(default=15.0, ge=0)
-    """No speculation for utterances longer than this, in seconds, unless the recogniser is idle."""
+    """Utterances longer than this get no speculative reply, in seconds, unless the recogniser is idle."""
     max_utterance_s: float = Field(default=60.0, ge=1)
-    """An utterance longer than this is transcribed in parts, cut at its longest pause, in seconds."""
+    """Utterances longer than this are transcribed in parts, cut at the longest pause, in seconds."""
     interruptible: bool = True
-    """Whether speaking stops the assistant."""
+    """Whether the user can interrupt the assistant by speaking."""
     half_duplex: bool = False
-    """Ignore the microphone while the assistant speaks: for loudspeakers without echo cancelling."""
+    """Ignore the microphone while the assistant speaks: for loudspeakers without echo cancellation."""
     hold_ms: int = Field(default=60, ge=32)
-    """Speech after which the assistant pauses, not yet decided whether it is interrupted, in ms."""
+    """Speech after which the assistant pauses, until it is clear whether it is interrupted, in ms."""
     interrupt_ms: int = Field(default=250, ge=60)
     """Speech shorter than this never interrupts, in ms."""
     interrupt_words: int = Field(default=1, ge=1)
-    """Words (back-channels like "mhm" not counted) that an interruption needs."""
+    """Number of words that an interruption needs (backchannels like "mhm" not counted)."""
     backchannel_ms: int = Field(default=800, ge=100)
-    """Speech longer than this interrupts whatever its words are, in ms."""
+    """Speech longer than this interrupts regardless of its words, in ms."""
     lead_ms: int = Field(default=200, ge=40)
     """How far ahead of real time the reply's sound is sent, in ms."""
     partial_ms: int = Field(default=500, ge=0)
-    """How often a partial transcript is made while the user speaks, in ms; 0: never."""
+    """Interval between partial transcripts while the user speaks, in ms; 0: none."""
     idle_prompt_s: float = Field(default=0.0, ge=0)
     """Silence after which the assistant asks whether the user is still there, in seconds; 0: never."""
     idle_timeout_s: float = Field(default=600.0, ge=0)
     """Silence after which a conversation is closed, in seconds; 0: never."""
     resume_seconds: float = Field(default=120.0, ge=0)
-    """How long a dropped connection may come back to its conversation, in seconds."""
+    """How long the client can return to a conversation after its connection dropped, in seconds."""
 
-    # --- recording of conversations ---
+    # --- kept conversations ---
     record: bool = False
-    """Keep what is said in conversations, as sound and text. Ask those who talk first: what the page and the protocols
-    tell them is in docs/operations.md."""
+    """Keep the sound and text of conversations. Get the users' consent first: docs/operations.md says how the page and
+    the protocols inform them."""
     record_days: float = Field(default=30.0, ge=0)
-    """Recorded turns are removed after so many days; 0: never."""
+    """Days after which kept turns are removed; 0: never."""
     recordings_dir: Path = HOME / "audios" / "recordings"
-    """Where they are kept: a folder a session."""
+    """Folder of kept conversations: one folder a session."""
 
     # --- workers ---
     isolate_models: bool = True
-    """Run each local model in a process of its own that is started again after a crash; false: in a thread."""
+    """Run each local model in a separate process that is restarted after a crash; false: in a thread."""
     worker_nice: int = Field(default=5, ge=0, le=19)
-    """How much the processes of local models give way to the service itself, which has little to do and must do it at
-    once: the sound of all speakers goes through it. 0: not at all."""
+    """Niceness of local models' processes relative to the service. The service has little to compute, but must do it at
+    once, because the sound of all users passes through it. 0: equal priority."""
     worker_start_timeout_s: float = Field(default=120.0, gt=0)
-    """Loading a local model may take this long, in seconds (downloads not counted)."""
+    """Timeout for loading a local model, in seconds (downloads not counted)."""
     max_waiting: int = Field(default=32, ge=1)
-    """Calls that may wait for one model; one more is refused at once."""
+    """Maximum number of calls waiting for one model; further ones are refused at once."""
     max_wait_s: float = Field(default=20.0, gt=0)
-    """A conversation's call may wait so long for its turn at a model, in seconds; one that would wait longer is refused
-    at once, one that does is refused then: whoever has waited so long for an answer has gone. Files are not refused."""
+    """Maximum time that a conversation's call waits for a model, in seconds. A call that is expected to wait longer is
+    refused at once; one that has waited this long is refused then, because the user has probably left. Files are not
+    refused."""
     stt_replicas: int = Field(default=0, ge=0, le=64)
-    """Copies of the recogniser that work side by side, each with memory of its own. 0: of Whisper on a CPU one for each
-    8 cores, 4 at most, as far as a quarter of the memory goes; else one."""
+    """Copies of the recogniser that work in parallel, each with its own memory. 0: for Whisper on a CPU one for each 8
+    cores, at most 4, within a quarter of the memory; else one."""
     tts_replicas: int = Field(default=1, ge=1, le=64)
-    """Copies of the voice engine, likewise."""
+    """The same for the voice engine."""
     stt_batch: int = Field(default=0, ge=0, le=64)
-    """Short utterances of several speakers that Whisper decodes together at most; 1: each alone; 0: as many as pay (16
-    on CUDA; on a CPU 8 with a shorter WHISPER_CONTEXT_S, else 1)."""
+    """Maximum number of short utterances of several users that Whisper decodes together; 1: each alone; 0: chosen for
+    this machine (16 on CUDA; on a CPU 8 with a shorter WHISPER_CONTEXT_S, else 1)."""
     stt_batch_ms: int = Field(default=10, ge=0, le=1000)
-    """While many speak at the same time, how long a batch waits for as many utterances as the one before it had, in
-    ms. An utterance that comes alone never waits."""
+    """While many users speak, how long a batch waits for as many utterances as the previous one had, in ms. A single
+    utterance never waits."""
     models_on_demand: bool = True
-    """Load other Whisper models than WHISPER_MODEL when a request names one (docs/files.md); they are downloaded when
-    they are not here. false: only the one that is loaded."""
+    """Load Whisper models other than WHISPER_MODEL when a request names one (docs/files.md), downloading them if
+    necessary. false: use only the loaded one."""
     model_memory_mb: int = Field(default=0, ge=0)
-    """Memory that all Whisper models may take together, in MB (estimated); those that nobody uses make room. 0: four
-    fifths of the GPU's memory, or half of the machine's."""
+    """Memory that all Whisper models together can use, in MB (estimated); unused models are unloaded to make room. 0:
+    four fifths of the GPU's memory, or half of the machine's."""
     stt_file_batch: int = Field(default=0, ge=0, le=64)
-    """Windows of recordings that Whisper decodes together at most; a conversation waits for a whole batch. 0: 16 on
-    CUDA; on a CPU 8 by a model that was loaded for recordings, 1 by that of conversations."""
+    """Maximum number of windows of recordings that Whisper decodes together; a conversation waits for a whole batch. 0:
+    16 on CUDA; on a CPU 8 for a model loaded for recordings, 1 for that of conversations."""
     model_idle_seconds: float = Field(default=0.0, ge=0)
-    """A local model that was not used for so long is unloaded, in seconds: its process ends and gives its memory back;
-    the next call loads it again, and waits for that. 0: never."""
+    """Time without use after which a local model is unloaded, in seconds: its process ends and frees its memory; the
+    next call waits until it is loaded again. 0: never."""
 
     # --- transcription jobs ---
     database_url: str = "sqlite:///data/parley.db"
-    """Where jobs are kept: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME (needs the extra `postgres`)."""
+    """Database for jobs: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME (needs the extra `postgres`)."""
     redis_url: str = ""
-    """A Redis (redis://HOST:6379) that is asked for results before the database; needs the extra `redis`."""
+    """A Redis (redis://HOST:6379) that caches results before the database; needs the extra `redis`."""
     upload_dir: Path = Path("uploads")
-    """Where the files of jobs are kept."""
+    """Folder for the files of jobs."""
     job_queue: Literal["auto", "local", "procrastinate"] = "auto"
-    """local: jobs are done by this process. procrastinate: by this one and any number of `python main.py worker`, on
-    several machines too; needs PostgreSQL and the extra `postgres`. auto: local."""
+    """local: this process runs the jobs. procrastinate: this process and any number of `python main.py worker` run
+    them, also on several machines; needs PostgreSQL and the extra `postgres`. auto: local."""
     job_workers: int = Field(default=1, ge=0, le=64)
-    """Jobs that this process does at a time; 0: none, others do them."""
+    """Number of jobs that this process runs at the same time; 0: none, job workers run them."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Where `python main.py worker` tells Prometheus how it does; the service tells on PORT, under /metrics. 0:
-    nowhere."""
+    """Port on which `python main.py worker` serves its metrics for Prometheus (the service has them on PORT, under
+    /metrics). 0: none."""
     metrics_host: str = "127.0.0.1"
-    """Address to listen on for that. There is no key: whoever reaches it is told."""
+    """Address to listen on for METRICS_PORT. It needs no key: every client that reaches it can read the metrics."""
     max_jobs: int = Field(default=100_000, ge=1)
-    """Jobs that may wait; one more is refused at once."""
+    """Maximum number of waiting jobs; further ones are refused at once."""
     job_attempts: int = Field(default=3, ge=1)
-    """How often a job is tried when something fails that may go better the next time."""
+    """Maximum number of attempts at a job that fails for a reason that can be temporary."""
     job_retry_s: float = Field(default=5.0, gt=0)
-    """From the first failure to the second attempt, in seconds; doubles each time."""
+    """Delay between the first failure and the second attempt, in seconds; doubles each time."""
     job_silence_s: float = Field(default=900.0, gt=0)
-    """A job that makes no progress for so long is tried again, in seconds."""
+    """A job without progress for this long is retried, in seconds."""
     job_expire_hours: float = Field(default=72.0, ge=0)
-    """A job that nobody began within so many hours expires; 0: never."""
+    """A job that has not started within this many hours expires; 0: never."""
     job_keep_hours: float = Field(default=168.0, ge=0)
-    """Ended jobs are removed after so many hours, with files and results that no other job uses; 0: never."""
+    """Ended jobs are removed after this many hours, with files and results that no other job uses; 0: never."""
 
-    # --- what jobs are sent ---
+    # --- job inputs ---
     max_archive_files: int = Field(default=500, ge=1)
-    """Files in one request, and in one zip."""
+    """Maximum number of files in one request, and in one zip."""
     max_archive_size: int = Field(default=2_147_483_648, ge=1024)
-    """What a zip may unpack to, in bytes or with a unit."""
+    """Maximum unpacked size of a zip, in bytes or with a unit."""
     max_archive_ratio: float = Field(default=200.0, ge=1)
-    """What a zip may unpack to, in times its own size; the first 16 MB are free. Recordings hardly shrink."""
+    """Maximum unpacked size of a zip, as a multiple of its own size; the first 16 MB are exempt. Audio barely
+    compresses."""
     url_allow: str = ""
-    """Comma-separated addresses and networks (10.0.0.0/8) that URLs and webhooks may lead to beside public ones."""
+    """Comma-separated addresses and networks (10.0.0.0/8) that URLs and webhooks can lead to, besides public ones."""
     url_timeout_s: float = Field(default=1800.0, gt=0)
-    """Fetching a file from a URL may take this long, in seconds."""
+    """Timeout for fetching a file from a URL, in seconds."""
 
-    # --- jobs that are done elsewhere ---
+    # --- remote jobs ---
     job_engine: Literal["local", "modal"] = "local"
-    """Who transcribes the recordings of jobs. local: this service's recogniser. modal: a worker elsewhere
-    (deploy/modal_worker.py, or anything that speaks the same; docs/jobs.md)."""
+    """Transcriber of the recordings of jobs. local: this service's recogniser. modal: a remote worker
+    (deploy/modal_worker.py, or a program with the same protocol; docs/jobs.md)."""
     app_url: str = ""
-    """This service's public address, as workers elsewhere reach it."""
+    """This service's public URL, which remote workers use."""
     modal_webhook_url: str = ""
-    """Where JOB_ENGINE=modal posts its jobs."""
+    """URL to which JOB_ENGINE=modal posts its jobs."""
     modal_token_id: str = ""
-    """Modal's proxy token for it (Modal-Key)."""
+    """Modal's proxy token for MODAL_WEBHOOK_URL (Modal-Key)."""
     modal_token_secret: str = ""
-    """Its secret (Modal-Secret)."""
+    """Secret of that token (Modal-Secret)."""
     trigger_secret_key: str = ""
-    """When set, JOB_ENGINE=modal gives its jobs to the Trigger.dev task of deploy/trigger/, which gives them to
-    MODAL_WEBHOOK_URL and tries again by its own rules."""
+    """Trigger.dev's key. When set, JOB_ENGINE=modal passes its jobs to the task of deploy/trigger/, which passes them
+    to MODAL_WEBHOOK_URL and retries by its own rules."""
     trigger_project_id: str = ""
-    """The project of that task; read by deploy/trigger/ alone."""
+    """The project of that task; read only by deploy/trigger/."""
     trigger_url: str = "https://api.trigger.dev"
-    """Trigger.dev's address, or your own."""
+    """Trigger.dev's URL, or your own."""
 
     # --- webhooks ---
     webhook_url: str = ""
-    """Told of every job that ends, beside the job's own `webhook_url`."""
+    """URL that is notified of every job that ends, in addition to the job's own `webhook_url`."""
     webhook_secret: str = ""
-    """Signs webhooks (Standard Webhooks): whsec_ and base64. Empty: made once, and kept in UPLOAD_DIR."""
+    """Secret for signing webhooks (Standard Webhooks): whsec_ and base64. Empty: generated once, and kept in
+    UPLOAD_DIR."""
     webhook_retry_s: float = Field(default=5.0, gt=0)
-    """From a failed delivery of a webhook to the next, in seconds; grows threefold, up to four hours, for a day."""
+    """Delay between a failed delivery of a webhook and the next, in seconds; triples each time, up to four hours, for a
+    day."""
 
     @field_validator("jwt_secret")
     @classmethod
@@ -455,7 +462,9 @@ class Settings(BaseSettings):
     def _language(cls, value: str) -> str:
         if not value:
             return ""
-        from pipeline.stt.languages import language_code  # settings are read before anything that hears is imported
+        from pipeline.stt.languages import (
+            language_code,
+        )  # imported late: settings are read before speech recognition is imported
 
         try:
             return language_code(value) or ""

@@ -105,7 +105,7 @@ def test_turns_are_kept_as_they_were_until_their_session_is_erased(tmp_path: Pat
         erased = subprocess.run([*command, "erase", other], capture_output=True, check=False, **options)  # type: ignore[call-overload]
         assert (erased.returncode, erased.stdout, erased.stderr) == (0, "", "")
         again = subprocess.run([*command, "erase", other], capture_output=True, check=False, **options)  # type: ignore[call-overload]
-        assert (again.returncode, again.stderr) == (2, "parley: Nothing is kept of this session.\n")
+        assert (again.returncode, again.stderr) == (2, "parley: No turns of this session are kept.\n")
     assert {path.name for path in folder.glob("*/")} == {".erased"}
     assert not (folder / refusing).exists()
 

@@ -1,6 +1,6 @@
 import { defineConfig } from "@trigger.dev/sdk";
 
-/** Wants TRIGGER_PROJECT_ID where it is deployed from; MODAL_* and WEBHOOK_SECRET in the project's environment. */
+/** Needs TRIGGER_PROJECT_ID on the machine that deploys; MODAL_* and WEBHOOK_SECRET in the project's environment. */
 export default defineConfig({
   project: process.env.TRIGGER_PROJECT_ID ?? "",
   dirs: ["./src"],

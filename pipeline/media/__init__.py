@@ -1,7 +1,7 @@
-"""Recordings into samples: the one place that opens files from outside.
+"""Audio files to samples: the only package that opens files from outside.
 
-Plain WAV is read here in Python (`wav`). Every other format goes to FFmpeg, in a process of its own for each file
-(`processes`, `zygote`, `sandbox`, `decoding`), which is ended when its caller goes away, when it is silent or when it
+`wav` reads plain WAV in Python. Every other format goes to FFmpeg, in a separate process for each file (`processes`,
+`zygote`, `sandbox`, `decoding`). That process is ended when its caller leaves, when it falls silent, or when it
 passes its limits. `Recording` is for files of hours, `decode` for one utterance in memory.
 """
 

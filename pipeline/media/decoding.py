@@ -1,4 +1,4 @@
-"""FFmpeg over one file: runs in a decoding process, and is imported nowhere else (`tests/media/test_one_place.py`)."""
+"""FFmpeg decoding of one file. Only decoding processes import this module (`tests/media/test_one_place.py`)."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -19,32 +19,32 @@ FORMATS = (
     "wav,w64,aiff,au,caf,flac,ogg,mp3,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,mpeg,mpegts,amr,amrnb,"
     "amrwb,ac3,eac3,dts,dtshd,ape,wv,tta,gsm,voc,mxf,nut,rm,swf,dv,truehd,mpc,mpc8,tak,dsf,ircam,nistsphere,sds,sox"
 )
-"""Demuxers that read one file and nothing else. Playlists and descriptions of streams (hls, dash, concat, sdp, …) are
-missing on purpose: they open addresses and files that they name. FFmpeg checks the list before it reads a header."""
+"""Demuxers that read one file and nothing else. Playlists and stream descriptions (hls, dash, concat, sdp, …) are left
+out on purpose: they open the addresses and files that they name. FFmpeg checks this list before it reads a header."""
 PROTOCOLS = "none"
-"""Nothing can be opened by name."""
+"""No protocol: nothing can be opened by name."""
 MIN_GAP_S, MAX_GAP_S = 0.1, 600.0
-"""A jump in the time stamps of this size is sound that is missing, and silence takes its place; a smaller one is
-jitter, a larger one a clock that was set anew."""
+"""A jump in the time stamps between these sizes is missing sound, and is filled with silence. A smaller jump is jitter;
+a larger one is a clock that was reset."""
 TIMED = frozenset({"mov", "matroska", "avi", "asf", "flv", "mpeg", "mpegts", "mxf", "nut", "rm", "ogg", "dv", "swf"})
-"""Demuxers (the first of their names) whose time stamps are the file's. Others count them from the bytes, at the rate
-that the file began with, and have no gaps."""
+"""Demuxers (by the first of their names) that take time stamps from the file. The others count them from the bytes, at
+the rate that the file began with, and have no gaps."""
 MAX_BAD_PACKETS = 1000
-"""Damaged packets that are skipped; a file with more is given up where it is."""
+"""Number of damaged packets that are skipped. Decoding stops at the next one."""
 BUSY_PACKETS = 2000
-"""Packets without sound after which the process says that it is still at work."""
+"""Packets without sound after which the process reports that it is still at work."""
 FAILURES = (av.error.FFmpegError, ValueError, EOFError)
-"""What PyAV raises over a damaged file."""
+"""Exceptions that PyAV raises for a damaged file."""
 
 
 class Source(Protocol):
-    """The bytes of the file, as PyAV wants them."""
+    """The bytes of the file, in the form that PyAV expects."""
 
     def read(self, size: int) -> bytes: ...
 
 
 def decoded(source: Any, request: Request) -> Iterator[Samples | Told | Busy]:
-    """Told, then the samples of one track. Raises BadInput."""
+    """Yield Told, then the samples of one track. Raises BadInput."""
     if not request.seekable:
         yield from _joined(Coming(source).links(), request)
         return
@@ -58,7 +58,7 @@ def decoded(source: Any, request: Request) -> Iterator[Samples | Told | Busy]:
 
 
 def _joined(parts: Iterable[Any], request: Request) -> Iterator[Samples | Told | Busy]:
-    """One after the other, at the rate of the first. A later one that is damaged is left out."""
+    """Decode the parts one after another, at the rate of the first. A later part that is damaged is left out."""
     begun = False
     for part in parts:
         try:
@@ -83,8 +83,8 @@ def _link(source: Any, request: Request) -> Iterator[Samples | Told | Busy]:
         if not claims_more or not request.seekable:
             yield from _Decoder(container, stream, rate_hz).samples()
             return
-        # What is claimed may be a guess from the first packets, or what the head of a stream says that was written
-        # before its end was known. The packets tell it without being decoded.
+        # The header's duration can be a guess from the first packets, or be written before the end of the stream was
+        # known. The packets show the real one without being decoded.
         if _packets_last(container, stream, request.max_seconds + OVER_S):
             raise too_long(request.max_seconds)
     source.seek(0)
@@ -129,7 +129,7 @@ def _stream(container: Any, track: int | None) -> Any:
 
 
 def _packets_last(container: Any, stream: Any, seconds: float) -> bool:
-    """Whether the packets of a track last longer than this together. They are read as far as that."""
+    """Whether the packets of a track last longer than `seconds` in total. Reads no further than that."""
     lasted_s = 0.0
     try:
         for packet in container.demux(stream):
@@ -138,7 +138,7 @@ def _packets_last(container: Any, stream: Any, seconds: float) -> bool:
             if lasted_s > seconds:
                 return True
     except FAILURES:
-        pass  # broken in the middle: what is there is no longer
+        pass  # broken in the middle: the rest cannot be read
     return False
 
 
@@ -150,11 +150,11 @@ class _Decoder:
         self._timed = container.format.name.split(",")[0] in TIMED
         self._zero_s = (container.start_time or 0) / 1e6
         self._clock_s: float | None = None
-        """Where the next frame should begin, on the file's own clock; None before the first one."""
+        """Expected start of the next frame on the file's own clock; None before the first frame."""
         self._mono = Mono(rate_hz)
 
     def samples(self) -> Iterator[Samples | Busy]:
-        """Raises BadInput (bad_audio) when not one frame can be decoded."""
+        """Decode the track. Raises BadInput (bad_audio) if not one frame can be decoded."""
         failed = False
         any_sound = False
         try:
@@ -165,13 +165,13 @@ class _Decoder:
                 any_sound = True
                 yield from self._taken(frame)
         except FAILURES:
-            failed = True  # broken in the middle: what came before is used
+            failed = True  # broken in the middle: the sound before that is used
         yield self._mono.finish()
         if not any_sound and failed:
             raise bad_audio()
 
     def _frames(self) -> Iterator[Any]:
-        """Frames; None now and then while there are none."""
+        """Yield frames, and None now and then while there are none."""
         bad, good, quiet = 0, 0, 0
         last: Exception | None = None
         for packet in self._container.demux(self._stream):
@@ -191,7 +191,8 @@ class _Decoder:
             raise last
 
     def _taken(self, frame: Any) -> Iterator[Samples]:
-        """The sound of a frame, with the silence that is missing before it. The format may be another in each frame."""
+        """Return the sound of a frame, after the silence that is missing before it. The format can change with each
+        frame."""
         rate_hz, names = frame.sample_rate, tuple(channel.name for channel in frame.layout.channels)
         check_format(rate_hz, len(names))
         missing = self._missing(frame)
@@ -202,7 +203,7 @@ class _Decoder:
         yield from self._mono.feed(rate_hz, names, _values(frame, len(names)))
 
     def _missing(self, frame: Any) -> int:
-        """Samples of silence before a frame."""
+        """Number of samples of silence to insert before a frame."""
         if not self._timed:
             return 0
         missing = 0
@@ -217,7 +218,7 @@ class _Decoder:
             expected_s = begins_s
         elif abs(gap_s) > MAX_GAP_S:
             expected_s = begins_s
-        # Counted on, not read off each frame: rounded time stamps must not add up to a drift.
+        # Summed up instead of taken from each frame: rounded time stamps must not add up to a drift.
         self._clock_s = expected_s + length_s
         return missing
 
@@ -227,7 +228,7 @@ def _values(frame: Any, channels: int) -> Any:
     values = frame.to_ndarray()
     values = values.T if frame.format.is_planar else values.reshape(-1, channels)
     kind = values.dtype
-    # Copied in any case: what PyAV lends is FFmpeg's.
+    # Always copied: the array that PyAV returns is FFmpeg's memory.
     values = np.array(values, np.float32, order="C")
     if kind.kind == "u":
         values = (values - np.float32(128)) / np.float32(128)

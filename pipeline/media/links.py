@@ -1,7 +1,7 @@
-"""Chained Ogg, and FLAC files one after the other: links in one file, each with a codec, rate and channels of its own.
+"""Chained Ogg, and concatenated FLAC files: several links in one file, each with its own codec, rate and channels.
 
-FFmpeg goes on with the decoder of the first link, or stops there, so each link is opened as a file. A link of Ogg
-begins with pages that begin a stream (RFC 3533, section 4), after pages that do not.
+FFmpeg continues with the decoder of the first link, or stops after it, so each link is opened as a separate file. A
+link of Ogg starts at pages that begin a stream (RFC 3533, section 4) and follow pages that do not.
 """
 
 import os
@@ -11,21 +11,21 @@ from typing import Any
 
 MAGIC = b"OggS"
 FLAC = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
-"""What a FLAC file begins with: its first block is STREAMINFO."""
+"""First bytes of a FLAC file: its first block is STREAMINFO."""
 _HEAD = struct.Struct("<4sBB")
 _HEAD_BYTES = 27
 _BEGIN = 2
 """Flag of the first page of a stream."""
 MAX_LINKS = 10_000
 MAX_TAGS = 16
-"""Of ID3v2, one after the other."""
+"""ID3v2 tags, one after another."""
 SEARCH_BYTES = 2**16
-"""Damage between two pages is searched through in steps of this size."""
+"""Step size in the search for the next page after damage."""
 
 
 def links(source: Any) -> list[tuple[int, int]]:
-    """Begin and end of each link, in bytes; one of what cannot be chained. The position is the beginning, before and
-    after it."""
+    """Begin and end of each link, in bytes; one link for a file that cannot be chained. The source is at its beginning
+    before and after the call."""
     head = source.read(4)
     begins = [0]
     if head == MAGIC:
@@ -38,8 +38,8 @@ def links(source: Any) -> list[tuple[int, int]]:
 
 
 def after_id3(source: Any) -> int:
-    """Where the sound begins after tags of ID3v2, which need not be read: thousands of them take minutes. The position
-    is the beginning, before and after it."""
+    """Offset of the sound after ID3v2 tags. They are skipped, because reading thousands of them takes minutes. The
+    source is at its beginning before and after the call."""
     begin = 0
     for _ in range(MAX_TAGS):
         head = source.read(10)
@@ -53,7 +53,7 @@ def after_id3(source: Any) -> int:
 
 
 def _flac_links(source: Any) -> list[int]:
-    """All but the first."""
+    """Offsets of all links but the first."""
     found: list[int] = []
     at, rest = 4, b""
     source.seek(at)
@@ -70,7 +70,7 @@ def _flac_links(source: Any) -> list[int]:
 
 
 def _ogg_links(source: Any) -> list[int]:
-    """Reads the heads of all pages."""
+    """Offsets of all links. Reads the headers of all pages."""
     begins: list[int] = []
     at, beginning = 0, False
     while len(begins) < MAX_LINKS:
@@ -94,7 +94,7 @@ def _ogg_links(source: Any) -> list[int]:
 
 
 def page_bytes(head: bytes, segments: bytes) -> int:
-    """Of a whole page, by its head and the lengths of its segments."""
+    """Size of a whole page, from its header and the lengths of its segments."""
     return _HEAD_BYTES + len(segments) + sum(segments)
 
 
@@ -111,7 +111,7 @@ def _next_page(source: Any, at: int) -> int | None:
 
 
 class Sought:
-    """A position in bytes of a known size."""
+    """A position in a number of bytes of known size."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -127,7 +127,7 @@ class Sought:
 
 
 class Window(Sought):
-    """A part of a source that can be sought in."""
+    """A part of a seekable source, as a source."""
 
     def __init__(self, source: Any, begin: int, end: int) -> None:
         super().__init__(end - begin)
@@ -144,27 +144,28 @@ class Window(Sought):
 
 
 class Coming:
-    """A source that can only be read once, link by link."""
+    """A source that can only be read once, split into links."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
         self._data = bytearray()
         self._left = 0
-        """Bytes at the beginning of `_data` and after it that belong to the link."""
+        """Bytes that belong to the current link, from the beginning of `_data` on; can exceed its length."""
         self._ogg: bool | None = None
-        """None: not known yet."""
+        """None: unknown yet."""
         self._beginning = False
         self._first = True
         self._ended = False
-        """Nothing more comes."""
+        """Whether the source has ended."""
 
     def links(self) -> Iterator["Coming"]:
-        """Itself for each link: what is read then is the link. Of what is no Ogg there is one."""
+        """Yield itself once for each link; `read` then returns that link's bytes. A source that is not Ogg is one
+        link."""
         for _ in range(MAX_LINKS):
             self._first = True
             yield self
             while self.read(SEARCH_BYTES):
-                pass  # what the decoder has left
+                pass  # skip what the decoder did not read
             if not self._fill(1):
                 return
 
@@ -179,7 +180,7 @@ class Coming:
         return data
 
     def _next(self) -> int:
-        """Bytes of the next page; 0 when it begins another link, or nothing comes."""
+        """Size of the next page; 0 when it begins another link, or at the end."""
         if not self._fill(_HEAD_BYTES):
             return len(self._data)
         if self._ogg is None:
@@ -199,7 +200,7 @@ class Coming:
         return page_bytes(head, bytes(self._data[_HEAD_BYTES : _HEAD_BYTES + segments]))
 
     def _fill(self, size: int) -> bool:
-        """Have so many bytes at hand; whether there are."""
+        """Have `size` bytes in the buffer; return whether there are that many."""
         while len(self._data) < size and not self._ended:
             data = self._source.read(SEARCH_BYTES)
             self._data += data

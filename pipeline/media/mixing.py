@@ -1,4 +1,4 @@
-"""Channels into one: without samples that are not numbers, without an offset, and without losing what cancels."""
+"""Mixing of channels into one: removes NaN and infinite samples and offsets, and keeps sound that would cancel out."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,27 +13,27 @@ Frames = npt.NDArray[np.float32]
 """Shape (n, channels)."""
 
 BLOCK_S = 0.25
-"""Frames are mixed in blocks of this length at least, in seconds."""
+"""Minimum length of the blocks that are mixed, in seconds."""
 PIECE_S = 0.05
-"""Whether the channels cancel is decided for pieces of this length, in seconds."""
+"""Length of the chunks for which the mixer decides whether the channels cancel, in seconds."""
 CANCELS, MIXES = 0.1, 0.3
-"""Energy of the mix, in parts of what it is for channels that have nothing in common: below the first one channel is
-taken, above the second the mix again. Opposite channels have 0, equal ones the number of channels."""
+"""Energy of the mix, relative to the mix of uncorrelated channels. Below the first value one channel is used, above the
+second the mix again. Opposite channels have 0, equal ones the number of channels."""
 MEMORY = 0.05
-"""Share of the energies before a piece in the energies that decide for it: a pause decides nothing."""
+"""Weight of the earlier energies in the energies that decide for a chunk, so that a pause decides nothing."""
 FADE_S = 0.01
-"""From one choice to the next."""
+"""Length of the fade from one choice to the next."""
 OFFSET_S = 1.0
 """Time constant of the mean that counts as the offset, in seconds."""
 DEAD = 0.004
-"""An offset up to this (-48 dB) is left: it disturbs nothing, and speech has it for moments."""
+"""An offset up to this (-48 dB) is kept: it does no harm, and speech has it for moments."""
 
 _WEIGHTS = {"FC": 1.0, "FL": math.sqrt(0.5), "FR": math.sqrt(0.5), "LFE": 0.0, "LFE2": 0.0}
-"""Of the channels of a surround layout in the mix, by FFmpeg's names; others 0.5 (ITU-R BS.775)."""
+"""Weights of the channels of a surround layout in the mix, by FFmpeg's names; others have 0.5 (ITU-R BS.775)."""
 
 
 def weights_of(names: Sequence[str]) -> npt.NDArray[np.float32]:
-    """How much each channel has in the mix; together 1. names: FFmpeg's, such as FL; empty for an unknown layout."""
+    """Weight of each channel in the mix; the sum is 1. names: FFmpeg's, such as FL; empty for an unknown layout."""
     plain = [_WEIGHTS.get(name, 0.5) for name in names]
     if len(plain) <= 2 or not sum(plain) or "" in names:
         plain = [1.0] * len(names)
@@ -41,17 +41,17 @@ def weights_of(names: Sequence[str]) -> npt.NDArray[np.float32]:
 
 
 class Mono:
-    """Sound whose rate and channels may change at any moment, into one channel at one rate."""
+    """Converts sound whose rate and channels can change at any moment to one channel at one rate."""
 
     def __init__(self, wanted_hz: int, *, block_s: float = BLOCK_S) -> None:
-        """wanted_hz: rate of what comes out. block_s: frames wait for so many seconds of others."""
+        """wanted_hz: output rate. block_s: frames are collected for this many seconds before they are mixed."""
         self._wanted_hz = wanted_hz
         self._block_s = block_s
         self._offset = Offset(wanted_hz)
         self._part: _Part | None = None
 
     def feed(self, rate_hz: int, names: tuple[str, ...], frames: Frames) -> Iterator[Samples]:
-        """names: of the channels, see `weights_of`. frames: shape (n, channels), in [-1, 1]."""
+        """names: channel names, see `weights_of`. frames: shape (n, channels), in [-1, 1]."""
         part = self._part
         if part is None or (part.rate_hz, part.names) != (rate_hz, names):
             if part is not None:
@@ -62,7 +62,7 @@ class Mono:
             yield self._offset.without(part.mixed())
 
     def finish(self) -> Samples:
-        """The rest."""
+        """Return the remaining samples."""
         return np.zeros(0, np.float32) if self._part is None else self._offset.without(self._part.mixed(last=True))
 
 
@@ -72,7 +72,7 @@ class _Part:
     def __init__(self, rate_hz: int, names: tuple[str, ...], wanted_hz: int) -> None:
         self.rate_hz, self.names = rate_hz, names
         self.held = 0
-        """Frames that wait to be mixed."""
+        """Number of frames that wait to be mixed."""
         self._mixer = Mixer(rate_hz, weights_of(names))
         self._resampler = soxr.ResampleStream(rate_hz, wanted_hz, 1, dtype="float32") if rate_hz != wanted_hz else None
         self._waiting: list[Frames] = []
@@ -82,7 +82,7 @@ class _Part:
         self.held += len(frames)
 
     def mixed(self, last: bool = False) -> Samples:
-        """What waited. last: with what the resampler has kept."""
+        """Mix the waiting frames. last: also return what the resampler still holds."""
         waiting = self._waiting or [np.zeros((0, len(self.names)), np.float32)]
         mixed = self._mixer.mix(np.concatenate(waiting) if len(waiting) > 1 else waiting[0])
         self._waiting, self.held = [], 0
@@ -92,10 +92,10 @@ class _Part:
 
 
 class Mixer:
-    """Blocks of one layout into blocks of one channel."""
+    """Mixes blocks of one layout to blocks of one channel."""
 
     def __init__(self, rate_hz: int, weights: npt.NDArray[np.float32]) -> None:
-        """weights: of each channel; see `weights_of`."""
+        """weights: one for each channel; see `weights_of`."""
         self._piece = max(1, int(rate_hz * PIECE_S))
         self._fade = np.float32(rate_hz * FADE_S)
         self._weights = weights
@@ -104,10 +104,10 @@ class Mixer:
         self._one = False
         self._begun = False
         self._used = weights
-        """Weights at the end of the last piece."""
+        """Weights at the end of the last chunk."""
 
     def mix(self, frames: Frames) -> Samples:
-        """One channel, as long as the frames, which are in [-1, 1]."""
+        """Return one channel of the same length. frames: in [-1, 1]."""
         if len(self._weights) == 1:
             return frames[:, 0]
         if (mixed := self._plain(frames)) is not None:
@@ -116,8 +116,8 @@ class Mixer:
         return np.concatenate(pieces or [np.zeros(0, np.float32)])
 
     def _plain(self, frames: Frames) -> Samples | None:
-        """The mix of a block that cancels nowhere, which most are, looked at as a whole; None: it has to be looked at
-        piece by piece."""
+        """Mix a whole block in one step, if its channels cancel nowhere (which is usual); None: mix it chunk by
+        chunk."""
         count = len(frames) // self._piece
         if self._used is not self._weights or count * self._piece != len(frames) or not count:
             return None
@@ -156,7 +156,7 @@ class Mixer:
 
 
 class Offset:
-    """Takes a constant offset out of a stream of samples. What has none passes unchanged."""
+    """Removes a constant offset from a stream of samples. Samples without an offset pass unchanged."""
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
@@ -165,12 +165,12 @@ class Offset:
         self._used = 0.0
 
     def without(self, samples: Samples) -> Samples:
-        """The samples without it, shape (n,). Blocks of any length; each takes one step of the mean."""
+        """Return the samples without the offset, shape (n,). Blocks can have any length; each updates the mean once."""
         if not len(samples):
             return samples
         seconds = len(samples) / self._rate_hz
         first, self._heard_s = not self._heard_s, self._heard_s + seconds
-        # The mean of all at the beginning, and then that of the last OFFSET_S or so.
+        # The mean of all samples at the beginning, then that of about the last OFFSET_S seconds.
         share = max(seconds / self._heard_s, 1 - math.exp(-seconds / OFFSET_S))
         self._mean += share * (float(samples.mean()) - self._mean)
         wanted = math.copysign(max(0.0, abs(self._mean) - DEAD), self._mean)
@@ -183,7 +183,7 @@ class Offset:
 
 
 def make_finite(values: npt.NDArray[np.float32]) -> None:
-    """Silence in the place of NaN and infinite samples; the rest within [-1, 1]. In place."""
+    """Replace NaN and infinite samples by silence, and clip the rest to [-1, 1]. In place."""
     if not (good := np.isfinite(values)).all():
         values[~good] = 0
     np.clip(values, -1.0, 1.0, out=values)

@@ -1,4 +1,4 @@
-"""How many files are decoded at a time: a bound that a thread or a task waits at, the smallest file first."""
+"""A limit on how many files are decoded at once. Threads and tasks wait for a slot; the smallest file goes first."""
 
 import heapq
 import itertools
@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 
 class Places:
-    """So many at a time."""
+    """A limited number of slots."""
 
     def __init__(self, most: int) -> None:
         self._free = most
@@ -16,7 +16,10 @@ class Places:
         self._numbers = itertools.count()
 
     def ask(self, size: int) -> "Future[None]":
-        """A place, as soon as there is one; smaller sizes go first. Cancel it to give up. Who has it calls `leave`."""
+        """Ask for a slot: the future is done when there is one; smaller sizes go first.
+
+        Cancel the future to give up. Its holder calls `leave` to free the slot.
+        """
         place: Future[None] = Future()
         with self._lock:
             if self._free:
@@ -28,7 +31,7 @@ class Places:
         return place
 
     def leave(self) -> None:
-        """Give a place back."""
+        """Free a slot."""
         with self._lock:
             while self._waiting:
                 place = heapq.heappop(self._waiting)[2]
@@ -38,7 +41,7 @@ class Places:
             self._free += 1
 
     def give_up(self, place: "Future[None]") -> None:
-        """For who has asked: it is not waited for, and given back if it was there already."""
+        """Give up a slot that was asked for; free it if it was granted already."""
         if not place.cancel():
             place.result()
             self.leave()

@@ -1,7 +1,7 @@
-"""Decoding processes, as their callers see them: one for each file, forked from the zygote, ended by `Call.stop`.
+"""Decoding processes, from their callers' side: one for each file, forked from the zygote, ended by `Call.stop`.
 
-No thread waits for a process without a deadline, and none waits after `stop`: the kernel ends the process when the
-pipe that both hold is closed, and the socket between them is shut.
+No thread waits for a process without a deadline, and none waits after `stop`: it closes the pipe that both sides hold,
+whereupon the kernel ends the process, and shuts the socket between them down.
 """
 
 import asyncio
@@ -25,53 +25,53 @@ from pipeline.settings import HOME
 from pipeline.workers.environment import clean_environment
 
 SILENCE_S = 60.0
-"""A process that has not answered anything for this long is ended. Its limit of CPU time ends it earlier, unless the
+"""A process that has not sent anything for this long is ended. Its limit of CPU time ends it earlier, unless the
 machine is very busy."""
 WAIT_S = 30.0
-"""A file that has no place after this long is refused."""
+"""A file that has no slot after this many seconds is refused."""
 RECEIVE_BYTES = 2**18
 COPY_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Files of one kind, which do not wait for those of another."""
+    """Files of one kind, with their limits. The files of one lane do not wait for those of another."""
 
     places: Places
     open_s: float
-    """CPU seconds to the first sample. A legal header takes some milliseconds, a film's index half a second."""
+    """CPU seconds until the first sample. A valid header takes some milliseconds, the index of a film half a second."""
     decode_s: float
-    """CPU seconds for a second of sound: the slowest codecs take 0.02 on a slow core."""
+    """CPU seconds for each second of sound: the slowest codecs take 0.02 on a slow core."""
     memory_bytes: int
-    """Beyond what a process begins with (address space)."""
+    """Address space in addition to what a process begins with."""
     niceness: int
-    """Of a process that takes long."""
+    """Niceness of a process that takes long."""
     silence_s: float | None = SILENCE_S
-    """See SILENCE_S; None: the file comes as slowly as it likes."""
+    """See SILENCE_S; None: the file can arrive as slowly as its client sends it."""
 
     def request(
         self, max_seconds: float, *, rate_hz: int | None = None, track: int | None = None, seekable: bool = True
     ) -> Request:
-        """One file's limits."""
+        """Return the limits for one file."""
         return Request(
             max_seconds, rate_hz, track, seekable, self.open_s, self.decode_s, self.memory_bytes, self.niceness
         )  # fmt: skip
 
 
 TURNS = Lane(Places(32), 1.0, 0.1, 192 * 2**20, 10)
-"""Utterances that somebody waits for, and reference recordings."""
+"""Utterances of users who wait for a reply, and reference recordings."""
 FILES = Lane(Places(8), 5.0, 0.2, 512 * 2**20, 7)
 """Uploads and jobs."""
 GROWING = Lane(Places(32), 2.0, 0.2, 192 * 2**20, 7, None)
-"""Uploads that are heard while they come in."""
+"""Uploads that are transcribed while they are received."""
 
 
 class Stopped(Exception):
-    """The call was stopped by its own side."""
+    """The caller stopped the call."""
 
 
 class Stopping:
-    """Ends what a thread waits for, whatever that is at the moment."""
+    """Ends whatever a thread currently waits for."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -79,7 +79,7 @@ class Stopping:
         self.stopped = False
 
     def stop(self) -> None:
-        """From any thread, any number of times."""
+        """End the current wait. Callable from any thread, any number of times."""
         with self._lock:
             self.stopped = True
             end = self._end
@@ -87,7 +87,7 @@ class Stopping:
             end()
 
     def ends(self, end: Callable[[], object]) -> None:
-        """What ends the next wait; done now when it is stopped already."""
+        """Set the callback that ends the next wait; call it now if `stop` was called already."""
         with self._lock:
             self._end = end
         if self.stopped:
@@ -95,7 +95,7 @@ class Stopping:
 
 
 class _Zygote:
-    """The process that others are forked from: started when it is first wanted, and again when it is gone."""
+    """The process that decoding processes are forked from. It starts on first use, and again after it has ended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -103,7 +103,7 @@ class _Zygote:
         self._process: subprocess.Popen[bytes] | None = None
 
     def send(self, data: bytes, fds: list[int]) -> None:
-        """Have a process forked. Blocking for some milliseconds when the zygote has to be started."""
+        """Have a process forked. Blocks for some milliseconds when the zygote has to be started."""
         with self._lock:
             for again in (True, False):
                 if self._control is None:
@@ -118,7 +118,7 @@ class _Zygote:
                         raise
 
     def end(self) -> None:
-        """With all that were forked from it."""
+        """End the zygote and all processes forked from it."""
         with self._lock:
             self._end()
 
@@ -149,7 +149,7 @@ atexit.register(_zygote.end)
 
 
 def warm_up() -> None:
-    """Blocking: start what the first file would wait for."""
+    """Start the zygote, so that the first file does not wait for it. Blocking."""
     call = Call(TURNS.request(1.0), _memory(b"no audio"))
     try:
         with contextlib.suppress(BadInput, Stopped):
@@ -160,10 +160,10 @@ def warm_up() -> None:
 
 
 class Call:
-    """One file in a process of its own."""
+    """The decoding of one file in a separate process."""
 
     def __init__(self, request: Request, file: int) -> None:
-        """file: a descriptor of what is to be decoded, which is closed here."""
+        """file: a descriptor of the file, which is closed here."""
         self._sock, theirs = socket.socketpair()
         life, self._life = os.pipe()
         self._lock = threading.Lock()
@@ -179,7 +179,7 @@ class Call:
             os.close(file)
 
     def stop(self) -> None:
-        """End the process at once. From any thread, any number of times."""
+        """End the process at once. Callable from any thread, any number of times."""
         with self._lock:
             if self._stopped:
                 return
@@ -189,12 +189,12 @@ class Call:
                 self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """The same, when nobody reads any more."""
+        """Stop, and close the socket. Call it when no thread reads from it."""
         self.stop()
         self._sock.close()
 
     def frames(self, silence_s: float | None) -> Iterator[Frame]:
-        """Blocking: what the process answers, without its last frame. silence_s: see `Lane`.
+        """Yield the frames that the process sends, without the last one. Blocking. silence_s: see `Lane`.
 
         Raises BadInput, and Stopped after `stop`.
         """
@@ -216,7 +216,7 @@ class Call:
                     yield frame
 
     async def frames_async(self, silence_s: float) -> AsyncGenerator[Frame, None]:
-        """The same on an event loop."""
+        """Do the same on an event loop."""
         loop, frames = asyncio.get_running_loop(), Frames()
         self._sock.setblocking(False)
         while True:
@@ -254,9 +254,9 @@ def _trusted_no_further() -> Iterator[None]:
 
 
 def called(lane: Lane, request: Request, file: int, size: int, stopping: Stopping) -> Generator[Frame, None, None]:
-    """Blocking: one file's frames, when it has a place.
+    """Wait for a slot, then yield one file's frames. Blocking.
 
-    file: a descriptor, closed here. Raises BadInput, Overloaded, Stopped.
+    file: a descriptor, which is closed here. Raises BadInput, Overloaded, Stopped.
     """
     place = lane.places.ask(size)
     stopping.ends(place.cancel)
@@ -281,7 +281,7 @@ def called(lane: Lane, request: Request, file: int, size: int, stopping: Stoppin
 
 
 async def called_async(lane: Lane, request: Request, file: int, size: int) -> AsyncGenerator[Frame, None]:
-    """The same on an event loop; closing it ends the process."""
+    """Do the same on an event loop; closing the generator ends the process."""
     place = lane.places.ask(size)
     try:
         async with asyncio.timeout(WAIT_S):
@@ -304,8 +304,8 @@ async def called_async(lane: Lane, request: Request, file: int, size: int) -> As
 
 
 def overloaded() -> Overloaded:
-    """There was no place for a file in time."""
-    return Overloaded("Too many files are being decoded; send it again in a moment.", retry_after_s=5.0)
+    """The error for a file that got no slot in time."""
+    return Overloaded("Too many files are being decoded; retry in a few seconds.", retry_after_s=5.0)
 
 
 # --- descriptors ---
@@ -327,12 +327,15 @@ def _anonymous() -> int:
 
 
 def descriptor(data: bytes) -> int:
-    """Of bytes in memory, to be read only."""
+    """Return a read-only descriptor of bytes in memory."""
     return _read_only(_memory(data))
 
 
 def descriptor_of(file: Any) -> tuple[int, int]:
-    """Of a file object that can be sought in, whose position stays, and its size. What has no descriptor is copied."""
+    """Return a read-only descriptor of a seekable file object, and its size. The position is kept.
+
+    A file object without a descriptor is copied.
+    """
     with contextlib.suppress(OSError, AttributeError):
         fd = _read_only(os.dup(file.fileno()))
         return fd, os.fstat(fd).st_size
@@ -353,7 +356,7 @@ def descriptor_of(file: Any) -> tuple[int, int]:
 
 
 def _read_only(fd: int) -> int:
-    """A descriptor of the same file that cannot write, in its place. Where the system knows none, the same."""
+    """Replace a descriptor by a read-only one of the same file; return it unchanged where the system cannot do so."""
     try:
         again = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

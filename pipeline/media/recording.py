@@ -1,4 +1,4 @@
-"""Recordings of any length and any container as a stream of blocks: flat memory, one sample-exact clock."""
+"""Recordings of any length in any container as a stream of blocks, with constant memory and one sample-exact clock."""
 
 import contextlib
 import os
@@ -19,24 +19,24 @@ from pipeline.media.processes import FILES, GROWING, Lane, Stopped, Stopping, ca
 from pipeline.media.wire import Frame, Told
 
 RATE_HZ = 16_000
-"""What recognisers and the VAD hear."""
+"""The rate that recognisers and the VAD expect."""
 BLOCK_S = 1.0
-"""Samples are handed on in blocks of about so much."""
+"""Approximate length of the blocks that are yielded, in seconds."""
 FEED_BYTES = 2**16
 
 
 class Recording:
-    """The sound of one file: float32 mono at RATE_HZ, read once from begin to end. Blocking: use it in a thread.
+    """The sound of one file: float32 mono at RATE_HZ, read once from beginning to end. Blocking: use it in a thread.
 
-    Silence stands where a video's sound begins later than its picture and where sound is missing, so that positions
-    are those of the player.
+    Silence fills the time where a video's sound begins later than its picture, and where sound is missing, so that
+    positions match those of a player.
     """
 
     def __init__(
         self, file: Any, *, max_seconds: float, track: int | None = None, raw_rate_hz: int | None = None
     ) -> None:
-        """file: anything that reads; most containers want it to seek, too.
-        track: which audio track, from 0; None: the one a player would take.
+        """file: any readable file object; most containers need `seek`, too.
+        track: audio track, from 0; None: the one that a player would take.
         raw_rate_hz: the file is 16-bit little-endian mono PCM of that rate, without a header."""
         self._file = file
         self._max_seconds = max_seconds
@@ -44,19 +44,19 @@ class Recording:
         self._raw_rate_hz = raw_rate_hz
         self._stopping = Stopping()
         self.duration_s: float | None = None
-        """As the container claims, once the first block is read; None when it says nothing."""
+        """Duration that the container claims, once the first block is read; None if it claims none."""
         self.samples = 0
-        """Given out so far."""
+        """Number of samples yielded so far."""
 
     def stop(self) -> None:
-        """End the reading at once, from any thread: `blocks` raises Stopped, and no process of it is left."""
+        """End the reading at once, from any thread: `blocks` raises Stopped and its process is ended."""
         self._stopping.stop()
 
     def blocks(self, block_s: float = BLOCK_S) -> Generator[Samples, None, None]:
-        """Blocks of at least `block_s`, shape (n,). Decoding stops as soon as `max_seconds` is passed; a file that says
-        that it is longer, and is, is refused before anything of it is decoded.
+        """Yield blocks of at least `block_s`, shape (n,). Decoding stops as soon as `max_seconds` is passed. A file
+        that claims to be longer, and is, is refused before any of it is decoded.
 
-        Raises BadInput: bad_audio, no_audio (no sample in it), audio_too_long, bad_parameter (no such track);
+        Raises BadInput: bad_audio, no_audio (not one sample), audio_too_long, bad_parameter (the track does not exist);
         Overloaded; Stopped.
         """
         most = int(self._max_seconds * RATE_HZ)
@@ -139,7 +139,8 @@ class Recording:
         return frame if isinstance(frame, np.ndarray) else None
 
     def _growing(self) -> Iterator[Samples]:
-        """What still comes in is handed to the process by a thread, which ends with the file or the process."""
+        """Decode a file that is still being received. A thread passes it to the process, and ends with the file or with
+        the process."""
         reading, writing = os.pipe()
         feeding = threading.Thread(target=_feed, args=(self._file, writing), name="growing", daemon=True)
         feeding.start()
@@ -159,7 +160,7 @@ def _feed(file: Any, fd: int) -> None:
 
 
 def _seekable(file: Any) -> bool:
-    """Whether it can be read twice: not while it is still coming."""
+    """Whether the file can be read twice. A file that is still being received cannot."""
     return hasattr(file, "seek") and (not hasattr(file, "seekable") or file.seekable())
 
 

@@ -1,4 +1,4 @@
-"""What a decoding process may do: nothing but read its file, compute within its limits, and answer."""
+"""Confinement of a decoding process: it can only read its file, compute within its limits, and send frames."""
 
 import ctypes
 import fcntl
@@ -18,16 +18,16 @@ from pipeline.media.wire import BUSY, DONE, FAILED, MAX_BLOCK, MAX_TEXT_BYTES, S
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE = 1, 38, 4
 _CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
-"""Of linux/prctl.h and linux/sched.h."""
+"""Values from linux/prctl.h and linux/sched.h."""
 LIBC: Any = ctypes.CDLL(None, use_errno=True)
 BYTES_PER_S = 20e6
-"""Bytes of a file that are read in a second of CPU time, at least."""
+"""Minimum number of a file's bytes that are read in a second of CPU time."""
 SLACK_S = 2.0
 """CPU seconds between the signal that ends a process and the one that cannot be caught."""
 
 
 def leave_network() -> None:
-    """Give up the network and all privileges for good, where the system lets its users do so. Linux only."""
+    """Give up the network and all privileges permanently, where the system allows it. Linux only."""
     if not hasattr(LIBC, "unshare"):
         return
     if LIBC.unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC):
@@ -35,7 +35,7 @@ def leave_network() -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """End when the process `parent`, which began this one, has ended."""
+    """End this process when its parent, `parent`, has ended."""
     if hasattr(LIBC, "prctl"):
         LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -43,7 +43,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def die_with_pipe(life: int) -> None:
-    """End when the other end of the pipe is closed, also out of a long call into C code: the kernel sends SIGIO."""
+    """End this process when the other end of the pipe is closed, even in a long C call: the kernel sends SIGIO."""
     fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([life], [], [], 0)[0]:
@@ -51,13 +51,13 @@ def die_with_pipe(life: int) -> None:
 
 
 def confine(request: Request) -> None:
-    """For the rest of this process's life."""
+    """Limit this process for the rest of its life."""
     if hasattr(LIBC, "prctl"):
         LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     most = _address_space() + request.memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    # No descriptor that is not there yet: no file, no socket. No byte into a file.
+    # Forbid new descriptors (files, sockets), writing to files, core dumps and new processes.
     for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_NPROC):
         resource.setrlimit(limit, (0, 0))
 
@@ -68,7 +68,7 @@ def _address_space() -> int:
 
 
 class Clock:
-    """The limit of CPU time, which grows with what is decoded."""
+    """The limit on CPU time, which grows with the decoded sound."""
 
     def __init__(self, request: Request, size: int) -> None:
         """size: of the file, in bytes."""
@@ -79,14 +79,14 @@ class Clock:
         self.decoded(0.0)
 
     def decoded(self, seconds: float) -> None:
-        """So much sound so far."""
+        """Raise the limit: this many seconds of sound are decoded so far."""
         hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
         soft = int(self._begun_s + seconds * self._request.decode_s) + 1
         resource.setrlimit(resource.RLIMIT_CPU, (min(soft, hard), hard))
 
 
 class Held(Sought):
-    """A file by its descriptor, with a position of its own."""
+    """A file read through its descriptor, with a separate position."""
 
     def __init__(self, fd: int) -> None:
         super().__init__(os.fstat(fd).st_size)
@@ -111,7 +111,7 @@ class Coming:
 
 
 def work(request: Request, file: int, out: int, life: int) -> None:
-    """Decode one file, within limits, and answer. The process ends after it."""
+    """Decode one file within limits and send its frames. The caller ends the process afterwards."""
     die_with_pipe(life)
     source = Held(file) if request.seekable else Coming(file)
     sock = socket.socket(fileno=out)

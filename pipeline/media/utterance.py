@@ -1,4 +1,4 @@
-"""A whole file in memory, or a reference recording, as one clip at its own rate."""
+"""Decoding of a whole file in memory, or of a reference recording, into one clip at its own rate."""
 
 import asyncio
 import contextlib
@@ -18,18 +18,18 @@ from pipeline.media.recording import Recording
 from pipeline.media.wire import Frame, Told
 
 CHECKED_S = 86_400.0
-"""A reference recording is not longer than this; engines use half a minute of it."""
+"""Length limit for a reference recording, in seconds; engines use half a minute of it."""
 INLINE_BYTES = 2**20
-"""A plain WAV up to this size is read on the event loop: it takes less than a thread that others keep waiting."""
+"""A plain WAV up to this size is read on the event loop: a thread would take longer, because it waits for others."""
 INLINE_LINKS = 4
-"""Of so many files in a row at most; thousands take a quarter of a second."""
+"""The same limit in files of a chain; thousands take a quarter of a second."""
 
 
 async def decode(data: bytes, *, max_seconds: float) -> Clip:
-    """Decode a whole file in memory: any format. Cancelled, it leaves nothing behind.
+    """Decode a whole file in memory, in any format. Cancelling leaves no process behind.
 
-    Channels are mixed. The rate is the file's own, that of its beginning if it changes. A truncated file gives what is
-    there. Decoding stops as soon as `max_seconds` is passed, whatever the header claims.
+    Channels are mixed. The rate is the file's own: that of its beginning if it changes. A truncated file yields the
+    samples it has. Decoding stops as soon as `max_seconds` is passed, whatever the header claims.
     Raises BadInput: empty_message, bad_audio (not audio, or broken from the start), no_audio (no sample in it),
     audio_too_long; Overloaded.
     """
@@ -47,7 +47,7 @@ async def decode(data: bytes, *, max_seconds: float) -> Clip:
 
 
 def decode_blocking(data: bytes, *, max_seconds: float) -> Clip:
-    """The same for a thread, and for processes without an event loop."""
+    """Do the same in a thread, or in a process without an event loop."""
     _check(data)
     if wav.is_plain(io.BytesIO(data)):
         return _plain(data, max_seconds)
@@ -60,13 +60,14 @@ def decode_blocking(data: bytes, *, max_seconds: float) -> Clip:
 
 
 def check_sound(path: Path) -> None:
-    """Blocking: raises BadInput unless the file is a recording with a sample in it, OSError if it cannot be read."""
+    """Raise BadInput unless the file is a recording with at least one sample, OSError if it cannot be read.
+    Blocking."""
     with path.open("rb") as file, contextlib.closing(Recording(file, max_seconds=CHECKED_S).blocks(0.0)) as blocks:
         next(blocks)
 
 
 class _Collected:
-    """The frames of one file."""
+    """The collected frames of one file."""
 
     def __init__(self) -> None:
         self._rate_hz = 0

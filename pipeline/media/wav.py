@@ -1,7 +1,8 @@
-"""Plain WAV in Python: what most clients send costs no process, no FFmpeg, and nothing that its header claims.
+"""A reader for plain WAV in Python: the format that most clients send needs no process and no FFmpeg.
 
-PCM of 8, 16, 24 and 32 bits and float of 32 and 64, also as WAVE_FORMAT_EXTENSIBLE, RIFF, RF64 and BW64. A streamed
-file may claim 0 bytes, or more than there are. Another WAV after the end is heard, too: files are put together so.
+Reads PCM of 8, 16, 24 and 32 bits and float of 32 and 64, also as WAVE_FORMAT_EXTENSIBLE, in RIFF, RF64 and BW64. The
+claims of the header are not trusted: a streamed file can claim 0 bytes, or more than it has. Another WAV after the end
+is read, too, because clients concatenate files.
 """
 
 import os
@@ -20,32 +21,32 @@ from pipeline.media.mixing import make_finite
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 """WAVE format tags."""
 GUID_END = bytes.fromhex("000000001000800000aa00389b71")
-"""What follows the tag in the sub-format of WAVE_FORMAT_EXTENSIBLE."""
+"""Bytes after the tag in the sub-format of WAVE_FORMAT_EXTENSIBLE."""
 KINDS = {
     (PCM, 8): "u1", (PCM, 16): "<i2", (PCM, 24): "i3", (PCM, 32): "<i4", (FLOAT, 32): "<f4", (FLOAT, 64): "<f8",
 }  # fmt: skip
-"""Tag and bits → a sample, as `Format` names it."""
+"""(tag, bits) → sample type, as in `Format.kind`."""
 HEADS = (b"RIFF", b"RF64", b"BW64")
 UNKNOWN = 0xFFFFFFFF
 MAX_CHUNKS = 1000
-"""Chunks before the samples; a file with more is none of ours."""
+"""Chunks before the samples; a file with more is not read here."""
 MAX_LINKS = 10_000
-"""Files in a row."""
+"""WAV files in one chain."""
 MAX_CHANGES = 64
-"""Of the format, from one of them to the next; each costs a resampler, which is half a millisecond."""
+"""Changes of the format in a chain; each costs a resampler, which takes half a millisecond."""
 _SPEAKERS = ("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR")
 """Bits of the channel mask, from the lowest, by FFmpeg's names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What the samples are."""
+    """Format of the samples."""
 
     kind: str
-    """As numpy names them, and i3 for three bytes."""
+    """numpy's type name, and i3 for three bytes."""
     rate_hz: int
     names: tuple[str, ...]
-    """Of the channels, by FFmpeg's names; empty strings where they are not known."""
+    """Channel names, as FFmpeg has them; empty strings where they are unknown."""
 
     @property
     def frame_bytes(self) -> int:
@@ -54,15 +55,15 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The samples of one WAV in the file, which is positioned at the first."""
+    """The samples of one WAV; the file is positioned at the first of them."""
 
     form: Format
     size: int | None
-    """In bytes, as the header claims; None: up to the end."""
+    """Bytes that the header claims; None: up to the end of the file."""
 
 
 def is_plain(file: Any) -> bool:
-    """Whether this is one of ours: the file's position stays. Raises BadInput for a header that makes no sense."""
+    """Whether this module reads the file. Keeps the file's position. Raises BadInput for an impossible header."""
     at = file.tell()
     try:
         return _link(file) is not None
@@ -71,7 +72,7 @@ def is_plain(file: Any) -> bool:
 
 
 def blocks(file: Any, block_s: float) -> Iterator[tuple[Format, npt.NDArray[np.float32]]]:
-    """Formats and samples, shape (n, channels), of all WAVs in a row. Raises BadInput."""
+    """Yield formats and samples, shape (n, channels), of all WAVs of a chain. Raises BadInput."""
     form, changes = None, 0
     for _ in range(MAX_LINKS):
         link = _link(file)
@@ -95,7 +96,7 @@ def blocks(file: Any, block_s: float) -> Iterator[tuple[Format, npt.NDArray[np.f
 
 
 def seconds(file: Any) -> float | None:
-    """How long the first WAV is by its header and its size; None: it does not say. The position stays."""
+    """Duration of the first WAV by its header and its size; None: unknown. Keeps the file's position."""
     at = file.tell()
     try:
         link = _link(file)
@@ -110,9 +111,9 @@ def seconds(file: Any) -> float | None:
 
 
 def values(data: bytes, form: Format) -> npt.NDArray[np.float32]:
-    """Whole frames as float32, shape (n, channels)."""
+    """Convert whole frames to float32, shape (n, channels)."""
     if form.kind == "i3":
-        # Each with the byte before it as the lowest of four, which is then cleared.
+        # Each sample is read together with the byte before it, as the lowest of four bytes, which is then cleared.
         wide = np.ndarray((len(data) // 3,), "<i4", b"\0" + data, strides=(3,)) & np.int32(-256)
         found = wide.astype(np.float32)
         found *= np.float32(2.0**-31)
@@ -130,7 +131,7 @@ def values(data: bytes, form: Format) -> npt.NDArray[np.float32]:
 
 
 def _link(file: Any) -> Link | None:
-    """The next WAV, the file positioned at its samples; None: what comes is another thing."""
+    """Find the next WAV and position the file at its samples; None: the next bytes are not a WAV."""
     head = _exactly(file, 12)
     if head[:4] not in HEADS or head[8:12] != b"WAVE":
         return None
@@ -161,7 +162,7 @@ def _link(file: Any) -> Link | None:
 
 
 def _format(body: bytes) -> Format | None:
-    """None: not plain. Raises BadInput for claims that no recording makes."""
+    """None: not plain. Raises BadInput for values that no recording has."""
     if len(body) < 16:
         return None
     tag, channels, rate_hz, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", body)
@@ -189,7 +190,7 @@ def _names(mask: int, channels: int) -> tuple[str, ...]:
 
 
 def _exactly(file: Any, size: int) -> bytes:
-    """So many bytes, or what there is."""
+    """Read `size` bytes, or as many as there are."""
     data = b""
     while len(data) < size and (more := file.read(size - len(data))):
         data += more

@@ -1,6 +1,6 @@
-"""What a decoding process is asked for, and the frames that it answers with.
+"""The messages between the service and a decoding process: the request, and the frames that the process sends.
 
-The process has read bytes from outside and may do anything, so its answers are parsed and bounded here: a byte for the
+The process has read untrusted bytes and may do anything, so its frames are parsed and bounded here: a byte for the
 kind, four for the length, then JSON or raw float32 samples. Nothing is unpickled.
 """
 
@@ -17,26 +17,26 @@ from pipeline.errors import BadInput
 
 HEAD = struct.Struct("<cI")
 SAMPLES, TOLD, BUSY, FAILED, DONE = b"S", b"T", b"B", b"F", b"D"
-"""Kinds of frames: samples; what the file says of itself; still at work; an error; the end."""
+"""Kinds of frames: samples; what the file claims about itself; still at work; an error; the end."""
 MAX_BLOCK = 2**18
-"""Samples in one frame at most."""
+"""Maximum number of samples in one frame."""
 MAX_TEXT_BYTES = 4096
-"""A longer error, or a longer description, is not one of ours."""
+"""Limit for an error and for a description; a longer one does not come from this code."""
 CODES = frozenset({"bad_audio", "no_audio", "audio_too_long", "bad_parameter"})
-"""Error codes that a decoding process may answer with."""
+"""Error codes that a decoding process is allowed to report."""
 PARAMS = frozenset({"audio_track"})
 _LIMITS = {SAMPLES: 4 * MAX_BLOCK, TOLD: MAX_TEXT_BYTES, BUSY: 0, FAILED: MAX_TEXT_BYTES, DONE: 0}
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One file to decode, with its limits. It is sent as JSON; the file comes as a descriptor."""
+    """One file to decode, with its limits. The request is sent as JSON, the file as a descriptor."""
 
     max_seconds: float
     rate_hz: int | None
     """Rate of the samples to return; None: the file's own."""
     track: int | None
-    """Audio track, from 0; None: the one that a player takes."""
+    """Audio track, from 0; None: the one that a player would take."""
     seekable: bool
     """Whether the descriptor is a file; otherwise it is a pipe that is still being written."""
     open_s: float
@@ -44,12 +44,12 @@ class Request:
     decode_s: float
     """CPU seconds for each second of sound."""
     memory_bytes: int
-    """Address space beyond what the process begins with."""
+    """Address space in addition to what the process begins with."""
     niceness: int = 0
-    """From the moment at which it is clear that the file takes long."""
+    """Niceness once it is clear that the file takes long."""
 
     def packed(self) -> bytes:
-        """As JSON."""
+        """Return the request as JSON."""
         return json.dumps(asdict(self)).encode()
 
     @staticmethod
@@ -59,11 +59,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the file says of itself, before its first sample."""
+    """The claims of the file about itself; sent before its first sample."""
 
     duration_s: float | None
     rate_hz: int
-    """Of the samples that follow."""
+    """Rate of the samples that follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +73,29 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The last frame of a file that was decoded."""
+    """The last frame of a file whose decoding succeeded."""
 
 
 Frame = Samples | Told | Busy | Done
 
 
 class Misbehaved(Exception):
-    """The process sent what ours never sends."""
+    """The process sent something that this code never sends."""
 
 
 def frame(kind: bytes, body: bytes = b"") -> bytes:
-    """One frame, as the decoding process sends it."""
+    """Pack one frame, as the decoding process sends it."""
     return HEAD.pack(kind, len(body)) + body
 
 
 class Frames:
-    """Bytes into frames."""
+    """Parses bytes into frames."""
 
     def __init__(self) -> None:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that are complete. Raises BadInput that the process reports, Misbehaved."""
+        """Yield the complete frames. Raises Misbehaved, and the BadInput that the process reports."""
         self._data += data
         at = 0
         try:

@@ -1,7 +1,7 @@
 """The process that decoding processes are forked from: `python -m pipeline.media.zygote FD`, started by `processes`.
 
-It has imported and warmed up what they need, which takes a third of a second, so that each begins within some
-milliseconds. It opens no file from outside itself, has one thread, no network and no secret of the service.
+It has imported and warmed up the decoder, which takes a third of a second, so that each fork starts within some
+milliseconds. It opens no file from outside, has one thread, no network and none of the service's secrets.
 """
 
 import array
@@ -22,22 +22,23 @@ from pipeline.media.wire import Request
 
 MAX_REQUEST_BYTES = 4096
 DESCRIPTORS = 3
-"""With each request: the file, where to answer, and the pipe whose end is the end of the process."""
+"""Descriptors sent with each request: the file, the socket for the frames, and the pipe whose closing ends the
+process."""
 URGENT_S = 0.3
-"""CPU seconds after which others come first: what somebody waits for in silence takes less."""
+"""CPU seconds after which a process yields to others. A file that a user waits for takes less."""
 LOOK_MS = 100
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Until the service is gone."""
+    """Serve requests until the service has ended."""
     for asked_to_stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(asked_to_stop, signal.SIG_IGN)  # the service's to handle, which then closes the socket
+        signal.signal(asked_to_stop, signal.SIG_IGN)  # the service handles them, and then closes the socket
     die_with_parent(int(sys.argv[2]))
     leave_network()
     control = socket.socket(fileno=int(sys.argv[1]))
     _warm_up()
-    gc.freeze()  # the pages of what is here stay shared
+    gc.freeze()  # keeps the memory pages of these objects shared with the forks
     running: dict[int, int] = {}
     poll = select.poll()
     poll.register(control, select.POLLIN)
@@ -87,9 +88,9 @@ def _forked(control: socket.socket, request: Request, fds: list[int]) -> int:
 
 
 def _look_after(running: dict[int, int]) -> None:
-    """Forget those that have ended, and put those that take long behind others.
+    """Forget the processes that have ended, and lower the priority of those that take long.
 
-    running: pid → niceness to give; 0 when it has been given.
+    running: pid → niceness to give; 0 once it is set.
     """
     while running:
         pid, _ = os.waitpid(-1, os.WNOHANG)

@@ -1,8 +1,8 @@
-"""The long form of transcription: a recording of any length in, segments out as they are found.
+"""Transcription of long files: takes a recording of any length, yields segments as they are found.
 
-The recording is decoded as a stream and cut at silence into windows that the engine can take; one window is decoded
-ahead of those being transcribed, and no more is ever held. Each window is a call of its own, less urgent than any
-conversation's: a file of hours delays nobody's turn.
+The recording is decoded as a stream and cut at silence into windows that the engine accepts. One window is decoded
+ahead of those being transcribed; no more is held in memory. Each window is a separate call, less urgent than any
+conversation's, so that a file of hours delays no turn.
 """
 
 import asyncio
@@ -21,27 +21,27 @@ from pipeline.stt.placing import placed
 from pipeline.stt.under_way import UnderWay
 
 STEP_S = 60.0
-"""Decoding stops to look whether it is still wanted after so much sound without speech."""
+"""Seconds of sound without speech after which decoding checks whether it is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a recording is transcribed."""
+    """How far the transcription of a recording has come."""
 
     done_s: float
     total_s: float | None
-    """None when the file does not say how long it is."""
+    """None when the file does not state its length."""
     heard_s: float = 0.0
-    """How much of it was speech, and went to the recogniser."""
+    """Seconds of speech sent to the recogniser so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event: the recording is transcribed."""
+    """The last event: the whole recording is transcribed."""
 
     duration_s: float
     language: str | None
-    """Of the first speech; None when nothing was said."""
+    """Language of the first speech; None without speech."""
     language_probability: float = 0.0
 
 
@@ -51,9 +51,9 @@ FileEvent = Segment | Progress | Finished
 async def transcribe_file(
     stt: SpeechToText, recording: Recording, request: FileRequest, cutting: Cutting | None = None
 ) -> AsyncGenerator[FileEvent, None]:
-    """Segments in order, Progress in between, Finished at the end. Closing the generator stops all work below it.
+    """Yield Segments in order, Progress in between, Finished at the end. Closing the generator stops all work below it.
 
-    cutting: None: as the engine wants it. Raises BadInput for a file that is no recording, EngineError, Overloaded.
+    cutting: None: the engine's own. Raises BadInput for a file that is not a recording, EngineError, Overloaded.
     """
     probability, count = 0.0, 0
     heard, heard_s = False, 0.0
@@ -77,13 +77,13 @@ async def transcribe_file(
 
 
 def cutting_for(stt: SpeechToText, *, threshold: float = 0.5, vad: bool = True) -> Cutting:
-    """As the engine wants its windows."""
+    """Return the engine's parameters for cutting windows."""
     limits = stt.limits
     return Cutting(limits.max_s, limits.pause_s, limits.pad_s, threshold, vad, limits.pack)
 
 
 async def _windows(recording: Recording, cutting: Cutting) -> AsyncGenerator[Window | float, None]:
-    """Windows, and where decoding is when there is none for a while (seconds); one is made ahead."""
+    """Yield windows, and while there is none for a while, the decoder's position in seconds. One is made ahead."""
     made: Channel[Window | float] = Channel(1)
     making = asyncio.create_task(_make(recording, cutting, made))
     try:
@@ -100,12 +100,12 @@ async def _make(recording: Recording, cutting: Cutting, made: Channel[Window | f
             async for step in steps:
                 await made.send(step)
         made.close()
-    except Exception as error:  # whatever it is, it is raised to who reads the channel
+    except Exception as error:  # any error is raised in the reader of the channel
         made.close(error)
 
 
 def _steps(recording: Recording, cutting: Cutting) -> Generator[Window | float, None, None]:
-    """Blocking: each step decodes up to one window, or STEP_S of sound without speech."""
+    """Decode up to one window, or STEP_S of sound without speech, in each step. Blocking."""
     windows, packing = Windows(SileroActivity(), cutting), Packing(cutting.max_s if cutting.pack else 0.0)
     told = 0
     for block in recording.blocks():

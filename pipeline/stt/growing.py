@@ -1,4 +1,4 @@
-"""A recording that is transcribed while it comes in: stable partial results, then the whole.
+"""Transcription of a recording while it is received: stable partial results, then the whole text.
 
 Words are shown when two hypotheses in a row agree on them (LocalAgreement), and are settled when the speaker pauses.
 """
@@ -25,34 +25,34 @@ from pipeline.workers.scheduler import Urgency, calling
 log = logging.getLogger(__name__)
 
 BLOCK_S = 0.25
-"""Sound is looked at in blocks of so much."""
+"""Length of the blocks in which sound is processed, in seconds."""
 EVERY_S = 0.7
-"""Partial results come no faster, in seconds."""
+"""Minimum time between partial results, in seconds."""
 PAUSE = 2.0
-"""After a partial result, none for so many times what it took: the sound must be kept up with."""
+"""Pause after a partial result, as a multiple of the time that it took, so that transcription keeps up."""
 MAX_AHEAD_BYTES = 4 * 2**20
-"""Bytes that may wait to be decoded."""
+"""Maximum number of bytes that wait to be decoded."""
 
 
 class GrowingFile:
-    """Bytes that are still coming, as a file that a thread reads. It cannot be sought in."""
+    """Bytes that are still being received, as a file that a thread reads. It is not seekable."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._ended = False
         self._changed = threading.Condition()
         self._tell: Callable[[], object] | None = None
-        """Wakes who waits for room."""
+        """Wakes the task that waits for room."""
 
     def put(self, data: bytes) -> bool:
-        """Add; whether there is room for more now."""
+        """Append data; return whether there is room for more now."""
         with self._changed:
             self._data += data
             self._changed.notify_all()
             return len(self._data) < MAX_AHEAD_BYTES
 
     async def wait_for_room(self) -> None:
-        """Until less than MAX_AHEAD_BYTES wait, or the end. One task at a time."""
+        """Wait until less than MAX_AHEAD_BYTES are buffered, or until the end. One task at a time."""
         room, loop = asyncio.Event(), asyncio.get_running_loop()
         with self._changed:
             if self._has_room():
@@ -70,13 +70,13 @@ class GrowingFile:
             self._tell = None
 
     def end(self) -> None:
-        """Nothing more comes. May be called more than once."""
+        """End the file. Can be called more than once."""
         with self._changed:
             self._ended = True
             self._told()
 
     def read(self, size: int = -1) -> bytes:
-        """Blocking: some bytes, at most `size`; b"" at the end."""
+        """Return at most `size` bytes; b"" at the end. Blocking."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self._data)
             count = len(self._data) if size < 0 else min(size, len(self._data))
@@ -88,14 +88,14 @@ class GrowingFile:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What is stable so far; grows, and never changes but in its last, unsettled window."""
+    """The stable text so far. It grows, and only its last, unsettled window can change."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """All that was said; the last event."""
+    """The complete text; the last event."""
 
     text: str
 
@@ -103,16 +103,16 @@ class Whole:
 async def transcribe_growing(
     stt: SpeechToText, recording: Recording, file: GrowingFile, request: FileRequest
 ) -> AsyncGenerator[Partial | Whole, None]:
-    """Partial results while `file`, which `recording` reads, grows; the whole when it has ended.
+    """Yield partial results while `file`, which `recording` reads, grows; yield the whole text when it has ended.
 
-    Closing the generator ends the file. Raises as `pipeline.stt.files.transcribe_file` does, and BadInput for a
+    Closing the generator ends the file. Raises the errors of `pipeline.stt.files.transcribe_file`, and BadInput for a
     container that can only be read from its end.
     """
     growing = _Growing(stt, request)
     windows = Windows(SileroActivity(), cutting_for(stt))
     blocks = recording.blocks(BLOCK_S)
     loop = asyncio.get_running_loop()
-    # A thread of its own: it waits for bytes that may take their time, and others need the shared ones.
+    # A separate thread: it waits for bytes that can arrive slowly, and the shared threads are needed elsewhere.
     with ThreadPoolExecutor(1, thread_name_prefix="growing") as thread:
         try:
             while (block := await loop.run_in_executor(thread, next, blocks, None)) is not None:
@@ -145,7 +145,7 @@ class _Growing:
         return joined(self._settled)
 
     async def settle(self, window: Window) -> Partial:
-        """The speaker has paused: this part of the text is as it will be."""
+        """Add a window after which the speaker has paused: this part of the text is final."""
         text = await self._heard(window, Urgency.NOW)
         if text:
             self._settled.append(text)
@@ -153,8 +153,8 @@ class _Growing:
         return Partial(self.text)
 
     async def look(self, pending: Window) -> Partial | None:
-        """A look at speech that goes on, when it is time for one. One that fails is left out: the speech is heard again
-        when it is settled."""
+        """Transcribe speech that is still going on, if it is time for that. A failure is ignored: the speech is
+        transcribed again when it is settled."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         if began_s < self._next_s:
@@ -164,7 +164,7 @@ class _Growing:
         try:
             more = self._agreement.add(await self._heard(pending, Urgency.LATER))
         except Exception as error:
-            log.info("a partial result is left out: %s", error)
+            log.info("skipped a partial result: %s", error)
             more = False
         self._next_s = loop.time() + max(EVERY_S, PAUSE * (loop.time() - began_s))
         return Partial(joined([*self._settled, self._agreement.text])) if more else None

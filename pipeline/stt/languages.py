@@ -1,5 +1,5 @@
-"""Languages as clients, servers and settings write them: a code of ISO 639-1, 639-2 or 639-3, a BCP 47 tag, or an
-English name. Inside there is one form, the code of Whisper's tokenizer."""
+"""Language names in the forms that clients, servers and settings use: codes of ISO 639-1, 639-2 or 639-3, BCP 47 tags,
+English names. Internally there is one form, the code of Whisper's tokenizer."""
 
 from pipeline.errors import BadInput
 
@@ -21,7 +21,7 @@ _CODES = {name.replace("_", " "): code for code, name in NAMES.items()} | {
     "burmese": "my", "castilian": "es", "flemish": "nl", "haitian": "ht", "letzeburgesch": "lb", "mandarin": "zh",
     "moldavian": "ro", "moldovan": "ro", "panjabi": "pa", "pushto": "ps", "sinhalese": "si", "valencian": "ca",
 }  # fmt: skip
-"""English name → code, and the other names that openai-whisper's tokenizer knows."""
+"""English name → code, with the other names that openai-whisper's tokenizer knows."""
 
 
 _LONG = """
@@ -42,20 +42,20 @@ zul:zu
 _OTHER = dict(pair.split(":") for pair in _LONG.split()) | {
     "in": "id", "iw": "he", "ji": "yi", "jv": "jw", "mo": "ro", "nb": "no", "zh-yue": "yue",
 }  # fmt: skip
-"""Codes of ISO 639-2 (both lists), common ones of 639-3, and older ones of 639-1 → the code that is used here."""
+"""Codes of ISO 639-2 (both lists), common ones of 639-3, and older ones of 639-1 → the code used here."""
 
 
 def code_of(language: str) -> str | None:
-    """The code of a language that Whisper knows, from a code ("pt", "por", "pt-BR") or an English name ("Portuguese");
-    None when it is neither.
+    """Return the code of a language that Whisper knows, from a code ("pt", "por", "pt-BR") or an English name
+    ("Portuguese"); None for anything else.
     """
     code = _short(language)
     return code if code in NAMES else _CODES.get(" ".join(language.lower().replace("_", " ").split()))
 
 
 def language_code(value: str | None) -> str | None:
-    """The code in "pt", "por", "pt-BR", "PT_br" or "Portuguese"; None for nothing or "auto". Languages that only a
-    voice knows pass by their code. Raises BadInput (unsupported_language).
+    """Return the code for "pt", "por", "pt-BR", "PT_br" or "Portuguese"; None for an empty value or "auto". Languages
+    that only a voice knows pass as their code. Raises BadInput (unsupported_language).
     """
     value = (value or "").strip()
     if not value or value.lower() == "auto":
@@ -64,12 +64,12 @@ def language_code(value: str | None) -> str | None:
         return known
     code = _short(value)
     if not (code.isascii() and code.isalpha() and 2 <= len(code) <= 3):
-        raise BadInput(f"{value[:20]!r} is no language code; send one like en or pt.", code="unsupported_language")
+        raise BadInput(f"{value[:20]!r} is not a language code; send one like en or pt.", code="unsupported_language")
     return code
 
 
 def _short(language: str) -> str:
-    """The first part of a tag, in the form that is used here."""
-    tag = language.strip().lower().replace("_", "-").partition(".")[0]  # a locale may have an encoding: en_US.UTF-8
+    """Return the first part of a tag, in the form used here."""
+    tag = language.strip().lower().replace("_", "-").partition(".")[0]  # a locale can have an encoding: en_US.UTF-8
     parts = tag.split("-")
     return _OTHER.get("-".join(parts[:2])) or _OTHER.get(parts[0], parts[0])

@@ -1,4 +1,4 @@
-"""The models for recordings by the ids that clients know, and which of them this machine can run."""
+"""The models for recordings, by the ids that clients use, and which of them this machine can run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ class ModelChoice:
 
     id: str
     model: str
-    """As WHISPER_MODEL takes it."""
+    """As in WHISPER_MODEL."""
     compute_type: str
-    """CTranslate2's, or for a model of transformers torch's."""
+    """A compute type of CTranslate2, or of torch for a model of transformers."""
     implementation: str
-    """faster-whisper, or transformers for weights that nobody has converted."""
+    """faster-whisper, or transformers for weights without a conversion."""
     requires_gpu: bool
     gpu_mb: int
-    """Memory of a GPU that it needs, with what decoding needs beside the weights. From faster-whisper's own table for
-    large-v2 (float16 4.7 GB, int8 3.1 GB with a beam of 5), rounded up, and in proportion for medium."""
+    """GPU memory that it needs for weights and decoding. From faster-whisper's table for large-v2 (float16 4.7 GB, int8
+    3.1 GB with a beam of 5), rounded up; in proportion for medium."""
     cpu_mb: int
-    """Memory that it needs on a CPU; 0: not for a CPU."""
+    """Memory that it needs on a CPU; 0: does not run on a CPU."""
     description: str
 
 
@@ -44,7 +44,7 @@ MODELS: tuple[ModelChoice, ...] = (
         "The quality of large-v3 in less memory: for a strong CPU or a small GPU.",
     ),
 )  # fmt: skip
-"""In the order in which they are listed."""
+"""In the order of the listing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,12 @@ def runnable(hardware: Hardware) -> Sequence[Runnable]:
 
 
 WORKING_MB = 300
-"""Beside the weights: the process, its libraries, the sound."""
+"""Memory in addition to the weights: the process, its libraries, the sound."""
 
 
 def needed_mb(weights_mb: int, compute_type: str, hardware: Hardware) -> int:
-    """Memory that a model takes, of whose weights the size at half precision is known. An estimate: what decoding needs
-    grows with the model, to half of its weights in faster-whisper's own table."""
+    """Estimate the memory of a model from the size of its weights at half precision. Decoding needs memory in
+    proportion to the model: up to half of its weights in faster-whisper's table."""
     if compute_type == "auto":
         compute_type = "float16" if hardware.cuda else "int8"
     scale = 0.5 if compute_type.startswith("int8") else 2.0 if compute_type == "float32" else 1.0
@@ -81,7 +81,7 @@ def needed_mb(weights_mb: int, compute_type: str, hardware: Hardware) -> int:
 
 def _device(choice: ModelChoice, hardware: Hardware) -> str | None:
     for gpu in hardware.gpus:
-        # A driver that does not tell its memory (0) is given the benefit of the doubt: loading says the truth.
+        # A driver that does not report its memory (0) is assumed to have enough; loading shows whether it does.
         if choice.compute_type in gpu.compute_types and (not gpu.memory_mb or gpu.memory_mb >= choice.gpu_mb):
             return "cuda"
     if choice.requires_gpu or choice.compute_type not in hardware.cpu_compute_types:

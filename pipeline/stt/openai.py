@@ -22,17 +22,18 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 RATE_HZ = 16_000
-"""What these models hear; more would only be more to send."""
+"""The rate that these models use; a higher one would only cost transfer."""
 PROBE_TIMEOUT_S = 10.0
-"""Long, for it is counted while the other stages are loaded, too, on a machine that may be slow; who is not there is
-known at once."""
+"""Long, because other stages load during this time, on a machine that may be slow. A refused connection is known at
+once."""
 
 
 class OpenAITranscriber:
-    """See `SpeechToText`. Asks for `verbose_json` (language, words) until the server says that it has only `json`."""
+    """See `SpeechToText`. Requests `verbose_json` (language, words) until the server reports that it only has
+    `json`."""
 
     limits = WindowLimits(max_s=120.0)
-    """Servers cut what is too long for their model themselves; short enough that progress can be seen."""
+    """Servers split audio that is too long for their model; this is short enough to show progress."""
 
     def __init__(self, client: "AsyncOpenAI", model: str, timeout_s: float, host: str) -> None:
         self._client = client
@@ -42,7 +43,7 @@ class OpenAITranscriber:
         self._verbose = True
 
     async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
-        """Raises EngineError: what the server refused and why, or timeout. Without speech nothing is sent."""
+        """Raises EngineError: the server's refusal and its reason, or timeout. Without speech nothing is sent."""
         if not await asyncio.to_thread(has_speech, clip):
             return Transcript("", language, clip.seconds)
         wav = await asyncio.to_thread(lambda: encode_wav(clip.at(RATE_HZ)))
@@ -52,11 +53,11 @@ class OpenAITranscriber:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._ask(wav, fields, words)
         except TimeoutError:
-            raise EngineError(f"{self._host} gave no text for {self._timeout_s:g} s.", code="timeout") from None
+            raise EngineError(f"{self._host} returned no text in {self._timeout_s:g} s.", code="timeout") from None
         return _transcript(answer, language, clip.seconds)
 
     async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
-        """See the Protocol. The server's own segments; one for the whole window when it gives none."""
+        """See the Protocol. Yields the server's segments, or one for the whole window if it returns none."""
         wav = await asyncio.to_thread(lambda: encode_wav(window.at(RATE_HZ)))
         fields: dict[str, Any] = {"language": request.language, "prompt": request.prompt}
         if request.translate:
@@ -68,7 +69,7 @@ class OpenAITranscriber:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._ask(wav, fields, request.words, translate=request.translate)
         except TimeoutError:
-            raise EngineError(f"{self._host} gave no text for {self._timeout_s:g} s.", code="timeout") from None
+            raise EngineError(f"{self._host} returned no text in {self._timeout_s:g} s.", code="timeout") from None
         for segment in _segments(answer, request, window.seconds):
             yield segment
 
@@ -81,8 +82,8 @@ class OpenAITranscriber:
                     times = {"timestamp_granularities": ["word", "segment"]} if words and not translate else {}
                     return await self._create(wav, "verbose_json", {**fields, **times}, translate)
                 except (openai.BadRequestError, openai.UnprocessableEntityError):
-                    # gpt-4o-transcribe and some servers have json only; a request that is bad for another reason
-                    # is bad again below, and says so.
+                    # gpt-4o-transcribe and some servers have only json. A request that is bad for another reason is
+                    # refused again below, with that reason.
                     answer = await self._create(wav, "json", fields, translate)
                     self._verbose = False
                     return answer
@@ -99,9 +100,9 @@ class OpenAITranscriber:
                 "STT_OPENAI_URL."
             ) from error
         except openai.APIStatusError as error:
-            raise EngineError(f"{self._host} answered HTTP {error.status_code} to a transcription.") from error
+            raise EngineError(f"{self._host} returned HTTP {error.status_code} for a transcription.") from error
         except (openai.OpenAIError, ValueError) as error:
-            raise EngineError(f"{self._host} gave an answer that is no transcription.") from error
+            raise EngineError(f"{self._host} returned a response that is not a transcription.") from error
 
     async def _create(self, wav: bytes, response_format: str, fields: Mapping[str, Any], translate: bool) -> Any:
         audio = self._client.audio
@@ -112,10 +113,10 @@ class OpenAITranscriber:
 
 
 def _transcript(answer: Any, asked: str | None, duration_s: float) -> Transcript:
-    """From the server's answer. Raises EngineError when it is not one."""
+    """Build a Transcript from the server's response. Raises EngineError if the response is not a transcription."""
     text = getattr(answer, "text", None)
     if not isinstance(text, str):
-        raise EngineError("The transcription server gave an answer that is no transcription.")
+        raise EngineError("The transcription server returned a response that is not a transcription.")
     found: Sequence[Any] = getattr(answer, "words", None) or ()
     heard = getattr(answer, "language", None)
     return Transcript(
@@ -127,7 +128,7 @@ def _transcript(answer: Any, asked: str | None, duration_s: float) -> Transcript
 
 
 def _segments(answer: Any, request: FileRequest, duration_s: float) -> list[Segment]:
-    """From the server's answer. Raises EngineError when it is not one."""
+    """Build Segments from the server's response. Raises EngineError if the response is not a transcription."""
     whole = _transcript(answer, request.language, duration_s)
     found: Sequence[Any] = getattr(answer, "segments", None) or ()
     if not found:
@@ -157,30 +158,30 @@ def _segments(answer: Any, request: FileRequest, duration_s: float) -> list[Segm
 
 
 async def probe(settings: Settings) -> None:
-    """Raises EngineUnavailable when nobody answers at STT_OPENAI_URL, or refuses the key."""
+    """Raise EngineUnavailable if STT_OPENAI_URL does not respond, or refuses the key."""
     url = settings.stt_openai_url
     headers = {"Authorization": f"Bearer {settings.stt_openai_key}"} if settings.stt_openai_key else {}
     try:
-        # The client first: on a busy machine its certificates take a while to load.
+        # The client is created before the timeout starts: on a busy machine its certificates take a while to load.
         async with httpx.AsyncClient(headers=headers) as client, asyncio.timeout(PROBE_TIMEOUT_S):
             answer = await client.get(f"{url}/models")
     except (httpx.HTTPError, TimeoutError) as error:
         raise EngineUnavailable(
-            f"No transcription server answers at {url}.", remedy="Start it, or set STT_OPENAI_URL."
+            f"No transcription server responds at {url}.", remedy="Start it, or set STT_OPENAI_URL."
         ) from error
-    if answer.status_code in (401, 403):  # any other answer will do: not every server lists its models
+    if answer.status_code in (401, 403):  # any other status is fine: not every server lists its models
         raise EngineUnavailable(f"The transcription server at {url} refuses the key.", remedy="Set STT_OPENAI_KEY.")
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[SpeechToText]]:
-    """Looks whether the server answers; there is nothing to load. Raises EngineUnavailable."""
+    """Check that the server responds; there is nothing to load. Raises EngineUnavailable."""
     await probe(settings)
     openai = await asyncio.to_thread(importlib.import_module, "openai")  # the import takes a second
     host = urlsplit(settings.stt_openai_url).netloc
     async with openai.AsyncOpenAI(
         base_url=settings.stt_openai_url,
-        api_key=settings.stt_openai_key or "none",  # the client demands one; servers without keys ignore it
+        api_key=settings.stt_openai_key or "none",  # the client requires one; servers without keys ignore it
         timeout=settings.stt_timeout_s,
         max_retries=1,
     ) as client:

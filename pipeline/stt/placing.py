@@ -1,4 +1,4 @@
-"""From a window's clock to the recording's."""
+"""Conversion of times from a window's clock to the recording's."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,13 @@ from pipeline.stt import Segment, Word
 from pipeline.subtitles import joined
 
 EARLIER = 2 * FRAME
-"""A voice is there some samples before the detector is sure of it."""
+"""A voice begins some samples before the detector is sure of it."""
 
 
 def placed(segment: Segment, window: Window, words: bool) -> Iterator[Segment]:
-    """A segment of a window on the recording's clock, in whole samples of the window's start: nothing adds up to a
-    drift. One that reaches over a joint of the window, by its words, becomes several. words: they are wanted."""
+    """Put a segment of a window on the recording's clock. Times are rounded to whole samples from the window's start,
+    so that no drift adds up. A segment whose words cross a joint of the window is split. words: whether to keep the
+    words."""
     for part in _parts(segment, window):
         start_s, end_s = _moved(part.start_s, part.end_s, window)
         moved = [Word(w.text, *_moved(w.start_s, w.end_s, window), w.probability) for w in part.words]
@@ -25,8 +26,8 @@ def placed(segment: Segment, window: Window, words: bool) -> Iterator[Segment]:
 
 
 def _moved(start_s: float, end_s: float, window: Window) -> tuple[float, float]:
-    """Both on the side of a joint on which their middle is, and not begun before the speech has: recognisers like to
-    give a first word all of the silence before it."""
+    """Put both times on that side of a joint on which their middle is, and the start not before the speech has begun:
+    recognisers tend to stretch a first word over the silence before it."""
     last = len(window.samples)
     start, end = min(int(start_s * RATE_HZ), last), min(int(end_s * RATE_HZ), last)
     middle = (start + end) // 2
@@ -36,12 +37,12 @@ def _moved(start_s: float, end_s: float, window: Window) -> tuple[float, float]:
     onset = window.onsets[stretch] - EARLIER if window.onsets else 0
     if onset < end:
         start = max(start, onset)
-    first = window.placed(max(start, low) + 1) - 1  # what begins at a joint is behind it
+    first = window.placed(max(start, low) + 1) - 1  # a start exactly at a joint belongs to the stretch after it
     return first / RATE_HZ, max(first, window.placed(min(max(end, low), high))) / RATE_HZ
 
 
 def _parts(segment: Segment, window: Window) -> Sequence[Segment]:
-    """The segment, or a part of it for each stretch of the window that it has words in."""
+    """Return the segment, or one part of it for each stretch of the window in which it has words."""
     joints = [joint / RATE_HZ for joint, _ in window.joints]
     crossed = [joint for joint in joints if segment.start_s < joint < segment.end_s]
     if not crossed or not segment.words:

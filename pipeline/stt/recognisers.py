@@ -1,11 +1,11 @@
-"""The recognisers of a deployment: the one that is always loaded, which conversations use, and those that a request
-names, which are loaded for it and stay as long as there is room (`pipeline.workers.residents`).
+"""The recognisers of a deployment: the one that conversations use, which is always loaded, and those that requests
+name, which are loaded on demand and stay while there is memory (`pipeline.workers.residents`).
 
-What a client may ask for:
+A client can ask for:
 
-- nothing, the name of what is loaded, and OpenAI's names for it, with or without a date: what is loaded;
-- an id of `GET /models`, a size of Whisper, and the hub's name of either: that model, here or from the hub;
-- a folder in MODELS_DIR: the model in it. No other name or path is ever looked at.
+- no name, the name of the loaded model, or one of OpenAI's names, with or without a date: the loaded model;
+- an id of `GET /models`, a size of Whisper, or the hub's name of either: that model, from this machine or the hub;
+- a folder in MODELS_DIR: the model in it. Other names and paths are never looked up.
 """
 
 import asyncio
@@ -27,17 +27,17 @@ from pipeline.workers.residents import DoesNotFit, Residents
 log = logging.getLogger(__name__)
 
 ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize", "gpt-transcribe")
-"""OpenAI's names, which all mean what is loaded."""
+"""OpenAI's names, which all mean the loaded model."""
 DATE = re.compile(r"-(?:20\d\d-?)?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])")
-"""At the end of a name: which release of a model is meant ("-2025-12-15", "-1106"). There is one here."""
+"""The release date at the end of a model name ("-2025-12-15", "-1106"). It is ignored: there is one release here."""
 RETRY_S = 60.0
-"""A model that could not be had is not looked for again for so long: looking takes seconds."""
+"""Seconds after which a model that failed to load is tried again: each attempt takes seconds."""
 FOLDER = re.compile(r"[\w][\w.\- ]{0,199}")
-"""A folder's name in MODELS_DIR: nothing that leads out of it."""
+"""A folder's name in MODELS_DIR; cannot point outside of it."""
 
 
 def known_as(asked: str, names: Iterable[str]) -> str | None:
-    """The one of OpenAI's names that was asked for, in any case, with or without a date; None when it is none."""
+    """Return the one of `names` that is meant, in any case, with or without a date; None if there is none."""
     plain = asked.strip().lower()
     there = {name.lower(): name for name in names}
     found = DATE.search(plain, max(0, len(plain) - 11))
@@ -46,48 +46,48 @@ def known_as(asked: str, names: Iterable[str]) -> str | None:
 
 
 class UnknownModel(BadInput):
-    """No model has this name here."""
+    """The requested name belongs to no model here."""
 
     code = "model_not_found"
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A recogniser that can be asked for."""
+    """A recogniser that can be requested."""
 
     name: str
-    """The same for all names of the same model."""
+    """Identical for all names of the same model."""
     settings: Settings | None
-    """What it is opened with; None: the one that is loaded."""
+    """Settings to open it with; None: the loaded model."""
     mb: int = 0
-    """Memory that it takes, estimated."""
+    """Estimated memory."""
 
 
 class Recognisers:
-    """See the module's docstring. One for the process; open it with `open_recognisers`."""
+    """Recognisers by name: see the module's docstring. One object for the process; open it with `open_recognisers`."""
 
     def __init__(self, settings: Settings, own: Running[SpeechToText], hardware: Hardware) -> None:
-        """own: what is always loaded."""
+        """own: the recogniser that is always loaded."""
         self.hardware = hardware
         self._settings = settings
         self._own = own
         self._failed: dict[str, tuple[float, EngineUnavailable | EngineError]] = {}
         on_gpu = settings.whisper_device != "cpu" and hardware.cuda
-        # A driver that does not tell its memory leaves that to the loading.
+        # A driver that does not report its memory leaves the decision to the loading.
         room_mb = (hardware.gpu_memory_mb or 1_000_000) * 4 // 5 if on_gpu else hardware.memory_mb // 2
         kept_mb = self._own_mb() if own.info.engine == "whisper" else 0
         self.residents: Residents[Running[SpeechToText]] = Residents(settings.model_memory_mb or room_mb, kept_mb)
 
     @property
     def runnable(self) -> Sequence[Runnable]:
-        """The models of the table (`pipeline.stt.models`) that can be asked for."""
+        """The models of the table (`pipeline.stt.models`) that can be requested."""
         if not self._settings.models_on_demand:
             return ()
-        # With WHISPER_DEVICE=cpu a GPU is somebody else's.
+        # With WHISPER_DEVICE=cpu the GPU is left to other programs.
         return runnable(replace(self.hardware, gpus=()) if self._settings.whisper_device == "cpu" else self.hardware)
 
     def own_names(self) -> list[str]:
-        """What the model that is loaded is called, its own names first."""
+        """Names of the loaded model, its own names first."""
         info = self._own.info
         plain = info.model.split(" (")[0].strip()
         own = [name for name in (plain, info.engine) if name]
@@ -98,7 +98,7 @@ class Recognisers:
         return list(dict.fromkeys([*own, *ALIASES]))
 
     def names(self) -> list[str]:
-        """All names to choose from, but for sizes that would have to be downloaded first. Looks at the disk."""
+        """All names to choose from, except sizes that would have to be downloaded first. Looks at the disk."""
         return list(dict.fromkeys([*self.own_names(), *(one.choice.id for one in self.runnable), *self.here()]))
 
     def here(self) -> list[str]:
@@ -108,11 +108,11 @@ class Recognisers:
         return [*(size for size in weights.sizes() if self._here(size)), *weights.folders(self._settings)]
 
     def is_loaded(self, model: Model) -> bool:
-        """Whether it is in memory now, or on its way."""
+        """Whether the model is in memory or being loaded."""
         return model.settings is None or model.name in self.residents.loaded
 
     def find(self, name: str | None) -> Model:
-        """The model of this name. Looks at the disk. Raises UnknownModel."""
+        """Return the model of this name. Looks at the disk. Raises UnknownModel."""
         asked = (name or "").strip()
         if not asked or asked.lower() in {own.lower() for own in self.own_names()}:
             return Model(self._own.info.model, None)
@@ -120,11 +120,11 @@ class Recognisers:
         if model is None and known_as(asked, ALIASES) is not None:
             return Model(self._own.info.model, None)
         if model is None:
-            raise UnknownModel(f"There is no model {asked[:60]!r}; there are: {', '.join(self._told())}.")
+            raise UnknownModel(f"Unknown model {asked[:60]!r}; available: {', '.join(self._told())}.")
         return model
 
     def engine_of(self, name: str | None) -> str:
-        """What results of this model are made by ("whisper: base (int8)"): results of another are other results.
+        """The engine and model of this name ("whisper: base (int8)"). Results of different ones are different results.
 
         Raises UnknownModel.
         """
@@ -134,11 +134,10 @@ class Recognisers:
 
     @asynccontextmanager
     async def using(self, name: str | None, *, or_own: bool = False) -> AsyncIterator[Running[SpeechToText]]:
-        """The recogniser of this name, loaded, for as long as the block runs.
+        """Load the recogniser of this name and hold it while the block runs.
 
-        or_own: what is always loaded stands in for a model that cannot be had here (no weights, no hub, a
-        damaged file). Raises UnknownModel, DoesNotFit, Overloaded when no room can be made now, EngineUnavailable,
-        EngineError.
+        or_own: fall back to the loaded model if the requested one is unavailable (no weights, no hub, a damaged file).
+        Raises UnknownModel, DoesNotFit, Overloaded when no memory can be freed now, EngineUnavailable, EngineError.
         """
         model = await asyncio.to_thread(self.find, name)
         async with AsyncExitStack() as stack:
@@ -149,7 +148,7 @@ class Recognisers:
                 except (EngineUnavailable, EngineError) as error:
                     if not or_own or isinstance(error, DoesNotFit):
                         raise
-                    log.info("%s is not to be had, and %s hears instead: %s", model.name, running.info.model, error)
+                    log.info("%s is not available; %s is used instead: %s", model.name, running.info.model, error)
             yield running
 
     def _loaded(self, model: Model, settings: Settings) -> AbstractAsyncContextManager[Running[SpeechToText]]:
@@ -167,7 +166,7 @@ class Recognisers:
             except (EngineUnavailable, EngineError) as error:
                 self._failed[name] = (time.monotonic(), error)
                 raise
-            log.info("%s is loaded, after %.1f s", running.info.model, running.info.ready_s)
+            log.info("loaded %s in %.1f s", running.info.model, running.info.ready_s)
             yield running
 
     def _other(self, asked: str) -> Model | None:
@@ -178,7 +177,7 @@ class Recognisers:
         size = weights.size_of(asked)
         if size is not None:
             return self._model(size, self._mb(size))
-        folder = asked.replace("/", "--", 1)  # as what came from the hub is kept
+        folder = asked.replace("/", "--", 1)  # the folder name of a model from the hub
         if FOLDER.fullmatch(folder) and weights.is_model(self._settings.models_dir / folder):
             path = str(self._settings.models_dir / folder)
             return self._model(path, self._mb(path))
@@ -191,12 +190,12 @@ class Recognisers:
         if info.engine == "whisper" and self._same(model) and kind in (own.whisper_compute_type, loaded_kind):
             return Model(info.model, None)
         wanted = {"whisper_model": model, "whisper_compute_type": kind, "whisper_device": where, "stt_replicas": 1}
-        # No conversation waits for this one.
+        # Conversations do not wait for this one.
         wanted["stt_file_batch"] = own.stt_file_batch or (8 if where == "cpu" or not self.hardware.cuda else 16)
         return Model(f"{model.rpartition('/')[2]} ({kind})", own.model_copy(update=wanted), mb)
 
     def _same(self, model: str) -> bool:
-        """Whether it is what is loaded, under another name, perhaps."""
+        """Whether this is the loaded model, perhaps under another name."""
         own = self._settings.whisper_model
         if weights.size_of(own) is not None:
             return weights.size_of(own) == model
@@ -213,7 +212,7 @@ class Recognisers:
         return weights.find(self._settings.model_copy(update={"whisper_model": size})) is not None
 
     def _told(self) -> list[str]:
-        """Names for an error; where the server keeps its models is nobody's business."""
+        """Names for an error message, without paths of the server."""
         return [name for name in self.names() if not name.startswith(("/", ".", "~"))]
 
 
@@ -221,7 +220,7 @@ class Recognisers:
 async def open_recognisers(
     settings: Settings, own: Running[SpeechToText], hardware: Hardware
 ) -> AsyncIterator[Recognisers]:
-    """Nothing but `own` is loaded yet."""
+    """Open the recognisers; only `own` is loaded yet."""
     recognisers = Recognisers(settings, own, hardware)
     try:
         yield recognisers

@@ -1,7 +1,7 @@
-"""PocketSphinx: English, with the model that is inside its wheel. What hears when no model hub is in reach.
+"""PocketSphinx: recognises English with the model in its wheel. The fallback when the model hub is out of reach.
 
-Its open model alone gets every third word wrong. Beside it runs a grammar of what the built-in responder understands,
-which is nearly always exact, but finds one of its sentences in any sound. `decide` chooses between the two.
+Its open model alone gets every third word wrong. A second search uses a grammar of the sentences that the built-in
+responder understands. That is nearly always exact for them, but finds one of them in any sound. `decide` chooses.
 """
 
 import math
@@ -26,24 +26,24 @@ FRAMES_PER_S = 100
 PAD_MS = 200
 """Silence kept around the speech: the models expect some."""
 LIMITS = WindowLimits(max_s=15.0, pause_s=0.5, pad_s=0.25)
-"""A long recording is cut into utterances: without timestamps of its own, each becomes a segment."""
+"""A long recording is cut into utterances. Each becomes one segment, because this engine has no segment times."""
 NO_LANGUAGE = (
-    "The embedded recogniser hears English only; for other languages set STT_ENGINE=whisper (or auto, with a model hub "
-    "in reach) or STT_ENGINE=openai."
+    "The embedded recogniser understands English only; for other languages set STT_ENGINE=whisper (or auto, with a "
+    "model hub in reach) or STT_ENGINE=openai."
 )
 
-# Fitted on some 200 utterances: eSpeak and flite voices saying sentences inside and outside the grammar, and real read
-# speech. In en-us+f2 and flite's slt every sentence that the grammar found rightly passes. Of the rest, one of 19 real
-# recordings and two of 16 synthetic ones in the voices that are heard well are taken for a sentence of the grammar
-# (`bench/wer_sphinx.py`). Units: 0.001 nat of acoustic score a frame.
+# Fitted on about 200 utterances: eSpeak and flite voices saying sentences inside and outside the grammar, and real read
+# speech. For en-us+f2 and flite's slt, every sentence that the grammar found correctly passes. Of the other utterances,
+# one of 19 real recordings and two of 16 synthetic ones in voices that are recognised well are mistaken for a sentence
+# of the grammar (`bench/wer_sphinx.py`). Units: 0.001 nat of acoustic score a frame.
 LOOP_WEIGHT = 1.5
-"""A free loop of phones fits any sound better than words do; its score times this is what a sentence must reach."""
+"""A free loop of phones fits any sound better than words do; a sentence must reach its score times this weight."""
 MIN_OVER_LOOP = 0.2
-"""A sentence of the grammar that fits worse was not said."""
+"""A sentence of the grammar that fits worse than this is rejected."""
 SURE_OVER_LOOP = 2.0
-"""One that fits so well was said: the open model need not be asked."""
+"""A sentence that fits this well is accepted without asking the open model."""
 MIN_OVER_OPEN = -1.1
-"""A sentence of the grammar may fit by so much worse than the open model's words: those were chosen from 130,000."""
+"""A sentence of the grammar can fit this much worse than the open model's words: those were chosen from 130,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class SphinxConfig:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What one search found."""
+    """The result of one search."""
 
     text: str
     words: Sequence[Word]
@@ -63,27 +63,27 @@ class Decoded:
 
 
 class SphinxEngine:
-    """The synchronous engine. Not for an event loop's process: it holds the GIL while it decodes."""
+    """The synchronous engine. Do not use it in an event loop's process: it holds the GIL while it decodes."""
 
     def __init__(self, config: SphinxConfig) -> None:
         import pocketsphinx
 
         self._open = pocketsphinx.Decoder(samprate=RATE_HZ, loglevel="FATAL")
-        # A decoder of its own for all that is compared: every senone computed in every frame, so that scores do not
-        # depend on what else was active, wide beams, and no lattice search, which would return half sentences.
+        # A separate decoder for all scores that are compared: every senone is computed in every frame, so that scores
+        # do not depend on what else was active; wide beams; and no lattice search, which would return half sentences.
         self._strict = pocketsphinx.Decoder(
             samprate=RATE_HZ, loglevel="FATAL", lm=None, compallsen=True, bestpath=False,
             beam=1e-80, wbeam=1e-60, pbeam=1e-80,
         )  # fmt: skip
         self._strict.add_jsgf_string("grammar", config.grammar)
         self._strict.add_allphone_file("loop", None)
-        speech_spans(np.zeros(RATE_HZ, np.float32))  # a quarter of a second now, or in the first turn
+        speech_spans(np.zeros(RATE_HZ, np.float32))  # loads the VAD now; otherwise the first turn takes 0.25 s longer
         self.by_open_model(bytes(RATE_HZ // 2))
 
     def transcribe(
         self, clip: Clip, language: str | None, prompt: str | None, words: bool
     ) -> Iterator[Transcript | None]:
-        """See `SpeechToText` and `WorkerFront`. The prompt is ignored: there is nothing to give it to."""
+        """See `SpeechToText` and `WorkerFront`. The prompt is ignored: PocketSphinx takes none."""
         speech, offset_s = trim(clip, PAD_MS)
         if not len(speech.samples):  # silence is the same in every language
             yield Transcript("", language or "en", clip.seconds)
@@ -98,8 +98,8 @@ class SphinxEngine:
         yield Transcript(heard.text, "en", clip.seconds, words=timed if words else ())
 
     def segments(self, window: Clip, request: FileRequest) -> Iterator[Segment | None]:
-        """See `SpeechToText` and `WorkerFront`. A window is one utterance and gives one segment; English stays as it
-        is when it is to be translated into English."""
+        """See `SpeechToText` and `WorkerFront`. A window is one utterance and yields one segment; translating into
+        English changes nothing."""
         yield None
         heard: Transcript | None = None
         for heard in self.transcribe(window, request.language, None, True):
@@ -111,11 +111,11 @@ class SphinxEngine:
             yield Segment(start_s, end_s, heard.text, "en", words if request.words else ())
 
     def language_of(self, clip: Clip) -> tuple[str, float]:
-        """Its own: it knows no other."""
+        """Always English: the engine knows no other language."""
         return "en", 1.0
 
     def by_grammar(self, pcm: bytes) -> Decoded | None:
-        """The best sentence of the grammar; None when not even one could be fitted."""
+        """The best sentence of the grammar; None when not one fits."""
         self._strict.activate_search("grammar")
         return _decode(self._strict, pcm)
 
@@ -125,21 +125,21 @@ class SphinxEngine:
         return _decode(self._strict, pcm)
 
     def by_open_model(self, pcm: bytes) -> Decoded | None:
-        """The best words of the open language model. Its score is not comparable with the others."""
+        """The best words of the open language model. Its score cannot be compared with those of the other searches."""
         return _decode(self._open, pcm)
 
     def aligned(self, text: str, pcm: bytes) -> Decoded | None:
-        """These words laid over the sound, for their score."""
+        """Align these words with the sound, for their score."""
         self._strict.set_align_text(text)
         return _decode(self._strict, pcm)
 
 
 def decide(engine: SphinxEngine, pcm: bytes) -> Generator[None, None, Decoded | None]:
-    """What was said in a clip with speech: a sentence of the grammar or the open model's words; None for neither.
+    """Choose between a sentence of the grammar and the open model's words for a clip with speech; None for neither.
 
-    Yields between the passes, each of which takes a tenth of the clip's length: there it may be cancelled.
+    Yields between the passes, where it can be cancelled. Each takes a tenth of the clip's length.
 
-    A sentence of the grammar wins when it fits the sound about as well as a free loop of phones does, and about as
+    A sentence of the grammar wins if it fits the sound about as well as a free loop of phones does, and about as
     well as the words of the open model.
     """
     sentence = engine.by_grammar(pcm)
@@ -162,7 +162,7 @@ def decide(engine: SphinxEngine, pcm: bytes) -> Generator[None, None, Decoded | 
 def _decode(decoder: Any, pcm: bytes) -> Decoded | None:
     """Run the active search over a whole utterance of 16-bit samples at RATE_HZ."""
     decoder.start_utt()
-    decoder.process_raw(pcm, full_utt=True)  # the whole clip normalises its own loudness: 31 % errors, 36 % streamed
+    decoder.process_raw(pcm, full_utt=True)  # loudness is normalised over the whole clip: 31 % errors, 36 % streamed
     decoder.end_utt()
     found = decoder.hyp()
     if found is None or not found.hypstr:
@@ -181,11 +181,11 @@ def _decode(decoder: Any, pcm: bytes) -> Decoded | None:
 
 
 LEAST_LOG = -745.0
-"""The log of the smallest double: what a long word's score is when it is given as 0."""
+"""The log of the smallest double: the score of a long word that is reported as 0."""
 
 
 async def probe(settings: Settings) -> None:
-    """Raises EngineUnavailable when the package cannot be imported here."""
+    """Raise EngineUnavailable if the package cannot be imported."""
     import importlib.util
 
     if importlib.util.find_spec("pocketsphinx") is None:
@@ -194,7 +194,7 @@ async def probe(settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[SpeechToText]]:
-    """Loads in about a second, in a process of its own."""
+    """Load the engine in a separate process; takes about a second."""
     from pipeline.llm.builtin import grammar
 
     spec = EngineSpec("sphinx", "pipeline.stt.sphinx:SphinxEngine", SphinxConfig(grammar()))

@@ -1,4 +1,4 @@
-"""The windows of one recording that are with the recogniser: one, or as many as it likes at a time."""
+"""The windows of one recording that the recogniser is working on: one, or as many at a time as the engine batches."""
 
 import asyncio
 import secrets
@@ -14,13 +14,13 @@ from pipeline.stt import FileRequest, Segment, SpeechToText
 from pipeline.workers.scheduler import Urgency, calling
 
 MOST_SEGMENTS = 10_000
-"""Of one window: more than any has, so that a window that is done waits for nobody, whoever reads the one before it."""
+"""Limit for one window, higher than any window has: a finished window never waits for the reader of an earlier one."""
 
 Step = tuple[Window | float, AsyncIterator[Segment]]
 
 
 class UnderWay:
-    """Hands windows to the recogniser and gives their segments back in order."""
+    """Passes windows to the recogniser and yields their segments in order."""
 
     def __init__(self, stt: SpeechToText, request: FileRequest) -> None:
         batch = min(request.batch_size or stt.limits.batch, stt.limits.batch)
@@ -29,23 +29,23 @@ class UnderWay:
         self._session = secrets.token_hex(8)
         self._running: set[asyncio.Task[None]] = set()
         self._given = 0
-        """Windows whose segments are not all read."""
+        """Windows whose segments are not all read yet."""
         self._changed = asyncio.Event()
 
     @property
     def language(self) -> str | None:
-        """What is spoken: as asked for, or as it was found out."""
+        """The spoken language, as requested or as detected."""
         return self._request.language
 
     def speaks(self, language: str | None) -> None:
-        """It was found out: before, one window at a time is heard."""
+        """Set the detected language. Until then, one window is transcribed at a time."""
         if self._request.language is None:
             self._request = replace(self._request, language=language)
             self._changed.set()
 
     async def results(self, windows: AsyncIterator[Window | float]) -> AsyncGenerator[Step, None]:
-        """(window, its segments as they come), in order; a time in seconds comes with no segments. The segments of one
-        are to be read before the next is asked for."""
+        """Yield (window, its segments as they are found) in order; for a time in seconds, no segments. Read the
+        segments of one step before asking for the next."""
         steps: Channel[Step] = Channel(self._most)
         handing = asyncio.create_task(self._hand(windows, steps))
         try:
@@ -74,7 +74,7 @@ class UnderWay:
                     found.close()
                 await steps.send((window, found))
             steps.close()
-        except Exception as error:  # whatever it is, it is raised to who reads the steps
+        except Exception as error:  # any error is raised in the reader of the steps
             steps.close(error)
 
     async def _room(self) -> None:
@@ -84,12 +84,12 @@ class UnderWay:
         self._given += 1
 
     async def _hear(self, window: Window, found: Channel[Segment]) -> None:
-        # The times of words tell which side of a joint they are on.
+        # The times of words decide on which side of a joint the words are.
         request = replace(self._request, words=self._request.words or bool(window.joints))
         try:
             async with aclosing(self._stt.segments(Clip(window.samples, RATE_HZ), request)) as segments:
                 async for segment in segments:
                     await found.send(segment)
             found.close()
-        except Exception as error:  # raised to who reads this window's segments
+        except Exception as error:  # raised in the reader of this window's segments
             found.close(error)

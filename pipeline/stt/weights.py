@@ -1,4 +1,4 @@
-"""Where the weights of a Whisper are: a folder, what was downloaded before, or the hub."""
+"""Location of a Whisper model's weights: a folder, an earlier download, or the hub."""
 
 import asyncio
 from pathlib import Path
@@ -9,22 +9,22 @@ from pipeline.hub import Hub
 from pipeline.settings import Settings
 
 NEEDED = ("model.bin", "config.json", "tokenizer.json")
-"""Without these a folder is no model; without the last one faster-whisper would go to the hub by itself."""
+"""Files that make a folder a model; without the last one faster-whisper would contact the hub itself."""
 WANTED = (*NEEDED, "preprocessor_config.json")
-"""What is downloaded of a model, and vocabulary.*."""
+"""Files of a model that are downloaded, besides vocabulary.*."""
 
 SIZES_MB = {
     "distil-small": 320, "distil-medium": 760, "distil-large": 1450, "turbo": 1550,
     "tiny": 75, "base": 140, "small": 470, "medium": 1460, "large": 2950,
 }  # fmt: skip
-"""A part of a size's name → its weights at half precision, in MB; the first that is found counts."""
+"""Part of a size's name → its weights at half precision, in MB; the first match counts."""
 
 
 def find(settings: Settings) -> Path | None:
-    """The folder with the weights that WHISPER_MODEL names, None when they are not on this machine.
+    """Return the folder with the weights that WHISPER_MODEL names, None if they are not on this machine.
 
-    Looks at the name as a folder, as a folder's name in MODELS_DIR, and where `fetch` puts a model. Raises
-    EngineUnavailable when the name is that of a folder without a model, or no name at all.
+    Looks for the name as a folder, as a folder in MODELS_DIR, and where `fetch` stores a model. Raises
+    EngineUnavailable for a folder without a model and for an invalid name.
     """
     name = settings.whisper_model
     folders = [folder for folder in (Path(name).expanduser(), settings.models_dir / name) if folder.is_dir()]
@@ -37,20 +37,20 @@ def find(settings: Settings) -> Path | None:
         if not folders:
             raise
         raise EngineUnavailable(
-            f"The folder {name} has no faster-whisper model in it: it needs {', '.join(NEEDED)}.",
-            remedy="Let WHISPER_MODEL name a size (base), a hub name (owner/name) or a folder with such a model.",
+            f"The folder {name} has no faster-whisper model: it needs {', '.join(NEEDED)}.",
+            remedy="Set WHISPER_MODEL to a size (base), a hub name (owner/name) or a folder with such a model.",
         ) from None
     return folder if is_model(folder) else None
 
 
 async def check(settings: Settings) -> None:
-    """Raises EngineUnavailable when the weights are not here and the hub would not give them; takes 2 s at most."""
+    """Raise EngineUnavailable if the weights are neither here nor available from the hub; takes 2 s at most."""
     if await asyncio.to_thread(find, settings) is None:
         await Hub.of(settings).check(hub_name(settings.whisper_model))
 
 
 async def fetch(settings: Settings, report: Report) -> Path:
-    """The folder with the weights, downloaded when they are not here. Raises EngineUnavailable."""
+    """Return the folder with the weights, after downloading them if necessary. Raises EngineUnavailable."""
     folder = await asyncio.to_thread(find, settings)
     if folder is not None:
         return folder
@@ -60,15 +60,15 @@ async def fetch(settings: Settings, report: Report) -> Path:
     missing = [name for name in NEEDED if name not in {file.name for file in files}]
     if missing:
         raise EngineUnavailable(
-            f"{repo} is no faster-whisper model: it has no {' and no '.join(missing)}.",
-            remedy="Take one that was converted to CTranslate2, as Systran/faster-whisper-base.",
+            f"{repo} is not a faster-whisper model: it lacks {' and '.join(missing)}.",
+            remedy="Use one that is converted to CTranslate2, such as Systran/faster-whisper-base.",
         )
     await hub.fetch(repo, files, folder, report)
     return folder
 
 
 def hub_name(model: str) -> str:
-    """The hub's name (owner/name) of a size or of a hub name. Raises EngineUnavailable for what is neither."""
+    """Return the hub's name (owner/name) for a size or a hub name. Raises EngineUnavailable for any other name."""
     known = sizes()
     if model in known:
         return known[model]
@@ -76,13 +76,13 @@ def hub_name(model: str) -> str:
     if slash and owner and name and "/" not in name and not model.startswith((".", "~", "/")):
         return model
     raise EngineUnavailable(
-        f"WHISPER_MODEL={model} is no size, no hub name and no folder.",
-        remedy=f"Take one of {', '.join(known)}, a hub name (owner/name) or a folder with a CTranslate2 model.",
+        f"WHISPER_MODEL={model} is not a size, a hub name or a folder.",
+        remedy=f"Use one of {', '.join(known)}, a hub name (owner/name) or a folder with a CTranslate2 model.",
     )
 
 
 def size_of(name: str) -> str | None:
-    """The size that a name means ("small", "whisper-small", "openai/whisper-small", the hub's name); None: none."""
+    """Return the size that a name means ("small", "whisper-small", "openai/whisper-small", the hub's name), or None."""
     found = sizes()
     asked = name.lower()
     plain = asked.rpartition("/")[2] if asked.startswith("openai/") else asked
@@ -91,7 +91,7 @@ def size_of(name: str) -> str | None:
 
 
 def folders(settings: Settings) -> list[str]:
-    """Names of the folders in MODELS_DIR that have a model in them, but for those of sizes."""
+    """Names of the folders in MODELS_DIR that contain a model, without those of downloaded sizes."""
     stored = {repo.replace("/", "--") for repo in sizes().values()}
     if not settings.models_dir.is_dir():
         return []
@@ -99,7 +99,7 @@ def folders(settings: Settings) -> list[str]:
 
 
 def weights_mb(settings: Settings, model: str) -> int:
-    """How large the weights of a model are, at half precision, in MB; of one that is not here, by its size."""
+    """Size of a model's weights at half precision, in MB; estimated from its name if the model is not here."""
     try:
         folder = find(settings.model_copy(update={"whisper_model": model}))
     except EngineUnavailable:
@@ -113,7 +113,7 @@ def weights_mb(settings: Settings, model: str) -> int:
 def sizes() -> dict[str, str]:
     """Size → hub name."""
     try:
-        # Private, but the only list that grows with the library; were it gone, the plain sizes follow one scheme.
+        # Private, but the only list that grows with the library. If it is removed: the plain sizes follow one scheme.
         from faster_whisper.utils import _MODELS
 
         return dict(_MODELS)
@@ -123,10 +123,10 @@ def sizes() -> dict[str, str]:
 
 
 def _store(settings: Settings) -> Path:
-    """Where a model from the hub is kept."""
+    """Folder for a model from the hub."""
     return settings.models_dir / hub_name(settings.whisper_model).replace("/", "--")
 
 
 def is_model(folder: Path) -> bool:
-    """Whether there is a model in a folder."""
+    """Whether a folder contains a model."""
     return all((folder / name).is_file() for name in NEEDED)

@@ -42,29 +42,29 @@ log = logging.getLogger(__name__)
 
 RATE_HZ = 16_000
 PAD_MS = 400
-"""Silence kept around the speech; faster-whisper's own choice for its VAD."""
+"""Silence kept around the speech; faster-whisper's default for its VAD."""
 LONG_PAUSE_S = 2.0
-"""Whisper invents words in pauses as long as this: they are cut out."""
+"""Pauses of this length are cut out, because Whisper invents words in them."""
 HOPELESS_LOGPROB = -2.0
-"""Below this no word is likely to be right, whatever the belief in speech: nothing was understood."""
+"""Below this mean log-probability no word is likely to be right, whatever the probability of speech."""
 
 
 @dataclass(frozen=True, slots=True)
 class WhisperConfig:
     folder: str
-    """Of the CTranslate2 model."""
+    """Folder of the CTranslate2 model."""
     ways: tuple[tuple[str, str], ...]
     """(device, CTranslate2's compute type) to try, best first."""
     threads: int
-    """Of the CPU."""
+    """CPU threads."""
     beam: int
     context_s: float
-    """Least sound encoded, in seconds; 30 is the model's own."""
+    """Minimum length of sound to encode, in seconds; the model's own is 30."""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What was loaded."""
+    """Description of the loaded model."""
 
     device: str
     compute_type: str
@@ -72,7 +72,7 @@ class Description:
 
 
 class WhisperEngine:
-    """The synchronous engine: loads the model and decodes once, so that the first turn is not the slow one."""
+    """The synchronous engine. Loads the model and decodes once, so that the first turn is not the slow one."""
 
     def __init__(self, config: WhisperConfig) -> None:
         self._config = config
@@ -93,9 +93,9 @@ class WhisperEngine:
     def transcribe(
         self, clip: Clip, language: str | None, prompt: str | None, words: bool
     ) -> Iterator[Transcript | None]:
-        """See `SpeechToText` and `WorkerFront`; may be cancelled between encoding and decoding.
+        """See `SpeechToText` and `WorkerFront`; can be cancelled between encoding and decoding.
 
-        Text that fails the gates is left out; without speech nothing is decoded at all.
+        Text that fails the gates is left out. Without speech nothing is decoded.
         """
         for _, step in self.transcribe_many([(clip, language, prompt, words)], lambda index: False):
             if isinstance(step, Exception):
@@ -105,8 +105,8 @@ class WhisperEngine:
     def transcribe_many(
         self, calls: Sequence[tuple[Clip, str | None, str | None, bool]], cancelled: Callable[[int], bool]
     ) -> Iterator[tuple[int, Transcript | Exception | None]]:
-        """The same for several speakers at once (see `pipeline.workers.running`): short utterances are decoded
-        together, and each has the transcript that it would have alone; the others come after them, one by one."""
+        """Transcribe for several speakers at once (see `pipeline.workers.running`). Short utterances are decoded
+        together, each with the transcript that it would have alone; the others follow one by one."""
         short: dict[int, _Speech] = {}
         others: dict[int, _Speech] = {}
         for index, (clip, language, prompt, words) in enumerate(calls):
@@ -139,7 +139,7 @@ class WhisperEngine:
                     yield index, step
 
     def _speech(self, clip: Clip, language: str | None, prompt: str | None, words: bool) -> "_Speech":
-        """What of a clip is to be heard. Raises EngineError (unsupported_language)."""
+        """Find the speech of a clip. Raises EngineError (unsupported_language)."""
         request = FileRequest(self._language(language), prompt, words)
         sound = clip.at(RATE_HZ).samples
         spans = speech_spans(sound)
@@ -152,7 +152,7 @@ class WhisperEngine:
         return _Speech(sound[start : spans[-1].end + pad], start / RATE_HZ, clip.seconds, cut, request)
 
     def _long(self, speech: "_Speech") -> Iterator[Transcript | None]:
-        """What one decoding without times cannot do: several windows, long pauses, words; stops at each segment."""
+        """Decode what needs several windows, long pauses cut out, or word times. Can be cancelled at each segment."""
         segments, info = self._decode(speech.sound, speech.request, cut=speech.cut)
         kept = []
         for segment in segments:
@@ -161,7 +161,7 @@ class WhisperEngine:
                 kept.append(segment)
         yield Transcript(
             text="".join(segment.text for segment in kept).strip(),
-            # What sounds like no words in any language was not spoken in one.
+            # Sound without recognisable words has no detected language.
             language=info.language if kept else speech.request.language,
             duration_s=speech.duration_s,
             language_probability=float(info.language_probability),
@@ -169,7 +169,7 @@ class WhisperEngine:
         )
 
     def segments(self, window: Clip, request: FileRequest) -> Iterator[Segment | None]:
-        """See `SpeechToText` and `WorkerFront`; may be cancelled before each segment. Doubtful text is left out."""
+        """See `SpeechToText` and `WorkerFront`; can be cancelled before each segment. Doubtful text is left out."""
         yield None
         code = self._language(request.language)
         found, info = self._decode(window.at(RATE_HZ).samples, replace(request, language=code), times=True)
@@ -178,7 +178,7 @@ class WhisperEngine:
     def segments_many(
         self, calls: Sequence[tuple[Clip, FileRequest]], cancelled: Callable[[int], bool]
     ) -> Iterator[tuple[int, Segment | Exception | None]]:
-        """The same for several windows at once, of one recording or of several: each has the segments that it has
+        """Transcribe several windows at once, of one recording or of several, each with the segments that it would have
         alone."""
         together: dict[int, Asked] = {}
         others: list[int] = []
@@ -214,7 +214,7 @@ class WhisperEngine:
                 yield from ((index, segment) for segment in self.segments(*calls[index]))
 
     def language_of(self, clip: Clip) -> tuple[str, float]:
-        """The likeliest language of at most 30 s of any sound, and its probability."""
+        """Return the likeliest language of at most 30 s of any sound, and its probability."""
         sound = clip.at(RATE_HZ).samples[: int(WINDOW_S * RATE_HZ)]
         code = self._language(None)
         if code is not None:
@@ -222,21 +222,25 @@ class WhisperEngine:
         return language_of(self._model, features_of(self._model, sound, self._config.context_s))
 
     def _language(self, asked: str | None) -> str | None:
-        """The code to decode in, None to detect it. Raises EngineError for a language the model does not know."""
+        """Return the code to decode in, None to detect it. Raises EngineError for a language that the model lacks."""
         known = list(self._model.supported_languages)
         if asked is None:
             return "en" if known == ["en"] else None
         code = asked.lower().replace("_", "-").split("-")[0]
         if code not in known:
-            what = "This Whisper model hears English only" if known == ["en"] else "Whisper does not know this language"
-            raise EngineError(f"{what}; the language asked for is {asked[:20]!r}.", code="unsupported_language")
+            what = (
+                "This Whisper model understands English only"
+                if known == ["en"]
+                else "Whisper does not know this language"
+            )
+            raise EngineError(f"{what}; the requested language is {asked[:20]!r}.", code="unsupported_language")
         return code
 
     def _decode(
         self, sound: Samples, request: FileRequest, *, times: bool = False, cut: bool = False, start_s: float = 0.0
     ) -> tuple[Iterable[Any], Any]:
-        """Segments (decoded as they are asked for) and info of faster-whisper; `cut` takes long pauses out first, what
-        is before `start_s` is not decoded."""
+        """Return the segments (decoded lazily) and the info of faster-whisper. `cut` removes long pauses first; sound
+        before `start_s` is not decoded."""
         segments, info = self._model.transcribe(
             sound,
             language=request.language,
@@ -259,21 +263,21 @@ class WhisperEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Speech:
-    """The part of a clip in which somebody speaks."""
+    """The part of a clip that contains speech."""
 
     sound: Samples
-    """16 kHz; empty when nobody does."""
+    """16 kHz; empty without speech."""
     start_s: float
-    """Where it begins in the clip."""
+    """Start of the speech in the clip."""
     duration_s: float
-    """Of the whole clip."""
+    """Length of the whole clip."""
     cut: bool
-    """It has pauses that must be taken out."""
+    """Whether it has pauses that must be cut out."""
     request: FileRequest
 
     @property
     def short(self) -> bool:
-        """Whether it is one window's decoding without times."""
+        """Whether one decoding of one window without times is enough."""
         return not self.cut and not self.request.words and len(self.sound) <= WINDOW_S * RATE_HZ
 
 
@@ -288,26 +292,26 @@ def _transcript(heard: Heard, speech: _Speech) -> Transcript:
 
 
 def _believable(segment: Any) -> bool:
-    """Whether a segment passes the gates; the library applies them, too, but keeps the text when all tries fail."""
+    """Whether a segment passes the gates. The library applies them, too, but keeps the text when all tries fail."""
     if segment.compression_ratio > MAX_COMPRESSION or segment.avg_logprob < HOPELESS_LOGPROB:
         return False
     return not (segment.no_speech_prob > MAX_NO_SPEECH and segment.avg_logprob < MIN_LOGPROB)
 
 
 def _word(word: Any, offset_s: float) -> Word:
-    """Plain floats: the library's are numpy's, which JSON does not know."""
+    """Convert to plain floats: the library's are numpy's, which JSON cannot encode."""
     return Word(word.word.strip(), float(word.start) + offset_s, float(word.end) + offset_s, float(word.probability))
 
 
 def _segments(found: Iterable[Any], info: Any) -> Iterator[Segment | None]:
-    """Those that are believable; None for each that is not. info: knows the language."""
+    """Yield the believable segments, and None for each other one. info: has the language."""
     for segment in found:
         yield _segment(segment, info) if _believable(segment) and segment.text.strip() else None
 
 
 def _segment(segment: Any, info: Any) -> Segment:
     words = [_word(word, 0.0) for word in segment.words or ()]
-    if words and words[0].start_s >= words[-1].end_s:  # all in one moment: where they are is not known
+    if words and words[0].start_s >= words[-1].end_s:  # all at one moment: their times are unknown
         timed = [Timed(word.text, None, word.probability) for word in words]
         words = filled(timed, float(segment.start), float(segment.end))
     return Segment(
@@ -330,13 +334,13 @@ def _warm_up_sound() -> Samples:
 
 
 async def probe(settings: Settings) -> None:
-    """Raises EngineUnavailable unless the weights are here or the hub would give them."""
+    """Raise EngineUnavailable unless the weights are here or the hub has them."""
     await weights.check(settings)
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[SpeechToText]]:
-    """Downloads the weights when they are not here, loads and warms up the model in its worker."""
+    """Download the weights if necessary; load and warm up the model in its worker."""
     folder = await weights.fetch(settings, report)
     planned = plan(
         settings, await asyncio.to_thread(this_machine), weights.weights_mb(settings, settings.whisper_model)

@@ -1,5 +1,5 @@
-"""faster-whisper's model as the engine uses it: each window encoded once, and no more of it than is wanted; short
-utterances of several speakers decoded together."""
+"""faster-whisper's model as the engine uses it. Each window is encoded once, and only as far as necessary; short
+utterances of several speakers are decoded together."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,49 +10,49 @@ import numpy as np
 from pipeline.audio import Samples
 
 WINDOW_S = 30.0
-"""What Whisper hears at once."""
+"""Length of Whisper's window, in seconds."""
 MARGIN_FRAMES = 100
-"""Silence that stays after the sound in a shortened window, in frames of 10 ms. Where the sound reaches to the end of a
-window shorter than 30 s, Whisper repeats itself or writes nothing. Word errors of tiny.en and base on recordings, by
-this margin: 0 s: 35 and 28 %; 0.2 s: 4.5 and 37 %; 0.5 s: 4.7 and 5.2 %; 1 s: 4.7 and 5.2 %, as at 30 s."""
+"""Silence kept after the sound in a shortened window, in frames of 10 ms. If the sound reaches the end of a window
+shorter than 30 s, Whisper repeats itself or writes nothing. Word errors of tiny.en and base on recordings, by this
+margin: 0 s: 35 and 28 %; 0.2 s: 4.5 and 37 %; 0.5 s: 4.7 and 5.2 %; 1 s: 4.7 and 5.2 %, as at 30 s."""
 TEMPERATURES = (0.0, 0.4)
-"""A second, freer try when the first one fails the gates below; each costs a whole decoding, so no more."""
+"""The second, freer try follows if the first fails the gates below. Each costs a whole decoding: hence only two."""
 BEST_OF = 5
-"""Of so many samples the likeliest is taken in the freer try; the library's default."""
+"""Number of samples of the freer try, of which the likeliest is used; the library's default."""
 
 # The gates of the Whisper paper (section 4.5), which are the library's defaults.
 MAX_NO_SPEECH = 0.6
-"""The model's own belief that nobody spoke; beyond it, doubtful text (see MIN_LOGPROB) is dropped."""
+"""Limit for the model's probability that there is no speech; above it, doubtful text (see MIN_LOGPROB) is dropped."""
 MIN_LOGPROB = -1.0
-"""Mean log-probability of the tokens, below which text is doubtful."""
+"""Minimum mean log-probability of the tokens; text below it is doubtful."""
 MAX_COMPRESSION = 2.4
-"""Text that zlib makes so many times smaller goes round in circles."""
+"""Maximum compression ratio (zlib); text above it repeats itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """Speech that fits into one window, to be written down without times."""
+    """Speech that fits into one window, to be transcribed without times."""
 
     features: Samples
-    """Of the sound, from `features_of`: (n_mels, frames of 10 ms)."""
+    """Features of the sound, from `features_of`: (n_mels, frames of 10 ms)."""
     language: str | None
-    """Whisper's code; None: detected."""
+    """Whisper's code; None: detect it."""
     prompt: tuple[int, ...]
-    """Tokens of the text that came before."""
+    """Tokens of the preceding text."""
     task: str = "transcribe"
-    """Or translate."""
+    """transcribe or translate."""
     times: bool = False
-    """Written down with the times of its segments."""
+    """Whether to transcribe with the times of segments."""
 
     @property
     def kind(self) -> tuple[object, ...]:
-        """What must be the same for a batch: CTranslate2 takes one length of sound and one of prompt only."""
+        """Values that must be equal in a batch: CTranslate2 takes one length of sound and one of prompt."""
         return self.features.shape[-1], len(self.prompt), self.task, self.times
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What was understood of one utterance; the names are those of the library's segments."""
+    """The transcript of one utterance; the names are those of the library's segments."""
 
     text: str
     language: str
@@ -65,7 +65,7 @@ class Heard:
 
     @property
     def doubtful(self) -> bool:
-        """Whether a freer try may find something better; not where nobody seems to speak."""
+        """Whether a freer try may give a better result; not if there seems to be no speech."""
         unsure = self.avg_logprob < MIN_LOGPROB
         return (unsure or self.compression_ratio > MAX_COMPRESSION) and not (
             unsure and self.no_speech_prob > MAX_NO_SPEECH
@@ -73,23 +73,24 @@ class Heard:
 
 
 def load(folder: str, device: str, compute_type: str, threads: int, context_s: float) -> Any:
-    """A WhisperModel that encodes each window once, and no more of it than is wanted."""
+    """Load a WhisperModel that encodes each window once, and only as far as necessary."""
     from faster_whisper import WhisperModel
 
     class TurnWhisper(WhisperModel):  # type: ignore[misc]
-        """The library encodes the first window twice when it detects the language: the most expensive step."""
+        """Caches the encoded window: the library encodes the first one twice when it detects the language, its most
+        expensive step."""
 
         _last: tuple[Samples, Any] | None = None
         known_alignment: list[Any] | None = None
-        """Of words and sound, where it was made for a whole batch: the library's next question is answered with it."""
+        """Alignment of words and sound that was made for a whole batch; returned to the library's next request."""
 
         def find_alignment(self, *rest: Any, **options: Any) -> Any:
             known, self.known_alignment = self.known_alignment, None
             return super().find_alignment(*rest, **options) if known is None else known
 
         def add_word_timestamps(self, segments: list[list[dict[str, Any]]], *rest: Any, **options: Any) -> Any:
-            # The library moves a segment to the times of its words, and drops it with its text when those have shrunk
-            # to one moment, as those of a single short word may.
+            # The library moves a segment to the times of its words, and drops it with its text if those have shrunk to
+            # one moment, as those of a single short word can.
             before = [(one, one["start"], one["end"]) for window in segments for one in window]
             result = super().add_word_timestamps(segments, *rest, **options)
             for segment, start, end in before:
@@ -103,17 +104,16 @@ def load(folder: str, device: str, compute_type: str, threads: int, context_s: f
             return self._last[1]
 
         def detect_language(self, audio: Any = None, features: Any = None, **options: Any) -> Any:
-            # Decoding leaves out the last frame: then so does this, and both encode the same window.
+            # Decoding leaves out the last frame. Doing the same here lets both encode the same window.
             return super().detect_language(audio, None if features is None else features[..., :-1], **options)
 
     return TurnWhisper(folder, device=device, compute_type=compute_type, cpu_threads=threads)
 
 
 def shortened(features: Samples, context_s: float) -> Samples:
-    """A window (n_mels, 3000 frames of 10 ms) without the part of its padding that is beyond `context_s` and beyond
-    MARGIN_FRAMES after the sound.
+    """Cut the padding of a window (n_mels, 3000 frames of 10 ms): keep `context_s`, and MARGIN_FRAMES after the sound.
 
-    Real models lose accuracy when they hear much less than the 30 s of their training: hence the lower bound.
+    Real models lose accuracy with much less than the 30 s of their training: hence the lower bound.
     """
     if context_s >= WINDOW_S:
         return features
@@ -123,14 +123,14 @@ def shortened(features: Samples, context_s: float) -> Samples:
 
 
 def features_of(model: Any, sound: Samples, context_s: float) -> Samples:
-    """What the encoder is given for a sound (16 kHz, at most 30 s), just as the library makes it."""
+    """Return the encoder's input for a sound (16 kHz, at most 30 s), computed as the library does."""
     from faster_whisper.audio import pad_or_trim
 
     return shortened(pad_or_trim(model.feature_extractor(sound)[:, :-1]), context_s)
 
 
 def language_of(model: Any, features: Samples) -> tuple[str, float]:
-    """The likeliest language of a window from `features_of`, as Whisper's code, and its probability."""
+    """Return the likeliest language of a window from `features_of`, as Whisper's code, and its probability."""
     from ctranslate2 import StorageView
 
     encoded = model.model.encode(StorageView.from_array(np.ascontiguousarray(features[None])))
@@ -143,16 +143,16 @@ def _likeliest(detected: Sequence[tuple[str, float]]) -> tuple[str, float]:
 
 
 def prompt_of(model: Any, text: str | None) -> tuple[int, ...]:
-    """The tokens of the text that came before."""
+    """Return the tokens of the preceding text."""
     return tuple(model.hf_tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids) if text else ()
 
 
 def hear(
     model: Any, utterances: Sequence[Utterance], *, beam: int, cancelled: Callable[[int], bool]
 ) -> Iterator[tuple[int, Heard | None]]:
-    """Decode utterances, those of one shape together, each with the result that it has alone.
+    """Decode utterances. Those of one shape are decoded together, each with the result that it would have alone.
 
-    Yields (index, Heard) for each that was not cancelled, and (index, None) in between, where all may be stopped.
+    Yields (index, Heard) for each that was not cancelled, and (index, None) in between, where all can be cancelled.
     """
     groups: dict[object, list[int]] = {}
     for index, one in enumerate(utterances):
@@ -166,7 +166,7 @@ def hear(
 
 def _together(model: Any, utterances: Sequence[Utterance], beam: int) -> Iterator[tuple[int, Heard | None]]:
     batch = Batch(model, utterances, beam)
-    yield 0, None  # encoding is the longer half: here it is worth while to look whether somebody still waits
+    yield 0, None  # encoding is the longer half: a chance to cancel after it
     batch.prepare()
     yield from batch.tries()
 
@@ -175,7 +175,7 @@ class Batch:
     """Sounds of one shape that are encoded and decoded together."""
 
     def __init__(self, model: Any, utterances: Sequence[Utterance], beam: int) -> None:
-        """Encodes them."""
+        """Encode the utterances."""
         from ctranslate2 import StorageView
 
         self._model, self._utterances, self._beam = model, utterances, beam
@@ -186,7 +186,7 @@ class Batch:
         self._prompts: list[list[int]] = []
 
     def prepare(self) -> None:
-        """Find out the languages that were not told, and make the prompts."""
+        """Detect the languages that were not given, and make the prompts."""
         from faster_whisper.tokenizer import Tokenizer
 
         model, utterances = self._model, self._utterances
@@ -207,7 +207,7 @@ class Batch:
         ]
 
     def tries(self) -> Iterator[tuple[int, Heard | None]]:
-        """(place, what was understood) of each, and (place, None) before each further try, where all may be stopped."""
+        """Yield (place, result) for each, and (place, None) before each further try, where all can be cancelled."""
         tries = {place: [heard] for place, heard in enumerate(self._written(range(len(self._utterances)), 0.0))}
         for place, done in tries.items():
             if not done[0].doubtful:
@@ -235,19 +235,19 @@ class Batch:
         ]
 
     def _alone(self, place: int) -> Any:
-        """What the encoder made of one member."""
+        """Return the encoder's output for one member."""
         from ctranslate2 import StorageView
 
         if self.encoded.device == "cpu":
             return StorageView.from_array(np.ascontiguousarray(np.asarray(self.encoded)[place : place + 1]))
-        # Cheaper than the way to the CPU.
+        # Encoding again is cheaper than copying to the CPU.
         return self._model.model.encode(StorageView.from_array(self._windows[place : place + 1]))
 
 
 def _generate(
     model: Any, encoded: Any, prompts: list[list[int]], tokenizer: Any, beam: int, temperature: float
 ) -> Sequence[Any]:
-    """One call of CTranslate2, with the library's own options."""
+    """Call CTranslate2 once, with the library's own options."""
     from faster_whisper.transcribe import get_suppressed_tokens
 
     free = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature}
@@ -273,7 +273,7 @@ def _heard(result: Any, tokenizer: Any, language: str, language_probability: flo
         text=text,
         language=language,
         language_probability=language_probability,
-        # The score is the mean over the tokens without the end of the text, which counts, too.
+        # The score is the mean over the tokens without the end of the text, which the library counts.
         avg_logprob=float(result.scores[0]) * len(tokens) / (len(tokens) + 1),
         no_speech_prob=float(result.no_speech_prob),
         compression_ratio=get_compression_ratio(text),

@@ -1,4 +1,4 @@
-"""How Whisper runs best on a machine: device and precision, copies, threads and batches, where no setting says so."""
+"""Defaults for running Whisper on a machine: device and precision, copies, threads and batches."""
 
 from dataclasses import dataclass
 
@@ -10,40 +10,41 @@ from pipeline.workers.hardware import Gpu, Hardware
 FULL_CONTEXT_S = 30.0
 ON_CUDA = ("float16", "int8_float16", "int8", "float32")
 ON_CPU = ("int8", "float32")
-"""Compute types, best first. Half precision is as exact as full and twice as fast where a GPU has it; int8 is half as
-large again. On a CPU int8 is twice as fast as float32, at no loss that anybody has measured for Whisper."""
+"""Compute types, best first. Half precision is as exact as full and twice as fast where a GPU supports it; int8 halves
+the size again. On a CPU int8 is twice as fast as float32, and no published measurement shows a loss for Whisper."""
 MOST_THREADS = 4
-"""Of one model on a CPU: decoding gains nothing from the second on, encoding little from more."""
+"""Maximum number of threads of one model on a CPU: decoding gains nothing from the second on, encoding
+little beyond this."""
 CORES_A_COPY = 8
-"""Two copies on fewer cores would take turns all the same."""
+"""Cores for each copy: on fewer cores, two copies would only take turns."""
 MOST_COPIES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one Whisper is run."""
+    """The parameters for running one Whisper model."""
 
     ways: tuple[tuple[str, str], ...]
-    """(device, compute type) to try, best first: loading tells what no list does."""
+    """(device, compute type) to try, best first: only loading shows which one works."""
     replicas: int
     threads: int
-    """On a CPU, each copy."""
+    """Threads of each copy on a CPU."""
     batch: int
-    """Short utterances decoded together."""
+    """Number of short utterances decoded together."""
     file_batch: int
-    """Windows of recordings decoded together."""
+    """Number of windows of recordings decoded together."""
 
 
 def plan(settings: Settings, hardware: Hardware, weights_mb: int) -> Plan:
-    """What the settings say, and for the rest what pays on this machine (docs/performance.md).
+    """Combine the settings with what is fastest on this machine (docs/performance.md).
 
-    weights_mb: of the model, at half precision. Raises EngineUnavailable when CUDA is demanded and not there.
+    weights_mb: of the model, at half precision. Raises EngineUnavailable when CUDA is required but not available.
     """
     ways = _ways(settings, hardware, weights_mb)
     device, kind = ways[0]
     replicas = settings.stt_replicas or _replicas(device, hardware, needed_mb(weights_mb, kind, hardware))
-    # On a CPU encoding a full window is most of the work and keeps its cores busy alone: a batch of utterances only
-    # makes its first ones wait.
+    # On a CPU, encoding a full window is most of the work and keeps the cores busy by itself: batching utterances would
+    # only delay the first ones.
     batch = 16 if device == "cuda" else 8 if settings.whisper_context_s < FULL_CONTEXT_S else 1
     return Plan(
         ways,
@@ -60,10 +61,10 @@ def _ways(settings: Settings, hardware: Hardware, weights_mb: int) -> tuple[tupl
         raise EngineUnavailable("No CUDA device is visible.", remedy="Set WHISPER_DEVICE=cpu, or check the driver.")
     found: list[tuple[str, str]] = []
     if device != "cpu" and hardware.gpus:
-        gpu = hardware.gpus[0]  # CTranslate2 takes the first
+        gpu = hardware.gpus[0]  # CTranslate2 uses the first
         kinds = [kind for kind in ON_CUDA if kind in gpu.compute_types] if asked == "auto" else [asked]
         fitting = [kind for kind in kinds if _fits(kind, gpu, weights_mb, hardware)]
-        # Who demands CUDA is told by the loading itself that there is no room.
+        # If CUDA is required but lacks memory, loading reports that error.
         found += [("cuda", kind) for kind in fitting or (kinds if device == "cuda" else ())]
     if device != "cuda":
         kinds = [kind for kind in ON_CPU if kind in hardware.cpu_compute_types] if asked == "auto" else [asked]
@@ -72,7 +73,7 @@ def _ways(settings: Settings, hardware: Hardware, weights_mb: int) -> tuple[tupl
 
 
 def _fits(kind: str, gpu: Gpu, weights_mb: int, hardware: Hardware) -> bool:
-    """A driver that does not tell its memory (0) leaves it to the loading."""
+    """Whether a model fits; a driver that does not report its memory (0) leaves that to the loading."""
     return not gpu.memory_mb or needed_mb(weights_mb, kind, hardware) <= gpu.free_mb
 
 

@@ -1,7 +1,7 @@
-"""Windows of recordings that Whisper decodes together, each with the segments that it has alone.
+"""Batched decoding of windows of recordings. Each window gets the same segments as when it is decoded alone.
 
-The library's own batched pipeline hears each window once and drops what the model left for a second pass. Here the
-first pass is made together, and who needs a second one has it alone, by the library: that is rare.
+The library's own batched pipeline decodes each window once and drops what the model left for a second pass. Here the
+first pass is batched, and a window that needs a second one gets it alone from the library, which is rare.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ PREPEND, APPEND = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One window and what is wanted of it."""
+    """One window and its options."""
 
     sound: Samples
     """16 kHz, at most 30 s."""
@@ -27,25 +27,26 @@ class Asked:
     words: bool
     task: str
     batch_size: int | None = None
-    """It wants no more than so many in its batch."""
+    """Maximum batch size for this window."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What the first pass over a window found."""
+    """Result of the first pass over a window."""
 
     segments: Sequence[Any]
-    """The library's."""
+    """The library's segments."""
     language: str
     language_probability: float
     rest_s: float | None
-    """From here on it is to be heard again; None: all of it is heard."""
+    """Time from which the window must be decoded again; None: all of it is done."""
 
 
 def first_pass(
     model: Any, windows: Sequence[Asked], *, beam: int, context_s: float, cancelled: Callable[[int], bool]
 ) -> Iterator[tuple[int, Pass | None]]:
-    """(index, Pass) of each window that was not cancelled, and (index, None) in between, where all may be stopped."""
+    """Yield (index, Pass) for each window that was not cancelled, and (index, None) in between, where all can be
+    cancelled."""
     utterances = [
         Utterance(features_of(model, one.sound, context_s), one.language, prompt_of(model, one.prompt), one.task, True)
         for one in windows
@@ -82,17 +83,17 @@ def _batches(groups: Sequence[Sequence[int]], windows: Sequence[Asked]) -> Itera
 
 @dataclass(slots=True)
 class _Split:
-    """The library's segments of one window, as it makes them."""
+    """The segments that the library makes of one window."""
 
     segments: list[dict[str, Any]]
     seek: int
-    """Frame up to which the window is heard."""
+    """Frame up to which the window is decoded."""
     ended: bool
-    """Nothing is said after the last segment."""
+    """Whether the window has no speech after the last segment."""
 
 
 def _frames(model: Any, sound: Samples) -> int:
-    """Of 10 ms, as the library counts them."""
+    """Number of frames of 10 ms, as the library counts them."""
     return min(3000, len(sound) // int(model.feature_extractor.hop_length))
 
 
@@ -111,7 +112,8 @@ def _split(model: Any, tokenizer: Any, heard: Heard, frames: int) -> _Split:
 
 
 def _add_words(model: Any, batch: Batch, passes: Sequence[_Split], lengths: Sequence[int]) -> None:
-    """Aligned together, and then handled window by window: the library would let one window's end move another's."""
+    """Align all words together, then handle each window alone: the library would let one window's end move
+    another's."""
     from faster_whisper.transcribe import get_end
 
     texts = [

@@ -1,9 +1,9 @@
-"""Where local models run.
+"""Workers: processes and threads that run local models.
 
-An engine that runs a local model is a plain synchronous class: its constructor takes one picklable config and loads
-the model; its public methods are ordinary functions or generators. It knows nothing of asyncio or processes. A worker
-makes it asynchronous, in processes of its own (`process.py`) or in threads (`thread.py`): one scheduler
-(`scheduler.py`) before one or more copies of it (`pool.py`), each of which runs one call, or one batch, at a time.
+An engine that runs a local model is a plain synchronous class. Its constructor takes one picklable config and loads the
+model; its public methods are ordinary functions or generators. It knows nothing of asyncio or processes. A worker makes
+it asynchronous, in separate processes (`process.py`) or in threads (`thread.py`): one scheduler (`scheduler.py`) in
+front of one or more copies of it (`pool.py`), each of which runs one call, or one batch, at a time.
 """
 
 from collections.abc import AsyncGenerator
@@ -16,34 +16,34 @@ from pipeline.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """How to build an engine: in this process or in another one."""
+    """How to build an engine, in this process or in another one."""
 
     name: str
-    """For logs and errors: "sphinx", "xtts"."""
+    """Name in logs and errors: "sphinx", "xtts"."""
     target: str
     """module:Class of the synchronous engine."""
     config: Any
-    """Its constructor's one argument; must be picklable."""
+    """The one argument of its constructor; must be picklable."""
     downloads: bool = False
-    """It fetches weights by itself, so its process may know the proxies (`environment.py`)."""
+    """Whether it fetches weights itself, so that its process needs the proxies (`environment.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How a model serves its calls, and how it is watched."""
+    """How a model serves its calls, and how it is monitored."""
 
     silence_s: float
-    """A call from which nothing comes for so long hangs: its process is ended."""
+    """A call that returns nothing for this long is considered hung, and its process is ended."""
     replicas: int = 1
-    """Copies of the model, each with memory of its own."""
+    """Copies of the model, each with its own memory."""
     batched: frozenset[str] = frozenset()
-    """Methods that have a form for many calls at once (see `running.py`)."""
+    """Methods that can also run many calls at once (see `running.py`)."""
     batch: int = 1
-    """Calls of those that are run together at most."""
+    """Maximum number of these calls that run together."""
     file_batch: int = 1
-    """The same for calls without a listener, those of files."""
+    """The same for calls of files."""
     gather_s: float = 0.0
-    """How long a batch waits for as many calls as the one before it had; see `Scheduler.take`."""
+    """Time that a batch waits for as many calls as the previous one had; see `Scheduler.take`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +54,37 @@ class Load:
     loaded: int
     """Replicas whose model is in memory."""
     running: int
-    """Calls."""
+    """Calls that run."""
     waiting: int
     restarts: int
-    """How often a replica was lost and started again."""
+    """How often a replica was lost and restarted."""
     lag_s: float = 0.0
-    """How long calls have waited lately that somebody waits for in silence, in seconds."""
+    """Recent waiting time of calls that a user waits for in silence, in seconds."""
 
 
 class Worker(Protocol):
-    """A model behind an asynchronous front, shared by all sessions."""
+    """An asynchronous interface to a model, shared by all sessions."""
 
     async def call(self, method: str, *args: Any) -> Any:
-        """Run an ordinary method. Raises what it raised, WorkerCrashed, or Overloaded when too many wait.
+        """Run an ordinary method. Raises the method's own errors, WorkerCrashed, or Overloaded when too many calls
+        wait.
 
-        A call whose process dies before anything came from it is begun once more by itself; so is one of a file whose
-        process hangs.
+        If the process dies before the call has returned anything, the call is retried once; so is a call of a file
+        whose process hangs.
         """
         ...
 
     def stream(self, method: str, *args: Any) -> AsyncGenerator[Any, None]:
-        """Run a generator method; closing the stream stops it at its next item. Raises as `call` does."""
+        """Run a generator method; closing the stream stops it at its next item. Raises the same errors as `call`."""
         ...
 
     def load(self) -> Load:
-        """How busy it is now."""
+        """Return how busy the model is now."""
         ...
 
 
 def open_worker(spec: EngineSpec, settings: Settings, serving: Serving) -> AbstractAsyncContextManager[Worker]:
-    """A worker whose engine is loaded; ended with the block. Raises what the engine's constructor raised."""
+    """Open a worker and load its engine; end it with the block. Raises the errors of the engine's constructor."""
     from pipeline.workers.pool import Host, Pool
     from pipeline.workers.process import ProcessHost
     from pipeline.workers.thread import ThreadHost

@@ -1,9 +1,8 @@
-"""The process of one engine: `python -m pipeline.workers.child FD NAME NICENESS`, started by `process.py` only; the
-name is for who looks at a list of processes.
+"""The process of one engine: `python -m pipeline.workers.child FD NAME NICENESS`, started only by `process.py`. The
+name is for people who look at a list of processes.
 
-Builds the engine it is sent, then runs calls or batches one at a time in the main thread, while a second thread reads
-the socket for further calls and cancellations. When the other end of the socket closes, the parent is gone or done: it
-ends.
+Builds the engine that it receives, then runs calls or batches one at a time in the main thread. A second thread reads
+further calls and cancellations from the socket. The process ends when the other end of the socket is closed.
 """
 
 import os
@@ -19,12 +18,12 @@ from pipeline.workers.wire import LENGTH, Batch, Call, Cancel, Failed, Ready, pa
 
 
 class Calls:
-    """What the reading thread hands to the main thread."""
+    """Calls and cancellations, passed from the reading thread to the main thread."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._cancelled: set[int] = set()
-        # The parent sends one call or batch at a time; the bound is a guard, not a buffer.
+        # The parent sends one call or batch at a time; the limit is a safeguard, not a buffer.
         self.queue: queue.Queue[Call | Batch] = queue.Queue(maxsize=64)
 
     def receive(self) -> Any:
@@ -38,10 +37,10 @@ class Calls:
         while got < size:
             try:
                 n = self._sock.recv_into(view[got:])
-            except OSError:  # it was killed with answers unread
+            except OSError:  # the parent was killed with results unread
                 n = 0
             if n == 0:
-                # The parent is gone: end at once, also out of a long call into C code.
+                # The parent is gone: end at once, even in a long call into C code.
                 os._exit(0)
             got += n
         return data
@@ -58,13 +57,13 @@ class Calls:
         return number in self._cancelled
 
     def forget(self, number: int) -> None:
-        """That call and all before it are over."""
+        """Forget this call and all earlier ones: they have ended."""
         self._cancelled = {other for other in self._cancelled if other > number}
 
 
 def main() -> None:
     for asked_to_stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(asked_to_stop, signal.SIG_IGN)  # the parent's to handle, who then closes the socket
+        signal.signal(asked_to_stop, signal.SIG_IGN)  # the parent handles them, and then closes the socket
     os.nice(int(sys.argv[3]))
     sock = socket.socket(fileno=int(sys.argv[1]))
     calls = Calls(sock)

@@ -1,6 +1,6 @@
-"""The environment of processes that the service starts: what their libraries read, and no secret.
+"""The environment for processes that the service starts: variables that their libraries read, and no secrets.
 
-Settings do not travel in the environment: an engine gets what it needs in its config (`EngineSpec`), tokens included.
+Settings are not passed in the environment: an engine gets them in its config (`EngineSpec`), including tokens.
 """
 
 import os
@@ -16,27 +16,27 @@ NAMES = frozenset(
         "HF_HOME", "HF_ENDPOINT", "FONTCONFIG_PATH", "PROJ_LIB",
     }
 )  # fmt: skip
-"""Variables that are handed on, in capitals."""
+"""Variables that are passed on, in capitals."""
 FAMILIES = (
     "LC_", "LD_", "XDG_", "SSL_CERT_", "MALLOC_", "GLIBC_", "PYTHON",
     "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "BLIS_", "NUMEXPR_", "VECLIB_",
     "CUDA_", "CUDNN_", "CUBLAS_", "NVIDIA_", "NCCL_", "ROCR_", "HIP_",
     "TORCH", "PYTORCH_", "TRITON_", "CT2_", "ORT_", "NUMBA_", "MPL", "HF_HUB_", "ESPEAK_",
 )  # fmt: skip
-"""How further variables begin that are handed on: of the loader, the C library, numerical libraries, and GPUs."""
+"""Prefixes of further variables that are passed on: of the loader, the C library, numerical libraries, and GPUs."""
 PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
-"""Handed on to processes that download: their addresses may have a password."""
+"""Passed on only to processes that download, because their addresses can contain a password."""
 PASSWORD = re.compile(r"passw|passphrase|credential|authorization|headers", re.IGNORECASE)
-"""Names of secrets, beside those that `pipeline.settings.SECRET` finds."""
+"""Names of secrets, in addition to those that match `pipeline.settings.SECRET`."""
 USER_INFO = re.compile(r"://[^/\s]*@")
-"""An address with a user's name or password in it."""
+"""An address with a user name or password."""
 
 
 def clean_environment(*, downloads: bool = False, **more: str) -> dict[str, str]:
-    """A copy of this process's environment for a child: only variables of the lists above, and of those none that has
-    the name of a secret or an address with a password.
+    """Copy this process's environment for a child: only variables of the lists above, without those that have the name
+    of a secret or an address with a password.
 
-    downloads: the child reaches servers by itself, through the proxies. more: variables that the caller adds.
+    downloads: whether the child contacts servers itself, through the proxies. more: further variables.
     """
     return {**_allowed(os.environ, downloads=downloads), **more}
 
@@ -44,7 +44,7 @@ def clean_environment(*, downloads: bool = False, **more: str) -> dict[str, str]
 def _allowed(environment: Mapping[str, str], *, downloads: bool) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in environment.items():
-        capitals = name.upper()  # proxies are named in small letters, too
+        capitals = name.upper()  # proxy variables can be lower-case, too
         if capitals in PROXIES:
             if downloads:
                 found[name] = value

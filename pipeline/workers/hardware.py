@@ -1,6 +1,6 @@
-"""What this machine has for models to run on: its CPU, its memory, its CUDA devices. Without torch.
+"""The hardware for models: CPU, memory, CUDA devices. Works without torch.
 
-Asked once, at the start: what is asked does not change while the service runs.
+Detected once, at start: it does not change while the service runs.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ from pathlib import Path
 from pipeline.workers.environment import clean_environment
 
 QUERY_TIMEOUT_S = 5.0
-"""nvidia-smi takes a second on a cold driver, and for ever on a broken one."""
+"""nvidia-smi takes a second with a cold driver, and hangs with a broken one."""
 CPU_FEATURES = ("avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "f16c", "asimd", "i8mm")
-"""What the libraries of the models choose their kernels by."""
+"""CPU features by which the models' libraries choose their kernels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,25 +27,25 @@ class Gpu:
     name: str
     memory_mb: int
     free_mb: int
-    """When the service started."""
+    """Free memory when the service started."""
     compute_capability: str
-    """Such as "8.6"; "" when the driver does not say."""
+    """Such as "8.6"; "" if the driver does not report it."""
     compute_types: tuple[str, ...]
-    """What CTranslate2 computes there: float16, int8, int8_float16, …"""
+    """Compute types that CTranslate2 supports on it: float16, int8, int8_float16, …"""
 
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """Of this machine, as far as this process may use it."""
+    """The hardware of this machine that this process can use."""
 
     cpu: str
     cores: int
-    """That this process may run on."""
+    """Cores that this process can run on."""
     memory_mb: int
-    """Of the container, where that is less than the machine's."""
+    """Memory of the container, if less than the machine's."""
     cpu_features: tuple[str, ...]
     cpu_compute_types: tuple[str, ...]
-    """What CTranslate2 computes on the CPU."""
+    """Compute types that CTranslate2 supports on the CPU."""
     gpus: tuple[Gpu, ...]
 
     @property
@@ -55,29 +55,29 @@ class Hardware:
 
     @property
     def fp16(self) -> bool:
-        """Whether half precision is fast somewhere."""
+        """Whether half precision is fast on a GPU."""
         return any("float16" in gpu.compute_types for gpu in self.gpus)
 
     @property
     def int8(self) -> bool:
-        """Whether int8 is, on a GPU or on the CPU."""
+        """Whether int8 is fast, on a GPU or on the CPU."""
         return any("int8" in types for types in (self.cpu_compute_types, *(gpu.compute_types for gpu in self.gpus)))
 
     @property
     def gpu_memory_mb(self) -> int:
-        """Of the largest GPU; 0 without any."""
+        """Memory of the largest GPU; 0 without a GPU."""
         return max((gpu.memory_mb for gpu in self.gpus), default=0)
 
     @property
     def summary(self) -> str:
-        """One line for people."""
+        """Describe the hardware in one line, for people."""
         cpu = f"{self.cores} cores, {self.memory_mb / 1024:.0f} GB"
         names = [f"{gpu.name}, {gpu.memory_mb / 1024:.0f} GB" for gpu in self.gpus]
         return "; ".join([f"{self.cpu}, {cpu}", *names])
 
 
 def detect() -> Hardware:
-    """Ask the machine. Blocks, for a second where there is a GPU; never raises: what cannot be found out is empty."""
+    """Detect the hardware. Blocks, for a second if there is a GPU; never raises: an unknown value is empty."""
     import ctranslate2
 
     count = ctranslate2.get_cuda_device_count()
@@ -85,7 +85,7 @@ def detect() -> Hardware:
     gpus = []
     for index in range(count):
         types = tuple(sorted(ctranslate2.get_supported_compute_types("cuda", index)))
-        # CUDA's and nvidia-smi's orders agree where CUDA_VISIBLE_DEVICES does not hide one of them.
+        # The orders of CUDA and nvidia-smi agree unless CUDA_VISIBLE_DEVICES hides a device.
         name, memory_mb, free_mb, capability = told[index] if len(told) == count else ("CUDA device", 0, 0, "")
         gpus.append(Gpu(name, memory_mb, free_mb, capability, types))
     model, features = _cpu(Path("/proc/cpuinfo"))
@@ -101,12 +101,12 @@ def detect() -> Hardware:
 
 @functools.cache
 def this_machine() -> Hardware:
-    """As `detect`, asked once."""
+    """Return the result of `detect`, which runs once."""
     return detect()
 
 
 def _nvidia_smi() -> Sequence[tuple[str, int, int, str]]:
-    """Name, memory, free memory (MB) and compute capability of each device; nothing when it is not there or hangs."""
+    """Name, memory, free memory (MB) and compute capability of each device; empty if nvidia-smi is missing or hangs."""
     fields = "name,memory.total,memory.free,compute_cap"
     try:
         answer = subprocess.run(
@@ -120,13 +120,13 @@ def _nvidia_smi() -> Sequence[tuple[str, int, int, str]]:
 
 
 def _device(line: str) -> tuple[str, int, int, str]:
-    """From "NVIDIA L4, 23034, 22565, 8.9". Raises ValueError."""
+    """Parse "NVIDIA L4, 23034, 22565, 8.9". Raises ValueError."""
     name, total, free, capability = (part.strip() for part in line.rsplit(",", 3))
     return name, int(total), int(free), capability
 
 
 def _cpu(file: Path) -> tuple[str, tuple[str, ...]]:
-    """Model and features from Linux's cpuinfo; empty elsewhere."""
+    """Read model and features from Linux's cpuinfo; empty elsewhere."""
     try:
         lines = file.read_text("utf-8", "replace").splitlines()
     except OSError:
@@ -137,11 +137,11 @@ def _cpu(file: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _memory_mb(limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """What this process may use; a container's limit (cgroup v2) counts."""
+    """Memory that this process can use, within the container's limit (cgroup v2)."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
         return 0
-    with contextlib.suppress(OSError, ValueError):  # no container, or "max"
+    with contextlib.suppress(OSError, ValueError):  # not in a container, or "max"
         memory = min(memory, int(limit.read_text()))
     return memory // 2**20

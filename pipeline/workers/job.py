@@ -1,4 +1,4 @@
-"""One call on its way to a model and back."""
+"""One call of a model and its results."""
 
 import time
 from collections.abc import Callable
@@ -10,41 +10,41 @@ from pipeline.workers.scheduler import Caller
 from pipeline.workers.wire import Done, Failed, Item, Ran
 
 ITEMS_AHEAD = 4
-"""Items kept for a caller who does not ask for them; beyond, the engine waits."""
+"""Items buffered for a caller that does not read them; beyond this, the engine waits."""
 
 
 class Job:
-    """A call that somebody waits for: what is to be done, for whom, and the channel through which the answer comes."""
+    """A model call: its method and arguments, its caller, and the channel for its results."""
 
     def __init__(self, method: str, args: tuple[Any, ...], caller: Caller, *, batched: bool = False) -> None:
-        """batched: may be run together with other calls of the same method."""
+        """batched: whether it can run together with other calls of the same method."""
         self.method = method
         self.args = args
         self.caller = caller
         self.batched = batched
         self.answers: Channel[Item | Done] = Channel(ITEMS_AHEAD)
         self.given = False
-        """Something of the answer has reached the caller: it cannot be begun again."""
+        """Whether the caller has received a result: then the call cannot be retried."""
         self.retried = False
         self.over = False
-        """Answered, failed or given up."""
+        """Whether the call has returned, failed or been cancelled."""
         self.cancelled = False
         self.ran: Ran | None = None
-        """When and where the engine worked on it, once it has."""
+        """Time and place of the engine's run, once there was one."""
         self.put_at = time.monotonic()
         self.around = tracing.around()
-        """Where its caller is in a trace."""
+        """The caller's position in a trace."""
         self.on_cancel: Callable[[], None] | None = None
-        """Set while it runs; called when the caller gives it up."""
+        """Set while the call runs; called when the caller cancels it."""
 
     async def take(self, message: Item | Done | Failed) -> None:
-        """Hand on what the engine said; waits while the caller is behind."""
+        """Pass on a message of the engine; waits while the caller is behind."""
         if isinstance(message, Done | Failed):
             self.ran = message.ran
         if isinstance(message, Failed):
             self.fail(message.error)
             return
-        if isinstance(message, Item) or message.value is not None:  # a stream's end needs no room in the channel
+        if isinstance(message, Item) or message.value is not None:  # the end of a stream needs no room in the channel
             self.given = self.given or message.value is not None
             await self.answers.send(message)
         if isinstance(message, Done):
@@ -52,12 +52,12 @@ class Job:
             self.answers.close()
 
     def fail(self, error: BaseException) -> None:
-        """End it with this error, raised where its answers are read."""
+        """End the call with this error, which is raised where its results are read."""
         self.over = True
         self.answers.close(error)
 
     def cancel(self) -> None:
-        """The caller does not want it any more. Returns at once; the engine stops at its next item."""
+        """Cancel the call. Returns at once; the engine stops at its next item."""
         if self.over or self.cancelled:
             return
         self.cancelled = True

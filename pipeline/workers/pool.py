@@ -1,4 +1,4 @@
-"""A model's replicas behind one scheduler: what `open_worker` opens."""
+"""A model's replicas behind one scheduler; `open_worker` opens it."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Host(Protocol):
-    """One replica: an engine in a process or in a thread. Only its own loop in the pool calls it."""
+    """One replica: an engine in a process or a thread. Called only by its own loop in the pool."""
 
     restarts: int
     """How often the engine was lost and loaded again."""
@@ -31,20 +31,20 @@ class Host(Protocol):
         ...
 
     async def load(self) -> None:
-        """Have the engine loaded, again if it is gone. Raises what its constructor raised, or EngineError."""
+        """Load the engine, again if it was lost. Raises the errors of its constructor, or EngineError."""
         ...
 
     async def serve(self, jobs: Sequence[Job]) -> None:
-        """Run these jobs, of one method, together, to their ends. Raises WorkerCrashed when the engine is lost, and
-        leaves open then what is not over."""
+        """Run these calls, which are of one method, together until they end. Raises WorkerCrashed when the engine is
+        lost; unfinished calls then stay open."""
         ...
 
     async def unload(self) -> None:
-        """Give the engine's memory back."""
+        """Free the engine's memory."""
         ...
 
     def when_lost(self, tell: Callable[[], None] | None) -> bool:
-        """Whether the engine is lost although it was loaded; if not, `tell` is called when it is."""
+        """Return whether a loaded engine was lost; if not, `tell` is called when it is."""
         ...
 
 
@@ -61,8 +61,8 @@ class Pool:
         max_wait_s: float,
         idle_s: float,
     ) -> None:
-        """max_waiting, max_wait_s: see `Scheduler`. idle_s: a replica that had no call for so long is unloaded; 0: none
-        is."""
+        """max_waiting, max_wait_s: see `Scheduler`. idle_s: time without calls after which a replica is unloaded; 0:
+        never."""
         self._name = name
         self._hosts = hosts
         self._serving = serving
@@ -78,7 +78,7 @@ class Pool:
         self._busy_seconds = observing.model_busy_seconds.labels(name)
 
     def load(self) -> Load:
-        """How busy it is now."""
+        """Return how busy the model is now."""
         return Load(
             replicas=len(self._hosts),
             loaded=sum(host.loaded for host in self._hosts),
@@ -120,21 +120,21 @@ class Pool:
             job.cancel()
 
     def _refuse(self, job: Job) -> None:
-        """It has waited long enough."""
+        """Refuse a call that has waited for the maximum time."""
         if job.caller.urgency < Urgency.FILE and self._scheduler.remove(job):
             self._refusals.inc()
             job.fail(self._scheduler.overloaded())
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Pool"]:
-        """Load all replicas, serve while the block runs, unload. Raises what loading raised."""
+        """Load all replicas, serve while the block runs, unload. Raises the errors of loading."""
         loops: list[asyncio.Task[None]] = []
         try:
             loaded = await asyncio.gather(*(host.load() for host in self._hosts), return_exceptions=True)
             for error in loaded:
                 if error is not None:
                     raise error
-            # No TaskGroup: it would wrap what is raised in the block. The loops raise nothing themselves.
+            # Not a TaskGroup: it would wrap errors raised in the block. The loops themselves raise nothing.
             loops = [asyncio.create_task(self._serve(host), name=f"{self._name} worker") for host in self._hosts]
             yield self
         finally:
@@ -148,8 +148,7 @@ class Pool:
             await asyncio.gather(*(host.unload() for host in self._hosts))
 
     async def _serve(self, host: Host) -> None:
-        """The life of one replica: calls one after the other, a new engine for a lost one, none when there is nothing
-        to do."""
+        """Serve with one replica: run calls one after another, replace a lost engine, unload an idle one."""
         while True:
             jobs = await self._wait(host)
             for job in jobs:
@@ -171,7 +170,7 @@ class Pool:
                 hung = not crashed
             except ParleyError as error:
                 failure = error
-            except Exception as error:  # a call must never wait for ever, whatever went wrong here
+            except Exception as error:  # a call must not wait forever, whatever failed here
                 log.exception("%s failed", self._name)
                 failure = EngineError(f"{self._name} failed: {type(error).__name__}.")
             finally:
@@ -180,28 +179,28 @@ class Pool:
                 self._scheduler.finished(jobs, took_s)
                 for job in jobs:
                     self._trace(job)
-                    # Who waits for a turn has waited too long already; a file has time for another try.
+                    # A call of a conversation has waited too long already; a file has time for a retry.
                     self._end(job, failure, again=crashed or (hung and job.caller.urgency is Urgency.FILE))
 
     def _trace(self, job: Job) -> None:
-        """Part of the trace of whoever called, also when they did not wait for the engine's end."""
+        """Add the engine's work to the caller's trace, even if the caller left before its end."""
         if (ran := job.ran) is not None:
             about = {"process.pid": ran.pid, "parley.batch": ran.together}
             tracing.happened(f"{self._name}.{job.method}", job.around, ran.began_ns, ran.ended_ns, about)
 
     def _end(self, job: Job, failure: Exception, *, again: bool) -> None:
-        """What becomes of a job that was taken: nothing if it is over, else its error, or, once, another try."""
+        """Finish a call that was taken: nothing if it has ended, a retry once, else its error."""
         if job.over or job.cancelled:
             return
         if again and not job.given and not job.retried:
             job.retried = True
-            job.batched = False  # if it was this one that took the engine down, it takes no others along again
+            job.batched = False  # if this call crashed the engine, it must not take others down again
             self._scheduler.put_back(job)
         else:
             job.fail(failure)
 
     async def _wait(self, host: Host) -> list[Job]:
-        """The next jobs. Meanwhile a lost engine is loaded again, and one that nobody needs is unloaded."""
+        """Wait for the next calls. Meanwhile load a lost engine again, and unload an idle one."""
         loop = asyncio.get_running_loop()
         idle_s: float | None = self._idle_s or None
         while True:
@@ -222,10 +221,10 @@ class Pool:
             if host.when_lost(None):
                 try:
                     await host.load()
-                except Exception as error:  # the next call tries again, and has the error as its answer
+                except Exception as error:  # the next call retries, and raises the error
                     log.warning("%s did not start: %s", self._name, error)
                     idle_s = None
             elif idle_s is not None:
-                log.info("%s is unloaded after %g s without a call", self._name, idle_s)
+                log.info("unloaded %s after %g s without a call", self._name, idle_s)
                 await host.unload()
                 idle_s = None

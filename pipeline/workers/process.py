@@ -1,4 +1,4 @@
-"""An engine in a process of its own: it cannot block the event loop, and when it dies or hangs it is started again."""
+"""An engine in a separate process: it cannot block the event loop, and is restarted when it dies or hangs."""
 
 import asyncio
 import contextlib
@@ -22,20 +22,20 @@ from pipeline.workers.wire import LENGTH, Batch, Call, Cancel, Failed, Ready, pa
 log = logging.getLogger(__name__)
 
 CANCEL_GRACE_S = 10.0
-"""A cancelled call that has not reached its next item after this long is a hang: the process is killed."""
+"""A cancelled call that has not reached its next item after this time hangs: its process is killed."""
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 10.0
-"""Wait before a start that follows a failed one, doubled each time."""
+"""Delay before a start that follows a failed one; doubles each time."""
 MESSAGES_AHEAD = 4
-"""Messages read before anybody asks for them; beyond, the socket fills up and the engine waits."""
+"""Messages read ahead of the caller; beyond this, the socket fills up and the engine waits."""
 
 
 class _Child:
-    """One life of the process: its handle, its socket, and the task that reads from it."""
+    """One run of the process: its handle, its socket, and the task that reads from it."""
 
     def __init__(self, name: str, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.process = process
         self.when_gone: Callable[[], None] | None = None
-        """Called when the process ends."""
+        """Callback for the end of the process."""
         self._name = name
         self._writer = writer
         self._inbox: Channel[Any] = Channel(MESSAGES_AHEAD)
@@ -48,7 +48,7 @@ class _Child:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "pipeline.workers.child", str(theirs.fileno()), spec.name, str(niceness),
                 pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL,
-                # Found from anywhere, and also where Parley is not installed but run from its folder.
+                # So that Parley is found from any folder, even if it is not installed but run from its own.
                 env=clean_environment(
                     downloads=spec.downloads,
                     PYTHONPATH=os.pathsep.join([str(HOME), os.environ.get("PYTHONPATH", "")]),
@@ -62,7 +62,7 @@ class _Child:
         return self._reading.done() or self.process.returncode is not None
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        """Frames into the inbox. A task of its own, so that a cancelled caller never leaves half a frame behind."""
+        """Read frames into the inbox. A separate task, so that a cancelled caller never leaves half a frame behind."""
         try:
             while True:
                 size = LENGTH.unpack(await reader.readexactly(LENGTH.size))[0]
@@ -73,12 +73,12 @@ class _Child:
                 asyncio.get_running_loop().call_soon(self.when_gone)
 
     def post(self, message: object) -> None:
-        """Send what is small, at once. Nothing happens when the process is gone."""
+        """Send a small message without waiting. Does nothing when the process is gone."""
         with contextlib.suppress(OSError):
             self._writer.write(pack(message))
 
     async def send(self, message: object) -> None:
-        """Raises WorkerCrashed when the process is gone."""
+        """Send a message. Raises WorkerCrashed when the process is gone."""
         try:
             self._writer.write(pack(message))
             await self._writer.drain()
@@ -86,11 +86,11 @@ class _Child:
             raise WorkerCrashed(f"{self._name} ended unexpectedly.") from None
 
     async def receive(self) -> Any:
-        """The next message. Raises WorkerCrashed when the process is gone."""
+        """Return the next message. Raises WorkerCrashed when the process is gone."""
         return await anext(self._inbox)
 
     async def end(self) -> None:
-        """Kill it and wait for it: models hold nothing that a kill could harm."""
+        """Kill the process and wait for its end: models hold no state that a kill could damage."""
         self.when_gone = None
         self._reading.cancel()
         await asyncio.wait([self._reading])
@@ -104,8 +104,7 @@ class ProcessHost:
     """See `pipeline.workers.pool.Host`."""
 
     def __init__(self, spec: EngineSpec, *, start_timeout_s: float, silence_s: float, niceness: int = 0) -> None:
-        """start_timeout_s: loading may take so long; silence_s: see `Serving`; niceness: that the process adds to its
-        own."""
+        """start_timeout_s: for loading. silence_s: see `Serving`. niceness: added to that of this process."""
         self._spec = spec
         self._niceness = niceness
         self._start_timeout_s = start_timeout_s
@@ -127,13 +126,13 @@ class ProcessHost:
         return self._child.gone
 
     async def load(self) -> None:
-        """See Host. Raises EngineError also when it is not ready in time."""
+        """See Host. Also raises EngineError when the engine is not ready in time."""
         if self._child is not None:
             if not self._child.gone:
                 return
             await self.unload()
             self.restarts += 1
-            log.warning("%s is started again", self._spec.name)
+            log.warning("restarting %s", self._spec.name)
         await asyncio.sleep(self._backoff_s)
         self._backoff_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S, self._backoff_s * 2))
         child = await _Child.start(self._spec, self._niceness)
@@ -143,7 +142,7 @@ class ProcessHost:
                 message = await child.receive()
             if isinstance(message, Failed):
                 raise message.error
-            assert isinstance(message, Ready)  # noqa: S101  # the protocol's first answer
+            assert isinstance(message, Ready)  # noqa: S101  # the first message of the protocol
         except TimeoutError:
             await child.end()
             raise EngineError(f"{self._spec.name} was not ready after {self._start_timeout_s:g} s.") from None
@@ -154,7 +153,7 @@ class ProcessHost:
         self._child = child
 
     async def unload(self) -> None:
-        """See Host: with the process, all its memory comes back."""
+        """See Host. Ending the process frees all its memory."""
         child, self._child = self._child, None
         if child is not None:
             await child.end()
@@ -187,20 +186,20 @@ class ProcessHost:
                 while running:
                     message = await child.receive()
                     job = running[message.number]
-                    limit.reschedule(None)  # the engine may wait while its caller is behind
+                    limit.reschedule(None)  # the engine is allowed to wait while its caller is behind
                     await job.take(message)
                     if job.over:
                         del running[message.number]
                     unwanted = all(job.cancelled for job in running.values())
                     limit.reschedule(loop.time() + (CANCEL_GRACE_S if unwanted else self._silence_s))
         except WorkerCrashed:
-            await child.end()  # what refused a message may not have been seen to end yet
+            await child.end()  # a process that refused a message can still be running
             raise
         except TimeoutError:
-            log.warning("%s hangs and is ended", self._spec.name)
+            log.warning("%s hangs; ending its process", self._spec.name)
             await child.end()
             raise WorkerCrashed(
-                f"{self._spec.name} said nothing for {self._silence_s:g} s and was ended.", code="timeout"
+                f"{self._spec.name} hung for {self._silence_s:g} s and was ended.", code="timeout"
             ) from None
         finally:
             for job in jobs:

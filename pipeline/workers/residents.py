@@ -1,7 +1,7 @@
-"""Models that are loaded when somebody wants them, as many at a time as a memory budget allows.
+"""Models that are loaded on demand, as many at a time as a memory budget allows.
 
-Whoever uses one holds it; one that nobody holds stays until its room is wanted for another: then those that were used
-longest ago go first.
+A caller holds the model that it uses. A model without a holder stays until its memory is needed for another; then the
+least recently used ones are unloaded first.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_S = 5.0
-"""When it is worth another try after all models were in use: files are transcribed in seconds, or in hours."""
+"""Retry-After when all models are in use: files take seconds, or hours."""
 
 
 class DoesNotFit(EngineUnavailable):
-    """A model needs more memory than models may take here."""
+    """A model needs more memory than models are allowed to use here."""
 
     code = "model_too_large"
 
@@ -36,16 +36,16 @@ class _Resident(Generic[T]):
 
 
 class Residents(Generic[T]):
-    """The models that are loaded beside one that always is."""
+    """The models that are loaded in addition to the permanent one."""
 
     def __init__(self, budget_mb: int, kept_mb: int = 0) -> None:
-        """budget_mb: what all may take together. kept_mb: what the one takes that is never unloaded."""
+        """budget_mb: memory for all models. kept_mb: memory of the model that is never unloaded."""
         self._budget_mb = budget_mb
         self._kept_mb = kept_mb
         self._residents: OrderedDict[str, _Resident[T]] = OrderedDict()
-        """By name; the one used longest ago first."""
+        """Models by name; the least recently used one first."""
         self._leaving: dict[asyncio.Task[None], int] = {}
-        """Models that are being unloaded, and what they take until they are."""
+        """Models that are being unloaded, and the memory that they still use."""
         self._making_room = asyncio.Lock()
 
     @property
@@ -55,14 +55,14 @@ class Residents(Generic[T]):
 
     @property
     def used_mb(self) -> int:
-        """What all take now, by their estimates."""
+        """Memory that all models use now, by their estimates."""
         return self._kept_mb + sum(one.mb for one in self._residents.values()) + sum(self._leaving.values())
 
     @asynccontextmanager
     async def using(
         self, name: str, mb: int, context: Callable[[], AbstractAsyncContextManager[T]]
     ) -> AsyncIterator[T]:
-        """Hold a model; `context` loads it when it is not there, and those who want it meanwhile wait for the same.
+        """Hold a model. `context` loads it if necessary; callers that request it meanwhile wait for the same load.
 
         mb: what it will take. Raises DoesNotFit, Overloaded when too much is in use now, or what loading raised.
         """
@@ -79,7 +79,7 @@ class Residents(Generic[T]):
                     self._residents.move_to_end(name)
 
     async def close(self) -> None:
-        """Unload all. Nobody may hold one any more."""
+        """Unload all models. Call it when none is held."""
         for name in list(self._residents):
             self._unload(name)
         await self._left()
@@ -87,13 +87,13 @@ class Residents(Generic[T]):
     async def _get(self, name: str, mb: int, context: Callable[[], AbstractAsyncContextManager[T]]) -> _Resident[T]:
         if self._kept_mb + mb > self._budget_mb:
             raise DoesNotFit(
-                f"The model {name} needs some {mb} MB; {max(0, self._budget_mb - self._kept_mb)} MB are left for it.",
-                remedy="Ask for a smaller one, or raise MODEL_MEMORY_MB.",
+                f"The model {name} needs about {mb} MB; {max(0, self._budget_mb - self._kept_mb)} MB are available.",
+                remedy="Request a smaller one, or raise MODEL_MEMORY_MB.",
             )
         while (resident := self._residents.get(name)) is None or resident.keeper.failed:
             async with self._making_room:
                 known = self._residents.get(name)
-                if known is None or known.keeper.failed:  # failed: those who waited for it are told, no others
+                if known is None or known.keeper.failed:  # a failure is raised only for those who waited
                     self._residents.pop(name, None)
                     await self._make_room(mb)
                     self._residents[name] = _Resident(Keeper(context()), mb)
@@ -103,12 +103,14 @@ class Residents(Generic[T]):
         idle = [name for name, one in self._residents.items() if not one.users]
         free_mb = self._budget_mb - self.used_mb + sum(self._leaving.values())
         if free_mb + sum(self._residents[name].mb for name in idle) < mb:
-            raise Overloaded("Other models are in use, and this one has no room beside them.", retry_after_s=RETRY_S)
+            raise Overloaded(
+                "Other models are in use, and there is not enough memory for this one.", retry_after_s=RETRY_S
+            )
         for name in idle:
             if free_mb >= mb:
                 break
             free_mb += self._residents[name].mb
-            log.info("%s is unloaded: another model needs its memory", name)
+            log.info("unloaded %s: another model needs its memory", name)
             self._unload(name)
         await self._left()
 
@@ -119,6 +121,6 @@ class Residents(Generic[T]):
         leaving.add_done_callback(self._leaving.pop)
 
     async def _left(self) -> None:
-        """Until what is being unloaded is gone; cancelled, the unloading goes on."""
+        """Wait until all models that are being unloaded are gone. Cancelling the wait does not stop the unloading."""
         while self._leaving:
             await asyncio.wait(list(self._leaving))

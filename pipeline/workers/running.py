@@ -1,12 +1,12 @@
-"""One call, or a batch of them, on a synchronous engine: the same in a thread and in a process of its own.
+"""One call, or a batch of calls, on a synchronous engine, in a thread or in a separate process.
 
-A method `transcribe` that is called for many at once has a form beside it for that:
+A method `transcribe` that supports batches has a second form for them:
 
     def transcribe_many(self, calls: Sequence[tuple[args…]], cancelled: Callable[[int], bool])
         -> Iterator[tuple[int, Any]]
 
 It yields (index of the call, item), in any order; an Exception as the item ends that call alone. `cancelled(index)`
-says whether a call is not wanted any more.
+returns whether a call was cancelled.
 """
 
 import importlib
@@ -22,15 +22,15 @@ from pipeline.workers.wire import Call, Done, Failed, Item, Ran
 
 
 def build(spec: EngineSpec) -> Any:
-    """The engine that a spec describes, loaded."""
+    """Build the engine that a spec describes, and load it."""
     module, _, name = spec.target.partition(":")
     return getattr(importlib.import_module(module), name)(spec.config)
 
 
 def answers(engine: Any, calls: Sequence[Call], cancelled: Callable[[int], bool]) -> Iterator[Item | Done | Failed]:
-    """Run calls (of one method) and give what there is to tell about each, to its Done or Failed.
+    """Run calls (of one method) and yield the messages of each, up to its Done or Failed.
 
-    cancelled: whether the call of a number is not wanted any more; asked after each item.
+    cancelled: whether the call with a number was cancelled; asked after each item.
     """
     over: set[int] = set()
     began_ns = time.time_ns()

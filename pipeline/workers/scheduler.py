@@ -1,7 +1,6 @@
-"""Who is served next by a model that everybody shares: by urgency, then fairly by session, and never more waiting than
-a bound.
+"""Scheduling of calls to a shared model: by urgency, then fairly by session, with a limit on the waiting calls.
 
-A call says who it is for by a context variable (`calling`), so that engines and their Protocols know nothing of it.
+A context variable (`calling`) names the caller, so that engines and their Protocols know nothing of it.
 """
 
 import asyncio
@@ -22,18 +21,19 @@ class Urgency(IntEnum):
     """Classes of calls; a lower number is served before all higher ones."""
 
     NOW = 0
-    """Somebody waits in silence for it: a final transcript, the first clause of a reply."""
+    """A user waits for it in silence: a final transcript, the first clause of a reply."""
     AHEAD = 1
-    """It will be wanted soon if a guess is right: the same for a turn that is not committed yet."""
+    """Needed soon if a guess is right: the same for a speculative turn."""
     LATER = 2
-    """Nobody waits yet: further clauses, partial transcripts."""
+    """Not needed by the user yet: further clauses, partial transcripts."""
     FILE = 3
-    """Work without a listener: files and jobs."""
+    """Background work: files and jobs."""
 
 
 @dataclass(slots=True)
 class Caller:
-    """Who calls are for. `urgency` may change while they wait: a speculative turn that is committed becomes urgent."""
+    """The party that calls are made for. `urgency` can change while they wait: a speculative turn that is committed
+    becomes urgent."""
 
     session: str = ""
     urgency: Urgency = Urgency.NOW
@@ -53,7 +53,7 @@ _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 def calling(
     *, session: str | None = None, urgency: Urgency | None = None, account: str | None = None
 ) -> Iterator[Caller]:
-    """Calls made in the block, and by tasks that are created in it, are for this session and of this urgency."""
+    """Set session, urgency and account for calls in the block, and in tasks created in it."""
     outer = _caller.get() or Caller()
     caller = Caller(
         outer.session if session is None else session,
@@ -68,25 +68,24 @@ def calling(
 
 
 def for_session(session: str) -> AbstractContextManager[Caller]:
-    """As `calling(session=…)`, but a caller that is for this session already stays the same one."""
+    """Do the same as `calling(session=…)`, but keep a caller that is for this session already."""
     caller = _caller.get()
     return nullcontext(caller) if caller is not None and caller.session == session else calling(session=session)
 
 
 def less_urgent(urgency: Urgency) -> AbstractContextManager[Caller]:
-    """As `calling(urgency=…)`, but never more urgent than the calls around it."""
+    """Do the same as `calling(urgency=…)`, but never more urgent than the surrounding calls."""
     outer = _caller.get() or Caller()
     return calling(urgency=max(urgency, outer.urgency))
 
 
 def current() -> Caller:
-    """Who the calls of this task are for."""
+    """Return the caller of this task."""
     return _caller.get() or Caller()
 
 
 class Waiting(Protocol):
-    """What the scheduler needs to know of a call. `method` and `batched`: calls of one method that are batched may
-    be run together."""
+    """The scheduler's view of a call. Calls of one `method` that are `batched` can run together."""
 
     caller: Caller
     method: str
@@ -96,16 +95,16 @@ class Waiting(Protocol):
 T = TypeVar("T", bound=Waiting)
 
 OWN_SHARE = 8
-"""Calls of one session that may always wait: a live conversation has two or three."""
+"""Calls of one session that can always wait: a live conversation has two or three."""
 REMEMBERED = 256
-"""Sessions that were served last, at the least: between two of its windows a file neither waits nor runs, and far fewer
-are transcribed at a time."""
+"""Minimum number of recently served sessions that are remembered: between two of its windows a file neither waits nor
+runs, and far fewer files are transcribed at a time."""
 STEADY_S = 1.0
-"""A batch this long ago says nothing about how many come together now."""
+"""Age at which a batch says nothing about the current rate of calls, in seconds."""
 
 
 class Scheduler(Generic[T]):
-    """The way to one model: calls are put in by whoever has one and taken out by the model's replicas.
+    """The queue for one model: callers put calls in, the model's replicas take them out.
 
     Taken: the most urgent class first; inside a class the account that was served longest ago, and of its sessions the
     one that was served longest ago; first come first served inside a session. At most `max_waiting` wait beyond those
@@ -116,8 +115,8 @@ class Scheduler(Generic[T]):
     def __init__(
         self, name: str, *, max_waiting: int, max_wait_s: float = math.inf, size: int = 1, gather_s: float = 0.0
     ) -> None:
-        """max_wait_s: see `put`. size: replicas that take. gather_s: how long a batch waits for as many calls as the
-        one before it had."""
+        """max_wait_s: see `put`. size: number of replicas. gather_s: time that a batch waits for as many calls as the
+        previous one had."""
         self._name = name
         self._max_waiting = max_waiting
         self._max_wait_s = max_wait_s
@@ -132,18 +131,18 @@ class Scheduler(Generic[T]):
         """Accounts in the order in which they were served last."""
         self._mean_s = 0.1
         self._last_batch = (0, -math.inf)
-        """Calls in the batch that ended last, and when."""
+        """Size of the last batch, and when it ended."""
         self.running = 0
-        """Calls that are served now."""
+        """Number of running calls."""
 
     @property
     def waiting(self) -> int:
-        """Calls that wait now."""
+        """Number of waiting calls."""
         return len(self._queue)
 
     def put(self, call: T) -> None:
-        """Let a call wait for its turn. Raises Overloaded at once when too many wait already, or when its turn would
-        probably not come within `max_wait_s`; files wait as long as it takes."""
+        """Queue a call. Raises Overloaded at once if too many wait already, or if its turn is expected to take longer
+        than `max_wait_s`; files wait without a limit."""
         if self._hand_over(call):
             return
         ahead = sum(other.caller.urgency <= call.caller.urgency for other in self._queue)
@@ -154,8 +153,8 @@ class Scheduler(Generic[T]):
         self._arrived.set()
 
     def _full(self, caller: Caller) -> bool:
-        """Whether too many wait already. Files take no room from conversations, and count as one each, however many
-        windows of it wait: one that has begun, of which something was served, is not refused in its middle."""
+        """Whether too many calls wait already. Files take no room from conversations, and each counts once, however
+        many of its windows wait. A file of which a window was served is not refused later."""
         of_files = caller.urgency is Urgency.FILE
         alike = [other.caller for other in self._queue if (other.caller.urgency is Urgency.FILE) == of_files]
         if of_files and caller.session:
@@ -177,18 +176,18 @@ class Scheduler(Generic[T]):
         return bool(caller.session) and own >= max(OWN_SHARE, self._max_waiting // 4)
 
     def overloaded(self) -> Overloaded:
-        """What a call is refused with, now."""
+        """Return the error for refusing a call now."""
         retry_s = max(0.5, round(self.waiting * self._mean_s / self._size, 1))
-        return Overloaded(f"Too many wait for {self._name}; try again in {retry_s:g} s.", retry_after_s=retry_s)
+        return Overloaded(f"Too many calls wait for {self._name}; retry in {retry_s:g} s.", retry_after_s=retry_s)
 
     def put_back(self, call: T) -> None:
-        """A call that was taken and not served is the next one of its session again."""
+        """Return a call that was taken and not served to the queue, as the next one of its session."""
         if not self._hand_over(call):
             self._queue.insert(0, call)
             self._arrived.set()
 
     def remove(self, call: T) -> bool:
-        """It shall not wait any more; whether it still did."""
+        """Remove a call from the queue; return whether it was still there."""
         try:
             self._queue.remove(call)
         except ValueError:
@@ -196,10 +195,10 @@ class Scheduler(Generic[T]):
         return True
 
     async def take(self, most: int = 1, most_of_files: int = 1) -> list[T]:
-        """The next call and, up to `most`, those that may be run together with it; `finished` ends them.
+        """Take the next call and, up to `most`, those that can run together with it; `finished` ends them.
 
-        A call alone waits for no others, unless the batch before it, just now, had more: then for as many, and
-        `gather_s` at most.
+        A single call does not wait for others, unless the previous batch, just now, had more: then it waits for as
+        many, for `gather_s` at most.
         """
         if self._queue:
             first = self._next(self._queue)
@@ -220,14 +219,14 @@ class Scheduler(Generic[T]):
         return batch
 
     def finished(self, calls: Sequence[T], seconds: float) -> None:
-        """These calls, taken together, were served in so many seconds."""
-        # A moving mean over some ten calls: good enough to say when to come back.
+        """Record that these calls, taken together, ran for `seconds`."""
+        # A moving mean over about ten calls: exact enough for a retry time.
         self._mean_s += (seconds / len(calls) - self._mean_s) / 10
         self._last_batch = (len(calls), asyncio.get_running_loop().time())
         self.running -= len(calls)
 
     def clear(self) -> list[T]:
-        """The calls that still wait, for whom nobody will come any more."""
+        """Remove and return the calls that still wait: their model is closed."""
         left, self._queue = self._queue, []
         return left
 
@@ -238,14 +237,14 @@ class Scheduler(Generic[T]):
             return await taker
         except asyncio.CancelledError:
             if taker.done() and not taker.cancelled():
-                self.put_back(taker.result())  # handed over in the very moment in which the replica stopped
+                self.put_back(taker.result())  # passed on at the moment when the replica stopped
             raise
 
     def _hand_over(self, call: T) -> bool:
-        """Whether a replica stood waiting for a call."""
+        """Pass a call to a replica that waits for one; return whether there was one."""
         while self._takers:
             taker = self._takers.popleft()
-            if not taker.done():  # one that has just been cancelled is still in the list
+            if not taker.done():  # a taker that was just cancelled is still in the list
                 taker.set_result(call)
                 return True
         return False

@@ -12,12 +12,12 @@ from pipeline.workers.wire import Call
 
 
 class ThreadHost:
-    """See `pipeline.workers.pool.Host`. A hung call cannot be ended here: only its caller's own deadline helps him."""
+    """See `pipeline.workers.pool.Host`. A hung call cannot be ended here: only its caller's deadline helps."""
 
     def __init__(self, spec: EngineSpec) -> None:
         self.restarts = 0
         self._spec = spec
-        # One thread: calls of one engine never overlap, and a generator's close comes after its running step.
+        # One thread: calls of one engine never overlap, and a generator is closed after its current step.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=spec.name)
         self._engine: Any = None
 
@@ -26,7 +26,7 @@ class ThreadHost:
         return self._engine is not None
 
     def when_lost(self, tell: Callable[[], None] | None) -> bool:
-        """See Host: never."""
+        """See Host. A thread is never lost."""
         return False
 
     async def load(self) -> None:
@@ -35,7 +35,7 @@ class ThreadHost:
             self._engine = await self._run(build, self._spec)
 
     async def unload(self) -> None:
-        """See Host. Waits for a call that runs."""
+        """See Host. Waits for a running call."""
         await self._run(lambda: None)
         self._engine = None
 

@@ -1,6 +1,6 @@
-"""What goes over the socket between a worker and its process: length-prefixed pickles.
+"""Messages on the socket between a worker and its process: length-prefixed pickles.
 
-Both ends are our own code on one machine, over an anonymous socket pair: nobody else can write to it.
+Both ends are our own code on one machine, with an anonymous socket pair that no other process can write to.
 """
 
 import pickle
@@ -14,7 +14,7 @@ LENGTH = struct.Struct("<Q")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """To the process: run a method of the engine."""
+    """Request to the process: run a method of the engine."""
 
     number: int
     method: str
@@ -23,26 +23,26 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """To the process: run these calls of one method together."""
+    """Request to the process: run these calls of one method together."""
 
     calls: Sequence[Call]
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """To the process: stop that call at its next item."""
+    """Request to the process: stop the call at its next item."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """From the process: the engine is loaded."""
+    """Message of the process: the engine is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """From the process: the next item of a generator method."""
+    """Message of the process: the next item of a generator method."""
 
     number: int
     value: Any
@@ -50,12 +50,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """When and where the engine worked on a call. Told with its end and not traced by the process itself, which may be
-    killed at any time and shall be spared the tracing's threads and connections."""
+    """Time and place of the engine's work on a call. Sent when the call ends. The process itself does not trace: it can
+    be killed at any time, and should not need the tracing's threads and connections."""
 
     pid: int
     began_ns: int
-    """Of the system's clock, as the other end has it."""
+    """Time on the system's clock, which the other end uses, too."""
     ended_ns: int
     together: int = 1
     """Calls in the same batch."""
@@ -63,7 +63,7 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """From the process: the call ended; `value` is what an ordinary method returned."""
+    """Message of the process: the call ended; `value` is what an ordinary method returned."""
 
     number: int
     value: Any = None
@@ -72,7 +72,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """From the process: the call (or, with number 0, the engine's constructor) raised."""
+    """Message of the process: the call (or, with number 0, the engine's constructor) raised."""
 
     number: int
     error: Exception
@@ -80,13 +80,13 @@ class Failed:
 
 
 def pack(message: object) -> bytes:
-    """One framed message. An exception that cannot be pickled becomes an EngineError with its text."""
+    """Pack a message into a frame. An exception that cannot be pickled becomes an EngineError with its text."""
     from pipeline.errors import EngineError
 
     try:
         body = pickle.dumps(message, protocol=5)
         if isinstance(message, Failed):
-            pickle.loads(body)  # noqa: S301  # some exceptions pickle but cannot be built again: found here, not there
+            pickle.loads(body)  # noqa: S301  # some exceptions can be pickled but not unpickled: detect it here
     except Exception:
         if not isinstance(message, Failed):
             raise
@@ -96,5 +96,5 @@ def pack(message: object) -> bytes:
 
 
 def unpack(body: bytes | bytearray) -> Any:
-    """The message in a frame's body."""
+    """Unpack the message in a frame's body."""
     return pickle.loads(body)  # noqa: S301  # see the module's docstring

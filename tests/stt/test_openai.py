@@ -72,7 +72,12 @@ async def test_where_nobody_speaks_nothing_is_sent(server: TranscriptionServer, 
 
 @pytest.mark.parametrize(
     ("mode", "says"),
-    [("error", "HTTP 500"), ("absent", "no model large"), ("garbage", "no transcription"), ("empty", "no transcript")],
+    [
+        ("error", "HTTP 500"),
+        ("absent", "no model large"),
+        ("garbage", "not a transcription"),
+        ("empty", "not a transcript"),
+    ],
 )
 async def test_errors_are_told_in_one_sentence(server: TranscriptionServer, speech: Clip, mode: str, says: str) -> None:
     server.mode = mode

@@ -174,7 +174,7 @@ async def test_a_model_that_is_no_whisper(settings: Settings, model_hub: Hub, tm
     other.mkdir()
     (other / "config.json").write_text("{}")
     model_hub.repos["someone/else"] = other
-    with pytest.raises(EngineUnavailable, match=r"no model\.bin and no tokenizer\.json"):
+    with pytest.raises(EngineUnavailable, match=r"lacks model\.bin and tokenizer\.json"):
         await weights.fetch(settings.model_copy(update={"whisper_model": "someone/else"}), ignore)
 
 
@@ -208,7 +208,7 @@ async def test_a_folder_needs_no_hub(settings: Settings, model_hub: Hub, random_
 
 @pytest.mark.parametrize("name", ["huge", "a/b/c", "./base/x", ""])
 async def test_a_name_that_means_nothing_is_explained(settings: Settings, name: str) -> None:
-    with pytest.raises(EngineUnavailable, match="no size, no hub name and no folder") as raised:
+    with pytest.raises(EngineUnavailable, match="not a size, a hub name or a folder") as raised:
         await weights.check(settings.model_copy(update={"whisper_model": name or "nonsense"}))
     assert "large-v3" in raised.value.remedy
 

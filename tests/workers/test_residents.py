@@ -89,7 +89,7 @@ def test_what_cannot_fit_is_refused_and_nothing_is_unloaded_for_it() -> None:
     async def run() -> None:
         models = Models()
         await models.use("a", seconds=0)
-        with pytest.raises(DoesNotFit, match="some 91 MB; 90 MB"):
+        with pytest.raises(DoesNotFit, match="about 91 MB; 90 MB"):
             await models.use("huge", 91)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(models.using("b", 50))

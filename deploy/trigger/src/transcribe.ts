@@ -2,35 +2,35 @@ import { createHmac } from "node:crypto";
 
 import { AbortTaskRunError, logger, task } from "@trigger.dev/sdk";
 
-/** What Parley posts with JOB_ENGINE=modal (docs/jobs.md). */
+/** The job that Parley posts with JOB_ENGINE=modal (docs/jobs.md). */
 export interface Job {
   job_id: string;
-  /** Who this attempt is: updates under another one change nothing. */
+  /** Id of this attempt: updates with another one change nothing. */
   attempt: string;
   file_url: string;
   updates_url: string;
   filename: string;
-  /** What is wanted; the worker obeys all of it. */
+  /** Options, all of which the worker supports. */
   options: {
-    /** As POST /jobs took it; null: what the worker has loaded. */
+    /** Model, as in POST /jobs; null: the worker's loaded one. */
     model_id: string | null;
-    /** ISO 639-1; null: found out. */
+    /** ISO 639-1; null: detect it. */
     language: string | null;
     prompt: string | null;
     words: boolean;
     translate: boolean;
-    /** Times of words by forced alignment. */
+    /** Word times by forced alignment. */
     align: boolean;
-    /** Who said what. */
+    /** Whether to tell speakers apart. */
     diarize: boolean;
     min_speakers: number | null;
     max_speakers: number | null;
-    /** Of a video, from 0; null: the one that a player would take. */
+    /** Track of a video, from 0; null: the one that a player would take. */
     audio_track: number | null;
   };
 }
 
-/** Gives a recording to the worker on Modal, which tells Parley by itself how it goes; tried again while it is away. */
+/** Passes a recording to the worker on Modal, which reports to Parley itself. Retried while unreachable. */
 export const transcribe = task({
   id: "transcribe-recording",
   retry: { maxAttempts: 5, factor: 2, minTimeoutInMs: 2_000, maxTimeoutInMs: 60_000, randomize: true },
@@ -43,16 +43,16 @@ export const transcribe = task({
       signal: AbortSignal.timeout(30_000),
     });
     if (response.status === 401 || response.status === 403) {
-      throw new AbortTaskRunError(`The worker does not take our word for it: ${response.status}`);
+      throw new AbortTaskRunError(`The worker refused the signature or token: ${response.status}`);
     }
-    if (!response.ok) throw new Error(`The worker answered ${response.status}`);
-    logger.info("given to the worker", { job: job.job_id });
+    if (!response.ok) throw new Error(`The worker returned ${response.status}`);
+    logger.info("passed to the worker", { job: job.job_id });
     return { job_id: job.job_id };
   },
-  /** All attempts are used up: Parley need not wait until it has heard nothing for too long. */
+  /** Called after the last attempt: reports the failure, so that Parley does not wait for a timeout. */
   onFailure: async ({ payload }) => {
     const job = payload as Job;
-    const error = { code: "worker_lost", message: "The worker elsewhere cannot be reached." };
+    const error = { code: "worker_lost", message: "The remote worker cannot be reached." };
     const body = JSON.stringify({ job_id: job.job_id, attempt: job.attempt, status: "failed", error });
     await fetch(job.updates_url, {
       method: "POST",
