@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol with bounds on what it holds and on how long a client may not read."""
+"""uvicorn's WebSocket protocol with limits on buffered bytes and on the time a client does not read."""
 
 from typing import Any
 
@@ -11,21 +11,22 @@ from server.draining import CLOSE_CODE, Leaving
 from server.stalling import Stall, refuse_head
 
 PIECE_BYTES = 1 << 14
-"""Parsed at a time. A frame has 6 bytes at least, and as a message some 400: one read of the network would be 17 MB."""
+"""Bytes parsed at a time. A frame has at least 6 bytes, but needs about 400 as a message, so one network read could
+become 17 MB."""
 FREE_BYTES = 1 << 20
-"""Of a message that is coming, which are not counted: half a minute of speech is always let in."""
+"""Bytes of an incoming message that are not counted: half a minute of speech is always accepted."""
 MAX_TEXT_BYTES = 1 << 21
-"""Of a text that is not ASCII. One character can make all others of its string four bytes wide. A longer one is handed
-on no further than this, and is refused for its length."""
+"""Longest text that is not ASCII: one character can make all others of its string four bytes wide. A longer text is cut
+here, and then refused for its length."""
 TOO_MANY_CODE = 1013
 """"Try Again Later"."""
 
 
 class PatientSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol with bounds.
+    """uvicorn's WebSocket protocol with limits.
 
-    Nothing is parsed while a message waits for the application. The bytes of a message count in the budget of its
-    caller while they come and wait. Of pings that come while the client does not read, the newest is answered.
+    Parsing pauses while a message waits for the application. The bytes of a message count in its caller's budget while
+    it arrives and waits. Of the pings that arrive while the client does not read, only the newest gets a pong.
     """
 
     settings: Settings
@@ -35,11 +36,11 @@ class PatientSocket(WebSocketsSansIOProtocol):
         self._stall = Stall(self.settings.stall_timeout_s)
         self._unparsed = bytearray()
         self._waiting_bytes = 0
-        """Of the message that the application has not taken yet."""
+        """Bytes of messages that the application has not received yet."""
         self._counted = 0
-        """Bytes that are held in the budget for what is coming or waits."""
+        """Bytes held in the budget for arriving and waiting messages."""
         self._pongs = b""
-        """That cannot be sent for the moment."""
+        """The pong to send when the client reads again."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stall.end()
@@ -51,25 +52,25 @@ class PatientSocket(WebSocketsSansIOProtocol):
         self._parse()
 
     def _parse(self) -> None:
-        """As far as the application takes what is found."""
+        """Parse until a message waits for the application."""
         while self._unparsed and not self.read_paused and not self.transport.is_closing():
             size = PIECE_BYTES if self.handshake_initiated else len(self._unparsed)
             piece = bytes(self._unparsed[:size])
             del self._unparsed[:size]
             super().data_received(piece)
             if self.conn.handshake_exc is not None and not self.handshake_initiated:
-                refuse_head(self.transport, len(piece.partition(b"\r\n")[0]))  # uvicorn never answers these
+                refuse_head(self.transport, len(piece.partition(b"\r\n")[0]))  # uvicorn does not respond to these
             self._count()
 
     def _count(self) -> None:
-        """Hold in the budget what is coming, beyond FREE_BYTES; without room for it the connection ends."""
+        """Hold incoming bytes beyond FREE_BYTES in the budget. End the connection if the budget is exhausted."""
         held: Share | None = getattr(self, "scope", {}).get(HELD)
         if held is None or self.close_sent:
             return
         coming = len(self.conn.reader.buffer) + sum(map(len, self.frames)) + self._waiting_bytes
         more = max(0, coming - FREE_BYTES) - self._counted
         if more > 0 and not held.take(more):
-            self.conn.fail(TOO_MANY_CODE, "Too many bytes of messages are on their way; try again soon.")
+            self.conn.fail(TOO_MANY_CODE, "Too many bytes of messages are being received; retry soon.")
             self.handle_parser_exception()
             return
         if more < 0:
@@ -79,7 +80,7 @@ class PatientSocket(WebSocketsSansIOProtocol):
     # --- messages ---
 
     def handle_cont(self, event: Frame) -> None:
-        # One buffer for all that follows: a list of fragments of a byte would be far larger than the message.
+        # One buffer for all continuation frames: a list of one-byte fragments would be far larger than the message.
         if len(self.frames) < 2:
             self.frames.append(bytearray())  # type: ignore[arg-type]  # joined like bytes
         self.frames[1] += event.data
@@ -94,7 +95,7 @@ class PatientSocket(WebSocketsSansIOProtocol):
             self.frames = [text]
             try:
                 text.decode()
-            except UnicodeDecodeError:  # closed as uvicorn closes it, which writes a traceback for each besides
+            except UnicodeDecodeError:  # close like uvicorn, but without its traceback in the log
                 self.frames = []
                 if not self.close_sent and self.conn.close_rcvd is None:
                     self.conn.send_close(1007)
@@ -114,7 +115,7 @@ class PatientSocket(WebSocketsSansIOProtocol):
     # --- the other side ---
 
     def shutdown(self) -> None:
-        """The service ends, and whoever is still connected is told so; uvicorn gives no reason."""
+        """Close with a reason when the service ends; uvicorn sends none."""
         if self.handshake_complete and not self.close_sent and not self.transport.is_closing():
             self.queue.put_nowait({"type": "websocket.disconnect", "code": CLOSE_CODE})
             self.conn.send_close(CLOSE_CODE, Leaving().message)
@@ -123,15 +124,15 @@ class PatientSocket(WebSocketsSansIOProtocol):
         super().shutdown()
 
     def cut(self) -> None:
-        """It has not taken its close: nothing more is waited for."""
+        """Abort the connection of a client that has not read its close frame."""
         self.transport.abort()
 
     async def send(self, message: Any) -> None:
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
-            self.handshake_complete = True  # refused, which is no error: uvicorn would log one for each
+            self.handshake_complete = True  # a refusal is not an error, but uvicorn would log each as one
         if self.close_sent:
-            self._parse()  # the other side's close may be in it
+            self._parse()  # the unparsed bytes can contain the client's close
 
     def handle_ping(self) -> None:
         if self.writable.is_set():

@@ -1,4 +1,4 @@
-"""What the fields of events may be: the library takes whatever type comes, and fails where it is used."""
+"""Types of the fields of events. The library accepts any type, and fails where the field is used."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Field:
 
     fits: Callable[[Any], bool]
     kind: str
-    """What it must be, for the client."""
+    """Description of the type for the error message."""
     required: bool = False
 
 
@@ -71,12 +71,12 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
     "transcript": {"text": NEEDED_TEXT, "language": TEXT, "context": OBJECT},
     "ping": {"text": TEXT},
 }
-"""Event → the fields that are read of it."""
+"""Event → the fields of it that this service reads."""
 
 
 def checked(event: Event) -> Event:
-    """The event with fields of the right types; null is as if the field were not there. Raises BadInput
-    (bad_parameter), which names the field."""
+    """Check the types of an event's fields and return the event without null fields. Raises BadInput (bad_parameter),
+    which names the field."""
     fields = FIELDS.get(event.type, {})
     data = {name: value for name, value in event.data.items() if value is not None}
     for name, field in fields.items():
