@@ -63,7 +63,7 @@ class Draining:
 class DrainingMiddleware:
     """Count running requests, and refuse new ones with 503 while the service stops.
 
-    Requests that are cut off at the drain deadline end silently: it is not an error, and uvicorn would log a traceback.
+    Requests that are cut off at the drain deadline end silently, because uvicorn would log them as errors.
     """
 
     def __init__(self, app: ASGIApp, draining: Draining) -> None:

@@ -171,14 +171,14 @@ def add_error_handlers(app: FastAPI) -> None:
     """Convert every error of an HTTP request to the form of its path."""
 
     async def parley(request: Request, error: Exception) -> Response:
-        assert isinstance(error, ParleyError)  # noqa: S101  # what it is registered for
+        assert isinstance(error, ParleyError)  # noqa: S101  # registered for this class
         if status_of(error) >= 500 and getattr(error, "setting", None) != DATABASE:  # the database logs its own errors
             log.warning("%s %s: %s: %s", request.method, request.url.path, error.code, error.message)
         message = f"{error.message} {error.remedy}" if isinstance(error, EngineUnavailable) else None
         return answer(request, BadInput(message, code=error.code) if message else error)
 
     async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
+        assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for this class
         first = error.errors()[0]
         if first["type"] == "json_invalid":  # its `loc` is an offset in the body
             return answer(request, BadField("body", "The body is not valid JSON."))
@@ -186,7 +186,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return answer(request, bad_field(found, error.body if first["loc"][0] == "body" else None))
 
     async def http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
+        assert isinstance(error, HTTPException)  # noqa: S101  # registered for this class
         told = BadInput(str(error.detail), code=SAME_KIND.get(error.status_code, "bad_request"))
         response = answer(request, told)
         response.status_code = error.status_code
@@ -195,7 +195,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return response
 
     async def disk(request: Request, error: Exception) -> Response:
-        assert isinstance(error, OSError)  # noqa: S101  # what it is registered for
+        assert isinstance(error, OSError)  # noqa: S101  # registered for this class
         if error.errno not in FULL:
             raise error
         found = storage_full(full_place(request.app.state.assistant.settings))

@@ -163,7 +163,7 @@ def text_field(fields: dict[str, Any], name: str, most: int = MAX_TEXT) -> str |
     if value is None or value == "":
         return None
     if not isinstance(value, str) or len(value) > most or "\0" in value:
-        raise BadField(name, f"{name} must be a text of at most {most} characters.")
+        raise BadField(name, f"{name} must be a string of at most {most} characters.")
     return value
 
 

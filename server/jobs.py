@@ -99,7 +99,7 @@ async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Qu
 
 @router.get("/queues", summary="Count jobs by state", response_model=None, responses=answers(QueuesAnswer))
 async def queues(request: Request, jobs: AllJobs) -> dict[str, Any]:
-    """Count the caller's jobs by state, and list up to 200 running and queued jobs."""
+    """Count the jobs that the caller can see by state, and list up to 200 running and queued ones."""
     owner = seen_by(request)
     counted = await jobs.numbers(owner)
     # Queued jobs first: a job that starts between the two queries is then in both lists, and not in neither.

@@ -296,7 +296,7 @@ class LiveSocket:
 def _text(command: dict[str, Any]) -> str:
     text = command.get("text")
     if not isinstance(text, str) or not text.strip():
-        raise BadInput('"text" must be a text that is not empty.', code="bad_parameter")
+        raise BadInput('"text" must be a string that is not empty.', code="bad_parameter")
     if len(text) > MAX_TEXT_CHARS:
         raise BadInput(f"The text is longer than {MAX_TEXT_CHARS} characters.", code="bad_parameter")
     return text.strip()
@@ -305,5 +305,5 @@ def _text(command: dict[str, Any]) -> str:
 def _milliseconds(command: dict[str, Any]) -> float:
     ms = command.get("ms")
     if isinstance(ms, bool) or not isinstance(ms, int | float) or not 0 <= ms < 1e9:
-        raise BadInput('"ms" must be the milliseconds of the reply that were played.', code="bad_parameter")
+        raise BadInput('"ms" must be the number of milliseconds of the reply that were played.', code="bad_parameter")
     return float(ms)

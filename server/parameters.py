@@ -35,7 +35,11 @@ def subtitle_layout(
     max_lines: Annotated[int, Query(ge=1, le=10, description="Maximum lines of a subtitle.")] = 2,
     max_chars_per_s: Annotated[
         float,
-        Query(ge=0, le=100, description="Reading speed: short subtitles stay longer, at most until the next; 0: none."),
+        Query(
+            ge=0,
+            le=100,
+            description="Reading speed: subtitles stay until they can be read, or the next starts; 0: off.",
+        ),
     ] = 0.0,
     max_cue_s: Annotated[
         float, Query(ge=0, le=600, description="Longest subtitle in seconds, split between words; 0: no limit.")

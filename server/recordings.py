@@ -17,7 +17,7 @@ from server.access import budgets_of, caller_of
 from server.uploads import Form, Upload, received
 
 Cut = Callable[[SpeechToText], Cutting]
-"""Returns how to cut recordings into windows for a recogniser."""
+"""Function that returns how to cut a recording into windows for a given recogniser."""
 
 
 async def form_with_recording(request: Request) -> AsyncIterator[Form]:

@@ -71,7 +71,9 @@ class Stop:
                 await self._jobs.stop_working()
                 await self._draining.finished()
         except TimeoutError:
-            log.warning("%d took longer than DRAIN_SECONDS and are cut off", self._draining.running)
+            log.warning(
+                "%d conversations and requests took longer than DRAIN_SECONDS and are cut off", self._draining.running
+            )
         self._exit()
 
     def _wait_for_nobody(self) -> None:

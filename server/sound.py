@@ -81,7 +81,9 @@ def _wav_header(data: bytes) -> tuple[Format, int] | None:
             if tag == EXTENSIBLE and size >= 26 and body + 26 <= len(data):
                 tag = struct.unpack_from("<H", data, body + 24)[0]
             if not 1 <= channels <= MAX_CHANNELS or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-                raise BadInput(f"The header claims {rate_hz} Hz and {channels} channels.", code="bad_audio")
+                raise BadInput(
+                    f"The WAV header has an unsupported format: {rate_hz} Hz, {channels} channels.", code="bad_audio"
+                )
             kind = wav.KINDS.get((tag, bits))
             form = Format(kind, rate_hz, ("",) * channels) if kind else None
         if name == b"data":

@@ -8,7 +8,7 @@ from websockets.http11 import MAX_LINE_LENGTH
 MAX_HEAD_BYTES = 2 * MAX_LINE_LENGTH
 """Longest head of a request; one line of it can be half as long (see `commands.serve`)."""
 MAX_HEADERS = 128
-"""Most headers of a request, as in the `websockets` package; each costs about 200 bytes, however short it is."""
+"""Maximum number of headers of a request, as in the `websockets` package; even a short one costs about 200 bytes."""
 
 
 def refuse_head(transport: asyncio.Transport, line: int) -> None:

@@ -26,7 +26,7 @@ MAX_FIELDS, MAX_FILES = 64, 4
 MAX_FIELD_BYTES = 8 * 2**20
 """Largest field: it can be a recording in a data URL."""
 MAX_DIGITS = 4
-"""Most digits of an index in a field's name: `name[0]` is an item of a list."""
+"""Maximum number of digits of an index in a field's name: `name[0]` is an item of a list."""
 MAX_FIELDS_BYTES = 4 * MAX_FIELD_BYTES
 """Limit of all fields of a form together: unlike files, they are held in memory."""
 DRAIN_S = 2.0

@@ -53,7 +53,7 @@ async def not_a_socket(request: Request) -> Response:
     """
     access: Access = request.app.state.access
     access.places.check(caller_of(request))
-    told = as_json(BadInput("This is a WebSocket.", code="upgrade_required"))
+    told = as_json(BadInput("This endpoint is a WebSocket.", code="upgrade_required"))
     return JSONResponse(told, 426, {"Upgrade": "websocket"})
 
 

@@ -45,10 +45,10 @@ def _is_voice(value: Any) -> bool:
     )
 
 
-TEXT, NEEDED_TEXT = Field(_is_text, "a text"), Field(_is_text, "a text", required=True)
-TEXTS = Field(_are_texts, "a list of texts")
+TEXT, NEEDED_TEXT = Field(_is_text, "a string"), Field(_is_text, "a string", required=True)
+TEXTS = Field(_are_texts, "a list of strings")
 OBJECT = Field(_is_object, "an object")
-VOICE = Field(_is_voice, "an object with texts")
+VOICE = Field(_is_voice, "an object with strings")
 WHOLE, NEEDED_WHOLE = Field(_is_whole, "a whole number"), Field(_is_whole, "a whole number", required=True)
 NUMBER = Field(_is_number, "a number")
 SPOKEN = {"voice": VOICE, "text_format": TEXT, "context": OBJECT}

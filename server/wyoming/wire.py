@@ -55,7 +55,7 @@ async def read_event(reader: asyncio.StreamReader, *, max_payload: int, held: Sh
     more, payload = body[:data_bytes], body[data_bytes:]
     kind = head.get("type")
     if not isinstance(kind, str):
-        raise _bad("The field 'type' of an event must be a text.")
+        raise _bad("The field 'type' of an event must be a string.")
     data: dict[str, Any] = {}
     for part in (head.get("data"), _data(more) if more else None):
         if part is not None and not isinstance(part, dict):
