@@ -50,7 +50,7 @@ async def update(
     async for chunk in request.stream():
         body += chunk
         if not held.take(HELD_PER_BYTE * len(chunk)):
-            raise Overloaded("Too many bytes are waiting; retry soon.", retry_after_s=RETRY_S)
+            raise Overloaded("Too many bytes are held; retry soon.", retry_after_s=RETRY_S)
         if len(body) > MAX_BYTES:
             raise TooLarge(f"An update has at most {MAX_BYTES} bytes.")
     told = await jobs.updated(bytes(body), request.headers)

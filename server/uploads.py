@@ -143,7 +143,7 @@ class _Parser(FormParser):
             if self._fields_bytes > MAX_FIELDS_BYTES:
                 raise MultiPartException(f"its fields have more than {MAX_FIELDS_BYTES} bytes together.")
             if not self._held.take(end - start):
-                raise Overloaded("Too many bytes are waiting; retry soon.", retry_after_s=RETRY_S)
+                raise Overloaded("Too many bytes are held; retry soon.", retry_after_s=RETRY_S)
         super().on_part_data(data, start, end)
 
 

@@ -99,7 +99,7 @@ async def _body(reader: asyncio.StreamReader, size: int, held: Share) -> bytes:
             if not piece:
                 raise asyncio.IncompleteReadError(bytes(data), size)
             if not held.take(len(piece)):
-                raise Overloaded("Too many bytes are waiting; retry soon.")
+                raise Overloaded("Too many bytes are held; retry soon.")
             data += piece
         return bytes(data)
     finally:
