@@ -38,7 +38,7 @@ class Draining:
         self.begun = asyncio.Event()
         """Set when the service stops accepting new work. Conversations wait for this, and end after their turn."""
         self.cut = asyncio.Event()
-        """Set at the drain deadline, a moment before the remaining connections are closed."""
+        """Set at the drain deadline or by a second signal, a moment before the remaining connections are closed."""
         self.running = 0
         """Number of requests and WebSockets being served."""
         self._finished = asyncio.Event()

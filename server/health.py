@@ -80,7 +80,7 @@ class Root(Health):
 
 @router.get("/health/live", summary="Liveness", response_model=None, responses=answers(Lives))
 async def live() -> dict[str, str]:
-    """Return ok while the process responds. An orchestrator restarts the process only when this fails."""
+    """Return ok while the process responds. The process needs a restart only when this fails."""
     return {"status": "ok"}
 
 
