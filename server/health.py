@@ -78,7 +78,7 @@ class Root(Health):
     docs: str
 
 
-@router.get("/health/live", summary="Liveness", response_model=None, responses=answers(Lives))
+@router.get("/health/live", summary="Check liveness", response_model=None, responses=answers(Lives))
 async def live() -> dict[str, str]:
     """Return ok while the process responds. The process needs a restart only when this fails."""
     return {"status": "ok"}
@@ -86,7 +86,7 @@ async def live() -> dict[str, str]:
 
 @router.get(
     "/health/ready",
-    summary="Readiness",
+    summary="Check readiness",
     response_model=None,
     responses={
         **answers(Readiness),
