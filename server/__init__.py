@@ -1,4 +1,4 @@
-"""How the service is reached."""
+"""The network interfaces of the service."""
 
 VERSION = "0.1.0"
-"""Of the service, as its doors tell it."""
+"""Version of the service, as its APIs report it."""

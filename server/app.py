@@ -46,10 +46,10 @@ from server.wyoming.listening import open_wyoming
 
 
 def create_app(settings: Settings, assistant: Assistant | None = None, kept: Jobs | None = None) -> FastAPI:
-    """The application for these settings.
+    """Create the application for these settings.
 
-    assistant, kept: open ones (the jobs that are kept), whose opener closes them; None: opened when the application
-    starts, closed when it stops.
+    assistant, kept: an open assistant and an open job store; the caller closes them. None: the application opens them
+    when it starts and closes them when it stops.
     Raises ConfigError when the settings would expose the service without keys.
     """
     check_exposure(settings)
@@ -58,7 +58,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         return_large_blocks()
         with storing(TEMPORARY):
-            tempfile.gettempdir()  # chosen now: later, Python would pass over a full disk without saying so
+            tempfile.gettempdir()  # chosen now: later, Python would skip a full disk silently
         async with nullcontext(assistant) if assistant is not None else open_assistant(settings) as opened:
             app.state.assistant = opened
             app.state.hardware = opened.recognisers.hardware
@@ -69,7 +69,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
                 open_wyoming(settings, opened, access.budgets, app.state.draining),
             ):
                 try:
-                    # Who has opened the assistant for us runs the server, too.
+                    # A caller that passes an assistant also runs the server.
                     with adopted(settings, app.state.draining, app.state.jobs) if assistant is None else nullcontext():
                         yield
                 finally:
@@ -77,13 +77,13 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
 
     app = FastAPI(
         title="Parley",
-        description="You speak, it answers.",
+        description="A self-hosted voice assistant: speech in, speech out.",
         version=VERSION,
         lifespan=lifespan,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        # Requests are spans where `pipeline.tracing` has somewhere to send them; what is counted is counted here.
+        # Requests become spans if `pipeline.tracing` has an exporter. Metrics are counted in this package.
         telemetry={
             "metrics": False,
             "logs": False,
@@ -96,7 +96,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     app.state.resumable = Resumable(settings.resume_seconds, most=4 * settings.max_sessions)
     app.state.started = int(time.time())
     app.state.draining = Draining()
-    # The last one added is asked first.
+    # The middleware that is added last runs first.
     app.add_middleware(DrainingMiddleware, draining=app.state.draining)
     app.add_middleware(Door, access=access)
     headers.add_headers(app, access.origins.allowed)

@@ -1,4 +1,4 @@
-"""`/asr` and `/detect-language` as whisper-asr-webservice offers them: Bazarr and others call them."""
+"""`/asr` and `/detect-language`, compatible with whisper-asr-webservice (used by Bazarr and others)."""
 
 from typing import Annotated, Literal
 
@@ -25,16 +25,16 @@ router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
 ReceivedForm = Annotated[Form, Depends(form_with_recording)]
 ERRORS = errors(400, 401, 403, 413, 502, 503, 504, form="plain")
 RAW_RATE_HZ = 16_000
-"""Of the 16-bit mono PCM that is sent with encode=false."""
+"""Sample rate of the 16-bit mono PCM that clients send with encode=false."""
 DETECTION_S = 30.0
-"""A language is found out from so much speech."""
+"""Seconds of speech from which a language is detected."""
 
 
 JSON = "application/json"
 
 
 class WhisperTranscript(Answer):
-    """`output=json`, as openai-whisper writes it."""
+    """The transcript for `output=json`, in openai-whisper's format."""
 
     model_config = like(
         {
@@ -55,17 +55,17 @@ class WhisperTranscript(Answer):
 
 
 class NoFields(BaseModel):
-    """There is only the file; all else is in the query."""
+    """A form with only the file; the parameters are in the query."""
 
 
 @router.post(
     "/asr",
-    summary="A recording into text or subtitles",
+    summary="Transcribe a recording to text or subtitles",
     response_class=Response,
     responses={
         200: {
             "model": WhisperTranscript,
-            "description": "The transcript, in the format that `output` says.",
+            "description": "The transcript, in the format selected by `output`.",
             "content": {kind: {"schema": {"type": "string"}} for kind in sorted({*KINDS.values()}) if kind != JSON},
         },
         **ERRORS,
@@ -82,13 +82,13 @@ async def asr(
     output: Literal["txt", "vtt", "srt", "tsv", "json", "lrc"] = "txt",
     encode: Annotated[bool, Query(description="false: the file is raw 16-bit mono PCM at 16 kHz.")] = True,
     word_timestamps: bool = False,
-    vad_filter: Annotated[bool, Query(description="Accepted; what is no speech is always left out.")] = False,
+    vad_filter: Annotated[bool, Query(description="Accepted without effect: silence is always skipped.")] = False,
     diarize: bool = False,
     min_speakers: Annotated[int | None, Query(ge=1, le=50)] = None,
     max_speakers: Annotated[int | None, Query(ge=1, le=50)] = None,
     audio_track: Annotated[int | None, Query(ge=0, le=MAX_TRACK, description=TRACK)] = None,
 ) -> Response:
-    """`output=json` has segments with Whisper's keys; `word_timestamps` adds words."""
+    """Return the transcript. `output=json` has segments with Whisper's keys; `word_timestamps` adds words."""
     assistant: Assistant = request.app.state.assistant
     check_speakers(min_speakers, max_speakers)
     asked = FileRequest(
@@ -114,19 +114,19 @@ async def asr(
 
 
 class DetectedLanguage(Answer):
-    """What is spoken."""
+    """The detected language."""
 
     model_config = like({"detected_language": "portuguese", "language_code": "pt", "confidence": 0.98})
 
     detected_language: str
-    """Its English name, in lower case."""
+    """English name of the language, in lower case."""
     language_code: str
     confidence: float
 
 
 @router.post(
     "/detect-language",
-    summary="Which language is spoken in a recording",
+    summary="Detect the language of a recording",
     responses=ERRORS,
     openapi_extra=form_body(NoFields, "audio_file"),
 )
@@ -135,7 +135,7 @@ async def detect_language(
     form: ReceivedForm,
     encode: Annotated[bool, Query(description="false: the file is raw 16-bit mono PCM at 16 kHz.")] = True,
 ) -> DetectedLanguage:
-    """From the first 30 s of speech in it; where nobody speaks, the likeliest all the same."""
+    """Detect the language from the first 30 s of speech. Without speech, return the most likely language."""
     work = language_of(
         request.app.state.assistant,
         form.file("audio_file", "file"),

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about errors and forms."""
+"""Errors, forms and examples in the OpenAPI document."""
 
 import json
 from collections.abc import Iterator
@@ -17,82 +17,85 @@ from server.errors import OPENAI, BadField, body_of
 
 JOBS = ("/jobs", "/api/v1/upload/", "/api/v1/transcription", "/api/v1/webhooks/")
 CREATING = ("/jobs", "/api/v1/upload/file", "/api/v1/upload/url")
-"""Where a POST makes jobs."""
+"""Paths on which a POST creates jobs."""
 
 _MEANING = {
-    400: "The request cannot be used; the message says why.",
-    401: "A key is needed (`Authorization: Bearer KEY`).",
-    403: "The key has not the right, or pages of this origin may not connect.",
-    404: "There is no such thing.",
-    408: "The request came too slowly.",
-    409: "It is there already, or is in a state in which this cannot be done.",
-    413: "The upload is larger, or the recording longer, than allowed.",
+    400: "The request is invalid; the message says why.",
+    401: "A key is required (`Authorization: Bearer KEY`).",
+    403: "The key lacks the permission, or pages of this origin are not allowed.",
+    404: "Not found.",
+    408: "The request arrived too slowly.",
+    409: "It already exists, or its state does not allow this.",
+    413: "The upload or the recording exceeds a limit.",
     415: "The body is compressed.",
-    422: "The request cannot be used; the message says why.",
-    429: "Too many requests; `Retry-After` says when to come back.",
+    422: "The request is invalid; the message says why.",
+    429: "Too many requests; retry after `Retry-After` seconds.",
     502: "An engine failed.",
-    503: "Too much is going on, or the database cannot be used; `Retry-After` says when to come back.",
+    503: "The service is overloaded, or the database is unavailable; retry after `Retry-After` seconds.",
     504: "An engine took too long.",
-    507: "The disk is full; the message names the setting to look at.",
+    507: "The disk is full; the message names the setting to check.",
 }
 EXAMPLES: dict[int, ParleyError] = {
-    400: BadField("language", "'??' is no language code; send one like en or pt.", code="unsupported_language"),
+    400: BadField("language", "'??' is not a language code; send one like en or pt.", code="unsupported_language"),
     401: ParleyError("Send a key: Authorization: Bearer KEY.", code="unauthorized"),
-    403: ParleyError("This key has not the right transcribe.", code="forbidden"),
+    403: ParleyError("This key lacks the 'transcribe' permission.", code="forbidden"),
     404: BadInput("Not Found", code="not_found"),
-    408: BadInput("The body came too slowly.", code="slow_body"),
-    409: ParleyError("The job is completed already.", code="job_finished"),
+    408: BadInput("The body arrived too slowly.", code="slow_body"),
+    409: ParleyError("The job is already completed.", code="job_finished"),
     413: BadInput("The file is larger than 524288000 bytes (MAX_FILE_SIZE).", code="file_too_large"),
-    415: BadInput("The body is compressed (Content-Encoding: gzip); send it as it is.", code="unsupported_encoding"),
-    422: ParleyError(
-        "This Idempotency-Key came with another request before; send a new one.", code="idempotency_key_reused"
+    415: BadInput(
+        "The body is compressed (Content-Encoding: gzip); send it uncompressed.", code="unsupported_encoding"
     ),
-    429: TooOften("Too many requests; try again in 12 s.", retry_after_s=12.0),
+    422: ParleyError(
+        "This Idempotency-Key was used for another request; send a new one.", code="idempotency_key_reused"
+    ),
+    429: TooOften("Too many requests; retry in 12 s.", retry_after_s=12.0),
     502: EngineError("The recogniser failed.", code="stt_failed"),
-    503: Overloaded("2 recordings are being transcribed; try again soon.", retry_after_s=5.0),
+    503: Overloaded("2 recordings are being transcribed; retry soon.", retry_after_s=5.0),
     504: ParleyError("An engine took too long.", code="timeout"),
     507: storage_full("UPLOAD_DIR"),
 }
-"""What errors look like, by status; a job or a model that is not there has a code of its own."""
+"""Example error for each status. A missing job or model has a more specific code than `not_found`."""
 
 
 FRAMEWORK = ("HTTPValidationError", "ValidationError")
-"""What FastAPI would answer."""
+"""Schemas of FastAPI's own validation errors, which this service does not send."""
 INVALID = "#/components/schemas/HTTPValidationError"
 ERROR_MODELS = ("/OpenAIError", "/PlainError")
 TAGS = {
-    "health": "Whether the service lives, and how it does.",
-    "access": "Keys.",
-    "transcription": "Recordings into text, while the client waits.",
-    "jobs": "Recordings into text, as jobs that survive restarts.",
-    "transcriptions": "The same jobs, as the Echo API names them.",
-    "webhooks": "For workers elsewhere.",
-    "speech": "Text into speech.",
-    "voices": "Who speaks.",
-    "models": "What hears, thinks and speaks.",
-    "recordings": "Turns that RECORD keeps.",
+    "health": "Liveness, readiness and state of the service.",
+    "access": "Keys and tokens.",
+    "transcription": "Transcribe recordings while the client waits.",
+    "jobs": "Transcribe recordings as jobs that survive restarts.",
+    "transcriptions": "The same jobs, with the names of the Echo API.",
+    "webhooks": "Callbacks of remote job workers.",
+    "speech": "Synthesize speech.",
+    "voices": "Voices for speech.",
+    "models": "Models for recognition, replies and speech.",
+    "recordings": "Conversations kept by the setting RECORD.",
 }
-"""What routes are for, in the order in which `/docs` shows them."""
+"""Descriptions of the groups of routes, in the order in which `/docs` shows them."""
 
 
 class Answer(BaseModel):
-    """What a route answers, as the document has it."""
+    """Base of the response schemas in the OpenAPI document."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 def like(*examples: dict[str, Any]) -> ConfigDict:
-    """For `model_config`: what it looks like."""
+    """Return a `model_config` with examples of the model."""
     return ConfigDict(json_schema_extra={"examples": list(examples)})
 
 
 def answers(model: type[BaseModel], status: int = 200) -> dict[int | str, dict[str, Any]]:
-    """For `responses=`, with `response_model=None`: what is answered is described, and not checked each time."""
+    """Return a value for `responses=`, to use with `response_model=None`: it describes the response without validating
+    each one."""
     return {status: {"model": model, "description": (model.__doc__ or "").strip().split("\n\n")[0]}}
 
 
 def event_stream(example: str, *fields: str) -> dict[str, Any]:
-    """Server-Sent Events, as OpenAPI 3.2 describes them, and FastAPI already. fields: that each has beside `data`."""
+    """Return the schema of Server-Sent Events, as in OpenAPI 3.2. fields: fields of each event besides `data`."""
     text = {"type": "string"}
     item = {"type": "object", "properties": dict.fromkeys(("data", *fields), text), "required": ["data", *fields]}
     return {"itemSchema": item, "example": example}
@@ -106,7 +109,7 @@ class OpenAIErrorDetail(BaseModel):
 
 
 class OpenAIError(BaseModel):
-    """The form of all errors below /v1."""
+    """An error of a path below /v1."""
 
     error: OpenAIErrorDetail
 
@@ -118,14 +121,14 @@ class ErrorDetail(BaseModel):
 
 
 class PlainError(BaseModel):
-    """The form of errors elsewhere; `detail` is the message once more."""
+    """An error of any other path; `detail` repeats the message."""
 
     detail: str
     error: ErrorDetail
 
 
 def errors(*statuses: int, form: str = OPENAI) -> dict[int | str, dict[str, Any]]:
-    """For `responses=`. form: OPENAI, or anything else for the plain form."""
+    """Return error descriptions for `responses=`. form: OPENAI, or any other text for the plain form."""
     model = OpenAIError if form == OPENAI else PlainError
     headers = {
         401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
@@ -146,8 +149,8 @@ def errors(*statuses: int, form: str = OPENAI) -> dict[int | str, dict[str, Any]
 def form_body(
     model: type[BaseModel], *files: str, several: bool = False, example: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """For `openapi_extra=`: a multipart form with the fields of `model` and these files, the first one required.
-    several: files of a name, one or more."""
+    """Return a multipart form for `openapi_extra=`, with the fields of `model` and these files; the first file is
+    required. several: each name can have one or more files."""
     schema = model.model_json_schema(by_alias=True)
     schema = _inlined(schema, schema.pop("$defs", {}))
     binary: dict[str, Any] = {"type": "string", "format": "binary"}
@@ -163,7 +166,7 @@ def form_body(
 
 
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """With its definitions in place: a form's schema stands outside the components that they would be found in."""
+    """Replace references by their definitions: a form's schema cannot refer to the document's components."""
     if isinstance(schema, list):
         return [_inlined(one, definitions) for one in schema]
     if not isinstance(schema, dict):
@@ -174,8 +177,8 @@ def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
 
 
 def describe(app: FastAPI) -> None:
-    """The OpenAPI document with what is true of all routes: which of them need a key, and that requests that do not
-    validate are 400 here, not the 422 of FastAPI."""
+    """Complete the OpenAPI document: mark routes that need a key, and report invalid requests as 400 instead of
+    FastAPI's 422."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -214,7 +217,7 @@ def describe(app: FastAPI) -> None:
 
     @app.get("/openapi.json", include_in_schema=False)
     async def document() -> Response:
-        """Rendered once: it is large, and open to callers without a key."""
+        """Return the document. It is rendered once, because it is large and callers need no key for it."""
         return Response(rendered(), media_type="application/json")
 
 
@@ -225,13 +228,13 @@ def _all(model: type[Answer]) -> Iterator[type[Answer]]:
 
 
 def _examples(model: type[Answer]) -> list[Any]:
-    """As they were written: FastAPI leaves out of them whatever is null."""
+    """Return the examples as written; FastAPI would omit their null values."""
     extra = model.model_config.get("json_schema_extra")
     return list(extra["examples"]) if isinstance(extra, dict) else []  # type: ignore[arg-type]
 
 
 def _add_common(responses: dict[str, Any], path: str, method: str) -> None:
-    """The errors that any route of this kind may answer: those of the door, and of bodies and ids."""
+    """Add the errors that any route of this kind can return: those of access control, of bodies and of ids."""
     statuses = [429]
     if rule_for(path, method.upper()).needed is not Open.ALL:
         statuses += [401, 403, 503]
@@ -244,13 +247,13 @@ def _add_common(responses: dict[str, Any], path: str, method: str) -> None:
     if path.startswith(JOBS) and "{" in path:
         statuses += [409]
     if path in CREATING and method == "post":
-        statuses += [404, 422]  # 404: the model that is asked for
+        statuses += [404, 422]  # 404: an unknown model
     for status in statuses:
         _add(responses, path, status)
 
 
 def _add(responses: dict[str, Any], path: str, status: int) -> None:
-    """An error in the form of its API, unless the route has said something of it itself."""
+    """Describe an error in the form of its API, unless the route already describes it."""
     model = OpenAIError if path.startswith(f"{OPENAI}/") else PlainError
     described = errors(status, form=OPENAI if model is OpenAIError else "plain")[status]
     described.pop("model")
@@ -259,7 +262,7 @@ def _add(responses: dict[str, Any], path: str, status: int) -> None:
 
 
 def _add_examples(path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """What each JSON body looks like: of an error in the form of its API, of an answer as its model says."""
+    """Add an example of each JSON body: errors in the form of their API, other bodies from their model."""
     for status, response in operation["responses"].items():
         media = response.get("content", {}).get("application/json")
         if media is None or "example" in media:
@@ -274,7 +277,7 @@ def _add_examples(path: str, operation: dict[str, Any], schemas: dict[str, Any])
 
 
 def _example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
-    """The first one that a schema has, itself or where it leads to; None: it has none."""
+    """Return the first example of a schema or of the schemas it refers to; None if there is none."""
     if "$ref" in schema:
         schema = schemas[schema["$ref"].rpartition("/")[2]]
     if "examples" in schema:

@@ -1,4 +1,4 @@
-"""The end of a service that is asked to stop: nobody new comes in, and what has begun is finished."""
+"""Graceful shutdown: refuse new requests and finish those that have started."""
 
 import asyncio
 import logging
@@ -13,57 +13,58 @@ from server.errors import answer
 log = logging.getLogger(__name__)
 
 RETRY_S = 5.0
-"""When another service, or this one again, is likely to be there."""
+"""Seconds until another instance, or this one after its restart, is likely to be available."""
 CLOSE_CODE = 1012
-""""Service Restart", which clients answer by connecting again."""
+""""Service Restart": clients reconnect."""
 ASIDE = ("/health", "/metrics")
-"""Whoever watches the service is served to the end, and not waited for."""
+"""Monitoring paths: they are served until the end, and do not delay the shutdown."""
 READING = ("GET", "HEAD", "OPTIONS", "DELETE")
-"""Methods that begin no work."""
+"""Methods that do not start work."""
 
 
 class Leaving(Overloaded):
-    """The service is stopping; another one, or this one in a moment, takes new work."""
+    """The service is stopping; another instance, or this one after its restart, accepts new work."""
 
     code = "draining"
 
     def __init__(self) -> None:
-        super().__init__("The service is being restarted; connect again in a moment.", retry_after_s=RETRY_S)
+        super().__init__("The service is restarting; reconnect in a moment.", retry_after_s=RETRY_S)
 
 
 class Draining:
-    """Whether the service is stopping, and how much of what it does has still to be finished."""
+    """The state of the shutdown, and the number of requests that still run."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
-        """Set when nothing new is taken any more. A conversation that waits for this ends itself when its turn is over.
-        """
+        """Set when the service stops accepting new work. Conversations wait for this, and end after their turn."""
         self.cut = asyncio.Event()
-        """Set when what has not ended yet will not be waited for any longer: a moment before connections are closed."""
+        """Set at the drain deadline or by a second signal, a moment before the remaining connections are closed."""
         self.running = 0
-        """Requests and WebSockets that are served now."""
+        """Number of requests and WebSockets being served."""
         self._finished = asyncio.Event()
         self._finished.set()
 
     async def finished(self) -> None:
-        """Wait until nothing is served any more."""
+        """Wait until no request is running."""
         await self._finished.wait()
 
     def came(self) -> None:
-        """Somebody is served from now on."""
+        """Count a request that starts."""
         self.running += 1
         self._finished.clear()
 
     def went(self) -> None:
-        """And is served no more."""
+        """Count a request that ends."""
         self.running -= 1
         if not self.running:
             self._finished.set()
 
 
 class DrainingMiddleware:
-    """Counts who is served, refuses with 503 who comes while the service is stopping, and lets go who is cut off then:
-    that is no error of anybody's, for which uvicorn would write a traceback."""
+    """Count running requests, and refuse new ones with 503 while the service stops.
+
+    Requests that are cut off at the drain deadline end silently, because uvicorn would log them as errors.
+    """
 
     def __init__(self, app: ASGIApp, draining: Draining) -> None:
         self._app = app
@@ -79,7 +80,7 @@ class DrainingMiddleware:
                 await WebSocket(scope, receive, send).send_denial_response(refusal)
                 return
             if scope["method"] not in READING:
-                refusal.headers["Connection"] = "close"  # so that its next request finds another service
+                refusal.headers["Connection"] = "close"  # so that the client's next request reaches another instance
                 await refusal(scope, receive, send)
                 return
         self._draining.came()

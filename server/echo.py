@@ -1,4 +1,4 @@
-"""`/api/v1/upload/…` and `/api/v1/transcription…`: the same jobs, as the Echo API names them."""
+"""`/api/v1/upload/…` and `/api/v1/transcription…`: transcription jobs with the names of the Echo API."""
 
 from typing import Annotated, Any
 
@@ -32,11 +32,11 @@ from server.parameters import NullIsAbsent, SubtitleLayout
 
 router = APIRouter(prefix="/api/v1", tags=["transcriptions"], dependencies=[Depends(require_key)])
 NAMES = {Status.QUEUED: "pending", Status.RUNNING: "processing"}
-"""States that have another name here."""
+"""States that the Echo API names differently."""
 
 
 class FromUrl(NullIsAbsent, JobOptions):
-    """A recording at an address."""
+    """A recording at a URL."""
 
     model_config = like({"url": "https://example.org/talk.mp3", "language": "en"})
 
@@ -45,18 +45,18 @@ class FromUrl(NullIsAbsent, JobOptions):
 
 @router.post(
     "/upload/file",
-    summary="A recording into a job",
+    summary="Create a job from a file",
     status_code=202,
     response_model=None,
     responses={**answers(EchoJob, 202), **errors(404, form="plain")},
     openapi_extra=form_body(JobOptions, "file", example={"language": "pt"}),
 )
 async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
-    """One file (`file`), one job; a zip may have one recording in it."""
+    """Create one job from one file (`file`); a zip must contain exactly one recording."""
     key = idempotency_key(request, owner_of(request))
     async with received_files(request, jobs) as form:
         if len(form.files) != 1:
-            raise Refused("Send one file here; POST /jobs takes several.", code="bad_parameter")
+            raise Refused("Send exactly one file; POST /jobs accepts several.", code="bad_parameter")
         wanted, session_id = options(form.fields), text_field(form.fields, "session_id")
         webhook_url = text_field(form.fields, "webhook_url", 4096)
         await jobs.check_model(wanted.model_id)
@@ -67,13 +67,13 @@ async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
 
 @router.post(
     "/upload/url",
-    summary="An address into a job",
+    summary="Create a job from a URL",
     status_code=202,
     response_model=None,
     responses={**answers(EchoJob, 202), **errors(404, 422, form="plain")},
 )
 async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> dict[str, Any]:
-    """One address, one job, which fetches it. A field that is null is one that was not sent."""
+    """Create one job that downloads the recording from a URL. A null field counts as not sent."""
     wanted = options(body.model_dump())
     await jobs.check_model(wanted.model_id)
     one = Submission(
@@ -83,32 +83,32 @@ async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> dict[str
     return _short((await jobs.submit([one], key=idempotency_key(request, one.owner)))[0])
 
 
-@router.get("/transcription/{job_id}", summary="A job", response_model=None, responses=answers(JobAnswer))
+@router.get("/transcription/{job_id}", summary="Get a job", response_model=None, responses=answers(JobAnswer))
 async def one(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
-    """With its result when it has one."""
+    """Return the job, with its result if it has one."""
     return shown(job, NAMES, await jobs.result(job))
 
 
 @router.get(
     "/transcription/{job_id}/download",
-    summary="The transcript as a file",
+    summary="Download the transcript",
     response_class=Response,
     responses=TRANSCRIPT,
 )
 async def download(job: OwnJob, jobs: AllJobs, layout: SubtitleLayout, format: str = "txt") -> Response:
-    """txt, json, srt or vtt; subtitles in the layout that is asked for."""
+    """Return the transcript as txt, json, srt or vtt; subtitles in the requested layout."""
     return await downloaded(jobs, job, format, layout)
 
 
-@router.delete("/transcription/{job_id}", summary="Stop a job", response_model=None, responses=answers(EchoJob))
+@router.delete("/transcription/{job_id}", summary="Cancel a job", response_model=None, responses=answers(EchoJob))
 async def cancel(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
-    """One that waits or is worked on."""
+    """Cancel a queued or running job."""
     return _short(await jobs.cancel(job.id))
 
 
-@router.get("/transcriptions", summary="The newest jobs", response_model=None, responses=answers(JobPage))
+@router.get("/transcriptions", summary="List jobs", response_model=None, responses=answers(JobPage))
 async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
-    """By page or by cursor; the caller's own, or all for keys with the right admin."""
+    """List jobs, newest first, by page or cursor: the caller's own jobs, or all for keys with the admin permission."""
     return await listed(jobs, query, NAMES, seen_by(request))
 
 

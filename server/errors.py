@@ -1,4 +1,4 @@
-"""Errors as each protocol says them."""
+"""Errors in the form of each protocol."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from server.parameters import from_json
 log = logging.getLogger(__name__)
 
 OPENAI = "/v1"
-"""Below this path errors have OpenAI's form."""
+"""Path prefix of the endpoints whose errors have OpenAI's form."""
 STATUS: Mapping[str, int] = {
     "unauthorized": 401,
     "forbidden": 403,
@@ -44,7 +44,7 @@ STATUS: Mapping[str, int] = {
     "storage_full": 507,
     "storage_failed": 503,
 }
-"""Error code → HTTP status, where the kind of the error does not say it."""
+"""Error code → HTTP status, where it does not follow from the class of the error."""
 SAME_KIND = {
     400: "bad_request",
     404: "not_found",
@@ -53,17 +53,17 @@ SAME_KIND = {
     413: "file_too_large",
     503: "overloaded",
 }
-"""Status → code of errors that the framework found."""
+"""Status → error code, for errors raised by the framework."""
 OPENAI_CODES = {"unauthorized": "invalid_api_key"}
-"""Codes that OpenAI's clients know by another name; an error may have its own (`openai_code`)."""
+"""Codes that OpenAI's clients know by another name; an error can set its own (`openai_code`)."""
 PARAMS = {"unknown_voice": "voice", "unsupported_language": "language"}
-"""Code → what such a thing is sent in, at all doors."""
+"""Error code → request field that causes it, at all endpoints."""
 SOURCES = ("body", "query", "path", "header")
-"""Where FastAPI says that a field came from."""
+"""FastAPI's names for the source of a field."""
 
 
 STORAGE_RETRY_S = "30"
-"""When it is worth asking again after the disk was full or the database away."""
+"""Seconds to wait after a full disk or an unavailable database."""
 
 
 class BadField(BadInput):
@@ -76,16 +76,16 @@ class BadField(BadInput):
 
 
 def check_speakers(least: int | None, most: int | None) -> None:
-    """Raises BadField when nobody can be so many."""
+    """Raise BadField if the minimum number of speakers exceeds the maximum."""
     if least and most and least > most:
         raise BadField("min_speakers", "min_speakers is more than max_speakers.")
 
 
 def bad_field(found: Sequence[Mapping[str, Any]], body: Any) -> BadField:
-    """The first of the errors that pydantic has found in a body (`loc`, `type`, `msg`).
+    """Convert the first of pydantic's errors in a body (`loc`, `type`, `msg`).
 
-    A field that may be of several kinds has an error for each of them, with the kind's name in its place: then the one
-    that was meant is told, which is the one that was followed furthest, and `param` is the field.
+    For a field with several possible types, pydantic reports an error for each type and adds the type's name to `loc`.
+    The type that was meant is the one with the longest `loc`: report its error. `param` is the field.
     """
     first = found[0]
     field, within = _place(first, body)
@@ -98,7 +98,8 @@ def bad_field(found: Sequence[Mapping[str, Any]], body: Any) -> BadField:
 
 
 def _place(error: Mapping[str, Any], body: Any) -> tuple[list[str], list[str]]:
-    """The field that an error is about, and what in it; without names of kinds, which nobody has sent."""
+    """Return the path of the field with the error, and the path inside it, without the names of types: clients do not
+    send those."""
     field: list[str] = []
     within: list[str] = []
     value, last = body, len(error["loc"]) - 1
@@ -106,7 +107,7 @@ def _place(error: Mapping[str, Any], body: Any) -> tuple[list[str], list[str]]:
         inside = from_json(value)
         if isinstance(inside, dict):
             sent = number == 0 or part in inside or (number == last and error["type"] == "missing")
-        else:  # nothing is inside of what is no container; of what is not known, everything may be
+        else:  # a scalar contains nothing; an unknown value can contain anything
             sent = number == 0 or inside is None or isinstance(inside, list)
         if not sent:
             within = within or [""]
@@ -117,7 +118,7 @@ def _place(error: Mapping[str, Any], body: Any) -> tuple[list[str], list[str]]:
 
 
 def as_json(error: ParleyError) -> dict[str, Any]:
-    """`{"error": {"code", "message"}}`, the form of /ws and of what has no form of its own."""
+    """Return `{"error": {"code", "message"}}`: the form of /ws, and of every API without its own form."""
     body: dict[str, Any] = {"code": error.code, "message": error.message}
     if isinstance(error, Overloaded):
         body["retry_after_s"] = error.retry_after_s
@@ -134,7 +135,7 @@ def as_openai(error: ParleyError) -> dict[str, Any]:
 
 
 def status_of(error: ParleyError) -> int:
-    """The HTTP status that says what kind of error it is."""
+    """Return the HTTP status of an error."""
     if error.code in STATUS:
         return STATUS[error.code]
     if isinstance(error, Overloaded):
@@ -145,7 +146,7 @@ def status_of(error: ParleyError) -> int:
 
 
 def answer(request: HTTPConnection, error: ParleyError) -> Response:
-    """An error as the answer to this request, or to this handshake."""
+    """Return an error as the response to this request or handshake."""
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
@@ -159,33 +160,33 @@ def answer(request: HTTPConnection, error: ParleyError) -> Response:
 
 
 def body_of(path: str, error: ParleyError) -> dict[str, Any]:
-    """An error as the API that this path belongs to says it."""
+    """Return an error in the form of the API that the path belongs to."""
     if path.startswith(f"{OPENAI}/"):
         return as_openai(error)
-    # `detail` is where clients of services made with FastAPI look.
+    # Clients of FastAPI services read `detail`.
     return {"detail": error.message, **as_json(error)}
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Every error of an HTTP request leaves in the form of its path."""
+    """Convert every error of an HTTP request to the form of its path."""
 
     async def parley(request: Request, error: Exception) -> Response:
-        assert isinstance(error, ParleyError)  # noqa: S101  # what it is registered for
-        if status_of(error) >= 500 and getattr(error, "setting", None) != DATABASE:  # it has logged that itself
+        assert isinstance(error, ParleyError)  # noqa: S101  # registered for this class
+        if status_of(error) >= 500 and getattr(error, "setting", None) != DATABASE:  # the database logs its own errors
             log.warning("%s %s: %s: %s", request.method, request.url.path, error.code, error.message)
         message = f"{error.message} {error.remedy}" if isinstance(error, EngineUnavailable) else None
         return answer(request, BadInput(message, code=error.code) if message else error)
 
     async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
+        assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for this class
         first = error.errors()[0]
-        if first["type"] == "json_invalid":  # its place is an offset in the body
-            return answer(request, BadField("body", "The body is not JSON that can be read."))
+        if first["type"] == "json_invalid":  # its `loc` is an offset in the body
+            return answer(request, BadField("body", "The body is not valid JSON."))
         found = [{**one, "loc": one["loc"][one["loc"][0] in SOURCES :]} for one in error.errors()]
         return answer(request, bad_field(found, error.body if first["loc"][0] == "body" else None))
 
     async def http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
+        assert isinstance(error, HTTPException)  # noqa: S101  # registered for this class
         told = BadInput(str(error.detail), code=SAME_KIND.get(error.status_code, "bad_request"))
         response = answer(request, told)
         response.status_code = error.status_code
@@ -194,7 +195,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return response
 
     async def disk(request: Request, error: Exception) -> Response:
-        assert isinstance(error, OSError)  # noqa: S101  # what it is registered for
+        assert isinstance(error, OSError)  # noqa: S101  # registered for this class
         if error.errno not in FULL:
             raise error
         found = storage_full(full_place(request.app.state.assistant.settings))
@@ -202,7 +203,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return answer(request, found)
 
     async def gone(request: Request, error: Exception) -> Response:
-        return answer(request, ParleyError("The client went away.", code="client_gone"))
+        return answer(request, ParleyError("The client disconnected.", code="client_gone"))
 
     async def unexpected(request: Request, error: Exception) -> Response:
         return answer(request, ParleyError("Something went wrong inside the service."))
@@ -211,5 +212,5 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(OSError, disk)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(ClientDisconnect, gone)  # while its body came: nothing for the log
+    app.add_exception_handler(ClientDisconnect, gone)  # during the upload of its body: not worth a log line
     app.add_exception_handler(Exception, unexpected)

@@ -1,4 +1,4 @@
-"""Headers that every answer has, and those that let other origins read it."""
+"""Security headers of every response, and CORS headers for other origins."""
 
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,16 +15,17 @@ SAFE = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Where an answer does not have its own, as the page has (`server.ui`): nothing of it runs, is framed, guessed at, or
-kept by a cache."""
+"""Defaults for responses that do not set these headers (`server.ui` sets them for the page): browsers must not run,
+frame, sniff or cache such a response."""
 SENT = ["*"]
 READ = ["Content-Disposition", "Retry-After", "WWW-Authenticate"]
-"""Headers that pages of ALLOWED_ORIGINS may send (whatever they ask for: clients send names and versions of their own,
-OpenAI's x-stainless-* among them, and tracing adds traceparent) and read."""
+"""Headers that pages of ALLOWED_ORIGINS can send (all: clients add their own names and versions, such as OpenAI's
+x-stainless-*, and tracing adds traceparent) and read."""
 
 
 class SafeHeaders:
-    """Adds SAFE, and keeps redirects in this place. shared: whether pages of other origins may use what is answered."""
+    """Add the headers in SAFE, and keep redirects on this host. shared: whether pages of other origins can use the
+    responses."""
 
     def __init__(self, app: ASGIApp, shared: bool) -> None:
         self._app = app
@@ -44,18 +45,21 @@ class SafeHeaders:
 
 
 def _here(location: str) -> str:
-    """A redirect without the name of this service, which is whatever the client (or a proxy) called it. The framework
-    redirects to the same path with or without its last slash, and nobody else does."""
+    """Remove the host from a redirect: it comes from the client or a proxy, so it is not trusted. Only the framework
+    redirects, to the same path with or without its last slash."""
     parts = urlsplit(location)
-    return urlunsplit(("", "", "/" + parts.path.lstrip("/"), parts.query, ""))  # two slashes would begin a name
+    return urlunsplit(("", "", "/" + parts.path.lstrip("/"), parts.query, ""))  # two slashes would start a host name
 
 
 def add_headers(app: FastAPI, origins: set[str]) -> None:
-    """origins: of ALLOWED_ORIGINS. To be added after the door, for it stands before it: its refusals have headers, and
-    the question whether a page may call (which comes without a key) is answered."""
+    """Add the security and CORS headers. origins: those of ALLOWED_ORIGINS.
+
+    Call this after adding access control, so that it wraps it: then refusals have these headers, too, and CORS
+    preflights, which carry no key, are answered.
+    """
     app.add_middleware(SafeHeaders, shared=bool(origins))
     if origins:
-        # Without credentials: a page sends its key itself, and there are no cookies.
+        # Without credentials: pages send their key in a header, and the service uses no cookies.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=sorted(origins),

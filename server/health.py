@@ -1,4 +1,4 @@
-"""`GET /` and `/health…`: is it alive, is it ready, and what does it run on."""
+"""`GET /` and `/health…`: liveness, readiness and hardware of the service."""
 
 import functools
 import importlib.metadata
@@ -31,7 +31,7 @@ ENGINE: dict[str, Any] = {
 
 
 class Lives(Answer):
-    """Whether it does."""
+    """Liveness of the service."""
 
     model_config = like({"status": "ok"})
 
@@ -40,23 +40,23 @@ class Lives(Answer):
 
 
 class Readiness(Lives):
-    """Whether it is ready, and why not."""
+    """Readiness of the service, and the reason if it is not ready."""
 
     status: str
-    """starting, ok, draining, or the code of an error (storage_failed, storage_full): jobs cannot be stored."""
+    """starting, ok, draining, or an error code (storage_failed, storage_full) if jobs cannot be stored."""
     message: str | None = None
-    """What is wrong, in that case."""
+    """Text of that error."""
 
 
 class Health(Lives):
-    """The state of the service; what it runs on only for callers with a key, where keys are asked for."""
+    """The state of the service. Hardware and engines only for callers with a key, if keys are required."""
 
     model_config = like({"status": "ok", **HARDWARE, "engines": [ENGINE]})
 
     device_available: str | None = None
     """cuda or cpu."""
     torch_version: str | None = None
-    """null: not installed, which is nothing that is missed."""
+    """null: not installed; the service does not need it."""
     cuda_available: bool | None = None
     fp16_supported: bool | None = None
     hardware: Hardware | None = None
@@ -64,7 +64,7 @@ class Health(Lives):
 
 
 class Root(Health):
-    """What this is, and where to go on."""
+    """The state of the service, and links to its WebSocket and its documentation."""
 
     model_config = like(
         {
@@ -78,26 +78,26 @@ class Root(Health):
     docs: str
 
 
-@router.get("/health/live", summary="Does the process live?", response_model=None, responses=answers(Lives))
+@router.get("/health/live", summary="Check liveness", response_model=None, responses=answers(Lives))
 async def live() -> dict[str, str]:
-    """It runs and answers: while this does, there is no need to start it again."""
+    """Return ok while the process responds. The process needs a restart only when this fails."""
     return {"status": "ok"}
 
 
 @router.get(
     "/health/ready",
-    summary="Are new conversations taken?",
+    summary="Check readiness",
     response_model=None,
     responses={
         **answers(Readiness),
         503: {
             "model": Readiness,
-            "description": "The service starts or stops, or its database cannot be used: ask another one.",
+            "description": "The service is starting or stopping, or its database is unavailable: use another instance.",
         },
     },
 )
 async def ready(request: Request, response: Response) -> dict[str, str]:
-    """All stages are loaded, the database can be used, and the service is not being stopped."""
+    """Return ok if all stages are loaded, the database is available, and the service is not stopping."""
     status = state(request)
     told = {"status": status}
     if status == "ok":
@@ -113,22 +113,22 @@ async def ready(request: Request, response: Response) -> dict[str, str]:
 
 
 def state(request: Request) -> str:
-    """starting, ok, or draining."""
+    """Return starting, ok, or draining."""
     draining: Draining = request.app.state.draining
     if draining.begun.is_set():
         return "draining"
     return "ok" if hasattr(request.app.state, "assistant") else "starting"
 
 
-@router.get("/health", summary="How is the service?", response_model=None, responses=answers(Health))
+@router.get("/health", summary="State of the service", response_model=None, responses=answers(Health))
 async def health(request: Request) -> dict[str, Any]:
-    """The state of the service, its hardware and its engines; for who lacks a key, only that it lives."""
+    """Return the state of the service, its hardware and its engines. Callers without a key get only the state."""
     return {"status": state(request), **_details(request)}
 
 
-@router.get("/", summary="What is this?", response_model=None, responses=answers(Root))
+@router.get("/", summary="Entry point", response_model=None, responses=answers(Root))
 async def root(request: Request) -> dict[str, Any]:
-    """And where to go on."""
+    """Return the state of the service, and links to its WebSocket and its documentation."""
     return {
         "status": state(request), "message": "Parley is listening.", "websocket": "/ws", "docs": "/docs",
         **_details(request),
@@ -136,7 +136,7 @@ async def root(request: Request) -> dict[str, Any]:
 
 
 def _details(request: Request) -> dict[str, Any]:
-    """What it runs on, for callers with any right."""
+    """Return hardware and engines, for callers with any permission."""
     if not caller_of(request).rights:
         return {}
     return {**hardware(request), "engines": engines(request)}
@@ -148,7 +148,8 @@ def engines(request: Request) -> list[dict[str, Any]]:
 
 
 def hardware(request: Request) -> dict[str, Any]:
-    """Device and torch, without importing torch: it takes seconds, and the default install has none."""
+    """Return device and torch version, without importing torch: the import takes seconds, and the default install does
+    not include it."""
     found: Hardware = request.app.state.hardware
     return {
         "device_available": "cuda" if found.cuda else "cpu",
@@ -161,7 +162,7 @@ def hardware(request: Request) -> dict[str, Any]:
 
 @functools.cache
 def _torch_version() -> str | None:
-    """Looked up once: it reads files, and does not change."""
+    """Return the installed version, cached: the lookup reads files, and the version does not change."""
     try:
         return importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Forms whose files become jobs: each goes to UPLOAD_DIR while it arrives, and stays there only if all are taken."""
+"""Uploads that become jobs: files are written to UPLOAD_DIR as they arrive, and kept only if all are accepted."""
 
 import asyncio
 import re
@@ -26,29 +26,29 @@ from server.uploads import ClientGone, drain
 MAX_FIELDS, MAX_FIELD_BYTES = 64, 65_536
 MAX_HEADER_BYTES = 16_384
 FORM_BYTES = 1 << 20
-"""What a form may have beside its files."""
+"""Limit of a form's bytes besides its files."""
 FILE_FIELD = re.compile(r"files?(\[\d{0,6}\])?")
 
 
 @dataclass(slots=True)
 class Received:
-    """A form that has arrived."""
+    """A received form."""
 
     fields: dict[str, str] = field(default_factory=dict)
     files: list[tuple[str, Incoming]] = field(default_factory=list)
-    """Name and content, in order; members in the place of their archive."""
+    """Name and content, in order; an archive is replaced by its members."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    """What in archives is plainly no recording: its name, after its archive's, and what it is."""
+    """Archive members that are clearly not recordings: the name (archive/member), and the kind of file."""
 
     async def commit(self) -> list[tuple[str, StoredFile]]:
-        """Keep all files. Raises Refused for one that is not taken in whatever it is for."""
+        """Keep all files. Raises Refused for a file that the service never accepts."""
         for _, incoming in self.files:
             await incoming.complete()
         return [(name, await incoming.commit()) for name, incoming in self.files]
 
 
 class _Reader:
-    """Callbacks of the parser into steps that may wait: the parser itself is synchronous."""
+    """Collect the callbacks of the synchronous parser as steps, which asynchronous code then runs."""
 
     def __init__(self, boundary: bytes) -> None:
         self.steps: list[tuple[str, bytes]] = []
@@ -89,18 +89,18 @@ class _Reader:
 
     def _bound(self) -> None:
         if len(self._name) + len(self._value) > MAX_HEADER_BYTES:
-            raise _bad_form("a part has too long a header")
+            raise _bad_form("the header of a part is too long")
 
 
 def _bad_form(why: str) -> Refused:
-    return Refused(f"The form cannot be read: {why}.", code="bad_form")
+    return Refused(f"The form is invalid: {why}.", code="bad_form")
 
 
 @asynccontextmanager
 async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received]:
-    """The form of a request. Of files that are not committed in the block, nothing is left after it.
+    """Receive the form of a request. Files that the block does not commit are deleted after it.
 
-    Raises Refused (bad_form, no_files, bad_archive, …), and TooLarge as soon as a limit is passed.
+    Raises Refused (bad_form, no_files, bad_archive, …), and TooLarge as soon as a limit is exceeded.
     """
     settings = jobs.settings
     kind, options = parse_options_header(request.headers.get("content-type", ""))
@@ -114,7 +114,7 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
                 raise TooLarge(f"The request is larger than {most} bytes (MAX_FILE_SIZE, MAX_ARCHIVE_SIZE).")
             received = await _receive(request, jobs, stack, options[b"boundary"], most)
         except ClientDisconnect:
-            raise ClientGone("The client went away.") from None
+            raise ClientGone("The client disconnected.") from None
         except (Refused, StorageError, FormParserError) as error:
             await drain(request)
             if isinstance(error, FormParserError):
@@ -164,7 +164,7 @@ async def _receive(request: Request, jobs: Jobs, stack: AsyncExitStack, boundary
 
 
 def _disposition(header: bytes) -> tuple[str, str | None]:
-    """Name and file name of a part."""
+    """Return the name and the file name of a part."""
     name, filename = disposition(header)
     if name is None:
         raise _bad_form("a part has no name")
@@ -191,7 +191,7 @@ async def _unpack_archives(received: Received, jobs: Jobs, stack: AsyncExitStack
 
 
 async def _unpacked(path: Path, limits: Limits, jobs: Jobs) -> Unpacked:
-    """In a thread, which is waited for when the request is cancelled: what it has made must not stay."""
+    """Unpack an archive in a thread. On cancellation, wait for the thread and discard its files."""
     stop = threading.Event()
     async with jobs.unpacking:
         unpacking = asyncio.ensure_future(

@@ -1,5 +1,8 @@
-"""What the doors for jobs answer, as the OpenAPI document has it. `server.job_views` makes these answers: a transcript
-of hours is not put through a model for each request; `tests/jobs/test_answers.py` holds the two together."""
+"""Response schemas of the job endpoints, for the OpenAPI document.
+
+`server.job_views` builds the responses without these models, because validating hours of transcript for each request
+would be slow; `tests/jobs/test_answers.py` checks that both agree.
+"""
 
 from typing import Any
 
@@ -38,7 +41,7 @@ DELIVERY: dict[str, Any] = {
 
 
 class JobError(Answer):
-    """Why it failed, or waits for another attempt."""
+    """The reason why a job failed or waits for a retry."""
 
     code: str
     message: str
@@ -52,7 +55,7 @@ class TranscriptWord(Answer):
 
 
 class TranscriptSegment(Answer):
-    """With Whisper's keys; times in seconds."""
+    """A segment with Whisper's keys; times in seconds."""
 
     id: int
     seek: int
@@ -75,9 +78,9 @@ class Transcript(Answer):
     text: str
     language: str | None
     duration: float
-    """Seconds."""
+    """Length of the recording in seconds."""
     engine: str
-    """What heard it."""
+    """Engine and model that made the transcript."""
     segments: list[TranscriptSegment]
 
 
@@ -91,14 +94,14 @@ class JobAnswer(Answer):
     """queued (pending below /api/v1), processing, completed, failed, cancelled, expired."""
     progress: float
     result: Transcript | None
-    """Only where one job is asked for."""
+    """Only in responses for a single job."""
     error: JobError | None
     filename: str
     model_id: str | None
     language: str | None
     diarize: bool
     speakers: dict[str, str]
-    """What people call the speakers."""
+    """Names given to the speakers, by letter."""
     session_id: str | None
     source_url: str | None
     size: int | None
@@ -110,34 +113,34 @@ class JobAnswer(Answer):
 
 
 class SkippedMember(Answer):
-    """Something in an archive that is plainly no recording, and is no job."""
+    """A file in an archive that is clearly not a recording; it does not become a job."""
 
     filename: str
-    """The archive's name, and the name in it."""
+    """archive/member."""
     reason: str
 
 
 class NewJob(Answer):
-    """A job that was made, or one that was made with this Idempotency-Key before."""
+    """The created job, or the one that was already created with this Idempotency-Key."""
 
     job_id: str
     filename: str
     status: str
-    """queued; completed where the same was transcribed before."""
+    """queued; completed if the same recording was transcribed before with the same options."""
 
 
 class NewJobs(Answer):
-    """One for each file and each recording in a zip, in order."""
+    """One job for each file and each recording in a zip, in order."""
 
     model_config = like({"jobs": [SHORT]}, {"jobs": [SHORT], "skipped": [SKIPPED]})
 
     jobs: list[NewJob]
     skipped: list[SkippedMember] = Field(default_factory=list)
-    """Only where something was."""
+    """Only if files were skipped."""
 
 
 class EchoJob(Answer):
-    """A job, in few words."""
+    """A job in short form."""
 
     model_config = like({"job_id": ID, "status": "pending"})
 
@@ -145,23 +148,23 @@ class EchoJob(Answer):
     status: str
     """pending, processing, completed, failed, cancelled, expired."""
     skipped: list[SkippedMember] = Field(default_factory=list)
-    """Of an archive; only where something was."""
+    """Files in an archive that are not recordings; only if files were skipped."""
 
 
 class JobPage(Answer):
-    """A part of a list, the newest first."""
+    """One page of a list of jobs, newest first."""
 
     model_config = like({"items": [LISTED], "next_cursor": None, "total": 1})
 
     items: list[JobAnswer]
     next_cursor: str | None
-    """Where the part after it begins; null: there is none."""
+    """Cursor of the next page; null on the last page."""
     total: int
-    """Jobs in the whole list, whatever is searched for."""
+    """Number of jobs in the whole list, ignoring `search`."""
 
 
 class QueuesAnswer(Answer):
-    """Jobs by state."""
+    """Number of jobs in each state."""
 
     model_config = like(
         {
@@ -178,7 +181,7 @@ class QueuesAnswer(Answer):
     expired: int
     total: int
     jobs: list[JobAnswer]
-    """Those that are worked on or wait."""
+    """Running and queued jobs."""
 
 
 class DeliveryAttempt(Answer):
@@ -189,21 +192,21 @@ class DeliveryAttempt(Answer):
 
 
 class DeliveryAnswer(Answer):
-    """One message to one webhook."""
+    """A message to a webhook."""
 
     id: str
-    """The same over all attempts: `webhook-id`."""
+    """Value of the header `webhook-id`; the same for all attempts."""
     url: str
     event: str
     status: str
-    """pending, delivered, failed (given up), disabled (the address answered 410)."""
+    """pending, delivered, failed (after the last retry), disabled (the webhook returned 410)."""
     created_at: str
     next_attempt_at: str | None
     attempts: list[DeliveryAttempt]
 
 
 class DeliveriesAnswer(Answer):
-    """What webhooks were told of a job."""
+    """Webhook deliveries of a job."""
 
     model_config = like({"deliveries": [DELIVERY]})
 

@@ -1,6 +1,7 @@
-"""Whose jobs a caller may see and touch: his own; with the right admin, and where no keys are asked for, all.
+"""Ownership of jobs: callers can see and change their own jobs; with the admin permission, or if no keys are required,
+all jobs.
 
-A job of somebody else is answered as one that is not there: ids are no secret to guess at.
+A job of another caller is reported as not found, so that guessing ids reveals nothing.
 """
 
 from typing import Annotated
@@ -14,19 +15,19 @@ from server.job_views import jobs_of
 
 
 def owner_of(request: Request) -> str:
-    """What is kept on the jobs that this caller makes; "" for who has no key."""
+    """Return the owner stored with this caller's jobs; "" for a caller without a key."""
     caller = caller_of(request)
-    # A key and a login may have the same name, and be two people.
+    # A key and a login of the same name can belong to different callers.
     return f"{caller.kind}:{caller.name}" if caller.known else ""
 
 
 def seen_by(request: Request) -> str | None:
-    """The owner whose jobs this caller may see; None: all there are."""
+    """Return the owner whose jobs this caller can see; None: all jobs."""
     return None if caller_of(request).may(Right.ADMIN) else owner_of(request)
 
 
 async def own_job(job_id: str, request: Request) -> Job:
-    """The job of the path. Raises JobNotFound, also for one that is somebody else's."""
+    """Return the job in the path. Raises JobNotFound, also for a job of another caller."""
     job = await jobs_of(request).get(job_id)
     only = seen_by(request)
     if only is not None and job.owner != only:
@@ -35,4 +36,4 @@ async def own_job(job_id: str, request: Request) -> Job:
 
 
 OwnJob = Annotated[Job, Depends(own_job)]
-"""For every route about one job: an owner never changes, so it may be looked at before the job is touched."""
+"""Dependency of every route for one job. An owner never changes, so checking it before the job is used is safe."""

@@ -1,4 +1,4 @@
-"""Jobs as both doors show them, and what both take: options, keys, lists, downloads."""
+"""Jobs as JSON, and the parameters of both job APIs: options, idempotency keys, lists, downloads."""
 
 import asyncio
 import json
@@ -28,12 +28,12 @@ MAX_TEXT = 200
 MAX_PROMPT = 2_000
 MAX_SPEAKERS = 50
 OUTSIDE = {Status.RUNNING: "processing"}
-"""States that have another name outside; for /api/v1, see `server.echo`."""
+"""States that have another name in the API; for /api/v1, see `server.echo`."""
 INSIDE = {"pending": Status.QUEUED, "processing": Status.RUNNING}
 
 
 def jobs_of(request: Request) -> Jobs:
-    """For `Depends`."""
+    """Return the job service, for `Depends`."""
     jobs: Jobs = request.app.state.jobs
     return jobs
 
@@ -53,40 +53,40 @@ TRANSCRIPT: dict[int | str, dict[str, Any]] = {
         },
     }
 }
-"""Of a download, for `responses=`."""
+"""Description of a download, for `responses=`."""
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 RECORDING: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The recording.",
         "content": dict.fromkeys(MEDIA_TYPES, BINARY),
     },
-    206: {"description": "The part of it that was asked for (`Range`).", "content": dict.fromkeys(MEDIA_TYPES, BINARY)},
-    416: {"description": "It has no such part.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    206: {"description": "The requested part of it (`Range`).", "content": dict.fromkeys(MEDIA_TYPES, BINARY)},
+    416: {"description": "The range is invalid.", "content": {"text/plain": {"schema": {"type": "string"}}}},
 }
 
 
 class JobOptions(BaseModel):
-    """What is wanted of a recording, as the OpenAPI document has it; `options` reads it."""
+    """Options of a job, for the OpenAPI document; `options` reads them."""
 
-    language: str | None = Field(default=None, description="ISO 639-1; by default it is found out.", examples=["pt"])
+    language: str | None = Field(default=None, description="ISO 639-1; by default it is detected.", examples=["pt"])
     model_id: str | None = Field(
         default=None, max_length=MAX_TEXT, description="An id of `GET /models`, a size of Whisper or a folder in "
-        "MODELS_DIR; by default what is loaded.",
+        "MODELS_DIR; by default the loaded model.",
     )  # fmt: skip
     prompt: str | None = Field(default=None, max_length=MAX_PROMPT, description="Names and style to expect.")
-    words: bool = Field(default=True, description="With the times of words.")
-    translate: bool = Field(default=False, description="Into English.")
-    align: bool = Field(default=False, description="Times of words by forced alignment.")
-    diarize: bool = Field(default=False, description="Who said what.")
+    words: bool = Field(default=True, description="Include word timestamps.")
+    translate: bool = Field(default=False, description="Translate into English.")
+    align: bool = Field(default=False, description="Compute word timestamps by forced alignment.")
+    diarize: bool = Field(default=False, description="Label segments with their speakers.")
     min_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS)
     max_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS)
     audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=TRACK)
-    session_id: str | None = Field(default=None, max_length=MAX_TEXT, description="Yours: lists are filtered by it.")
-    webhook_url: str | None = Field(default=None, max_length=4096, description="Told when the job ends.")
+    session_id: str | None = Field(default=None, max_length=MAX_TEXT, description="Your own id, to filter lists by.")
+    webhook_url: str | None = Field(default=None, max_length=4096, description="Notified when the job ends.")
 
 
 class ListQuery(BaseModel):
-    """Which jobs a list has."""
+    """Page and filters of a list of jobs."""
 
     limit: int = 50
     page: int | None = None
@@ -94,11 +94,11 @@ class ListQuery(BaseModel):
     status: str | None = None
     session_id: str | None = None
     search: str | None = None
-    """In the name of the file, or in its address."""
+    """Text in the name of the file or in its URL."""
 
 
 async def listed(jobs: Jobs, query: ListQuery, names: dict[Status, str], owner: str | None) -> dict[str, Any]:
-    """The newest jobs, by page or by cursor. owner: only that caller's. Raises BadInput."""
+    """Return the newest jobs, by page or cursor. owner: only that caller's jobs. Raises BadInput."""
     found = await jobs.list(
         limit=query.limit, page=query.page, cursor=query.cursor, statuses=statuses(query.status),
         owner=owner, session_id=query.session_id, search=query.search,
@@ -108,10 +108,10 @@ async def listed(jobs: Jobs, query: ListQuery, names: dict[Status, str], owner: 
 
 
 async def recording_file(jobs: Jobs, job: Job) -> Path:
-    """Where the recording of a job is. Raises JobNotFound."""
+    """Return the path of a job's recording. Raises JobNotFound."""
     path = jobs.files.path(job.sha256) if job.sha256 else None
     if path is None or not await asyncio.to_thread(path.is_file):
-        raise JobNotFound("The file of this job is not here.")
+        raise JobNotFound("The file of this job does not exist.")
     return path
 
 
@@ -120,15 +120,15 @@ def named(status: Status, names: dict[Status, str]) -> str:
 
 
 def statuses(text: str | None) -> list[Status]:
-    """Comma-separated states, by their name in here or outside. Raises BadField."""
+    """Parse comma-separated states, by their internal or API names. Raises BadField."""
     try:
         return [INSIDE.get(one.strip()) or Status(one.strip()) for one in (text or "").split(",") if one.strip()]
     except ValueError:
-        raise BadField("status", f"status: one of {', '.join(Status)}, pending, processing.") from None
+        raise BadField("status", f"status must be one of {', '.join(Status)}, pending, processing.") from None
 
 
 def options(fields: dict[str, Any]) -> Options:
-    """What is wanted, from the fields of a form or a JSON body. Raises BadInput."""
+    """Read the options of a job from the fields of a form or a JSON body. Raises BadInput."""
     prompt = text_field(fields, "prompt", MAX_PROMPT)
     found = Options(
         model_id=text_field(fields, "model_id") or text_field(fields, "model"),
@@ -147,53 +147,53 @@ def options(fields: dict[str, Any]) -> Options:
 
 
 def count_field(fields: dict[str, Any], name: str, least: int = 1, most: int = MAX_SPEAKERS) -> int | None:
-    """A field as a number, by default of people; None when it is empty or missing. Raises BadField."""
+    """Return a field as a number, by default of speakers; None if it is empty or missing. Raises BadField."""
     value = fields.get(name)
     if value is None or value == "":
         return None
     text = str(value)
     if not (text.isascii() and text.isdigit() and len(text) <= 2 and least <= int(text) <= most):
-        raise BadField(name, f"{name}: a number from {least} to {most}.")
+        raise BadField(name, f"{name} must be a number from {least} to {most}.")
     return int(text)
 
 
 def text_field(fields: dict[str, Any], name: str, most: int = MAX_TEXT) -> str | None:
-    """A field as text; None when it is empty or missing. Raises BadField."""
+    """Return a field as text; None if it is empty or missing. Raises BadField."""
     value = fields.get(name)
     if value is None or value == "":
         return None
     if not isinstance(value, str) or len(value) > most or "\0" in value:
-        raise BadField(name, f"{name}: a text of at most {most} characters.")
+        raise BadField(name, f"{name} must be a string of at most {most} characters.")
     return value
 
 
 def flag(fields: dict[str, Any], name: str, default: bool) -> bool:
-    """A field as yes or no. Raises BadField."""
+    """Return a field as a boolean. Raises BadField."""
     value = str(fields.get(name, "")).lower()
     if value in ("", "none"):
         return default
     if value not in ("true", "1", "yes", "false", "0", "no"):
-        raise BadField(name, f"{name}: true or false.")
+        raise BadField(name, f"{name} must be true or false.")
     return value in ("true", "1", "yes")
 
 
 def idempotency_key(request: Request, owner: str) -> str | None:
-    """The Idempotency-Key, together with whose it is: keys of others are other keys. Raises Refused."""
+    """Return the Idempotency-Key combined with its owner, so that callers cannot collide. Raises Refused."""
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
     if not 1 <= len(key) <= 255:
-        raise Refused("Idempotency-Key: from 1 to 255 characters.", code="bad_parameter")
-    return json.dumps([owner, request.url.path, key])  # one text for each: an owner may have spaces, and slashes
+        raise Refused("The Idempotency-Key must have from 1 to 255 characters.", code="bad_parameter")
+    return json.dumps([owner, request.url.path, key])  # unambiguous: an owner can contain spaces and slashes
 
 
 def time_of(seconds: float | None) -> str | None:
-    """ISO 8601 in UTC."""
+    """Format a time as ISO 8601 in UTC."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def shown(job: Job, names: dict[Status, str], result: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A job as JSON. `progress` is in percent, `duration` in seconds."""
+    """Return a job as JSON. `progress` is in percent, `duration` in seconds."""
     error = {"code": job.error_code, "message": job.error_message} if job.error_code else None
     duration_s = job.duration_s if job.duration_s is not None else (result or {}).get("duration")
     return {
@@ -219,7 +219,7 @@ def shown(job: Job, names: dict[Status, str], result: dict[str, Any] | None = No
 
 
 def shown_delivery(one: Delivery, attempts: Sequence[Attempt]) -> dict[str, Any]:
-    """What a webhook was told, as JSON."""
+    """Return a webhook delivery as JSON."""
     return {
         "id": one.id,
         "url": one.url,
@@ -235,19 +235,19 @@ def shown_delivery(one: Delivery, attempts: Sequence[Attempt]) -> dict[str, Any]
 
 
 def skipped(form: Received) -> dict[str, Any]:
-    """What of archives is no job, where there is something."""
+    """Return the skipped archive members as JSON; empty if there are none."""
     found = [{"filename": name, "reason": reason} for name, reason in form.skipped]
     return {"skipped": found} if found else {}
 
 
 async def downloaded(jobs: Jobs, job: Job, kind: str, layout: Layout) -> Response:
-    """The result as a file. Raises NotPossible (no_result), BadField."""
+    """Return the result as a file. Raises NotPossible (no_result), BadField."""
     if kind not in FORMATS:
-        raise BadField("format", f"format: one of {', '.join(FORMATS)}.")
+        raise BadField("format", f"format must be one of {', '.join(FORMATS)}.")
     text = await asyncio.to_thread(download, await jobs.body(job), kind, job.speakers, layout)
     stem = job.filename.rpartition(".")[0] or job.filename
     name = f"{stem}.{kind}"
-    # Twice: not everybody knows the newer form (curl does not).
+    # The name in both forms: some clients, such as curl, do not know the newer one.
     plain = "".join(char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in name)
     both = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
     headers = {"Content-Disposition": both}

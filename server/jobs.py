@@ -54,7 +54,7 @@ SpeakerNames = Annotated[
 ]
 
 PING_S = 15.0
-"""A stream of events says something at least so often: silence is what proxies cut."""
+"""Longest silence of an event stream in seconds: reverse proxies cut silent connections."""
 ACTIVE_SHOWN = 200
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -68,15 +68,15 @@ EVENTS: dict[int | str, dict[str, Any]] = {
 
 @router.post(
     "/jobs",
-    summary="Recordings into jobs",
+    summary="Create jobs from files",
     status_code=202,
     response_model=None,
     responses={**answers(NewJobs, 202), **errors(404, form="plain")},
     openapi_extra=form_body(JobOptions, "files", several=True, example={"language": "pt"}),
 )
 async def create(request: Request, jobs: AllJobs) -> dict[str, Any]:
-    """A job for each file of the form (`files`), and for each recording in a zip; all or none. What in a zip is plainly
-    no recording is told in `skipped`."""
+    """Create a job for each file in the form (`files`) and for each recording in a zip; all or none. Files in a zip
+    that are clearly not recordings are listed in `skipped`."""
     key = idempotency_key(request, owner_of(request))
     async with received_files(request, jobs) as form:
         wanted, session_id = options(form.fields), text_field(form.fields, "session_id")
@@ -91,18 +91,18 @@ async def create(request: Request, jobs: AllJobs) -> dict[str, Any]:
     return {"jobs": [_short(job) for job in made], **skipped(form)}
 
 
-@router.get("/jobs", summary="The newest jobs", response_model=None, responses=answers(JobPage))
+@router.get("/jobs", summary="List jobs", response_model=None, responses=answers(JobPage))
 async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
-    """By page or by cursor; the caller's own, or all for keys with the right admin."""
+    """List jobs, newest first, by page or cursor: the caller's own jobs, or all for keys with the admin permission."""
     return await listed(jobs, query, OUTSIDE, seen_by(request))
 
 
-@router.get("/queues", summary="How many jobs are in each state", response_model=None, responses=answers(QueuesAnswer))
+@router.get("/queues", summary="Count jobs by state", response_model=None, responses=answers(QueuesAnswer))
 async def queues(request: Request, jobs: AllJobs) -> dict[str, Any]:
-    """And those that are worked on or wait, 200 at most; of the caller's own."""
+    """Count the jobs that the caller can see by state, and list up to 200 running and queued ones."""
     owner = seen_by(request)
     counted = await jobs.numbers(owner)
-    # First those that wait: one that is begun in between is in both, and not in neither.
+    # Queued jobs first: a job that starts between the two queries is then in both lists, and not in neither.
     waiting = (await jobs.list(limit=ACTIVE_SHOWN, statuses=[Status.QUEUED], owner=owner)).items
     running = (await jobs.list(limit=ACTIVE_SHOWN, statuses=[Status.RUNNING], owner=owner)).items
     begun = {job.id for job in running}
@@ -111,27 +111,27 @@ async def queues(request: Request, jobs: AllJobs) -> dict[str, Any]:
     return {**told, "total": sum(counted.values()), "jobs": [shown(job, OUTSIDE) for job in active]}
 
 
-@router.get("/jobs/{job_id}", summary="A job", response_model=None, responses=answers(JobAnswer))
+@router.get("/jobs/{job_id}", summary="Get a job", response_model=None, responses=answers(JobAnswer))
 async def one(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
-    """With its result when it has one."""
+    """Return the job, with its result if it has one."""
     return shown(job, OUTSIDE, await jobs.result(job))
 
 
-@router.post("/jobs/{job_id}/cancel", summary="Stop a job", response_model=None, responses=answers(JobAnswer))
+@router.post("/jobs/{job_id}/cancel", summary="Cancel a job", response_model=None, responses=answers(JobAnswer))
 async def cancel(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
-    """One that waits or is worked on."""
+    """Cancel a queued or running job."""
     return shown(await jobs.cancel(job.id), OUTSIDE)
 
 
 @router.post(
     "/jobs/{job_id}/retry",
-    summary="Queue a job again",
+    summary="Retry a job",
     status_code=202,
     response_model=None,
     responses=answers(JobAnswer, 202),
 )
 async def retry(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
-    """One that failed, expired or was cancelled."""
+    """Queue a failed, expired or cancelled job again."""
     return shown(await jobs.retry(job.id), OUTSIDE)
 
 
@@ -142,31 +142,29 @@ async def retry(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
     responses=answers(JobAnswer),
 )
 async def name_speakers(job: OwnJob, names: SpeakerNames, jobs: AllJobs) -> dict[str, Any]:
-    """What people call the speakers of the result: `{"A": "Anna"}`, in the place of all names before; null is no name.
-    Downloads have these names."""
+    """Name the speakers of the result: `{"A": "Anna"}`. Replaces all earlier names; null removes a name. Downloads use
+    these names."""
     told = {letter: name for letter, name in names.items() if name is not None}
     return shown(await jobs.name_speakers(job.id, told), OUTSIDE)
 
 
-@router.delete("/jobs/{job_id}", summary="Remove a job", status_code=204)
+@router.delete("/jobs/{job_id}", summary="Delete a job", status_code=204)
 async def delete(job: OwnJob, jobs: AllJobs) -> None:
-    """Whatever its state; what is worked on stops."""
+    """Delete a job in any state; a running job is stopped."""
     await jobs.delete(job.id)
 
 
-@router.get(
-    "/jobs/{job_id}/download", summary="The transcript as a file", response_class=Response, responses=TRANSCRIPT
-)
+@router.get("/jobs/{job_id}/download", summary="Download the transcript", response_class=Response, responses=TRANSCRIPT)
 async def result(job: OwnJob, jobs: AllJobs, layout: SubtitleLayout, format: str = "txt") -> Response:
-    """txt, json, srt or vtt; subtitles in the layout that is asked for."""
+    """Return the transcript as txt, json, srt or vtt; subtitles in the requested layout."""
     return await downloaded(jobs, job, format, layout)
 
 
-@router.get("/jobs/{job_id}/file", summary="The recording", response_class=Response, responses=RECORDING)
+@router.get("/jobs/{job_id}/file", summary="Download the recording", response_class=Response, responses=RECORDING)
 async def file(job: OwnJob, jobs: AllJobs) -> Response:
-    """In parts where they are asked for (Range)."""
+    """Return the recording, or a part of it (`Range`)."""
     path = await recording_file(jobs, job)
-    # Not of the type it claims to be: a page that somebody uploaded must not run in this origin.
+    # The type is detected, not taken from the upload: an uploaded HTML page must not run in this origin.
     return FileResponse(
         path,
         media_type=await asyncio.to_thread(media_type, path),
@@ -175,10 +173,10 @@ async def file(job: OwnJob, jobs: AllJobs) -> Response:
     )
 
 
-@router.get("/jobs/{job_id}/events", summary="Progress as it happens", response_class=Response, responses=EVENTS)
+@router.get("/jobs/{job_id}/events", summary="Stream progress", response_class=Response, responses=EVENTS)
 async def events(request: Request, job: OwnJob, jobs: AllJobs) -> Response:
-    """Server-Sent Events: `progress` whenever something is new, at last one named as the state the job ended in. They
-    end before when the key was taken back; whoever asks again is told so."""
+    """Stream Server-Sent Events: `progress` after each change, and finally an event named after the state in which the
+    job ended. The stream ends early if the key is revoked; the next request then reports the reason."""
     place = budgets_of(request).streams.one(caller_of(request))
     pieces = await begun(_events(jobs, job.id, stay_of(request), place))
     return Stream(pieces, "text/event-stream", {"Cache-Control": "no-store"})
@@ -187,8 +185,9 @@ async def events(request: Request, job: OwnJob, jobs: AllJobs) -> Response:
 async def _events(
     jobs: Jobs, job_id: str, stay: Stay, place: AbstractContextManager[None]
 ) -> AsyncGenerator[bytes, None]:
-    """place: among the streams, for as long as it lasts. Raises Overloaded before the first event."""
-    # No task of its own in here: who goes away has this cancelled again and again, also while it cleans up.
+    """Yield the events of a job. place: a slot for the stream, held until it ends. Raises Overloaded before the first
+    event."""
+    # Start no task here: a client that disconnects cancels this repeatedly, even while it cleans up.
     look_s, silent_s = LOOK_EVERY_S if stay.ends else PING_S, 0.0
     with place:
         try:
@@ -213,24 +212,24 @@ async def _events(
 
 @router.get(
     "/jobs/{job_id}/deliveries",
-    summary="What webhooks were told of a job",
+    summary="List the webhook deliveries of a job",
     response_model=None,
     responses=answers(DeliveriesAnswer),
 )
 async def deliveries(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
-    """With every attempt."""
+    """List the deliveries with all their attempts."""
     return await _delivered(jobs, job)
 
 
 @router.post(
     "/jobs/{job_id}/deliveries/{delivery_id}/redeliver",
-    summary="Tell a webhook once more",
+    summary="Repeat a webhook delivery",
     status_code=202,
     response_model=None,
     responses=answers(DeliveriesAnswer, 202),
 )
 async def redeliver(job: OwnJob, delivery_id: str, jobs: AllJobs) -> dict[str, Any]:
-    """Under the same id."""
+    """Send the message again with the same id."""
     await jobs.redeliver(job.id, delivery_id)
     return await _delivered(jobs, job)
 

@@ -1,4 +1,4 @@
-"""What ends when the client goes away: work that it waits for, and streams that it reads."""
+"""Cancel work and streams when their client disconnects."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Mapping
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of the work, which is cancelled when the client closes its connection. Raises ClientGone then.
+    """Return the result of the work. Cancel it and raise ClientGone if the client closes its connection.
 
     The request's body must have been read.
     """
@@ -23,7 +23,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise ClientGone("The client went away.")
+            raise ClientGone("The client disconnected.")
         return working.result()
     finally:
         for task in (working, watching):
@@ -37,7 +37,7 @@ async def _gone(request: Request) -> None:
 
 
 class Begun(Generic[T]):
-    """The items of a generator, whose first one is there already."""
+    """The items of a generator whose first item has already been read."""
 
     def __init__(self, items: AsyncGenerator[T, None], first: list[T]) -> None:
         self._items, self._first = items, first
@@ -53,7 +53,7 @@ class Begun(Generic[T]):
 
 
 async def begun(items: AsyncGenerator[T, None]) -> Begun[T]:
-    """Waits for the first item: what fails before it is raised here, while a status can be sent."""
+    """Wait for the first item: an error before it is raised here, while an error status can still be sent."""
     try:
         return Begun(items, [await anext(items)])
     except StopAsyncIteration:
@@ -64,7 +64,7 @@ async def begun(items: AsyncGenerator[T, None]) -> Begun[T]:
 
 
 class Stream(StreamingResponse):
-    """A response from a generator that is closed in any case, at the latest when the response is over."""
+    """A response from a generator that is always closed, at the latest after the response."""
 
     def __init__(self, pieces: Begun[bytes], media_type: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(pieces, media_type=media_type, headers=headers)

@@ -1,7 +1,7 @@
-"""`WS /ws?stream=1`, a live conversation: sound in as it is spoken, events and sound out as they come.
+"""`WS /ws?stream=1`, a live conversation: audio in while the user speaks, events and audio out as they are produced.
 
-The messages are those of `docs/protocol.md`. Nothing is decided here: what arrives goes to `pipeline.session`, what
-happens there is written as JSON, or as bytes where it is sound.
+`docs/protocol.md` describes the messages. This module only translates: it passes messages to `pipeline.session`, and
+sends the session's events as JSON and its audio as bytes.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ from server.sound import LiveSound, WholeFile
 log = logging.getLogger(__name__)
 
 SPEECH_PER_STEP = 16_000
-"""Samples given to the session at a time (some 3 ms of work): other conversations get their turn in between."""
+"""Samples passed to the session at a time (about 3 ms of work), so that other conversations can run in between."""
 GOODBYE_S = 1.0
-"""How long a connection may take to be told why it ends."""
+"""Timeout in seconds for sending the reason and closing a connection."""
 MAX_TEXT_CHARS = 8_000
 """Longest typed message."""
 MAX_COMMAND_CHARS = 16 * MAX_TEXT_CHARS
-"""Longest text message: JSON may write a character as twelve."""
+"""Longest text message: JSON can need twelve characters for one."""
 
 NAMES: dict[type[Event], str] = {
     events.UserSpeechStarted: "user_speech_started",
@@ -59,13 +59,13 @@ NAMES: dict[type[Event], str] = {
     events.HeardCorrected: "heard_corrected",
     events.TurnFailed: "turn_failed",
 }
-"""`type` of each event on the wire; its other fields are the dataclass's own. SpeechChunk is sent as bytes."""
+"""`type` of each event on the wire; its other fields are those of the dataclass. SpeechChunk is sent as bytes."""
 
 CLOSES = {"overloaded": 1013, Leaving.code: CLOSE_CODE, Revoked.code: REVOKED_CODE}
-"""Why a session has ended itself → the close code, where that is not 1000."""
+"""Error code with which a session ended → close code, if it is not 1000."""
 
 UNTOLD = {"item_id", "cut", "words"}
-"""Fields of events that this protocol does not have."""
+"""Fields of events that are not part of this protocol."""
 
 
 class Moved(ParleyError):
@@ -74,14 +74,14 @@ class Moved(ParleyError):
     code = "resumed_elsewhere"
 
     def __init__(self) -> None:
-        super().__init__("This conversation goes on over another connection.")
+        super().__init__("This conversation was resumed on another connection.")
 
 
 class LiveSocket:
-    """A connection: one task reads, one writes; the session is between them."""
+    """A connection: one task reads, another writes, and the session connects them."""
 
     def __init__(self, socket: WebSocket, assistant: Assistant) -> None:
-        """Raises BadInput for query parameters that cannot be used."""
+        """Raises BadInput for invalid query parameters."""
         query = dict(socket.query_params)
         query.pop("stream", None)
         self._socket = socket
@@ -118,14 +118,15 @@ class LiveSocket:
         self._span: tuple[int, int] | None = None
 
     def _give_up(self) -> Conversation:
-        """The client is back on another connection: this one is dead, whether it knows it or not."""
+        """End this connection, because the client has resumed the conversation on another one."""
         self._session.leave(Moved())
         return self._conversation
 
     async def run(self) -> None:
-        """Until one side ends it. Within 100 ms of a close nothing of it runs any more; its conversation is kept."""
+        """Run until one side ends the connection. All its work stops within 100 ms after a close; the conversation is
+        kept."""
         self._store.open(self._token, self._owner, self._give_up)
-        if self._earlier_token:  # until the client has shown that the new one reached it
+        if self._earlier_token:  # stays valid until a message shows that the client has the new token
             self._store.open(self._earlier_token, self._owner, self._give_up)
         try:
             async with self._session:
@@ -136,7 +137,7 @@ class LiveSocket:
                 watching = [asyncio.create_task(work) for work in (self._leave(), self._cut_off(), self._expel())]
                 try:
                     await asyncio.wait([writing, reading, ending], return_when=asyncio.FIRST_COMPLETED)
-                    if ending.done():  # the writer says why, if this client reads at all
+                    if ending.done():  # the writer sends the reason, if the client reads at all
                         await asyncio.wait([writing, reading], timeout=GOODBYE_S, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     for task in (writing, reading, ending, *watching):
@@ -144,24 +145,24 @@ class LiveSocket:
                     await asyncio.wait([writing, reading, ending, *watching])
             if self._session.ended.is_set() and writing.cancelled():
                 with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-                    async with asyncio.timeout(GOODBYE_S):  # behind all that it has not read yet
+                    async with asyncio.timeout(GOODBYE_S):  # the close queues behind all unread data
                         await self._socket.close(1013, "This connection reads too slowly.")
         finally:
             for token in filter(None, (self._token, self._earlier_token)):
                 self._store.keep(token, self._give_up, self._conversation)
 
     async def _leave(self) -> None:
-        """When the service stops, the conversation ends with the turn that is going on."""
+        """End the conversation after the current turn when the service stops."""
         await self._draining.begun.wait()
         self._session.finish(Leaving())
 
     async def _cut_off(self) -> None:
-        """When it has taken too long with that, in the middle of whatever it does."""
+        """End the conversation at once at the drain deadline."""
         await self._draining.cut.wait()
         self._session.leave(Leaving())
 
     async def _expel(self) -> None:
-        """When its key is taken back, the conversation ends in the middle of whatever it does."""
+        """End the conversation at once when its key is revoked."""
         await stay_of(self._socket).end()
         self._session.leave(Revoked())
 
@@ -179,7 +180,7 @@ class LiveSocket:
             "history": [
                 {"role": m.role, "content": m.content}
                 for m in self._conversation.messages
-                if m.role in ("user", "assistant") and m.content  # what was said, not what was called for it
+                if m.role in ("user", "assistant") and m.content  # what was said, without tool calls
             ],
         }
 
@@ -197,13 +198,13 @@ class LiveSocket:
                     self._obey(message.get("text") or "")
             except ParleyError as error:
                 await self._send({"type": "error", **as_json(error)["error"]})
-            await asyncio.sleep(0)  # what a burst of messages brings about is told while it comes, and others talk on
+            await asyncio.sleep(0)  # during a burst of messages, let the writer and other conversations run
 
     async def _hear(self, data: bytes) -> None:
         if not data:
             raise BadInput("The message is empty; send sound.", code="empty_message")
         limit_s = self._assistant.settings.max_audio_seconds
-        # While a longer one is heard, nobody would notice that the client is gone.
+        # The disconnect of a client goes unnoticed while its message is processed, so messages are bounded.
         part = self._sound.take(data, most_s=limit_s)
         if isinstance(part, WholeFile):
             with self._held.held(len(data)):
@@ -244,10 +245,10 @@ class LiveSocket:
             case "configure":
                 self._configure(command)
             case _:
-                raise BadInput(f"{str(kind)[:40]!r} is no type of message here.", code="unsupported_message")
+                raise BadInput(f"Unknown message type {str(kind)[:40]!r}.", code="unsupported_message")
 
     def _configure(self, command: dict[str, Any]) -> None:
-        """All of it or nothing: whatever is wrong is found before anything changes."""
+        """Apply all changes or none: validate everything first."""
         options = command.get("options", {})
         if not isinstance(options, dict):
             raise BadInput("options must be an object.", code="bad_parameter")
@@ -265,7 +266,7 @@ class LiveSocket:
         try:
             async for event in self._session.events:
                 await self._tell(event)
-        except ParleyError as error:  # the session has ended itself: idle, or this reader was too slow
+        except ParleyError as error:  # the session ended itself, because it was idle or the client read too slowly
             with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
                 async with asyncio.timeout(GOODBYE_S):
                     await self._send({"type": "session_ended", **as_json(error)["error"]})
@@ -288,14 +289,14 @@ class LiveSocket:
 
     async def _send(self, message: dict[str, Any]) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # gone: the reader is about to notice
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # disconnected: `_read` handles it
                 await send_json(self._socket, message)
 
 
 def _text(command: dict[str, Any]) -> str:
     text = command.get("text")
     if not isinstance(text, str) or not text.strip():
-        raise BadInput('"text" must be what you want to say.', code="bad_parameter")
+        raise BadInput('"text" must be a string that is not empty.', code="bad_parameter")
     if len(text) > MAX_TEXT_CHARS:
         raise BadInput(f"The text is longer than {MAX_TEXT_CHARS} characters.", code="bad_parameter")
     return text.strip()
@@ -304,5 +305,5 @@ def _text(command: dict[str, Any]) -> str:
 def _milliseconds(command: dict[str, Any]) -> float:
     ms = command.get("ms")
     if isinstance(ms, bool) or not isinstance(ms, int | float) or not 0 <= ms < 1e9:
-        raise BadInput('"ms" must be how many milliseconds of the reply were played.', code="bad_parameter")
+        raise BadInput('"ms" must be the number of milliseconds of the reply that were played.', code="bad_parameter")
     return float(ms)

@@ -1,4 +1,4 @@
-"""How sure the recogniser is, as OpenAI's API tells it."""
+"""Log probabilities of a transcript, in the form of OpenAI's API."""
 
 import math
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from pipeline.stt import Word
 
 
 def logprobs(words: Iterable[Word]) -> list[dict[str, Any]]:
-    """Of words, the smallest unit that engines here tell the probability of."""
+    """Return one token for each word, the smallest unit for which the engines report a probability."""
     return [
         {
             "token": word.text,

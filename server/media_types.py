@@ -1,4 +1,4 @@
-"""What a recording is served as: told by its first bytes, and never a type that a browser would run."""
+"""Media types of recordings, detected from their first bytes; never a type that a browser would execute."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ _BEGINS = (
     (b".snd", "audio/basic"),
 )
 MEDIA_TYPES = sorted({*(kind for _, kind in _BEGINS), "audio/wav", "audio/mp4", "video/mp4", "audio/aac", UNKNOWN})
-"""All that is told."""
+"""All types that `type_of` returns."""
 
 
 def media_type(path: Path) -> str:
-    """Blocking: audio or video that browsers play, else UNKNOWN."""
+    """Return the type of audio or video that browsers play, else UNKNOWN. Blocking."""
     with path.open("rb") as file:
         return type_of(file.read(12))
 
 
 def type_of(head: bytes) -> str:
-    """The same from the first twelve bytes."""
+    """Return the media type of a file from its first twelve bytes."""
     for begin, kind in _BEGINS:
         if head.startswith(begin):
             return kind

@@ -1,4 +1,4 @@
-"""`GET /models`: which models for recordings can be asked for here."""
+"""`GET /models`: the available models for recordings."""
 
 import asyncio
 from typing import Any
@@ -18,7 +18,7 @@ class RecordingModel(Answer):
     """A model for recordings."""
 
     id: str
-    """What jobs and requests name it by."""
+    """Name of the model in jobs and requests."""
     model: str
     implementation: str
     compute_type: str | None
@@ -27,11 +27,11 @@ class RecordingModel(Answer):
     description: str
     loaded: bool
     default: bool
-    """Whether it does what names no model."""
+    """Whether requests without a model use this one."""
 
 
 class ModelsAnswer(Answer):
-    """What can be asked for here."""
+    """The available models."""
 
     model_config = like(
         {
@@ -39,7 +39,7 @@ class ModelsAnswer(Answer):
                 {
                     "id": "small", "model": "small", "implementation": "faster-whisper", "compute_type": "int8",
                     "requires_gpu": False, "device": "cpu", "loaded": True, "default": True,
-                    "description": "Always loaded; does what names no model.",
+                    "description": "Always loaded; used by requests without a model.",
                 }
             ]
         }
@@ -50,8 +50,8 @@ class ModelsAnswer(Answer):
 
 @router.get("/models", summary="Models for recordings", response_model=None, responses=answers(ModelsAnswer))
 async def models(request: Request) -> dict[str, Any]:
-    """By the ids that jobs take: first the one that does what names none (`default`), then
-    those that this machine can run, then those that are here besides. What is not `loaded` is when it is asked for."""
+    """List the models by the ids that jobs accept: first the default model, then models that this machine can run, then
+    other models on disk. Models that are not `loaded` are loaded on first use."""
     assistant: Assistant = request.app.state.assistant
     own = next((info for info in assistant.engines if info.stage == "stt"), None)
     return {"models": await asyncio.to_thread(_listed, assistant.recognisers, own)}
@@ -64,7 +64,7 @@ def _listed(recognisers: Recognisers, own: EngineInfo | None) -> list[dict[str, 
         found[model] = {
             "id": model, "model": model, "implementation": _implementation(own.engine),
             "compute_type": compute_type.rstrip(")") or None, "requires_gpu": False, "device": own.device,
-            "description": "Always loaded; does what names no model.", "loaded": True, "default": True,
+            "description": "Always loaded; used by requests without a model.", "loaded": True, "default": True,
         }  # fmt: skip
     for one in recognisers.runnable:
         choice = one.choice
@@ -77,7 +77,7 @@ def _listed(recognisers: Recognisers, own: EngineInfo | None) -> list[dict[str, 
     for name in recognisers.here():
         there = recognisers.find(name)
         if there.settings is None or name in found:
-            continue  # the default by another name
+            continue  # the default model, or one that is already listed
         found[name] = {
             "id": name, "model": name, "implementation": _implementation("whisper"),
             "compute_type": there.settings.whisper_compute_type, "requires_gpu": False,

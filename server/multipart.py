@@ -1,5 +1,5 @@
-"""Parts of multipart forms: their names, and whether all of a form has come. Shared by the doors that keep uploads for
-one request (`server.uploads`) and those that make jobs of them (`server.incoming`)."""
+"""Multipart forms: names of parts, and detection of incomplete forms. Shared by endpoints that keep uploads for one
+request (`server.uploads`) and those that create jobs from them (`server.incoming`)."""
 
 import re
 from urllib.parse import unquote_to_bytes
@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-BROKEN_OFF = "it broke off before its final boundary; send all of it again"
+BROKEN_OFF = "it ended before its final boundary; send it again"
 
 _PARAMETER = re.compile(r';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;]*))')
 _CHARSETS = {"utf-8": "utf-8", "iso-8859-1": "latin-1", "us-ascii": "ascii"}
@@ -15,10 +15,10 @@ _WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\")
 
 
 def disposition(header: bytes) -> tuple[str | None, str | None]:
-    """The name and the file name in a Content-Disposition; None for one that it does not have.
+    """Return the name and the file name in a Content-Disposition; None for a missing one.
 
-    A file name may be extended (RFC 5987: `filename*=UTF-8''na%C3%AFve.wav`), which RFC 7578 forbids in forms and
-    clients send all the same. A plain one beside it counts, unless it is empty.
+    A file name can be extended (RFC 5987: `filename*=UTF-8''na%C3%AFve.wav`): RFC 7578 forbids it in forms, but clients
+    send it. A plain file name takes precedence, unless it is empty.
     """
     given: dict[str, str] = {}
     for name, quoted, plain in _PARAMETER.findall(header.decode("utf-8", "replace")):
@@ -31,7 +31,7 @@ def disposition(header: bytes) -> tuple[str | None, str | None]:
 
 
 def _extended(value: str | None) -> str | None:
-    """The text of CHARSET'LANGUAGE'PERCENT-ENCODED; what is in no form that is known stands for itself."""
+    """Decode CHARSET'LANGUAGE'PERCENT-ENCODED; return text in any other form unchanged."""
     if value is None:
         return None
     charset, _, rest = value.partition("'")
@@ -42,7 +42,7 @@ def _extended(value: str | None) -> str | None:
 
 
 class FormParser(MultiPartParser):
-    """Starlette's parser, which also takes extended file names and says when a form has broken off."""
+    """Starlette's parser, extended to accept extended file names and to reject incomplete forms."""
 
     complete = False
 
@@ -58,7 +58,7 @@ class FormParser(MultiPartParser):
         self.complete = True
 
     async def parse(self) -> FormData:
-        """Raises MultiPartException."""
+        """Parse the form. Raises MultiPartException, also for an incomplete form."""
         form = await super().parse()
         if not self.complete:
             await form.close()

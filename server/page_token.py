@@ -1,4 +1,4 @@
-"""`POST /page-token`: a page's key for a token that its WebSockets can be opened with, for a minute."""
+"""`POST /page-token`: exchange a page's key for a token that opens WebSockets for a minute."""
 
 from fastapi import APIRouter, Request
 
@@ -9,24 +9,24 @@ router = APIRouter(tags=["access"])
 
 
 class PageToken(Answer):
-    """A token, and how long it is good."""
+    """A token and its expiry time."""
 
     model_config = like({"token": "pt_eyJ0…", "expires_at": 1795195860})
 
     token: str
-    """Sent with a WebSocket as the subprotocol `openai-insecure-api-key.TOKEN`."""
+    """Send it with a WebSocket as the subprotocol `openai-insecure-api-key.TOKEN`."""
     expires_at: int
-    """Unix time. A conversation that was opened before goes on for as long as its key is good."""
+    """Unix time. An open conversation continues after it, as long as the key is valid."""
 
 
 @router.post(
     "/page-token",
-    summary="A token for a page's WebSockets",
+    summary="Create a token for a page's WebSockets",
     responses=errors(401, 403, 429, form="plain"),
 )
 async def page_token(request: Request) -> PageToken:
-    """It has the key's rights to talk and to transcribe, and opens WebSockets only: proxies may write down what a
-    browser sends with those, and a key shall not be in their logs."""
+    """Create a token that opens WebSockets only, with the key's permissions to talk and to transcribe. Reverse proxies
+    can log what a browser sends with a WebSocket, and keys must not appear in their logs."""
     access: Access = request.app.state.access
     token, expires_at = access.page_tokens.make(caller_of(request))
     return PageToken(token=token, expires_at=expires_at)

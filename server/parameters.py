@@ -1,4 +1,4 @@
-"""What several doors take in the same way: bodies, query parameters."""
+"""Request parameters shared by several endpoints: bodies, query parameters."""
 
 import json
 from typing import Annotated, Any
@@ -15,11 +15,11 @@ MAX_SYSTEM_CHARS = 8_000
 """Longest `?system=`."""
 
 MAX_TRACK = 99
-TRACK = "Which audio track of a video, from 0; by default the one that a player would take."
+TRACK = "Audio track of a video, from 0; by default the one that a player would choose."
 
 
 class NullIsAbsent(BaseModel):
-    """A JSON body in which null means what leaving the field out does: clients send what they have no value for."""
+    """A JSON body in which a null field counts as missing: clients send null for fields without a value."""
 
     @model_validator(mode="before")
     @classmethod
@@ -29,18 +29,24 @@ class NullIsAbsent(BaseModel):
 
 
 def subtitle_layout(
-    line_width: Annotated[int, Query(ge=0, le=500, description="Columns of a subtitle's line; 0: unbroken.")] = 0,
-    max_lines: Annotated[int, Query(ge=1, le=10, description="Lines of a subtitle.")] = 2,
+    line_width: Annotated[
+        int, Query(ge=0, le=500, description="Width of a subtitle line in columns; 0: no limit.")
+    ] = 0,
+    max_lines: Annotated[int, Query(ge=1, le=10, description="Maximum lines of a subtitle.")] = 2,
     max_chars_per_s: Annotated[
         float,
-        Query(ge=0, le=100, description="Reading speed: subtitles stay until they can be read, while nothing follows."),
+        Query(
+            ge=0,
+            le=100,
+            description="Reading speed: subtitles stay until they can be read, or the next starts; 0: off.",
+        ),
     ] = 0.0,
     max_cue_s: Annotated[
-        float, Query(ge=0, le=600, description="A longer subtitle is cut between words; 0: none.")
+        float, Query(ge=0, le=600, description="Longest subtitle in seconds, split between words; 0: no limit.")
     ] = 0.0,
-    highlight_words: Annotated[bool, Query(description="Each word is marked while it is spoken.")] = False,
+    highlight_words: Annotated[bool, Query(description="Highlight each word while it is spoken.")] = False,
 ) -> Layout:
-    """For `Depends`: how srt, vtt and lrc look."""
+    """Return the layout of srt, vtt and lrc, for `Depends`."""
     return Layout(line_width, max_lines, max_chars_per_s, max_cue_s, highlight_words)
 
 
@@ -48,14 +54,14 @@ SubtitleLayout = Annotated[Layout, Depends(subtitle_layout)]
 
 
 def system_prompt(value: str | None) -> str | None:
-    """`?system=`, if it is not too long. Raises BadInput."""
+    """Return `?system=`. Raises BadInput if it is too long."""
     if value is not None and len(value) > MAX_SYSTEM_CHARS:
         raise BadInput(f"system is longer than {MAX_SYSTEM_CHARS} characters.", code="bad_parameter")
     return value
 
 
 def from_json(value: Any) -> Any:
-    """For validators: an object that came as JSON in a field of a form."""
+    """Parse an object or list sent as JSON in a form field, for validators."""
     if isinstance(value, str) and value[:1] in "{[":
         try:
             return encodable_json(json.loads(value))

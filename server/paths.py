@@ -1,4 +1,4 @@
-"""Paths as clients write them, before anybody looks at one."""
+"""Normalisation of request paths before routing."""
 
 import re
 
@@ -9,8 +9,8 @@ _RAW_SLASHES = re.compile(rb"(?:/|%2[Ff]){2,}")
 
 
 class OneSlash:
-    """Several slashes in a row are one: old clients put their own slash behind an address that ends with one (Bazarr's
-    `//asr`). Stands before access control, which therefore asks for the rights of the path that is served."""
+    """Collapse repeated slashes: old clients append a slash to a base URL that already ends with one (Bazarr's
+    `//asr`). Runs before access control, which therefore checks the permissions of the path that is served."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

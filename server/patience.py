@@ -1,8 +1,8 @@
-"""How long a connection may keep us waiting, for the headers of a request and for reading what it was sent; and how
-long those headers may be, and how many requests may wait for the answer to the one before.
+"""Limits of HTTP connections: time for the headers of a request and for reading the response, size of the headers, and
+number of pipelined requests.
 
-uvicorn bounds none of them (it only closes connections that are idle between requests), so its protocols are extended
-here. Bodies are bounded by `server.access.bodies`, conversations by their idle time-outs.
+uvicorn has none of these limits (it only closes connections that are idle between requests), so this module extends its
+protocols. `server.access.bodies` limits bodies, and idle timeouts limit conversations.
 """
 
 import asyncio
@@ -18,22 +18,22 @@ from server.stalling import MAX_HEAD_BYTES, MAX_HEADERS, Stall, refuse_head
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 MAX_AHEAD = 8
-"""Requests of one connection that may wait while one is answered (pipelining); what follows is not read."""
+"""Pipelined requests of one connection that can wait behind the running one; further ones are not read."""
 MAX_AHEAD_BYTES = 1 << 16
-"""Of them together. One more request may go beyond it, as its head may be longer."""
+"""Limit of their bytes together. One more request can exceed it, because its head can be longer."""
 PIECE_BYTES = 1 << 16
-"""Parsed at a time of what is no head."""
+"""Bytes parsed at a time outside of heads."""
 END_OF_HEAD = b"\r\n\r\n"
 BODY_STEP_BYTES = 256
-"""Parsed at a time, at least, of a body whose length is not known: it may be nothing but ends of heads."""
+"""Least bytes parsed at a time of a body of unknown length: it might consist of END_OF_HEAD only."""
 
 
 class TooManyHeaders(Exception):
-    """Of one request; raised within the parser."""
+    """A request has more than MAX_HEADERS headers; raised within the parser."""
 
 
 class Flow(FlowControl):
-    """uvicorn resumes reading whenever a request is answered or wants its body; here not while enough waits."""
+    """Resume reading only while the pipeline has room; uvicorn resumes after each response and for each body."""
 
     full = False
 
@@ -43,7 +43,7 @@ class Flow(FlowControl):
 
 
 class PatientHttp(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with bounds."""
+    """uvicorn's HTTP protocol with limits."""
 
     settings: Settings
 
@@ -53,13 +53,13 @@ class PatientHttp(HttpToolsProtocol):
         self._header_timer: asyncio.TimerHandle | None = None
         self._answering: RequestResponseCycle | None = None
         self._in_head, self._head_bytes = False, 0
-        """Whether a request has begun whose headers are not complete, and what has come of it."""
+        """Whether the headers of a request are incomplete, and the bytes of them received so far."""
         self._unparsed = bytearray()
-        """What has come and waits until there is room for more requests."""
+        """Received bytes that wait until the pipeline has room."""
         self._ahead: deque[int] = deque()
-        """Bytes of the heads in the pipeline, in its order."""
+        """Bytes of each head in the pipeline, in its order."""
         self._in_body, self._body_left = False, 0
-        """Whether a request's body is coming, and how much of it is, where that was said."""
+        """Whether a request's body is being received, and its remaining bytes if Content-Length gives its size."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -74,7 +74,7 @@ class PatientHttp(HttpToolsProtocol):
         self._headers_came()
         self._stall.end()
         if self._answering is not None and not self._answering.response_complete:
-            # uvicorn tells only the request that came last; one before it would write to what is closed.
+            # uvicorn notifies only the latest request; an earlier one would write to a closed connection.
             self._answering.disconnected = True
             self._answering.message_event.set()
         self.pipeline.clear()
@@ -90,7 +90,7 @@ class PatientHttp(HttpToolsProtocol):
         self._parse()
 
     def _parse(self) -> None:
-        """Request by request, as far as there is room for them: one read of the network may hold thousands."""
+        """Parse request by request while the pipeline has room: one network read can contain thousands."""
         while self._unparsed and not self._full:
             size = self._piece_bytes()
             piece = bytes(self._unparsed[:size])
@@ -100,7 +100,7 @@ class PatientHttp(HttpToolsProtocol):
                 self._unparsed.clear()
                 return
             if self._idle:
-                self._expect_headers()  # of the next request: they have begun to come
+                self._expect_headers()  # of the next request, which has started to arrive
             if self._in_head:
                 self._head_bytes += len(piece)
                 if self._head_bytes > MAX_HEAD_BYTES:
@@ -111,7 +111,7 @@ class PatientHttp(HttpToolsProtocol):
             self._flow.pause_reading()
 
     def _piece_bytes(self) -> int:
-        """How much to parse next: no request more than the one that is coming, as far as that can be seen."""
+        """Return the number of bytes to parse next, at most to the end of the current request if that is visible."""
         if self._body_left:
             return min(self._body_left, PIECE_BYTES)
         end = self._unparsed.find(END_OF_HEAD, BODY_STEP_BYTES if self._in_body else 0, PIECE_BYTES)
@@ -119,12 +119,12 @@ class PatientHttp(HttpToolsProtocol):
 
     @property
     def _flow(self) -> Flow:
-        assert isinstance(self.flow, Flow)  # noqa: S101  # since the connection was made
+        assert isinstance(self.flow, Flow)  # noqa: S101  # set in connection_made
         return self.flow
 
     @property
     def _full(self) -> bool:
-        """Whether enough waits behind the request that is being answered."""
+        """Whether the pipeline behind the running request has no room."""
         if not self.pipeline:
             return False
         return len(self.pipeline) >= MAX_AHEAD or sum(self._ahead) + len(self.cycle.body) > MAX_AHEAD_BYTES
@@ -141,7 +141,7 @@ class PatientHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head, self._in_body = False, True
-        # The parser has refused one that is no number of 64 bits, or stands beside chunks.
+        # The parser rejects a Content-Length that is not a 64-bit number or that comes with chunked encoding.
         said = next((value for name, value in self.headers if name == b"content-length"), b"")
         self._body_left = int(said.strip().lstrip(b"0") or b"0")
         self._headers_came()
@@ -162,7 +162,7 @@ class PatientHttp(HttpToolsProtocol):
         if self._in_head and len(self.headers) >= MAX_HEADERS:
             self._refuse_head()
         elif self._answering is not None and self._answering.response_started and not self._idle:
-            self.transport.abort()  # it would stand in the middle of another answer
+            self.transport.abort()  # the 400 would appear in the middle of another response
         else:
             super().send_400_response(msg)
 
@@ -173,12 +173,12 @@ class PatientHttp(HttpToolsProtocol):
         if len(self.pipeline) < waiting:
             self._ahead.popleft()
         if answered is not None and answered.more_body and self._idle and not self.transport.is_closing():
-            self._expect_headers()  # what is left of a body that nobody wanted must come to its end, too
+            self._expect_headers()  # the rest of an unread body must also arrive within the timeout
         if not self.transport.is_closing():
             self._parse()
 
     def handle_websocket_upgrade(self) -> None:
-        if not self._idle:  # the answer before it would be written between the messages, and nobody would end its work
+        if not self._idle:  # the running response would be written between the messages, and its work would never end
             self.transport.abort()
             return
         self._headers_came()
@@ -194,13 +194,13 @@ class PatientHttp(HttpToolsProtocol):
         self._stall.end()
 
     def cut(self) -> None:
-        """The service ends: who is still being answered sees by the end of the connection that it was not all."""
+        """Abort the connection during a response, at the drain deadline: the client sees that it is incomplete."""
         if not self._idle:
             self.transport.abort()
 
     @property
     def _idle(self) -> bool:
-        """Whether no request is being answered."""
+        """Whether no request is running."""
         upgraded = self.transport.get_protocol() is not self
         return not upgraded and (self.cycle is None or self.cycle.response_complete)
 
@@ -216,7 +216,7 @@ class PatientHttp(HttpToolsProtocol):
     def _refuse_head(self) -> None:
         if self._idle:
             refuse_head(self.transport, len(self.url))
-        else:  # another answer is on its way
+        else:  # another response is being sent
             self.transport.abort()
 
     def _too_late(self) -> None:
@@ -226,15 +226,15 @@ class PatientHttp(HttpToolsProtocol):
 
 
 def bounded(settings: Settings) -> dict[str, Any]:
-    """Arguments of uvicorn.Config that bound connections and messages."""
+    """Return arguments of uvicorn.Config that limit connections and messages."""
     return {
         "http": type("Http", (PatientHttp,), {"settings": settings}),
         "ws": type("Socket", (PatientSocket,), {"settings": settings}),
         "ws_max_size": settings.max_message_bytes,
-        # A client whose network is gone says nothing; without a pong its conversation ends.
+        # A client that has lost its network sends nothing; its conversation ends without a pong.
         "ws_ping_interval": settings.ws_ping_s or None,
         "ws_ping_timeout": settings.ws_ping_s or None,
-        # A kilobyte of a compressed message can be a megabyte; sound hardly gets smaller, so nobody misses it.
+        # No compression: a kilobyte can decompress to a megabyte, and audio hardly gets smaller.
         "ws_per_message_deflate": False,
         "forwarded_allow_ips": settings.forwarded_allow_ips,
     }

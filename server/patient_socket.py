@@ -71,7 +71,7 @@ class PatientSocket(WebSocketsSansIOProtocol):
         if not self.handshake_initiated:
             super().data_received(data)
             if self.conn.handshake_exc is not None and not self.handshake_initiated:
-                refuse_head(self.transport, len(data.partition(b"\r\n")[0]))  # uvicorn never answers these
+                refuse_head(self.transport, len(data.partition(b"\r\n")[0]))  # uvicorn does not respond to these
             return
         self._unparsed.feed(data)
         self._parse()
@@ -99,14 +99,14 @@ class PatientSocket(WebSocketsSansIOProtocol):
         return getattr(self, "scope", {}).get(name)
 
     def _count(self) -> None:
-        """Hold in the budget what is coming, beyond FREE_BYTES; without room for it the connection ends."""
+        """Hold incoming bytes beyond FREE_BYTES in the budget. End the connection if the budget is exhausted."""
         held: Share | None = self._in_scope(HELD)
         if held is None or self.close_sent:
             return
         coming = len(self.conn.reader.buffer) + sum(map(len, self.frames)) + self._waiting_bytes
         more = max(0, coming - FREE_BYTES) - self._counted
         if more > 0 and not held.take(more):
-            self.conn.fail(TOO_MANY_CODE, "Too many bytes of messages are on their way; try again soon.")
+            self.conn.fail(TOO_MANY_CODE, "Too many bytes of messages are being received; retry soon.")
             self.handle_parser_exception()
             return
         if more < 0:
@@ -160,7 +160,7 @@ class PatientSocket(WebSocketsSansIOProtocol):
     # --- the other side ---
 
     def shutdown(self) -> None:
-        """Close with the reason that the service ends; uvicorn gives none."""
+        """Close with a reason when the service ends; uvicorn sends none."""
         if self.handshake_complete and not self.close_sent and not self.transport.is_closing():
             self.queue.put_nowait({"type": "websocket.disconnect", "code": CLOSE_CODE})
             self.conn.send_close(CLOSE_CODE, Leaving().message)
@@ -175,7 +175,7 @@ class PatientSocket(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
-            self.handshake_complete = True  # refused, which is not an error: uvicorn would log one for each
+            self.handshake_complete = True  # a refusal is not an error, but uvicorn would log each as one
         if self.close_sent:
             self._parse()  # the other side's close may be in it
 

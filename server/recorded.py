@@ -1,4 +1,4 @@
-"""`/recordings`: the turns that RECORD keeps, by session; and their erasure."""
+"""`/recordings`: list and erase the conversations that RECORD keeps."""
 
 import asyncio
 from dataclasses import asdict
@@ -18,7 +18,7 @@ NO = ("0", "false", "no")
 
 
 class RecordingsAnswer(Answer):
-    """What is kept."""
+    """The kept conversations."""
 
     model_config = like({"sessions": [{"session": "4c1e", "turns": 3, "bytes": 812_000, "last_at": 1795195800.5}]})
 
@@ -27,12 +27,12 @@ class RecordingsAnswer(Answer):
 
 @router.get(
     "/recordings",
-    summary="Conversations that are kept",
+    summary="List kept conversations",
     response_model=None,
     responses={**answers(RecordingsAnswer), **errors(401, 403, form="plain")},
 )
 async def listed(request: Request) -> dict[str, Any]:
-    """A session at a time, the newest first."""
+    """List kept conversations by session, newest first."""
     with storing("RECORDINGS_DIR"):
         kept = await asyncio.to_thread(lambda: list(_recordings(request).list()))
     return {"sessions": [asdict(one) for one in sorted(kept, key=lambda one: -one.last_at)]}
@@ -40,13 +40,13 @@ async def listed(request: Request) -> dict[str, Any]:
 
 @router.delete(
     "/recordings/{session}",
-    summary="Erase what is kept of a conversation",
+    summary="Erase a kept conversation",
     status_code=204,
     responses=errors(400, 401, 403, form="plain"),
 )
 async def erase(request: Request, session: str) -> None:
-    """Remove all that is kept of a session, if anything is, and keep nothing more of it. Whoever may talk may do this
-    who knows the session's id, which only its client and the logs do."""
+    """Erase everything kept of a session, and stop keeping it. This needs the permission to talk and the session's id,
+    which only its client and the logs contain."""
     with storing("RECORDINGS_DIR"):
         await asyncio.to_thread(_recordings(request).erase, session)
 
@@ -57,13 +57,13 @@ def _recordings(request: Request) -> Recordings:
 
 
 def agreed(socket: WebSocket) -> bool:
-    """Whether the client does not mind to be recorded: `?record=0` says that it does."""
+    """Whether the client allows keeping the conversation: `?record=0` forbids it."""
     return socket.query_params.get("record", "").lower() not in NO
 
 
 async def told(assistant: Assistant, session: str, recorded: bool) -> list[tuple[bytes, bytes]]:
-    """Headers of a handshake: by which id the conversation is logged, and whether it is recorded. Who knows the id can
-    erase it."""
+    """Return headers for the handshake: the id of the session, with which the client can erase the conversation, and
+    whether the conversation is kept."""
     if recorded and assistant.recorder is not None:
         await assistant.recorder.begin(session)
     return [(b"x-session-id", session.encode()), (b"x-recorded", b"true" if recorded else b"false")]

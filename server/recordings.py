@@ -1,4 +1,4 @@
-"""From an upload to its transcript: what all doors for files share."""
+"""Transcription of uploads, shared by all endpoints for files."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
@@ -17,11 +17,11 @@ from server.access import budgets_of, caller_of
 from server.uploads import Form, Upload, received
 
 Cut = Callable[[SpeechToText], Cutting]
-"""Where a recording is cut; recognisers want it differently."""
+"""Function that returns how to cut a recording into windows for a given recogniser."""
 
 
 async def form_with_recording(request: Request) -> AsyncIterator[Form]:
-    """For `Depends`: the form of a request, and a place among the recordings, until its answer is sent."""
+    """Receive the form of a request, for `Depends`, and hold a slot for its recording until the response is sent."""
     async with received(request) as form:
         with budgets_of(request).recordings.one(caller_of(request)):
             yield form
@@ -30,7 +30,7 @@ async def form_with_recording(request: Request) -> AsyncIterator[Form]:
 def recording_of(
     assistant: Assistant, upload: Upload, *, track: int | None = None, raw_rate_hz: int | None = None
 ) -> Recording:
-    """The uploaded file as a stream of sound."""
+    """Return the uploaded file as a recording."""
     most_s = assistant.settings.max_file_seconds
     return Recording(upload.file, max_seconds=most_s, track=track, raw_rate_hz=raw_rate_hz)
 
@@ -38,7 +38,7 @@ def recording_of(
 async def events_of(
     assistant: Assistant, recording: Recording, asked: FileRequest, *, model: str | None = None, cut: Cut | None = None
 ) -> AsyncGenerator[FileEvent, None]:
-    """As `pipeline.stt.files.transcribe_file`, by the recogniser of this name."""
+    """Yield the events of `pipeline.stt.files.transcribe_file` with the recogniser of this name."""
     async with assistant.recognisers.using(model) as hears:
         cutting = None if cut is None else cut(hears.engine)
         async with aclosing(transcribe_file(hears.engine, recording, asked, cutting)) as events:
@@ -59,8 +59,8 @@ async def transcribed(
     cut: Cut | None = None,
     track: int | None = None,
 ) -> Transcription:
-    """The transcript of an upload. model, or_own: see `Recognisers.using`. first_s: only what is found first, in the
-    first so many seconds."""
+    """Transcribe an upload. model, or_own: see `Recognisers.using`. first_s: return only the first segment, searched in
+    this many seconds of speech."""
 
     def recording() -> Recording:
         upload.file.seek(0)
@@ -79,8 +79,8 @@ async def transcribed(
 async def language_of(
     assistant: Assistant, upload: Upload, first_s: float, *, raw_rate_hz: int | None = None
 ) -> tuple[str, float]:
-    """The language of the first so many seconds of speech in an upload (ISO 639-1), and its probability; where nobody
-    speaks, what its beginning sounds like, or else the deployment's language with 0."""
+    """Detect the language (ISO 639-1) of the first `first_s` seconds of speech in an upload. Return it with its
+    probability. Without speech, return the most likely language of the beginning, or else the deployment's with 0."""
     found = await transcribed(assistant, upload, FileRequest(), raw_rate_hz=raw_rate_hz, first_s=first_s)
     if found.language:
         return found.language, found.language_probability
@@ -90,7 +90,7 @@ async def language_of(
 async def likeliest_language_of(
     assistant: Assistant, upload: Upload, first_s: float, *, raw_rate_hz: int | None = None, track: int | None = None
 ) -> tuple[str, float]:
-    """For clients that need a language where nobody speaks: what the beginning sounds like."""
+    """Return the most likely language of the beginning, for clients that need a language even without speech."""
     upload.file.seek(0)
     recording = recording_of(assistant, upload, track=track, raw_rate_hz=raw_rate_hz)
     language, probability = await likeliest_language(assistant.stages.stt, recording, first_s)

@@ -1,5 +1,4 @@
-"""`/docs`: every route to read and to try, by Swagger UI, whose files are served from here: it works without the
-internet. The document that it shows is `/openapi.json`."""
+"""`/docs`: Swagger UI for `/openapi.json`. Its files are served from this host, so it works without the internet."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +11,7 @@ from starlette.types import Scope
 from server.ui import HEADERS, WEB, PageFiles
 
 FILES = ("swagger-ui.css", "swagger-ui-bundle.js")
-"""What of the package is served; it carries an editor, too."""
+"""Files of the package that are served; it also contains an editor."""
 DOCS_HEADERS = HEADERS | {
     # Swagger UI's icons are data URLs in its style sheet.
     "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace("img-src 'self'", "img-src 'self' data:")
@@ -23,7 +22,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.api_route("/docs", methods=["GET", "HEAD"])
 async def docs() -> Response:
-    """The page around Swagger UI."""
+    """Return the page that contains Swagger UI."""
     return FileResponse(WEB / "docs.html", media_type="text/html", headers=DOCS_HEADERS)
 
 
@@ -37,8 +36,8 @@ class SwaggerFiles(PageFiles):
 
 
 def add_docs(app: FastAPI) -> None:
-    """Serve `/docs`, in the place of FastAPI's own, whose script comes from another server."""
-    # Found, not imported: the package's own code is for other web frameworks.
+    """Serve `/docs` instead of FastAPI's own page, whose script comes from another server."""
+    # Locate the package without importing it: its code is for other web frameworks.
     package = find_spec("swagger_ui")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("No module named 'swagger_ui'", name="swagger_ui")

@@ -1,4 +1,4 @@
-"""Conversations of dropped connections, kept for a while for the caller who comes back with their token."""
+"""Conversations of dropped connections, kept for a while so that their caller can resume them with a token."""
 
 import secrets
 import time
@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pipeline.conversation import Conversation
 
 Owner = tuple[str, str]
-"""Whose conversation it is: the caller's kind and name. To all others its token is as good as none."""
+"""Kind and name of the caller that owns a conversation; the token is invalid for all other callers."""
 
 
 class Resumable:
-    """At most `most` conversations, each for `seconds`; the oldest make room. Tokens are unguessable, each for once."""
+    """Conversations to resume: at most `most`, each kept for `seconds`; the oldest are dropped first. A token is
+    unguessable and works once."""
 
     def __init__(self, seconds: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -23,22 +24,24 @@ class Resumable:
 
     @staticmethod
     def token() -> str:
-        """A new one, for a conversation that begins or goes on."""
+        """Return a new token, for a conversation that begins or is resumed."""
         return secrets.token_urlsafe(24)
 
     def open(self, token: str, owner: Owner, give_up: Callable[[], Conversation]) -> None:
-        """A connection that lives, and who may go on with it. give_up: ends it and gives its conversation; for a client
-        whose network has changed and who is back before anybody noticed that the old connection is dead.
+        """Register an open connection with the owner of its conversation. give_up: ends the connection and returns its
+        conversation; needed when a client changes its network and reconnects before the old connection times out.
         """
         self._open[token] = (owner, give_up)
 
     def forget(self, token: str) -> None:
-        """Its client has a newer one."""
+        """Forget a token, because the client has a newer one."""
         self._open.pop(token, None)
 
     def keep(self, token: str, give_up: Callable[[], Conversation], conversation: Conversation) -> None:
-        """Its connection is gone; it may come back. give_up: what it was opened with. Nothing is kept of one that was
-        given up: its token may be that of the connection already that goes on with its conversation.
+        """Keep the conversation of a closed connection for resuming. give_up: the function given to `open`.
+
+        Keep nothing if the connection was given up: its token can already belong to the connection that resumed the
+        conversation.
         """
         self._forget()
         owner, opened_with = self._open.get(token, (None, None))
@@ -51,8 +54,8 @@ class Resumable:
                 self._kept.popitem(last=False)
 
     def take(self, token: str, owner: Owner) -> Conversation | None:
-        """The conversation of this token; None when there is none (any more), and when it is somebody else's, who can
-        still come back to it."""
+        """Remove and return the conversation of this token. Return None if there is none, or if it has another owner,
+        who can still resume it."""
         self._forget()
         if token in self._open and self._open[token][0] == owner:
             return self._open.pop(token)[1]()

@@ -1,4 +1,4 @@
-"""JSON onto a WebSocket."""
+"""Send JSON on a WebSocket."""
 
 import json
 from collections.abc import Mapping
@@ -10,5 +10,6 @@ from pipeline.encodable import encodable
 
 
 async def send_json(socket: WebSocket, message: Mapping[str, Any]) -> None:
-    """Send one object, as starlette's own method does, but whatever texts are in it. Raises as `socket.send_text`."""
+    """Send one object like starlette's own method, but accept any text in it, such as lone surrogates. Raises the
+    errors of `socket.send_text`."""
     await socket.send_text(encodable(json.dumps(message, separators=(",", ":"), ensure_ascii=False)))

@@ -1,5 +1,5 @@
-"""The HTTP server, and how it stops: SIGTERM (or Ctrl-C) drains it, a second one ends it at once. The same where the
-server is somebody else's, `uvicorn main:app`, as far as it can be."""
+"""The HTTP server and its shutdown: SIGTERM (or Ctrl-C) drains it, a second signal ends it at once. This also works, as
+far as possible, for a server that was started by `uvicorn main:app`."""
 
 import asyncio
 import inspect
@@ -24,15 +24,15 @@ from server.patient_socket import PatientSocket
 log = logging.getLogger(__name__)
 
 FAREWELL_S = 1
-"""What is cut off at the end of the drain has so long to clean up after itself, in seconds."""
+"""Grace period for connections cut at the drain deadline, in seconds."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """How a server is stopped: it takes nothing new, finishes what runs, then stops serving."""
+    """Graceful shutdown of a server: refuse new work, finish running work, then stop serving."""
 
     def __init__(self, server: uvicorn.Server, draining: Draining, jobs: Jobs, *, drain_s: float) -> None:
-        """drain_s: how long running turns and requests may take to finish."""
+        """drain_s: time for running turns and requests to finish, in seconds."""
         self._server = server
         self._draining = draining
         self._jobs = jobs
@@ -41,13 +41,13 @@ class Stop:
         self._draining_task: asyncio.Task[None] | None = None
 
     def handle_signal(self, number: int, frame: FrameType | None) -> None:
-        """Anywhere in our code: what follows is done by the loop. The signal is not raised again when all is over, as
-        uvicorn would, for this is how the service is meant to end."""
-        # In a context of its own: a signal interrupts any task, and what is logged from here on is not that one's.
+        """Start the shutdown from the event loop, because a signal can arrive anywhere in our code. Unlike uvicorn, do
+        not raise the signal again at the end: this is the normal way to end the service."""
+        # An empty context: a signal interrupts any task, and the shutdown must not log in that task's context.
         self._loop.call_soon_threadsafe(self._begin, context=Context())
 
     def cut_off(self) -> None:
-        """Nothing new is taken, and who is still being answered will not be any more."""
+        """Refuse new work, and abort responses that are still being sent."""
         self._take_nothing_new()
         self._draining.cut.set()
         for connection in list(self._server.server_state.connections):
@@ -55,7 +55,7 @@ class Stop:
                 connection.cut()
 
     def _begin(self) -> None:
-        """The second time: stop serving now."""
+        """Start draining; when called again, stop serving at once."""
         if self._draining_task is None:
             self._draining_task = asyncio.create_task(self._drain())
         else:
@@ -64,35 +64,37 @@ class Stop:
             self._exit()
 
     async def _drain(self) -> None:
-        log.info("Stopping: %d conversations and requests may take %g s", self._draining.running, self._drain_s)
+        log.info("Stopping: %d conversations and requests have %g s to finish", self._draining.running, self._drain_s)
         self._take_nothing_new()
         try:
             async with asyncio.timeout(self._drain_s):
                 await self._jobs.stop_working()
                 await self._draining.finished()
         except TimeoutError:
-            log.warning("%d are cut off: they took longer than DRAIN_SECONDS", self._draining.running)
+            log.warning(
+                "%d conversations and requests took longer than DRAIN_SECONDS and are cut off", self._draining.running
+            )
         self._exit()
 
     def _wait_for_nobody(self) -> None:
-        """Who does not even read that it is over."""
+        """Abort WebSockets whose clients have not read their close frame."""
         for connection in list(self._server.server_state.connections):
             if isinstance(connection, PatientSocket):
                 connection.cut()
 
     def _take_nothing_new(self) -> None:
         self._draining.begun.set()
-        self._jobs.stop_watching()  # its streams would last until their jobs have ended
+        self._jobs.stop_watching()  # event streams would last until their jobs end
 
     def _exit(self) -> None:
-        self.cut_off()  # here, because a server of somebody else's does not ask us when it shuts down
+        self.cut_off()  # here, because a server that we did not start does not call `Server.shutdown`
         self._loop.call_later(FAREWELL_S / 2, self._wait_for_nobody)
         self._server.config.timeout_graceful_shutdown = FAREWELL_S
         self._server.should_exit = True
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which stops in order."""
+    """uvicorn with a graceful shutdown."""
 
     def __init__(self, config: uvicorn.Config, draining: Draining, jobs: Jobs, *, drain_s: float) -> None:
         """drain_s: see `Stop`."""
@@ -107,14 +109,15 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-# --- a server that somebody else has begun ---
+# --- a server that was started by another program ---
 
 
 @contextmanager
 def adopted(settings: Settings, draining: Draining, jobs: Jobs) -> Iterator[None]:
-    """Around the life of an application: the uvicorn that serves it keeps the bounds of `server.patience`, and drains.
+    """Give the uvicorn that serves this application the limits of `server.patience` and the graceful shutdown, while
+    the block runs.
 
-    Of another server nothing is known; it is left as it is.
+    Other servers stay unchanged, because they offer no interface for it.
     """
     server = _running()
     if server is None:
@@ -122,20 +125,24 @@ def adopted(settings: Settings, draining: Draining, jobs: Jobs) -> Iterator[None
         return
     _bound(server.config, settings)
     stop = Stop(server, draining, jobs, drain_s=settings.drain_seconds)
-    # uvicorn puts back what was there before it when it has stopped.
+    # uvicorn restores the previous signal handlers when it stops.
     for number in SIGNALS:
         signal.signal(number, stop.handle_signal)
     yield
 
 
 def _running() -> uvicorn.Server | None:
-    """The uvicorn that serves this process: it tells an application nothing of itself, but handles the signals."""
+    """Return the uvicorn that serves this process. Applications get no reference to it, but its signal handler has one.
+
+    Return None for our own `Server` and for servers of other kinds.
+    """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return server if isinstance(server, uvicorn.Server) and not isinstance(server, Server) else None
 
 
 def _bound(config: uvicorn.Config, settings: Settings) -> None:
-    """What was given on uvicorn's command line stays; it reads the rest when it begins to listen, which is after us."""
+    """Set the limits that uvicorn's command line leaves at their defaults; uvicorn reads them when it starts to listen,
+    after this call."""
     for name, value in bounded(settings).items():
         match name:
             case "http" if config.http_protocol_class is HttpToolsProtocol:
@@ -143,6 +150,6 @@ def _bound(config: uvicorn.Config, settings: Settings) -> None:
             case "ws" if config.ws_protocol_class is WebSocketsSansIOProtocol:
                 config.ws_protocol_class = value
             case "http" | "ws":
-                log.warning("uvicorn was started with another --%s: it keeps no time-outs and no bounds", name)
+                log.warning("uvicorn was started with another --%s: timeouts and limits are not enforced", name)
             case _ if getattr(config, name) == inspect.signature(uvicorn.Config).parameters[name].default:
                 setattr(config, name, value)

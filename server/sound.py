@@ -1,4 +1,4 @@
-"""The sound of a live connection: raw PCM, a WAV that is streamed, or a whole file in one message."""
+"""Audio of a live connection: raw PCM, a streamed WAV, or a whole file in one message."""
 
 import math
 import struct
@@ -16,16 +16,17 @@ from pipeline.media.wav import EXTENSIBLE, Format
 
 @dataclass(frozen=True, slots=True)
 class WholeFile:
-    """A message that is a complete audio file of any format: one whole utterance."""
+    """A message with a complete audio file of any format: one whole utterance."""
 
     data: bytes
 
 
 class LiveSound:
-    """Bytes of one connection into float32 mono samples at 16 kHz; split samples and resampling go on over messages."""
+    """Convert the bytes of one connection to float32 mono samples at 16 kHz. Samples can be split between messages, and
+    resampling continues across them."""
 
     def __init__(self, rate: str | None) -> None:
-        """rate: Hz of raw 16-bit little-endian mono PCM; None: the sound says itself what it is. Raises BadInput."""
+        """rate: Hz of raw 16-bit little-endian mono PCM; None: the audio has a header. Raises BadInput."""
         self._raw = rate is not None
         self._rest = b""
         self._format: Format | None = None
@@ -35,8 +36,8 @@ class LiveSound:
             self._use(Format("<i2", int(rate), ("",)))
 
     def take(self, data: bytes, *, most_s: float = math.inf) -> Samples | WholeFile:
-        """The samples of the next message, or the file that it is. Raises BadInput for a header that makes no sense,
-        and for samples of more than `most_s` (audio_too_long) before they are converted."""
+        """Return the samples of the next message, or the whole file in it. Raises BadInput for an invalid header, and,
+        before the conversion, for more than `most_s` seconds (audio_too_long)."""
         if not self._raw:
             if data[:4] == b"RIFF":
                 header = _wav_header(data)
@@ -48,7 +49,7 @@ class LiveSound:
             elif self._format is None:
                 return WholeFile(data)
         known = self._format
-        assert known is not None  # noqa: S101  # seen to above
+        assert known is not None  # noqa: S101  # the branches above ensure it
         if len(data) > most_s * known.rate_hz * known.frame_bytes:
             raise BadInput(f"The message is longer than {most_s:g} seconds; send shorter ones.", code="audio_too_long")
         return self._samples(data, known)
@@ -66,7 +67,7 @@ class LiveSound:
 
 
 def _wav_header(data: bytes) -> tuple[Format, int] | None:
-    """The format of a streamed WAV and where its samples begin; None when the message is a whole file."""
+    """Return the format of a streamed WAV and the offset of its samples; None if the message is a whole file."""
     if data[8:12] != b"WAVE":
         return None
     at, form = 12, None
@@ -80,11 +81,13 @@ def _wav_header(data: bytes) -> tuple[Format, int] | None:
             if tag == EXTENSIBLE and size >= 26 and body + 26 <= len(data):
                 tag = struct.unpack_from("<H", data, body + 24)[0]
             if not 1 <= channels <= MAX_CHANNELS or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-                raise BadInput(f"The header claims {rate_hz} Hz and {channels} channels.", code="bad_audio")
+                raise BadInput(
+                    f"The WAV header has an unsupported format: {rate_hz} Hz, {channels} channels.", code="bad_audio"
+                )
             kind = wav.KINDS.get((tag, bits))
             form = Format(kind, rate_hz, ("",) * channels) if kind else None
         if name == b"data":
-            # All its samples are in this message: a file. Otherwise the rest follows in the next ones.
+            # If all samples are in this message, it is a file. Otherwise the rest follows in the next messages.
             if 0 < size <= len(data) - body:
                 return None
             if form is None:

@@ -1,5 +1,4 @@
-"""What the HTTP and the WebSocket protocol share: the limit of a request's head, and of the time a client may not
-read."""
+"""Limits shared by the HTTP and WebSocket protocols: size of a request's head, and time a client does not read."""
 
 import asyncio
 
@@ -7,32 +6,32 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from websockets.http11 import MAX_LINE_LENGTH
 
 MAX_HEAD_BYTES = 2 * MAX_LINE_LENGTH
-"""Of a request, before its body; one line of it may be half as long (see `commands.serve`)."""
+"""Longest head of a request; one line of it can be half as long (see `commands.serve`)."""
 MAX_HEADERS = 128
-"""Headers of one request, as the `websockets` package has it; each costs some 200 bytes however short it is."""
+"""Maximum number of headers of a request, as in the `websockets` package; even a short one costs about 200 bytes."""
 
 
 def refuse_head(transport: asyncio.Transport, line: int) -> None:
-    """Answer a request whose head is too long, and close. line: bytes of its first line."""
+    """Refuse a request whose head is too long, and close the connection. line: bytes of its first line."""
     status = 414 if line > MAX_LINE_LENGTH else 431
     transport.write(STATUS_LINE[status] + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
     transport.close()
 
 
 class Stall:
-    """Ends a connection whose client does not read: it would hold its answer, and whatever makes it, for ever."""
+    """Abort a connection whose client does not read: it would hold its response, and the work behind it, forever."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, transport: asyncio.Transport) -> None:
-        """Nothing more can be written for the moment."""
+        """Start the timeout, because the connection cannot be written to."""
         self.end()
         self._timer = asyncio.get_running_loop().call_later(self._seconds, transport.abort)
 
     def end(self) -> None:
-        """It reads again, or is gone."""
+        """Stop the timeout, because the client reads again or has disconnected."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""`GET /status`: how the service is doing, for the page's Status tab and for people with the right admin."""
+"""`GET /status`: state of the service, for the page's Status tab and for operators with the admin permission."""
 
 import time
 from dataclasses import asdict
@@ -20,14 +20,14 @@ TURN: dict[str, Any] = {
 
 
 class Taken(Answer):
-    """How many of how many."""
+    """Slots in use, and their limit."""
 
     open: int
     most: int
 
 
 class StatusAnswer(Health):
-    """How the service is doing."""
+    """State and load of the service, with its latest turns."""
 
     model_config = like(
         {
@@ -43,16 +43,16 @@ class StatusAnswer(Health):
     started: float
     sessions: Taken
     recordings: Taken
-    """That are being transcribed for a request."""
+    """Recordings being transcribed for a request."""
     jobs: dict[str, int] | None
-    """By state; null: the table cannot be read."""
+    """Number of jobs in each state; null: the jobs table cannot be read."""
     turns: list[Ended]
 
 
-@router.get("/status", summary="How is the service doing?", response_model=None, responses=answers(StatusAnswer))
+@router.get("/status", summary="State and load", response_model=None, responses=answers(StatusAnswer))
 async def status(request: Request) -> dict[str, Any]:
-    """Conversations, engines, hardware, jobs by state, and the last hundred turns with their timings: never their
-    words."""
+    """Return conversations, engines, hardware, jobs by state, and the timings of the last hundred turns, without their
+    texts."""
     app = request.app.state
     return {
         "status": state(request),
@@ -68,7 +68,7 @@ async def status(request: Request) -> dict[str, Any]:
 
 
 async def _jobs(jobs: Jobs) -> dict[str, int] | None:
-    """None: the table cannot be read, which is worth seeing together with the rest."""
+    """Count jobs by state. Return None if the jobs table cannot be read; the rest of the state is still shown."""
     try:
         return {status.value: number for status, number in (await jobs.numbers()).items()}
     except Exception:

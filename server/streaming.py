@@ -1,7 +1,8 @@
-"""`WS /api/v1/streaming`: a recording in pieces, then `{"action": "stop"}`, then `{"transcription": …}`.
+"""`WS /api/v1/streaming`: a recording in chunks, then `{"action": "stop"}`, then `{"transcription": …}`.
 
-The pieces make one file of any format, or raw 16-bit mono PCM with `?rate=16000`. With `?partials=1` there is also a
-`{"partial": …}` whenever more of the text is stable. After the transcription the next recording may follow.
+The chunks form one file of any format, or raw 16-bit mono PCM with `?rate=16000`. With `?partials=1` the service also
+sends `{"partial": …}` whenever more of the text is stable. After the transcription, the client can send the next
+recording.
 """
 
 import asyncio
@@ -36,17 +37,17 @@ log = logging.getLogger(__name__)
 router = APIRouter(dependencies=[Depends(require_key)])
 
 IN_MEMORY = 2**20
-"""A recording larger than this goes to disk, in bytes."""
+"""Largest recording kept in memory, in bytes; larger ones go to disk."""
 MAX_TEXT_CHARS = 1024
 """Longest text message."""
 GOODBYE_S = 1.0
-"""How long a connection may take to be told why it ends."""
+"""Timeout in seconds for sending the reason and closing a connection."""
 TRUE = ("1", "true", "yes")
 
 
 @router.websocket("/api/v1/streaming")
 async def streaming(socket: WebSocket) -> None:
-    """One connection."""
+    """Serve one connection."""
     limit_text(socket.scope, MAX_TEXT_CHARS)
     await socket.accept()
     try:
@@ -59,25 +60,25 @@ async def streaming(socket: WebSocket) -> None:
 
 
 class Incoming:
-    """One recording as it comes in."""
+    """One recording while it arrives."""
 
     def __init__(self) -> None:
-        # Without a name on the disk: gone when it is closed, whatever happens.
+        # The file has no name on disk, so it disappears when it is closed.
         self.file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # closed by `close`
         self.size = 0
         self.place = ExitStack()
-        """Among the uploads, from its first byte until it is closed."""
+        """Upload slot, held from the first byte until `close`."""
         self.refused = False
-        """There was no place for it: what still comes of it is thrown away."""
+        """Whether no upload slot was free; further bytes are discarded."""
         self.growing = GrowingFile()
         self.live: asyncio.Task[str] | None = None
-        """Transcribes it already."""
+        """Task that transcribes the recording while it arrives."""
         self.broken = False
-        """It could not be stored; what else comes of it is thrown away."""
+        """Whether storing failed; further bytes are discarded."""
 
     async def heard_live(self) -> str | None:
-        """The text that was found while it came in; None when it can only be read as a whole, or when hearing it has
-        failed: then it is heard once more, from what is stored."""
+        """Return the text transcribed during the upload. Return None if the format can only be read as a whole or if
+        the transcription failed; the caller then transcribes the stored file."""
         if self.live is None:
             return None
         self.growing.end()
@@ -85,12 +86,12 @@ class Incoming:
             return await self.live
         except BadInput:
             return None
-        except Exception as error:  # what is lost of the live pass is no loss of the recording
-            log.warning("a recording is heard again as a whole: %s: %s", type(error).__name__, error)
+        except Exception as error:  # the stored recording can still be transcribed
+            log.warning("transcribing a recording again as a whole: %s: %s", type(error).__name__, error)
             return None
 
     async def give_up(self) -> None:
-        """It cannot be stored: free what was."""
+        """Discard the recording after a storage error, and free its space."""
         self.broken = True
         await self.close()
 
@@ -99,16 +100,16 @@ class Incoming:
         if self.live is not None:
             self.live.cancel()
             await asyncio.wait([self.live])
-        with contextlib.suppress(OSError):  # what is left in a buffer finds no room either
+        with contextlib.suppress(OSError):  # flushing the buffer to a full disk fails, too
             self.file.close()
         self.place.close()
 
 
 class StreamingSocket:
-    """A connection. Reading goes on while a recording is transcribed, so that a client that leaves is noticed."""
+    """A connection. It keeps reading during a transcription, so that a disconnect is noticed."""
 
     def __init__(self, socket: WebSocket, assistant: Assistant, budgets: Budgets) -> None:
-        """Raises BadInput for query parameters that cannot be used."""
+        """Raises BadInput for invalid query parameters."""
         query = socket.query_params
         rate = query.get("rate")
         if rate is not None and not (
@@ -123,11 +124,11 @@ class StreamingSocket:
         self._answering: asyncio.Task[None] | None = None
         self._draining: Draining = socket.app.state.draining
         self._quiet = asyncio.Event()
-        """Nothing of a recording has come, and none is being answered."""
+        """Set while no recording is arriving or being transcribed."""
         self._quiet.set()
 
     async def run(self) -> None:
-        """Until the client goes away; then nothing of it runs any more."""
+        """Run until the client disconnects, then stop all work of the connection."""
         reading, *watching = (asyncio.create_task(work) for work in (self._read(), self._leave(), self._expel()))
         try:
             await asyncio.wait([reading, *watching], return_when=asyncio.FIRST_COMPLETED)
@@ -139,17 +140,17 @@ class StreamingSocket:
             reading.result()
 
     async def _leave(self) -> None:
-        """When the service stops, the recording that has begun to come is answered, and then the connection closed."""
+        """Finish the current recording when the service stops, then close the connection."""
         await self._draining.begun.wait()
         await self._quiet.wait()
-        with contextlib.suppress(Exception):  # gone already
+        with contextlib.suppress(Exception):  # already disconnected
             await self._socket.close(CLOSE_CODE, Leaving().message)
 
     async def _expel(self) -> None:
-        """When its key is taken back, the connection ends, whatever of a recording has come."""
+        """Close the connection when its key is revoked, even in the middle of a recording."""
         await stay_of(self._socket).end()
         why = Revoked()
-        with contextlib.suppress(Exception):  # gone already, or it does not read
+        with contextlib.suppress(Exception):  # already disconnected, or the client does not read
             async with asyncio.timeout(GOODBYE_S):
                 await self._send(as_json(why))
                 await self._socket.close(REVOKED_CODE, why.message)
@@ -206,8 +207,8 @@ class StreamingSocket:
         if self._partials:
             if incoming.live is None:
                 incoming.live = asyncio.create_task(self._listen(incoming.growing))
-            await incoming.growing.wait_for_room()  # which ends with `live`, too
-            if not incoming.live.done():  # else nobody reads them, and the file has them
+            await incoming.growing.wait_for_room()  # also returns when `live` ends
+            if not incoming.live.done():  # otherwise no task reads these bytes; the file has them
                 incoming.growing.put(data)
 
     def _told(self, text: str) -> None:
@@ -217,13 +218,13 @@ class StreamingSocket:
             action = None
         if action != "stop":
             raise BadInput('Send audio as bytes, then {"action": "stop"}.', code="unsupported_message")
-        if self._incoming.refused:  # which its client knows
+        if self._incoming.refused:  # the client was notified by an error
             self._incoming = Incoming()
             return
         if self._busy():
             raise Overloaded("The recording before this one is still being transcribed.")
         incoming, self._incoming = self._incoming, Incoming()
-        if incoming.broken:  # as it was told when it happened
+        if incoming.broken:  # the client was notified when it happened
             self._quiet.set()
             return
         self._answering = asyncio.create_task(self._answer(incoming))
@@ -256,12 +257,12 @@ class StreamingSocket:
             return (await transcription(self._assistant.stages.stt, recording, self._request)).text
         except BadInput as error:
             if error.code == "bad_audio" and self._rate_hz is None:
-                told = f"{error.message} Raw 16-bit mono PCM needs its rate in the address: ?rate=16000."
+                told = f"{error.message} For raw 16-bit mono PCM, add its rate to the URL: ?rate=16000."
                 raise BadInput(told, code=error.code) from error
             raise
 
     async def _listen(self, growing: GrowingFile) -> str:
-        """Transcribe what comes in, and show what is stable."""
+        """Transcribe the recording while it arrives, and send the stable text."""
         most_s = self._assistant.settings.max_file_seconds
         recording = Recording(growing, max_seconds=most_s, raw_rate_hz=self._rate_hz)
         events = transcribe_growing(self._assistant.stages.stt, recording, growing, self._request)
@@ -273,9 +274,9 @@ class StreamingSocket:
                 if event.text != shown:
                     shown = event.text
                     await self._send({"partial": shown})
-        raise AssertionError("a growing recording ends with the whole")
+        raise AssertionError("transcribe_growing must end with Whole")
 
     async def _send(self, body: dict[str, Any]) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:
-            with contextlib.suppress(Exception):  # gone: the reader is about to notice
+            with contextlib.suppress(Exception):  # disconnected: `_read` handles it
                 await send_json(self._socket, body)

@@ -1,5 +1,5 @@
-"""Transcription as two other services offer it: `POST /api/v1/transcribe`, and `POST /transcribe/` with WhisperX's
-answer (segments, words, speakers)."""
+"""Transcription compatible with two other services: `POST /api/v1/transcribe`, and `POST /transcribe/` with WhisperX's
+response (segments, words, speakers)."""
 
 from typing import Annotated, Any
 
@@ -23,19 +23,20 @@ router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
 ReceivedForm = Annotated[Form, Depends(form_with_recording)]
 ERRORS = errors(400, 401, 403, 404, 413, 502, 503, 504, form="plain")
 NOBODYS_LANGUAGE = "en"
-"""Where nobody speaks and none was asked for: WhisperX always has one, and finds this in silence."""
+"""Language of a recording without speech if none was requested: WhisperX always returns one, and detects this one in
+silence."""
 
 
 class PlainFields(BaseModel):
-    """The fields of `/api/v1/transcribe`; the original had the file only."""
+    """Fields of `/api/v1/transcribe`; the original service accepted only the file."""
 
-    language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is found out.")
+    language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is detected.")
     prompt: str | None = Field(default=None, max_length=4000)
     audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=TRACK)
 
 
 class PlainTranscription(Answer):
-    """The text."""
+    """The text of a recording."""
 
     model_config = like({"transcription": "Bom dia."})
 
@@ -44,12 +45,12 @@ class PlainTranscription(Answer):
 
 @router.post(
     "/api/v1/transcribe",
-    summary="A recording into text",
+    summary="Transcribe a recording",
     responses=ERRORS,
     openapi_extra=form_body(PlainFields, "audio_file"),
 )
 async def transcribe(request: Request, form: ReceivedForm) -> PlainTranscription:
-    """Any audio or video file in `audio_file`."""
+    """Transcribe any audio or video file in `audio_file`."""
     wanted = form.parse(PlainFields)
     asked = FileRequest(language_code(wanted.language), wanted.prompt)
     upload = form.file("audio_file", "file")
@@ -58,20 +59,20 @@ async def transcribe(request: Request, form: ReceivedForm) -> PlainTranscription
 
 
 class WhisperXFields(BaseModel):
-    """The fields of `/transcribe/`, with the defaults of the service that it stands in for."""
+    """Fields of `/transcribe/`, with the defaults of the service that it replaces."""
 
     model_name: str | None = Field(
         default=None,
         max_length=200,
-        description="A size of Whisper, an id of `GET /models` or a folder in MODELS_DIR, loaded when it is not. By "
-        "default, and where a size cannot be had, what is loaded already; `model` says who heard it.",
+        description="A size of Whisper, an id of `GET /models` or a folder in MODELS_DIR; loaded on first use. By "
+        "default, and if a size is unavailable, the loaded model; `model` in the response names the one used.",
     )
-    language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is found out.")
-    batch_size: int = Field(default=16, ge=1, le=1024, description="Windows decoded together at most.")
-    align_audio: bool = Field(default=True, description="Times of words, by forced alignment where its model is there.")
-    diarize_audio: bool = Field(default=False, description="Who said what.")
+    language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is detected.")
+    batch_size: int = Field(default=16, ge=1, le=1024, description="Maximum number of windows decoded together.")
+    align_audio: bool = Field(default=True, description="Word timestamps, by forced alignment if its model is there.")
+    diarize_audio: bool = Field(default=False, description="Label segments and words with their speakers.")
     hf_token: str | None = Field(
-        default=None, max_length=500, description="For a gated model of speakers, where the deployment has no HF_TOKEN."
+        default=None, max_length=500, description="Token for a gated speaker model if the deployment has no HF_TOKEN."
     )
     min_speakers: int | None = Field(default=None, ge=1, le=50)
     max_speakers: int | None = Field(default=None, ge=1, le=50)
@@ -98,7 +99,7 @@ WORD: dict[str, Any] = {"word": "Bom", "start": 0.3, "end": 0.5, "score": 0.98, 
 
 
 class WhisperXAnswer(Answer):
-    """As WhisperX answers. What was not asked for, or is not known, is left out."""
+    """A transcript in WhisperX's format. Fields that were not requested or are unknown are omitted."""
 
     model_config = like(
         {
@@ -112,22 +113,22 @@ class WhisperXAnswer(Answer):
     segments: list[WhisperXSegment]
     word_segments: list[WhisperXWord]
     language: str
-    """What was asked for, else what was heard; "en" where nobody speaks."""
+    """The requested language, or else the detected one; "en" without speech."""
     text: str
     duration: float
     model: str
-    """Who heard it."""
+    """Model that made the transcript."""
 
 
 @router.post(
     "/transcribe/",
-    summary="A recording into segments, words and speakers",
+    summary="Transcribe a recording to segments, words and speakers",
     responses=ERRORS,
     response_model_exclude_none=True,
     openapi_extra=form_body(WhisperXFields, "audio_file"),
 )
 async def transcribe_with_words(request: Request, form: ReceivedForm) -> WhisperXAnswer:
-    """As WhisperX answers: `segments` with their words, `word_segments`, and the speakers if asked for."""
+    """Return WhisperX's format: `segments` with their words, `word_segments`, and the speakers if requested."""
     assistant: Assistant = request.app.state.assistant
     upload, wanted = form.file("audio_file", "file"), form.parse(WhisperXFields)
     model = await named(assistant, wanted.model_name, "model_name") if wanted.model_name else None
@@ -165,7 +166,7 @@ def _segment(segment: Segment) -> WhisperXSegment:
 
 
 def _speaker(name: str | None) -> str | None:
-    """As WhisperX names them: SPEAKER_00 for "A"."""
+    """Convert a speaker's letter to WhisperX's name: "A" to SPEAKER_00."""
     if name is None or not (name.isalpha() and name.isascii() and name.isupper() and len(name) <= 2):
         return name
     number = 0

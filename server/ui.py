@@ -1,4 +1,4 @@
-"""The page: `GET /` for who wants HTML (the JSON of `server.health` for everybody else), `/ui`, and `/web/…`."""
+"""The page: `GET /` for browsers (other clients get the JSON of `server.health`), `/ui`, and `/web/…`."""
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
@@ -18,14 +18,15 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Of the page and its files: nothing inline and nothing from elsewhere runs, and a new version shows at once."""
+"""Headers of the page and its files: browsers run no inline code and no code from other hosts, and load a new version
+at once."""
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def root(request: Request) -> Response:
-    """The page for a browser, `health.root` for a program."""
+    """Return the page to a browser, and `health.root` to a program."""
     if wants_html(request.headers.get("accept", "")):
         return page()
     return JSONResponse(await health.root(request), headers={"Vary": "Accept"})
@@ -33,7 +34,7 @@ async def root(request: Request) -> Response:
 
 @router.api_route("/ui", methods=["GET", "HEAD"])
 async def ui() -> Response:
-    """The page, for everybody."""
+    """Return the page to any client."""
     return page()
 
 
@@ -42,7 +43,7 @@ def page() -> Response:
 
 
 def wants_html(accept: str) -> bool:
-    """Whether this Accept header names HTML, and not JSON before it. `*/*` alone is a program's."""
+    """Whether this Accept header prefers HTML to JSON. `*/*` alone comes from a program."""
     weights = {"text/html": 0.0, "application/json": 0.0}
     for choice in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in choice.split(";"))
@@ -62,10 +63,10 @@ def _weight(parameters: list[str]) -> float:
 
 
 class PageFiles(StaticFiles):
-    """The page's files, with its headers; ETags and the guard against paths that lead out are Starlette's."""
+    """The page's files, with its headers. Starlette provides ETags and the protection against path traversal."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":  # Starlette takes it for a mistake of ours
+        if scope["type"] == "websocket":  # Starlette asserts that it gets HTTP only
             await send({"type": "websocket.close", "code": 1008})
             return
         await super().__call__(scope, receive, send)
@@ -77,6 +78,6 @@ class PageFiles(StaticFiles):
 
 
 def add_page(app: FastAPI) -> None:
-    """Serve the page; before `health.router`, whose `/` it decides about."""
+    """Serve the page. Call this before adding `health.router`, because both define `/`."""
     app.include_router(router)
     app.mount("/web", PageFiles(directory=WEB), name="web")

@@ -1,4 +1,4 @@
-"""`/api/v1/webhooks/transcription`: what workers elsewhere say of their jobs, by their signature and without a key."""
+"""`/api/v1/webhooks/transcription`: callbacks of remote job workers, authenticated by signature instead of a key."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ from server.job_views import RECORDING, AllJobs, recording_file
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
 MAX_BYTES = 64 << 20
-"""The transcript of a day with all its words is half of it."""
+"""Largest update: twice the transcript of a day with all its words."""
 HELD_PER_BYTE = 2
-"""It is held as it came and, while it is parsed, as text."""
+"""Bytes of memory for each byte of an update: its body and, during parsing, its text."""
 
 
 @router.post(
     "/transcription",
-    summary="What a worker elsewhere has to say of a job",
+    summary="Update a job from a remote worker",
     response_model=None,
     responses={**answers(EchoJob), **errors(401, form="plain")},
     openapi_extra={
@@ -42,14 +42,15 @@ HELD_PER_BYTE = 2
 async def update(
     request: Request, jobs: AllJobs, job: str = "", attempt: str = "", signature: str = ""
 ) -> dict[str, Any]:
-    """Progress, a result or an error of one attempt; answered with what the job is now. A worker whose job is not
-    `processing` any more may stop. The query is that of the job's `updates_url`: without it no body is read."""
+    """Receive progress, a result or an error of one attempt, and return the state of the job. A worker can stop when
+    its job is no longer `processing`. The query is that of the job's `updates_url`; it is checked before the body is
+    read."""
     jobs.check_sender(job, attempt, signature)
     body, held = bytearray(), held_of(request)
     async for chunk in request.stream():
         body += chunk
         if not held.take(HELD_PER_BYTE * len(chunk)):
-            raise Overloaded("Too many bytes are held; try again soon.", retry_after_s=RETRY_S)
+            raise Overloaded("Too many bytes are held; retry soon.", retry_after_s=RETRY_S)
         if len(body) > MAX_BYTES:
             raise TooLarge(f"An update has at most {MAX_BYTES} bytes.")
     told = await jobs.updated(bytes(body), request.headers)
@@ -58,11 +59,11 @@ async def update(
 
 @router.get(
     "/transcription/{job_id}/file",
-    summary="The recording of a job, for a worker elsewhere",
+    summary="Download a job's recording as a remote worker",
     response_class=Response,
     responses={200: RECORDING[200], **errors(401, form="plain")},
 )
 async def file(job_id: str, jobs: AllJobs, attempt: str = "", signature: str = "") -> Response:
-    """The recording, for whoever does this attempt at it. The query is that of the job's `file_url`."""
+    """Return the recording to the worker of this attempt. The query is that of the job's `file_url`."""
     job = await jobs.file_for(job_id, attempt, signature)
     return FileResponse(await recording_file(jobs, job), media_type="application/octet-stream")

@@ -1,4 +1,4 @@
-"""Forms with files: written to disk while they arrive, never larger than allowed, gone when their request is over."""
+"""Forms with files: written to disk as they arrive, limited in size, and deleted after the request."""
 
 import asyncio
 import contextlib
@@ -24,26 +24,26 @@ from server.multipart import FormParser
 
 MAX_FIELDS, MAX_FILES = 64, 4
 MAX_FIELD_BYTES = 8 * 2**20
-"""A field may be a recording in a data URL."""
+"""Largest field: it can be a recording in a data URL."""
 MAX_DIGITS = 4
-"""Of a number in the brackets of a field's name: `name[0]` is an item of a list."""
+"""Maximum number of digits of an index in a field's name: `name[0]` is an item of a list."""
 MAX_FIELDS_BYTES = 4 * MAX_FIELD_BYTES
-"""All fields of a form: they are held in memory, files are not."""
+"""Limit of all fields of a form together: unlike files, they are held in memory."""
 DRAIN_S = 2.0
-"""How long a refused body is read on and thrown away: a client that still sends does not hear its answer."""
+"""Seconds to read and discard a refused body: a client that is still sending does not read its response."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class ClientGone(ParleyError):
-    """Nobody waits for the answer any more."""
+    """The client is gone; drop the response."""
 
     code = "client_gone"
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One received file. It has no name on the disk: it is gone when it is closed, whatever happens."""
+    """A received file. It has no name on disk, so it disappears when it is closed."""
 
     file: IO[bytes]
     filename: str
@@ -55,11 +55,11 @@ class Form:
     """A received form."""
 
     fields: dict[str, Any] = field(default_factory=dict)
-    """A list where the name ends with [] or [0] or comes more than once, an object for name[key]."""
+    """A list if the name ends with [] or [0] or is repeated, an object for name[key]."""
     files: dict[str, Upload] = field(default_factory=dict)
 
     def file(self, *names: str) -> Upload:
-        """The file of the first of these names that was sent. Raises BadField."""
+        """Return the file of the first of these names that was sent. Raises BadField."""
         for name in names:
             if name in self.files:
                 if not self.files[name].size:
@@ -68,12 +68,12 @@ class Form:
         raise BadField(names[0], f"Send a file in the field {names[0]!r} (multipart/form-data).")
 
     def parse(self, model: type[ModelT]) -> ModelT:
-        """The fields as a model. Raises BadField."""
+        """Parse the fields as a model. Raises BadField."""
         return parse(model, self.fields)
 
 
 def parse(model: type[ModelT], fields: dict[str, Any]) -> ModelT:
-    """Fields of a form or a query as a model. An empty value is none. Raises BadField."""
+    """Parse fields of a form or a query as a model. An empty value counts as missing. Raises BadField."""
     try:
         return model.model_validate({name: value for name, value in fields.items() if value != ""})
     except ValidationError as error:
@@ -84,9 +84,9 @@ def parse(model: type[ModelT], fields: dict[str, Any]) -> ModelT:
 
 @asynccontextmanager
 async def received(request: Request) -> AsyncIterator[Form]:
-    """The form of a request, whose files live as long as the block.
+    """Receive the form of a request; its files exist until the block ends.
 
-    Raises BadInput: bad_form, file_too_large (as soon as the limit is passed, whatever the header says).
+    Raises BadInput: bad_form, file_too_large (as soon as the limit is exceeded, even if Content-Length is wrong).
     """
     settings: Settings = request.app.state.assistant.settings
     limit = settings.max_file_size
@@ -115,12 +115,12 @@ async def received(request: Request) -> AsyncIterator[Form]:
             data = await parser.parse()
     except MultiPartException as error:
         await drain(request)
-        raise BadInput(f"The form cannot be read: {error.message}", code="bad_form") from None
+        raise BadInput(f"The form is invalid: {error.message}", code="bad_form") from None
     except (BadInput, Overloaded, StorageError):
         await drain(request)
         raise
     except ClientDisconnect:
-        raise ClientGone("The client went away.") from None
+        raise ClientGone("The client disconnected.") from None
     try:
         yield _form(data.multi_items())
     finally:
@@ -128,7 +128,7 @@ async def received(request: Request) -> AsyncIterator[Form]:
 
 
 class _Parser(FormParser):
-    """Counts what of a form is held in memory: its fields, and the beginning of each file."""
+    """Count the bytes of a form that are held in memory: its fields, and the beginning of each file."""
 
     def __init__(self, request: Request, stream: AsyncGenerator[bytes, None]) -> None:
         super().__init__(
@@ -141,14 +141,14 @@ class _Parser(FormParser):
         if self._current_part.file is None:
             self._fields_bytes += end - start
             if self._fields_bytes > MAX_FIELDS_BYTES:
-                raise MultiPartException(f"Its fields have more than {MAX_FIELDS_BYTES} bytes together.")
+                raise MultiPartException(f"its fields have more than {MAX_FIELDS_BYTES} bytes together.")
             if not self._held.take(end - start):
-                raise Overloaded("Too many bytes are held; try again soon.", retry_after_s=RETRY_S)
+                raise Overloaded("Too many bytes are held; retry soon.", retry_after_s=RETRY_S)
         super().on_part_data(data, start, end)
 
 
 async def drain(request: Request) -> None:
-    """Read on what nobody wants, for DRAIN_S at most, so that the client hears its answer."""
+    """Read and discard the rest of the body, for DRAIN_S at most, so that the client reads its response."""
     with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
         async with asyncio.timeout(DRAIN_S):
             while (await request.receive()).get("more_body"):
@@ -158,7 +158,7 @@ async def drain(request: Request) -> None:
 def _form(items: list[tuple[str, Any]]) -> Form:
     form = Form()
     came: dict[str, list[tuple[int, Any]]] = {}
-    """Name → values, each with its number in brackets, or its place."""
+    """Name → values, each with its index in brackets, or its position."""
     lists = set[str]()
     for name, value in items:
         if isinstance(value, UploadFile):

@@ -1,4 +1,4 @@
-"""`/v1/audio/voices`: who can speak, and new ones."""
+"""`/v1/audio/voices`: list voices and add new ones."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ class VoiceAnswer(Answer):
 
 
 class VoicesAnswer(Answer):
-    """All of them."""
+    """All voices."""
 
     model_config = like(
         {
@@ -50,12 +50,12 @@ class VoicesAnswer(Answer):
 
 @router.get(
     "/voices",
-    summary="The voices that are there now",
+    summary="List voices",
     response_model=None,
     responses={**answers(VoicesAnswer), **errors(401, 403)},
 )
 async def voices(request: Request) -> dict[str, Any]:
-    """A file that is dropped into the folder counts at once."""
+    """List all voices. A file added to the voices folder appears at once."""
     assistant: Assistant = request.app.state.assistant
     return {"voices": [_described(assistant, voice) for voice in assistant.voices]}
 
@@ -71,16 +71,16 @@ def _described(assistant: Assistant, voice: Voice) -> dict[str, Any]:
 
 
 class VoiceFields(BaseModel):
-    """A new voice."""
+    """Fields of a new voice."""
 
     name: str = Field(min_length=1, max_length=60, examples=["Maria"])
     consent: str = Field(
-        min_length=1, max_length=500, description="How the speaker has agreed (a reference); kept with the voice."
+        min_length=1, max_length=500, description="Reference to the speaker's consent; stored with the voice."
     )
 
 
 class NewVoice(Answer):
-    """What is answered."""
+    """The new voice."""
 
     model_config = like(
         {"object": "audio.voice", "id": "Maria", "name": "Maria", "created_at": 1795195800, "type": "audio_sample"}
@@ -100,16 +100,17 @@ async def _form(request: Request) -> AsyncIterator[Form]:
 
 @router.post(
     "/voices",
-    summary="A new voice from a recording",
+    summary="Create a voice from a recording",
     responses=errors(400, 401, 403, 409, 413),
     openapi_extra=form_body(VoiceFields, "audio_sample", example={"name": "Maria", "consent": "cons_1234"}),
 )
 async def add_voice(request: Request, form: Annotated[Form, Depends(_form)]) -> NewVoice:
-    """Only with the consent of who is heard in it. The engines that clone speak with it; the others have their own."""
+    """Create a voice. This requires the consent of the speaker. Engines that clone voices use the recording; other
+    engines use a voice of their own."""
     assistant: Assistant = request.app.state.assistant
     sample, wanted = form.file("audio_sample"), form.parse(VoiceFields)
     if sample.size > MAX_SAMPLE_BYTES:
-        raise BadField("audio_sample", f"It is larger than {MAX_SAMPLE_BYTES >> 20} MB.", code="file_too_large")
+        raise BadField("audio_sample", f"The sample is larger than {MAX_SAMPLE_BYTES >> 20} MB.", code="file_too_large")
 
     try:
         clip = await decode(await asyncio.to_thread(sample.file.read), max_seconds=MAX_S)

@@ -1,7 +1,8 @@
-"""`WS /ws`, the voice WebSocket: one binary message with an audio file in, one JSON and one WAV out, per turn.
+"""`WS /ws`, the voice WebSocket: for each turn, the client sends one binary message with an audio file, and receives
+one JSON message and one WAV.
 
-The JSON is `{"transcription", "llama"}`; an error is `{"error": {"code", "message"}}` instead, and the connection goes
-on. Each connection is one conversation. Query: `voice`, `language`, `system`; `stream=1` makes it a live one
+The JSON is `{"transcription", "llama"}`; an error is `{"error": {"code", "message"}}` instead, and the connection stays
+open. Each connection is one conversation. Query: `voice`, `language`, `system`; `stream=1` selects a live conversation
 (`server.live`).
 """
 
@@ -35,30 +36,31 @@ log = logging.getLogger(__name__)
 router = APIRouter(dependencies=[Depends(require_key)])
 
 MESSAGES_AHEAD = 4
-"""Utterances that may wait while one is answered, of together no more bytes than the largest message has; a further one
-is refused with an error."""
+"""Utterances that can wait during a turn, together at most as large as the largest message; a further one is refused
+with an error."""
 
 GOODBYE_S = 1.0
-"""How long a connection may take to be told why it ends."""
+"""Timeout in seconds for sending the reason and closing a connection."""
 
 PROTOCOL = "parley"
-"""The subprotocol that is agreed to when a client offers it; a browser that sends its key as one needs another."""
+"""Subprotocol that is accepted when a client offers it; a browser that sends its key as a subprotocol must offer
+another one."""
 
 
 @router.api_route("/ws", methods=["GET", "POST"], include_in_schema=False)
 async def not_a_socket(request: Request) -> Response:
-    """What a connection would be told now: a page cannot see why its WebSocket was refused, but it can ask this (with
-    POST, for then the browser names the page's origin).
+    """Return the error that a connection would get now. A page cannot see why its WebSocket was refused, but it can
+    read this response (with POST, because the browser then sends the page's origin).
     """
     access: Access = request.app.state.access
     access.places.check(caller_of(request))
-    told = as_json(BadInput("This is a WebSocket.", code="upgrade_required"))
+    told = as_json(BadInput("This endpoint is a WebSocket.", code="upgrade_required"))
     return JSONResponse(told, 426, {"Upgrade": "websocket"})
 
 
 @router.websocket("/ws")
 async def voice_socket(socket: WebSocket) -> None:
-    """One conversation."""
+    """Serve one conversation."""
     assistant: Assistant = socket.app.state.assistant
     limit_text(socket.scope, MAX_COMMAND_CHARS)
     protocol = PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None
@@ -66,7 +68,7 @@ async def voice_socket(socket: WebSocket) -> None:
     try:
         conversation = LiveSocket(socket, assistant) if live else VoiceSocket(socket, assistant)
     except ParleyError as error:
-        await socket.accept(protocol)  # what is wrong with a query cannot be read in a refusal
+        await socket.accept(protocol)  # browsers cannot read the error in a refused handshake
         await send_json(socket, as_json(error))
         await socket.close(1008, error.message[:120])
         return
@@ -75,10 +77,10 @@ async def voice_socket(socket: WebSocket) -> None:
 
 
 class VoiceSocket:
-    """A connection: one task reads (so that a client that goes away is noticed at once), one answers."""
+    """A connection: one task reads, so that a disconnect is noticed at once, and another runs the turns."""
 
     def __init__(self, socket: WebSocket, assistant: Assistant) -> None:
-        """Raises BadInput for query parameters that cannot be used."""
+        """Raises BadInput for invalid query parameters."""
         query = socket.query_params
         system = system_prompt(query.get("system"))
         self._socket = socket
@@ -92,11 +94,11 @@ class VoiceSocket:
         self._inbox: Channel[bytes | BadInput] = Channel(MESSAGES_AHEAD)
         self._held = held_of(socket)
         self._waiting_bytes = 0
-        """Of what is in the inbox."""
+        """Bytes of the messages in the inbox."""
         self._answering = False
 
     async def run(self) -> None:
-        """Until the client goes away; then nothing of it runs any more."""
+        """Run until the client disconnects, then stop all work of the connection."""
         answering = asyncio.create_task(self._answer_all())
         reading = asyncio.create_task(self._read())
         leaving = asyncio.create_task(self._leave(answering))
@@ -112,7 +114,7 @@ class VoiceSocket:
             reading.result()
 
     async def _leave(self, answering: asyncio.Task[None]) -> None:
-        """When the service stops, what has come is answered, and then the connection closed."""
+        """Finish the received messages when the service stops, then close the connection."""
         await self._draining.begun.wait()
         self._inbox.close()
         await asyncio.wait([answering])
@@ -120,7 +122,7 @@ class VoiceSocket:
             await self._socket.close(CLOSE_CODE, Leaving().message)
 
     async def _expel(self) -> None:
-        """When its key is taken back, the conversation ends in the middle of whatever it does."""
+        """End the conversation at once when its key is revoked."""
         await stay_of(self._socket).end()
         why = Revoked()
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
@@ -132,14 +134,14 @@ class VoiceSocket:
         idle_s = self._assistant.settings.idle_timeout_s
         while (message := await next_message(self._socket, idle_s, self._busy))["type"] != "websocket.disconnect":
             taken = self._take(message.get("bytes"))
-            del message  # nor is it kept while the next one is waited for
+            del message  # free it while waiting for the next message
             if not taken:
-                await self._send_json(as_json(Overloaded("Too many messages are waiting; this one is dropped.")))
+                await self._send_json(as_json(Overloaded("Too many messages are waiting; this one was dropped.")))
 
     def _take(self, data: bytes | None) -> bool:
-        """Whether there was room for it. data: None: the message was a text."""
+        """Queue a message, and return whether there was room for it. data: None for a text message."""
         if data is None:
-            told = "Send an audio file as one binary message; text messages are not understood here."
+            told = "Send an audio file as one binary message; this endpoint does not accept text messages."
             return self._inbox.offer(BadInput(told, code="unsupported_message"))
         most, size = self._assistant.settings.max_message_bytes, len(data)
         if self._waiting_bytes + size > most or not self._held.take(size):
@@ -160,7 +162,7 @@ class VoiceSocket:
                 if isinstance(message, BadInput):
                     raise message
                 utterance = await self._decoded(message)
-                del message  # it may be large, and an answer takes long
+                del message  # it can be large, and a turn takes long
                 await self._answer(utterance)
             except ParleyError as error:
                 await self._send_json(as_json(error))
@@ -171,7 +173,7 @@ class VoiceSocket:
                 self._answering = False
 
     async def _decoded(self, data: bytes) -> Clip:
-        """What was said in a message that waited, and does not any more."""
+        """Decode a message that was taken from the inbox, and free its bytes."""
         self._waiting_bytes -= len(data)
         try:
             return await decode(data, max_seconds=self._assistant.settings.max_audio_seconds)
@@ -200,13 +202,13 @@ class VoiceSocket:
                     case _:
                         pass
         if speech_error is not None or not clips:
-            message = speech_error.message if speech_error else "There is nothing to say aloud in the reply."
+            message = speech_error.message if speech_error else "The reply contains nothing that can be spoken."
             raise ParleyError(message, code=speech_error.code if speech_error else "tts_failed")
         await self._send_bytes(await asyncio.to_thread(lambda: encode_wav(Clip.join(clips, clips[0].rate_hz))))
 
     async def _send_json(self, body: dict[str, Any]) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # gone: the reader is about to notice
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # disconnected: `_read` handles it
                 await send_json(self._socket, body)
 
     async def _send_bytes(self, data: bytes) -> None:

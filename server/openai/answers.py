@@ -1,5 +1,5 @@
-"""What the doors for recordings answer, as the OpenAPI document has it; OpenAI's own client checks the answers
-themselves in the tests."""
+"""Response schemas of the transcription endpoints, for the OpenAPI document. The tests check the responses themselves
+with OpenAI's client."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ USAGE = {"type": "duration", "seconds": 2}
 
 
 class Usage(Answer):
-    """Seconds of sound, rounded up."""
+    """Length of the recording, rounded up to seconds."""
 
     type: Literal["duration"]
     seconds: float
@@ -28,7 +28,7 @@ class SegmentWord(Word):
 
 
 class Segment(Answer):
-    """Of `verbose_json`, with Whisper's ten keys."""
+    """A segment of `verbose_json`, with Whisper's ten keys."""
 
     id: int
     seek: int
@@ -44,13 +44,13 @@ class Segment(Answer):
 
 
 class WhisperSegment(Segment):
-    """With its words, where they are asked for."""
+    """A segment with its words, if they were requested."""
 
     words: list[SegmentWord] = Field(default_factory=list)
 
 
 class LogProb(Answer):
-    """Of a word."""
+    """Log probability of a word."""
 
     token: str
     bytes: list[int]
@@ -58,7 +58,7 @@ class LogProb(Answer):
 
 
 class TextAnswer(Answer):
-    """`json`."""
+    """The response for `json`."""
 
     model_config = like({"text": "Good morning.", "usage": USAGE})
 
@@ -68,11 +68,11 @@ class TextAnswer(Answer):
 
 
 class VerboseAnswer(Answer):
-    """`verbose_json`."""
+    """The response for `verbose_json`."""
 
     task: Literal["transcribe", "translate"]
     language: str
-    """Its English name."""
+    """English name of the language."""
     duration: float
     text: str
     usage: Usage
@@ -81,7 +81,7 @@ class VerboseAnswer(Answer):
 
 
 class SpeakerSegment(Answer):
-    """Who says what."""
+    """A segment with its speaker."""
 
     type: Literal["transcript.text.segment"]
     id: str
@@ -92,7 +92,7 @@ class SpeakerSegment(Answer):
 
 
 class DiarizedAnswer(Answer):
-    """`diarized_json`."""
+    """The response for `diarized_json`."""
 
     task: Literal["transcribe"]
     duration: float

@@ -1,4 +1,4 @@
-"""`response_format=diarized_json`: who said what, and the voices that are known."""
+"""`response_format=diarized_json`: segments with their speakers, and references of known speakers."""
 
 import asyncio
 import base64
@@ -21,17 +21,17 @@ from server.openai.fields import TranscriptionFields
 from server.openai.sse import DONE, sse
 
 MAX_REFERENCE_S = 30.0
-"""OpenAI asks for 2 to 10 s; a little more does no harm."""
+"""Longest reference. OpenAI requires 2 to 10 s; longer ones do no harm."""
 MIN_REFERENCE_S = 1.0
 UNKNOWN = "A"
-"""Who speaks when there is only one to tell apart from nobody."""
+"""Speaker of segments without a label, when there is only one speaker."""
 
 
 async def known_speakers(wanted: TranscriptionFields) -> list[KnownSpeaker]:
-    """From names and data URLs. Raises BadField."""
+    """Read known speakers from names and data URLs. Raises BadField."""
     names, references = wanted.known_speaker_names, wanted.known_speaker_references
     if len(names) != len(references):
-        raise BadField("known_speaker_references", "There must be as many references as known speakers.")
+        raise BadField("known_speaker_references", "Send one reference for each known speaker name.")
     if len(set(names)) != len(names):
         raise BadField("known_speaker_names", "Known speakers must have different names.")
     return [KnownSpeaker(name, await _clip(url)) for name, url in zip(names, references, strict=True)]
@@ -46,7 +46,7 @@ async def _clip(url: str) -> Clip:
         clip = await decode(data, max_seconds=MAX_REFERENCE_S)
     except (BadInput, binascii.Error) as error:
         raise BadField(
-            "known_speaker_references", f"A reference is no clip of at most {MAX_REFERENCE_S:g} s."
+            "known_speaker_references", f"A reference is not an audio clip of at most {MAX_REFERENCE_S:g} s."
         ) from error
     if clip.seconds < MIN_REFERENCE_S:
         raise BadField("known_speaker_references", f"A reference is shorter than {MIN_REFERENCE_S:g} s.")
@@ -65,7 +65,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
 
 
 def diarized_json(found: Transcription) -> dict[str, Any]:
-    """The whole answer."""
+    """Return the response for `diarized_json`."""
     return {
         "task": "transcribe",
         "duration": round(found.duration_s, 3),
@@ -78,8 +78,8 @@ def diarized_json(found: Transcription) -> dict[str, Any]:
 async def diarized_events(
     events: AsyncGenerator[FileEvent, None], told_apart: Callable[[Transcription], Awaitable[Transcription]]
 ) -> AsyncGenerator[bytes, None]:
-    """The text as it is heard, then who said what: nobody can be told apart before all are heard. Raises what fails
-    before the first event; what fails later is an event."""
+    """Yield the text during recognition, then the segments with speakers: diarization needs the whole recording. An
+    error before the first text is raised; a later one becomes an event."""
     texts: list[str] = []
     segments: list[Segment] = []
     try:

@@ -1,4 +1,4 @@
-"""The fields of `/v1/audio/transcriptions` and `/v1/audio/translations`, as clients send them in forms."""
+"""Form fields of `/v1/audio/transcriptions` and `/v1/audio/translations`."""
 
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ MAX_KNOWN_SPEAKERS = 4
 
 
 def _as_list(value: Any) -> Any:
-    """A field that came once is a list of one, or of all of them as JSON."""
+    """Convert a single value to a list of one, or parse it as a JSON list."""
     found: list[Any] = []
     for one in value if isinstance(value, list) else [value]:
         inside = from_json(one)
@@ -26,7 +26,7 @@ SpeakerName = Annotated[str, StringConstraints(strip_whitespace=True, min_length
 
 
 class ServerVad(NullIsAbsent):
-    """How a recording is cut where nobody speaks."""
+    """Options for cutting a recording at silences."""
 
     type: Literal["server_vad"]
     prefix_padding_ms: int = Field(default=300, ge=0, le=5_000)
@@ -35,25 +35,25 @@ class ServerVad(NullIsAbsent):
 
 
 class CommonFields(BaseModel):
-    """The fields of both."""
+    """Fields of both endpoints."""
 
-    model: str = Field(default="", max_length=200, examples=["whisper-1"], description="By default what is loaded.")
+    model: str = Field(default="", max_length=200, examples=["whisper-1"], description="By default the loaded model.")
     prompt: str | None = Field(default=None, max_length=MAX_PROMPT_CHARS, description="Names and style to expect.")
     temperature: float = Field(default=0.0, ge=0.0, le=1.0)
     audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=f"{TRACK} Not in OpenAI's API.")
 
 
 class TranslationFields(CommonFields):
-    """The fields of a translation."""
+    """Fields of a translation."""
 
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
 
 
 class TranscriptionFields(CommonFields):
-    """The fields of a transcription."""
+    """Fields of a transcription."""
 
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"] = "json"
-    language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is found out.")
+    language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is detected.")
     include: Annotated[list[Literal["logprobs"]], BeforeValidator(_as_list)] = Field(default=[], alias="include[]")
     timestamp_granularities: Annotated[list[Literal["word", "segment"]], BeforeValidator(_as_list)] = Field(
         default=["segment"], alias="timestamp_granularities[]"
@@ -73,7 +73,7 @@ class TranscriptionFields(CommonFields):
     model_config = {"populate_by_name": True}
 
     def cutting(self, stt: SpeechToText) -> Cutting:
-        """Where the recording is cut: as the engine wants it, or as the client does."""
+        """Return how to cut the recording: as the client requests, or else as the engine prefers."""
         plain = cutting_for(stt)
         if not isinstance(self.chunking_strategy, ServerVad):
             return plain

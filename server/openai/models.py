@@ -1,5 +1,4 @@
-"""`/v1/models`: what is loaded, OpenAI's names for it, and the models for recordings that are loaded when they are
-named."""
+"""`/v1/models`: the loaded models, OpenAI's names for them, and models for recordings that are loaded on first use."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,11 +20,11 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "tts": ("tts-1", "tts-1-hd", "gpt-4o-mini-tts"),
     "llm": ("gpt-realtime", "gpt-realtime-mini"),
 }
-"""Stage → OpenAI's names, which all mean what is loaded."""
+"""Stage → OpenAI's names, all aliases of the loaded model."""
 
 
 def names(assistant: Assistant, stage: str) -> list[str]:
-    """What a model of this stage may be called: its own names first, then the aliases. Looks at the disk."""
+    """Return the names of the models of a stage: their own names first, then the aliases. Reads the disk."""
     if stage == "stt":
         return assistant.recognisers.names()
     own: list[str] = []
@@ -37,23 +36,23 @@ def names(assistant: Assistant, stage: str) -> list[str]:
 
 
 def is_path(name: str) -> bool:
-    """Whether it names a folder of the server, which is nobody's business."""
+    """Whether the name is a path on the server, which clients must not see."""
     return name.startswith(("/", ".", "~"))
 
 
 def check_model(assistant: Assistant, stage: str, asked: str) -> None:
-    """Raises BadField (model_not_found) for a name that is not what is loaded; an empty one is. For what hears, see
+    """Raise BadField (model_not_found) unless the name is empty or means the loaded model. For speech recognition, use
     `named`."""
     there = names(assistant, stage)
     plain = asked.strip().lower()
     if plain and plain not in {name.lower() for name in there} and known_as(plain, ALIASES[stage]) is None:
         raise BadField(
-            "model", f"There is no model {asked[:60]!r}; there are: {', '.join(there)}.", code="model_not_found"
+            "model", f"There is no model {asked[:60]!r}; available: {', '.join(there)}.", code="model_not_found"
         )
 
 
 async def named(assistant: Assistant, asked: str, field: str = "model") -> str:
-    """The name of a model for recordings, checked. Raises BadField (model_not_found)."""
+    """Check and return the name of a model for recordings. Raises BadField (model_not_found)."""
     try:
         await asyncio.to_thread(assistant.recognisers.find, asked)
     except UnknownModel as error:
@@ -74,7 +73,7 @@ def listed(assistant: Assistant, created: int) -> list[dict[str, Any]]:
 
 
 class OpenAIModel(Answer):
-    """A model, as OpenAI describes one."""
+    """A model in OpenAI's format."""
 
     model_config = like(MODEL)
 
@@ -82,11 +81,11 @@ class OpenAIModel(Answer):
     object: Literal["model"]
     created: int
     owned_by: str
-    """parley; alias for OpenAI's names."""
+    """parley, or alias for OpenAI's names."""
 
 
 class ModelList(Answer):
-    """All of them."""
+    """All models."""
 
     model_config = like({"object": "list", "data": [MODEL]})
 
@@ -96,25 +95,25 @@ class ModelList(Answer):
 
 @router.get(
     "/models",
-    summary="The models that are loaded or can be, and their aliases",
+    summary="List models and aliases",
     response_model=None,
     responses={**answers(ModelList), **errors(401, 403)},
 )
 async def models(request: Request) -> dict[str, Any]:
-    """OpenAI's names (`whisper-1`, `tts-1`, `gpt-realtime`, …) are aliases of what is loaded; other models for
-    recordings are loaded when a request names them."""
+    """List the models. OpenAI's names (`whisper-1`, `tts-1`, `gpt-realtime`, …) are aliases of the loaded models; other
+    models for recordings are loaded when a request names them."""
     found = await asyncio.to_thread(listed, request.app.state.assistant, request.app.state.started)
     return {"object": "list", "data": found}
 
 
 @router.get(
     "/models/{model:path}",
-    summary="One model",
+    summary="Get a model",
     response_model=None,
     responses={**answers(OpenAIModel), **errors(401, 403, 404)},
 )
 async def model(request: Request, model: str) -> dict[str, Any]:
-    """One of the list; OpenAI's names also with a date. 404 when it is neither."""
+    """Return one model of the list. OpenAI's names can end with a date. An unknown model is a 404."""
     there = {
         one["id"]: one
         for one in await asyncio.to_thread(listed, request.app.state.assistant, request.app.state.started)

@@ -1,4 +1,4 @@
-"""`POST /v1/audio/speech`: a text into speech, from the first clause on."""
+"""`POST /v1/audio/speech`: synthesize speech, streamed from the first clause on."""
 
 import base64
 from collections.abc import AsyncGenerator
@@ -28,11 +28,11 @@ router = APIRouter(tags=["speech"])
 
 MAX_CHARS = 4096
 SILENCE_S = 0.3
-"""The sound of a text with nothing to say ("…", an emoji)."""
+"""Length of the silence for a text that contains nothing to speak ("…", an emoji)."""
 OPENAI_VOICES = frozenset(
     ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
 )
-"""Names that clients send because they know no other: where no voice is called so, the deployment's own speaks."""
+"""Voice names that OpenAI's clients send: if no voice has such a name, the deployment's default voice speaks."""
 
 
 class VoiceId(BaseModel):
@@ -40,33 +40,36 @@ class VoiceId(BaseModel):
 
 
 class SpeechRequest(NullIsAbsent):
-    """What to say and how."""
+    """The text to speak, and options."""
 
     model_config = like({"model": "tts-1", "input": "Good morning. What can I do for you?", "voice": "man"})
 
-    model: str = Field(default="", max_length=200, examples=["tts-1"], description="By default what is loaded.")
+    model: str = Field(default="", max_length=200, examples=["tts-1"], description="By default the loaded model.")
     input: str = Field(min_length=1, max_length=MAX_CHARS, examples=["Good morning. What can I do for you?"])
     voice: str | VoiceId = Field(examples=["man"], description="A voice of /v1/audio/voices, or one of OpenAI's names.")
-    instructions: str | None = Field(default=None, description="Accepted; the engines here have no use for it.")
+    instructions: str | None = Field(
+        default=None, description="Accepted without effect: the engines do not support it."
+    )
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
-    speed: float = Field(default=1.0, ge=MIN_SPEED, le=MAX_SPEED, description="The pitch stays.")
+    speed: float = Field(default=1.0, ge=MIN_SPEED, le=MAX_SPEED, description="The pitch stays the same.")
     stream_format: Literal["audio", "sse"] = "audio"
     language: Annotated[
         str | None,
         Field(
-            description="ISO 639-1 code of the text; by default that of its alphabet, else SPEECH_LANGUAGE or the "
-            "voice's first. Not in OpenAI's API."
+            description="ISO 639-1 code of the text; by default from its alphabet, else SPEECH_LANGUAGE or the voice's "
+            "first language. Not in OpenAI's API."
         ),
     ] = None
 
 
 @router.post(
     "/audio/speech",
-    summary="Text into speech",
+    summary="Synthesize speech",
     response_class=Response,
     responses={
         200: {
-            "description": "The sound, as it is made (24 kHz mono); with `stream_format=sse` as events.",
+            "description": "The speech, streamed while it is synthesized (24 kHz mono); with `stream_format=sse` as "
+            "events.",
             "content": {
                 **{form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in FORMATS.values()},
                 "text/event-stream": event_stream(
@@ -80,7 +83,7 @@ class SpeechRequest(NullIsAbsent):
     },
 )
 async def speech(request: Request, wanted: SpeechRequest) -> Response:
-    """The first byte leaves when the first clause is spoken. `pcm` is 16-bit little-endian."""
+    """Synthesize speech. The response starts when the first clause is ready. `pcm` is 16-bit little-endian."""
     assistant: Assistant = request.app.state.assistant
     check_model(assistant, "tts", wanted.model)
     voice = _voice(assistant, wanted.voice if isinstance(wanted.voice, str) else wanted.voice.id)
@@ -104,7 +107,7 @@ def _voice(assistant: Assistant, name: str) -> Voice:
 
 
 async def _audible(clips: AsyncGenerator[Clip, None]) -> AsyncGenerator[Clip, None]:
-    """The clips; a short silence where there was nothing to say: clients read an answer without a sound as a fault."""
+    """Yield the clips, or a short silence if there are none: clients treat a response without audio as an error."""
     spoken = False
     async with aclosing(clips):
         async for clip in clips:
@@ -115,7 +118,7 @@ async def _audible(clips: AsyncGenerator[Clip, None]) -> AsyncGenerator[Clip, No
 
 
 async def _events(sound: AsyncGenerator[bytes, None], text: str) -> AsyncGenerator[bytes, None]:
-    """Raises what fails before the first sound; what fails later is an event."""
+    """Yield the sound as events. An error before the first sound is raised; a later one becomes an event."""
     begun_already = False
     sent = 0
     try:
@@ -129,7 +132,7 @@ async def _events(sound: AsyncGenerator[bytes, None], text: str) -> AsyncGenerat
             raise
         yield sse(as_openai(error))
         return
-    # Nobody here counts tokens: four characters of text are about one, and so are 50 ms of sound.
+    # An estimate, because there is no tokenizer here: a token is about four characters of text or 50 ms of sound.
     spoken, said = max(1, len(text) // 4), max(1, sent // 400)
     usage = {"input_tokens": spoken, "output_tokens": said, "total_tokens": spoken + said}
     yield sse({"type": "speech.audio.done", "usage": usage})

@@ -1,4 +1,4 @@
-"""Server-sent events as OpenAI sends them: `data:` lines only."""
+"""Server-Sent Events in OpenAI's form, with `data:` lines only."""
 
 import json
 
@@ -8,5 +8,5 @@ DONE = b"data: [DONE]\n\n"
 
 
 def sse(event: object) -> bytes:
-    """One event."""
+    """Encode one event."""
     return b"data: " + encodable(json.dumps(event, ensure_ascii=False)).encode() + b"\n\n"

@@ -1,4 +1,4 @@
-"""`POST /v1/audio/transcriptions` and `/v1/audio/translations`: a recording of any length into text."""
+"""`POST /v1/audio/transcriptions` and `/v1/audio/translations`: transcribe a recording of any length."""
 
 import math
 from collections.abc import AsyncGenerator
@@ -44,12 +44,12 @@ EVENTS = event_stream(
 
 @router.post(
     "/audio/transcriptions",
-    summary="A recording into text",
+    summary="Transcribe a recording",
     response_class=Response,
     responses={
         200: {
             "model": TextAnswer | VerboseAnswer | DiarizedAnswer,
-            "description": "The transcript in the format asked for; with `stream=true` as events.",
+            "description": "The transcript in the requested format; with `stream=true` as events.",
             "content": {**TEXTS, "text/event-stream": EVENTS},
         },
         **ERRORS,
@@ -57,7 +57,7 @@ EVENTS = event_stream(
     openapi_extra=form_body(TranscriptionFields, "file", example={"model": "whisper-1", "language": "en"}),
 )
 async def transcriptions(request: Request, form: ReceivedForm) -> Response:
-    """Any audio or video file. With `stream=true` text is sent while the file is still being decoded."""
+    """Transcribe any audio or video file. With `stream=true`, text is sent while the file is still being decoded."""
     assistant: Assistant = request.app.state.assistant
     upload, wanted = form.file("file"), form.parse(TranscriptionFields)
     model = await named(assistant, wanted.model)
@@ -67,7 +67,7 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
         prompt=wanted.prompt,
         words="word" in wanted.timestamp_granularities
         or "logprobs" in wanted.include
-        or diarized,  # words: for where speakers change
+        or diarized,  # diarization needs word timestamps to find changes of speaker
         temperature=wanted.temperature,
     )
     recording = recording_of(assistant, upload, track=wanted.audio_track)
@@ -97,12 +97,12 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
 
 @router.post(
     "/audio/translations",
-    summary="A recording into English text",
+    summary="Translate a recording into English",
     response_class=Response,
     responses={
         200: {
             "model": TextAnswer | VerboseAnswer,
-            "description": "The English text in the format asked for.",
+            "description": "The English text in the requested format.",
             "content": TEXTS,
         },
         **ERRORS,
@@ -110,7 +110,7 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
     openapi_extra=form_body(TranslationFields, "file", example={"model": "whisper-1"}),
 )
 async def translations(request: Request, form: ReceivedForm) -> Response:
-    """Whatever is spoken becomes English."""
+    """Translate speech in any language into English text."""
     assistant: Assistant = request.app.state.assistant
     upload, wanted = form.file("file"), form.parse(TranslationFields)
     model = await named(assistant, wanted.model)
@@ -128,7 +128,7 @@ async def _whole(events: AsyncGenerator[FileEvent, None]) -> Transcription:
 
 
 def language_name(code: str | None) -> str:
-    """ "english" for "en", as OpenAI has it; "unknown" when nothing was said."""
+    """Return OpenAI's name of a language: "english" for "en"; "unknown" without speech."""
     return NAMES.get(code, code).replace("_", " ") if code else "unknown"
 
 
@@ -171,7 +171,7 @@ def _verbose(found: Transcription, wanted: TranscriptionFields | TranslationFiel
 def _segment(segment: Segment) -> dict[str, Any]:
     told = segment_dict(segment)
     told.pop("words", None)
-    # Whisper's segments begin with their space: clients join them as they are.
+    # Whisper's segments start with a space, so that clients can join them directly.
     told["text"] = segment.text if spaceless(segment.text[0]) else f" {segment.text}"
     return told
 
@@ -181,7 +181,7 @@ def _usage(duration_s: float) -> dict[str, Any]:
 
 
 async def _stream(events: AsyncGenerator[FileEvent, None], *, with_logprobs: bool) -> AsyncGenerator[bytes, None]:
-    """Raises what fails before the first event; what fails later is an event."""
+    """Yield the transcript as events. An error before the first text is raised; a later one becomes an event."""
     texts: list[str] = []
     known: list[dict[str, Any]] = []
     tokens = 0

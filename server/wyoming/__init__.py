@@ -1,1 +1,1 @@
-"""The Wyoming protocol (Home Assistant's voice): recognition, speech and answers over one TCP port of their own."""
+"""The Wyoming protocol of Home Assistant: speech recognition, speech synthesis and replies on a separate TCP port."""

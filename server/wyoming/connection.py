@@ -1,8 +1,8 @@
-"""One Wyoming connection: what comes in, and what is answered.
+"""One Wyoming connection: requests and their responses.
 
-A request that cannot be met is answered with `error`, and then, as any other, with the event that its client waits for:
-Home Assistant reads on until `transcript` (to sound), `audio-stop` or `synthesize-stopped` (to a text), `handled` or
-`not-handled` (to what was said), or the end of the connection, and passes over all else.
+The response to a request that fails is `error`, followed by the event that ends every such response: Home Assistant
+reads until `transcript` (for sound), `audio-stop` or `synthesize-stopped` (for text), `handled` or `not-handled` (for
+an utterance), or the end of the connection, and ignores all other events.
 """
 
 import asyncio
@@ -53,17 +53,17 @@ from server.wyoming.wire import Broken, encoded, linger, read_event
 log = logging.getLogger(__name__)
 
 MAX_PAYLOAD_BYTES = 1 << 20
-"""Of one piece of sound: clients send some 60 ms at a time."""
+"""Largest chunk of sound: clients send about 60 ms at a time."""
 IDLE_S = 60.0
-"""A connection that asks for nothing for so long is closed: clients open one for each request."""
+"""Idle timeout in seconds: clients open a connection for each request."""
 WRITE_S = 30.0
-"""A client that does not read for so long is let go."""
+"""Timeout in seconds for a client that does not read."""
 
 Place = Callable[[], AbstractContextManager[None]]
 
 
 class Connection:
-    """Requests of one client, one after the other. What it sends meanwhile waits."""
+    """Handles the requests of one client, one after the other. Further requests wait."""
 
     def __init__(
         self,
@@ -75,8 +75,8 @@ class Connection:
         held: Share,
         place: Place,
     ) -> None:
-        """held: counts events while they come, and the sound that is kept. place: taken with the first event, for one
-        that says nothing needs none; raises Overloaded."""
+        """held: counts the bytes of arriving events and of the sound kept. place: the slot, taken with the first event
+        because a silent connection needs none; raises Overloaded."""
         self._reader, self._writer = reader, writer
         self._assistant, self._conversations, self._draining = assistant, conversations, draining
         self._held, self._place = held, place
@@ -84,13 +84,13 @@ class Connection:
         self._asked = Transcribe()
         self._sound: SoundIn | None = None
         self._refused = False
-        """The sound that is coming cannot be heard, and its client knows."""
+        """Whether the arriving sound was refused; the client has received the error."""
         self._texts: Texts | None = None
-        """Of a text that is still being written."""
+        """The text that is still arriving."""
         self._answering: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Until the client leaves or asks for nothing; then nothing of it runs any more. Raises Overloaded."""
+        """Run until the client disconnects or is idle, then stop all work of the connection. Raises Overloaded."""
         settings = self._assistant.settings
         idle_s = min(IDLE_S, settings.idle_timeout_s or IDLE_S)
         with ExitStack() as stack:
@@ -104,7 +104,7 @@ class Connection:
                         await self._take(event)
                     event = await self._next(idle_s)
             except Broken as broken:
-                await self._stop()  # nothing may be written after the end
+                await self._stop()  # the error must be the last event
                 await self._tell_error(broken.error)
                 await linger(self._reader, self._writer)
             finally:
@@ -112,7 +112,7 @@ class Connection:
                 self._forget_sound()
 
     async def _stop(self) -> None:
-        """End the answer that is being given."""
+        """Cancel the running request."""
         if self._texts is not None:
             self._texts.close()
         if self._answering is not None:
@@ -120,8 +120,8 @@ class Connection:
             await asyncio.wait([self._answering])
 
     async def _next(self, idle_s: float) -> Event | BadInput | None:
-        """The next event; BadInput for one that was refused, as its client has been told; None when there is no more,
-        or nothing came for so long and nothing is being answered. Raises Broken."""
+        """Return the next event; BadInput for an event that was refused, after reporting it to the client; None at the
+        end of the connection, or when nothing arrived for `idle_s` and no request is running. Raises Broken."""
         reading = asyncio.create_task(read_event(self._reader, max_payload=MAX_PAYLOAD_BYTES, held=self._held))
         try:
             while not (await asyncio.wait([reading], timeout=idle_s))[0]:
@@ -154,7 +154,7 @@ class Connection:
         elif AudioStop.is_type(kind):
             await self._transcribe()
         elif Synthesize.is_type(kind):
-            if self._texts is None:  # else it is the whole of a text that is being streamed, for older servers
+            if self._texts is None:  # otherwise it repeats the whole streamed text, for older servers
                 asked = Synthesize.from_event(event)
                 await self._answer(lambda: self._speak(asked), AudioStop())
         elif SynthesizeStart.is_type(kind):
@@ -166,15 +166,15 @@ class Connection:
             self._end_text()
         elif Transcript.is_type(kind):
             said = Transcript.from_event(event)
-            await self._answer(lambda: self._handle(said), NotHandled("The text cannot be answered."))
+            await self._answer(lambda: self._handle(said), NotHandled("There is no reply to this text."))
         elif Recognize.is_type(kind):
             await self._answer(lambda: _failing(_not_offered("intents")), NotRecognized())
         elif Detect.is_type(kind):
             await self._answer(lambda: _failing(_not_offered("wake words")), NotDetected())
-        # Others are for other kinds of services; the protocol says to pass them over.
+        # Other events belong to other kinds of services; the protocol requires ignoring them.
 
     async def _refuse(self, kind: str, error: BadInput) -> None:
-        """A request with a field of the wrong type: its client is told so, and not left waiting."""
+        """Refuse a request with a field of the wrong type: send the error and the event that the client waits for."""
         if AudioChunk.is_type(kind) or AudioStart.is_type(kind):
             await self._refuse_sound(error)
         elif AudioStop.is_type(kind):
@@ -195,8 +195,8 @@ class Connection:
             await self._tell_error(error)
 
     async def _answer(self, work: Callable[[], Coroutine[Any, Any, None]], *ends: Eventable) -> None:
-        """Answer beside the reading, so that a client that leaves is noticed; after the answer before it. ends: what
-        the client waits for when the work fails."""
+        """Run a request after the previous one, in a task, so that a disconnect is noticed. ends: the events to send if
+        the work fails, because the client waits for them."""
         self._end_text()
         if self._answering is not None:
             await asyncio.wait([self._answering])
@@ -210,7 +210,7 @@ class Connection:
         except ParleyError as error:
             await self._tell_failed(error, ends)
         except OSError:
-            pass  # gone: the reader is about to notice
+            pass  # disconnected: the reader handles it
         except Exception:
             log.exception("a Wyoming request failed")
             await self._tell_failed(ParleyError("Something went wrong inside the service."), ends)
@@ -235,7 +235,7 @@ class Connection:
             await self._refuse_sound(error)
 
     async def _refuse_sound(self, error: ParleyError) -> None:
-        """Nothing of this sound is heard; what still comes of it is passed over."""
+        """Discard this sound and the rest of it that still arrives. Report the error once."""
         told = self._refused
         self._forget_sound()
         self._refused = True
@@ -243,7 +243,7 @@ class Connection:
             await self._tell_error(error)
 
     async def _transcribe(self) -> None:
-        """Of what was heard until now; what comes next is another sound."""
+        """Transcribe the sound received so far; following chunks begin a new sound."""
         asked, sound, refused = self._asked, self._sound, self._refused
         self._asked, self._sound, self._refused = Transcribe(), None, False
         if refused:
@@ -253,7 +253,7 @@ class Connection:
 
     async def _transcribed(self, asked: Transcribe, sound: SoundIn | None) -> None:
         if sound is None:
-            raise BadInput("There was no sound before its end.", code="empty_message")
+            raise BadInput("There was no sound before audio-stop.", code="empty_message")
         settings = self._assistant.settings
         words = ", ".join([*(asked.transcript_names or ()), *(asked.transcript_terms or ())])[:1000]
         try:
@@ -287,7 +287,7 @@ class Connection:
             await self._begin(Texts(), voice, language)
 
     async def _begin(self, texts: Texts, voice: Voice | None = None, language: str | None = None) -> None:
-        """The text that is written from now on. voice: None: the deployment's own."""
+        """Begin a streamed text. voice: None for the deployment's default voice."""
         speaker = voice or self._assistant.voice()
         ends = (AudioStop(), SynthesizeStopped())
         await self._answer(lambda: self._speak_as_it_comes(texts, speaker, language), *ends)
@@ -305,19 +305,19 @@ class Connection:
                 async for clause in ready:
                     await self._send(clause.text, voice, language, sound)
         finally:
-            texts.close()  # nobody speaks any more: what is still written is not kept
+            texts.close()  # speaking has ended: discard further text
         await sound.end()
         await self._tell(SynthesizeStopped())
 
     async def _send(self, text: str, voice: Voice, language: str | None, sound: SoundOut) -> None:
-        """Nothing of a text in which there is nothing to say, such as a row of dashes."""
+        """Speak a text; send nothing for a text without anything to speak, such as a row of dashes."""
         assistant = self._assistant
         said = say(assistant.stages.tts, text, voice=voice, language=language, usual=assistant.settings.speech_language)
         async with aclosing(said) as clips:
             async for clip in clips:
                 await sound.send(clip)
 
-    # --- answers ---
+    # --- replies ---
 
     async def _handle(self, asked: Transcript) -> None:
         context = asked.context or {}
@@ -326,7 +326,7 @@ class Connection:
         if not asked.text.strip() or len(asked.text) > MAX_CHARS:
             raise BadInput(f"The text must have 1 to {MAX_CHARS} characters.", code="bad_parameter")
         said = Heard(asked.text.strip(), language_code(asked.language), 0.0)
-        answer: Eventable = NotHandled("No answer.")
+        answer: Eventable = NotHandled("No reply.")
         turn = self._assistant.answer(said, conversation, voice=self._assistant.voice(), aloud=False)
         async with aclosing(turn) as happenings:
             async for event in happenings:
@@ -366,4 +366,4 @@ async def _failing(error: ParleyError) -> None:
 
 
 def _not_offered(what: str) -> BadInput:
-    return BadInput(f"There are no {what} here; see the answer to `describe`.", code="unsupported_message")
+    return BadInput(f"This service does not offer {what}; see the response to `describe`.", code="unsupported_message")

@@ -1,4 +1,4 @@
-"""Conversations of clients that open a connection for each question and name the conversation in it."""
+"""Conversations of clients that open a connection for each request and send the name of the conversation with it."""
 
 import time
 from collections import OrderedDict
@@ -8,7 +8,7 @@ from pipeline.conversation import Conversation
 
 
 class Conversations:
-    """By the client's names; at most `most`, each for `seconds` after its last turn."""
+    """Conversations by the client's names: at most `most`, each kept for `seconds` after its last turn."""
 
     def __init__(
         self,
@@ -22,7 +22,7 @@ class Conversations:
         self._kept: OrderedDict[str, tuple[float, Conversation]] = OrderedDict()
 
     def get(self, name: str | None) -> Conversation:
-        """The conversation of that name, begun if there is none; None: one for this question alone."""
+        """Return the conversation of this name, or a new one. name: None for a conversation that is not kept."""
         if name is None:
             return self._make()
         now = self._clock()

@@ -1,4 +1,4 @@
-"""What this deployment offers, as Wyoming's `info` tells it."""
+"""Wyoming's `info`: the programs, models, voices and languages of this deployment."""
 
 from wyoming.info import (
     AsrModel,
@@ -20,7 +20,7 @@ OURS = Attribution("Parley", "")
 
 
 def info(assistant: Assistant) -> Info:
-    """One program a stage; a client chooses voices and languages from it."""
+    """Return one program for each stage, from which clients choose voices and languages."""
     stages = {engine.stage: engine for engine in assistant.engines}
     return Info(asr=[_asr(stages["stt"])], tts=[_tts(assistant, stages["tts"])], handle=[_handle(stages["llm"])])
 

@@ -1,4 +1,4 @@
-"""What the fields of events may be: the library takes whatever type comes, and fails where it is used."""
+"""Types of the fields of events. The library accepts any type, and fails where the field is used."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Field:
 
     fits: Callable[[Any], bool]
     kind: str
-    """What it must be, for the client."""
+    """Description of the type for the error message."""
     required: bool = False
 
 
@@ -45,10 +45,10 @@ def _is_voice(value: Any) -> bool:
     )
 
 
-TEXT, NEEDED_TEXT = Field(_is_text, "a text"), Field(_is_text, "a text", required=True)
-TEXTS = Field(_are_texts, "a list of texts")
+TEXT, NEEDED_TEXT = Field(_is_text, "a string"), Field(_is_text, "a string", required=True)
+TEXTS = Field(_are_texts, "a list of strings")
 OBJECT = Field(_is_object, "an object")
-VOICE = Field(_is_voice, "an object with texts")
+VOICE = Field(_is_voice, "an object with strings")
 WHOLE, NEEDED_WHOLE = Field(_is_whole, "a whole number"), Field(_is_whole, "a whole number", required=True)
 NUMBER = Field(_is_number, "a number")
 SPOKEN = {"voice": VOICE, "text_format": TEXT, "context": OBJECT}
@@ -71,12 +71,12 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
     "transcript": {"text": NEEDED_TEXT, "language": TEXT, "context": OBJECT},
     "ping": {"text": TEXT},
 }
-"""Event → the fields that are read of it."""
+"""Event → the fields of it that this service reads."""
 
 
 def checked(event: Event) -> Event:
-    """The event with fields of the right types; null is as if the field were not there. Raises BadInput
-    (bad_parameter), which names the field."""
+    """Check the types of an event's fields and return the event without null fields. Raises BadInput (bad_parameter),
+    which names the field."""
     fields = FIELDS.get(event.type, {})
     data = {name: value for name, value in event.data.items() if value is not None}
     for name, field in fields.items():

@@ -22,17 +22,17 @@ from server.wyoming.wire import encoded, linger
 log = logging.getLogger(__name__)
 
 CONVERSATION_S = 600.0
-"""A conversation that is not gone on with for so long is forgotten."""
+"""Seconds after its last turn until a conversation is dropped."""
 
 
 @asynccontextmanager
 async def open_wyoming(
     settings: Settings, assistant: Assistant, budgets: Budgets, draining: Draining
 ) -> AsyncIterator[None]:
-    """Listen on WYOMING_URI while the block runs; nothing where it is empty. Raises ConfigError when that cannot be.
+    """Listen on WYOMING_URI while the block runs; do nothing if it is empty. Raises ConfigError if listening fails.
 
-    budgets: the places of its connections, and the memory for sound that is kept. The protocol has no keys: every
-    client that reaches the address is let in.
+    budgets: slots for connections, and memory for the sound kept. The protocol has no keys: every client that can reach
+    the address is accepted.
     """
     if not settings.wyoming_uri:
         yield
@@ -59,9 +59,9 @@ async def open_wyoming(
             writer.write(encoded(Error(error.message, error.code).event()))
             await linger(reader, writer)
         except OSError:
-            pass  # gone
+            pass  # disconnected
         except asyncio.CancelledError:
-            pass  # the service ends
+            pass  # the service is stopping
         finally:
             open_now.discard(task)
             writer.close()
@@ -88,7 +88,7 @@ async def _close_when_draining(server: asyncio.Server, draining: Draining) -> No
 
 
 def _address(uri: str) -> tuple[str, int]:
-    """Raises ConfigError."""
+    """Return host and port of a tcp:// URI. Raises ConfigError."""
     try:
         parts = urlsplit(uri)
         if parts.scheme == "tcp" and parts.hostname and parts.port is not None:

@@ -1,4 +1,4 @@
-"""A text that is spoken while it is still being written."""
+"""A text that is spoken while it is still arriving."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -7,23 +7,23 @@ from pipeline.channel import Channel
 from pipeline.errors import BadInput, ParleyError
 
 MAX_TEXT_CHARS = 65_536
-"""Of one text, which is an hour of speech."""
+"""Longest text, an hour of speech."""
 NEXT_TEXT_S = 120.0
-"""Whoever writes it, a language model most often, has so long for the next piece."""
+"""Timeout for the next chunk of a text, usually from a language model, in seconds."""
 
 
 class Texts:
-    """The pieces of one text, in order."""
+    """The chunks of one text, in order."""
 
     def __init__(self, error: ParleyError | None = None) -> None:
-        """error: of a text that cannot be spoken, whatever comes."""
-        self._pieces: Channel[str] = Channel(MAX_TEXT_CHARS)  # of a character or more each
+        """error: for a text that cannot be spoken at all."""
+        self._pieces: Channel[str] = Channel(MAX_TEXT_CHARS)  # each has at least one character
         self._chars = 0
         if error is not None:
             self.close(error)
 
     def add(self, text: str) -> None:
-        """The next piece; nothing of one that comes after the end."""
+        """Add the next chunk; ignore it after `close`."""
         self._chars += len(text)
         if self._chars > MAX_TEXT_CHARS:
             self.close(BadInput(f"The text is longer than {MAX_TEXT_CHARS} characters.", code="message_too_large"))
@@ -31,17 +31,17 @@ class Texts:
             self._pieces.offer(text)
 
     def close(self, error: ParleyError | None = None) -> None:
-        """There is no more; error: why not. Another call changes nothing."""
+        """End the text. error: the reason if it ends early. Further calls have no effect."""
         self._pieces.close(error)
 
     async def each(self) -> AsyncGenerator[str, None]:
-        """The pieces as they come. Raises ParleyError: what it was closed with, or timeout when nothing comes."""
+        """Yield the chunks as they arrive. Raises the error given to `close`, or ParleyError (timeout)."""
         while True:
             try:
                 async with asyncio.timeout(NEXT_TEXT_S):
                     piece = await anext(self._pieces, None)
             except TimeoutError:
-                raise ParleyError(f"Nothing more of the text came for {NEXT_TEXT_S:g} s.", code="timeout") from None
+                raise ParleyError(f"No more text arrived for {NEXT_TEXT_S:g} s.", code="timeout") from None
             if piece is None:
                 return
             yield piece

@@ -1,8 +1,8 @@
-"""The voices as Wyoming names them: one name for each voice and language.
+"""Wyoming's names of the voices: one name for each voice and language.
 
 A client such as Home Assistant lists a voice under each of its languages, but the protocol sends the name or a
-language, not both: a voice of several languages would speak its first one whichever was chosen. "man" is the voice in
-its usual language, "man:pt" the same in Portuguese.
+language, not both: a voice with several languages would always speak its first one. "man" is the voice in its usual
+language, "man:pt" is the same voice in Portuguese.
 """
 
 from wyoming.info import Attribution, TtsVoice
@@ -16,13 +16,14 @@ from server import VERSION
 from server.parameters import language_code
 
 EVERYWHERE = ["en", "pt", "es"]
-"""Languages that all stages have, whichever engines they run on."""
+"""Languages that every engine of every stage supports."""
 
 
 def offered(assistant: Assistant, engine: EngineInfo, attribution: Attribution) -> list[TtsVoice]:
-    """Every voice in every language it has, the deployment's own voice first: a client takes the first by itself.
+    """Return every voice in each of its languages. The deployment's default voice comes first, because clients choose
+    the first by default.
 
-    A voice that lists no languages has one name for all that the engine speaks: the text decides.
+    A voice that lists no languages has one name for all languages of the engine: the text decides.
     """
     own = assistant.settings.voice_name
     usual_language = assistant.settings.speech_language
@@ -42,7 +43,7 @@ def offered(assistant: Assistant, engine: EngineInfo, attribution: Attribution) 
 
 
 def chosen(assistant: Assistant, wanted: SynthesizeVoice | None) -> tuple[Voice, str | None]:
-    """The voice, and the language that its name or the client says; None: the text decides.
+    """Return the chosen voice, and the language given by its name or by the client; None: the text decides.
 
     Raises BadInput (unknown_voice, unsupported_language).
     """
@@ -54,12 +55,12 @@ def chosen(assistant: Assistant, wanted: SynthesizeVoice | None) -> tuple[Voice,
         try:
             return assistant.voice(name), language or language_code(named)
         except BadInput:
-            pass  # the error names the voice as the client did
+            pass  # the error below names the voice as the client sent it
     return assistant.voice(wanted.name), language
 
 
 def _languages(voice: Voice, engine: EngineInfo) -> list[str]:
-    """Of the languages that a voice is meant for, those that the engine speaks; empty: none of them."""
+    """Return the languages of a voice that the engine speaks; empty if it speaks none of them."""
     has = {language_code(code) or code for code in engine.languages if len(code.partition("-")[0]) <= 3}
     meant = [language_code(code) or code for code in voice.languages]
     if not has:

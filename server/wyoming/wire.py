@@ -1,4 +1,4 @@
-"""Events of the Wyoming protocol on the wire, bounded: the library's reader takes whatever length it is told.
+"""Wire format of Wyoming events, with limits: the library's reader accepts any length.
 
 An event is a line of JSON, then `data_length` bytes of JSON, then `payload_length` bytes.
 """
@@ -16,27 +16,27 @@ from pipeline.errors import BadInput, Overloaded, ParleyError
 from server.access.counted import Share
 
 MAX_DATA_BYTES = 256 * 1024
-"""Of one event's JSON."""
+"""Largest JSON data of an event."""
 LINGER_S = 1.0
 PIECE_BYTES = 2**16
 MAX_DEPTH = 32
-"""Objects and lists in one another: what is deeper is not data that anybody has."""
+"""Maximum nesting of objects and lists; real events are not as deep."""
 
 
 class Broken(Exception):
-    """The connection cannot go on: it is not known where the next event begins."""
+    """The connection cannot continue, because the start of the next event is unknown."""
 
     def __init__(self, error: ParleyError) -> None:
-        """error: to be reported to the client."""
+        """error: to report to the client."""
         super().__init__(error.message)
         self.error = error
 
 
 async def read_event(reader: asyncio.StreamReader, *, max_payload: int, held: Share) -> Event | None:
-    """The next event; None at the end of the connection. held: counts its bytes while they come.
+    """Read the next event; None at the end of the connection. held: counts its bytes while they arrive.
 
-    Raises BadInput (bad_parameter) for an event that cannot be used, after which the next one can be read; Broken for
-    bytes that are not an event, for one that is too large, and for one that there is no memory for.
+    Raises BadInput (bad_parameter) for an invalid event, after which the next one can be read; Broken for bytes that
+    are not an event, for an event that is too large, and when the budget is exhausted.
     """
     try:
         line = await reader.readline()
@@ -50,12 +50,12 @@ async def read_event(reader: asyncio.StreamReader, *, max_payload: int, held: Sh
         return None
     except Overloaded as error:
         raise Broken(error) from None
-    except ValueError:  # readline's for a line that is too long
+    except ValueError:  # from readline, for a line that is too long
         raise _not_wyoming("The header of an event is longer than 65536 bytes.") from None
     more, payload = body[:data_bytes], body[data_bytes:]
     kind = head.get("type")
     if not isinstance(kind, str):
-        raise _bad("The field 'type' of an event must be a text.")
+        raise _bad("The field 'type' of an event must be a string.")
     data: dict[str, Any] = {}
     for part in (head.get("data"), _data(more) if more else None):
         if part is not None and not isinstance(part, dict):
@@ -69,7 +69,7 @@ async def read_event(reader: asyncio.StreamReader, *, max_payload: int, held: Sh
 
 
 def encoded(event: Event) -> bytes:
-    """An event as it is sent."""
+    """Encode an event for sending."""
     data = json.dumps(encodable_json(event.data), ensure_ascii=False).encode() if event.data else b""
     payload = event.payload or b""
     head: dict[str, Any] = {"type": event.type, "version": __version__}
@@ -81,7 +81,7 @@ def encoded(event: Event) -> bytes:
 
 
 async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """End a connection after its last event: what its client still sends is read for a moment, else the client might
+    """End a connection after its last event. Read what the client still sends for LINGER_S; otherwise the client could
     lose that event."""
     with contextlib.suppress(OSError, TimeoutError):
         writer.write_eof()
@@ -91,7 +91,7 @@ async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def _body(reader: asyncio.StreamReader, size: int, held: Share) -> bytes:
-    """So many bytes, counted as they come and until all are there. Raises IncompleteReadError, Overloaded."""
+    """Read `size` bytes, counted in the budget until the last one arrives. Raises IncompleteReadError, Overloaded."""
     data = bytearray()
     try:
         while len(data) < size:
@@ -99,7 +99,7 @@ async def _body(reader: asyncio.StreamReader, size: int, held: Share) -> bytes:
             if not piece:
                 raise asyncio.IncompleteReadError(bytes(data), size)
             if not held.take(len(piece)):
-                raise Overloaded("Too many bytes are waiting already; try again soon.")
+                raise Overloaded("Too many bytes are held; retry soon.")
             data += piece
         return bytes(data)
     finally:
@@ -117,11 +117,11 @@ def _head(line: bytes) -> dict[str, Any]:
 
 
 def _data(text: bytes) -> Any:
-    """Raises BadInput: its length is known, so the next event can be found."""
+    """Parse an event's data. Raises BadInput, not Broken: the length is known, so the next event can be found."""
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise _bad("The data of an event is not JSON that can be read.") from None
+        raise _bad("The data of an event is not valid JSON.") from None
 
 
 def _length(head: dict[str, Any], name: str, most: int) -> int:
@@ -129,15 +129,15 @@ def _length(head: dict[str, Any], name: str, most: int) -> int:
     if length is None:
         return 0
     if isinstance(length, bool) or not isinstance(length, int) or length < 0:
-        raise _not_wyoming(f"{name} must be a whole number from 0 on.")
+        raise _not_wyoming(f"{name} must be a whole number of at least 0.")
     if length > most:
-        told = f"{name} is {length if length < 10**15 else 'too large'}; at most {most} bytes are taken."
+        told = f"{name} is {length if length < 10**15 else 'too large'}; the limit is {most} bytes."
         raise Broken(BadInput(told, code="message_too_large"))
     return length
 
 
 def _too_deep(text: bytes) -> bool:
-    """Whether it might be: most events need no closer look."""
+    """Whether the text can be nested too deeply; for most events this quick check is enough."""
     return text.count(b"{") + text.count(b"[") > MAX_DEPTH
 
 
@@ -152,7 +152,7 @@ def _check_depth(value: Any) -> None:
         ]
         if not level:
             return
-    raise _bad(f"The data of an event is nested more than {MAX_DEPTH} deep.")
+    raise _bad(f"The data of an event is nested more than {MAX_DEPTH} levels deep.")
 
 
 def _bad(message: str) -> BadInput:
