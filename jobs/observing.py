@@ -12,7 +12,7 @@ attempt_seconds = Histogram(
     "parley_job_attempt_seconds", "From the beginning of an attempt to the result of its job.", buckets=SECONDS
 )
 
-for _outcome in OUTCOMES:  # Prometheus sees no increase in a series that appears with a 1 in it
+for _outcome in OUTCOMES:  # start each series at 0: Prometheus does not see an increase in one that starts at 1
     attempts.labels(_outcome)
 
 

@@ -45,7 +45,7 @@ HEARD = 0.8
 """Progress of a job after recognition, before its speakers are identified."""
 
 
-WORDS = {"completed": "completed", "failed": "failed", "again": "waits for a retry", "lost": "was given up here"}
+WORDS = {"completed": "completed", "failed": "failed", "again": "needs a retry", "lost": "was given up here"}
 """Outcome of an attempt → its text in the log."""
 
 

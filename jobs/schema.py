@@ -225,7 +225,7 @@ class Job:
     trace: str | None
     """The `traceparent` of the request that sent the job, if requests are traced."""
     progress: float
-    """0 to 1, by decoded seconds."""
+    """Progress from 0 to 1, by decoded seconds."""
     done_s: float
     duration_s: float | None
     """Duration of the recording; None until it is known."""

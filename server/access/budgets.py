@@ -20,7 +20,9 @@ class Budgets:
         self.wyoming = Places(settings, at_address=share(settings.max_sessions, settings.max_sessions_per_address))
         """Slots for Wyoming connections, which have no keys: as many as for conversations, counted separately."""
         self.uploads = AtMost(
-            settings.max_uploads, share(settings.max_uploads, settings.max_uploads_per_caller), "uploads are under way"
+            settings.max_uploads,
+            share(settings.max_uploads, settings.max_uploads_per_caller),
+            "uploads are in progress",
         )
         """Slots for requests with files, and for uploads in parts, from their first byte to their response: each is
         stored on disk, up to MAX_FILE_SIZE."""
@@ -33,7 +35,7 @@ class Budgets:
         self.streams = AtMost(
             settings.max_event_streams,
             share(settings.max_event_streams, settings.max_event_streams_per_caller),
-            "streams of events are open",
+            "event streams are open",
         )
         """Slots for event streams of jobs."""
 

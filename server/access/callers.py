@@ -49,7 +49,7 @@ class Caller:
 
     @property
     def known(self) -> bool:
-        """Whether this caller has shown a key."""
+        """Whether this caller has a key."""
         return self.kind != "anonymous"
 
     @property

@@ -136,7 +136,7 @@ class Connection:
         session.manner = config.manner
         session.conversation.instruct(config.instructions)
 
-    # --- in ---
+    # --- incoming events ---
 
     async def _read(self) -> None:
         while (message := await self._socket.receive())["type"] != "websocket.disconnect":
@@ -149,7 +149,7 @@ class Connection:
         event_id: str | None = None
         try:
             if text is None:
-                raise RealtimeError("Events are text messages with JSON.", code="unknown_or_invalid_event")
+                raise RealtimeError("Events must be text messages with JSON.", code="unknown_or_invalid_event")
             with self._held.held(len(text)):
                 event, sent = await asyncio.to_thread(parse, text) if len(text) > LARGE_CHARS else parse(text)
                 event_id = getattr(event, "event_id", None)
@@ -305,7 +305,7 @@ class Connection:
         except (RealtimeError, ParleyError) as error:
             self.translation.send(as_event(error, event.event_id))
 
-    # --- out ---
+    # --- outgoing events ---
 
     async def _write(self) -> None:
         try:

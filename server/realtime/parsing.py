@@ -48,7 +48,7 @@ def parse(text: str) -> tuple[BaseModel, dict[str, Any]]:
     except BadJson as error:
         raise RealtimeError(f"The message {error}.", code="unknown_or_invalid_event") from None
     if not isinstance(message, dict):
-        raise RealtimeError("An event is a JSON object.", code="unknown_or_invalid_event")
+        raise RealtimeError("An event must be a JSON object.", code="unknown_or_invalid_event")
     event_id = message.get("event_id")
     if not isinstance(event_id, str) or len(event_id) > MAX_EVENT_ID_CHARS:
         event_id = None
