@@ -1,1 +1,1 @@
-"""What must survive a restart: transcription jobs, their files, results and webhooks (docs/jobs.md)."""
+"""Durable transcription jobs with their files, results and webhooks, which survive a restart (docs/jobs.md)."""

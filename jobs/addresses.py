@@ -1,7 +1,7 @@
-"""Which addresses may be reached for a caller: public ones, and those that the deployment allows besides.
+"""Restriction of outgoing requests for callers: to public addresses, and to others that the deployment allows.
 
-A URL is checked and built here once (`Reachable.check`); what was built is what a request is sent to. Its host is
-looked up once per connection, and `jobs.client` connects to the very addresses that were checked.
+A URL is checked and built once (`Reachable.check`), and requests are sent to the built URL. Its host is looked up once
+per connection, and `jobs.client` connects only to the addresses that were checked.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ MAX_HOST_CHARS = 253
 MAX_PORT = 65_535
 RESOLVE_S = 5.0
 MAX_LOOKUPS = 32
-"""Names that are looked up at a time. Each takes a thread of its own: the resolver cannot be cancelled, and a caller's
+"""Maximum number of simultaneous look-ups. Each has its own thread: the resolver cannot be cancelled, and a caller's
 name server may take half a minute, which must not occupy the threads that the rest of the service uses."""
 
 SPECIAL_IPV4 = tuple(
@@ -37,16 +37,16 @@ SPECIAL_IPV4 = tuple(
         ),
     )
 )  # fmt: skip
-"""The IANA IPv4 Special-Purpose Address Registry, all of its blocks, and multicast. Those that are globally reachable
-(anycast relays, AS112) serve no files. The last one is Azure's host service, at a public address on every machine."""
+"""All blocks of the IANA IPv4 Special-Purpose Address Registry, and multicast. The globally reachable blocks (anycast
+relays, AS112) do not serve files. The last one is Azure's host service, at a public address on every machine."""
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-"""All that IANA has given out for hosts. Outside are loopback, unique local, link-local, site-local and multicast
-addresses, the discard prefix, SRv6 and what is still unassigned."""
+"""The range from which IANA has assigned hosts' addresses. Outside it are loopback, unique local, link-local,
+site-local and multicast addresses, the discard prefix, SRv6 and unassigned blocks."""
 SPECIAL_IPV6 = tuple(
     map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"))
 )
-"""The blocks of the IANA IPv6 Special-Purpose Address Registry inside GLOBAL_UNICAST. Teredo (in 2001::/23) and 6to4
-(2002::/16) carry IPv4 addresses, which decide about them (`_carried`)."""
+"""The blocks of the IANA IPv6 Special-Purpose Address Registry inside GLOBAL_UNICAST. For Teredo (in 2001::/23) and
+6to4 (2002::/16) the embedded IPv4 addresses decide (`_carried`)."""
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
@@ -57,7 +57,7 @@ _NUMERIC_LABEL = re.compile(r"0x[0-9a-f]*|[0-9]+")
 
 
 class Reachable:
-    """The rule: public addresses, and those that the deployment allows besides."""
+    """The rule: public addresses, and others that the deployment allows."""
 
     def __init__(self, allowed: str) -> None:
         """allowed: comma-separated addresses and networks. Raises ConfigError."""
@@ -69,14 +69,14 @@ class Reachable:
             raise ConfigError(f"URL_ALLOW: {error}.") from None
 
     def allows(self, address: Address) -> bool:
-        """Whether this address may be connected to, whatever it is written as."""
+        """Whether connections to this address are allowed, in any notation."""
         if self._named(address):
             return True
         if isinstance(address, ipaddress.IPv4Address):
             return not any(address in block for block in SPECIAL_IPV4)
         carried = _carried(address)
         if carried is not None:
-            # Mapped, NAT64 and tunnel prefixes are not public themselves, yet lead to what they carry.
+            # Mapped, NAT64 and tunnel prefixes are not public themselves, but lead to the embedded addresses.
             return bool(carried) and all(self.allows(inner) for inner in carried)
         if address not in GLOBAL_UNICAST or any(address in block for block in SPECIAL_IPV6):
             return False
@@ -87,8 +87,8 @@ class Reachable:
         return any(address in network for network in self._allowed if network.version == address.version)
 
     def check(self, url: str) -> httpx.URL:
-        """The URL as it will be requested. Raises Refused for one that cannot be, or that may not be by what can be
-        said without a name server: bad_url, forbidden_address."""
+        """Return the URL as it will be requested. Raises Refused (bad_url, forbidden_address) if it is unusable, or is
+        forbidden as far as can be known without a name server."""
         built = _built(url)
         host = host_of(built)
         literal = _literal(host)
@@ -97,14 +97,14 @@ class Reachable:
                 raise forbidden()
             return built
         if len(host) > MAX_HOST_CHARS or _NAME.fullmatch(host) is None:
-            raise Refused("The URL has no host that can be used.", code="bad_url")
+            raise Refused("The URL does not have a usable host.", code="bad_url")
         if all(_NUMERIC_LABEL.fullmatch(label) for label in host.rstrip(".").split(".")):
-            # 2130706433, 0x7f.1, 0177.0.0.1: spellings of addresses that only those use who want to hide one.
+            # 2130706433, 0x7f.1, 0177.0.0.1: notations that only serve to hide an address.
             raise Refused("Write the address as four decimal numbers.", code="forbidden_address")
         return built
 
     async def look_up(self, host: str, port: int, timeout_s: float = RESOLVE_S) -> list[str]:
-        """The addresses of a host, all of which may be connected to. Raises Refused, FetchFailed."""
+        """Return the addresses of a host, all of which are allowed. Raises Refused, FetchFailed."""
         literal = _literal(host)
         if literal is None:
             try:
@@ -115,23 +115,23 @@ class Reachable:
             names = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         else:
             names = [host]
-        # One that is forbidden among them is reason enough: who answers with both is up to something.
+        # Reject all if any is forbidden: a name server that returns both kinds is suspicious.
         if not names or not all(self.allows(ipaddress.ip_address(name.split("%")[0])) for name in names):
             raise forbidden()
         return names
 
 
 def forbidden() -> Refused:
-    return Refused("This address may not be reached; only public ones may (URL_ALLOW).", code="forbidden_address")
+    return Refused("Only public addresses are allowed (URL_ALLOW).", code="forbidden_address")
 
 
 def host_of(url: httpx.URL) -> str:
-    """The host as it is looked up and sent: ASCII, lower case, an IPv6 address without brackets."""
+    """Return the host as it is looked up and sent: ASCII, lower case, an IPv6 address without brackets."""
     return url.raw_host.decode("ascii")
 
 
 def counted_host(url: str) -> str:
-    """By what limits tell receivers apart: the host of a URL; "" for what is not one."""
+    """Return the host of a URL, which identifies a receiver for limits; "" for an invalid URL."""
     try:
         return host_of(httpx.URL(url))[:MAX_HOST_CHARS]
     except (httpx.InvalidURL, ValueError):
@@ -144,10 +144,10 @@ def port_of(url: httpx.URL) -> int:
 
 def _built(url: str) -> httpx.URL:
     if len(url) > MAX_URL_CHARS or any(character <= " " or character == "\x7f" for character in url):
-        raise Refused("The URL is too long or has spaces in it.", code="bad_url")
+        raise Refused("The URL is too long or contains spaces.", code="bad_url")
     try:
         built = httpx.URL(url)
-        # All that sending a request asks of it: a host may be valid ASCII and still not be a name (xn--a).
+        # Read every part that a request needs: a host can be valid ASCII but not a name (xn--a).
         told = (built.host, built.raw_host, built.netloc, built.raw_path, built.port)
         again = httpx.URL(str(built))
     except (httpx.InvalidURL, ValueError, TypeError):
@@ -155,18 +155,18 @@ def _built(url: str) -> httpx.URL:
     if built.scheme not in ("http", "https"):
         raise Refused("Only http and https URLs are fetched.", code="bad_url")
     if built.userinfo or "@" in _authority(url):
-        raise Refused("URLs with a name or password in them are not fetched.", code="bad_url")
+        raise Refused("URLs that contain a name or password are not fetched.", code="bad_url")
     if not built.host or "\\" in url or "%" in _authority(url):
-        raise Refused("The URL has no host that can be used.", code="bad_url")
+        raise Refused("The URL does not have a usable host.", code="bad_url")
     if built.port is not None and not 0 < built.port <= MAX_PORT:
-        raise Refused(f"The port of a URL is from 1 to {MAX_PORT}.", code="bad_url")
+        raise Refused(f"The port of a URL must be from 1 to {MAX_PORT}.", code="bad_url")
     if told != (again.host, again.raw_host, again.netloc, again.raw_path, again.port):
-        raise Refused("This URL can be read in two ways.", code="bad_url")
+        raise Refused("This URL is ambiguous.", code="bad_url")
     return built
 
 
 def _authority(url: str) -> str:
-    """Host and port as they were sent: what is between // and the path."""
+    """Return host and port as they were sent: the text between // and the path."""
     return re.split(r"[/?#]", url.partition("//")[2], maxsplit=1)[0]
 
 
@@ -182,7 +182,7 @@ def _low_32(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
 
 
 def _carried(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address] | None:
-    """The IPv4 addresses that this one leads to; None where it is not of a kind that does."""
+    """Return the IPv4 addresses that this address leads to, or None if it is not of such a kind."""
     if address.ipv4_mapped is not None:
         return [address.ipv4_mapped]
     if address.sixtofour is not None:
@@ -197,8 +197,9 @@ def _carried(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address] | No
 
 
 def _translated(number: int) -> Iterator[ipaddress.IPv4Address]:
-    """What an address of the local NAT64 prefix may carry (RFC 6052, 2.2): which bits it is depends on the length of
-    the translator's own prefix, which is not known here. Bits 64 to 71 are left out in all of them."""
+    """Yield the IPv4 addresses that an address of the local NAT64 prefix may embed (RFC 6052, 2.2). The position of the
+    bits depends on the length of the translator's own prefix, which is unknown here. Bits 64 to 71 are always skipped.
+    """
     without_u = number >> 64 << 56 | number & (1 << 56) - 1  # 120 bits
     for prefix in (48, 56, 64):
         yield ipaddress.IPv4Address(without_u >> 120 - prefix - 32 & 0xFFFF_FFFF)
@@ -209,7 +210,7 @@ _lookups = threading.BoundedSemaphore(MAX_LOOKUPS)
 
 
 async def _resolved(host: str, port: int) -> list[Any]:
-    """As `socket.getaddrinfo`, in a thread that ends by itself. Raises OSError, UnicodeError."""
+    """Call `socket.getaddrinfo` in a thread that ends by itself. Raises OSError, UnicodeError."""
     if not _lookups.acquire(blocking=False):
         raise OSError("too many names are being looked up")
     loop = asyncio.get_running_loop()

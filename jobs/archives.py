@@ -1,6 +1,6 @@
-"""ZIP archives from strangers: looked at before anything is unpacked, counted while it is, refused as a whole.
+"""Untrusted ZIP archives: checked before unpacking, limited during unpacking, and accepted or refused as a whole.
 
-What in them is plainly no recording is left out, and told.
+Members that are clearly not recordings are skipped and reported.
 """
 
 import stat
@@ -18,19 +18,19 @@ from jobs.sniffing import HEAD_BYTES, plainly
 
 SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 MAX_DIRECTORY_BYTES = 4 << 20
-"""The list of members may be so large: it is read into memory."""
+"""Maximum size of the list of members, which is read into memory."""
 READ_BYTES = 1 << 18
 FREE_BYTES = 16 << 20
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, UnicodeDecodeError)
-"""What `zipfile` raises for what it cannot read."""
+"""Errors that `zipfile` raises for unreadable archives."""
 SKIPPED_TOLD = 10
-"""In a sentence; an answer has all."""
+"""Number of skipped members that an error text names; the response lists all."""
 PLAYLIST_NAMES = (".m3u", ".m3u8", ".pls", ".txt")
 MAX_COMMENT = 0xFFFF
-"""Of an archive, at its very end."""
+"""Maximum length of the comment at the end of an archive."""
 MAX_NAME_BYTES = 4096
 MAX_EXTRA_BYTES = 4096
-"""Of what is told of a member beside its name; `zipfile` takes time in the square of its length."""
+"""Maximum length of a member's extra field; the time that `zipfile` takes grows with the square of that length."""
 END, END64, LOCATOR64, ENTRY = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x01\x02"
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
@@ -41,33 +41,33 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one archive."""
+    """Limits for one archive."""
 
     files: int
-    """Members, folders not counted."""
+    """Maximum number of members, without folders."""
     total_bytes: int
-    """Of all members, unpacked."""
+    """Maximum size of all unpacked members."""
     ratio: float
-    """What it may unpack to, in its own size. Recordings hardly shrink; those that are all silence do, so the first
-    FREE_BYTES are not counted."""
+    """Maximum ratio of unpacked to packed size. Most recordings hardly compress, but silence does, so FREE_BYTES are
+    always allowed."""
 
 
 def is_archive(head: bytes) -> bool:
-    """Whether a file that begins like this is one."""
+    """Whether a file that begins with these bytes is an archive."""
     return head.startswith(SIGNATURES)
 
 
 @dataclass(slots=True)
 class Unpacked:
-    """What was in an archive."""
+    """The content of an archive."""
 
     files: list[tuple[str, Incoming]] = field(default_factory=list)
-    """By name and in order; the caller discards or commits them."""
+    """Names and files in order; the caller discards or commits them."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    """What is plainly no recording: its name in the archive, and what it is."""
+    """Members that are clearly not recordings: name in the archive, and kind."""
 
     def discard(self) -> None:
-        """Blocking: nothing is left of it."""
+        """Remove all files. Blocks."""
         for _, member in self.files:
             member.discard()
 
@@ -75,9 +75,10 @@ class Unpacked:
 def unpack(
     path: Path, limits: Limits, receive: Callable[[], Incoming], *, unwanted: Callable[[], bool] = lambda: False
 ) -> Unpacked:
-    """Blocking: the recordings in it. unwanted: asked now and then whether to give up, which raises Refused.
+    """Unpack the recordings of an archive. Blocks. unwanted: called repeatedly; when it returns True, unpacking stops
+    with Refused.
 
-    Raises Refused (bad_archive, no_files), TooLarge; then nothing of it is left.
+    Raises Refused (bad_archive, no_files), TooLarge; all files are removed then.
     """
     made = Unpacked()
     try:
@@ -123,7 +124,7 @@ def _unpack(
                     made.skipped.append((shown, what))
                     continue
                 member = receive()
-                # Before it is written: whoever asked discards what is in the list when anything fails.
+                # Append before writing: on an error the caller discards every file in the list.
                 made.files.append((safe_name(entry.filename) or "audio", member))
                 member.write_now(head)
                 while data := packed.read(READ_BYTES):
@@ -131,11 +132,11 @@ def _unpack(
                     member.write_now(data)
             member.check()
             if is_archive(member.head):
-                raise _bad("has another archive in it")
+                raise _bad("contains another archive")
 
 
 class _Allowed:
-    """Counts what comes out of an archive."""
+    """Limits the bytes unpacked from an archive."""
 
     def __init__(self, limits: Limits, packed_bytes: int, unwanted: Callable[[], bool]) -> None:
         self._limits, self._unwanted = limits, unwanted
@@ -143,9 +144,9 @@ class _Allowed:
         self._taken = 0
 
     def take(self, size: int) -> None:
-        """Raises TooLarge, and Refused when it is not wanted any longer."""
+        """Raises TooLarge, and Refused when the archive is no longer wanted."""
         if self._unwanted():
-            raise _bad("is not wanted any longer")
+            raise _bad("is no longer wanted")
         self._taken += size
         if self._taken > self._limits.total_bytes:
             raise TooLarge(f"The archive unpacks to more than {self._limits.total_bytes} bytes (MAX_ARCHIVE_SIZE).")
@@ -160,7 +161,8 @@ def _shown(name: str) -> str:
 
 
 def _is_playlist(name: str, head: bytes) -> bool:
-    """One that pretends to be a recording: that is no oversight. As what it is, it is left out with all text."""
+    """Whether a member is a playlist under another kind of name, which is not a mistake but an attack. A playlist with
+    a proper name is skipped like all text."""
     return is_playlist(head) and not name.lower().endswith(PLAYLIST_NAMES)
 
 
@@ -170,7 +172,7 @@ def _bad(what: str) -> Refused:
 
 @dataclass(frozen=True, slots=True)
 class _Directory:
-    """Where the list of members is, by the records at the end of an archive."""
+    """Position of the list of members, from the records at the end of an archive."""
 
     start: int
     length: int
@@ -178,7 +180,8 @@ class _Directory:
 
 
 def _directory(path: Path) -> _Directory:
-    """As `zipfile` finds it: by the ZIP64 record where there is one, whatever the other one says. Raises Refused."""
+    """Find the list of members as `zipfile` does: from the ZIP64 record if there is one, whatever the plain record
+    says. Raises Refused."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - MAX_COMMENT - _END.size - _LOCATOR64.size - _END64.size))
@@ -202,9 +205,9 @@ def _directory(path: Path) -> _Directory:
 
 
 def _check_directory(path: Path, limits: Limits) -> None:
-    """How much it lists, before `zipfile` makes an object of each member. Raises Refused, TooLarge."""
+    """Check the list of members before `zipfile` creates an object for each. Raises Refused, TooLarge."""
     found = _directory(path)
-    # Folders are entries, too: twice as many, and some.
+    # Folders are entries, too, so allow twice as many and some more.
     most = 2 * limits.files + 100
     too_many = TooLarge(f"The archive has more than {limits.files} files (MAX_ARCHIVE_FILES).")
     if found.entries > most or found.length > MAX_DIRECTORY_BYTES:
@@ -221,7 +224,7 @@ def _check_directory(path: Path, limits: Limits) -> None:
             raise _bad("is damaged")
         name, extra, comment = fields[10:13]
         if name > MAX_NAME_BYTES or extra > MAX_EXTRA_BYTES:
-            raise _bad("has a name or a description of a member in it that is too long")
+            raise _bad("has a member whose name or extra field is too long")
         at += _ENTRY.size + name + extra + comment
         number += 1
         if number > most:
@@ -231,7 +234,7 @@ def _check_directory(path: Path, limits: Limits) -> None:
 
 
 def _is_litter(entry: zipfile.ZipInfo) -> bool:
-    """What desktops put beside the files."""
+    """Whether an entry is one that desktops add to archives."""
     name = PurePosixPath(entry.filename)
     return name.parts[:1] == ("__MACOSX",) or name.name.startswith(".") or name.name == "Thumbs.db"
 
@@ -240,18 +243,18 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
     name = entry.orig_filename
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name or "\\" in name:
-        raise _bad("has a name in it that leads out of it")
+        raise _bad("has a member name that leads out of it")
     if entry.flag_bits & 0x1:
         raise _bad("is encrypted")
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _bad("has links or devices in it")
+        raise _bad("contains links or devices")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise _bad("is packed in a way that is not read here; use deflate")
+        raise _bad("uses an unsupported compression; use deflate")
 
 
 def _check_overlaps(path: Path, entries: list[zipfile.ZipInfo], directory_at: int) -> None:
-    """Members that share their bytes unpack to far more than the file has."""
+    """Raises Refused for members that share bytes: they can unpack to far more than the size of the file."""
     with path.open("rb") as file:
         end = 0
         for entry in sorted(entries, key=lambda one: one.header_offset):

@@ -1,4 +1,4 @@
-"""Results in Redis, before the database is asked. A cache and no more: when it is away, nothing is lost."""
+"""Optional cache of results in Redis, in front of the database. Nothing is lost when Redis is unavailable."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -10,15 +10,15 @@ from pipeline.errors import ConfigError
 log = logging.getLogger(__name__)
 
 DEADLINE_S = 0.5
-"""A cache that takes longer is no help."""
+"""Timeout for Redis in seconds; a slower cache does not help."""
 KEEP_S = 86_400
 MAX_BYTES = 8 << 20
-"""Longer transcripts are left to the database."""
+"""Maximum size of a cached result; larger ones are read from the database."""
 PREFIX = "parley:result:"
 
 
 class Cache(Protocol):
-    """Bodies of results by their key."""
+    """Result bodies by their keys."""
 
     async def get(self, key: str) -> str | None: ...
 
@@ -26,7 +26,7 @@ class Cache(Protocol):
 
 
 class NoCache:
-    """Where no Redis is set."""
+    """The cache without Redis: always empty."""
 
     async def get(self, key: str) -> str | None:
         return None
@@ -36,7 +36,7 @@ class NoCache:
 
 
 class RedisCache:
-    """Shared by all services on one Redis; while that is away, nothing is found."""
+    """A cache shared by all services on one Redis; it is empty while Redis is unavailable."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -64,7 +64,7 @@ class RedisCache:
 
 @asynccontextmanager
 async def open_cache(redis_url: str) -> AsyncIterator[Cache]:
-    """The cache at this address; an empty one: none. Raises ConfigError."""
+    """Open the cache at this URL, or none if the URL is empty. Raises ConfigError."""
     if not redis_url:
         yield NoCache()
         return
@@ -77,7 +77,7 @@ async def open_cache(redis_url: str) -> AsyncIterator[Cache]:
             redis_url, socket_timeout=DEADLINE_S, socket_connect_timeout=DEADLINE_S, max_connections=16
         )
     except ValueError:
-        raise ConfigError("REDIS_URL is no address of a Redis (redis://host:6379).") from None
+        raise ConfigError("REDIS_URL is not a Redis URL (redis://host:6379).") from None
     try:
         yield RedisCache(client)
     finally:

@@ -1,8 +1,8 @@
 """The HTTP client for servers that callers name: files from a URL, webhooks.
 
-It connects to checked addresses only, follows no redirect, keeps no cookies and no connections, and bounds what such a
-server sends: the bytes before and in the head of an answer, each header, and the number of pieces of a body. What goes
-wrong is Refused or FetchFailed, whatever the server did.
+It connects to checked addresses only, does not follow redirects and keeps neither cookies nor connections. It limits
+what a server sends: the bytes before and in the head of a response, each header, and the number of chunks of a body.
+Every failure becomes Refused or FetchFailed, whatever the server did.
 """
 
 import asyncio
@@ -20,32 +20,31 @@ from jobs.errors import FetchFailed
 from pipeline.errors import ParleyError
 
 MAX_HEAD_BYTES = 32 * 1024
-"""Bytes of an answer's head, together with the interim responses (1xx) before it."""
+"""Maximum size of a response's head, including interim responses (1xx) before it."""
 MAX_HEADER_CHARS = 1024
-"""A longer header counts as one that was not sent."""
+"""Maximum length of a header; a longer one is treated as missing."""
 HEAD_PIECE_BYTES = 4 * 1024
 BODY_PIECE_BYTES = 16 * 1024
-"""Read from a connection at a time: what is read is parsed without a pause, and a server may send a chunk a byte."""
+"""Maximum size of one read from a connection: it is parsed without a pause, and a server can send chunks of one
+byte."""
 PAUSE_PIECES = 64
-"""After this many pieces of a body others get their turn."""
+"""Number of body chunks after which other tasks run."""
 FREE_PIECES = 4096
 LEAST_PIECE_BYTES = 8
-"""A body of more than FREE_PIECES pieces has so many bytes in each on average: parsing them costs more than the file
-is worth."""
+"""Minimum average chunk size of a body with more than FREE_PIECES chunks: smaller ones cost too much parsing time."""
 
 _BROKEN = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol)
 
 
 class Answer:
-    """The answer of a server; its body has not been read."""
+    """A server's response whose body has not been read."""
 
     def __init__(self, response: httpcore.Response) -> None:
         self.status = response.status
         self._response = response
 
     def header(self, name: str, most: int = MAX_HEADER_CHARS) -> str | None:
-        """A header's value, the first where it came more than once; None where it was not sent or is longer than
-        `most` characters."""
+        """Return the first value of a header, or None if it is missing or longer than `most` characters."""
         wanted = name.lower().encode("ascii")
         found = next((value for key, value in self._response.headers if key.lower() == wanted), None)
         if found is None or len(found) > most:
@@ -56,14 +55,14 @@ class Answer:
             return found.decode("latin-1")
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body as it comes, not decompressed. Raises FetchFailed."""
+        """Yield the body as it arrives, without decompressing it. Raises FetchFailed."""
         size = 0
         try:
             count = 0
             async for piece in self._response.aiter_stream():
                 size, count = size + len(piece), count + 1
                 if count > FREE_PIECES and size < count * LEAST_PIECE_BYTES:
-                    raise FetchFailed("The server sends the file in too many pieces.")
+                    raise FetchFailed("The server sends the file in chunks that are too small.")
                 if count % PAUSE_PIECES == 0:
                     await asyncio.sleep(0)
                 yield piece
@@ -82,7 +81,7 @@ class Client:
     async def stream(
         self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | None = None
     ) -> AsyncIterator[Answer]:
-        """Send one request. url: as `Reachable.check` has built it. Raises Refused, FetchFailed."""
+        """Send one request. url: a URL that `Reachable.check` returned. Raises Refused, FetchFailed."""
         sent = [
             (b"Host", url.netloc),
             *((name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()),
@@ -99,7 +98,7 @@ class Client:
             response = await self._pool.handle_async_request(request)
         except ParleyError:
             raise
-        except Exception as error:  # the network's, TLS's, the parser's: another server's fault in each case
+        except Exception as error:  # from the network, TLS or the parser: always the other server's fault
             raise _failed(error) from error
         try:
             connection = response.extensions.get("network_stream")
@@ -112,12 +111,12 @@ class Client:
 
 @asynccontextmanager
 async def open_client(rule: Reachable, *, timeout_s: float) -> AsyncIterator[Client]:
-    """A client that keeps to the rule. timeout_s: to connect, and between bytes. Proxies of the environment are not
-    asked: they would connect to whatever they are told."""
+    """Open a client that obeys the rule. timeout_s: timeout for connecting, and between bytes. Proxies from the
+    environment are not used: they would connect to any address."""
     async with httpcore.AsyncConnectionPool(
         ssl_context=_tls(),
         max_connections=None,
-        max_keepalive_connections=0,  # the bytes of a head are counted by connection
+        max_keepalive_connections=0,  # the bytes of a head are counted per connection
         network_backend=_Checked(rule),
     ) as pool:
         yield Client(pool, timeout_s)
@@ -135,7 +134,7 @@ def _failed(error: Exception) -> FetchFailed:
 
 
 class _Checked(httpcore.AsyncNetworkBackend):
-    """Connections to addresses that were checked a moment ago, and to no others."""
+    """Connects only to addresses that were just checked."""
 
     def __init__(self, rule: Reachable) -> None:
         self._rule = rule
@@ -171,22 +170,22 @@ class _Checked(httpcore.AsyncNetworkBackend):
 
 
 class _Bounded(httpcore.AsyncNetworkStream):
-    """A connection for one request, whose server sends so much before its answer has a head."""
+    """A connection for one request, which limits the bytes up to the end of the response's head."""
 
     def __init__(self, below: httpcore.AsyncNetworkStream) -> None:
         self._below = below
         self._before: int | None = 0
-        """Bytes so far; None when the head is here."""
+        """Bytes received so far; None after the head."""
 
     def head_is_over(self) -> None:
-        """From here on it is the body, which is bounded elsewhere."""
+        """Stop counting: the body follows, which has other limits."""
         self._before = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._before is None:
             return await self._below.read(min(max_bytes, BODY_PIECE_BYTES), timeout)
         if self._before >= MAX_HEAD_BYTES:
-            raise httpcore.ReadError(f"more than {MAX_HEAD_BYTES} bytes before the answer")
+            raise httpcore.ReadError(f"more than {MAX_HEAD_BYTES} bytes before the response")
         data = await self._below.read(min(max_bytes, HEAD_PIECE_BYTES), timeout)
         self._before += len(data)
         return data

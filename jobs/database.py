@@ -1,4 +1,4 @@
-"""The connection to SQLite or PostgreSQL, its transactions, and the migrations that are run at the start."""
+"""The connection to SQLite or PostgreSQL, its transactions, and the migrations at the start."""
 
 import asyncio
 import contextlib
@@ -39,24 +39,24 @@ log = logging.getLogger(__name__)
 
 SETTING = "DATABASE_URL"
 BUSY_MS = 30_000
-"""How long SQLite waits for another process's transaction."""
+"""Timeout for another process's transaction in SQLite, in milliseconds."""
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 NOT_FILES = (":memory:", "file:")
-"""Databases of SQLite that are not a file, or are opened in the way that their address says."""
+"""Prefixes of SQLite databases that are not a file, or whose URL says how to open them."""
 MIGRATION_LOCK = 0x7061726C6579
 """PostgreSQL's advisory lock (the letters of "parley"): several services may start at once."""
 CONNECT_S = 10
-"""Connecting to PostgreSQL may take so long, in seconds."""
+"""Timeout for connecting to PostgreSQL, in seconds."""
 UNANSWERED_MS = 30_000
-"""A server that acknowledges nothing for so long is gone."""
+"""Milliseconds without an acknowledgement after which a server counts as gone."""
 LOOK_S = 1.0
-"""Whether the database is there is looked at this often at most, however many ask."""
+"""Minimum interval of database checks in seconds, however many callers request them."""
 CHECK_S = 5.0
-"""The database has so long to answer when it is asked whether it is there."""
+"""Timeout for a database check, in seconds."""
 DISK_FULL = "53100"
-"""PostgreSQL's code for that."""
+"""PostgreSQL's error code for a full disk."""
 AGAIN_S = 60.0
-"""The same failure is logged again when it comes back after this."""
+"""Minimum interval between log entries about the same failure, in seconds."""
 DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "postgres": "postgresql+psycopg",
@@ -65,11 +65,11 @@ DRIVERS = {
 
 
 def address(database_url: str) -> URL:
-    """DATABASE_URL with the driver that is used here. Raises ConfigError."""
+    """Return DATABASE_URL with this service's driver. Raises ConfigError."""
     try:
         url = make_url(database_url)
     except ArgumentError:
-        raise ConfigError("DATABASE_URL is no database address; see docs/jobs.md.") from None
+        raise ConfigError("DATABASE_URL is not a database URL; see docs/jobs.md.") from None
     driver = DRIVERS.get(url.drivername.split("+")[0])
     if driver is None:
         raise ConfigError(f"DATABASE_URL: {url.drivername} is not supported; use sqlite or postgresql.")
@@ -77,29 +77,29 @@ def address(database_url: str) -> URL:
 
 
 class Database:
-    """Transactions of one database; open it with `open_database`. All of them raise StorageError (storage_full,
+    """Transactions of one database; open it with `open_database`. All methods raise StorageError (storage_full,
     storage_failed) when the database cannot be used."""
 
     def __init__(self, engine: AsyncEngine, file: SqliteFile | None = None) -> None:
-        """file: of an SQLite database that is not in memory."""
+        """file: the file of an SQLite database that is not in memory."""
         self._engine = engine
         self._file = file
         self.is_sqlite = engine.dialect.name == "sqlite"
-        # SQLite has one writer at a time. Waiting here is fair; its own waiting is a lottery.
+        # SQLite allows one writer at a time. This lock is fair; SQLite's own waiting is not.
         self._writing: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.is_sqlite else nullcontext()
         self._trouble: StorageError | None = None
         self._unwritable = False
-        """The trouble was met in writing; reading does not end it."""
+        """Whether writing failed; a successful read does not reset this."""
         self._logged: dict[str, float] = {}
         self._announced = False
-        """The log says that it cannot be used, and not yet that it can again."""
+        """Whether the log reports a failure but not yet its end."""
         self._checking = asyncio.Lock()
         self._look_at = 0.0
         self._found: StorageError | None = None
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that changes nothing."""
+        """Open a read-only transaction."""
         with self._translated(writes=False):
             async with self._connected() as connection:
                 yield connection
@@ -108,7 +108,7 @@ class Database:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: committed as a whole at the end of the block, or not at all."""
+        """Open a transaction. It is committed at the end of the block, or rolled back on an exception."""
         with self._translated(writes=True):
             async with self._writing, self._connected() as plain:
                 connection = await plain.execution_options(parley_write=True)
@@ -117,7 +117,7 @@ class Database:
                     yield connection
                     changed = await self._changes(connection) != before if self._unwritable else False
                 if self._file is not None:
-                    # What was committed into a file that was removed meanwhile is lost.
+                    # A commit into a file that was removed meanwhile is lost.
                     opened = connection.info["parley_files"]
                     await asyncio.to_thread(self._file.check, opened)
         if changed or not self._unwritable:
@@ -127,20 +127,19 @@ class Database:
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
         try:
             connection = await self._engine.connect()
-        except InvalidRequestError as error:  # SQLAlchemy's way to say that it tried often enough
-            raise DisconnectionError("it was connected to again, in vain") from error
+        except InvalidRequestError as error:  # SQLAlchemy raises this after its last retry
+            raise DisconnectionError("reconnecting failed") from error
         try:
             yield connection
         finally:
             await asyncio.shield(connection.close())
 
     async def _changes(self, connection: AsyncConnection) -> int:
-        """Rows that this connection has changed so far. Of PostgreSQL this is not asked."""
+        """Return the number of rows that this connection has changed so far; -1 on PostgreSQL, which is not queried."""
         return int(await connection.scalar(text("SELECT total_changes()")) or 0) if self.is_sqlite else -1
 
     async def check(self) -> None:
-        """Whether jobs can be read and, after a failure in writing, written; looked at every LOOK_S at most. Raises
-        StorageError."""
+        """Check that jobs can be read and, after a failed write, written; at most every LOOK_S. Raises StorageError."""
         async with self._checking:
             if time.monotonic() >= self._look_at:
                 self._found = await self._look()
@@ -169,7 +168,7 @@ class Database:
         try:
             yield
         except (IntegrityError, DataError):
-            raise  # the statement's fault
+            raise  # an error of the statement, not of the database
         except (DBAPIError, PoolTimeoutError, DisconnectionError, sqlite3.Error, OSError) as error:
             cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
             if getattr(cause, "sqlstate", None) == DISK_FULL or sqlite_file.is_full(
@@ -196,14 +195,15 @@ class Database:
         self._trouble, self._unwritable, self._announced = None, False, False
 
     def insert(self, table: Table) -> Any:
-        """An INSERT that has `on_conflict_do_nothing` and `on_conflict_do_update`, which both databases spell alike."""
+        """Return an INSERT with `on_conflict_do_nothing` and `on_conflict_do_update`, which have the same syntax in
+        both databases."""
         statement: Insert = sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
         return statement
 
 
 @asynccontextmanager
 async def open_database(database_url: str) -> AsyncIterator[Database]:
-    """Connected and migrated. Raises ConfigError when it cannot be had."""
+    """Open a database, connected and migrated. Raises ConfigError if it cannot be used."""
     url = address(database_url)
     file = _file(url)
     engine = await _engine(url, file)
@@ -229,7 +229,7 @@ async def open_database(database_url: str) -> AsyncIterator[Database]:
 
 
 def _file(url: URL) -> SqliteFile | None:
-    """Where an SQLite database is; None for one in memory, and for PostgreSQL."""
+    """Return the file of an SQLite database; None for a database in memory and for PostgreSQL."""
     named = url.get_backend_name() == "sqlite" and url.database and not url.database.startswith(NOT_FILES)
     return SqliteFile(Path(url.database or "").absolute()) if named else None
 
@@ -252,22 +252,24 @@ async def _engine(url: URL, file: SqliteFile | None) -> AsyncEngine:
             await asyncio.to_thread(private_folder, file.path.parent)
             await asyncio.to_thread(_make, file.path)
         except OSError as error:
-            raise ConfigError(f"The database or its folder cannot be made: {error.strerror}. See {SETTING}.") from None
-        # Never made again later: an empty database in the place of one that was removed would hide that.
+            raise ConfigError(
+                f"The database or its folder cannot be created: {error.strerror}. See {SETTING}."
+            ) from None
+        # Never recreate the file later: an empty database would hide that the old one was removed.
         url = url.set(database=f"file:{quote(str(file.path))}").update_query_dict({"mode": "rw", "uri": "true"})
     engine = create_async_engine(url, pool_size=5, pool_timeout=30)
 
     @event.listens_for(engine.sync_engine, "connect")
     def connected(connection: Any, record: Any) -> None:
-        # The driver begins no transactions of its own: `begun` does, and says whether it will write.
+        # Stop the driver from beginning transactions: `begun` does, depending on whether the transaction will write.
         connection.isolation_level = None
         cursor = connection.cursor()
-        # FULL: what was acknowledged survives a power cut, too.
+        # FULL: acknowledged writes survive a power cut, too.
         for pragma in (f"busy_timeout={BUSY_MS}", "synchronous=FULL", "temp_store=MEMORY"):
             cursor.execute(f"PRAGMA {pragma}")
         _into_wal(cursor)
         if file is not None:
-            cursor.execute("SELECT count(*) FROM sqlite_master")  # from here on its log is there
+            cursor.execute("SELECT count(*) FROM sqlite_master")  # creates the write-ahead log
             cursor.fetchall()
             record.info["parley_files"] = await_only(asyncio.to_thread(file.opened))
         cursor.close()
@@ -278,13 +280,13 @@ async def _engine(url: URL, file: SqliteFile | None) -> AsyncEngine:
             try:
                 await_only(asyncio.to_thread(file.check, record.info["parley_files"]))
             except sqlite_file.Damaged as error:
-                raise InvalidatePoolError(str(error)) from error  # and the pool connects anew
+                raise InvalidatePoolError(str(error)) from error  # makes the pool reconnect
 
     @event.listens_for(engine.sync_engine, "begin")
     def begun(connection: Connection) -> None:
-        # What is remembered of the file may not be in it any more.
+        # Cached pages may no longer match the file.
         connection.exec_driver_sql("PRAGMA shrink_memory")
-        # IMMEDIATE: a transaction that reads first and writes later would fail when another wrote in between.
+        # IMMEDIATE: a transaction that reads first and writes later would fail if another one wrote in between.
         write = connection.get_execution_options().get("parley_write")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
@@ -292,15 +294,15 @@ async def _engine(url: URL, file: SqliteFile | None) -> AsyncEngine:
 
 
 def _make(database: Path) -> None:
-    """An empty file is a new database to SQLite, and what it puts beside it (-wal, -shm) has the mode of the database.
+    """Create an empty file, which SQLite treats as a new database. SQLite's other files (-wal, -shm) get its mode.
     Raises OSError."""
     with contextlib.suppress(FileExistsError):
         open(database, "xb", opener=opener).close()
 
 
 def _into_wal(cursor: Any) -> None:
-    """Several services that make the same database at once are in each other's way, and for this SQLite does not wait
-    by itself."""
+    """Switch to a write-ahead log. Retry on a lock: several services may create the same database at once, and SQLite
+    itself does not wait in this case."""
     deadline = time.monotonic() + BUSY_MS / 1000
     while True:
         try:
@@ -309,11 +311,11 @@ def _into_wal(cursor: Any) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in BUSY or time.monotonic() >= deadline:
                 raise
-            await_only(asyncio.sleep(0.02))  # we are below SQLAlchemy, which is called from the loop
+            await_only(asyncio.sleep(0.02))  # this runs inside SQLAlchemy, which the event loop has called
 
 
 def migrate(connection: Connection) -> None:
-    """Bring the tables up to date, in the transaction of this connection."""
+    """Migrate the tables to the newest version, in the transaction of this connection."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection

@@ -1,4 +1,4 @@
-"""A file from an address: every redirect checked, counted while it arrives, gone on with where it broke off."""
+"""Download of a file from a URL: checks every redirect, limits the size, and resumes after an interruption."""
 
 import asyncio
 import re
@@ -14,25 +14,26 @@ from pipeline.untrusted import whole_number
 
 MAX_REDIRECTS = 5
 MAX_RESUMES = 8
-"""Connections that may break off after they brought something."""
+"""Maximum number of resumptions after connections that broke after delivering data."""
 SILENT_S = 20.0
-"""A server may say nothing for so long."""
+"""Timeout between bytes of a server, in seconds."""
 REDIRECTS = {301, 302, 303, 307, 308}
 TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
 IDENTITY = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "parley"}
-"""Not compressed: a few bytes could be a lot, and positions would not be those of the file."""
+"""Request headers. No compression: a few bytes could expand to many, and positions would not match the file's."""
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
 _TAG = re.compile(r"[\x21-\x7e]+")
-"""An entity tag (RFC 9110, 8.8.3), also of servers that forget its quotes. It is sent back, so it is ASCII here."""
+"""An entity tag (RFC 9110, 8.8.3), with or without the quotes that some servers omit. ASCII, because it is sent back.
+"""
 _DATE = re.compile(r"[\x20-\x7e]{1,64}")
 
 
 async def fetch(url: str, incoming: Incoming, rule: Reachable, *, timeout_s: float) -> str | None:
-    """The file at this address into `incoming`; the name that its server gives it, if it gives one. timeout_s: for all
-    of it.
+    """Download the file at this URL into `incoming`; return the name that its server gives it, or None. timeout_s:
+    timeout for the whole download.
 
-    Raises Refused for what will not get better (bad_url, forbidden_address, file_too_large, fetch_refused), FetchFailed
-    for what may.
+    Raises Refused for permanent errors (bad_url, forbidden_address, file_too_large, fetch_refused), FetchFailed for
+    errors after which a retry may succeed.
     """
     try:
         async with asyncio.timeout(timeout_s), open_client(rule, timeout_s=SILENT_S) as client:
@@ -40,7 +41,7 @@ async def fetch(url: str, incoming: Incoming, rule: Reachable, *, timeout_s: flo
             await fetching.run()
             return fetching.name
     except TimeoutError:
-        raise FetchFailed(f"The file was not there after {timeout_s:g} seconds (URL_TIMEOUT_S).") from None
+        raise FetchFailed(f"The download took longer than {timeout_s:g} seconds (URL_TIMEOUT_S).") from None
 
 
 class _Fetching:
@@ -50,10 +51,10 @@ class _Fetching:
         self._rule = rule
         self._client = client
         self._tag: str | None = None
-        """What the server calls this version of the file; without it, a rest is of nothing known."""
+        """The server's tag for this version of the file; without it a download cannot be resumed."""
         self._total: int | None = None
         self.name: str | None = None
-        """By `Content-Disposition`."""
+        """The file's name from `Content-Disposition`."""
 
     async def run(self) -> None:
         for attempt in range(MAX_RESUMES + 1):
@@ -75,7 +76,7 @@ class _Fetching:
                     await self._read(answer)
                     return
                 url = _joined(str(target), answer.header("location", MAX_URL_CHARS))
-        raise Refused(f"The URL leads on more than {MAX_REDIRECTS} times.", code="fetch_refused")
+        raise Refused(f"The URL redirects more than {MAX_REDIRECTS} times.", code="fetch_refused")
 
     def _range(self) -> dict[str, str]:
         if not self._incoming.size_bytes or self._tag is None:
@@ -97,30 +98,30 @@ class _Fetching:
             async for data in pieces:
                 await self._incoming.write(data)
         if self._total is not None and self._incoming.size_bytes < self._total:
-            raise FetchFailed("The file broke off.")
+            raise FetchFailed("The download was incomplete.")
 
     def _check(self, answer: Answer) -> None:
         status = answer.status
         if status in TEMPORARY:
-            raise FetchFailed(f"The URL's server answered {status}.")
+            raise FetchFailed(f"The URL's server returned status {status}.")
         if status not in (200, 206):
-            raise Refused(f"The URL's server answered {status}.", code="fetch_refused")
+            raise Refused(f"The URL's server returned status {status}.", code="fetch_refused")
         if (answer.header("content-encoding") or "identity").lower() != "identity":
-            raise Refused("The URL's server sends compressed what was asked for plain.", code="fetch_refused")
+            raise Refused("The URL's server sent a compressed file despite the request.", code="fetch_refused")
         if status == 206:
             found = _RANGE.fullmatch(answer.header("content-range") or "")
             if found is None or int(found[1]) != self._incoming.size_bytes or not self._incoming.size_bytes:
-                raise Refused("The URL's server sent another part than it was asked for.", code="fetch_refused")
+                raise Refused("The URL's server sent a range that was not requested.", code="fetch_refused")
 
 
 def _joined(url: str, location: str | None) -> str:
-    """Where a redirect leads. Raises Refused."""
+    """Return the target of a redirect. Raises Refused."""
     try:
         if location:
             return urljoin(url, location)
     except ValueError:
         pass
-    raise Refused("The URL leads to something that is no URL.", code="bad_url")
+    raise Refused("The URL redirects to an invalid URL.", code="bad_url")
 
 
 def _tag(answer: Answer) -> str | None:

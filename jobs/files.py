@@ -1,7 +1,7 @@
-"""Uploaded and fetched files: written while they arrive, hashed on the way, kept once for each content.
+"""Storage of uploaded and downloaded files: written and hashed while they arrive, stored once per content.
 
-A file is `incoming/PROCESS/RANDOM` until it is complete, and then `ab/abcdef…`, its SHA-256. What a process did not
-receive completely goes with it, or when the next one starts.
+A file is `incoming/PROCESS/RANDOM` until it is complete, and then `ab/abcdef…`, its SHA-256. Incomplete files are
+removed when their process ends, or at the start of the next one.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ from pipeline.storing import storage_error, storing
 SETTING = "UPLOAD_DIR"
 LOCK = ".lock"
 YOUNG_S = 3600.0
-"""A file this young is never removed as unused: the job that it is for may not be written yet."""
+"""Age in seconds below which a file is never removed as unused: its job may not be in the database yet."""
 WRITE_BYTES = 1 << 20
-"""Written to the disk in pieces of about so much."""
+"""Approximate size of one write to the disk."""
 PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]")
-"""How files begin that name other files. Decoders would open what they name."""
+"""First bytes of files that name other files, which decoders would open."""
 
 
 def is_playlist(head: bytes) -> bool:
-    """Whether a file that begins like this names others."""
+    """Whether a file that begins with these bytes names other files."""
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS)
 
 
@@ -47,7 +47,8 @@ class StoredFile:
 
 
 class Incoming:
-    """A file that arrives. Leave it with `commit`, or by its end as a context manager: then nothing is left of it."""
+    """A file that is being received. `commit` stores it; as a context manager, it is removed at the end unless
+    committed."""
 
     def __init__(self, store: "FileStore", path: Path, file: IO[bytes], max_bytes: int) -> None:
         self._store = store
@@ -58,17 +59,17 @@ class Incoming:
         self._waiting: list[bytes] = []
         self._held = 0
         self.size_bytes = 0
-        """Received so far."""
+        """Bytes received so far."""
         self.head = b""
-        """The first bytes, as many as tell what it is."""
+        """The first bytes, enough to detect the kind of file."""
 
     async def write(self, data: bytes) -> None:
-        """The next bytes. Raises TooLarge as soon as they are more than allowed, StorageError."""
+        """Add the next bytes. Raises TooLarge as soon as the limit is exceeded, StorageError."""
         if self._take(data):
             await asyncio.to_thread(self._flush)
 
     def write_now(self, data: bytes) -> None:
-        """The same for who is in a thread already."""
+        """Add the next bytes. Blocks; for callers in a thread."""
         if self._take(data):
             self._flush()
 
@@ -87,18 +88,18 @@ class Incoming:
         self._waiting, self._held = [], 0
         self._hash.update(data)
         with storing(SETTING):
-            while data:  # a file without a buffer may take a part, and say so only then that the disk is full
+            while data:  # an unbuffered file may accept only a part, and report a full disk at the next write
                 data = data[self._file.write(data) :]
 
     async def restart(self) -> None:
-        """Begin again from the first byte."""
+        """Discard the bytes received so far and start again."""
         self._waiting, self._held, self.size_bytes, self.head = [], 0, 0, b""
         self._hash = hashlib.sha256()
         with storing(SETTING):
             await asyncio.to_thread(lambda: (self._file.seek(0), self._file.truncate()))
 
     async def complete(self) -> Path:
-        """Everything is here; the path, to look into it. Raises Refused for what is not taken in whatever it is for."""
+        """Write and check the complete file; return its path. Raises Refused for files that are never accepted."""
         await asyncio.to_thread(self._flush)
         await asyncio.to_thread(self._file.flush)
         self.check()
@@ -112,7 +113,7 @@ class Incoming:
             raise Refused("Playlists are not audio.", code="bad_audio")
 
     async def commit(self) -> StoredFile:
-        """Keep it; from here on it survives a crash."""
+        """Store the file, so that it survives a crash."""
         return await asyncio.to_thread(self._commit)
 
     def _commit(self) -> StoredFile:
@@ -127,16 +128,16 @@ class Incoming:
         return stored
 
     def discard(self) -> None:
-        """Blocking: nothing is left of it, unless it was committed."""
+        """Remove the file unless it was committed. Blocks."""
         self._file.close()
-        with contextlib.suppress(OSError):  # the folder may be gone, or read-only by now
+        with contextlib.suppress(OSError):  # the folder may be gone or read-only
             self.path.unlink(missing_ok=True)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Not to be broken off by a cancellation: it takes no time, and a file would stay.
+        # Not awaited, so that a cancellation cannot leave a file behind; it takes no time.
         self.discard()
 
 
@@ -147,35 +148,35 @@ class FileStore:
         """Raises ConfigError when the folder cannot be written to."""
         self.root = root
         self.max_bytes = max_bytes
-        # A folder of this process's own: what others receive at the same time is none of its business.
+        # Each process has its own folder, so that it does not touch files that others are receiving.
         self._incoming = root / "incoming" / secrets.token_hex(8)
         try:
             private_folder(self._incoming)
             self._alive = open(self._incoming / LOCK, "xb", opener=opener)  # noqa: SIM115  # until `close`
             fcntl.flock(self._alive, fcntl.LOCK_EX)
         except OSError as error:
-            raise ConfigError(f"Files cannot be kept in {root}: {error.strerror}. Set UPLOAD_DIR.") from None
+            raise ConfigError(f"Files cannot be stored in {root}: {error.strerror}. Set UPLOAD_DIR.") from None
         self.forget_incoming()
 
     def close(self) -> None:
-        """Blocking: nothing more will arrive."""
+        """Remove this process's incomplete files. Blocks."""
         shutil.rmtree(self._incoming, ignore_errors=True)
         self._alive.close()
 
     def receive(self, max_bytes: int | None = None) -> Incoming:
-        """A new file; enter it with `async with`. Raises StorageError."""
+        """Begin a new file; enter it with `async with`. Raises StorageError."""
         path = self._incoming / secrets.token_hex(16)
-        # Unbuffered: `Incoming` joins pieces, and bytes in a buffer of this process would be lost with it.
+        # Unbuffered: `Incoming` joins chunks, and bytes in a buffer would be lost with this process.
         with storing(SETTING):
             file = open(path, "xb", buffering=0, opener=opener)  # noqa: SIM115  # `Incoming` closes it
         return Incoming(self, path, file, max_bytes or self.max_bytes)
 
     def path(self, sha256: str) -> Path:
-        """Where the file of this content is, or would be."""
+        """Return the path of the file with this hash, which may not exist."""
         return self.root / sha256[:2] / sha256
 
     def adopt(self, path: Path, sha256: str) -> None:
-        """Blocking: a complete file becomes the one of its content; one that is there already stays, and is young."""
+        """Move a complete file to its final path. Blocks. If that file exists already, keep it and renew its age."""
         target = self.path(sha256)
         private_folder(target.parent)
         try:
@@ -187,33 +188,33 @@ class FileStore:
             path.unlink()
 
     def open(self, sha256: str) -> IO[bytes]:
-        """Blocking: the file of this content, for reading. Raises FileNotFoundError, StorageError."""
+        """Open the file with this hash for reading. Blocks. Raises FileNotFoundError, StorageError."""
         try:
             return self.path(sha256).open("rb")
         except FileNotFoundError:
             if self._incoming.is_dir():
                 raise
-            raise StorageFailed(f"{SETTING} is not there.", setting=SETTING) from None
+            raise StorageFailed(f"{SETTING} does not exist.", setting=SETTING) from None
         except OSError as error:
             raise storage_error(error, SETTING) from error
 
     def forget_incoming(self) -> None:
-        """Blocking: remove what processes that are gone did not receive completely. A lock ends with its process."""
+        """Remove incomplete files of processes that have ended, which no longer hold their lock. Blocks."""
         for folder in (self.root / "incoming").iterdir():
             try:
                 with (folder / LOCK).open("rb") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(folder, ignore_errors=True)
             except FileNotFoundError:
-                # Begun this very moment, or half removed.
+                # The folder was just created, or is being removed.
                 with contextlib.suppress(OSError):
                     if time.time() - folder.stat().st_mtime > YOUNG_S:
                         shutil.rmtree(folder, ignore_errors=True)
             except OSError:
-                continue  # its process lives
+                continue  # its process is alive
 
     def unused(self, used: Iterable[str]) -> list[str]:
-        """Blocking: remove files that are in nobody's use and not young; their names."""
+        """Remove files that are neither in use nor young; return their names. Blocks."""
         keep, removed = set(used), []
         for path in self.root.glob("??/*"):
             with contextlib.suppress(FileNotFoundError):
@@ -224,12 +225,12 @@ class FileStore:
         return removed
 
     def remove(self, sha256: str) -> None:
-        """Blocking: remove the file of this content."""
+        """Remove the file with this hash. Blocks."""
         self.path(sha256).unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Of a file that was renamed, the new name survives a power cut only after this."""
+    """Sync a folder, so that the new name of a renamed file survives a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""What is removed by itself: jobs that nobody began, jobs that ended long ago, and what was kept for them alone."""
+"""Automatic cleaning: jobs that expired before they were begun, jobs that ended long ago, and their data."""
 
 import asyncio
 import logging
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 600.0
 BATCH = 500
-"""Jobs removed in one transaction: others want to write in between."""
+"""Maximum number of jobs removed in one transaction, so that other writes can happen in between."""
 KEY_HOURS = 24.0
-"""An Idempotency-Key is remembered so long."""
+"""Hours for which an Idempotency-Key is remembered."""
 
 
 class Janitor:
-    """Looks after the tables and files of one deployment."""
+    """Cleans the tables and files of one deployment."""
 
     def __init__(self, database: Database, files: FileStore, settings: Settings) -> None:
         self._database = database
@@ -34,25 +34,25 @@ class Janitor:
         self._settings = settings
 
     async def run(self) -> None:
-        """For ever, every EVERY_S."""
+        """Clean every EVERY_S until cancelled."""
         while True:
             try:
                 await self.sweep()
             except StorageError as error:
                 log.warning("cleaning up failed: %s", error.message)
             except Exception:
-                log.exception("cleaning up failed; again in %g s", EVERY_S)
+                log.exception("cleaning up failed; retrying in %g s", EVERY_S)
             await asyncio.sleep(EVERY_S)
 
     async def sweep(self) -> list[Job]:
-        """Once. The jobs that have expired."""
+        """Clean once. Return the jobs that have expired."""
         try:
             expired = await self._expire()
             removed = await self._remove_old()
             await self._forget_keys()
             await self._remove_results()
         finally:
-            await self.remove_files()  # needs no space, and on a full disk makes some
+            await self.remove_files()  # even after an error: frees space on a full disk
         if expired or removed:
             log.info("%d jobs expired, %d were removed", len(expired), removed)
         return expired
@@ -66,7 +66,7 @@ class Janitor:
             return await move(
                 connection, self._database, Status.EXPIRED, late, jobs.c.due_at <= time.time() - hours * 3600,
                 within=frozenset({Status.QUEUED}), webhook_url=self._settings.webhook_url, error_code="expired",
-                error_message=f"Nobody began this job within {hours:g} hours (JOB_EXPIRE_HOURS).",
+                error_message=f"No job worker began this job within {hours:g} hours (JOB_EXPIRE_HOURS).",
             )  # fmt: skip
 
     async def _remove_old(self) -> int:
@@ -97,7 +97,7 @@ class Janitor:
             await connection.execute(delete(table).where(table.c.used_at <= time.time() - hours * 3600, ~used))
 
     async def remove_files(self) -> None:
-        """Those that no job uses. Also after a job was deleted by hand."""
+        """Remove files that no job uses. Also called after a user has deleted a job."""
         async with self._database.reading() as connection:
             used = (await connection.scalars(select(jobs.c.sha256).where(jobs.c.sha256.is_not(None)).distinct())).all()
         await asyncio.to_thread(self._files.unused, [name for name in used if name is not None])

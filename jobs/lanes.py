@@ -1,18 +1,18 @@
-"""How many deliveries may be under way at a time: in all, to one host, for one owner.
+"""Limits on simultaneous deliveries: in total, per host and per owner.
 
-A receiver that never answers holds a place for as long as an attempt may take. With these limits it holds up nobody but
-itself, and the jobs of one owner hold up no other owner's, however many dead receivers they name.
+A receiver that never responds holds a slot until the attempt times out. With these limits it delays only its own
+deliveries, and one owner's jobs never delay another owner's, however many dead receivers they name.
 """
 
 from collections import Counter
 
 MOST = 32
 MOST_OF_ONE = 2
-"""To one host; and for one owner, where deliveries have one."""
+"""Limit per host, and per owner of deliveries that have one."""
 
 
 class Lanes:
-    """Places of one process, counted while they are taken."""
+    """The delivery slots of one process."""
 
     def __init__(self) -> None:
         self._taken = 0
@@ -25,8 +25,8 @@ class Lanes:
 
     @property
     def full_owners(self) -> list[str]:
-        """Owners with as many deliveries under way as one may have. "" (no keys are asked for, or the deployment's own
-        webhook) is not one."""
+        """Owners that have reached their limit. "" (no keys required, or the deployment's own webhook) is not an
+        owner."""
         return [owner for owner, count in self._owners.items() if owner and count >= MOST_OF_ONE]
 
     @property
@@ -34,7 +34,7 @@ class Lanes:
         return [host for host, count in self._hosts.items() if count >= MOST_OF_ONE]
 
     def enter(self, owner: str, host: str) -> bool:
-        """Take a place; False where there is none for these."""
+        """Take a slot; return False if there is none for this owner and host."""
         if not self.free or self._hosts[host] >= MOST_OF_ONE or (owner and self._owners[owner] >= MOST_OF_ONE):
             return False
         self._taken += 1

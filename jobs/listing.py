@@ -1,4 +1,4 @@
-"""Lists of jobs, newest first, at any size of the table: by cursor from the index, counts from the tallies."""
+"""Lists of jobs, newest first, fast at any table size: cursors use the index, counts the tallies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +14,10 @@ from jobs.states import Status
 
 MAX_LIMIT = 200
 MAX_SKIPPED = 10_000
-"""A page by number may begin so far in: all rows before it are read. Cursors have no such end."""
+"""Maximum number of rows before a page by number, because all of them are read. Cursors have no such limit."""
 SEARCHED = 2_000
-"""Jobs whose names one page of a search looks at: no index knows what is inside a name. Its cursor leads on."""
+"""Number of jobs whose names one page of a search examines, because no index covers parts of names. The page's cursor
+continues the search."""
 MAX_SEARCH_CHARS = 200
 
 
@@ -26,9 +27,9 @@ class Page:
 
     items: Sequence[Job]
     next_cursor: str | None
-    """What to ask for the part after it; None: there is none."""
+    """Cursor of the next part, or None at the end."""
     total: int
-    """Jobs in the whole list, whatever is searched for in it."""
+    """Number of jobs in the whole list, regardless of the search."""
 
 
 async def list_jobs(
@@ -42,13 +43,14 @@ async def list_jobs(
     session_id: str | None = None,
     search: str | None = None,
 ) -> Page:
-    """A page of the newest jobs. page: from 1. cursor: of an earlier page. owner: only that caller's. search: only
-    those whose file's name or address has this in it; such a page may be short, or empty, and have one after it.
+    """Return a page of the newest jobs. page: number from 1. cursor: from an earlier page. owner: only that caller's
+    jobs. search: only jobs whose file name or URL contains this; such a page can be short or empty and still have a
+    next page.
 
     Raises Refused (bad_parameter).
     """
     skipped = _checked(limit, page, cursor, search)
-    # In one state each, the index has them in the order in which they are wanted; in several, all would be sorted.
+    # One query per state: the index then provides the order. A query over several states would sort all rows.
     wanted = [status.value for status in dict.fromkeys(statuses)]
     each = [[jobs.c.status == status] for status in wanted] or [[]]
     for conditions in each:
@@ -58,7 +60,7 @@ async def list_jobs(
             conditions.append(jobs.c.session_id == session_id)
     below: list[ColumnElement[bool]] = [] if cursor is None else [jobs.c.id < cursor]
     most = SEARCHED if search else skipped + limit + 1
-    # What is searched in comes with the ids: joined to them, PostgreSQL may look at the whole table instead.
+    # Select the searched columns with the IDs: if they were joined later, PostgreSQL might scan the whole table.
     columns = (jobs.c.id, jobs.c.filename, jobs.c.source_url) if search else (jobs.c.id,)
     newest = [select(*columns).where(*conditions, *below).order_by(jobs.c.id.desc()).limit(most) for conditions in each]
     async with database.reading() as connection:
@@ -75,16 +77,19 @@ async def list_jobs(
 
 
 def _checked(limit: int, page: int | None, cursor: str | None, search: str | None) -> int:
-    """How many jobs are skipped."""
+    """Return the number of skipped jobs. Raises Refused."""
     if not 1 <= limit <= MAX_LIMIT:
-        raise Refused(f"limit: from 1 to {MAX_LIMIT}.", code="bad_parameter")
+        raise Refused(f"limit must be from 1 to {MAX_LIMIT}.", code="bad_parameter")
     if cursor is not None and not (len(cursor) == 32 and all(digit in "0123456789abcdef" for digit in cursor)):
-        raise Refused("cursor: send the next_cursor of an earlier answer.", code="bad_parameter")
+        raise Refused("cursor must be the next_cursor of an earlier response.", code="bad_parameter")
     if search and (len(search) > MAX_SEARCH_CHARS or "\0" in search):
-        raise Refused(f"search: at most {MAX_SEARCH_CHARS} characters.", code="bad_parameter")
+        raise Refused(f"search must have at most {MAX_SEARCH_CHARS} characters.", code="bad_parameter")
     skipped = (page - 1) * limit if page is not None and cursor is None else 0
     if not 0 <= skipped <= MAX_SKIPPED:
-        raise Refused(f"page: from 1, at most {MAX_SKIPPED} jobs in; use cursor beyond that.", code="bad_parameter")
+        raise Refused(
+            f"page must be at least 1 and skip at most {MAX_SKIPPED} jobs; use cursor beyond that.",
+            code="bad_parameter",
+        )
     return skipped
 
 
@@ -99,7 +104,7 @@ async def _searched(
     connection: AsyncConnection, ids: Any, search: str, limit: int, skipped: int
 ) -> tuple[list[Job], str | None]:
     looked = ids.subquery()
-    # `icontains` escapes what LIKE would take for a pattern.
+    # `icontains` escapes LIKE's wildcards.
     named = looked.c.filename.icontains(search, autoescape=True) | looked.c.source_url.icontains(
         search, autoescape=True
     )
@@ -132,7 +137,7 @@ async def _counted(connection: AsyncConnection, owner: str | None) -> dict[str, 
 
 
 async def numbers(database: Database, owner: str | None = None) -> dict[Status, int]:
-    """How many jobs are in each state. owner: only that caller's."""
+    """Return the number of jobs in each state. owner: only that caller's jobs."""
     async with database.reading() as connection:
         counted = await _counted(connection, owner)
     return {status: counted.get(status.value, 0) for status in Status}

@@ -1,6 +1,6 @@
-"""Changes of a job's state, each a compare-and-set in SQL: whoever comes second changes nothing.
+"""Changes of a job's state, each a compare-and-set in SQL: of two concurrent changes only the first has an effect.
 
-All functions work inside a transaction of the caller's and keep the tallies and the webhook outbox in step with it.
+All functions run in the caller's transaction, and update the tallies and the webhook outbox in it.
 """
 
 import secrets
@@ -25,9 +25,9 @@ EVENTS = {
     Status.CANCELLED: "transcription.cancelled",
     Status.EXPIRED: "transcription.expired",
 }
-"""What webhooks are told, by the state a job has come to."""
+"""Webhook events by the state that a job has reached."""
 Tally = Counter[tuple[str, str]]
-"""Changes of how many jobs there are, by owner and state."""
+"""Changes of the numbers of jobs, by owner and state."""
 
 
 async def move(
@@ -39,14 +39,14 @@ async def move(
     webhook_url: str = "",
     **values: Any,
 ) -> list[Job]:
-    """Move the jobs of these conditions to `target`, those that may go there; the jobs as they are now.
+    """Move the jobs that match the conditions to `target` if that is allowed; return the changed jobs.
 
-    within: only from these states. values: other columns. webhook_url: told as well as the job's own.
+    within: only from these states. values: other columns. webhook_url: notified in addition to the job's own webhook.
     """
     now = time.time()
     moved: list[Job] = []
     tally: Tally = Counter()
-    # A state after the other: RETURNING gives the new row, and the tallies need the old state.
+    # One state at a time: RETURNING returns the new row, but the tallies need the old state.
     for source in sources(target, within=within):
         changed = {"status": target.value, "version": jobs.c.version + 1, "updated_at": now, **values}
         if target in FINAL:
@@ -66,7 +66,7 @@ async def move(
 async def create(
     connection: AsyncConnection, database: Database, rows: Sequence[dict[str, Any]], *, webhook_url: str = ""
 ) -> list[Job]:
-    """New jobs, in the states that their rows say."""
+    """Insert new jobs with the states in their rows; return the jobs."""
     await connection.execute(insert(jobs), list(rows))
     await count(connection, database, Counter((row["owner"], row["status"]) for row in rows))
     made = [Job.of(_as_mapping(row)) for row in rows]
@@ -75,11 +75,11 @@ async def create(
 
 
 def _as_mapping(row: Mapping[str, Any]) -> RowMapping:
-    return row  # type: ignore[return-value]  # all columns by name, which is what a row is read for
+    return row  # type: ignore[return-value]  # has all columns by name, like a row
 
 
 async def count(connection: AsyncConnection, database: Database, changes: Tally) -> None:
-    """Add to the tallies. In the order of names: transactions that wait for each other's rows do so one way only."""
+    """Add to the tallies, in the order of names so that concurrent transactions cannot deadlock."""
     all_of: Counter[str] = Counter()
     for (_, status), number in changes.items():
         all_of[status] += number
@@ -98,7 +98,7 @@ async def _add(connection: AsyncConnection, database: Database, table: Table, nu
 
 
 async def announce(connection: AsyncConnection, finished: Sequence[Job], webhook_url: str = "") -> None:
-    """Put into the outbox what webhooks are to be told, in the transaction in which it became true."""
+    """Add events for webhooks to the outbox, in the transaction that ends the jobs."""
     now = time.time()
     rows = [
         {
@@ -107,7 +107,7 @@ async def announce(connection: AsyncConnection, finished: Sequence[Job], webhook
             "host": counted_host(url),
         }
         for job in finished
-        # The deployment's own webhook is nobody's, also where a job names it.
+        # The deployment's own webhook has no owner, even if a job names it.
         for url, owner in {job.webhook_url: job.owner, webhook_url: ""}.items()
         if url
     ]  # fmt: skip

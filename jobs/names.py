@@ -1,4 +1,4 @@
-"""What to call a file: names that strangers give are shown and put into headers, and never opened."""
+"""Names of files. Untrusted names are displayed and put into headers, but never opened."""
 
 import re
 from pathlib import PurePosixPath
@@ -6,22 +6,22 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 MAX_CHARS = 200
 MAX_HEADER_CHARS = 1024
-"""A longer Content-Disposition gives no name."""
+"""Maximum length of a Content-Disposition; a longer one is ignored."""
 CHARSETS = ("utf-8", "iso-8859-1", "us-ascii")
-"""Of the extended form: those that RFC 8187 (3.2.1) asks for, and ASCII."""
+"""Charsets of the extended form: those that RFC 8187 (3.2.1) requires, and ASCII."""
 _PARAMETER = re.compile(r'[^;]*;\s*([^\s=;"]*)\s*(?:=\s*("(?:[^"\\]|\\.)*"?|[^;]*))?', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 def safe_name(text: str) -> str:
-    """The last part of a path in either spelling, without what cannot be printed; "" when nothing is left."""
+    """Return the last part of a path, with either separator, without unprintable characters; "" if nothing is left."""
     last = text.replace("\\", "/").rpartition("/")[2]
     name = "".join(character for character in last if character.isprintable())[:MAX_CHARS].strip()
     return "" if name in (".", "..") else name
 
 
 def name_in_url(url: str) -> str:
-    """What to call a file from this address, whatever it is."""
+    """Return a name for a file from this URL."""
     try:
         path = urlsplit(url).path
     except ValueError:
@@ -30,7 +30,7 @@ def name_in_url(url: str) -> str:
 
 
 def name_in_disposition(header: str) -> str | None:
-    """The name that a Content-Disposition gives (RFC 6266), made safe; None: it gives none."""
+    """Return the safe form of the name in a Content-Disposition (RFC 6266), or None if it has none."""
     if len(header) > MAX_HEADER_CHARS:
         return None
     plain: str | None = None
@@ -41,7 +41,7 @@ def name_in_disposition(header: str) -> str | None:
         if value is None or not name.startswith("filename"):
             continue
         if name == "filename*" and (extended := _extended(value)) is not None:
-            return safe_name(extended) or None  # this form counts, wherever it stands (RFC 6266, 4.3)
+            return safe_name(extended) or None  # this form has priority at any position (RFC 6266, 4.3)
         if name == "filename" and plain is None:
             plain = _unquoted(value)
     return None if plain is None else safe_name(plain) or None
@@ -55,7 +55,7 @@ def _unquoted(value: str) -> str:
 
 
 def _extended(value: str) -> str | None:
-    """Of `UTF-8''Ol%C3%A1` (RFC 8187); None for what is not of this form."""
+    """Decode a value like `UTF-8''Ol%C3%A1` (RFC 8187); return None if it is not of this form."""
     charset, quote, rest = _unquoted(value).partition("'")
     _, second, encoded = rest.partition("'")
     if not quote or not second or charset.lower() not in CHARSETS:

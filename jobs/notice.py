@@ -1,11 +1,11 @@
-"""Telling tasks of this process that something changed since they looked."""
+"""Signals to tasks of this process that something has changed since they last read it."""
 
 import asyncio
 import weakref
 
 
 class Notice:
-    """`changed` is taken before looking; it is set by the next `tell`, so nothing is missed in between."""
+    """A signal of changes. Take `changed` before reading; the next `tell` sets it, so no change is missed."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -19,7 +19,7 @@ class Notice:
         event.set()
 
     async def wait(self, changed: asyncio.Event, timeout_s: float | None) -> bool:
-        """Until `changed` is set, or for so long; whether it was."""
+        """Wait until `changed` is set or the timeout expires; return whether it was set."""
         try:
             async with asyncio.timeout(timeout_s):
                 await changed.wait()
@@ -29,13 +29,13 @@ class Notice:
 
 
 class Notices:
-    """A notice for each name that somebody waits for."""
+    """A notice for each name that a task waits for."""
 
     def __init__(self) -> None:
         self._notices: weakref.WeakValueDictionary[str, Notice] = weakref.WeakValueDictionary()
 
     def of(self, name: str) -> Notice:
-        """Hold on to it while you wait."""
+        """Return the notice for a name. Keep a reference to it while waiting."""
         notice = self._notices.get(name)
         if notice is None:
             self._notices[name] = notice = Notice()

@@ -1,4 +1,4 @@
-"""The outbox in the database: what is still to be told to webhooks, and what became of each attempt."""
+"""The outbox in the database: deliveries to webhooks, and the outcome of each attempt."""
 
 import time
 from dataclasses import dataclass
@@ -12,29 +12,29 @@ from jobs.lanes import MOST, Lanes
 from jobs.schema import deliveries, delivery_attempts, silenced
 
 CLAIM_S = 120.0
-"""A delivery that is being made is nobody else's for so long; then its process is taken to be gone."""
+"""Seconds for which a process holds a delivery; afterwards the process counts as gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message to one address."""
+    """One message to one URL."""
 
     id: str
-    """The same over all attempts: `webhook-id`."""
+    """`webhook-id`, the same for all attempts."""
     job_id: str
     url: str
     event: str
     status: str
-    """pending, delivered, failed (given up), disabled (the address answered 410)."""
+    """pending, delivered, failed (given up), disabled (the URL returned 410)."""
     attempts: int
     due_at: float
     created_at: float
     since: float
-    """When it was last begun anew: it is tried for a day from here."""
+    """Time of the last restart; retries continue for a day from here."""
     owner: str = ""
-    """Of the job whose webhook this is; "" without keys, and for the deployment's own webhook."""
+    """Owner of the webhook's job; "" without keys, and for the deployment's own webhook."""
     host: str = ""
-    """Of the address, as it is counted by `Lanes`."""
+    """Host of the URL, as `Lanes` counts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +44,22 @@ class Attempt:
     at: float
     took_ms: int
     http_status: int | None
-    """None: nothing was answered."""
+    """None: there was no response."""
     error: str | None
 
 
 class Outbox:
-    """Deliveries of one deployment."""
+    """The deliveries of one deployment."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def take(self, lanes: Lanes) -> list[Delivery]:
-        """Deliveries that are due and for which there is a place; each now has one, and is the caller's for CLAIM_S.
-        The caller leaves the places."""
+        """Return due deliveries, each with a slot taken, which the caller holds for CLAIM_S. The caller releases the
+        slots."""
         now = time.time()
         chosen = await self._choose(lanes, now)
-        if not chosen:  # most of the time; no write lock is taken for that
+        if not chosen:  # the usual case, without a write lock
             return []
         found: list[Delivery] = []
         try:
@@ -73,8 +73,8 @@ class Outbox:
         return found
 
     async def _choose(self, lanes: Lanes, now: float) -> dict[str, tuple[str, str]]:
-        """Owner and host by id, the longest due first. What has no place is left out by the database: however much of
-        it there is, it hides nothing behind it."""
+        """Return owner and host by ID, the longest overdue first. The database filters out deliveries without a free
+        slot, so that any number of them cannot hide the others."""
         chosen: dict[str, tuple[str, str]] = {}
         columns = (deliveries.c.id, deliveries.c.owner, deliveries.c.host)
         async with self._database.reading() as connection:
@@ -90,7 +90,7 @@ class Outbox:
         return chosen
 
     async def next_due(self, lanes: Lanes) -> float | None:
-        """When the next delivery is due for which there is a place; None: none is pending."""
+        """Return when the next delivery with a free slot is due, or None if none is pending."""
         if not lanes.free:
             return None
         async with self._database.reading() as connection:
@@ -109,7 +109,7 @@ class Outbox:
         error: str | None = None,
         due_at: float = 0.0,
     ) -> None:
-        """An attempt, and what follows from it."""
+        """Record an attempt and its consequences."""
         now = time.time()
         row = {"delivery_id": delivery.id, "at": now, "took_ms": took_ms, "http_status": http_status, "error": error}
         async with self._database.writing() as connection:
@@ -123,12 +123,12 @@ class Outbox:
                 await connection.execute(rest.values(status="disabled"))
 
     async def is_silenced(self, url: str) -> bool:
-        """Whether this address has answered 410."""
+        """Whether this URL has returned 410."""
         async with self._database.reading() as connection:
             return bool((await connection.scalars(select(silenced.c.url).where(silenced.c.url == url))).all())
 
     async def redeliver(self, job_id: str, delivery_id: str) -> None:
-        """Begin anew, also for an address that was given up. Raises JobNotFound."""
+        """Restart a delivery, even to a URL that was given up. Raises JobNotFound."""
         now = time.time()
         async with self._database.writing() as connection:
             which = (deliveries.c.id == delivery_id, deliveries.c.job_id == job_id)
@@ -138,11 +138,11 @@ class Outbox:
             )
             row = found.first()
             if row is None:
-                raise JobNotFound("This job has no delivery of this id.")
+                raise JobNotFound("This job does not have a delivery with this ID.")
             await connection.execute(silenced.delete().where(silenced.c.url == row.url))
 
     async def of_job(self, job_id: str) -> list[tuple[Delivery, list[Attempt]]]:
-        """Its deliveries, each with its attempts, oldest first."""
+        """Return the deliveries of a job, each with its attempts, oldest first."""
         async with self._database.reading() as connection:
             rows = await connection.execute(
                 select(deliveries).where(deliveries.c.job_id == job_id).order_by(deliveries.c.created_at)

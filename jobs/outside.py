@@ -1,7 +1,7 @@
-"""Jobs that are transcribed on another machine: posted to it, and told about by its signed updates.
+"""Jobs that a remote worker transcribes: posted to that worker, which reports by signed updates.
 
-Both directions are signed as Standard Webhooks has it, with the deployment's secret. An attempt is known by its lease:
-what an earlier attempt still has to say changes nothing, and a job that was cancelled has no attempt any more.
+Both directions are signed according to Standard Webhooks, with the deployment's secret. A lease identifies an attempt:
+updates of earlier attempts have no effect, and a cancelled job has no attempt.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ TASK = "transcribe-recording"
 POST_S = 30.0
 LOOK_S = 5.0
 UPDATES = "/api/v1/webhooks/transcription"
-"""Where updates are taken, below APP_URL."""
+"""Path of the endpoint for updates, below APP_URL."""
 MAX_SEGMENTS = 200_000
 
 
@@ -42,12 +42,12 @@ def _engine_of(model_id: str | None) -> str:
 
 
 class Outside:
-    """Posts jobs to a worker elsewhere and waits for what comes of them."""
+    """Posts jobs to a remote worker and waits for their ends."""
 
     def __init__(self, store: JobStore, settings: Settings, secret: str) -> None:
-        """Raises ConfigError for settings with which no update could ever come."""
+        """Raises ConfigError for settings with which updates could never arrive."""
         if not settings.modal_webhook_url or not settings.app_url:
-            raise ConfigError("JOB_ENGINE=modal needs MODAL_WEBHOOK_URL, and APP_URL for what comes back.")
+            raise ConfigError("JOB_ENGINE=modal needs MODAL_WEBHOOK_URL, and APP_URL to receive updates.")
         self._store = store
         self._settings = settings
         self._secret = secret
@@ -57,12 +57,13 @@ class Outside:
         return _engine_of(model_id)
 
     async def transcribe(self, job: Job) -> None:
-        """Raises FetchFailed when it cannot be posted, TimeoutError when nothing was heard of it for too long."""
+        """Post a job and wait. Raises FetchFailed when posting fails, TimeoutError when no update arrived for too
+        long."""
         await self._post(job)
         silence_s = self._settings.job_silence_s
         seen, since = -1, time.monotonic()
         while time.monotonic() - since < silence_s:
-            # Whoever runs this watches the job's state and breaks it off; here is only a look at its progress.
+            # The caller watches the job's state and cancels this; here only the progress matters.
             now = await self._store.get(job.id)
             if now.version != seen:
                 seen, since = now.version, time.monotonic()
@@ -71,7 +72,7 @@ class Outside:
 
     async def _post(self, job: Job) -> None:
         base = self._settings.app_url.rstrip("/")
-        assert job.lease is not None  # noqa: S101  # it is being worked on
+        assert job.lease is not None  # noqa: S101  # the job is running
         may_fetch = file_signature(self._secret, job.id, job.lease)
         may_tell = updates_signature(self._secret, job.id, job.lease)
         told = {
@@ -98,21 +99,19 @@ class Outside:
             async with httpx.AsyncClient(timeout=POST_S) as client:
                 answer = await client.post(url, content=body.encode(), headers=headers | tracing.headers())
         except httpx.HTTPError as error:
-            raise FetchFailed(
-                "The worker elsewhere cannot be reached (MODAL_WEBHOOK_URL).", code="worker_lost"
-            ) from error
+            raise FetchFailed("The remote worker cannot be reached (MODAL_WEBHOOK_URL).", code="worker_lost") from error
         if not answer.is_success:
-            raise FetchFailed(f"The worker elsewhere answered {answer.status_code}.", code="worker_lost")
+            raise FetchFailed(f"The remote worker returned status {answer.status_code}.", code="worker_lost")
 
 
 def file_signature(secret: str, job_id: str, attempt: str) -> str:
-    """What opens the file of a job to whoever does this attempt at it."""
+    """Return the signature that lets the remote worker of this attempt download the job's file."""
     return _signature(secret, "file", job_id, attempt)
 
 
 def updates_signature(secret: str, job_id: str, attempt: str) -> str:
-    """What lets whoever does this attempt at a job send updates at all: their bodies are large, and nobody else's is
-    read."""
+    """Return the signature that lets the remote worker of this attempt send updates. Their bodies are large, and those
+    of other senders are not read."""
     return _signature(secret, "updates", job_id, attempt)
 
 
@@ -126,7 +125,7 @@ def _same(good: str, sent: str) -> bool:
 
 
 class Updates:
-    """What workers elsewhere have to say."""
+    """Receives the updates of remote workers."""
 
     def __init__(self, store: JobStore, secret: str) -> None:
         self._store = store
@@ -134,13 +133,13 @@ class Updates:
         self._signer = signer(secret)
 
     def check_sender(self, job_id: str, attempt: str, signature: str) -> None:
-        """Whether an update is worth reading. Raises ParleyError (unauthorized)."""
+        """Check the sender before the body is read. Raises ParleyError (unauthorized)."""
         good = updates_signature(self._secret, job_id, attempt)
         if not _same(good, signature):
             raise ParleyError("Send updates to the updates_url of the job.", code="unauthorized")
 
     async def take(self, body: bytes, headers: Mapping[str, str]) -> Job:
-        """One update; the job after it, so that a worker sees when it may stop.
+        """Apply one update; return the changed job, so that a remote worker sees when to stop.
 
         Raises ParleyError (unauthorized), Refused (bad_parameter), JobNotFound.
         """
@@ -155,15 +154,15 @@ class Updates:
                 await self._complete(job, update.get("result"))
             case "failed":
                 error = update.get("error") if isinstance(update.get("error"), dict) else {}
-                message = str(error.get("message") or "The worker elsewhere failed.")[:500]  # type: ignore[union-attr]
+                message = str(error.get("message") or "The remote worker failed.")[:500]  # type: ignore[union-attr]
                 await self._store.fail(job, str(error.get("code") or "stt_failed")[:64], message)  # type: ignore[union-attr]
             case _:
-                raise Refused("status: processing, completed or failed.", code="bad_parameter")
+                raise Refused("status must be processing, completed or failed.", code="bad_parameter")
         return await self._store.get(job.id)
 
     async def check_file(self, job_id: str, attempt: str, signature: str) -> Job:
-        """The job whose file may be had. Raises ParleyError (unauthorized), with the same answer whether the signature
-        is wrong, the attempt is over, or there is no such job: a stranger learns nothing of ids."""
+        """Return the job whose file may be downloaded. Raises ParleyError (unauthorized), with the same text for a
+        wrong signature, an attempt that is over and a missing job, so that strangers cannot find out IDs."""
         refused = ParleyError("This attempt at the job is over.", code="unauthorized")
         if not _same(file_signature(self._secret, job_id, attempt), signature):
             raise refused
@@ -192,7 +191,9 @@ class Updates:
             language = result.get("language")
             duration_s = _seconds(result["duration"])
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise Refused("result: an object with duration, language and segments.", code="bad_parameter") from None
+            raise Refused(
+                "result must be an object with duration, language and segments.", code="bad_parameter"
+            ) from None
         engine = _engine_of(job.options.model_id)
         body = store_form(
             segments, language=str(language)[:10] if language else None, duration_s=duration_s, engine=engine
@@ -206,12 +207,12 @@ def _seconds(value: Any) -> float:
 
 
 def _probability(value: Any) -> float:
-    """1 where none is told. Raises TypeError, ValueError."""
+    """Return a probability, 1 if it is missing. Raises TypeError, ValueError."""
     return 1.0 if value is None else float(value)
 
 
 def _segments(told: Any) -> list[Segment]:
-    """Raises KeyError, TypeError, ValueError, AttributeError for what is none."""
+    """Parse segments. Raises KeyError, TypeError, ValueError, AttributeError for invalid ones."""
     if not isinstance(told, list) or len(told) > MAX_SEGMENTS:
         raise TypeError
     return [

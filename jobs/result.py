@@ -1,4 +1,4 @@
-"""A transcript as it is stored, and as it is downloaded."""
+"""Transcripts in the formats for storage and for download."""
 
 import hashlib
 import json
@@ -17,18 +17,18 @@ FORMATS = {
     "srt": "application/x-subrip; charset=utf-8",
     "vtt": "text/vtt; charset=utf-8",
 }
-"""What a result can be downloaded as, and its media type."""
+"""Download formats of a result, and their media types."""
 
 
 def key_of(sha256: str, options: Options, engine: str) -> str:
-    """The same file with the same options heard by the same engine gives the same result."""
-    # `model_id` is a name for an engine, which is told by `engine` already.
+    """Return the key of a result, which is determined by the file, the options and the engine."""
+    # Leave out `model_id`: it names an engine, which `engine` already identifies.
     told = json.dumps([sha256, replace(options, model_id=None).dumps(), engine])
     return hashlib.sha256(told.encode()).hexdigest()
 
 
 def store_form(segments: Sequence[Segment], *, language: str | None, duration_s: float, engine: str) -> str:
-    """The body of a result: JSON with `text`, `language`, `duration` (s), `engine` and `segments`."""
+    """Return the body of a result: JSON with `text`, `language`, `duration` (s), `engine` and `segments`."""
     told = {
         "text": text_of(segments),
         "language": language,
@@ -41,12 +41,12 @@ def store_form(segments: Sequence[Segment], *, language: str | None, duration_s:
 
 def _segment(segment: Segment) -> dict[str, object]:
     told = segment_dict(segment)
-    told.pop("tokens")  # of no use without the model, and half the size
+    told.pop("tokens")  # half the size, and useless without the model
     return told
 
 
 def segments_of(result: dict[str, Any]) -> list[Segment]:
-    """The segments of a stored result."""
+    """Return the segments of a stored result."""
     return [
         Segment(
             one["start"],
@@ -61,7 +61,7 @@ def segments_of(result: dict[str, Any]) -> list[Segment]:
 
 
 def named(result: dict[str, Any], speakers: Mapping[str, str]) -> dict[str, Any]:
-    """The result with its speakers as people call them."""
+    """Return the result with the names that users gave its speakers."""
     if not speakers:
         return result
     segments = [
@@ -72,7 +72,8 @@ def named(result: dict[str, Any], speakers: Mapping[str, str]) -> dict[str, Any]
 
 
 def download(body: str, kind: str, speakers: Mapping[str, str], layout: Layout = PLAIN) -> str:
-    """A stored result as a file. kind: one of FORMATS. layout: of subtitles. Raises KeyError for another kind."""
+    """Convert a stored result to a file. kind: one of FORMATS. layout: layout of subtitles. Raises KeyError for another
+    kind."""
     if kind == "json" and not speakers:
         return body
     result = named(json.loads(body), speakers)

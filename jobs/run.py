@@ -1,4 +1,4 @@
-"""What a job does: fetch its file, transcribe it, store the result. The same under every queue."""
+"""Execution of a job under any queue: fetch its file, transcribe it, store the result."""
 
 import asyncio
 import json
@@ -32,55 +32,55 @@ from pipeline.workers.scheduler import calling
 log = logging.getLogger(__name__)
 
 TELL_S = 0.5
-"""Progress is written down at most so often."""
+"""Minimum interval between updates of a job's progress in the database, in seconds."""
 BEAT_S = 0.5
-"""How often a worker looks whether its job is still its own: a job that is cancelled elsewhere stops within this."""
+"""Interval in seconds at which a job worker checks its lease. A job that is cancelled elsewhere stops within this."""
 SILENT_S = 20.0
-"""A worker that was not heard of for so long is gone, and its job is anybody's."""
+"""Seconds without a heartbeat after which a job worker counts as gone and its job is free."""
 MAX_RETRY_S = 3600.0
 ROOM_RETRIES = 12
-"""A job that finds a full disk waits this many times JOB_RETRY_S, and no attempt is counted."""
+"""Factor on JOB_RETRY_S for the wait after a full disk, which does not count as an attempt."""
 HOPELESS = frozenset({"unsupported_language"})
-"""What recognisers say no to whenever they are asked."""
+"""Recognisers' error codes for which a retry is useless."""
 HEARD = 0.8
-"""How far a job is when all is heard, and speakers are still to be told apart."""
+"""Progress of a job after recognition, before its speakers are identified."""
 
 
-WORDS = {"completed": "completed", "failed": "failed", "again": "waits for another attempt", "lost": "given up here"}
-"""Outcome of an attempt → as the log says it."""
+WORDS = {"completed": "completed", "failed": "failed", "again": "needs a retry", "lost": "was given up here"}
+"""Outcome of an attempt → its text in the log."""
 
 
 class Transcriber(Protocol):
-    """Who does the hearing."""
+    """The Protocol of transcription for jobs."""
 
     async def engine_of(self, model_id: str | None) -> str:
-        """What a model runs on; results of another are other results. Raises UnknownModel."""
+        """Return the engine of a model, which identifies its results. Raises UnknownModel."""
         ...
 
     def transcribe(
         self, recording: Recording, request: FileRequest, model_id: str | None
     ) -> AsyncGenerator[FileEvent, None]:
-        """As `pipeline.stt.files.transcribe_file`, by the model of this id; it is loaded if it is not."""
+        """Transcribe like `pipeline.stt.files.transcribe_file` with this model, which is loaded if necessary."""
         ...
 
     async def check(self, wanted: Refining) -> None:
-        """Raises EngineUnavailable when this cannot be had: before the work, not after it."""
+        """Check before the work that `refine` can do this. Raises EngineUnavailable."""
         ...
 
     async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
-        """As `pipeline.refining.Refiners.refine`."""
+        """Refine like `pipeline.refining.Refiners.refine`."""
         ...
 
 
 class Elsewhere(Protocol):
-    """A worker on another machine, which writes what it hears into the table by itself."""
+    """A remote worker, whose results reach the table independently of this object."""
 
     def engine_of(self, model_id: str | None) -> str:
-        """As a transcriber's; which models there are is known there only."""
+        """Return the engine like a transcriber, but without a check: only the remote worker knows its models."""
         ...
 
     async def transcribe(self, job: Job) -> None:
-        """Until the job has made no progress for too long: when it has ended, the caller's own watch ends this.
+        """Wait until the job makes no progress for too long. When the job ends, the caller cancels this.
 
         Raises FetchFailed, TimeoutError.
         """
@@ -88,7 +88,7 @@ class Elsewhere(Protocol):
 
 
 async def engine_of(transcriber: Transcriber, outside: Elsewhere | None, model_id: str | None) -> str:
-    """What results of a model are made by. Raises UnknownModel."""
+    """Return the engine that makes a model's results. Raises UnknownModel."""
     return await transcriber.engine_of(model_id) if outside is None else outside.engine_of(model_id)
 
 
@@ -121,18 +121,18 @@ class Resident:
 
 
 def resident(assistant: Assistant) -> Resident:
-    """The recognisers that other doors use, too."""
+    """Return a transcriber with the recognisers that other endpoints also use."""
     return Resident(assistant.recognisers, assistant.refiners)
 
 
 class Runner:
-    """Does jobs that were claimed."""
+    """Runs claimed jobs."""
 
     def __init__(
         self, store: JobStore, files: FileStore, transcriber: Transcriber, settings: Settings,
         changed: Callable[[str], None], outside: Elsewhere | None = None,
     ) -> None:  # fmt: skip
-        """changed: told the id of a job about which something is new. outside: who transcribes instead."""
+        """changed: called with the ID of a changed job. outside: a remote worker that transcribes instead."""
         self._store = store
         self._files = files
         self._transcriber = transcriber
@@ -142,16 +142,16 @@ class Runner:
         self._rule = Reachable(settings.url_allow)
 
     async def run(self, job: Job) -> float | None:
-        """Work on a job until it has ended, is to be tried again, or is not the caller's any more.
+        """Run a job until it has ended, needs a retry, or has lost its lease.
 
-        Returns after how many seconds it is due again; None: it is not. Cancelled itself, it gives the job back.
+        Return the seconds until it is due again, or None if it is not. On cancellation, release the job.
         """
         began, outcome = time.monotonic(), "lost"
         try:
             outcome, due_in_s = await self._attempt(job)
             return due_in_s
         except asyncio.CancelledError:
-            # Whoever was cancelled by somebody's wish has lost the job already, and this changes nothing.
+            # If a client has cancelled the job, its lease is already lost, and this has no effect.
             await asyncio.shield(self._store.release(job))
             raise
         finally:
@@ -161,7 +161,7 @@ class Runner:
             self._changed(job.id)
 
     async def _attempt(self, job: Job) -> tuple[str, float | None]:
-        """How it has ended (one of `jobs.observing.OUTCOMES`), and after how many seconds the job is due again."""
+        """Return the outcome (one of `jobs.observing.OUTCOMES`), and the seconds until the job is due again."""
         try:
             working = asyncio.create_task(self._traced(job))
             beating = asyncio.create_task(self._beat(job))
@@ -187,7 +187,7 @@ class Runner:
             return await self._fail(job, error.code, f"{error.message} {error.remedy}")
         except StorageError as error:
             if error.setting == database.SETTING:
-                raise  # no attempt of the job's: it is left as it is, and taken up by a sweep
+                raise  # does not count as an attempt: a sweep queues the unchanged job again
             return await self._for_room(job, error)
         except ParleyError as error:
             if error.code not in HOPELESS:
@@ -206,28 +206,28 @@ class Runner:
         if job.attempts >= self._settings.job_attempts:
             return await self._fail(job, code, message)
         in_s = min(MAX_RETRY_S, self._settings.job_retry_s * 2.0 ** (job.attempts - 1))
-        log.info("job %s: %s: %s Again in %g s.", job.id, code, message, in_s)
+        log.info("job %s: %s: %s Retry in %g s.", job.id, code, message, in_s)
         await self._store.again(job, code, message, in_s=in_s)
         return "again", in_s
 
     async def _for_room(self, job: Job, error: ParleyError) -> tuple[str, float]:
-        """Another attempt when there may be room on the disk."""
+        """Schedule a retry for a time when the disk may have space."""
         in_s = ROOM_RETRIES * self._settings.job_retry_s
-        log.warning("job %s: %s Again in %g s.", job.id, error.message, in_s)
+        log.warning("job %s: %s Retry in %g s.", job.id, error.message, in_s)
         await self._store.again(job, error.code, error.message, in_s=in_s, counted=False)
         return "again", in_s
 
     async def _beat(self, job: Job) -> None:
-        """Ends when the job is not the caller's any more, or nobody can know that it is."""
+        """Renew the heartbeat until the lease is lost, or until it cannot be confirmed for SILENT_S."""
         heard = time.monotonic()
         while time.monotonic() - heard < SILENT_S:
             try:
                 if not await self._store.beat(job):
                     return
                 heard = time.monotonic()
-            except StorageError:  # logged where it was found
+            except StorageError:  # already logged
                 pass
-            except Exception as error:  # the database is away for a moment, perhaps
+            except Exception as error:  # the database may be unavailable for a moment
                 log.warning("job %s: its heartbeat cannot be written: %s", job.id, type(error).__name__)
             await asyncio.sleep(BEAT_S)
 
@@ -237,7 +237,7 @@ class Runner:
             try:
                 await self._work(job)
             except FileNotFoundError:
-                raise Refused("The file of this job is gone; send it again.", code="file_missing") from None
+                raise Refused("This job's file no longer exists; send it again.", code="file_missing") from None
             except TimeoutError:
                 raise FetchFailed("The job made no progress (JOB_SILENCE_S).", code="timeout") from None
 
@@ -267,7 +267,7 @@ class Runner:
         try:
             found = await self._heard(job, recording(), HEARD if refining else 1.0)
             if refining is not None:
-                # Nothing is heard of it on the way; it is faster than the recording lasts.
+                # Refining reports no progress, but takes less time than the recording's duration.
                 async with asyncio.timeout(max(self._settings.job_silence_s, found.duration_s)):
                     found = await self._transcriber.refine(found, recording, refining)
         finally:
@@ -276,7 +276,7 @@ class Runner:
         await self._store.complete(job, key, body, found.duration_s)
 
     async def _heard(self, job: Job, recording: Recording, share: float) -> Transcription:
-        """share: of the job, which it is."""
+        """Recognise a recording. share: the part of the job's progress that recognition makes up."""
         segments: list[Segment] = []
         told, silence_s = 0.0, self._settings.job_silence_s
         loop = asyncio.get_running_loop()
@@ -299,14 +299,14 @@ class Runner:
         raise FetchFailed("The recogniser ended before the recording did.", code="stt_failed")
 
     async def _tell(self, job: Job, at: Progress, share: float) -> None:
-        # Not 1 before the result is there.
+        # Progress reaches 1 only with the result.
         progress = share * min(0.99, at.done_s / at.total_s) if at.total_s else 0.0
         await self._store.update(job, progress=progress, done_s=at.done_s, duration_s=at.total_s)
         self._changed(job.id)
 
     async def _fetched(self, job: Job) -> Job:
         if job.source_url is None:
-            raise Refused("This job has neither a file nor an address.", code="file_missing")
+            raise Refused("This job has neither a file nor a URL.", code="file_missing")
         async with self._files.receive() as incoming:
             name = await fetch(job.source_url, incoming, self._rule, timeout_s=self._settings.url_timeout_s)
             stored = await incoming.commit()

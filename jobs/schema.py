@@ -1,6 +1,6 @@
-"""The tables, and a job as it is read from them. Times are seconds since 1970 (UTC), in double precision.
+"""The tables, and jobs as read from them. Times are seconds since 1970 (UTC), in double precision.
 
-The tables are made by `jobs/migrations`; a test holds that against this file.
+`jobs/migrations` creates the tables; a test compares them with this file.
 """
 
 import json
@@ -62,7 +62,7 @@ jobs = Table(
 tallies = Table(
     "tallies", metadata, Column("status", String(16), primary_key=True), Column("jobs", Integer, nullable=False)
 )
-"""How many jobs are in each state, kept in the transactions that change it: counting a million rows takes too long."""
+"""Number of jobs in each state, updated in the transactions that change it: counting a million rows takes too long."""
 
 owner_tallies = Table(
     "owner_tallies",
@@ -71,8 +71,8 @@ owner_tallies = Table(
     Column("status", String(16), primary_key=True),
     Column("jobs", Integer, nullable=False),
 )
-"""The same for each caller who has a key. A table of its own: a service of an older version, which may run beside this
-one while it is upgraded, knows `tallies` as they are."""
+"""Number of jobs in each state per caller with a key. A separate table, because an older version of the service, which
+may still run during an upgrade, relies on the structure of `tallies`."""
 
 results = Table(
     "results",
@@ -125,56 +125,56 @@ delivery_attempts = Table(
 )
 
 silenced = Table("silenced", metadata, Column("url", Text, primary_key=True), Column("since", Double, nullable=False))
-"""Webhook addresses that answered 410: they want nothing any more."""
+"""Webhook URLs that returned 410 and get no more deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is wanted of a recording. With the file's content and the engine, this decides the result."""
+    """Options of a transcription. They determine the result, together with the file's content and the engine."""
 
     model_id: str | None = None
-    """A model as `pipeline.stt.recognisers` knows it; None: what is loaded."""
+    """A model ID of `pipeline.stt.recognisers`; None: the loaded model."""
     language: str | None = None
-    """ISO 639-1; None: found out from the first speech."""
+    """ISO 639-1; None: detected from the first speech."""
     prompt: str | None = None
     words: bool = True
-    """With the times of words."""
+    """Whether to include the times of words."""
     translate: bool = False
     align: bool = False
-    """Times of words by forced alignment, where a model for the language can be had."""
+    """Whether to get word times by forced alignment, if a model for the language is available."""
     diarize: bool = False
-    """Who said what."""
+    """Whether to identify the speakers."""
     min_speakers: int | None = None
     max_speakers: int | None = None
     audio_track: int | None = None
-    """Of a video, from 0; None: the one that a player would take."""
+    """Audio track of a video, from 0; None: the one that a player would choose."""
 
     def dumps(self) -> str:
-        """Always the same text for the same options."""
+        """Return a text that is identical for identical options."""
         told = asdict(self)
-        # As before there was such an option: results that are kept are found by this text.
+        # Keep the text that existed before this option: the keys of stored results depend on it.
         if self.audio_track is None:
             del told["audio_track"]
         return json.dumps(told, sort_keys=True)
 
     @staticmethod
     def loads(text: str) -> "Options":
-        """What `dumps` wrote, also by another version: fields that are not known any more are left out."""
+        """Parse the text of `dumps`, also from another version: unknown fields are ignored."""
         return Options.of(json.loads(text))
 
     @staticmethod
     def of(told: Mapping[str, Any]) -> "Options":
-        """From names and values; names that are not known are left out."""
+        """Create options from names and values; unknown names are ignored."""
         known = {field.name for field in fields(Options)}
         return Options(**{name: value for name, value in told.items() if name in known})
 
     def request(self) -> FileRequest:
-        """For the recogniser."""
-        # Who said what is told word by word: a change of speakers may be in the middle of a segment.
+        """Return the request for the recogniser."""
+        # Speakers are assigned to words, because they can change in the middle of a segment.
         return FileRequest(self.language, self.prompt, self.words or self.diarize, self.translate)
 
     def refining(self) -> Refining | None:
-        """For what comes after the recogniser; None: nothing does."""
+        """Return the request for alignment and diarization, or None if neither is wanted."""
         if not self.align and not self.diarize:
             return None
         return Refining(self.align, self.diarize, self.min_speakers, self.max_speakers)
@@ -182,7 +182,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job to be: a stored file (`sha256`, `size_bytes`), or an address to fetch one from (`source_url`)."""
+    """A new job: a stored file (`sha256`, `size_bytes`), or a URL to download one from (`source_url`)."""
 
     filename: str
     options: Options
@@ -192,7 +192,7 @@ class Submission:
     session_id: str | None = None
     webhook_url: str | None = None
     owner: str = ""
-    """Who sent it, as `Job.owner`."""
+    """The sender, as in `Job.owner`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,39 +202,39 @@ class Job:
     id: str
     status: Status
     version: int
-    """Grows with every change."""
+    """Incremented by every change."""
     created_at: float
     updated_at: float
     started_at: float | None
-    """Of the last attempt."""
+    """Start of the last attempt."""
     finished_at: float | None
     due_at: float
-    """A queued job is not begun before."""
+    """Time before which a queued job is not begun."""
     filename: str
     sha256: str | None
     size_bytes: int | None
     source_url: str | None
     options: Options
     owner: str
-    """Who sent it: the kind and the name of a key ("key:anna"); "" for who had none. Others do not see it, but those
-    with the right admin."""
+    """The sender: the kind and the name of a key ("key:anna"); "" without a key. Other callers need the admin
+    permission to see the job."""
     session_id: str | None
     webhook_url: str | None
     speakers: Mapping[str, str]
-    """What people call the speakers of the result, by the names that it has for them ("A")."""
+    """Names that users gave the speakers, by the speakers' labels in the result ("A")."""
     trace: str | None
-    """The `traceparent` of the request that it was sent with, where requests are traced."""
+    """The `traceparent` of the request that sent the job, if requests are traced."""
     progress: float
-    """0 to 1, by decoded seconds."""
+    """Progress from 0 to 1, by decoded seconds."""
     done_s: float
     duration_s: float | None
-    """Of the recording; None until it is known."""
+    """Duration of the recording; None until it is known."""
     attempts: int
-    """That ended with an error or are running."""
+    """Number of attempts that failed or are running."""
     interruptions: int
-    """How often its worker went away in the middle: no fault of the job's."""
+    """Number of attempts whose job worker disappeared, which is not the job's fault."""
     lease: str | None
-    """Who works on it: nobody else may change it but by cancelling."""
+    """Identifies the current attempt. Only its holder may change the job; others may only cancel it."""
     heartbeat_at: float | None
     error_code: str | None
     error_message: str | None
@@ -242,12 +242,12 @@ class Job:
 
     @property
     def final(self) -> bool:
-        """Whether nothing more happens by itself."""
+        """Whether the job has ended."""
         return self.status in FINAL
 
     @staticmethod
     def of(row: RowMapping) -> "Job":
-        """From a row of all columns."""
+        """Create a job from a row with all columns."""
         values: dict[str, Any] = dict(row)
         values["status"] = Status(values["status"])
         values["options"] = Options.loads(values["options"])
@@ -256,7 +256,7 @@ class Job:
 
 
 def new_id() -> str:
-    """32 hexadecimal digits that sort by the time they were made (ms), in this process also within one."""
+    """Return 32 hexadecimal digits that sort by time of creation (ms), and within this process by order of creation."""
     global _last
     now = time.time_ns() // 1_000_000 << 80
     _last = max(now | secrets.randbits(79), _last + 1)

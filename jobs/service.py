@@ -1,4 +1,4 @@
-"""The jobs of a deployment, opened and closed together: what doors ask for, and the tasks that work behind them."""
+"""The jobs of a deployment: the interface for endpoints, and the background tasks, opened and closed together."""
 
 import asyncio
 import contextlib
@@ -30,11 +30,11 @@ from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 
 MAX_UNPACKING = 2
-"""Archives that are unpacked at a time; others wait."""
+"""Maximum number of archives that are unpacked at a time; others wait."""
 
 
 class Jobs:
-    """What every door for jobs talks to. One for the process; open it with `open_jobs`."""
+    """The interface of jobs for all endpoints, one per process; open it with `open_jobs`."""
 
     def __init__(
         self, settings: Settings, store: JobStore, files: FileStore, queue: Queue, transcriber: Transcriber,
@@ -44,7 +44,7 @@ class Jobs:
         self.settings = settings
         self.files = files
         self.unpacking = asyncio.Semaphore(MAX_UNPACKING)
-        """Held while an archive is unpacked: each takes one of the threads that all share."""
+        """Held while an archive is unpacked, which occupies one of the shared threads."""
         self.reachable = Reachable(settings.url_allow)
         self.outbox = outbox
         self.janitor = janitor
@@ -58,7 +58,7 @@ class Jobs:
         self._webhooks = webhooks
 
     async def submit(self, submissions: Sequence[Submission], *, key: str | None = None) -> list[Job]:
-        """Make a job of each, all or none. key: an Idempotency-Key, with whom it is of.
+        """Create a job for each submission, all or none. key: an Idempotency-Key together with its sender.
 
         Raises Refused, KeyReused, Overloaded.
         """
@@ -77,11 +77,11 @@ class Jobs:
 
     async def _check_source(self, url: str) -> None:
         built = self.reachable.check(url)
-        with contextlib.suppress(FetchFailed):  # a name that is not found now may be when the job begins
+        with contextlib.suppress(FetchFailed):  # the name may be found when the job begins
             await self.reachable.look_up(host_of(built), port_of(built))
 
     async def check_model(self, model_id: str | None) -> None:
-        """Raises UnknownModel, which names those that there are."""
+        """Raises UnknownModel, which lists the available models."""
         await engine_of(self._transcriber, self._outside, model_id)
 
     async def _result_key(self, one: Submission) -> str | None:
@@ -95,55 +95,54 @@ class Jobs:
         return await self._store.get(job_id)
 
     async def body(self, job: Job) -> str:
-        """The stored result, JSON as `jobs.result.store_form` makes it. Raises NotPossible (no_result)."""
+        """Return the stored result, JSON from `jobs.result.store_form`. Raises NotPossible (no_result)."""
         body = await self._store.result(job.result_key) if job.result_key else None
         if body is None:
-            raise NotPossible(f"The job has no result; it is {job.status.value}.", code="no_result")
+            raise NotPossible(f"The job does not have a result; it is {job.status.value}.", code="no_result")
         return body
 
     async def result(self, job: Job) -> dict[str, Any] | None:
-        """The stored result, parsed; None: there is none (yet)."""
+        """Return the stored result, parsed, or None without a result."""
         if job.result_key is None:
             return None
         body = await self._store.result(job.result_key)
-        # A transcript of hours is megabytes of JSON.
+        # In a thread: the transcript of some hours is megabytes of JSON.
         return None if body is None else await asyncio.to_thread(json.loads, body)
 
     async def list(self, **wanted: Any) -> Page:
-        """As `jobs.listing.list_jobs`."""
+        """Call `jobs.listing.list_jobs`."""
         return await list_jobs(self._store.database, **wanted)
 
     async def numbers(self, owner: str | None = None) -> dict[Status, int]:
-        """How many jobs are in each state. owner: only that caller's."""
+        """Return the number of jobs in each state. owner: only that caller's jobs."""
         return await numbers(self._store.database, owner)
 
     async def check(self) -> None:
-        """Whether jobs can be taken in. Raises StorageError."""
+        """Check that jobs can be accepted. Raises StorageError."""
         await self._store.database.check()
 
     async def cancel(self, job_id: str) -> Job:
-        """Cancelled from here on, whatever its worker does; that stops within a second. Raises JobNotFound,
-        NotPossible."""
+        """Cancel a job at once; its job worker stops within a second. Raises JobNotFound, NotPossible."""
         job = await self._store.cancel(job_id)
         await self._queue.cancelled(job)
         self.changed(job_id)
         return job
 
     async def retry(self, job_id: str) -> Job:
-        """Queue a job again that failed, expired or was cancelled. Raises JobNotFound, NotPossible."""
+        """Queue a failed, expired or cancelled job again. Raises JobNotFound, NotPossible."""
         job = await self._store.retry(job_id)
         await self._queue.added([job])
         self.changed(job_id)
         return job
 
     async def name_speakers(self, job_id: str, names: Mapping[str, str]) -> Job:
-        """What the speakers of its result are called. Raises JobNotFound."""
+        """Set the names of the speakers of a job's result. Raises JobNotFound."""
         job = await self._store.name_speakers(job_id, names)
         self._notices.tell(job_id)
         return job
 
     async def delete(self, job_id: str) -> None:
-        """Remove a job, whatever its state. Its file and result go with the next cleaning, if no other job uses them.
+        """Remove a job in any state. The next cleaning removes its file and result unless another job uses them.
 
         Raises JobNotFound.
         """
@@ -153,46 +152,46 @@ class Jobs:
         self.changed(job_id)
 
     def check_sender(self, job_id: str, attempt: str, signature: str) -> None:
-        """Before an update is read. Raises as `jobs.outside.Updates`."""
+        """Check the sender of an update before reading it. Raises the errors of `jobs.outside.Updates`."""
         self._updates.check_sender(job_id, attempt, signature)
 
     async def updated(self, body: bytes, headers: Mapping[str, str]) -> Job:
-        """What a worker elsewhere has to say about a job; the job after that. Raises as `jobs.outside.Updates`."""
+        """Apply a remote worker's update; return the changed job. Raises the errors of `jobs.outside.Updates`."""
         job = await self._updates.take(body, headers)
         self.changed(job.id)
         return job
 
     async def file_for(self, job_id: str, attempt: str, signature: str) -> Job:
-        """The job whose file a worker elsewhere may have. Raises as `jobs.outside.Updates`."""
+        """Return the job whose file a remote worker may download. Raises the errors of `jobs.outside.Updates`."""
         return await self._updates.check_file(job_id, attempt, signature)
 
     async def redeliver(self, job_id: str, delivery_id: str) -> None:
-        """Tell a webhook once more. Raises JobNotFound."""
+        """Restart a delivery to a webhook. Raises JobNotFound."""
         await self.outbox.redeliver(job_id, delivery_id)
         self._webhooks.added.tell()
 
     def watch(self, job_id: str, *, silent_s: float) -> AsyncGenerator[Job | None, None]:
-        """As `Watching.watch`."""
+        """Call `Watching.watch`."""
         return self._watching.watch(job_id, silent_s=silent_s)
 
     def stop_watching(self) -> None:
-        """The service ends: whoever watches a job is let go."""
+        """End all watches of jobs when the service stops."""
         self._watching.stop()
 
     async def stop_working(self) -> None:
-        """No more jobs are begun here; those in work go back to the queue, and are done after the next start or by
-        another process."""
+        """Stop running jobs. Running jobs return to the queue, for the next start or another process."""
         await self._queue.stop()
 
     def changed(self, job_id: str) -> None:
-        """Something about this job is new."""
+        """Signal a change of this job."""
         self._notices.tell(job_id)
         self._webhooks.added.tell()
 
 
 @asynccontextmanager
 async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterator[Jobs]:
-    """Migrated, recovered and at work. Raises ConfigError."""
+    """Open the jobs: migrate the database, recover interrupted jobs and start the background tasks. Raises
+    ConfigError."""
     _check_webhook(settings)
     files = await asyncio.to_thread(FileStore, settings.upload_dir, settings.max_file_size)
     async with AsyncExitStack() as stack:
@@ -250,7 +249,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
 
 
 def _check_webhook(settings: Settings) -> None:
-    """Raises ConfigError for a WEBHOOK_URL that no request could be sent to."""
+    """Raises ConfigError for an unusable WEBHOOK_URL."""
     if settings.webhook_url:
         try:
             Reachable(settings.url_allow).check(settings.webhook_url)

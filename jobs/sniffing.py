@@ -1,12 +1,12 @@
-"""What a file plainly is that is no recording: told by its first bytes, as decoders tell recordings. In doubt it may be
-one, and the job says what came of it."""
+"""Detection of files that are clearly not recordings, by their first bytes. In doubt a file is accepted as a recording,
+and its job reports the error."""
 
 HEAD_BYTES = 4096
-"""So many first bytes are looked at: NIST's SPHERE recordings begin with a kilobyte of text."""
+"""Number of first bytes to examine: NIST's SPHERE recordings begin with a kilobyte of text."""
 OFFICE = ("[Content_Types].xml", "_rels/", "docProps/", "word/", "xl/", "ppt/", "mimetype")
-"""What the first member of a document is called that is an archive."""
+"""First member names of documents that are archives."""
 _NAME_AT = 30
-"""Of the first member's name in an archive."""
+"""Offset of the first member's name in an archive."""
 _BEGINS = (
     (b"\xff\xd8\xff", "a picture"),
     (b"\x89PNG\r\n\x1a\n", "a picture"),
@@ -21,14 +21,14 @@ _BEGINS = (
     (b"\x7fELF", "a program"),
 )
 _STILL = (b"heic", b"heix", b"mif1", b"avif")
-"""Brands of MP4 that are pictures."""
+"""MP4 brands of pictures."""
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\f\r\x1b"))
 
 
 def plainly(head: bytes) -> str | None:
-    """ "a picture", "a document", "a program", "text", or "empty"; None: it may be a recording.
+    """Return "a picture", "a document", "a program", "text" or "empty"; None if it may be a recording.
 
-    head: the first HEAD_BYTES, or all there is.
+    head: the first HEAD_BYTES, or the whole file if it is shorter.
     """
     if not head:
         return "empty"
@@ -50,6 +50,6 @@ def _is_text(head: bytes) -> bool:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        # Broken off in the middle of a character.
+        # The head may end in the middle of a character.
         return len(head) == HEAD_BYTES and error.start >= HEAD_BYTES - 3
     return True

@@ -1,8 +1,8 @@
-"""The files of an SQLite database, and whether they still are what a connection has opened.
+"""Checks that the files of an SQLite database are still those that a connection has opened.
 
-SQLite keeps on working with a file that was removed or replaced, and with pages that it remembers of one that was
-overwritten. What it commits then is lost. So the files are looked at before and after each transaction, and a
-transaction forgets the pages of the one before it.
+SQLite continues to use a file that was removed or replaced, and cached pages of a file that was overwritten. Its
+commits are then lost. So the files are checked before and after each transaction, and each transaction drops the pages
+cached by the previous one.
 """
 
 import contextlib
@@ -15,49 +15,49 @@ from sqlalchemy import Connection
 
 MAGIC = b"SQLite format 3\0"
 WAL_MAGIC = b"\x37\x7f\x06"
-"""How a write-ahead log begins; the byte that follows says which byte order its checksums have."""
+"""First bytes of a write-ahead log; the next byte is the byte order of its checksums."""
 SUFFIXES = ("", "-wal", "-shm")
 CHECKED_BYTES = 256 << 20
-"""A larger database is not checked as a whole at the start: that would take seconds."""
+"""Maximum size for a full check at the start; for a larger database that would take seconds."""
 NEEDED_BYTES = 64 << 10
-"""With less than this on its disk, SQLite cannot enlarge its index."""
+"""Free space that SQLite needs on the disk to enlarge its index."""
 
 Identity = tuple[tuple[int, int], ...]
-"""Device and inode of the database, its write-ahead log and the index of that."""
+"""Device and inode of the database, its write-ahead log and that log's index."""
 
 
 class Damaged(sqlite3.DatabaseError):
-    """The files are not what was opened."""
+    """The files are not those that were opened."""
 
 
 class SqliteFile:
-    """The files of one database. All of it blocks."""
+    """The files of one database. All methods block."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Kept open: to close a file ends all locks that this process has on it (POSIX), SQLite's own included.
+        # Kept open: closing a file releases all locks of this process on it (POSIX), including SQLite's own.
         self._opened: dict[tuple[int, int], int] = {}
 
     def identity(self) -> Identity:
-        """Of the files that are there now. Raises OSError."""
+        """Return the identity of the existing files. Raises OSError."""
         stats = [os.stat(f"{self.path}{suffix}") for suffix in SUFFIXES]
         return tuple((stat.st_dev, stat.st_ino) for stat in stats)
 
     def opened(self) -> Identity:
-        """The same, for a connection that has just been opened; `check` compares with it. Raises OSError."""
+        """Return the identity for a connection that was just opened, for `check` to compare. Raises OSError."""
         found = self.identity()
         if found[0] not in self._opened:
             self._opened[found[0]] = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         return found
 
     def check(self, opened: Identity) -> None:
-        """Raises Damaged when the files are not those that were opened, or do not begin as they must."""
+        """Raises Damaged when the files are not those that were opened, or begin with the wrong bytes."""
         try:
             found = self.identity()
             if found != opened:
                 raise Damaged("the file was replaced while it was in use")
             head = os.pread(self._opened[found[0]], len(MAGIC), 0)
-            with open(f"{self.path}-wal", "rb") as file:  # SQLite has no locks on this one
+            with open(f"{self.path}-wal", "rb") as file:  # may be closed: SQLite does not lock this file
                 log = file.read(len(WAL_MAGIC))
         except OSError as error:
             raise Damaged(f"the file cannot be read: {error.strerror}") from None
@@ -65,13 +65,13 @@ class SqliteFile:
             raise Damaged("the file is damaged")
 
     def close(self) -> None:
-        """When no connection is left."""
+        """Close the files, after all connections."""
         while self._opened:
             os.close(self._opened.popitem()[1])
 
 
 def check_pages(connection: Connection, path: Path) -> None:
-    """Once, at the start. Raises Damaged for a database whose pages do not fit together."""
+    """Check a database at the start. Raises Damaged if its pages are inconsistent."""
     if path.stat().st_size <= CHECKED_BYTES:
         found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         if found != "ok":
@@ -79,7 +79,7 @@ def check_pages(connection: Connection, path: Path) -> None:
 
 
 def is_full(error: BaseException, folder: Path | None) -> bool:
-    """Whether SQLite failed for lack of space. For its index it says no more than "disk I/O error"."""
+    """Whether SQLite failed for lack of space. For its index it only reports "disk I/O error"."""
     code = getattr(error, "sqlite_errorcode", 0)
     if code & 0xFF == sqlite3.SQLITE_IOERR and folder is not None:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Jobs in the database: made, claimed, worked on, ended. Each method is one transaction."""
+"""Jobs in the database, from their creation to their end. Each method is one transaction."""
 
 import hashlib
 import json
@@ -23,16 +23,17 @@ from pipeline.errors import Overloaded
 
 ACTIVE = frozenset({Status.QUEUED, Status.RUNNING})
 MAX_INTERRUPTIONS = 100
-"""A job whose worker went away so often is given up: it may be what takes it away."""
+"""Number of lost job workers after which a job is given up, because the job itself may crash them."""
 
 
 class JobStore:
-    """All that is asked of the tables by those who make jobs and those who do them."""
+    """Access to the tables for code that creates or runs jobs."""
 
     def __init__(
         self, database: Database, *, max_waiting: int, webhook_url: str = "", cache: Cache | None = None
     ) -> None:
-        """max_waiting: queued jobs; more are refused. webhook_url: told of every job that ends. cache: for results."""
+        """max_waiting: maximum number of queued jobs. webhook_url: notified of the end of every job. cache: cache of
+        results."""
         self._cache = cache or NoCache()
         self.database = database
         self._max_waiting = max_waiting
@@ -41,10 +42,10 @@ class JobStore:
     async def submit(
         self, submissions: Sequence[Submission], *, cached: Sequence[str | None], key: str | None = None
     ) -> tuple[list[Job], bool]:
-        """Make a job of each, all or none. Returns them in order, and whether they are new.
+        """Create a job for each submission, all or none. Return the jobs in order, and whether they are new.
 
-        cached: for each the key that its result would have; where it is there already, the job is completed at once.
-        key: whoever sends the same one again gets the same jobs. Raises KeyReused when it came with other submissions,
+        cached: for each submission, the key of its result; if that result exists, the job is completed at once. key:
+        sending the same key again returns the same jobs. Raises KeyReused for a key that came with other submissions,
         Overloaded.
         """
         now = time.time()
@@ -62,13 +63,13 @@ class JobStore:
                 select(schema.tallies.c.jobs).where(schema.tallies.c.status == Status.QUEUED)
             )
             if (waiting or 0) + len(rows) > self._max_waiting:
-                raise Overloaded("Too many jobs wait; try again later.", retry_after_s=60.0)
+                raise Overloaded("Too many jobs are waiting; retry later.", retry_after_s=60.0)
             return await create(connection, self.database, rows, webhook_url=self._webhook_url), True
 
     @staticmethod
     async def _touched(connection: AsyncConnection, keys: Sequence[str], now: float) -> Mapping[str, float | None]:
-        """Those of these results that are in the table, where they stay for now: nobody removes them in between; with
-        the seconds of their recordings."""
+        """Return which of these results exist, with the durations of their recordings in seconds. Also renew their age,
+        so that they are not removed in the meantime."""
         if not keys:
             return {}
         table = schema.results
@@ -79,19 +80,19 @@ class JobStore:
     async def _remember(
         self, connection: AsyncConnection, key: str, submissions: Sequence[Submission], ids: list[str], now: float
     ) -> list[Job] | None:
-        """The jobs that were made with this key before; None: it is new, and remembered from now on."""
+        """Return the jobs that were created with this key before. If the key is new, remember it and return None."""
         hashed = hashlib.sha256(key.encode()).hexdigest()
         told = json.dumps([[*_content(one)] for one in submissions])
         fingerprint = hashlib.sha256(told.encode()).hexdigest()
         table = schema.idempotency
         values = {"key": hashed, "fingerprint": fingerprint, "job_ids": json.dumps(ids), "created_at": now}
-        # On PostgreSQL a second one waits here until the first has committed.
+        # On PostgreSQL a concurrent request with the same key waits here until the first one has committed.
         statement = self.database.insert(table).values(values).on_conflict_do_nothing().returning(table.c.key)
         if (await connection.execute(statement)).first() is not None:
             return None
         row = (await connection.execute(select(table).where(table.c.key == hashed))).mappings().one()
         if row["fingerprint"] != fingerprint:
-            raise KeyReused("This Idempotency-Key came with another request before; send a new one.")
+            raise KeyReused("This Idempotency-Key was already used with another request; send a new one.")
         made = json.loads(row["job_ids"])
         found = (await connection.execute(select(jobs).where(jobs.c.id.in_(made)))).mappings()
         by_id = {job.id: job for job in map(Job.of, found)}
@@ -105,10 +106,11 @@ class JobStore:
             raise JobNotFound("There is no job of this id.")
         return Job.of(row)
 
-    # --- for workers ---
+    # --- for job workers ---
 
     async def claim(self, job_id: str | None = None) -> Job | None:
-        """The next job that is due, or this one, now running under a lease of the caller's; None: there is none."""
+        """Claim the next due job, or this one if it is due. Return it running, with a lease for the caller, or None if
+        there is none."""
         lease, now = secrets.token_hex(16), time.time()
         wanted = select(jobs.c.id).where(jobs.c.status == Status.QUEUED, jobs.c.due_at <= now)
         if job_id is not None:
@@ -128,7 +130,7 @@ class JobStore:
         return moved[0] if moved else None
 
     async def next_due(self) -> float | None:
-        """When the next queued job is due; None: none is queued."""
+        """Return when the next queued job is due, or None if none is queued."""
         async with self.database.reading() as connection:
             due: float | None = await connection.scalar(
                 select(func.min(jobs.c.due_at)).where(jobs.c.status == Status.QUEUED)
@@ -136,7 +138,7 @@ class JobStore:
             return due
 
     async def update(self, job: Job, **values: Any) -> bool:
-        """Note something about a job that the caller works on; false: it is the caller's no more."""
+        """Update a job that the caller runs; return False if the caller's lease is lost."""
         now = time.time()
         values |= {"version": jobs.c.version + 1, "updated_at": now, "heartbeat_at": now}
         async with self.database.writing() as connection:
@@ -144,13 +146,13 @@ class JobStore:
         return bool(done.rowcount)
 
     async def beat(self, job: Job) -> bool:
-        """The caller is alive; false: the job is the caller's no more."""
+        """Renew the heartbeat; return False if the caller's lease is lost."""
         async with self.database.writing() as connection:
             done = await connection.execute(update(jobs).where(*_mine(job)).values(heartbeat_at=time.time()))
         return bool(done.rowcount)
 
     async def complete(self, job: Job, result_key: str, body: str, duration_s: float) -> bool:
-        """The result and the end, together; false: the job is the caller's no more, and nothing is stored."""
+        """Store the result and complete the job; return False and store nothing if the caller's lease is lost."""
         now, table = time.time(), schema.results
         async with self.database.writing() as connection:
             moved = await move(
@@ -167,11 +169,12 @@ class JobStore:
         return bool(moved)
 
     async def fail(self, job: Job, code: str, message: str) -> bool:
-        """For good."""
+        """End the job with an error; return False if the caller's lease is lost."""
         return await self._leave(job, Status.FAILED, error_code=code, error_message=message)
 
     async def again(self, job: Job, code: str, message: str, *, in_s: float, counted: bool = True) -> bool:
-        """Another attempt after a while. counted: this one was an attempt, and did not end for lack of room."""
+        """Queue the job for a retry; return False if the caller's lease is lost. counted: whether this attempt counts;
+        it does not after an overload or on a full disk."""
         attempts = jobs.c.attempts if counted else jobs.c.attempts - 1
         return await self._leave(
             job, Status.QUEUED, lease=None, due_at=time.time() + in_s, attempts=attempts, error_code=code,
@@ -179,7 +182,7 @@ class JobStore:
         )  # fmt: skip
 
     async def release(self, job: Job) -> bool:
-        """Its worker stops before the job is done: queued again, at its old place."""
+        """Queue the job again at its old position, because its job worker is stopping."""
         return await self._leave(job, Status.QUEUED, **_interrupted())
 
     async def _leave(self, job: Job, target: Status, **values: Any) -> bool:
@@ -188,21 +191,22 @@ class JobStore:
         return bool(moved)
 
     async def recover(self, *, silent_s: float = 0.0) -> list[Job]:
-        """Queue again what is running and was not heard of for so long. 0: all, for who knows that nobody works."""
+        """Queue running jobs again whose heartbeat is older than this. 0: all running jobs, for a caller that knows
+        that no job worker is active."""
         lost = jobs.c.heartbeat_at <= time.time() - silent_s
         running = frozenset({Status.RUNNING})
         async with self.database.writing() as connection:
             await move(
                 connection, self.database, Status.FAILED, lost, jobs.c.interruptions >= MAX_INTERRUPTIONS,
                 within=running, webhook_url=self._webhook_url, error_code="worker_lost",
-                error_message="The worker of this job went away too often.",
+                error_message="The job worker disappeared too often while it ran this job.",
             )  # fmt: skip
             return await move(connection, self.database, Status.QUEUED, lost, within=running, **_interrupted())
 
-    # --- for people ---
+    # --- for clients ---
 
     async def cancel(self, job_id: str) -> Job:
-        """Raises JobNotFound, NotPossible when it has ended otherwise. A cancelled one stays it."""
+        """Cancel a job; a cancelled job stays cancelled. Raises JobNotFound, NotPossible if it has ended otherwise."""
         async with self.database.writing() as connection:
             moved = await move(
                 connection, self.database, Status.CANCELLED, jobs.c.id == job_id, within=ACTIVE,
@@ -216,7 +220,7 @@ class JobStore:
         return job
 
     async def retry(self, job_id: str) -> Job:
-        """Queue an ended job again. Raises JobNotFound, NotPossible."""
+        """Queue a failed, expired or cancelled job again. Raises JobNotFound, NotPossible."""
         fresh: dict[str, Any] = {
             "attempts": 0,
             "interruptions": 0,
@@ -230,11 +234,14 @@ class JobStore:
                 done_s=0.0, error_code=None, error_message=None,
             )  # fmt: skip
         if not moved:
-            raise NotPossible(f"The job is {(await self.get(job_id)).status.value}; only what failed can be retried.")
+            raise NotPossible(
+                f"The job is {(await self.get(job_id)).status.value}; only failed, cancelled or expired jobs can be "
+                "retried."
+            )
         return moved[0]
 
     async def name_speakers(self, job_id: str, names: Mapping[str, str]) -> Job:
-        """What its speakers are called from now on. Raises JobNotFound."""
+        """Set the names of a job's speakers. Raises JobNotFound."""
         values = {"speakers": json.dumps(dict(names)), "version": jobs.c.version + 1, "updated_at": time.time()}
         async with self.database.writing() as connection:
             named = await connection.execute(update(jobs).where(jobs.c.id == job_id).values(values).returning(*jobs.c))
@@ -244,7 +251,7 @@ class JobStore:
         return Job.of(row)
 
     async def delete(self, job_id: str) -> Job | None:
-        """Remove a job and its deliveries. Returns it when it had not ended: its worker is to stop.
+        """Remove a job and its deliveries. Return the job if it had not ended, so that its job worker can be stopped.
 
         Raises JobNotFound.
         """
@@ -256,7 +263,7 @@ class JobStore:
         return stopped[0] if stopped else None
 
     async def result(self, key: str) -> str | None:
-        """The body of a result; None: there is none of this key."""
+        """Return the body of the result with this key, or None."""
         if (known := await self._cache.get(key)) is not None:
             return known
         async with self.database.reading() as connection:
@@ -267,7 +274,7 @@ class JobStore:
 
 
 async def remove(connection: AsyncConnection, database: Database, ids: Sequence[str]) -> int:
-    """Remove those of these jobs that have ended, with all that hangs on them; how many."""
+    """Remove those of these jobs that have ended, with their deliveries; return their number."""
     ended = [status.value for status in FINAL]
     statement = (
         delete(jobs)
@@ -297,12 +304,12 @@ def _interrupted() -> dict[str, Any]:
 
 
 def _content(one: Submission) -> tuple[Any, ...]:
-    # Not `owner`: keys are told apart by who sent them already.
+    # Not `owner`: the keys already include their sender.
     return one.filename, one.options.dumps(), one.sha256, one.source_url, one.session_id, one.webhook_url
 
 
 def _row(one: Submission, result_key: str | None, duration_s: float | None, now: float) -> dict[str, Any]:
-    """duration_s: of the recording, where there is a result."""
+    """Return a row for a new job. duration_s: duration of the recording, if the result exists."""
     done = result_key is not None
     return {
         "id": new_id(), "status": (Status.COMPLETED if done else Status.QUEUED).value, "version": 1,

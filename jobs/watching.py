@@ -1,4 +1,4 @@
-"""Watching jobs: one look at the table for all who watch, however many they are."""
+"""Watching of jobs: one query of the table serves any number of watchers."""
 
 import asyncio
 import logging
@@ -16,32 +16,32 @@ from pipeline.tasks import let_go
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-"""What another process does with a job is seen after this."""
+"""Delay in seconds until changes by another process are noticed."""
 TOGETHER = 500
-"""Jobs looked up in one query."""
+"""Maximum number of jobs in one query."""
 
 
 class Watching:
-    """Those who watch jobs of this process. What happens in this process they are told by notices; what another one
-    does is seen by one look at the versions of all watched jobs."""
+    """Watchers of jobs in this process. Notices signal this process's changes; those of other processes are found by
+    querying the versions of all watched jobs."""
 
     def __init__(self, store: JobStore, notices: Notices) -> None:
         self._store, self._notices = store, notices
         self._watched: Counter[str] = Counter()
         self._versions: dict[str, int | None] = {}
-        """Of watched jobs, as last seen; None: it is gone."""
+        """Last known versions of watched jobs; None: the job no longer exists."""
         self._reading: dict[asyncio.Event, asyncio.Task[Job]] = {}
         self._ending = False
         self._begun = asyncio.Event()
-        """Somebody watches."""
+        """Set while jobs are watched."""
 
     async def run(self) -> None:
-        """Look, for as long as somebody watches; until cancelled."""
+        """Query the versions while jobs are watched, until cancelled."""
         while True:
             await self._begun.wait()
             try:
                 await self._look()
-            except Exception as error:  # the database is away: those who watch see so when they read
+            except Exception as error:  # the database is unavailable: watchers get the error when they read
                 log.warning("watched jobs cannot be looked up: %s", error)
             await asyncio.sleep(LOOK_S)
 
@@ -58,8 +58,9 @@ class Watching:
                     self._notices.tell(one)
 
     async def watch(self, job_id: str, *, silent_s: float) -> AsyncGenerator[Job | None, None]:
-        """The job, and again whenever it has changed, until it has ended or watching has; None when nothing was to be
-        told for so long. A slow reader misses what lies between. Raises JobNotFound, also when it is removed."""
+        """Yield the job, and again after each change, until the job or the watching ends. Yield None after silent_s
+        without a change. A slow reader misses intermediate changes. Raises JobNotFound, also when the job is removed.
+        """
         self._watched[job_id] += 1
         self._begun.set()
         try:
@@ -85,7 +86,7 @@ class Watching:
                 self._begun.clear()
 
     async def _read(self, job_id: str, changed: asyncio.Event) -> Job:
-        """The job as it is now. All who wait for the same change read it once."""
+        """Return the current job. All watchers of the same change share one read."""
         reading = self._reading.get(changed)
         if reading is None:
             reading = self._reading[changed] = asyncio.create_task(self._store.get(job_id))
@@ -93,7 +94,7 @@ class Watching:
         return await asyncio.shield(reading)
 
     def stop(self) -> None:
-        """Let all go who watch."""
+        """End all watches."""
         self._ending = True
         for job_id in list(self._watched):
             self._notices.tell(job_id)

@@ -1,7 +1,7 @@
-"""Telling webhooks: signed as Standard Webhooks has it, tried for a day, never forgotten by a restart.
+"""Delivery to webhooks: signed according to Standard Webhooks, retried for a day, and not lost by a restart.
 
-What is to be told is in the outbox from the transaction in which it became true; here it is delivered. A message may
-arrive twice, when this process ends between the answer and its record; its id is the same then.
+The transaction that ends a job adds its deliveries to the outbox; this module sends them. A message can arrive twice,
+with the same ID, if this process ends between the response and its record.
 """
 
 import asyncio
@@ -34,26 +34,27 @@ from pipeline.untrusted import seconds_until
 log = logging.getLogger(__name__)
 
 DEADLINE_S = 15.0
-"""From the request to the end of its answer."""
+"""Timeout for one attempt, in seconds."""
 DAY_S = 86_400.0
 LONGEST_S = 4 * 3600.0
 MOST_GROWTH = 20
-"""Attempts after which the wait is LONGEST_S in any case: a power of their number may be no float any more."""
+"""Number of attempts after which the wait no longer grows, because the power could exceed a float. It has reached
+LONGEST_S by then."""
 LOOK_S = 5.0
-"""Deliveries that another process has put into the outbox are seen at the latest after this."""
+"""Maximum delay in seconds until deliveries added by another process are found."""
 
 Describe = Callable[[str], Awaitable[dict[str, Any]]]
 TraceOf = Callable[[str], Awaitable[str | None]]
 
 
 class Webhooks:
-    """Delivers what is in the outbox."""
+    """Sends the deliveries in the outbox."""
 
     def __init__(
         self, outbox: Outbox, settings: Settings, secret: str, describe: Describe, trace_of: TraceOf | None = None
     ) -> None:
-        """describe: a job as it is shown outside, by its id; raises JobNotFound. trace_of: the trace that a job was
-        sent in, likewise; None: there are none."""
+        """describe: returns a job's data for webhooks by its ID; raises JobNotFound. trace_of: returns the trace of the
+        request that sent a job by its ID; raises JobNotFound; None: without traces."""
         self._outbox = outbox
         self._retry_s = settings.webhook_retry_s
         self._signer = signer(secret)
@@ -63,7 +64,7 @@ class Webhooks:
         self.added = Notice()
 
     async def run(self) -> None:
-        """For ever."""
+        """Send deliveries until cancelled."""
         lanes = Lanes()
         async with open_client(self._rule, timeout_s=DEADLINE_S) as client, asyncio.TaskGroup() as group:
             while True:
@@ -71,10 +72,10 @@ class Webhooks:
                 try:
                     taken = await self._outbox.take(lanes)
                     wait_s = LOOK_S if taken else await self._idle_s(lanes)
-                except StorageError:  # the database, logged where it was found
+                except StorageError:  # from the database; already logged
                     taken, wait_s = [], LOOK_S
-                except Exception as error:  # the database, for a moment; nothing is lost
-                    log.warning("webhooks cannot be looked for: %s", type(error).__name__)
+                except Exception as error:  # a short failure of the database; nothing is lost
+                    log.warning("the search for due webhooks failed: %s", type(error).__name__)
                     taken, wait_s = [], LOOK_S
                 for delivery in taken:
                     group.create_task(self._in_lane(client, delivery, lanes))
@@ -82,13 +83,13 @@ class Webhooks:
                     await self.added.wait(changed, wait_s)
 
     async def _idle_s(self, lanes: Lanes) -> float:
-        """For how long there is nothing to begin, at most; a delivery that ends tells."""
+        """Return the maximum wait until the next delivery is due. The end of a delivery also ends the wait."""
         due = await self._outbox.next_due(lanes)
         return LOOK_S if due is None else min(LOOK_S, max(0.01, due - time.time()))
 
     async def _in_lane(self, client: Client, delivery: Delivery, lanes: Lanes) -> None:
-        """One attempt, in the place that `Outbox.take` took for it. Whatever goes wrong is this delivery's alone: it is
-        taken again when its claim is over."""
+        """Make one attempt in the slot that `Outbox.take` took for it. An error affects only this delivery: it is taken
+        again when its claim expires."""
         try:
             await self._traced(client, delivery)
         except Exception as error:
@@ -108,9 +109,9 @@ class Webhooks:
                 tracing.fail(span, failure)
 
     async def _deliver(self, client: Client, delivery: Delivery) -> str | None:
-        """One attempt; why it failed."""
+        """Make one attempt; return the reason of its failure, or None."""
         if await self._outbox.is_silenced(delivery.url):
-            await self._outbox.record(delivery, took_ms=0, status="disabled", error="the address answered 410 before")
+            await self._outbox.record(delivery, took_ms=0, status="disabled", error="the URL returned 410 before")
             return "disabled"
         start = time.monotonic()
         code: int | None = None
@@ -121,14 +122,14 @@ class Webhooks:
             async with asyncio.timeout(DEADLINE_S):
                 url = self._rule.check(delivery.url)
                 headers = sign(self._signer, delivery.id, body) | tracing.headers()
-                # Only the head of the answer is waited for: its body is of no interest.
+                # Wait only for the head of the response; the body is ignored.
                 async with client.stream("POST", url, headers, body.encode()) as answer:
                     code, wanted_s = answer.status, retry_after_s(answer.header("retry-after"))
         except (Refused, FetchFailed, JobNotFound) as refused:
             error = refused.message
         except TimeoutError:
-            error = f"no answer within {DEADLINE_S:g} s"
-        except Exception as failed:  # also of this program or its tables: it is recorded, and tried again
+            error = f"no response within {DEADLINE_S:g} s"
+        except Exception as failed:  # including our own errors: record and retry
             log.exception("the delivery %s failed", delivery.id)
             error = f"internal: {type(failed).__name__}"
         status, due_at = self._outcome(delivery, code, wanted_s)
@@ -140,7 +141,7 @@ class Webhooks:
 
     async def _payload(self, delivery: Delivery) -> dict[str, Any]:
         at = datetime.fromtimestamp(delivery.created_at, UTC).isoformat()
-        # What became true then, also when the job was tried again since.
+        # Report the state of that time, even if the job was retried since.
         data = {**await self._describe(delivery.job_id), "status": delivery.event.rpartition(".")[2]}
         return {"type": delivery.event, "timestamp": at, "data": data}
 
@@ -149,14 +150,14 @@ class Webhooks:
             return "delivered", 0.0
         if code == 410:
             return "disabled", 0.0
-        # Jitter: a receiver that comes back is not met by everything at once.
+        # Jitter: a recovered receiver must not get all deliveries at once.
         grown_s = min(LONGEST_S, self._retry_s * 3.0 ** min(delivery.attempts, MOST_GROWTH)) * random.uniform(0.8, 1.2)  # noqa: S311
         due_at = time.time() + max(wanted_s, grown_s)
         return ("failed", 0.0) if due_at > delivery.since + DAY_S else ("pending", due_at)
 
 
 def sign(signer: Webhook, message_id: str, body: str) -> dict[str, str]:
-    """The headers of a signed message."""
+    """Return the headers of a signed message."""
     now = datetime.now(UTC)
     return {
         "content-type": "application/json",
@@ -168,15 +169,15 @@ def sign(signer: Webhook, message_id: str, body: str) -> dict[str, str]:
 
 
 def signer(secret: str) -> Webhook:
-    """Raises ConfigError for a secret that cannot be used."""
+    """Return a signer. Raises ConfigError for an invalid secret."""
     try:
         return Webhook(secret)
     except Exception:
-        raise ConfigError("WEBHOOK_SECRET: send whsec_ and base64 (openssl rand -base64 32).") from None
+        raise ConfigError("WEBHOOK_SECRET must be whsec_ and base64 (openssl rand -base64 32).") from None
 
 
 def secret_of(settings: Settings) -> str:
-    """Blocking: the deployment's secret, made once where none is set."""
+    """Return the deployment's secret; create it once if none is set. Blocks."""
     if settings.webhook_secret:
         return settings.webhook_secret
     path = Path(settings.upload_dir) / "webhook-secret"
@@ -195,7 +196,7 @@ def secret_of(settings: Settings) -> str:
 
 
 def retry_after_s(header: str | None) -> float:
-    """Seconds that a Retry-After asks for, in either of its forms; a day at most."""
+    """Return the seconds of a Retry-After in either form, at most a day."""
     if header is None:
         return 0.0
     try:

@@ -1,4 +1,4 @@
-"""Who does the jobs: the Protocol of queues. The table of jobs is the truth; a queue says when to look into it."""
+"""The Protocol of job queues. The table of jobs is authoritative; a queue only signals when to read it."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -7,20 +7,20 @@ from jobs.schema import Job
 
 
 class Queue(Protocol):
-    """A queue, open between `open()` and the end of its block."""
+    """A queue, which runs jobs within the block of `open()`."""
 
     def open(self) -> AbstractAsyncContextManager[None]:
-        """Take up what an earlier process left, and work until the end of the block."""
+        """Recover the jobs of an earlier process, and run jobs until the end of the block."""
         ...
 
     async def added(self, jobs: list[Job]) -> None:
-        """These were queued a moment ago."""
+        """Start work on jobs that were just queued."""
         ...
 
     async def cancelled(self, job: Job) -> None:
-        """This one is cancelled: stop its worker."""
+        """Stop working on a cancelled job."""
         ...
 
     async def stop(self) -> None:
-        """Work no more: what is being done is given back, and done by another process or after the next start."""
+        """Stop running jobs. Running jobs are released, for another process or the next start."""
         ...

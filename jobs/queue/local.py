@@ -1,4 +1,4 @@
-"""Jobs done by tasks of this process, straight from the table: nothing is in memory that a restart would lose."""
+"""A queue that runs jobs in tasks of this process, directly from the table, so that a restart loses nothing."""
 
 import asyncio
 import contextlib
@@ -22,26 +22,26 @@ from pipeline.storing import storing
 log = logging.getLogger(__name__)
 
 LOOK_S = 5.0
-"""Jobs that another process has queued are seen at the latest after this."""
+"""Maximum delay in seconds until jobs queued by another process are found."""
 TAKE_OVER_S = 1.0
-"""A service that waits behind another one looks this often whether that one is gone."""
+"""Seconds between a waiting service's checks whether the active one is gone."""
 FAILED_S = 5.0
-"""After the database did not answer, a worker waits so long."""
+"""Wait after a database failure, in seconds."""
 
 
 class LocalQueue:
-    """A bounded number of workers, and the table as their queue."""
+    """A limited number of tasks that run jobs, with the table as their queue."""
 
     def __init__(self, store: JobStore, runner: Runner, *, workers: int, lock: Path) -> None:
-        """lock: the service that holds it does the jobs. A second one on the same folder takes jobs in, and takes the
-        queue over when the first one ends, however that ends."""
+        """lock: file whose holder runs the jobs. A second service on the same folder only accepts jobs, and takes over
+        the queue when the first one ends, however it ends."""
         self._store = store
         self._running = Running(runner)
         self._workers = workers
         self._lock = lock
         self._added = Notice()
         self._file: IO[bytes] | None = None
-        """The lock, while this service may hold it."""
+        """The lock file, until this service stops."""
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -51,8 +51,8 @@ class LocalQueue:
         try:
             first = bool(self._workers) and _locked(file)
             if self._workers and not first:
-                log.warning("another service works on the jobs of this folder; this one only takes jobs in, "
-                            "until that one ends")  # fmt: skip
+                log.warning("another service runs the jobs of this folder; this one only accepts jobs until "
+                            "that one ends")  # fmt: skip
             if first:
                 await self._recover()
             async with asyncio.TaskGroup() as group:
@@ -68,22 +68,22 @@ class LocalQueue:
             file.close()
 
     async def _recover(self) -> None:
-        """Nobody else works, so whatever is running has lost its worker."""
+        """Queue running jobs again: only this service runs jobs, so their job workers are gone."""
         for job in await self._store.recover():
-            log.info("job %s is taken up again", job.id)
+            log.info("job %s was interrupted and is queued again", job.id)
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
         self._tasks += [group.create_task(self._work()) for _ in range(self._workers)]
         self._tasks.append(group.create_task(self._sweep()))
 
     async def _take_over(self, file: IO[bytes], group: asyncio.TaskGroup) -> None:
-        """The kernel frees the lock when its process ends, also by SIGKILL; it tells nobody."""
+        """Poll for the lock, which the kernel releases without notice when its process ends, even by SIGKILL."""
         held = False
         while True:
             if not held and (held := _locked(file)):
-                log.warning("the service that worked on the jobs of this folder is gone; this one takes over")
+                log.warning("the service that ran the jobs of this folder is gone; this one takes over")
             if held:
-                with contextlib.suppress(StorageError):  # logged where it was found
+                with contextlib.suppress(StorageError):  # already logged
                     await self._recover()
                     break
             await asyncio.sleep(TAKE_OVER_S)
@@ -101,7 +101,7 @@ class LocalQueue:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        if self._file is not None:  # a service that waits may take over at once, before this process has ended
+        if self._file is not None:  # lets a waiting service take over before this process ends
             fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file = None
 
@@ -114,16 +114,16 @@ class LocalQueue:
                     await self._running.run(job)
                     continue
                 due = await self._store.next_due()
-            except StorageError:  # logged where it was found
+            except StorageError:  # already logged
                 due = time.time() + FAILED_S
             except Exception:
-                log.exception("the table of jobs cannot be read; looking again in %g s", FAILED_S)
+                log.exception("the table of jobs cannot be read; retrying in %g s", FAILED_S)
                 due = time.time() + FAILED_S
             wait_s = LOOK_S if due is None else min(LOOK_S, max(0.01, due - time.time()))
             await self._added.wait(changed, wait_s)
 
     async def _sweep(self) -> None:
-        """Queue again what a worker had to leave as it was."""
+        """Queue jobs again that a job worker could not update when it stopped."""
         while True:
             await asyncio.sleep(SILENT_S / 2)
             try:
@@ -132,7 +132,7 @@ class LocalQueue:
             except StorageError:
                 continue
             except Exception as error:
-                log.warning("lost jobs cannot be looked for: %s", type(error).__name__)
+                log.warning("the search for lost jobs failed: %s", type(error).__name__)
 
 
 def _opened(lock: Path) -> IO[bytes]:
@@ -140,7 +140,7 @@ def _opened(lock: Path) -> IO[bytes]:
 
 
 def _locked(file: IO[bytes]) -> bool:
-    """Whether this process holds the lock, which ends with it."""
+    """Lock the file until this process ends; return whether that succeeded."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,8 +1,8 @@
-"""Jobs done by any number of processes on several machines, told of by procrastinate through PostgreSQL.
+"""A queue for any number of processes on several machines, with messages by procrastinate through PostgreSQL.
 
-The table of jobs stays the truth: a message says no more than "look at this job", and whoever takes it claims the job
-there. So a message too many does nothing, and one that was lost is sent again by the next sweep. Whose process ends in
-the middle of a job is noticed by the job's own heartbeat.
+The table of jobs stays authoritative: a message only says "look at this job", and its receiver claims the job in the
+table. So a duplicate message has no effect, and the next sweep repeats a lost one. The heartbeat of a job reveals when
+its process has ended.
 """
 
 import asyncio
@@ -28,18 +28,18 @@ log = logging.getLogger(__name__)
 QUEUE = "transcriptions"
 SWEEP_S = 10.0
 SWEPT = 500
-"""Messages sent again by one sweep, at most."""
+"""Maximum number of messages that one sweep repeats."""
 STOP_S = 0.1
-"""A worker that is told to stop waits so long for its jobs, which are given back."""
+"""Grace period for the jobs of a stopping job worker, in seconds; they are released."""
 LOST = text(
     "SELECT id FROM jobs WHERE status = 'queued' AND due_at <= extract(epoch FROM now()) - :waiting_s AND NOT EXISTS "
     "(SELECT 1 FROM procrastinate_jobs WHERE queueing_lock = jobs.id AND status = 'todo') ORDER BY id LIMIT :most"
 )
-"""Jobs that wait and of which nobody will be told."""
+"""Selects due jobs without a message."""
 
 
 class ProcrastinateQueue:
-    """Tells workers of jobs, and is one itself unless it has no workers."""
+    """Sends messages about jobs, and runs jobs itself unless `workers` is 0."""
 
     def __init__(self, store: JobStore, runner: Runner, *, database_url: str, workers: int) -> None:
         self._store = store
@@ -64,7 +64,7 @@ class ProcrastinateQueue:
                 await self.stop()
 
     async def _make_tables(self) -> None:
-        """procrastinate's own, once."""
+        """Create procrastinate's tables if they are missing."""
         async with self._store.database.writing() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK + 1})
             if await connection.scalar(text("SELECT to_regclass('procrastinate_jobs')")) is None:
@@ -82,11 +82,11 @@ class ProcrastinateQueue:
             await message.defer_async(job_id=job_id)
         except AlreadyEnqueued:
             pass
-        except Exception as error:  # it is in the table, and the sweep tells of it when it can
-            log.warning("job %s cannot be told of now: %s", job_id, type(error).__name__)
+        except Exception as error:  # the job is in the table, and a later sweep sends the message
+            log.warning("the message for job %s cannot be sent now: %s", job_id, type(error).__name__)
 
     async def cancelled(self, job: Job) -> None:
-        # On other machines its heartbeat finds out, within half a second.
+        # On other machines the job's heartbeat notices it within half a second.
         self._running.cancel(job.id)
 
     async def stop(self) -> None:
@@ -99,7 +99,7 @@ class ProcrastinateQueue:
     async def _do(self, job_id: str) -> None:
         job = await self._store.claim(job_id)
         if job is None:
-            return  # cancelled, done by another, or not due
+            return  # cancelled, run by another process, or not due
         due_in_s = await self._running.run(job)
         if due_in_s is not None:
             await self._tell(job_id, due_in_s)
@@ -115,15 +115,15 @@ class ProcrastinateQueue:
                     install_signal_handlers=False,
                 )
             except Exception:
-                log.exception("the worker lost its database; it begins again in %g s", SWEEP_S / 5)
+                log.exception("the job worker lost its database; it restarts in %g s", SWEEP_S / 5)
             await asyncio.sleep(SWEEP_S / 5)
 
     async def _sweep(self) -> None:
-        """What was lost: workers in the middle of a job, and messages."""
+        """Recover jobs whose job worker was lost, and repeat lost messages."""
         while True:
             try:
                 for job in await self._store.recover(silent_s=SILENT_S):
-                    log.info("job %s lost its worker and is taken up again", job.id)
+                    log.info("job %s was interrupted and is queued again", job.id)
                 async with self._store.database.reading() as connection:
                     lost = (await connection.scalars(LOST, {"waiting_s": SWEEP_S / 2, "most": SWEPT})).all()
                 for job_id in lost:
@@ -131,7 +131,7 @@ class ProcrastinateQueue:
                 for message in await self._app.job_manager.get_stalled_jobs():
                     await self._app.job_manager.finish_job(message, MessageStatus.FAILED, delete_job=True)
             except StorageError:
-                pass  # logged where it was found
+                pass  # already logged
             except Exception as error:
-                log.warning("lost jobs cannot be looked for: %s", type(error).__name__)
+                log.warning("the search for lost jobs failed: %s", type(error).__name__)
             await asyncio.sleep(SWEEP_S)

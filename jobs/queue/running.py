@@ -1,4 +1,4 @@
-"""The jobs that this process works on now; the same under every queue."""
+"""The jobs that this process is running, shared by all queues."""
 
 import asyncio
 import logging
@@ -11,14 +11,14 @@ log = logging.getLogger(__name__)
 
 
 class Running:
-    """Each job in a task of its own: it is cancelled with the job, and the worker goes on."""
+    """Runs each job in its own task, which can be cancelled without stopping the job worker."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._tasks: dict[str, asyncio.Task[float | None]] = {}
 
     async def run(self, job: Job) -> float | None:
-        """Work on a job that was claimed. Returns after how many seconds it is due again; None: it is not."""
+        """Run a claimed job. Return the seconds until it is due again, or None if it is not."""
         task = asyncio.create_task(self._runner.run(job))
         self._tasks[job.id] = task
         try:
@@ -30,14 +30,14 @@ class Running:
         if task.cancelled():
             return None
         if isinstance(error := task.exception(), StorageError):
-            log.warning("job %s was left as it is: %s", job.id, error.message)
+            log.warning("job %s was left unchanged: %s", job.id, error.message)
             return None
         if error is not None:
-            log.error("job %s was left as it is: the database failed", job.id, exc_info=error)
+            log.error("job %s was left unchanged: the database failed", job.id, exc_info=error)
             return None
         return task.result()
 
     def cancel(self, job_id: str) -> None:
-        """Stop working on it, if this process does."""
+        """Stop a job if this process runs it."""
         if (task := self._tasks.get(job_id)) is not None:
             task.cancel()

@@ -1,16 +1,16 @@
-"""The locked door: who comes in, with which rights, how many and how often.
+"""Access control: authentication, permissions, rate limits and budgets.
 
-`door.py` stands before every route and socket and asks the others, in this order:
+`door.py` is the middleware before every route and socket. It uses the other modules in this order:
 
-    rights.py    what a path asks for: nothing, or a right; what is not listed asks for the highest
-    origins.py   whether a web page of this origin may call
-    keys.py jwts.py page_tokens.py   whose key it is
-    rates.py     whether the caller comes too often
-    budgets.py   whether there is room for what is held: bytes and places, counted by counted.py and places.py
-    bodies.py    how large a body may be, and how slowly it may come
-    staying.py   whether who is inside may stay
+    rights.py    the permission that each path needs; an unlisted path needs the highest
+    origins.py   which origins of web pages may call
+    keys.py jwts.py page_tokens.py   authentication
+    rates.py     rate limits
+    budgets.py   memory and slots, counted by counted.py and places.py
+    bodies.py    the maximum size and minimum speed of a body
+    staying.py   the end of open connections whose key was revoked or has expired
 
-Connections that never become a request are `server.patience`'s.
+`server.patience` handles connections that never become a request.
 """
 
 from server.access.access import Access, check_exposure

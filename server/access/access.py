@@ -1,4 +1,4 @@
-"""The rules of one deployment, and whom they let in."""
+"""The access rules of one deployment."""
 
 import time
 from dataclasses import replace
@@ -20,15 +20,16 @@ from server.access.rates import Rates
 from server.access.rights import OTHERS, Open, Rule
 
 KEY_PROTOCOL = "openai-insecure-api-key."
-"""A browser can send no header with a WebSocket, but subprotocols: this one, followed by the key, is no protocol."""
+"""Prefix of the subprotocol that carries a key: a browser cannot set headers on a WebSocket, but can offer
+subprotocols."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Access:
-    """Who may come in. `admit` decides about a request, `budgets` counts what those who are in hold."""
+    """Access control. `admit` authenticates and authorises a request; `budgets` counts what admitted callers hold."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises ConfigError for settings that make no sense."""
+        """Raises ConfigError for invalid settings."""
         self._keys = KeyRing(settings.api_keys, Path(settings.api_keys_file) if settings.api_keys_file else None)
         self._jwts = Jwts(settings)
         self.page_tokens = PageTokens(settings.jwt_secret, settings.page_token_s)
@@ -39,32 +40,32 @@ class Access:
 
     @property
     def wants_keys(self) -> bool:
-        """Whether only those may come in who have a key."""
+        """Whether callers must have a key."""
         return bool(self._keys) or bool(self._jwts)
 
     @property
     def places(self) -> Places:
-        """Of conversations."""
+        """Slots for conversations."""
         return self.budgets.conversations
 
     @property
     def sessions(self) -> int:
-        """Conversations that are open now."""
+        """The number of open conversations."""
         return self.places.taken
 
     async def admit(self, connection: HTTPConnection, rule: Rule) -> Caller:
-        """Whoever calls. Raises ParleyError: unauthorized, forbidden, forbidden_origin, forbidden_host; TooOften, with
-        when to come back; Overloaded when keys cannot be checked now."""
-        nobody = Caller("", frozenset(), kind="anonymous", address=address_of(connection))
+        """Return the caller of a request. Raises ParleyError: unauthorized, forbidden, forbidden_origin,
+        forbidden_host; TooOften, with the time to wait; Overloaded when keys cannot be checked now."""
+        nobody = Caller("", frozenset(), kind="anonymous", address=address_of(connection))  # language: allow
         if rule.needed is Open.ALL:
-            await self.rates.count_open(nobody, health=rule.path.startswith("/health"))
-            return await self._visitor(connection, nobody)
+            await self.rates.count_open(nobody, health=rule.path.startswith("/health"))  # language: allow
+            return await self._visitor(connection, nobody)  # language: allow
         if rule.needed is Open.SIGNED:
-            await self.rates.count(nobody)
-            return nobody
+            await self.rates.count(nobody)  # language: allow
+            return nobody  # language: allow
         self.origins.check(connection)
         caller = await self.identify(connection)
-        await self.rates.count(caller or nobody, refused=caller is None)
+        await self.rates.count(caller or nobody, refused=caller is None)  # language: allow
         if caller is None:
             raise ParleyError("Send a key: Authorization: Bearer KEY.", code="unauthorized")
         right = None if rule.needed is Open.ANY_KEY else rule.needed
@@ -73,8 +74,8 @@ class Access:
         return caller
 
     async def identify(self, connection: HTTPConnection) -> Caller | None:
-        """Whose key was sent with a request; None without a good one. Where none is needed everybody may do
-        everything. Raises Overloaded when a JWT cannot be checked now."""
+        """Return the caller whose key a request carries, or None without a valid key. If the deployment does not
+        require keys, every caller has all permissions. Raises Overloaded when a JWT cannot be checked now."""
         address = address_of(connection)
         if not self.wants_keys:
             return Caller("", ALL, kind="anonymous", address=address)
@@ -87,7 +88,7 @@ class Access:
         return caller.at(address) if caller else None
 
     def _of_page(self, token: str) -> Caller | None:
-        """Whose page has this token; None when its key was removed meanwhile, too."""
+        """Return the caller of the page with this token, or None for an invalid token or one whose key was removed."""
         caller = self.page_tokens.find(token)
         if caller is None or caller.kind != "key":
             return caller
@@ -96,8 +97,8 @@ class Access:
         return None if proof is None else replace(caller, proof=proof)
 
     def holds(self, caller: Caller, needed: Right | None) -> bool:
-        """Whether what let this caller in still would, to somewhere that asks for this right. Signatures of JWTs are
-        not asked for again: they end when they say that they do."""
+        """Whether this caller's credential is still valid and grants the permission `needed`. The signature of a JWT is
+        not checked again: a JWT is valid until it expires."""
         if time.time() >= caller.until:
             return False
         if caller.kind != "key":
@@ -105,41 +106,41 @@ class Access:
         keys = (key for key in self._keys.named(caller.name) if key.sha256 == caller.proof)
         return any(replace(caller, rights=key.rights).may(needed) for key in keys)
 
-    async def _visitor(self, connection: HTTPConnection, nobody: Caller) -> Caller:
-        """Somebody whom everything is shown that is for everybody, and more with a key."""
+    async def _visitor(self, connection: HTTPConnection, nobody: Caller) -> Caller:  # language: allow
+        """Return the caller of a public path: the owner of a valid key, or else the anonymous caller."""
         try:
             self.origins.check(connection)
-            return await self.identify(connection) or nobody
+            return await self.identify(connection) or nobody  # language: allow
         except ParleyError:
-            return nobody
+            return nobody  # language: allow
 
     async def close(self) -> None:
-        """The service ends."""
+        """Release the rate limits' storage."""
         await self.rates.close()
 
 
 class Forbidden(ParleyError):
-    """A known key, without the right. `right`: which."""
+    """A valid key that lacks the permission `right`."""
 
     code = "forbidden"
 
     def __init__(self, right: str) -> None:
-        super().__init__(f"This key has not the right {right}.")
+        super().__init__(f"This key lacks the '{right}' permission.")
         self.right = right
 
 
 def is_there(connection: HTTPConnection) -> bool:
-    """Whether there is such a route: who has a key is told when there is none."""
+    """Whether there is such a route. Authenticated callers get 404 for a path that does not exist."""
     app = connection.scope.get("app")
     if app is None:
         return True
-    # What is mounted are folders of files, which match any connection and serve no WebSocket.
+    # Mounts are folders of files, which match any connection and do not serve WebSockets.
     asked = (route for route in app.routes if connection.scope["type"] == "http" or not isinstance(route, Mount))
     return any(route.matches(dict(connection.scope))[0] is not Match.NONE for route in asked)
 
 
 def _sent(connection: HTTPConnection) -> str:
-    """What was sent as a key; "" for nothing."""
+    """Return the key that was sent, or ""."""
     scheme, _, sent = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         sent = connection.headers.get("x-api-key", "")
@@ -147,18 +148,18 @@ def _sent(connection: HTTPConnection) -> str:
             protocols = connection.scope.get("subprotocols", ())
             found = (one.removeprefix(KEY_PROTOCOL) for one in protocols if one.startswith(KEY_PROTOCOL))
             sent = next(found, "")
-    # Headers are bytes, which are read as Latin-1 here and which everybody means as UTF-8.
+    # Starlette decodes headers as Latin-1; clients send UTF-8.
     return sent.strip().encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def check_exposure(settings: Settings) -> None:
-    """Raises ConfigError for a service that is open to the network without keys and was not told that it may, and for
-    keys and limits that make no sense: before models are loaded."""
+    """Check keys, limits and exposure before models are loaded. Raises ConfigError for invalid keys or limits, and for
+    a service that is open to the network without keys unless ALLOW_ANONYMOUS permits it."""
     access = Access(settings)
-    # Asked of what stands at the door, not of the settings: only it knows what it makes of them.
+    # Ask `Access`, not the settings: only `Access` knows how it interprets them.
     if access.wants_keys or settings.host in LOOPBACK or settings.allow_anonymous:
         return
     raise ConfigError(
         f"HOST={settings.host} would open the service to the network without keys. Set API_KEYS, API_KEYS_FILE, "
-        "JWT_SECRET or JWT_JWKS_URL, or ALLOW_ANONYMOUS=true if something before it checks who comes in."
+        "JWT_SECRET or JWT_JWKS_URL, or ALLOW_ANONYMOUS=true if a reverse proxy authenticates callers."
     )

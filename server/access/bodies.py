@@ -1,4 +1,4 @@
-"""Bodies of requests: no larger than their route takes, and no slower than anybody's network is."""
+"""Limits on request bodies: the size that a route accepts, and a minimum speed."""
 
 import asyncio
 import time
@@ -11,16 +11,16 @@ from server.access.counted import HELD, RETRY_S, Share
 from server.access.rights import SMALL, Rule
 
 SLOWEST_BYTES_PER_S = 16 * 1024
-"""What comes slower than this, after BODY_TIMEOUT_S, is held back on purpose: half of what the slowest lines that
-people have send, 256 kbit/s. The largest file there may be holds its place for nine hours at the most."""
+"""Minimum speed of a body after BODY_TIMEOUT_S. It is half the speed of the slowest lines in use (256 kbit/s), so a
+slower sender holds back on purpose. At this speed the largest permitted file holds its slot for at most nine hours."""
 
 
 class Bounded:
-    """`receive` of one request, bounded. Raises HTTPException (413, 408, 503) from within whatever reads the body."""
+    """`receive` of one request, with limits. Raises HTTPException (413, 408, 503) in the code that reads the body."""
 
     def __init__(self, scope: Scope, receive: Receive, rule: Rule, timeout_s: float) -> None:
-        """scope: with its share of the memory. timeout_s: how long the sender may be waited for, plus what his bytes
-        take at SLOWEST_BYTES_PER_S."""
+        """scope: must contain the connection's share of the memory. timeout_s: the longest total wait for the sender,
+        in addition to the time that the received bytes take at SLOWEST_BYTES_PER_S."""
         self._receive = receive
         self._most = None if rule.files else SMALL
         self._timeout_s = timeout_s
@@ -31,12 +31,12 @@ class Bounded:
         self.claimed = _claimed(scope)
 
     def check_claim(self) -> None:
-        """Raises HTTPException (413) for a body that says itself that it is too large: nothing of it is read."""
+        """Raises HTTPException (413) if Content-Length is too large, before the body is read."""
         if self._most is not None and self.claimed > self._most:
             raise HTTPException(413, f"The request is larger than {self._most} bytes.")
 
     async def __call__(self) -> Message:
-        if self._done:  # whoever asks now waits for the client to go away
+        if self._done:  # the caller now waits for the client to disconnect
             return await self._receive()
         begun = time.monotonic()
         allowed_s = self._timeout_s + self._size / SLOWEST_BYTES_PER_S - self._waited_s
@@ -50,28 +50,29 @@ class Bounded:
         self._size += len(message.get("body", b""))
         self._done = message["type"] != "http.request" or not message.get("more_body", False)
         if self._most is None:
-            return message  # a file: its route counts what of it stays in memory
+            return message  # a file: its route counts the bytes that stay in memory
         if self._size > self._most:
             raise HTTPException(413, f"The request is larger than {self._most} bytes.", {"Connection": "close"})
         if not self._held.take(len(message.get("body", b""))):
-            raise HTTPException(503, "Too many bytes are held; try again soon.", {"Retry-After": f"{RETRY_S:g}"})
+            raise HTTPException(503, "Too many bytes are held; retry soon.", {"Retry-After": f"{RETRY_S:g}"})
         return message
 
 
 def check_encoding(scope: Scope) -> None:
-    """Raises BadInput (unsupported_encoding) for a body that is compressed: a kilobyte may be a megabyte then, and
-    nothing here would unpack it."""
+    """Raises BadInput (unsupported_encoding) for a compressed body: a kilobyte could expand to a megabyte, and the
+    service does not decompress bodies."""
     if scope["method"] in ("GET", "HEAD", "OPTIONS"):
         return
     sent = b",".join(value for name, value in scope["headers"] if name == b"content-encoding").decode("latin-1")
     if any(one.strip().lower() not in ("", "identity") for one in sent.split(",")):
         raise BadInput(
-            f"The body is compressed (Content-Encoding: {sent[:40]}); send it as it is.", code="unsupported_encoding"
+            f"The body is compressed (Content-Encoding: {sent[:40]}); send it uncompressed.",
+            code="unsupported_encoding",
         )
 
 
 def _claimed(scope: Scope) -> int:
-    """Content-Length, 0 when there is none that can be understood."""
+    """Return Content-Length, or 0 if it is missing or invalid."""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and len(value) < 20:
             return int(value)

@@ -1,4 +1,4 @@
-"""What callers may hold of this process at a time. Every door draws from here, and nothing is held elsewhere."""
+"""Budgets of memory and slots in this process. Every transport uses them; there are no others."""
 
 from starlette.requests import HTTPConnection
 
@@ -8,37 +8,39 @@ from server.access.places import Places
 
 
 class Budgets:
-    """Of one deployment: bytes of memory, and places. A caller is a key, or an address without one; this machine's own
-    callers without a key are counted in the totals only."""
+    """Memory and slots of one deployment. A caller is a key, or an address if it has no key. Callers on this machine
+    without a key count in the totals only."""
 
     def __init__(self, settings: Settings) -> None:
         self.memory = Budget(settings.max_waiting_bytes)
-        """Messages while they come, wait and are decoded; texts that are parsed; fields of forms; sound that waits for
-        its transcript. A connection's share is `held_of(connection)`."""
+        """Bytes of messages while they arrive, wait and are decoded; of texts while they are parsed; of form fields;
+        and of sound that waits for its transcript. A connection's share is `held_of(connection)`."""
         self.conversations = Places(settings)
-        """WebSockets."""
+        """Slots for WebSockets."""
         self.wyoming = Places(settings, at_address=share(settings.max_sessions, settings.max_sessions_per_address))
-        """Connections of Wyoming, which have no keys: as many as conversations, and neither takes the other's."""
+        """Slots for Wyoming connections, which have no keys: as many as for conversations, counted separately."""
         self.uploads = AtMost(
-            settings.max_uploads, share(settings.max_uploads, settings.max_uploads_per_caller), "uploads are under way"
+            settings.max_uploads,
+            share(settings.max_uploads, settings.max_uploads_per_caller),
+            "uploads are in progress",
         )
-        """Requests with files, and recordings that come in pieces, from their first byte to their answer: what arrives
-        is kept on disk, MAX_FILE_SIZE each."""
+        """Slots for requests with files, and for uploads in parts, from their first byte to their response: each is
+        stored on disk, up to MAX_FILE_SIZE."""
         self.recordings = AtMost(
             settings.max_files,
             share(settings.max_files, settings.max_files_per_caller),
             "recordings are being transcribed",
         )
-        """That are transcribed for a request."""
+        """Slots for recordings that are transcribed within a request."""
         self.streams = AtMost(
             settings.max_event_streams,
             share(settings.max_event_streams, settings.max_event_streams_per_caller),
-            "streams of events are open",
+            "event streams are open",
         )
-        """Of events of jobs."""
+        """Slots for event streams of jobs."""
 
 
 def budgets_of(connection: HTTPConnection) -> Budgets:
-    """Those of the deployment that a connection came to."""
+    """Return the budgets of the deployment that a connection reached."""
     budgets: Budgets = connection.app.state.access.budgets
     return budgets

@@ -1,4 +1,4 @@
-"""Who calls, and what they may do."""
+"""Callers and their permissions."""
 
 import ipaddress
 import math
@@ -12,18 +12,18 @@ from starlette.requests import HTTPConnection
 from pipeline.errors import ParleyError
 
 SCOPE = "parley.caller"
-"""Where in an ASGI scope the door leaves the caller."""
+"""Key in an ASGI scope under which `Door` stores the caller."""
 
 
 class Right(StrEnum):
-    """What a key may be good for."""
+    """A permission of a key."""
 
     TALK = "talk"
     """Conversations and speech."""
     TRANSCRIBE = "transcribe"
-    """Recordings into text, and jobs."""
+    """Transcription of recordings, and jobs."""
     ADMIN = "admin"
-    """All of that, and what changes or shows the deployment."""
+    """Everything, including changes to and figures of the deployment."""
 
 
 ALL = frozenset(Right)
@@ -32,29 +32,30 @@ USE = frozenset((Right.TALK, Right.TRANSCRIBE))
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever sent a request."""
+    """The authenticated or anonymous sender of a request."""
 
     name: str
-    """Of the key, not of the person; "" for who has none."""
+    """Name of the key, not of a person; "" without a key."""
     rights: frozenset[Right]
     kind: str = "key"
     """key, jwt, page or anonymous."""
     address: str = ""
-    """Where the caller is, as `address_of` writes it."""
+    """Network address, as `address_of` returns it."""
     until: float = math.inf
-    """When the key expires, in Unix time."""
+    """Expiry of the key, in Unix time."""
     proof: str = field(default="", repr=False)
-    """Which of the keys of its name it is: what is kept of that key; of a page's token, a mark of it."""
+    """Distinguishes keys with the same name: the stored hash of the key; for a page token, a mark made from that
+    hash."""
 
     @property
     def known(self) -> bool:
-        """Whether this caller has shown a key."""
+        """Whether this caller has a key."""
         return self.kind != "anonymous"
 
     @property
     def counted_as(self) -> tuple[str, str] | None:
-        """By what limits tell callers apart: the key, or the address of who has none; None: this machine's own, whom
-        they do not mean."""
+        """Identity for limits per caller: the key, or the address without a key. None for callers on this machine
+        without a key, which these limits do not apply to."""
         if self.known:
             return (self.kind, self.name)
         return ("address", self.address) if self.address else None
@@ -65,28 +66,29 @@ class Caller:
         return ":".join(self.counted_as or ())
 
     def may(self, right: Right | None) -> bool:
-        """None: whatever any key is good for."""
+        """Whether this caller has the permission. right: None for what any key permits."""
         return right is None or right in self.rights or Right.ADMIN in self.rights
 
     def at(self, address: str) -> Self:
-        """The same caller, there."""
+        """Return this caller with another address."""
         return replace(self, address=address)
 
 
 def rights_of(names: Iterable[str]) -> frozenset[Right]:
-    """Those of these names that are rights; others are for other services."""
+    """Return the permissions among these names; other names are meant for other services."""
     known = {right.value for right in Right}
     return frozenset(Right(name) for name in names if name in known)
 
 
 def address_of(connection: HTTPConnection) -> str:
-    """Where the caller is: an IPv4 address, the /64 of an IPv6 one (one customer has at least so many), "" for this
-    machine and for what is no address: limits by address are not meant for those."""
+    """Return the caller's address for limits: an IPv4 address, or the /64 network of an IPv6 address (one customer has
+    at least a /64). "" for this machine and for a host that is not an address: limits per address do not apply to
+    those."""
     return address_in(connection.client.host if connection.client else "")
 
 
 def address_in(host: str) -> str:
-    """The same, of what a socket says."""
+    """Return the same as `address_of`, for the host that a socket reports."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -100,8 +102,8 @@ def address_in(host: str) -> str:
 
 
 def caller_of(connection: HTTPConnection) -> Caller:
-    """Whom the door let in. Raises ParleyError (unauthorized) where there is no door: a route that was mounted past it
-    is shut, not open."""
+    """Return the caller that `Door` admitted. Raises ParleyError (unauthorized) if the connection did not pass through
+    `Door`, so that a route mounted past it is closed, not open."""
     caller = connection.scope.get(SCOPE)
     if not isinstance(caller, Caller):
         raise ParleyError("Send a key: Authorization: Bearer KEY.", code="unauthorized")
@@ -109,5 +111,5 @@ def caller_of(connection: HTTPConnection) -> Caller:
 
 
 async def require_key(connection: HTTPConnection) -> None:
-    """For `Depends`, on the routers of what is not for everybody. Raises ParleyError: unauthorized."""
+    """Dependency for the routers of non-public endpoints. Raises ParleyError: unauthorized."""
     caller_of(connection)

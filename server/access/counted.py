@@ -1,4 +1,4 @@
-"""So much at a time, of all and of each caller, and no queue before it: places (`AtMost`) and bytes (`Budget`)."""
+"""Limits in total and per caller, without a queue: slots (`AtMost`) and bytes (`Budget`)."""
 
 import time
 from collections import Counter
@@ -17,52 +17,52 @@ Each costs some 5 ns of the event loop, which all share."""
 BURST_BYTES = 1 << 25
 """Bytes of one caller that are read at once, before PACE_BYTES_PER_S holds: a largest message."""
 HELD = "parley.held"
-"""Where in an ASGI scope the door leaves the connection's share of the memory."""
+"""Key in an ASGI scope under which `Door` stores the connection's share of the memory."""
 
 
 def share(most: int, set_to: int) -> int:
-    """How many of `most` places one caller may have: what was set, or (0) a half, for one must not hold what all
-    share."""
+    """Return how many of `most` slots one caller may have: the configured number, or half if that is 0, so that one
+    caller cannot hold all of them."""
     return set_to or (most + 1) // 2
 
 
 class TooManyOfOne(Overloaded):
-    """This caller has all the places that one caller may have; others still come in."""
+    """This caller holds as many slots as one caller may have; other callers are still admitted."""
 
     code = "too_many_requests"
     openai_code = "rate_limit_exceeded"
 
 
 class AtMost:
-    """Places that are counted while they are taken."""
+    """A limited number of slots, in total and per caller."""
 
     def __init__(self, most: int, most_of_one: int, what: str) -> None:
-        """most_of_one: of one key, or of one address without a key (`share`). what: is told, behind the number, to who
-        comes too many ("recordings are being transcribed")."""
+        """most_of_one: limit per key, or per address without a key (`share`). what: the error text after the number
+        ("recordings are being transcribed")."""
         self._most, self._most_of_one, self._what = most, most_of_one, what
         self._of: Counter[tuple[str, str]] = Counter()
         self.taken = 0
 
     @contextmanager
     def one(self, caller: Caller) -> Iterator[None]:
-        """A place, while the block lasts. Raises Overloaded, TooManyOfOne. Whoever is on this machine without a key may
-        have all of them."""
+        """Hold one slot for the duration of the block. Raises Overloaded, TooManyOfOne. Callers on this machine without
+        a key may hold all slots."""
         who = caller.counted_as
         if self.taken >= self._most:
-            raise Overloaded(f"{self._most} {self._what}; try again soon.", retry_after_s=RETRY_S)
-        if who is not None and self._of[who] >= self._most_of_one:
+            raise Overloaded(f"{self._most} {self._what}; retry soon.", retry_after_s=RETRY_S)
+        if who is not None and self._of[who] >= self._most_of_one:  # language: allow
             raise TooManyOfOne(
-                f"{self._most_of_one} {self._what} for you, and others want some, too; try again soon.",
+                f"{self._most_of_one} {self._what} for you, the limit for one caller; retry soon.",
                 retry_after_s=RETRY_S,
             )
         self.taken += 1
-        if who is not None:
+        if who is not None:  # language: allow
             self._of[who] += 1
         try:
             yield
         finally:
             self.taken -= 1
-            if who is not None:
+            if who is not None:  # language: allow
                 self._of[who] -= 1
                 if not self._of[who]:
                     del self._of[who]
@@ -91,7 +91,7 @@ class Pace:
 
 
 class Budget:
-    """Bytes that may be held at a time. Of one caller a half of them at most, and always one message."""
+    """A limit on the bytes that are held at a time. One caller may hold at most half, but always one message."""
 
     def __init__(self, most: int) -> None:
         self._most, self._most_of_one = most, share(most, 0)
@@ -101,7 +101,7 @@ class Budget:
 
     @contextmanager
     def share(self, caller: Caller) -> Iterator["Share"]:
-        """What a connection of this caller holds; it holds nothing after the block."""
+        """Yield the share of one connection of this caller; release it after the block."""
         held = Share(self, caller.counted_as)
         try:
             yield held
@@ -109,21 +109,21 @@ class Budget:
             held.close()
 
     def room_for(self, size: int, who: tuple[str, str] | None) -> bool:
-        """Whether so many bytes more may be held."""
-        own = self._of[who] if who is not None else 0
+        """Whether `size` more bytes may be held."""
+        own = self._of[who] if who is not None else 0  # language: allow
         return (not self.held or self.held + size <= self._most) and (not own or own + size <= self._most_of_one)
 
     def change(self, size: int, who: tuple[str, str] | None) -> None:
-        """So many bytes more are held, or less."""
+        """Add `size` bytes, or subtract them if negative, to what is held."""
         self.held += size
-        if who is not None:
+        if who is not None:  # language: allow
             self._of[who] += size
             if not self._of[who]:
                 del self._of[who]
 
 
 class Share:
-    """What one connection holds of a budget."""
+    """The part of a budget that one connection holds."""
 
     def __init__(self, budget: Budget, who: tuple[str, str] | None) -> None:
         self._budget, self._who = budget, who
@@ -131,7 +131,7 @@ class Share:
         self.bytes = 0
 
     def take(self, size: int) -> bool:
-        """Hold so many bytes more, if there is room; whether there was."""
+        """Hold `size` more bytes if there is room; return whether there was."""
         if self._closed or not self._budget.room_for(size, self._who):
             return False
         self._change(size)
@@ -142,20 +142,20 @@ class Share:
         return self._budget.pace.sent(size, self._who)
 
     def give_back(self, size: int) -> None:
-        """So many are not held any more."""
+        """Release `size` bytes."""
         if not self._closed:
             self._change(-size)
 
     def close(self) -> None:
-        """Nothing is held from now on."""
+        """Release all bytes; later calls of `take` return False."""
         self._change(-self.bytes)
         self._closed = True
 
     @contextmanager
     def held(self, size: int) -> Iterator[None]:
-        """Hold so many bytes more while the block lasts. Raises Overloaded when there is no room."""
+        """Hold `size` more bytes for the duration of the block. Raises Overloaded when there is no room."""
         if not self.take(size):
-            raise Overloaded("Too many bytes are being worked on; try again soon.", retry_after_s=RETRY_S)
+            raise Overloaded("Too many bytes are being processed; retry soon.", retry_after_s=RETRY_S)
         try:
             yield
         finally:
@@ -167,7 +167,7 @@ class Share:
 
 
 def held_of(connection: HTTPConnection) -> Share:
-    """What a connection that the door let in holds of the memory; all of it is given back when the connection ends."""
+    """Return the share of the memory that an admitted connection holds; it is released when the connection ends."""
     held = connection.scope[HELD]
     assert isinstance(held, Share)  # noqa: S101  # beside the caller
     return held

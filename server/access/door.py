@@ -1,4 +1,4 @@
-"""The middleware before everything: whoever it does not let in reaches no route, and nothing of a body is read."""
+"""The access middleware: rejects a request before it reaches a route and before its body is read."""
 
 from contextlib import ExitStack
 
@@ -20,7 +20,8 @@ from server.errors import answer
 
 
 class Door:
-    """Asks for keys, origins, rates and rights; gives each WebSocket its place before it is accepted; bounds bodies."""
+    """Checks keys, origins, rates and permissions; reserves a slot for each WebSocket before accepting it; limits
+    bodies."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
@@ -38,8 +39,8 @@ class Door:
                 scope[STAY] = Stay(self._access, caller, rule)
                 scope[HELD] = stack.enter_context(self._access.budgets.memory.share(caller))
                 if scope["type"] == "websocket":
-                    if not is_there(connection):  # the framework would close it without a word
-                        raise ParleyError("There is no WebSocket of this path.", code="not_found")
+                    if not is_there(connection):  # the framework would close it without a reason
+                        raise ParleyError("There is no WebSocket at this path.", code="not_found")
                     stack.enter_context(self._access.budgets.conversations.one(caller))
                 else:
                     check_encoding(scope)
@@ -59,7 +60,7 @@ class Door:
 
 
 async def _refuse(error: ParleyError, scope: Scope, receive: Receive, send: Send) -> None:
-    """In the form of the API that the path belongs to; a WebSocket's handshake gets it, too."""
+    """Send the error in the format of the API that the path belongs to, for a WebSocket as the handshake's response."""
     response = answer(HTTPConnection(scope), error)
     if scope["type"] == "websocket":
         await WebSocket(scope, receive, send).send_denial_response(response)

@@ -1,7 +1,7 @@
 """JWTs as keys: signed with JWT_SECRET, or with a key that JWT_JWKS_URL publishes.
 
-Which algorithm a token may have is decided by the kind of key, never by the token: HMAC with the secret, a signature
-with a published key and with that key's own algorithm. So a public key can never be taken for a shared secret.
+The kind of key decides which algorithm a token may use, never the token: HMAC with the secret, or a published key with
+that key's own algorithm. So a public key can never be used as a shared secret.
 """
 
 import asyncio
@@ -27,37 +27,37 @@ SIGNED = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"
 MAX_TOKEN_CHARS = 8192
 MAX_NAME_CHARS = 64
 MADE = "~"
-"""Names that are no subjects as they are begin with it."""
+"""Prefix of callers' names that are made here and are not a token's subject."""
 
 FETCH_S = 5.0
-"""The key set has so long to come."""
+"""Timeout for fetching the key set, in seconds."""
 FRESH_S = 600.0
-"""It is fetched again after so long, behind the back of whoever calls."""
+"""Age in seconds after which the key set is fetched again in the background."""
 AGAIN_S = 30.0
-"""But not sooner than this for a key that it does not have: anybody can name one."""
+"""Seconds between fetches for a key that is not in the set: any caller can name an unknown key."""
 STALE_S = 86_400.0
-"""While it cannot be fetched, the last one is good for so long."""
+"""Seconds for which the last key set stays valid while it cannot be fetched."""
 MAX_SET_BYTES = 262_144
 MAX_SET_KEYS = 64
 
 
 class Jwts:
-    """The tokens that one deployment takes."""
+    """Verification of the JWTs that one deployment accepts."""
 
     def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """transport: another way to the key set than the network."""
+        """transport: replaces the network when the key set is fetched."""
         self._secret = settings.jwt_secret
         self._issuer = settings.jwt_issuer or None
         self._audience = settings.jwt_audience or None
         self._set = KeySet(settings.jwt_jwks_url, transport) if settings.jwt_jwks_url else None
 
     def __bool__(self) -> bool:
-        """Whether JWTs are taken at all."""
+        """Whether JWTs are accepted at all."""
         return bool(self._secret) or self._set is not None
 
     async def find(self, token: str) -> Caller | None:
-        """Whose token this is; None when it is none of ours, not yet or no longer good. Raises Overloaded when only a
-        key set could tell that was never fetched."""
+        """Return the caller of this token, or None if it is invalid, not valid yet or expired. Raises Overloaded when
+        that depends on a key set that was never fetched."""
         if not self or token.count(".") != 2 or len(token) > MAX_TOKEN_CHARS:
             return None
         try:
@@ -73,7 +73,7 @@ class Jwts:
         return None
 
     def _claims(self, token: str, key: Any, algorithms: Any) -> dict[str, Any]:
-        # One without `exp` is none: it could never be taken back.
+        # `exp` is required: a token without it could never be revoked.
         claims: dict[str, Any] = jwt.decode(
             token,
             key,
@@ -91,11 +91,11 @@ class Jwts:
 
 
 def _name(subject: Any, issuer: Any) -> str:
-    """Another one for each subject of each issuer: jobs and limits are told apart by it. Tokens without a subject are
-    all of one caller. issuer: of the token, where JWT_ISSUER does not say which it is.
+    """Return the caller's name, which is unique for each subject of each issuer and identifies the caller for jobs and
+    limits. All tokens without a subject belong to one caller. issuer: the token's issuer, unless JWT_ISSUER fixes it.
 
-    A subject that could be taken for a name made here (it begins with MADE), or that is no name (long, not printable,
-    of an issuer of its own), is named by its SHA-256; no two have the same one.
+    The name is the SHA-256 of a subject that could be mistaken for a name made here (it begins with MADE) or that is
+    unsuitable as a name (long, not printable, or with an issuer); these hashes are unique.
     """
     if subject is None and issuer is None:
         return MADE
@@ -107,7 +107,7 @@ def _name(subject: Any, issuer: Any) -> str:
 
 
 def _expiry(told: Any) -> float:
-    """Of `exp`, which PyJWT has found good."""
+    """Return the time of `exp`, which PyJWT has validated."""
     try:
         return float(told)
     except OverflowError:
@@ -115,8 +115,8 @@ def _expiry(told: Any) -> float:
 
 
 def _rights(claims: Mapping[str, Any]) -> frozenset[Right]:
-    """Those of `scope` (RFC 8693: a text of words), `scp` or `scopes`; a token that says nothing of rights may use the
-    service and not change it."""
+    """Return the permissions of `scope` (RFC 8693: words in one string), `scp` or `scopes`. A token without any of
+    these claims may use the service but not change it."""
     for name in ("scope", "scp", "scopes"):
         if name in claims:
             told = claims[name]
@@ -126,7 +126,7 @@ def _rights(claims: Mapping[str, Any]) -> frozenset[Right]:
 
 
 class KeySet:
-    """The public keys at an address, kept and fetched again."""
+    """The public keys at a URL, cached and refreshed."""
 
     def __init__(
         self,
@@ -143,8 +143,8 @@ class KeySet:
         self._fetching: asyncio.Task[None] | None = None
 
     async def key(self, kid: Any) -> jwt.PyJWK | None:
-        """The key of this id; a token without one means the only key there is. Raises Overloaded while there are no
-        keys at all."""
+        """Return the key with this ID; a token without an ID means the only key in the set. Raises Overloaded while
+        there are no keys at all."""
         if not isinstance(kid, str | None):
             return None
         age_s = self._clock() - self._fetched_at if self._fetched_at is not None else STALE_S
@@ -155,7 +155,7 @@ class KeySet:
         elif age_s >= FRESH_S and self._may_try():
             self._begin()  # this caller does not wait for it
         if not self._keys:
-            raise Overloaded("Tokens cannot be checked now; try again soon.", retry_after_s=AGAIN_S)
+            raise Overloaded("Tokens cannot be checked now; retry soon.", retry_after_s=AGAIN_S)
         return self._find(kid)
 
     def _find(self, kid: str | None) -> jwt.PyJWK | None:
@@ -167,7 +167,7 @@ class KeySet:
         return self._tried_at is None or self._clock() - self._tried_at >= AGAIN_S
 
     async def _fetch(self) -> None:
-        """Fetch it, or wait for whoever does; not again at once where it has just failed."""
+        """Fetch the key set, or wait for the fetch in progress. Do nothing just after a failed fetch."""
         if self._fetching is None and not self._may_try():
             return
         await asyncio.shield(self._begin())
@@ -192,7 +192,7 @@ class KeySet:
         self._keys, self._fetched_at = keys, self._clock()
 
     async def _download(self) -> bytes:
-        """Raises HTTPError, ValueError. Redirects are not followed: the address was chosen, where it leads was not."""
+        """Raises HTTPError, ValueError. Does not follow redirects: the operator chose this URL, not their targets."""
         async with (
             httpx.AsyncClient(transport=self._transport, timeout=FETCH_S) as client,
             client.stream("GET", self._url, headers={"Accept": "application/json"}) as response,
@@ -208,7 +208,8 @@ class KeySet:
 
 
 def _parse(body: bytes) -> dict[str | None, jwt.PyJWK]:
-    """Keys that sign, by their ids; symmetric ones are no public keys. Raises ValueError when there are none."""
+    """Return the signing keys by their IDs, without symmetric keys, which are not public. Raises ValueError for an
+    empty result."""
     told = json.loads(body)
     entries = told.get("keys") if isinstance(told, dict) else None
     found: dict[str | None, jwt.PyJWK] = {}
@@ -218,7 +219,7 @@ def _parse(body: bytes) -> dict[str | None, jwt.PyJWK]:
         try:
             key = jwt.PyJWK(entry)
         except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError):
-            continue  # of a kind that is not known here: the others count
+            continue  # an unsupported kind of key: use the others
         if key.algorithm_name in SIGNED:
             kid = entry.get("kid")
             found[kid if isinstance(kid, str) else None] = key

@@ -1,9 +1,10 @@
-"""API keys: those of API_KEYS, and those of API_KEYS_FILE, which are kept there as hashes.
+"""API keys: those of API_KEYS, and those of API_KEYS_FILE, which stores hashes.
 
-A line of the file is `NAME:RIGHTS:SHA256`, made by `python main.py keys add`. While a key is rotated its name has two:
-the last line is the new one, the one before it is good until it is removed. The hash is one SHA-256 and no slow one
-(argon2, scrypt): those make guessing expensive where people choose the secret, and `new_key` has 256 random bits, which
-nobody guesses at any speed. A slow hash would only let strangers burn our CPU with wrong keys.
+A line of the file is `NAME:PERMISSIONS:SHA256`, made by `python main.py keys add`. During a rotation two lines have the
+same name: the last line is the new key, and the one before it is valid until it is removed. The hash is a single
+SHA-256, not a slow hash (argon2, scrypt). Slow hashes make guessing expensive when people choose the secret; `new_key`
+has 256 random bits, which cannot be guessed at any speed. A slow hash would only let strangers burn our CPU with wrong
+keys.
 """
 
 import fcntl
@@ -26,24 +27,24 @@ from server.access.callers import ALL, Caller, Right
 log = logging.getLogger(__name__)
 
 PREFIX = "parley_"
-"""Of keys made here: scanners for leaked secrets know it by this, and so do people."""
+"""Prefix of keys made here, by which people and scanners for leaked secrets recognise them."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMED_KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):([a-z]+(?:\+[a-z]+)*):(.+)")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 WORD = re.compile(r"[a-z]+")
 UNNAMED = "key-"
-"""The name of an entry of API_KEYS without one: this, and its number."""
+"""Prefix of the name of an API_KEYS entry without a name; the entry's number follows."""
 LOOK_EVERY_S = 1.0
-"""A change of the file is seen this soon."""
+"""Seconds between checks of the file for changes."""
 GUESSABLE_CHARS = 20
-"""A shorter key may be a word. `new_key` makes 50 characters."""
+"""Length below which a key may be a guessable word. `new_key` makes 50 characters."""
 MAX_KEY_CHARS = 8192
-"""Nothing longer is a key, or a JWT."""
+"""Maximum length of a key or JWT."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as it is kept."""
+    """A stored key."""
 
     name: str
     rights: frozenset[Right]
@@ -51,30 +52,32 @@ class Key:
 
     @property
     def line(self) -> str:
-        """As the file has it."""
+        """The key's line in the file."""
         return f"{self.name}:{'+'.join(sorted(self.rights))}:{self.sha256}"
 
 
 def new_key() -> str:
-    """A key that nobody has had before, with 256 random bits."""
+    """Return a new key with 256 random bits."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def hashed(key: str) -> str:
-    """What is kept of a key. It may have any characters; what HTTP cannot carry never matches."""
+    """Return the hash that is stored for a key. Any characters are accepted; a key with characters that HTTP cannot
+    carry never matches."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def parse_rights(text: str) -> frozenset[Right]:
-    """Of "talk+transcribe" or "talk,transcribe". Raises ConfigError, which quotes nothing: it could be a key."""
+    """Parse "talk+transcribe" or "talk,transcribe". Raises ConfigError, which does not quote the text: it could be a
+    key."""
     names = [name for name in re.split(r"[+,\s]+", text) if name]
     if not names or any(name not in set(Right) for name in names):
-        raise ConfigError(f"The rights of a key are {', '.join(Right)}; several are joined by +.")
+        raise ConfigError(f"The permissions of a key are {', '.join(Right)}; join several by +.")
     return frozenset(Right(name) for name in names)
 
 
 def entries_of_setting(api_keys: str) -> Iterator[tuple[str, str, str]]:
-    """Name, rights ("" for all) and key of each entry of API_KEYS."""
+    """Yield name, permissions ("" for all) and key of each entry of API_KEYS."""
     for number, entry in enumerate((entry.strip() for entry in api_keys.split(",") if entry.strip()), start=1):
         match = NAMED_KEY.fullmatch(entry)
         name, rights, key = match.groups() if match else (f"{UNNAMED}{number}", "", entry)
@@ -82,28 +85,29 @@ def entries_of_setting(api_keys: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _slipped(entry: str) -> bool:
-    """Whether this is a NAME:RIGHTS:KEY that somebody has mistyped, and no key with a colon in it. Taken for a key, a
-    name with its rights would open everything to whoever guesses them."""
+    """Whether this is a mistyped NAME:PERMISSIONS:KEY, not a key that contains a colon. Accepting it as a key would
+    grant every permission to a caller that guesses the name and its permissions."""
     name, colon, rest = entry.partition(":")
     rights = WORD.findall(rest.partition(":")[0].lower())
     return bool(colon) and (NAME.fullmatch(name.strip()) is not None or not set(Right).isdisjoint(rights))
 
 
 def weak(api_keys: str) -> list[str]:
-    """Names of the keys of API_KEYS that are short enough to be guessed."""
+    """Return the names of the keys of API_KEYS that are short enough to be guessed."""
     return [name for name, _, key in entries_of_setting(api_keys) if len(key) < GUESSABLE_CHARS]
 
 
 def keys_of_setting(api_keys: str) -> list[Key]:
-    """The keys of API_KEYS, each `KEY` (it may do everything) or `NAME:RIGHTS:KEY`. Raises ConfigError for what looks
-    like the second and is not, and for a setting with nothing but empty entries: whoever writes it wants keys."""
+    """Parse API_KEYS, whose entries are `KEY` (with all permissions) or `NAME:PERMISSIONS:KEY`. Raises ConfigError for
+    an entry that resembles the second form but is invalid, and for a setting with only empty entries, because an
+    operator who sets it wants keys."""
     found: list[Key] = []
     for number, (name, rights, key) in enumerate(entries_of_setting(api_keys), start=1):
         try:
             if not rights and _slipped(key):
                 raise ConfigError(
-                    "it begins like NAME:RIGHTS:KEY and is none. Join rights by + (NAME:talk+transcribe:KEY); a key "
-                    "that begins so itself is written NAME:admin:KEY."
+                    "it looks like NAME:PERMISSIONS:KEY but is invalid. Join permissions by + "
+                    "(NAME:talk+transcribe:KEY). If the key itself begins like this, write NAME:admin:KEY."
                 )
             found.append(Key(name, parse_rights(rights) if rights else ALL, hashed(key)))
         except ConfigError as error:
@@ -111,20 +115,20 @@ def keys_of_setting(api_keys: str) -> list[Key]:
     unnamed = {name for name, rights, _ in entries_of_setting(api_keys) if not rights}
     for name, rights, _ in entries_of_setting(api_keys):
         if rights and name in unnamed:
-            raise ConfigError(f"API_KEYS: {name} is the name of an entry that has none; give that one or this another.")
+            raise ConfigError(f"API_KEYS: {name} is also the default name of an unnamed entry; rename one of the two.")
     if api_keys and not found:
-        raise ConfigError("API_KEYS is set, and all its entries are empty. Give it a key, or leave it away.")
+        raise ConfigError("API_KEYS is set, but all its entries are empty. Add a key, or remove the setting.")
     return found
 
 
 class KeyFile:
-    """API_KEYS_FILE, for whoever reads it and for whoever changes it."""
+    """Reads and changes API_KEYS_FILE."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def signature(self) -> tuple[int, int, int] | None:
-        """Another one when the file has changed, or who may read it; None when there is none."""
+        """Return a value that differs when the file's content or mode has changed; None without a file."""
         try:
             found = self._path.stat()
         except OSError:
@@ -132,11 +136,11 @@ class KeyFile:
         return (found.st_ctime_ns, found.st_size, found.st_ino)
 
     def read(self) -> tuple[list[Key], list[int]]:
-        """Its keys, and the numbers of lines that are none. Raises ConfigError when it cannot be read."""
+        """Return the keys and the numbers of invalid lines. Raises ConfigError when the file cannot be read."""
         try:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise ConfigError(f"API_KEYS_FILE={self._path} is not there. Make a key: {ADD}") from None
+            raise ConfigError(f"API_KEYS_FILE={self._path} does not exist. Make a key: {ADD}") from None
         except (OSError, UnicodeDecodeError):
             raise ConfigError(f"API_KEYS_FILE={self._path} cannot be read.") from None
         keys: list[Key] = []
@@ -151,21 +155,21 @@ class KeyFile:
         return keys, bad
 
     def add(self, name: str, rights: frozenset[Right]) -> str:
-        """Make a key; it is returned here and kept nowhere. Raises ConfigError when the name is taken or cannot be
-        one."""
+        """Make a key and return it; only its hash is stored. Raises ConfigError for a name that exists or is
+        invalid."""
         if not NAME.fullmatch(name):
             raise ConfigError("The name of a key has at most 64 letters, digits, dots, dashes and underscores.")
         with self._changing() as keys:
             if any(key.name == name for key in keys):
-                raise ConfigError(f"There is a key {name!r} already. Rotate it, or make one with another name.")
+                raise ConfigError(f"The key {name!r} exists already. Rotate it, or choose another name.")
             made = new_key()
             keys.append(Key(name, rights, hashed(made)))
         return made
 
     def rotate(self, name: str) -> str:
-        """Make another secret for a key, with its rights and, as its name stays, its jobs; it is returned here and kept
-        nowhere. The one before is good until `remove_old`. Raises ConfigError when there is no such key, or when it has
-        two already: a third would leave nobody knowing which is in use."""
+        """Make a new secret for a key and return it; only its hash is stored. The key keeps its permissions and,
+        because its name stays, its jobs. The old secret is valid until `remove_old`. Raises ConfigError if there is no
+        such key, or if it has two secrets already: with a third, it would be unclear which one is in use."""
         with self._changing() as keys:
             having = _having(keys, name)
             if len(having) > 1:
@@ -175,13 +179,13 @@ class KeyFile:
         return made
 
     def remove(self, name: str) -> None:
-        """All secrets of a key. Raises ConfigError when there is none of this name."""
+        """Remove all secrets of a key. Raises ConfigError if there is no key with this name."""
         with self._changing() as keys:
             having = _having(keys, name)
             keys[:] = [key for key in keys if key not in having]
 
     def remove_old(self, name: str) -> None:
-        """The secret that a key had before it was rotated. Raises ConfigError when it has but one."""
+        """Remove the secret that a key had before its rotation. Raises ConfigError if it has only one secret."""
         with self._changing() as keys:
             *old, _ = _having(keys, name)
             if not old:
@@ -190,22 +194,22 @@ class KeyFile:
 
     @contextmanager
     def _changing(self) -> Iterator[list[Key]]:
-        """The keys, to change them; written in one step when the block is done, so that a reader sees the old file or
-        the new one. One at a time, by a lock beside the file. Raises ConfigError."""
+        """Yield the keys for changes and write them atomically after the block, so that a reader sees either the old or
+        the new file. A lock file beside it serialises changes. Raises ConfigError."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with open(self._path.with_name(self._path.name + ".lock"), "w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 keys, bad = self.read() if self._path.exists() else ([], [])
                 if bad:
-                    raise ConfigError(f"{self._path}: line {bad[0]} is no key; mend or delete it first.")
+                    raise ConfigError(f"{self._path}: line {bad[0]} is not a valid key; fix or delete it first.")
                 yield keys
                 self._write(keys)
         except OSError as error:
             raise ConfigError(f"API_KEYS_FILE={self._path} cannot be changed: {error.strerror}.") from None
 
     def _write(self, keys: list[Key]) -> None:
-        header = "# NAME:RIGHTS:SHA256 of each key; python main.py keys add, list, rotate, remove\n"
+        header = "# NAME:PERMISSIONS:SHA256 of each key; python main.py keys add, list, rotate, remove\n"
         mode = self._path.stat().st_mode & 0o777 if self._path.exists() else 0o600
         with tempfile.NamedTemporaryFile("w", dir=self._path.parent, prefix=self._path.name, delete=False) as file:
             try:
@@ -223,7 +227,7 @@ ADD = "python main.py keys add NAME"
 
 
 def _having(keys: list[Key], name: str) -> list[Key]:
-    """The secrets of a key, the newest last. Raises ConfigError when there is none."""
+    """Return the secrets of a key, the newest last. Raises ConfigError if there are none."""
     found = [key for key in keys if key.name == name]
     if not found:
         raise ConfigError(f"There is no key {name!r}.")
@@ -239,11 +243,11 @@ def _parse(line: str) -> Key:
 
 
 class KeyRing:
-    """All keys of a deployment. The file is looked at again when it has changed; what it had and has no more is
-    refused from then on."""
+    """All keys of a deployment. Reads the file again when it has changed; a key that was removed from it is rejected
+    from then on."""
 
     def __init__(self, api_keys: str, file: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Raises ConfigError for keys that make no sense."""
+        """Raises ConfigError for invalid keys."""
         self._fixed = keys_of_setting(api_keys)
         self._file = KeyFile(file) if file else None
         self._clock = clock
@@ -253,14 +257,15 @@ class KeyRing:
         if self._file:
             self._filed, bad = self._file.read()
             if bad:
-                raise ConfigError(f"API_KEYS_FILE={file}: line {bad[0]} is no NAME:RIGHTS:SHA256.")
+                raise ConfigError(f"API_KEYS_FILE={file}: line {bad[0]} is not NAME:PERMISSIONS:SHA256.")
 
     def __bool__(self) -> bool:
-        """Whether keys are asked for: with a file, also while it is empty."""
+        """Whether callers must have a key: with a file, even while it is empty."""
         return bool(self._fixed) or self._file is not None
 
     def find(self, sent: str) -> Caller | None:
-        """Whose key this is. All are compared, each in constant time: how long it takes says nothing."""
+        """Return the caller with this key, or None. Compares all keys, each in constant time, so that the duration
+        reveals nothing."""
         self._look()
         if not sent or len(sent) > MAX_KEY_CHARS:
             return None
@@ -272,7 +277,7 @@ class KeyRing:
         return Caller(found.name, found.rights, proof=found.sha256) if found else None
 
     def named(self, name: str) -> list[Key]:
-        """The keys of this name that are (still) good."""
+        """Return the valid keys with this name."""
         self._look()
         return [key for key in (*self._fixed, *self._filed) if key.name == name]
 
@@ -286,10 +291,10 @@ class KeyRing:
         self._signature = signature
         try:
             self._filed, bad = self._file.read()
-        except ConfigError as error:  # gone or unreadable: nobody comes in by it
+        except ConfigError as error:  # missing or unreadable: reject its keys
             self._filed = []
-            log.error("%s No key of it is good now.", error.message)
+            log.error("%s None of its keys is valid now.", error.message)
             return
         for number in bad:
-            log.error("API_KEYS_FILE: line %d is no key, and is left out", number)
+            log.error("API_KEYS_FILE: line %d is not a valid key and is ignored", number)
         log.info("API_KEYS_FILE has changed: %d keys", len(self._filed))

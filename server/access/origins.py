@@ -1,4 +1,4 @@
-"""Which web pages may call: a browser sends its visitor's requests for any page that asks it to."""
+"""Restriction of callers by web origin: a browser sends requests in its user's network for any page that asks it to."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -9,14 +9,14 @@ from pipeline.errors import ParleyError
 from pipeline.settings import Settings
 
 RESERVED = (".localhost", ".local", ".internal", ".home.arpa")
-"""Names under these never come from a public DNS."""
+"""Suffixes of names that never come from the public DNS."""
 
 
 class Origins:
-    """Pages from the service's own address, and those of ALLOWED_ORIGINS."""
+    """The allowed origins: the service's own address, and ALLOWED_ORIGINS."""
 
     def __init__(self, settings: Settings, *, keys: bool) -> None:
-        """keys: whether callers must have one; foreign pages have none."""
+        """keys: whether callers must have a key; foreign pages do not have one."""
         self.allowed = {origin.strip().rstrip("/") for origin in settings.allowed_origins.split(",") if origin.strip()}
         self._hosts = {urlsplit(origin).hostname for origin in self.allowed}
         self._keys = keys
@@ -25,15 +25,15 @@ class Origins:
         """Raises ParleyError: forbidden_origin, forbidden_host."""
         if not self.good_host(connection):
             raise ParleyError(
-                "Without keys the service does not answer to this name. Use its address, or name it in ALLOWED_ORIGINS "
-                "(http://NAME:PORT), or set API_KEYS.",
+                "Without keys the service rejects requests to this host name. Use its address, or add the name to "
+                "ALLOWED_ORIGINS (http://NAME:PORT), or set API_KEYS.",
                 code="forbidden_host",
             )
         if not self.good_origin(connection):
             raise ParleyError("Pages of this origin may not connect; see ALLOWED_ORIGINS.", code="forbidden_origin")
 
     def good_origin(self, connection: HTTPConnection) -> bool:
-        """Whether a browser's page may connect. Programs send no Origin."""
+        """Whether the page that a browser connects for is allowed. Other programs do not send an Origin."""
         origin = connection.headers.get("origin")
         if origin is None or origin in self.allowed or "*" in self.allowed:
             return True
@@ -46,10 +46,11 @@ class Origins:
         return self._keys or _is_address(page.hostname or "")
 
     def good_host(self, connection: HTTPConnection) -> bool:
-        """Whether the caller means us. A name may be made to point here after a page was loaded from it (DNS
-        rebinding), and then this page reads what it likes without an Origin; an address cannot be made so. Names that
-        no public DNS has can be: by the network that a browser is in, or another machine in it. They are for programs.
-        Keys protect from that, too: a foreign page does not have one."""
+        """Whether the request's host name is trusted. An attacker can point a name at this service after a browser has
+        loaded a page from it (DNS rebinding); that page then reads everything without sending an Origin. This is not
+        possible with an IP address. Names outside the public DNS can be redirected by the browser's network or another
+        machine in it, so only programs may use them. Keys protect against this, too: a foreign page does not have
+        one."""
         if self._keys or "*" in self.allowed:
             return True
         hosts = connection.headers.getlist("host")
@@ -61,8 +62,8 @@ class Origins:
         return not _could_be_anybodys(host) and not self._from_a_page(connection)
 
     def _from_a_page(self, connection: HTTPConnection) -> bool:
-        """Whether a browser sends this for a page that is not allowed. Where it says whose request it is (`none`: its
-        user's), that counts; it does not over plain HTTP, nor does an older one."""
+        """Whether a browser sends this request for a page that is not allowed. Sec-Fetch-Site decides if it is present
+        (`none`: the browser's user made the request); browsers omit it over plain HTTP, and older ones always do."""
         headers = connection.headers
         if self.allowed & {headers.get("origin", ""), _origin(headers.get("referer", ""))}:
             return False
@@ -80,7 +81,7 @@ def _hostname(host: str) -> str | None:
 
 
 def _origin(url: str) -> str:
-    """Of a page; "" for what is none."""
+    """Return the origin of a page's URL, or "" if it is not one."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -89,12 +90,12 @@ def _origin(url: str) -> str:
 
 
 def _could_be_anybodys(host: str) -> bool:
-    """Whether this name may be in a stranger's DNS: it has a dot, is no address, and not reserved."""
+    """Whether an attacker's DNS could serve this name: it has a dot, is not an address and is not reserved."""
     return "." in host and not host.endswith(RESERVED) and not _is_address(host)
 
 
 def _is_address(host: str) -> bool:
-    """Whether this is this machine or an IP address."""
+    """Whether the host is this machine's name or an IP address."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -1,8 +1,8 @@
-"""Short-lived tokens for the sockets of a page: what a browser sends with a WebSocket is a header that proxies like to
-write down, and a key would stay in their logs for ever.
+"""Short-lived tokens for a page's WebSockets: a browser sends its credential in a header that reverse proxies often
+log, and a key would stay in those logs forever.
 
-A token is `pt_`, its content in base64 and a signature; good for WebSockets only, and no longer than the key it was
-made with.
+A token is `pt_`, its content in base64 and a signature. It is valid for WebSockets only, and expires no later than the
+key that it was made with.
 """
 
 import base64
@@ -19,14 +19,14 @@ from server.access.callers import Caller, Right, rights_of
 
 PREFIX = "pt_"
 CONTEXT = b"parley page token 2"
-"""Another number where a token has other contents: those of the version before are not understood then."""
+"""Signature context. Change its number whenever the content of tokens changes, so that older tokens are rejected."""
 
 
 class PageTokens:
-    """Makes tokens, and knows its own again."""
+    """Makes and verifies page tokens."""
 
     def __init__(self, shared_secret: str, seconds: float, clock: Callable[[], float] = time.time) -> None:
-        """shared_secret: lets several services know each other's tokens; without it, each its own."""
+        """shared_secret: lets several services verify each other's tokens; without it, each verifies only its own."""
         self._key = (
             hmac.digest(shared_secret.encode(), CONTEXT, hashlib.sha256) if shared_secret else secrets.token_bytes(32)
         )
@@ -34,7 +34,7 @@ class PageTokens:
         self._clock = clock
 
     def make(self, caller: Caller) -> tuple[str, int]:
-        """A token for this caller's sockets, without the right to change things; and when it expires, in Unix time."""
+        """Return a token for this caller's sockets, without the admin permission, and its expiry in Unix time."""
         expires_at = int(min(self._clock() + self.seconds, caller.until))
         rights = [right for right in (Right.TALK, Right.TRANSCRIBE) if caller.may(right)]
         until = caller.until if math.isfinite(caller.until) else None
@@ -43,8 +43,8 @@ class PageTokens:
         return f"{PREFIX}{told}.{_encoded(self._sign(told))}", expires_at
 
     def find(self, token: str) -> Caller | None:
-        """Whose it is; `kind`, `until` and the mark in `proof` are those of the key it was made with. None for one that
-        is not ours, or expired."""
+        """Return the token's caller, with `kind`, `until` and a mark in `proof` from the key that it was made with;
+        None for a foreign or expired token."""
         told, _, signature = token.removeprefix(PREFIX).partition(".")
         if not token.startswith(PREFIX) or not hmac.compare_digest(
             signature.encode("utf-8", "replace"), _encoded(self._sign(told)).encode()
@@ -57,7 +57,7 @@ class PageTokens:
         return Caller(name, rights_of(rights), kind=kind, until=math.inf if until is None else until, proof=mark)
 
     def mark(self, proof: str) -> str:
-        """By which a token names its key, and from which nobody can guess it; "" for none."""
+        """Return a value that identifies a key in a token without revealing the key; "" without a key."""
         return hmac.digest(self._key, proof.encode(), hashlib.sha256).hex()[:16] if proof else ""
 
     def _sign(self, told: str) -> bytes:

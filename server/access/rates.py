@@ -1,4 +1,4 @@
-"""How often a caller may come. Counted in this process, or in Redis for all that share one."""
+"""Rate limits per caller, counted in this process, or in Redis for all processes that share it."""
 
 import asyncio
 import contextlib
@@ -18,23 +18,23 @@ from server.access.callers import Caller
 log = logging.getLogger(__name__)
 
 REDIS_S = 0.5
-"""Redis has so long to answer, for nobody shall wait for a count."""
+"""Timeout for Redis in seconds: a count must not delay a request."""
 REDIS_REST_S = 10.0
-"""After it did not, it is left alone for so long; meanwhile this process counts for itself."""
+"""Seconds without calls of Redis after it failed; meanwhile this process counts on its own."""
 
 
 class TooOften(Overloaded):
-    """This caller's requests come too fast."""
+    """This caller sends requests too often."""
 
     code = "rate_limited"
     openai_code = "rate_limit_exceeded"
 
 
 class Rates:
-    """RATE_LIMIT for who may come in, RATE_LIMIT_ADDRESS for who may not, RATE_LIMIT_OPEN for what is open to all."""
+    """RATE_LIMIT for admitted callers, RATE_LIMIT_ADDRESS for rejected ones, RATE_LIMIT_OPEN for public paths."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        """Raises ConfigError for a limit or an address that makes no sense."""
+        """Raises ConfigError for an invalid limit or Redis URL."""
         self._of_key = _parsed("RATE_LIMIT", settings.rate_limit)
         self._of_address = _parsed("RATE_LIMIT_ADDRESS", settings.rate_limit_address)
         self._of_open = _parsed("RATE_LIMIT_OPEN", settings.rate_limit_open)
@@ -46,8 +46,8 @@ class Rates:
             self._shared = SlidingWindowCounterRateLimiter(_redis(settings.redis_url))
 
     async def count(self, caller: Caller, *, refused: bool = False) -> None:
-        """One request of this caller, by key, or by address where there is none. refused: for want of a key. Raises
-        TooOften, with when to come back. Whoever is on this machine and has no key is not counted."""
+        """Count one request of this caller, by key, or by address without a key. refused: whether the request lacks a
+        valid key. Raises TooOften, with the time to wait. Callers on this machine without a key are not counted."""
         limits = self._of_address if refused else self._of_key
         name = (caller.kind, caller.name) if caller.known else ("address", caller.address)
         if name[1]:
@@ -55,39 +55,39 @@ class Rates:
                 _check(limit, await self._hit(limit, name))
 
     async def count_open(self, caller: Caller, *, health: bool) -> None:
-        """One request for what needs no key, by address. health: is it well? Those are counted by themselves, so that
-        visitors who share an address with a balancer do not make it believe the service dead; and all in this process,
-        so that it is not Redis's health that is told. Raises TooOften."""
+        """Count one request for a public path, by address. health: whether it is a health check. Health checks are
+        counted separately, so that visitors who share an address with a load balancer do not make the service look dead
+        to it. All are counted in this process, so that a health check does not depend on Redis. Raises TooOften."""
         if caller.address:
             for limit in self._of_open:
                 _check(limit, await _hit(self._here, limit, ("health" if health else "open", caller.address)))
 
     async def _hit(self, limit: RateLimitItem, name: tuple[str, str]) -> float | None:
-        """None: it may pass; else when the next one may, in seconds."""
+        """Return None if the request may pass, or the seconds until the next one may."""
         if self._shared is not None and self._clock() >= self._rests_until:
             try:
                 async with asyncio.timeout(REDIS_S):
                     return await _hit(self._shared, limit, name)
-            except Exception as error:  # of any kind of Redis trouble
-                log.warning("Redis cannot count requests (%s): this process counts its own", type(error).__name__)
+            except Exception as error:  # Redis failures have many types
+                log.warning("Redis cannot count requests (%s): this process counts on its own", type(error).__name__)
                 self._rests_until = self._clock() + REDIS_REST_S
         return await _hit(self._here, limit, name)
 
     async def close(self) -> None:
-        """Let go of Redis, and of what counts here."""
+        """Close the connection to Redis and stop the counter in this process."""
         timer = getattr(self._here.storage, "timer", None)
         if timer is not None:
             timer.cancel()
             await asyncio.wait([timer])
         if self._shared is not None:
             with contextlib.suppress(Exception):
-                await self._shared.storage.bridge.storage.aclose()  # type: ignore[attr-defined]  # it has no other way
+                await self._shared.storage.bridge.storage.aclose()  # type: ignore[attr-defined]  # the only way
 
 
 def _check(limit: RateLimitItem, wait_s: float | None) -> None:
     if wait_s is not None:
         raise TooOften(
-            f"More than {limit.amount} requests in {limit.get_expiry()} s; try again in {math.ceil(wait_s)} s.",
+            f"More than {limit.amount} requests in {limit.get_expiry()} s; retry in {math.ceil(wait_s)} s.",
             retry_after_s=math.ceil(wait_s),
         )
 
@@ -103,7 +103,7 @@ def _parsed(setting: str, text: str) -> list[RateLimitItem]:
     try:
         return parse_many(text) if text.strip().lower() not in ("", "none") else []
     except ValueError:
-        raise ConfigError(f"{setting} must be like 1200/minute, several separated by ; or none.") from None
+        raise ConfigError(f"{setting} must be like 1200/minute (separate several by ;), or 'none'.") from None
 
 
 def _redis(url: str) -> Storage:

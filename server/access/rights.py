@@ -1,6 +1,6 @@
-"""What each path asks of its callers. One table, read from top to bottom: the first line that fits counts.
+"""The permission that each path needs. In the one table, the first rule that matches counts.
 
-What is in no line asks for the highest right: a route that somebody adds and forgets here is shut, not open.
+A path without a rule needs the highest permission: a new route that is missing here is closed, not open.
 """
 
 from dataclasses import dataclass
@@ -10,40 +10,40 @@ from server.access.callers import Right
 
 
 class Open(Enum):
-    """Who needs no key."""
+    """Access without a particular permission."""
 
     ALL = "all"
-    """Everybody: these tell nothing but that the service is there, or what is in its repository."""
+    """Public: these paths reveal only that the service exists, or what is in its repository."""
     SIGNED = "signed"
-    """Callers who prove themselves by a signature, which the route checks."""
+    """Callers that authenticate by a signature, which the route checks."""
     ANY_KEY = "any key"
-    """Whoever has any key."""
+    """Callers with any valid key."""
 
 
 Needed = Open | Right
 
 SMALL = 1 << 18
-"""Bytes of a body that is no file: JSON with texts of some thousand characters, each of which it may write as twelve.
-Parsed it takes some 30 times as much."""
+"""Maximum bytes of a body that is not a file: JSON with some thousand characters of text, each written as up to twelve.
+Parsed JSON takes about 30 times as much memory."""
 READ = frozenset(("GET", "HEAD"))
 SOCKET = "WEBSOCKET"
-"""Stands for the method of a WebSocket, which is no reading: what is open to readers is not open to it."""
+"""Pseudo-method of a WebSocket. It is not in READ: a path that is public for reading is not public for WebSockets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a path asks for."""
+    """The access rule of a path."""
 
     path: str
-    """This path; ending in /, everything below it."""
+    """The exact path; if it ends in /, every path below it."""
     needed: Needed
     methods: frozenset[str] = frozenset()
-    """Only with these; empty: with all."""
+    """The methods that the rule applies to; empty: all."""
     files: bool = False
-    """Whether bodies are files: their routes bound them, by MAX_FILE_SIZE and MAX_ARCHIVE_SIZE, while they arrive."""
+    """Whether bodies are files: their routes limit them by MAX_FILE_SIZE and MAX_ARCHIVE_SIZE while they arrive."""
 
     def fits(self, path: str, method: str) -> bool:
-        """Whether this line is about such a request."""
+        """Whether this rule applies to such a request."""
         if self.methods and method not in self.methods:
             return False
         return path.startswith(self.path) if self.path.endswith("/") and self.path != "/" else path == self.path
@@ -96,5 +96,5 @@ OTHERS = Rule("/", Right.ADMIN)
 
 
 def rule_for(path: str, method: str) -> Rule:
-    """The first line that fits, or OTHERS."""
+    """Return the first rule that applies, or OTHERS."""
     return next((rule for rule in RULES if rule.fits(path, method)), OTHERS)

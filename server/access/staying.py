@@ -1,4 +1,4 @@
-"""Whether who is inside may stay: a key that is taken back, or a JWT that runs out, ends what it has opened."""
+"""End of open connections whose key was revoked or whose JWT has expired."""
 
 import asyncio
 import math
@@ -13,25 +13,26 @@ from server.access.keys import LOOK_EVERY_S
 from server.access.rights import Rule
 
 SCOPE = "parley.stay"
-"""Where in an ASGI scope the door leaves it."""
+"""Key in an ASGI scope under which `Door` stores the `Stay`."""
 CLOSE_CODE = 1008
-""""Policy Violation": connecting again with the same key is of no use."""
+""""Policy Violation": reconnecting with the same key has no effect."""
 LOOKS = 2
-"""So often in a row a key must be missing: a file that is just being written is no reason to end conversations."""
+"""Number of checks in a row that must miss a key: a file that is just being written must not end conversations."""
 
 
 class Revoked(ParleyError):
-    """The key was good when the connection was opened, and is not any more."""
+    """The key was valid when the connection was opened, but no longer is."""
 
     code = "unauthorized"
     openai_code = "invalid_api_key"
 
     def __init__(self) -> None:
-        super().__init__("This key is not good any more.")
+        super().__init__("This key is no longer valid.")
 
 
 def stay_of(connection: HTTPConnection) -> "Stay":
-    """Of whom the door let in. Raises ParleyError (unauthorized) where there is no door."""
+    """Return the `Stay` of an admitted connection. Raises ParleyError (unauthorized) if the connection did not pass
+    through `Door`."""
     caller_of(connection)
     stay = connection.scope[SCOPE]
     assert isinstance(stay, Stay)  # noqa: S101  # beside the caller
@@ -39,10 +40,10 @@ def stay_of(connection: HTTPConnection) -> "Stay":
 
 
 class Stay:
-    """The stay of one connection. Looks when it is asked, and at the key no more often than every LOOK_EVERY_S."""
+    """The continuing permission of one connection. Checks the key on demand, at most every LOOK_EVERY_S."""
 
     def __init__(self, access: Access, caller: Caller, rule: Rule) -> None:
-        """rule: of the path that the caller was let in to."""
+        """rule: the rule of the connection's path."""
         self._access, self._caller = access, caller
         self._right = rule.needed if isinstance(rule.needed, Right) else None
         self._looked_at = -math.inf
@@ -50,12 +51,12 @@ class Stay:
 
     @property
     def ends(self) -> bool:
-        """Whether it can be over before the connection is; not for who came in without a key."""
+        """Whether the permission can end before the connection does. It cannot for callers without a key."""
         return self._caller.known
 
     @property
     def over(self) -> bool:
-        """Whether the key would not open this connection any more."""
+        """Whether the key no longer permits this connection."""
         if time.time() >= self._caller.until:
             return True
         if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
@@ -64,8 +65,8 @@ class Stay:
         return self._missed >= LOOKS
 
     async def end(self) -> None:
-        """Wait until it is over: for some seconds after the key was taken back, or for ever."""
+        """Wait until the permission has ended: until some seconds after the key was revoked, or forever."""
         if not self.ends:
             await asyncio.Event().wait()
-        while not self.over:  # noqa: ASYNC110  # a file tells nobody that it has changed
+        while not self.over:  # noqa: ASYNC110  # a file does not notify of its changes
             await asyncio.sleep(max(0.0, min(LOOK_EVERY_S, self._caller.until - time.time())))

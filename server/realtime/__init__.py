@@ -1,5 +1,5 @@
-"""`WS /v1/realtime`: the OpenAI Realtime API (GA) over WebSocket. What of it is there: `docs/realtime.md`.
+"""`WS /v1/realtime`: the OpenAI Realtime API (GA) over WebSocket. `docs/realtime.md` lists the supported parts.
 
-A client event is parsed into the `openai` package's own type and given to its handler (`handlers`); what happens in the
-session (`pipeline.session`) is translated (`translation`, `responses`). Nothing is decided here.
+A client event is parsed into the `openai` package's own type and passed to its handler (`handlers`). The events of the
+session (`pipeline.session`) are translated (`translation`, `responses`). This package makes no decisions.
 """

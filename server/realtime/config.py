@@ -1,4 +1,4 @@
-"""What a client has asked of its session: `session.update`, and what it means for `pipeline.session`."""
+"""The configuration of a client's session (`session.update`), and the options of `pipeline.session` from it."""
 
 import copy
 import re
@@ -25,36 +25,36 @@ from server.realtime.parsing import check_known
 from server.realtime.sound import Format, as_json
 
 OPENAI_VOICES = frozenset({"alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"})
-"""Names that clients send without having asked which voices there are: the deployment's own voice speaks for them."""
+"""OpenAI's voices, which clients request without listing this service's: the deployment's own voice replaces them."""
 EAGERNESS: dict[str, dict[str, Any]] = {
     "low": {"silence_ms": 900, "max_silence_ms": 8000},
     "medium": {"silence_ms": 500, "max_silence_ms": 4000},
     "high": {"silence_ms": 300, "max_silence_ms": 2000},
 }
-"""Of semantic_vad; the longest waits are OpenAI's. "auto" is "medium"."""
+"""Options for each `eagerness` of semantic_vad; `max_silence_ms` is OpenAI's. "auto" is "medium"."""
 SERVERS_OWN = frozenset({"id", "object", "expires_at"})
-"""What a client that sends a whole session back cannot change."""
+"""Fields of a session that a client cannot change; they are ignored when a client sends a whole session back."""
 DETECTION_OPTIONS = {
     "prefix_padding_ms": "preroll_ms", "silence_duration_ms": "silence_ms", "idle_timeout_ms": "idle_prompt_s",
 }  # fmt: skip
-"""Numbers of server_vad, and the options of a conversation that they are here."""
+"""Numbers of server_vad → the corresponding options of a conversation."""
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""What model servers take as the name of a function."""
+"""Function names that model servers accept."""
 MAX_TOKENS = 4096
 MAX_TOOLS = 128
 MAX_HINT_CHARS = 1000
-"""Whisper takes the last 223 tokens of a prompt."""
+"""Maximum length of a prompt: Whisper uses only its last 223 tokens."""
 SPEEDS = (0.25, 1.5)
 
 
 class Config:
-    """One session's configuration: `json` as the client is told it, and what follows from it."""
+    """One session's configuration: `json`, which the client sees, and the options derived from it."""
 
     def __init__(
         self, assistant: Assistant, *, model: str, transcription: bool, lives_s: float, timings: bool = False
     ) -> None:
-        """model: whatever name the client called; it is only told back. lives_s: until the session expires. timings:
-        each response tells when what happened in it."""
+        """model: the model name that the client requested; it is only echoed. lives_s: seconds until the session
+        expires. timings: whether each response reports the times of its turn."""
         self._assistant = assistant
         self.timings = timings
         self._system_prompt = assistant.settings.system_prompt
@@ -95,21 +95,21 @@ class Config:
 
     @property
     def transcription(self) -> bool:
-        """Whether it is a transcription session: it writes down and never answers."""
+        """Whether it is a transcription session, which transcribes and never replies."""
         return bool(self.json["type"] == "transcription")
 
     @property
     def transcribes(self) -> bool:
-        """Whether the client wants to know what was understood."""
+        """Whether the client wants transcripts."""
         return self.transcription or self.json["audio"]["input"]["transcription"] is not None
 
     def update(self, event: SessionUpdateEvent) -> None:
-        """All of the event or nothing of it. Raises RealtimeError."""
+        """Apply the whole event, or nothing if any part is invalid. Raises RealtimeError."""
         wished = event.session.model_dump(mode="json", exclude_unset=True)
         if wished["type"] != self.json["type"]:
             raise RealtimeError(
-                f"This is a {self.json['type']} session. Connect with ?intent=transcription for a transcription one, "
-                "without it for a realtime one.",
+                f"This is a {self.json['type']} session. Connect with ?intent=transcription for a transcription "
+                "session, without it for a realtime session.",
                 code="invalid_value",
                 param="session.type",
             )
@@ -125,14 +125,15 @@ class Config:
             transcription["model"] = transcription.get("model") or self._hears
         if "model" in self.json:
             changed["model"] = changed["model"] or self.json["model"]
-        changed["audio"]["input"]["noise_reduction"] = None  # there is none: its client sees that
+        # Not supported: report null, so that the client sees it. Traces belong to the operator.
+        changed["audio"]["input"]["noise_reduction"] = None
         if "tracing" in changed:
-            changed["tracing"] = None  # likewise: traces are the operator's
+            changed["tracing"] = None
         self._derive(changed)
         self.json = changed
 
     def _derive(self, json: dict[str, Any]) -> None:
-        """What follows from a configuration; raises RealtimeError and changes nothing when it makes no sense."""
+        """Set the options derived from a configuration. Raises RealtimeError and changes nothing if it is invalid."""
         heard = json["audio"]["input"]
         transcription = heard["transcription"] or {}
         try:
@@ -149,13 +150,13 @@ class Config:
             answers=json["type"] == "realtime" and detection is not None and detection["create_response"] is not False,
             keeps_all=detection is None,
             hint=_hint(transcription.get("prompt")),
-            words=bool(json["include"]),  # the one thing that can be included is made of them
+            words=bool(json["include"]),  # logprobs, the only includable field, need words
         )
         voice = self._assistant.voice()
         if json["type"] == "realtime":
             if json.get("prompt"):
                 raise RealtimeError(
-                    "There are no stored prompts here; send instructions.", code="invalid_value", param="session.prompt"
+                    "Stored prompts are not supported; send instructions.", code="invalid_value", param="session.prompt"
                 )
             if len(json["instructions"] or "") > MAX_TEXT_CHARS:
                 raise RealtimeError(
@@ -210,10 +211,11 @@ class Config:
                     wishes[name] = number / scale
         return options.changed(wishes)
 
-    # --- what a single response may ask for, too ---
+    # --- options that a single response can also set ---
 
     def voice(self, wanted: Any, param: str) -> Voice:
-        """The voice of that name (or {"id"}); OpenAI's own names are the deployment's voice. Raises RealtimeError."""
+        """Return the voice with that name (or {"id"}), or the deployment's voice for OpenAI's names. Raises
+        RealtimeError."""
         name = wanted.get("id") if isinstance(wanted, dict) else wanted
         if not name:
             return self._assistant.voice()
@@ -225,7 +227,7 @@ class Config:
             raise RealtimeError(error.message, code="invalid_value", param=param) from None
 
     def toolbox(self, tools: Sequence[Any], choice: Any, param: str) -> Toolbox:
-        """The client's functions and the operator's, with the one that is chosen among them. Raises RealtimeError."""
+        """Return the client's and the operator's functions with the tool choice. Raises RealtimeError."""
         if len(tools) > MAX_TOOLS:
             raise RealtimeError(f"There are more than {MAX_TOOLS} tools.", code="invalid_value", param=f"{param}.tools")
         client: list[Tool] = []
@@ -260,19 +262,20 @@ class Config:
         return toolbox
 
     def _check_mcp(self, tool: dict[str, Any], where: str) -> None:
-        """A client may name servers that the operator has set up; it may not make this service connect to others."""
+        """Check that a client names only MCP servers that the operator has configured: it must not make this service
+        connect to others. Raises RealtimeError."""
         servers = {function.server for function in self._assistant.tools.functions.values()}
         if tool.get("server_url") or tool.get("connector_id") or tool["server_label"] not in servers:
             there = ", ".join(sorted(servers)) or "none"
             raise RealtimeError(
-                f"MCP servers are set up by whoever runs this service; there are: {there}. Name one as server_label, "
-                "without server_url.",
+                f"The service's operator configures MCP servers; available: {there}. Name one as server_label, without "
+                "server_url.",
                 code="invalid_value",
                 param=where,
             )
 
     def shown_servers(self, tools: Sequence[Any] | None = None) -> set[str]:
-        """The servers whose calls the client has asked to see, by naming them among its tools."""
+        """Return the servers whose calls the client wants to see, because it lists them among its tools."""
         listed = self.json.get("tools") if tools is None else tools
         given = [tool.model_dump(mode="json") if isinstance(tool, BaseModel) else tool for tool in listed or ()]
         return {tool["server_label"] for tool in given if tool.get("type") == "mcp"}
@@ -288,7 +291,7 @@ def aloud(modalities: Sequence[str] | None, param: str) -> bool:
 
 
 def max_tokens(wanted: Any, param: str) -> int | None:
-    """None for "inf". Raises RealtimeError."""
+    """Return the token limit, or None for "inf". Raises RealtimeError."""
     if wanted is None or wanted == "inf":
         return None
     if not isinstance(wanted, int) or not 1 <= wanted <= MAX_TOKENS:
@@ -321,7 +324,7 @@ def _choice(choice: Any) -> Choice:
 
 
 def _turn_detection(wanted: dict[str, Any] | None) -> dict[str, Any] | None:
-    """With everything that was left open."""
+    """Return the turn detection with defaults for omitted fields."""
     if wanted is None:
         return None
     common = {"type": wanted["type"], "create_response": True, "interrupt_response": True}
@@ -335,11 +338,12 @@ def _turn_detection(wanted: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 _WHOLE = frozenset({"turn_detection", "transcription", "noise_reduction", "format", "tools", "tool_choice", "include"})
-"""Set as a whole: their parts mean nothing without each other."""
+"""Fields that are replaced as a whole: their parts are meaningless without each other."""
 
 
 def _merged(current: dict[str, Any], wished: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with a client's wishes; what it left out stays. Null where null says nothing leaves it, too."""
+    """Return the configuration with a client's changes. Omitted fields stay, and so do fields set to null where null
+    has no meaning."""
     merged = copy.deepcopy(current)
     for name, value in wished.items():
         if isinstance(value, dict) and isinstance(merged.get(name), dict) and name not in _WHOLE:

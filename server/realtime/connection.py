@@ -1,4 +1,4 @@
-"""One Realtime connection: a task reads, a task writes, the session is between them."""
+"""One Realtime connection: a reading and a writing task, with the session between them."""
 
 import asyncio
 import contextlib
@@ -32,19 +32,20 @@ from server.realtime.translation import OUTBOX, SlowReader, Translation
 log = logging.getLogger(__name__)
 
 ASIDES = 4
-"""Out-of-band responses of one session at a time."""
+"""Maximum number of simultaneous out-of-band responses of one session."""
 FAREWELL_S = 2.0
-"""A session that ends itself has so long to say why; who does not read is not waited for."""
+"""Timeout for sending the reason when a session ends itself, in seconds: the client may not be reading."""
 LARGE_CHARS = 2**18
 """Longer messages are parsed in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """A response that was asked for at a moment at which it cannot begin."""
+    """A requested response that cannot begin yet."""
 
     after: Response | None
-    """It begins when this one has ended. None: when the user has spoken, as the response to that."""
+    """The response after whose end this one begins. None: it begins after the user's utterance, as the response to
+    it."""
     event: ResponseCreateEvent
     sent: dict[str, Any]
     """The event as it was sent."""
@@ -52,12 +53,12 @@ class Deferred:
 
     @property
     def plain(self) -> bool:
-        """Whether it is to be given as any other."""
+        """Whether the response uses the session's own options."""
         return not (self.event.response and self.event.response.model_fields_set - {"conversation"})
 
 
 class Connection:
-    """What the handlers work with."""
+    """One connection, as the handlers use it."""
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class Connection:
         self._asides: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Until one side ends it. Then nothing of it runs any more."""
+        """Run until one side ends the connection. No task is left afterwards."""
         async with self.session:
             self.translation.send({"type": "session.created", "session": self.config.json})
             parts = (
@@ -124,7 +125,7 @@ class Connection:
                 raise error
 
     def configure(self) -> None:
-        """The configuration has changed."""
+        """Apply a changed configuration to the session."""
         config, session = self.config, self.session
         if self.sound.format != config.input_format:
             self.sound = SoundIn(config.input_format)
@@ -135,20 +136,20 @@ class Connection:
         session.manner = config.manner
         session.conversation.instruct(config.instructions)
 
-    # --- in ---
+    # --- incoming events ---
 
     async def _read(self) -> None:
         while (message := await self._socket.receive())["type"] != "websocket.disconnect":
             await self._obey(message.get("text"))
-            del message  # it may be large, and the next one long in coming
-            await asyncio.sleep(0)  # a burst of events is answered while it comes: its client reads, and others talk on
+            del message  # may be large; free it while waiting for the next one
+            await asyncio.sleep(0)  # let the writer and other sessions run during a burst of events
 
     async def _obey(self, text: str | None) -> None:
-        """One event of the client; what is wrong with it is told."""
+        """Handle one client event; report its errors to the client."""
         event_id: str | None = None
         try:
             if text is None:
-                raise RealtimeError("Events are text messages with JSON.", code="unknown_or_invalid_event")
+                raise RealtimeError("Events must be text messages with JSON.", code="unknown_or_invalid_event")
             with self._held.held(len(text)):
                 event, sent = await asyncio.to_thread(parse, text) if len(text) > LARGE_CHARS else parse(text)
                 event_id = getattr(event, "event_id", None)
@@ -164,37 +165,37 @@ class Connection:
         limit_s = self.assistant.settings.realtime_session_s
         await asyncio.sleep(limit_s)
         self.translation.close(Expired(f"Your session hit the maximum duration of {limit_s / 60:g} minutes."))
-        await asyncio.Event().wait()  # the writer tells it, and ends the connection
+        await asyncio.Event().wait()  # the writer sends the reason and ends the connection
 
     async def _leave(self) -> None:
-        """When the service stops, the session ends with the responses that are being given."""
+        """End the session after its current responses when the service stops."""
         await self._draining.begun.wait()
         while self._asides:
             await asyncio.wait(self._asides.values())
         self.session.finish(Leaving())
-        await asyncio.Event().wait()  # the writer tells it, and ends the connection
+        await asyncio.Event().wait()  # the writer sends the reason and ends the connection
 
     async def _cut_off(self) -> None:
-        """When it has taken too long with that, in the middle of whatever it does."""
+        """End the session at once at the drain deadline."""
         await self._draining.cut.wait()
         self.translation.close(Leaving())
-        await asyncio.Event().wait()  # the writer tells it, and ends the connection
+        await asyncio.Event().wait()  # the writer sends the reason and ends the connection
 
     async def _expel(self) -> None:
-        """When its key is taken back, the session ends in the middle of whatever it does."""
+        """End the session at once when its key is revoked."""
         await stay_of(self._socket).end()
         self.translation.close(Revoked())
-        await asyncio.Event().wait()  # the writer tells it, and ends the connection
+        await asyncio.Event().wait()  # the writer sends the reason and ends the connection
 
     async def _end(self) -> None:
-        """The end of a connection whose writer cannot say so."""
+        """End the connection if the writer cannot."""
         await self.translation.closed.wait()
         await asyncio.sleep(FAREWELL_S)
 
-    # --- responses beside the conversation, and after another ---
+    # --- out-of-band and deferred responses ---
 
     def answer_aside(self, wanted: Wanted) -> None:
-        """Give an out-of-band response. Raises RealtimeError when too many are being given."""
+        """Start an out-of-band response. Raises RealtimeError when too many are in progress."""
         if len(self._asides) >= ASIDES:
             raise RealtimeError(
                 f"There are {ASIDES} out-of-band responses in progress already.",
@@ -206,7 +207,7 @@ class Connection:
         task.add_done_callback(lambda _: self._asides.pop(response.id, None))
 
     def cancel_aside(self, response_id: str) -> bool:
-        """Whether it was one of those."""
+        """Cancel an out-of-band response; return whether there was one with this ID."""
         task = self._asides.get(response_id)
         return task is not None and task.cancel()
 
@@ -237,10 +238,11 @@ class Connection:
             raise
 
     def defer(self, event: ResponseCreateEvent, sent: dict[str, Any], wanted: Wanted) -> bool:
-        """Whether this response is one to wait with. It is when the running one still speaks, but its client has been
-        given a function to run, and has done so: next, then. And it is while the user speaks: nobody is cut short. The
-        response to what they say is this one, in the way that it was asked for; if it has an input of its own, it comes
-        after that.
+        """Defer this response if it cannot begin now; return whether it was deferred.
+
+        It is deferred while the current response still speaks after handing a function to the client: it then comes
+        next. It is also deferred while the user speaks, so as not to interrupt them: it then becomes the response to
+        their utterance, with the requested options. If it has its own input, it comes after that response.
         """
         running = self.translation.response
         if self.session.answering:
@@ -257,7 +259,7 @@ class Connection:
                 return True
             if not known.plain:
                 raise RealtimeError(
-                    "A response to what the user is saying was asked for already.",
+                    "A response to the user's current utterance was already requested.",
                     code="conversation_already_has_active_response",
                 )
         self._deferred = deferred
@@ -265,22 +267,22 @@ class Connection:
         return True
 
     def _answer_in_its_way(self) -> None:
-        """What the user is saying is answered as it was asked for meanwhile."""
+        """Use the deferred response's options for the reply to the user's current utterance."""
         deferred = self._deferred
         if deferred is not None and deferred.after is None and deferred.wanted.messages is None and not deferred.plain:
             self.session.answer_in(deferred.wanted.manner)
             self.translation.answers_with = deferred.wanted.asked
 
     def _ended(self, response: Response | None) -> None:
-        """A response of the conversation has ended (None: what was said has none); called from within the session,
-        which is not done with it yet.
+        """Handle the end of a response of the conversation (None: the utterance has no response). Called from within
+        the session, which has not finished the turn yet.
         """
         self.translation.answers_with = None
         deferred = self._deferred
         if deferred is None:
             return
         if response is not None and response is not deferred.after and deferred.wanted.messages is None:
-            self._deferred = None  # what the user said is answered, and with it what came of the call
+            self._deferred = None  # the reply to the user also covers the function's result
         else:
             asyncio.get_running_loop().call_soon(self._begin_deferred)
 
@@ -303,7 +305,7 @@ class Connection:
         except (RealtimeError, ParleyError) as error:
             self.translation.send(as_event(error, event.event_id))
 
-    # --- out ---
+    # --- outgoing events ---
 
     async def _write(self) -> None:
         try:
@@ -318,18 +320,18 @@ class Connection:
 
     async def _send(self, event: ServerEvent) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # gone: the reader is about to notice
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the reader notices the disconnection, too
                 await self._socket.send_text(json.dumps(encodable_json(event)))
 
 
 class Expired(ParleyError):
-    """The session has lasted as long as a session may."""
+    """The session has reached its maximum duration."""
 
     code = "session_expired"
 
 
 def _farewell(error: Exception) -> tuple[str, int, str]:
-    """Code, close code and message for why a session has ended itself."""
+    """Return the error code, close code and message for the reason why a session has ended itself."""
     if isinstance(error, SlowReader) or (isinstance(error, ParleyError) and error.code == "overloaded"):
         return "overloaded", 1013, "This connection reads too slowly; the session is closed."
     assert isinstance(error, ParleyError)  # noqa: S101

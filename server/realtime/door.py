@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 router = APIRouter(dependencies=[Depends(require_key)])
 SUBPROTOCOL = "realtime"
 DEFAULT_MODEL = "gpt-realtime"
-"""What a session without `?model=` calls itself."""
+"""The model name of a session without `?model=`."""
 MAX_MODEL_CHARS = 200
 TRUE = ("1", "true", "yes")
 
 
 @router.websocket("/v1/realtime")
 async def realtime(socket: WebSocket) -> None:
-    """One session."""
+    """Run one session."""
     assistant: Assistant = socket.app.state.assistant
     query = socket.query_params
     if "call_id" in query:
-        error = BadInput("There are no telephone calls here.", code="invalid_value")
+        error = BadInput("Telephone calls are not supported.", code="invalid_value")
         await socket.send_denial_response(answer(socket, error))
         return
     offered = socket.scope.get("subprotocols") or []
@@ -50,9 +50,9 @@ async def realtime(socket: WebSocket) -> None:
 
 
 async def _connection_class() -> "type[Connection]":
-    """Imported with the first session: the `openai` package's types take most of a second, and not everybody wants
-    them. In a thread: others go on talking."""
+    """Return `Connection`, imported with the first session: importing the `openai` package's types takes most of a
+    second, and not every deployment needs them. The import runs in a thread so as not to block other conversations."""
     name = "server.realtime.connection"
-    # A module that is just being imported by another session's thread is there, and is not complete.
+    # A module that another session's thread is importing is in `sys.modules`, but incomplete.
     found: type[Connection] | None = getattr(sys.modules.get(name), "Connection", None)
     return found or (await asyncio.to_thread(importlib.import_module, name)).Connection

@@ -1,4 +1,4 @@
-"""One handler for each client event. What they are allowed to do is the session's to decide; here it is only called."""
+"""One handler for each client event. Handlers only call the session, which decides what is allowed."""
 
 import asyncio
 import functools
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from server.realtime.connection import Connection
 
 BYTES_PER_STEP = 1 << 15
-"""Sound given to the session at a time, up to 4 s of it (some 10 ms of work): other conversations get their turn in
+"""Bytes of sound passed to the session at a time, up to 4 s (about 10 ms of work): other conversations run in
 between."""
 LARGE_CHARS = 2**18
 """Base64 longer than this is decoded in a thread."""
 LEAST_MS = 100.0
-"""A commit of less sound than this is an error, as OpenAI's server has it."""
+"""Minimum duration of a commit; less is an error, as with OpenAI's server."""
 
 E = TypeVar("E", bound=BaseModel)
 Handler = Callable[["Connection", Any, dict[str, Any]], Awaitable[None]]
@@ -44,7 +44,7 @@ HANDLERS: dict[type[BaseModel], Handler] = {}
 
 
 def handles(model: type[E]) -> Callable[[Callable[["Connection", E, dict[str, Any]], Awaitable[None]]], Handler]:
-    """Register the handler of a client event: it is given the connection, the event, and the event as it was sent."""
+    """Register the handler of a client event. It receives the connection, the event, and the event as it was sent."""
 
     def register(handler: Callable[["Connection", E, dict[str, Any]], Awaitable[None]]) -> Handler:
         HANDLERS[model] = handler
@@ -110,7 +110,7 @@ async def clear(connection: "Connection", event: InputAudioBufferClearEvent, sen
 @handles(ConversationItemCreateEvent)
 async def create(connection: "Connection", event: ConversationItemCreateEvent, sent: dict[str, Any]) -> None:
     if connection.config.transcription:
-        raise RealtimeError("A transcription session has no items of its client.", code="invalid_value", param="type")
+        raise RealtimeError("A transcription session does not accept items.", code="invalid_value", param="type")
     limit_s = connection.assistant.settings.max_audio_seconds
     read = functools.partial(given, event.item, connection.config.input_format, limit_s=limit_s)
     new = await asyncio.to_thread(read) if _has_long_sound(event.item) else read()
@@ -127,9 +127,9 @@ async def create(connection: "Connection", event: ConversationItemCreateEvent, s
             code="item_create_invalid_previous_item_id",
             param="previous_item_id",
         )
-    if new.id == translation.speaking:  # told, and not taken before the utterance is over
+    if new.id == translation.speaking:  # already sent, but not in the conversation before the utterance is over
         raise RealtimeError(
-            f"The item {new.id[:64]!r} is that of what is being said.",
+            f"The item {new.id[:64]!r} is the utterance in progress.",
             code="item_create_invalid_item_id",
             param="item.id",
         )
@@ -137,7 +137,7 @@ async def create(connection: "Connection", event: ConversationItemCreateEvent, s
         if new.clip is not None:
             item = session.dictate(new.clip, id=new.id, after=after)
         else:
-            assert new.message is not None  # noqa: S101  # it is one of both
+            assert new.message is not None  # noqa: S101  # either a clip or a message is set
             item = session.conversation.place(new.message, id=new.id, after=after)
     except BadInput as error:
         raise RealtimeError(error.message, code="item_create_invalid_item_id", param="item.id") from None
@@ -151,7 +151,7 @@ def _has_long_sound(item: ConversationItem) -> bool:
 
 def _is_called(connection: "Connection", call_id: str | None) -> bool:
     items = connection.session.conversation.items
-    # From the newest on: it is most often the last call that is answered.
+    # Newest first: a client usually sends the result of the last call.
     return any(call.id == call_id for item in reversed(items) for message in item.messages for call in message.calls)
 
 
@@ -175,7 +175,7 @@ async def retrieve(connection: "Connection", event: ConversationItemRetrieveEven
 async def truncate(connection: "Connection", event: ConversationItemTruncateEvent, sent: dict[str, Any]) -> None:
     _check(connection, event.item_id, "truncate")
     if event.content_index != 0:
-        raise RealtimeError("A message has one content part here: 0.", code="invalid_value", param="content_index")
+        raise RealtimeError("A message has only content part 0.", code="invalid_value", param="content_index")
     if event.audio_end_ms < 0:
         raise RealtimeError("'audio_end_ms' must be 0 or more.", code="invalid_value", param="audio_end_ms")
     try:
@@ -194,7 +194,7 @@ async def truncate(connection: "Connection", event: ConversationItemTruncateEven
 
 
 def _check(connection: "Connection", item_id: str, action: str) -> None:
-    """Raises RealtimeError unless the client knows such an item."""
+    """Raises RealtimeError unless the client knows an item with this ID."""
     if not connection.translation.knows(item_id):
         raise RealtimeError(
             f"Item with ID {item_id[:64]!r} not found in conversation.",
@@ -206,7 +206,7 @@ def _check(connection: "Connection", item_id: str, action: str) -> None:
 @handles(ResponseCreateEvent)
 async def respond(connection: "Connection", event: ResponseCreateEvent, sent: dict[str, Any]) -> None:
     if connection.config.transcription:
-        raise RealtimeError("A transcription session gives no responses.", code="invalid_value", param="type")
+        raise RealtimeError("A transcription session does not create responses.", code="invalid_value", param="type")
     wanted = requested(connection, event.response, sent.get("response"))
     if wanted.asked.conversation_id is None:
         connection.answer_aside(wanted)

@@ -1,4 +1,4 @@
-"""Items of the conversation (`pipeline.conversation`) as the Realtime API has them, in both directions."""
+"""Conversion between items of the conversation (`pipeline.conversation`) and those of the Realtime API."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from server.realtime.parsing import check_known
 from server.realtime.sound import Format, check_length, decoded, decoded_size, milliseconds, whole
 
 MAX_TEXT_CHARS = 100_000
-"""Longest text of an item, and longest instructions."""
+"""Maximum length of an item's text and of instructions."""
 MAX_ID_CHARS = 64
 
 Kind = Literal["message", "function_call", "function_call_output", "mcp_call", "mcp_list_tools"]
@@ -29,7 +29,7 @@ Kind = Literal["message", "function_call", "function_call_output", "mcp_call", "
 
 @dataclass(slots=True)
 class Shape:
-    """What the protocol says of an item beside its words, which are the conversation's."""
+    """The protocol's properties of an item, without its text, which the conversation holds."""
 
     kind: Kind
     role: str = ""
@@ -37,10 +37,10 @@ class Shape:
     """The type of a message's content: input_text, input_audio, output_text, output_audio."""
     status: str = "completed"
     server: str = ""
-    """Of an mcp_call: where it ran; of an mcp_list_tools: whose functions they are."""
+    """The server that ran an mcp_call, or whose functions an mcp_list_tools lists."""
     failed: bool = False
     tools: tuple[Tool, ...] = ()
-    """Of an mcp_list_tools."""
+    """The functions of an mcp_list_tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class Given:
     id: str
     shape: Shape
     message: Message | None = None
-    """None: it is sound whose words are still to be found."""
+    """None: the item is sound without a transcript yet."""
     clip: Clip | None = None
 
 
 def given(item: ConversationItem, format: Format, param: str = "item", *, limit_s: float) -> Given:
-    """What a client's item holds. format: of its sound, which may be limit_s long. Raises RealtimeError for what no
-    engine here can use."""
+    """Convert a client's item. format: format of its sound. limit_s: maximum duration of that sound. Raises
+    RealtimeError for content that no engine supports."""
     check_known(item, param)
     id = getattr(item, "id", None) or item_id()
     if len(id) > MAX_ID_CHARS:
@@ -82,7 +82,7 @@ def given(item: ConversationItem, format: Format, param: str = "item", *, limit_
             return Given(id, Shape("message", "assistant", content), Message("assistant", _short(text, param)))
         case _:
             raise RealtimeError(
-                f"Items of type '{item.type}' cannot be created by a client here.",
+                f"Clients cannot create items of type '{item.type}'.",
                 code="invalid_value",
                 param=f"{param}.type",
             )
@@ -94,9 +94,7 @@ def _user(id: str, item: RealtimeConversationItemUserMessage, format: Format, pa
     for index, part in enumerate(item.content):
         where = f"{param}.content[{index}]"
         if part.type == "input_image" or part.image_url:
-            raise RealtimeError(
-                "Images are not understood here.", code="unsupported_content_type", param=f"{where}.type"
-            )
+            raise RealtimeError("Images are not supported.", code="unsupported_content_type", param=f"{where}.type")
         if part.audio and not part.transcript:
             size = sum(map(len, sounds)) + decoded_size(part.audio)
             check_length(milliseconds(size, format), limit_s, f"{where}.audio")
@@ -121,7 +119,7 @@ def _short(text: str, param: str) -> str:
 
 
 def as_json(item: Item, shape: Shape) -> dict[str, Any]:
-    """An item as the server tells it: what the conversation really holds of it."""
+    """Return an item as the server reports it, with the content that the conversation holds."""
     told: dict[str, Any] = {"id": item.id, "object": "realtime.item", "type": shape.kind, "status": shape.status}
     call = next((call for message in item.messages for call in message.calls), None)
     output = next((message for message in item.messages if message.role == "tool"), None)
@@ -146,7 +144,7 @@ def as_json(item: Item, shape: Shape) -> dict[str, Any]:
 
 def _words(messages: Sequence[Message], shape: Shape) -> str:
     words = "".join(message.content for message in messages)
-    # The mark is for the language model; what was heard ends before it.
+    # The mark is for the language model; the spoken text ends before it.
     return words.removesuffix(INTERRUPTED) if shape.role == "assistant" else words
 
 
@@ -161,7 +159,7 @@ def _content(words: str, shape: Shape) -> dict[str, Any]:
 def mcp_call(
     id: str, server: str, call: ToolCall | None, output: str | None, *, failed: bool = False
 ) -> dict[str, Any]:
-    """A call of a function that runs here."""
+    """Return an item for a call of a function that the service runs."""
     return {
         "id": id,
         "type": "mcp_call",

@@ -1,4 +1,4 @@
-"""A WebSocket message into a client event: JSON, then the `openai` package's own type for it."""
+"""Parsing of a WebSocket message into a client event: JSON, then the `openai` package's own type."""
 
 import re
 import secrets
@@ -21,19 +21,19 @@ BETA_FIELDS = frozenset({
     "modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription", "turn_detection",
     "temperature", "max_response_output_tokens",
 })  # fmt: skip
-"""Of the Realtime beta, in a session or a response."""
+"""Fields of a session or a response in the Realtime beta."""
 MAX_EVENT_ID_CHARS = 512
 MAX_EVENT_CHARS = 1 << 20
-"""Of an event without its sound. An item's text may have 100,000 characters, which JSON may write as ten times as many.
-"""
+"""Maximum length of an event without its sound. An item's text may have 100,000 characters, and its JSON ten times as
+many."""
 MAX_SOUNDS = 256
-"""Fields with sound that are taken out of one event before it is parsed."""
+"""Maximum number of sound fields that are taken out of one event before it is parsed."""
 LONG_SOUND_CHARS = 4096
 _SOUND = re.compile(r'"audio"\s*:\s*"')
 
 
 def parse(text: str) -> tuple[BaseModel, dict[str, Any]]:
-    """The event, and the object as it was sent. Raises RealtimeError."""
+    """Return the event, and the object as it was sent. Raises RealtimeError."""
     sounds: dict[str, str] = {}
     if len(text) > LONG_SOUND_CHARS:
         text, sounds = _without_sound(text)
@@ -48,7 +48,7 @@ def parse(text: str) -> tuple[BaseModel, dict[str, Any]]:
     except BadJson as error:
         raise RealtimeError(f"The message {error}.", code="unknown_or_invalid_event") from None
     if not isinstance(message, dict):
-        raise RealtimeError("An event is a JSON object.", code="unknown_or_invalid_event")
+        raise RealtimeError("An event must be a JSON object.", code="unknown_or_invalid_event")
     event_id = message.get("event_id")
     if not isinstance(event_id, str) or len(event_id) > MAX_EVENT_ID_CHARS:
         event_id = None
@@ -68,8 +68,8 @@ def parse(text: str) -> tuple[BaseModel, dict[str, Any]]:
 
 
 def _without_sound(text: str) -> tuple[str, dict[str, str]]:
-    """The text with a name in the place of each long value of an "audio", and these values by their names: sound is
-    the one thing in an event that may be large, and needs no parsing."""
+    """Replace each long value of an "audio" field by a name. Return the text, and the values by these names. Only sound
+    can be large in an event, and it needs no parsing."""
     prefix = secrets.token_hex(16)
     pieces, sounds, at = list[str](), dict[str, str](), 0
     for _ in range(MAX_SOUNDS):
@@ -90,8 +90,8 @@ def _without_sound(text: str) -> tuple[str, dict[str, str]]:
 def validated(
     model: type[BaseModel], message: Mapping[str, Any], inputs: Sequence[int] = (), event_id: str | None = None
 ) -> BaseModel:
-    """The object as that type. inputs: where those of a response's input were before others were left out. Raises
-    RealtimeError that names the first field that is wrong."""
+    """Return the object as a `model`. inputs: original indices of the response's input items that were kept. Raises
+    RealtimeError, which names the first invalid field."""
     try:
         return model.model_validate(message)
     except ValidationError as error:
@@ -109,8 +109,8 @@ def validated(
 
 
 def check_known(value: Any, path: str, *, passed_over: frozenset[str] = frozenset()) -> None:
-    """Raises RealtimeError (unknown_parameter) for the first field that the protocol does not have. path: of this value
-    in its event. passed_over: fields of it that may be there."""
+    """Raises RealtimeError (unknown_parameter) for the first field that the protocol does not define. path: path of the
+    value in its event. passed_over: fields of the value to ignore."""
     if isinstance(value, list):
         for index, one in enumerate(value):
             check_known(one, f"{path}[{index}]")
@@ -123,14 +123,14 @@ def check_known(value: Any, path: str, *, passed_over: frozenset[str] = frozense
 
 
 def _unknown(param: str, event_id: str | None = None) -> RealtimeError:
-    beta = " It is of the Realtime beta; this is the GA interface." if param.split(".")[-1] in BETA_FIELDS else ""
+    beta = " It belongs to the Realtime beta; this is the GA API." if param.split(".")[-1] in BETA_FIELDS else ""
     told = f"Unknown parameter: '{param}'.{beta}"
     return RealtimeError(told, code="unknown_parameter", param=param, event_id=event_id)
 
 
 def _prepared(message: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    """Without references to items in a response's input: they are none to its type, and are looked up later. Also where
-    the others were."""
+    """Remove references to items from a response's input: its type does not allow them, and they are looked up later.
+    Return the message, and the original indices of the other items."""
     response = message.get("response")
     if message.get("type") != "response.create" or not isinstance(response, dict):
         return message, []

@@ -1,8 +1,8 @@
-"""What is wrong with a client event, from what pydantic has found: one field, as the client knows it.
+"""Conversion of pydantic's errors about a client event into one error about one field, in the client's terms.
 
-Most objects of the protocol are unions. pydantic reports what is wrong with every member, and puts the member's name
-into the path ("item.RealtimeConversationItemUserMessage.content", "voice.str"): here the member that was meant is
-chosen, by its `type` and `role`, and no name of a member is told.
+Most objects of the protocol are unions. pydantic reports errors for every member and puts the member's name into the
+path ("item.RealtimeConversationItemUserMessage.content", "voice.str"). This module chooses the intended member by its
+`type` and `role`, and reports paths without members' names.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 TAGS = ("type", "role")
-"""Fields that say which member of a union is meant, the more telling one first."""
+"""Fields that identify the intended member of a union, the more specific one first."""
 _CODES = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}
 
 Path = tuple[int | str, ...]
@@ -20,10 +20,10 @@ Path = tuple[int | str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A field that is wrong."""
+    """An invalid field."""
 
     path: Path
-    """In the event as it was sent."""
+    """Path in the event as it was sent."""
     code: str
     message: str
 
@@ -33,7 +33,7 @@ class _Found:
     """One of pydantic's errors."""
 
     steps: tuple[tuple[int | str, bool], ...]
-    """Its location: each part, and whether it is in the event, and not the name of a member."""
+    """The error's location: each part, and whether it is in the event (not the name of a member)."""
     error: Any
 
     @property
@@ -42,7 +42,7 @@ class _Found:
 
 
 def first_problem(error: ValidationError, message: Any) -> Problem:
-    """The problem that is most worth reporting of those with this message."""
+    """Return the problem of this message that is most worth reporting."""
     errors: Sequence[Any] = error.errors(include_url=False)
     found = _chosen([_Found(_steps(one, message), one) for one in errors], 0)
     kind = found[0].error["type"]
@@ -51,7 +51,7 @@ def first_problem(error: ValidationError, message: Any) -> Problem:
 
 
 def written(path: Sequence[int | str]) -> str:
-    """A path as the protocol writes it: item.content[0].type."""
+    """Return a path as the protocol writes it: item.content[0].type."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -59,7 +59,8 @@ def written(path: Sequence[int | str]) -> str:
 
 
 def _chosen(found: list[_Found], depth: int) -> list[_Found]:
-    """Of errors that agree so far: those about one field. They are several where no member of a union was meant."""
+    """Return the errors about one field, from errors whose locations agree up to `depth`. There are several if no
+    member of a union matches."""
     here = [one for one in found if len(one.steps) == depth]
     if here:
         return here[:1]
@@ -78,13 +79,14 @@ def _chosen(found: list[_Found], depth: int) -> list[_Found]:
         if all(wrong.values()):
             return [one for errors in wrong.values() for one in errors]
         members = {name: errors for name, errors in members.items() if not wrong[name]}
-    # The member that went furthest, then the one with the least that is wrong.
+    # The member with the deepest error, then the one with the fewest errors.
     best = max(members.values(), key=lambda errors: (max(len(one.steps) for one in errors), -len(errors)))
     return _chosen(best, depth + 1)
 
 
 def _steps(error: Any, message: Any) -> tuple[tuple[int | str, bool], ...]:
-    """Which parts of an error's location are in the message: those that lead to what the error calls its input."""
+    """Return each part of an error's location with whether it is in the message: the parts in the message lead to the
+    error's input."""
     missing = error["type"] == "missing"
     location: Path = error["loc"]
     last = len(location) - missing
@@ -108,7 +110,7 @@ def _has(value: Any, part: int | str) -> bool:
 
 
 def _message(found: Sequence[_Found]) -> str:
-    """Of a wrong `type`, all that it may be."""
+    """Return the error text; for an invalid `type`, with all supported values."""
     expected = [one.error["ctx"]["expected"] for one in found if one.error["type"] == "literal_error"]
     if len(expected) > 1:
         return f"Supported values are: {', '.join(dict.fromkeys(expected))}"

@@ -1,4 +1,4 @@
-"""What a `response.create` asks for."""
+"""Options of the response that a `response.create` requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A response that a client asks for."""
+    """A response that a client requests."""
 
     manner: Manner
     asked: Asked
     messages: Sequence[Message] | None
-    """To be answered instead of the conversation's; None: the conversation's."""
+    """Messages to reply to instead of the conversation's; None: the conversation's."""
 
 
 def requested(connection: "Connection", params: RealtimeResponseCreateParams | None, sent: Any) -> Wanted:
-    """The session's own way, with what this response wants otherwise. sent: the parameters as they were sent.
+    """Return the session's options with the changes for this response. sent: the parameters as they were sent.
 
     Raises RealtimeError.
     """
@@ -37,10 +37,10 @@ def requested(connection: "Connection", params: RealtimeResponseCreateParams | N
     manner = connection.config.manner
     if params is None:
         return Wanted(manner, asked, None)
-    check_known(params.model_copy(update={"input": None}), "response")  # its items are looked at one by one below
+    check_known(params.model_copy(update={"input": None}), "response")  # the input's items are checked below
     config = connection.config
     if params.prompt is not None:
-        raise RealtimeError("There are no stored prompts here.", code="invalid_value", param="response.prompt")
+        raise RealtimeError("Stored prompts are not supported.", code="invalid_value", param="response.prompt")
     if params.instructions is not None:
         manner = replace(manner, instructions=params.instructions)
     if params.output_modalities:
@@ -50,7 +50,7 @@ def requested(connection: "Connection", params: RealtimeResponseCreateParams | N
     tools = params.tools if params.tools is not None else config.json["tools"]
     if params.tool_choice is not None or params.tools is None:
         choice = config.json["tool_choice"] if params.tool_choice is None else params.tool_choice
-    else:  # the session's choice is one among the session's tools
+    else:  # the session's choice may name one of the session's tools, which this response replaces
         choice = config.json["tool_choice"] if isinstance(config.json["tool_choice"], str) else "auto"
     manner = replace(manner, tools=config.toolbox(tools, choice, "response"))
     voice, format = config.voice_now, asked.format
@@ -61,7 +61,7 @@ def requested(connection: "Connection", params: RealtimeResponseCreateParams | N
             voice = config.voice(chosen, "response.audio.output.voice")
         if output.format is not None:
             format = output.format.type or "audio/pcm"
-    # In band whatever its name is: a connection has one conversation.
+    # Any other name is in band: a connection has one conversation.
     in_band = params.conversation != "none"
     return Wanted(
         replace(manner, voice=voice),
@@ -80,7 +80,7 @@ def requested(connection: "Connection", params: RealtimeResponseCreateParams | N
 
 
 def _messages(connection: "Connection", params: RealtimeResponseCreateParams, sent: Any) -> list[Message] | None:
-    """The response's own input, with the instructions before it."""
+    """Return the response's own input after the instructions, or None without an input. Raises RealtimeError."""
     if params.input is None:
         return None
     conversation, translation = connection.session.conversation, connection.translation
@@ -100,7 +100,7 @@ def _messages(connection: "Connection", params: RealtimeResponseCreateParams, se
         new = given(next(items), connection.config.input_format, where, limit_s=limit_s)
         if new.message is None:
             raise RealtimeError(
-                "Sound in a response's own input is not understood; create an item of it first, and refer to that.",
+                "Sound in a response's own input is not supported; create an item from it and refer to that item.",
                 code="unsupported_content_type",
                 param=where,
             )

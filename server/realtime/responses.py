@@ -1,4 +1,4 @@
-"""One response as the Realtime API tells it: what happens in a turn, as `response.…` server events in their order."""
+"""One response of the Realtime API: translates the events of a turn into `response.…` server events, in order."""
 
 import json
 import secrets
@@ -15,14 +15,14 @@ from server.realtime.sound import Format, SoundOut, as_json
 
 ServerEvent = dict[str, Any]
 TIMINGS = "timings_ms"
-"""In a response's metadata."""
+"""Key of the times in a response's metadata."""
 MAX_METADATA = 16
-"""Pairs of it, by the API's rules."""
+"""Maximum number of pairs in the metadata, from the API."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a response was asked for with."""
+    """The options of a requested response."""
 
     aloud: bool
     format: Format
@@ -30,23 +30,23 @@ class Asked:
     max_output_tokens: int | str = "inf"
     metadata: dict[str, str] | None = None
     conversation_id: str | None = None
-    """None: it is out of band, and no part of the conversation."""
+    """None: the response is out of band, not part of the conversation."""
     shown_servers: set[str] = field(default_factory=set)
-    """Functions that run on these are shown to the client."""
+    """The servers whose function calls the client sees."""
     timings: bool = False
-    """When what happened in the turn is told at its end."""
+    """Whether the end of the response reports the times of its turn."""
 
 
 class Response:
-    """One response. Each method gives the server events to send."""
+    """One response. Each method yields the server events to send."""
 
     def __init__(self, asked: Asked, item_id: str, before: Callable[[str], str | None]) -> None:
-        """item_id: of the message that it will say. before: finds the item before one of its own."""
+        """item_id: ID of the response's message. before: returns the ID of the item before a given item."""
         self.id = f"resp_{secrets.token_hex(10)}"
         self.asked = asked
         self.item_id = item_id
         self.handed_over = False
-        """The client is to run a function."""
+        """Whether the response has handed a function call to the client."""
         self.cancelled_by_client = False
         self._before = before
         self._sound = SoundOut(asked.format)
@@ -54,16 +54,16 @@ class Response:
         self._message_index: int | None = None
         self._output: list[dict[str, Any]] = []
         self._running: dict[int, events.ToolStarted] = {}
-        """Calls that are shown and have not ended, by their place in the output."""
+        """Visible calls that have not ended, by their index in the output."""
         self._spoke = False
 
-    # --- what happens ---
+    # --- events of the turn ---
 
     def created(self) -> Iterator[ServerEvent]:
         yield {"type": "response.created", "response": self._json("in_progress")}
 
     def said(self, text: str) -> Iterator[ServerEvent]:
-        """The next piece of the written reply."""
+        """Translate the next part of the reply's text."""
         if self._message_index is None:
             yield from self._message_added()
         self._text += text
@@ -71,14 +71,14 @@ class Response:
         yield {"type": kind, **self._place(), "delta": text}
 
     def spoke(self, clip: Clip) -> Iterator[ServerEvent]:
-        """The next sound of the reply."""
+        """Translate the next sound of the reply."""
         delta = self._sound.take(clip)
         if delta and self._message_index is not None:
             self._spoke = True
             yield {"type": "response.output_audio.delta", **self._place(), "delta": delta}
 
     def called(self, event: events.ToolCalled) -> Iterator[ServerEvent]:
-        """The client is to run a function."""
+        """Hand a function call to the client."""
         self.handed_over = True
         call, item = event.call, _function_call(event.call, event.item_id or item_id())
         index = self._add(item)
@@ -92,7 +92,7 @@ class Response:
         yield from self._done(index, item)
 
     def started(self, event: events.ToolStarted) -> Iterator[ServerEvent]:
-        """A function is called that runs here."""
+        """Translate the start of a function call that the service runs."""
         if event.server not in self.asked.shown_servers:
             return
         item = mcp_call(event.item_id or item_id(), event.server, event.call, None)
@@ -105,14 +105,14 @@ class Response:
         yield {"type": "response.mcp_call.in_progress", "item_id": item["id"], "output_index": index}
 
     def ended(self, event: events.ToolEnded) -> Iterator[ServerEvent]:
-        """It has ended."""
+        """Translate the end of such a call."""
         index = next((index for index, started in self._running.items() if started.call.id == event.call.id), None)
         if index is not None:
             del self._running[index]
             yield from self._call_ended(index, event.server, event.call, event.output, failed=event.failed)
 
     def finished(self, end: events.TurnCompleted | events.TurnInterrupted | events.TurnFailed) -> Iterator[ServerEvent]:
-        """The turn is over."""
+        """Translate the end of the turn."""
         usage: Usage | None = None
         details: dict[str, Any]
         match end:
@@ -128,17 +128,17 @@ class Response:
                 error = {"type": "server_error", "code": end.code, "message": end.message}
                 status, details = "failed", {"type": "failed", "error": error}
         for index, started in self._running.items():
-            yield from self._call_ended(index, started.server, started.call, "It was broken off.", failed=True)
+            yield from self._call_ended(index, started.server, started.call, "It was cancelled.", failed=True)
         if self._message_index is not None:
             yield from self._message_done("completed" if status == "completed" else "incomplete")
         told = self._json(status, details, usage or Usage(0, 0))
         if self.asked.timings:
             told["metadata"] = _with_timings(self.asked.metadata or {}, end.timings_ms)
         yield {"type": "response.done", "response": told}
-        # No limits of OpenAI's kind are kept here; clients wait for the event all the same.
+        # The service has no limits of OpenAI's kind, but clients wait for the event.
         yield {"type": "rate_limits.updated", "rate_limits": []}
 
-    # --- their parts ---
+    # --- parts of these events ---
 
     def _call_ended(
         self, index: int, server: str, call: ToolCall, output: str, *, failed: bool
@@ -218,8 +218,8 @@ class Response:
 
 
 def _with_timings(metadata: Mapping[str, str], timings_ms: Mapping[str, float]) -> dict[str, str] | None:
-    """What the client has given the response, and the times: texts are all that metadata can have. The client's own
-    come first where there are as many as there may be."""
+    """Return the client's metadata with the times as a text, because metadata values must be texts. Without the times
+    if the client's own pairs already reach the maximum."""
     if not timings_ms or (len(metadata) >= MAX_METADATA and TIMINGS not in metadata):
         return dict(metadata) or None
     return {**metadata, TIMINGS: json.dumps(dict(timings_ms), separators=(",", ":"))}
@@ -233,7 +233,7 @@ def _function_call(call: ToolCall, id: str) -> dict[str, Any]:
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
-    """Tokens are the language model's, which knows text only."""
+    """Return the usage. All tokens are text tokens, because the language model handles only text."""
     return {
         "total_tokens": usage.input_tokens + usage.output_tokens,
         "input_tokens": usage.input_tokens,

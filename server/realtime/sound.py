@@ -1,4 +1,4 @@
-"""The sound formats of the Realtime API: PCM at 24 kHz, µ-law and A-law at 8 kHz; base64 on the wire."""
+"""Sound formats of the Realtime API: PCM at 24 kHz, µ-law and A-law at 8 kHz; base64 on the wire."""
 
 import base64
 import binascii
@@ -15,55 +15,55 @@ from server.realtime.errors import RealtimeError
 Format = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
 RATES_HZ: dict[str, int] = {"audio/pcm": 24_000, "audio/pcmu": 8_000, "audio/pcma": 8_000}
 MAX_APPEND_BYTES = 15 * 2**20
-"""Of decoded sound in one event, as OpenAI's server takes."""
+"""Maximum size of the decoded sound in one event, as for OpenAI's server."""
 
 
 def as_json(format: Format) -> dict[str, Any]:
-    """The format as a session tells it."""
+    """Return the format as a session reports it."""
     return {"type": format, "rate": 24_000} if format == "audio/pcm" else {"type": format}
 
 
 def check_length(ms: float, limit_s: float, param: str) -> None:
-    """Raises RealtimeError for more sound than one utterance may have (MAX_AUDIO_SECONDS)."""
+    """Raises RealtimeError for more sound than the maximum of one utterance (MAX_AUDIO_SECONDS)."""
     if ms > 1000 * limit_s:
         raise RealtimeError(f"'{param}' is longer than {limit_s:g} seconds.", code="audio_too_long", param=param)
 
 
 def milliseconds(size: int, format: Format) -> float:
-    """How long so many bytes are."""
+    """Return the duration of `size` bytes."""
     return size / (2 if format == "audio/pcm" else 1) * 1000 / RATES_HZ[format]
 
 
 def decoded_size(audio: str) -> int:
-    """Bytes of a base64 field once it is decoded."""
+    """Return the size of a decoded base64 field."""
     return len(audio) * 3 // 4 - audio.count("=", -2)
 
 
 def decoded(audio: str, param: str) -> bytes:
-    """The bytes of a base64 field. Raises RealtimeError."""
+    """Decode a base64 field. Raises RealtimeError."""
     if decoded_size(audio) > MAX_APPEND_BYTES:
         raise RealtimeError(f"'{param}' is more than 15 MiB of sound.", code="invalid_value", param=param)
     try:
-        # base64.b64decode with validate=True looks at every character with a regular expression first.
+        # base64.b64decode with validate=True would first check every character by a regular expression.
         return binascii.a2b_base64(audio, strict_mode=True)
     except (binascii.Error, ValueError):
-        raise RealtimeError(f"Invalid '{param}': it is not base64.", code="invalid_value", param=param) from None
+        raise RealtimeError(f"Invalid '{param}': not base64.", code="invalid_value", param=param) from None
 
 
 def samples(data: bytes, format: Format) -> Samples:
-    """The samples of whole frames; an odd last byte of PCM is left out."""
+    """Return the samples; an odd last byte of PCM is dropped."""
     if format == "audio/pcm":
         return Clip.from_pcm16(data, RATES_HZ[format]).samples
     return _TABLES[format][np.frombuffer(data, np.uint8)]
 
 
 def whole(data: bytes, format: Format) -> Clip:
-    """A whole utterance, without an offset."""
+    """Return a whole utterance with its DC offset removed."""
     return Clip(Offset(RATES_HZ[format]).without(samples(data, format)), RATES_HZ[format])
 
 
 class SoundIn:
-    """The sound of one connection as it is appended, into float32 mono at 16 kHz."""
+    """Converts the appended sound of one connection to float32 mono at 16 kHz."""
 
     def __init__(self, format: Format) -> None:
         self.format = format
@@ -71,7 +71,7 @@ class SoundIn:
         self._resampler = soxr.ResampleStream(RATES_HZ[format], RATE_HZ, 1, dtype="float32")
 
     def take(self, data: bytes) -> Samples:
-        """The next samples; half a sample waits for its other half."""
+        """Return the next samples; keep half a sample until its other half arrives."""
         if self.format == "audio/pcm":
             data = self._rest + data
             whole = len(data) // 2 * 2
@@ -79,11 +79,11 @@ class SoundIn:
         return np.asarray(self._resampler.resample_chunk(samples(data, self.format)), np.float32)
 
     def ms(self, size: int) -> float:
-        """How long so many bytes are."""
+        """Return the duration of `size` bytes."""
         return milliseconds(size, self.format)
 
     def end(self) -> Samples:
-        """What the resampler holds back; what follows is another sound."""
+        """Return the samples that the resampler has buffered, and reset it for another sound."""
         tail = np.asarray(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True), np.float32)
         self._rest = b""
         self._resampler = soxr.ResampleStream(RATES_HZ[self.format], RATE_HZ, 1, dtype="float32")
@@ -91,7 +91,7 @@ class SoundIn:
 
 
 class SoundOut:
-    """The sound of one reply, into base64 of its format."""
+    """Converts the sound of one reply to base64 in its format."""
 
     def __init__(self, format: Format) -> None:
         self._format = format
@@ -99,7 +99,7 @@ class SoundOut:
         self._rate_hz = 0
 
     def take(self, clip: Clip) -> str:
-        """The next piece; empty while the resampler has nothing whole yet."""
+        """Return the next chunk; empty while the resampler has no complete output yet."""
         rate_hz = RATES_HZ[self._format]
         if clip.rate_hz == rate_hz:
             return self._encoded(clip.samples)
@@ -109,7 +109,7 @@ class SoundOut:
         return self._encoded(self._resampler.resample_chunk(clip.samples))
 
     def end(self) -> str:
-        """What the resampler still holds."""
+        """Return the sound that the resampler has buffered."""
         if self._resampler is None:
             return ""
         tail = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
@@ -125,14 +125,14 @@ class SoundOut:
 
 
 def _mulaw_table() -> Samples:
-    """ITU-T G.711: what each µ-law byte stands for."""
+    """Return the sample for each µ-law byte (ITU-T G.711)."""
     code = ~np.arange(256, dtype=np.int32) & 0xFF
     magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code & 0x70) >> 4)) - 0x84
     return (np.where(code & 0x80, -magnitude, magnitude) / 32768).astype(np.float32)
 
 
 def _alaw_table() -> Samples:
-    """ITU-T G.711: what each A-law byte stands for."""
+    """Return the sample for each A-law byte (ITU-T G.711)."""
     code = np.arange(256, dtype=np.int32) ^ 0x55
     exponent, mantissa = (code & 0x70) >> 4, (code & 0x0F) << 4
     magnitude = np.where(exponent > 0, (mantissa + 0x108) << np.maximum(exponent - 1, 0), mantissa + 8)

@@ -1,4 +1,4 @@
-"""What happens in a session (`pipeline.events`), as server events of the Realtime API, in their documented order."""
+"""Translation of a session's events (`pipeline.events`) into server events of the Realtime API, in documented order."""
 
 import asyncio
 import secrets
@@ -18,13 +18,13 @@ from server.realtime.items import Shape, as_json
 from server.realtime.responses import Asked, Response, ServerEvent
 
 OUTBOX = 1024
-"""Server events that a slow reader may be behind (some 30 s of sound) before its session ends."""
+"""Maximum number of unsent server events (about 30 s of sound) before a slow client's session ends."""
 
 End = events.TurnCompleted | events.TurnInterrupted | events.TurnFailed
 
 
 class Translation:
-    """A `pipeline.outlet.Sink`: takes the session's events as they happen, and fills the connection's outbox."""
+    """A `pipeline.outlet.Sink`: translates the session's events as they happen into the connection's outbox."""
 
     def __init__(
         self,
@@ -34,29 +34,29 @@ class Translation:
         *,
         ended: Callable[[Response | None], None],
     ) -> None:
-        """ended: called after each response of the conversation; with None after an utterance that has none."""
+        """ended: called after each response of the conversation; with None after an utterance without a response."""
         self.conversation = conversation
         self.conversation_id = f"conv_{conversation.id}"
         self.response: Response | None = None
-        """The one that is being given in the conversation."""
+        """The current response of the conversation."""
         self.shapes: dict[str, Shape] = {}
-        """The items that the client knows of."""
+        """The items that the client knows, by their IDs."""
         self.uncommitted_ms = 0.0
-        """Sound that was appended since the last commit."""
+        """Duration of the sound appended since the last commit."""
         self.speaking = ""
-        """The item that the utterance being spoken will have; of the last one when nobody speaks."""
+        """ID of the item that the utterance in progress will become; between utterances, that of the last one."""
         self.closed = asyncio.Event()
-        """Nothing more is told."""
+        """Set when no more events will be sent."""
         self._config = config
         self._outbox = outbox
         self._ended = ended
         self._waiting = False
-        """The response has begun and is not told yet."""
+        """Whether the response has begun without a `response.created` yet."""
         self._requested: dict[str, Asked] = {}
         self.answers_with: Asked | None = None
-        """How the utterance being spoken is answered; None: as any other."""
+        """Options of the response to the utterance in progress; None: the session's options."""
         self._awaited: str | None = None
-        """The utterance whose words the turn that is about to start will tell."""
+        """ID of the utterance whose transcript the next turn will contain."""
         self._spoken_at = 0.0
         self._seconds = 0.0
         self._partial = ""
@@ -66,44 +66,44 @@ class Translation:
     # --- the session's side ---
 
     def offer(self, event: Event, /) -> bool:
-        """Translate; False when the client reads so slowly that there is no room."""
+        """Translate an event; return False if the outbox is full because the client reads too slowly."""
         room = True
-        for told in self._told(event):  # all of it: what it says is remembered, too
+        for told in self._told(event):  # do not stop when full: translating also updates state
             room = self._outbox.offer(_named(told)) and room
         return room
 
     def close(self, error: BaseException | None = None) -> None:
-        """The session has ended."""
+        """Close the outbox at the end of the session."""
         self._outbox.close(error)
         self.closed.set()
 
     # --- the client's side ---
 
     def send(self, *told: ServerEvent) -> None:
-        """Answer a client event, after everything that has happened before it."""
+        """Send the result of a client event, after the translations of all earlier events."""
         cut, self._cut = self._cut, None
         for event in (*(self._finished(cut) if cut is not None else ()), *told):
             if not self._outbox.offer(_named(event)):
                 self.close(SlowReader())
 
     async def send_when_read(self, told: Iterable[ServerEvent]) -> None:
-        """As `send`, but at the client's pace: for what comes faster than real time. It leaves half of the outbox to
-        what happens in the conversation meanwhile.
+        """Send events at the client's pace, for a source faster than real time. Half of the outbox stays free for
+        events of the conversation.
         """
         for event in told:
             await self._outbox.send(_named(event), leave=OUTBOX // 2)
 
     def request(self, item_id: str, asked: Asked) -> None:
-        """The answer with this item was asked for by the client, in this way."""
+        """Record the options that the client has requested for the response with this item."""
         self._requested[item_id] = asked
 
     def cancel_by_client(self) -> None:
-        """The running answer is about to be stopped by its client."""
+        """Record that the client is about to cancel the current response."""
         self._cancelling = True
 
     def know(self, item: Item, shape: Shape) -> list[ServerEvent]:
-        """There is a new item, complete as it is."""
-        if len(self.shapes) > 2 * self.conversation.size:  # half of them were forgotten, or more
+        """Add a new, complete item; return the events about it."""
+        if len(self.shapes) > 2 * self.conversation.size:  # the conversation has dropped at least half of them
             self.shapes = {id: kept for id, kept in self.shapes.items() if id in self.conversation}
         self.shapes[item.id] = shape
         told = as_json(item, shape)
@@ -111,11 +111,11 @@ class Translation:
         return [{"type": "conversation.item.added", **place}, {"type": "conversation.item.done", **place}]
 
     def knows(self, id: str) -> bool:
-        """Whether the client knows of that item, and it is still there."""
+        """Whether the client knows this item and it still exists."""
         return id in self.shapes and id in self.conversation
 
     def list_tools(self, functions: Iterable[Function]) -> None:
-        """Tell once which functions the servers have that the client has named."""
+        """Send, once per server, the functions of the servers that the client has named."""
         told = {shape.server for id, shape in self.shapes.items() if shape.kind == "mcp_list_tools" and self.knows(id)}
         for server in sorted(self._config.shown_servers() - told):
             item = self.conversation.place()
@@ -125,14 +125,14 @@ class Translation:
             self.send({"type": "mcp_list_tools.completed", "item_id": item.id}, done)
 
     def before(self, id: str) -> str | None:
-        """The item before that one, of those that the client knows."""
+        """Return the closest earlier item that the client knows, or None."""
         previous = self.conversation.previous(id)
         while previous is not None and previous not in self.shapes:
             previous = self.conversation.previous(previous)
         return previous
 
     def asked(self) -> Asked:
-        """How a response is given that nobody asked for in a special way."""
+        """Return the default options of a response."""
         config = self._config
         return Asked(
             aloud=config.manner.aloud,
@@ -149,7 +149,7 @@ class Translation:
     def _told(self, event: Event) -> Iterable[ServerEvent]:
         cut, self._cut = self._cut, None
         if isinstance(event, events.UserSpeechStarted):
-            # First: it is what clients stop their playback on. Then the end of what was interrupted.
+            # First, because clients stop their playback on it. Then the end of the interrupted response.
             yield from self._speech_started(event)
             if cut is not None:
                 yield from self._finished(cut)
@@ -183,7 +183,7 @@ class Translation:
             case events.TurnInterrupted() if self._cancelling:
                 yield from self._finished(event)
             case events.TurnInterrupted():
-                # Speech did it, and is told in the same moment.
+                # The user's speech interrupted it; the event for that speech follows at once and must be sent first.
                 self._cut = event
                 asyncio.get_running_loop().call_soon(self.send)
             case events.TurnCompleted() | events.TurnFailed():
@@ -193,7 +193,7 @@ class Translation:
                 yield from self._happened(event)
 
     def _happened(self, event: Event) -> Iterable[ServerEvent]:
-        """Within a response."""
+        """Translate an event within a response."""
         response = self.response
         if response is None:
             return
@@ -241,7 +241,7 @@ class Translation:
         yield from self.know(self.conversation.get(item_id), Shape("message", "user", "input_audio"))
 
     def _grown(self, text: str) -> Iterable[ServerEvent]:
-        """Words are told while they are spoken where that is what the session is for."""
+        """Send a partial transcript, in a transcription session."""
         if self._config.transcription and text.startswith(self._partial) and text != self._partial:
             delta, self._partial = text[len(self._partial) :], text
             yield _transcript_delta(self.speaking, delta)
@@ -255,7 +255,7 @@ class Translation:
             return
         rest = text.removeprefix(self._partial) if text.startswith(self._partial) else ""
         self._partial = ""
-        # A recogniser that knows no probabilities gives 1 to all words: that is no certainty.
+        # A recogniser without probabilities reports 1 for all words, which does not mean certainty.
         known = logprobs(words) if any(word.probability < 1 for word in words) else None
         if rest:
             yield _transcript_delta(item_id, rest, known if rest == text else None)
@@ -300,7 +300,7 @@ class Translation:
             of_utterance, self.answers_with = self.answers_with, None
         self.response = Response(asked or of_utterance or self.asked(), item_id, self.before)
         self._waiting = True
-        # The words of an utterance are told before the response to it.
+        # An utterance's transcript is sent before the response to it.
         if asked is not None or self._awaited is None:
             yield from self._created()
 
@@ -310,7 +310,7 @@ class Translation:
             yield from self.response.created()
 
     def _finished(self, end: End) -> Iterable[ServerEvent]:
-        if self.response is None and self._requested:  # it ended before it could start
+        if self.response is None and self._requested:  # the requested response ended before it started
             yield from self._started(next(iter(self._requested)))
         if self._awaited is not None and isinstance(end, events.TurnFailed):
             yield from self._not_transcribed(self._awaited, end.code, end.message)
@@ -334,7 +334,7 @@ def _named(event: ServerEvent) -> ServerEvent:
 
 
 def _transcript_delta(item_id: str, delta: str, known: list[dict[str, Any]] | None = None) -> ServerEvent:
-    """known: the logprobs of its words, where they are wanted."""
+    """known: the logprobs of the words, if requested."""
     return {
         "type": "conversation.item.input_audio_transcription.delta", "item_id": item_id, "content_index": 0,
         "delta": delta, **({"logprobs": known} if known is not None else {}),

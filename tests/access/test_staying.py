@@ -103,7 +103,7 @@ def test_what_a_key_has_opened_ends_with_it_and_others_go_on(locked: ServerProce
         for told in (page, live):
             assert (told["type"], told["code"]) == ("session_ended", "unauthorized")
         for told in (plain, dictated):
-            assert told == {"error": {"code": "unauthorized", "message": "This key is not good any more."}}
+            assert told == {"error": {"code": "unauthorized", "message": "This key is no longer valid."}}
         assert realtime["type"] == "error"
         assert realtime["error"]["code"] == "invalid_api_key"  # type: ignore[index]
         assert client.get("/jobs").status_code == 401

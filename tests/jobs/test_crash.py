@@ -84,8 +84,8 @@ def test_a_second_service_on_the_same_folder_only_takes_jobs_in(tmp_path: Path) 
         with httpx.Client(base_url=second.url, timeout=60) as client:
             answer = client.post("/jobs", files={"files": ("a.wav", recording(2))}, data={"language": "en"})
             assert done(client, answer.json()["jobs"][0]["job_id"])["status"] == "completed"
-        assert "only takes jobs in" in second.text
-        assert "only takes jobs in" not in first.text
+        assert "only accepts jobs" in second.text
+        assert "only accepts jobs" not in first.text
 
 
 def test_a_second_service_takes_over_when_the_first_is_killed(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_second_service_takes_over_when_the_first_is_killed(tmp_path: Path) ->
         assert "this one takes over" in second.text
         # And a third one waits behind the second.
         with serving(tmp_path, **HEARS) as third:
-            assert "only takes jobs in" in third.text
+            assert "only accepts jobs" in third.text
 
 
 def test_a_second_service_takes_over_when_the_first_ends(tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ async def test_a_webhook_may_not_reach_inside(store: JobStore) -> None:
             job_id = await ended(store, f"{inside.address}/hook")
             await attempted(outbox, job_id)
             delivery = await told(outbox, job_id)
-        assert "may not be reached" in str(delivery.attempts[0].error)
+        assert "Only public addresses" in str(delivery.attempts[0].error)
         assert inside.seen == []
 
 

@@ -486,7 +486,7 @@ def test_a_call_that_is_broken_off_is_told_to_have_ended() -> None:
         await d.until("response.mcp_call.in_progress")
         d.send("response.cancel")
         (call,) = (await d.until("response.done"))["response"]["output"]
-        assert (call["type"], call["output"], call["error"]["message"]) == ("mcp_call", None, "It was broken off.")
+        assert (call["type"], call["output"], call["error"]["message"]) == ("mcp_call", None, "It was cancelled.")
         assert d.of("response.output_item.done")[0]["item"] == call
         assert d.of("response.mcp_call.failed")[0]["item_id"] == call["id"]
 

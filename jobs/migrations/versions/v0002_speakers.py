@@ -1,4 +1,4 @@
-"""Names of speakers, and lists of a session by state."""
+"""Names of speakers, and an index for lists of a session's jobs by state."""
 
 import sqlalchemy as sa
 from alembic import op

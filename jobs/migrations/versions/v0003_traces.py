@@ -1,4 +1,4 @@
-"""The trace that a job was sent in, which its work and its webhooks go on with."""
+"""The trace of the request that sent a job, which the job and its webhooks continue."""
 
 import sqlalchemy as sa
 from alembic import op

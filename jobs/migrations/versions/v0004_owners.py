@@ -1,4 +1,4 @@
-"""Whose job it is, and counts of each caller's own. Jobs from before are nobody's: only the right admin sees them."""
+"""Owners of jobs, and counts per owner. Earlier jobs have no owner: only the admin permission shows them."""
 
 import sqlalchemy as sa
 from alembic import op

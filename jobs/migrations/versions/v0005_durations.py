@@ -1,4 +1,4 @@
-"""How long a recording is, beside its result: who sends it again is told at once."""
+"""The recording's duration in its result, so that a job for a known recording has it at once."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Whose webhook is to be told, and on which host: only so many deliveries are under way for each at a time."""
+"""Owner and host of deliveries, for limits on simultaneous deliveries per owner and per host."""
 
 import sqlalchemy as sa
 from alembic import op
