@@ -45,7 +45,7 @@ from server.wyoming import wire
 from server.wyoming.wire import Broken
 
 LAYOUT = subtitles.Layout(line_width=42, max_lines=2, max_chars_per_s=17, max_cue_s=6, highlight_words=True)
-"""Layout with all options, for segments of any length."""
+"""Layout that cuts a segment of any length into cues of a few seconds."""
 REACHABLE = addresses.Reachable("")
 
 

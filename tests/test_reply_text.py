@@ -285,7 +285,7 @@ def test_text_without_a_call_stays_text(text: str, size: int) -> None:
 
 @SIZES
 @pytest.mark.parametrize("nothing", ['""', "null", '" "'])
-def test_empty_arguments_are_no_arguments(nothing: str, size: int) -> None:
+def test_empty_arguments_become_an_empty_object(nothing: str, size: int) -> None:
     assert called(f'{{"name": "current_time", "parameters": {nothing}}}', size) == [("current_time", {})]
 
 

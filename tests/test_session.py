@@ -683,7 +683,7 @@ def test_speech_before_the_transcript_continues_the_utterance() -> None:
     assert [event.reason for event in d.of(events.UtteranceIgnored)] == ["continued"]
 
 
-def test_turn_interrupted_before_its_transcript_starts_and_ends() -> None:
+def test_turn_interrupted_before_its_transcript_has_start_and_end() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(1000)
         await d.until(events.UserSpeechStopped)

@@ -93,7 +93,7 @@ def test_questions_sent_together_get_replies_in_order(server: ServerProcess) -> 
     assert all(wav(message).seconds > 0.3 for message in told[1::2])
 
 
-def test_flooding_client_gets_errors_and_accepted_questions_replies(server: ServerProcess) -> None:
+def test_flooding_gets_errors_and_accepted_questions_get_replies(server: ServerProcess) -> None:
     question, count = sample("hello"), 40  # far more than can wait, however fast replies come
     with server.connect() as connection:
         for _ in range(count):
@@ -188,7 +188,7 @@ def test_system_prompt_can_have_its_documented_length(server: ServerProcess) -> 
         assert ask(connection, sample("hello")).llama
 
 
-def test_unsupported_language_of_the_recogniser_gives_a_remedy(server: ServerProcess) -> None:
+def test_language_unknown_to_the_recogniser_is_reported_with_a_remedy(server: ServerProcess) -> None:
     with server.connect("?language=pt-BR") as connection:
         connection.send(sample("que_horas_sao"))
         told = receive(connection)
