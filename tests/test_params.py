@@ -56,7 +56,7 @@ def check(model: type[BaseModel], body: dict[str, Any], error: BadField) -> None
 
 
 @given(st.data())
-def test_param_of_form_errors_names_a_field(data: st.DataObject) -> None:
+def test_forms(data: st.DataObject) -> None:
     model = data.draw(st.sampled_from([TranscriptionFields, TranslationFields, WhisperXFields]))
     body = data.draw(bodies(model))
     try:
