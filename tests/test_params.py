@@ -68,7 +68,7 @@ def test_forms(data: st.DataObject) -> None:
 
 
 @given(bodies(SpeechRequest))
-def test_param_of_body_errors_names_a_field(body: dict[str, Any]) -> None:
+def test_bodies(body: dict[str, Any]) -> None:
     try:
         TypeAdapter(SpeechRequest).validate_python(body)
     except ValidationError as error:
