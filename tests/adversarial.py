@@ -1,4 +1,4 @@
-"""Texts that make a careless parser slow, at any length, and how the time for one grows."""
+"""Texts of any length that make a careless parser slow, and a measure of how a function's time grows."""
 
 import gc
 import time
@@ -8,9 +8,9 @@ from itertools import cycle, islice
 
 SHORT, LONG = 5_000, 20_000
 MOST_GROWTH = 8.0
-"""Four times the text takes four times as long where the time is linear, sixteen times where it is quadratic."""
+"""Largest allowed ratio of times. Four times the text takes 4 times as long if the time is linear, 16 if quadratic."""
 FLOOR_S = 0.0025
-"""A long text that takes no longer is no trouble, and a shorter time says nothing about how it grows."""
+"""A long text that takes less than this is fast enough. Shorter times do not show how the time grows."""
 TRIES = 5
 
 
@@ -116,14 +116,16 @@ PATTERNS: dict[str, Callable[[int], str]] = {
     "surrogates": repeated("\ud83d"),
 }
 FEW = ("words in ing", "spaces and dots", "list items", "Chinese and a", "parentheses and spaces", "abbreviations")
-"""For functions that take long in any case: they are slow in one of these ways, or in none."""
+"""Patterns for functions that take long for any text. A slow function is slow with one of these."""
 
 
 def slow_patterns(
     function: Callable[[str], object], names: Iterable[str] = PATTERNS, *, parts: int = 1
 ) -> Iterator[str]:
-    """The patterns for which a function's time grows faster than linearly, with their times. parts: so many times
-    shorter texts, for what takes long in any case."""
+    """Yield the patterns for which a function's time grows faster than linearly, with their times.
+
+    parts: divide the lengths of the texts by this, for functions that take long for any text.
+    """
     for name in names:
         if times := slow(function, *_texts(name, parts)):
             yield f"{name}: {times}"
@@ -135,11 +137,13 @@ def _texts(name: str, parts: int) -> tuple[str, str]:
 
 
 def slow(function: Callable[[str], object], short: str, long: str) -> str:
-    """The times for a short text and one of four times the length, if they grow faster than linearly; else nothing.
-    Time of this thread's own, so that a busy machine changes nothing; what seems slow is measured again, and the best
-    times count."""
+    """Return the times for a short text and one of four times the length if they grow faster than linearly, else "".
+
+    Measures CPU time of this thread, so that a busy machine does not matter. Slow cases are measured again, and the
+    best times count.
+    """
     first = _seconds(function, short)
-    if first < FLOOR_S / MOST_GROWTH:  # the long one would not take long if it took the square of it
+    if first < FLOOR_S / MOST_GROWTH:  # fast enough for the long text even at quadratic growth
         return ""
     bests = [first, _seconds(function, long)]
     for _ in range(TRIES):
@@ -150,7 +154,7 @@ def slow(function: Callable[[str], object], short: str, long: str) -> str:
 
 
 def _seconds(function: Callable[[str], object], text: str) -> float:
-    gc.disable()  # its time depends on all the objects there are
+    gc.disable()  # the time of a collection depends on all objects of the process
     try:
         began = time.thread_time()
         function(text)

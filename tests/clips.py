@@ -1,4 +1,4 @@
-"""A service with a recogniser that hears real text, and the sentences that it hears exactly."""
+"""A service with a trained test recogniser, and recordings of sentences that it transcribes exactly."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +11,19 @@ from tests.stt.recordings import MODEL, spliced
 
 @contextmanager
 def hearing(folder: Path, **settings: str) -> Iterator[ServerProcess]:
-    """The service with the trained test model."""
+    """Run the service with the trained test model."""
     with serving(folder, STT_ENGINE="whisper", WHISPER_MODEL=str(MODEL), **settings) as running:
         yield running
 
 
 def recording(*numbers: int, pause_s: float = 2.5) -> tuple[bytes, list[tuple[str, float, float]]]:
-    """A WAV of these sentences and what was said in it when."""
+    """Return a WAV of these sentences, and each sentence with its start and end in seconds."""
     clip, truth = spliced([(pause_s if index else 0.5, number) for index, number in enumerate(numbers)])
     return encode_wav(clip), truth
 
 
 def long_recording(minutes: float) -> bytes:
-    """A WAV in which somebody speaks now and then."""
+    """Return a WAV with a sentence now and then."""
     count = int(minutes * 60 / 5)
     clip, _ = spliced([(3.0, number) for number in range(count)])
     return encode_wav(Clip(clip.samples[: int(minutes * 60 * clip.rate_hz)], clip.rate_hz))

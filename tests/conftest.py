@@ -1,4 +1,4 @@
-"""What tests of several files share."""
+"""Fixtures and settings shared by several test files."""
 
 import os
 from collections.abc import Iterator
@@ -8,17 +8,17 @@ from hypothesis import HealthCheck, Phase, settings
 
 from tests.server_process import PATIENT, ServerProcess, serving
 
-# The same examples in every run, however long one takes on a busy machine. To look for others:
-# `pytest --hypothesis-profile=default --hypothesis-seed=1`. A failing example is reported as it was found: making it
-# smaller takes up to five minutes for each failing test, in every run; `--hypothesis-profile=shrinking` does it.
+# Use the same examples in every run, without a deadline, because the machine can be busy. To search for others:
+# `pytest --hypothesis-profile=default --hypothesis-seed=1`. A failing example is not shrunk, because shrinking takes up
+# to five minutes for each failing test in every run; `--hypothesis-profile=shrinking` shrinks it.
 ALIKE = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("shrinking", ALIKE)
 settings.register_profile("alike", ALIKE, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target])
 settings.load_profile("alike")
 
-# The small Whisper of the tests was trained on one utterance at a time; tests of packing switch it on.
+# The small Whisper of the tests was trained on one utterance at a time. Tests of packing turn packing on.
 os.environ.setdefault("WHISPER_PACK", "false")
-# A busy machine is no model that hangs.
+# On a busy machine a slow model must not be mistaken for one that hangs.
 for limit in PATIENT:
     os.environ.setdefault(limit, PATIENT[limit])
 
@@ -26,12 +26,12 @@ LONGEST = (
     "test_draining.py", "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_xtts.py", "test_workers.py",
     "test_commands.py", "test_openai_audio.py", "test_linear_texts.py", "test_full_disk.py", "test_budgets.py",
 )  # fmt: skip
-"""Files that are begun first: at the end everybody would wait for one of them."""
+"""Files to start first, so that the other processes do not wait for one of them at the end."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What plays or records at the pace of a real clock has one more try, shown in the report; nothing else has."""
+    """Let only tests on a real clock be retried, once (the report shows it), and start the longest files first."""
     for item in items:
         if item.get_closest_marker("real_time"):
             item.add_marker(pytest.mark.flaky(reruns=1))
@@ -40,6 +40,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """The service with its embedded engines; for tests that leave it as it was."""
+    """Run the service with its embedded engines, for tests that do not change its state."""
     with serving(tmp_path_factory.mktemp("server")) as running:
         yield running

@@ -1,4 +1,4 @@
-"""A scripted dialogue with a live session on virtual time: who speaks when, and what came out when."""
+"""A scripted dialogue with a live session on virtual time, and a log of the events with their times."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -23,13 +23,13 @@ FRAME_MS = 20
 
 
 def tone(count: int, level: float) -> Samples:
-    """Sound that scripts speak with: a square wave. A constant level would be taken out as an offset."""
+    """Return a square wave as speech for scripts. A constant level would be removed as an offset."""
     wave: Samples = np.where(np.arange(count) // 4 % 2, -level, level).astype(np.float32)
     return wave
 
 
 class LoudIsSpeech:
-    """A VAD for scripts: a loud frame is speech, a quiet one is not."""
+    """A VAD for scripts: a loud frame is speech, a quiet frame is not."""
 
     def probability(self, frame: Samples) -> float:
         return 1.0 if float(np.abs(frame).max()) > 0.01 else 0.0
@@ -47,10 +47,10 @@ class Dialogue:
     running: Running
     log: list[tuple[float, Event]] = field(default_factory=list)
     frames_s: list[float] = field(default_factory=list)
-    """When each frame of the reply left."""
+    """Time at which each frame of the reply was sent."""
 
     def resumed(self) -> Session:
-        """Another session on the same conversation."""
+        """Return another session on the same conversation."""
         old = self.session
         return Session(
             self.stages, Settings(), old.options, old.conversation, voice=VOICE, language=None, activity=LoudIsSpeech()
@@ -61,11 +61,11 @@ class Dialogue:
         return asyncio.get_running_loop().time()
 
     async def speak(self, ms: int) -> float:
-        """The user speaks for that long; returns when the last sample was fed."""
+        """Feed `ms` of speech; return the time at which the last sample was fed."""
         return await self._feed(ms, 0.2)
 
     async def silence(self, ms: int) -> float:
-        """The microphone is open and nobody speaks."""
+        """Feed `ms` of silence from an open microphone."""
         return await self._feed(ms, 0.0)
 
     async def _feed(self, ms: int, level: float) -> float:
@@ -75,7 +75,7 @@ class Dialogue:
         return self.now
 
     async def until(self, kind: type[Event], *, within_s: float = 60.0, count: int = 1) -> float:
-        """Silence until the `count`-th event of that kind; returns when it came."""
+        """Feed silence until the `count`-th event of this kind; return its time."""
         deadline = self.now + within_s
         while len(found := [at for at, event in self.log if isinstance(event, kind)]) < count:
             assert self.now < deadline, f"no {kind.__name__} within {within_s} s: {self.kinds}"
@@ -84,7 +84,7 @@ class Dialogue:
 
     @property
     def kinds(self) -> list[str]:
-        """Names of the events so far, runs of deltas and chunks as one."""
+        """Names of the events so far, with each run of deltas or chunks as one."""
         names = [type(event).__name__ for _, event in self.log]
         repeated = ("ReplyDelta", "SpeechChunk", "TranscriptPartial")
         return [n for i, n in enumerate(names) if not (i and n == names[i - 1] and n in repeated)]
@@ -107,7 +107,7 @@ def hold(
     settings: Settings | None = None,
     **options: Any,
 ) -> Dialogue:
-    """Play a dialogue to the end of its script; the session is closed with it."""
+    """Play a dialogue to the end of its script, then close the session."""
 
     async def run() -> Dialogue:
         running = Running()

@@ -1,4 +1,4 @@
-"""Every function that reads a text from outside, as something that takes the whole text."""
+"""Every function that reads text from outside, wrapped so that it takes one whole text."""
 
 import contextlib
 import json
@@ -45,7 +45,7 @@ from server.wyoming import wire
 from server.wyoming.wire import Broken
 
 LAYOUT = subtitles.Layout(line_width=42, max_lines=2, max_chars_per_s=17, max_cue_s=6, highlight_words=True)
-"""A segment of any length in cues of a few seconds."""
+"""Layout that cuts a segment of any length into cues of a few seconds."""
 REACHABLE = addresses.Reachable("")
 
 
@@ -53,7 +53,7 @@ REFUSALS = (ParleyError, ValueError, RealtimeError, ToolError, Broken)
 
 
 def quietly(function: Callable[..., Any], *args: Any, **more: Any) -> Callable[[str], object]:
-    """The function of a text, whose refusals are answers, too."""
+    """Wrap a function of a text so that a refusal counts as a result."""
 
     def call(text: str) -> object:
         with contextlib.suppress(*REFUSALS):
@@ -64,7 +64,7 @@ def quietly(function: Callable[..., Any], *args: Any, **more: Any) -> Callable[[
 
 
 def segment(said: str) -> Segment:
-    """A segment whose words have times."""
+    """Return a segment whose words have times."""
     found = [Word(word, number / 3, number / 3 + 0.3, 1.0) for number, word in enumerate(said.split())]
     return Segment(0.0, len(found) / 3 + 1.0, said, words=found)
 
@@ -74,7 +74,7 @@ def without_times(said: str) -> Segment:
 
 
 def letter_by_letter(said: str) -> None:
-    """A reply as a language model writes it, and a text without a boundary at that."""
+    """Split a reply into clauses as a language model writes it, in chunks of four characters."""
     splitter = text.ClauseSplitter()
     for at in range(0, len(said), 4):
         splitter.feed(said[at : at + 4])
@@ -88,7 +88,7 @@ def agreed(said: str) -> None:
 
 
 def heard(said: str) -> None:
-    """What was heard of a reply of many clauses."""
+    """Compute the heard part of a reply of many clauses."""
     timeline = Timeline()
     timeline.rate_hz = 100
     for clause in text.split(said):
@@ -98,7 +98,7 @@ def heard(said: str) -> None:
 
 
 def diarized(said: str) -> None:
-    """A segment in which two take turns."""
+    """Assign two alternating speakers to a segment."""
     one = segment(said)
     turns = [SpeakerTurn(at / 2, at / 2 + 0.5, "AB"[at % 2]) for at in range(int(one.end_s * 2) + 1)]
     assigning.with_speakers([one], turns)
@@ -106,13 +106,13 @@ def diarized(said: str) -> None:
 
 
 def normal(said: str) -> None:
-    """A transcript taken apart, and parts of it as they were written."""
+    """Normalise a transcript and map it back to the original text."""
     found = patterns.normal(said, ENGLISH.contractions)
     found.written(0, len(found.line))
 
 
 def form(name: str) -> None:
-    """A form whose fields have such names."""
+    """Read a form whose field names contain the text."""
     uploads._form(
         [(name, "a"), (f"{name}[]", "a"), (f"a[{name}]", "b"), *[(name[: at % 50], "c") for at in range(2000)]]
     )
@@ -150,13 +150,13 @@ def event(value: str) -> None:
 
 
 def many_mistakes(value: str) -> None:
-    """As many wrong parts of one event as the text has tens of characters."""
+    """Parse an event with one invalid part for every ten characters of the text."""
     content = [{"type": value[:5]} for _ in range(len(value) // 10)]
     parsing.parse(json.dumps({"type": "conversation.item.create", "item": {"type": "message", "content": content}}))
 
 
 def written_reply(said: str) -> None:
-    """A reply of a model that was offered a function, piece by piece."""
+    """Read the chunks of a reply of a model that was offered a function."""
     reply = ReplyText(["get_time"])
     for at in range(0, len(said), 4):
         reply.feed(said[at : at + 4])
@@ -262,10 +262,10 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.uploads:_form": form,
     "server.wyoming.wire:_head": quietly(lambda text: wire._head(text.encode("utf-8", "replace"))),
 }
-"""By the module and name of the function."""
+"""Functions by module and name."""
 SLOW = {
     "pipeline.alignment.words:by_characters", "pipeline.speakers.assigning:with_speakers",
     "pipeline.spoken.__init__:for_voice", "pipeline.subtitles:render", "pipeline.text:ClauseSplitter",
     "pipeline.timeline:Timeline.heard_text", "pipeline.wrapping:pieces",
 }  # fmt: skip
-"""Those that take so long for any text that they are measured with a few patterns."""
+"""Cases that take long for any text and are therefore measured with a few patterns only."""

@@ -1,4 +1,4 @@
-"""What the tests of the language models behind a server share: what is asked, and what each of them must do."""
+"""Prompts and checks shared by the tests of language models behind a server."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Server(Protocol):
 
 
 def quiet(_: Progress) -> None:
-    """Nobody looks at the progress."""
+    """Ignore the progress."""
 
 
 async def said(model: LanguageModel, asked: list[Message] = ASKED) -> str:
@@ -40,7 +40,7 @@ async def said(model: LanguageModel, asked: list[Message] = ASKED) -> str:
 
 
 async def failure(open_engine: Open, settings: Settings) -> EngineError:
-    """What a reply fails with."""
+    """Return the error with which a reply fails."""
     async with open_engine(settings, quiet) as opened:
         with pytest.raises(EngineError) as caught:
             await said(opened.engine)
@@ -48,7 +48,7 @@ async def failure(open_engine: Open, settings: Settings) -> EngineError:
 
 
 async def check_that_silence_is_given_up(open_engine: Open, settings: Settings, server: Server) -> None:
-    """settings: HASTY ones."""
+    """settings: must include HASTY."""
     error = await failure(open_engine, settings)
     assert error.code == "timeout"
     await asyncio.wait_for(server.disconnected.wait(), WAIT_S)
@@ -60,7 +60,7 @@ async def check_that_closing_disconnects(open_engine: Open, settings: Settings, 
         reply = opened.engine.reply(ASKED)
         await anext(reply)
         await reply.aclose()
-        await asyncio.wait_for(server.disconnected.wait(), WAIT_S)  # the reply would last longer
+        await asyncio.wait_for(server.disconnected.wait(), WAIT_S)  # the whole reply would take longer
 
 
 async def check_a_server_that_goes_away(

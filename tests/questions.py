@@ -1,4 +1,4 @@
-"""Spoken questions for the tests, from eSpeak NG and from the samples that ship."""
+"""Spoken questions for the tests, from eSpeak NG and from the included samples."""
 
 from functools import cache
 
@@ -14,10 +14,10 @@ SUM, SUM_ANSWER = "what is five plus six", "11"
 
 @cache
 def spoken(text: str, voice: str = "en-us+f2") -> Clip:
-    """Somebody saying `text`, 16 kHz, with a little silence around it."""
+    """Return `text` as speech at 16 kHz with a little silence around it."""
     return Clip(np.pad(trim(Espeak().say(text, voice)), 4_000), 16_000)
 
 
 def sample(name: str) -> bytes:
-    """A recorded question of ours, as a WAV file."""
+    """Return one of the included questions as a WAV file."""
     return (HOME / "audios" / "samples" / f"{name}.wav").read_bytes()

@@ -1,4 +1,4 @@
-"""Stages that follow a script: known text, known pace, and a count of what runs. For tests and benchmarks of time."""
+"""Stages with scripted text and pace that count their calls, for tests and for benchmarks of time."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -18,7 +18,7 @@ RATE_HZ = 16_000
 
 @dataclass(frozen=True)
 class Call:
-    """A stage call that has ended."""
+    """A finished stage call."""
 
     name: str
     began_s: float
@@ -27,12 +27,12 @@ class Call:
 
 @dataclass
 class Running:
-    """Which stage calls run now, and how many were made."""
+    """Stage calls that run now, and those made so far."""
 
     now: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     spans: list["Call"] = field(default_factory=list)
-    """When each call that has ended ran, on the loop's clock."""
+    """Finished calls with their times on the loop's clock."""
 
     @contextmanager
     def call(self, name: str) -> Iterator[None]:
@@ -48,7 +48,7 @@ class Running:
 
 @dataclass
 class ScriptedSTT:
-    """Hears `text`, after `seconds`."""
+    """Returns `text` as the transcript after `seconds`."""
 
     text: str = "what does the heron do"
     seconds: float = 0.08
@@ -66,7 +66,7 @@ class ScriptedSTT:
 
 @dataclass
 class ScriptedLLM:
-    """Says `reply`, a word a token, the first after `first_token_s`, then `tokens_per_s`."""
+    """Replies with `reply_text`, one word a token, the first after `first_token_s`, then at `tokens_per_s`."""
 
     reply_text: str = "The heron stands quite still. It waits for a small fish. Then it moves, fast as a thought."
     first_token_s: float = 0.12

@@ -1,4 +1,4 @@
-"""The service as people run it: `python main.py` in a process of its own, on a free port."""
+"""The service as users run it: `python main.py` in a separate process on a free port."""
 
 import io
 import json
@@ -26,11 +26,11 @@ from pipeline.settings import HOME
 
 T = TypeVar("T")
 READY_S = 180.0
-"""This and the others are generous: the machine may be busy."""
+"""Generous, like the other limits, because the machine can be busy."""
 TURN_S = 180.0
 END_S = 60.0
 PATIENT = dict.fromkeys(("STT_TIMEOUT_S", "TTS_TIMEOUT_S", "MAX_WAIT_S", "MAX_LAG_S"), "300")
-"""Limits of the service that a busy machine does not reach."""
+"""Limits of the service that are not reached even on a busy machine."""
 EMBEDDED = {
     "STT_ENGINE": "sphinx",
     "LLM_ENGINE": "builtin",
@@ -40,13 +40,17 @@ EMBEDDED = {
     "WORKER_NICE": "0",
     **PATIENT,
 }
-"""Engines that run anywhere and say the same each time. The small Whisper of the tests was trained on one utterance at
-a time; on a machine that is shared models that give way would wait for the neighbours, and slow ones are only slow."""
+"""Engines that run anywhere, with the same result each time. WHISPER_PACK is off because the small Whisper of the tests
+was trained on one utterance at a time. WORKER_NICE is 0 because niced workers would starve on a shared machine. The
+limits are PATIENT because a slow model on a busy machine does not hang."""
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """For a process of ours: these settings, the embedded engines, and nothing of whoever runs the tests but what
-    the machine needs (OPENBLAS_*: numpy's kernels, where the processor is not recognised)."""
+    """Return the environment for a service process: these settings and the embedded engines.
+
+    Takes from the environment of the tests only what the machine needs (OPENBLAS_*: numpy's kernels on a processor that
+    OpenBLAS does not recognise).
+    """
     needed = ("PATH", "HOME", "TMPDIR", "LANG", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name in needed or name.startswith("OPENBLAS_")}
     return {**kept, "PORT": "0", "COLUMNS": "200", **EMBEDDED, **settings}
@@ -58,7 +62,7 @@ class ServerProcess:
 
     process: subprocess.Popen[str]
     started_s: float = 0.0
-    """From its start to ready."""
+    """Seconds from its start until it was ready."""
     output: list[str] = field(default_factory=list)
     """Lines of its stderr so far."""
     port: int = 0
@@ -73,19 +77,19 @@ class ServerProcess:
         return "".join(self.output)
 
     def connect(self, query: str = "", **options: Any) -> ClientConnection:
-        """A conversation."""
+        """Open a conversation."""
         return connect(f"ws://127.0.0.1:{self.port}/ws{query}", max_size=None, open_timeout=TURN_S, **options)
 
     def workers(self) -> list[psutil.Process]:
-        """The processes of its local models."""
+        """Return the worker processes of its local models."""
         return [one for one in self.children() if "pipeline.workers.child" in one.cmdline()]
 
     def children(self) -> list[psutil.Process]:
-        """All processes below it: those of models, and those that decode."""
+        """Return all its descendants: the workers of models and the processes that decode."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def busy_s(self) -> float:
-        """What its models have computed so far, in seconds of a processor: the same however busy the machine is."""
+        """Return the CPU seconds that its models have used so far, which do not depend on the load of the machine."""
         return busy_s(self.process.pid)
 
     def _read(self) -> None:
@@ -105,7 +109,7 @@ class ServerProcess:
         self.started_s = time.monotonic() - start
 
     def end(self) -> None:
-        """SIGTERM, once: ends in order, with nothing left behind and nothing unhandled on the way."""
+        """Send one SIGTERM; check that it exits cleanly, without orphaned processes or unhandled errors."""
         workers: list[psutil.Process] = []
         if self.process.poll() is None:
             workers = self.children()
@@ -119,14 +123,16 @@ class ServerProcess:
 
 
 def busy_s(pid: int) -> float:
-    """What the processes below this one have computed so far, in seconds of a processor."""
+    """Return the CPU seconds that the descendants of this process have used so far."""
     return sum(one.cpu_times().user for one in psutil.Process(pid).children(recursive=True))
 
 
 @contextmanager
 def killed(folder: Path, *, within: Sequence[str] = (), **settings: str) -> Iterator[ServerProcess]:
-    """A service with these settings, run from `folder`; ready when the block begins, killed (SIGKILL) at its end.
-    within: a command that runs it in its own process, by exec."""
+    """Run a service with these settings from `folder`: ready when the block begins, killed (SIGKILL) at its end.
+
+    within: a command that executes the service in its own process (exec).
+    """
     process = subprocess.Popen(
         [*within, sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**settings),
         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -147,14 +153,14 @@ def killed(folder: Path, *, within: Sequence[str] = (), **settings: str) -> Iter
 
 @contextmanager
 def serving(folder: Path, *, within: Sequence[str] = (), **settings: str) -> Iterator[ServerProcess]:
-    """The same, but ended by SIGTERM, and in order."""
+    """Run a service as `killed` does, but stop it with SIGTERM and check that it exits cleanly."""
     with killed(folder, within=within, **settings) as server:
         yield server
         server.end()
 
 
 def let_in(come: Callable[[], T], within_s: float = END_S) -> T:
-    """Come in as soon as there is a place: that of who has left is free a moment after he has."""
+    """Retry `come` until a slot is free: the slot of a closed connection is freed a moment after the close."""
     deadline = time.monotonic() + within_s
     while True:
         try:
@@ -167,7 +173,7 @@ def let_in(come: Callable[[], T], within_s: float = END_S) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One turn as its client sees it."""
+    """One turn as the client sees it."""
 
     transcription: str
     llama: str
@@ -175,13 +181,13 @@ class Answer:
 
 
 def receive(connection: ClientConnection) -> Any:
-    """The next message: a JSON text as an object, a binary one as bytes."""
+    """Return the next message: the object of a JSON text, or the bytes of a binary message."""
     message = connection.recv(timeout=TURN_S)
     return message if isinstance(message, bytes) else json.loads(message)
 
 
 def wav(data: bytes) -> Clip:
-    """A WAV that has what a player needs; fails when it is none."""
+    """Decode a WAV; fail if it is not a mono 16-bit WAV that a player can read."""
     samples, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32")
     info = soundfile.info(io.BytesIO(data))
     assert (info.format, info.subtype, info.channels) == ("WAV", "PCM_16", 1)
@@ -190,7 +196,7 @@ def wav(data: bytes) -> Clip:
 
 
 def ask(connection: ClientConnection, question: bytes | Clip) -> Answer:
-    """One turn, whose answer is as documented: one JSON text of exactly two fields, then one WAV."""
+    """Run one turn; check that the response is one JSON text of exactly two fields, then one WAV, as documented."""
     connection.send(encode_wav(question) if isinstance(question, Clip) else question)
     told = receive(connection)
     assert isinstance(told, dict)
@@ -204,13 +210,13 @@ def ask(connection: ClientConnection, question: bytes | Clip) -> Answer:
 
 
 def refused(connection: ClientConnection, message: bytes | str) -> str:
-    """Send what cannot be used; the code of the error that comes back."""
+    """Send an invalid message; return the code of the error that follows."""
     connection.send(message)
     return error_code(receive(connection))
 
 
 def error_code(told: Any) -> str:
-    """The code of an error that has the documented form."""
+    """Check that an error has the documented form; return its code."""
     assert isinstance(told, dict), told
     assert set(told) == {"error"}, told
     assert set(told["error"]) >= {"code", "message"}

@@ -1,9 +1,8 @@
-"""eSpeak NG for the tests, the same samples for the same words in every run.
+"""eSpeak NG for the tests, with the same samples for the same words in every run.
 
-Its noise is drawn from a generator seeded by the clock, and its flutter goes on from one utterance to the next: at a
-word that a recogniser hears narrowly, a test would fail now and then. Each utterance therefore comes from a process of
-its own with a fixed seed (it could not be loaded here anyway: its state is in globals, and the product's own engine may
-be in this process).
+eSpeak seeds its noise by the clock and continues its flutter from one utterance to the next, so that a word which the
+recogniser barely gets right would fail now and then. Each utterance therefore comes from a fresh process with a fixed
+seed. (eSpeak cannot be loaded in this process anyway: its state is in globals, and the product's engine may use them.)
 """
 
 import atexit
@@ -17,16 +16,16 @@ from tests.models.training import synthesize
 
 
 class Espeak:
-    """As `tests.models.training.synthesize.Espeak`."""
+    """Replacement for `tests.models.training.synthesize.Espeak`."""
 
     def say(self, text: str, voice: str, speed: int = 160, pitch: int = 50) -> np.ndarray:
-        """The utterance as float32 samples at 16 kHz, without silence around it beyond what eSpeak makes."""
+        """Return the utterance as float32 samples at 16 kHz, with only the silence that eSpeak makes."""
         return _process().submit(_say, text, voice, speed, pitch).result(60)
 
 
 @cache
 def _process() -> ProcessPoolExecutor:
-    """One that has the imports done, and forks."""
+    """Return a process that has done the imports and forks for each utterance."""
     pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     atexit.register(pool.shutdown)
     return pool

@@ -1,4 +1,4 @@
-"""When each word was said: the likeliest path is found, and no word is ever dropped."""
+"""Word alignment: it finds the likeliest path and never drops a word."""
 
 import io
 import itertools
@@ -39,7 +39,7 @@ def collapsed(path: tuple[int, ...]) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_the_path_is_the_best_of_all(seed: int) -> None:
+def test_best_path_is_the_most_likely_of_all_paths(seed: int) -> None:
     rng = np.random.default_rng(seed)
     frames, names = 6, 4
     log_probs = np.log(rng.dirichlet(np.ones(names), frames)).astype(np.float32)
@@ -63,7 +63,7 @@ def test_the_path_is_the_best_of_all(seed: int) -> None:
     assert [part[:2] for part in found] == wanted
 
 
-def test_a_text_that_is_too_long_for_its_sound_has_no_path() -> None:
+def test_text_longer_than_its_audio_has_no_path() -> None:
     assert best_path(np.zeros((2, 4), np.float32), [1, 2, 3]) is None
 
 
@@ -73,7 +73,7 @@ def test_a_text_that_is_too_long_for_its_sound_has_no_path() -> None:
     st.floats(0, 30),
 )
 @example(words=[("000", None), ("", (12.0, 0.0))], start_s=0.0, length_s=11.513207555926659)
-def test_every_word_has_a_time_between_its_neighbours(
+def test_every_word_gets_a_time_between_its_neighbours(
     words: list[tuple[str, tuple[float, float] | None]], start_s: float, length_s: float
 ) -> None:
     end_s = start_s + length_s
@@ -84,16 +84,16 @@ def test_every_word_has_a_time_between_its_neighbours(
     assert all(start_s <= edge <= end_s + 1e-9 for edge in edges)
 
 
-def test_what_the_model_cannot_write_lies_between() -> None:
+def test_words_outside_the_vocabulary_get_interpolated_times() -> None:
     found = filled([Timed("in", (1.0, 1.2), 0.9), Timed("2014.", None), Timed("it", (2.0, 2.1), 0.9)], 0.0, 3.0)
     assert [(word.start_s, word.end_s) for word in found] == [(1.0, 1.2), (1.2, 2.0), (2.0, 2.1)]
 
 
-def test_words_of_scripts_without_spaces_are_their_characters() -> None:
+def test_scripts_without_spaces_are_split_into_characters() -> None:
     assert list(split_words("你好，世界。 ok then")) == ["你", "好，", "世", "界。", "ok", "then"]
 
 
-def test_all_words_of_a_text_come_back(model: Path) -> None:
+def test_alignment_returns_every_word_of_the_text(model: Path) -> None:
     engine = CtcEngine(CtcConfig(str(model), "cpu", 1))
     sound = Clip((np.random.default_rng(0).standard_normal(48_000) * 0.1).astype(np.float32), 16_000)
     for text in ("it cost £13.60 in 2014.", "42", "don't stop", "Ünïcödé", "a" * 400):
@@ -105,7 +105,7 @@ def test_all_words_of_a_text_come_back(model: Path) -> None:
     assert engine.align(Clip(np.zeros(10, np.float32), 16_000), "hello there")[1].text == "there"
 
 
-def test_the_service_aligns_when_its_model_is_there(tmp_path: Path, model: Path) -> None:
+def test_service_aligns_words_if_a_model_is_configured(tmp_path: Path, model: Path) -> None:
     wav, truth = recording(0, 1, 2)
     with hearing(tmp_path, ALIGN_MODEL=str(model)) as running:
         answer = httpx.post(
@@ -117,7 +117,7 @@ def test_the_service_aligns_when_its_model_is_there(tmp_path: Path, model: Path)
     for segment, (_, start_s, end_s) in zip(answer["segments"], truth, strict=True):
         assert start_s - 1.0 < segment["start"] <= segment["end"] < end_s + 1.0
         scores = [word["score"] for word in segment["words"]]
-        assert max(scores) < 0.5, "random weights are sure of nothing: these are the aligner's"
+        assert max(scores) < 0.5, "scores of random weights are low, so these must be the aligner's"
 
 
 def damaged(model: Path, folder: Path, how: str) -> Path:
@@ -137,7 +137,7 @@ def sound() -> Recording:
 
 
 @pytest.mark.parametrize("how", ["weights", "vocabularies"])
-async def test_words_keep_their_times_when_the_model_cannot_be_loaded_and_the_log_says_it_once(
+async def test_broken_model_keeps_recogniser_times_and_is_logged_once(
     tmp_path: Path, model: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     broken = damaged(model, tmp_path / "broken", how)
@@ -148,7 +148,7 @@ async def test_words_keep_their_times_when_the_model_cannot_be_loaded_and_the_lo
     assert len([one for one in caplog.records if "keep the recogniser's times" in one.message]) == 1
 
 
-def test_the_service_answers_with_a_damaged_model(tmp_path: Path, model: Path) -> None:
+def test_service_transcribes_with_a_damaged_alignment_model(tmp_path: Path, model: Path) -> None:
     wav, truth = recording(0)
     with hearing(tmp_path, ALIGN_MODEL=str(damaged(model, tmp_path / "broken", "weights"))) as running:
         for _ in range(2):
@@ -158,7 +158,7 @@ def test_the_service_answers_with_a_damaged_model(tmp_path: Path, model: Path) -
 
 
 class FirstFine:
-    """Aligns one sentence, and no second one."""
+    """Aligns every first sentence and fails on every second."""
 
     def __init__(self, error: Exception) -> None:
         self.asked = 0
@@ -174,7 +174,7 @@ class FirstFine:
 @pytest.mark.parametrize(
     ("error", "tries"), [(WorkerCrashed("gone"), 1), (WorkerCrashed("hung", code="timeout"), 1), (EngineError("no"), 2)]
 )
-async def test_an_aligner_that_fails_in_mid_file_costs_only_its_own_times(error: Exception, tries: int) -> None:
+async def test_failed_alignment_of_a_segment_keeps_the_recogniser_times(error: Exception, tries: int) -> None:
     aligner = FirstFine(error)
 
     @asynccontextmanager
@@ -188,7 +188,7 @@ async def test_an_aligner_that_fails_in_mid_file_costs_only_its_own_times(error:
     await aligners.close()
 
 
-async def test_the_language_used_longest_ago_makes_room() -> None:
+async def test_least_recently_used_language_is_unloaded() -> None:
     loaded: list[str] = []
 
     @asynccontextmanager

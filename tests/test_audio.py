@@ -1,4 +1,4 @@
-"""Decoding what clients send, and encoding what they get."""
+"""Decoding of uploads and encoding of WAV files."""
 
 import io
 import struct
@@ -50,7 +50,7 @@ WAVS = [(rate, ch, sub) for rate in (8_000, 44_100, 96_000) for ch in (1, 2, 8) 
 
 
 @pytest.mark.parametrize(("rate_hz", "channels", "subtype"), WAVS)
-def test_any_wav(rate_hz: int, channels: int, subtype: str) -> None:
+def test_every_wav_variant_is_decoded(rate_hz: int, channels: int, subtype: str) -> None:
     clip = decode_blocking(file(tone(0.5, rate_hz, channels), rate_hz, "WAV", subtype), max_seconds=5)
     assert (clip.rate_hz, clip.samples.dtype, clip.samples.ndim) == (rate_hz, np.float32, 1)
     assert clip.seconds == pytest.approx(0.5, abs=0.07)
@@ -69,14 +69,14 @@ def test_any_wav(rate_hz: int, channels: int, subtype: str) -> None:
         ("AIFF", None),
     ],
 )
-def test_other_files_of_libsndfile(format: str, subtype: str | None) -> None:
+def test_other_libsndfile_formats_are_decoded(format: str, subtype: str | None) -> None:
     clip = decode_blocking(file(tone(1, 48_000), 48_000, format, subtype), max_seconds=5)
     assert clip.seconds == pytest.approx(1, abs=0.1)
     assert loudness(clip) == pytest.approx(0.354, abs=0.03)
 
 
 @pytest.mark.parametrize(("container", "codec"), [("webm", "libopus"), ("ipod", "aac"), ("matroska", "libopus")])
-def test_what_browsers_and_phones_record(container: str, codec: str) -> None:
+def test_browser_and_phone_formats_are_decoded(container: str, codec: str) -> None:
     clip = decode_blocking(with_av(tone(1, 48_000), 48_000, container, codec), max_seconds=5)
     assert clip.seconds == pytest.approx(1, abs=0.1)
     assert loudness(clip) == pytest.approx(0.354, abs=0.05)
@@ -88,21 +88,21 @@ def test_what_browsers_and_phones_record(container: str, codec: str) -> None:
         (b"", "empty_message"),
         (b"\0", "bad_audio"),
         (b"RIFF", "bad_audio"),
-        (b"this is no audio at all" * 100, "bad_audio"),
+        (b"this is no audio at all" * 100, "bad_audio"),  # language: allow
         (bytes(range(256)) * 64, "bad_audio"),
         (encode_wav(Clip(np.zeros(0, np.float32), 16_000)), "no_audio"),
         (b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:10.0,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "bad_audio"),
         (b"ffconcat version 1.0\nfile '/etc/passwd'\n", "bad_audio"),
     ],
 )
-def test_what_is_not_audio_is_refused(data: bytes, code: str) -> None:
+def test_invalid_audio_is_rejected(data: bytes, code: str) -> None:
     with pytest.raises(BadInput) as raised:
         decode_blocking(data, max_seconds=5)
     assert raised.value.code == code
 
 
 @pytest.mark.parametrize("format", ["WAV", "MP3", "FLAC"])
-def test_a_truncated_file_gives_what_is_there(format: str) -> None:
+def test_truncated_file_is_decoded_up_to_the_cut(format: str) -> None:
     data = file(tone(2, 16_000), 16_000, format)
     clip = decode_blocking(data[: len(data) // 2], max_seconds=5)
     assert 0.5 < clip.seconds < 1.5
@@ -110,14 +110,14 @@ def test_a_truncated_file_gives_what_is_there(format: str) -> None:
 
 
 @pytest.mark.parametrize("claimed", [0, 0xFFFFFFFF, 0x7FFFFFFF])
-def test_a_streamed_wav_whose_header_does_not_know_its_length(claimed: int) -> None:
+def test_streamed_wav_without_a_length_in_its_header_is_decoded(claimed: int) -> None:
     data = bytearray(encode_wav(Clip(tone(1, 16_000)[:, 0], 16_000)))
     data[4:8] = data[40:44] = struct.pack("<I", claimed)
     clip = decode_blocking(bytes(data), max_seconds=5)
     assert clip.seconds == pytest.approx(1, abs=0.01)
 
 
-def test_too_long_is_refused_whatever_the_size_of_the_file() -> None:
+def test_long_audio_in_a_small_file_is_rejected() -> None:
     hours = file(np.zeros((8_000 * 3600, 1), np.float32), 8_000, "FLAC", "PCM_16")
     assert len(hours) < 2_000_000
     with pytest.raises(BadInput) as raised:
@@ -125,7 +125,7 @@ def test_too_long_is_refused_whatever_the_size_of_the_file() -> None:
     assert raised.value.code == "audio_too_long"
 
 
-def test_not_a_number_does_not_come_through() -> None:
+def test_nan_and_infinity_are_removed_from_samples() -> None:
     samples = tone(0.1, 16_000)
     samples[5], samples[6] = np.nan, np.inf
     clip = decode_blocking(file(samples, 16_000, "WAV", "FLOAT"), max_seconds=5)
@@ -134,7 +134,7 @@ def test_not_a_number_does_not_come_through() -> None:
 
 
 @given(st.binary(max_size=2000))
-def test_garbage_never_raises_anything_else(data: bytes) -> None:
+def test_garbage_raises_only_bad_input(data: bytes) -> None:
     for candidate in (
         data,
         b"RIFF\xff\xff\xff\xffWAVE" + data,
@@ -148,14 +148,14 @@ def test_garbage_never_raises_anything_else(data: bytes) -> None:
 
 
 @given(st.lists(st.floats(-2, 2, width=32), max_size=200), st.sampled_from([8_000, 16_000, 24_000]))
-def test_a_wav_comes_back_as_it_was(values: list[float], rate_hz: int) -> None:
+def test_wav_encoding_round_trips(values: list[float], rate_hz: int) -> None:
     clip = Clip(np.array(values, np.float32), rate_hz)
     samples, rate = soundfile.read(io.BytesIO(encode_wav(clip)), dtype="float32")
     assert rate == rate_hz
     np.testing.assert_allclose(samples, np.clip(clip.samples, -1, 1), atol=1e-4)
 
 
-def test_joining_clips_of_different_rates() -> None:
+def test_clips_of_different_rates_are_joined() -> None:
     joined = Clip.join([Clip(tone(0.5, 22_050)[:, 0], 22_050), Clip(tone(0.5, 16_000)[:, 0], 16_000)], 24_000)
     assert joined.rate_hz == 24_000
     assert joined.seconds == pytest.approx(1, abs=0.001)

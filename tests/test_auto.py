@@ -1,4 +1,4 @@
-"""What answers: the best engine that is there now, with a word about those that are not; a named one or none."""
+"""Choice of an engine: "auto" takes the best one available now and notes why others fail; a name allows only itself."""
 
 import asyncio
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def portal() -> Iterator[BlockingPortal]:
 
 @pytest.fixture(scope="module")
 def ollama_port() -> int:
-    """Where Ollama is expected, and is not yet."""
+    """Port at which Ollama is expected but does not run yet."""
     return closed_port()
 
 
@@ -44,15 +44,15 @@ def automatic(tmp_path_factory: pytest.TempPathFactory, ollama_port: int) -> Ite
 
 
 def language_model(server: ServerProcess) -> dict[str, Any]:
-    """What `/health` says of it."""
+    """Return the language model's entry in `/health`."""
     health = httpx.get(f"{server.url}/health").raise_for_status().json()
     return dict(next(engine for engine in health["engines"] if engine["stage"] == "llm"))
 
 
-def test_ollama_answers_as_long_as_it_is_there_without_a_restart(
+def test_auto_follows_ollama_as_it_starts_and_stops(
     automatic: ServerProcess, portal: BlockingPortal, ollama_port: int
 ) -> None:
-    assert "Ollama does not respond" in automatic.text  # said at the start
+    assert "Ollama does not respond" in automatic.text  # logged at start
     assert "ollama serve" in automatic.text
     ollama = FakeOllama(reply="I am Ollama, and I am here.")
     with automatic.connect() as connection:
@@ -61,7 +61,7 @@ def test_ollama_answers_as_long_as_it_is_there_without_a_restart(
         assert before["engine"] == "builtin"
         assert "ollama serve" in before["notes"][0]
 
-        for _ in range(2):  # it comes, goes, and comes again
+        for _ in range(2):  # Ollama starts and stops twice
             with portal.wrap_async_context_manager(running(ollama.app(), ollama_port)):
                 assert ask(connection, sample("hello")).llama == "I am Ollama, and I am here."
                 there = language_model(automatic)
@@ -69,13 +69,13 @@ def test_ollama_answers_as_long_as_it_is_there_without_a_restart(
                 assert ask(connection, sample("hello")).llama == "I am Ollama, and I am here."
             assert SUM_ANSWER in ask(connection, spoken(SUM)).llama
             assert language_model(automatic)["engine"] == "builtin"
-        # One conversation all along, whoever answered.
+        # Both engines share one conversation.
         assert ask(connection, spoken("what is my name")).llama == "Your name is Alice."
     told = [message["content"] for message in ollama.requests[1]["messages"]]
     assert told[1:] == ["my name is alice", "Nice to meet you, Alice.", "hello"]
 
 
-def test_an_ollama_without_the_model_is_not_taken_and_its_pull_is_noticed(
+def test_ollama_is_used_once_its_model_is_pulled(
     automatic: ServerProcess, portal: BlockingPortal, ollama_port: int
 ) -> None:
     ollama = FakeOllama(models=["other:latest"], reply="Now I have it.")
@@ -86,7 +86,7 @@ def test_an_ollama_without_the_model_is_not_taken_and_its_pull_is_noticed(
         assert ask(connection, sample("hello")).llama == "Now I have it."
 
 
-def test_an_ollama_that_is_there_and_fails_is_told_not_papered_over(
+def test_errors_of_a_running_ollama_are_reported_without_fallback(
     automatic: ServerProcess, portal: BlockingPortal, ollama_port: int
 ) -> None:
     ollama = FakeOllama(reply="I am here again, all of me.")
@@ -100,10 +100,10 @@ def test_an_ollama_that_is_there_and_fails_is_told_not_papered_over(
         assert ask(connection, sample("hello")).llama == "I am here again, all of me."
 
 
-# --- looking for it while it loads, in this process ---
+# --- a model that loads, in this process ---
 
 
-async def test_a_turn_does_not_wait_long_for_a_model_that_loads_and_gets_it_when_it_is_loaded(tmp_path: Path) -> None:
+async def test_loading_model_delays_turns_only_briefly_and_is_used_once_loaded(tmp_path: Path) -> None:
     ollama = FakeOllama(models=[], traps=Traps(load_s=3))
     async with (
         running(ollama.app()) as address,
@@ -112,13 +112,13 @@ async def test_a_turn_does_not_wait_long_for_a_model_that_loads_and_gets_it_when
         ollama.models.append("llama3.2:latest")
         await asyncio.sleep(0.02)
         await asyncio.gather(*(model.look(patience_s=0.3) for _ in range(3)))
-        assert model.info.engine == "builtin"  # it was not waited for
+        assert model.info.engine == "builtin"  # did not wait for the load
         await model.look()
         assert model.info.engine == "ollama"
     assert len([request for request in ollama.requests if not request["messages"]]) == 1  # loaded once
 
 
-async def test_stopping_in_the_middle_of_a_look_leaves_nothing_running(tmp_path: Path) -> None:
+async def test_closing_during_a_recheck_leaves_no_tasks_running(tmp_path: Path) -> None:
     ollama = FakeOllama(models=[], traps=Traps(load_s=2))
     async with running(ollama.app()) as address:
         async with open_auto(settings(tmp_path, llama_endpoint=address, llm_recheck_s=0.01), quiet) as model:
@@ -130,7 +130,7 @@ async def test_stopping_in_the_middle_of_a_look_leaves_nothing_running(tmp_path:
 
 
 def ours() -> list[str]:
-    """Tasks of the assistant, not of the servers in this process."""
+    """Return the tasks of the assistant, not those of the servers in this process."""
     return [repr(task) for task in asyncio.all_tasks() if "/pipeline/" in repr(task)]
 
 
@@ -142,10 +142,10 @@ def settings(tmp_path: Path, **changes: Any) -> Settings:
 
 
 def quiet(_: object) -> None:
-    """Nobody looks at the progress."""
+    """Ignore the progress."""
 
 
-async def test_the_first_that_runs_is_taken_with_a_note_for_each_before_it(tmp_path: Path) -> None:
+async def test_first_working_engine_is_used_with_notes_on_earlier_ones(tmp_path: Path) -> None:
     async with open_best("stt", stt.ENGINES, stt.AUTO_ORDER, settings(tmp_path), quiet) as best:
         assert best.info.engine == "sphinx"
         assert best.info.ready_s > 0
@@ -154,7 +154,7 @@ async def test_the_first_that_runs_is_taken_with_a_note_for_each_before_it(tmp_p
         assert "HF_HUB_OFFLINE" in why or "WHISPER_MODEL" in why
 
 
-async def test_when_none_runs_each_reason_is_given(tmp_path: Path) -> None:
+async def test_without_a_working_engine_the_error_gives_each_reason(tmp_path: Path) -> None:
     nowhere = f"http://127.0.0.1:{closed_port()}/v1"
     with pytest.raises(EngineUnavailable) as raised:
         async with open_best(
@@ -166,19 +166,19 @@ async def test_when_none_runs_each_reason_is_given(tmp_path: Path) -> None:
     assert "STT_ENGINE" in raised.value.remedy
 
 
-async def test_a_named_engine_does_not_fall_back(tmp_path: Path) -> None:
+async def test_named_engine_does_not_fall_back(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable):
         async with open_named("stt", stt.ENGINES, "whisper", settings(tmp_path), quiet):
             pass
 
 
-async def test_an_error_inside_the_block_is_not_taken_for_an_engine_that_failed(tmp_path: Path) -> None:
+async def test_error_inside_the_block_is_not_treated_as_an_engine_failure(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match="mine"):
         async with open_best("stt", stt.ENGINES, ["sphinx"], settings(tmp_path), quiet):
             raise EngineUnavailable("mine", remedy="")
 
 
-async def test_when_one_stage_cannot_run_the_others_are_closed_again(tmp_path: Path) -> None:
+async def test_failed_stage_closes_the_stages_opened_before_it(tmp_path: Path) -> None:
     before = set(psutil.Process().children())
     nowhere = f"http://127.0.0.1:{closed_port()}"
     with pytest.raises(EngineUnavailable):

@@ -1,5 +1,4 @@
-"""Interruptions of a reply: the user's first word is kept, and the reply's own echo does not hold it up. On virtual
-time."""
+"""Barge-in on virtual time: the user's first word is kept, and the echo of a reply does not hold it."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,7 @@ PREROLL = 300 * RATE_HZ // 1000
 
 @dataclass
 class Remembering(ScriptedSTT):
-    """Hears nothing special, and remembers the sound that it was given."""
+    """Scripted STT that records the clips it gets."""
 
     clips: list[Clip] = field(default_factory=list)
 
@@ -57,10 +56,10 @@ async def say(d: Dialogue, samples: int, level: float) -> None:
     interruptible=st.booleans(),
 )
 @settings(max_examples=25)
-def test_an_interruption_is_heard_from_its_first_word(
+def test_interruption_is_transcribed_from_its_first_word(
     offset: int, first_ms: int, gap_ms: int, second_ms: int, interruptible: bool
 ) -> None:
-    """ "Stop … please", in any alignment with the frames of the detector; the first word alone is too short."""
+    """ "Stop … please" in any alignment with the detector's frames. The first word alone is too short to interrupt."""
     stt = Remembering("what is the heron")
     levels = (0.2, 0.3)
     lengths = [ms * RATE_HZ // 1000 for ms in (first_ms, second_ms)]
@@ -81,7 +80,7 @@ def test_an_interruption_is_heard_from_its_first_word(
     assert int(np.flatnonzero(heard)[0]) >= PREROLL - 1024
 
 
-def test_two_short_words_with_a_gap_interrupt_together() -> None:
+def test_two_short_words_with_a_gap_interrupt_the_reply() -> None:
     stt = Remembering()
 
     async def script(d: Dialogue) -> None:
@@ -96,8 +95,8 @@ def test_two_short_words_with_a_gap_interrupt_together() -> None:
     assert d.kinds.count("SpeechResumed") == 1
 
 
-def test_a_word_at_the_end_of_the_reply_belongs_to_what_follows() -> None:
-    """ "Stop" is refused, the reply ends, and "please" comes while it listens again."""
+def test_word_at_the_end_of_the_reply_joins_the_next_utterance() -> None:
+    """ "Stop" is rejected as too short, the reply ends, and "please" follows while the session listens again."""
     stt = Remembering()
 
     async def script(d: Dialogue) -> None:
@@ -117,12 +116,12 @@ def test_a_word_at_the_end_of_the_reply_belongs_to_what_follows() -> None:
     assert loud == 660 * RATE_HZ // 1000
 
 
-# --- the own echo ---
+# --- echo of the reply ---
 
 
 @dataclass
 class Room:
-    """A microphone that hears the reply out of the loudspeaker, and perhaps the user."""
+    """A microphone that picks up the reply from the loudspeaker, and sometimes the user."""
 
     dialogue: Dialogue
     seen: int = 0
@@ -166,8 +165,8 @@ def held_s(d: Dialogue) -> float:
 
 @pytest.mark.parametrize("echo", ["", "sentence number", "This is sentence number one", "mhm", "Okay."])
 @pytest.mark.parametrize("lead_ms", [200, 600])
-def test_its_own_echo_does_not_hold_up_a_reply(echo: str, lead_ms: int) -> None:
-    """Whether the recogniser makes nothing of it, or the reply's own words, or a word that wants nothing."""
+def test_echo_of_a_reply_rarely_holds_it(echo: str, lead_ms: int) -> None:
+    """The recogniser hears nothing, words of the reply, or a backchannel in the echo."""
     stt = ScriptedSTT()
 
     async def script(d: Dialogue) -> None:
@@ -186,7 +185,7 @@ def test_its_own_echo_does_not_hold_up_a_reply(echo: str, lead_ms: int) -> None:
 
 @pytest.mark.parametrize("words", ["stop", "what about the fish"])
 @pytest.mark.parametrize("after_ms", [500, 3000, 9000])
-def test_words_interrupt_a_reply_that_echoes(words: str, after_ms: int) -> None:
+def test_user_speech_interrupts_a_reply_with_echo(words: str, after_ms: int) -> None:
     stt = ScriptedSTT("what does the heron do")
     began_s = 0.0
 
@@ -204,11 +203,11 @@ def test_words_interrupt_a_reply_that_echoes(words: str, after_ms: int) -> None:
     d = hold(script, stt=stt, llm=ScriptedLLM(LONG, tokens_per_s=1000))
     interrupted = [at for at, event in d.log if isinstance(event, events.TurnInterrupted)]
     assert len(interrupted) == 1
-    assert interrupted[0] - began_s <= 0.8 + 0.08 + 0.15  # BACKCHANNEL_MS, the judgement, and frames
+    assert interrupted[0] - began_s <= 0.8 + 0.08 + 0.15  # BACKCHANNEL_MS, the transcription of the claim, and frames
 
 
-def test_speech_that_is_not_understood_interrupts_within_its_bound() -> None:
-    """The recogniser makes nothing of it: after the longest wait the reply is held, and speech that goes on has it."""
+def test_unintelligible_speech_interrupts_within_its_time_limit() -> None:
+    """The recogniser hears no words. After the longest wait the reply is held, and continued speech interrupts it."""
     stt = ScriptedSTT("what does the heron do")
     began_s = 0.0
 
@@ -232,7 +231,7 @@ def test_speech_that_is_not_understood_interrupts_within_its_bound() -> None:
     assert interrupted[0] - began_s <= 8 * 0.8 + 0.2 + 0.8 + 0.1
 
 
-def test_a_deaf_recogniser_does_not_let_an_echo_interrupt() -> None:
+def test_echo_does_not_interrupt_if_the_recogniser_fails() -> None:
     stt = ScriptedSTT()
 
     async def script(d: Dialogue) -> None:
@@ -249,7 +248,7 @@ def test_a_deaf_recogniser_does_not_let_an_echo_interrupt() -> None:
     assert "TurnInterrupted" not in d.kinds
 
 
-def test_a_reply_that_may_not_be_interrupted_does_not_answer_its_echo() -> None:
+def test_uninterruptible_reply_does_not_trigger_a_turn_by_its_echo() -> None:
     stt = ScriptedSTT()
 
     async def script(d: Dialogue) -> None:
@@ -257,14 +256,14 @@ def test_a_reply_that_may_not_be_interrupted_does_not_answer_its_echo() -> None:
         await d.until(events.UserSpeechStopped)
         stt.text = "sentence number"
         await Room(d).until(events.TurnCompleted)
-        stt.text = ""  # the last of the echo is no word
+        stt.text = ""  # the end of the echo has no words
         await d.silence(3000)
 
     d = hold(script, stt=stt, llm=ScriptedLLM(LONG, tokens_per_s=1000), interruptible=False)
     assert d.history == [("user", "what does the heron do"), ("assistant", LONG)]
 
 
-def test_after_a_quiet_while_a_reply_is_held_at_once_again() -> None:
+def test_reply_is_held_immediately_again_after_a_quiet_period() -> None:
     stt = ScriptedSTT()
 
     async def script(d: Dialogue) -> None:
@@ -298,12 +297,12 @@ def test_after_a_quiet_while_a_reply_is_held_at_once_again() -> None:
         ("サギはじっと", "サギはじっと立っています", True),
     ],
 )
-def test_words_of_the_reply_itself_are_an_echo(heard: str, saying: str, echo: bool) -> None:
+def test_words_of_the_reply_are_recognised_as_echo(heard: str, saying: str, echo: bool) -> None:
     assert is_echo(heard, saying) is echo
 
 
-def test_the_transcript_is_that_of_the_whole_interruption() -> None:
-    """A judgement that finds nothing in the first word does not cost it."""
+def test_transcript_covers_the_whole_interruption() -> None:
+    """An early transcription without a result does not lose the first word."""
 
     class Late(Remembering):
         async def transcribe(self, clip, *, language, prompt, words):  # type: ignore[no-untyped-def]

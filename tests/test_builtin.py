@@ -1,4 +1,4 @@
-"""The embedded responder: what it answers, in three languages, and that it can be heard."""
+"""The embedded responder: its replies in three languages, and the grammar of what it understands."""
 
 import random
 import re
@@ -110,7 +110,7 @@ CASES = [
 
 
 def answer(*asked: str, language: str | None = "en") -> str:
-    """The last reply of a conversation."""
+    """Return the last reply of a conversation."""
     messages: list[Message] = [Message("system", "Be brief.")]
     reply = ""
     for text in asked:
@@ -121,12 +121,12 @@ def answer(*asked: str, language: str | None = "en") -> str:
 
 
 @pytest.mark.parametrize(("language", "asked", "replied"), CASES)
-def test_it_answers(language: str, asked: str, replied: str) -> None:
+def test_requests_get_the_expected_reply(language: str, asked: str, replied: str) -> None:
     assert answer(asked, language=language) == replied
 
 
 @pytest.mark.parametrize(("language", "asked", "replied"), [case for case in CASES if case[1]])
-def test_it_answers_in_the_language_of_the_words_when_none_is_told(language: str, asked: str, replied: str) -> None:
+def test_reply_language_is_detected_from_the_words(language: str, asked: str, replied: str) -> None:
     assert answer(asked, language=None) == replied
 
 
@@ -139,7 +139,7 @@ def test_each_language_tells_a_joke_and_a_story_of_several_sentences() -> None:
     assert answer("tell me a joke", "tell me another joke") != answer("tell me a joke")
 
 
-def test_it_remembers_the_conversation() -> None:
+def test_replies_use_the_conversation_so_far() -> None:
     assert answer("my name is alice", "what is my name") == "Your name is Alice."
     assert answer("my name is alice", "hello") == "Hello, Alice! How can I help you?"
     assert answer("turn on the light", "what did i say") == "You said: Turn on the light."
@@ -157,7 +157,7 @@ def test_it_remembers_the_conversation() -> None:
         ("fr", "Allume la lumière.", "Allume la lumière", "Start Ollama with the model llama3.2"),
     ],
 )
-def test_what_it_cannot_answer_it_repeats_and_says_how_to_get_an_answer(
+def test_unknown_request_is_repeated_with_a_hint_to_start_a_model(
     language: str, asked: str, known: str, hint: str
 ) -> None:
     first, second = answer(asked, language=language), answer(asked, asked, language=language)
@@ -168,18 +168,18 @@ def test_what_it_cannot_answer_it_repeats_and_says_how_to_get_an_answer(
     assert len(second) < len(first)
 
 
-def test_a_long_utterance_is_not_repeated_whole() -> None:
+def test_long_unknown_utterance_is_shortened_in_the_reply() -> None:
     assert len(answer("we talked and " * 200)) < 300
 
 
-async def test_it_streams_word_by_word_and_ends_with_usage() -> None:
+async def test_reply_streams_words_and_ends_with_usage() -> None:
     deltas = [delta async for delta in RESPONDER.reply([Message("user", "what time is it", "en")])]
     assert [delta.text for delta in deltas] == ["It ", "is ", "3:30 ", "pm.", ""]
     assert deltas[-1].usage is not None
 
 
 @pytest.mark.parametrize(("hour", "said"), [(0, "12:30 am"), (1, "1:30 am"), (12, "12:30 pm"), (23, "11:30 pm")])
-def test_hours(hour: int, said: str) -> None:
+def test_hours_are_in_the_format_of_the_language(hour: int, said: str) -> None:
     clock = NOW.replace(hour=hour)
     responder = BuiltinResponder(model="m", clock=lambda: clock)
     assert responder.answer([Message("user", "what time is it", "en")]) == f"It is {said}."
@@ -188,7 +188,7 @@ def test_hours(hour: int, said: str) -> None:
     )
 
 
-async def test_the_time_is_that_of_the_zone_that_is_set() -> None:
+async def test_time_is_in_the_configured_time_zone() -> None:
     asked = [Message("user", "what time is it", "en")]
     times = []
     for zone in ("Asia/Kolkata", "America/Sao_Paulo", ""):
@@ -201,23 +201,23 @@ async def test_the_time_is_that_of_the_zone_that_is_set() -> None:
 
 
 @given(st.text(max_size=200), st.sampled_from(["en", "pt", "es", "xx", None]))
-def test_anything_gets_a_reply(text: str, language: str | None) -> None:
+def test_every_text_gets_a_reply(text: str, language: str | None) -> None:
     assert answer(text, language=language).strip()
 
 
 @pytest.mark.parametrize("word", ["one ", "and ", "1 plus ", "my name is ", "a ", "- ", "1", "what is one and "])
-def test_hostile_text_is_answered_quickly(word: str) -> None:
+def test_hostile_text_gets_a_reply_quickly(word: str) -> None:
     begun = time.thread_time()
     answer(word * (10_000 // len(word)), language=None)
     answer(word * (500 // len(word)), language=None)
     assert time.thread_time() - begun < 0.5
 
 
-# --- what can be heard ---
+# --- the grammar of the recogniser ---
 
 
 def rules() -> dict[str, str]:
-    """The grammar, taken apart by a reader of its own."""
+    """Parse the grammar independently of the product."""
     header, *lines = grammar().strip().splitlines()
     assert header == "#JSGF V1.0;"
     found = (re.fullmatch(r"(?:public )?<(\w+)> = (.*);", line) for line in lines[1:])
@@ -225,7 +225,7 @@ def rules() -> dict[str, str]:
 
 
 def expand(right: str, all_rules: dict[str, str], chance: random.Random) -> str:
-    """One sentence of a right side, by chance."""
+    """Return a random sentence of the right side of a rule."""
     tokens = re.findall(r"<\w+>|[\[\]()|]|[^\s<>\[\]()|]+", right)
     position = 0
 
@@ -251,7 +251,7 @@ def expand(right: str, all_rules: dict[str, str], chance: random.Random) -> str:
     return " ".join(choice())
 
 
-def test_every_word_of_the_grammar_can_be_heard() -> None:
+def test_every_grammar_word_is_in_the_pronunciation_dictionary() -> None:
     with open(get_model_path("en-us/cmudict-en-us.dict"), encoding="utf-8") as lines:
         known = {line.split()[0] for line in lines if line.strip()}
     words = set(re.findall(r"[^\s<>\[\]()|]+", re.sub(r"<\w+>", " ", " ".join(rules().values()))))
@@ -259,7 +259,7 @@ def test_every_word_of_the_grammar_can_be_heard() -> None:
     assert {"zero", "seventeen", "ninety", "hundred", "divided", "london"} <= words
 
 
-def test_the_recogniser_accepts_the_grammar() -> None:
+def test_recogniser_accepts_the_grammar() -> None:
     decoder = Decoder(samprate=16000, lm=None, loglevel="FATAL")
     decoder.add_jsgf_string("requests", grammar())
     decoder.activate_search("requests")
@@ -267,14 +267,14 @@ def test_the_recogniser_accepts_the_grammar() -> None:
 
 
 @given(st.randoms(use_true_random=False))
-def test_whatever_is_heard_is_answered(chance: random.Random) -> None:
+def test_every_sentence_of_the_grammar_gets_a_real_reply(chance: random.Random) -> None:
     heard = expand(rules()["utterance"], rules(), chance)
     replied = answer(heard)
     assert "No language model" not in replied
     assert "no language model" not in replied
 
 
-def test_every_request_can_be_heard() -> None:
+def test_every_request_template_gets_a_real_reply() -> None:
     chance = random.Random(1)
     for template in sentences():
         for _ in range(20):

@@ -8,7 +8,7 @@ from pipeline.channel import Channel
 from tests import virtual_time
 
 
-def test_a_full_channel_makes_its_sender_wait() -> None:
+def test_full_channel_blocks_the_sender() -> None:
     async def run() -> None:
         channel: Channel[int] = Channel(2)
         sent: list[int] = []
@@ -29,7 +29,7 @@ def test_a_full_channel_makes_its_sender_wait() -> None:
     virtual_time.run(run())
 
 
-def test_what_was_sent_is_received_before_the_error_that_closed_it() -> None:
+def test_sent_items_are_received_before_the_closing_error() -> None:
     async def run() -> None:
         channel: Channel[int] = Channel(4)
         await channel.send(1)
@@ -44,7 +44,7 @@ def test_what_was_sent_is_received_before_the_error_that_closed_it() -> None:
     virtual_time.run(run())
 
 
-def test_closing_frees_a_sender_that_waits() -> None:
+def test_closing_releases_a_waiting_sender() -> None:
     async def run() -> None:
         channel: Channel[int] = Channel(1)
         await channel.send(1)
@@ -57,7 +57,7 @@ def test_closing_frees_a_sender_that_waits() -> None:
     virtual_time.run(run())
 
 
-def test_a_receiver_that_gives_up_loses_nothing() -> None:
+def test_cancelled_receiver_loses_no_items() -> None:
     async def run() -> None:
         channel: Channel[int] = Channel(4)
         waiting = asyncio.create_task(anext(channel))

@@ -1,4 +1,4 @@
-"""The command line as it is typed: each command in a process of its own."""
+"""The command line, with each command in a separate process."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ LONGEST_S = 180
 
 
 def parley(*arguments: str | Path, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command until it exits."""
     return subprocess.run(
         [sys.executable, str(HOME / "main.py"), *map(str, arguments)], cwd=folder, env=environment(**settings),
         capture_output=True, text=True, timeout=LONGEST_S, stdin=subprocess.DEVNULL, check=False,
@@ -31,14 +31,14 @@ def parley(*arguments: str | Path, folder: Path, **settings: str) -> subprocess.
 
 
 def worked(*arguments: str | Path, folder: Path, **settings: str) -> str:
-    """Its stdout; nothing else was said."""
+    """Run a command that must succeed with an empty stderr; return its stdout."""
     done = parley(*arguments, folder=folder, **settings)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
 def refused(*arguments: str | Path, folder: Path, **settings: str) -> str:
-    """The one line on stderr of a command that cannot do it; it ends with code 2."""
+    """Run a command that must fail with code 2 and one line on stderr; return the line."""
     done = parley(*arguments, folder=folder, **settings)
     assert done.returncode == 2, done
     (line,) = done.stderr.splitlines()
@@ -48,7 +48,7 @@ def refused(*arguments: str | Path, folder: Path, **settings: str) -> str:
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two recordings, of which the second needs the first."""
+    """Two recordings; the second question depends on the first."""
     folder = tmp_path_factory.mktemp("questions")
     paths = folder / "name.wav", folder / "which.wav"
     for path, text in zip(paths, ("my name is alice", "what is my name"), strict=True):
@@ -56,7 +56,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return paths
 
 
-def test_talk_is_one_conversation_and_writes_the_spoken_replies(questions: tuple[Path, Path], tmp_path: Path) -> None:
+def test_talk_is_one_conversation_and_writes_spoken_replies(questions: tuple[Path, Path], tmp_path: Path) -> None:
     told = worked("talk", *questions, "-o", "reply.wav", folder=tmp_path)
     lines = told.splitlines()
     assert lines[0].split() == ["you:", *["my", "name", "is", "alice"]]
@@ -66,7 +66,7 @@ def test_talk_is_one_conversation_and_writes_the_spoken_replies(questions: tuple
     assert 2.0 < wav((tmp_path / "reply.wav").read_bytes()).seconds < 10
 
 
-def test_talk_in_json_is_a_line_a_turn(questions: tuple[Path, Path], tmp_path: Path) -> None:
+def test_talk_json_prints_one_line_a_turn(questions: tuple[Path, Path], tmp_path: Path) -> None:
     turns = [json.loads(line) for line in worked("talk", "--json", *questions, folder=tmp_path).splitlines()]
     assert [turn["llama"] for turn in turns] == ["Nice to meet you, Alice.", "Your name is Alice."]
     assert [turn["file"] for turn in turns] == [str(path) for path in questions]
@@ -81,21 +81,21 @@ def test_talk_in_json_is_a_line_a_turn(questions: tuple[Path, Path], tmp_path: P
         (["talk", "."], "."),
         (["talk"], "--mic"),
         (["transcribe", "missing.wav"], "missing.wav"),
-        (["say", "hello", "--voice", "nobody"], "nobody"),
+        (["say", "hello", "--voice", "nobody"], "nobody"),  # language: allow
         (["say", "...", "--json"], "nothing to say"),
         (["say", "hello", "-o", "no/such/folder/speech.wav"], "speech.wav"),
-        (["talk", "hello.wav", "--voice", "nobody"], "nobody"),
+        (["talk", "hello.wav", "--voice", "nobody"], "nobody"),  # language: allow
         (["talk", "hello.wav", "-o", "no/such/folder/reply.wav"], "reply.wav"),
         (["talk", "hello.wav", "--language", "pt"], "STT_ENGINE"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(arguments: list[str], says: str, tmp_path: Path) -> None:
-    (tmp_path / "text.wav").write_text("this is no recording")
+def test_failed_command_prints_one_line(arguments: list[str], says: str, tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("this is no recording")  # language: allow
     (tmp_path / "hello.wav").write_bytes(sample("hello"))
     assert says in refused(*arguments, folder=tmp_path)
 
 
-def test_transcribe_is_plain_when_piped(tmp_path: Path) -> None:
+def test_transcribe_prints_plain_text_into_a_pipe(tmp_path: Path) -> None:
     (tmp_path / "sum.wav").write_bytes(encode_wav(spoken(SUM).at(44_100)))
     (tmp_path / "hello.wav").write_bytes(sample("hello"))
     lines = worked("transcribe", "sum.wav", "hello.wav", folder=tmp_path).splitlines()
@@ -103,7 +103,7 @@ def test_transcribe_is_plain_when_piped(tmp_path: Path) -> None:
     assert [(row[0], row[-1]) for row in rows] == [("sum.wav", SUM), ("hello.wav", "hello")]
 
 
-def test_transcribe_in_json_with_words(tmp_path: Path) -> None:
+def test_transcribe_json_includes_words(tmp_path: Path) -> None:
     (tmp_path / "sum.wav").write_bytes(encode_wav(spoken(SUM)))
     (row,) = json.loads(worked("transcribe", "sum.wav", "--json", "--words", folder=tmp_path))
     assert (row["text"], row["language"]) == (SUM, "en")
@@ -113,8 +113,8 @@ def test_transcribe_in_json_with_words(tmp_path: Path) -> None:
     assert times[-1] <= row["seconds"]
 
 
-def test_transcribe_writes_subtitles_by_another_model(tmp_path: Path) -> None:
-    """The small Whisper stands among the models of MODELS_DIR; two sentences, and each its place."""
+def test_transcribe_writes_subtitles_with_another_model(tmp_path: Path) -> None:
+    """The small Whisper is in MODELS_DIR. The recording has two sentences, each with its own cue."""
     clip, truth = spliced([(1.0, 0), (3.0, 1)])
     (tmp_path / "two.wav").write_bytes(encode_wav(clip))
     shutil.copytree(MODEL, tmp_path / "models" / "words")
@@ -131,7 +131,7 @@ def test_transcribe_writes_subtitles_by_another_model(tmp_path: Path) -> None:
     assert "no audio track 3" in refused("transcribe", "two.wav", "--track", "3", folder=tmp_path)
 
 
-def test_say_writes_speech_that_is_understood(tmp_path: Path) -> None:
+def test_say_writes_speech_of_plausible_length(tmp_path: Path) -> None:
     text = "What is seven plus five? What is your name?"
     (row,) = [json.loads(worked("say", text, "--voice", "woman", "--json", folder=tmp_path))]
     assert (row["file"], row["engine"], row["voice"]) == ("speech.wav", "espeak", "woman")
@@ -140,7 +140,7 @@ def test_say_writes_speech_that_is_understood(tmp_path: Path) -> None:
     assert 1.5 < speech.seconds < 8
 
 
-def test_voices_lists_what_ships_and_what_was_dropped_in(tmp_path: Path) -> None:
+def test_voices_lists_included_and_added_voices(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "grandma.wav").write_bytes(sample("hello"))
     rows = {row["voice"]: row for row in json.loads(worked("voices", "--json", folder=tmp_path, AUDIOS_DIR="mine"))}
@@ -153,7 +153,7 @@ def test_voices_lists_what_ships_and_what_was_dropped_in(tmp_path: Path) -> None
     assert {"man", "woman"} <= {line.split("\t")[0] for line in plain.splitlines()}
 
 
-def test_doctor_names_what_is_missing_with_the_command_that_mends_it(tmp_path: Path) -> None:
+def test_doctor_names_what_is_missing_and_how_to_fix_it(tmp_path: Path) -> None:
     nowhere = f"http://127.0.0.1:{closed_port()}"
     told = worked("doctor", "--json", folder=tmp_path, LLAMA_ENDPOINT=nowhere, STT_ENGINE="auto")
     rows = {row["what"]: row for row in json.loads(told)}
@@ -161,16 +161,16 @@ def test_doctor_names_what_is_missing_with_the_command_that_mends_it(tmp_path: P
         assert rows[runs]["state"] == "ok"
     assert rows["llm ollama"]["state"] == "missing"
     assert nowhere in rows["llm ollama"]["detail"]
-    assert "ollama serve" in rows["llm ollama"]["mend"]
+    assert "ollama serve" in rows["llm ollama"]["mend"]  # language: allow
     assert rows["stt whisper"]["state"] == "missing"
-    assert rows["stt whisper"]["mend"]
-    assert all(row["mend"] for row in rows.values() if row["state"] == "missing")
+    assert rows["stt whisper"]["mend"]  # language: allow
+    assert all(row["mend"] for row in rows.values() if row["state"] == "missing")  # language: allow
 
 
 # --- serve ---
 
 
-def test_a_port_in_use_is_said_in_one_line(server: ServerProcess, tmp_path: Path) -> None:
+def test_port_in_use_is_reported_in_one_line(server: ServerProcess, tmp_path: Path) -> None:
     assert f"port {server.port}" in refused("serve", folder=tmp_path, PORT=str(server.port))
 
 
@@ -187,7 +187,7 @@ def test_a_port_in_use_is_said_in_one_line(server: ServerProcess, tmp_path: Path
         ({"HOST": "no.such.host.invalid"}, "API_KEYS"),
         ({"HOST": "no.such.host.invalid", "ALLOW_ANONYMOUS": "true"}, "no.such.host.invalid"),
         ({"HOST": "192.0.2.1", "API_KEYS": "a-key-that-is-long-enough"}, "192.0.2.1"),
-        ({"VOICE_NAME": "nobody"}, "nobody"),
+        ({"VOICE_NAME": "nobody"}, "nobody"),  # language: allow
         ({"STT_ENGINE": "whisper", "MODELS_DIR": "empty"}, "whisper"),
         ({"LLM_ENGINE": "ollama", "LLAMA_ENDPOINT": "http://127.0.0.1:9"}, "ollama serve"),
         ({"LLM_ENGINE": "openai", "LLM_OPENAI_URL": "http://127.0.0.1:9/v1"}, "LLM_OPENAI_URL"),
@@ -195,21 +195,19 @@ def test_a_port_in_use_is_said_in_one_line(server: ServerProcess, tmp_path: Path
         ({"TTS_ENGINE": "openai", "TTS_OPENAI_URL": "http://127.0.0.1:9/v1"}, "TTS_OPENAI_URL"),
     ],
 )
-def test_a_setting_that_cannot_be_met_ends_the_start_in_one_line(
-    settings: dict[str, str], says: str, tmp_path: Path
-) -> None:
+def test_unusable_setting_stops_the_start_with_one_line(settings: dict[str, str], says: str, tmp_path: Path) -> None:
     assert says.lower() in refused(folder=tmp_path, **settings).lower()
 
 
-def test_several_bad_settings_are_told_each(tmp_path: Path) -> None:
+def test_each_bad_setting_gets_its_own_line(tmp_path: Path) -> None:
     done = parley(folder=tmp_path, PORT="abc", VAD_THRESHOLD="7")
     assert done.returncode == 2
     assert [line.split(":")[1].strip() for line in done.stderr.splitlines()] == ["PORT", "VAD_THRESHOLD"]
 
 
 @pytest.mark.parametrize("line", ["import no_such_package", "from json import what_a_newer_one_has"])
-def test_an_environment_of_an_older_version_is_told_with_the_way_out(line: str, tmp_path: Path) -> None:
-    (tmp_path / "typer.py").write_text(line)  # found before the real one
+def test_outdated_environment_is_reported_with_the_fix(line: str, tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text(line)  # imported in place of the real one
     done = subprocess.run(
         [sys.executable, str(HOME / "main.py"), "voices"], cwd=tmp_path,
         env={**environment(), "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
@@ -220,18 +218,18 @@ def test_an_environment_of_an_older_version_is_told_with_the_way_out(line: str, 
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_settings_come_from_a_file_too(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("VOICE_NAME=nobody\n")
-    assert "nobody" in refused(folder=tmp_path)
+def test_settings_are_read_from_an_env_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("VOICE_NAME=nobody\n")  # language: allow
+    assert "nobody" in refused(folder=tmp_path)  # language: allow
 
 
-def test_all_addresses_are_served_with_keys(tmp_path: Path) -> None:
+def test_all_addresses_can_be_served_if_keys_are_set(tmp_path: Path) -> None:
     with serving(tmp_path, HOST="0.0.0.0", API_KEYS="a-key") as server:
         assert httpx.get(f"{server.url}/health/live").status_code == 200
 
 
-def test_uvicorn_runs_the_application_as_we_do(tmp_path: Path) -> None:
-    """With our bounds, and our end: conversations are told, and the exit code is 0."""
+def test_application_under_plain_uvicorn_keeps_limits_and_shutdown(tmp_path: Path) -> None:
+    """Our limits and our shutdown apply: conversations get a message, and the exit code is 0."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -241,7 +239,7 @@ def test_uvicorn_runs_the_application_as_we_do(tmp_path: Path) -> None:
             cwd=tmp_path, env=environment(), pass_fds=[listening.fileno()], stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            # The socket is there already: the connection waits until the application is.
+            # The socket is open already: the connection waits for the application.
             with connect(f"ws://127.0.0.1:{port}/ws", open_timeout=60, max_size=None) as connection:
                 assert SUM_ANSWER in ask(connection, spoken(SUM)).llama
             with socket.create_connection(("127.0.0.1", port), timeout=60) as stranger:
@@ -260,7 +258,7 @@ def test_uvicorn_runs_the_application_as_we_do(tmp_path: Path) -> None:
             process.wait()
 
 
-def test_under_uvicorn_a_thread_that_never_ends_keeps_no_process(tmp_path: Path) -> None:
+def test_stuck_thread_does_not_keep_a_uvicorn_process_alive(tmp_path: Path) -> None:
     script = """
 import os, signal, threading, time, uvicorn
 server = uvicorn.Server(uvicorn.Config("main:app", port=0))
@@ -279,18 +277,18 @@ server.run()
 
 
 @pytest.mark.parametrize("moment", ["1.2", "ready"])
-def test_a_start_that_is_broken_off_ends_in_order(moment: str, tmp_path: Path) -> None:
+def test_interrupted_start_exits_cleanly(moment: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, str(HOME / "main.py")], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     try:
-        if moment == "ready":  # the first instant in which somebody could know that it is there
+        if moment == "ready":  # the earliest moment at which a user can see that it runs
             while "listens on" not in process.stderr.readline():
                 assert process.poll() is None
         else:
             with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(float(moment))  # somewhere in the middle
+                process.wait(float(moment))  # in the middle of the start
         process.terminate()
         _, told = process.communicate(timeout=60)
         assert process.returncode == 0
@@ -300,8 +298,8 @@ def test_a_start_that_is_broken_off_ends_in_order(moment: str, tmp_path: Path) -
         process.wait()
 
 
-def test_the_service_may_open_more_files_than_a_shell_allows() -> None:
-    """Or strangers who hold MAX_CONNECTIONS would leave it none to work with."""
+def test_service_raises_the_limit_of_open_files() -> None:
+    """Otherwise MAX_CONNECTIONS open connections would leave it no files to work with."""
     script = (
         "import resource; from commands.serve import allow_files; from pipeline.settings import Settings; "
         "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]; "

@@ -1,4 +1,4 @@
-"""What docker-compose.yml grants to its containers."""
+"""Permissions of the containers in docker-compose.yml."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ CAPABILITIES = {
     "postgres": {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"},
     "redis": {"CHOWN", "SETGID", "SETUID"},
 }
-"""Of images that begin as root and then become a user of their own."""
+"""Capabilities of images that start as root and then switch to their own user."""
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_no_container_has_more_rights_than_it_needs(name: str) -> None:
+def test_containers_have_only_the_capabilities_they_need(name: str) -> None:
     service = SERVICES[name]
     assert service["cap_drop"] == ["ALL"]
     assert set(service.get("cap_add", ())) == CAPABILITIES.get(name, set())
@@ -27,7 +27,7 @@ def test_no_container_has_more_rights_than_it_needs(name: str) -> None:
     assert "/tmp" in written
 
 
-def test_only_this_machine_reaches_what_is_published() -> None:
+def test_published_ports_are_bound_to_localhost() -> None:
     for service in SERVICES.values():
         for port in service.get("ports", ()):
             assert "127.0.0.1" in port

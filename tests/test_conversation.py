@@ -1,4 +1,4 @@
-"""What the language model is reminded of."""
+"""The history of a conversation and the prompts made from it."""
 
 import contextlib
 
@@ -13,7 +13,7 @@ from pipeline.llm.prompt import estimated_tokens
 TEXT = st.text(max_size=300)
 
 
-def test_the_prompt_is_the_history_in_order() -> None:
+def test_prompt_is_the_history_in_order() -> None:
     conversation = Conversation("be brief", budget_tokens=1000)
     conversation.record("my name is Ana", "en", "Nice to meet you, Ana.")
     conversation.record("and tell me a story", "en", "Once upon", interrupted=True)
@@ -28,16 +28,14 @@ def test_the_prompt_is_the_history_in_order() -> None:
     ]
 
 
-def test_a_reply_of_which_nothing_was_heard_is_not_remembered() -> None:
+def test_unheard_reply_is_not_kept_in_the_history() -> None:
     conversation = Conversation("s", budget_tokens=1000)
     conversation.record("hello", "en", "", interrupted=True)
     assert [m.role for m in conversation.messages] == ["user"]
 
 
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=30), TEXT, st.integers(256, 2000))
-def test_the_prompt_keeps_its_budget_and_its_newest_turns(
-    turns: list[tuple[str, str]], question: str, budget: int
-) -> None:
+def test_prompt_keeps_its_budget_and_the_newest_turns(turns: list[tuple[str, str]], question: str, budget: int) -> None:
     conversation = Conversation("system", budget_tokens=budget)
     for said, heard in turns:
         conversation.record(said, "en", heard)
@@ -52,7 +50,7 @@ def test_the_prompt_keeps_its_budget_and_its_newest_turns(
     assert not history or history[0].role == "user"
 
 
-def test_a_connection_of_many_hours_does_not_grow() -> None:
+def test_history_of_a_long_conversation_is_bounded() -> None:
     conversation = Conversation("s", budget_tokens=300)
     for n in range(1000):
         conversation.record(f"question {n}", "en", f"answer {n} " * 5)
@@ -61,8 +59,8 @@ def test_a_connection_of_many_hours_does_not_grow() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["end", "after", "before", "delete"]), st.integers(0, 9), st.integers(0, 9))))
-def test_items_stand_where_they_were_put(steps: list[tuple[str, int, int]]) -> None:
-    """As in a plain list; items of which there is already one, or of which there is none, change nothing."""
+def test_items_keep_the_position_they_were_placed_at(steps: list[tuple[str, int, int]]) -> None:
+    """Compare with a plain list. An existing ID, or an unknown one, changes nothing."""
     conversation, plain = Conversation("s", budget_tokens=10_000), list[str]()
     for what, new, there in steps:
         id, other = f"item {new}", f"item {there}"

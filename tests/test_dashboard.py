@@ -1,4 +1,4 @@
-"""Grafana's dashboard and Prometheus's rules ask for what a running service tells, and Compose brings them together."""
+"""Grafana's dashboard and Prometheus's rules use metrics that a service exposes, and Compose connects them."""
 
 import json
 import re
@@ -18,9 +18,9 @@ DASHBOARD = json.loads((HOME / "deploy/grafana/dashboards/parley.json").read_tex
 ALERTS = yaml.safe_load((HOME / "deploy/prometheus/alerts.yml").read_text("utf-8"))
 COMPOSE = yaml.safe_load((HOME / "docker-compose.yml").read_text("utf-8"))
 SCRAPED = {"instance", "job", "le"}
-"""Labels that are there whatever a service tells."""
+"""Labels that Prometheus adds to every series."""
 UNTIL_SOMETHING_FAILS = {"parley_stage_failures_total"}
-"""Metrics without a series before; their labels are in `pipeline.observing`."""
+"""Metrics that have no series before a failure; their labels are in `pipeline.observing`."""
 
 
 def queries() -> Iterator[tuple[str, str]]:
@@ -33,7 +33,7 @@ def queries() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def told(server: ServerProcess) -> dict[str, set[str]]:
-    """Names of all series of a service that has answered, with the names of their labels."""
+    """Names of all series of a service after a turn, with the names of their labels."""
     with server.connect() as connection:
         ask(connection, sample("hello"))
     found: dict[str, set[str]] = {name: {"stage", "code"} for name in UNTIL_SOMETHING_FAILS}
@@ -44,7 +44,7 @@ def told(server: ServerProcess) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(("title", "query"), queries())
-def test_every_query_asks_for_what_there_is(told: dict[str, set[str]], title: str, query: str) -> None:
+def test_every_query_uses_existing_metrics_and_labels(told: dict[str, set[str]], title: str, query: str) -> None:
     plain = re.sub(r'"[^"]*"', '""', query)
     for opening, closing in ("()", "{}", "[]"):
         assert plain.count(opening) == plain.count(closing)
@@ -60,7 +60,7 @@ def test_every_query_asks_for_what_there_is(told: dict[str, set[str]], title: st
         assert {label.strip() for label in grouping.split(",")} <= known, grouping
 
 
-def test_every_metric_of_ours_is_shown_or_known_not_to_be(told: dict[str, set[str]]) -> None:
+def test_every_metric_is_shown_or_listed_as_not_shown(told: dict[str, set[str]]) -> None:
     shown = " ".join(query for _, query in queries())
     names = {re.sub(r"_(bucket|count|sum)$", "", name) for name in told if name.startswith("parley_")}
     assert {name for name in names if name not in shown} == {
@@ -70,7 +70,7 @@ def test_every_metric_of_ours_is_shown_or_known_not_to_be(told: dict[str, set[st
     }  # fmt: skip
 
 
-def test_grafana_finds_its_dashboard_and_its_data() -> None:
+def test_grafana_provisioning_matches_compose() -> None:
     provisioning = HOME / "deploy/grafana/provisioning"
     [source] = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text("utf-8"))["datasources"]
     [provider] = yaml.safe_load((provisioning / "dashboards/parley.yml").read_text("utf-8"))["providers"]
@@ -88,7 +88,7 @@ def test_grafana_finds_its_dashboard_and_its_data() -> None:
     assert "ports" not in prometheus
 
 
-def test_prometheus_asks_the_service() -> None:
+def test_prometheus_scrapes_the_service_and_job_workers() -> None:
     scraped: dict[str, Any] = yaml.safe_load((HOME / "deploy/prometheus/prometheus.yml").read_text("utf-8"))
     job, workers = scraped["scrape_configs"]
     [found] = workers["dns_sd_configs"]
@@ -103,7 +103,7 @@ def test_prometheus_asks_the_service() -> None:
     assert all((HOME / "deploy/prometheus" / name.rpartition("/")[2]).is_file() for name in scraped["rule_files"])
 
 
-def test_panels_lie_side_by_side() -> None:
+def test_panels_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         place = panel["gridPos"]

@@ -1,4 +1,4 @@
-"""Utterances that are only written down: all sound that waits for a transcript is counted, while it waits."""
+"""Dictation: audio that waits for a transcript counts towards the budget while it waits."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ SIZE = CLIP.samples.nbytes
 
 
 class Counted:
-    """Room for so many bytes."""
+    """A budget of `most` bytes."""
 
     def __init__(self, most: int) -> None:
         self._most, self.held = most, 0
@@ -36,7 +36,7 @@ async def heard(clip: Clip) -> Transcript:
     return Transcript("hello", "en", clip.seconds)
 
 
-def test_sound_of_a_transcript_begun_ahead_is_counted_too() -> None:
+def test_audio_of_a_speculative_transcript_counts_towards_the_budget() -> None:
     room, told = Counted(2 * SIZE), list[Event]()
 
     async def write() -> None:

@@ -1,4 +1,4 @@
-"""What the documentation says of routes, against the routes that there are."""
+"""Routes named in the documentation, checked against the routes that exist."""
 
 import re
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ ELSEWHERE = re.compile(
     r"/(?:app|tmp|data|etc|var|home|dev|proc|usr|opt|srv|path|run)\b.*|/api/(?:chat|generate|tags|show|pull)\b.*"
     r"|/v1/(?:chat/completions|responses)|/v1|/api/v1|/mcp"
 )
-"""Folders, routes of other services, and what many routes begin with."""
+"""Folders, routes of other services, and common prefixes of routes."""
 OWN = re.compile(
     r"/(?:v1|api|ws|jobs|queues|asr|detect-language|transcribe|models|voices|health|metrics|status|docs)\b"
 )
 
 
 def named(text: str) -> Iterator[tuple[str, str]]:
-    """Method ("" where none is named) and path of each route that a page names: in code, or asked with curl."""
+    """Yield method ("" if not given) and path of each route that a page names in code or in a curl command."""
     for code in re.findall(r"`([^`\n]+)`", text):
         found = re.fullmatch(r"(?:([A-Z]+(?:`?, `?[A-Z]+)*) )?(/[^\s`]*)", code.replace("\\|", "|"))
         if found and (found[1] in METHODS or OWN.match(found[2])):
@@ -31,7 +31,7 @@ def named(text: str) -> Iterator[tuple[str, str]]:
 
 
 def there(path: str, routes: set[str]) -> bool:
-    """Whether this is a route, or (ending in …) the beginning of some."""
+    """Whether this is a route or, ending in "…", the prefix of a route."""
     plain = re.sub(r"\{[^}]*\}|\b[A-Z][A-Z_]+\b", "x", path.partition("?")[0])
     known = {re.sub(r"\{[^}]*\}", "x", route) for route in routes}
     if plain.endswith("…"):
@@ -40,7 +40,7 @@ def there(path: str, routes: set[str]) -> bool:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
-def test_every_route_that_a_page_names_exists(page: object) -> None:
+def test_every_route_named_in_the_docs_exists(page: object) -> None:
     by_method: dict[str, set[str]] = {"": set()}
     for route in every_route():
         for method in ("", {"WEBSOCKET": "WS"}.get(route.method, route.method)):
@@ -50,7 +50,7 @@ def test_every_route_that_a_page_names_exists(page: object) -> None:
             assert there(path, by_method.get(method, set())), f"{method} {path}"
 
 
-def test_a_route_that_does_not_exist_is_found() -> None:
+def test_the_check_finds_routes_that_do_not_exist() -> None:
     routes = {route.path for route in every_route()}
     assert list(named("`GET /voices`, `/jobs/{id}` and `curl http://localhost:8000/asr?x=1`")) == [
         ("GET", "/voices"),

@@ -1,4 +1,4 @@
-"""The end of a running service: what has begun is finished, nobody new comes in; a second SIGTERM waits for nothing."""
+"""Shutdown of a running service: running turns finish, new clients are refused; a second SIGTERM stops immediately."""
 
 import asyncio
 import json
@@ -31,17 +31,17 @@ from tests.server_process import ServerProcess, environment, serving
 from tests.waiting import until
 
 LONG_QUESTION = "count to ten"
-"""Its answer is some seconds of sound, which leaves at the pace of speech."""
+"""Its reply is some seconds of speech, sent in real time."""
 LONGER_QUESTION = "count to thirty"
-"""This one's lasts far longer than a service takes that ends at once."""
+"""Its reply takes far longer than an immediate shutdown."""
 SOON_S = 60.0
-"""Generous: the machine may be busy."""
+"""Generous, because the machine can be busy."""
 PATIENT = {"DRAIN_SECONDS": "120"}
 
 
 @contextmanager
 def stoppable(folder: Path, **settings: str) -> Iterator[ServerProcess]:
-    """A service whose end is the test's own affair; nothing of it is left behind."""
+    """Run a service that the test stops; check that no process is left behind."""
     process = subprocess.Popen(
         [sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**settings),
         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -67,7 +67,7 @@ def stoppable(folder: Path, **settings: str) -> Iterator[ServerProcess]:
 
 
 def event(connection: ClientConnection) -> dict[str, Any]:
-    """The next message that is no sound."""
+    """Return the next message that is not audio."""
     while isinstance(message := connection.recv(timeout=SOON_S), bytes):
         pass
     told: dict[str, Any] = json.loads(message)
@@ -81,7 +81,7 @@ def comes(connection: ClientConnection, kind: str) -> dict[str, Any]:
 
 
 def answering(server: ServerProcess, question: str = LONG_QUESTION) -> ClientConnection:
-    """A live conversation in the middle of a long answer."""
+    """Return a live conversation in the middle of a long reply."""
     connection = server.connect("?stream=1&rate=16000")
     comes(connection, "session_started")
     connection.send(json.dumps({"type": "say", "text": question}))
@@ -90,12 +90,12 @@ def answering(server: ServerProcess, question: str = LONG_QUESTION) -> ClientCon
 
 
 def close_code(connection: ClientConnection) -> int | None:
-    """What it is closed with, once all that came before was read."""
+    """Read all messages; return the close code."""
     return the_rest(connection)[1]
 
 
 def the_rest(connection: ClientConnection) -> tuple[str, int | None]:
-    """All texts that come until it is closed, and what it is closed with."""
+    """Return all texts until the connection is closed, and the close code."""
     texts = ""
     try:
         while True:
@@ -106,7 +106,7 @@ def the_rest(connection: ClientConnection) -> tuple[str, int | None]:
 
 
 def is_cut_off(talking: ClientConnection) -> None:
-    """In the middle of its answer, and told why."""
+    """Check that a connection is closed in the middle of its reply, with the reason."""
     texts, code = the_rest(talking)
     assert "turn_completed" not in texts
     assert '"session_ended"' in texts
@@ -116,7 +116,7 @@ def is_cut_off(talking: ClientConnection) -> None:
 
 @contextmanager
 def staying(server: ServerProcess) -> Iterator[None]:
-    """Within, the service has a recording to wait for: it drains for as long as the block takes."""
+    """Keep an upload running during the block, so that the service drains until the block ends."""
     with connect(f"ws://127.0.0.1:{server.port}/api/v1/streaming?language=en", max_size=None) as sending:
         data = recording(3)
         sending.send(data[:1000])
@@ -133,7 +133,7 @@ def is_draining(server: ServerProcess) -> None:
 
 
 @pytest.mark.real_time
-def test_running_turns_finish_and_nothing_new_begins(tmp_path: Path) -> None:
+def test_running_turns_finish_and_new_clients_are_refused(tmp_path: Path) -> None:
     with stoppable(tmp_path, **PATIENT) as server, staying(server):
         ready = httpx.get(f"{server.url}/health/ready")
         assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
@@ -168,7 +168,7 @@ def test_running_turns_finish_and_nothing_new_begins(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_time
-async def test_a_realtime_session_finishes_its_response(tmp_path: Path) -> None:
+async def test_realtime_session_finishes_its_response(tmp_path: Path) -> None:
     with stoppable(tmp_path) as server:
         client = AsyncOpenAI(api_key="none", base_url=f"{server.url}/v1")
         async with client, client.realtime.connect(model="gpt-realtime") as session:
@@ -188,7 +188,7 @@ async def test_a_realtime_session_finishes_its_response(tmp_path: Path) -> None:
         assert kinds[-3:] == ["response.done", "rate_limits.updated", "error"]
 
 
-def test_a_recording_that_is_being_transcribed_is_answered(tmp_path: Path) -> None:
+def test_running_transcription_finishes(tmp_path: Path) -> None:
     with (
         stoppable(tmp_path, **HEARS) as server,
         connect(f"ws://127.0.0.1:{server.port}/api/v1/streaming?language=en", max_size=None) as streaming,
@@ -204,7 +204,7 @@ def test_a_recording_that_is_being_transcribed_is_answered(tmp_path: Path) -> No
 
 
 @pytest.mark.real_time
-def test_jobs_go_back_to_the_queue_and_are_done_after_the_next_start(tmp_path: Path) -> None:
+def test_jobs_return_to_the_queue_and_run_after_the_next_start(tmp_path: Path) -> None:
     with (
         stoppable(tmp_path, **HEARS, **PATIENT) as server,
         httpx.Client(base_url=server.url, timeout=SOON_S) as client,
@@ -216,7 +216,7 @@ def test_jobs_go_back_to_the_queue_and_are_done_after_the_next_start(tmp_path: P
         jobs = [job["job_id"] for job in made]
         done(client, jobs[0], "processing")
         server.process.send_signal(signal.SIGTERM)
-        # Given back at once: what is left of the machine is for those who wait for an answer.
+        # Jobs are given back at once: the remaining capacity is for clients that wait for a response.
         done(client, jobs[0], "queued")
         comes(talking, "turn_completed")
     with serving(tmp_path, **HEARS) as again, httpx.Client(base_url=again.url, timeout=SOON_S) as client:
@@ -224,7 +224,7 @@ def test_jobs_go_back_to_the_queue_and_are_done_after_the_next_start(tmp_path: P
 
 
 @pytest.mark.real_time
-def test_what_takes_longer_than_it_may_is_cut_off(tmp_path: Path) -> None:
+def test_connections_are_cut_off_at_the_drain_deadline(tmp_path: Path) -> None:
     with stoppable(tmp_path, DRAIN_SECONDS="0.5") as server:
         talking = answering(server, LONGER_QUESTION)
         start = time.monotonic()
@@ -236,7 +236,7 @@ def test_what_takes_longer_than_it_may_is_cut_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_time
-def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+def test_second_signal_stops_the_service_immediately(tmp_path: Path) -> None:
     with stoppable(tmp_path, **PATIENT) as server:
         talking = answering(server, LONGER_QUESTION)
         dictating = connect(f"ws://127.0.0.1:{server.port}/api/v1/streaming")
@@ -254,20 +254,20 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         assert "Cancel 0" not in server.text
 
 
-def test_what_a_second_signal_cuts_off_is_told_in_a_line(tmp_path: Path) -> None:
-    """And the one who reads sees that it is not all."""
+def test_cut_off_requests_are_logged_in_one_line(tmp_path: Path) -> None:
+    """The client sees that the response is incomplete."""
     with (
         stoppable(tmp_path, DRAIN_SECONDS="120") as server,
         httpx.Client(base_url=server.url, timeout=SOON_S) as client,
         ThreadPoolExecutor() as threads,
     ):
-        # More than the buffers between us hold, and more than the recogniser has heard by then on any machine.
+        # More than the buffers hold, and more than the recogniser can have transcribed by then on any machine.
         speech = {"model": "tts-1", "input": "One more sentence. " * 200, "voice": "man", "response_format": "pcm"}
         upload = {"file": ("a.flac", slow_recording(count=120))}
         whole = threads.submit(client.post, "/v1/audio/transcriptions", files=upload, data={"model": "whisper-1"})
         with client.stream("POST", "/v1/audio/speech", json={**speech, "speed": 0.25}) as stream:
             sound = stream.iter_bytes()
-            next(sound)  # and it reads no more for now
+            next(sound)  # do not read further for now
             deadline = time.monotonic() + SOON_S
             while "parley_requests_running 2.0" not in client.get("/metrics").text:
                 assert time.monotonic() < deadline
@@ -290,7 +290,7 @@ class Stopping(ParleyError):
     code = "stopping"
 
 
-def test_a_session_is_finished_after_the_turn_that_the_user_has_begun() -> None:
+def test_session_ends_after_the_turn_that_has_begun() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         d.session.finish(Stopping("The service stops."))
@@ -304,7 +304,7 @@ def test_a_session_is_finished_after_the_turn_that_the_user_has_begun() -> None:
     hold(script)
 
 
-def test_a_session_in_which_nobody_speaks_is_finished_at_once() -> None:
+def test_silent_session_ends_immediately() -> None:
     async def script(d: Dialogue) -> None:
         await d.silence(400)
         d.session.finish(Stopping("The service stops."))

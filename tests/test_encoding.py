@@ -1,4 +1,4 @@
-"""Speech in every format: one file, its first bytes early, the same sound in it, faster or slower as asked."""
+"""Encoding of speech in every format: one valid file, streamed early, at the requested speed."""
 
 import io
 from collections.abc import AsyncGenerator
@@ -24,7 +24,7 @@ def chunks(clip: Clip, seconds: float = 0.1) -> list[Clip]:
 
 
 def written(kind: str, clip: Clip, speed: float = 1.0) -> tuple[bytes, int]:
-    """The file, and how many chunks of 100 ms had come when its first sound left."""
+    """Return the file, and the number of 100 ms chunks fed before its first audio came out."""
     encoder = Encoder(kind, speed=speed)
     data, first = b"", 0
     for number, chunk in enumerate(chunks(clip), 1):
@@ -44,7 +44,7 @@ def sound_of(kind: str, data: bytes) -> Clip:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_sound_is_the_same(kind: str) -> None:
+def test_encoded_speech_sounds_the_same(kind: str) -> None:
     clip = tone(3.0)
     data, first = written(kind, clip)
     found = sound_of(kind, data)
@@ -52,18 +52,18 @@ def test_the_sound_is_the_same(kind: str) -> None:
     assert pitch(found) == pytest.approx(440, abs=1)
     middle = found.samples[len(found.samples) // 4 : -len(found.samples) // 4]
     assert float(np.sqrt(np.mean(middle**2))) == pytest.approx(0.5 / np.sqrt(2), rel=0.1)
-    assert first <= 8, "the first sound leaves before the end is there"
+    assert first <= 8, "the first audio must come before the end of the speech"
 
 
 @pytest.mark.parametrize(
     ("kind", "mark"), [("wav", b"RIFF"), ("flac", b"fLaC"), ("opus", b"OpusHead"), ("mp3", b"Xing"), ("mp3", b"ID3")]
 )
-def test_there_is_one_header(kind: str, mark: bytes) -> None:
+def test_streamed_file_has_one_header(kind: str, mark: bytes) -> None:
     data, _ = written(kind, tone(2.0))
     assert data.count(mark) == (0 if kind == "mp3" else 1)
 
 
-def test_a_wav_that_is_streamed_does_not_claim_a_size() -> None:
+def test_streamed_wav_does_not_claim_a_size() -> None:
     data, _ = written("wav", tone(1.0))
     assert data[4:8] == data[40:44] == b"\xff\xff\xff\xff"
     samples, rate_hz = soundfile.read(io.BytesIO(data))
@@ -79,7 +79,7 @@ def test_speed_changes_the_length_and_not_the_pitch(kind: str, speed: float) -> 
     assert pitch(found) == pytest.approx(440, rel=0.02)
 
 
-async def test_closing_the_stream_closes_the_speech() -> None:
+async def test_closing_the_encoded_stream_closes_its_source() -> None:
     closed = False
 
     async def speech() -> AsyncGenerator[Clip, None]:

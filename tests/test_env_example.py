@@ -1,4 +1,4 @@
-"""`.env.example` and the Compose files say what the settings say."""
+"""`.env.example` and the Compose files agree with the settings."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from pipeline.settings import HOME, Settings
 EXAMPLE = HOME / ".env.example"
 COMPOSE_FILES = [HOME / "docker-compose.yml", HOME / "docker-compose.gpu.yml"]
 
-# What the documents of the services that Parley stands in for tell their users to set: name, value, field, meaning.
+# Settings documented by the services that Parley replaces: name, value, field, meaning.
 DOCUMENTED = [
     ("PORT", "8000", "port", 8000),
     ("LLAMA_MODEL", "nome_do_modelo_llama", "llama_model", "nome_do_modelo_llama"),
@@ -38,14 +38,14 @@ DOCUMENTED = [
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of this machine, and no .env of this folder."""
+    """Remove this machine's settings and leave the folder with its .env."""
     monkeypatch.chdir(tmp_path)
     for field in Settings.model_fields:
         for name in names(field):
             monkeypatch.delenv(name, raising=False)
 
 
-def test_the_example_is_what_the_settings_make() -> None:
+def test_example_is_generated_from_the_settings() -> None:
     assert EXAMPLE.read_text(encoding="utf-8") == render(), "run `python -m deploy.env_example`"
 
 
@@ -56,7 +56,7 @@ def test_every_setting_is_documented_in_the_example() -> None:
         assert any(line.startswith(f"#{names(field)[0]}=") for line in lines), field
 
 
-def test_the_example_uncommented_is_the_defaults(tmp_path: Path) -> None:
+def test_uncommented_example_has_the_defaults(tmp_path: Path) -> None:
     text = re.sub(r"^#(?=[A-Z_]+=)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     (tmp_path / "env").write_text(text, encoding="utf-8")
     read, default = Settings(_env_file=tmp_path / "env"), Settings()  # type: ignore[call-arg]
@@ -67,7 +67,7 @@ def test_the_example_uncommented_is_the_defaults(tmp_path: Path) -> None:
         assert value == expected, field
 
 
-def test_the_example_as_it_is_sets_nothing() -> None:
+def test_example_sets_nothing_by_default() -> None:
     assert dotenv_values(EXAMPLE) == {}
 
 
@@ -81,7 +81,7 @@ def test_documented_names_work(
     assert getattr(Settings(), field) == meaning
 
 
-def test_compose_hands_every_setting_through() -> None:
+def test_compose_passes_every_setting_to_the_container() -> None:
     text = COMPOSE_FILES[0].read_text(encoding="utf-8")
     assert text == compose_with_settings(text), "run `python -m deploy.env_example`"
     environment = yaml.safe_load(text)["services"]["api"]["environment"]
@@ -97,20 +97,20 @@ def test_compose_hands_every_setting_through() -> None:
         assert str(environment[name]).endswith((value, f":-{value}}}"))
 
 
-def test_what_the_compose_files_read_is_documented() -> None:
+def test_variables_of_the_compose_files_are_documented() -> None:
     read = {m for path in COMPOSE_FILES for m in re.findall(r"\$\{(\w+)", path.read_text(encoding="utf-8"))}
     read |= set(yaml.safe_load(COMPOSE_FILES[0].read_text(encoding="utf-8"))["services"]["ollama-ai"]["environment"])
     assert read - {"PORT", *COMPOSE_DEFAULTS} == {name for name, _, _ in COMPOSE} - {"COMPOSE_FILE"}
 
 
-def test_the_published_defaults_are_those_of_the_compose_file() -> None:
+def test_documented_defaults_match_the_compose_file() -> None:
     text = COMPOSE_FILES[0].read_text(encoding="utf-8")
     for name, default, _ in COMPOSE:
         for found in re.findall(rf"\$\{{{name}:-([^}}]*)\}}", text):
             assert found == default, name
 
 
-def test_what_a_team_adds_to_its_env_fits_the_compose_file() -> None:
+def test_team_env_matches_the_compose_file() -> None:
     added = dotenv_values(HOME / "deploy" / "team.env")
     known = {name for field in Settings.model_fields for name in names(field)} | {name for name, _, _ in COMPOSE}
     assert set(added) - known == {"COMPOSE_PROFILES"}

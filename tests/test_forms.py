@@ -1,4 +1,4 @@
-"""Forms as old, careless and cut-off clients send them, at every door that takes one."""
+"""Forms of old, careless and disconnecting clients, at every endpoint that accepts a form."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ DOORS = {
     "/jobs": "files",
     "/api/v1/upload/file": "file",
 }
-"""Door → the name of its file."""
+"""Endpoint → field name of its file."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def post(client: httpx.Client, door: str, body: bytes, **query: str) -> httpx.Re
 
 
 def text_of(client: httpx.Client, door: str, answer: httpx.Response) -> str:
-    """What was heard, whatever a door's answer looks like."""
+    """Return the transcript from the response of any endpoint."""
     assert answer.status_code in (200, 202), answer.text
     if door == "/asr":
         return answer.text.strip()
@@ -71,13 +71,13 @@ def text_of(client: httpx.Client, door: str, answer: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_part_with_only_an_extended_file_name_is_a_file(client: httpx.Client, wav: bytes, door: str) -> None:
+def test_part_with_only_an_extended_file_name_is_a_file(client: httpx.Client, wav: bytes, door: str) -> None:
     named = f"name=\"{DOORS[door]}\"; filename*=UTF-8''%C3%BCber%20uns.wav"
     heard = text_of(client, door, post(client, door, part(named, wav) + b"--x--\r\n"))
     assert heard == ("english" if door == "/detect-language" else SAID)
 
 
-def test_a_job_has_the_name_of_an_extended_file_name(client: httpx.Client, wav: bytes) -> None:
+def test_job_takes_its_name_from_an_extended_file_name(client: httpx.Client, wav: bytes) -> None:
     body = part("name=files; filename*=utf-8'de'%C3%BCber%3B%20%22uns%22.wav", wav) + b"--x--\r\n"
     told = post(client, "/jobs", body).json()["jobs"][0]
     assert told["filename"] == 'über; "uns".wav'
@@ -85,7 +85,7 @@ def test_a_job_has_the_name_of_an_extended_file_name(client: httpx.Client, wav: 
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("cut", ["in the file", "after the file", "before the end", "in a header", "at once"])
-def test_a_form_that_breaks_off_is_told_so(client: httpx.Client, wav: bytes, door: str, cut: str) -> None:
+def test_truncated_form_is_rejected(client: httpx.Client, wav: bytes, door: str, cut: str) -> None:
     whole = part(f'name="{DOORS[door]}"; filename="a.wav"', wav)
     body = {
         "in the file": whole[: len(whole) // 2],
@@ -113,7 +113,7 @@ def test_a_form_that_breaks_off_is_told_so(client: httpx.Client, wav: bytes, doo
         [("timestamp_granularities[0]", '["word"]'), ("timestamp_granularities[1]", "segment")],
     ],
 )
-def test_lists_in_all_forms(client: httpx.Client, wav: bytes, fields: list[tuple[str, str]]) -> None:
+def test_list_fields_are_accepted_in_all_forms(client: httpx.Client, wav: bytes, fields: list[tuple[str, str]]) -> None:
     body = part('name="file"; filename="a.wav"', wav) + part('name="response_format"', b"verbose_json")
     for name, value in fields:
         body += part(f'name="{name}"', value.encode())
@@ -124,7 +124,7 @@ def test_lists_in_all_forms(client: httpx.Client, wav: bytes, fields: list[tuple
 
 
 @pytest.mark.parametrize("name", ["timestamp_granularities[0]", "timestamp_granularities", "timestamp_granularities[]"])
-def test_a_list_of_one_is_only_that(client: httpx.Client, wav: bytes, name: str) -> None:
+def test_list_of_one_value_is_accepted(client: httpx.Client, wav: bytes, name: str) -> None:
     body = part('name="file"; filename="a.wav"', wav) + part('name="response_format"', b"verbose_json")
     answer = post(client, "/v1/audio/transcriptions", body + part(f'name="{name}"', b"word") + b"--x--\r\n")
     assert "segments" not in answer.json()
@@ -133,7 +133,7 @@ def test_a_list_of_one_is_only_that(client: httpx.Client, wav: bytes, name: str)
 
 @pytest.mark.parametrize("name", ["include[]", "include", "include[0]"])
 @pytest.mark.parametrize("value", ["logprobs", '["logprobs"]'])
-def test_what_is_included_in_all_forms(client: httpx.Client, wav: bytes, name: str, value: str) -> None:
+def test_include_field_is_accepted_in_all_forms(client: httpx.Client, wav: bytes, name: str, value: str) -> None:
     body = part('name="file"; filename="a.wav"', wav) + part(f'name="{name}"', value.encode())
     assert post(client, "/v1/audio/transcriptions", body + b"--x--\r\n").json()["logprobs"]
 
@@ -149,7 +149,9 @@ def test_what_is_included_in_all_forms(client: httpx.Client, wav: bytes, name: s
         ([("timestamp_granularities[x]", "word")], "timestamp_granularities"),
     ],
 )
-def test_a_wrong_list_is_named(client: httpx.Client, wav: bytes, fields: list[tuple[str, str]], param: str) -> None:
+def test_error_names_the_wrong_list_field(
+    client: httpx.Client, wav: bytes, fields: list[tuple[str, str]], param: str
+) -> None:
     body = part('name="file"; filename="a.wav"', wav)
     for name, value in fields:
         body += part(f'name="{name}"', value.encode())
@@ -158,8 +160,8 @@ def test_a_wrong_list_is_named(client: httpx.Client, wav: bytes, fields: list[tu
     assert answer.json()["error"]["param"].startswith(param)
 
 
-def test_a_compressed_body_is_refused_everywhere(client: httpx.Client) -> None:
-    """With the reason, not with what its bytes look like."""
+def test_compressed_body_is_rejected_by_every_endpoint(client: httpx.Client) -> None:
+    """The error gives the reason and does not complain about the bytes."""
     seen = 0
     for route in every_route():
         if route.method not in ("POST", "PUT", "PATCH"):
@@ -178,14 +180,14 @@ def test_a_compressed_body_is_refused_everywhere(client: httpx.Client) -> None:
     assert seen > 12
 
 
-def test_a_body_that_says_it_is_as_it_is_is_taken(client: httpx.Client) -> None:
+def test_identity_encoding_is_accepted(client: httpx.Client) -> None:
     wanted = {"input": "Hi.", "voice": "man", "response_format": "wav"}
     answer = client.post("/v1/audio/speech", json=wanted, headers={"Content-Encoding": "identity"})
     assert (answer.status_code, answer.content[:4]) == (200, b"RIFF")
 
 
 @pytest.mark.parametrize("language", ["en", "eng", "en-US", "en_GB", "ENGLISH"])
-def test_doors_take_a_language_in_any_form(client: httpx.Client, wav: bytes, language: str) -> None:
+def test_endpoints_accept_a_language_in_any_form(client: httpx.Client, wav: bytes, language: str) -> None:
     files = {"file": ("a.wav", wav)}
     told = client.post("/v1/audio/transcriptions", files=files, data={"language": language})
     assert told.json()["text"] == SAID
@@ -215,23 +217,23 @@ def test_doors_take_a_language_in_any_form(client: httpx.Client, wav: bytes, lan
         (b"", (None, None)),
     ],
 )
-def test_content_dispositions(header: bytes, found: tuple[Any, Any]) -> None:
+def test_content_dispositions_are_parsed(header: bytes, found: tuple[Any, Any]) -> None:
     assert disposition(header) == found
 
 
 @given(st.binary(max_size=60), st.text(alphabet=";\"\\=*' filenam-8%UTF", max_size=60))
-def test_no_content_disposition_fails(junk: bytes, text: str) -> None:
+def test_arbitrary_content_dispositions_do_not_raise(junk: bytes, text: str) -> None:
     for header in (junk, b"form-data" + text.encode(), b"form-data; name=x; filename*=" + junk):
         name, filename = disposition(header)
         assert name is None or isinstance(name, str)
         assert filename is None or isinstance(filename, str)
 
 
-def test_a_field_sent_with_and_without_brackets_is_one_list() -> None:
+def test_field_with_and_without_brackets_is_one_list() -> None:
     assert _form([("a", "1"), ("a[]", "2"), ("a[]", "3"), ("b[]", "4")]).fields == {"a": ["1", "2", "3"], "b": ["4"]}
 
 
-def test_json_that_is_nested_too_deeply_is_left_a_text() -> None:
+def test_too_deeply_nested_json_stays_text() -> None:
     deep = "[" * 100_000
     assert from_json(deep) == deep
     assert from_json('{"type": "auto"}') == {"type": "auto"}

@@ -1,5 +1,5 @@
-"""Every door that writes reports a full disk with the code storage_full and the setting to look at, and goes on when
-there is room again."""
+"""Every endpoint that writes reports a full disk with the code storage_full and the setting to check, and works again
+when there is space."""
 
 import io
 import json
@@ -43,7 +43,7 @@ def server(disks: Disks) -> Iterator[ServerProcess]:
 
 
 def voices(folder: Path) -> Path:
-    """The voice of the service is not on the tiny disk."""
+    """Make the voice of the service outside the tiny disks."""
     place = folder / "audios"
     place.mkdir()
     (place / "woman.wav").write_bytes(encode_wav(spliced([(0.5, 0)])[0]))
@@ -58,7 +58,7 @@ def client(server: ServerProcess) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def full(server: ServerProcess, disks: Disks) -> Any:
-    """The disk of a setting, full while the block lasts."""
+    """Fill the disk of a setting for the duration of a block."""
 
     @contextmanager
     def full(setting: str) -> Iterator[None]:
@@ -72,7 +72,7 @@ def full(server: ServerProcess, disks: Disks) -> Any:
 
 
 def long_wav(number: int, megabytes: int = 2) -> bytes:
-    """An utterance in so much silence that it does not stay in memory."""
+    """Return an utterance followed by so much silence that the upload is written to disk."""
     out = io.BytesIO()
     with wave.open(io.BytesIO(recording(number))) as source, wave.open(out, "wb") as target:
         target.setparams(source.getparams())
@@ -82,7 +82,7 @@ def long_wav(number: int, megabytes: int = 2) -> bytes:
 
 
 def error_of(answer: httpx.Response, setting: str) -> dict[str, Any]:
-    """The error of an answer that says that the disk of this setting is full."""
+    """Check that a response reports a full disk for this setting; return its error."""
     assert answer.status_code == 507, answer.text
     assert int(answer.headers["Retry-After"]) > 0
     error: dict[str, Any] = answer.json()["error"]
@@ -95,7 +95,7 @@ def post_job(client: httpx.Client, name: str, data: bytes) -> httpx.Response:
     return client.post("/jobs", files={"files": (name, data)}, data={"language": "en"})
 
 
-def test_an_upload_that_finds_no_room_in_tmpdir(client: httpx.Client, full: Any) -> None:
+def test_upload_with_tmpdir_full(client: httpx.Client, full: Any) -> None:
     form = {"files": {"file": ("a.wav", long_wav(1))}, "data": {"model": "whisper-1", "language": "en"}}
     with full("TMPDIR"):
         answer = client.post("/v1/audio/transcriptions", **form)
@@ -104,7 +104,7 @@ def test_an_upload_that_finds_no_room_in_tmpdir(client: httpx.Client, full: Any)
     assert client.post("/v1/audio/transcriptions", **form).json()["text"] == SAID[1]
 
 
-def test_a_job_that_finds_no_room_in_upload_dir(client: httpx.Client, full: Any) -> None:
+def test_job_with_upload_dir_full(client: httpx.Client, full: Any) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("a.wav", recording(2))
@@ -117,17 +117,17 @@ def test_a_job_that_finds_no_room_in_upload_dir(client: httpx.Client, full: Any)
     assert done(client, job_id)["result"]["text"] == SAID[2]
 
 
-def test_an_archive_that_is_larger_unpacked(client: httpx.Client, full: Any, disks: Disks) -> None:
+def test_archive_that_does_not_fit_unpacked_leaves_no_files(client: httpx.Client, full: Any, disks: Disks) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.wav", long_wav(2, megabytes=5))
     error_of(post_job(client, "a.zip", packed.getvalue()), "UPLOAD_DIR")
     with full("UPLOAD_DIR"):
-        pass  # nothing of it was left: there is room to fill, and then
+        pass  # the rejected archive left no file, so that there is space to fill and to free
     assert post_job(client, "b.wav", recording(2)).status_code == 202
 
 
-def test_a_job_from_an_address_waits_for_room(client: httpx.Client, full: Any) -> None:
+def test_job_from_a_url_waits_for_space(client: httpx.Client, full: Any) -> None:
     with servers.serving() as web:
         web.data = recording(3)
         with full("UPLOAD_DIR"):
@@ -139,9 +139,9 @@ def test_a_job_from_an_address_waits_for_room(client: httpx.Client, full: Any) -
     assert (job["result"]["text"], job["attempts"], job["error"]) == (SAID[3], 1, None)
 
 
-def test_a_job_that_finds_no_room_in_the_database(client: httpx.Client, full: Any, server: ServerProcess) -> None:
+def test_job_with_the_database_disk_full(client: httpx.Client, full: Any, server: ServerProcess) -> None:
     with full("DATABASE_URL"):
-        for number in range(40):  # pages that are in the log already are written again
+        for number in range(40):  # pages that are already in the log can be rewritten without space
             answer = post_job(client, f"{number}.wav", recording(4))
             if answer.status_code != 202:
                 break
@@ -155,7 +155,7 @@ def test_a_job_that_finds_no_room_in_the_database(client: httpx.Client, full: An
     until(lambda: client.get("/health/ready").status_code == 200)
 
 
-def test_a_streamed_recording_that_finds_no_room(server: ServerProcess, full: Any) -> None:
+def test_streamed_upload_with_tmpdir_full(server: ServerProcess, full: Any) -> None:
     sound = long_wav(6)
     with connect(f"ws://127.0.0.1:{server.port}/api/v1/streaming?language=en", max_size=None) as socket:
         with full("TMPDIR"):
@@ -170,7 +170,9 @@ def test_a_streamed_recording_that_finds_no_room(server: ServerProcess, full: An
         assert json.loads(socket.recv(timeout=60)) == {"transcription": SAID[6]}
 
 
-def test_a_voice_that_finds_no_room(client: httpx.Client, full: Any, disks: Disks, server: ServerProcess) -> None:
+def test_voice_upload_with_voices_dir_full(
+    client: httpx.Client, full: Any, disks: Disks, server: ServerProcess
+) -> None:
     sample = encode_wav(spliced([(0.5, 0), (0.5, 1), (0.5, 2)])[0])
     form = {"files": {"audio_sample": ("a.wav", sample)}, "data": {"name": "Maria", "consent": "yes"}}
     with full("VOICES_DIR"):
@@ -184,13 +186,13 @@ def test_a_voice_that_finds_no_room(client: httpx.Client, full: Any, disks: Disk
     assert "VOICES_DIR" in answer.json()["error"]["message"]
 
 
-def test_a_turn_that_cannot_be_recorded_is_answered(server: ServerProcess, full: Any, disks: Disks) -> None:
+def test_turn_completes_if_its_recording_cannot_be_written(server: ServerProcess, full: Any, disks: Disks) -> None:
     kept = disks.seen_by(server.process.pid, "kept")
     with server.connect() as socket:
         with full("RECORDINGS_DIR"):
             assert ask(socket, recording(7)).transcription == SAID[7]
             until(lambda: "a turn is not recorded: The disk is full" in server.text)
         assert "RECORDINGS_DIR" in server.text
-        assert list(kept.glob("*/*")) == []  # not half of it either
+        assert list(kept.glob("*/*")) == []  # no partial recording either
         assert ask(socket, recording(8)).transcription == SAID[8]
         until(lambda: list(kept.glob("*/*.json")))

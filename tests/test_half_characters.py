@@ -1,4 +1,4 @@
-"""Half a surrogate pair, from a client or a language model: no door closes on it, and nothing that is kept has it."""
+"""Half a surrogate pair from a client or a language model: it closes no connection and is never stored."""
 
 import asyncio
 import json
@@ -22,14 +22,14 @@ from tests.servers.running import closed_port, running
 from tests.waiting import WAIT_S, until
 
 HALF = "\\ud83d"
-"""As JSON spells it."""
+"""Half a pair, as JSON escapes it."""
 PAIR = "\\ud83d\\ude00"
 
 texts = st.text(st.one_of(st.characters(), st.sampled_from("\ud83d\ude00")))
 
 
 @given(texts, st.data())
-def test_a_text_is_made_encodable_however_it_is_cut(text: str, data: st.DataObject) -> None:
+def test_text_becomes_encodable_however_it_is_cut(text: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     halves = Halves()
     pieces = [halves.feed(text[a:b]) for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
@@ -38,12 +38,12 @@ def test_a_text_is_made_encodable_however_it_is_cut(text: str, data: st.DataObje
     assert whole.encode("utf-16", "surrogatepass") == whole.encode("utf-16")
 
 
-def test_a_json_value_is_made_encodable_all_over() -> None:
+def test_json_value_becomes_encodable_everywhere() -> None:
     value = {"a\ud83d": ["\ud83d\ude00", {"b": "\ude00"}, 7, None, True]}
     assert encodable_json(value) == {"a\ufffd": ["😀", {"b": "\ufffd"}, 7, None, True]}
 
 
-def test_a_realtime_client_may_send_half_characters_anywhere() -> None:
+def test_realtime_client_can_send_half_characters_anywhere() -> None:
     text = f"half {HALF} pair {PAIR}"
 
     async def script(d: Desk) -> None:
@@ -74,14 +74,14 @@ def test_a_realtime_client_may_send_half_characters_anywhere() -> None:
 
 @pytest.fixture
 def ollama() -> FakeOllama:
-    """It writes an emoji in two halves, and half of one."""
+    """A language model that writes an emoji in two halves, and half an emoji."""
     parts = (f"Well {HALF}", f"{PAIR[6:]} then {HALF}", " yes.")
     return FakeOllama(
         traps=Traps(raw=[f'{{"message": {{"content": "{part}"}}}}\n' for part in parts] + ['{"done": true}\n'])
     )
 
 
-async def test_no_door_of_the_service_closes_on_half_characters(tmp_path: Path, ollama: FakeOllama) -> None:
+async def test_half_characters_close_no_connection_of_the_service(tmp_path: Path, ollama: FakeOllama) -> None:
     recordings, port = tmp_path / "recordings", closed_port()
     async with running(ollama.app()) as address:
         settings = {

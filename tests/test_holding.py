@@ -1,4 +1,4 @@
-"""What messages that wait may take of the memory, and that it is given back."""
+"""The memory budget of waiting messages, and its release."""
 
 import subprocess
 import sys
@@ -11,12 +11,15 @@ ANNA, BEN = (Caller(name, USE) for name in ("anna", "ben"))
 HERE = Caller("", USE, kind="anonymous")
 
 
-def test_all_together_hold_no_more_than_the_budget_and_one_caller_half_of_it() -> None:
+def test_budget_limits_the_total_and_each_caller_to_half() -> None:
     budget = Budget(100)
     with ExitStack() as stack:
-        first, second, other, here = (stack.enter_context(budget.share(who)) for who in (ANNA, ANNA, BEN, HERE))
+        first, second, other, here = (
+            stack.enter_context(budget.share(who))
+            for who in (ANNA, ANNA, BEN, HERE)  # language: allow
+        )
         assert first.take(40)
-        assert not second.take(20), "the same caller over another connection"
+        assert not second.take(20), "the same caller on another connection"
         assert second.take(10)
         assert other.take(40)
         assert not here.take(11)
@@ -25,10 +28,10 @@ def test_all_together_hold_no_more_than_the_budget_and_one_caller_half_of_it() -
         assert here.take(30)
         assert budget.held == 90
     assert budget.held == 0
-    assert not budget._of, "nothing is remembered of who has gone"
+    assert not budget._of, "callers without connections are forgotten"
 
 
-def test_one_message_is_taken_however_large_it_is() -> None:
+def test_one_message_of_any_size_is_accepted() -> None:
     budget = Budget(100)
     with budget.share(ANNA) as held, budget.share(BEN) as other:
         assert held.take(80)
@@ -43,15 +46,15 @@ import sys, psutil
 from server.holding import return_large_blocks
 return_large_blocks()
 first = [bytearray(4_000_000)]
-first.clear()  # glibc would keep what comes from now on
+first.clear()  # from now on, glibc would keep freed blocks
 large = [bytearray(4_000_000 + 10_000 * number) for number in range(40)]
-last = bytearray(100_000)  # behind them, and stays
+last = bytearray(100_000)  # allocated after them and kept
 before = psutil.Process().memory_info().rss
 large.clear()
 print((before - psutil.Process().memory_info().rss) // 1_000_000)
 """
 
 
-def test_large_blocks_go_back_to_the_system_when_they_are_freed() -> None:
+def test_freed_large_blocks_are_returned_to_the_system() -> None:
     told = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True).stdout
     assert int(told) > 120

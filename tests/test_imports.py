@@ -15,7 +15,7 @@ FORBIDDEN = {
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Top-level names of the modules that a file imports, wherever in it."""
+    """Yield top-level names of the modules that a file imports, at any place in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)

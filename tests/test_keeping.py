@@ -13,7 +13,7 @@ from tests import virtual_time
 @asynccontextmanager
 async def slow(name: str, log: list[str], *, seconds: float = 1.0, fails: bool = False) -> AsyncIterator[str]:
     try:
-        async with asyncio.timeout(60):  # must be entered and left by one task
+        async with asyncio.timeout(60):  # must be entered and exited in the same task
             await asyncio.sleep(seconds)
             if fails:
                 raise ValueError(name)
@@ -22,7 +22,7 @@ async def slow(name: str, log: list[str], *, seconds: float = 1.0, fails: bool =
         log.append(f"closed {name}")
 
 
-def test_they_open_concurrently_and_close_with_the_block() -> None:
+def test_engines_open_concurrently_and_close_with_the_block() -> None:
     async def run() -> None:
         log: list[str] = []
         start = asyncio.get_running_loop().time()
@@ -35,7 +35,7 @@ def test_they_open_concurrently_and_close_with_the_block() -> None:
     virtual_time.run(run())
 
 
-def test_when_one_fails_the_others_are_closed_and_its_error_is_told() -> None:
+def test_failed_engine_closes_the_others_and_its_error_is_raised() -> None:
     async def run() -> None:
         log: list[str] = []
         with pytest.raises(ValueError, match="bad"):
@@ -48,7 +48,7 @@ def test_when_one_fails_the_others_are_closed_and_its_error_is_told() -> None:
     virtual_time.run(run())
 
 
-def test_closing_what_is_still_opening_stops_it() -> None:
+def test_closing_cancels_an_engine_that_still_opens() -> None:
     async def run() -> None:
         log: list[str] = []
         keeper = Keeper(slow("a", log, seconds=100))

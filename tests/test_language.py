@@ -8,9 +8,9 @@ from checks.language import findings
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("a.md", "The caller is told so.\n"),
-        ("a.md", "This is no key.\n"),
-        ("a.md", "The server closes. Who reconnects resumes.\n"),
+        ("a.md", "The caller is told so.\n"),  # language: allow
+        ("a.md", "This is no key.\n"),  # language: allow
+        ("a.md", "The server closes. Who reconnects resumes.\n"),  # language: allow
         ("a.js", "// The upload is\n// told about it.\n"),
         ("a.py", '"""Of one reply."""\n'),
         ("a.py", f"def test_{'x' * 70}() -> None: ...\n"),

@@ -1,4 +1,4 @@
-"""Languages as people, clients and standards write them."""
+"""Language codes and names as users, clients and standards write them."""
 
 from contextlib import suppress
 
@@ -31,7 +31,7 @@ LONG = {
 """Each language that Whisper knows, with its codes of ISO 639-2 (both lists) and 639-3."""
 
 
-def test_every_language_is_known_by_all_of_its_codes_and_its_name() -> None:
+def test_every_language_is_known_by_all_its_codes_and_its_name() -> None:
     assert LONG.keys() == NAMES.keys()
     for code, long in LONG.items():
         for one in (code, *long.split()):
@@ -50,18 +50,18 @@ def test_every_language_is_known_by_all_of_its_codes_and_its_name() -> None:
         ("", None), (None, None), ("gle", "ga"), ("eo", "eo"), ("grc", "grc"),
     ],
 )  # fmt: skip
-def test_other_forms(written: str | None, code: str | None) -> None:
+def test_locale_names_and_obsolete_codes_are_understood(written: str | None, code: str | None) -> None:
     assert language_code(written) == code
 
 
 @given(st.text(max_size=12))
-def test_what_is_not_a_language_is_refused_and_never_fails(written: str) -> None:
+def test_invalid_languages_raise_only_bad_input(written: str) -> None:
     with suppress(BadInput):
         code = language_code(written)
         assert code is None or (code.isascii() and code.isalpha() and code.islower() and len(code) <= 3)
 
 
-def test_the_setting_takes_any_form(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_accepts_any_form_of_a_language(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEECH_LANGUAGE", "Portuguese")
     assert Settings(_env_file=None).speech_language == "pt"
     monkeypatch.setenv("SPEECH_LANGUAGE", "?!")
@@ -70,7 +70,7 @@ def test_the_setting_takes_any_form(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("command", [("say", "hi"), ("talk", "x.wav"), ("transcribe", "x.wav")])
-def test_commands_refuse_what_is_not_a_language(command: tuple[str, ...]) -> None:
+def test_commands_reject_an_invalid_language(command: tuple[str, ...]) -> None:
     told = CliRunner().invoke(cli, [*command, "--language", "?!"])
     assert told.exit_code == 2
     assert "language code" in told.output

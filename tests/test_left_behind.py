@@ -1,4 +1,4 @@
-"""What is left of a session's sound when the session is over: nothing, and at once."""
+"""Memory of a session's audio is freed as soon as the session ends."""
 
 import asyncio
 import base64
@@ -31,7 +31,7 @@ Message = dict[str, Any]
 
 
 class RememberingSTT(ScriptedSTT):
-    """Knows what it was given, and does not keep it."""
+    """Scripted STT that tracks its audio by weak references."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -52,7 +52,7 @@ class RememberingSTT(ScriptedSTT):
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """Without the collector of reference cycles, which comes late where there is little to collect but much memory."""
+    """Turn off the cycle collector, which runs late if there are few objects, even large ones."""
     gc.collect()
     gc.disable()
     try:
@@ -64,7 +64,7 @@ def uncollected() -> Iterator[None]:
 
 
 def large_in_cycles() -> list[str]:
-    """What only the collector would free, and is large."""
+    """Return the types of large objects that only the cycle collector would free."""
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
     found = [one for garbage in gc.garbage for one in (garbage, *gc.get_referents(garbage))]
@@ -92,7 +92,7 @@ async def items(desk: Desk) -> None:
 
 
 async def items_that_wait(desk: Desk) -> None:
-    """It leaves before they are transcribed."""
+    """Add items; the client leaves before they are transcribed."""
     for _ in range(3):
         sound_item(desk)
     await desk.until("conversation.item.done", count=3)
@@ -119,14 +119,14 @@ async def committed(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("script", [items, items_that_wait, a_turn, a_turn_broken_off, committed])
-def test_no_sound_outlives_its_realtime_session(script: Callable[[Desk], Awaitable[None]], uncollected: None) -> None:
+def test_no_audio_outlives_its_realtime_session(script: Callable[[Desk], Awaitable[None]], uncollected: None) -> None:
     stt = RememberingSTT(seconds=2.0 if script is items_that_wait else 0.08)
     hold(script, stt=stt)
     assert stt.given
     assert stt.alive == 0
 
 
-# --- all sockets, with a client that leaves while it is being answered ---
+# --- all WebSocket endpoints, with a client that leaves during a transcription ---
 
 
 def message(content: bytes | dict[str, Any]) -> Message:
@@ -135,7 +135,7 @@ def message(content: bytes | dict[str, Any]) -> Message:
 
 
 async def converse(path: str, query: str, stt: ScriptedSTT, sent: list[Message]) -> None:
-    """A client that sends all this, waits until it is being transcribed, and leaves."""
+    """Connect as a client that sends these messages, waits until the transcription has begun, and leaves."""
     settings = Settings(idle_timeout_s=0)
     app = FastAPI()
     app.add_middleware(Door, access=(access := Access(settings)))
@@ -178,7 +178,7 @@ QUIET = Clip(np.zeros(32_000, np.float32), 16_000)
     ("path", "query"),
     [("/ws", ""), ("/ws", "stream=1&rate=16000"), ("/ws", "stream=1"), ("/v1/realtime", "")],
 )
-def test_no_sound_outlives_a_client_that_leaves(path: str, query: str, uncollected: None) -> None:
+def test_no_audio_outlives_a_disconnected_client(path: str, query: str, uncollected: None) -> None:
     stt = RememberingSTT(seconds=30.0)
     if path == "/v1/realtime":
         item = {"type": "message", "role": "user", "content": [{"type": "input_audio"}]}

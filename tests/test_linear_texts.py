@@ -1,7 +1,7 @@
-"""No text from outside takes the square of its length: the time of four times the text is about four times as long.
+"""Functions of untrusted text take linear time: four times the text takes about four times as long.
 
-Whoever adds a public function that begins with a text lists it in `tests/linear_texts.py`, or below, if no text from
-outside comes to it.
+List each new public function whose first argument is a text in `tests/linear_texts.py`, or below if it never gets
+untrusted text.
 """
 
 import ast
@@ -23,7 +23,7 @@ OWN_TEXTS = {
     "server.access.keys:weak", "server.access.keys:keys_of_setting",
     "server.documents:event_stream",
 }  # fmt: skip
-"""Settings, and what the program itself writes."""
+"""Functions that read only settings or text of the program itself."""
 NAMES_ONLY = {
     "jobs.fetch:fetch", "jobs.observing:ended", "jobs.outside:file_signature", "jobs.outside:updates_signature",
     "jobs.result:download", "jobs.result:key_of", "pipeline.exposing:gauge", "pipeline.llm.builtin.patterns:jsgf",
@@ -33,19 +33,19 @@ NAMES_ONLY = {
     "pipeline.wrapping:spaceless", "server.job_owners:own_job", "server.realtime.errors:error_event",
     "server.realtime.items:mcp_call", "server.updates:file", "pipeline.tools.basic:calculate",
 }  # fmt: skip
-"""What passes a text on as it is, compares it, or is measured by another name (`evaluated`, `render`, `check`)."""
+"""Functions that only pass on or compare a text, or are measured by another name (`evaluated`, `render`, `check`)."""
 PARTS = ("pipeline.spoken.",)
-"""Packages whose functions are measured together, through the one that calls them all (`for_voice`)."""
+"""Packages whose functions are measured together through their caller (`for_voice`)."""
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_time_grows_with_the_length_and_not_its_square(name: str) -> None:
+def test_time_grows_linearly_with_the_length(name: str) -> None:
     found = slow_patterns(CASES[name], FEW, parts=2) if name in SLOW else slow_patterns(CASES[name])
     assert list(found) == []
 
 
 def functions_of_texts() -> Iterator[str]:
-    """Public functions whose first argument is a text."""
+    """Yield public functions whose first argument is a text."""
     for folder in ("jobs", "pipeline", "server"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -56,16 +56,16 @@ def functions_of_texts() -> Iterator[str]:
                         yield f"{module}:{node.name}"
 
 
-def test_every_function_of_a_text_is_measured() -> None:
+def test_every_function_of_a_text_is_listed() -> None:
     found = {name for name in functions_of_texts() if not name.startswith(PARTS)}
     listed = OWN_TEXTS | NAMES_ONLY
     assert found - listed - set(CASES) == set()
-    assert listed - found == set(), "these are no more"
+    assert listed - found == set(), "these functions do not exist"
     assert listed & set(CASES) == set()
 
 
-def test_what_is_slow_is_found() -> None:
-    """The measurement itself: a search that begins anew at every letter."""
+def test_measurement_finds_quadratic_time() -> None:
+    """Check the measurement itself with a search that restarts at every letter."""
 
     def quadratic(text: str) -> int:
         return sum(text.count("!", at) for at in range(0, len(text), 4))

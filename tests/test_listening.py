@@ -1,4 +1,4 @@
-"""What decides a live conversation: is the turn over, was that an interruption, where is speech, what was said."""
+"""Rules of a live conversation: endpointing, barge-in, speech detection, partial transcripts and utterances."""
 
 import itertools
 
@@ -123,17 +123,17 @@ SPANISH = [
 
 
 @pytest.mark.parametrize(("text", "factor"), ENGLISH)
-def test_how_finished_english_sounds(text: str, factor: float) -> None:
+def test_completeness_of_english(text: str, factor: float) -> None:
     assert completeness(text, "en") == factor
 
 
 @pytest.mark.parametrize(("text", "factor"), PORTUGUESE)
-def test_how_finished_portuguese_sounds(text: str, factor: float) -> None:
+def test_completeness_of_portuguese(text: str, factor: float) -> None:
     assert completeness(text, "pt-BR") == factor
 
 
 @pytest.mark.parametrize(("text", "factor"), SPANISH)
-def test_how_finished_spanish_sounds(text: str, factor: float) -> None:
+def test_completeness_of_spanish(text: str, factor: float) -> None:
     assert completeness(text, "es") == factor
 
 
@@ -151,7 +151,7 @@ DICTATED = {
     "jean arobase gmail point com",
     "ru": "Мой номер 555.|А Б В",
 }
-"""What is dictated may go on, however a recogniser writes it."""
+"""Dictation that can continue, in all spellings of a recogniser."""
 NOT_DICTATED = {
     "en": "It was in 2014.|Set an alarm for 7:30.|Wake me up at 7 p.m.|It costs 12.50.|I live in the U.S.|It's 20 C.|"
     "Set a timer for 10 minutes.|I was born in 1990.|My birthday is 03/05/1990.|Meet me at noon.|That is plan B.|"
@@ -166,44 +166,44 @@ def _each(table: dict[str, str]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("language", "text"), _each(DICTATED))
-def test_what_is_being_dictated_is_waited_for(language: str, text: str) -> None:
+def test_dictation_gets_the_long_delay(language: str, text: str) -> None:
     assert delay(text, language, LiveOptions()) == 1200
 
 
 @pytest.mark.parametrize(("language", "text"), _each(NOT_DICTATED))
-def test_other_numbers_and_letters_are_complete(language: str, text: str) -> None:
+def test_numbers_and_letters_without_dictation_get_the_short_delay(language: str, text: str) -> None:
     assert delay(text, language, LiveOptions()) == 300
 
 
 @pytest.mark.parametrize("text", ["My number is 555 123 4567.", "5551234", "555 1234"])
-def test_a_number_that_may_be_complete_gets_the_usual_wait(text: str) -> None:
+def test_possibly_complete_number_gets_the_usual_delay(text: str) -> None:
     assert delay(text, "en", LiveOptions()) == 500
 
 
-def test_words_that_are_being_found_out_are_waited_for() -> None:
+def test_pending_transcript_gets_the_long_delay() -> None:
     assert delay(None, None, LiveOptions(), coming=True) == 1200
     assert delay(None, None, LiveOptions(adaptive_endpointing=False), coming=True) == 500
 
 
 @pytest.mark.parametrize(("text", "language"), [("", "en"), ("...!?", None), ("turn on and", "xx"), ("え", "ja")])
-def test_any_text_in_any_language_has_a_factor(text: str, language: str | None) -> None:
+def test_every_text_in_every_language_has_a_factor(text: str, language: str | None) -> None:
     assert completeness(text, language) in (DONE, OPEN, UNCLEAR)
 
 
 @pytest.mark.parametrize(
     ("text", "adaptive", "silence_ms", "wait_ms"),
     [
-        (None, True, 500, 500),  # nothing known yet
+        (None, True, 500, 500),  # no transcript yet
         ("what time is it?", True, 500, 300),
-        ("what time is it?", True, 300, 250),  # not below the least
+        ("what time is it?", True, 300, 250),  # the minimum
         ("what time is it?", False, 500, 500),
         ("and", True, 500, 1200),
-        ("and", True, 1000, 1500),  # not above the most
+        ("and", True, 1000, 1500),  # the maximum
         ("and", False, 1000, 1000),
         ("turn on the light", True, 500, 500),
     ],
 )
-def test_the_wait_is_scaled_and_bounded(text: str | None, adaptive: bool, silence_ms: int, wait_ms: float) -> None:
+def test_delay_is_scaled_and_bounded(text: str | None, adaptive: bool, silence_ms: int, wait_ms: float) -> None:
     options = LiveOptions(min_silence_ms=250, max_silence_ms=1500, silence_ms=silence_ms, adaptive_endpointing=adaptive)
     assert delay(text, "en", options) == pytest.approx(wait_ms)
 
@@ -239,11 +239,11 @@ def test_the_wait_is_scaled_and_bounded(text: str | None, adaptive: bool, silenc
         ("claro que sí", "es", 0),
         ("espera", "es", 1),
         ("sí, pero no quiero", "es", 3),
-        ("aham, claro, yeah", None, 0),  # unknown: those of all
+        ("aham, claro, yeah", None, 0),  # unknown language: backchannels of all languages
         ("aham yeah stop", "xx", 1),
     ],
 )
-def test_words_beyond_back_channels(text: str, language: str | None, words: int) -> None:
+def test_words_beyond_backchannels_are_counted(text: str, language: str | None, words: int) -> None:
     assert words_beyond_backchannels(text, language) == words
 
 
@@ -251,14 +251,14 @@ def test_words_beyond_back_channels(text: str, language: str | None, words: int)
     ("text", "words"),
     [("of", 0), ("I", 0), ("yeah of", 0), ("I want", 2), ("stop", 1), ("of course", 0), ("of course not", 1)],
 )
-def test_the_beginning_of_a_back_channel_is_none_of_anything_else_yet(text: str, words: int) -> None:
+def test_beginning_of_a_backchannel_counts_as_no_words(text: str, words: int) -> None:
     assert words_beyond_backchannels(text, "en", more_comes=True) == words
 
 
 # --- partial transcripts ---
 
 
-def test_a_word_is_shown_once_two_hypotheses_agree_on_it() -> None:
+def test_word_is_shown_once_two_hypotheses_agree_on_it() -> None:
     agreement = LocalAgreement()
     shown = []
     for hypothesis in [
@@ -275,7 +275,7 @@ def test_a_word_is_shown_once_two_hypotheses_agree_on_it() -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from(["a", "B", "b.", "c"]), max_size=6), max_size=8))
-def test_what_was_shown_stays_shown(hypotheses: list[list[str]]) -> None:
+def test_shown_words_stay_shown(hypotheses: list[list[str]]) -> None:
     agreement = LocalAgreement()
     before = ""
     for words in hypotheses:
@@ -285,11 +285,11 @@ def test_what_was_shown_stays_shown(hypotheses: list[list[str]]) -> None:
         before = agreement.text
 
 
-# --- where speech is ---
+# --- speech detection ---
 
 
 class Script:
-    """A VAD that was told its probabilities."""
+    """A VAD with scripted probabilities."""
 
     def __init__(self, *probabilities: float) -> None:
         self.probabilities = iter(probabilities)
@@ -309,7 +309,7 @@ def detected(*probabilities: float, threshold: float = 0.5) -> SpeechDetector:
     return detector
 
 
-def test_speech_begins_with_its_first_frame_and_ends_in_the_middle_of_its_last() -> None:
+def test_speech_spans_its_first_frame_to_the_middle_of_its_last() -> None:
     detector = detected(0, 0, 0.9, 0.9, 0.9, 0, 0)
     assert (detector.began, detector.last_speech) == (2 * FRAME, 4 * FRAME + FRAME // 2)
     assert not detector.speaking
@@ -318,16 +318,16 @@ def test_speech_begins_with_its_first_frame_and_ends_in_the_middle_of_its_last()
     assert detected(0, 0.9, 0.9).run_ms == 64
 
 
-def test_a_click_is_no_speech() -> None:
+def test_click_is_not_speech() -> None:
     detector = detected(0, 0, 0.9, 0, 0)
     assert detector.last_speech == 0
     assert detector.silence_ms == 5 * 32
-    # nor does one make the silence after a sentence shorter
+    # A click does not shorten the silence after a sentence either.
     detector = detected(0.9, 0.9, 0.9, 0, 0, 0, 0.9, 0, 0)
     assert detector.last_speech == 2 * FRAME + FRAME // 2
 
 
-def test_speech_goes_on_over_a_dip_but_does_not_begin_on_one() -> None:
+def test_speech_continues_over_a_dip_but_does_not_begin_on_one() -> None:
     assert detected(0.9, 0.9, 0.4, 0.4, 0.36).speaking
     assert not detected(0.9, 0.9, 0.34).speaking
     assert not detected(0.4, 0.4, 0.4).speaking
@@ -340,7 +340,7 @@ def test_speech_ends_at_any_threshold(threshold: float) -> None:
     assert not detected(1, 1, 0.01, threshold=threshold).speaking
 
 
-def test_the_clock_counts_what_was_not_listened_to() -> None:
+def test_skipped_audio_counts_in_the_clock() -> None:
     script = Script(0.9, 0.9, 0.9, 0.9)
     detector = SpeechDetector(script, 0.5)
     for _ in range(2):
@@ -355,7 +355,7 @@ def test_the_clock_counts_what_was_not_listened_to() -> None:
     assert detector.run_ms == 32
 
 
-# --- is it an interruption ---
+# --- barge-in ---
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_the_clock_counts_what_was_not_listened_to() -> None:
         (832, 0, False, Decision.CUT_IN),
     ],
 )
-def test_speech_in_a_reply_is_decided_by_its_length_and_then_by_its_words(
+def test_barge_in_is_decided_by_length_and_then_by_words(
     speech_ms: int, silence_ms: int, judged: bool, decision: Decision
 ) -> None:
     detector = detected(*[0.0] * 5, *[0.9] * (speech_ms // 32), *[0.0] * (silence_ms // 32))
@@ -381,7 +381,7 @@ def test_speech_in_a_reply_is_decided_by_its_length_and_then_by_its_words(
     assert barge_in.decide(detector, LiveOptions()) is decision
 
 
-def test_a_back_channel_that_goes_on_is_judged_again() -> None:
+def test_continued_backchannel_is_judged_again() -> None:
     detector = detected(*[0.0] * 5, *[0.9] * 10)
     barge_in = BargeIn(detector.began, judged_until=detector.now)
     detector = detected(*[0.0] * 5, *[0.9] * 18, *[0.0] * 5)
@@ -389,23 +389,23 @@ def test_a_back_channel_that_goes_on_is_judged_again() -> None:
     barge_in.judging = True
     assert barge_in.decide(detector, LiveOptions()) is Decision.WAIT
     barge_in.judging = False
-    # and already while it goes on: "yeah, but …"
+    # Also while the speech continues: "yeah, but …"
     assert barge_in.decide(detected(*[0.0] * 5, *[0.9] * 16), LiveOptions()) is Decision.WAIT
     assert barge_in.decide(detected(*[0.0] * 5, *[0.9] * 20), LiveOptions()) is Decision.JUDGE
 
 
-# --- the sound of the utterance ---
+# --- the audio of an utterance ---
 
 
 def filled(frames: int) -> Utterance:
-    """Frames whose samples are their number."""
+    """Return an utterance of frames whose samples are the frame's number."""
     utterance = Utterance()
     for number in range(frames):
         utterance.add(np.full(FRAME, number, np.float32))
     return utterance
 
 
-def test_an_utterance_begins_where_it_is_told_to_the_frame() -> None:
+def test_utterance_begins_at_the_requested_frame() -> None:
     utterance = filled(10)
     utterance.begin(3 * FRAME + 100)
     assert utterance.start == 3 * FRAME
@@ -415,7 +415,7 @@ def test_an_utterance_begins_where_it_is_told_to_the_frame() -> None:
     assert utterance.seconds == 7 * FRAME / RATE_HZ
 
 
-def test_a_clip_ends_at_the_sample() -> None:
+def test_clip_ends_at_the_exact_sample() -> None:
     utterance = filled(4)
     utterance.begin(FRAME)
     assert len(utterance.clip(until=2 * FRAME + 7).samples) == FRAME + 7
@@ -423,17 +423,17 @@ def test_a_clip_ends_at_the_sample() -> None:
     assert len(Utterance().clip().samples) == 0
 
 
-def test_it_is_cut_in_its_longest_pause() -> None:
+def test_utterance_is_cut_in_its_longest_pause() -> None:
     utterance = filled(10)
-    assert utterance.longest_pause() == 10 * FRAME  # none: all of it
+    assert utterance.longest_pause() == 10 * FRAME  # no pauses: the whole utterance
     utterance.note_pause(1 * FRAME, 2 * FRAME)
     utterance.note_pause(4 * FRAME, 8 * FRAME)
     assert utterance.longest_pause() == 6 * FRAME
     utterance.keep_from(6 * FRAME)
-    assert utterance.longest_pause() == 10 * FRAME  # what was cut off has no pauses any more
+    assert utterance.longest_pause() == 10 * FRAME  # the pauses before the cut are gone
 
 
-def test_what_is_skipped_leaves_no_gap_in_a_clip() -> None:
+def test_skipped_audio_leaves_no_gap_in_a_clip() -> None:
     utterance = filled(3)
     utterance.skip(1000)
     assert (utterance.start, utterance.seconds) == (3 * FRAME + 1000, 0)
@@ -441,7 +441,7 @@ def test_what_is_skipped_leaves_no_gap_in_a_clip() -> None:
     assert len(utterance.clip().samples) == FRAME
 
 
-# --- the real voice detector ---
+# --- the real VAD ---
 
 
 def frames(samples: Samples) -> list[Samples]:
@@ -461,16 +461,16 @@ def question() -> Samples:
     return np.concatenate([quiet(1), spoken("what time is it in lisbon").samples, quiet(1)])
 
 
-def test_streamed_speech_probabilities_are_those_of_the_whole(question: Samples) -> None:
+def test_streamed_probabilities_match_the_batch_version(question: Samples) -> None:
     from faster_whisper.vad import get_vad_model
 
     whole = question[: len(question) // FRAME * FRAME].copy()
     batch = get_vad_model()(whole.copy()).reshape(-1)
     streamed = probabilities(SileroActivity(), whole)
-    assert np.abs(batch - streamed)[:-1].max() <= 1e-3  # the batch version blanks the end of its last frame
+    assert np.abs(batch - streamed)[:-1].max() <= 1e-3  # the batch version zeroes the end of its last frame
 
 
-def test_conversations_do_not_hear_each_other(question: Samples) -> None:
+def test_detectors_do_not_share_state(question: Samples) -> None:
     alone = probabilities(SileroActivity(), question)
     one, other = SileroActivity(), SileroActivity()
     noise = np.random.default_rng(1).normal(0, 0.1, len(question)).astype(np.float32)
@@ -480,7 +480,7 @@ def test_conversations_do_not_hear_each_other(question: Samples) -> None:
     assert np.array_equal(alone, np.array([heard for heard, _ in together]))
 
 
-def test_a_reset_forgets_what_was_heard(question: Samples) -> None:
+def test_reset_clears_the_detector_state(question: Samples) -> None:
     activity = SileroActivity()
     first = probabilities(activity, question)
     assert not np.array_equal(first[:5], probabilities(activity, question)[:5])
@@ -489,7 +489,7 @@ def test_a_reset_forgets_what_was_heard(question: Samples) -> None:
 
 
 @pytest.mark.parametrize("voice", ["en-us+f2", "en-us", "pt-br", "es"])
-def test_speech_is_found_where_it_is(voice: str) -> None:
+def test_speech_is_found_at_its_position(voice: str) -> None:
     speech = spoken("good morning, turn on the light", voice).samples
     loud = np.flatnonzero(np.abs(speech) > 0.02)
     sound = np.concatenate([quiet(1), speech, quiet(1)])
@@ -519,7 +519,7 @@ def noises() -> dict[str, Samples]:
 
 
 @pytest.mark.parametrize("name", noises())
-def test_what_is_no_speech_begins_no_utterance(name: str) -> None:
+def test_noise_does_not_begin_an_utterance(name: str) -> None:
     detector = SpeechDetector(SileroActivity(), 0.5)
     runs = []
     for frame in frames(noises()[name]):
@@ -529,7 +529,7 @@ def test_what_is_no_speech_begins_no_utterance(name: str) -> None:
 
 
 def test_speech_is_found_in_noise(question: Samples) -> None:
-    """At 15 dB: a fan in the room."""
+    """A signal-to-noise ratio of 15 dB: a fan in the room."""
     level = float(np.sqrt(np.mean(question[np.abs(question) > 0.01] ** 2))) / 10 ** (15 / 20)
     noisy = question + np.random.default_rng(3).normal(0, level, len(question)).astype(np.float32)
     speech = [probability >= 0.5 for probability in probabilities(SileroActivity(), noisy)]

@@ -1,4 +1,4 @@
-"""A live conversation with the running service: `/ws?stream=1` as docs/protocol.md tells it."""
+"""A live conversation with the running service: `/ws?stream=1` as documented in docs/protocol.md."""
 
 import contextlib
 import json
@@ -22,18 +22,18 @@ from tests.server_process import TURN_S, ServerProcess, let_in, serving
 pytestmark = pytest.mark.real_time
 ENDS = ("turn_completed", "turn_interrupted", "turn_failed")
 SAYING = "The heron stands quite still. It waits for a small fish. Then it eats the fish."
-"""Several clauses, and a few seconds: long enough to be paced, and to be talked over."""
+"""Several clauses and a few seconds: long enough for pacing and for an interruption."""
 
 
 class Live:
-    """A client: it sends sound and commands, and keeps what comes."""
+    """A client that sends audio and commands and keeps what it receives."""
 
     def __init__(self, server: ServerProcess, query: str = "rate=16000", **options: Any) -> None:
         self.connection = server.connect(f"?stream=1&{query}", **options)
         self.events: list[dict[str, Any]] = []
         self.sound: list[bytes] = []
         self.order: list[str] = []
-        """Types of the events, "sound" for the binary messages; runs of one kind once."""
+        """Types of the events, and "sound" for binary messages; each run of one type once."""
 
     def __enter__(self) -> Self:
         self.started = self.until("session_started")
@@ -43,7 +43,7 @@ class Live:
         self.connection.close()
 
     def receive(self) -> dict[str, Any] | None:
-        """The next message: an event, or None for sound."""
+        """Receive the next message; return an event, or None for audio."""
         message = self.connection.recv(timeout=TURN_S)
         event = None if isinstance(message, bytes) else json.loads(message)
         if isinstance(message, bytes):
@@ -57,7 +57,7 @@ class Live:
         return event
 
     def until(self, *types: str) -> dict[str, Any]:
-        """The next event of one of these types."""
+        """Return the next event of one of these types."""
         while True:
             event = self.receive()
             if event is not None and event["type"] in types:
@@ -67,7 +67,7 @@ class Live:
         self.connection.send(json.dumps({"type": type, **fields}))
 
     def speak(self, clip: Clip, silence_s: float = 1.5, rate_hz: int = 16_000, chunk_ms: int = 40) -> None:
-        """Said faster than anybody speaks: the service counts samples, not seconds."""
+        """Send speech faster than real time: the service counts samples, not seconds."""
         pause = Clip(np.zeros(int(silence_s * rate_hz), np.float32), rate_hz)
         pcm = Clip.join([clip, pause], rate_hz).pcm16()
         step = rate_hz * chunk_ms // 1000 * 2
@@ -76,20 +76,20 @@ class Live:
 
     @property
     def sound_ms(self) -> float:
-        """How much sound came, in ms; eSpeak's is 16-bit at 22,050 Hz."""
+        """Duration of the received audio in ms (eSpeak: 16-bit at 22,050 Hz)."""
         return sum(map(len, self.sound)) / 2 / 22.05
 
     def of(self, type: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["type"] == type]
 
     def ask(self, text: str = SUM) -> dict[str, Any]:
-        """Ask aloud, and hear the answer out."""
+        """Ask a spoken question and wait for the end of the turn."""
         self.speak(spoken(text))
         return self.until(*ENDS)
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 48_000])
-def test_a_spoken_question_is_answered_in_the_documented_order(server: ServerProcess, rate_hz: int) -> None:
+def test_events_of_a_spoken_turn_come_in_the_documented_order(server: ServerProcess, rate_hz: int) -> None:
     with Live(server, f"rate={rate_hz}&partial_ms=0") as live:
         live.speak(spoken(SUM), rate_hz=rate_hz)
         end = live.until(*ENDS)
@@ -108,7 +108,7 @@ def test_a_spoken_question_is_answered_in_the_documented_order(server: ServerPro
     assert timings["first_sound"] >= timings["endpoint"]
 
 
-def test_the_sound_is_paced_whole_frames_and_its_spans_cover_the_reply(server: ServerProcess) -> None:
+def test_audio_is_paced_in_whole_frames_with_spans_for_the_reply(server: ServerProcess) -> None:
     with Live(server) as live:
         began = time.monotonic()
         live.tell("say", text=f"repeat after me {SAYING}")
@@ -118,7 +118,7 @@ def test_the_sound_is_paced_whole_frames_and_its_spans_cover_the_reply(server: S
     frame = start["rate_hz"] * 40 // 1000 * 2
     assert {len(sound) for sound in live.sound[:-1]} == {frame}
     seconds = sum(map(len, live.sound)) / 2 / start["rate_hz"]
-    assert took_s > seconds - 0.6  # played in real time, at most a little ahead
+    assert took_s > seconds - 0.6  # sent in real time, at most a little ahead
     assert max(abs(np.frombuffer(b"".join(live.sound), "<i2").astype(int))) > 3000
     spans = [(span["start"], span["end"]) for span in live.of("speech_span")]
     assert spans == sorted(spans)
@@ -126,7 +126,7 @@ def test_the_sound_is_paced_whole_frames_and_its_spans_cover_the_reply(server: S
 
 
 @pytest.mark.parametrize("sizes", [0, 0xFFFFFFFF])
-def test_a_wav_that_is_streamed_in_pieces_of_any_size(server: ServerProcess, sizes: int) -> None:
+def test_wav_can_be_streamed_in_chunks_of_any_size(server: ServerProcess, sizes: int) -> None:
     clip = Clip.join([spoken(SUM), Clip(np.zeros(44_100 * 2, np.float32), 44_100)], 44_100)
     stereo = np.repeat(clip.samples[:, None], 2, axis=1).astype("<f4").tobytes()
     header = struct.pack(
@@ -143,7 +143,7 @@ def test_a_wav_that_is_streamed_in_pieces_of_any_size(server: ServerProcess, siz
     assert "user_speech_started" in live.order
 
 
-def test_a_whole_file_is_one_utterance_answered_at_once(server: ServerProcess) -> None:
+def test_whole_file_is_one_utterance_without_endpointing(server: ServerProcess) -> None:
     with Live(server, "") as live:
         live.connection.send(sample("what_is_two_plus_three"))
         assert "5" in live.until(*ENDS)["reply"]
@@ -153,9 +153,9 @@ def test_a_whole_file_is_one_utterance_answered_at_once(server: ServerProcess) -
         assert live.until(*ENDS)["type"] == "turn_completed"
 
 
-def test_push_to_talk(server: ServerProcess) -> None:
+def test_push_to_talk_turns_begin_and_end_by_command(server: ServerProcess) -> None:
     with Live(server, "rate=16000&turn_detection=false&partial_ms=0") as live:
-        live.speak(spoken("hello"))  # nobody pressed the key
+        live.speak(spoken("hello"))  # the key is not pressed
         live.tell("begin")
         live.speak(spoken(SUM), silence_s=3)
         live.tell("commit")
@@ -171,7 +171,7 @@ def test_push_to_talk(server: ServerProcess) -> None:
         assert "4" in live.until(*ENDS)["reply"]
 
 
-def test_a_commit_answers_without_waiting_for_silence(server: ServerProcess) -> None:
+def test_commit_ends_the_utterance_without_silence(server: ServerProcess) -> None:
     with Live(server, "rate=16000&silence_ms=10000&max_silence_ms=30000") as live:
         live.speak(spoken(SUM), silence_s=0.3)
         live.until("user_speech_started")
@@ -179,7 +179,7 @@ def test_a_commit_answers_without_waiting_for_silence(server: ServerProcess) -> 
         assert SUM_ANSWER in live.until(*ENDS)["reply"]
 
 
-def test_an_interruption_is_told_with_what_was_heard_and_the_client_corrects_it(server: ServerProcess) -> None:
+def test_interruption_reports_heard_text_and_played_corrects_it(server: ServerProcess) -> None:
     with Live(server) as live:
         live.tell("say", text="tell me a story")
         live.until("speech_started")
@@ -192,7 +192,7 @@ def test_an_interruption_is_told_with_what_was_heard_and_the_client_corrects_it(
         assert end["heard_text"]
         assert reply.startswith(end["heard_text"])
         assert len(end["heard_text"]) < len(reply)
-        assert 1500 < end["heard_ms"] < live.sound_ms  # it was sent a little ahead
+        assert 1500 < end["heard_ms"] < live.sound_ms  # audio is sent a little ahead
         live.tell("played", ms=900)
         live.tell("say", text="hello")
         live.until("turn_completed")
@@ -206,7 +206,7 @@ def test_an_interruption_is_told_with_what_was_heard_and_the_client_corrects_it(
         assert told[2] == "hello"
 
 
-def test_speaking_interrupts_the_reply_and_is_answered(server: ServerProcess) -> None:
+def test_speech_interrupts_the_reply_and_begins_a_turn(server: ServerProcess) -> None:
     with Live(server) as live:
         live.tell("say", text="tell me a story")
         live.until("speech_started")
@@ -221,7 +221,7 @@ def test_speaking_interrupts_the_reply_and_is_answered(server: ServerProcess) ->
         assert "speech_held" in live.order
 
 
-def test_a_typed_message_stops_the_reply(server: ServerProcess) -> None:
+def test_typed_message_stops_the_reply(server: ServerProcess) -> None:
     with Live(server) as live:
         live.tell("say", text="tell me a story")
         live.until("speech_started")
@@ -230,7 +230,7 @@ def test_a_typed_message_stops_the_reply(server: ServerProcess) -> None:
         assert "2" in live.until(*ENDS)["reply"]
 
 
-def test_voice_language_and_options_change_from_the_next_turn(server: ServerProcess) -> None:
+def test_voice_language_and_options_change_with_the_next_turn(server: ServerProcess) -> None:
     with Live(server) as live:
         assert live.started["options"]["interruptible"] is True
         live.tell("configure", voice="woman", language="pt", options={"interruptible": False, "silence_ms": 900})
@@ -271,13 +271,13 @@ BAD = [
     ('{"type": "configure", "options": {"interruptible": "perhaps"}}', "bad_parameter"),
     ('{"type": "configure", "voice": "woman", "options": {"lead_ms": 1e999}}', "bad_parameter"),
     (b"", "empty_message"),
-    (b"this is no sound", "bad_audio"),
+    (b"this is no sound", "bad_audio"),  # language: allow
     (wav_header(16_000, 0)[:20], "bad_audio"),
     (wav_header(1, 100), "bad_audio"),
 ]
 
 
-def test_what_cannot_be_used_is_told_and_the_conversation_goes_on(server: ServerProcess) -> None:
+def test_invalid_messages_get_errors_and_the_conversation_continues(server: ServerProcess) -> None:
     with Live(server, "") as live:
         for message, code in BAD:
             live.connection.send(message)
@@ -299,12 +299,12 @@ def test_what_cannot_be_used_is_told_and_the_conversation_goes_on(server: Server
         ("rate=fast", "bad_parameter"),
         ("silence_ms=5", "bad_parameter"),
         ("colour=red", "bad_parameter"),
-        ("voice=nobody", "unknown_voice"),
+        ("voice=nobody", "unknown_voice"),  # language: allow
         ("language=klingon", "unsupported_language"),
         (f"system={'a' * 8001}", "bad_parameter"),
     ],
 )
-def test_a_query_that_cannot_be_used_is_told_before_the_close(server: ServerProcess, query: str, code: str) -> None:
+def test_invalid_query_gets_an_error_before_the_close(server: ServerProcess, query: str, code: str) -> None:
     with server.connect(f"?stream=1&{query}") as connection:
         assert json.loads(connection.recv(timeout=TURN_S))["error"]["code"] == code
         with pytest.raises(ConnectionClosed) as closed:
@@ -313,7 +313,7 @@ def test_a_query_that_cannot_be_used_is_told_before_the_close(server: ServerProc
         assert closed.value.rcvd.code == 1008
 
 
-def test_options_of_the_query_are_those_of_the_conversation(server: ServerProcess) -> None:
+def test_query_sets_the_options_of_the_conversation(server: ServerProcess) -> None:
     with Live(
         server, "rate=16000&silence_ms=700&interruptible=false&vad_threshold=0.6&voice=woman&language=EN-us"
     ) as live:
@@ -323,7 +323,7 @@ def test_options_of_the_query_are_those_of_the_conversation(server: ServerProces
         assert live.started["history"] == []
 
 
-def test_who_comes_back_finds_the_conversation_once(server: ServerProcess) -> None:
+def test_reconnecting_client_resumes_its_conversation_once(server: ServerProcess) -> None:
     with Live(server) as live:
         assert live.ask("my name is alice")["type"] == "turn_completed"
         first = live.started["resume"]
@@ -342,7 +342,7 @@ def test_who_comes_back_finds_the_conversation_once(server: ServerProcess) -> No
         assert "not told" in live.ask("what is my name")["reply"]
 
 
-def test_who_comes_back_before_the_old_connection_is_known_to_be_dead_takes_the_conversation_along(
+def test_resuming_takes_the_conversation_from_an_open_connection(
     server: ServerProcess,
 ) -> None:
     with Live(server) as old:
@@ -356,10 +356,10 @@ def test_who_comes_back_before_the_old_connection_is_known_to_be_dead_takes_the_
         assert len(again.started["history"]) == 2
 
 
-def test_conversations_at_once_do_not_mix(server: ServerProcess) -> None:
+def test_concurrent_conversations_do_not_mix(server: ServerProcess) -> None:
     names = ["alice", "peter", "alice", "peter"]
     for text in ("what is my name", *(f"my name is {name}" for name in names)):
-        spoken(text)  # made before: eSpeak is one a process
+        spoken(text)  # synthesised before, because eSpeak runs one utterance at a time
 
     def converse(name: str) -> str:
         with Live(server) as live:
@@ -371,45 +371,45 @@ def test_conversations_at_once_do_not_mix(server: ServerProcess) -> None:
             assert name.title() in reply
 
 
-# --- a service for one, that forgets soon ---
+# --- a service with one slot and a short resume time ---
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    # No pings: it is not them that are to notice who has gone.
+    # Without pings: the service must notice a lost client in another way.
     with serving(tmp_path_factory.mktemp("small"), MAX_SESSIONS="1", RESUME_SECONDS="1", WS_PING_S="0") as running:
         yield running
 
 
 def connected(server: ServerProcess, query: str, **options: Any) -> Live:
-    """A conversation, as soon as there is room for it."""
+    """Open a conversation as soon as a slot is free."""
     return let_in(lambda: Live(server, query), **options)
 
 
-def test_who_hangs_up_in_mid_reply_leaves_the_place_free(small: ServerProcess) -> None:
+def test_disconnecting_during_a_reply_frees_the_slot(small: ServerProcess) -> None:
     with connected(small, "rate=16000") as live:
         live.tell("say", text="tell me a story")
         live.until("speech_started")
-        live.connection.socket.shutdown(socket.SHUT_RDWR)  # no goodbye
+        live.connection.socket.shutdown(socket.SHUT_RDWR)  # without a close frame
     with connected(small, "rate=16000") as live:
         live.tell("say", text="what is one plus one")
         assert "2" in live.until(*ENDS)["reply"]
     assert "Traceback" not in small.text
 
 
-def test_who_comes_back_too_late_begins_anew(small: ServerProcess) -> None:
+def test_resuming_too_late_begins_a_new_conversation(small: ServerProcess) -> None:
     with connected(small, "rate=16000") as live:
         live.tell("say", text="hello")
         live.until(*ENDS)
         token = live.started["resume"]
         assert live.started["resume_seconds"] == 1
-    connected(small, "rate=16000").connection.close()  # let in when the service knows that he has gone
+    connected(small, "rate=16000").connection.close()  # a slot is free once the service has noticed the close
     time.sleep(1.2)
     with connected(small, f"rate=16000&resume={token}") as live:
         assert (live.started["resumed"], live.started["history"]) == (False, [])
 
 
-def test_who_says_nothing_for_long_is_let_go(small: ServerProcess) -> None:
+def test_idle_client_is_disconnected(small: ServerProcess) -> None:
     with connected(small, "rate=16000&idle_timeout_s=1") as live:
         assert live.until("session_ended")["code"] == "idle_timeout"
         with pytest.raises(ConnectionClosed) as closed:
@@ -418,8 +418,8 @@ def test_who_says_nothing_for_long_is_let_go(small: ServerProcess) -> None:
         assert closed.value.rcvd.code == 1000
 
 
-def test_who_does_not_read_is_let_go(small: ServerProcess) -> None:
-    """What waits for a slow reader is bounded: its conversation ends, and its place is free."""
+def test_client_that_does_not_read_is_disconnected(small: ServerProcess) -> None:
+    """The queue for a slow reader is bounded: its conversation ends and frees its slot."""
     slow = socket.socket()
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     slow.connect(("127.0.0.1", small.port))
@@ -431,7 +431,7 @@ def test_who_does_not_read_is_let_go(small: ServerProcess) -> None:
         with contextlib.suppress(ConnectionClosed, OSError):
             while True:
                 connection.send(message)
-                time.sleep(0.02)  # the transcript of each is told
+                time.sleep(0.02)  # each is followed by an event with its transcript
 
     flooding = threading.Thread(target=flood, daemon=True)
     flooding.start()
@@ -442,5 +442,5 @@ def test_who_does_not_read_is_let_go(small: ServerProcess) -> None:
         while True:
             connection.recv(timeout=TURN_S)
     flooding.join(TURN_S)
-    # The reason comes last; who goes on sending may have the connection reset before it.
+    # The reason comes last. A client that keeps sending can get a connection reset before it.
     assert closed.value.rcvd is None or closed.value.rcvd.code == 1013

@@ -1,4 +1,4 @@
-"""What servers really send in place of what their contracts say: the reply is what can be read of it."""
+"""Deviations of real language model servers from their contracts: the client reads the reply wherever possible."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -113,11 +113,11 @@ STOP = chunk({}, "stop")
         events(HI, STOP, {"error": {"message": "too late"}}),
     ],
 )
-async def test_a_chat_server_is_understood(raw: list[str]) -> None:
+async def test_every_form_of_a_chat_stream_is_read(raw: list[str]) -> None:
     assert text(await of_chat(raw)) == "Hi"
 
 
-async def test_a_chat_server_that_does_not_stream_is_understood() -> None:
+async def test_chat_response_without_streaming_is_read() -> None:
     whole = {
         "choices": [
             {"message": {"content": None, "tool_calls": [{"id": "a", "function": {"name": "light", "arguments": {}}}]}}
@@ -143,7 +143,7 @@ async def test_a_chat_server_that_does_not_stream_is_understood() -> None:
         (7, None),
     ],
 )
-async def test_counts_of_any_form_are_read(counts: Any, counted: Usage | None) -> None:
+async def test_token_counts_of_any_form_are_read(counts: Any, counted: Usage | None) -> None:
     assert usage(await of_chat(events(HI, STOP, {"choices": [], "usage": counts}, "[DONE]"))) == counted
     if isinstance(counts, dict):
         end = {
@@ -169,7 +169,7 @@ async def test_counts_of_any_form_are_read(counts: Any, counted: Usage | None) -
         lines({"message": {"content": "Hi"}, "created_at": 7, "model": None, "total_duration": "x"}, DONE),
     ],
 )
-async def test_an_ollama_server_is_understood(raw: list[str]) -> None:
+async def test_every_form_of_an_ollama_stream_is_read(raw: list[str]) -> None:
     assert text(await of_ollama(raw)) == "Hi"
 
 
@@ -211,7 +211,7 @@ async def test_arguments_of_any_form_are_read(given: Any, read: Any) -> None:
         ("does not speak", events("{")),
     ],
 )
-async def test_an_error_in_mid_stream_is_one_sentence(reason: str, raw: list[str]) -> None:
+async def test_error_during_a_stream_is_one_sentence(reason: str, raw: list[str]) -> None:
     with pytest.raises(EngineError, match=reason) as caught:
         await of_chat(raw)
     caught.value.message.encode()
@@ -247,7 +247,7 @@ ON, OFF = '{"on": true}', '{"on": false}'
         ([None, 7, {}, piece(0, "a", None, ON)], []),
     ],
 )
-async def test_pieces_of_calls_are_put_together(pieces: list[Any], made: list[tuple[str, str]]) -> None:
+async def test_chunks_of_calls_are_joined(pieces: list[Any], made: list[tuple[str, str]]) -> None:
     door = type(LIGHT)("door", "Open it", {"type": "object"})
     raw = events(*(chunk({"tool_calls": [one]}) for one in pieces), chunk({}, "tool_calls"), "[DONE]")
     found = calls(await of_chat(raw, tools=[LIGHT, door]))
@@ -256,7 +256,7 @@ async def test_pieces_of_calls_are_put_together(pieces: list[Any], made: list[tu
     assert all(found_call.id for found_call in found)
 
 
-async def test_an_id_that_comes_again_in_a_later_turn_is_another_call() -> None:
+async def test_repeated_call_id_in_a_later_turn_is_another_call() -> None:
     before = [
         Message("assistant", "", calls=(ToolCall("call_0", "light", ON),)),
         Message("tool", "on", call_id="call_0"),
@@ -270,14 +270,14 @@ async def test_an_id_that_comes_again_in_a_later_turn_is_another_call() -> None:
     ("sent", "heard"),
     [(["Hi \\ud83d", "\\ude00!"], "Hi 😀!"), (["Hi \\ud83d", "!"], "Hi \ufffd!"), (["\\ud83d"], "\ufffd")],
 )
-async def test_halves_of_a_character_are_joined_over_deltas(sent: list[str], heard: str) -> None:
+async def test_halves_of_a_character_are_joined_across_deltas(sent: list[str], heard: str) -> None:
     raw = [f'data: {{"choices": [{{"delta": {{"content": "{one}"}}}}]}}\n\n' for one in sent]
     assert text(await of_chat([*raw, *events(STOP)])) == heard
     raw = [f'{{"message": {{"content": "{one}"}}}}\n' for one in sent]
     assert text(await of_ollama([*raw, *lines(DONE)])) == heard
 
 
-async def test_what_cannot_be_encoded_can_be_sent() -> None:
+async def test_unencodable_text_is_sent_with_replacements() -> None:
     asked = [
         Message("system", "a\ud83d"), Message("user", "b\ud83d"),
         Message("assistant", "", calls=(ToolCall("i", "light", '{"x": "\\ud83d"}'),)),
@@ -293,13 +293,13 @@ async def test_what_cannot_be_encoded_can_be_sent() -> None:
         )]  # fmt: skip
 
 
-# --- thinking whose beginning is not written ---
+# --- thinking without an opening tag ---
 
 
-async def test_once_only_the_end_of_thinking_came_later_replies_are_held() -> None:
+async def test_replies_are_held_back_after_a_lone_end_of_thinking_tag() -> None:
     server = FakeChat(reply="I should greet.</think>Hello.")
     async with chat(server) as model:
-        assert text(await deltas(model)).endswith("Hello.")  # it has been said before it was known
+        assert text(await deltas(model)).endswith("Hello.")  # the thinking was spoken before its end tag came
         for _ in range(4):
             assert text(await deltas(model)) == "Hello."
         server.reply = "Hello without."
@@ -310,12 +310,12 @@ async def test_once_only_the_end_of_thinking_came_later_replies_are_held() -> No
 
 
 @pytest.mark.parametrize("name", ["deepseek-r1:8b", "DeepSeek-R1-Distill-Qwen-7B", "qwq", "Qwen3-4B-Thinking-2507"])
-async def test_models_known_to_think_first_are_held_at_once(name: str) -> None:
+async def test_replies_of_known_thinking_models_are_held_back_at_once(name: str) -> None:
     async with chat(FakeChat(models=[name], reply="I should greet.</think>Hello.")) as model:
         assert text(await deltas(model)) == "Hello."
 
 
-async def test_a_reply_that_was_interrupted_has_taught_it_too() -> None:
+async def test_interrupted_reply_also_reveals_a_thinking_model() -> None:
     server = FakeChat(reply="I should greet.</think>Hello. " + "And so on. " * 50)
     async with chat(server) as model:
         reply = model.reply(ASKED)
@@ -327,7 +327,7 @@ async def test_a_reply_that_was_interrupted_has_taught_it_too() -> None:
         assert text(await deltas(model)) == "Hello."
 
 
-# --- what is sent ---
+# --- requests ---
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ async def test_a_reply_that_was_interrupted_has_taught_it_too() -> None:
     ],
 )
 @pytest.mark.parametrize("system", [[], [Message("system", "Be brief.")]])
-async def test_a_strict_chat_template_takes_every_history(talk: list[tuple[str, str]], system: list[Message]) -> None:
+async def test_every_history_fits_a_strict_chat_template(talk: list[tuple[str, str]], system: list[Message]) -> None:
     made: dict[str, Callable[[str], Message]] = {
         "user": lambda content: Message("user", content),
         "assistant": lambda content: Message("assistant", content),
@@ -400,20 +400,20 @@ TOO_LONG = [
 
 
 @pytest.mark.parametrize(("status", "message"), TOO_LONG)
-async def test_too_long_a_conversation_is_sent_again_with_fewer_turns(status: int, message: str) -> None:
+async def test_too_long_conversation_is_resent_with_fewer_turns(status: int, message: str) -> None:
     server = FakeChat(traps=ChatTraps(context=200, message=message, too_long=status))
     async with chat(server) as model:
         assert text(await deltas(model, [*LONG, NOW])) == server.reply
         asked = len(server.requests)
         assert 2 <= asked <= 8
         assert text(await deltas(model, [*LONG, NOW])) == server.reply
-        assert len(server.requests) == asked + 1  # the size is remembered
+        assert len(server.requests) == asked + 1  # the context size is remembered
     last = [told["content"] for told in server.requests[-1]["messages"]]
     assert (last[0], last[-1]) == ("Be brief.", "And now?")
     assert last[1:-1] == [told.content for told in LONG][-len(last[1:-1]) :]
 
 
-async def test_too_long_a_conversation_is_sent_again_to_ollama() -> None:
+async def test_too_long_conversation_is_resent_to_ollama() -> None:
     server = FakeOllama()
     async with local(server) as model:
         server.traps = Traps(context=200, message="the input length exceeds the context length")
@@ -428,7 +428,7 @@ async def test_calls_and_results_of_the_last_turn_are_always_sent() -> None:
     assert [told["role"] for told in server.requests[-1]["messages"]][-3:] == ["user", "assistant", "tool"]
 
 
-async def test_what_fits_nowhere_is_told_after_a_few_tries() -> None:
+async def test_conversation_that_never_fits_fails_after_a_few_retries() -> None:
     server = FakeChat(traps=ChatTraps(context=0, message="maximum context length is 8 tokens"))
     async with chat(server) as model:
         with pytest.raises(EngineError, match="too long for the language model server"):
@@ -441,7 +441,7 @@ async def test_what_fits_nowhere_is_told_after_a_few_tries() -> None:
     [(429, "Request too large: tokens per minute limit"), (401, "bad key"), (400, "unknown field: stream_options"),
      (404, "model not found"), (500, "out of memory"), (400, "temperature must be at most 2"), (503, "busy")],
 )  # fmt: skip
-def test_other_refusals_are_not_about_length(status: int, message: str) -> None:
+def test_other_errors_are_not_mistaken_for_too_long(status: int, message: str) -> None:
     assert not is_too_long(status, message)
 
 
@@ -449,7 +449,7 @@ def test_other_refusals_are_not_about_length(status: int, message: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["word", "w", "extraordinarily" * 3])
-async def test_a_server_that_ignores_max_tokens_is_stopped(word: str) -> None:
+async def test_reply_is_stopped_if_the_server_ignores_max_tokens(word: str) -> None:
     remote = FakeChat(reply=f"{word} " * 10, traps=ChatTraps(endless=True))
     here = FakeOllama(reply=f"{word} " * 10)
     async with chat(remote, llm_max_tokens=50) as model:
@@ -461,7 +461,7 @@ async def test_a_server_that_ignores_max_tokens_is_stopped(word: str) -> None:
         await here.disconnected.wait()
 
 
-async def test_a_special_token_closes_the_stream() -> None:
+async def test_special_token_ends_the_stream() -> None:
     server = FakeChat(reply="All is well.<|im_end|> word " * 3, traps=ChatTraps(endless=True))
     async with chat(server) as model:
         assert text(await deltas(model)) == "All is well."

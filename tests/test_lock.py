@@ -1,4 +1,4 @@
-"""What is installed is pinned by hash: requirements.lock goes with pyproject.toml and constraints.txt."""
+"""Installed packages are pinned by hash: requirements.lock matches pyproject.toml and constraints.txt."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ ENTRIES = parse(LOCK.read_text("utf-8"))
 PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 NOT_LOCKED = {"torch"}
-"""Which build of it is wanted differs by machine."""
+"""Packages whose build depends on the machine."""
 
 
 def plain(name: str) -> str:
@@ -28,7 +28,7 @@ def test_every_package_has_a_version_and_hashes() -> None:
         assert entry.groups <= {BASE, BUILD, "cuda", *EXTRAS}
 
 
-def test_its_versions_are_those_of_the_constraints() -> None:
+def test_locked_versions_match_the_constraints() -> None:
     lines = (HOME / "constraints.txt").read_text("utf-8").splitlines()
     pinned = {plain(name): version for name, version in (line.split("==") for line in lines if "==" in line)}
     locked = {plain(entry.name): re.split(r"[=\s]+", entry.text)[1] for entry in ENTRIES}
@@ -36,7 +36,7 @@ def test_its_versions_are_those_of_the_constraints() -> None:
 
 
 @pytest.mark.parametrize("group", [BASE, *EXTRAS])
-def test_each_group_has_what_pyproject_asks_for(group: str) -> None:
+def test_each_group_has_the_packages_of_pyproject(group: str) -> None:
     wanted = {
         plain(re.split(r"[=\[]", one)[0]) for one in (PROJECT["dependencies"] if group == BASE else EXTRAS[group])
     }
@@ -44,7 +44,7 @@ def test_each_group_has_what_pyproject_asks_for(group: str) -> None:
     assert wanted - found <= NOT_LOCKED
 
 
-def test_what_is_asked_for_is_what_is_printed() -> None:
+def test_script_prints_the_requested_packages() -> None:
     def printed(*arguments: str) -> list[str]:
         done = subprocess.run(
             [sys.executable, str(HOME / "deploy" / "locked.py"), *arguments], check=True, capture_output=True, text=True
@@ -64,7 +64,7 @@ def test_images_are_pinned_by_digest_and_actions_by_commit() -> None:
     images = re.findall(r"\$\{(?:BASE|\w+_IMAGE):-([^}]+)\}", compose)
     images += re.findall(r"^ARG BASE=(.*)$", (HOME / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     assert len(images) == 7
-    assert len(set(images)) == 6  # the base is the same in both
+    assert len(set(images)) == 6  # both files have the same base
     for image in images:
         assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image)
     for workflow in (HOME / ".github" / "workflows").glob("*.yml"):

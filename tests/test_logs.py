@@ -1,4 +1,4 @@
-"""Logs of a running service: whom a line is about, and what is never in one."""
+"""Logs of a running service: session and turn of a line, and what is never logged."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ def test_json_lines_name_the_turn_and_the_session(tmp_path: Path) -> None:
     assert "hello" not in server.text.lower()
 
 
-def test_what_was_said_is_logged_in_debug_mode_alone(tmp_path: Path) -> None:
+def test_transcripts_and_replies_are_logged_in_debug_mode_only(tmp_path: Path) -> None:
     with serving(tmp_path, DEBUG_MODE="true") as server, server.connect("?system=a+secret+prompt") as connection:
         answer = ask(connection, sample("hello"))
     [heard] = [line for line in log_of(server) if "heard (en): hello" in line]
@@ -40,7 +40,7 @@ def test_what_was_said_is_logged_in_debug_mode_alone(tmp_path: Path) -> None:
     assert "secret" not in server.text
 
 
-def test_what_a_client_sent_makes_no_line_of_its_own() -> None:
+def test_text_of_a_client_cannot_forge_a_log_line() -> None:
     said = "GET /x\n2026-11-20 12:00:00,000 INFO server: all is well \x1b[2J\x9b\u2028é\t."
     record = logging.LogRecord("server", logging.WARNING, "", 0, "%s", (said,), None)
     line = Lines().format(record)

@@ -1,4 +1,4 @@
-"""Functions of MCP servers: real ones, over both transports, also when they are started anew."""
+"""Tools of real MCP servers over both transports, also after a restart of the server."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ else:
 
 
 class Garden:
-    """One MCP server, over HTTP (`port`) or as a child of the service's."""
+    """An MCP server over HTTP if `port` is set, else a child process of the service."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self._program = folder / "server.py"
@@ -61,7 +61,7 @@ class Garden:
 
     def start(self) -> None:
         if not self._port:
-            return  # the service does
+            return  # the service starts it
         self._own = subprocess.Popen([sys.executable, str(self._program), str(self._port)], stderr=subprocess.DEVNULL)
         wait_for_port(self._port)
 
@@ -97,7 +97,7 @@ async def call(toolbox: Toolbox, name: str) -> Outcome:
 MOIST = Outcome("The rose bed is at 40 percent")
 
 
-async def test_functions_of_a_server_are_called(garden: Garden, tmp_path: Path) -> None:
+async def test_tools_of_a_server_are_called(garden: Garden, tmp_path: Path) -> None:
     async with opened(tmp_path, {"garden": garden.config, "gone": {"command": "parley-no-such-command"}}) as toolbox:
         names = {name for name, function in toolbox.functions.items() if function.server == "garden"}
         assert names == {"garden_moisture", "garden_water"}
@@ -109,7 +109,7 @@ async def test_functions_of_a_server_are_called(garden: Garden, tmp_path: Path) 
         assert "water" in failed.output
 
 
-async def test_a_server_that_was_started_anew_is_connected_to_again(garden: Garden, tmp_path: Path) -> None:
+async def test_restarted_server_is_reconnected(garden: Garden, tmp_path: Path) -> None:
     async with opened(tmp_path, {"garden": garden.config}) as toolbox:
         assert await call(toolbox, "moisture") == MOIST
         garden.kill()
@@ -117,13 +117,13 @@ async def test_a_server_that_was_started_anew_is_connected_to_again(garden: Gard
         assert await call(toolbox, "moisture") == MOIST
         garden.kill()
         garden.start()
-        lost = await call(toolbox, "water")  # it changes something: it is not done twice
+        lost = await call(toolbox, "water")  # has side effects, so it is not retried
         assert lost.failed
         assert "the function may or may not have run" in lost.output
         assert await call(toolbox, "moisture") == MOIST
 
 
-async def test_a_server_that_stays_away_is_told_and_the_others_work(garden: Garden, tmp_path: Path) -> None:
+async def test_missing_server_fails_its_calls_and_other_tools_work(garden: Garden, tmp_path: Path) -> None:
     async with opened(tmp_path, {"garden": garden.config}) as toolbox:
         garden.kill()
         (tmp_path / "server.py").unlink()
@@ -132,7 +132,7 @@ async def test_a_server_that_stays_away_is_told_and_the_others_work(garden: Gard
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"mcpServers": []}', '{"mcpServers": {"a": {}}}'])
-async def test_a_file_of_servers_that_makes_no_sense_is_refused(tmp_path: Path, text: str) -> None:
+async def test_invalid_server_file_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / "mcp.json").write_text(text)
     with pytest.raises(ConfigError):
         async with open_tools(Settings(mcp_servers=str(tmp_path / "mcp.json"))):

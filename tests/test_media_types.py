@@ -1,4 +1,4 @@
-"""What recordings are served as, by real files of real encoders."""
+"""Media types of served recordings, checked with files of real encoders."""
 
 from pathlib import Path
 
@@ -25,12 +25,12 @@ TONE = Clip(np.sin(np.arange(16_000) / 10).astype(np.float32), 16_000)
         ("au", "pcm_s16be", "audio/basic"),
     ],
 )
-def test_encoders_files_are_known(tmp_path: Path, container: str, codec: str, kind: str) -> None:
+def test_files_of_encoders_are_recognised(tmp_path: Path, container: str, codec: str, kind: str) -> None:
     (tmp_path / "file").write_bytes(encoded([TONE], container, codec))
     assert media_type(tmp_path / "file") == kind
 
 
-def test_wav_is_known(tmp_path: Path) -> None:
+def test_wav_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(encode_wav(TONE))
     assert media_type(tmp_path / "file") == "audio/wav"
 
@@ -38,6 +38,6 @@ def test_wav_is_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "head", [b"", b"\xff", b"<html>", b"<svg xmlns=", b"%PDF-1.7", b"RIFF1234WEBP", b"GIF89a", b"\0" * 12]
 )
-def test_nothing_else_is_told(tmp_path: Path, head: bytes) -> None:
+def test_other_files_have_an_unknown_type(tmp_path: Path, head: bytes) -> None:
     (tmp_path / "file").write_bytes(head)
     assert media_type(tmp_path / "file") == UNKNOWN

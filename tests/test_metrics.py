@@ -1,4 +1,4 @@
-"""What is counted of turns, and what Prometheus is told of a running service."""
+"""Metrics of turns, and the metrics endpoint of a running service."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ from tests.server_process import ask, serving
 from tests.servers.running import closed_port
 
 MOST_SERIES = 600
-"""Of all metrics together, whatever clients do."""
+"""Limit for the series of all metrics together, whatever clients do."""
 
 
 def value(name: str, **labels: str) -> float:
@@ -34,7 +34,7 @@ def value(name: str, **labels: str) -> float:
 
 
 class Growth:
-    """How much samples have grown since it was made."""
+    """The growth of samples since this object was created."""
 
     def __init__(self) -> None:
         self._before = self._now()
@@ -57,7 +57,7 @@ async def _one_turn(d: Dialogue) -> None:
     await d.until(events.TurnCompleted)
 
 
-def test_a_turn_is_counted_once_with_its_stages() -> None:
+def test_turn_is_counted_once_with_its_stages() -> None:
     grown = Growth()
     d = hold(_one_turn)
     assert grown("parley_turns_total", kind="live", outcome="completed") == 1
@@ -77,8 +77,8 @@ def test_a_turn_is_counted_once_with_its_stages() -> None:
     assert last.timings_ms == completed.timings_ms
 
 
-def test_what_alerts_ask_for_is_there_before_anything_happens() -> None:
-    """A series that appears with a 1 in it has not increased, as Prometheus sees it."""
+def test_series_of_alerts_exist_from_the_start() -> None:
+    """Prometheus sees no increase in a series that first appears with the value 1."""
     script = "import pipeline.observing, prometheus_client as p; print(p.generate_latest().decode())"
     told = subprocess.run([sys.executable, "-c", script], cwd=HOME, capture_output=True, text=True, check=True).stdout
     for series in (
@@ -90,7 +90,7 @@ def test_what_alerts_ask_for_is_there_before_anything_happens() -> None:
         assert f"{series} 0.0\n" in told
 
 
-def test_what_was_prepared_in_vain_is_no_turn() -> None:
+def test_discarded_speculative_reply_is_counted_as_abandoned() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.silence(460)
@@ -103,7 +103,7 @@ def test_what_was_prepared_in_vain_is_no_turn() -> None:
     assert grown("parley_first_audio_seconds_count", kind="live") == 1
 
 
-def test_interruptions_and_sounds_that_were_none() -> None:
+def test_interruptions_and_resumed_replies_are_counted() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(1000)
         await d.until(events.SpeechChunk)
@@ -120,7 +120,7 @@ def test_interruptions_and_sounds_that_were_none() -> None:
     assert grown("parley_turns_total", kind="live", outcome="interrupted") == 1
 
 
-def test_failures_by_their_code() -> None:
+def test_failures_are_counted_by_code() -> None:
     async def failing(d: Dialogue) -> None:
         await d.speak(1000)
         await d.until(events.TurnFailed)
@@ -135,7 +135,7 @@ def test_failures_by_their_code() -> None:
     assert grown("parley_turns_total", kind="live", outcome="completed") == 1
 
 
-def test_prometheus_is_told_of_everything_and_only_who_has_a_key(tmp_path: Path) -> None:
+def test_metrics_endpoint_is_complete_and_requires_a_key(tmp_path: Path) -> None:
     with serving(tmp_path, **HEARS, API_KEYS="right") as server:
         assert httpx.get(f"{server.url}/metrics").status_code == 401
         headers = {"Authorization": "Bearer right"}
@@ -148,7 +148,7 @@ def test_prometheus_is_told_of_everything_and_only_who_has_a_key(tmp_path: Path)
             files = {"files": ("a.wav", recording(2))}
             job = client.post("/jobs", files=files, data={"language": "en"}).json()["jobs"][0]["job_id"]
             done(client, job)
-            for number in range(5):  # what clients choose is no label
+            for number in range(5):  # values chosen by clients must not become labels
                 client.get(f"/jobs/{number}")
                 client.get("/voices", headers={"User-Agent": f"agent {number}"})
             later = client.get("/metrics")
@@ -174,7 +174,7 @@ def test_prometheus_is_told_of_everything_and_only_who_has_a_key(tmp_path: Path)
     }
     manual = (HOME / "docs/operations.md").read_text("utf-8")
     table = manual[manual.index("| metric |") : manual.index("### Traces")]
-    assert set(re.findall(r"parley_\w+", table)) == exposed, "docs/operations.md names each, and no other"
+    assert set(re.findall(r"parley_\w+", table)) == exposed, "docs/operations.md lists exactly these"
     jobs = [family for family in text_string_to_metric_families(later.text) if family.name == "parley_jobs"]
     assert {sample.labels["state"]: sample.value for sample in jobs[0].samples}["completed"] == 1
     series = [sample for family in text_string_to_metric_families(later.text) for sample in family.samples]
@@ -182,7 +182,7 @@ def test_prometheus_is_told_of_everything_and_only_who_has_a_key(tmp_path: Path)
     assert len({(one.name, *sorted(one.labels.items())) for one in series}) == len(series)
 
 
-async def test_a_process_that_serves_nobody_else_has_a_port_for_it() -> None:
+async def test_process_without_a_server_has_its_own_metrics_port() -> None:
     port = closed_port()
     load = Load(waiting=2, running=1, replicas=1, loaded=1, restarts=3)
     info = EngineInfo("stt", "whisper", "tiny", "cpu", 0.0, load=load)

@@ -1,4 +1,4 @@
-"""`talk --mic`, as far as it goes without a sound card: what is missing is said, what happens is printed and played."""
+"""`talk --mic` without a sound card: errors for missing parts, and printed and played output."""
 
 import asyncio
 import signal
@@ -26,7 +26,7 @@ CHUNK = events.SpeechChunk(Clip(np.ones(160, np.float32), 16_000), (0, 5))
 
 
 class Heard:
-    """A speaker that keeps what it is given."""
+    """A loudspeaker that keeps the clips it gets."""
 
     def __init__(self) -> None:
         self.waiting: list[Clip] = []
@@ -39,7 +39,7 @@ class Heard:
 
 
 def shown(happenings: list[Event], capsys: pytest.CaptureFixture[str]) -> tuple[str, int]:
-    """What is printed, and how many chunks are played."""
+    """Return the printed text and the number of played chunks."""
 
     async def all_of() -> AsyncIterator[Event]:
         for event in happenings:
@@ -50,20 +50,20 @@ def shown(happenings: list[Event], capsys: pytest.CaptureFixture[str]) -> tuple[
     return capsys.readouterr().out, len(speaker.waiting)
 
 
-def test_without_a_microphone_it_says_what_to_do(tmp_path: Path) -> None:
+def test_missing_microphone_is_reported_with_a_remedy(tmp_path: Path) -> None:
     try:
         sound_system()
     except EngineUnavailable as error:
         missing = error
     else:
-        pytest.skip("there is a microphone here")
+        pytest.skip("a microphone is available")
     line = refused("talk", "--mic", folder=tmp_path)
     assert line == f"parley: {missing.message} {missing.remedy}"
     assert any(remedy in line for remedy in ("make install EXTRAS=mic", "apt install", "python -m sounddevice"))
 
 
 @pytest.mark.real_time
-def test_a_spoken_question_is_answered_through_the_sound_card(tmp_path: Path) -> None:
+def test_spoken_question_gets_a_reply_through_the_sound_card(tmp_path: Path) -> None:
     quiet = Clip(np.zeros(16_000, np.float32), 16_000)
     (tmp_path / "question.wav").write_bytes(encode_wav(Clip.join([quiet, spoken(SUM)], 16_000)))
     settings = environment(
@@ -77,7 +77,7 @@ def test_a_spoken_question_is_answered_through_the_sound_card(tmp_path: Path) ->
         assert process.stdout is not None
         assert "Ctrl-C" in process.stdout.readline()
         assert process.stdout.readline().split() == ["you:", *SUM.split()]
-        reply = process.stdout.readline()  # whole when all of it is said
+        reply = process.stdout.readline()  # complete once the whole reply was spoken
         assert SUM_ANSWER in reply
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
@@ -91,7 +91,7 @@ def test_a_spoken_question_is_answered_through_the_sound_card(tmp_path: Path) ->
     assert np.count_nonzero(played) / 22_050 > 0.8  # seconds of speech
 
 
-def test_a_conversation_is_printed_as_it_comes_and_played(capsys: pytest.CaptureFixture[str]) -> None:
+def test_conversation_is_printed_and_played(capsys: pytest.CaptureFixture[str]) -> None:
     turn: list[Event] = [
         events.TranscriptFinal("hello", "en"), events.ReplyDelta(" Hello"), CHUNK, events.ReplyDelta(" to you."), CHUNK,
         events.TurnCompleted(" Hello to you.", {}),
@@ -99,12 +99,12 @@ def test_a_conversation_is_printed_as_it_comes_and_played(capsys: pytest.Capture
     assert shown([*turn, *turn], capsys) == ("you:    hello\nparley: Hello to you.\n" * 2, 4)
 
 
-def test_an_interrupted_reply_falls_silent_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupted_reply_stops_playing_immediately(capsys: pytest.CaptureFixture[str]) -> None:
     happened: list[Event] = [events.ReplyDelta("I was"), CHUNK, CHUNK, events.TurnInterrupted(10.0, "I")]
     assert shown(happened, capsys) == ("parley: I was …\n", 0)
 
 
-def test_what_fails_is_told_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_printed_on_separate_lines(capsys: pytest.CaptureFixture[str]) -> None:
     happened: list[Event] = [
         events.ReplyDelta("Well"), events.StageError("tts_failed", "No voice."), events.TurnCompleted("Well", {}),
         events.ReplyDelta("And"), events.TurnFailed("llm_unavailable", "It is gone."),
@@ -115,7 +115,7 @@ def test_what_fails_is_told_on_a_line_of_its_own(capsys: pytest.CaptureFixture[s
 
 
 @given(st.lists(st.integers(0, 50), max_size=20), st.lists(st.integers(0, 70), max_size=20))
-def test_the_sound_card_gets_each_sample_once_and_then_silence(given: list[int], taken: list[int]) -> None:
+def test_sound_card_gets_each_sample_once_and_then_silence(given: list[int], taken: list[int]) -> None:
     sound = np.arange(1, sum(given) + 1, dtype=np.float32)
     queue, start = PlayQueue(), 0
     for size in given:

@@ -1,4 +1,4 @@
-"""Names of models as OpenAI's clients send them: none, an empty one, one with a date."""
+"""Model names as OpenAI's clients send them: missing, empty, or with a date."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +28,7 @@ def client(hears: ServerProcess) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("model", [None, "", " ", *HEARING])
-def test_recordings_by_any_name(client: httpx.Client, model: str | None) -> None:
+def test_recordings_are_transcribed_with_any_known_model_name(client: httpx.Client, model: str | None) -> None:
     fields = {} if model is None else {"model": model}
     files = {"file": ("a.wav", recording(0)[0])}
     told = client.post("/v1/audio/transcriptions", files=files, data=fields)
@@ -40,7 +40,7 @@ def test_recordings_by_any_name(client: httpx.Client, model: str | None) -> None
 
 
 @pytest.mark.parametrize("model", ["nothing", "nothing-2025-12-15", "whisper-1-2025", "whisper-1-2025-12-15-x"])
-def test_recordings_by_no_name_of_ours(client: httpx.Client, model: str) -> None:
+def test_transcription_with_an_unknown_model_name_is_rejected(client: httpx.Client, model: str) -> None:
     for door in ("transcriptions", "translations"):
         files = {"file": ("a.wav", recording(0)[0])}
         told = client.post(f"/v1/audio/{door}", files=files, data={"model": model})
@@ -49,19 +49,19 @@ def test_recordings_by_no_name_of_ours(client: httpx.Client, model: str) -> None
 
 
 @pytest.mark.parametrize("given", [{}, {"model": ""}, {"model": None}, *({"model": name} for name in SPEAKING)])
-def test_speech_by_any_name(client: httpx.Client, given: dict[str, Any]) -> None:
+def test_speech_is_synthesised_with_any_known_model_name(client: httpx.Client, given: dict[str, Any]) -> None:
     told = client.post("/v1/audio/speech", json={"input": "Hi.", "voice": "alloy", "response_format": "wav", **given})
     assert (told.status_code, told.content[:4]) == (200, b"RIFF")
 
 
 @pytest.mark.parametrize("model", ["nothing-1106", "tts-1-11", "tts-1-9999", "whisper-1-1106"])
-def test_speech_by_no_name_of_ours(client: httpx.Client, model: str) -> None:
+def test_speech_with_an_unknown_model_name_is_rejected(client: httpx.Client, model: str) -> None:
     told = client.post("/v1/audio/speech", json={"input": "Hi.", "voice": "alloy", "model": model})
     assert (told.status_code, told.json()["error"]["param"]) == (404, "model")
 
 
 @pytest.mark.parametrize("name", DATED)
-def test_a_dated_name_is_the_model_without_it(client: httpx.Client, name: str) -> None:
+def test_dated_model_name_finds_the_undated_model(client: httpx.Client, name: str) -> None:
     told = client.get(f"/v1/models/{name}").json()
     plain = known_as(name, ["whisper-1", "tts-1-hd", "gpt-realtime", "gpt-realtime-mini"])
     assert plain is not None
@@ -78,5 +78,5 @@ def test_a_dated_name_is_the_model_without_it(client: httpx.Client, name: str) -
         ("tts-1-2025-12", None), ("tts-1-2025-12-15-2025-12-15", None), ("x" * 100_000 + "-1106", None),
     ],
 )  # fmt: skip
-def test_known_as(asked: str, found: str | None) -> None:
+def test_model_names_are_matched_with_and_without_dates(asked: str, found: str | None) -> None:
     assert known_as(asked, ["tts-1"]) == found

@@ -1,4 +1,4 @@
-"""Ollama's contract and its traps, over a real socket."""
+"""Ollama's contract and its deviations, over a real socket."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ async def address(server: FakeOllama) -> AsyncIterator[str]:
         yield url
 
 
-async def test_a_reply_streams_and_ends_with_its_usage(address: str, server: FakeOllama) -> None:
+async def test_reply_streams_and_ends_with_its_usage(address: str, server: FakeOllama) -> None:
     async with open_engine(settings(address), quiet) as opened:
         deltas = [delta async for delta in opened.engine.reply(ASKED)]
     assert "".join(delta.text for delta in deltas) == REPLY
@@ -54,7 +54,7 @@ async def test_a_reply_streams_and_ends_with_its_usage(address: str, server: Fak
     assert opened.device == address.removeprefix("http://")
 
 
-async def test_the_model_is_warm_before_the_first_turn_and_asked_not_to_think(address: str, server: FakeOllama) -> None:
+async def test_model_is_warmed_up_and_asked_not_to_think(address: str, server: FakeOllama) -> None:
     changes = {"llama_keep_alive": "-1", "llama_context": 2048, "llm_temperature": 0.2, "llm_max_tokens": 50}
     async with open_engine(settings(address, **changes), quiet) as opened:
         (warm_up,) = server.requests
@@ -67,7 +67,7 @@ async def test_the_model_is_warm_before_the_first_turn_and_asked_not_to_think(ad
     assert not request.get("tools")
 
 
-async def test_the_reply_is_asked_for_in_the_language_of_the_question(address: str, server: FakeOllama) -> None:
+async def test_reply_is_requested_in_the_language_of_the_question(address: str, server: FakeOllama) -> None:
     async with open_engine(settings(address), quiet) as opened:
         await said(opened.engine, [ASKED[0], Message("user", "Quem é você?", language="pt")])
         await said(opened.engine, [Message("user", "¿Quién eres?", language="es")])
@@ -89,14 +89,14 @@ async def test_tools_are_passed_on(address: str, server: FakeOllama) -> None:
 @pytest.mark.parametrize(
     "traps", [Traps(thinking="Let me see …"), Traps(think_in_content="Let me see … a < b"), Traps(refuse_think=True)]
 )
-async def test_thinking_is_never_heard(address: str, server: FakeOllama, traps: Traps) -> None:
+async def test_thinking_is_removed_from_the_reply(address: str, server: FakeOllama, traps: Traps) -> None:
     server.traps = traps
     async with open_engine(settings(address), quiet) as opened:
         assert await said(opened.engine) == REPLY
         assert await said(opened.engine) == REPLY
 
 
-async def test_a_server_that_refuses_think_is_asked_without_from_then_on(address: str, server: FakeOllama) -> None:
+async def test_think_is_omitted_after_the_server_rejects_it(address: str, server: FakeOllama) -> None:
     server.traps = Traps(refuse_think=True)
     async with open_engine(settings(address), quiet) as opened:
         await said(opened.engine)
@@ -127,7 +127,7 @@ async def test_each_failure_is_one_helpful_sentence(
         assert await said(opened.engine) == REPLY
 
 
-async def test_what_was_written_before_the_failure_has_been_delivered(address: str, server: FakeOllama) -> None:
+async def test_text_before_a_failure_is_delivered(address: str, server: FakeOllama) -> None:
     server.traps = Traps(error_after=3)
     heard = []
     async with open_engine(settings(address), quiet) as opened:
@@ -138,24 +138,24 @@ async def test_what_was_written_before_the_failure_has_been_delivered(address: s
 
 
 @pytest.mark.parametrize("traps", [Traps(first_token_s=5), Traps(stall_after=2)])
-async def test_a_silent_model_is_given_up_and_told_to_stop(address: str, server: FakeOllama, traps: Traps) -> None:
+async def test_silent_model_times_out_and_is_disconnected(address: str, server: FakeOllama, traps: Traps) -> None:
     server.traps = traps
     await check_that_silence_is_given_up(open_engine, settings(address, **HASTY), server)
 
 
-async def test_endless_thinking_is_given_up(address: str, server: FakeOllama) -> None:
+async def test_endless_thinking_times_out(address: str, server: FakeOllama) -> None:
     server.traps = Traps(think_in_content="so " * 100)
     server.tokens_per_second = 20
     error = await failure(open_engine, settings(address, llm_first_token_timeout_s=0.5, llm_token_timeout_s=0.5))
     assert error.code == "timeout"
 
 
-async def test_closing_the_reply_closes_the_connection_at_once(address: str, server: FakeOllama) -> None:
+async def test_closing_the_reply_closes_the_connection(address: str, server: FakeOllama) -> None:
     await check_that_closing_disconnects(open_engine, settings(address), server)
     assert server.finished == 0
 
 
-async def test_cancelling_the_listener_closes_the_connection(address: str, server: FakeOllama) -> None:
+async def test_cancelling_the_reader_closes_the_connection(address: str, server: FakeOllama) -> None:
     server.traps = Traps(first_token_s=600)
     async with open_engine(settings(address), quiet) as opened:
         task = asyncio.create_task(said(opened.engine))
@@ -167,23 +167,23 @@ async def test_cancelling_the_listener_closes_the_connection(address: str, serve
         await asyncio.wait_for(server.disconnected.wait(), WAIT_S)
 
 
-async def test_replies_stream_side_by_side(address: str, server: FakeOllama) -> None:
+async def test_replies_stream_concurrently(address: str, server: FakeOllama) -> None:
     async with open_engine(settings(address), quiet) as opened:
         replies = await asyncio.gather(*(said(opened.engine) for _ in range(20)))
     assert set(replies) == {REPLY}
 
 
-async def test_a_server_that_goes_away_between_turns(server: FakeOllama) -> None:
+async def test_stopped_server_is_reported(server: FakeOllama) -> None:
     await check_a_server_that_goes_away(open_engine, settings, server, "does not respond")
 
 
-async def test_probe_is_content_with_the_implied_tag(address: str, server: FakeOllama) -> None:
+async def test_probe_accepts_the_implied_tag(address: str, server: FakeOllama) -> None:
     server.models = ["qwen3:0.6b", "hub/team/fine:latest", "llama3.2:latest"]
     for model in ("llama3.2", "llama3.2:latest", "qwen3:0.6b", "hub/team/fine"):
         await probe(settings(address, llama_model=model))
 
 
-async def test_probe_names_the_remedy_for_a_missing_model(address: str, server: FakeOllama) -> None:
+async def test_probe_gives_the_remedy_for_a_missing_model(address: str, server: FakeOllama) -> None:
     with pytest.raises(EngineUnavailable) as caught:
         await probe(settings(address, llama_model="qwen3"))
     assert "ollama pull qwen3" in caught.value.remedy
@@ -191,7 +191,7 @@ async def test_probe_names_the_remedy_for_a_missing_model(address: str, server: 
     await probe(settings(address, llama_model="qwen3", llama_pull=True))
 
 
-async def test_probe_is_quick_when_nobody_answers(address: str, server: FakeOllama) -> None:
+async def test_probe_fails_quickly_if_no_server_answers(address: str, server: FakeOllama) -> None:
     server.traps = Traps(slow_api_s=600)
     for url in (f"http://127.0.0.1:{closed_port()}", address):
         async with asyncio.timeout(30):
@@ -199,7 +199,7 @@ async def test_probe_is_quick_when_nobody_answers(address: str, server: FakeOlla
                 await probe(settings(url))
 
 
-async def test_a_missing_model_is_pulled_when_that_is_allowed(address: str, server: FakeOllama) -> None:
+async def test_missing_model_is_pulled_if_allowed(address: str, server: FakeOllama) -> None:
     seen: list[Progress] = []
     async with open_engine(settings(address, llama_model="qwen3", llama_pull=True), seen.append) as opened:
         assert await said(opened.engine) == REPLY
@@ -209,7 +209,7 @@ async def test_a_missing_model_is_pulled_when_that_is_allowed(address: str, serv
     assert steps[-1] == (5000, 5000)
 
 
-async def test_without_leave_nothing_is_pulled(address: str, server: FakeOllama) -> None:
+async def test_missing_model_is_not_pulled_without_permission(address: str, server: FakeOllama) -> None:
     with pytest.raises(EngineUnavailable, match="does not have the model qwen3"):
         async with open_engine(settings(address, llama_model="qwen3"), quiet):
             pass
@@ -217,7 +217,7 @@ async def test_without_leave_nothing_is_pulled(address: str, server: FakeOllama)
 
 
 @pytest.mark.parametrize("traps", [Traps(pull_error="file does not exist"), Traps(pull_cut=True)])
-async def test_a_pull_that_fails_is_said(address: str, server: FakeOllama, traps: Traps) -> None:
+async def test_failed_pull_is_reported(address: str, server: FakeOllama, traps: Traps) -> None:
     server.traps = traps
     with pytest.raises(EngineUnavailable) as caught:
         async with open_engine(settings(address, llama_model="qwen3", llama_pull=True), quiet):
@@ -225,7 +225,7 @@ async def test_a_pull_that_fails_is_said(address: str, server: FakeOllama, traps
     assert "ollama pull qwen3" in caught.value.remedy
 
 
-async def test_calls_of_functions_and_their_results_are_told_both_ways(address: str, server: FakeOllama) -> None:
+async def test_tool_calls_and_their_results_are_exchanged(address: str, server: FakeOllama) -> None:
     server.calls = [("light", {"on": True})]
     async with open_engine(settings(address), quiet) as opened:
         deltas = [delta async for delta in opened.engine.reply(ASKED, tools=[LIGHT])]
@@ -238,7 +238,7 @@ async def test_calls_of_functions_and_their_results_are_told_both_ways(address: 
     assert (told[1]["role"], told[1]["content"]) == ("tool", "it is on")
 
 
-async def test_a_call_that_must_be_made_is_asked_for_by_its_form(address: str, server: FakeOllama) -> None:
+async def test_required_call_is_requested_by_a_json_schema(address: str, server: FakeOllama) -> None:
     server.reply = '{"name": "light", "arguments": {"on": true}}'
     async with open_engine(settings(address), quiet) as opened:
         deltas = [delta async for delta in opened.engine.reply(ASKED, tools=[LIGHT], must_call=True)]
@@ -249,7 +249,7 @@ async def test_a_call_that_must_be_made_is_asked_for_by_its_form(address: str, s
     assert "".join(delta.text for delta in deltas) == ""
 
 
-async def test_a_model_that_cannot_call_functions_answers_without(address: str, server: FakeOllama) -> None:
+async def test_model_without_tool_support_is_asked_without_tools(address: str, server: FakeOllama) -> None:
     server.traps = Traps(refuse_tools=True, refuse_think=True)
     async with open_engine(settings(address), quiet) as opened:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""OpenAI's audio API, used through OpenAI's own client, which checks every answer against its types."""
+"""OpenAI's audio API, used through OpenAI's own client, which validates every response against its types."""
 
 import base64
 import contextlib
@@ -56,14 +56,14 @@ def transcribe(client: openai.OpenAI, wav: bytes, **options: Any) -> Any:
     )
 
 
-def test_json(client: openai.OpenAI, three: Any) -> None:
+def test_json_response_has_text_and_usage(client: openai.OpenAI, three: Any) -> None:
     answer = transcribe(client, three[0])
     assert answer.text == " ".join(TEXTS)
     assert answer.usage.type == "duration"
     assert answer.usage.seconds == pytest.approx(three[1][-1][2] + 1, abs=1.01)
 
 
-def test_text_srt_and_vtt(client: openai.OpenAI, three: Any) -> None:
+def test_text_srt_and_vtt_responses(client: openai.OpenAI, three: Any) -> None:
     assert transcribe(client, three[0], response_format="text") == " ".join(TEXTS) + "\n"
     subtitles = list(srt.parse(transcribe(client, three[0], response_format="srt")))
     assert [one.content for one in subtitles] == TEXTS
@@ -73,7 +73,7 @@ def test_text_srt_and_vtt(client: openai.OpenAI, three: Any) -> None:
         assert one.start.total_seconds() == pytest.approx(start_s, abs=0.6)
 
 
-def test_verbose_json_with_words_and_segments(client: openai.OpenAI, three: Any) -> None:
+def test_verbose_json_has_words_and_segments(client: openai.OpenAI, three: Any) -> None:
     answer = transcribe(client, three[0], response_format="verbose_json", timestamp_granularities=["word", "segment"])
     assert (answer.language, answer.text) == ("english", " ".join(TEXTS))
     assert answer.duration == pytest.approx(three[1][-1][2] + 1, abs=0.01)
@@ -88,7 +88,7 @@ def test_verbose_json_with_words_and_segments(client: openai.OpenAI, three: Any)
     assert plain.segments
 
 
-def test_logprobs_prompt_temperature_and_chunking(client: openai.OpenAI, three: Any) -> None:
+def test_logprobs_prompt_temperature_and_chunking_are_supported(client: openai.OpenAI, three: Any) -> None:
     answer = transcribe(client, three[0], include=["logprobs"], chunking_strategy="auto")
     assert [one.token for one in answer.logprobs] == " ".join(TEXTS).split()
     assert all(one.logprob <= 0 for one in answer.logprobs)
@@ -100,14 +100,14 @@ def test_logprobs_prompt_temperature_and_chunking(client: openai.OpenAI, three: 
     assert cut.text == " ".join(TEXTS)
 
 
-def test_events_come_while_the_file_is_transcribed(client: openai.OpenAI, three: Any) -> None:
+def test_stream_sends_deltas_and_a_final_event(client: openai.OpenAI, three: Any) -> None:
     events = list(transcribe(client, three[0], stream=True))
     assert [event.type for event in events] == ["transcript.text.delta"] * 3 + ["transcript.text.done"]
     assert "".join(event.delta for event in events[:-1]) == events[-1].text == " ".join(TEXTS)
     assert events[-1].usage.total_tokens > 0
 
 
-def test_the_first_event_leaves_long_before_the_last(client: openai.OpenAI) -> None:
+def test_first_event_comes_long_before_the_last(client: openai.OpenAI) -> None:
     wav = long_recording(4)
     began = time.monotonic()
     times = [time.monotonic() - began for _ in transcribe(client, wav, stream=True)]
@@ -115,7 +115,7 @@ def test_the_first_event_leaves_long_before_the_last(client: openai.OpenAI) -> N
     assert times[0] < times[-1] / 2
 
 
-def test_translation(client: openai.OpenAI, three: Any) -> None:
+def test_translations_in_all_formats(client: openai.OpenAI, three: Any) -> None:
     assert client.audio.translations.create(file=("a.wav", three[0]), model="whisper-1").text
     verbose = client.audio.translations.create(
         file=("a.wav", three[0]), model="whisper-1", response_format="verbose_json"
@@ -128,12 +128,14 @@ def test_translation(client: openai.OpenAI, three: Any) -> None:
 
 
 @pytest.mark.parametrize(("container", "codec", "video"), [("webm", "libopus", False), ("mp4", "aac", True)])
-def test_any_container_with_any_name(client: openai.OpenAI, container: str, codec: str, video: bool) -> None:
+def test_any_container_is_accepted_with_any_file_name(
+    client: openai.OpenAI, container: str, codec: str, video: bool
+) -> None:
     data = encoded([spliced([(0.5, 0)])[0]], container, codec, video=video)
     assert transcribe(client, data, file=("speech.wav", data)).text == TEXTS[0]
 
 
-def test_silence_is_no_text(client: openai.OpenAI) -> None:
+def test_silence_has_an_empty_transcript(client: openai.OpenAI) -> None:
     silence = encode_wav(Clip(spliced([(0.5, 0)])[0].samples * 0, 16_000))
     answer = transcribe(client, silence, response_format="verbose_json")
     assert (answer.text, answer.segments) == ("", [])
@@ -150,7 +152,7 @@ def refused(call: Any, kind: type[openai.APIStatusError]) -> dict[str, Any]:
     return dict(body)
 
 
-def test_errors_have_their_body(client: openai.OpenAI, three: Any) -> None:
+def test_errors_have_the_documented_body(client: openai.OpenAI, three: Any) -> None:
     wav = three[0]
     unknown = refused(lambda: transcribe(client, wav, model="nothing"), openai.NotFoundError)
     assert (unknown["code"], unknown["param"]) == ("model_not_found", "model")
@@ -167,11 +169,11 @@ def test_errors_have_their_body(client: openai.OpenAI, three: Any) -> None:
     assert refused(lambda: transcribe(client, wav, language="??"), openai.BadRequestError)["param"] == "language"
     no_such = refused(lambda: transcribe(client, wav, extra_body={"audio_track": 7}), openai.BadRequestError)
     assert no_such["param"] == "audio_track"
-    nobody = refused(
+    nobody = refused(  # language: allow
         lambda: transcribe(client, wav, known_speaker_names=[""], response_format="diarized_json"),
         openai.BadRequestError,
     )
-    assert nobody["param"] == "known_speaker_names"
+    assert nobody["param"] == "known_speaker_names"  # language: allow
     assert refused(lambda: transcribe(client, b""), openai.BadRequestError)["param"] == "file"
     assert refused(lambda: client.post("/audio/transcriptions", cast_to=object), openai.BadRequestError)
     assert refused(lambda: client.get("/nothing", cast_to=object), openai.NotFoundError)
@@ -187,7 +189,7 @@ def test_errors_have_their_body(client: openai.OpenAI, three: Any) -> None:
         ("never", "chunking_strategy: Input should be 'auto'"),
     ],
 )
-def test_a_field_of_several_kinds_is_told_as_the_one_that_was_meant(
+def test_error_in_a_union_field_names_the_intended_variant(
     client: openai.OpenAI, three: Any, asked: Any, told: str
 ) -> None:
     sent = asked if isinstance(asked, str) else json.dumps(asked)
@@ -201,12 +203,12 @@ def test_a_field_of_several_kinds_is_told_as_the_one_that_was_meant(
     assert error["message"].startswith(told), error
 
 
-def test_a_language_has_its_code_and_its_name(client: openai.OpenAI, three: Any) -> None:
+def test_language_is_accepted_by_code_and_by_name(client: openai.OpenAI, three: Any) -> None:
     for language in ("en", "en-US", "English"):
         assert transcribe(client, three[0], language=language, response_format="verbose_json").language == "english"
 
 
-def test_models(client: openai.OpenAI) -> None:
+def test_models_are_listed_and_retrieved(client: openai.OpenAI) -> None:
     there = {model.id for model in client.models.list()}
     assert there >= {
         "whisper-1",
@@ -222,7 +224,7 @@ def test_models(client: openai.OpenAI) -> None:
     assert refused(lambda: client.models.retrieve("nothing"), openai.NotFoundError)["code"] == "model_not_found"
 
 
-def test_a_body_over_the_limit_is_413_with_and_without_its_length(hears: ServerProcess) -> None:
+def test_too_large_body_is_413_with_and_without_a_content_length(hears: ServerProcess) -> None:
     def body() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
         with contextlib.suppress(GeneratorExit):
@@ -238,8 +240,8 @@ def test_a_body_over_the_limit_is_413_with_and_without_its_length(hears: ServerP
     assert known.status_code == 413
 
 
-def test_health_answers_while_a_file_is_transcribed(hears: ServerProcess, client: openai.OpenAI) -> None:
-    """Again and again, and never as late as if it waited for the file; how late depends on who else is busy here."""
+def test_health_responds_during_a_transcription(hears: ServerProcess, client: openai.OpenAI) -> None:
+    """Responses come repeatedly and never wait for the file. Their latency depends on the load of this machine."""
     wav = long_recording(5)
     done = threading.Event()
 
@@ -261,7 +263,7 @@ def test_health_answers_while_a_file_is_transcribed(hears: ServerProcess, client
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_leaves_stops_the_work(hears: ServerProcess, stream: bool) -> None:
+def test_disconnecting_client_stops_the_transcription(hears: ServerProcess, stream: bool) -> None:
     wav = long_recording(20)
     request = httpx.Request(
         "POST", f"{hears.url}/v1/audio/transcriptions", files={"file": ("a.wav", wav)},
@@ -278,7 +280,7 @@ def test_a_client_that_leaves_stops_the_work(hears: ServerProcess, stream: bool)
 
 
 def cpu_share(process: psutil.Process) -> float:
-    """Of one core, over half a second."""
+    """Return the used share of one core over half a second."""
     before = process.cpu_times()
     time.sleep(0.5)
     after = process.cpu_times()
@@ -298,13 +300,13 @@ def test_speech_in_every_format(client: openai.OpenAI, kind: str) -> None:
     assert float(abs(clip.samples).max()) > 0.1
 
 
-def test_speech_is_understood(client: openai.OpenAI) -> None:
+def test_synthesised_speech_is_transcribed(client: openai.OpenAI) -> None:
     wav = say(client, "what time is it", response_format="wav")
     assert wav.count(b"RIFF") == 1
     assert transcribe(client, wav).text
 
 
-def test_speed(client: openai.OpenAI) -> None:
+def test_speed_changes_the_length_of_speech(client: openai.OpenAI) -> None:
     lengths = [
         decode_blocking(
             say(client, "One, two, three, four, five.", response_format="wav", speed=speed), max_seconds=60
@@ -315,7 +317,7 @@ def test_speed(client: openai.OpenAI) -> None:
     assert lengths[2] == pytest.approx(lengths[1] / 2, rel=0.2)
 
 
-def test_speech_as_events(client: openai.OpenAI) -> None:
+def test_speech_is_streamed_as_events(client: openai.OpenAI) -> None:
     with client.audio.speech.with_streaming_response.create(
         model="gpt-4o-mini-tts",
         voice="man",
@@ -333,11 +335,11 @@ def test_speech_as_events(client: openai.OpenAI) -> None:
     assert decode_blocking(data, max_seconds=60).seconds > 1
 
 
-def test_the_first_byte_does_not_wait_for_the_whole_text(client: openai.OpenAI) -> None:
+def test_first_byte_of_speech_does_not_wait_for_the_whole_text(client: openai.OpenAI) -> None:
     text = "This is one of many sentences that are spoken one after the other. "
 
     def first_byte() -> float:
-        """When it comes, as a share of the time until the last."""
+        """Return the time to the first byte as a share of the time to the last."""
         began = time.monotonic()
         with client.audio.speech.with_streaming_response.create(
             model="tts-1", voice="man", input=text * 40, response_format="pcm"
@@ -352,9 +354,9 @@ def test_the_first_byte_does_not_wait_for_the_whole_text(client: openai.OpenAI) 
     assert min(first_byte() for _ in range(3)) < 0.5
 
 
-def test_speech_errors(client: openai.OpenAI) -> None:
-    nobody = refused(lambda: say(client, "Hi.", voice="nobody"), openai.BadRequestError)
-    assert (nobody["code"], nobody["param"]) == ("unknown_voice", "voice")
+def test_speech_errors_name_the_parameter(client: openai.OpenAI) -> None:
+    nobody = refused(lambda: say(client, "Hi.", voice="nobody"), openai.BadRequestError)  # language: allow
+    assert (nobody["code"], nobody["param"]) == ("unknown_voice", "voice")  # language: allow
     no_language = refused(lambda: say(client, "Hi.", extra_body={"language": "?"}), openai.BadRequestError)
     assert no_language["param"] == "language"
     for voice, told in ((5, "voice: "), ({"id": 5}, "voice.id: "), ({}, "voice.id: Field required")):
@@ -370,8 +372,8 @@ def test_speech_errors(client: openai.OpenAI) -> None:
     assert (broken.status_code, broken.json()["error"]["param"]) == (400, "body")
 
 
-def test_null_is_a_field_that_was_not_sent(client: openai.OpenAI) -> None:
-    """Clients that have no value send null, also for fields that are not nullable in OpenAI's document."""
+def test_null_is_treated_as_a_missing_field(client: openai.OpenAI) -> None:
+    """Clients without a value send null, even for fields that are not nullable in OpenAI's specification."""
     optional = ("instructions", "response_format", "speed", "stream_format", "language")
     wanted = {"model": "tts-1", "voice": "man", "input": "Hi."}
     plain, nulls = (
@@ -384,7 +386,7 @@ def test_null_is_a_field_that_was_not_sent(client: openai.OpenAI) -> None:
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
 
 
-def test_keys(tmp_path: Path, three: Any) -> None:
+def test_wrong_keys_are_rejected_with_an_openai_error(tmp_path: Path, three: Any) -> None:
     with hearing(tmp_path, API_KEYS="right") as locked:
         for key, good in (("right", True), ("wrong", False)):
             with openai.OpenAI(base_url=f"{locked.url}/v1", api_key=key, max_retries=0) as client:
@@ -403,7 +405,7 @@ def test_keys(tmp_path: Path, three: Any) -> None:
                     assert set(raised.value.response.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_a_place_for_one_more_is_refused_with_when_to_come_back(tmp_path: Path) -> None:
+def test_full_service_responds_with_retry_after(tmp_path: Path) -> None:
     with hearing(tmp_path, MAX_FILES="1") as small:
         wav = long_recording(10)
         with openai.OpenAI(base_url=f"{small.url}/v1", api_key="none", max_retries=0) as client:
@@ -418,7 +420,7 @@ def test_a_place_for_one_more_is_refused_with_when_to_come_back(tmp_path: Path) 
 
 
 def let_in_again(client: openai.OpenAI) -> str | None:
-    """The transcript, when there is a place for it."""
+    """Return the transcript, or None if no slot is free."""
     try:
         return str(transcribe(client, recording(0)[0]).text)
     except openai.InternalServerError:

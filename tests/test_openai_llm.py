@@ -1,4 +1,4 @@
-"""Chat completions of any compatible server, over a real socket."""
+"""Chat completions of an OpenAI-compatible server, over a real socket."""
 
 import json
 from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ async def address(server: FakeChat) -> AsyncIterator[str]:
         yield url
 
 
-async def test_a_reply_streams_and_ends_with_its_usage(address: str, server: FakeChat) -> None:
+async def test_reply_streams_and_ends_with_its_usage(address: str, server: FakeChat) -> None:
     async with open_engine(settings(address, llm_temperature=0.1, llm_max_tokens=9), quiet) as opened:
         deltas = [delta async for delta in opened.engine.reply(ASKED)]
     assert "".join(delta.text for delta in deltas) == REPLY
@@ -51,7 +51,7 @@ async def test_a_reply_streams_and_ends_with_its_usage(address: str, server: Fak
     assert request["messages"] == [{"role": m.role, "content": m.content} for m in ASKED]
 
 
-async def test_without_a_name_the_first_model_listed_answers(address: str, server: FakeChat) -> None:
+async def test_first_listed_model_is_used_without_a_setting(address: str, server: FakeChat) -> None:
     async with open_engine(settings(address), quiet) as opened:
         assert opened.model == "tiny"
     async with open_engine(settings(address, llm_openai_model="other"), quiet) as opened:
@@ -59,7 +59,7 @@ async def test_without_a_name_the_first_model_listed_answers(address: str, serve
     assert server.requests[0]["model"] == "other"
 
 
-async def test_a_server_that_lists_nothing_wants_a_name(address: str, server: FakeChat) -> None:
+async def test_server_without_a_model_list_requires_a_model_name(address: str, server: FakeChat) -> None:
     server.models = []
     with pytest.raises(EngineUnavailable) as caught:
         async with open_engine(settings(address), quiet):
@@ -67,7 +67,7 @@ async def test_a_server_that_lists_nothing_wants_a_name(address: str, server: Fa
     assert "LLM_OPENAI_MODEL" in caught.value.remedy
 
 
-async def test_the_reply_is_asked_for_in_the_language_of_the_question(address: str, server: FakeChat) -> None:
+async def test_reply_is_requested_in_the_language_of_the_question(address: str, server: FakeChat) -> None:
     async with open_engine(settings(address), quiet) as opened:
         await said(opened.engine, [ASKED[0], Message("user", "Quem é você?", language="pt")])
     assert "Answer in Portuguese." in server.requests[0]["messages"][0]["content"]
@@ -84,20 +84,20 @@ async def test_tools_and_extra_fields_are_passed_on(address: str, server: FakeCh
     assert request["chat_template_kwargs"] == {"enable_thinking": False}
 
 
-async def test_extra_fields_that_are_no_object_are_refused_at_start(address: str) -> None:
+async def test_invalid_extra_fields_are_rejected_at_start(address: str) -> None:
     with pytest.raises(ConfigError, match="LLM_OPENAI_EXTRA"):
         async with open_engine(settings(address, llm_openai_extra="[1"), quiet):
             pass
 
 
 @pytest.mark.parametrize("traps", [ChatTraps(reasoning="Let me see …"), ChatTraps(think_in_content="a < b …")])
-async def test_thinking_is_never_heard(address: str, server: FakeChat, traps: ChatTraps) -> None:
+async def test_thinking_is_removed_from_the_reply(address: str, server: FakeChat, traps: ChatTraps) -> None:
     server.traps = traps
     async with open_engine(settings(address), quiet) as opened:
         assert await said(opened.engine) == REPLY
 
 
-async def test_an_older_server_is_not_asked_to_count(address: str, server: FakeChat) -> None:
+async def test_stream_options_are_omitted_after_a_rejection(address: str, server: FakeChat) -> None:
     server.traps = ChatTraps(refuse_stream_options=True)
     async with open_engine(settings(address), quiet) as opened:
         assert await said(opened.engine) == REPLY
@@ -131,20 +131,20 @@ async def test_each_failure_is_one_helpful_sentence(
 
 
 @pytest.mark.parametrize("traps", [ChatTraps(first_token_s=5), ChatTraps(stall_after=2)])
-async def test_a_silent_model_is_given_up_and_told_to_stop(address: str, server: FakeChat, traps: ChatTraps) -> None:
+async def test_silent_model_times_out_and_is_disconnected(address: str, server: FakeChat, traps: ChatTraps) -> None:
     server.traps = traps
     await check_that_silence_is_given_up(open_engine, settings(address, **HASTY), server)
 
 
-async def test_closing_the_reply_closes_the_connection_at_once(address: str, server: FakeChat) -> None:
+async def test_closing_the_reply_closes_the_connection(address: str, server: FakeChat) -> None:
     await check_that_closing_disconnects(open_engine, settings(address), server)
 
 
-async def test_a_server_that_goes_away_between_turns(server: FakeChat) -> None:
+async def test_stopped_server_is_reported(server: FakeChat) -> None:
     await check_a_server_that_goes_away(open_engine, settings, server, "failed")
 
 
-async def test_probe(address: str, server: FakeChat) -> None:
+async def test_probe_reports_a_missing_server_and_a_wrong_key(address: str, server: FakeChat) -> None:
     await probe(settings(address))
     with pytest.raises(EngineUnavailable, match="No language model server"):
         await probe(settings(f"http://127.0.0.1:{closed_port()}"))
@@ -154,7 +154,7 @@ async def test_probe(address: str, server: FakeChat) -> None:
     await probe(settings(address, llm_openai_key="secret"))
 
 
-async def test_calls_of_functions_come_in_pieces_and_their_results_are_told(address: str, server: FakeChat) -> None:
+async def test_tool_calls_in_chunks_are_joined_and_results_are_sent(address: str, server: FakeChat) -> None:
     tools = [LIGHT, Tool("door", "Open it", {"type": "object"})]
     server.calls = [("light", {"on": True}), ("door", {"which": "front"})]
     async with open_engine(settings(address), quiet) as opened:

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and what is true of every route in it."""
+"""The OpenAPI document and properties of every route in it."""
 
 import re
 import socket
@@ -15,10 +15,10 @@ from tests.clips import hearing, long_recording, recording
 from tests.server_process import ServerProcess
 
 OPEN = {"/", "/health", "/health/live", "/health/ready"}
-"""Routes that need no key: they tell nothing but that the service is there and what it runs on."""
+"""Routes without a key: they reveal only that the service runs, and on what."""
 CREATING = ("/jobs", "/api/v1/upload/file", "/api/v1/upload/url")
 SIGNED = "/api/v1/webhooks/"
-"""Routes below this are for callers who prove themselves by signatures."""
+"""Prefix of routes for callers that authenticate with signatures."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
             yield path, method, operation
 
 
-def test_every_route_but_health_asks_for_a_key(locked: ServerProcess) -> None:
+def test_every_route_except_health_requires_a_key(locked: ServerProcess) -> None:
     document = httpx.get(f"{locked.url}/openapi.json").json()
     seen = 0
     for path, method, operation in operations(document):
@@ -61,13 +61,13 @@ def document(locked: ServerProcess) -> dict[str, Any]:
 
 
 def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Where a reference leads to."""
+    """Follow the references of a schema."""
     while "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     return schema
 
 
-def test_docs_show_the_document(locked: ServerProcess, document: dict[str, Any]) -> None:
+def test_docs_page_shows_a_consistent_document(locked: ServerProcess, document: dict[str, Any]) -> None:
     assert "swagger-ui" in httpx.get(f"{locked.url}/docs").text
     for found in set(re.findall(r"#/components/schemas/([\w.-]+)", str(document))):
         assert found in document["components"]["schemas"], found
@@ -81,14 +81,14 @@ def test_every_operation_has_tags_and_a_summary(document: dict[str, Any]) -> Non
     for path, method, operation in operations(document):
         assert operation["tags"], (method, path)
         used |= set(operation["tags"])
-        # One word is what the framework makes of a function's name.
+        # A single word would be a summary derived from the function's name.
         assert " " in operation["summary"], (method, path)
         assert operation["description"], (method, path)
     assert used == known
     assert all(tag["description"] for tag in document["tags"])
 
 
-def test_every_operation_says_what_it_answers(document: dict[str, Any]) -> None:
+def test_every_operation_describes_its_responses(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         good = [status for status in operation["responses"] if status.startswith("2")]
         assert good, (method, path)
@@ -104,13 +104,13 @@ def test_every_operation_says_what_it_answers(document: dict[str, Any]) -> None:
                     continue
                 schema = resolved(document, media["schema"])
                 if kind.startswith("application/json"):
-                    # Not just any object.
+                    # The schema must describe the object.
                     assert "properties" in schema or "anyOf" in schema, (method, path, kind)
                 else:
                     assert schema["type"] == "string", (method, path, kind)
 
 
-def test_every_json_body_has_an_example_that_is_right(document: dict[str, Any]) -> None:
+def test_every_json_body_has_a_valid_example(document: dict[str, Any]) -> None:
     seen = 0
     for _, _, operation in operations(document):
         bodies = [response.get("content", {}) for response in operation["responses"].values()]
@@ -125,7 +125,7 @@ def test_every_json_body_has_an_example_that_is_right(document: dict[str, Any]) 
     assert seen > 200
 
 
-def test_every_operation_has_its_errors_in_the_form_of_its_door(document: dict[str, Any]) -> None:
+def test_every_operation_documents_its_errors_in_the_right_form(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         told = {status for status in operation["responses"] if status.startswith("4")}
         assert "429" in told, (method, path)
@@ -142,12 +142,12 @@ def test_every_operation_has_its_errors_in_the_form_of_its_door(document: dict[s
             assert content["application/json"]["schema"] == {"$ref": f"#/components/schemas/{form}"}, (path, status)
             fields = {"error"} if form == "OpenAIError" else {"error", "detail"}
             assert set(content["application/json"]["example"]) == fields
-        # Requests that do not validate are 400 here: 422 is told where it means something else.
+        # Invalid requests get 400. Only routes that use 422 in another meaning document it.
         assert "HTTPValidationError" not in str(operation)
         assert ("422" in told) == (method == "post" and path in CREATING), (method, path)
 
 
-def test_forms_have_their_fields(document: dict[str, Any]) -> None:
+def test_forms_document_their_fields(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         content = operation.get("requestBody", {}).get("content", {})
         if method == "post" and "multipart/form-data" in content:
@@ -166,8 +166,8 @@ def test_forms_have_their_fields(document: dict[str, Any]) -> None:
         assert {kind.split(";")[0] for kind in told} >= {"text/plain", "application/json", "text/vtt"}, path
 
 
-def test_every_schema_is_one(document: dict[str, Any]) -> None:
-    """In the dialect of OpenAPI 3.1."""
+def test_every_schema_is_valid(document: dict[str, Any]) -> None:
+    """Check all schemas in the dialect of OpenAPI 3.1."""
     assert document["openapi"].startswith("3.1")
 
     def schemas(found: Any) -> Iterator[Any]:
@@ -187,7 +187,7 @@ def test_every_schema_is_one(document: dict[str, Any]) -> None:
     assert seen > 100
 
 
-def test_uploads_leave_nothing_behind(locked: ServerProcess, temporary: Path) -> None:
+def test_uploads_leave_no_temporary_files(locked: ServerProcess, temporary: Path) -> None:
     headers = {"Authorization": "Bearer right"}
     url = f"{locked.url}/v1/audio/transcriptions"
     data = {"model": "whisper-1", "language": "en"}
@@ -201,7 +201,7 @@ def test_uploads_leave_nothing_behind(locked: ServerProcess, temporary: Path) ->
             b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + bytes(5_000_000)
         )
         time.sleep(0.5)
-        assert not [path for path in temporary.rglob("*") if path.is_file()], "nameless while it arrives"
+        assert not [path for path in temporary.rglob("*") if path.is_file()], "an upload in progress has no file name"
     time.sleep(0.5)
     assert not [path for path in temporary.rglob("*") if path.is_file()]
     assert httpx.post(url, files={"file": recording(0)[0]}, data=data, headers=headers, timeout=60).status_code == 200

@@ -1,4 +1,4 @@
-"""`param` of an error names a field of the request: never what pydantic calls a kind of value."""
+"""`param` of an error names a field of the request, never a pydantic type."""
 
 import json
 from typing import Any
@@ -44,7 +44,7 @@ def bodies(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def check(model: type[BaseModel], body: dict[str, Any], error: BadField) -> None:
-    """The param is a field, and what follows it a place in it."""
+    """Check that `param` is a field, optionally followed by a path within it."""
     assert error.param is not None
     field, *within = error.param.split(".")
     names = {field.alias or name for name, field in model.model_fields.items()} | set(model.model_fields) | {"body"}
@@ -86,7 +86,7 @@ def test_bodies(body: dict[str, Any]) -> None:
         ({"input": "a", "voice": "man", "model": 5}, "model"),
     ],
 )
-def test_the_field_of_speech_that_is_wrong(body: dict[str, Any], param: str) -> None:
+def test_param_of_speech_errors_names_the_wrong_field(body: dict[str, Any], param: str) -> None:
     with pytest.raises(ValidationError) as refused:
         SpeechRequest.model_validate(body)
     assert bad_field(refused.value.errors(include_url=False), body).param.split(".")[0] == param  # type: ignore[union-attr]

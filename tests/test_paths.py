@@ -1,4 +1,4 @@
-"""Repeated slashes in a path are one, and open nothing."""
+"""Repeated slashes in a path count as one and do not bypass permissions."""
 
 from collections.abc import Iterator
 
@@ -30,16 +30,16 @@ def locked() -> FastAPI:
 async def outcome(app: FastAPI, route: Route, key: str) -> Answer | str:
     try:
         return await call(app, scope(route, {"Authorization": f"Bearer {key}"} if key else {}))
-    except (WouldRead, AttributeError):  # the route runs, in an application that was not started
+    except (WouldRead, AttributeError):  # access was granted: the route runs, but the application was not started
         return "let in"
 
 
-async def test_more_slashes_change_nothing_of_who_may_come_in(locked: FastAPI) -> None:
-    """Of every route: what is asked of the path with one slash is asked of it with more."""
+async def test_repeated_slashes_do_not_change_permissions(locked: FastAPI) -> None:
+    """Compare every route with spellings of its path that have more slashes."""
     compared = 0
     for route in every_route():
         if route.path.endswith("/anything") or route.method == "HEAD":
-            continue  # folders of files
+            continue  # static files
         for key in ("", TALKS, TRANSCRIBES):
             plain = await outcome(locked, route, key)
             if not isinstance(plain, Answer) or plain.status not in (401, 403):
@@ -53,7 +53,7 @@ async def test_more_slashes_change_nothing_of_who_may_come_in(locked: FastAPI) -
 
 
 @pytest.mark.parametrize("path", ["//jobs", "/%2fjobs", "/%2F%2fstatus", "/./jobs", "//./jobs", "/x/..//jobs", "//ws"])
-def test_no_spelling_opens_a_path(hears: ServerProcess, path: str) -> None:
+def test_no_spelling_of_a_path_bypasses_the_key(hears: ServerProcess, path: str) -> None:
     with httpx.Client(base_url=hears.url) as client:
         sent = httpx.Request("GET", hears.url)
         sent.url = sent.url.copy_with(raw_path=path.encode())
@@ -64,7 +64,7 @@ def test_no_spelling_opens_a_path(hears: ServerProcess, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/asr", "//asr", "/%2fasr", "///asr?output=txt"])
-def test_an_upload_behind_two_slashes_is_heard(hears: ServerProcess, path: str) -> None:
+def test_upload_to_a_path_with_two_slashes_is_transcribed(hears: ServerProcess, path: str) -> None:
     answer = httpx.post(
         hears.url + path,
         files={"audio_file": recording(0)[0]},
@@ -74,7 +74,7 @@ def test_an_upload_behind_two_slashes_is_heard(hears: ServerProcess, path: str) 
     assert (answer.status_code, answer.text.strip()) == (200, "what time is it")
 
 
-def test_a_socket_behind_two_slashes_opens(hears: ServerProcess) -> None:
+def test_websocket_path_with_two_slashes_connects(hears: ServerProcess) -> None:
     for path in ("//ws", "//v1//realtime"):
         with connect(
             f"ws://127.0.0.1:{hears.port}{path}", additional_headers={"Authorization": f"Bearer {ADMIN}"}

@@ -1,4 +1,4 @@
-"""The reply's sound on its way out, on virtual time: when it leaves, and what of it was heard."""
+"""Playback of a reply on virtual time: pacing, holds, and the part that was heard."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -22,18 +22,18 @@ SPANS = ((0, len(FIRST) - 1), (len(FIRST), len(REPLY)))
 
 @dataclass
 class Listener:
-    """What left, when, as its listener gets it."""
+    """The sent frames with their times, as the listener gets them."""
 
     playback: Playback
     frames: list[tuple[float, Clip, Span]] = field(default_factory=list)
-    """Milliseconds of virtual time, sound, characters."""
+    """Time of sending (ms of virtual time), audio, and span of characters of each frame."""
 
     @property
     def sent_ms(self) -> float:
         return sum(len(clip.samples) for _, clip, _ in self.frames) * 1000 / RATE_HZ
 
     def ahead_ms(self) -> Iterable[float]:
-        """After each frame, how far the sending was ahead of a listener who plays without a buffer of its own."""
+        """Yield after each frame how far sending was ahead of a listener without a buffer."""
         playing_until = 0.0
         for at, clip, _ in self.frames:
             playing_until = max(playing_until, at) + clip.seconds * 1000
@@ -47,7 +47,7 @@ class Listener:
 
 
 def play(script: Callable[[Listener], Awaitable[None]], lead_ms: float = 200) -> Listener:
-    """A playback that runs during the script, and then to its end if the script does not stop it."""
+    """Run a playback during the script, and then to its end unless the script stops it."""
 
     async def run() -> Listener:
         loop = asyncio.get_running_loop()
@@ -70,8 +70,8 @@ def play(script: Callable[[Listener], Awaitable[None]], lead_ms: float = 200) ->
     pieces=st.lists(st.tuples(st.integers(0, 600), st.integers(1, 700)), min_size=1, max_size=8),
 )
 @settings(max_examples=40)
-def test_all_of_it_leaves_in_order_and_never_too_early(lead_ms: int, pieces: list[tuple[int, int]]) -> None:
-    """However the voice delivers: pieces of any length, with any wait before each."""
+def test_all_audio_is_sent_in_order_and_never_too_early(lead_ms: int, pieces: list[tuple[int, int]]) -> None:
+    """The voice delivers chunks of any length, with any wait before each."""
     samples = np.arange(sum(ms for _, ms in pieces) * RATE_HZ // 1000, dtype=np.float32)
 
     async def script(listener: Listener) -> None:
@@ -88,7 +88,7 @@ def test_all_of_it_leaves_in_order_and_never_too_early(lead_ms: int, pieces: lis
     assert all(clip.seconds * 1000 == FRAME_MS for _, clip, _ in listener.frames[:-1])
 
 
-def test_it_ends_when_the_listener_has_heard_it_and_not_before() -> None:
+def test_playback_ends_when_the_listener_has_heard_it() -> None:
     async def script(listener: Listener) -> None:
         listener.add(1000, SPANS[0])
         listener.playback.complete()
@@ -102,7 +102,7 @@ def test_it_ends_when_the_listener_has_heard_it_and_not_before() -> None:
     play(script)
 
 
-def test_a_hold_stops_the_sending_with_a_fade_and_goes_on_from_the_same_sample() -> None:
+def test_hold_fades_out_and_resume_continues_at_the_same_sample() -> None:
     async def script(listener: Listener) -> None:
         listener.playback.add(Clip(np.linspace(0.5, 0.6, 32_000, dtype=np.float32), RATE_HZ), SPANS[0])
         listener.playback.complete()
@@ -111,7 +111,7 @@ def test_a_hold_stops_the_sending_with_a_fade_and_goes_on_from_the_same_sample()
         listener.playback.hold()
         await listener.wait(1000)
         assert listener.sent_ms == before + FADE_MS
-        assert listener.playback.played_ms() == listener.sent_ms  # it has run dry, and the clock stands still
+        assert listener.playback.played_ms() == listener.sent_ms  # playback ran out of audio, so its clock stands still
         listener.playback.resume()
 
     listener = play(script)
@@ -119,12 +119,12 @@ def test_a_hold_stops_the_sending_with_a_fade_and_goes_on_from_the_same_sample()
     fade = listener.frames[faded][1].samples
     assert fade[-1] == 0
     assert np.all(np.diff(fade) < 0)
-    assert fade[0] == pytest.approx(listener.frames[faded + 1][1].samples[0])  # these 20 ms are said again, in full
+    assert fade[0] == pytest.approx(listener.frames[faded + 1][1].samples[0])  # these 20 ms are repeated at full volume
     kept = np.concatenate([clip.samples for index, (_, clip, _) in enumerate(listener.frames) if index != faded])
     assert np.array_equal(kept, np.linspace(0.5, 0.6, 32_000, dtype=np.float32))
 
 
-def test_a_hold_before_the_first_sound_keeps_it_back_without_a_click() -> None:
+def test_hold_before_the_first_audio_delays_it() -> None:
     async def script(listener: Listener) -> None:
         listener.playback.hold()
         listener.add(400, SPANS[0])
@@ -137,7 +137,7 @@ def test_a_hold_before_the_first_sound_keeps_it_back_without_a_click() -> None:
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_a_stop_is_the_end_whatever_comes_after_it(held: bool) -> None:
+def test_nothing_is_sent_after_a_stop(held: bool) -> None:
     async def script(listener: Listener) -> None:
         listener.add(2000, SPANS[0])
         await listener.wait(500)
@@ -158,8 +158,8 @@ def test_a_stop_is_the_end_whatever_comes_after_it(held: bool) -> None:
     play(script)
 
 
-def test_when_the_voice_is_late_the_clock_waits_for_it() -> None:
-    """The listener hears nothing in the gap: none of it counts as heard."""
+def test_playback_clock_waits_for_a_late_voice() -> None:
+    """The listener hears nothing in the gap, so that the gap does not count as heard."""
 
     async def script(listener: Listener) -> None:
         listener.add(400, SPANS[0])
@@ -190,7 +190,7 @@ def test_when_the_voice_is_late_the_clock_waits_for_it() -> None:
         (9999, REPLY),
     ],
 )
-def test_what_was_heard_is_whole_clauses_and_then_whole_words(played_ms: float, heard: str) -> None:
+def test_heard_text_is_whole_clauses_and_then_whole_words(played_ms: float, heard: str) -> None:
     async def script(listener: Listener) -> None:
         listener.add(1000, SPANS[0])
         listener.add(2000, SPANS[1])
@@ -201,15 +201,15 @@ def test_what_was_heard_is_whole_clauses_and_then_whole_words(played_ms: float, 
     play(script)
 
 
-def test_of_a_clause_that_is_not_synthesised_yet_only_its_share_was_heard() -> None:
-    """A voice no faster than speech: the listener has heard all there is of the clause, not all of its words."""
+def test_heard_text_of_an_unfinished_clause_is_proportional() -> None:
+    """The voice runs at real-time speed: the listener has heard all audio of the clause, but not all its words."""
 
     async def script(listener: Listener) -> None:
         listener.add(700, SPANS[0])  # of some 1.3 s
         await listener.wait(1000)
         assert listener.playback.heard_text(REPLY) == "One two"
         listener.add(600, SPANS[0])
-        listener.add(500, SPANS[1])  # the voice has shown its pace: 14.6 characters a second
+        listener.add(500, SPANS[1])  # the pace of the voice is now known: 14.6 characters a second
         await listener.wait(2000)
         assert listener.playback.heard_text(REPLY) == "One two three four. Five"
         listener.playback.stop()
@@ -217,7 +217,7 @@ def test_of_a_clause_that_is_not_synthesised_yet_only_its_share_was_heard() -> N
     play(script)
 
 
-def test_the_part_that_was_said_twice_around_a_hold_counts_once() -> None:
+def test_audio_repeated_around_a_hold_counts_once() -> None:
     async def script(listener: Listener) -> None:
         listener.add(1000, SPANS[0])
         listener.add(2000, SPANS[1])
@@ -228,7 +228,7 @@ def test_the_part_that_was_said_twice_around_a_hold_counts_once() -> None:
         listener.playback.resume()
         sent = listener.playback.sent_ms
         await listener.wait(1200)
-        source = (sent - FADE_MS) + 1200  # what was heard of the reply itself
+        source = (sent - FADE_MS) + 1200  # position in the reply, without the repeated part
         expected = len(SECOND) * (source - 1000) / 2000
         assert len(listener.playback.heard_text(REPLY)) - len(FIRST) == pytest.approx(expected, abs=5)
         listener.playback.stop()
@@ -236,19 +236,19 @@ def test_the_part_that_was_said_twice_around_a_hold_counts_once() -> None:
     play(script)
 
 
-def test_a_client_that_reports_its_position_is_believed() -> None:
+def test_reported_position_of_the_client_is_used() -> None:
     async def script(listener: Listener) -> None:
         listener.add(1000, SPANS[0])
         listener.add(2000, SPANS[1])
         listener.playback.complete()
         await listener.wait(1500)
         assert listener.playback.heard_text(REPLY) == "One two three four. Five"
-        listener.playback.report(950)  # it buffers
+        listener.playback.report(950)  # the client buffers
         assert listener.playback.heard_text(REPLY) == "One two three"
         sent = listener.sent_ms
         await listener.wait(250)
-        assert listener.playback.played_ms() == pytest.approx(1200)  # and plays on from there
-        assert listener.sent_ms == sent  # the lead counts from there, too
+        assert listener.playback.played_ms() == pytest.approx(1200)  # and continues from there
+        assert listener.sent_ms == sent  # the lead counts from there as well
         listener.playback.report(1e9)
         assert listener.playback.played_ms() == listener.sent_ms
         listener.playback.report(-5)
@@ -257,7 +257,7 @@ def test_a_client_that_reports_its_position_is_believed() -> None:
     play(script)
 
 
-def test_sound_of_another_rate_is_brought_to_the_first() -> None:
+def test_audio_of_another_rate_is_resampled_to_the_first() -> None:
     async def script(listener: Listener) -> None:
         listener.add(400, SPANS[0])
         listener.playback.add(Clip(np.zeros(24_000 // 2, np.float32), 24_000), SPANS[1])

@@ -1,4 +1,4 @@
-"""What people said is on the disk for the service's own user alone."""
+"""Only the service's own user can read stored audio and text."""
 
 import os
 import stat
@@ -15,7 +15,7 @@ from tests.server_process import TURN_S, serving
 
 @pytest.fixture
 def usual() -> Iterator[None]:
-    """What most machines give to new files: everybody may read."""
+    """Set the usual umask, which lets every user read new files."""
     before = os.umask(0o022)
     yield
     os.umask(before)
@@ -26,7 +26,7 @@ def mode(path: Path) -> int:
 
 
 @pytest.mark.usefixtures("usual")
-def test_what_is_missing_is_made_private_and_what_is_there_stays(tmp_path: Path) -> None:
+def test_new_folders_are_private_and_existing_ones_unchanged(tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.mkdir(mode=0o755)
     for _ in range(2):
@@ -38,7 +38,7 @@ def test_what_is_missing_is_made_private_and_what_is_there_stays(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("usual")
-def test_database_and_uploads_are_readable_by_the_service_alone(tmp_path: Path) -> None:
+def test_database_and_uploads_are_readable_only_by_the_service(tmp_path: Path) -> None:
     data = tmp_path / "var" / "data"
     settings = {"DATABASE_URL": f"sqlite:///{data}/parley.db", "UPLOAD_DIR": str(data / "uploads"), "JOB_WORKERS": "0"}
     with serving(tmp_path, **settings) as server:

@@ -1,4 +1,4 @@
-"""Recording by consent: nothing by default, turns as they were with RECORD, and their erasure for good."""
+"""Kept conversations: nothing by default, complete turns with RECORD, and permanent erasure."""
 
 import json
 import os
@@ -28,13 +28,13 @@ QUIET = Clip(np.zeros(1600, np.float32), 16_000)
 
 
 def kept(folder: Path, turns: int = 1) -> list[Path]:
-    """Complete turns, once there are so many; they are written after their answers, and a file is empty at first."""
+    """Wait for `turns` complete files and return them. They are written after the replies, and are empty at first."""
     until(lambda: sum(file.stat().st_size > 0 for file in folder.glob("*/*.json")) >= turns)
     return sorted(folder.glob("*/*.json"))
 
 
 def said(server: ServerProcess, query: str = "", text: str = "my name is alice") -> str:
-    """A live turn; the session's id."""
+    """Run a live turn; return the session's ID."""
     with server.connect(f"?stream=1&rate=16000{query}") as connection:
         session = str(comes(connection, "session_started")["session"])
         connection.send(json.dumps({"type": "say", "text": text}))
@@ -42,7 +42,7 @@ def said(server: ServerProcess, query: str = "", text: str = "my name is alice")
     return session
 
 
-def test_by_default_nothing_is_kept(tmp_path: Path) -> None:
+def test_nothing_is_kept_by_default(tmp_path: Path) -> None:
     assert Settings().record is False
     folder = tmp_path / "recordings"
     with serving(tmp_path, RECORDINGS_DIR=str(folder)) as server:
@@ -55,7 +55,7 @@ def test_by_default_nothing_is_kept(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_turns_are_kept_as_they_were_until_their_session_is_erased(tmp_path: Path) -> None:
+def test_turns_are_kept_until_their_session_is_erased(tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     settings = {"RECORD": "true", "RECORDINGS_DIR": str(folder)}
     with serving(tmp_path, **settings) as server:
@@ -79,16 +79,16 @@ def test_turns_are_kept_as_they_were_until_their_session_is_erased(tmp_path: Pat
             assert (listed["session"], listed["turns"]) == (session, 1)
             assert httpx.delete(f"{server.url}/recordings/{session}").status_code == 204
             assert not file.parent.exists()
-            ask(connection, question)  # the same session goes on, and is not kept
+            ask(connection, question)  # the same session continues, but is not kept
             other = said(server)
         kept(folder)
         assert [path.name for path in folder.glob("*/") if not path.name.startswith(".")] == [other]
         refusing = said(server, "&record=0")
         assert httpx.delete(f"{server.url}/recordings/{refusing}").status_code == 204
-        for number in range(20):  # ids of nobody
+        for number in range(20):  # unknown IDs
             assert httpx.delete(f"{server.url}/recordings/{number:016x}").status_code == 204
         assert [path.name for path in (folder / ".erased").iterdir()] == [session]
-        with server.connect("?stream=1&rate=16000") as connection:  # erased before anything of it is kept
+        with server.connect("?stream=1&rate=16000") as connection:  # erased before its first turn is kept
             early = str(comes(connection, "session_started")["session"])
             assert httpx.delete(f"{server.url}/recordings/{early}").status_code == 204
             connection.send(json.dumps({"type": "say", "text": "my name is alice"}))
@@ -110,7 +110,7 @@ def test_turns_are_kept_as_they_were_until_their_session_is_erased(tmp_path: Pat
     assert not (folder / refusing).exists()
 
 
-def test_who_may_list_and_who_may_erase(tmp_path: Path) -> None:
+def test_permissions_to_list_and_to_erase_kept_conversations(tmp_path: Path) -> None:
     with serving(
         tmp_path,
         RECORDINGS_DIR=str(tmp_path / "kept"),
@@ -122,7 +122,7 @@ def test_who_may_list_and_who_may_erase(tmp_path: Path) -> None:
             assert httpx.delete(f"{server.url}/recordings/{SESSION}", headers=headers).status_code == erased
 
 
-def test_what_is_old_is_removed(tmp_path: Path) -> None:
+def test_old_kept_conversations_are_removed(tmp_path: Path) -> None:
     recordings = Recordings(tmp_path)
     for session in (SESSION, SESSION[::-1]):
         assert recordings.keep(session, "turn", {}, QUIET, None)
@@ -130,7 +130,7 @@ def test_what_is_old_is_removed(tmp_path: Path) -> None:
         recordings.begin(session)
     assert recordings.erase("f" * 16)
     assert not recordings.erase("f" * 16)
-    recordings.begin("f" * 16)  # it goes on, on another connection
+    recordings.begin("f" * 16)  # continues on another connection
     assert [one.session for one in recordings.list()] == [SESSION, SESSION[::-1]]
     old = time.time() - 31 * 86_400
     for path in [*(tmp_path / SESSION).iterdir(), tmp_path / ".erased" / ("f" * 16), tmp_path / ("e" * 16),
@@ -143,13 +143,13 @@ def test_what_is_old_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("session", ["", "..", "../voices", "0123456789ABCDEF", SESSION + "0", ".erased"])
-def test_nothing_but_a_session_is_erased(tmp_path: Path, session: str) -> None:
+def test_only_valid_session_ids_can_be_erased(tmp_path: Path, session: str) -> None:
     with pytest.raises(BadInput):
         Recordings(tmp_path).erase(session)
 
 
 class Now(Recorder):
-    """Writes at once: virtual time knows nothing of threads."""
+    """Writes synchronously, because virtual time does not work with threads."""
 
     def __init__(self, recordings: Recordings) -> None:
         super().__init__(recordings)
@@ -159,11 +159,11 @@ class Now(Recorder):
         self.disk.keep(session, turn, told, user, Clip.join(reply, reply[0].rate_hz) if reply else None)
 
 
-def test_an_interrupted_reply_is_kept_as_far_as_it_was_heard(tmp_path: Path) -> None:
+def test_interrupted_reply_is_kept_as_far_as_it_was_heard(tmp_path: Path) -> None:
     async def script(d: Dialogue) -> None:
         d.session._answers.recorder = Now(Recordings(tmp_path))
         await d.speak(600)
-        await d.silence(460)  # an answer is prepared, and abandoned
+        await d.silence(460)  # a speculative reply is prepared and discarded
         await d.speak(600)
         await d.until(events.SpeechChunk)
         await d.silence(1000)
@@ -182,7 +182,7 @@ def test_an_interrupted_reply_is_kept_as_far_as_it_was_heard(tmp_path: Path) -> 
     )
 
 
-async def test_a_disk_that_fails_costs_no_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_failed_disk_does_not_fail_the_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
     recorder = Recorder(Recordings(tmp_path / "file"))
     told: list[events.Event] = []

@@ -1,4 +1,4 @@
-"""What of a language model's text is meant for the user, however the text is cut into deltas."""
+"""The part of a language model's text that is for the user, for any division into deltas."""
 
 import json
 import time
@@ -39,7 +39,7 @@ def called(text: str, size: int = 1000, tools: tuple[str, ...] = TOOLS) -> list[
 SIZES = pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 
 
-# --- halves ---
+# --- halves of characters ---
 
 
 @SIZES
@@ -106,7 +106,7 @@ def test_halves_of_a_character_are_joined(sent: str, heard: str, size: int) -> N
         ("\n</think>\n\nHi", "Hi"),
     ],
 )
-def test_thinking_is_left_out(written: str, heard: str, size: int) -> None:
+def test_thinking_is_removed(written: str, heard: str, size: int) -> None:
     assert said(written, size) == heard
 
 
@@ -128,12 +128,12 @@ def test_thinking_is_left_out(written: str, heard: str, size: int) -> None:
         ("a<think>b</think>c", "a c"),
     ],
 )
-def test_of_several_channels_only_the_answer_is_heard(written: str, heard: str, size: int) -> None:
+def test_only_the_final_channel_is_kept(written: str, heard: str, size: int) -> None:
     assert said(written, size) == heard
 
 
 @SIZES
-def test_what_is_held_begins_at_the_end_of_the_thought(size: int) -> None:
+def test_reply_of_a_thinking_model_begins_after_its_thinking(size: int) -> None:
     assert said("I `should say hi</think>\n\nHi there", size, thinks_first=True) == "Hi there"
     assert said("<think>a</think>Hi", size, thinks_first=True) == "Hi"
     assert said("Steps.\n[BEGIN FINAL RESPONSE]Hi[END FINAL RESPONSE]", size, thinks_first=True) == "Hi"
@@ -143,7 +143,7 @@ def test_what_is_held_begins_at_the_end_of_the_thought(size: int) -> None:
     assert said('{"name": "light", "arguments": {}}', size, thinks_first=True) == ""
 
 
-def test_a_thought_that_ends_without_a_beginning_is_noticed() -> None:
+def test_end_of_thinking_without_a_beginning_is_detected() -> None:
     assert read(["I should", " say hi</think>", "Hi"]).closed_unopened is True
     assert read(["<think>a</think>Hi"]).closed_unopened is False
     assert read(["Say `</think>`"]).closed_unopened is False
@@ -163,7 +163,7 @@ def test_a_thought_that_ends_without_a_beginning_is_noticed() -> None:
         "</eos>", "[EOS]", "<eos_token>", "[|endofturn|]", "<endoftext>",
     ],
 )  # fmt: skip
-def test_a_special_token_ends_the_reply(token: str, size: int) -> None:
+def test_special_token_ends_the_reply(token: str, size: int) -> None:
     text = f"All is well.{token}user\nAnd now?"
     reply = read([text[at : at + size] for at in range(0, len(text), size)])
     assert (reply.said, reply.over) == ("All is well.", True)  # type: ignore[attr-defined]
@@ -175,7 +175,7 @@ def test_a_special_token_ends_the_reply(token: str, size: int) -> None:
     ["<|im_start|>assistant\n", "<|start_header_id|>assistant<|end_header_id|>\n\n", "<start_of_turn>model\n", "<s>",
      "<bos>", "<|begin_of_text|>", "<|assistant|>", "<|assistant|>\n", "<|audio|>"],
 )  # fmt: skip
-def test_special_tokens_before_the_reply_are_left_out(beginning: str, size: int) -> None:
+def test_special_tokens_before_the_reply_are_removed(beginning: str, size: int) -> None:
     assert said(f"{beginning}Hello there.\nYes.", size) == "Hello there.\nYes."
 
 
@@ -248,13 +248,13 @@ LIGHT = '{"name": "light", "arguments": {"on": true}}'
         f"<think>The light.</think>\n{LIGHT}",
     ],
 )
-def test_a_call_written_as_text_is_made_and_not_said(written: str, size: int) -> None:
+def test_call_written_as_text_is_made_and_not_spoken(written: str, size: int) -> None:
     assert called(written, size) == [("light", ON)]
     assert said(written, size) == ""
 
 
 @SIZES
-def test_several_written_calls_are_made_and_text_around_them_is_said(size: int) -> None:
+def test_several_written_calls_are_made_and_other_text_is_spoken(size: int) -> None:
     text = f'At once. {LIGHT}; {{"name": "current_time", "parameters": {{}}}} Done.'
     assert called(text, size) == [("light", ON), ("current_time", {})]
     assert said(text, size) == "At once. Done."
@@ -278,23 +278,23 @@ def test_several_written_calls_are_made_and_text_around_them_is_said(size: int) 
         "``` and {",
     ],
 )
-def test_text_that_calls_nothing_stays_text(text: str, size: int) -> None:
+def test_text_without_a_call_stays_text(text: str, size: int) -> None:
     assert said(text, size) == text
     assert called(text, size) == []
 
 
 @SIZES
 @pytest.mark.parametrize("nothing", ['""', "null", '" "'])
-def test_a_call_with_empty_arguments_is_a_call_without_any(nothing: str, size: int) -> None:
+def test_empty_arguments_become_an_empty_object(nothing: str, size: int) -> None:
     assert called(f'{{"name": "current_time", "parameters": {nothing}}}', size) == [("current_time", {})]
 
 
 @pytest.mark.parametrize("text", [LIGHT, f"```json\n{LIGHT}\n```", f"<tool_call>{LIGHT}</tool_call>"])
-def test_without_functions_nothing_is_called(text: str) -> None:
+def test_written_calls_stay_text_if_no_tools_are_offered(text: str) -> None:
     assert said(text, tools=()) == text
 
 
-# --- all of it ---
+# --- all combinations ---
 
 PARTS = [
     "<think>", "</think>", "<thinking a='b'>", "[THINK]", "[/THINK]", "<|channel|>", "analysis", "final",
@@ -307,7 +307,7 @@ PARTS = [
 
 @given(st.lists(st.sampled_from(PARTS), max_size=14), st.data(), st.booleans(), st.booleans())
 @example(["```", "`", "{"], None, False, True)
-def test_the_reply_does_not_depend_on_how_it_is_cut(
+def test_reply_does_not_depend_on_the_deltas(
     parts: list[str], data: st.DataObject | None, thinks_first: bool, with_tools: bool
 ) -> None:
     text = "".join(parts)
@@ -322,14 +322,14 @@ def test_the_reply_does_not_depend_on_how_it_is_cut(
 
 
 @given(st.text(st.characters(exclude_characters="<[{`◁", exclude_categories=["Cs"]), min_size=1))
-def test_plain_text_passes_at_once(text: str) -> None:
+def test_plain_text_passes_without_delay(text: str) -> None:
     reply = ReplyText(TOOLS)
     assert reply.feed(f"x{text}") == f"x{text}"
 
 
 @pytest.mark.parametrize("unit", ["<", "<think ", "{", '{"name":', "[", "`", "```\n{", "<|x", '{"a":"', "<tool_call>",
                                   "\\", "</think>", "[THINK]", "x"])  # fmt: skip
-def test_the_work_grows_with_the_length(unit: str) -> None:
+def test_time_grows_linearly_with_the_length(unit: str) -> None:
     def seconds(chars: int) -> float:
         text = unit * (chars // len(unit))
         best = []

@@ -1,4 +1,4 @@
-"""Requests whose first lines never end: refused at once, neither kept nor left without an answer."""
+"""Requests with endless heads are rejected immediately, with a response."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ import pytest
 from tests.server_process import ServerProcess
 
 LONG = b"x" * 2**18
-"""Just more than is read: what a server has not read when it closes may cost its client the answer."""
+"""Slightly more than the server reads: unread data at its close can cost the client the response."""
 UPGRADE = (
     b"Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
@@ -17,10 +17,10 @@ UPGRADE = (
 
 
 def status_of(server: ServerProcess, head: bytes) -> int:
-    """Of the answer to what is sent, after which the connection is closed."""
+    """Send a request head; return the status of the response, after which the connection is closed."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         answer = b""
-        with contextlib.suppress(ConnectionError):  # closed while we were still sending
+        with contextlib.suppress(ConnectionError):  # closed while still sending
             connection.sendall(head)
         with contextlib.suppress(ConnectionError):
             while part := connection.recv(4096):
@@ -40,11 +40,11 @@ def status_of(server: ServerProcess, head: bytes) -> int:
     ],
     ids=["line", "header", "headers", "socket-line", "socket-header", "socket-headers"],
 )
-def test_a_head_that_is_too_long_is_refused(server: ServerProcess, head: bytes, status: int) -> None:
+def test_too_long_head_is_rejected(server: ServerProcess, head: bytes, status: int) -> None:
     assert status_of(server, head) == status
 
 
-def test_a_long_one_is_read_and_a_long_body_is_no_head(server: ServerProcess) -> None:
+def test_long_head_within_the_limit_and_long_body_are_read(server: ServerProcess) -> None:
     with httpx.Client(base_url=server.url) as client:
         assert client.get("/health?" + "x" * 60_000).status_code == 200
         assert client.post("/health", content=b"\0" * 200_000).status_code == 405

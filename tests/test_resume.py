@@ -1,4 +1,4 @@
-"""Conversations that are kept for who comes back, and what is true of their tokens."""
+"""Store of conversations for clients that reconnect, and its tokens."""
 
 from pipeline.conversation import Conversation
 from server.resume import Owner, Resumable
@@ -13,7 +13,7 @@ def spoken_to() -> Conversation:
 
 
 class Connection:
-    """What `server.live` does with the store."""
+    """A connection that uses the store as `server.live` does."""
 
     def __init__(self, store: Resumable, token: str, conversation: Conversation) -> None:
         self.store, self.token, self.conversation = store, token, conversation
@@ -26,7 +26,7 @@ class Connection:
         self.store.keep(self.token, self.give_up, self.conversation)
 
 
-def test_a_token_is_for_once_and_for_a_while() -> None:
+def test_token_works_once_and_expires() -> None:
     now = 0.0
     store = Resumable(10, 5, clock=lambda: now)
     Connection(store, "one", spoken_to()).end()
@@ -37,28 +37,28 @@ def test_a_token_is_for_once_and_for_a_while() -> None:
     assert store.take("one", ANNA) is None
 
 
-def test_the_end_of_a_connection_that_was_given_up_takes_nothing_from_the_one_that_goes_on() -> None:
-    """Who comes back so quickly that the old connection is not over yet."""
+def test_end_of_a_replaced_connection_does_not_affect_the_new_one() -> None:
+    """The client reconnects so quickly that the old connection has not ended yet."""
     store, conversation = Resumable(10, 5), spoken_to()
     old = Connection(store, "one", conversation)
     assert store.take("one", ANNA) is conversation
-    Connection(store, "one", conversation)  # the new one, until its client has shown that it has the next token
+    Connection(store, "one", conversation)  # the new connection, until its client has shown that it has the next token
     old.end()
     store.forget("one")
     assert store.take("one", ANNA) is None
 
 
-def test_a_token_of_somebody_else_is_no_token_and_stays_good_for_its_owner() -> None:
+def test_token_works_only_for_its_owner_and_survives_misuse() -> None:
     store, conversation = Resumable(10, 5), spoken_to()
     connection = Connection(store, "one", conversation)
     others: tuple[Owner, ...] = (("key", "ben"), ("jwt", "anna"), ("anonymous", ""))
-    assert [store.take("one", other) for other in others] == [None] * 3, "of a connection that lives"
+    assert [store.take("one", other) for other in others] == [None] * 3, "of an open connection"
     connection.end()
     assert [store.take("one", other) for other in others] == [None] * 3
     assert store.take("one", ANNA) is conversation
 
 
-def test_the_oldest_make_room() -> None:
+def test_oldest_conversations_are_dropped_when_the_store_is_full() -> None:
     store = Resumable(10, most=2)
     for token in ("one", "two", "three"):
         Connection(store, token, spoken_to()).end()

@@ -20,7 +20,7 @@ EIGHT = " ".join(
 )
 
 
-def test_a_spoken_question_is_answered_in_order() -> None:
+def test_spoken_turn_has_its_events_in_order() -> None:
     async def script(d: Dialogue) -> None:
         await d.silence(400)
         await d.speak(1000)
@@ -36,8 +36,8 @@ def test_a_spoken_question_is_answered_in_order() -> None:
     assert d.of(events.UserSpeechStopped)[0].at_ms == pytest.approx(1400, abs=40)
 
 
-def test_fast_stages_answer_with_the_endpoint_itself() -> None:
-    """Transcript, reply and first speech take less than the silence that is waited for anyway."""
+def test_fast_stages_reply_at_the_endpoint() -> None:
+    """Transcript, reply and first speech take less time than the endpoint's silence."""
     spoke_until = 0.0
 
     async def script(d: Dialogue) -> None:
@@ -51,7 +51,7 @@ def test_fast_stages_answer_with_the_endpoint_itself() -> None:
     assert d.frames_s[0] - spoke_until == pytest.approx(0.5 + 0.08 + 0.12 + 4 / 60 + 0.04, abs=0.06)
 
 
-def test_slow_stages_cost_their_own_time_and_no_more() -> None:
+def test_slow_stages_add_only_their_own_time() -> None:
     spoke_until = 0.0
 
     async def script(d: Dialogue) -> None:
@@ -64,10 +64,10 @@ def test_slow_stages_cost_their_own_time_and_no_more() -> None:
     assert d.frames_s[0] - spoke_until <= critical * 1.05 + 0.03
 
 
-def test_nothing_leaves_and_nothing_is_remembered_before_the_endpoint() -> None:
+def test_speculative_reply_is_neither_sent_nor_recorded() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
-        await d.silence(460)  # long enough to prepare an answer, too short for the endpoint
+        await d.silence(460)  # long enough for a speculative reply, too short for the endpoint
         assert "ReplyDelta" not in d.kinds
         assert d.stages.tts.spoken  # type: ignore[attr-defined]
         await d.speak(600)
@@ -80,7 +80,7 @@ def test_nothing_leaves_and_nothing_is_remembered_before_the_endpoint() -> None:
     assert len(d.history) == 2
 
 
-def test_at_most_three_speculations_an_utterance() -> None:
+def test_at_most_three_speculative_replies_an_utterance() -> None:
     async def script(d: Dialogue) -> None:
         for _ in range(6):
             await d.speak(400)
@@ -93,7 +93,7 @@ def test_at_most_three_speculations_an_utterance() -> None:
 
 
 @pytest.mark.parametrize("idle", [False, True])
-def test_an_answer_to_a_long_utterance_is_prepared_only_on_an_idle_machine(idle: bool) -> None:
+def test_speculative_reply_to_long_speech_needs_an_idle_machine(idle: bool) -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(16_000)
         await d.silence(400)
@@ -107,7 +107,7 @@ def test_an_answer_to_a_long_utterance_is_prepared_only_on_an_idle_machine(idle:
     ("text", "wait_s"),
     [("What time is it?", 0.3), ("turn on the light and", 1.2), ("turn on the light", 0.5)],
 )
-def test_the_wait_depends_on_how_finished_it_sounds(text: str, wait_s: float) -> None:
+def test_endpoint_delay_depends_on_the_completeness_of_the_text(text: str, wait_s: float) -> None:
     spoke_until = 0.0
 
     async def script(d: Dialogue) -> None:
@@ -125,13 +125,15 @@ def test_the_wait_depends_on_how_finished_it_sounds(text: str, wait_s: float) ->
         ("Set a timer for", 0.6, 1.2),
         ("Set a timer for", 1.0, 1.2),
         ("What time is it?", 0.1, 0.3),
-        ("What time is it?", 0.6, 0.74),  # the transcript comes then, and nothing waits after it
-        ("What time is it?", 5.0, 1.2),  # it is not waited for longer than any words are
+        ("What time is it?", 0.6, 0.74),  # the endpoint comes with the transcript
+        ("What time is it?", 5.0, 1.2),  # the limit for any transcript
         ("turn on the light", 0.1, 0.5),
         ("My number is 555.", 0.6, 1.2),
     ],
 )
-def test_the_words_of_a_slow_recogniser_decide_as_well(text: str, recogniser_s: float, wait_s: float) -> None:
+def test_transcript_of_a_slow_recogniser_also_decides_the_endpoint(
+    text: str, recogniser_s: float, wait_s: float
+) -> None:
     spoke_until = 0.0
 
     async def script(d: Dialogue) -> None:
@@ -144,7 +146,7 @@ def test_the_words_of_a_slow_recogniser_decide_as_well(text: str, recogniser_s: 
 
 
 @pytest.mark.parametrize("speculations", [0, 1, 3])
-def test_every_pause_is_read_however_few_answers_are_prepared(speculations: int) -> None:
+def test_every_pause_is_transcribed_with_any_number_of_speculations(speculations: int) -> None:
     async def script(d: Dialogue) -> None:
         for _ in range(5):
             await d.speak(400)
@@ -157,7 +159,7 @@ def test_every_pause_is_read_however_few_answers_are_prepared(speculations: int)
     assert d.kinds.count("TurnStarted") == 1
 
 
-def test_what_is_only_written_down_waits_for_its_words_too() -> None:
+def test_dictation_also_waits_for_its_transcript() -> None:
     spoke_until = 0.0
 
     async def script(d: Dialogue) -> None:
@@ -173,7 +175,7 @@ def test_what_is_only_written_down_waits_for_its_words_too() -> None:
         assert d.running.calls == ["stt"]
 
 
-def test_a_click_is_no_utterance() -> None:
+def test_click_is_not_an_utterance() -> None:
     async def script(d: Dialogue) -> None:
         await d.silence(320)
         await d.speak(20)
@@ -182,7 +184,7 @@ def test_a_click_is_no_utterance() -> None:
     assert hold(script).kinds == []
 
 
-def test_noise_that_nobody_understands_is_not_answered() -> None:
+def test_noise_without_words_gets_no_reply() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(500)
         await d.silence(2000)
@@ -193,7 +195,7 @@ def test_noise_that_nobody_understands_is_not_answered() -> None:
     assert "llm" not in d.running.calls
 
 
-def test_sound_leaves_paced_a_little_ahead() -> None:
+def test_reply_audio_is_sent_a_little_ahead_of_real_time() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.TurnCompleted)
@@ -205,7 +207,7 @@ def test_sound_leaves_paced_a_little_ahead() -> None:
     assert d.log[-1][0] - first == pytest.approx(len(d.frames_s) * 0.04, abs=0.05)
 
 
-def test_an_interruption_stops_the_reply_and_history_keeps_what_was_heard() -> None:
+def test_interruption_stops_the_reply_and_history_keeps_the_heard_text() -> None:
     began = 0.0
 
     async def script(d: Dialogue) -> None:
@@ -220,7 +222,7 @@ def test_an_interruption_stops_the_reply_and_history_keeps_what_was_heard() -> N
     d = hold(script, llm=ScriptedLLM(EIGHT, tokens_per_s=1000))
     interrupted = d.of(events.TurnInterrupted)
     assert len(interrupted) == 1
-    # held at the onset, so the last sound left within the threshold
+    # held at the onset, so that the last audio was sent within the threshold
     held = next(at for at, event in d.log if isinstance(event, events.SpeechHeld))
     ended = next(at for at, event in d.log if isinstance(event, events.TurnInterrupted))
     assert max(at for at in d.frames_s if at <= ended) - began <= 0.25 + 0.05
@@ -228,13 +230,13 @@ def test_an_interruption_stops_the_reply_and_history_keeps_what_was_heard() -> N
     role, heard = d.history[1]
     assert role == "assistant"
     assert heard == interrupted[0].heard_text + " …"
-    # 5 s and a little at 60 ms a character, in whole words
+    # slightly over 5 s at 60 ms a character, in whole words
     assert EIGHT.startswith(interrupted[0].heard_text)
     assert len(interrupted[0].heard_text) * 0.06 == pytest.approx(5.2, abs=0.6)
     assert [role for role, _ in d.history] == ["user", "assistant", "user", "assistant"]
 
 
-def test_after_an_interruption_nothing_of_the_old_reply_leaves() -> None:
+def test_nothing_of_the_old_reply_is_sent_after_an_interruption() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
@@ -250,7 +252,7 @@ def test_after_an_interruption_nothing_of_the_old_reply_leaves() -> None:
 
 
 @pytest.mark.parametrize("ms", [80, 160, 220])
-def test_a_cough_only_holds_the_reply(ms: int) -> None:
+def test_cough_only_holds_the_reply(ms: int) -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
@@ -267,7 +269,7 @@ def test_a_cough_only_holds_the_reply(ms: int) -> None:
 @pytest.mark.parametrize(
     ("said", "cuts_in"), [("mhm", False), ("yeah, right.", False), ("stop", True), ("yeah but", True)]
 )
-def test_a_back_channel_does_not_interrupt_but_words_do(said: str, cuts_in: bool) -> None:
+def test_backchannel_does_not_interrupt_but_words_do(said: str, cuts_in: bool) -> None:
     stt = ScriptedSTT()
 
     async def script(d: Dialogue) -> None:
@@ -283,7 +285,7 @@ def test_a_back_channel_does_not_interrupt_but_words_do(said: str, cuts_in: bool
     hold(script, stt=stt, llm=ScriptedLLM(EIGHT))
 
 
-def test_long_speech_interrupts_whatever_its_words_are() -> None:
+def test_long_speech_interrupts_regardless_of_its_words() -> None:
     stt = ScriptedSTT()
 
     async def script(d: Dialogue) -> None:
@@ -299,7 +301,7 @@ def test_long_speech_interrupts_whatever_its_words_are() -> None:
     hold(script, stt=stt, llm=ScriptedLLM(EIGHT))
 
 
-def test_the_interrupting_words_are_heard_from_their_beginning() -> None:
+def test_interrupting_words_are_transcribed_from_their_beginning() -> None:
     heard_s: list[float] = []
 
     class Measuring(ScriptedSTT):
@@ -315,10 +317,10 @@ def test_the_interrupting_words_are_heard_from_their_beginning() -> None:
         await d.until(events.TurnCompleted)
 
     hold(script, stt=Measuring(), llm=ScriptedLLM(EIGHT, tokens_per_s=1000))
-    assert heard_s[-1] == pytest.approx(0.3 + 1.0 + 0.1, abs=0.1)  # pre-roll, speech, the silence that was noticed
+    assert heard_s[-1] == pytest.approx(0.3 + 1.0 + 0.1, abs=0.1)  # pre-roll, speech, and the detected silence
 
 
-def test_a_held_reply_goes_on_from_the_same_sample() -> None:
+def test_held_reply_continues_at_the_same_sample() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
@@ -329,12 +331,12 @@ def test_a_held_reply_goes_on_from_the_same_sample() -> None:
     d = hold(script)
     whole = sum(len(chunk.clip.samples) for chunk in d.of(events.SpeechChunk))
     synthesised = sum(max(1, round(len(text) * 0.06 / 0.08)) * 1280 for text in d.stages.tts.spoken)  # type: ignore[attr-defined]
-    assert whole == synthesised + 320  # nothing lost, nothing twice but the 20 ms that faded out
+    assert whole == synthesised + 320  # nothing lost, and nothing repeated except the faded 20 ms
     faded = min(d.of(events.SpeechChunk), key=lambda chunk: abs(chunk.clip.samples[-1]))
     assert len(faded.clip.samples) == 320
 
 
-def test_the_client_knows_better_what_it_played() -> None:
+def test_played_position_of_the_client_corrects_the_history() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
@@ -349,14 +351,14 @@ def test_the_client_knows_better_what_it_played() -> None:
     assert d.of(events.HeardCorrected) == [events.HeardCorrected(1000, "This is sentence")]
 
 
-def test_the_client_may_tell_what_it_played_while_the_next_answer_is_prepared() -> None:
+def test_played_position_is_accepted_during_a_speculative_reply() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
         await d.silence(5000)
         await d.speak(600)
         await d.until(events.TurnInterrupted)
-        await d.silence(250)  # it speculates, and is not committed
+        await d.silence(250)  # the reply is speculative and not committed yet
         d.session.played(1000)
         await d.silence(1000)
 
@@ -364,7 +366,7 @@ def test_the_client_may_tell_what_it_played_while_the_next_answer_is_prepared() 
     assert d.history[1] == ("assistant", "This is sentence …")
 
 
-def test_an_interrupted_turn_tells_its_timings() -> None:
+def test_interrupted_turn_has_timings() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
@@ -379,7 +381,7 @@ def test_an_interrupted_turn_tells_its_timings() -> None:
     assert marks["endpoint"] <= marks["first_sound"]
 
 
-def test_interrupting_while_it_thinks_leaves_no_reply() -> None:
+def test_interruption_before_the_first_token_leaves_no_reply() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.UserSpeechStopped)
@@ -393,7 +395,7 @@ def test_interrupting_while_it_thinks_leaves_no_reply() -> None:
     assert d.history == [("user", "what does the heron do")]
 
 
-def test_half_duplex_does_not_listen_to_itself() -> None:
+def test_half_duplex_ignores_audio_during_the_reply() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
@@ -409,9 +411,7 @@ def test_half_duplex_does_not_listen_to_itself() -> None:
 
 
 @pytest.mark.parametrize(("said", "answered"), [("and the fish", True), ("mhm", False)])
-def test_what_is_said_during_a_reply_that_may_not_be_interrupted_is_answered_after_it(
-    said: str, answered: bool
-) -> None:
+def test_speech_during_an_uninterruptible_reply_is_answered_after_it(said: str, answered: bool) -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
@@ -429,7 +429,7 @@ def test_what_is_said_during_a_reply_that_may_not_be_interrupted_is_answered_aft
     assert d.history[1:] == [("assistant", EIGHT), *[("user", said), ("assistant", EIGHT)] * answered]
 
 
-def test_push_to_talk_waits_for_the_key_not_for_silence() -> None:
+def test_push_to_talk_waits_for_the_key_and_not_for_silence() -> None:
     async def script(d: Dialogue) -> None:
         await d.silence(500)
         d.session.begin()
@@ -446,7 +446,7 @@ def test_push_to_talk_waits_for_the_key_not_for_silence() -> None:
     assert d.kinds.count("TurnStarted") == 1
 
 
-def test_committing_nothing_is_an_error_and_nothing_is_lost() -> None:
+def test_empty_commit_is_an_error_and_the_session_continues() -> None:
     async def script(d: Dialogue) -> None:
         with pytest.raises(BadInput):
             d.session.commit()
@@ -456,7 +456,7 @@ def test_committing_nothing_is_an_error_and_nothing_is_lost() -> None:
     hold(script)
 
 
-def test_what_was_said_without_a_key_cannot_be_committed() -> None:
+def test_speech_without_a_pressed_key_cannot_be_committed() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         with pytest.raises(BadInput):
@@ -465,7 +465,7 @@ def test_what_was_said_without_a_key_cannot_be_committed() -> None:
     assert hold(script, turn_detection=False).kinds == []
 
 
-def test_a_key_that_nobody_spoke_to_counts_from_when_it_was_pressed() -> None:
+def test_silent_push_to_talk_turn_is_timed_from_the_key_press() -> None:
     async def script(d: Dialogue) -> None:
         await d.silence(60_000)
         d.session.begin()
@@ -478,7 +478,7 @@ def test_a_key_that_nobody_spoke_to_counts_from_when_it_was_pressed() -> None:
     assert d.of(events.TurnCompleted)[0].timings_ms["endpoint"] == pytest.approx(500, abs=40)
 
 
-def test_a_typed_message_interrupts_and_is_answered() -> None:
+def test_typed_message_interrupts_and_gets_a_reply() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
@@ -491,7 +491,7 @@ def test_a_typed_message_interrupts_and_is_answered() -> None:
     assert d.history[2] == ("user", "and what about the fish")
 
 
-def test_typed_messages_in_one_breath_are_all_remembered() -> None:
+def test_typed_messages_in_quick_succession_are_all_recorded() -> None:
     async def script(d: Dialogue) -> None:
         d.session.say("my name is Ada")
         d.session.say("what is my name")
@@ -502,7 +502,7 @@ def test_typed_messages_in_one_breath_are_all_remembered() -> None:
     assert [content for role, content in d.history if role == "user"] == ["my name is Ada", "what is my name"]
 
 
-def test_a_failed_turn_ends_once_and_the_next_one_works() -> None:
+def test_failed_turn_ends_once_and_the_next_one_works() -> None:
     llm = ScriptedLLM(error=EngineError("away"))
 
     async def script(d: Dialogue) -> None:
@@ -517,7 +517,7 @@ def test_a_failed_turn_ends_once_and_the_next_one_works() -> None:
     assert d.of(events.TurnFailed)[0].code == "llm_unavailable"
 
 
-def test_a_very_long_utterance_is_cut_at_its_longest_pause_and_goes_on() -> None:
+def test_very_long_utterance_is_cut_at_its_longest_pause() -> None:
     seconds: list[float] = []
 
     class Counting(ScriptedSTT):
@@ -539,7 +539,7 @@ def test_a_very_long_utterance_is_cut_at_its_longest_pause_and_goes_on() -> None
     assert d.kinds.count("TurnStarted") == 1
 
 
-def test_sound_that_stops_in_mid_utterance_ends_it() -> None:
+def test_utterance_ends_if_the_audio_stops() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await asyncio.sleep(10)
@@ -548,12 +548,12 @@ def test_sound_that_stops_in_mid_utterance_ends_it() -> None:
     assert "TurnCompleted" in d.kinds
 
 
-def test_a_reply_that_is_held_goes_on_when_no_more_sound_comes() -> None:
+def test_held_reply_continues_if_the_audio_stops() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
         await d.silence(1000)
-        await d.speak(120)  # and the microphone is switched off
+        await d.speak(120)  # then the microphone is turned off
         await asyncio.sleep(30)
 
     d = hold(script)
@@ -579,7 +579,7 @@ def test_partials_grow_and_never_change() -> None:
     assert shown[-1] == "what does the"
 
 
-def test_after_a_long_silence_it_asks_and_then_closes() -> None:
+def test_idle_session_prompts_and_then_closes() -> None:
     errors: list[BaseException] = []
 
     async def script(d: Dialogue) -> None:
@@ -595,7 +595,7 @@ def test_after_a_long_silence_it_asks_and_then_closes() -> None:
     assert errors
 
 
-def test_a_reader_that_is_too_slow_ends_its_session() -> None:
+def test_too_slow_reader_ends_its_session() -> None:
     async def script(d: Dialogue) -> None:
         for _ in range(2000):
             d.session._out.emit(events.SpeechHeld())
@@ -606,7 +606,7 @@ def test_a_reader_that_is_too_slow_ends_its_session() -> None:
     hold(script)
 
 
-def test_closing_leaves_nothing_running_and_keeps_what_was_heard() -> None:
+def test_closing_stops_everything_and_keeps_the_heard_text() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
@@ -621,7 +621,7 @@ def test_closing_leaves_nothing_running_and_keeps_what_was_heard() -> None:
     assert 10 < len(d.history[1][1]) < 60
 
 
-def test_what_was_committed_or_cleared_in_mid_speech_is_not_heard_again() -> None:
+def test_audio_before_a_commit_or_clear_is_not_transcribed_again() -> None:
     heard_s: list[float] = []
 
     class Measuring(ScriptedSTT):
@@ -643,8 +643,8 @@ def test_what_was_committed_or_cleared_in_mid_speech_is_not_heard_again() -> Non
     assert heard_s == [pytest.approx(1.0, abs=0.04)]
 
 
-def test_a_typed_message_says_only_what_was_typed() -> None:
-    """Neither the parts of an utterance before it, however long that was, nor what is being said meanwhile."""
+def test_typed_message_contains_only_the_typed_text() -> None:
+    """The message includes neither parts of an earlier long utterance nor the current speech."""
 
     async def script(d: Dialogue) -> None:
         await d.speak(4000)
@@ -661,8 +661,8 @@ def test_a_typed_message_says_only_what_was_typed() -> None:
     assert d.kinds.count("UserSpeechStopped") == d.kinds.count("UtteranceIgnored") == 1
 
 
-def test_speaking_on_before_the_words_are_known_continues_the_utterance() -> None:
-    """A slow recogniser must not cost the first half of what somebody says with a pause in it."""
+def test_speech_before_the_transcript_continues_the_utterance() -> None:
+    """A slow recogniser must not lose the first half of an utterance with a pause."""
 
     class Slow(ScriptedSTT):
         async def transcribe(self, clip, *, language, prompt, words):  # type: ignore[no-untyped-def]
@@ -683,7 +683,7 @@ def test_speaking_on_before_the_words_are_known_continues_the_utterance() -> Non
     assert [event.reason for event in d.of(events.UtteranceIgnored)] == ["continued"]
 
 
-def test_a_turn_interrupted_before_its_words_are_known_has_a_beginning_and_an_end() -> None:
+def test_turn_interrupted_before_its_transcript_has_start_and_end() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(1000)
         await d.until(events.UserSpeechStopped)
@@ -696,7 +696,7 @@ def test_a_turn_interrupted_before_its_words_are_known_has_a_beginning_and_an_en
     assert d.history == []
 
 
-def test_a_key_that_stays_pressed_is_transcribed_in_parts() -> None:
+def test_long_push_to_talk_utterance_is_transcribed_in_parts() -> None:
     seconds: list[float] = []
 
     class Counting(ScriptedSTT):
@@ -739,7 +739,7 @@ def test_partials_of_a_long_utterance_only_grow(turn_detection: bool) -> None:
 
 
 @pytest.mark.parametrize("options", [{"interruptible": False}, {"turn_detection": False}])
-def test_a_held_reply_goes_on_when_it_may_not_be_interrupted_any_more(options: dict[str, bool]) -> None:
+def test_held_reply_continues_once_it_becomes_uninterruptible(options: dict[str, bool]) -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.SpeechStarted)
@@ -755,7 +755,7 @@ def test_a_held_reply_goes_on_when_it_may_not_be_interrupted_any_more(options: d
     assert d.history[1] == ("assistant", ScriptedLLM().reply_text)
 
 
-def test_a_judgement_ends_with_what_it_is_about() -> None:
+def test_interrupting_cancels_the_transcription_of_a_claim() -> None:
     stt = ScriptedSTT()
 
     async def script(d: Dialogue) -> None:
@@ -772,7 +772,7 @@ def test_a_judgement_ends_with_what_it_is_about() -> None:
     hold(script, stt=stt)
 
 
-def test_a_key_pressed_before_or_while_one_speaks_waits_for_the_words() -> None:
+def test_begin_before_or_during_speech_waits_for_the_utterance() -> None:
     async def script(d: Dialogue) -> None:
         await d.silence(3000)
         d.session.begin()
@@ -787,7 +787,7 @@ def test_a_key_pressed_before_or_while_one_speaks_waits_for_the_words() -> None:
     assert d.kinds.count("UserSpeechStarted") == d.kinds.count("TurnStarted") == 1
 
 
-def test_what_failed_in_advance_is_tried_again_when_the_turn_is_over() -> None:
+def test_failed_speculative_reply_is_retried_at_the_endpoint() -> None:
     llm = ScriptedLLM(error=EngineError("busy"))
 
     async def script(d: Dialogue) -> None:
@@ -801,7 +801,7 @@ def test_what_failed_in_advance_is_tried_again_when_the_turn_is_over() -> None:
     assert d.running.calls.count("llm") == 2
 
 
-def test_a_commit_takes_the_answer_that_is_ready() -> None:
+def test_commit_uses_a_finished_speculative_reply() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.silence(440)
@@ -814,13 +814,13 @@ def test_a_commit_takes_the_answer_that_is_ready() -> None:
     assert d.running.calls.count("stt") == 1
 
 
-def test_a_late_position_of_the_client_changes_no_other_turn() -> None:
+def test_late_played_position_does_not_change_other_turns() -> None:
     stt = ScriptedSTT()
 
     async def script(d: Dialogue) -> None:
         await d.speak(600)
         await d.until(events.TurnCompleted)
-        d.session.played(300)  # completed: it was all heard
+        d.session.played(300)  # completed: everything was heard
         stt.text = ""
         await d.speak(600)
         d.session.commit()  # "I did not hear anything."
@@ -833,7 +833,7 @@ def test_a_late_position_of_the_client_changes_no_other_turn() -> None:
     assert d.history[:2] == [("user", "what does the heron do"), ("assistant", ScriptedLLM().reply_text)]
 
 
-def test_a_pressed_key_and_nothing_more_is_idle_too() -> None:
+def test_pressed_key_without_speech_counts_as_idle() -> None:
     async def script(d: Dialogue) -> None:
         d.session.begin()
         await d.silence(30_000)
@@ -842,7 +842,7 @@ def test_a_pressed_key_and_nothing_more_is_idle_too() -> None:
     hold(script, turn_detection=False, idle_timeout_s=20)
 
 
-def test_a_burst_of_speech_waits_for_the_recogniser_one_part_at_a_time() -> None:
+def test_burst_of_speech_is_transcribed_one_part_at_a_time() -> None:
     most = 0
 
     async def script(d: Dialogue) -> None:
@@ -853,10 +853,10 @@ def test_a_burst_of_speech_waits_for_the_recogniser_one_part_at_a_time() -> None
             await asyncio.sleep(0.05)
 
     hold(script, max_utterance_s=2, silence_ms=10_000)
-    assert most <= 2  # one part, and the last one with the answer
+    assert most <= 2  # one part, and the last one with the reply
 
 
-def test_a_turn_that_is_spoken_for_too_long_ends() -> None:
+def test_too_long_spoken_reply_times_out() -> None:
     endless = " ".join(f"This is sentence number {n} of a reply that goes on." for n in range(300))
 
     async def script(d: Dialogue) -> None:
@@ -877,4 +877,4 @@ def test_a_turn_that_is_spoken_for_too_long_ends() -> None:
     role, remembered = d.history[1]
     assert role == "assistant"
     assert remembered.endswith(" …")
-    assert 200 < len(remembered) < 500  # 20 s at 60 ms a character, of 15,000
+    assert 200 < len(remembered) < 500  # 20 s at 60 ms a character, of 15,000 characters

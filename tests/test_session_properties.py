@@ -1,7 +1,7 @@
-"""Whatever a client does, in whatever order: the invariants of a live conversation hold. On virtual time.
+"""Invariants of a live conversation for all actions of a client in any order, on virtual time.
 
-The sound that is fed tells its own place: a sample's value is its number since the start. So a transcript can say
-which sound it was made of, and the history shows whether any was heard twice.
+Each sample's value encodes its number since the start, so that a transcript can name the audio it was made from, and
+the history shows whether audio was heard twice.
 """
 
 import asyncio
@@ -30,8 +30,10 @@ MS_PER_CHARACTER = 60
 
 
 def numbered(start: int, count: int, loud: bool) -> Samples:
-    """Samples that tell their number (below 2**20: a minute), loud or quiet, every other one below zero: they have no
-    offset that could be taken out."""
+    """Return samples that encode their number (below 2**20: a minute), loud or quiet.
+
+    Every second sample is negative, so that there is no offset to remove.
+    """
     numbers = np.arange(start, start + count, dtype=np.float64)
     values: Samples = (LOUD + numbers / 2**22 if loud else numbers / 2**28).astype(np.float32)
     return np.where(numbers % 2, -values, values)
@@ -44,7 +46,7 @@ def numbers(samples: Samples) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 @dataclass
 class TellingSTT(ScriptedSTT):
-    """What it hears, and the first and the last loud sample that it heard it in."""
+    """Scripted STT whose transcript includes the first and the last loud sample of the clip."""
 
     broken: list[str] = field(default_factory=list)
     may_skip: bool = False
@@ -135,13 +137,13 @@ options = st.fixed_dictionaries(
 
 @dataclass
 class Played:
-    """What was done to a dialogue, beside what came of it."""
+    """A dialogue and the actions that were done to it."""
 
     dialogue: Dialogue
     stt: TellingSTT
     fed: int = 0
     reported: list[float] = field(default_factory=list)
-    """When the client reported its position."""
+    """Times at which the client reported its position."""
 
     async def feed(self, ms: int, *, loud: bool, chunk: int) -> None:
         left = ms * RATE_HZ // 1000
@@ -184,7 +186,7 @@ class Played:
 
 @dataclass
 class Turn:
-    """One turn as its client saw it."""
+    """One turn as the client saw it."""
 
     final: str | None = None
     reply: str = ""
@@ -195,7 +197,7 @@ class Turn:
 
 
 def read(log: list[tuple[float, Any]], *, closed: bool) -> list[Turn]:
-    """The turns of an event log; fails where the order is not the documented one."""
+    """Return the turns of an event log; fail if the order is not the documented one."""
     turns: list[Turn] = []
     turn: Turn | None = None
     speaking = held = False
@@ -247,7 +249,7 @@ def read(log: list[tuple[float, Any]], *, closed: bool) -> list[Turn]:
 
 
 def heard(turn: Turn) -> tuple[float, int, int]:
-    """By the clock of who plays each chunk as it comes: ms heard, and least and most characters of the reply."""
+    """Return, for a listener who plays each chunk at its arrival: ms heard, minimum and maximum characters heard."""
     playing_until = sent = 0.0
     for at, chunk in turn.chunks:
         playing_until = max(playing_until, at) + chunk.clip.seconds
@@ -259,18 +261,18 @@ def heard(turn: Turn) -> tuple[float, int, int]:
     for span, chunks in itertools.groupby((chunk for _, chunk in turn.chunks), key=lambda chunk: chunk.text_span):
         if left <= 1e-6:
             break
-        least = most  # what came before this clause was heard whole
+        least = most  # everything before this clause was heard
         span_s = min(left, sum(chunk.clip.seconds for chunk in chunks))
         left -= span_s
         about = span_s * 1000 / MS_PER_CHARACTER
-        # A voice that is still speaking is expected at 15 characters a second; a word is heard whole or not at all.
+        # A clause that is still spoken is estimated at 15 characters a second. Only whole words count as heard.
         least = max(least, span[0] + int(0.75 * about) - 12)
         most = min(span[1], span[0] + int(1.1 * about) + 3)
     return heard_ms, least, most
 
 
 def expected_history(turns: list[Turn], history: list[tuple[str, str]], reported: list[float]) -> list[tuple[str, str]]:
-    """What must be in the history by what the client got; of a reply that was cut, the length is checked."""
+    """Return the history that follows from the client's events; check the length of interrupted replies."""
     expected: list[tuple[str, str]] = []
 
     def clipped(reply: str, least: int, most: int, mark: str) -> None:
@@ -280,7 +282,7 @@ def expected_history(turns: list[Turn], history: list[tuple[str, str]], reported
             assert least <= length <= most or length == len(reply.strip()) <= most, (reply, content, least, most)
             expected.append((role, content))
         else:
-            assert least <= 0, f"{reply!r}: {least} to {most} characters were heard, {content!r} is remembered"
+            assert least <= 0, f"{reply!r}: {least} to {most} characters were heard, {content!r} is in the history"
 
     for index, turn in enumerate(turns):
         if turn.final:
@@ -311,7 +313,7 @@ def check(played: Played, *, closed: bool) -> None:
     for turn in turns:
         event(type(turn.end).__name__)
     assert dialogue.history == expected_history(turns, dialogue.history, played.reported)
-    assert played.stt.broken == [], "sound was lost, doubled or shuffled"
+    assert played.stt.broken == [], "audio was lost, repeated or reordered"
     heard_sound = [
         (int(first), int(last))
         for role, content in dialogue.history
@@ -319,12 +321,12 @@ def check(played: Played, *, closed: bool) -> None:
         for first, last in re.findall(r"(\d+)-(\d+)", content)
     ]
     for (_, last), (first, _) in itertools.pairwise(heard_sound):
-        assert first > last - FRAME, "sound was heard twice"
+        assert first > last - FRAME, "audio was heard twice"
     for at, happening in dialogue.log:
         cancelled = isinstance(happening, events.TurnInterrupted) or happening == events.UtteranceIgnored("cleared")
         if cancelled:
             late = [call for call in dialogue.running.spans if call.began_s < at - 1e-9 and call.ended_s > at + 0.1]
-            assert not late, f"{late} ran on after {happening} at {at}"
+            assert not late, f"{late} continued after {happening} at {at}"
 
 
 @given(
@@ -334,7 +336,7 @@ def check(played: Played, *, closed: bool) -> None:
     hang_up=st.sampled_from([None, None, 0.0, 0.3, 1.0]),
 )
 @settings(max_examples=80)
-def test_no_order_of_events_breaks_the_invariants(
+def test_invariants_hold_for_any_order_of_events(
     script: list[tuple[str, Any]], chosen: dict[str, Any], chunk: int, hang_up: float | None
 ) -> None:
     stt = TellingSTT(may_skip=chosen.get("half_duplex", False))
@@ -352,21 +354,21 @@ def test_no_order_of_events_breaks_the_invariants(
             assert dialogue.running.now == []
             assert dialogue.now - before < 0.1
             return
-        # The line goes quiet: whatever was begun comes to its end.
+        # Feed silence until every running turn has ended.
         if not dialogue.session.options.turn_detection:
             await played.do("commit", None, chunk)
         for _ in range(100):
             await played.feed(1000, loud=False, chunk=1600)
             if not dialogue.running.now and not busy(dialogue):
                 break
-        assert not busy(dialogue), "it does not come to rest"
+        assert not busy(dialogue), "a turn does not end"
 
     hold(run, stt=stt, llm=ScriptedLLM(REPLY), tts=ScriptedTTS(), **chosen)
     check(made[0], closed=hang_up is not None)
 
 
 def busy(dialogue: Dialogue) -> bool:
-    """Whether a turn is open or the user is heard."""
+    """Whether a turn is open or the user is speaking."""
     open_turn = speaking = False
     for _, happening in dialogue.log:
         match happening:

@@ -1,4 +1,4 @@
-"""What `/v1/audio/speech` makes of the text alone: its language, and text with nothing to say."""
+"""Text of `/v1/audio/speech`: detection of its language, and text without words."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ def heard(data: bytes, kind: str) -> Clip:
 
 @pytest.mark.parametrize("kind", sorted(FORMATS))
 @pytest.mark.parametrize("stream_format", ["audio", "sse"])
-def test_nothing_to_say_is_a_short_silence(server: ServerProcess, kind: str, stream_format: str) -> None:
+def test_text_without_words_is_a_short_silence(server: ServerProcess, kind: str, stream_format: str) -> None:
     for text in (".", "…", "😀", "***", "```\n```", "—", "<br>"):
         answer = speech(server, text, response_format=kind, stream_format=stream_format)
         assert answer.status_code == 200, (text, answer.text)
@@ -53,7 +53,7 @@ def test_nothing_to_say_is_a_short_silence(server: ServerProcess, kind: str, str
         ("Привіт, як твої справи?", "uk"),
     ],
 )
-def test_the_alphabet_of_the_text_decides_its_language(server: ServerProcess, text: str, language: str) -> None:
+def test_alphabet_of_the_text_decides_its_language(server: ServerProcess, text: str, language: str) -> None:
     guessed, told, english = (
         heard(speech(server, text, **fields).content, "pcm").seconds
         for fields in ({}, {"language": language}, {"language": "en"})

@@ -1,4 +1,4 @@
-"""Subtitle files, read back by the parsers that others use."""
+"""Subtitle files, checked with common parsers."""
 
 import io
 import json
@@ -19,11 +19,14 @@ from pipeline.stt import Segment, Word
 from pipeline.subtitles import KINDS, Layout, cues, render, text_of
 from pipeline.wrapping import pieces, width
 
-ENGLISH = "The quick brown fox jumps over the lazy dog, and then it sleeps. Nobody knows why it does so every day."
+ENGLISH = (
+    "The quick brown fox jumps over the lazy dog, and then it sleeps. "
+    "Nobody knows why it does so every day."  # language: allow
+)
 
 
 def spoken(text: str, start_s: float = 0.0, word_s: float = 0.4) -> Segment:
-    """A segment whose words take as long each, with a breath between them."""
+    """Return a segment of words of equal length with short gaps between them."""
     words = [
         Word(word, start_s + number * word_s, start_s + (number + 0.9) * word_s, 0.9)
         for number, word in enumerate(text.split())
@@ -71,13 +74,13 @@ def test_vtt_has_its_header_and_is_read_back() -> None:
     assert found[2].text == "olá, Ça va? ñ"
 
 
-def test_vtt_of_nothing_is_still_one() -> None:
+def test_empty_vtt_is_valid() -> None:
     assert render("vtt", []).startswith("WEBVTT\n")
     assert parsed_vtt(render("vtt", [])) == []
     assert render("srt", []) == ""
 
 
-def test_tsv_lrc_txt_and_json() -> None:
+def test_tsv_lrc_txt_and_json_formats() -> None:
     rows = [row.split("\t") for row in render("tsv", [Segment(0.5, 1.5, "a\tb\nc")]).splitlines()]
     assert rows == [["start", "end", "text"], ["500", "1500", "a b c"]]
     assert render("lrc", [Segment(61.256, 65, "a line"), Segment(3661, 3662, "late")]) == (
@@ -92,7 +95,7 @@ def test_tsv_lrc_txt_and_json() -> None:
 
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
 @pytest.mark.parametrize("line_width", [20, 32, 42])
-def test_lines_and_cues_are_broken_where_a_reader_would(kind: str, line_width: int) -> None:
+def test_lines_and_cues_break_at_natural_points(kind: str, line_width: int) -> None:
     layout = Layout(line_width=line_width, max_lines=2)
     text = render(kind, [spoken(ENGLISH, 2.0)], layout=layout)
     found = [one.content for one in parsed_srt(text)] if kind == "srt" else [one.text for one in parsed_vtt(text)]
@@ -102,7 +105,7 @@ def test_lines_and_cues_are_broken_where_a_reader_would(kind: str, line_width: i
         assert len(shown) <= 2
         assert all(len(line) <= line_width for line in shown)
     if line_width == 42:
-        # The break after the sentence is taken, though more would fit.
+        # Break after the sentence, even though more would fit.
         assert found[0].endswith(("dog,", "sleeps."))
 
 
@@ -118,26 +121,26 @@ def test_cue_times_are_those_of_their_words() -> None:
     assert number == len(segment.words)
 
 
-def test_two_lines_are_about_as_long() -> None:
+def test_two_lines_have_about_the_same_length() -> None:
     shown = parsed_srt(render("srt", [spoken("one two three four five six seven eight nine")], layout=Layout(42)))
     first, second = shown[0].content.split("\n")
     assert abs(len(first) - len(second)) <= 6
 
 
-def test_reading_speed_prolongs_into_silence_only() -> None:
+def test_reading_speed_extends_cues_only_into_silence() -> None:
     quick = [Segment(0, 0.5, "x" * 30), Segment(1.0, 1.4, "y" * 30), Segment(30, 31, "z" * 5)]
     found = cues(quick, Layout(max_chars_per_s=15))
     assert [(cue.start_ms, cue.end_ms) for cue in found] == [(0, 1000), (1000, 3000), (30_000, 31_000)]
 
 
-def test_a_cue_does_not_stay_longer_than_told() -> None:
+def test_cue_is_not_longer_than_its_limit() -> None:
     found = cues([spoken(ENGLISH)], Layout(max_cue_s=3))
     assert len(found) > 2
     assert all(cue.end_ms - cue.start_ms <= 3000 for cue in found)
 
 
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
-def test_each_word_is_marked_while_it_is_spoken(kind: str) -> None:
+def test_each_word_is_highlighted_while_it_is_spoken(kind: str) -> None:
     text = render(kind, [spoken("one two three", 1.0)], layout=Layout(highlight_words=True))
     if kind == "srt":
         found = [(one.start.total_seconds(), one.end.total_seconds(), one.content) for one in parsed_srt(text)]
@@ -150,7 +153,7 @@ def test_each_word_is_marked_while_it_is_spoken(kind: str) -> None:
         assert [one.raw_text for one in parsed_vtt(text)][1] == "one <u>two</u> three"
 
 
-def test_words_marked_in_lrc_have_their_times() -> None:
+def test_highlighted_words_in_lrc_have_their_times() -> None:
     text = render("lrc", [spoken("one two", 1.0)], layout=Layout(highlight_words=True))
     assert text == "[00:01.00]<00:01.00>one <00:01.40>two\n"
 
@@ -163,7 +166,7 @@ def test_speakers_are_named() -> None:
     assert render("txt", said) == "[A]: Hi.\n[B]: Hello.\n"
 
 
-def test_chinese_and_japanese_are_broken_between_characters_and_not_before_marks() -> None:
+def test_chinese_and_japanese_do_not_break_before_punctuation() -> None:
     text = "今日は、とても天気がいいですね。「散歩」に行きましょうか？はい、そうしましょう。"
     found = parsed_srt(render("srt", [Segment(0, 10, text)], layout=Layout(line_width=16, max_lines=2)))
     shown = [line for one in found for line in one.content.split("\n")]
@@ -176,13 +179,13 @@ def test_chinese_and_japanese_are_broken_between_characters_and_not_before_marks
     assert len(set(starts)) == len(starts) > 1
 
 
-def test_korean_is_broken_between_its_words() -> None:
+def test_korean_breaks_between_words() -> None:
     text = "오늘은 날씨가 아주 좋습니다 같이 산책하러 갈까요"
     shown = parsed_srt(render("srt", [Segment(0, 5, text)], layout=Layout(line_width=20)))
     assert " ".join(" ".join(one.content.split("\n")) for one in shown) == text
 
 
-def test_texts_are_joined_as_their_script_wants() -> None:
+def test_texts_are_joined_according_to_their_script() -> None:
     assert text_of([Segment(0, 1, "Hello."), Segment(1, 2, "You.")]) == "Hello. You."
     assert text_of([Segment(0, 1, "你好。"), Segment(1, 2, "再见。")]) == "你好。再见。"
     assert text_of([Segment(0, 1, "안녕"), Segment(1, 2, "하세요")]) == "안녕 하세요"
@@ -196,13 +199,13 @@ def test_right_to_left_text_keeps_its_logical_order(text: str) -> None:
     assert " ".join(" ".join(one.content.split("\n")) for one in shown) == text
 
 
-def test_a_right_to_left_line_that_begins_with_a_name_says_so() -> None:
+def test_right_to_left_line_with_a_latin_start_gets_a_direction_mark() -> None:
     shown = parsed_srt(render("srt", [Segment(0, 5, "Python היא שפת תכנות נהדרת")]))
     assert shown[0].content == "\u200fPython היא שפת תכנות נהדרת"
     assert parsed_srt(render("srt", [Segment(0, 5, "Python is called פייתון")]))[0].content[0] == "P"
 
 
-def test_characters_that_belong_together_stay_so() -> None:
+def test_grapheme_clusters_are_not_split() -> None:
     family = "👨‍👩‍👧‍👦"
     text = family * 6
     shown = parsed_srt(render("srt", [Segment(0, 5, text)], layout=Layout(line_width=8, max_lines=1)))
@@ -212,7 +215,7 @@ def test_characters_that_belong_together_stay_so() -> None:
     assert parsed_srt(render("srt", [Segment(0, 5, accents)], layout=Layout(2, 9)))[0].content.startswith("e\u0301")
 
 
-def test_what_a_good_end_leaves_over_fits_too() -> None:
+def test_remainder_after_a_natural_break_also_fits() -> None:
     text = "one two three, extraordinarily uncharacteristically misunderstanding counterrevolutionaries now."
     shown = parsed_srt(render("srt", [Segment(0, 20, text)], layout=Layout(line_width=30, max_lines=2)))
     assert [one.content.split("\n") for one in shown] == [
@@ -222,13 +225,13 @@ def test_what_a_good_end_leaves_over_fits_too() -> None:
     ]
 
 
-def test_the_pauses_at_a_segment_s_ends_do_not_make_a_cue_longer_than_told() -> None:
+def test_pauses_at_segment_ends_do_not_exceed_the_cue_limit() -> None:
     words = [Word("aa", 9, 10, 1), Word("bb", 10, 11, 1), Word("ccc", 11, 14.5, 1), Word("ddd", 18, 20, 1)]
     found = cues([Segment(0, 40, "aa bb ccc ddd", words=words)], Layout(max_cue_s=6))
     assert [(cue.start_ms, cue.end_ms) for cue in found] == [(8500, 14_500), (18_000, 24_000)]
 
 
-def test_reading_speed_does_not_make_a_cue_longer_than_told() -> None:
+def test_reading_speed_does_not_exceed_the_cue_limit() -> None:
     found = cues([Segment(0, 1, "x" * 100)], Layout(max_chars_per_s=10, max_cue_s=4))
     assert [(cue.start_ms, cue.end_ms) for cue in found] == [(0, 4000)]
 
@@ -243,7 +246,7 @@ def test_reading_speed_does_not_make_a_cue_longer_than_told() -> None:
     ],
 )
 @pytest.mark.parametrize("line_width", [6, 8, 12])
-def test_marks_neither_begin_nor_end_what_they_should_not(text: str, line_width: int) -> None:
+def test_lines_do_not_begin_or_end_with_forbidden_punctuation(text: str, line_width: int) -> None:
     told = render("srt", [Segment(0, 10, text)], layout=Layout(line_width=line_width, max_lines=1))
     found = [one.content for one in parsed_srt(told)]
     assert "".join("".join(found).split()) == "".join(text.split())
@@ -252,7 +255,7 @@ def test_marks_neither_begin_nor_end_what_they_should_not(text: str, line_width:
     assert len(found) > 1
 
 
-def test_korean_in_letters_and_coloured_emoji_stay_whole() -> None:
+def test_decomposed_korean_and_emoji_with_modifiers_are_not_split() -> None:
     letters = unicodedata.normalize("NFD", "한국어")
     told = render("srt", [Segment(0, 5, f"{letters} 👍🏽👍🏽 ㅋㅋㅋ")], layout=Layout(line_width=2, max_lines=1))
     assert [one.content for one in parsed_srt(told)] == [letters, "👍🏽", "👍🏽", "ㅋㅋㅋ"]
@@ -263,7 +266,7 @@ CHINESE = Segment(
 )
 
 
-def test_words_are_marked_in_scripts_without_spaces_and_not_their_characters_or_marks() -> None:
+def test_whole_words_are_highlighted_in_scripts_without_spaces() -> None:
     found = parsed_srt(render("srt", [CHINESE], layout=Layout(highlight_words=True)))
     assert [(one.start.total_seconds(), one.content) for one in found] == [
         (0, "[D]: <u>今天</u>天气,很好"),
@@ -274,7 +277,7 @@ def test_words_are_marked_in_scripts_without_spaces_and_not_their_characters_or_
     assert told == "[00:00.00]D: <00:00.00>今天<00:01.00>天气,<00:02.00>很好\n"
 
 
-def test_a_word_without_a_length_is_marked_for_a_moment() -> None:
+def test_word_without_a_length_is_highlighted_briefly() -> None:
     words = [Word("what", 0, 0.6, 1), Word("time", 0.6, 0.6, 1), Word("is", 0.6, 1.06, 1)]
     segment = Segment(0, 1.06, "what time is", words=words)
     found = parsed_srt(render("srt", [segment], layout=Layout(highlight_words=True)))
@@ -285,7 +288,7 @@ def test_a_word_without_a_length_is_marked_for_a_moment() -> None:
     ]
 
 
-def test_a_name_counts_in_the_width_where_it_is_shown() -> None:
+def test_visible_speaker_name_counts_in_the_line_width() -> None:
     segment = replace(spoken(ENGLISH), speaker="SPEAKER_00")
     layout = Layout(line_width=30, max_lines=2)
     for kind in ("srt", "txt"):
@@ -304,7 +307,7 @@ def test_speakers_are_named_in_tsv_and_lrc_too() -> None:
     assert render("lrc", said) == "[00:00.00]A: Hi.\n[00:01.00]B: Hello.\n"
 
 
-def test_a_speaker_s_name_does_not_turn_right_to_left_text_around_or_break_a_cue() -> None:
+def test_speaker_name_does_not_change_direction_or_break_a_cue() -> None:
     hebrew = Segment(0, 5, "שלום עולם.", speaker="A\n\nB")
     assert parsed_srt(render("srt", [hebrew]))[0].content == "\u200f[A B]: שלום עולם."
     assert parsed_vtt(render("vtt", [hebrew]))[0].voice == "A B"
@@ -314,7 +317,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
 
 @given(st.lists(st.tuples(TEXTS, st.floats(0, 20_000), st.floats(0, 30)), max_size=5), st.sampled_from([0, 8, 42]))
-def test_any_text_makes_files_that_parsers_take(said: list[tuple[str, float, float]], line_width: int) -> None:
+def test_any_text_renders_to_files_that_parsers_accept(said: list[tuple[str, float, float]], line_width: int) -> None:
     said.sort(key=lambda one: one[1])
     segments = [Segment(start_s, start_s + length_s, text) for text, start_s, length_s in said]
     layout = Layout(line_width=line_width)
@@ -343,7 +346,7 @@ TIME_S = st.floats(-1, 12)
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[Segment]:
-    """Segments one after the other, or overlapping; their words in time, or with times that make no sense."""
+    """Draw consecutive or overlapping segments, whose words have valid or invalid times."""
     found: list[Segment] = []
     at_s = 0.0
     for _ in range(draw(st.integers(1, 4))):
@@ -373,12 +376,12 @@ LAYOUTS = st.builds(
 
 
 def bare(text: str) -> str:
-    """Only what was said: without spaces, breaks, marks of direction and names."""
+    """Remove spaces, line breaks, direction marks and speaker names."""
     return re.sub(r"\s|\u200f|\[?(SPEAKER_00|A)\]?:(?= |$)", "", text, flags=re.MULTILINE)
 
 
 @given(conversations(), LAYOUTS)
-def test_whatever_is_said_comes_back_in_order_within_the_limits(said: list[Segment], layout: Layout) -> None:
+def test_rendered_text_is_complete_in_order_and_within_limits(said: list[Segment], layout: Layout) -> None:
     wanted = bare("".join(one.text for one in said))
     unbreakable = {piece.text for one in said for piece in pieces(one)} | {"[A]:", "[SPEAKER_00]:"}
     subtitles = parsed_srt(render("srt", said, layout=layout))
@@ -411,7 +414,7 @@ def test_whatever_is_said_comes_back_in_order_within_the_limits(said: list[Segme
 
 
 @given(conversations(), LAYOUTS)
-def test_each_word_is_marked_once_in_order_and_no_mark_alone(said: list[Segment], layout: Layout) -> None:
+def test_each_word_is_highlighted_once_and_no_punctuation_alone(said: list[Segment], layout: Layout) -> None:
     told = parsed_srt(render("srt", said, layout=replace(layout, highlight_words=True)))
     assert all(one.start < one.end for one in told)
     marked = ["".join(re.findall(r"<u>(.*?)</u>", one.content)) for one in told]

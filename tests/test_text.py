@@ -1,4 +1,4 @@
-"""Clauses: early at first, whole afterwards, never in the middle of something."""
+"""Clauses: short at first, whole sentences later, and no boundary inside numbers, abbreviations or code."""
 
 import asyncio
 import time
@@ -47,11 +47,11 @@ def in_pieces(text: str, cuts: list[int], **options: object) -> list[Clause]:
         ("今天天气很好，我们去公园吧。", "今天天气很好，"),
     ],
 )
-def test_the_first_clause_is_short(reply: str, first: str) -> None:
+def test_first_clause_is_short(reply: str, first: str) -> None:
     assert texts(reply, None)[0] == first
 
 
-def test_the_first_clause_comes_with_the_word_that_makes_it_certain() -> None:
+def test_first_clause_comes_as_soon_as_it_is_certain() -> None:
     splitter = ClauseSplitter(language="en")
     assert splitter.feed("Once upon a time, ") != []
     splitter = ClauseSplitter(language="en")
@@ -92,11 +92,11 @@ def test_later_clauses_are_whole_sentences() -> None:
         (None, "Dr. Smith and Sra. Ana"),
     ],
 )
-def test_no_boundary_inside(language: str | None, whole: str) -> None:
+def test_no_boundary_inside_numbers_abbreviations_and_code(language: str | None, whole: str) -> None:
     assert texts(f"{whole}, and then something else follows.", language)[0] == f"{whole},"
 
 
-def test_lists_are_spoken_item_by_item() -> None:
+def test_list_items_are_separate_clauses() -> None:
     reply = (
         "You need these things:\n\n1. Two large ripe bananas\n2. Half a liter of fresh milk\n- Some vanilla ice cream\n"
     )
@@ -129,11 +129,11 @@ def test_lists_are_spoken_item_by_item() -> None:
         ),
     ],
 )
-def test_the_number_of_an_inline_item_stays_with_it(reply: str, clauses: list[str]) -> None:
+def test_number_of_an_inline_item_stays_with_its_text(reply: str, clauses: list[str]) -> None:
     assert texts(reply) == clauses
 
 
-def test_a_typed_out_line_end_ends_a_clause() -> None:
+def test_literal_newline_escape_ends_a_clause() -> None:
     assert texts(r"Here is the first line\nAnd here is the second one\n\nBye for now my friend") == [
         r"Here is the first line\n",
         r"And here is the second one\n",
@@ -143,7 +143,7 @@ def test_a_typed_out_line_end_ends_a_clause() -> None:
     assert texts(r"It says x \neq y in the book") == [r"It says x \neq y in the book"]
 
 
-def test_very_short_sentences_are_spoken_together() -> None:
+def test_very_short_sentences_are_joined() -> None:
     assert texts("That is right, yes. No. Maybe. It depends on the weather. Ok.") == [
         "That is right,",
         "yes. No. Maybe. It depends on the weather.",
@@ -168,7 +168,7 @@ def test_no_clause_is_longer_than_the_limit(limit: int) -> None:
         assert all(len(clause.text) <= limit for clause in split(text, "en", limit))
 
 
-def test_a_long_sentence_is_cut_at_a_clause_else_at_a_word() -> None:
+def test_long_sentence_is_cut_at_a_clause_or_at_a_word() -> None:
     long = (
         "The first part of it is here, and more of it follows after that, " + "without any stop at all " * 5 + "ever."
     )
@@ -177,7 +177,7 @@ def test_a_long_sentence_is_cut_at_a_clause_else_at_a_word() -> None:
     assert " ".join(found[1:]) == long
 
 
-def test_nothing_comes_of_nothing() -> None:
+def test_empty_text_has_no_clauses() -> None:
     assert split("") == split(" \n\t ") == []
 
 
@@ -191,7 +191,7 @@ def test_clauses_do_not_depend_on_the_deltas(text: str, cuts: list[int]) -> None
 
 
 @given(st.text(max_size=300), st.lists(st.integers(0, 300)), st.sampled_from(["en", "pt", "es", "zh", None]))
-def test_every_character_is_spoken_once_and_in_order(text: str, cuts: list[int], language: str | None) -> None:
+def test_every_character_is_in_one_clause_and_in_order(text: str, cuts: list[int], language: str | None) -> None:
     found = in_pieces(text, cuts, language=language, max_chars=40)
     rest, position = "", 0
     for clause in found:
@@ -202,14 +202,14 @@ def test_every_character_is_spoken_once_and_in_order(text: str, cuts: list[int],
     assert (rest + text[position:]).strip() == ""
 
 
-def test_hostile_text_costs_linear_time() -> None:
+def test_hostile_text_takes_linear_time() -> None:
     for text in ("." * 10_000, "a." * 5_000, "`" * 10_000, "[" * 10_000, "1" * 10_000, " " * 10_000, "—" * 10_000):
         begun = time.thread_time()
         split(text, None)
         assert time.thread_time() - begun < 1
 
 
-async def test_clauses_come_while_the_reply_is_written_and_closing_closes_the_source() -> None:
+async def test_clauses_stream_and_closing_closes_the_source() -> None:
     written: list[str] = []
     closed = asyncio.Event()
 
@@ -229,7 +229,7 @@ async def test_clauses_come_while_the_reply_is_written_and_closing_closes_the_so
     assert closed.is_set()
 
 
-async def test_an_error_of_the_source_is_passed_on_after_what_was_certain() -> None:
+async def test_source_error_is_raised_after_the_certain_clauses() -> None:
     async def deltas() -> AsyncIterator[str]:
         yield "Once upon a time, there "
         raise ConnectionError

@@ -1,4 +1,4 @@
-"""Functions that the language model calls."""
+"""Tools that the language model can call."""
 
 import asyncio
 import json
@@ -36,10 +36,10 @@ def call(toolbox: Toolbox, name: str, arguments: str = "{}") -> Outcome:
     return asyncio.run(toolbox.call(ToolCall("call_1", name, arguments), None))
 
 
-# --- declaring ---
+# --- declaration ---
 
 
-def test_a_function_is_described_by_its_signature() -> None:
+def test_function_is_described_by_its_signature() -> None:
     def light(room: str, on: bool = True) -> str:
         """Switch the light of a room."""
         return f"{room} {on}"
@@ -52,7 +52,7 @@ def test_a_function_is_described_by_its_signature() -> None:
     assert call(box(function_of(light)), "light", '{"room": "hall"}') == Outcome("hall True")
 
 
-def test_the_decorator_registers_and_leaves_the_function_as_it_is() -> None:
+def test_decorator_registers_the_function_unchanged() -> None:
     try:
 
         @tool(side_effects=True)
@@ -70,7 +70,7 @@ def test_the_decorator_registers_and_leaves_the_function_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "told"),
     [
-        ("nobody", "{}", "no function"),
+        ("nobody", "{}", "no function"),  # language: allow
         ("calculate", "[1]", "not a JSON object"),
         ("calculate", "{", "not a JSON object"),
         ("calculate", "{}", "expression"),
@@ -78,16 +78,16 @@ def test_the_decorator_registers_and_leaves_the_function_as_it_is() -> None:
         ("calculate", '{"expression": "9**9**9"}', "too large"),
         ("calculate", '{"expression": "1/0"}', "divided by zero"),
         ("calculate", '{"expression": "__import__(\'os\')"}', "cannot be calculated"),
-        ("set_timer", '{"seconds": 5}', "no function"),  # nobody is there to whom it could say so
+        ("set_timer", '{"seconds": 5}', "no function"),  # without a session, the timer cannot announce its end
     ],
 )
-def test_what_cannot_be_called_is_told_to_the_model(name: str, arguments: str, told: str) -> None:
+def test_invalid_calls_are_reported_to_the_model(name: str, arguments: str, told: str) -> None:
     outcome = call(Toolbox(BASIC), name, arguments)
     assert outcome.failed
     assert told in outcome.output
 
 
-def test_a_call_has_a_limit_of_time_and_of_output() -> None:
+def test_call_has_limits_of_time_and_output() -> None:
     async def slow() -> str:
         await asyncio.sleep(60)
         return ""
@@ -104,7 +104,7 @@ def test_a_call_has_a_limit_of_time_and_of_output() -> None:
     assert call(toolbox, "broken") == Outcome("The function failed.", failed=True)
 
 
-def test_functions_that_hang_take_no_thread_of_others() -> None:
+def test_hanging_functions_do_not_block_other_threads() -> None:
     over = threading.Event()
 
     def hang() -> str:
@@ -146,11 +146,11 @@ def test_sums_are_exact(expression: str) -> None:
         assert evaluated(expression) == expected
 
 
-# --- the built-in responder uses the same ones ---
+# --- the built-in responder uses the same tools ---
 
 
 def answered(question: str, language: str = "en") -> tuple[ToolCall | None, str]:
-    """The responder's call and its answer to what came of it."""
+    """Return the responder's call, and its reply after the result of the call."""
     responder = BuiltinResponder(model="m", clock=lambda: datetime(2001, 1, 1, tzinfo=UTC))
     messages = [Message("user", question, language)]
     tools = [function.tool for function in BASIC.values()]
@@ -179,7 +179,7 @@ def answered(question: str, language: str = "en") -> tuple[ToolCall | None, str]
         ("pon un temporizador de dos horas", "es", "set_timer", "Muy bien, dentro de 2 horas."),
     ],
 )
-def test_the_builtin_responder_calls_and_says_what_came_of_it(
+def test_builtin_responder_calls_tools_and_reports_results(
     question: str, language: str, name: str, answer: str
 ) -> None:
     called, said = answered(question, language)
@@ -188,7 +188,7 @@ def test_the_builtin_responder_calls_and_says_what_came_of_it(
     assert answer in said
 
 
-def test_the_builtin_responder_calls_nothing_for_small_talk() -> None:
+def test_builtin_responder_calls_no_tool_for_small_talk() -> None:
     assert answered("tell me a joke")[0] is None
 
 
@@ -197,7 +197,7 @@ def test_the_builtin_responder_calls_nothing_for_small_talk() -> None:
 
 @dataclass
 class CallingLLM(ScriptedLLM):
-    """Calls `calls` first, when they are offered, and then says what came of them."""
+    """Makes the offered calls of `calls` first, and then replies with their results."""
 
     calls: Sequence[ToolCall] = (ToolCall("call_1", "look", "{}"),)
     offered: list[Sequence[Tool]] = field(default_factory=list)
@@ -232,7 +232,7 @@ def looking(seconds: float = 0.0, *, side_effects: bool = False) -> tuple[Toolbo
     return box(function_of(look, side_effects=side_effects), limit_s=5), ran
 
 
-def test_what_came_of_a_call_is_said_and_remembered() -> None:
+def test_result_of_a_call_is_spoken_and_recorded() -> None:
     toolbox, ran = looking()
 
     async def script(d: Dialogue) -> None:
@@ -250,7 +250,7 @@ def test_what_came_of_a_call_is_said_and_remembered() -> None:
     assert d.of(events.TurnCompleted)[0].usage == Usage(15, 5)
 
 
-def test_a_call_after_which_the_model_says_nothing_completes_the_turn() -> None:
+def test_call_followed_by_an_empty_reply_completes_the_turn() -> None:
     class Silent(CallingLLM):
         async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
             if messages[-1].role == "user":
@@ -272,7 +272,7 @@ def test_a_call_after_which_the_model_says_nothing_completes_the_turn() -> None:
 
 
 @pytest.mark.parametrize("output", ["a\ud83d\ude00b\ud83d", {"x": "a\ud83d\ude00b\ud83d"}])
-def test_results_and_arguments_are_text_that_can_be_written(output: object) -> None:
+def test_results_and_arguments_are_encodable_text(output: object) -> None:
     given: list[str] = []
 
     def look(at: str) -> object:
@@ -289,7 +289,7 @@ def test_results_and_arguments_are_text_that_can_be_written(output: object) -> N
 
 
 @pytest.mark.parametrize(("seconds", "spoken"), [(0.5, False), (2.0, True)])
-def test_a_slow_function_is_spoken_about_while_it_runs(seconds: float, spoken: bool) -> None:
+def test_slow_function_is_bridged_by_a_spoken_phrase(seconds: float, spoken: bool) -> None:
     toolbox, _ = looking(seconds)
 
     async def script(d: Dialogue) -> None:
@@ -306,13 +306,13 @@ def test_a_slow_function_is_spoken_about_while_it_runs(seconds: float, spoken: b
 
 
 @pytest.mark.parametrize(("side_effects", "runs"), [(False, 2), (True, 1)])
-def test_a_function_with_side_effects_waits_until_the_user_has_finished(side_effects: bool, runs: int) -> None:
+def test_function_with_side_effects_waits_for_the_endpoint(side_effects: bool, runs: int) -> None:
     toolbox, ran = looking(side_effects=side_effects)
 
     async def script(d: Dialogue) -> None:
         d.session.manner = Manner(tools=toolbox)
         await d.speak(600)
-        await d.silence(400)  # long enough to prepare an answer, too short for the endpoint
+        await d.silence(400)  # long enough for a speculative reply, too short for the endpoint
         await d.speak(600)
         await d.until(events.TurnCompleted)
 
@@ -323,7 +323,7 @@ def test_a_function_with_side_effects_waits_until_the_user_has_finished(side_eff
     assert [role for role, _ in d.history] == ["user", "assistant", "tool", "assistant"]
 
 
-def test_an_interruption_ends_the_call() -> None:
+def test_interruption_cancels_the_call() -> None:
     toolbox, _ = looking(4.0)
 
     async def script(d: Dialogue) -> None:
@@ -342,7 +342,7 @@ def test_an_interruption_ends_the_call() -> None:
 @pytest.mark.parametrize(
     ("choice", "demanded"), [("auto", [False, False]), ("required", [True, False]), ("look", [True, False])]
 )
-def test_a_call_is_demanded_once_where_the_client_demands_it(choice: str, demanded: list[bool]) -> None:
+def test_required_call_is_requested_once(choice: str, demanded: list[bool]) -> None:
     toolbox, _ = looking()
     llm = CallingLLM()
 
@@ -355,7 +355,7 @@ def test_a_call_is_demanded_once_where_the_client_demands_it(choice: str, demand
     assert llm.demanded == demanded
 
 
-def test_a_model_that_only_calls_is_stopped() -> None:
+def test_model_that_only_calls_tools_is_stopped() -> None:
     class Endless(CallingLLM):
         async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
             yield ReplyDelta("", None, (ToolCall("c", "look", "{}"),))
@@ -371,7 +371,7 @@ def test_a_model_that_only_calls_is_stopped() -> None:
     assert len(ran) <= 10
 
 
-def test_a_timer_speaks_up_and_does_not_interrupt() -> None:
+def test_timer_is_announced_without_interrupting() -> None:
     timer = ToolCall("call_1", "set_timer", '{"seconds": 5, "label": "Tea."}')
 
     async def script(d: Dialogue) -> None:
@@ -388,11 +388,11 @@ def test_a_timer_speaks_up_and_does_not_interrupt() -> None:
     assert d.history[-1] == ("assistant", "The timer is over. Tea.")
 
 
-def test_of_too_many_announcements_the_first_are_made() -> None:
+def test_only_the_first_of_too_many_announcements_are_made() -> None:
     names = ["tea", "eggs", "rice", "soup", "bread", "cake", "pasta", "beans", "fish", "stew"]
 
     async def script(d: Dialogue) -> None:
-        await d.speak(600)  # nobody speaks up meanwhile
+        await d.speak(600)  # announcements wait during speech
         for name in names:
             d.session.announcements.announce(f"{name.capitalize()} is over.")
         d.session.clear()
@@ -403,7 +403,7 @@ def test_of_too_many_announcements_the_first_are_made() -> None:
     assert d.stages.tts.spoken == [f"{name.capitalize()} is over." for name in names[:8]]  # type: ignore[attr-defined]
 
 
-def test_a_timer_that_runs_out_in_mid_sentence_waits_for_its_end() -> None:
+def test_timer_waits_for_the_end_of_the_utterance() -> None:
     timer = ToolCall("call_1", "set_timer", '{"seconds": 3}')
 
     async def script(d: Dialogue) -> None:
@@ -419,7 +419,7 @@ def test_a_timer_that_runs_out_in_mid_sentence_waits_for_its_end() -> None:
     assert d.stages.tts.spoken[-1] == "The timer is over."  # type: ignore[attr-defined]
 
 
-def test_a_timer_rings_on_the_connection_that_has_taken_the_conversation_over() -> None:
+def test_timer_is_announced_on_the_resumed_connection() -> None:
     timer = ToolCall("call_1", "set_timer", '{"seconds": 30, "label": "Tea."}')
     rang: list[str] = []
 
@@ -441,7 +441,7 @@ def test_a_timer_rings_on_the_connection_that_has_taken_the_conversation_over() 
     assert rang == ["The timer is over. Tea."]
 
 
-def test_timers_are_bounded() -> None:
+def test_number_of_timers_is_limited() -> None:
     timer = ToolCall("call_1", "set_timer", '{"seconds": 3000}')
 
     async def script(d: Dialogue) -> None:
@@ -456,7 +456,7 @@ def test_timers_are_bounded() -> None:
     assert len(d.session.conversation.reminders) < 100
 
 
-def test_a_session_that_closes_leaves_no_timer_running() -> None:
+def test_closed_session_leaves_no_timer_running() -> None:
     async def ring(company: Company) -> str:
         """Ring."""
         return "rings"
@@ -469,13 +469,13 @@ def test_a_session_that_closes_leaves_no_timer_running() -> None:
         await d.until(events.TurnCompleted)
         await d.session.close()
 
-    hold(script, llm=CallingLLM(calls=[timer]))  # fails when a task is left over
+    hold(script, llm=CallingLLM(calls=[timer]))  # fails if a task is left over
 
 
-# --- what a deployment has ---
+# --- tools of a deployment ---
 
 
-async def test_an_installed_package_brings_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_installed_package_adds_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "parley_greeting.py"
     package.write_text(
         textwrap.dedent('''
@@ -483,7 +483,7 @@ async def test_an_installed_package_brings_functions(tmp_path: Path, monkeypatch
 
             @tool
             def greeting(name: str) -> str:
-                """How somebody is greeted."""
+                """Greet a person."""
                 return f"Ahoy, {name}"
         ''')
     )
@@ -501,6 +501,6 @@ async def test_an_installed_package_brings_functions(tmp_path: Path, monkeypatch
     assert outcome == Outcome("Ahoy, Ana")
 
 
-async def test_a_deployment_may_do_without() -> None:
+async def test_tools_can_be_turned_off() -> None:
     async with open_tools(Settings(tools=False)) as toolbox:
         assert toolbox.tools(live=True) == []

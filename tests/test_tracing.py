@@ -1,5 +1,5 @@
-"""Traces as a collector gets them: a turn is one, each stage a span of it, also what another process did; a job goes on
-with the trace of its request, and so does its webhook."""
+"""Traces at a collector: each turn is a trace with a span for each stage, including work of other processes. A job and
+its webhook continue the trace of the request."""
 
 import gzip
 import json
@@ -26,12 +26,12 @@ from tests.server_process import ask, serving
 from tests.servers import web as servers
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
-"""Of the client that sends a job."""
+"""Trace ID of the client that sends a job."""
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 
 
 def exported(web: servers.Web) -> list[Span]:
-    """All spans that a collector was sent."""
+    """Return all spans that a collector received."""
     found: list[Span] = []
     for request in web.seen:
         if request.path == "/v1/traces":
@@ -47,7 +47,7 @@ def attributes(span: Span) -> dict[str, str | int | float]:
     return {one.key: getattr(one.value, one.value.WhichOneof("value") or "string_value") for one in span.attributes}
 
 
-def test_a_collector_gets_turns_and_jobs_across_processes(tmp_path: Path) -> None:
+def test_collector_gets_turns_and_jobs_across_processes(tmp_path: Path) -> None:
     with servers.serving() as web, servers.serving() as hook:
         web.answer = lambda _: 200
         with serving(tmp_path, **HEARS, OTEL_EXPORTER_OTLP_ENDPOINT=web.address, WEBHOOK_RETRY_S="0.2") as server:
@@ -61,7 +61,7 @@ def test_a_collector_gets_turns_and_jobs_across_processes(tmp_path: Path) -> Non
                     data={"language": "en", "webhook_url": f"{hook.address}/hook"},
                 )  # fmt: skip
                 done(client, answer.json()["jobs"][0]["job_id"])
-        spans = exported(web)  # the last of them were sent when it ended
+        spans = exported(web)  # the last spans are sent at shutdown
     by_name = {span.name: span for span in spans}
     by_id = {span.span_id: span for span in spans}
     turn = by_name["turn"]
@@ -91,7 +91,7 @@ def test_a_collector_gets_turns_and_jobs_across_processes(tmp_path: Path) -> Non
     assert not any("/health" in span.name or "/metrics" in span.name for span in spans)
 
 
-def test_a_collector_that_is_away_delays_nothing(tmp_path: Path) -> None:
+def test_unreachable_collector_delays_nothing(tmp_path: Path) -> None:
     with serving(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9") as server, server.connect() as connection:
         assert ask(connection, sample("hello")).transcription == "hello"
 
@@ -105,7 +105,7 @@ def collecting() -> Iterator[InMemorySpanExporter]:
         yield exporter
 
 
-def test_each_turn_of_a_live_conversation_is_a_trace() -> None:
+def test_each_turn_of_a_live_conversation_is_one_trace() -> None:
     async def script(d: Dialogue) -> None:
         for count in (1, 2):
             await d.speak(800)
@@ -125,7 +125,7 @@ def test_each_turn_of_a_live_conversation_is_a_trace() -> None:
         assert {span.parent.span_id for span in within if span.parent} == {turn.context.span_id}
 
 
-def test_what_fails_says_so_by_its_code() -> None:
+def test_failed_spans_have_their_error_code() -> None:
     async def script(d: Dialogue) -> None:
         await d.speak(800)
         await d.until(events.TurnFailed)
@@ -139,7 +139,7 @@ def test_what_fails_says_so_by_its_code() -> None:
     assert "private" not in "".join(span.to_json() for span in exporter.get_finished_spans())
 
 
-def test_without_a_collector_nothing_is_traced() -> None:
+def test_nothing_is_traced_without_a_collector() -> None:
     assert not tracing.on()
     assert tracing.start("turn") is None
     assert tracing.headers() == {}
@@ -157,13 +157,13 @@ def test_without_a_collector_nothing_is_traced() -> None:
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318", "OTEL_TRACES_EXPORTER": "none"}, False),
     ],
 )
-def test_the_standard_variables_decide(environment: dict[str, str], wanted: bool) -> None:
+def test_standard_variables_turn_tracing_on(environment: dict[str, str], wanted: bool) -> None:
     assert tracing.wanted(environment) is wanted
 
 
-def test_what_another_process_did_is_told_as_part_of_something_or_not_at_all() -> None:
+def test_work_of_another_process_is_traced_only_inside_a_span() -> None:
     with collecting() as exporter, tracing.span("connection"):
         tracing.happened("engine.transcribe", tracing.around(), 1, 2, {"process.pid": 7})
-        with tracing.untraced():  # a partial transcript, of which a long connection has thousands
+        with tracing.untraced():  # partial transcripts: a long connection has thousands
             tracing.happened("engine.partial", tracing.around(), 1, 2, {})
     assert [span.name for span in exporter.get_finished_spans()] == ["engine.transcribe", "connection"]

@@ -27,7 +27,7 @@ EIGHT = " ".join(
 
 
 class Heard:
-    """What came out of a turn, and when (seconds of virtual time since its start)."""
+    """The events of a turn with their times (seconds of virtual time since its start)."""
 
     def __init__(self) -> None:
         self.at: list[tuple[float, Event]] = []
@@ -53,7 +53,7 @@ def play(
     language: str | None = None,
     **settings: Any,
 ) -> Heard:
-    """Run one turn to its end."""
+    """Run one turn until it ends."""
 
     async def run() -> Heard:
         stages = Stages(stt or ScriptedSTT(), llm or ScriptedLLM(), tts or ScriptedTTS())
@@ -68,7 +68,7 @@ def play(
     return virtual_time.run(run())
 
 
-def test_events_come_in_their_documented_order() -> None:
+def test_events_come_in_the_documented_order() -> None:
     heard = play()
     kinds = [type(event).__name__ for event in heard.events]
     assert kinds[:2] == ["TurnStarted", "TranscriptFinal"]
@@ -78,7 +78,7 @@ def test_events_come_in_their_documented_order() -> None:
     assert sum(kind in ("TurnCompleted", "TurnInterrupted", "TurnFailed") for kind in kinds) == 1
 
 
-def test_reply_is_whole_and_every_word_of_it_is_spoken_once() -> None:
+def test_reply_is_complete_and_every_word_is_spoken_once() -> None:
     tts = ScriptedTTS()
     heard = play(llm=ScriptedLLM(EIGHT), tts=tts)
     assert isinstance(heard.end, events.TurnCompleted)
@@ -89,22 +89,22 @@ def test_reply_is_whole_and_every_word_of_it_is_spoken_once() -> None:
     assert heard.end.usage.output_tokens == len(EIGHT.split())
 
 
-def test_chunks_point_at_the_text_they_speak() -> None:
+def test_chunks_have_the_span_of_their_text() -> None:
     heard = play(llm=ScriptedLLM(EIGHT))
     spans = list(dict.fromkeys(e.text_span for e in heard.events if isinstance(e, events.SpeechChunk)))
     assert " ".join(EIGHT[a:b].strip() for a, b in spans).split() == EIGHT.split()
     assert spans == sorted(spans)
 
 
-def test_first_sound_comes_long_before_the_reply_is_written() -> None:
-    # transcript 80 ms, first token 120 ms, a few words at 20 a second, first sound of a clause 40 ms
+def test_first_audio_comes_long_before_the_end_of_the_reply() -> None:
+    # Transcript 80 ms, first token 120 ms, a few words at 20 a second, first audio of a clause 40 ms.
     heard = play(llm=ScriptedLLM(EIGHT, tokens_per_s=20.0))
     written = max(at for at, event in heard.at if isinstance(event, events.ReplyDelta))
     assert written > 3.4
     assert heard.first(events.SpeechChunk) < 0.08 + 0.12 + 10 / 20 + 0.04 + 0.001
 
 
-def test_timings_are_told_in_the_order_of_the_turn() -> None:
+def test_timings_are_in_the_order_of_the_turn() -> None:
     heard = play()
     assert isinstance(heard.end, events.TurnCompleted)
     marks = heard.end.timings_ms
@@ -112,7 +112,7 @@ def test_timings_are_told_in_the_order_of_the_turn() -> None:
     assert [marks[name] for name in order] == sorted(marks[name] for name in order)
 
 
-def test_silence_is_answered_without_asking_the_language_model() -> None:
+def test_silence_gets_a_reply_without_the_language_model() -> None:
     llm, tts = ScriptedLLM(), ScriptedTTS()
     heard = play(ScriptedSTT(text="", language=None), llm, tts, language="pt")
     assert isinstance(heard.end, events.TurnCompleted)
@@ -121,7 +121,7 @@ def test_silence_is_answered_without_asking_the_language_model() -> None:
     assert tts.spoken == ["Não ouvi nada."]
 
 
-def test_the_language_that_was_spoken_reaches_the_model() -> None:
+def test_spoken_language_is_passed_to_the_model() -> None:
     llm = ScriptedLLM()
     play(ScriptedSTT("olá", language="pt"), llm)
     assert llm.asked[0][-1] == Message("user", "olá", "pt")
@@ -140,7 +140,7 @@ def test_the_language_that_was_spoken_reaches_the_model() -> None:
         (ScriptedSTT(), ScriptedLLM(error=RuntimeError("a bug")), "internal"),
     ],
 )
-def test_a_stage_that_fails_ends_the_turn_with_its_code(stt: ScriptedSTT, llm: ScriptedLLM, code: str) -> None:
+def test_failed_stage_ends_the_turn_with_its_code(stt: ScriptedSTT, llm: ScriptedLLM, code: str) -> None:
     heard = play(stt, llm)
     assert isinstance(heard.end, events.TurnFailed)
     assert heard.end.code == code
@@ -150,15 +150,15 @@ def test_a_stage_that_fails_ends_the_turn_with_its_code(stt: ScriptedSTT, llm: S
 @pytest.mark.parametrize(
     ("tts", "code"), [(ScriptedTTS(error=EngineError("no")), "tts_failed"), (ScriptedTTS(first_s=99), "timeout")]
 )
-def test_when_only_the_voice_fails_the_text_still_arrives(tts: ScriptedTTS, code: str) -> None:
+def test_text_still_arrives_if_only_the_voice_fails(tts: ScriptedTTS, code: str) -> None:
     heard = play(tts=tts, llm=ScriptedLLM(EIGHT))
     assert isinstance(heard.end, events.TurnCompleted)
     assert heard.end.reply == EIGHT
     assert [event.code for event in heard.events if isinstance(event, events.StageError)] == [code]
-    assert len(tts.spoken) == 1  # a voice that is broken is not tried for every clause
+    assert len(tts.spoken) == 1  # a broken voice is not retried for every clause
 
 
-def test_halves_of_a_character_are_joined_whatever_the_model_is() -> None:
+def test_halves_of_a_character_are_joined_for_any_model() -> None:
     class Halves(ScriptedLLM):
         async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
             for text in ("Good \ud83d", "\ude00 day", "", ", all \ud83d"):
@@ -171,7 +171,7 @@ def test_halves_of_a_character_are_joined_whatever_the_model_is() -> None:
     assert [event.text for event in heard.events if isinstance(event, events.TranscriptFinal)] == ["so \ufffd"]
 
 
-def test_a_turn_has_a_longest_duration() -> None:
+def test_turn_has_a_maximum_duration() -> None:
     heard = play(llm=ScriptedLLM(EIGHT, tokens_per_s=0.1), turn_timeout_s=20)
     assert isinstance(heard.end, events.TurnFailed)
     assert heard.end.code == "timeout"
@@ -187,7 +187,7 @@ def test_a_turn_has_a_longest_duration() -> None:
         lambda event: isinstance(event, events.SpeechChunk),
     ],
 )
-def test_closing_a_turn_leaves_nothing_running(enough: Callable[[Event], bool]) -> None:
+def test_closing_a_turn_cancels_its_stages(enough: Callable[[Event], bool]) -> None:
     async def run() -> None:
         running = Running()
         stages = Stages(ScriptedSTT(running=running), ScriptedLLM(EIGHT, running=running), ScriptedTTS(running=running))
@@ -204,7 +204,7 @@ def test_closing_a_turn_leaves_nothing_running(enough: Callable[[Event], bool]) 
     virtual_time.run(run())
 
 
-def test_a_turn_only_reads_the_history() -> None:
+def test_turn_does_not_change_the_history() -> None:
     conversation = Conversation("sys", budget_tokens=1000)
     conversation.record("hello", "en", "Hello to you.")
     llm = ScriptedLLM()
@@ -213,7 +213,7 @@ def test_a_turn_only_reads_the_history() -> None:
     assert [m.content for m in llm.asked[0]] == ["sys", "hello", "Hello to you.", "what does the heron do"]
 
 
-def test_markup_is_written_but_not_spoken() -> None:
+def test_markup_is_in_the_reply_but_not_spoken() -> None:
     tts = ScriptedTTS()
     heard = play(llm=ScriptedLLM("This is **very** good 🎉 news for you."), tts=tts)
     assert isinstance(heard.end, events.TurnCompleted)
@@ -221,7 +221,7 @@ def test_markup_is_written_but_not_spoken() -> None:
     assert " ".join(tts.spoken).split() == ["This", "is", "very", "good", "news", "for", "you."]
 
 
-def test_a_reply_that_changes_its_alphabet_changes_its_language() -> None:
+def test_change_of_alphabet_changes_the_spoken_language() -> None:
     tts = ScriptedTTS()
     reply = "You say it like this in Russian. Доброе утро, как ваши дела сегодня? And this is English again."
     play(llm=ScriptedLLM(reply), tts=tts, language="en")
@@ -232,7 +232,7 @@ def test_a_reply_that_changes_its_alphabet_changes_its_language() -> None:
     ]
 
 
-def test_a_reply_of_marks_alone_is_not_spoken() -> None:
+def test_reply_without_words_is_not_spoken() -> None:
     tts = ScriptedTTS()
     heard = play(llm=ScriptedLLM("😀 …"), tts=tts)
     assert isinstance(heard.end, events.TurnCompleted)

@@ -1,4 +1,4 @@
-"""New voices through OpenAI's client: whole or not at all, inside their folder, and only with consent."""
+"""Upload of voices with OpenAI's client: atomic, only inside their folder, and only with consent."""
 
 import io
 from collections.abc import Iterator
@@ -43,7 +43,9 @@ def add(client: openai.OpenAI, name: str, sample: bytes = SAMPLE, consent: str =
     return client.audio.voices.create(name=name, audio_sample=("a.wav", sample, "audio/wav"), consent=consent)
 
 
-def test_a_new_voice_is_there_at_once_and_speaks(client: openai.OpenAI, running: ServerProcess, folder: Path) -> None:
+def test_new_voice_is_listed_and_speaks_immediately(
+    client: openai.OpenAI, running: ServerProcess, folder: Path
+) -> None:
     voice = add(client, "Maria João")
     assert (voice.id, voice.name, voice.object) == ("Maria João", "Maria João", "audio.voice")
     assert voice.created_at > 1_700_000_000
@@ -54,7 +56,7 @@ def test_a_new_voice_is_there_at_once_and_speaks(client: openai.OpenAI, running:
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/x", ".hidden", "a/b", "x" * 61, "nul\0", "..", " "])
-def test_a_name_is_no_path(client: openai.OpenAI, folder: Path, name: str) -> None:
+def test_name_of_a_voice_cannot_be_a_path(client: openai.OpenAI, folder: Path, name: str) -> None:
     before = sorted(folder.parent.rglob("*"))
     with pytest.raises(openai.BadRequestError) as refused:
         add(client, name)
@@ -62,21 +64,21 @@ def test_a_name_is_no_path(client: openai.OpenAI, folder: Path, name: str) -> No
     assert sorted(folder.parent.rglob("*")) == before
 
 
-def test_what_cannot_be_a_voice_leaves_nothing(client: openai.OpenAI, folder: Path) -> None:
+def test_rejected_voice_leaves_no_files(client: openai.OpenAI, folder: Path) -> None:
     before = sorted(folder.rglob("*"))
     silence = spliced([(0.5, 0), (0.5, 1)])[0]
     quiet = io.BytesIO(encode_wav(type(silence)(silence.samples * 0, 16_000))).getvalue()
     for sample in (b"no audio" * 50, quiet, encode_wav(spliced([(0.0, 9)], tail_s=0.1)[0])):
         with pytest.raises(openai.BadRequestError) as bad:
-            add(client, "Nobody", sample)
+            add(client, "Nobody", sample)  # language: allow
         assert bad.value.param == "audio_sample"
     with pytest.raises(openai.BadRequestError) as raised:
-        add(client, "Nobody", consent=" ")
+        add(client, "Nobody", consent=" ")  # language: allow
     assert raised.value.code == "bad_parameter"
     with pytest.raises(openai.ConflictError) as taken:
         add(client, "MAN")
     assert taken.value.code == "voice_exists"
     with pytest.raises(openai.APIStatusError) as large:
-        add(client, "Nobody", bytes(11 * 2**20))
+        add(client, "Nobody", bytes(11 * 2**20))  # language: allow
     assert large.value.status_code == 413
     assert sorted(folder.rglob("*")) == before

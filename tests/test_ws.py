@@ -1,4 +1,4 @@
-"""Whole `/ws` turns, a real client against the running service: protocol, memory, formats, parameters, bad input."""
+"""Complete `/ws` turns of a real client with a running service: protocol, history, formats, parameters, bad input."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +17,12 @@ from tests.questions import SUM, SUM_ANSWER, sample, spoken
 from tests.server_process import END_S, TURN_S, ServerProcess, ask, error_code, receive, refused, wav
 
 TELEPHONE = "what is your name"
-"""Understood at 8 kHz, too: the embedded recogniser's model is one of 16 kHz."""
+"""A question that the embedded recogniser understands at 8 kHz, too, although its model is for 16 kHz."""
 SILENCE = Clip(np.zeros(16_000, np.float32), 16_000)
 
 
 def written(text: str, rate_hz: int, channels: int, format: str, subtype: str | None = None) -> bytes:
-    """A spoken text as a file of libsndfile."""
+    """Return a spoken text as a file written by libsndfile."""
     samples = np.repeat(spoken(text).at(rate_hz).samples[:, None], channels, axis=1)
     out = io.BytesIO()
     soundfile.write(out, samples, rate_hz, format=format, subtype=subtype)
@@ -30,7 +30,7 @@ def written(text: str, rate_hz: int, channels: int, format: str, subtype: str | 
 
 
 def recorded(container: str, codec: str) -> bytes:
-    """The question as browsers and phones record it."""
+    """Return the question as browsers and phones record it."""
     clip = spoken(SUM).at(48_000)
     out = io.BytesIO()
     with av.open(out, "w", format=container) as target:
@@ -45,15 +45,15 @@ def recorded(container: str, codec: str) -> bytes:
     return out.getvalue()
 
 
-def test_a_spoken_question_is_answered_in_words_and_in_speech(server: ServerProcess) -> None:
+def test_spoken_question_gets_a_text_and_a_spoken_reply(server: ServerProcess) -> None:
     with server.connect() as connection:
         answer = ask(connection, sample("what_is_two_plus_three"))
     assert answer.transcription == "what is two plus three"
     assert answer.llama == "2 plus 3 is 5."
 
 
-def test_the_spoken_answer_says_what_is_written(server: ServerProcess) -> None:
-    """Heard by the service itself: what it says comes back as what it wrote."""
+def test_spoken_reply_matches_its_text(server: ServerProcess) -> None:
+    """The service transcribes its own speech: the transcript is the text of the reply."""
     with server.connect("?voice=woman") as connection:
         said = ask(connection, spoken("repeat after me what is your name"))
         heard = ask(connection, said.speech).transcription
@@ -61,7 +61,7 @@ def test_the_spoken_answer_says_what_is_written(server: ServerProcess) -> None:
     assert "what is your name" in heard
 
 
-def test_a_connection_remembers_its_own_conversation_only(server: ServerProcess) -> None:
+def test_connection_has_only_its_own_history(server: ServerProcess) -> None:
     with server.connect() as one, server.connect() as other:
         assert "Alice" in ask(one, spoken("my name is alice")).llama
         assert ask(other, spoken("what is my name")).llama == "You have not told me your name yet."
@@ -70,7 +70,7 @@ def test_a_connection_remembers_its_own_conversation_only(server: ServerProcess)
         assert ask(other, spoken("what is my name")).llama == "Your name is Peter."
 
 
-def test_conversations_go_on_at_the_same_time(server: ServerProcess) -> None:
+def test_conversations_run_concurrently(server: ServerProcess) -> None:
     sums = ["two plus two", "three plus four", "six plus four", "ten plus two"]
 
     def converse(question: str) -> list[str]:
@@ -78,13 +78,13 @@ def test_conversations_go_on_at_the_same_time(server: ServerProcess) -> None:
             return [ask(connection, spoken(text)).llama for text in (f"what is {question}", "thank you")]
 
     for question in sums:
-        spoken(f"what is {question}")  # made before the conversations begin
+        spoken(f"what is {question}")  # synthesised before the conversations begin
     with ThreadPoolExecutor(len(sums)) as pool:
         answers = list(pool.map(converse, sums))
     assert [said[0].split()[-1] for said in answers] == ["4.", "7.", "10.", "12."]
 
 
-def test_questions_sent_at_once_are_answered_in_order(server: ServerProcess) -> None:
+def test_questions_sent_together_get_replies_in_order(server: ServerProcess) -> None:
     with server.connect() as connection:
         for text in ("what is two plus two", "what is three plus four"):
             connection.send(encode_wav(spoken(text)))
@@ -93,8 +93,8 @@ def test_questions_sent_at_once_are_answered_in_order(server: ServerProcess) -> 
     assert all(wav(message).seconds > 0.3 for message in told[1::2])
 
 
-def test_a_client_that_floods_is_told_so_and_what_was_taken_is_answered(server: ServerProcess) -> None:
-    question, count = sample("hello"), 40  # far more than may wait, however soon some are answered
+def test_flooding_gets_errors_and_accepted_questions_get_replies(server: ServerProcess) -> None:
+    question, count = sample("hello"), 40  # far more than can wait, however fast replies come
     with server.connect() as connection:
         for _ in range(count):
             connection.send(question)
@@ -131,7 +131,7 @@ def test_a_client_that_floods_is_told_so_and_what_was_taken_is_answered(server: 
         (44_100, 1, "MP3", None),
     ],
 )
-def test_a_question_is_understood_in_any_format(
+def test_question_is_transcribed_in_any_format(
     server: ServerProcess, rate_hz: int, channels: int, format: str, subtype: str | None
 ) -> None:
     with server.connect() as connection:
@@ -140,16 +140,16 @@ def test_a_question_is_understood_in_any_format(
 
 
 @pytest.mark.parametrize(("container", "codec"), [("webm", "libopus"), ("ipod", "aac")])
-def test_a_question_is_understood_as_browsers_and_phones_record_it(
+def test_question_is_transcribed_in_browser_and_phone_formats(
     server: ServerProcess, container: str, codec: str
 ) -> None:
     with server.connect() as connection:
         assert ask(connection, recorded(container, codec)).transcription == SUM
 
 
-def test_the_voice_is_the_clients_choice(server: ServerProcess) -> None:
+def test_client_chooses_the_voice(server: ServerProcess) -> None:
     def pitch_hz(clip: Clip) -> float:
-        """The strongest period between 70 and 400 Hz."""
+        """Return the strongest frequency between 70 and 400 Hz."""
         samples = clip.samples - clip.samples.mean()
         spectrum = np.abs(np.fft.rfft(samples, 2 * len(samples))) ** 2
         correlation = np.fft.irfft(spectrum)
@@ -166,14 +166,14 @@ def test_the_voice_is_the_clients_choice(server: ServerProcess) -> None:
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        ("?voice=nobody", "unknown_voice"),
+        ("?voice=nobody", "unknown_voice"),  # language: allow
         ("?voice=../../etc/passwd", "unknown_voice"),
         ("?language=klingon", "unsupported_language"),
         ("?language=12", "unsupported_language"),
         ("?system=" + "x" * 9_000, "bad_parameter"),
     ],
 )
-def test_a_parameter_that_cannot_be_used_is_told(server: ServerProcess, query: str, code: str) -> None:
+def test_invalid_parameter_gets_an_error_before_the_close(server: ServerProcess, query: str, code: str) -> None:
     with server.connect(query) as connection:
         assert error_code(receive(connection)) == code
         with pytest.raises(ConnectionClosed) as closed:
@@ -182,13 +182,13 @@ def test_a_parameter_that_cannot_be_used_is_told(server: ServerProcess, query: s
     assert closed.value.rcvd.code == 1008
 
 
-def test_a_system_prompt_may_be_as_long_as_is_said(server: ServerProcess) -> None:
-    """8,000 characters, which may be six times as many in a URL."""
+def test_system_prompt_can_have_its_documented_length(server: ServerProcess) -> None:
+    """8,000 characters can become six times as many in a URL."""
     with server.connect("?system=" + quote("é" * 8_000)) as connection:
         assert ask(connection, sample("hello")).llama
 
 
-def test_a_language_that_the_recogniser_lacks_is_told_with_the_way_out(server: ServerProcess) -> None:
+def test_language_unknown_to_the_recogniser_is_reported_with_a_remedy(server: ServerProcess) -> None:
     with server.connect("?language=pt-BR") as connection:
         connection.send(sample("que_horas_sao"))
         told = receive(connection)
@@ -197,7 +197,7 @@ def test_a_language_that_the_recogniser_lacks_is_told_with_the_way_out(server: S
 
 
 @pytest.mark.parametrize("language", ["", "?language=EN_us", "?language=auto"])
-def test_silence_is_answered_in_a_sentence_and_with_no_word_heard(server: ServerProcess, language: str) -> None:
+def test_silence_gets_a_sentence_and_an_empty_transcript(server: ServerProcess, language: str) -> None:
     with server.connect(language) as connection:
         answer = ask(connection, SILENCE)
         assert answer.transcription == ""
@@ -206,19 +206,19 @@ def test_silence_is_answered_in_a_sentence_and_with_no_word_heard(server: Server
         assert SUM_ANSWER in ask(connection, spoken(SUM)).llama
 
 
-def test_noise_is_no_question(server: ServerProcess) -> None:
+def test_noise_has_an_empty_transcript(server: ServerProcess) -> None:
     noise = 0.1 * np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
     with server.connect() as connection:
         assert ask(connection, Clip(noise, 16_000)).transcription == ""
 
 
-def test_bad_input_is_told_and_the_conversation_goes_on(server: ServerProcess) -> None:
+def test_bad_input_gets_an_error_and_the_conversation_continues(server: ServerProcess) -> None:
     header_only = encode_wav(Clip(np.zeros(0, np.float32), 16_000))
     bad: list[tuple[bytes | str, str]] = [
         ("what is seven plus five", "unsupported_message"),
         ("", "unsupported_message"),
         (b"", "empty_message"),
-        (b"this is no audio at all" * 100, "bad_audio"),
+        (b"this is no audio at all" * 100, "bad_audio"),  # language: allow
         (b"RIFF\xff\xff\xff\xffWAVE", "bad_audio"),
         (b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:10.0,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "bad_audio"),
         (header_only, "no_audio"),
@@ -231,19 +231,19 @@ def test_bad_input_is_told_and_the_conversation_goes_on(server: ServerProcess) -
         assert ask(connection, spoken("what is my name")).llama == "Your name is Alice."
 
 
-def test_of_a_truncated_recording_what_is_there_is_used(server: ServerProcess) -> None:
+def test_truncated_recording_is_transcribed_up_to_the_cut(server: ServerProcess) -> None:
     question = encode_wav(Clip.join([spoken(SUM), Clip(np.zeros(32_000, np.float32), 16_000)], 16_000))
     with server.connect() as connection:
         assert ask(connection, question[: len(question) - 60_001]).transcription == SUM
 
 
-def test_one_sample_and_a_click_do_no_harm(server: ServerProcess) -> None:
+def test_single_samples_and_clicks_have_an_empty_transcript(server: ServerProcess) -> None:
     with server.connect() as connection:
         for samples in (np.ones(1), np.ones(10), np.r_[np.zeros(4_000), np.ones(4), np.zeros(4_000)]):
             assert ask(connection, Clip(samples.astype(np.float32), 16_000)).transcription == ""
 
 
-def test_a_killed_model_is_back_for_the_next_turn(server: ServerProcess) -> None:
+def test_killed_worker_is_restarted_for_the_next_turn(server: ServerProcess) -> None:
     before = server.workers()
     assert len(before) == 2  # recogniser and voice
     with server.connect() as connection:
@@ -254,13 +254,13 @@ def test_a_killed_model_is_back_for_the_next_turn(server: ServerProcess) -> None
     assert len(server.workers()) == 2
 
 
-def test_a_model_killed_in_mid_turn_costs_time_and_no_turn(server: ServerProcess) -> None:
+def test_worker_killed_during_a_turn_does_not_fail_the_turn(server: ServerProcess) -> None:
     order = "i would like to order a pizza and some music"
     with server.connect() as connection:
         connection.send(encode_wav(Clip.join([spoken(order)] * 4, 16_000)))
         recogniser = max(server.workers(), key=lambda worker: worker.memory_info().rss)
         busy_s = recogniser.cpu_times().user
-        while recogniser.cpu_times().user < busy_s + 0.2:  # until it is at work
+        while recogniser.cpu_times().user < busy_s + 0.2:  # until it works on the model call
             psutil.cpu_percent(0.05)
         recogniser.kill()
         assert "pizza" in receive(connection)["transcription"]
@@ -268,7 +268,7 @@ def test_a_model_killed_in_mid_turn_costs_time_and_no_turn(server: ServerProcess
         assert SUM_ANSWER in ask(connection, spoken(SUM)).llama
 
 
-def test_health_and_the_door_are_told_apart(server: ServerProcess) -> None:
+def test_health_and_root_have_different_responses(server: ServerProcess) -> None:
     with httpx.Client(base_url=server.url) as client:
         health = client.get("/health").json()
         assert health["status"] == "ok"

@@ -1,4 +1,4 @@
-"""`/ws` when something is wrong: a stage fails or hangs, a client leaves, somebody comes in who may not."""
+"""Failures of `/ws`: stages that fail or hang, clients that leave, callers without permission."""
 
 import asyncio
 import json
@@ -27,23 +27,23 @@ from tests.servers.speech import SpeechServer, speech_server
 from tests.servers.transcription import TranscriptionServer
 
 PATIENCE_S = 3.0
-"""What each stage is given before it counts as hung."""
+"""Timeout of each stage in seconds."""
 HEARING_S = 6.0
-"""The same for the recogniser, which is left in less by who goes away."""
+"""Timeout of the recogniser; a disconnected client must free it sooner."""
 SLOWLY = 1.0
-"""Tokens a second: so the reply would last longer than LEAVES_WITHIN_S."""
+"""Tokens a second, so that the whole reply takes longer than LEAVES_WITHIN_S."""
 LEAVES_WITHIN_S = 10.0
-"""Work for a client that has gone ends in a hundredth of this on an idle machine."""
+"""Deadline for stopping the work of a disconnected client; an idle machine needs a hundredth of it."""
 MAX_MESSAGE = 200_000
 LONGEST_S = 5.0
 SESSIONS = 2
 MOST_WAITING = 1_000_000
-"""Bytes: the largest message where stages fail."""
+"""Largest message in bytes in the tests of failing stages."""
 
 
 @dataclass
 class Remote:
-    """A service whose three stages are servers that do what the test wants."""
+    """A service whose three stages are servers controlled by the test."""
 
     server: ServerProcess
     hears: TranscriptionServer
@@ -52,7 +52,7 @@ class Remote:
     portal: BlockingPortal
 
     def well(self) -> None:
-        """Everything works again."""
+        """Make all stages work again."""
         self.hears.mode, self.speaks.mode = "verbose", "pcm"
         self.thinks.traps, self.thinks.tokens_per_second = Traps(), 0.0
         for event in (self.thinks.asked, self.thinks.disconnected, self.hears.asked, self.hears.left_early):
@@ -60,7 +60,7 @@ class Remote:
         self.speaks.left_early.clear()
 
     def wait(self, event: asyncio.Event, seconds: float = TURN_S) -> None:
-        """Until it happens. Raises TimeoutError when it does not."""
+        """Wait for an event; raise TimeoutError if it does not happen."""
 
         async def happened() -> None:
             async with asyncio.timeout(seconds):
@@ -95,14 +95,14 @@ def remote(stages: Remote) -> Remote:
 
 
 def works(connection: ClientConnection, remote: Remote) -> None:
-    """After all: a whole turn."""
+    """Repair the stages and check that a whole turn works."""
     remote.well()
     answer = ask(connection, sample("hello"))
     assert answer.transcription == transcription.TEXT.strip()
     assert answer.llama == remote.thinks.reply
 
 
-def test_a_turn_through_three_servers(remote: Remote) -> None:
+def test_turn_works_through_three_servers(remote: Remote) -> None:
     with remote.server.connect("?system=Speak+like+a+pirate.") as connection:
         works(connection, remote)
         works(connection, remote)
@@ -113,15 +113,15 @@ def test_a_turn_through_three_servers(remote: Remote) -> None:
 
 
 @pytest.mark.parametrize(("language", "sentence"), [("pt-BR", "Não ouvi nada."), ("es", "No he oído nada.")])
-def test_silence_is_answered_in_the_language_that_is_spoken(remote: Remote, language: str, sentence: str) -> None:
+def test_silence_gets_a_sentence_in_the_requested_language(remote: Remote, language: str, sentence: str) -> None:
     with remote.server.connect(f"?language={language}") as connection:
         answer = ask(connection, Clip(np.zeros(16_000, np.float32), 16_000))
     assert (answer.transcription, answer.llama) == ("", sentence)
     assert not remote.thinks.asked.is_set()
 
 
-def test_what_waits_is_no_larger_than_one_message_may_be(remote: Remote) -> None:
-    """Few messages, but large ones: they lie in the memory of all."""
+def test_waiting_messages_together_fit_the_limit_of_one(remote: Remote) -> None:
+    """Few but large messages: they use memory that all callers share."""
     large = b"no sound" * (MOST_WAITING * 6 // 10 // 8)
     with remote.server.connect() as connection:
         remote.hears.mode = "silent"
@@ -131,12 +131,12 @@ def test_what_waits_is_no_larger_than_one_message_may_be(remote: Remote) -> None
             connection.send(large)
         assert error_code(receive(connection)) == "overloaded"
         assert error_code(receive(connection)) == "timeout"
-        assert error_code(receive(connection)) == "bad_audio", "the one that waited"
+        assert error_code(receive(connection)) == "bad_audio", "the message that waited"
         works(connection, remote)
 
 
 @pytest.mark.parametrize(("mode", "code"), [("error", "stt_failed"), ("garbage", "stt_failed"), ("silent", "timeout")])
-def test_a_recogniser_that_fails(remote: Remote, mode: str, code: str) -> None:
+def test_failed_recogniser_gives_an_error_and_the_next_turn_works(remote: Remote, mode: str, code: str) -> None:
     with remote.server.connect() as connection:
         remote.hears.mode = mode
         assert refused(connection, sample("hello")) == code
@@ -155,7 +155,7 @@ def test_a_recogniser_that_fails(remote: Remote, mode: str, code: str) -> None:
         (Traps(stall_after=4), "timeout"),
     ],
 )
-def test_a_language_model_that_fails(remote: Remote, traps: Traps, code: str) -> None:
+def test_failed_language_model_gives_an_error_and_the_next_turn_works(remote: Remote, traps: Traps, code: str) -> None:
     with remote.server.connect() as connection:
         remote.thinks.traps = traps
         assert refused(connection, sample("hello")) == code
@@ -173,7 +173,7 @@ def test_a_language_model_that_fails(remote: Remote, traps: Traps, code: str) ->
         ("stall", "timeout"),
     ],
 )
-def test_when_only_the_voice_fails_the_text_arrives_and_then_the_error(remote: Remote, mode: str, code: str) -> None:
+def test_failed_voice_gives_the_text_and_then_an_error(remote: Remote, mode: str, code: str) -> None:
     with remote.server.connect() as connection:
         remote.speaks.mode = mode
         connection.send(sample("hello"))
@@ -182,7 +182,7 @@ def test_when_only_the_voice_fails_the_text_arrives_and_then_the_error(remote: R
         works(connection, remote)
 
 
-def test_nothing_inside_is_told_to_a_client(remote: Remote) -> None:
+def test_internal_details_are_not_sent_to_the_client(remote: Remote) -> None:
     with remote.server.connect() as connection:
         remote.hears.mode = "error"
         connection.send(sample("hello"))
@@ -191,7 +191,7 @@ def test_nothing_inside_is_told_to_a_client(remote: Remote) -> None:
 
 
 def leave(connection: ClientConnection, *, politely: bool) -> None:
-    """Close the connection, or just drop it as a phone in a tunnel does."""
+    """Close the connection, or drop it without a close, as a phone in a tunnel does."""
     if politely:
         connection.close()
     else:
@@ -199,7 +199,7 @@ def leave(connection: ClientConnection, *, politely: bool) -> None:
 
 
 @pytest.mark.parametrize("politely", [True, False])
-def test_a_client_that_leaves_while_the_reply_is_written_stops_the_model(remote: Remote, politely: bool) -> None:
+def test_disconnecting_during_the_reply_stops_the_language_model(remote: Remote, politely: bool) -> None:
     remote.thinks.tokens_per_second = SLOWLY
     connection = remote.server.connect()
     connection.send(sample("hello"))
@@ -208,7 +208,7 @@ def test_a_client_that_leaves_while_the_reply_is_written_stops_the_model(remote:
     remote.wait(remote.thinks.disconnected, LEAVES_WITHIN_S)
 
 
-def test_a_client_that_leaves_while_it_is_heard_stops_the_recogniser(remote: Remote) -> None:
+def test_disconnecting_during_transcription_stops_the_recogniser(remote: Remote) -> None:
     remote.hears.mode = "silent"
     connection = remote.server.connect()
     connection.send(sample("hello"))
@@ -217,7 +217,7 @@ def test_a_client_that_leaves_while_it_is_heard_stops_the_recogniser(remote: Rem
     remote.wait(remote.hears.left_early, HEARING_S - 1)
 
 
-def test_a_client_that_sends_more_and_leaves_stops_everything_that_waits(remote: Remote) -> None:
+def test_disconnecting_drops_all_waiting_messages(remote: Remote) -> None:
     remote.thinks.tokens_per_second = SLOWLY
     connection = remote.server.connect()
     for _ in range(4):
@@ -231,7 +231,7 @@ def test_a_client_that_sends_more_and_leaves_stops_everything_that_waits(remote:
     assert len(remote.thinks.requests) == before + 1
 
 
-def test_a_service_that_is_stopped_in_mid_turn_finishes_it(remote: Remote, tmp_path: Path) -> None:
+def test_stopped_service_finishes_the_running_turn(remote: Remote, tmp_path: Path) -> None:
     settings = {"LLM_ENGINE": "ollama", "LLAMA_ENDPOINT": f"http://{ollama_host(remote)}"}
     with serving(tmp_path, STT_ENGINE="openai", STT_OPENAI_URL=remote.hears.url, **settings) as server:
         remote.thinks.tokens_per_second = 4.0
@@ -248,12 +248,12 @@ def test_a_service_that_is_stopped_in_mid_turn_finishes_it(remote: Remote, tmp_p
 
 
 def ollama_host(remote: Remote) -> str:
-    """Ollama's host and port, as the service tells it."""
+    """Return Ollama's host and port from `/health`."""
     engines = httpx.get(f"{remote.server.url}/health").json()["engines"]
     return str(next(engine["device"] for engine in engines if engine["engine"] == "ollama"))
 
 
-# --- who may come in ---
+# --- access ---
 
 
 @pytest.fixture(scope="module")
@@ -274,19 +274,19 @@ def come_in(server: ServerProcess, key: str | None = "first-key", **options: Any
 
 
 def let_in_by_key(server: ServerProcess, key: str = "first-key", **options: Any) -> ClientConnection:
-    """The same, also a moment after somebody has left."""
+    """Connect, waiting until a slot is free if another connection has just closed."""
     return let_in(lambda: come_in(server, key, **options))
 
 
 def turned_away(server: ServerProcess, key: str | None = "first-key", **options: Any) -> tuple[int, httpx.Headers]:
-    """The HTTP answer to a handshake that is refused."""
+    """Return status and headers of the response to a rejected handshake."""
     with pytest.raises(InvalidStatus) as refusal:
         come_in(server, key, **options)
     response = refusal.value.response
     return response.status_code, httpx.Headers(list(response.headers.raw_items()))
 
 
-def test_a_conversation_is_resumed_by_its_own_key_alone(guarded: ServerProcess) -> None:
+def test_conversation_is_resumed_only_by_its_own_key(guarded: ServerProcess) -> None:
     def begun(key: str, query: str = "") -> tuple[ClientConnection, dict[str, Any]]:
         connection = let_in_by_key(guarded, key, query=f"?stream=1{query}")
         return connection, json.loads(connection.recv(timeout=TURN_S))
@@ -310,14 +310,14 @@ def test_a_conversation_is_resumed_by_its_own_key_alone(guarded: ServerProcess) 
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong", "first-key,", "first-key, second-key"])
-def test_without_a_key_nobody_comes_in(guarded: ServerProcess, key: str | None) -> None:
+def test_connection_without_a_valid_key_is_rejected(guarded: ServerProcess, key: str | None) -> None:
     status, headers = turned_away(guarded, key)
     assert status == 401
     assert headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("key", [b"Bearer \xff\xfe", b"Bearer", b"Basic first-key", "Bearer ключ".encode(), b"\xe9"])
-def test_an_odd_key_is_a_wrong_key(guarded: ServerProcess, key: bytes) -> None:
+def test_malformed_key_is_rejected(guarded: ServerProcess, key: bytes) -> None:
     handshake = {
         "Connection": "Upgrade", "Upgrade": "websocket",
         "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
@@ -329,18 +329,18 @@ def test_an_odd_key_is_a_wrong_key(guarded: ServerProcess, key: bytes) -> None:
     assert response.json()["error"]["code"] == "unauthorized"
 
 
-def test_each_key_opens_the_door(guarded: ServerProcess) -> None:
+def test_each_configured_key_is_accepted(guarded: ServerProcess) -> None:
     for key in ("first-key", "second-key"):
         with let_in_by_key(guarded, key) as connection:
             assert ask(connection, sample("hello")).transcription == "hello"
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "https://example.org.evil"])
-def test_a_strange_page_stays_outside(guarded: ServerProcess, origin: str) -> None:
+def test_foreign_origin_is_rejected(guarded: ServerProcess, origin: str) -> None:
     assert turned_away(guarded, origin=origin)[0] == 403
 
 
-def test_the_services_own_page_and_an_allowed_one_come_in(guarded: ServerProcess) -> None:
+def test_own_and_allowed_origins_are_accepted(guarded: ServerProcess) -> None:
     for origin in (guarded.url, "https://example.org"):
         with let_in_by_key(guarded, origin=origin) as connection:
             assert error_code_of_text(connection) == "unsupported_message"
@@ -350,7 +350,7 @@ def error_code_of_text(connection: ClientConnection) -> str:
     return refused(connection, "hello")
 
 
-def test_one_conversation_too_many_is_refused_and_a_place_is_free_again_when_one_ends(guarded: ServerProcess) -> None:
+def test_connections_over_the_limit_are_rejected_until_a_slot_is_free(guarded: ServerProcess) -> None:
     with let_in_by_key(guarded) as first:
         with let_in_by_key(guarded) as second:
             status, headers = turned_away(guarded)
@@ -361,7 +361,7 @@ def test_one_conversation_too_many_is_refused_and_a_place_is_free_again_when_one
             assert error_code_of_text(third) == "unsupported_message"
 
 
-def test_a_message_over_the_limit_closes_with_1009_and_one_at_the_limit_does_not(guarded: ServerProcess) -> None:
+def test_only_a_message_over_the_limit_closes_with_1009(guarded: ServerProcess) -> None:
     with let_in_by_key(guarded) as connection:
         assert refused(connection, b"x" * MAX_MESSAGE) == "bad_audio"
         connection.send(b"x" * (MAX_MESSAGE + 1))
@@ -371,7 +371,7 @@ def test_a_message_over_the_limit_closes_with_1009_and_one_at_the_limit_does_not
     assert closed.value.rcvd.code == 1009
 
 
-def test_a_long_recording_is_refused_however_small_its_file_is(guarded: ServerProcess) -> None:
+def test_long_recording_in_a_small_file_is_rejected(guarded: ServerProcess) -> None:
     with let_in_by_key(guarded) as connection:
         long = encode_wav(Clip(np.zeros(int(8_000 * (LONGEST_S + 1)), np.float32), 8_000))
         assert len(long) < MAX_MESSAGE
@@ -380,8 +380,8 @@ def test_a_long_recording_is_refused_however_small_its_file_is(guarded: ServerPr
         assert ask(connection, sample("hello")).transcription == "hello"
 
 
-def test_a_client_whose_network_has_gone_is_let_go(tmp_path: Path) -> None:
-    """It is pinged, and answers nothing: its place is free again."""
+def test_client_without_a_network_is_disconnected(tmp_path: Path) -> None:
+    """The client does not respond to a ping, so that its slot is freed."""
     with serving(tmp_path, WS_PING_S="0.5", MAX_SESSIONS="1") as started:
         host, port = urlsplit(started.url).hostname or "", urlsplit(started.url).port
         with socket.create_connection((host, port or 0), TURN_S) as silent:

@@ -1,4 +1,4 @@
-"""Disks of a few megabytes that only one process sees: tmpfs in a mount namespace of its own."""
+"""Disks of a few megabytes for one process: tmpfs in a separate mount namespace."""
 
 import subprocess
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 UNSHARE = ("unshare", "--map-root-user", "--user", "--mount")
-"""Without root, too, where the kernel permits it."""
+"""Works without root if the kernel permits it."""
 _tried = subprocess.run([*UNSHARE, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False)
 needs_disks = pytest.mark.skipif(
     _tried.returncode != 0, reason="mount namespaces are not permitted here (unshare --user --mount)"
@@ -23,7 +23,7 @@ class Disks:
     megabytes: Mapping[str, int]
 
     def within(self) -> list[str]:
-        """A command that mounts them and then becomes the one that follows it."""
+        """Return a command that mounts the disks and then executes the command appended to it."""
         mounts = [
             f"mkdir -p '{self.folder / name}' && mount -t tmpfs -o size={size}m none '{self.folder / name}'"
             for name, size in self.megabytes.items()
@@ -31,11 +31,11 @@ class Disks:
         return [*UNSHARE, "sh", "-ec", " && ".join([*mounts, 'exec "$@"']), "sh"]
 
     def seen_by(self, pid: int, name: str) -> Path:
-        """Where a disk is for everybody else."""
+        """Return the path of a disk for other processes."""
         return Path(f"/proc/{pid}/root{self.folder / name}")
 
     def fill(self, pid: int, name: str) -> None:
-        """Until nothing more goes in."""
+        """Fill a disk to the last byte."""
         with open(self.seen_by(pid, name) / "filling", "ab", buffering=0) as file:
             for size in (1 << 16, 1 << 12, 1):
                 try:
@@ -45,7 +45,7 @@ class Disks:
                     continue
 
     def empty(self, pid: int, name: str) -> None:
-        """Of what `fill` has put there."""
+        """Remove what `fill` has written."""
         (self.seen_by(pid, name) / "filling").unlink()
 
     def make_read_only(self, pid: int, name: str) -> None:

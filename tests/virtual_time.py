@@ -1,6 +1,6 @@
-"""An event loop whose clock jumps instead of waiting: a dialogue of minutes runs in milliseconds, always alike.
+"""An event loop whose clock jumps instead of waiting: a dialogue of minutes runs in milliseconds, deterministically.
 
-Only for tasks that wait for each other and for time: nothing outside (sockets, threads, processes) moves this clock.
+Only for tasks that wait for each other and for time: sockets, threads and processes do not move this clock.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 LONGEST_S = 3600.0
-"""A script that runs longer than this on its own clock hangs."""
+"""A script that takes longer than this in virtual time hangs."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Instead of waiting, moves the loop's clock by what it would have waited."""
+    """Advances the loop's clock by the timeout instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,15 +22,15 @@ class _JumpingSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise RuntimeError("everything waits and nothing is left that could happen")
+            raise RuntimeError("deadlock: every task waits and no timer is set")
         self.now += max(0.0, timeout)
         if self.now > LONGEST_S:
-            raise RuntimeError("a dialogue of hours: something waits for what never comes")
+            raise RuntimeError("the dialogue takes hours: a task waits for an event that never comes")
         return super().select(0)
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """See the module's docstring."""
+    """The event loop with the jumping clock."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -41,9 +41,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run to the end on virtual time. Fails when tasks are left over: nothing may outlive what started it."""
+    """Run a coroutine on virtual time. Fails if tasks are left over: a task must not outlive its starter."""
 
-    results: list[T] = []  # not the task's own: when it is done, asyncio prints that one whole (seconds for our sounds)
+    results: list[T] = []  # not the result of the task: asyncio would format it whole (seconds for our audio)
 
     async def checked() -> None:
         results.append(await coroutine)

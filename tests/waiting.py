@@ -1,4 +1,4 @@
-"""Waiting until something is so: with a deadline that a busy machine keeps, and no longer than it takes."""
+"""Wait until a condition is true, with a deadline that is long enough for a busy machine."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ LOOK_S = 0.02
 
 
 def until(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
-    """What `condition` gives as soon as it is true. Fails with what it gave last."""
+    """Return the result of `condition` as soon as it is true. At the deadline, fail with its last result."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {found!r}"
@@ -20,7 +20,7 @@ def until(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
 
 
 async def eventually(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
-    """As `until`, while the event loop goes on."""
+    """Do the same as `until` without blocking the event loop."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {found!r}"
