@@ -25,9 +25,7 @@ from tests.builders.xtts import FULL, build_xtts
 
 
 def whisper(size: str) -> None:
-    """Measure the recogniser as it is served, against faster-whisper with a lock, in half precision with and without
-    int8.
-    """
+    """Measure the served recogniser against faster-whisper with a lock, in half precision with and without int8."""
     for compute_type in ("float16", "int8_float16"):
         subprocess.run(
             [sys.executable, "-m", "bench.whisper_batch", "--size", size, "--device", "cuda", "--batch", "16",
@@ -37,7 +35,7 @@ def whisper(size: str) -> None:
 
 
 def xtts(seconds: list[float]) -> None:
-    """Measure our stream in float32, with half precision (autocast), and also with the vocoder compiled (CUDA graphs)."""
+    """Measure our stream in float32, in half precision (autocast), and with a compiled vocoder (CUDA graphs)."""
     import torch
 
     from pipeline.tts.xtts_config import XttsConfig

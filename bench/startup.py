@@ -26,7 +26,7 @@ from websockets.sync.client import connect
 HOME = Path(__file__).resolve().parent.parent
 EMBEDDED = {"STT_ENGINE": "sphinx", "LLM_ENGINE": "builtin", "TTS_ENGINE": "espeak"}
 AUTOMATIC = {"HF_HUB_OFFLINE": "true", "LLAMA_ENDPOINT": "http://127.0.0.1:9"}
-"""Settings that "auto" selects on a machine without a hub and without Ollama."""
+"""Settings that simulate a machine without a hub and without Ollama."""
 LONGEST_S, WARM_RUNS, MAX_WARM_S = 900, 5, 5.0
 
 
@@ -92,7 +92,7 @@ def cold() -> tuple[float, float]:
 
 
 def memory() -> list[tuple[str, float, float]]:
-    """For each process of the service after three turns: its kind, resident MB, and MB with shared pages split (PSS)."""
+    """Kind, resident MB, and MB with shared pages split (PSS) of each process of the service after three turns."""
     question = (HOME / "audios" / "samples" / "what_is_two_plus_three.wav").read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(HOME / "main.py")]

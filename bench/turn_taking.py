@@ -210,7 +210,7 @@ def figures(outcomes: list[Outcome]) -> Figures:
 
 
 def trade_off(turns: list[Script]) -> dict[str, list[tuple[int, float, float]]]:
-    """For each kind of endpointing: SILENCE_MS, median delay in ms, false cut-offs in per cent."""
+    """SILENCE_MS, median delay in ms and false cut-offs in per cent, for each kind of endpointing."""
     curves: dict[str, list[tuple[int, float, float]]] = {}
     for name, options in {
         "fixed": {"adaptive_endpointing": False},

@@ -79,8 +79,8 @@ async def test_model_names(settings: Settings) -> None:
         assert model is not None
         assert (model.whisper_model, model.whisper_compute_type, model.whisper_device) == ("large-v3", "int8", "cpu")
         for name in ("huge", "faster_medium_fp16", "empty", "nobody/nothing",  # language: allow
-                     "../models/mine", "/etc", "..", ".", "~", "models/mine", str(settings.models_dir / "mine"), "mine/",
-                     "a\0b"):  # fmt: skip
+                     "../models/mine", "/etc", "..", ".", "~", "models/mine", str(settings.models_dir / "mine"),
+                     "mine/", "a\0b"):  # fmt: skip
             with pytest.raises(UnknownModel) as told:
                 recognisers.find(name)
             assert str(settings.models_dir) not in told.value.message.partition(";")[2]
