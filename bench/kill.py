@@ -3,7 +3,7 @@
     python -m bench.kill [--kills 20] [--sessions 3] [--whisper]
 
 Starts the service with its embedded engines, or with a small Whisper in place of its recogniser. All sessions send
-questions without a pause; `kill -9` hits one model's process at a random moment of a turn. "next good answer": time
+questions without a pause; `kill -9` hits one model's process at a random moment of a turn. "next good reply": time
 from the kill to the next complete reply in any session. A turn without a reply or an error within 20 s counts as hung.
 """
 

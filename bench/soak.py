@@ -5,7 +5,7 @@
 Embedded engines, with a small Whisper. Each person does random things, one after the other: a live conversation that is
 completed, interrupted, or left in the middle of a word; files over /ws; an upload to /asr, complete or aborted; a job,
 awaited or cancelled; speech that is read to its end or not; an invalid message. Every 15 s these are measured: memory
-of the service and of its models, open files, threads, child processes, asyncio tasks. At the end everybody pauses for
+of the service and of its models, open files, threads, child processes, asyncio tasks. At the end all pause for
 20 s, and the values are compared with those after the first minute, also at rest.
 """
 

@@ -29,7 +29,7 @@ class Route:
 
 
 def routes(app: FastAPI) -> list[Route]:
-    """All entry points of an application, including those that are in no OpenAPI document."""
+    """All entry points of an application, including those that no OpenAPI document lists."""
     return sorted(set(_routes(app)), key=lambda route: (route.path, route.method))
 
 

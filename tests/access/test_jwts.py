@@ -168,7 +168,7 @@ def test_a_guessable_secret_is_refused() -> None:
 # --- signed with published keys ---
 
 
-async def test_each_kind_of_published_key(login: Login) -> None:
+async def test_every_kind_of_published_key_is_accepted(login: Login) -> None:
     login.keys = [public(RSA, "r"), public(EC, "e"), public(ED, "d"), public(OTHER, "p", alg="PS256")]
     takes = jwts(jwt_jwks_url=login.url)
     for key, kid, algorithm in ((RSA, "r", "RS256"), (EC, "e", "ES256"), (ED, "d", "EdDSA"), (OTHER, "p", "PS256")):

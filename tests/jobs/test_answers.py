@@ -35,7 +35,7 @@ def like(model: type[BaseModel], answer: httpx.Response) -> Any:
     return told
 
 
-def test_a_job_from_its_upload_to_its_end(client: httpx.Client) -> None:
+def test_all_responses_of_a_job_match_the_document(client: httpx.Client) -> None:
     files = {"files": ("all.zip", zipped(a=recording(0), notes=b"read me"))}
     made = like(NewJobs, client.post("/jobs", files=files, data={"language": "en"}))
     assert made["skipped"] == [{"filename": "all.zip/notes.wav", "reason": "text"}]
@@ -51,7 +51,7 @@ def test_a_job_from_its_upload_to_its_end(client: httpx.Client) -> None:
     like(ModelsAnswer, client.get("/models"))
 
 
-def test_a_failed_job_is_retried_and_cancelled(client: httpx.Client) -> None:
+def test_responses_of_a_failed_job_match_the_document(client: httpx.Client) -> None:
     job_id = like(EchoJob, client.post("/api/v1/upload/file", files={"file": ("a.wav", b"no audio")}))["job_id"]
     done(client, job_id)
     assert like(JobAnswer, client.get(f"/jobs/{job_id}"))["error"]["code"] == "bad_audio"
@@ -64,7 +64,7 @@ def test_a_failed_job_is_retried_and_cancelled(client: httpx.Client) -> None:
         like(JobAnswer, client.post(f"/jobs/{job_id}/cancel"))
 
 
-def test_webhook_deliveries_are_listed(client: httpx.Client) -> None:
+def test_webhook_deliveries_match_the_document(client: httpx.Client) -> None:
     with servers.serving() as web:
         web.statuses = [410]
         form = {"webhook_url": f"{web.address}/hook", "language": "en"}

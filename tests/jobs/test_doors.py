@@ -98,7 +98,7 @@ def test_files_and_a_zip_become_a_job_each_in_order(client: httpx.Client) -> Non
     assert told.headers["content-disposition"] == both
 
 
-def test_the_echo_api_from_upload_to_subtitles(client: httpx.Client) -> None:
+def test_the_echo_api_works_from_upload_to_subtitles(client: httpx.Client) -> None:
     answer = client.post("/api/v1/upload/file", files={"file": ("talk.wav", recording(5, 6))}, data={"language": "en"})
     assert answer.status_code == 202
     assert set(answer.json()) == {"job_id", "status"}
@@ -442,7 +442,7 @@ def test_hours_of_silence_in_a_small_file_stop_at_the_limit(guarded: ServerProce
     assert grown < 40 * 2**20
 
 
-def test_lists_queues_and_models(client: httpx.Client) -> None:
+def test_lists_queues_and_models_are_served(client: httpx.Client) -> None:
     made = client.post("/jobs", files=[("files", recording(n)) for n in range(3)], data={"language": "en"}).json()[
         "jobs"
     ]

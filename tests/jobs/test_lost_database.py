@@ -135,7 +135,7 @@ def _checkpoint(folder: Path) -> None:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def test_a_database_that_is_moved_away_and_back(server: ServerProcess, tmp_path: Path) -> None:
+def test_a_moved_database_is_reported_and_used_when_it_is_back(server: ServerProcess, tmp_path: Path) -> None:
     kept = accepted(server)
     shutil.move(tmp_path / "data", tmp_path / "away")
     refused(post(server))

@@ -34,19 +34,19 @@ DISPOSITIONS = {
 
 
 @pytest.mark.parametrize("header", DISPOSITIONS)
-def test_the_file_name_from_a_header(header: str) -> None:
+def test_the_file_name_is_read_from_the_header(header: str) -> None:
     assert name_in_disposition(header) == DISPOSITIONS[header]
 
 
 @pytest.mark.parametrize(
     "header", ["attachment; filename*=nope''a%ff.wav", "attachment; filename*='", "; ;=;", "attachment; filename*0*=x'"]
 )
-def test_malformed_headers_give_no_name(header: str) -> None:
+def test_malformed_headers_give_no_unsafe_name(header: str) -> None:
     name = name_in_disposition(header)
     assert name is None or name == safe_name(name)
 
 
-def test_file_names_from_urls() -> None:
+def test_the_file_name_is_read_from_the_url() -> None:
     assert name_in_url("https://example.org/talks/Ol%C3%A1%20you.mp3?x=1") == "Olá you.mp3"
     assert name_in_url("https://example.org/") == "download"
     assert name_in_url("https://example.org/..%2f..%2fetc%2fpasswd") == "passwd"

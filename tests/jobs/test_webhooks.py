@@ -323,7 +323,7 @@ def test_delays_grow_to_hours_within_a_day() -> None:
         ("", 0),
     ],
 )
-def test_retry_after_in_all_its_forms(header: str | None, seconds: float) -> None:
+def test_every_form_of_retry_after_is_understood(header: str | None, seconds: float) -> None:
     assert retry_after_s(header) == seconds
 
 

@@ -326,7 +326,7 @@ def test_a_declared_length_allocates_nothing(claimed: int) -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 16, 20, 24, 32])
-def test_extensible_wav_of_any_width(bits: int) -> None:
+def test_extensible_wavs_of_any_width_are_decoded(bits: int) -> None:
     width = (bits + 7) // 8
     sound = tone(440, RATE_HZ)
     if bits == 8:

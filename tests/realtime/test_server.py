@@ -191,7 +191,7 @@ async def test_sessions_without_a_key_or_over_the_limit_are_refused(tmp_path: Pa
             assert json.loads(refused.value.response.body)["error"]["code"] == "session_limit_reached"
 
 
-async def test_a_transcription_session(server: ServerProcess) -> None:
+async def test_a_transcription_session_transcribes_speech(server: ServerProcess) -> None:
     async with (
         AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
         client.realtime.connect(extra_query={"intent": "transcription"}) as connection,

@@ -184,7 +184,7 @@ def test_a_cough_does_not_cancel(ms: int) -> None:
     assert d.kinds.count("input_audio_buffer.speech_started") == 1
 
 
-def test_a_reply_that_cannot_be_interrupted() -> None:
+def test_a_reply_without_interruption_is_played_to_the_end() -> None:
     async def script(d: Desk) -> None:
         await d.update(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
         await to_the_middle_of_a_reply(d, 1000)
@@ -285,7 +285,7 @@ def test_an_uncommitted_buffer_is_limited() -> None:
     assert d.of("error")[0]["error"]["code"] == "input_audio_buffer_too_long"
 
 
-def test_one_response_at_a_time() -> None:
+def test_a_second_concurrent_response_is_refused() -> None:
     async def script(d: Desk) -> None:
         await d.update(**MANUAL)
         d.send("response.create")

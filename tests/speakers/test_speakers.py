@@ -150,7 +150,7 @@ def test_words_between_turns_go_to_the_nearest_turn() -> None:
     assert [one.speaker for one in found] == ["A", "B", "B"]
 
 
-def test_letters() -> None:
+def test_speaker_letters_continue_after_z() -> None:
     assert [letter(number) for number in (0, 1, 25, 26, 27, 51, 52, 701, 702)] == [
         "A", "B", "Z", "AA", "AB", "AZ", "BA", "ZZ", "AAA",
     ]  # fmt: skip

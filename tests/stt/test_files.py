@@ -88,7 +88,7 @@ async def test_requesting_words_loses_no_text(stt: SpeechToText) -> None:
             assert all(one.words[-1].end_s > one.words[0].start_s for one in segments)
 
 
-async def test_no_drift_in_a_long_recording(stt: SpeechToText) -> None:
+async def test_times_do_not_drift_in_a_long_recording(stt: SpeechToText) -> None:
     # At a rate that is not a multiple of ours. Only the end of the recording has speech.
     clip, truth = spliced([(600.0, 5)])
     segments, _, end = await heard(stt, encoded([clip], "flac", "flac", rate_hz=44_100))
@@ -126,7 +126,7 @@ async def test_one_of_several_audio_tracks_is_used(stt: SpeechToText) -> None:
         await heard(stt, data, track=2)
 
 
-async def test_raw_samples(stt: SpeechToText) -> None:
+async def test_raw_samples_of_any_rate_are_transcribed(stt: SpeechToText) -> None:
     clip, truth = spliced([(1.0, 0)])
     check((await heard(stt, clip.pcm16(), raw_rate_hz=RATE_HZ))[0], truth)
     check((await heard(stt, clip.at(48_000).pcm16(), raw_rate_hz=48_000))[0], truth)

@@ -37,7 +37,7 @@ def settings(server: TranscriptionServer, **more: object) -> Settings:
     return Settings(stt_openai_url=server.url, stt_openai_model="large").model_copy(update=more)
 
 
-async def test_text_language_and_words(server: TranscriptionServer, speech: Clip) -> None:
+async def test_a_transcript_has_text_language_and_words(server: TranscriptionServer, speech: Clip) -> None:
     async with openai.open_engine(settings(server, stt_openai_key=KEY), ignore) as opened:
         assert (opened.model, opened.device) == ("large", f"127.0.0.1:{server.port}")
         heard = await opened.engine.transcribe(speech.at(48_000), language=None, prompt=None, words=True)
@@ -119,5 +119,5 @@ async def test_an_unreachable_server_or_a_wrong_key_fails_at_startup(server: Tra
     ("said", "code"),
     [("en", "en"), ("English", "en"), ("pt-BR", "pt"), ("haitian creole", "ht"), ("klingon", None), ("", None)],
 )
-def test_language_codes(said: str, code: str | None) -> None:
+def test_language_names_become_codes(said: str, code: str | None) -> None:
     assert code_of(said) == code

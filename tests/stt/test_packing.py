@@ -133,7 +133,7 @@ async def test_a_sparse_recording_needs_few_windows_and_keeps_its_times(pause_s:
         assert before.end_s <= after.start_s
 
 
-async def test_the_packing_setting() -> None:
+async def test_the_packing_setting_turns_packing_off() -> None:
     for pack in (True, False):
         settings = Settings(whisper_model=str(MODEL), isolate_models=False, whisper_pack=pack)
         async with whisper.open_engine(settings, lambda progress: None) as opened:

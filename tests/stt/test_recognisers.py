@@ -65,7 +65,7 @@ async def heard(recognisers: Recognisers, name: str | None, **options: bool) -> 
         return found.text, running.info.model
 
 
-async def test_model_names(settings: Settings) -> None:
+async def test_model_names_resolve_to_models_or_are_refused(settings: Settings) -> None:
     async with opened(settings) as recognisers:
         for name in (None, "", "whisper-1", "gpt-4o-transcribe", "whisper", "Whisper-Tiny-Words", str(MODEL)):
             assert recognisers.find(name).settings is None, name
@@ -116,7 +116,7 @@ async def test_models_load_when_named_and_the_configured_one_stays(settings: Set
         assert len(recognisers.residents.loaded) == 3
 
 
-async def test_the_memory_budget(settings: Settings) -> None:
+async def test_models_are_unloaded_to_stay_within_the_memory_budget(settings: Settings) -> None:
     one_mb = 310
     tight = settings.model_copy(update={"model_memory_mb": 2 * one_mb})
     async with opened(tight) as recognisers:
@@ -144,7 +144,9 @@ async def test_the_configured_model_can_replace_a_damaged_one(settings: Settings
         assert await heard(recognisers, "mine", or_own=True) == (TEXT, "whisper-tiny-words (int8)")
 
 
-async def test_a_model_from_the_hub(settings: Settings, model_hub: Hub, babbling_whisper: Path) -> None:
+async def test_a_model_from_the_hub_is_downloaded_once(
+    settings: Settings, model_hub: Hub, babbling_whisper: Path
+) -> None:
     model_hub.repos["Systran/faster-whisper-small"] = babbling_whisper
     online = settings.model_copy(update={"hf_hub_offline": False, "hf_endpoint": model_hub.address})
     async with opened(online) as recognisers:

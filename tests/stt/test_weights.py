@@ -159,7 +159,7 @@ async def test_a_file_shorter_than_listed_is_an_error(
     assert not (tmp_path / "target").exists()
 
 
-async def test_a_model_that_does_not_exist(settings: Settings, model_hub: Hub) -> None:
+async def test_a_missing_model_is_an_error(settings: Settings, model_hub: Hub) -> None:
     absent = settings.model_copy(update={"whisper_model": "nobody/nothing"})  # language: allow
     for ask in (weights.check(absent), weights.fetch(absent, ignore)):
         with pytest.raises(EngineUnavailable, match="has no model nobody/nothing"):  # language: allow
@@ -167,7 +167,7 @@ async def test_a_model_that_does_not_exist(settings: Settings, model_hub: Hub) -
     await weights.check(settings)
 
 
-async def test_a_model_that_is_not_a_whisper(settings: Settings, model_hub: Hub, tmp_path: Path) -> None:
+async def test_a_model_that_is_not_a_whisper_is_refused(settings: Settings, model_hub: Hub, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text("{}")

@@ -206,7 +206,7 @@ async def test_an_english_model_accepts_only_english(tmp_path: Path, speech: Cli
 
 
 @pytest.mark.parametrize(("stored", "asked"), [("int8", "auto"), ("float32", "auto"), ("float32", "float32")])
-async def test_compute_types(tmp_path: Path, stored: str, asked: str) -> None:
+async def test_the_requested_compute_type_is_used(tmp_path: Path, stored: str, asked: str) -> None:
     model = builder.build(tmp_path / "model", multilingual=False, quantization=stored)
     async with opened(model, whisper_compute_type=asked) as engine:
         assert engine.model == f"model ({'int8' if asked == 'auto' else asked})"

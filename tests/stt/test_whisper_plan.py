@@ -52,7 +52,9 @@ CPU = (("cpu", "int8"), ("cpu", "float32"))
         (machine(gpu=(0, 0), types=("float16",)), LARGE_MB, (("cuda", "float16"), *CPU)),
     ],
 )
-def test_device_and_precision(hardware: Hardware, weights_mb: int, ways: tuple[tuple[str, str], ...]) -> None:
+def test_device_and_precision_fit_the_hardware(
+    hardware: Hardware, weights_mb: int, ways: tuple[tuple[str, str], ...]
+) -> None:
     assert planned(hardware, weights_mb).ways == ways
 
 
@@ -68,7 +70,9 @@ def test_device_and_precision(hardware: Hardware, weights_mb: int, ways: tuple[t
         (machine(cores=32, gpu=(24_000, 23_000)), LARGE_MB, 1, 4),
     ],
 )
-def test_replicas_and_threads(hardware: Hardware, weights_mb: int, replicas: int, threads: int) -> None:
+def test_replicas_and_threads_fit_the_hardware(
+    hardware: Hardware, weights_mb: int, replicas: int, threads: int
+) -> None:
     found = planned(hardware, weights_mb)
     assert (found.replicas, found.threads) == (replicas, threads)
 

@@ -176,7 +176,7 @@ async def test_espeak_lists_its_languages(speech: EspeakSpeech) -> None:
         assert not speech.speaks(language)
 
 
-def test_the_espeak_voice_for_each_language() -> None:
+def test_each_language_has_its_espeak_voice() -> None:
     codes = {"en": "en", "en-us": "en-US", "en-gb": "en", "pt": "pt", "pt-br": "pt-BR", "pt-pt": "pt", "fr": "fr"}
     man = Voice("man", languages=("pt",), engines={"espeak": {"pt": "pt-br+m7", "variant": "m7"}})
     assert espeak_voice(man, None, codes) == "pt-br+m7"

@@ -42,7 +42,7 @@ async def test_all_sound_arrives(mode: str, rate_hz: int) -> None:
     assert np.sqrt(np.mean(whole.samples**2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.05)
 
 
-async def test_the_request_to_the_server() -> None:
+async def test_the_server_gets_model_voice_and_text() -> None:
     async with speech_server() as server:
         await said(server, "Say this.", tts_openai_model="kokoro")
         await said(server, voice=Voice("dropped"))
@@ -98,7 +98,7 @@ async def test_a_closed_stream_closes_the_connection() -> None:
             await server.left_early.wait()
 
 
-async def test_a_wrong_key_and_an_unreachable_server() -> None:
+async def test_a_wrong_key_and_an_unreachable_server_are_reported() -> None:
     async with speech_server() as server:
         await openai.probe(settings(server))
         wrong = Settings(tts_openai_url=server.url, tts_openai_key="wrong")
@@ -118,7 +118,7 @@ async def test_a_wrong_key_and_an_unreachable_server() -> None:
             await anext(opened.engine.speak("Hello.", voice=MAN, language="en"))
 
 
-def test_a_wav_split_anywhere() -> None:
+def test_a_wav_split_anywhere_is_decoded() -> None:
     wav = encode_wav(tone(0.1, 24_000))
     odd = wav[:12] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + wav[12:]
     for size in (1, 7, 45, 10_000):

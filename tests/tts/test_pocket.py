@@ -52,7 +52,7 @@ async def said(speech: PocketSpeech, text: str, voice: Voice = CLONED, language:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_speaking_with_a_cloned_voice(speech: PocketSpeech) -> None:
+async def test_cloned_voices_speak(speech: PocketSpeech) -> None:
     short = await said(speech, "Hello.")
     assert 1.0 < short.seconds < SHORT_S
     assert np.abs(short.samples).max() > 0.01
@@ -175,7 +175,7 @@ def test_a_broken_model_is_reported(tmp_path: Path) -> None:
         Pocket(PocketConfig(str(broken), "en", str(tmp_path)))
 
 
-async def test_an_unknown_language(speech: PocketSpeech) -> None:
+async def test_an_unknown_language_is_refused(speech: PocketSpeech) -> None:
     own = PocketSpeech(speech._worker, "en", 5.0, 5.0, any_language=False)
     with pytest.raises(EngineError) as raised:
         await anext(own.speak("hello", voice=CLONED, language="ja"))

@@ -53,7 +53,7 @@ def test_a_bare_recording_is_a_voice_at_once(voices: Voices, folders: tuple[Path
     assert len(voices) == 1
 
 
-def test_a_described_voice_with_its_recordings(voices: Voices, folders: tuple[Path, Path]) -> None:
+def test_a_described_voice_uses_its_recordings(voices: Voices, folders: tuple[Path, Path]) -> None:
     folder = folders[0] / "rita"
     folder.mkdir()
     (folder / "a.wav").write_bytes(TONE)

@@ -75,14 +75,14 @@ async def said(speech: XttsSpeech, text: str, voice: Voice = CLONED, language: s
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("name", "language"), [("man", "en"), ("woman", "pt-BR"), ("man", "es"), ("woman", None)])
-async def test_shipped_voices(speech: XttsSpeech, name: str, language: str | None) -> None:
+async def test_shipped_voices_speak(speech: XttsSpeech, name: str, language: str | None) -> None:
     clip = await said(speech, "Hello there.", VOICES.get(name), language)
     assert 1.0 < clip.seconds < 2.5
     assert np.abs(clip.samples).max() > 0.01
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_cloned_voices(speech: XttsSpeech, settings: Settings) -> None:
+async def test_cloned_voices_speak_and_their_latents_are_cached(speech: XttsSpeech, settings: Settings) -> None:
     one = await said(speech, "Hello.", CLONED)
     both = await said(speech, "Hello.", Voice("both", clips=RECORDINGS))
     assert min(one.seconds, both.seconds) > 1.0
@@ -220,7 +220,7 @@ def test_the_windowed_vocoder_equals_a_full_decode(engine: Any) -> None:
     assert len(WindowedVocoder(decoder, speaker).finish()) == 0
 
 
-def test_int8(config: XttsConfig) -> None:
+def test_an_int8_model_speaks(config: XttsConfig) -> None:
     from pipeline.tts.xtts_engine import Xtts
 
     engine = Xtts(replace(config, int8=True))
@@ -229,7 +229,7 @@ def test_int8(config: XttsConfig) -> None:
     assert sum(clip.seconds for clip in clips) > 0.1
 
 
-def test_half_precision(config: XttsConfig) -> None:
+def test_a_half_precision_model_speaks(config: XttsConfig) -> None:
     """Run on a CPU the code of a GPU, though it is not faster there. Conditioning and sampling use full precision."""
     from pipeline.tts.xtts_engine import Xtts
 
@@ -312,7 +312,7 @@ def test_the_service_never_imports_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=HOME)
 
 
-def test_language_codes() -> None:
+def test_language_codes_are_mapped_to_those_of_xtts() -> None:
     for wanted, code in {"pt-br": "pt", "pt": "pt", "zh": "zh-cn", "zh-cn": "zh-cn", "zh-tw": "zh-cn"}.items():
         assert xtts_language(wanted, LANGUAGES) == code
     with pytest.raises(EngineError) as raised:

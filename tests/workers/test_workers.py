@@ -56,7 +56,7 @@ async def process() -> AsyncIterator[Worker]:
         yield worker
 
 
-async def test_call_and_stream(worker: Worker) -> None:
+async def test_calls_and_streams_return_the_engines_results(worker: Worker) -> None:
     assert await worker.call("echo", "hello") == "hello"
     assert [i async for i in worker.stream("count", 3, 0)] == [10, 11, 12]
 
@@ -225,7 +225,7 @@ async def _running(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("isolate", [True, False])
-async def test_replicas_work_side_by_side(isolate: bool) -> None:
+async def test_replicas_work_in_parallel(isolate: bool) -> None:
     async with opened(isolate=isolate, replicas=2) as worker:
         async with asyncio.timeout(WAIT_S), AsyncExitStack() as stack:
             streams = [
