@@ -82,7 +82,7 @@ def some_answer(chance: random.Random) -> bytes:
 
 
 def try_url(rule: Reachable, url: str) -> str:
-    """ "refused", or "sendable"."""
+    """Return "refused" or "sendable"."""
     counted_host(url)
     name_in_url(url)
     try:

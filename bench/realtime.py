@@ -25,8 +25,8 @@ from tests.servers.running import closed_port
 RATE_HZ = 24_000
 CHUNK_MS = 20
 CHUNKS_PER_FRAME = 8
-"""Every so many chunks end with a VAD frame (32 ms). Each question begins with such a chunk, so that latencies do not
-vary by chance.
+"""Number of chunks after which a chunk and a VAD frame (32 ms) end together. Each question begins there, so that
+latencies do not vary by chance.
 """
 Wrap = Callable[[bytes], bytes | str]
 IsSound = Callable[[Any], bool]

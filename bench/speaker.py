@@ -114,9 +114,8 @@ async def converse(port: int, turns: int, *, chunk_ms: int = CHUNK_MS, wait_s: f
     async with speaker(port, chunk_ms, **options) as person:
         await person.quiet(0.5)
         for turn in range(1, turns + 1):
-            await person.quiet(
-                0.5 + np.random.default_rng().uniform(0, 0.032)
-            )  # at a random offset within the VAD's frame
+            # Start at a random offset within the VAD's frame.
+            await person.quiet(0.5 + np.random.default_rng().uniform(0, 0.032))
             spoke_until = await person.send(asked)
             try:
                 await person.until("turn_completed", turn)

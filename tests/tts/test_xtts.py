@@ -230,7 +230,7 @@ def test_an_int8_model_speaks(config: XttsConfig) -> None:
 
 
 def test_a_half_precision_model_speaks(config: XttsConfig) -> None:
-    """Run on a CPU the code of a GPU, though it is not faster there. Conditioning and sampling use full precision."""
+    """Test on a CPU the code that runs on a GPU, though it is not faster here. Conditioning and sampling use full precision."""
     from pipeline.tts.xtts_engine import Xtts
 
     half = Xtts(replace(config, precision="bfloat16"))

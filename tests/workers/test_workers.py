@@ -356,7 +356,7 @@ async def test_the_process_ends_when_its_parent_is_killed() -> None:
 
 
 def _gone(pid: int) -> bool:
-    """Whether the process has ended, even if it is still a zombie."""
+    """Whether the process has ended; a zombie counts."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
