@@ -32,7 +32,7 @@ def test_routes_are_shown_and_tried_out_without_the_internet(visit: Visit, tmp_p
     assert visitor.complaints == []
 
 
-def test_docs_have_strict_headers_and_serve_nothing_else(server: ServerProcess) -> None:
+def test_docs_have_a_strict_content_security_policy(server: ServerProcess) -> None:
     for path in ("/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"):
         policy = httpx.get(server.url + path).headers["content-security-policy"]
         assert "default-src 'none'" in policy

@@ -55,7 +55,7 @@ def told(request: Any) -> str:
     return str(json.loads(request.body)["data"]["job_id"])
 
 
-def test_a_kill_during_an_upload_or_a_fetch_leaves_nothing(tmp_path: Path) -> None:
+def test_a_job_killed_during_its_fetch_is_done_after_a_restart(tmp_path: Path) -> None:
     with servers.serving() as web:
         web.data, web.pause_s = recording(3), 0.2
         with killed(tmp_path, **HEARS) as service, httpx.Client(base_url=service.url, timeout=60) as client:

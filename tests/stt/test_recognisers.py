@@ -89,9 +89,7 @@ async def test_model_names_resolve_to_models_or_are_refused(settings: Settings) 
         assert len({recognisers.engine_of(name) for name in (None, "mine", "tiny", "small", *ids)}) == 6
 
 
-async def test_a_gpu_offers_other_models_and_nothing_is_loaded_twice(
-    settings: Settings,
-) -> None:
+async def test_offered_models_follow_the_device_and_the_settings(settings: Settings) -> None:
     async with opened(settings) as recognisers:
         own = recognisers._own
         on_gpu = Recognisers(settings, own, LARGE)

@@ -230,7 +230,7 @@ def test_an_int8_model_speaks(config: XttsConfig) -> None:
 
 
 def test_a_half_precision_model_speaks(config: XttsConfig) -> None:
-    """Test on a CPU the code that runs on a GPU, though it is not faster here. Conditioning and sampling use full precision."""
+    """Test the code for GPUs on a CPU, where it is not faster. Conditioning and sampling use full precision."""
     from pipeline.tts.xtts_engine import Xtts
 
     half = Xtts(replace(config, precision="bfloat16"))

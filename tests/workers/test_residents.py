@@ -104,7 +104,7 @@ def test_a_model_that_cannot_fit_unloads_nothing() -> None:
     virtual_time.run(run())
 
 
-def test_a_model_in_unloading_is_loaded_again_but_never_twice() -> None:
+def test_a_model_being_unloaded_is_reloaded_later_and_only_once() -> None:
     async def run() -> None:
         models = Models()
         await models.use("a", 60, seconds=0)
