@@ -1,13 +1,13 @@
-"""One attack after the other on a fresh service, while another user talks to it.
+"""Attacks, one after the other, each on a fresh service while another user talks to it.
 
     python -m bench.attack [--only NAME …] [--seconds 20] [--quiet 10]
 
-Another user sends a spoken question every time the last one is answered: first while nothing else happens, then during
-the attack. The attacker is a process of its own, with the least permission that the attack needs. Printed for each
-attack: the user's p95 from the question to the whole answer, quiet and attacked, and their ratio; the memory of the
-service and its processes before the attack, its peak, and after the attacker has left; how long the service took to end
-after SIGTERM in a second attack, beyond its drain; and what the attacker was answered. Targets: ratio at most 1.5,
-memory back within 50 MB, ended 2 s after the drain.
+Another user sends a spoken question as soon as the last reply is complete: first without an attack, then during it. The
+attacker is a separate process, with the least permission that the attack needs. Printed for each attack: the user's p95
+from the question to the complete reply, quiet and attacked, and their ratio; the memory of the service and its
+processes before the attack, at its peak, and after the attacker has left; the time from SIGTERM to the end in a second
+attack, minus the drain; and the responses to the attacker. Targets: ratio at most 1.5, memory back within 50 MB, ended
+2 s after the drain.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from tests.servers.running import closed_port, wait_for_port
 
 AS_ANNA = {"Authorization": f"Bearer {ANNA}"}
 BACK_S = 30.0
-"""Time for the memory to come back after the attack."""
+"""Seconds for the memory to return to normal after the attack."""
 DRAIN_S = 2.0
 MAX_RATIO, MAX_KEPT_MB, MAX_END_S = 1.5, 50.0, 2.0
 
@@ -73,14 +73,16 @@ def turns(server: ServerProcess, until: Callable[[], bool], question: bytes) -> 
 
 @contextlib.contextmanager
 def attacking(name: str, server: ServerProcess, wyoming: int) -> Iterator[subprocess.Popen[str]]:
-    """The attacker's process, for the block. It is nice: on another machine it would not take our processor."""
+    """Run the attacker's process during the block. It has a low priority: on another machine it would not use our
+    processor.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.attackers", name, str(server.port), str(wyoming)],
         stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.nice(19),
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        process.stdout.readline()  # it begins
+        process.stdout.readline()  # the attack begins
         yield process
     finally:
         process.terminate()
@@ -92,7 +94,7 @@ def attacking(name: str, server: ServerProcess, wyoming: int) -> Iterator[subpro
 
 
 def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
-    """One attack; whether all targets were met."""
+    """Run one attack; return whether all targets were met."""
     question, wyoming = sample("hello"), closed_port()
     settings = {
         **HEARS, "API_KEYS": KEYS, "DRAIN_SECONDS": str(DRAIN_S), "RATE_LIMIT": "none", "RATE_LIMIT_ADDRESS": "none",
@@ -156,7 +158,16 @@ def main() -> None:
     parser.add_argument("--quiet", type=float, default=10.0)
     options = parser.parse_args()
     rows = Rows(
-        "attack", "quiet p95", "attacked", "ratio", "MB before", "peak", "kept", "end", "targets", "attacker was told"
+        "attack",
+        "quiet p95",
+        "attacked",
+        "ratio",
+        "MB before",
+        "peak",
+        "kept",
+        "end",
+        "targets",
+        "responses to the attacker",
     )
     missed = [name for name in options.only if not measure(name, options.seconds, options.quiet, rows)]
     print(f"{len(options.only) - len(missed)} of {len(options.only)} within the targets")

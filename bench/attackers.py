@@ -1,4 +1,4 @@
-"""The attackers of `bench.attack`: each runs in a process of its own until it is ended, and counts what it is answered.
+"""The attackers of `bench.attack`: each runs in a separate process until it is ended, and counts the responses.
 
 python -m bench.attackers NAME PORT WYOMING_PORT
 """
@@ -21,15 +21,15 @@ from tests.jobs.test_doors import slow_recording
 from tests.questions import sample
 
 TURN_S = 60.0
-"""A turn that takes longer counts as this long."""
+"""A turn that takes longer counts as this many seconds."""
 KEYS = "anna:talk+transcribe:anna-0123456789abcdefghij,mallory:talk+transcribe:mallory-0123456789abcdefghij"
 ANNA, MALLORY = (part.rsplit(":", 1)[1] for part in KEYS.split(","))
 MESSAGES = (OSError, TimeoutError, WebSocketException, httpx.HTTPError, asyncio.IncompleteReadError)
-"""What a refused attacker meets."""
+"""Errors that a refused attacker meets."""
 
 
 class Attacker:
-    """The attacker's side: where the service is, and what it answered."""
+    """The attacker's state: the service's ports, and the responses so far."""
 
     def __init__(self, port: int, wyoming: int) -> None:
         self.port, self.wyoming = port, wyoming
@@ -48,7 +48,7 @@ class Attacker:
         )
 
     async def again(self, attempt: Callable[[int], Awaitable[str]], many: int) -> None:
-        """Run `many` attackers at a time, each again and again. An attempt returns what it was answered."""
+        """Run `many` attackers at a time, each in a loop. An attempt returns the response that it got."""
 
         async def one(number: int) -> None:
             while True:
@@ -62,14 +62,14 @@ class Attacker:
 
 
 def code_of(message: str | bytes) -> str:
-    """The error code in a JSON answer, or its first field."""
+    """The error code in a JSON response, or its first field."""
     found = json.loads(message)
     error = found.get("error") or (found.get("response") or {}).get("error")
     return str(error.get("code") if isinstance(error, dict) else next(iter(found)))
 
 
 async def say(attacker: Attacker, payload: bytes | str, path: str = "/ws") -> str:
-    """Send one message on a new connection; the answer, or that the attacker left before it."""
+    """Send one message on a new connection; return the response, or that the attacker left before it came."""
     async with attacker.socket(path) as socket:
         await socket.send(payload)
         with contextlib.suppress(TimeoutError):
@@ -85,7 +85,7 @@ async def speech(attacker: Attacker) -> None:
 
 
 async def tags(attacker: Attacker) -> None:
-    """Files with many tags as messages, from eight senders that leave."""
+    """Files with many tags as messages, from eight senders that disconnect."""
     bombs = [make() for make in hostile.BOMBS.values()]
     await attacker.again(lambda number: say(attacker, bombs[number % len(bombs)]), 8)
 
@@ -111,7 +111,7 @@ async def sdp(attacker: Attacker) -> None:
 
 
 async def headers(attacker: Attacker) -> None:
-    """Downloads from a server with long headers that breaks off, or never stops sending interim responses."""
+    """Downloads from a server that stops after long headers, or never stops sending interim responses."""
     async with hostile.hostile_server() as port, attacker.client() as client:
 
         async def attempt(number: int) -> str:
@@ -124,7 +124,7 @@ async def headers(attacker: Attacker) -> None:
 
 
 async def webhooks(attacker: Attacker) -> None:
-    """Zips of jobs whose webhooks never answer or cannot be sent."""
+    """ZIPs of jobs whose webhook receivers never respond or have invalid URLs."""
     quiet = sample("hello")
     async with hostile.hostile_server() as port, attacker.client() as client:
         urls = [f"http://127.0.0.1:{port}/silent", "http://xn--a.example/", "http://a..b/"]
@@ -182,7 +182,7 @@ async def wyoming_bytes(attacker: Attacker) -> None:
 
 
 async def wyoming_silence(attacker: Attacker) -> None:
-    """A hundred Wyoming connections that say nothing."""
+    """A hundred Wyoming connections that send nothing."""
 
     async def attempt(_: int) -> str:
         reader, writer = await asyncio.open_connection("127.0.0.1", attacker.wyoming)
@@ -196,7 +196,7 @@ async def wyoming_silence(attacker: Attacker) -> None:
 
 
 async def large_json(attacker: Attacker) -> None:
-    """JSON texts of 25 MB on every door that takes JSON."""
+    """JSON texts of 25 MB to every endpoint that accepts JSON."""
     numbers = "[" + "0," * 12_000_000 + "0]"
     update = '{"type": "session.update", "session": {"type": "realtime", "tools": ' + numbers + "}}"
 
@@ -220,7 +220,7 @@ async def large_json(attacker: Attacker) -> None:
 
 
 async def archives(attacker: Attacker) -> None:
-    """Zips whose ZIP64 directories are larger than their content."""
+    """ZIPs whose ZIP64 directories are larger than their content."""
     archive = hostile.zip64(106_000)
     async with attacker.client() as client:
 
@@ -256,7 +256,7 @@ async def realtime_items(attacker: Attacker) -> None:
 
 
 async def streaming(attacker: Attacker) -> None:
-    """Recordings in pieces that never end."""
+    """Streamed uploads that never end."""
     piece = bytes(1_000_000)
 
     async def attempt(_: int) -> str:
@@ -269,7 +269,7 @@ async def streaming(attacker: Attacker) -> None:
 
 
 async def event_streams(attacker: Attacker) -> None:
-    """800 streams of the events of one job that waits."""
+    """800 event streams of one waiting job."""
     async with attacker.client() as client:
         files = [("files", (f"{number}.flac", slow_recording(number))) for number in range(8)]
         job = (await client.post("/jobs", files=files)).json()["jobs"][-1]["job_id"]
@@ -302,7 +302,7 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
 
 
 async def attack(name: str, port: int, wyoming: int) -> None:
-    """In the attacker's process: attack until SIGTERM, then print what was answered."""
+    """Run in the attacker's process: attack until SIGTERM, then print the responses."""
     attacker = Attacker(port, wyoming)
     work = asyncio.ensure_future(ATTACKS[name](attacker))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)

@@ -1,9 +1,9 @@
-"""What it costs to take sound across the boundary between the service and a model's process.
+"""The cost of passing sound from the service to a model's process.
 
     python -m bench.boundary
 
-One call that gets a clip (16 kHz) and answers with its length only; the engine does nothing else. "Loop": how long the
-event loop, which serves everybody, is kept busy by it.
+One call sends a clip (16 kHz) and returns only its length; the engine does nothing else. "Loop" is the time for which
+the call blocks the event loop, which serves all connections.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ ROUNDS = 15
 
 
 class Length:
-    """The engine."""
+    """An engine that returns the clip's length."""
 
     def __init__(self, config: None) -> None:
         pass

@@ -1,12 +1,13 @@
-"""How a live conversation feels: scripted stages with real clocks, through the real WebSocket door of one process.
+"""Latency and capacity of live conversations: scripted stages with real clocks, over the real WebSocket of one process.
 
 python -m bench.conversation                              Parley alone
 python -m bench.conversation --peer-python VENV/bin/python   the same beside pipecat (pip install
                                                           'pipecat-ai[websocket]==1.14.0' uvicorn psutil in VENV)
 python -m bench.conversation --carry 1 8 16 32 64 96      how many conversations one process carries
 
-A server process (`bench.scripted`), and its clients in this one (`bench.speaker`), which speak a question synthesised
-with eSpeak in real time. "First audio" is from the user's last sample, sent, to the reply's first sample, received.
+One process is the server (`bench.scripted`), this one has its clients (`bench.speaker`), which speak a question
+synthesised with eSpeak in real time. "First audio" is the time from sending the user's last sample to receiving the
+reply's first sample.
 """
 
 import argparse
@@ -74,7 +75,7 @@ async def first_audio(turns: int, console: Console) -> list[dict[str, Any]]:
 
 
 async def interruption(rounds: int, console: Console) -> dict[str, Any]:
-    """From the interrupting speech's first sample to the last sound that came, and to the event."""
+    """Time from the interrupting speech's first sample to the last received sound, and to the event."""
     port = closed_port()
     last_s, event_s = [], []
     with process(parley(FAST, port), port):
@@ -103,7 +104,7 @@ async def interruption(rounds: int, console: Console) -> dict[str, Any]:
 
 
 async def hanging_up(rounds: int, console: Console) -> dict[str, Any]:
-    """From a socket's close in mid-reply, without a close frame, to the end of the last stage call."""
+    """Time from a socket's close during a reply, without a close frame, to the end of the last stage call."""
     port = closed_port()
     took = []
     with process(parley(FAST | {"tokens_per_s": 2.0}, port), port):
@@ -122,7 +123,7 @@ async def hanging_up(rounds: int, console: Console) -> dict[str, Any]:
                 took.append(running["ended_s"] - closed)
     result = {"median_ms": percentile(took, 50) * 1000, "max_ms": max(took) * 1000}
     console.print(
-        f"hang-up in mid-reply: last stage call ended after {result['median_ms']:.1f} ms, "
+        f"hang-up during a reply: last stage call ended after {result['median_ms']:.1f} ms, "
         f"at most {result['max_ms']:.1f}"
     )
     return result
@@ -133,7 +134,7 @@ def cpu_s(server: psutil.Process) -> float:
 
 
 async def many(port: int, server: psutil.Process, sessions: int, turns: int, chunk_ms: int) -> dict[str, Any]:
-    """So many people at a time, begun one after the other over 5 s."""
+    """Run this many users at a time, started one after the other over 5 s."""
     before, start = cpu_s(server), time.monotonic()
     heard = await asyncio.gather(
         *(
@@ -176,7 +177,7 @@ async def carry(counts: list[int], turns: int, console: Console) -> list[dict[st
 
 
 async def beside_pipecat(python: str, counts: list[int], turns: int, console: Console) -> list[dict[str, Any]]:
-    """The same stages, sound and pace, first here, then there, at each number of sessions."""
+    """Run the same stages, sound and pace on Parley, then on the peer, at each number of sessions."""
     table = Table("sessions", "service", "first audio, median ms", "p95 ms", "missing", "% of a core each", "RSS MB")
     results = []
     with tempfile.TemporaryDirectory() as folder:
@@ -238,7 +239,7 @@ def main() -> None:
     parser.add_argument("--carry", type=int, nargs="+", metavar="SESSIONS")
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 4, 8], help="beside the peer")
     parser.add_argument("--peer-python", metavar="PATH")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there as well")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the figures to this file")
     chosen = parser.parse_args()
     results = asyncio.run(measure(chosen))
     if chosen.json:

@@ -1,10 +1,10 @@
-"""How well speakers are told apart: the diarization error rate on conversations spliced of clips.
+"""The diarization error rate on conversations that are spliced from clips.
 
     python -m bench.diarization FOLDER [--speakers 1 2 3 4] [--rounds 6]
 
-FOLDER has a folder for each speaker with recordings of that one alone. A conversation takes turns of 1.5 to 5 s from
-them, with pauses of 0.2 to 0.8 s; the truth is where the VAD finds speech in each turn. The error rate is the share of
-speech that is missed, invented, or given to the wrong speaker, under the best naming, without a collar.
+FOLDER has one folder per speaker with recordings of that speaker alone. A conversation takes turns of 1.5 to 5 s from
+them, with pauses of 0.2 to 0.8 s; the truth is the VAD's speech spans in each turn. The error rate is the share of
+speech that is missed, invented, or assigned to the wrong speaker, under the best mapping of names, without a collar.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pipeline.speakers.resemblyzer import open_engine
 
 RATE_HZ = 16_000
 FRAME = 160
-"""The error is counted in frames of 10 ms."""
+"""Length of the frames in which errors are counted: 10 ms."""
 
 Truth = list[tuple[float, float, int]]
 

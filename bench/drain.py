@@ -1,12 +1,11 @@
-"""SIGTERM in the middle of everything, again and again: turns that were cut, jobs lost, processes left behind, and how
-long the end takes.
+"""SIGTERM at random moments under load: turns cut, jobs lost, processes left behind, and time to exit.
 
     python -m bench.drain [--times 20] [--sessions 4]
 
 Each time the service starts in the same folder, with a small Whisper. Half of the sessions are live and get long
-answers, the other half send files; a job of some seconds is queued. SIGTERM comes at a random moment, up to 2.5 s
-later. "Cut": a turn that had begun for its client (turn_started came, or the text of a file's answer) and never ended
-as a turn does. In the end one more start finishes what jobs are left.
+replies, the other half send files; a job of some seconds is queued. SIGTERM comes at a random moment, up to 2.5 s
+later. "Cut": a turn that had begun for its client (it received turn_started, or the text of a file's reply) and did not
+end as a turn does. A last start then finishes the remaining jobs.
 """
 
 import argparse
@@ -38,7 +37,7 @@ EXIT_S = 60.0
 
 @dataclass
 class Seen:
-    """What the clients of one round have seen."""
+    """Observations of one round's clients."""
 
     ended: int = 0
     cut: int = 0
@@ -46,7 +45,7 @@ class Seen:
 
 
 def live(server: ServerProcess, seen: Seen) -> None:
-    """Typed questions with long answers, until the service closes the conversation."""
+    """Send typed questions with long replies, until the service closes the conversation."""
     begun = False
     try:
         with server.connect("?stream=1&rate=16000&interruptible=false") as connection:
@@ -71,8 +70,9 @@ def live(server: ServerProcess, seen: Seen) -> None:
 
 
 def whole(server: ServerProcess, seen: Seen) -> None:
-    """Files, one after the other. One that was sent when the service had already been asked to stop may be refused by a
-    close; one that was answered with its text must get its sound, too."""
+    """Send files, one after the other. A file sent after the service began to stop may be refused with a close. A file
+    whose text was received must get its sound, too.
+    """
     half = False
     try:
         with server.connect("?language=en") as connection:

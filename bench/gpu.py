@@ -1,9 +1,9 @@
-"""What is to be measured where there is a GPU: Whisper large-v3 in batches, XTTS in several precisions.
+"""Measurements that need a GPU: Whisper large-v3 in batches, XTTS in several precisions.
 
     python -m bench.gpu [--whisper-size large-v3] [--seconds 2 10 20]
 
-Random weights at the real sizes. Without a GPU, or without the extra `xtts`, it says what is missing, and measures the
-rest.
+Random weights at the real sizes. Without a GPU, or without the extra `xtts`, it reports what is missing, and measures
+the rest.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tests.builders.xtts import FULL, build_xtts
 
 
 def whisper(size: str) -> None:
-    """As the recogniser is served, against faster-whisper with a lock: half precision, and int8 with it."""
+    """Measure the served recogniser against faster-whisper with a lock, in half precision with and without int8."""
     for compute_type in ("float16", "int8_float16"):
         subprocess.run(
             [sys.executable, "-m", "bench.whisper_batch", "--size", size, "--device", "cuda", "--batch", "16",
@@ -35,7 +35,7 @@ def whisper(size: str) -> None:
 
 
 def xtts(seconds: list[float]) -> None:
-    """Our stream in float32, with half precision (autocast), and with the vocoder compiled (CUDA graphs) as well."""
+    """Measure our stream in float32, in half precision (autocast), and with a compiled vocoder (CUDA graphs)."""
     import torch
 
     from pipeline.tts.xtts_config import XttsConfig
@@ -82,16 +82,16 @@ def main() -> None:
     if found.cuda:
         whisper(options.whisper_size)
     else:
-        missing.append("CTranslate2 sees no CUDA device: nothing is measured of Whisper.")
+        missing.append("CTranslate2 finds no CUDA device: Whisper is not measured.")
     if any(importlib.util.find_spec(package) is None for package in ("torch", "TTS")):
-        missing.append("coqui-tts is not installed (make install EXTRAS=xtts): nothing is measured of XTTS.")
+        missing.append("coqui-tts is not installed (make install EXTRAS=xtts): XTTS is not measured.")
     else:
         import torch
 
         if torch.cuda.is_available():
             xtts(options.seconds)
         else:
-            missing.append("torch sees no CUDA device (is it the CPU's build?): nothing is measured of XTTS.")
+            missing.append("torch finds no CUDA device (is it the CPU build?): XTTS is not measured.")
     for sentence in missing:
         print(sentence)
 

@@ -91,7 +91,7 @@ BOMBS = {
 
 
 def zip64(entries: int) -> bytes:
-    """A zip whose directory alone is large: empty members with long names. The count is past 65,535, so it is ZIP64."""
+    """A ZIP whose directory alone is large: empty members with long names. The count is over 65,535, so it is ZIP64."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", allowZip64=True) as archive:
         archive.writestr("a.wav", b"")
@@ -109,13 +109,14 @@ def zip64(entries: int) -> bytes:
 
 
 DISPOSITIONS = ("attachment; " + 'filename="\\' * 7000, ";" * 80_000, "attachment; filename*=" + "a'" * 40_000)
-"""Headers of some 80 kB that cost a backtracking parser the square of their length."""
+"""Headers of about 80 kB that cost a backtracking parser quadratic time."""
 
 
 @asynccontextmanager
 async def hostile_server() -> AsyncIterator[int]:
-    """Serve on a free port: /header/N breaks off after long headers, /interim sends 200,000 interim responses, and
-    /silent never answers."""
+    """Serve on a free port: /header/N stops after long headers, /interim sends 200,000 interim responses, and /silent
+    never responds.
+    """
     waiting: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

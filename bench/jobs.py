@@ -1,10 +1,10 @@
 """Jobs under load and under SIGKILL: `python -m bench.jobs posts|rows|kills|crashes|databases [COUNT]`.
 
-posts: COUNT jobs (10,000) taken in: POST p50 and p95, memory of the service before and after.
-rows: COUNT rows (1,000,000): lists and filters, p50, p95 and CPU, on SQLite and, where it is installed, PostgreSQL.
-kills: the service is killed in the middle of a job COUNT times (20): jobs lost, stuck, done twice; time to resume.
-crashes: the process of the model is killed in the middle of a job COUNT times (50).
-databases: PostgreSQL is killed in the middle of a job COUNT times (2), and started again.
+posts: submit COUNT jobs (10,000): POST p50 and p95, memory of the service before and after.
+rows: COUNT rows (1,000,000): lists and filters, p50, p95 and CPU, on SQLite and, if installed, PostgreSQL.
+kills: kill the service during a job COUNT times (20): jobs lost, stuck, done twice; time to resume.
+crashes: kill the model's process during a job COUNT times (50).
+databases: kill PostgreSQL during a job COUNT times (2), and start it again.
 """
 
 import asyncio
@@ -89,7 +89,7 @@ async def rows(count: int, url: str) -> dict[str, Any]:
             "failed": {"statuses": [Status.FAILED]}, "active": {"statuses": [Status.QUEUED, Status.RUNNING]},
             "done or failed": {"statuses": [Status.COMPLETED, Status.FAILED]}, "session": {"session_id": "s77"},
             "session, failed": {"session_id": "s77", "statuses": [Status.FAILED]}, "search": {"search": "77.wav"},
-            "search in vain": {"search": "nothing"}, "of a key": {"owner": OWNERS[0]},
+            "search without a match": {"search": "nothing"}, "of a key": {"owner": OWNERS[0]},
             "of a key, failed": {"owner": OWNERS[0], "statuses": [Status.FAILED]},
             "of a key, done or failed": {"owner": OWNERS[0], "statuses": [Status.COMPLETED, Status.FAILED]},
             "of a key, session": {"owner": OWNERS[7], "session_id": "s77"},
@@ -101,7 +101,7 @@ async def rows(count: int, url: str) -> dict[str, Any]:
                 begun = time.perf_counter()
                 await list_jobs(database, **which)
                 took_s.append(time.perf_counter() - begun)
-            # Of this process: all that SQLite does, and what it takes to ask PostgreSQL.
+            # CPU time of this process: all of SQLite's work, and the client side of PostgreSQL.
             found[name] = {**quantiles(took_s), "cpu_ms": round(10 * (time.process_time() - used_s), 1)}
         return {"rows": count, "database": url.split(":")[0], **found}
 

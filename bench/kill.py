@@ -1,10 +1,10 @@
-"""Each local model killed again and again in the middle of its work: does every conversation go on, and how soon.
+"""Each local model killed again and again during its work: whether every conversation continues, and how soon.
 
     python -m bench.kill [--kills 20] [--sessions 3] [--whisper]
 
-Starts the service with its embedded engines, or with a small Whisper in place of its recogniser. All sessions ask
-without a pause; `kill -9` hits one model's process at a random moment of a turn. "next good answer": from the kill to
-the next complete answer of any session. A turn without an answer or an error within 20 s counts as hung.
+Starts the service with its embedded engines, or with a small Whisper in place of its recogniser. All sessions send
+questions without a pause; `kill -9` hits one model's process at a random moment of a turn. "next good reply": time
+from the kill to the next complete reply in any session. A turn without a reply or an error within 20 s counts as hung.
 """
 
 import argparse
@@ -32,7 +32,7 @@ WHISPER = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(HOME / "tests" / "model
 
 @dataclass
 class Seen:
-    """What all sessions have seen; answers with the time of their last byte."""
+    """Observations of all sessions; replies with the time of their last byte."""
 
     answers: list[float] = field(default_factory=list)
     errors: list[tuple[float, str]] = field(default_factory=list)
@@ -81,7 +81,7 @@ def process_of(server: ServerProcess, kind: str) -> psutil.Process | None:
         try:
             if process.cmdline()[-1:] == [kind]:
                 return process
-        except psutil.Error:  # it went while it was looked at
+        except psutil.Error:  # it ended during the look-up
             continue
     return None
 
@@ -89,7 +89,7 @@ def process_of(server: ServerProcess, kind: str) -> psutil.Process | None:
 def wait_for(server: ServerProcess, kind: str) -> psutil.Process:
     until = time.monotonic() + TURN_S
     while (process := process_of(server, kind)) is None:
-        assert time.monotonic() < until, f"{kind} did not come back"
+        assert time.monotonic() < until, f"{kind} did not restart"
         time.sleep(0.02)
     return process
 
@@ -105,13 +105,13 @@ def next_after(moments: list[float], moment: float) -> float | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="of each model")
+    parser.add_argument("--kills", type=int, default=20, help="kills of each model")
     parser.add_argument("--sessions", type=int, default=3)
     parser.add_argument("--whisper", action="store_true")
     options = parser.parse_args()
     engines = WHISPER if options.whisper else {}
     chance = random.Random(0)
-    table = Table("model", "kills", "next good answer p50", "p95", "worst", "turns with an error", "hung", "broken")
+    table = Table("model", "kills", "next good reply p50", "p95", "worst", "turns with an error", "hung", "broken")
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **engines) as server:
         for kind in ("whisper" if options.whisper else "sphinx", "espeak"):
             with conversations(server, options.sessions) as seen:

@@ -1,13 +1,14 @@
-"""Many people who talk to one service at the same time: how long they wait, how many turns it makes, whom it refuses.
+"""Many users who talk to one service at the same time: latency, throughput and refusals.
 
     python -m bench.load [--speakers 1 4 16 32 64] [--seconds 30] [--whisper]
 
-Real sockets against a service in a process of its own, with its embedded engines (or a small Whisper in place of its
+Real sockets to a service in a separate process, with its embedded engines (or a small Whisper in place of its
 recogniser). A speaker sends sound in real time, 40 ms at a time, on /ws?stream=1: a question, then silence until the
-answer is over, a second more, then the next question. "First audio": from the end of his speech to the first sound of
-the reply. "Refused": turns that ended with `overloaded`, and connections that were not accepted. "Failed": any other
-end of a turn without an answer, and silence for 30 s. Meanwhile another process asks /health five times a second, and
-each time sleeps for a millisecond: "idle p99" is how late it wakes up, which is the machine's part in what it measures.
+reply is complete and for one second more, then the next question. "First audio": from the end of the speech to the
+first sound of the reply. "Refused": turns that ended with `overloaded`, and connections that were not accepted.
+"Failed": any other end of a turn without a reply, and silence for 30 s. Meanwhile another process requests /health five
+times a second, and sleeps for a millisecond each time: "idle p99" is how late it wakes up, which is the machine's share
+of the measured latency.
 """
 
 import argparse
@@ -46,7 +47,7 @@ WHISPER = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(HOME / "tests" / "model
 
 @dataclass
 class Seen:
-    """What all speakers of one run have seen."""
+    """Observations of all speakers in one run."""
 
     first_audio_s: list[float] = field(default_factory=list)
     completed: int = 0
@@ -55,7 +56,7 @@ class Seen:
 
 
 class Question:
-    """A question as frames of 16-bit samples, and where its speech ends."""
+    """A question as frames of 16-bit samples, and the end of its speech."""
 
     def __init__(self) -> None:
         clip = decode_blocking(sample("what_is_two_plus_three"), max_seconds=30).at(RATE_HZ)
@@ -140,14 +141,16 @@ async def speak(server: ServerProcess, speakers: int, seconds: float) -> Seen:
     seen, question = Seen(), Question()
     url = f"ws://127.0.0.1:{server.port}/ws?stream=1&rate={RATE_HZ}"
     until = time.monotonic() + seconds
-    # They do not all begin in the same moment: spread over the length of one turn.
+    # Spread the starts over the length of one turn, so that not all begin at the same moment.
     everybody = [Speaker(url, question, seen, 4.0 * number / speakers) for number in range(speakers)]
     await asyncio.gather(*(speaker.run(until) for speaker in everybody))
     return seen
 
 
 def probe(url: str) -> None:
-    """Ask /health until stdin closes; then print how long each answer took, and how late a sleep ended, in seconds."""
+    """Request /health until stdin closes; then print the time of each response, and how late each sleep ended, in
+    seconds.
+    """
     took: list[float] = []
     late: list[float] = []
 

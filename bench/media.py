@@ -1,8 +1,8 @@
-"""What decoding a short recording costs: Parley's decoder, beside soundfile in the same process.
+"""The cost of decoding a short recording: Parley's decoder, and soundfile in the same process.
 
     python -m bench.media [--rounds 200]
 
-3 s of sound in each format. WAV is read in Python; the others have a process of their own each.
+3 s of sound in each format. WAV is read in Python; each other format uses a separate process.
 """
 
 import argparse
@@ -26,7 +26,7 @@ KINDS = (
 
 
 def milliseconds(work: Callable[[], object], rounds: int) -> tuple[float, float, float]:
-    """Median and p95; the fastest, which neighbours on the machine disturb least."""
+    """Median, p95, and the minimum, which other programs on the machine disturb least."""
     taken = []
     for _ in range(rounds):
         began = time.perf_counter()

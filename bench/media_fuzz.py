@@ -1,10 +1,10 @@
-"""Damaged recordings in thousands, through the decoder: each is heard or refused, and nothing else happens.
+"""Thousands of damaged recordings sent through the decoder: each must be decoded or refused.
 
     python -m bench.media_fuzz [--files 12000] [--seed 0] [--at-once 4]
 
-Seeds of each format are mutated: bytes and integers changed, pieces cut out, doubled, swapped with those of another
-file. Every fourth file is read as a recording instead of an utterance. Exits with 1 when anything but BadInput is
-raised, a sample is not a number, or the process that decoders are forked from is lost.
+Seeds of each format are mutated: bytes and integers changed, chunks cut out, doubled, or swapped with those of another
+file. Every fourth file is read as a long recording instead of an utterance. Exits with 1 when any error other than
+BadInput is raised, a sample is not a number, or the process that decoders are forked from is lost.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def seeds() -> dict[str, bytes]:
 
 
 def mutated(data: bytes, other: bytes, random: np.random.Generator) -> bytes:
-    """Damaged in one to eight places, most of them in the head."""
+    """Damage the data in one to eight positions, most of them in the header."""
     damaged = bytearray(data)
     for _ in range(int(random.integers(1, 9))):
         reach = len(damaged) if random.random() < 0.4 else min(len(damaged), 200)
@@ -68,7 +68,7 @@ def mutated(data: bytes, other: bytes, random: np.random.Generator) -> bytes:
 
 
 async def heard(number: int, data: bytes) -> str:
-    """What came of it."""
+    """Decode the data, and return the outcome."""
     try:
         if number % 4:
             samples = (await decode(data, max_seconds=MAX_S)).samples

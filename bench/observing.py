@@ -1,11 +1,11 @@
-"""What measuring a turn costs: the processor time of turns without it, with metrics, and with metrics and traces.
+"""The cost of observing a turn: CPU time of turns without instruments, with metrics, and with metrics and traces.
 
     python -m bench.observing [--turns 200] [--rounds 7]
 
-Scripted stages that take no time, so that a turn is nothing but our own work: three sentences, some seventy pieces of
-sound. "Without" has every instrument replaced by one that does nothing. Traces go through OpenTelemetry's batches to
-an exporter that encodes them as it would for a collector, and throws them away. The variants take turns, round by
-round; the middle of the rounds is told.
+The stages are scripted and take no time, so that a turn is only our own work: three sentences, about seventy chunks of
+sound. "Without" replaces every instrument by one that does nothing. Traces go through OpenTelemetry's batches to an
+exporter that encodes them as it would for a collector, and discards them. The variants alternate, round by round; the
+median of the rounds is printed.
 """
 
 import argparse
@@ -35,7 +35,7 @@ UTTERANCE = Clip(np.zeros(16_000, np.float32), 16_000)
 
 
 class Encoded(SpanExporter):
-    """Does all that an exporter does but sending."""
+    """Does everything that an exporter does, except sending."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         encode_spans(spans).SerializeToString()
@@ -43,7 +43,7 @@ class Encoded(SpanExporter):
 
 
 class Nothing:
-    """An instrument, a stage, and a turn that nobody watches."""
+    """An instrument, a stage, and a turn that records nothing."""
 
     id = "0" * 16
 
@@ -57,7 +57,7 @@ class Nothing:
 
 @contextmanager
 def unobserved() -> Iterator[None]:
-    """No turn is measured in the block."""
+    """Turn off all instruments during the block."""
     nothing = Nothing()
     muted: Any = SimpleNamespace(
         turn=lambda: None, TurnWatch=lambda *_: nothing, stage=lambda _: nullcontext(nothing), TRANSCRIBED=nothing,
@@ -80,7 +80,7 @@ def traced() -> Iterator[None]:
 
 
 async def turns(count: int) -> float:
-    """Processor seconds of one turn, threads included."""
+    """CPU seconds of one turn, threads included."""
     stages = Stages(
         ScriptedSTT(seconds=0), ScriptedLLM(first_token_s=0, tokens_per_s=1e9), ScriptedTTS(first_s=0, rtf=0)
     )
@@ -95,7 +95,7 @@ async def turns(count: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=200, help="a round")
+    parser.add_argument("--turns", type=int, default=200, help="turns in a round")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     variants: dict[str, Callable[[], AbstractContextManager[None]]] = {
@@ -107,7 +107,7 @@ def main() -> None:
         for name, variant in variants.items():
             with variant():
                 took[name].append(asyncio.run(turns(options.turns)) * 1000)
-    rows = Rows("variant", "ms a turn", "more than without")
+    rows = Rows("variant", "ms a turn", "over without")
     plain = statistics.median(took["without"])
     for name, values in took.items():
         middle = statistics.median(values)

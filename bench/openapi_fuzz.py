@@ -1,11 +1,11 @@
-"""schemathesis over the whole OpenAPI document, without a key and with one:
+"""Run schemathesis over the whole OpenAPI document, without a key and with one.
 
     python -m bench.openapi_fuzz [--seconds 60] [--schemathesis PATH]
 
-Needs schemathesis (`pip install schemathesis==4.32.5`, in an environment of its own: it is nothing that Parley needs).
-The service under test has a process and a folder of its own, its embedded engines, and no limits on rates. Checked:
-no answer is 5xx but the documented 502 to 504, each is what the document says of it, and without a key every
-operation but the open ones is refused. Afterwards the service must answer, and nobody's process have ended.
+Needs schemathesis (`pip install schemathesis==4.32.5` in a separate environment, because Parley does not need it). The
+service under test has its own process and folder, its embedded engines, and no rate limits. Checks: no response is 5xx
+except the documented 502 to 504, each response matches the document, and without a key every operation except the open
+ones is refused. Afterwards the service must still respond, and none of its processes may have ended.
 """
 
 import argparse
@@ -33,7 +33,7 @@ LIMITS = {
 
 
 def run(tool: str, server: ServerProcess, seconds: int, key: str | None) -> tuple[int, str]:
-    """Exit code and what was said."""
+    """Exit code and output."""
     command = [
         tool, "run", f"{server.url}/openapi.json", "--checks", CHECKS, "--max-time", str(seconds), "--workers", "2",
         "--phases", "coverage,fuzzing,stateful", "--continue-on-failure", "--request-timeout", "60",
@@ -47,11 +47,11 @@ def run(tool: str, server: ServerProcess, seconds: int, key: str | None) -> tupl
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=int, default=60, help="of each run")
+    parser.add_argument("--seconds", type=int, default=60, help="seconds of each run")
     parser.add_argument("--schemathesis", default=shutil.which("schemathesis"))
     options = parser.parse_args()
     if not options.schemathesis:
-        sys.exit("schemathesis is not here: pip install schemathesis==4.32.5")
+        sys.exit("schemathesis is not installed: pip install schemathesis==4.32.5")
     failed = False
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **LIMITS) as server:
         before = {process.pid for process in server.workers()}

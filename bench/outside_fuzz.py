@@ -1,8 +1,9 @@
-"""Webhook URLs and response headers of strangers, changed at random: is anything raised that is not an answer?
+"""Random mutations of strangers' webhook URLs and response headers: only refusals may be raised.
 
-`python -m bench.outside_fuzz --count 20000 --seed 12`. Each URL goes through the check of a submission and, where it
-passes, through all that sending a request asks of it. Each answer is served on a real socket, and read as a file and as
-a webhook's answer.
+`python -m bench.outside_fuzz --count 20000 --seed 12`
+
+Each URL goes through the check of a submission and, if it passes, through all steps of sending a request except the
+connection. Each response is served on a real socket, and read as a file and as a webhook's response.
 """
 
 import argparse
@@ -81,7 +82,7 @@ def some_answer(chance: random.Random) -> bytes:
 
 
 def try_url(rule: Reachable, url: str) -> str:
-    """Refused, or sendable."""
+    """Return "refused" or "sendable"."""
     counted_host(url)
     name_in_url(url)
     try:
@@ -134,13 +135,13 @@ async def main() -> None:
                     else:
                         async with client.stream("POST", url, {"webhook-id": "m"}, b"{}") as answer:
                             retry_after_s(answer.header("retry-after"))
-                            told["an answer"] += 1
+                            told["a response"] += 1
                 except (Refused, FetchFailed) as refused:
                     told[refused.code] += 1
                 except Exception as error:
                     uncaught[f"{type(error).__name__} {answers[0][:120]!a}"] += 1
         files.close()
-    print(f"{asked.count} answers: {dict(told)}; {sum(uncaught.values())} uncaught")
+    print(f"{asked.count} responses: {dict(told)}; {sum(uncaught.values())} uncaught")
     print(*uncaught.most_common(5), sep="\n")
 
 

@@ -1,10 +1,11 @@
-"""Three times the conversations that the service has places for: do those that are in keep their pace?
+"""Three times as many conversations as the service has slots: whether the accepted ones keep their latency.
 
     python -m bench.overload [--places 8] [--seconds 60] [--whisper]
 
-First as many speakers as there are places (MAX_SESSIONS), then three times as many, for so long each; real sockets,
-sound at the pace of speech, as in `bench.load`. Who is refused comes back when he was told to (Retry-After), again and
-again. Printed: first audio of those that were let in, who was refused and how, the service's memory before and after.
+First as many speakers as there are slots (MAX_SESSIONS), then three times as many, for the given seconds each; real
+sockets, sound at the pace of speech, as in `bench.load`. A refused speaker returns after the time in Retry-After, until
+it is accepted. Printed: first audio of the accepted speakers, refusals by kind, and the service's memory before and
+after.
 """
 
 import argparse
@@ -28,7 +29,7 @@ TIMES = 3
 
 
 async def insist(url: str, speaker: Speaker, late_s: float, until: float, told: Counter[str]) -> None:
-    """One speaker, who comes back when he is told to until he is let in, and then talks to the end."""
+    """Connect one speaker, retry after each refusal until it is accepted, and then talk to the end."""
     await asyncio.sleep(late_s)
     while time.monotonic() < until:
         try:
@@ -56,21 +57,26 @@ async def crowd(server: ServerProcess, speakers: int, seconds: float) -> tuple[S
 
 
 def memory_mb(server: ServerProcess) -> float:
-    """Of the service and its models."""
+    """Memory of the service and its models."""
     process = psutil.Process(server.process.pid)
     return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)]) / 2**20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--places", type=int, default=8, help="as many as the machine carries; see bench.load")
+    parser.add_argument(
+        "--places",
+        type=int,
+        default=8,
+        help="number of slots: as many conversations as the machine carries; see bench.load",
+    )
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--whisper", action="store_true")
     options = parser.parse_args()
     rows = Rows("speakers", "first audio p50", "p95", "turns", "failed", "memory MB", "refused")
     settings = {"MAX_SESSIONS": str(options.places), **(WHISPER if options.whisper else {})}
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **settings) as server:
-        asyncio.run(crowd(server, options.places, 10))  # everything has been used once
+        asyncio.run(crowd(server, options.places, 10))  # every engine has been used once
         for speakers in (options.places, TIMES * options.places):
             before = memory_mb(server)
             seen, told = asyncio.run(crowd(server, speakers, options.seconds))

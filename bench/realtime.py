@@ -1,8 +1,8 @@
-"""What the Realtime door adds to a turn: python -m bench.realtime [--turns N]
+"""The latency that Realtime adds to a turn: python -m bench.realtime [--turns N]
 
-The same question, spoken in real time at 24 kHz, to the same server process with the same scripted stages
-(`bench.scripted`), by turns through `/ws?stream=1` and `/v1/realtime`. "First audio" is from the user's last
-sample, sent, to the reply's first sample, received.
+The same question, spoken in real time at 24 kHz, goes to the same server process with the same scripted stages
+(`bench.scripted`), alternately over `/ws?stream=1` and `/v1/realtime`. "First audio" is the time from sending the
+user's last sample to receiving the reply's first sample.
 """
 
 import argparse
@@ -25,14 +25,16 @@ from tests.servers.running import closed_port
 RATE_HZ = 24_000
 CHUNK_MS = 20
 CHUNKS_PER_FRAME = 8
-"""Every so many chunks end with a frame of the VAD (32 ms): each question begins with one, or it would be a lottery."""
+"""Number of chunks after which a chunk and a VAD frame (32 ms) end together. Each question begins there, so that
+latencies do not vary by chance.
+"""
 Wrap = Callable[[bytes], bytes | str]
 IsSound = Callable[[Any], bool]
 IsEnd = Callable[[Any], bool]
 
 
 async def turn(socket: ClientConnection, sound: bytes, wrap: Wrap, is_sound: IsSound, is_end: IsEnd) -> float:
-    """One spoken turn; seconds from the last sample to the first sound of the reply."""
+    """Run one spoken turn; return the seconds from the last sample to the first sound of the reply."""
     size = RATE_HZ * CHUNK_MS // 1000 * 2
     silence = bytes(size)
     spoken_until, first, over = 0.0, 0.0, asyncio.Event()
@@ -107,7 +109,7 @@ def main() -> None:
         ms = np.array(seconds) * 1000
         print(f"{name:14s} first audio after {np.median(ms):6.1f} ms (median), {ms.min():.1f} to {ms.max():.1f} ms")
     live, realtime = (statistics.median(seconds) for seconds in taken.values())
-    print(f"added by the Realtime door: {(realtime - live) * 1000:+.1f} ms over {turns} turns each")
+    print(f"added by Realtime: {(realtime - live) * 1000:+.1f} ms over {turns} turns each")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Random client events into Realtime sessions on virtual time: python -m bench.realtime_fuzz [MESSAGES] [SEED]
+"""Random client events sent to Realtime sessions on virtual time: python -m bench.realtime_fuzz [MESSAGES] [SEED]
 
-Each session of 200 messages is checked by `tests/realtime/fuzz.py`: every event is of its type, nothing of a response
-comes before its beginning or after its end, one response of the conversation at a time, each ends once, no error is
-`internal`, the session lives at the end, and nothing of it runs when its client has gone.
+Each session of 200 messages is checked by `tests/realtime/fuzz.py`: every event matches its type, no event of a
+response is outside its beginning and end, one response of the conversation runs at a time, each ends once, no error is
+`internal`, the session is alive at the end, and nothing of it runs after its client has left.
 """
 
 import logging
@@ -28,7 +28,7 @@ def main() -> None:
             print(f"seed {seed}", file=sys.stderr)
             raise
     sessions = -(-messages // PER_SESSION)
-    print(f"{sessions * PER_SESSION} messages in {sessions} sessions, {time.monotonic() - start:.0f} s: all stand")
+    print(f"{sessions * PER_SESSION} messages in {sessions} sessions, {time.monotonic() - start:.0f} s: all survive")
     for name, count in sorted(told.items()):
         print(f"{count:8d}  {name}")
 

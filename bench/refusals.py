@@ -1,8 +1,9 @@
-"""Every route and socket of a running service against all that is no key: python -m bench.refusals
+"""Every route and socket of a running service with all invalid credentials: python -m bench.refusals
 
-The routes are those of the application's own table, so that a new one cannot be forgotten; what is sent is in
-`tests/access/refused.py`. Each must be answered 401 (403 for a known key without the right), with WWW-Authenticate, and
-no socket accepted. Printed: how many of each kind, and what was not refused.
+The routes come from the application's own table, so that a new one cannot be forgotten; the credentials are in
+`tests/access/refused.py`. Each request must get 401 (403 for a known key without the permission), with
+WWW-Authenticate, and no socket may be accepted. Printed: the number of each kind, and every request that was not
+refused.
 """
 
 import sys
@@ -25,7 +26,7 @@ HANDSHAKE = {
 
 
 def ask(port: int, route: Route, headers: dict[str, str]) -> tuple[int, bool]:
-    """Status, and whether it says what is wanted. http.client sends what httpx refuses to."""
+    """Status, and whether the response has the required challenge. http.client can send headers that httpx refuses."""
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         socket = route.method == "WEBSOCKET"
@@ -54,10 +55,10 @@ def main() -> None:
     sockets = sum(route.method == "WEBSOCKET" for route in guarded)
     others = len(every_route()) - len(guarded)
     print(f"{len(guarded) - sockets} routes and {sockets} sockets need a key; {others} are open")
-    rows = Rows("what is sent", "status", "times")
+    rows = Rows("credentials", "status", "times")
     for (kind, status), times in sorted(seen.items()):
         rows.add(kind, str(status), str(times))
-    print(f"{sum(seen.values())} refused but {len(wrong)}")
+    print(f"{sum(seen.values())} requests, not refused: {len(wrong)}")
     for line in wrong:
         print(line)
     sys.exit(bool(wrong))

@@ -1,4 +1,4 @@
-"""A table whose rows appear as they are measured: a run that is broken off has told what it knew."""
+"""A table whose rows appear as they are measured, so that an aborted run still shows its results."""
 
 
 class Rows:
@@ -9,6 +9,6 @@ class Rows:
         self.add(*columns)
 
     def add(self, *cells: str) -> None:
-        """One row; missing cells at its end stay empty."""
+        """Print one row; missing cells at its end stay empty."""
         padded = (cell.ljust(width) for cell, width in zip(cells, self._widths, strict=False))
         print("  ".join(padded).rstrip(), flush=True)

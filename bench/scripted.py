@@ -1,4 +1,4 @@
-"""Parley's application on scripted stages, in a process of its own: python -m bench.scripted PORT STAGES (as JSON)."""
+"""Parley's application on scripted stages, in a separate process: python -m bench.scripted PORT STAGES (as JSON)."""
 
 import asyncio
 import json
@@ -28,13 +28,13 @@ SLOW = {"stt_s": 0.4, "first_token_s": 0.8, "tokens_per_s": 60.0, "first_audio_s
 
 
 def work_s(stages: dict[str, float]) -> float:
-    """What the stages together take for the first sound of the reply: their critical path."""
+    """Seconds that the stages together need for the first sound of the reply: their critical path."""
     words = len(FIRST_CLAUSE.split())
     return stages["stt_s"] + stages["first_token_s"] + words / stages["tokens_per_s"] + stages["first_audio_s"]
 
 
 def serve(port: int, stages: dict[str, float]) -> None:
-    """Serve until it is ended; `/running` tells what runs, and when the last call ended."""
+    """Serve until it is ended; `/running` reports the running calls, and when the last call ended."""
     settings = Settings(max_sessions=1000)
     running = Running()
     scripted = Stages(

@@ -1,13 +1,12 @@
-"""Hours of everybody doing everything, also rudely: does the service stay as it was?
+"""Hours of mixed use, some of it rude: whether the service's resources stay constant.
 
     python -m bench.soak [--minutes 60] [--people 6]
 
-Embedded engines, with a small Whisper. Each person does one thing after the other, by chance: a live conversation
-heard out, or interrupted, or left in the middle of a word; files over /ws; a recording for /asr, or one that breaks
-off; a job, awaited or cancelled; speech that is listened to, or not to its end; a message that makes no sense. Every
-15 s the service is looked at: memory of itself and of its models, open files, threads, children, asyncio's tasks. In
-the end nobody does anything for 20 s, and what is then there is held against what was there after the first minute,
-likewise at rest.
+Embedded engines, with a small Whisper. Each person does random things, one after the other: a live conversation that is
+completed, interrupted, or left in the middle of a word; files over /ws; an upload to /asr, complete or aborted; a job,
+awaited or cancelled; speech that is read to its end or not; an invalid message. Every 15 s these are measured: memory
+of the service and of its models, open files, threads, child processes, asyncio tasks. At the end all pause for
+20 s, and the values are compared with those after the first minute, also at rest.
 """
 
 import argparse
@@ -43,7 +42,7 @@ ENDS = ("turn_completed", "turn_interrupted", "turn_failed")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The service at one moment."""
+    """Measurements of the service at one moment."""
 
     at_s: float
     memory_mb: float
@@ -67,7 +66,7 @@ def look(server: ServerProcess, began: float) -> Look:
 
 
 class Person:
-    """Does things until it is told to stop."""
+    """Does random things until it is stopped."""
 
     def __init__(self, server: ServerProcess, seed: int, did: Counter[str]) -> None:
         self._server = server
@@ -119,7 +118,7 @@ class Person:
         return str(told.get("error", {}).get("code", "answered"))
 
     def _leave(self) -> str:
-        """Without a word, in the middle of an answer, the socket shut beneath the protocol."""
+        """Leave without a close frame, during a reply, by closing the socket beneath the protocol."""
         with self._server.connect("?stream=1&rate=16000") as connection:
             connection.send(json.dumps({"type": "say", "text": "count to ten"}))
             for _ in range(self._chance.randint(1, 12)):
@@ -136,7 +135,7 @@ class Person:
             head = "POST /asr HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             body = '--b\r\nContent-Disposition: form-data; name="audio_file"; filename="a.wav"\r\n\r\n'
             raw.sendall(f"{head}Content-Length: 1000000\r\n\r\n{body}".encode() + bytes(100_000))
-        return "broken off"
+        return "aborted"
 
     def _job(self) -> str:
         with httpx.Client(base_url=self._server.url, timeout=60) as client:
@@ -175,7 +174,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--people", type=int, default=6)
     options = parser.parse_args()
-    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # our own clients', when they are rude
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # errors of our own clients, when they are rude
     did: Counter[str] = Counter()
     rows = Rows("minute", "memory MB", "models MB", "files", "threads", "children", "tasks")
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **HEARS) as server:

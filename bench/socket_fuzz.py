@@ -1,12 +1,12 @@
 """Clients that send anything over the WebSockets of a running service: python -m bench.socket_fuzz [MESSAGES] [SEED]
 
-All three sockets in their four ways: order, size, type, encoding, fragmentation, and frames that are none. What is sent
-is well-formed and spoiled messages of each protocol (those of `tests/realtime/fuzz.py` among them), sound and rubbish,
-written to the socket by hand, so that it may be wrong in ways that no library lets one be. A client may read, not read,
-leave in order, or just go.
+All three sockets in their four modes: order, size, type, encoding, fragmentation, and invalid frames. Clients send
+valid and broken messages of each protocol (including those of `tests/realtime/fuzz.py`), sound and garbage. Frames are
+written to the socket by hand, so that they can be wrong in ways that no library permits. A client can read, not read,
+close properly, or just disconnect.
 
-At the end the service must be what it was: no 5xx, no traceback, the same processes, no place taken, and each socket
-answering a client that behaves.
+At the end the service must be unchanged: no 5xx, no traceback, the same processes, no slot taken, and each socket
+responds to a well-behaved client.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ COMMANDS: tuple[dict[str, Any], ...] = (
 def frame(
     random: Random, opcode: int, data: bytes, *, final: bool = True, masked: bool = True, flags: int = 0
 ) -> bytes:
-    """A frame as RFC 6455 has it, or nearly."""
+    """A frame that follows RFC 6455, or nearly does."""
     head = bytes([(0x80 if final else 0) | flags | opcode])
     mark = 0x80 if masked else 0
     if len(data) < 126:
@@ -69,7 +69,7 @@ def frame(
 
 
 def message(random: Random, recordings: list[bytes]) -> bytes:
-    """The next one, as frames."""
+    """The next message, as frames."""
     chance = random.random()
     if chance < 0.35:
         command = json.loads(json.dumps(random.choice(COMMANDS)))
@@ -104,7 +104,7 @@ def message(random: Random, recordings: list[bytes]) -> bytes:
 
 
 def _cut(random: Random, opcode: int, data: bytes) -> bytes:
-    """Whole, or in fragments, now and then with a ping between them."""
+    """The message whole, or in fragments, sometimes with a ping between them."""
     if random.random() < 0.8 or len(data) < 4:
         return frame(random, opcode, data)
     at = random.randrange(1, len(data) - 1)
@@ -113,7 +113,7 @@ def _cut(random: Random, opcode: int, data: bytes) -> bytes:
 
 
 async def client(server: ServerProcess, random: Random, recordings: list[bytes], seen: Counter[str]) -> int:
-    """One connection; how many messages it has sent."""
+    """Run one connection; return the number of messages that it has sent."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     reading: asyncio.Task[bytes] | None = None
     sent = 0
@@ -145,9 +145,9 @@ async def client(server: ServerProcess, random: Random, recordings: list[bytes],
             await asyncio.sleep(0.3)
         seen[ending] += 1
     except TimeoutError:
-        seen["is not read any more"] += 1
+        seen["no longer read by the service"] += 1
     except (ConnectionError, IndexError):
-        seen["is closed by the service"] += 1
+        seen["closed by the service"] += 1
     finally:
         if reading is not None:
             reading.cancel()
@@ -157,7 +157,7 @@ async def client(server: ServerProcess, random: Random, recordings: list[bytes],
 
 
 async def behaving(server: ServerProcess) -> None:
-    """Each socket answers a client that behaves."""
+    """Check that each socket responds to a well-behaved client."""
     address = f"ws://127.0.0.1:{server.port}"
     async with asyncio.timeout(REPLY_S):
         async with connect(f"{address}/ws") as socket:
@@ -183,7 +183,7 @@ def state(server: ServerProcess) -> dict[str, float]:
         "open files": process.num_fds(),
         "threads": process.num_threads(),
         "processes": len(process.children(recursive=True)),
-        "places taken": httpx.get(f"{server.url}/status", timeout=30).json()["sessions"]["open"],
+        "slots taken": httpx.get(f"{server.url}/status", timeout=30).json()["sessions"]["open"],
     }
 
 
@@ -204,7 +204,7 @@ async def fuzz(server: ServerProcess, messages: int, seed: int) -> None:
         if half is None and sent >= messages / 2:
             half = state(server)
     for _ in range(int(2 * REPLY_S)):
-        if state(server)["places taken"] == 0:
+        if state(server)["slots taken"] == 0:
             break
         await asyncio.sleep(0.5)
     await behaving(server)
@@ -219,7 +219,7 @@ async def fuzz(server: ServerProcess, messages: int, seed: int) -> None:
     ended = len(pids - {process.pid for process in server.workers()})
     errors = sum(times for name, times in seen.items() if name.startswith("handshake 5") and "503" not in name)
     print(
-        f"crashes: {server.text.count('Traceback') + ended}, hung sessions: {after['places taken']:.0f}, 5xx: {errors}"
+        f"crashes: {server.text.count('Traceback') + ended}, hung sessions: {after['slots taken']:.0f}, 5xx: {errors}"
     )
 
 

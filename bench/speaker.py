@@ -1,4 +1,4 @@
-"""A person at the microphone of `/ws?stream=1`, who speaks in real time, and what he hears when."""
+"""A simulated user of `/ws?stream=1` who speaks in real time, and the times of all events and sounds in reply."""
 
 import asyncio
 import json
@@ -20,14 +20,14 @@ CHUNK_MS = 20
 
 
 def cut(text: str, voice: str = "en-us+f2") -> Samples:
-    """Spoken by eSpeak, without silence at its ends."""
+    """Speech by eSpeak, without silence at its ends."""
     samples = spoken(text, voice).samples
     loud = np.flatnonzero(np.abs(samples) > 0.02)
     return samples[loud[0] : loud[-1] + 1]
 
 
 def question() -> Samples:
-    """What is asked where it does not matter what."""
+    """The question used when its content does not matter."""
     return cut("what does the heron do all day")
 
 
@@ -38,7 +38,7 @@ class Speaker:
     socket: ClientConnection
     chunk_ms: int = CHUNK_MS
     got: list[tuple[float, str | int]] = field(default_factory=list)
-    """When each event (its type) or sound (its bytes) came."""
+    """Arrival time of each event (its type) or sound (its bytes)."""
     timings: list[dict[str, float]] = field(default_factory=list)
     _due: float = 0.0
 
@@ -54,13 +54,13 @@ class Speaker:
                     self.timings.append(told["timings_ms"])
 
     async def send(self, samples: Samples) -> float:
-        """Returns when the last of it had been sent."""
+        """Send sound in real time; return the time when the last of it was sent."""
         self._due = max(self._due, time.monotonic() - 0.5)
         step = self.chunk_ms * RATE_HZ // 1000
         pcm = Clip(samples, RATE_HZ).pcm16()
         for start in range(0, len(pcm), 2 * step):
             chunk = pcm[start : start + 2 * step]
-            self._due += len(chunk) / 2 / RATE_HZ  # the last one of a call may be shorter
+            self._due += len(chunk) / 2 / RATE_HZ  # the last message of a call can be shorter
             await asyncio.sleep(self._due - time.monotonic())
             await self.socket.send(chunk)
         return time.monotonic()
@@ -69,7 +69,7 @@ class Speaker:
         await self.send(np.zeros(int(seconds * RATE_HZ), np.float32))
 
     async def until(self, kind: str, count: int = 1, within_s: float = 20.0) -> float:
-        """Silence until the `count`-th event of that kind (or "sound"); when it came."""
+        """Send silence until the `count`-th event of that kind (or "sound"); return its arrival time."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             found = [at for at, what in self.got if what == kind or (kind == "sound" and isinstance(what, int))]
@@ -98,23 +98,24 @@ async def speaker(port: int, chunk_ms: int = CHUNK_MS, **options: Any) -> AsyncI
 
 @dataclass
 class Heard:
-    """Of one session."""
+    """Observations of one session."""
 
     first_audio_s: list[float] = field(default_factory=list)
     server_s: list[float] = field(default_factory=list)
-    """By the server's own clock: from the endpoint to the first sound."""
+    """Seconds from the endpoint to the first sound, by the server's own clock."""
     missing: int = 0
 
 
 async def converse(port: int, turns: int, *, chunk_ms: int = CHUNK_MS, wait_s: float = 0.0, **options: Any) -> Heard:
-    """One person: so many questions, each asked when the answer to the one before is over."""
+    """Simulate one user with this many questions, each asked after the previous reply is complete."""
     heard = Heard()
     asked = question()
     await asyncio.sleep(wait_s)
     async with speaker(port, chunk_ms, **options) as person:
         await person.quiet(0.5)
         for turn in range(1, turns + 1):
-            await person.quiet(0.5 + np.random.default_rng().uniform(0, 0.032))  # at any place of the VAD's frame
+            # Start at a random offset within the VAD's frame.
+            await person.quiet(0.5 + np.random.default_rng().uniform(0, 0.032))
             spoke_until = await person.send(asked)
             try:
                 await person.until("turn_completed", turn)

@@ -13,7 +13,7 @@ SENTENCE = "This is one of many sentences that are spoken one after the other, n
 
 
 def first_byte_s(client: openai.OpenAI, text: str, kind: str) -> float:
-    """Seconds until the first bytes of sound are here; the rest is not waited for."""
+    """Seconds until the first bytes of sound arrive; the rest is not read."""
     began = time.perf_counter()
     with client.audio.speech.with_streaming_response.create(
         model="tts-1", voice="alloy", input=text, response_format=kind

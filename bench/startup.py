@@ -1,4 +1,4 @@
-"""What a start costs: `make run` on an empty folder, the next start, and memory with the embedded engines.
+"""The cost of a start: `make run` in an empty folder, the next start, and memory with the embedded engines.
 
 python -m bench.startup          warm starts and memory
 python -m bench.startup --cold   `make run` as well: the committed tree in a temporary folder, a new .venv
@@ -26,7 +26,7 @@ from websockets.sync.client import connect
 HOME = Path(__file__).resolve().parent.parent
 EMBEDDED = {"STT_ENGINE": "sphinx", "LLM_ENGINE": "builtin", "TTS_ENGINE": "espeak"}
 AUTOMATIC = {"HF_HUB_OFFLINE": "true", "LLAMA_ENDPOINT": "http://127.0.0.1:9"}
-"""What a machine without a hub and without Ollama comes to."""
+"""Settings that simulate a machine without a hub and without Ollama."""
 LONGEST_S, WARM_RUNS, MAX_WARM_S = 900, 5, 5.0
 
 
@@ -34,7 +34,7 @@ LONGEST_S, WARM_RUNS, MAX_WARM_S = 900, 5, 5.0
 def started(
     command: Sequence[str], folder: Path, settings: dict[str, str]
 ) -> Iterator[tuple[float, int, psutil.Process]]:
-    """Seconds until it listens, its port and its process; stopped after the block."""
+    """Seconds until the service listens, its port and its process; it is stopped after the block."""
     start = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=folder, env={**os.environ, "PORT": "0", **settings}, stderr=subprocess.PIPE, text=True,
@@ -50,9 +50,9 @@ def started(
             if "listens on http://" in line:
                 break
         else:
-            raise SystemExit("It did not start:\n" + "".join(said))
+            raise SystemExit("The service did not start:\n" + "".join(said))
         seconds = time.perf_counter() - start
-        # Read on, or it would wait for its own messages to be read.
+        # Keep reading, or the service would block on its own messages.
         threading.Thread(target=process.stderr.read, daemon=True).start()
         port = int(line.split("listens on http://")[1].split()[0].rpartition(":")[2])
         yield seconds, port, psutil.Process(process.pid)
@@ -79,7 +79,7 @@ def warm(settings: dict[str, str]) -> list[float]:
 
 
 def cold() -> tuple[float, float]:
-    """Seconds of `make run` in a folder with the committed files only, and of the same command once more."""
+    """Seconds of `make run` in a folder with only the committed files, and of the same command again."""
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(["git", "archive", "HEAD"], cwd=HOME, stdout=subprocess.PIPE, check=True).stdout
         subprocess.run(["tar", "-x"], cwd=folder, input=archive, check=True)
@@ -92,7 +92,7 @@ def cold() -> tuple[float, float]:
 
 
 def memory() -> list[tuple[str, float, float]]:
-    """Each process of the service after three turns: what it is, resident MB, and MB with shared pages split (PSS)."""
+    """Kind, resident MB, and MB with shared pages split (PSS) of each process of the service after three turns."""
     question = (HOME / "audios" / "samples" / "what_is_two_plus_three.wav").read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(HOME / "main.py")]

@@ -2,9 +2,9 @@
 
     python -m bench.transcribe MODEL RECORDING [--files 8] [--rounds 2]
 
-MODEL is a folder with a CTranslate2 Whisper, RECORDING any file. Prints seconds of sound a second, p50 and p95 of a
-file, the memory of the whole process tree, and how /health answered meanwhile. The direct calls go one after the other
-through one model with faster-whisper's VAD filter, as a script would make them.
+MODEL is a folder with a CTranslate2 Whisper, RECORDING any file. Prints seconds of sound per second, p50 and p95 of a
+file, the memory of the whole process tree, and the response times of /health meanwhile. The direct calls go one after
+the other through one model with faster-whisper's VAD filter, as in a script.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def seconds_of(recording: Path) -> float:
 
 
 def direct(model: str, recording: Path, files: int) -> list[float]:
-    """Seconds that each of so many calls took."""
+    """Seconds of each of this many calls."""
     from faster_whisper import WhisperModel
 
     whisper = WhisperModel(model, device="cpu", compute_type="int8")
@@ -44,7 +44,7 @@ def direct(model: str, recording: Path, files: int) -> list[float]:
 
 
 def memory_mb(server: ServerProcess) -> float:
-    """Resident, of the service and its workers."""
+    """Resident memory of the service and its workers."""
     processes = [psutil.Process(server.process.pid), *server.workers()]
     return sum(process.memory_info().rss for process in processes) / 2**20
 

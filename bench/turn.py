@@ -1,12 +1,12 @@
-"""How soon a turn speaks: overlapped, as Parley does it, against transcribing, then the whole reply, then all speech.
+"""Time to first audio of a turn: overlapped, as in Parley, against transcribing, then the whole reply, then all speech.
 
 python -m bench.turn          scripted stages on a real clock: 1, 3 and 8 sentences at 20 and 60 tokens a second
 python -m bench.turn --real   the embedded engines as well
 
-Sequential means that the reply is sent when all of its speech is there ("whole"). Beside it stands the first chunk of
-the same order when its speech, at least, is streamed. One call speaks the whole reply, which is its best case.
-Overhead is what the turn takes beyond its critical path: the same turn on a clock that nothing but the scripted waits
-of the stages moves.
+Sequential means that the reply is sent when all of its speech is complete ("whole"). "Streamed" is the first chunk of
+the same order when at least its speech is streamed. One call speaks the whole reply, which is its best case. Overhead
+is the turn's time beyond its critical path, which is the same turn on a clock that only the scripted waits of the
+stages advance.
 """
 
 import argparse
@@ -47,7 +47,7 @@ QUESTIONS = {"what is seven plus five": "a sum", "tell me a story": "a story"}
 
 
 class SteadyLLM(ScriptedLLM):
-    """Keeps its pace on average: late wake-ups are this machine's, and do not add up."""
+    """Keeps its pace on average: late wake-ups of this machine do not add up."""
 
     async def reply(
         self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
@@ -63,7 +63,9 @@ class SteadyLLM(ScriptedLLM):
 
 
 class SteadyTTS(ScriptedTTS):
-    """Likewise: the first chunk after `first_s`, all of them after `rtf` times their length more."""
+    """Keeps its pace on average, too: the first chunk comes after `first_s`, all chunks after `rtf` times their length
+    more.
+    """
 
     async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
         loop = asyncio.get_running_loop()
@@ -83,7 +85,7 @@ class Times:
 
 
 async def overlapped(stages: Stages, settings: Settings, question: Clip, voice: Voice) -> Times:
-    """The turn as it is."""
+    """The turn as Parley runs it."""
     loop = asyncio.get_running_loop()
     start, first = loop.time(), 0.0
     turn = Turn(stages, settings, voice=voice, language=None)
@@ -124,7 +126,7 @@ def ms(seconds: float) -> str:
 
 
 def compare_scripted(console: Console) -> bool:
-    """Print the table; whether both targets are met."""
+    """Print the table; return whether both targets are met."""
     question, settings = Clip(np.zeros(16_000, np.float32), 16_000), Settings()
     table = Table(
         "sentences", "tokens/s", "whole", "streamed", "overlapped", "sooner", "sequential", "overlapped", "sooner",
@@ -157,7 +159,7 @@ def compare_scripted(console: Console) -> bool:
 
 
 async def compare_real(console: Console) -> None:
-    """The same comparison on the embedded engines; no target, their times are what they are."""
+    """Compare in the same way on the embedded engines, without targets."""
     settings = Settings(stt_engine="sphinx", llm_engine="builtin", tts_engine="espeak")
     table = Table(
         "question", "transcript", "whole", "streamed", "overlapped", "sequential", "overlapped",
@@ -170,7 +172,7 @@ async def compare_real(console: Console) -> None:
             start = time.perf_counter()
             await assistant.stages.stt.transcribe(question, language=None, prompt=None, words=False)
             transcript_s = time.perf_counter() - start
-            both = [  # in turns: the machine may be busier at one time than at another
+            both = [  # alternating, because the machine's load varies
                 (
                     await overlapped(assistant.stages, settings, question, voice),
                     await sequential(assistant.stages, question, voice),

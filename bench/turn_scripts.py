@@ -1,4 +1,4 @@
-"""The scripted turns of `bench.turn_taking`: people who finish, pause, hesitate, agree, cut in; and noise."""
+"""The scripted turns of `bench.turn_taking`: users who finish, pause, hesitate, agree, cut in; and noise."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ FINISHED = {
     "es": "qué hora es|enciende la luz del salón|cuánto cuesta esto|cuéntame una historia|muchas gracias|"
     "dónde está la estación|cómo te llamas|buenos días|pon un poco de música|hasta mañana",
 }
-PAUSING = {  # where "/" is, the speaker pauses
+PAUSING = {  # the speaker pauses at "/"
     "en": "turn on the light and / the radio|I would like to / hear a story|what is the / capital of france|"
     "set a timer for / ten minutes|tell me about / the history of rome|my name is / alice|if it rains / stay at home|"
     "I want to go to lisbon / tomorrow morning|could you / call my sister|wake me up at seven because / I have a train|"
@@ -62,12 +62,12 @@ class Said:
     text: str
     samples: Samples
     pause_ms: float = 0
-    """Silence before it."""
+    """Silence before the speech."""
 
 
 @dataclass
 class Script:
-    """One turn: its kind, who speaks what when, and the noise of the room."""
+    """One turn: its kind, its speech with times, and the noise of the room."""
 
     kind: str
     language: str
@@ -75,12 +75,12 @@ class Script:
     room: float = 0.0
     """Level of the room's noise."""
     cut_in: Said | None = None
-    """What is heard in mid-reply."""
+    """Sound during a reply."""
     probabilities: list[float] = field(default_factory=list)
 
 
 def noises() -> Iterator[tuple[str, Samples]]:
-    """What a microphone hears when nobody speaks to it."""
+    """Noise at the microphone without speech."""
     random = np.random.default_rng(11)
     for seconds in (0.1, 0.3, 0.8):
         envelope = np.hanning(int(seconds * RATE_HZ))
@@ -101,14 +101,14 @@ def noises() -> Iterator[tuple[str, Samples]]:
 
 
 def each(table: dict[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Language, text and voice, the voices in turn."""
+    """Language, text and voice of each phrase, the voices alternating."""
     for language, texts in table.items():
         for index, text in enumerate(texts.split("|")):
             yield language, text, VOICES[language][index % len(VOICES[language])]
 
 
 def scripts() -> list[Script]:
-    """The set, always the same."""
+    """The set of scripts, the same every time."""
     made: list[Script] = []
     rooms = (0.0, 0.0005, 0.002)
     for language, text, voice in each(FINISHED):

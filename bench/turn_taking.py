@@ -1,11 +1,12 @@
-"""Does it let people finish, notice when they have, and stop only when it is meant to? 200 and more scripted turns.
+"""Endpointing and barge-in on over 200 scripted turns: premature endpoints, delays, and false interruptions.
 
 python -m bench.turn_taking                              the figures at the default settings
 python -m bench.turn_taking --plot docs/endpointing.svg  and the trade-off of SILENCE_MS, adaptive and fixed
 
-eSpeak speaks, in three languages and several voices; noise is made here; the real Silero VAD listens; time is virtual.
-The transcript is scripted: the words that lie in the sound which the recogniser is given, without punctuation (as
-PocketSphinx writes) or with a full stop after whatever was heard (as Whisper does), which hides where a sentence ends.
+eSpeak speaks, in three languages and several voices; the noise is synthetic; the real Silero VAD listens; time is
+virtual. The transcript is scripted: the words in the sound which the recogniser receives, either without punctuation
+(as PocketSphinx writes) or with a full stop after every transcript (as Whisper does), which hides the end of a
+sentence.
 """
 
 import argparse
@@ -40,11 +41,11 @@ REPLY = " ".join(
 LEAD_S, END_S = 0.6, 2.6
 """Silence before the first word and after the last."""
 MISSED_MS = 2000
-"""An end that is noticed later than this is missed."""
+"""An endpoint later than this counts as missed."""
 
 
 class Remembered:
-    """Silero, asked once: the sound of a script without an interruption is the same at all settings."""
+    """Silero with cached results: the sound of a script without an interruption is the same for all settings."""
 
     def __init__(self, known: list[float]) -> None:
         self._known, self._at, self._silero = known, 0, None if known else SileroActivity()
@@ -63,7 +64,7 @@ class Remembered:
 
 @dataclass
 class PrefixSTT(ScriptedSTT):
-    """Hears the words that lie in its sound."""
+    """Transcribes the words in its sound."""
 
     said: list[tuple[int, int, str]] = field(default_factory=list)
     """First and last sample of each word."""
@@ -79,7 +80,7 @@ class PrefixSTT(ScriptedSTT):
         return Transcript(heard + "." if heard and self.full_stop else heard, self.language, clip.seconds)
 
     def hears(self, text: str, start: int, samples: int) -> None:
-        """A stretch of speech begins at this sample; a word takes the share of its letters."""
+        """A stretch of speech begins at this sample; each word's share of it is its share of the letters."""
         letters = max(1, len(text))
         at = 0
         for word in text.split():
@@ -89,17 +90,17 @@ class PrefixSTT(ScriptedSTT):
 
 @dataclass
 class Outcome:
-    """What became of one turn."""
+    """The outcome of one turn."""
 
     kind: str
     delay_ms: float | None = None
-    """From the end of the speech to the endpoint; negative: cut off; None: never."""
+    """Time from the end of the speech to the endpoint; negative: cut off; None: never."""
     interrupted: bool = False
     answered: bool = False
 
 
 def play(script: Script, *, full_stop: bool = False, **options: Any) -> Outcome:
-    """One script on virtual time."""
+    """Run one script on virtual time."""
     stt = PrefixSTT(language=script.language, full_stop=full_stop)
     random = np.random.default_rng(5)
 
@@ -173,7 +174,7 @@ def play(script: Script, *, full_stop: bool = False, **options: Any) -> Outcome:
 
 @dataclass
 class Figures:
-    """Of one run over the set, in per cent and ms."""
+    """Results of one run over the set, in per cent and ms."""
 
     turns: int
     cut_offs: float
@@ -209,12 +210,12 @@ def figures(outcomes: list[Outcome]) -> Figures:
 
 
 def trade_off(turns: list[Script]) -> dict[str, list[tuple[int, float, float]]]:
-    """By the way of endpointing: SILENCE_MS, median delay in ms, false cut-offs in per cent."""
+    """SILENCE_MS, median delay in ms and false cut-offs in per cent, for each kind of endpointing."""
     curves: dict[str, list[tuple[int, float, float]]] = {}
     for name, options in {
         "fixed": {"adaptive_endpointing": False},
         "adaptive": {},
-        "adaptive, a full stop after everything": {"full_stop": True},
+        "adaptive, a full stop after every transcript": {"full_stop": True},
     }.items():
         curves[name] = []
         for silence_ms in (250, 350, 500, 700, 900, 1200):
@@ -224,7 +225,7 @@ def trade_off(turns: list[Script]) -> dict[str, list[tuple[int, float, float]]]:
 
 
 def draw(curves: dict[str, list[tuple[int, float, float]]]) -> str:
-    """The curves as SVG, on paper or a screen, light or dark."""
+    """Draw the curves as SVG, readable on paper or a screen, light or dark."""
     width, height, left, bottom = 720, 420, 64, 56
     most_x = 100 * (1 + int(max(x for points in curves.values() for _, x, _ in points) // 100))
     most_y = 10 * (1 + int(max(y for points in curves.values() for _, _, y in points) // 10))
@@ -269,7 +270,7 @@ def draw(curves: dict[str, list[tuple[int, float, float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plot", type=Path, metavar="SVG")
-    parser.add_argument("--all", action="store_true", help="tell every turn that went wrong")
+    parser.add_argument("--all", action="store_true", help="list every turn that went wrong")
     chosen = parser.parse_args()
     console = Console(width=130)
     turns = scripts()

@@ -2,8 +2,8 @@
 
     python -m bench.wer_sphinx FOLDER
 
-FOLDER/manifest.json: a list of {"file", "text", "language", "group" or "voice"}; other languages than English and clips
-without a text are left out. `captured`: clips whose words outside the grammar were taken for a sentence of it.
+FOLDER/manifest.json: a list of {"file", "text", "language", "group" or "voice"}. Languages other than English and clips
+without a text are left out. `captured`: clips with words outside the grammar that were transcribed as a sentence of it.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Group:
 
 
 def plain(text: str) -> str:
-    """As the recogniser writes: lower case, no punctuation."""
+    """Text as the recogniser writes it: lower case, no punctuation."""
     return " ".join("".join(char if char.isalpha() or char in " '" else " " for char in text.lower()).split())
 
 

@@ -1,12 +1,12 @@
-"""Many speakers on one Whisper: utterances a second through the worker, which decodes together what waits together,
-against plain calls of faster-whisper guarded by a lock, in the same run.
+"""Many speakers on one Whisper: utterances a second through the worker, which batches waiting calls, against plain
+calls of faster-whisper with a lock, in the same run.
 
     python -m bench.whisper_batch [--size base] [--device cpu] [--compute-type int8] [--concurrent 1 4 16] [--each 4]
 
-Random weights at the real size cost what real ones cost, and these end after as many tokens as a short question has.
-Each speaker asks again as soon as it has its answer. "CPU": of all processes of a side, for each utterance; on a busy
-machine it says more than the clock. "single": seconds of one call, the library's own and the engine's
-(its voice activity detection included), alternating.
+Random weights at the real size cost as much as real ones, and these end after as many tokens as a short question has.
+Each speaker sends the next utterance as soon as it has its transcript. "CPU": of all processes of a side, for each
+utterance; on a busy machine it is more reliable than the clock. "single": seconds of one call of the library and of the
+engine (with its voice activity detection), alternating.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def question() -> Clip:
 
 
 def plain_call(model: Any, sound: Any) -> None:
-    """As anybody would call it for a spoken turn, with the engine's own options."""
+    """Call the library as a script would for a spoken turn, with the engine's options."""
     segments, _ = model.transcribe(
         sound, language="en", beam_size=1, temperature=[0.0], without_timestamps=True,
         condition_on_previous_text=False,
@@ -80,7 +80,7 @@ def cpu_s() -> float:
 
 
 def single(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each call; they alternate, so that what else the machine does hits all alike."""
+    """Median seconds of each call. The calls alternate, so that other load on the machine affects both alike."""
     took: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -103,7 +103,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
     config = WhisperConfig(str(model), ((options.device, options.compute_type),), options.threads, 1, options.context)
     engine = WhisperEngine(config)
     sound = engine._speech(clip, "en", None, False).sound
-    tokens = len(last(engine.transcribe(clip, "en", None, False)).text) // 12  # the model's made-up words are that long
+    tokens = len(last(engine.transcribe(clip, "en", None, False)).text) // 12  # the length of the model's random words
     alone = single(
         {
             "library": lambda: plain_call(library, sound),
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--compute-type", default="int8")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--context", type=float, default=30.0, help="WHISPER_CONTEXT_S of our side")
+    parser.add_argument("--context", type=float, default=30.0, help="WHISPER_CONTEXT_S of our engine")
     parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--each", type=int, default=3, help="utterances of each speaker")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,9 +1,9 @@
-"""How far the times of words are off, where the truth is known: utterances spliced with silence between them.
+"""Errors of word times on utterances spliced with silence between them, for which the truth is known.
 
     python -m bench.word_times [--count 40]
 
-The truth is where each utterance begins and ends to be loud, so what is measured is the start of its first and the end
-of its last word: by the trained test model (Whisper's own times), and by PocketSphinx. Both on eSpeak's voices.
+The truth is the loud span of each utterance, so the start of its first word and the end of its last word are measured:
+for the trained test model (Whisper's own times), and for PocketSphinx. Both on eSpeak's voices.
 """
 
 import argparse
@@ -22,11 +22,11 @@ from pipeline.stt.files import transcribe_file
 from tests.stt.recordings import MODEL, spliced
 
 LOUD = 0.01
-"""Of full scale."""
+"""Loudness threshold, relative to full scale."""
 
 
 def loud(clip: Clip, start_s: float, end_s: float) -> tuple[float, float]:
-    """Without the silence that eSpeak puts around what it says."""
+    """The loud span, without the silence that eSpeak puts around it."""
     first = int(start_s * clip.rate_hz)
     heard = np.flatnonzero(np.abs(clip.samples[first : int(end_s * clip.rate_hz)]) > LOUD)
     return (first + int(heard[0])) / clip.rate_hz, (first + int(heard[-1])) / clip.rate_hz
@@ -55,7 +55,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=40)
     count = parser.parse_args().count
-    # The trained model knows one utterance at a time.
+    # The trained model was trained on one utterance at a time.
     settings = Settings(whisper_model=str(MODEL), whisper_pack=False)
     async with whisper.open_engine(settings, lambda progress: None) as opened:
         await measure("whisper", opened, count)

@@ -1,8 +1,8 @@
-"""Spoiled Wyoming events into a running service: python -m bench.wyoming_fuzz [MESSAGES] [SEED]
+"""Broken Wyoming events sent to a running service: python -m bench.wyoming_fuzz [MESSAGES] [SEED]
 
-Each connection sends a hundred events whose lengths are right and whose fields may be anything; some end with bytes
-that are not an event. At the end the service must be what it was: no traceback, the same processes, every connection
-that was in step has answered its last ping, and a client that behaves is understood.
+Each connection sends a hundred events with correct lengths and arbitrary fields; some end with bytes that are not an
+event. At the end the service must be unchanged: no traceback, the same processes, every well-framed connection has
+received the pong for its last ping, and a well-behaved client gets its transcript.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ def junk(random: Random, depth: int = 0) -> Any:
 
 
 def event(random: Random) -> bytes:
-    """One event that is in step with the next."""
+    """One event after which the next one can be read."""
     data: Any = {name: value for name, value in GOOD.items() if random.random() < 0.8}
     for name in random.sample(NAMES, random.choice((0, 0, 0, 1, 1, 2))):
         data[name] = junk(random)
@@ -73,7 +73,7 @@ def event(random: Random) -> bytes:
 
 
 async def connection(port: int, random: Random, told: Counter[str]) -> None:
-    """Send a hundred, and read all that is said to them. Raises AssertionError."""
+    """Send a hundred events, and read all responses. Raises AssertionError."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     ends_broken = random.random() < 0.2
 
@@ -101,7 +101,7 @@ async def connection(port: int, random: Random, told: Counter[str]) -> None:
 
 
 async def behaves(port: int) -> str:
-    """What is understood of a client that behaves."""
+    """The transcript that a well-behaved client gets."""
     pcm = spoken(QUESTION).at(16_000).pcm16()
     async with AsyncTcpClient("127.0.0.1", port) as client, asyncio.timeout(PATIENCE_S):
         await client.write_event(AudioChunk(16_000, 2, 1, pcm).event())
@@ -155,7 +155,7 @@ def main() -> None:
         grown = (process.memory_info().rss - rss) / 1e6
     count = -(-messages // PER_CONNECTION)
     print(
-        f"{count * PER_CONNECTION} events over {count} connections, {time.monotonic() - start:.0f} s: all stand; "
+        f"{count * PER_CONNECTION} events over {count} connections, {time.monotonic() - start:.0f} s: all survive; "
         f"memory {grown:+.0f} MB"
     )
     for name, number in sorted(told.items()):

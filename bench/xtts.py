@@ -3,11 +3,11 @@ on one model in the same run.
 
     python -m bench.xtts [--size long|full] [--int8] [--device cpu|cuda] [--threads 1] [--seconds 2 10 20]
 
-`full` has XTTS v2's own sizes with random weights, which cost what the real ones cost. `long` has a tiny GPT before the
-vocoder of full size: what is measured is then the vocoder, which is what the two streams do differently. Neither model
-ends by itself: both streams are stopped at the length. "A second": work for each second of sound, in the first and in
-the last third, which are the same where the cost of a chunk does not grow. On a CPU, times are this process's CPU time:
-what else the machine does counts little. On a GPU they are those of the clock.
+`full` has XTTS v2's real sizes with random weights, which cost as much as the real ones. `long` has a tiny GPT before
+the vocoder of full size, so that the vocoder dominates, in which the two streams differ. Neither model ends by itself:
+both streams are stopped at the length. "A second": work per second of sound, in the first and in the last third, which
+are equal if the cost of a chunk does not grow. On a CPU, times are this process's CPU time, which other load affects
+little. On a GPU they are wall-clock time.
 """
 
 import argparse
@@ -26,7 +26,7 @@ TEXT = "the quick brown fox jumps over the lazy dog again and again and again."
 
 @dataclass
 class Run:
-    """One stream: when its pieces came (seconds from the start), and how long each is (seconds)."""
+    """One stream: arrival time of each chunk (seconds from the start), and its length (seconds)."""
 
     came: list[float]
     lengths: list[float]
@@ -40,7 +40,7 @@ class Run:
         return self.came[-1]
 
     def cost(self, start: float, end: float) -> float:
-        """Seconds of work for each second of sound, between these parts of the whole."""
+        """Seconds of work per second of sound, between these fractions of the whole."""
         whole, heard = sum(self.lengths), 0.0
         work = sound = 0.0
         for index, length in enumerate(self.lengths):

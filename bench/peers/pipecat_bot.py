@@ -1,7 +1,8 @@
 """A pipecat bot on the scripted stages of `bench/conversation.py`: python pipecat_bot.py PORT STAGES
 
-Its own WebSocket transport and protobuf frames; Silero VAD with 200 ms and a speech time-out of 300 ms: the turn ends
-after 500 ms of silence, as in Parley's run. For an environment with `pipecat-ai[websocket]` and uvicorn.
+It uses pipecat's own WebSocket transport and protobuf frames, and Silero VAD with 200 ms and a speech timeout of 300
+ms: the turn ends after 500 ms of silence, as in Parley's run. For an environment with `pipecat-ai[websocket]` and
+uvicorn.
 """
 
 import asyncio
@@ -63,7 +64,7 @@ class ScriptedLLM(FrameProcessor):
 
 
 class ScriptedTTS(TTSService):
-    """60 ms a character, in chunks of 80 ms at a tenth of real time, like the one of Parley's run."""
+    """60 ms a character, in chunks of 80 ms at a tenth of real time, as in Parley's run."""
 
     def __init__(self) -> None:
         super().__init__(sample_rate=RATE_HZ, push_start_frame=True, push_stop_frames=True)

@@ -1,4 +1,5 @@
-"""Clients of `pipecat_bot.py`, as those of `bench/conversation.py`: they ask, hear the answer out, and ask again.
+"""Clients of `pipecat_bot.py` that behave like those of `bench/conversation.py`: ask, wait for the end of the reply,
+repeat.
 
 python pipecat_client.py PORT SESSIONS TURNS SERVER_PID QUESTION.pcm → one JSON object on stdout
 """
@@ -18,7 +19,7 @@ from pipecat.frames.protobufs import frames_pb2
 
 RATE_HZ, CHUNK_MS = 16_000, 20
 QUIET_S = 1.0
-"""So long without sound, the answer is over: pipecat's transport sends no event for it."""
+"""After this silence the reply is over: pipecat's transport sends no event for its end."""
 
 
 async def converse(port: int, turns: int, question: bytes, wait_s: float) -> list[float | None]:

@@ -1,12 +1,11 @@
-"""The OpenAI Agents SDK for Python, as it is, against a running Parley.
+"""The unmodified OpenAI Agents SDK for Python against a running Parley.
 
     python -m venv /tmp/agents && /tmp/agents/bin/pip install openai-agents
     python main.py &
     /tmp/agents/bin/python bench/peers/realtime_agents.py ws://127.0.0.1:8000/v1/realtime audios/samples/*.wav
 
-Speaks each question into one session, one after the other, and interrupts the last answer with the first question.
-Prints one JSON object: what was heard, what was answered, how long it took, and what the SDK's own history holds. Needs
-no package of ours.
+Speaks each question into one session, one after the other, and interrupts the last reply with the first question.
+Prints one JSON object: transcripts, replies, latencies, and the SDK's own history. Needs none of our packages.
 """
 
 import argparse

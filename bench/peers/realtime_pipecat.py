@@ -1,11 +1,11 @@
-"""pipecat's own service for the OpenAI Realtime API, as it is, against a running Parley.
+"""pipecat's unmodified service for the OpenAI Realtime API against a running Parley.
 
     python -m venv /tmp/pipecat && /tmp/pipecat/bin/pip install "pipecat-ai[openai]"
     python main.py &
     /tmp/pipecat/bin/python bench/peers/realtime_pipecat.py ws://127.0.0.1:8000/v1/realtime audios/samples/*.wav
 
-Speaks each question into one session and prints one JSON object: what was heard, what was answered in writing and in
-sound, and the errors that pipecat saw. Needs no package of ours.
+Speaks each question into one session and prints one JSON object: transcripts, replies in text and sound, and the errors
+that pipecat saw. Needs none of our packages.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from realtime_sound import FRAME_MS, RATE_HZ, sound
 
 
 class Ear(FrameProcessor):
-    """Notes what comes out of the service."""
+    """Records the frames that the service sends."""
 
     def __init__(self) -> None:
         super().__init__()

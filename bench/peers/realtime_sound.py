@@ -1,4 +1,4 @@
-"""Questions for the peers that speak Realtime, without any package."""
+"""Questions for the Realtime peers, without any package."""
 
 import wave
 from array import array
@@ -9,7 +9,7 @@ FRAME_MS = 20
 
 
 def sound(path: Path) -> bytes:
-    """A mono 16-bit WAV at 24 kHz, by linear interpolation: good enough to be understood."""
+    """A mono 16-bit WAV resampled to 24 kHz by linear interpolation, which is good enough to be understood."""
     with wave.open(str(path)) as file:
         rate, samples = file.getframerate(), array("h", file.readframes(file.getnframes()))
     count = len(samples) * RATE_HZ // rate

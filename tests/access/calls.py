@@ -1,4 +1,4 @@
-"""Requests as the door sees them, and every route that there is."""
+"""Requests as the access check sees them, and a list of every route."""
 
 import re
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ SECRET = "0123456789abcdef0123456789abcdef"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One way in. `method`: of a request, or WEBSOCKET."""
+    """One entry point of the application. `method`: an HTTP method, or WEBSOCKET."""
 
     method: str
     path: str
 
     @property
     def example(self) -> str:
-        """A path that it fits."""
+        """A path that matches this route."""
         return re.sub(r"{[^}]*}", "x", self.path)
 
 
 def routes(app: FastAPI) -> list[Route]:
-    """All ways into an application, also those that are in no OpenAPI document."""
+    """All entry points of an application, including those that no OpenAPI document lists."""
     return sorted(set(_routes(app)), key=lambda route: (route.path, route.method))
 
 
@@ -50,7 +50,7 @@ def every_route() -> list[Route]:
 
 
 def scope(route: Route, headers: dict[str, str] | None = None, client: str = "203.0.113.7") -> dict[str, Any]:
-    """An ASGI scope as a server makes it. client: where the caller is."""
+    """An ASGI scope as a server makes it. client: the client's address."""
     socket = route.method == "WEBSOCKET"
     sent = {"host": "127.0.0.1"} | {name.lower(): value for name, value in (headers or {}).items()}
     protocols = [one.strip() for one in sent.get("sec-websocket-protocol", "").split(",") if one.strip()]
@@ -77,7 +77,7 @@ def scope(route: Route, headers: dict[str, str] | None = None, client: str = "20
 
 @dataclass(slots=True)
 class Answer:
-    """What came back before anything was read of the caller."""
+    """The response that was sent before any of the request's body was read."""
 
     status: int
     headers: dict[str, str]
@@ -85,11 +85,11 @@ class Answer:
 
 
 class WouldRead(Exception):
-    """The application wants the body, or has accepted a socket: the door has let the caller in."""
+    """The application asks for the body, or has accepted a socket: the access check has let the caller in."""
 
 
 async def call(app: Any, asked: dict[str, Any]) -> Answer:
-    """The answer to one request, or to a handshake. Raises WouldRead when the caller is let in."""
+    """Return the response to one request or handshake. Raises WouldRead when the caller is let in."""
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What strangers send as a key, for every route: `tests/access/test_routes.py` and `bench/refusals.py`."""
+"""Invalid credentials for every route, used by `tests/access/test_routes.py` and `bench/refusals.py`."""
 
 import base64
 import json
@@ -18,15 +18,16 @@ OPEN = {
     "/docs/anything", "/docs/oauth2-redirect",
     "/api/v1/webhooks/transcription", "/api/v1/webhooks/transcription/{job_id}/file",
 }  # fmt: skip
-"""Routes that need no key: those for everybody, and two for workers elsewhere, who sign what they send. Whoever adds
-to this must say why."""
+"""Routes that need no key: the public ones, and two for remote workers, which sign their requests. A comment must say
+why when you add one.
+"""
 TALKS, TRANSCRIBES, ADMIN = "talks-" + "a" * 40, "transcribes-" + "b" * 40, "admin-" + "c" * 40
 API_KEYS = f"anna:talk:{TALKS},tess:transcribe:{TRANSCRIBES},root:admin:{ADMIN}"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Headers that somebody sends, and what he must be told."""
+    """Headers of one request, and the status that must be sent in reply."""
 
     kind: str
     headers: dict[str, str]
@@ -38,7 +39,7 @@ def _part(content: object) -> str:
 
 
 def attempts(route: Route) -> Iterator[Attempt]:
-    """All that must not open this route."""
+    """Yield every attempt that this route must refuse."""
     soon = time.time() + 60
     good = jwt.encode({"exp": soon, "scope": "talk transcribe admin"}, SECRET, "HS256")
     header, payload, signature = good.split(".")
@@ -61,7 +62,7 @@ def attempts(route: Route) -> Iterator[Attempt]:
             protocols = {"Sec-WebSocket-Protocol": f"parley, openai-insecure-api-key.{key}"}
             yield Attempt("wrong key", protocols, 401)
     else:
-        yield Attempt("wrong scope", _bearer(_page_token(PageTokens(SECRET, 60))), 401)  # it is for sockets only
+        yield Attempt("wrong scope", _bearer(_page_token(PageTokens(SECRET, 60))), 401)  # only for sockets
     needed = rule_for(route.example, route.method).needed
     if not isinstance(needed, Open):
         for right, key in (("talk", TALKS), ("transcribe", TRANSCRIBES)):

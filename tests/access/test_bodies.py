@@ -1,4 +1,4 @@
-"""Bodies that are made to be slow to take apart, and what they claim of themselves."""
+"""Bodies that are made to be slow to parse, and false claims about their length."""
 
 import asyncio
 import socket
@@ -25,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 class Wire(asyncio.Transport):
-    """Takes what is written."""
+    """A transport that collects what is written to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ async def echo_size(scope: Scope, receive: Receive, send: Send) -> None:
     ],
     ids=["length", "chunked"],
 )
-async def test_a_body_of_ends_of_heads_is_parsed_in_few_steps(head: bytes, tail: bytes, most: int) -> None:
+async def test_a_body_of_blank_lines_is_parsed_in_few_steps(head: bytes, tail: bytes, most: int) -> None:
     config = uvicorn.Config(echo_size, lifespan="off", log_config=None, **bounded(Settings()))
     config.load()
     protocol: Any = config.http_protocol_class(  # type: ignore[operator]
@@ -109,7 +109,7 @@ async def test_a_body_of_ends_of_heads_is_parsed_in_few_steps(head: bytes, tail:
 
 
 @pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/jobs"])
-def test_a_length_of_thousands_of_digits_is_a_number(server: ServerProcess, path: str) -> None:
+def test_a_content_length_of_thousands_of_digits_is_refused(server: ServerProcess, path: str) -> None:
     kind = b"multipart/form-data; boundary=b"
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(

@@ -1,4 +1,4 @@
-"""Much of everything from one connection or caller: the service holds little of it, and serves others meanwhile."""
+"""Floods from one connection or caller: the service buffers little of them, and serves others meanwhile."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from tests.server_process import ServerProcess, let_in, serving
 from tests.waiting import until
 
 LATE_S = 60.0
-"""Generous: the machine may be busy."""
+"""Generous, because the machine can be busy."""
 UPLOADS = 2
 HELD_BYTES = 8 << 20
 
@@ -39,7 +39,7 @@ def opened(server: ServerProcess) -> socket.socket:
 
 @contextlib.contextmanager
 def within(server: ServerProcess, megabytes: int) -> Iterator[None]:
-    """The service never takes so much more while the block lasts."""
+    """Check that the service's memory does not grow by this many megabytes while the block runs."""
     process, over = psutil.Process(server.process.pid), threading.Event()
     before = peak = process.memory_info().rss
 
@@ -59,15 +59,15 @@ def within(server: ServerProcess, megabytes: int) -> Iterator[None]:
 
 
 def held(server: ServerProcess) -> int:
-    """What the service counts as held."""
+    """Bytes that the service counts as held."""
     lines = httpx.get(f"{server.url}/metrics", timeout=LATE_S).text.splitlines()
     return int(float(next(line for line in lines if line.startswith("parley_held_bytes ")).split()[1]))
 
 
-# --- requests that are not waited for ---
+# --- requests whose sender does not wait for the responses ---
 
 
-def test_pipelined_requests_are_all_answered_in_their_order(server: ServerProcess) -> None:
+def test_pipelined_requests_are_answered_in_order(server: ServerProcess) -> None:
     kinds = [
         b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n\r\nGET /\r\n\r\nabc",
@@ -89,8 +89,8 @@ def test_pipelined_requests_are_all_answered_in_their_order(server: ServerProces
 
 
 @pytest.mark.parametrize("body", [b"", b"x" * 40_000], ids=["heads", "bodies"])
-def test_requests_that_are_not_read_fill_no_memory(server: ServerProcess, body: bytes) -> None:
-    """Each would send some 100 MB if it were read."""
+def test_unread_requests_do_not_fill_memory(server: ServerProcess, body: bytes) -> None:
+    """Each connection would send about 100 MB if it were read."""
     request = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     sent = 0
     with within(server, 100), ExitStack() as stack:
@@ -106,7 +106,7 @@ def test_requests_that_are_not_read_fill_no_memory(server: ServerProcess, body: 
     assert sent
 
 
-def test_a_request_with_very_many_headers_is_refused(server: ServerProcess) -> None:
+def test_a_request_with_too_many_headers_is_refused(server: ServerProcess) -> None:
     with opened(server) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 200 + b"\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 431")
@@ -114,7 +114,7 @@ def test_a_request_with_very_many_headers_is_refused(server: ServerProcess) -> N
     assert httpx.get(f"{server.url}/health", headers=many, timeout=LATE_S).status_code == 200
 
 
-def test_an_upgrade_behind_a_request_that_is_being_answered_ends_the_connection(server: ServerProcess) -> None:
+def test_an_upgrade_behind_a_pending_request_closes_the_connection(server: ServerProcess) -> None:
     upgrade = (
         b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -129,7 +129,7 @@ def test_an_upgrade_behind_a_request_that_is_being_answered_ends_the_connection(
 
 
 def masked(opcode: int, payload: bytes = b"", *, fin: bool = True, claims: int | None = None) -> bytes:
-    """A frame of a client; claims: a length of more than there is."""
+    """A masked client frame. claims: a declared length larger than the payload."""
     length = len(payload) if claims is None else claims
     head = bytes([opcode | (0x80 if fin else 0)])
     if length < 126:
@@ -171,7 +171,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_frames_without_end_fill_no_memory(server: ServerProcess, kind: str) -> None:
+def test_endless_frames_do_not_fill_memory(server: ServerProcess, kind: str) -> None:
     with within(server, 30), ExitStack() as stack:
         for _ in range(4):
             deaf = stack.enter_context(contextlib.closing(talking(server)))
@@ -182,8 +182,8 @@ def test_frames_without_end_fill_no_memory(server: ServerProcess, kind: str) -> 
         assert httpx.get(f"{server.url}/health", timeout=LATE_S).status_code == 200
 
 
-def test_half_of_a_large_message_counts_from_its_first_bytes(server: ServerProcess) -> None:
-    """As it comes, and no longer than its connection is there; one that goes beyond what there is ends with 1013."""
+def test_an_incomplete_message_counts_from_its_first_bytes(server: ServerProcess) -> None:
+    """Memory counts while bytes arrive and until the connection ends. A message beyond the budget closes with 1013."""
     with ExitStack() as stack:
         for _ in range(2):
             halves = stack.enter_context(contextlib.closing(talking(server)))
@@ -195,7 +195,7 @@ def test_half_of_a_large_message_counts_from_its_first_bytes(server: ServerProce
         answer = third.recv(100)
         assert answer[:1] == b"\x88"
         assert int.from_bytes(answer[2:4]) == 1013
-        # What is small comes in.
+        # Small messages are still accepted.
         with connect(f"ws://127.0.0.1:{server.port}/ws", open_timeout=LATE_S) as other:
             other.send(b"x" * 1000)
             assert json.loads(other.recv(timeout=LATE_S))["error"]["code"] == "bad_audio"
@@ -220,7 +220,7 @@ TEXTS = {
 
 
 def error_of(connection: ClientConnection) -> str:
-    """The code of the next error, whatever its protocol."""
+    """The code of the next error, in any of the protocols."""
     while True:
         told = json.loads(connection.recv(timeout=LATE_S))
         if (error := told.get("error")) or (error := told if told.get("type") == "error" else None):
@@ -229,14 +229,14 @@ def error_of(connection: ClientConnection) -> str:
 
 @pytest.mark.parametrize("kind", TEXTS)
 @pytest.mark.parametrize("path", ["/ws?stream=1", "/v1/realtime", "/api/v1/streaming"])
-def test_texts_that_are_more_than_their_kind_are_refused(server: ServerProcess, path: str, kind: str) -> None:
+def test_texts_over_the_limit_of_their_kind_are_refused(server: ServerProcess, path: str, kind: str) -> None:
     with (
         within(server, 60),
         let_in(
             lambda: connect(f"ws://127.0.0.1:{server.port}{path}", open_timeout=LATE_S, max_size=None, compression=None)
         ) as connection,
     ):
-        for _ in range(3):  # the connection goes on
+        for _ in range(3):  # the connection stays open
             connection.send(TEXTS[kind])
             assert error_of(connection) in {
                 "unsupported_message", "message_too_large", "unknown_or_invalid_event", "bad_parameter",
@@ -248,7 +248,7 @@ def test_texts_that_are_more_than_their_kind_are_refused(server: ServerProcess, 
     [("POST", "/v1/audio/speech"), ("POST", "/api/v1/upload/url"), ("PUT", "/jobs/x/speakers")],
 )
 @pytest.mark.parametrize("kind", TEXTS)
-def test_bodies_that_are_more_than_their_kind_are_refused(
+def test_bodies_over_the_limit_of_their_kind_are_refused(
     server: ServerProcess, method: str, path: str, kind: str
 ) -> None:
     answer = httpx.request(
@@ -259,18 +259,18 @@ def test_bodies_that_are_more_than_their_kind_are_refused(
     assert answer.json()["error"]["message"]
 
 
-def test_fields_of_forms_are_counted(server: ServerProcess) -> None:
-    """They are held in memory, whatever MAX_FILE_SIZE is."""
+def test_form_fields_count_against_the_memory_budget(server: ServerProcess) -> None:
+    """Fields are held in memory, whatever MAX_FILE_SIZE is."""
     fields = {f"field{number}": "x" * (7 << 20) for number in range(3)}
     answer = httpx.post(f"{server.url}/v1/audio/transcriptions", data=fields, files={"file": b"x"}, timeout=LATE_S)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
     until(lambda: held(server) == 0)
 
 
-# --- recordings in pieces ---
+# --- uploads in chunks ---
 
 
-def test_recordings_in_pieces_are_uploads_from_their_first_byte(server: ServerProcess) -> None:
+def test_streamed_uploads_take_a_slot_from_their_first_byte(server: ServerProcess) -> None:
     url = f"ws://127.0.0.1:{server.port}/api/v1/streaming?rate=16000"
 
     def stop(socket: ClientConnection) -> dict[str, object]:
@@ -285,7 +285,7 @@ def test_recordings_in_pieces_are_uploads_from_their_first_byte(server: ServerPr
         until(lambda: taken(server) == UPLOADS)
         third.send(bytes(32_000))
         assert error_of(third) == "overloaded"
-        third.send(bytes(32_000))  # told once; what else comes of it is thrown away
+        third.send(bytes(32_000))  # the error is sent once; later data is discarded
         third.send('{"action": "stop"}')
         answer = httpx.post(f"{server.url}/asr", files={"audio_file": b"x"}, timeout=LATE_S)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
@@ -299,6 +299,6 @@ def test_recordings_in_pieces_are_uploads_from_their_first_byte(server: ServerPr
 
 
 def taken(server: ServerProcess) -> int:
-    """Places among the uploads."""
+    """Upload slots in use."""
     lines = httpx.get(f"{server.url}/metrics", timeout=LATE_S).text.splitlines()
     return int(float(next(line for line in lines if line.startswith("parley_uploads_running ")).split()[1]))

@@ -1,4 +1,4 @@
-"""JWTs: by the secret, by published keys; and what is none."""
+"""JWTs signed with the secret or with published keys, and tokens that are not valid JWTs."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ def public(key: Any, kid: str | None, **more: str) -> dict[str, Any]:
 
 
 class Login:
-    """Somebody's login service, on a real socket; a test changes what it publishes."""
+    """A login service on a real socket. A test changes which keys it publishes."""
 
     def __init__(self) -> None:
         self.keys: list[Any] = []
@@ -68,7 +68,7 @@ def jwts(**settings: Any) -> Jwts:
     return Jwts(Settings(**settings))
 
 
-# --- by the secret ---
+# --- signed with the secret ---
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
@@ -77,11 +77,11 @@ async def test_a_jwt_is_a_key_until_it_expires(algorithm: str) -> None:
     caller = await jwts(jwt_secret=SECRET).find(good)
     assert caller is not None
     assert (caller.name, caller.kind) == ("anna", "jwt")
-    assert caller.rights == {Right.TALK, Right.TRANSCRIBE}, "one that says nothing may use it, and not change it"
+    assert caller.rights == {Right.TALK, Right.TRANSCRIBE}, "without scopes: use, but not administration"
     assert await jwts().find(good) is None
 
 
-async def test_what_is_no_good_jwt_is_no_key() -> None:
+async def test_invalid_jwts_are_rejected() -> None:
     soon = {"exp": SOON}
     header, payload, signature = jwt.encode(soon, SECRET, "HS256").split(".")
     for bad in (
@@ -113,13 +113,13 @@ async def test_what_is_no_good_jwt_is_no_key() -> None:
         ({"scope": "talk", "scp": "admin"}, {"talk"}),
     ],
 )
-async def test_rights_are_in_the_claim(claim: dict[str, Any], rights: set[str]) -> None:
+async def test_permissions_come_from_the_claim(claim: dict[str, Any], rights: set[str]) -> None:
     caller = await jwts(jwt_secret=SECRET).find(jwt.encode({"exp": SOON, **claim}, SECRET, "HS256"))
     assert caller is not None
     assert caller.rights == rights
 
 
-async def test_issuer_and_audience_where_they_are_set() -> None:
+async def test_issuer_and_audience_are_checked_when_they_are_set() -> None:
     strict = jwts(jwt_secret=SECRET, jwt_issuer="https://login.example", jwt_audience="parley")
     good = {"exp": SOON, "iss": "https://login.example", "aud": ["parley", "other"]}
     assert await strict.find(jwt.encode(good, SECRET, "HS256"))
@@ -134,10 +134,10 @@ async def name_of(claims: dict[str, Any], **settings: str) -> str:
     return caller.name
 
 
-async def test_no_two_subjects_have_one_name() -> None:
-    """Nor does a subject have the name that another one, or none, is given."""
+async def test_different_subjects_get_different_names() -> None:
+    """A subject must not have the name that another subject, or a token without a subject, gets."""
     long = "x" * 100
-    before = f"{'x' * 31}~{sha256(long.encode()).hexdigest()[:32]}"  # what was made of `long` once
+    before = f"{'x' * 31}~{sha256(long.encode()).hexdigest()[:32]}"  # the name that an earlier version made of `long`
     subjects: list[dict[str, Any]] = [
         {}, {"sub": ""}, {"sub": "jwt"}, {"sub": "anna"}, {"sub": "anna "}, {"sub": "Anna"},
         {"sub": "an\u0000na"}, {"sub": "a\u0301"}, {"sub": "\u00e1"}, {"sub": long}, {"sub": long + "y"},
@@ -147,28 +147,28 @@ async def test_no_two_subjects_have_one_name() -> None:
     ]  # fmt: skip
     names = [await name_of(claims) for claims in subjects]
     assert len(set(names)) == len(names), Counter(names).most_common(2)
-    # A name that is made is taken by nobody who has it for a subject.
+    # A subject that equals a generated name gets another name.
     again = [await name_of({"sub": name}) for name in names]
     made = [name for name in names if name.startswith(MADE)]
     assert not set(made) & set(again)
     assert all(0 < len(name) <= 65 for name in (*names, *again))
 
 
-async def test_a_subject_keeps_its_name_where_one_issuer_is_taken() -> None:
+async def test_a_subject_keeps_its_name_when_the_issuer_is_set() -> None:
     issuer = "https://login.example"
     assert await name_of({"sub": "anna", "iss": issuer}, jwt_issuer=issuer) == "anna"
     assert await name_of({"sub": "anna"}) == "anna"
 
 
-def test_a_secret_that_can_be_guessed_is_refused() -> None:
+def test_a_guessable_secret_is_refused() -> None:
     with pytest.raises(ValueError, match="32 characters"):
         Settings(jwt_secret="short")
 
 
-# --- by published keys ---
+# --- signed with published keys ---
 
 
-async def test_each_kind_of_published_key(login: Login) -> None:
+async def test_every_kind_of_published_key_is_accepted(login: Login) -> None:
     login.keys = [public(RSA, "r"), public(EC, "e"), public(ED, "d"), public(OTHER, "p", alg="PS256")]
     takes = jwts(jwt_jwks_url=login.url)
     for key, kid, algorithm in ((RSA, "r", "RS256"), (EC, "e", "ES256"), (ED, "d", "EdDSA"), (OTHER, "p", "PS256")):
@@ -179,7 +179,7 @@ async def test_each_kind_of_published_key(login: Login) -> None:
     assert login.asked == 1
 
 
-async def test_no_algorithm_is_taken_for_another(login: Login) -> None:
+async def test_algorithms_are_not_confused(login: Login) -> None:
     """A public key as a secret, `none`, another key's id, a symmetric key in the set, an encryption key."""
     oct_key = {"kty": "oct", "kid": "o", "k": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY", "alg": "HS256"}
     login.keys = [public(RSA, "r"), public(EC, "e"), oct_key, public(OTHER, "enc", use="enc")]
@@ -223,7 +223,7 @@ class Clock:
         return self.now
 
 
-async def test_the_set_is_kept_and_fetched_again(login: Login) -> None:
+async def test_the_key_set_is_cached_and_fetched_again(login: Login) -> None:
     clock, keys = Clock(), None
     login.keys = [public(RSA, "old")]
     keys = KeySet(login.url, clock=clock)
@@ -231,19 +231,19 @@ async def test_the_set_is_kept_and_fetched_again(login: Login) -> None:
     assert await keys.key("old")
     assert login.asked == 1
     login.keys = [public(OTHER, "new")]
-    assert await keys.key("new") is None, "asked a moment ago: anybody can name a key that is not there"
+    assert await keys.key("new") is None, "fetched a moment ago: any caller can name an unknown key"
     assert login.asked == 1
     clock.now += AGAIN_S
     assert await keys.key("new")
-    assert await keys.key("old") is None, "taken back"
+    assert await keys.key("old") is None, "revoked"
     clock.now += FRESH_S
     assert await keys.key("new")
-    assert keys._fetching, "nobody waits for a set that is only older"
+    assert keys._fetching, "a request does not wait for a set that is only old"
     await eventually(lambda: not keys._fetching)
     assert login.asked == 3
 
 
-async def test_while_it_cannot_be_fetched_the_last_one_is_good_for_a_day(login: Login) -> None:
+async def test_during_an_outage_the_last_key_set_is_valid_for_a_day(login: Login) -> None:
     clock = Clock()
     login.keys = [public(RSA, "r")]
     keys = KeySet(login.url, clock=clock)
@@ -260,9 +260,7 @@ async def test_while_it_cannot_be_fetched_the_last_one_is_good_for_a_day(login: 
         await keys.key("r")
 
 
-async def test_many_who_come_at_once_ask_once_and_nobody_waits_for_ever(
-    login: Login, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_concurrent_requests_fetch_once_and_time_out(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
     login.keys, login.delay_s = [public(RSA, "r")], 0.1
     keys = KeySet(login.url)
     assert all(await asyncio.gather(*(keys.key("r") for _ in range(20))))

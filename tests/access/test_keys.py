@@ -1,4 +1,4 @@
-"""Keys: how they are written, kept, found, changed and taken back."""
+"""Keys: their format, storage, lookup, rotation and revocation."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ from server.access.keys import KeyRing, hashed, keys_of_setting, weak
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """Seconds that pass only when a test sets them."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -42,7 +42,7 @@ def add(file: Path, name: str, scopes: str = "talk") -> str:
     return made.stdout.strip()
 
 
-def test_a_key_is_printed_once_and_only_its_hash_is_kept(file: Path) -> None:
+def test_a_key_is_printed_once_and_only_its_hash_is_stored(file: Path) -> None:
     key = add(file, "anna", "talk+transcribe")
     assert len(key) > 43
     text = file.read_text()
@@ -56,14 +56,14 @@ def test_a_key_is_printed_once_and_only_its_hash_is_kept(file: Path) -> None:
     assert hashed(key) not in listed
 
 
-def test_a_running_service_takes_new_keys_and_refuses_removed_ones(file: Path) -> None:
+def test_a_running_service_picks_up_added_and_removed_keys(file: Path) -> None:
     first, clock = add(file, "anna"), Clock()
     ring = KeyRing("", file, clock)
     caller = ring.find(first)
     assert caller is not None
     assert (caller.name, caller.rights) == ("anna", {Right.TALK})
     second = add(file, "ben", "admin")
-    assert ring.find(second) is None, "it looks once a second"
+    assert ring.find(second) is None, "the file is checked once a second"
     clock.now += 1.1
     assert ring.find(second) is not None
     assert command("remove", "anna", API_KEYS_FILE=str(file)).exit_code == 0
@@ -73,7 +73,7 @@ def test_a_running_service_takes_new_keys_and_refuses_removed_ones(file: Path) -
     assert not ring.named("anna")
 
 
-def test_a_file_that_goes_wrong_opens_no_door(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_key_file_does_not_open_the_service(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     key, clock = add(file, "anna"), Clock()
     ring = KeyRing("", file, clock)
     file.write_text(file.read_text() + "carl:talk:5ecret-typed-by-hand\n")
@@ -86,17 +86,17 @@ def test_a_file_that_goes_wrong_opens_no_door(file: Path, caplog: pytest.LogCapt
     file.unlink()
     clock.now += 2
     assert ring.find(key) is None
-    assert ring, "keys are still asked for"
+    assert ring, "keys are still required"
     with pytest.raises(ConfigError, match="keys add"):
         KeyRing("", file)
 
 
-def test_a_file_that_may_be_read_again_is_read_again(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Taking and giving back the right to read changes neither its size nor when it was written."""
+def test_a_key_file_is_read_again_once_it_is_readable(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Removing and restoring the read permission changes neither the file's size nor its modification time."""
     key, clock = add(file, "anna"), Clock()
     ring = KeyRing("", file, clock)
     written = file.stat()
-    unreadable = file.read_bytes().replace(b"#", b"\xff")  # whoever runs the tests may read everything
+    unreadable = file.read_bytes().replace(b"#", b"\xff")  # the user who runs the tests may be able to read every file
     file.write_bytes(unreadable)
     os.utime(file, ns=(written.st_atime_ns, written.st_mtime_ns))
     clock.now += 2
@@ -129,7 +129,7 @@ def test_a_rotated_key_has_two_secrets_until_the_old_one_is_removed(file: Path) 
     assert command("remove", "anna", "--old", API_KEYS_FILE=str(file)).exit_code == 0
     clock.now += 1.1
     assert [ring.find(key) is not None for key in (old, new, other)] == [False, True, True]
-    assert command("remove", "anna", "--old", API_KEYS_FILE=str(file)).exit_code == 2, "there is none any more"
+    assert command("remove", "anna", "--old", API_KEYS_FILE=str(file)).exit_code == 2, "the key is gone"
     assert command("rotate", "carl", API_KEYS_FILE=str(file)).exit_code == 2
 
 
@@ -141,7 +141,7 @@ def test_removing_a_key_removes_both_its_secrets(file: Path) -> None:
     assert [ring.find(key) for key in (old, new)] == [None, None]
 
 
-def test_what_keys_may_not_be(file: Path) -> None:
+def test_invalid_key_commands_are_refused(file: Path) -> None:
     add(file, "anna")
     for arguments, words in (
         (("add", "anna"), "already"),
@@ -157,7 +157,7 @@ def test_what_keys_may_not_be(file: Path) -> None:
     assert len(file.read_text().splitlines()) == 2
 
 
-def test_the_setting_has_plain_and_named_keys() -> None:
+def test_the_setting_accepts_plain_and_named_keys() -> None:
     plain, named = keys_of_setting("some=thing:odd+/, ben:talk+transcribe:abc:def ,")
     assert (plain.name, plain.rights, plain.sha256) == ("key-1", ALL, hashed("some=thing:odd+/"))
     assert (named.name, named.rights) == ("ben", {Right.TALK, Right.TRANSCRIBE})
@@ -185,7 +185,7 @@ def test_the_setting_has_plain_and_named_keys() -> None:
         "-bob:talk+admin:5ecret",
     ],
 )
-def test_a_slip_in_the_setting_makes_no_key(entry: str) -> None:
+def test_a_malformed_entry_in_the_setting_is_refused(entry: str) -> None:
     with pytest.raises(ConfigError, match="API_KEYS, entry 2") as raised:
         check_exposure(Settings(api_keys=f"{'k' * 20},{entry}"))
     assert "5ecret" not in raised.value.message
@@ -194,25 +194,25 @@ def test_a_slip_in_the_setting_makes_no_key(entry: str) -> None:
 @pytest.mark.parametrize("value", [",", " , ,", " "])
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("anonymous", [True, False])
-def test_a_setting_with_empty_keys_is_not_no_keys(value: str, host: str, anonymous: bool) -> None:
+def test_a_setting_with_only_empty_keys_is_refused(value: str, host: str, anonymous: bool) -> None:
     with pytest.raises(ConfigError, match="all its entries are empty"):
         check_exposure(Settings(host=host, api_keys=value, allow_anonymous=anonymous))
 
 
 @pytest.mark.parametrize("sent", ["", "wrong", "ключ", "\udcff", "a" * 100_000, "right ", "Right"])
-def test_what_is_no_key_is_none(sent: str) -> None:
+def test_malformed_keys_are_rejected(sent: str) -> None:
     assert KeyRing("right", None).find(sent) is None
 
 
-def test_keys_that_can_be_guessed_are_named_without_being_shown() -> None:
+def test_guessable_keys_are_reported_without_being_shown() -> None:
     assert weak(f"hunter2, ben:talk:letmein, {'k' * 20}, anna:talk:{'k' * 20}") == ["key-1", "ben"]
 
 
-def test_a_key_may_have_any_letters() -> None:
+def test_a_key_can_contain_any_letters() -> None:
     assert KeyRing("ключ", None).find("ключ") is not None
 
 
-def test_keys_are_compared_in_constant_time_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_keys_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[Any] = []
     real = __import__("hmac").compare_digest
 
@@ -228,7 +228,7 @@ def test_keys_are_compared_in_constant_time_and_all_of_them(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("setting", ["api_keys", "api_keys_file", "jwt_secret", "jwt_jwks_url"])
-def test_any_kind_of_key_lets_the_service_be_reached(setting: str, file: Path) -> None:
+def test_any_kind_of_key_allows_a_public_address(setting: str, file: Path) -> None:
     add(file, "anna")
     values = {"jwt_secret": "x" * 32, "jwt_jwks_url": "https://login.example/keys", "api_keys_file": str(file)}
     value = values.get(setting, "right")
@@ -237,8 +237,8 @@ def test_any_kind_of_key_lets_the_service_be_reached(setting: str, file: Path) -
         check_exposure(Settings(host="0.0.0.0"))
 
 
-def test_two_who_add_at_the_same_time_both_have_their_key(file: Path) -> None:
-    """The file is locked while it changes; each `add` is a process of its own."""
+def test_concurrent_additions_both_keep_their_key(file: Path) -> None:
+    """The file is locked while it changes. Each `add` is a separate process."""
     import subprocess
     import sys
 
@@ -257,7 +257,7 @@ def test_two_who_add_at_the_same_time_both_have_their_key(file: Path) -> None:
     assert all(ring.find(key) for key in keys)
 
 
-def test_a_name_is_not_that_of_an_entry_without_one() -> None:
+def test_a_name_cannot_equal_that_of_an_unnamed_entry() -> None:
     """Both would be one caller, with one set of jobs."""
     with pytest.raises(ConfigError, match="key-2"):
         keys_of_setting(f"key-2:talk:{'k' * 30}, {'l' * 30}")

@@ -1,4 +1,4 @@
-"""What is refused before any work: too many conversations, too many requests, too large or too slow bodies."""
+"""Refusals before any work: too many conversations, too many requests, bodies that are too large or too slow."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ def caller(name: str = "", address: str = "203.0.113.7") -> Caller:
 # --- conversations ---
 
 
-def test_places_are_for_all_for_a_key_and_for_an_address() -> None:
+def test_slots_are_limited_in_total_per_key_and_per_address() -> None:
     places = Places(Settings(max_sessions=4, max_sessions_per_key=2, max_sessions_per_address=3))
     with ExitStack() as stack:
         for _ in range(2):
@@ -49,10 +49,10 @@ def test_places_are_for_all_for_a_key_and_for_an_address() -> None:
             stack.enter_context(places.one(caller("carl", "203.0.113.9")))
         assert places.taken == 4
     assert places.taken == 0
-    assert not places._taken, "nothing is remembered of who has gone"
+    assert not places._taken, "callers who have left are forgotten"
 
 
-def test_nobody_new_comes_in_while_the_models_are_late() -> None:
+def test_new_conversations_are_refused_while_the_models_lag() -> None:
     class Clock:
         now = 0.0
 
@@ -75,7 +75,7 @@ def test_nobody_new_comes_in_while_the_models_are_late() -> None:
         assert 1.5 < lag.seconds < 2
 
 
-def test_by_default_one_key_has_half_of_the_places_and_who_is_here_without_one_all() -> None:
+def test_by_default_one_key_gets_half_of_the_slots() -> None:
     places = Places(Settings(max_sessions=5))
     with ExitStack() as stack:
         for _ in range(3):
@@ -91,7 +91,7 @@ def test_by_default_one_key_has_half_of_the_places_and_who_is_here_without_one_a
 
 
 @pytest.mark.parametrize("who", [caller("anna"), caller("", "203.0.113.7")], ids=["key", "address"])
-def test_one_caller_has_half_of_what_is_counted_unless_it_is_set(who: Caller) -> None:
+def test_one_caller_gets_half_of_a_limit_unless_configured(who: Caller) -> None:
     for most, set_to, allowed in ((1, 0, 1), (4, 0, 2), (5, 0, 3), (4, 1, 1), (4, 9, 4)):
         counted = AtMost(most, share(most, set_to), "recordings are being transcribed")
         with ExitStack() as stack:
@@ -100,13 +100,13 @@ def test_one_caller_has_half_of_what_is_counted_unless_it_is_set(who: Caller) ->
             with pytest.raises(Overloaded) as refused:
                 stack.enter_context(counted.one(who))
             assert refused.value.code == ("overloaded" if allowed == most else "too_many_requests")
-            for _ in range(most - allowed):  # the others' share, which they, and this machine's own, still have
+            for _ in range(most - allowed):  # the others' share, which they and local callers can still use
                 stack.enter_context(counted.one(caller("", "")))
-        assert not counted._of, "nothing is remembered of who has gone"
+        assert not counted._of, "callers who have left are forgotten"
 
 
-async def test_one_key_whose_uploads_never_end_leaves_half_of_the_places_to_others() -> None:
-    """And is told so in the form of the API it called, before a byte of its body is read."""
+async def test_endless_uploads_of_one_key_leave_half_of_the_slots_to_others() -> None:
+    """The caller gets an error in the format of the API that it called, before a byte of its body is read."""
     entered, leave = asyncio.Semaphore(0), asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -137,7 +137,7 @@ async def test_one_key_whose_uploads_never_end_leaves_half_of_the_places_to_othe
     assert access.budgets.uploads.taken == 0
 
 
-async def test_uploads_beyond_their_places_are_refused_before_a_byte_of_them_is_read() -> None:
+async def test_uploads_over_the_limit_are_refused_before_they_are_read() -> None:
     inside, leave = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -159,7 +159,7 @@ async def test_uploads_beyond_their_places_are_refused_before_a_byte_of_them_is_
     assert access.budgets.uploads.taken == 0
 
 
-async def test_a_place_is_taken_before_the_socket_is_accepted_and_given_back_whatever_happens() -> None:
+async def test_a_slot_is_taken_before_accept_and_always_released() -> None:
     inside, leave = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -197,7 +197,7 @@ async def test_a_place_is_taken_before_the_socket_is_accepted_and_given_back_wha
         ("nonsense", ""),
     ],
 )
-async def test_where_callers_are(client: str, address: str) -> None:
+async def test_the_caller_address_is_found(client: str, address: str) -> None:
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -210,7 +210,7 @@ async def test_where_callers_are(client: str, address: str) -> None:
 # --- requests ---
 
 
-async def test_a_key_and_an_address_may_come_so_often() -> None:
+async def test_requests_per_key_and_per_address_are_limited() -> None:
     for path, form in (("/v1/models/x", {"message", "type", "param", "code"}), ("/jobs/x/retry", {"code", "message"})):
         app = create_app(Settings(**KEYS, rate_limit="3/minute", rate_limit_address="2/minute"))  # type: ignore[arg-type]
         told = [await call(app, scope(Route("GET", path), client="203.0.113.9")) for _ in range(4)]
@@ -219,7 +219,7 @@ async def test_a_key_and_an_address_may_come_so_often() -> None:
         assert set(error) >= form
         assert error["code"] in ("rate_limited", "rate_limit_exceeded")
         assert 1 <= int(told[-1].headers["retry-after"]) <= 60
-        # Another address, and a key from this one, come in still.
+        # Another address, and a key from this address, are still let in.
         assert (await call(app, scope(Route("GET", path)))).status == 401
         key = {"Authorization": "Bearer first"}
         allowed = [await call(app, scope(SOCKET_OF_RECORDINGS, key, "203.0.113.9")) for _ in range(4)]
@@ -230,13 +230,13 @@ async def test_a_key_and_an_address_may_come_so_often() -> None:
 SOCKET_OF_RECORDINGS = Route("WEBSOCKET", "/api/v1/streaming")
 
 
-async def test_where_no_key_is_needed_an_address_may_come_as_often_as_a_key() -> None:
+async def test_without_keys_an_address_has_the_rate_limit_of_a_key() -> None:
     app = create_app(Settings(rate_limit="3/minute", rate_limit_address="1/minute"))
     told = [await call(app, scope(Route("GET", "/no/such/route"), client="203.0.113.9")) for _ in range(4)]
     assert [one.status for one in told] == [404, 404, 404, 429]
 
 
-async def test_this_machine_is_not_counted_without_a_key_and_health_not_with_the_rest() -> None:
+async def test_local_requests_and_health_checks_are_counted_apart() -> None:
     app = create_app(Settings(**KEYS, rate_limit_address="1/minute", rate_limit_open="3/minute"))  # type: ignore[arg-type]
     for _ in range(4):
         assert (await call(app, scope(Route("GET", "/jobs"), client="127.0.0.1"))).status == 401
@@ -244,23 +244,23 @@ async def test_this_machine_is_not_counted_without_a_key_and_health_not_with_the
     page = [await call(app, scope(Route("GET", path))) for path in ("/", "/openapi.json", "/", "/web/app.js")]
     assert [one.status for one in page] == [200, 200, 200, 429]
     assert 1 <= int(page[-1].headers["retry-after"]) <= 60
-    assert (await call(app, scope(Route("GET", "/jobs")))).status == 401, "and those without a key by themselves"
+    assert (await call(app, scope(Route("GET", "/jobs")))).status == 401, "keyless requests are counted separately"
     asked = [await call(app, scope(Route("GET", "/health/live"), client=client)) for client in ["203.0.113.7"] * 4]
     assert [one.status for one in asked] == [200, 200, 200, 429]
     assert (await call(app, scope(Route("GET", "/health/live"), client="203.0.113.8"))).status == 200
 
 
-async def test_by_default_a_balancer_may_ask_far_more_often_than_any_does() -> None:
+async def test_by_default_health_checks_are_allowed_20_times_a_second() -> None:
     rates = Rates(Settings())
     with pytest.raises(TooOften):
         while True:
-            await rates.count_open(caller(), health=False)  # somebody behind it
-    for _ in range(60 * 20):  # twenty times a second
+            await rates.count_open(caller(), health=False)  # another client behind the balancer
+    for _ in range(60 * 20):  # 20 times a second
         await rates.count_open(caller(), health=True)
     await rates.close()
 
 
-async def test_when_to_come_back_is_when_it_works() -> None:
+async def test_a_request_succeeds_after_the_advised_delay() -> None:
     rates = Rates(Settings(rate_limit="4/2seconds"))
     for _ in range(4):
         await rates.count(caller("anna"))
@@ -271,13 +271,13 @@ async def test_when_to_come_back_is_when_it_works() -> None:
     await rates.close()
 
 
-def test_limits_that_make_no_sense_are_refused_at_the_start() -> None:
+def test_invalid_limits_are_refused_at_startup() -> None:
     with pytest.raises(ConfigError, match="RATE_LIMIT_ADDRESS"):
         Rates(Settings(rate_limit_address="often"))
 
 
 @needs_redis
-async def test_services_on_one_redis_count_together_and_alone_when_it_is_away(tmp_path: Path) -> None:
+async def test_services_share_counts_in_redis_and_count_alone_without_it(tmp_path: Path) -> None:
     port = closed_port()
     settings = Settings(rate_limit="3/minute", redis_url=f"redis://127.0.0.1:{port}")
     with redis(tmp_path, port) as process:
@@ -298,7 +298,7 @@ async def test_services_on_one_redis_count_together_and_alone_when_it_is_away(tm
         await other.close()
 
 
-async def test_counting_keeps_nothing_of_who_came_long_ago() -> None:
+async def test_counters_of_old_callers_are_forgotten() -> None:
     rates = Rates(Settings(rate_limit_address="100/second"))
     for number in range(2000):
         await rates.count(caller("", f"198.51.{number // 250}.{number % 250}"), refused=True)
@@ -314,7 +314,7 @@ async def test_counting_keeps_nothing_of_who_came_long_ago() -> None:
 
 
 class Sender:
-    """A body that comes in pieces, each after some time."""
+    """A body that arrives in chunks, each after a pause."""
 
     def __init__(self, *pieces: bytes, pause_s: float = 0.0, ends: bool = True) -> None:
         self._pieces = list(pieces)
@@ -330,7 +330,7 @@ class Sender:
 
 
 async def answered(sender: Sender, path: str = "/v1/audio/speech", **options: Any) -> tuple[int, str]:
-    """Status and code of the answer to such a body."""
+    """Status and error code of the response to such a body."""
     sent: list[dict[str, Any]] = []
 
     async def send(message: dict[str, Any]) -> None:
@@ -343,25 +343,25 @@ async def answered(sender: Sender, path: str = "/v1/audio/speech", **options: An
     return sent[0]["status"], json.loads(sent[1]["body"])["error"]["code"]
 
 
-async def test_a_body_that_is_too_large_is_refused_when_it_says_so_and_when_it_does_not() -> None:
+async def test_too_large_bodies_are_refused_with_and_without_a_length() -> None:
     assert await answered(Sender(ends=False), **{"content-length": str(10**9)}) == (413, "file_too_large")
     pieces = [b"x" * 2**19] * 3
     assert await answered(Sender(*pieces)) == (413, "file_too_large")
     assert (await answered(Sender(b"{}")))[0] == 400
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+async def test_a_body_that_does_not_arrive_times_out() -> None:
     assert await answered(Sender(b"{", ends=False), timeout_s=0.2) == (408, "slow_body")
     assert await answered(Sender(ends=False), "/api/v1/upload/url", timeout_s=0.2) == (408, "slow_body")
 
 
-async def test_a_body_that_trickles_is_not_waited_for_but_a_slow_line_is(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_trickling_body_times_out_but_a_slow_connection_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await answered(Sender(*[b" "] * 600, pause_s=0.1), timeout_s=0.5))[1] == "slow_body"
-    monkeypatch.setattr(bodies, "SLOWEST_BYTES_PER_S", 100)  # 2 s each come in a fifth of one
+    monkeypatch.setattr(bodies, "SLOWEST_BYTES_PER_S", 100)  # 2 s of data each arrive in 0.2 s
     assert (await answered(Sender(*[b" " * 200] * 15, pause_s=0.2), timeout_s=2.0))[0] == 400
 
 
-async def test_who_waits_for_the_client_to_go_away_waits_as_long_as_it_takes() -> None:
+async def test_waiting_for_a_disconnect_has_no_timeout() -> None:
     scope = {"headers": [], HELD: Share(Budget(1000), None)}
     bounded = bodies.Bounded(scope, Sender(b"all"), Rule("/x", Open.ALL), 0.1)
     assert (await bounded())["body"] == b"all"

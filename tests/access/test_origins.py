@@ -1,4 +1,4 @@
-"""Which web pages may call, and by which names the service answers."""
+"""The web pages that may call the service, and the host names that it answers to."""
 
 import pytest
 from starlette.requests import HTTPConnection
@@ -22,8 +22,8 @@ def test_our_own_page_may_connect(place: str) -> None:
     assert allowed(None, place)
 
 
-def test_a_name_that_was_made_to_point_here_may_not() -> None:
-    """DNS rebinding: the browser sends the attacker's name as Host, and as Origin where it sends one: not with GET."""
+def test_a_rebound_host_name_is_refused() -> None:
+    """DNS rebinding: the browser sends the attacker's name as Host, and as Origin except with GET."""
     for origin in ("http://evil.example:8000", None):
         assert not allowed(origin, "evil.example:8000")
         assert allowed(origin, "evil.example:8000", api_keys="secret")
@@ -33,7 +33,7 @@ def test_a_name_that_was_made_to_point_here_may_not() -> None:
 
 
 @pytest.mark.parametrize("host", ["parley:8000", "api", "parley.local", "parley.default.svc.cluster.local:80", ""])
-def test_programs_may_use_names_that_no_stranger_can_have(host: str) -> None:
+def test_programs_may_use_names_that_strangers_cannot_register(host: str) -> None:
     assert allowed(None, host)
     assert not allowed("http://elsewhere.example", host)
 
@@ -41,7 +41,7 @@ def test_programs_may_use_names_that_no_stranger_can_have(host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["[::1", "a.b]:c", "evil.example.", "localhost.evil.example", "127.0.0.1.evil.example"]
 )
-def test_odd_hosts_are_strangers(host: str) -> None:
+def test_unusual_hosts_are_refused(host: str) -> None:
     assert not allowed(None, host)
 
 
@@ -54,7 +54,7 @@ PAGE_HEADERS = [
     {"user-agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"},
     {"user-agent": "curl/8", "sec-fetch-site": "same-origin"},
 ]
-"""What browsers send with a page's requests: over plain HTTP Chrome leaves out all but the last two."""
+"""Headers that browsers send with a page's requests. Over plain HTTP, Chrome sends only the last two."""
 REBOUND = [
     "parley.local",
     "a.b.internal:8000",
@@ -69,7 +69,7 @@ REBOUND = [
 
 @pytest.mark.parametrize("sent", PAGE_HEADERS, ids=str)
 @pytest.mark.parametrize("host", REBOUND)
-def test_a_page_reads_nothing_by_a_name_that_a_network_can_make(host: str, sent: dict[str, str]) -> None:
+def test_a_page_may_not_read_through_a_name_that_a_network_can_set(host: str, sent: dict[str, str]) -> None:
     assert allowed(None, host)
     assert not allowed(None, host, sent)
     assert not allowed(f"http://{host}", host, sent)
@@ -78,15 +78,15 @@ def test_a_page_reads_nothing_by_a_name_that_a_network_can_make(host: str, sent:
 
 @pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "192.168.1.7:8000", "[::1]:8000", "[FE80::1]"])
 @pytest.mark.parametrize("sent", PAGE_HEADERS, ids=str)
-def test_a_page_may_read_by_an_address(host: str, sent: dict[str, str]) -> None:
+def test_a_page_may_read_through_an_address(host: str, sent: dict[str, str]) -> None:
     assert allowed(None, host, sent)
 
 
-def test_a_name_that_is_allowed_serves_its_page() -> None:
+def test_an_allowed_name_serves_its_page() -> None:
     same = {"sec-fetch-site": "same-origin", "user-agent": "Mozilla/5.0"}
     for host in ("parley.local:8000", "Parley.Local:8000"):
         assert allowed(None, host, same, allowed_origins="http://parley.local:8000")
-    # A proxy that calls us by a name of its own, and a page that is allowed.
+    # A proxy that calls us by its own name for us, and a page that is allowed.
     page = {"referer": "https://voice.example/", **same}
     assert allowed("https://voice.example", "parley:8000", same, allowed_origins="https://voice.example")
     assert allowed(None, "parley:8000", page, allowed_origins="https://voice.example")
@@ -96,7 +96,7 @@ def test_a_name_that_is_allowed_serves_its_page() -> None:
     )
 
 
-def test_what_a_user_types_is_no_page_and_other_headers_change_nothing() -> None:
+def test_typed_addresses_are_not_pages_and_other_headers_are_ignored() -> None:
     assert allowed(None, "parley.local", {"sec-fetch-site": "none", "user-agent": "Mozilla/5.0"})
     for name in ("x-forwarded-host", "forwarded", "x-host"):
         assert not allowed(None, "evil.example", {name: "localhost"})

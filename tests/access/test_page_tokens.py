@@ -23,13 +23,13 @@ class Clock:
         return self.now
 
 
-def test_a_token_is_its_keys_for_a_minute_without_the_right_to_change_things() -> None:
+def test_a_token_works_for_a_minute_without_admin_permission() -> None:
     clock = Clock()
     tokens = PageTokens("", 60, clock)
     token, expires_at = tokens.make(Caller("anna", ALL))
     assert expires_at == 1060
     assert tokens.find(token) == Caller("anna", USE)
-    assert PageTokens("", 60, clock).find(token) is None, "another service's"
+    assert PageTokens("", 60, clock).find(token) is None, "another service's token"
     ben = Caller("ben", frozenset({Right.TALK}), kind="jwt", until=2000.0)
     talk, _ = tokens.make(ben)
     assert tokens.find(talk) == ben
@@ -40,7 +40,7 @@ def test_a_token_is_its_keys_for_a_minute_without_the_right_to_change_things() -
     assert tokens.find(token) is None
 
 
-async def test_it_does_not_outlive_the_jwt_that_it_was_made_with() -> None:
+async def test_a_token_expires_with_the_jwt_it_was_made_with() -> None:
     jwts = Jwts(Settings(jwt_secret=SECRET))
     soon = int(time.time()) + 20
     caller = await jwts.find(jwt.encode({"exp": soon, "sub": "ben"}, SECRET, "HS256"))
@@ -52,13 +52,13 @@ async def test_it_does_not_outlive_the_jwt_that_it_was_made_with() -> None:
     assert PageTokens(SECRET, 60).make(endless)[1] <= time.time() + 60
 
 
-def test_services_that_share_a_secret_know_each_others_tokens() -> None:
+def test_services_that_share_a_secret_accept_each_others_tokens() -> None:
     token, _ = PageTokens(SECRET, 60).make(Caller("anna", USE))
     assert PageTokens(SECRET, 60).find(token) == Caller("anna", USE)
     assert PageTokens(SECRET[::-1], 60).find(token) is None
 
 
-async def test_it_opens_sockets_only_and_no_longer_than_its_key(tmp_path: Path) -> None:
+async def test_a_token_opens_only_sockets_and_ends_with_its_key(tmp_path: Path) -> None:
     seen: list[Caller] = []
 
     async def inside(scope: Any, receive: Any, send: Any) -> None:
@@ -79,6 +79,6 @@ async def test_it_opens_sockets_only_and_no_longer_than_its_key(tmp_path: Path) 
         for headers in ({"Authorization": f"Bearer {token}"}, protocols):
             assert (await call(door, scope(Route(method, path), headers))).status == 401
     keys.remove("anna")
-    keys.add("anna", frozenset({Right.TALK}))  # another one, with her name
+    keys.add("anna", frozenset({Right.TALK}))  # another key with the same name
     access._keys._looked_at -= 2  # a moment later
     assert (await call(door, scope(Route("WEBSOCKET", "/ws"), protocols))).status == 401

@@ -19,7 +19,7 @@ from tests.waiting import until
 
 HEADER_S, BODY_S, STALL_S, IDLE_S, MOST = 2.0, 1.0, 2.0, 2.0, 12
 LATE_S = 60.0
-"""Generous: the machine may be busy."""
+"""Generous, because the machine can be busy."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def opened(server: ServerProcess) -> socket.socket:
 
 
 def rest(connection: socket.socket) -> bytes:
-    """What comes until the service closes; fails when it does not."""
+    """Return what arrives until the service closes; fail if it does not close."""
     received = b""
     try:
         while data := connection.recv(65536):
@@ -50,7 +50,7 @@ def rest(connection: socket.socket) -> bytes:
 
 
 def trickle(connection: socket.socket, data: bytes, pause_s: float) -> None:
-    """One byte at a time, until it is all sent or the service has enough."""
+    """Send one byte at a time, until all is sent or the service closes."""
     try:
         for number in range(len(data)):
             connection.sendall(data[number : number + 1])
@@ -59,11 +59,11 @@ def trickle(connection: socket.socket, data: bytes, pause_s: float) -> None:
         pass
 
 
-def test_headers_that_do_not_come(server: ServerProcess) -> None:
+def test_missing_headers_time_out(server: ServerProcess) -> None:
     begun = time.monotonic()
     with opened(server) as silent, opened(server) as slow, opened(server) as second:
         second.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-        head = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X-A: b\r\n" * 1000  # minutes
+        head = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X-A: b\r\n" * 1000  # takes minutes
         for one in (slow, second):
             threading.Thread(target=trickle, args=(one, head, 0.05), daemon=True).start()
         assert rest(silent) == b""
@@ -77,7 +77,7 @@ def test_headers_that_do_not_come(server: ServerProcess) -> None:
     [("/v1/audio/speech", "application/json"), ("/v1/audio/transcriptions", "multipart/form-data; boundary=x"),
      ("/jobs", "multipart/form-data; boundary=x")],
 )  # fmt: skip
-def test_bodies_that_do_not_come(server: ServerProcess, path: str, kind: str) -> None:
+def test_missing_bodies_time_out(server: ServerProcess, path: str, kind: str) -> None:
     with opened(server) as slow:
         slow.sendall(
             f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n".encode()
@@ -90,14 +90,14 @@ def test_bodies_that_do_not_come(server: ServerProcess, path: str, kind: str) ->
     assert b"slow_body" in answer
 
 
-def test_what_is_left_of_a_body_that_nobody_wanted(server: ServerProcess) -> None:
+def test_the_rest_of_a_refused_body_is_not_awaited(server: ServerProcess) -> None:
     with opened(server) as sender:
         sender.sendall(b"POST /v1/audio/speech HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000000\r\n\r\n")
         threading.Thread(target=trickle, args=(sender, b"a" * 1000, 0.05), daemon=True).start()
         assert rest(sender).startswith(b"HTTP/1.1 413")
 
 
-def test_answers_that_nobody_reads(server: ServerProcess) -> None:
+def test_unread_responses_close_the_connection(server: ServerProcess) -> None:
     process = psutil.Process(server.process.pid)
     with opened(server) as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -112,8 +112,8 @@ def test_answers_that_nobody_reads(server: ServerProcess) -> None:
         until(lambda: all(not one.raddr or one.raddr.port != port for one in process.net_connections("tcp")))
 
 
-def test_conversations_that_nobody_reads(server: ServerProcess) -> None:
-    """Errors are answered to each message; what is not read stops the reading, and ends after a while."""
+def test_unread_conversations_close_the_connection(server: ServerProcess) -> None:
+    """Each message gets an error. Unread errors stop the service's reading, and end the connection after a timeout."""
     with opened(server) as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.sendall(
@@ -131,14 +131,14 @@ def test_conversations_that_nobody_reads(server: ServerProcess) -> None:
 
 
 def server_sessions(server: ServerProcess) -> float:
-    """How many of its places are taken."""
+    """Conversation slots in use."""
     found = re.search(r"^parley_sessions (\S+)$", httpx.get(f"{server.url}/metrics").text, re.MULTILINE)
     assert found
     return float(found[1])
 
 
 @pytest.mark.parametrize("path", ["/ws", "/ws?stream=1", "/v1/realtime", "/api/v1/streaming"])
-def test_conversations_in_which_nobody_speaks(server: ServerProcess, path: str) -> None:
+def test_silent_conversations_time_out(server: ServerProcess, path: str) -> None:
     with let_in(lambda: connect(f"ws://127.0.0.1:{server.port}{path}", open_timeout=LATE_S)) as silent:
         if path in ("/ws", "/api/v1/streaming"):
             silent.send("nothing that is understood")
@@ -149,7 +149,7 @@ def test_conversations_in_which_nobody_speaks(server: ServerProcess, path: str) 
         assert silent.close_code == 1000
 
 
-def test_one_connection_too_many(server: ServerProcess) -> None:
+def test_connections_over_the_limit_are_refused(server: ServerProcess) -> None:
     time.sleep(0.3)
     held = [opened(server) for _ in range(MOST + 4)]
     answers = [rest(one) for one in held]

@@ -1,4 +1,4 @@
-"""Every route and socket of the application, found in its own table: none is open but those that are listed."""
+"""Every route and socket in the application's route table: only the listed ones are open."""
 
 import json
 from collections import Counter
@@ -23,7 +23,7 @@ def locked() -> FastAPI:
     return create_app(Settings(api_keys=API_KEYS, jwt_secret=SECRET, rate_limit="", rate_limit_address=""))
 
 
-async def test_no_route_is_open_but_those_that_are_listed(locked: FastAPI) -> None:
+async def test_only_the_listed_routes_are_open(locked: FastAPI) -> None:
     told: Counter[str] = Counter()
     for route in GUARDED:
         for attempt in attempts(route):
@@ -42,7 +42,7 @@ async def test_no_route_is_open_but_those_that_are_listed(locked: FastAPI) -> No
     assert min(told.values()) >= len(GUARDED), told
 
 
-def test_what_is_listed_as_open_is_there_and_is_open_to_all() -> None:
+def test_the_listed_routes_exist_and_are_open() -> None:
     there = {route.path for route in every_route()}
     assert {path for path in there if isinstance(rule_for(path, "GET").needed, Open)} >= OPEN & there
     for route in every_route():
@@ -60,14 +60,14 @@ def test_what_is_listed_as_open_is_there_and_is_open_to_all() -> None:
         ("//elsewhere.example/web/..", None),
     ],
 )
-async def test_a_redirect_stays_in_this_place(locked: FastAPI, asked: str, leads_to: str | None) -> None:
+async def test_a_redirect_stays_on_this_host(locked: FastAPI, asked: str, leads_to: str | None) -> None:
     headers = {"Authorization": f"Bearer {ADMIN}", "Host": "elsewhere.example"}
     answer = await call(locked, {**scope(Route("GET", asked), headers), "query_string": b"limit=1"})
     assert answer.headers.get("location") == leads_to
     assert answer.status == (404 if leads_to is None else 307)
 
 
-async def test_a_route_that_somebody_adds_is_shut() -> None:
+async def test_a_newly_added_route_is_closed() -> None:
     app = create_app(Settings(api_keys=API_KEYS, rate_limit_address=""))
 
     @app.get("/new/thing")
@@ -90,7 +90,7 @@ async def test_a_route_that_somebody_adds_is_shut() -> None:
 
 
 @pytest.mark.parametrize("path", ["/wsx", "/v1/nothing", "/jobs/x", "/web/app.js", "/api/v1/webhooks/x", "/ws/"])
-async def test_a_socket_that_is_not_there_is_told_so(locked: FastAPI, path: str) -> None:
+async def test_an_unknown_socket_path_is_reported(locked: FastAPI, path: str) -> None:
     headers = {"Authorization": f"Bearer {ADMIN}"}
     answer = await call(locked, scope(Route("WEBSOCKET", path), headers))
     assert answer.status == 404
@@ -99,7 +99,7 @@ async def test_a_socket_that_is_not_there_is_told_so(locked: FastAPI, path: str)
     assert answer.headers["content-security-policy"]
 
 
-async def test_clients_in_pages_may_send_headers_of_their_own() -> None:
+async def test_allowed_pages_may_send_other_headers() -> None:
     app = create_app(Settings(api_keys=API_KEYS, allowed_origins="https://example.org"))
     asked = "authorization,content-type,openai-beta,traceparent,x-stainless-lang,x-stainless-os"
 
@@ -124,13 +124,13 @@ async def test_clients_in_pages_may_send_headers_of_their_own() -> None:
     "path", ["//jobs", "/JOBS", "/jobs/../health", "/web/../jobs", "/health/", "/health/x", "/wsx", "/./ws", "/jobs%2f"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "WEBSOCKET"])
-async def test_no_way_around(locked: FastAPI, path: str, method: str) -> None:
+async def test_there_is_no_way_around_the_access_check(locked: FastAPI, path: str, method: str) -> None:
     if path.startswith("/web/") and method == "GET":
-        return  # its files, which are looked for in its folder alone
+        return  # the page's files, which are served from one folder only
     assert (await call(locked, scope(Route(method, path)))).status == 401
 
 
-async def test_each_key_opens_what_it_is_for() -> None:
+async def test_each_key_opens_its_routes() -> None:
     seen: list[Caller] = []
 
     async def inside(scope: Any, receive: Any, send: Any) -> None:
@@ -150,7 +150,7 @@ async def test_each_key_opens_what_it_is_for() -> None:
         assert seen.pop().name == "anna"
 
 
-async def test_who_lacks_a_key_is_told_only_that_it_lives() -> None:
+async def test_callers_without_a_key_learn_only_that_the_service_is_alive() -> None:
     app = create_app(Settings(api_keys=API_KEYS))
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         answer = await call(app, scope(Route("GET", "/health"), headers))

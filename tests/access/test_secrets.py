@@ -1,4 +1,4 @@
-"""Secrets are in no log, no error and no answer, whatever is logged and however a request fails."""
+"""Secrets are in no log, error or response, whatever is logged and however a request fails."""
 
 import json
 import logging
@@ -34,11 +34,11 @@ SECRET = "this-signs-tokens-and-is-nobodys-business"
         ("7 tokens: [1, 2]; turn=abc session=def", None),
     ],
 )
-def test_what_looks_like_a_secret_is_hidden(line: str, left: str | None) -> None:
+def test_likely_secrets_are_hidden(line: str, left: str | None) -> None:
     assert Redaction()(line) == (line if left is None else left)
 
 
-def test_the_deployments_own_are_hidden_whatever_they_look_like() -> None:
+def test_configured_secrets_are_hidden_in_any_form() -> None:
     settings = Settings(
         api_keys=f"{PLAIN}, anna:talk:Überraschung,ben:talk:here:it:is",
         jwt_secret=SECRET,
@@ -49,7 +49,7 @@ def test_the_deployments_own_are_hidden_whatever_they_look_like() -> None:
     assert told == f"{HIDDEN} {HIDDEN} {HIDDEN} {HIDDEN} {HIDDEN} sqlite:///parley.db"
 
 
-def test_tracebacks_are_looked_through_too() -> None:
+def test_secrets_in_tracebacks_are_hidden() -> None:
     formatter = Redacted(logging.Formatter("%(message)s"), Redaction([PLAIN]))
     try:
         raise ValueError(f"cannot use {PLAIN}")
@@ -61,7 +61,7 @@ def test_tracebacks_are_looked_through_too() -> None:
 
 
 @pytest.mark.parametrize("debug", ["false", "true"])
-def test_a_running_service_writes_down_no_key(tmp_path: Path, debug: str) -> None:
+def test_a_running_service_logs_no_key(tmp_path: Path, debug: str) -> None:
     keys = f"anna:admin:{KEY},{PLAIN}"
     told: list[str] = []
     with serving(tmp_path, API_KEYS=keys, JWT_SECRET=SECRET, DEBUG_MODE=debug) as server:
@@ -91,7 +91,7 @@ def test_a_running_service_writes_down_no_key(tmp_path: Path, debug: str) -> Non
         assert secret[7:-1] not in server.text
 
 
-def test_a_secret_that_cannot_be_used_is_not_shown(tmp_path: Path) -> None:
+def test_an_unusable_secret_is_not_shown(tmp_path: Path) -> None:
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""A key that is taken back ends what it has opened: conversations, dictations, streams; a JWT does when it runs out."""
+"""A revoked key ends what it has opened: conversations, dictations, streams. An expired JWT does the same."""
 
 import asyncio
 import json
@@ -31,12 +31,12 @@ SOCKET = Route("WEBSOCKET", "/ws")
 
 
 def stay(path: str, access: Access, caller: Caller) -> Stay:
-    """Of a socket that was let in as this caller."""
+    """How long a socket stays open that was let in as this caller."""
     return Stay(access, caller, rule_for(path, "WEBSOCKET"))
 
 
 def end_of(connection: ClientConnection) -> tuple[dict[str, object], int | None]:
-    """The last message that is no sound, and the code of the close."""
+    """The last message that is not sound, and the close code."""
     last: dict[str, object] = {}
     try:
         while True:
@@ -54,20 +54,20 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyFile:
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory, keys: KeyFile) -> Iterator[ServerProcess]:
     keys.add("first", frozenset({Right.ADMIN}))
-    settings = {"API_KEYS_FILE": str(keys._path), "JOB_WORKERS": "0"}  # so that a job waits as long as it shall
+    settings = {"API_KEYS_FILE": str(keys._path), "JOB_WORKERS": "0"}  # so that a job waits as long as the test needs
     with serving(tmp_path_factory.mktemp("locked"), **settings) as running:
         yield running
 
 
 def known(server: ServerProcess, key: str) -> None:
-    """Wait until the service has looked at the file."""
+    """Wait until the service has read the key file."""
     deadline = time.monotonic() + SOON_S
     while httpx.get(f"{server.url}/v1/models", headers={"X-API-Key": key}).status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
-def test_what_a_key_has_opened_ends_with_it_and_others_go_on(locked: ServerProcess, keys: KeyFile) -> None:
+def test_a_revoked_key_ends_its_connections_and_no_others(locked: ServerProcess, keys: KeyFile) -> None:
     lost, kept = keys.add("lost", USE), keys.add("kept", USE)
     for key in (lost, kept):
         known(locked, key)
@@ -97,7 +97,7 @@ def test_what_a_key_has_opened_ends_with_it_and_others_go_on(locked: ServerProce
             assert next(pieces).startswith("event: progress")
             keys.remove("lost")
             seen = [end_of(connection) for connection in ended]
-            assert "event:" not in "".join(pieces), "nothing more of the job is told"
+            assert "event:" not in "".join(pieces), "no later event of the job is sent"
         assert [code for _, code in seen] == [1008] * 5
         page, live, plain, realtime, dictated = (told for told, _ in seen)
         for told in (page, live):
@@ -111,8 +111,8 @@ def test_what_a_key_has_opened_ends_with_it_and_others_go_on(locked: ServerProce
         comes(others, "turn_completed")
 
 
-def test_a_key_of_the_same_name_is_another_key(locked: ServerProcess, keys: KeyFile) -> None:
-    """As whoever has lost his changes it."""
+def test_a_new_key_with_the_same_name_is_another_key(locked: ServerProcess, keys: KeyFile) -> None:
+    """This is how a user replaces a lost key."""
     key = keys.add("anna", USE)
     known(locked, key)
     with locked.connect("?stream=1", additional_headers={"X-API-Key": key}) as talking:
@@ -122,7 +122,7 @@ def test_a_key_of_the_same_name_is_another_key(locked: ServerProcess, keys: KeyF
         assert end_of(talking)[1] == 1008
 
 
-def test_a_rotated_key_keeps_its_jobs_and_the_old_secret_ends_alone(locked: ServerProcess, keys: KeyFile) -> None:
+def test_a_rotated_key_keeps_its_jobs_and_loses_only_the_old_secret(locked: ServerProcess, keys: KeyFile) -> None:
     old = keys.add("carl", USE)
     known(locked, old)
     files = {"files": ("a.wav", sample("hello"))}
@@ -144,7 +144,9 @@ def test_a_rotated_key_keeps_its_jobs_and_the_old_secret_ends_alone(locked: Serv
     assert httpx.get(f"{locked.url}/jobs/{job}", headers={"X-API-Key": old}).status_code == 401
 
 
-async def test_it_must_be_missing_for_a_while_and_rights_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_checks_in_a_row_revoke_a_key_or_a_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("server.access.staying.LOOK_EVERY_S", 0.0)
     monkeypatch.setattr("server.access.keys.LOOK_EVERY_S", 0.0)
     file = tmp_path / "keys"
@@ -165,7 +167,7 @@ async def test_it_must_be_missing_for_a_while_and_rights_count(tmp_path: Path, m
     assert caller.proof not in repr(caller)
 
 
-async def test_a_jwt_ends_what_it_has_opened_when_it_runs_out_also_by_a_pages_token() -> None:
+async def test_an_expired_jwt_ends_its_connections_and_those_of_its_page_tokens() -> None:
     access = Access(Settings(jwt_secret=SECRET))
     later = int(time.time()) + 3600
     sent = jwt.encode({"exp": later, "sub": "ben", "scope": "talk"}, SECRET, "HS256")
@@ -181,7 +183,7 @@ async def test_a_jwt_ends_what_it_has_opened_when_it_runs_out_also_by_a_pages_to
     assert time.time() >= soon
 
 
-async def test_who_came_in_without_a_key_stays() -> None:
+async def test_connections_opened_without_a_key_stay_open() -> None:
     access = Access(Settings())
     staying = stay("/ws", access, Caller("", USE, kind="anonymous"))
     assert not staying.ends

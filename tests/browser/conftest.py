@@ -1,4 +1,4 @@
-"""Debian's Chromium, without a window, with a WAV file as its microphone."""
+"""Debian's Chromium, headless, with a WAV file as its microphone."""
 
 import os
 import shutil
@@ -19,7 +19,8 @@ from tests.questions import sample
 
 RATE_HZ = 48_000
 LOUDNESS = 0.25
-"""Of the samples: the browser's gain control makes quiet speech loud, and tears what is as loud as a recording."""
+"""Level of the samples: the browser's gain control makes quiet speech loud, and distorts speech as loud as a recording.
+"""
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -33,23 +34,23 @@ FLAGS = [
     "--use-fake-device-for-media-stream",
 ]
 ALLOWED = "--use-fake-ui-for-media-stream"
-"""The microphone may be used, without a question."""
+"""Grants the microphone permission without a prompt."""
 DEADLINE_MS = 120_000
-"""For whatever is waited for: the machine may be busy."""
+"""Timeout for every wait, because the machine can be busy."""
 
 
 def chromium_path() -> str:
-    """Where Chromium is; the tests fail without it, unless somebody says that there shall be none."""
+    """Path of Chromium. Without it the tests fail, unless PARLEY_NO_BROWSER=1 is set."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):
             return path
     if os.environ.get("PARLEY_NO_BROWSER") == "1":
         pytest.skip("PARLEY_NO_BROWSER=1")
-    pytest.fail("No Chromium here: `make services` installs it; PARLEY_NO_BROWSER=1 leaves these tests out.")
+    pytest.fail("Chromium is not installed: run `make services`, or set PARLEY_NO_BROWSER=1 to skip these tests.")
 
 
 def said(*parts: str | float) -> Clip:
-    """What the microphone hears: names of samples, and seconds of silence."""
+    """The microphone's sound: names of samples, and seconds of silence."""
     clips = [
         decode_blocking(sample(part), max_seconds=60).at(RATE_HZ)
         if isinstance(part, str)
@@ -61,7 +62,7 @@ def said(*parts: str | float) -> Clip:
 
 @dataclass
 class Visitor:
-    """A page in a browser of its own, and what went wrong in it."""
+    """A page in its own browser profile, and the errors on it."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)
@@ -71,30 +72,30 @@ class Visitor:
         self.page.wait_for_selector(selector, timeout=DEADLINE_MS, **options)
 
     def words(self, selector: str) -> str:
-        """What is written there, without what is there for screen readers or for the eye only."""
+        """The visible text of an element, without parts only for screen readers or only for the eye."""
         return self.page.inner_text(selector).strip()
 
     def talk(self, expression: str) -> Any:
-        """Something of the running `Talk`, which the page's own module hands out."""
+        """Return a property of the running `Talk`, which the page's own module exports."""
         return self.page.evaluate(f"import('/web/app.js').then(({{ talk }}) => {expression})")
 
     def until(self, expression: str, argument: Any = None) -> None:
-        """Until this JavaScript says true. Playwright's own waiting needs `eval`, which the page forbids."""
+        """Wait until this JavaScript returns true. Playwright's own wait needs `eval`, which the page forbids."""
         self.wait(lambda: self.page.evaluate(expression, argument), expression)
 
     def wait(self, condition: Callable[[], object], what: object = "") -> None:
-        """Until this is so, while the page goes on."""
+        """Wait until the condition holds, while the page keeps running."""
         deadline = time.monotonic() + DEADLINE_MS / 1000
         while not condition():
             assert time.monotonic() < deadline, what
             self.page.wait_for_timeout(50)
 
     def listen(self, seconds: float) -> None:
-        """Until so much of the microphone's sound has left for the service."""
+        """Wait until this many seconds of the microphone's sound have been sent to the service."""
         self.until(f"import('/web/app.js').then(({{ talk }}) => talk.turns.clock.sentMs > {1000 * seconds})")
 
     def ask(self, words: str) -> None:
-        """Type it, and wait until its answer begins."""
+        """Type the text, and wait until its reply begins."""
         before = self.page.locator(".reply p").count()
         self.page.fill("#words", words)
         self.page.press("#words", "Enter")
@@ -106,7 +107,7 @@ Visit = Callable[..., Visitor]
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[BrowserType]:
-    """Ended with the module: while it runs, its event loop is in the way of asynchronous tests."""
+    """Ends with the module: while Chromium's event loop runs, asynchronous tests cannot."""
     chromium_path()
     with sync_playwright() as playwright:
         yield playwright.chromium
@@ -114,7 +115,7 @@ def chromium() -> Iterator[BrowserType]:
 
 @pytest.fixture(scope="module")
 def usual(chromium: BrowserType) -> Iterator[Callable[[], Browser]]:
-    """A browser for all pages that need none with flags of its own."""
+    """One browser for all pages that need no flags."""
     running: list[Browser] = []
 
     def browser() -> Browser:
@@ -133,7 +134,7 @@ def _launch(chromium: BrowserType, flags: Sequence[str]) -> Browser:
 
 @pytest.fixture
 def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -> Iterator[Visit]:
-    """Opens a page, each with a profile of its own. microphone: what it hears; refused: whether it may not hear."""
+    """Open a page in a fresh profile. microphone: the sound it records; refused: whether the permission is denied."""
     with ExitStack() as stack:
 
         def open_page(
@@ -179,7 +180,7 @@ def _complain(visitor: Visitor, kind: str, words: str) -> None:
 
 
 def low_contrasts(visitor: Visitor) -> list[Any]:
-    """Texts whose contrast with what they lie on is below WCAG's 4.5 to 1."""
+    """Texts whose contrast with their background is below WCAG's 4.5 to 1."""
     found: list[Any] = visitor.page.evaluate(
         """(() => {
           const channels = (color) => {

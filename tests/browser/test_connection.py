@@ -13,7 +13,7 @@ from tests.servers.running import closed_port
 pytestmark = pytest.mark.real_time
 
 
-def test_it_comes_back_to_the_conversation_when_the_connection_drops(server: ServerProcess, visit: Visit) -> None:
+def test_the_page_resumes_the_conversation_after_a_dropped_connection(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url)
     visitor.ask("my name is Alice")
     token = visitor.talk("talk.connection.token")
@@ -26,7 +26,7 @@ def test_it_comes_back_to_the_conversation_when_the_connection_drops(server: Ser
     assert visitor.page.locator(".note").count() == 0
 
 
-def test_a_page_that_is_loaded_anew_has_its_conversation(server: ServerProcess, visit: Visit) -> None:
+def test_a_reloaded_page_keeps_its_conversation(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url)
     visitor.ask("my name is Alice")
     visitor.page.reload()
@@ -40,24 +40,24 @@ def test_a_page_that_is_loaded_anew_has_its_conversation(server: ServerProcess, 
     visitor.see("text=You have not told me your name yet.")
 
 
-def test_a_service_that_goes_away_and_comes_back_is_found_again(visit: Visit, tmp_path: Path) -> None:
+def test_the_page_reconnects_to_a_restarted_service(visit: Visit, tmp_path: Path) -> None:
     port = str(closed_port())
     with serving(tmp_path, PORT=port) as first:
         visitor = visit(first.url)
         visitor.ask("my name is Alice")
     visitor.see("#trouble:visible")
     assert "being restarted" in visitor.words("#trouble")
-    assert "will not remember" in visitor.words("#trouble"), "before it is back and begins anew"
+    assert "will not remember" in visitor.words("#trouble"), "before the service is back and starts a new conversation"
     assert visitor.words("#link-words") == "no connection"
     with serving(tmp_path, PORT=port):
         visitor.see("[data-link=open]")
         visitor.see("#trouble", state="hidden")
-        assert "does not remember" in visitor.words(".note")  # another process: said, not hidden
+        assert "does not remember" in visitor.words(".note")  # another process: the page says so
         assert "Alice" in visitor.words(".reply p")
         visitor.ask("what is two plus three")
 
 
-def test_of_a_service_that_just_goes_away_nothing_is_promised(visit: Visit, tmp_path: Path) -> None:
+def test_a_vanished_service_is_reported_without_promises(visit: Visit, tmp_path: Path) -> None:
     with killed(tmp_path) as server:
         visitor = visit(server.url)
         visitor.ask("my name is Alice")
@@ -66,7 +66,7 @@ def test_of_a_service_that_just_goes_away_nothing_is_promised(visit: Visit, tmp_
     assert "If it was only the network" in visitor.words("#trouble")
 
 
-def test_a_full_service_is_explained_and_tried_again(visit: Visit, tmp_path: Path) -> None:
+def test_a_full_service_is_explained_and_retried(visit: Visit, tmp_path: Path) -> None:
     with serving(tmp_path, MAX_SESSIONS="1") as server:
         with server.connect():
             visitor = visit(server.url)
@@ -78,11 +78,11 @@ def test_a_full_service_is_explained_and_tried_again(visit: Visit, tmp_path: Pat
         visitor.see("#trouble", state="hidden")
 
 
-def test_a_key_is_asked_for_and_used(visit: Visit, tmp_path: Path) -> None:
+def test_the_page_asks_for_a_key_and_uses_it(visit: Visit, tmp_path: Path) -> None:
     with serving(tmp_path, API_KEYS="transcriber:transcribe:no-sesame,open-sesame") as server:
         visitor = visit(server.url)
         visitor.see("#trouble:visible")
-        assert "for those who have an access key" in visitor.words("#trouble"), "said before anybody has pressed"
+        assert "for those who have an access key" in visitor.words("#trouble"), "shown before the user presses a button"
         assert visitor.page.evaluate("document.activeElement.id") == "key"
         assert visitor.page.locator("#engines li").count() == 0
         visitor.page.fill("#words", "what is two plus three")
@@ -115,7 +115,7 @@ def test_a_key_is_asked_for_and_used(visit: Visit, tmp_path: Path) -> None:
         visitor.ask("what is two plus four")
 
 
-def test_a_key_that_is_taken_back_ends_the_conversation_and_says_why(visit: Visit, tmp_path: Path) -> None:
+def test_a_revoked_key_ends_the_conversation_with_an_explanation(visit: Visit, tmp_path: Path) -> None:
     keys = KeyFile(tmp_path / "keys")
     key = keys.add("anna", USE)
     with serving(tmp_path, API_KEYS_FILE=str(tmp_path / "keys")) as server:
@@ -129,8 +129,8 @@ def test_a_key_that_is_taken_back_ends_the_conversation_and_says_why(visit: Visi
         visitor.see("[data-link=idle]")
 
 
-def test_a_page_of_another_name_is_told_what_it_lacks(visit: Visit, tmp_path: Path) -> None:
-    """By plain http and a name that is not localhost: no microphone; and no conversation until the name is allowed."""
+def test_a_page_on_another_host_name_explains_what_is_missing(visit: Visit, tmp_path: Path) -> None:
+    """Over plain HTTP and a name other than localhost: no microphone, and no conversation until the name is allowed."""
     named = "--host-resolver-rules=MAP parley.example 127.0.0.1"
     with serving(tmp_path) as server:
         visitor = visit(f"http://parley.example:{server.port}", flags=[named])

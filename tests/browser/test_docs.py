@@ -1,4 +1,4 @@
-"""`/docs` in a browser that reaches nothing but the service."""
+"""`/docs` in a browser that can reach only the service."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.real_time
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
-def test_the_routes_are_shown_and_tried_without_the_internet(visit: Visit, tmp_path: Path) -> None:
+def test_routes_are_shown_and_tried_out_without_the_internet(visit: Visit, tmp_path: Path) -> None:
     visitor = visit("about:blank", flags=[OFFLINE])
     page, asked = visitor.page, set[str]()
     page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
@@ -32,7 +32,7 @@ def test_the_routes_are_shown_and_tried_without_the_internet(visit: Visit, tmp_p
     assert visitor.complaints == []
 
 
-def test_docs_are_served_strictly_and_nothing_beside_them(server: ServerProcess) -> None:
+def test_docs_have_a_strict_content_security_policy(server: ServerProcess) -> None:
     for path in ("/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"):
         policy = httpx.get(server.url + path).headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -40,5 +40,5 @@ def test_docs_are_served_strictly_and_nothing_beside_them(server: ServerProcess)
 
 
 @pytest.mark.parametrize("path", ["/docs/", "/docs/swagger-editor.js", "/docs/..%2f__init__.py", "/redoc"])
-def test_nothing_else_is_there(server: ServerProcess, path: str) -> None:
+def test_other_files_are_not_found(server: ServerProcess, path: str) -> None:
     assert httpx.get(server.url + path).status_code == 404

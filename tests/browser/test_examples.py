@@ -1,4 +1,4 @@
-"""The example clients, as a reader of the documentation would start them."""
+"""The example clients, started as the documentation says."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.real_time
 EXAMPLES = HOME / "examples"
 
 
-def test_the_python_client_asks_a_file_and_writes_the_answer(tmp_path: Path) -> None:
+def test_the_python_client_sends_a_file_and_writes_the_reply(tmp_path: Path) -> None:
     with serving(tmp_path, API_KEYS="sesame") as server:
         told = subprocess.run(
             [sys.executable, str(EXAMPLES / "live_client.py"), str(HOME / "audios/samples/what_is_two_plus_three.wav"),
@@ -30,7 +30,7 @@ def test_the_python_client_asks_a_file_and_writes_the_answer(tmp_path: Path) -> 
     assert abs(sound).max() > 0.05
 
 
-def test_the_browser_client_talks_from_the_disk(visit: Visit, tmp_path: Path) -> None:
+def test_the_browser_client_works_from_a_local_file(visit: Visit, tmp_path: Path) -> None:
     question = said(2.0, "tell_me_a_story", 6.0, "what_is_two_plus_three", 60.0)
     with serving(tmp_path, API_KEYS="sesame", ALLOWED_ORIGINS="null") as server:
         visitor = visit((EXAMPLES / "live_client.html").as_uri(), microphone=question)

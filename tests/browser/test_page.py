@@ -1,4 +1,4 @@
-"""How the page is served, and that everybody can use it."""
+"""How the page is served, and its accessibility."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_everything_works_with_the_keyboard(server: ServerProcess, visit: Visit)
 
 
 @pytest.mark.parametrize(("language", "button"), [("pt-BR", "Falar"), ("es-MX", "Hablar"), ("de-DE", "Talk")])
-def test_the_page_speaks_the_browsers_language(server: ServerProcess, visit: Visit, language: str, button: str) -> None:
+def test_the_page_uses_the_browsers_language(server: ServerProcess, visit: Visit, language: str, button: str) -> None:
     visitor = visit(server.url, language=language)
     visitor.until("document.getElementById('press-name').textContent !== ''")
     assert visitor.page.text_content("#press-name") == button
@@ -51,7 +51,7 @@ def test_all_languages_have_the_same_texts(server: ServerProcess, visit: Visit) 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(1100, 800), (390, 844), (320, 568), (740, 360)])
-def test_it_fits_and_every_control_has_a_name(
+def test_the_page_fits_and_every_control_has_a_name(
     server: ServerProcess, visit: Visit, tmp_path: Path, scheme: str, size: tuple[int, int]
 ) -> None:
     visitor = visit(server.url, size=size, scheme=scheme)
@@ -81,7 +81,7 @@ def test_it_fits_and_every_control_has_a_name(
 
 @pytest.mark.parametrize("size", [(320, 640), (390, 844)])
 @pytest.mark.parametrize("language", ["en-US", "pt-BR", "es-ES"])
-def test_all_examples_are_to_be_seen_on_a_phone(
+def test_all_examples_are_visible_on_a_phone(
     server: ServerProcess, visit: Visit, size: tuple[int, int], language: str
 ) -> None:
     visitor = visit(server.url, size=size, language=language)
@@ -95,7 +95,7 @@ def test_all_examples_are_to_be_seen_on_a_phone(
     )
 
 
-def test_who_asks_for_json_gets_json_and_a_browser_gets_the_page(server: ServerProcess) -> None:
+def test_browsers_get_the_page_and_other_clients_get_json(server: ServerProcess) -> None:
     def kind(path: str, accept: str) -> str:
         return httpx.get(server.url + path, headers={"Accept": accept}).headers["content-type"].split(";")[0]
 
@@ -109,7 +109,7 @@ def test_who_asks_for_json_gets_json_and_a_browser_gets_the_page(server: ServerP
     assert httpx.get(server.url).json()["message"] == "Parley is listening."
 
 
-def test_the_page_is_served_strictly(server: ServerProcess) -> None:
+def test_the_page_has_strict_headers(server: ServerProcess) -> None:
     for path in ("/ui", "/web/app.js", "/web/style.css"):
         answer = httpx.get(server.url + path)
         policy = answer.headers["content-security-policy"]
@@ -125,7 +125,7 @@ def test_the_page_is_served_strictly(server: ServerProcess) -> None:
 @pytest.mark.parametrize(
     "path", ["/web/", "/web/../main.py", "/web/%2e%2e/main.py", "/web/..%2fmain.py", "/web//etc/passwd"]
 )
-def test_nothing_but_the_page_is_served(server: ServerProcess, path: str) -> None:
+def test_only_the_pages_files_are_served(server: ServerProcess, path: str) -> None:
     assert httpx.get(f"{server.url}/web/{path}").status_code == 404
 
 

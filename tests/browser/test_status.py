@@ -1,4 +1,4 @@
-"""The page's Status tab: what it shows of the running service, to everybody who may see it."""
+"""The page's Status tab: what it shows of the running service, and to which callers."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_the_last_turns_are_a_chart_and_a_list(
     before = page.evaluate(BARS)
     with server.connect() as connection:
         ask(connection, sample("hello"))
-        visitor.until(f"{BARS} > {min(before, 99)} || {before} === 100")  # it looks again by itself
+        visitor.until(f"{BARS} > {min(before, 99)} || {before} === 100")  # the page refreshes without a click
         visitor.until("document.querySelector('.figures dd').textContent !== '0'")
     page.screenshot(path=tmp_path / "status.png")
     told = page.get_attribute(".chart", "aria-label") or ""
@@ -39,20 +39,20 @@ def test_the_last_turns_are_a_chart_and_a_list(
     with page.expect_response(f"{server.url}/status"):
         pass
     page.wait_for_timeout(300)
-    assert page.evaluate("document.querySelector('.turn-table').open")  # also after it has looked again
+    assert page.evaluate("document.querySelector('.turn-table').open")  # also after a refresh
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert low_contrasts(visitor) == []
     assert visitor.complaints == []
 
 
-def test_only_who_may_sees_it(visit: Visit, tmp_path: Path) -> None:
+def test_only_permitted_callers_see_the_status_tab(visit: Visit, tmp_path: Path) -> None:
     with serving(tmp_path, API_KEYS="boss:admin:right,guest:talk:wrong") as server:
         assert httpx.get(f"{server.url}/status").status_code == 401
         assert httpx.get(f"{server.url}/status", headers={"Authorization": "Bearer wrong"}).status_code == 403
         visitor = visit(f"{server.url}/#status", language="es")
         visitor.see(".status-says:not([hidden])")
         assert "clave" in visitor.words(".status-says")
-        visitor.see("#settings[open] #key")  # asked for, because nothing works here without one
+        visitor.see("#settings[open] #key")  # the page asks for a key, because nothing works without one
         visitor.page.fill("#key", "wrong")
         visitor.page.press("#key", "Tab")
         visitor.until("document.querySelector('.status-says').textContent.includes('admin')")
@@ -63,7 +63,7 @@ def test_only_who_may_sees_it(visit: Visit, tmp_path: Path) -> None:
         assert visitor.words(".figures dt >> nth=0") == "Conversaciones"
 
 
-def test_talking_goes_on_behind_it(server: ServerProcess, visit: Visit) -> None:
+def test_a_conversation_continues_behind_the_status_tab(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url)
     visitor.ask("what is two plus three")
     visitor.page.click("nav a[href='#status']")
@@ -73,7 +73,7 @@ def test_talking_goes_on_behind_it(server: ServerProcess, visit: Visit) -> None:
     assert visitor.complaints == []
 
 
-def test_who_is_recorded_is_told_and_may_end_it(visit: Visit, tmp_path: Path) -> None:
+def test_a_recorded_user_is_informed_and_can_stop_the_recording(visit: Visit, tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     with serving(tmp_path, RECORD="true", RECORDINGS_DIR=str(folder)) as server:
         visitor = visit(server.url)

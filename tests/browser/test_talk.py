@@ -1,4 +1,4 @@
-"""The page in a real browser: it hears through the browser's microphone, and answers through its loudspeaker."""
+"""The page in a real browser, which listens with the browser's microphone and replies through its loudspeaker."""
 
 import re
 from pathlib import Path
@@ -10,17 +10,15 @@ from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.real_time
 AFTER_S = 60.0
-"""Nobody speaks any more."""
+"""Silence after the last word."""
 SUM = said(2.0, "what_is_two_plus_three", AFTER_S)
 REJECTS = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', '%s'))"
 INSECURE = "Object.defineProperty(window, 'isSecureContext', { value: false })"
 MEANWHILE = said(2.0, "what_time_is_it", AFTER_S)
-"""Said while a story is told, which takes half a minute."""
+"""Speech during a story, which takes half a minute."""
 
 
-def test_a_spoken_question_is_answered_in_writing_and_in_sound(
-    server: ServerProcess, visit: Visit, tmp_path: Path
-) -> None:
+def test_a_spoken_question_gets_a_written_and_spoken_reply(server: ServerProcess, visit: Visit, tmp_path: Path) -> None:
     visitor = visit(server.url, microphone=SUM)
     visitor.page.click("#press")
     visitor.see(".reply .waterfall")
@@ -42,7 +40,7 @@ def test_a_spoken_question_is_answered_in_writing_and_in_sound(
     assert visitor.complaints == []
 
 
-def test_what_is_said_appears_while_it_is_said(server: ServerProcess, visit: Visit) -> None:
+def test_partial_transcripts_appear_during_speech(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url, microphone=SUM)
     visitor.page.click("#press")
     visitor.see("#talk[data-state=hearing]")
@@ -50,7 +48,7 @@ def test_what_is_said_appears_while_it_is_said(server: ServerProcess, visit: Vis
     visitor.see(".you:not(.partial)")
 
 
-def test_an_interruption_stops_the_answer_and_marks_what_was_heard(server: ServerProcess, visit: Visit) -> None:
+def test_an_interruption_stops_the_reply_and_marks_the_heard_part(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url, microphone=MEANWHILE)
     visitor.ask("tell me a story")
     visitor.see(".reply.speaking .heard:not(:empty)")
@@ -81,7 +79,7 @@ def test_words_light_up_as_they_are_spoken(server: ServerProcess, visit: Visit) 
     assert visitor.talk("talk.turns.player.total") - silent < 0.3 * 22_050
 
 
-def test_of_a_long_answer_the_spoken_word_is_in_view(server: ServerProcess, visit: Visit) -> None:
+def test_the_spoken_word_of_a_long_reply_is_in_view(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url, size=(320, 480))
     visitor.ask("tell me a story")
     in_view = """() => {
@@ -95,7 +93,7 @@ def test_of_a_long_answer_the_spoken_word_is_in_view(server: ServerProcess, visi
         assert visitor.page.evaluate(in_view), length
 
 
-def test_after_an_interruption_what_was_heard_is_in_view(server: ServerProcess, visit: Visit) -> None:
+def test_after_an_interruption_the_heard_part_is_in_view(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url, size=(390, 844))
     visitor.ask("tell me a story")
     visitor.until("document.querySelector('.heard').textContent.length > 30")
@@ -116,7 +114,7 @@ def test_after_an_interruption_what_was_heard_is_in_view(server: ServerProcess, 
     assert visitor.page.locator(".unfold").count() == 0
 
 
-def test_the_service_is_told_what_was_really_played(server: ServerProcess, visit: Visit) -> None:
+def test_the_page_reports_how_much_it_has_played(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url)
     sent: list[str] = []
     visitor.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))))
@@ -126,13 +124,13 @@ def test_the_service_is_told_what_was_really_played(server: ServerProcess, visit
     visitor.page.keyboard.press("Escape")
     visitor.see(".reply.interrupted")
     visitor.wait(lambda: any('"played"' in frame for frame in sent), sent)
-    visitor.page.wait_for_timeout(500)  # and no more than once
+    visitor.page.wait_for_timeout(500)  # at most once
     played = [float(match[1]) for frame in sent if (match := re.search(r'"played","ms":([\d.]+)', frame))]
     assert len(played) == 1
     assert 700 < played[0] < 20_000
 
 
-def test_a_refused_microphone_is_explained_and_typing_goes_on(server: ServerProcess, visit: Visit) -> None:
+def test_a_denied_microphone_is_explained_and_typing_still_works(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url, refused=True)
     visitor.page.click("#press")
     visitor.see("#trouble:visible")
@@ -157,9 +155,7 @@ def test_a_refused_microphone_is_explained_and_typing_goes_on(server: ServerProc
         ("Object.defineProperty(window, 'isSecureContext', { value: false })", "https"),
     ],
 )
-def test_a_microphone_that_cannot_be_had_is_explained(
-    server: ServerProcess, visit: Visit, broken: str, told: str
-) -> None:
+def test_an_unavailable_microphone_is_explained(server: ServerProcess, visit: Visit, broken: str, told: str) -> None:
     visitor = visit(server.url)
     visitor.page.evaluate(f"() => {{ {broken}; }}")
     visitor.page.click("#press")
@@ -177,25 +173,25 @@ def test_push_to_talk_listens_while_the_button_is_held(server: ServerProcess, vi
     page.mouse.down()
     visitor.see("#talk[data-state=hearing]")
     assert visitor.talk("talk.choices.wishes.options.turn_detection") is False
-    visitor.listen(SUM.seconds - AFTER_S + 1)  # the question is over; nothing is answered before the button is let go
+    visitor.listen(SUM.seconds - AFTER_S + 1)  # the question is over, but the reply waits until the button is released
     assert page.locator(".reply").count() == 0
     page.mouse.up()
     visitor.see("text=2 plus 3 is 5.")
 
 
-def test_a_loudspeaker_is_not_listened_to(server: ServerProcess, visit: Visit) -> None:
+def test_the_loudspeaker_setting_turns_barge_in_off(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url, microphone=MEANWHILE)
     visitor.page.click("#settings summary")
     visitor.page.check("#loudspeaker")
     visitor.ask("tell me a story")
     visitor.see(".reply.speaking .heard:not(:empty)")
     visitor.page.click("#press")
-    visitor.listen(MEANWHILE.seconds - AFTER_S + 0.5)  # it was spoken to meanwhile
+    visitor.listen(MEANWHILE.seconds - AFTER_S + 0.5)  # the user spoke meanwhile
     assert visitor.page.locator(".reply.speaking").count() == 1
     assert visitor.page.locator(".interrupted").count() == 0
 
 
-def test_the_voice_is_a_choice_that_is_kept(server: ServerProcess, visit: Visit) -> None:
+def test_the_chosen_voice_is_remembered(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url)
     visitor.page.click("#settings summary")
     visitor.until("document.getElementById('voice').options.length > 1")
@@ -209,7 +205,7 @@ def test_the_voice_is_a_choice_that_is_kept(server: ServerProcess, visit: Visit)
     assert visitor.talk("talk.choices.query.voice") == "woman"
 
 
-def test_sound_is_resampled_without_aliases_and_without_a_seam(server: ServerProcess, visit: Visit) -> None:
+def test_sound_is_resampled_without_aliases_or_seams(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url)
     power = visitor.page.evaluate(
         """import('/web/resampler.js').then(({ Resampler }) => {
@@ -238,7 +234,7 @@ def test_sound_is_resampled_without_aliases_and_without_a_seam(server: ServerPro
     assert power["alias"]["power"] < 1e-5
 
 
-def test_silence_is_no_question(server: ServerProcess, visit: Visit) -> None:
+def test_silence_does_not_start_a_turn(server: ServerProcess, visit: Visit) -> None:
     visitor = visit(server.url, microphone=said(60.0))
     visitor.page.click("#press")
     visitor.see("#talk[data-state=listening]")

@@ -1,4 +1,4 @@
-"""Transcribe in a real browser: recordings in, their queue, and a transcript that is read, heard, searched and kept."""
+"""Transcribe in a real browser: uploads, their queue, and a transcript to read, play, search and save."""
 
 import json
 import re
@@ -66,7 +66,7 @@ def test_files_and_a_zip_are_transcribed_and_one_is_read(hears: ServerProcess, v
     visitor = visit(hears.url + PAGE)
     give(visitor, ("first.wav", recording(0, 1)))
     visitor.see(f"{row('first.wav')}[data-state=completed]")
-    visitor.see("#transcript .paragraph")  # one alone is opened
+    visitor.see("#transcript .paragraph")  # a single recording is opened
     assert visitor.words("#result-name") == "first.wav"
     assert [visitor.words(f".paragraph:nth-child({n}) p") for n in (1, 2)] == [SAID[0], SAID[1]]
     assert re.search(r"0:\d\d long · English · heard by whisper", visitor.words("#result-about"))
@@ -85,7 +85,7 @@ def test_files_and_a_zip_are_transcribed_and_one_is_read(hears: ServerProcess, v
     assert visitor.complaints == []
 
 
-def test_what_in_a_zip_is_no_recording_is_told_until_it_is_dismissed(hears: ServerProcess, visit: Visit) -> None:
+def test_skipped_files_of_a_zip_are_listed_until_dismissed(hears: ServerProcess, visit: Visit) -> None:
     visitor = visit(hears.url + PAGE)
     give(visitor, ("some.zip", zipped(c=recording(4), notes=b"read me")))
     visitor.see(f"{row('c.wav')}[data-state=completed]")
@@ -95,7 +95,7 @@ def test_what_in_a_zip_is_no_recording_is_told_until_it_is_dismissed(hears: Serv
     assert visitor.complaints == []
 
 
-def test_it_is_what_ui_shows_and_talk_is_a_press_away(hears: ServerProcess, visit: Visit) -> None:
+def test_ui_shows_transcribe_and_links_to_talk(hears: ServerProcess, visit: Visit) -> None:
     visitor = visit(hears.url + "/ui")
     visitor.see("#transcribe #files", state="attached")
     assert visitor.page.is_visible("#transcribe")
@@ -107,7 +107,7 @@ def test_it_is_what_ui_shows_and_talk_is_a_press_away(hears: ServerProcess, visi
     assert visitor.complaints == []
 
 
-def test_a_word_that_is_clicked_is_heard_and_the_words_follow(hears: ServerProcess, visit: Visit) -> None:
+def test_a_clicked_word_is_played_and_the_highlight_follows(hears: ServerProcess, visit: Visit) -> None:
     visitor = visit(hears.url)
     read(visitor, hears, "heard.wav", 4, 5)
     words = visitor.page.locator("#transcript .word")
@@ -123,7 +123,7 @@ def test_a_word_that_is_clicked_is_heard_and_the_words_follow(hears: ServerProce
     assert visitor.complaints == []
 
 
-def test_the_transcript_is_searched_copied_and_taken_home(hears: ServerProcess, visit: Visit) -> None:
+def test_the_transcript_is_searched_copied_and_downloaded(hears: ServerProcess, visit: Visit) -> None:
     visitor = visit(hears.url)
     page = visitor.page
     read(visitor, hears, "kept.wav", 0, 1, 2)
@@ -133,7 +133,7 @@ def test_the_transcript_is_searched_copied_and_taken_home(hears: ServerProcess, 
     assert page.evaluate("[...CSS.highlights.get('found-now')].map(String)") == [word]
     page.fill("#finding input", f"{SAID[2][:6]}")
     page.press("#finding input", "Enter")
-    page.fill("#finding input", "nobody says this")
+    page.fill("#finding input", "nobody says this")  # language: allow
     assert visitor.words("#finding output") == "not found"
     for kind, begin in (("TXT", SAID[0]), ("SRT", "1\n00:00:0"), ("VTT", "WEBVTT"), ("JSON", '{"text"')):
         with page.expect_download() as download:
@@ -147,7 +147,7 @@ def test_the_transcript_is_searched_copied_and_taken_home(hears: ServerProcess, 
     assert visitor.complaints == []
 
 
-def test_a_job_is_watched_cancelled_tried_again_and_deleted(hears: ServerProcess, visit: Visit) -> None:
+def test_a_job_is_watched_cancelled_retried_and_deleted(hears: ServerProcess, visit: Visit) -> None:
     visitor = visit(hears.url + PAGE)
     page = visitor.page
     give(visitor, ("slow.flac", slow_recording(5, count=72)), ("behind.wav", recording(6)))
@@ -172,7 +172,7 @@ def test_a_job_is_watched_cancelled_tried_again_and_deleted(hears: ServerProcess
     assert visitor.complaints == []
 
 
-def test_an_address_is_fetched_and_a_bad_one_is_told(hears: ServerProcess, visit: Visit) -> None:
+def test_a_url_is_fetched_and_a_bad_url_is_reported(hears: ServerProcess, visit: Visit) -> None:
     visitor = visit(hears.url + PAGE)
     page = visitor.page
     page.fill("#url", "http://10.0.0.1/private.wav")
@@ -194,7 +194,7 @@ def test_an_address_is_fetched_and_a_bad_one_is_told(hears: ServerProcess, visit
     assert [one for one in visitor.complaints if "400" not in one] == []
 
 
-def test_options_are_sent_kept_and_seen(hears: ServerProcess, visit: Visit) -> None:
+def test_options_are_sent_remembered_and_shown(hears: ServerProcess, visit: Visit) -> None:
     visitor = visit(hears.url + PAGE)
     page = visitor.page
     page.click("#options-summary")
@@ -211,7 +211,7 @@ def test_options_are_sent_kept_and_seen(hears: ServerProcess, visit: Visit) -> N
     assert visitor.words("#options-summary") == "Options: Portuguese, Who said what (2)"
 
 
-def test_speakers_are_told_apart_and_named(hears: ServerProcess, visit: Visit) -> None:
+def test_speakers_are_distinguished_and_named(hears: ServerProcess, visit: Visit) -> None:
     speakers = pytest.importorskip("tests.speakers.test_speakers")
     talk, truth = speakers.conversation(
         *[(voice, speakers.SENTENCES[n]) for n, voice in enumerate((speakers.WOMAN, speakers.MAN, speakers.WOMAN))]
@@ -236,7 +236,7 @@ def test_speakers_are_told_apart_and_named(hears: ServerProcess, visit: Visit) -
     assert visitor.complaints == []
 
 
-def test_with_a_key_everything_is_sent_with_it(tmp_path: Path, visit: Visit) -> None:
+def test_every_request_sends_the_key(tmp_path: Path, visit: Visit) -> None:
     with serving(tmp_path, **HEARS, API_KEYS="right") as server:
         visitor = visit(server.url + PAGE)
         page = visitor.page
@@ -259,7 +259,7 @@ def test_with_a_key_everything_is_sent_with_it(tmp_path: Path, visit: Visit) -> 
         assert [one for one in visitor.complaints if "401" not in one] == []
 
 
-def test_it_goes_on_after_the_service_was_away(tmp_path: Path, visit: Visit) -> None:
+def test_transcribe_recovers_after_the_service_was_away(tmp_path: Path, visit: Visit) -> None:
     folder = tmp_path / "jobs"
     folder.mkdir()
     port = str(closed_port())
@@ -278,7 +278,7 @@ def test_it_goes_on_after_the_service_was_away(tmp_path: Path, visit: Visit) -> 
         visitor.see("#jobs-trouble", state="hidden")
 
 
-def test_old_ones_are_found_by_name_and_by_going_back(tmp_path: Path, visit: Visit) -> None:
+def test_old_jobs_are_found_by_name_and_by_paging(tmp_path: Path, visit: Visit) -> None:
     with serving(tmp_path, **HEARS, JOB_WORKERS="0") as server:
         sound = recording(0)
         with httpx.Client(base_url=server.url) as client:
@@ -304,7 +304,7 @@ def test_old_ones_are_found_by_name_and_by_going_back(tmp_path: Path, visit: Vis
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(1100, 800), (390, 844), (320, 568), (740, 360)])
-def test_it_fits_and_every_control_has_a_name(
+def test_transcribe_fits_and_every_control_has_a_name(
     hears: ServerProcess, visit: Visit, tmp_path: Path, scheme: str, size: tuple[int, int]
 ) -> None:
     visitor = visit(hears.url + PAGE, size=size, scheme=scheme, language="pt-BR")
@@ -334,7 +334,7 @@ def fits(visitor: Visitor, picture: Path) -> None:
     assert low_contrasts(visitor) == []
 
 
-def test_it_works_with_the_keyboard_and_leaves_talk_alone(hears: ServerProcess, visit: Visit) -> None:
+def test_transcribe_works_with_the_keyboard_and_leaves_talk_alone(hears: ServerProcess, visit: Visit) -> None:
     visitor = visit(hears.url)
     page = visitor.page
     read(visitor, hears, "keys.wav", 3)

@@ -1,10 +1,10 @@
-"""A small pocket-tts with random weights, described by a YAML with local paths: noise of the right shape and rate."""
+"""A small pocket-tts with random weights and a YAML with local paths: noise of the right shape and rate."""
 
 from pathlib import Path
 
 
 def build_pocket(folder: Path, *, seed: int = 0) -> Path:
-    """Write a model (weights, tokenizer and config) into `folder`; the path of its YAML."""
+    """Write a model (weights, tokenizer and config) into `folder` and return the path of its YAML."""
     import pocket_tts
     import safetensors.torch
     import torch
@@ -28,7 +28,7 @@ def build_pocket(folder: Path, *, seed: int = 0) -> Path:
     flow["flow"] |= {"depth": 1, "dim": 32}
     mimi["seanet"] |= {"n_filters": 4}
     mimi["transformer"] |= {"num_layers": 1, "dim_feedforward": 64}
-    # Random weights never say that they have finished: speech ends at the library's limit for the text's length.
+    # Random weights never signal the end: speech ends at the library's limit for the text's length.
     config["default_eos_threshold"] = 1e9
     bare = folder / "bare.yaml"
     bare.write_text(yaml.safe_dump(config))

@@ -1,4 +1,4 @@
-"""A tiny wav2vec2 with random weights: loaded, run and searched as a real one is, and sure of nothing."""
+"""A tiny wav2vec2 with random weights. It loads and runs like a real one, but its output is meaningless."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ'"
 
 
 def build(folder: Path) -> Path:
-    """In transformers' format, with an English vocabulary."""
+    """Write a model in transformers' format, with an English vocabulary."""
     import torch
 
     with contextlib.suppress(ImportError):

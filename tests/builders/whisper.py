@@ -1,4 +1,4 @@
-"""A Whisper with random weights, written straight in CTranslate2's format: the real layout, without torch or a hub."""
+"""A Whisper with random weights, written directly in CTranslate2's format: the real layout, without torch or a hub."""
 
 import hashlib
 import json
@@ -14,14 +14,14 @@ from pipeline.stt.languages import NAMES
 
 SOUND_POSITIONS, TEXT_POSITIONS = 1500, 448
 PLAIN_TOKENS = 50_257
-"""Ids below the special ones in the multilingual vocabulary."""
+"""Ids below the special tokens in the multilingual vocabulary."""
 LANGUAGES = [code for code in NAMES if code != "yue"]
-"""The 99 of all models before large-v3."""
+"""The 99 languages of all models before large-v3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of a model: width of its layers, how many in the encoder and in the decoder, attention heads, mel bins."""
+    """A model's size: width of its layers, numbers of encoder and decoder layers, attention heads, mel bins."""
 
     width: int
     encoder_layers: int
@@ -37,7 +37,7 @@ SIZES = {
     "small": Size(768, 12, 12, 12),
     "large-v3": Size(1280, 32, 32, 20, 128),
 }
-"""The real ones have the cost of the real models; what they write is nonsense all the same."""
+"""The real sizes have the cost of the real models; their transcripts are nonsense, too."""
 
 
 def build(
@@ -49,10 +49,11 @@ def build(
     seed: int = 0,
     size: Size = SIZES["toy"],
 ) -> Path:
-    """Write a model (the toy has some 2 MB) into `folder` and return it. The multilingual one has the real vocabulary's
-    size.
+    """Write a model (the smallest has about 2 MB) into `folder` and return it. The multilingual model has the real
+    vocabulary's size.
 
-    What it writes is nonsense, which it knows: every token is about as likely as any other; when `sure`, it does not.
+    The transcripts are nonsense, with low confidence: all tokens are about equally likely. With `sure`, confidence is
+    high.
     """
     folder.mkdir(parents=True)
     tokenizer = _tokenizer(PLAIN_TOKENS if multilingual else 256, LANGUAGES if multilingual else ["en"])
@@ -63,12 +64,13 @@ def build(
     if sure:
         spec.decoder.projection.weight *= 50
         end = np.zeros(words, np.float32)
-        # Or it would never stop, and text in circles is no speech; logits grow with the root of the width.
+        # Otherwise decoding would never stop, and looping text does not count as speech; logits grow with the root of
+        # the width.
         end[tokenizer.token_to_id("<|endoftext|>")] = 50 * size.width**0.5
         spec.decoder.projection.bias = end
     tokens = [token for token, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
     if multilingual:
-        tokens[PLAIN_TOKENS - 1] = ""  # as in the real vocabulary, where CTranslate2 knows a multilingual model by it
+        tokens[PLAIN_TOKENS - 1] = ""  # as in the real vocabulary, by which CTranslate2 recognises a multilingual model
     spec.register_vocabulary(tokens)
     spec.config.suppress_ids = []
     spec.config.suppress_ids_begin = [tokenizer.token_to_id("<|endoftext|>")]
@@ -83,9 +85,9 @@ def build(
 
 
 def _tokenizer(plain: int, languages: list[str]) -> Tokenizer:
-    """Bytes, then filler up to `plain` ids, then Whisper's special tokens in Whisper's order."""
+    """Byte tokens, then filler up to `plain` ids, then Whisper's special tokens in Whisper's order."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    # Names without a common part: text that compresses well would not pass for speech.
+    # Names without a common part: text that compresses well would be rejected as repetition.
     fillers = [hashlib.sha256(bytes([i % 256, i // 256])).hexdigest()[:12] for i in range(plain - 256)]
     vocabulary = {token: i for i, token in enumerate([*alphabet, *fillers])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], fuse_unk=False))
@@ -120,12 +122,12 @@ def _fill(spec: WhisperSpec, vocabulary: int, size: Size, rng: np.random.Generat
         elif part[-2] == "linear_0":
             rows = 3 * width if "self_attention" in part else width  # queries, keys and values in one
         elif part[-2] == "linear_1" and "attention" in part:
-            rows = 2 * width  # keys and values of what was heard
+            rows = 2 * width  # keys and values of the encoder's output
         return (rows,) if bias else (rows, columns)
 
     def fill(layer: object, name: str, value: object) -> None:
         last = name.rpartition("/")[2]
-        # CTranslate2 writes None for what must be there, OPTIONAL for the rest, of which Whisper has two kinds.
+        # CTranslate2 writes None for required weights and OPTIONAL for the rest, of which Whisper has two kinds.
         if value is None or (value == OPTIONAL and last in ("bias", "encodings")):
             scale = 0.0 if last in ("bias", "beta") else 0.3
             array = rng.standard_normal(shape(name)).astype(np.float32) * np.float32(scale)

@@ -1,4 +1,4 @@
-"""A micro XTTS v2 checkpoint with random weights: what it says is noise, but its shapes, files and code are the real
+"""A micro XTTS v2 checkpoint with random weights. Its speech is noise, but its shapes, files and code are the real
 ones. The GPT is tiny; the vocoder and the speaker encoder, whose sizes the library fixes, are of full size (45 MB).
 """
 
@@ -14,7 +14,7 @@ WIDTH = 64
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of the GPT: its layers, width and heads, ids of audio, and the longest audio in tokens of 46 ms."""
+    """Size of the GPT: its layers, width and heads, ids of audio, and the longest audio in tokens of 46 ms."""
 
     layers: int
     width: int
@@ -25,9 +25,9 @@ class Size:
 
 MICRO = Size(2, WIDTH, 2, 64, 40)
 LONG = Size(2, WIDTH, 2, 64, 605)
-"""As small, but it speaks for up to 28 s."""
+"""The same small model, but it speaks for up to 28 s."""
 FULL = Size(30, 1024, 16, 1024, 605)
-"""XTTS v2's own numbers: the cost of the real model."""
+"""XTTS v2's real size, with the cost of the real model."""
 
 _SENTENCES = [
     "the quick brown fox jumps over the lazy dog, again and again!",
@@ -38,7 +38,7 @@ _SENTENCES = [
 
 
 def build_xtts(folder: Path, *, seed: int = 0, size: Size = MICRO) -> Path:
-    """Write config.json, model.pth, vocab.json and speakers_xtts.pth into `folder`; give it back."""
+    """Write config.json, model.pth, vocab.json and speakers_xtts.pth into `folder`; return the folder."""
     import_coqui()
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -72,7 +72,7 @@ def build_xtts(folder: Path, *, seed: int = 0, size: Size = MICRO) -> Path:
         model.gpt.mel_head.bias[
             args.gpt_stop_audio_token
         ] = -1e4  # speaks to its limit, 1.9 s, and never stops by chance
-    # The inference wrapper only names other weights a second time; a real checkpoint does not have it.
+    # The inference wrapper only names other weights a second time; a real checkpoint does not contain it.
     state = {
         name: value.half().clone() if value.is_floating_point() else value.clone()
         for name, value in model.state_dict().items()

@@ -1,4 +1,4 @@
-"""Stores on every database that there is here, and recordings that the test's own Whisper hears."""
+"""Stores on every available database, and recordings that the tests' Whisper transcribes."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -15,13 +15,13 @@ from tests.stt.recordings import spliced
 
 needs_postgres = pytest.mark.skipif(
     postgres.binaries() is None or os.environ.get("PARLEY_NO_POSTGRES") == "1",
-    reason="no PostgreSQL here (Debian: postgresql; `make services`), or PARLEY_NO_POSTGRES=1",
+    reason="PostgreSQL is not installed (Debian: postgresql; `make services`), or PARLEY_NO_POSTGRES=1",
 )
 
 
 @pytest.fixture(scope="session")
 def pg() -> Iterator[Postgres]:
-    """A PostgreSQL of this run's own."""
+    """A PostgreSQL server for this test run."""
     with postgres.running() as server:
         yield server
 
@@ -47,7 +47,7 @@ def store(database: Database) -> JobStore:
 
 
 def submission(name: str = "a.wav", **values: object) -> Submission:
-    """A job for a file that nobody looks for."""
+    """A job for a file that does not exist."""
     return Submission(name, Options(), **({"sha256": "ab" * 32, "size_bytes": 1} | values))  # type: ignore[arg-type]
 
 

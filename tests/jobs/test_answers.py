@@ -1,4 +1,4 @@
-"""What the doors for jobs answer is what the OpenAPI document says: neither more nor less."""
+"""Responses of the job endpoints match the OpenAPI document exactly."""
 
 import time
 from collections.abc import Iterator
@@ -29,13 +29,13 @@ def client(service: ServerProcess) -> Iterator[httpx.Client]:
 
 
 def like(model: type[BaseModel], answer: httpx.Response) -> Any:
-    """The answer, which has all that the model wants, of the right types, and nothing that it does not know."""
+    """Check the response against the model: all required fields, the right types, and no other fields."""
     told = answer.raise_for_status().json()
     assert model.model_validate(told, strict=True).model_dump(exclude_unset=True) == told
     return told
 
 
-def test_a_job_from_its_upload_to_its_end(client: httpx.Client) -> None:
+def test_all_responses_of_a_job_match_the_document(client: httpx.Client) -> None:
     files = {"files": ("all.zip", zipped(a=recording(0), notes=b"read me"))}
     made = like(NewJobs, client.post("/jobs", files=files, data={"language": "en"}))
     assert made["skipped"] == [{"filename": "all.zip/notes.wav", "reason": "text"}]
@@ -51,7 +51,7 @@ def test_a_job_from_its_upload_to_its_end(client: httpx.Client) -> None:
     like(ModelsAnswer, client.get("/models"))
 
 
-def test_a_job_that_fails_is_tried_again_and_cancelled(client: httpx.Client) -> None:
+def test_responses_of_a_failed_job_match_the_document(client: httpx.Client) -> None:
     job_id = like(EchoJob, client.post("/api/v1/upload/file", files={"file": ("a.wav", b"no audio")}))["job_id"]
     done(client, job_id)
     assert like(JobAnswer, client.get(f"/jobs/{job_id}"))["error"]["code"] == "bad_audio"
@@ -64,7 +64,7 @@ def test_a_job_that_fails_is_tried_again_and_cancelled(client: httpx.Client) -> 
         like(JobAnswer, client.post(f"/jobs/{job_id}/cancel"))
 
 
-def test_what_webhooks_were_told(client: httpx.Client) -> None:
+def test_webhook_deliveries_match_the_document(client: httpx.Client) -> None:
     with servers.serving() as web:
         web.statuses = [410]
         form = {"webhook_url": f"{web.address}/hook", "language": "en"}
@@ -76,7 +76,7 @@ def test_what_webhooks_were_told(client: httpx.Client) -> None:
         like(DeliveriesAnswer, client.post(f"{path}/{told[0]['id']}/redeliver"))
     attempt = told[0]["attempts"][0]
     for moment in (told[0]["created_at"], attempt["at"]):
-        # As all times of jobs.
+        # Job times are in this format, too.
         assert moment.endswith("+00:00")
         assert moment[:19] == time.strftime("%Y-%m-%dT%H:%M:%S", time.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S"))
     assert attempt["http_status"] == 410

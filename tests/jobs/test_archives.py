@@ -1,4 +1,4 @@
-"""ZIP archives from strangers: the good ones become files, the bad ones leave nothing behind."""
+"""ZIP archives from strangers: valid ones become files, bad ones leave nothing behind."""
 
 import contextlib
 import io
@@ -34,7 +34,7 @@ def archive(members: dict[str, bytes], **options: object) -> bytes:
 
 
 def opened(files: FileStore, data: bytes, limits: Limits = LIMITS) -> list[tuple[str, bytes]]:
-    """Name and content of each member; afterwards nothing is left incoming."""
+    """Return the name and content of each member, and check that no incoming file is left."""
     path = files.root / "the.zip"
     path.write_bytes(data)
     found = []
@@ -60,7 +60,7 @@ def with_entry(change: Callable[[zipfile.ZipInfo], None], name: str = "a.wav") -
 
 
 def renamed(name: str) -> bytes:
-    """With a name that `zipfile` would not write as it is."""
+    """An archive with a member name that `zipfile` would not write unchanged."""
     return archive({"x" * len(name): SOUND}).replace(b"x" * len(name), name.encode())
 
 
@@ -79,7 +79,7 @@ def encrypted() -> bytes:
 
 
 def overlapping(copies: int) -> bytes:
-    """One packed member, named many times over: what David Fifield's bombs do."""
+    """Pack one member and list it many times, as David Fifield's bombs do."""
     kernel = archive({"a.wav": b"\0" * 100_000})
     at = kernel.find(b"PK\x01\x02")
     end = kernel.find(b"PK\x05\x06")
@@ -89,20 +89,20 @@ def overlapping(copies: int) -> bytes:
 
 
 def damaged() -> bytes:
-    """Its packed bytes are not what was packed."""
+    """An archive whose packed bytes are corrupted."""
     data = archive({"a.wav": SOUND * 50})
     return data[:60] + b"\xff" * 100 + data[160:]
 
 
 def claims(entries: int, length: int) -> bytes:
-    """An end that tells of so many members."""
+    """An end record that declares this many members."""
     return archive({"a.wav": SOUND})[:-22] + struct.pack(
         "<4s4H2LH", b"PK\x05\x06", 0, 0, entries, entries, length, 0, 0
     )
 
 
 def zip64_end(data: bytes, *, entries: int | None = None, length: int | None = None) -> bytes:
-    """An archive with the end of a ZIP64 one, which is read in the place of the other."""
+    """An archive with a ZIP64 end record, which readers use instead of the plain one."""
     at = data.rfind(b"PK\x05\x06")
     _, _, _, _, there, size, start, _ = struct.unpack_from("<4s4H2LH", data, at)
     there, size = there if entries is None else entries, size if length is None else length
@@ -111,7 +111,7 @@ def zip64_end(data: bytes, *, entries: int | None = None, length: int | None = N
 
 
 def hidden_directory(copies: int) -> bytes:
-    """A list of many members that only the ZIP64 record tells of; the other one tells of one."""
+    """A list of many members that only the ZIP64 record declares; the plain record declares one."""
     data = overlapping(copies)
     at, start = data.rfind(b"PK\x05\x06"), data.find(b"PK\x01\x02")
     small = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 60, start, 0)
@@ -119,19 +119,19 @@ def hidden_directory(copies: int) -> bytes:
 
 
 def unlisted(copies: int) -> bytes:
-    """A list of more members than its end tells of."""
+    """A list of more members than its end record declares."""
     data = overlapping(copies)
     at = data.rfind(b"PK\x05\x06")
     return data[: at + 8] + struct.pack("<2H", 1, 1) + data[at + 12 :]
 
 
 def with_extra(size: int) -> bytes:
-    """A member with so many bytes told of it."""
+    """A member with this many bytes in its extra field."""
     return with_entry(lambda entry: setattr(entry, "extra", b"\0\0\0\0" * (size // 4)))
 
 
 def not_utf8() -> bytes:
-    """A name that is said to be UTF-8, and is not."""
+    """A name that is declared as UTF-8 and is not."""
     return archive({"\u00e9.wav": SOUND}).replace("\u00e9".encode(), b"\xff\xfe")
 
 
@@ -170,7 +170,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_refused_with_nothing_left(files: FileStore, kind: str) -> None:
+def test_bad_archives_are_refused_and_leave_nothing_behind(files: FileStore, kind: str) -> None:
     make, code = BAD[kind]
     with pytest.raises(Refused) as caught:
         opened(files, make())
@@ -184,7 +184,7 @@ def test_an_archive_with_a_zip64_end_is_read(files: FileStore) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_damage_anywhere_is_refused_or_harmless(files: FileStore, seed: int) -> None:
-    """Whatever is changed in its lists and headers: an archive is read or refused, and nothing else is raised."""
+    """Read or refuse an archive after any change in its lists and headers, and raise no other error."""
     chance = random.Random(seed)
     good = zip64_end(archive({"a.wav": SOUND, "b/\u00e9.wav": SOUND * 3})) if seed % 2 else archive({"a.wav": SOUND})
     for _ in range(400):
@@ -196,7 +196,7 @@ def test_damage_anywhere_is_refused_or_harmless(files: FileStore, seed: int) -> 
         assert left(files) == []
 
 
-def test_unpacking_that_is_not_wanted_any_longer_ends(files: FileStore) -> None:
+def test_cancelled_unpacking_ends(files: FileStore) -> None:
     path = files.root / "the.zip"
     path.write_bytes(archive({f"{n}.wav": SOUND for n in range(10)}))
     answers = iter([False, False, False, True])
@@ -205,13 +205,13 @@ def test_unpacking_that_is_not_wanted_any_longer_ends(files: FileStore) -> None:
     assert left(files) == []
 
 
-def test_members_come_in_order_under_their_own_names(files: FileStore) -> None:
+def test_members_keep_their_order_and_names(files: FileStore) -> None:
     data = archive({"b/2.wav": SOUND + b"2", "1.wav": SOUND + b"1", "Olá.wav": SOUND + b"3"})
     assert opened(files, data) == [("2.wav", SOUND + b"2"), ("1.wav", SOUND + b"1"), ("Olá.wav", SOUND + b"3")]
 
 
 def unpacked(files: FileStore, data: bytes, limits: Limits = LIMITS) -> tuple[list[str], list[tuple[str, str]]]:
-    """Names of what is taken, and what is left out."""
+    """Names of the accepted members, and the skipped ones."""
     path = files.root / "the.zip"
     path.write_bytes(data)
     found = unpack(path, limits, files.receive)
@@ -219,7 +219,7 @@ def unpacked(files: FileStore, data: bytes, limits: Limits = LIMITS) -> tuple[li
     return [name for name, _ in found.files], found.skipped
 
 
-def test_what_desktops_add_is_left_out(files: FileStore) -> None:
+def test_files_that_desktops_add_are_skipped(files: FileStore) -> None:
     data = archive({"a.wav": SOUND, "__MACOSX/._a.wav": SOUND, ".DS_Store": b"x", "Thumbs.db": b"x"})
     assert unpacked(files, data) == (
         ["a.wav"], [(name, "a hidden file") for name in ("__MACOSX/._a.wav", ".DS_Store", "Thumbs.db")]
@@ -245,7 +245,7 @@ NO_RECORDINGS = {
 }
 
 
-def test_what_is_plainly_no_recording_is_left_out_and_told(files: FileStore) -> None:
+def test_obvious_non_recordings_are_skipped_and_reported(files: FileStore) -> None:
     members = {f"in/{name}": data for name, (data, _) in NO_RECORDINGS.items()}
     names, skipped = unpacked(files, archive({"a.wav": SOUND, **members, "b.wav": SOUND}))
     assert names == ["a.wav", "b.wav"]
@@ -264,11 +264,11 @@ RECORDINGS = {
 }  # fmt: skip
 
 
-def test_what_may_be_a_recording_is_taken_whatever_its_name(files: FileStore) -> None:
+def test_possible_recordings_are_accepted_whatever_their_name(files: FileStore) -> None:
     assert unpacked(files, archive(RECORDINGS)) == (list(RECORDINGS), [])
 
 
-def test_what_unpacks_to_far_more_than_it_is_ends_before_it_is_unpacked(tmp_path: Path) -> None:
+def test_compression_bombs_are_refused_before_unpacking(tmp_path: Path) -> None:
     roomy = FileStore(tmp_path / "uploads", 1 << 30)
     silence = archive({f"{n}.wav": b"RIFF" + bytes(FREE_BYTES // 2) for n in range(3)})
     assert len(silence) < 60_000
@@ -276,17 +276,17 @@ def test_what_unpacks_to_far_more_than_it_is_ends_before_it_is_unpacked(tmp_path
         unpacked(roomy, silence, Limits(50, 1 << 30, 200.0))
     assert left(roomy) == []
     assert len(unpacked(roomy, silence, Limits(50, 1 << 30, 1100.0))[0]) == 3
-    # Some silence is no bomb.
+    # A little silence is not a bomb.
     few = archive({"a.wav": b"RIFF" + bytes(FREE_BYTES - 1000)})
     assert unpacked(roomy, few, Limits(50, 1 << 30, 1.0))[0] == ["a.wav"]
 
 
-def test_an_archive_is_known_by_its_content() -> None:
+def test_an_archive_is_recognised_by_its_content() -> None:
     assert is_archive(archive({"a.wav": SOUND})[:16])
     assert not is_archive(SOUND[:16])
 
 
-def test_too_many_files_is_said_before_anything_is_unpacked(files: FileStore) -> None:
+def test_too_many_files_are_refused_before_unpacking(files: FileStore) -> None:
     with pytest.raises(TooLarge):
         opened(files, archive({f"{n}.wav": SOUND for n in range(51)}))
     assert left(files) == []

@@ -1,4 +1,4 @@
-"""Results in a real Redis, which may go away at any time."""
+"""Results in a real Redis that can go away at any time."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.servers.redis_server import needs_redis, redis
 from tests.servers.running import closed_port
 
 ANSWERS_S = 30.0
-"""Far more than a Redis is waited for, and less than for ever."""
+"""Far more than the timeout for Redis, but finite."""
 
 pytest.importorskip("redis")
 pytestmark = needs_redis
@@ -24,7 +24,7 @@ def port() -> int:
     return closed_port()
 
 
-async def test_a_result_comes_from_redis_until_it_goes_away(store: JobStore, tmp_path: Path, port: int) -> None:
+async def test_results_come_from_redis_until_it_goes_away(store: JobStore, tmp_path: Path, port: int) -> None:
     async with open_cache(f"redis://127.0.0.1:{port}") as cache:
         cached = JobStore(store.database, max_waiting=10, cache=cache)
         await store.submit([submission()], cached=[None])
@@ -37,7 +37,7 @@ async def test_a_result_comes_from_redis_until_it_goes_away(store: JobStore, tmp
             assert await cache.get("k" * 64) == '{"text": "olá"}'
             await cache.put("large", "x" * (MAX_BYTES + 1))
             assert await cache.get("large") is None
-            process.send_signal(19)  # SIGSTOP: it is there and says nothing
+            process.send_signal(19)  # SIGSTOP: Redis is there but does not reply
             async with asyncio.timeout(ANSWERS_S):
                 assert await cached.result("k" * 64) == '{"text": "olá"}'
         async with asyncio.timeout(ANSWERS_S):
@@ -45,7 +45,7 @@ async def test_a_result_comes_from_redis_until_it_goes_away(store: JobStore, tmp
             assert await cached.result("none") is None
 
 
-async def test_an_address_that_is_none_ends_the_start() -> None:
+async def test_an_invalid_redis_url_ends_the_start() -> None:
     with pytest.raises(ConfigError):
         async with open_cache("http://redis"):
             pass

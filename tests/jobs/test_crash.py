@@ -15,10 +15,10 @@ from tests.servers import web as servers
 from tests.waiting import until
 
 POINTS_S = [0.0, 0.3, 1.2]
-"""After how long the service is killed, counted from when its jobs were taken in."""
+"""Delays between the acceptance of the jobs and the kill."""
 
 
-def test_killed_at_several_points_no_job_is_lost(tmp_path: Path) -> None:
+def test_no_job_is_lost_when_killed_at_several_points(tmp_path: Path) -> None:
     made = dict[str, list[tuple[str, tuple[str, bytes]]]]()
     with servers.serving() as web:
         for number, point_s in enumerate(POINTS_S):
@@ -36,7 +36,7 @@ def test_killed_at_several_points_no_job_is_lost(tmp_path: Path) -> None:
             again = client.post("/jobs", files=files, data=data, headers={"Idempotency-Key": f"{number}"})
             assert [job["job_id"] for job in again.json()["jobs"]] == [long, short]
             assert client.get("/queues").json()["total"] == len(made)
-            # What one hears that nobody kills; other options, so that it is not what was kept.
+            # The result without a kill. Other options, so that it does not come from the cache.
             undisturbed = {
                 job_id: client.post("/jobs", files=sent, data={"words": "false"}).json()["jobs"][0]
                 for job_id, sent in made.items()
@@ -47,7 +47,7 @@ def test_killed_at_several_points_no_job_is_lost(tmp_path: Path) -> None:
     assert {job_id: job["result"]["text"] for job_id, job in ended.items()} == texts
     assert all(texts.values())
     messages = {(told(request), request.headers["webhook-id"]) for request in web.seen}
-    assert len(messages) == len(made)  # done once, each
+    assert len(messages) == len(made)  # each delivered once
     assert left_incoming(tmp_path) == []
 
 
@@ -55,7 +55,7 @@ def told(request: Any) -> str:
     return str(json.loads(request.body)["data"]["job_id"])
 
 
-def test_killed_while_a_file_arrives_or_is_fetched(tmp_path: Path) -> None:
+def test_a_job_killed_during_its_fetch_is_done_after_a_restart(tmp_path: Path) -> None:
     with servers.serving() as web:
         web.data, web.pause_s = recording(3), 0.2
         with killed(tmp_path, **HEARS) as service, httpx.Client(base_url=service.url, timeout=60) as client:
@@ -68,7 +68,7 @@ def test_killed_while_a_file_arrives_or_is_fetched(tmp_path: Path) -> None:
     assert left_incoming(tmp_path) == []
 
 
-def test_stopped_in_order_it_goes_on_at_the_next_start(tmp_path: Path) -> None:
+def test_a_job_stopped_at_shutdown_resumes_at_the_next_start(tmp_path: Path) -> None:
     with serving(tmp_path, **HEARS) as running, httpx.Client(base_url=running.url, timeout=60) as client:
         job_id = client.post("/jobs", files={"files": ("long.flac", slow_recording())}).json()["jobs"][0]["job_id"]
         done(client, job_id, "processing")
@@ -79,7 +79,7 @@ def test_stopped_in_order_it_goes_on_at_the_next_start(tmp_path: Path) -> None:
     assert (job["status"], job["attempts"]) == ("completed", 1)
 
 
-def test_a_second_service_on_the_same_folder_only_takes_jobs_in(tmp_path: Path) -> None:
+def test_a_second_service_on_the_same_folder_only_accepts_jobs(tmp_path: Path) -> None:
     with serving(tmp_path, **HEARS) as first, serving(tmp_path, **HEARS) as second:
         with httpx.Client(base_url=second.url, timeout=60) as client:
             answer = client.post("/jobs", files={"files": ("a.wav", recording(2))}, data={"language": "en"})
@@ -94,7 +94,7 @@ def test_a_second_service_takes_over_when_the_first_is_killed(tmp_path: Path) ->
         serving(tmp_path, **HEARS) as second,
         httpx.Client(base_url=second.url, timeout=60) as client,
     ):
-        # While both live, the first one does what the second one takes in.
+        # While both run, the first one does the jobs that the second one accepts.
         running = client.post("/jobs", files={"files": ("long.flac", slow_recording())}).json()["jobs"][0]["job_id"]
         done(client, running, "processing")
         waiting = httpx.post(f"{first.url}/jobs", files={"files": ("a.wav", recording(2))}, data={"language": "en"})
@@ -105,7 +105,7 @@ def test_a_second_service_takes_over_when_the_first_is_killed(tmp_path: Path) ->
         new = client.post("/jobs", files={"files": ("b.wav", recording(3))}, data={"language": "en"})
         assert done(client, new.json()["jobs"][0]["job_id"])["result"]["text"] == SAID[3]
         assert "this one takes over" in second.text
-        # And a third one waits behind the second.
+        # A third service waits behind the second.
         with serving(tmp_path, **HEARS) as third:
             assert "only accepts jobs" in third.text
 
@@ -121,7 +121,7 @@ def test_a_second_service_takes_over_when_the_first_ends(tmp_path: Path) -> None
         assert done(client, answer.json()["jobs"][0]["job_id"])["result"]["text"] == SAID[2]
 
 
-def test_who_watches_a_job_does_not_keep_the_service_from_ending(tmp_path: Path) -> None:
+def test_open_event_streams_do_not_delay_shutdown(tmp_path: Path) -> None:
     with (
         serving(tmp_path, **HEARS, JOB_WORKERS="0", DRAIN_SECONDS="300") as running,
         httpx.Client(base_url=running.url, timeout=60) as client,
@@ -130,4 +130,4 @@ def test_who_watches_a_job_does_not_keep_the_service_from_ending(tmp_path: Path)
         with client.stream("GET", f"/jobs/{job_id}/events") as answer:
             lines = answer.iter_lines()
             assert next(lines) == "event: progress"
-            running.end()  # long before it would cut anybody off
+            running.end()  # long before the drain deadline

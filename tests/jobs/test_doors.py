@@ -1,4 +1,4 @@
-"""Jobs as clients meet them: both doors of the running service, over real sockets."""
+"""Jobs as clients see them: both job APIs of the running service, over real sockets."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def service(folder: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Another one, with keys and a limit on time."""
+    """A second service, with keys and a limit on duration."""
     with serving(tmp_path_factory.mktemp("guarded"), **HEARS, MAX_FILE_SECONDS="600", API_KEYS="right") as running:
         yield running
 
@@ -51,12 +51,12 @@ def client(service: ServerProcess) -> Iterator[httpx.Client]:
 
 
 def left_incoming(folder: Path) -> list[Path]:
-    """Files that are not complete."""
+    """Incomplete files."""
     return [path for path in (folder / "uploads" / "incoming").glob("*/*") if path.name != ".lock"]
 
 
 def done(client: httpx.Client, job_id: str, *statuses: str) -> dict[str, Any]:
-    """The job, once it has come to rest."""
+    """Wait until the job has ended, and return it."""
 
     def rests() -> dict[str, Any] | None:
         job: dict[str, Any] = client.get(f"/jobs/{job_id}").raise_for_status().json()
@@ -98,7 +98,7 @@ def test_files_and_a_zip_become_a_job_each_in_order(client: httpx.Client) -> Non
     assert told.headers["content-disposition"] == both
 
 
-def test_the_echo_door_from_upload_to_subtitles(client: httpx.Client) -> None:
+def test_the_echo_api_works_from_upload_to_subtitles(client: httpx.Client) -> None:
     answer = client.post("/api/v1/upload/file", files={"file": ("talk.wav", recording(5, 6))}, data={"language": "en"})
     assert answer.status_code == 202
     assert set(answer.json()) == {"job_id", "status"}
@@ -136,7 +136,7 @@ def test_a_url_is_fetched_and_transcribed(client: httpx.Client) -> None:
     assert (job["result"]["text"], job["filename"]) == (SAID[7], "talk.wav")
 
 
-def test_the_server_behind_a_url_may_name_the_file(client: httpx.Client) -> None:
+def test_the_server_of_a_url_can_name_the_file(client: httpx.Client) -> None:
     with servers.serving() as web:
         web.data = recording(7)
         web.headers = {"Content-Disposition": "attachment; filename=\"x\"; filename*=UTF-8''..%2fOl%C3%A1.wav"}
@@ -147,7 +147,7 @@ def test_the_server_behind_a_url_may_name_the_file(client: httpx.Client) -> None
     assert told.endswith("filename*=UTF-8''Ol%C3%A1.txt")
 
 
-def test_null_is_a_field_that_was_not_sent(client: httpx.Client) -> None:
+def test_a_null_field_counts_as_not_sent(client: httpx.Client) -> None:
     nulls = dict.fromkeys(
         ("language", "model_id", "prompt", "words", "translate", "align", "diarize", "min_speakers", "max_speakers",
          "session_id", "webhook_url")
@@ -164,7 +164,7 @@ def test_null_is_a_field_that_was_not_sent(client: httpx.Client) -> None:
     assert client.put(path, json={"A": "Ana", "B": None}).json()["speakers"] == {"A": "Ana"}
 
 
-def test_one_of_several_audio_tracks(client: httpx.Client) -> None:
+def test_one_of_several_audio_tracks_is_chosen(client: httpx.Client) -> None:
     film = encoded([spliced([(1.0, number)])[0] for number in (0, 1)], "matroska", "libopus")
     made = [
         client.post("/jobs", files={"files": ("film.mkv", film)}, data={"language": "en", "audio_track": track}).json()
@@ -178,7 +178,7 @@ def test_one_of_several_audio_tracks(client: httpx.Client) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_parameter")
 
 
-def test_a_zip_may_have_other_things_in_it(client: httpx.Client) -> None:
+def test_a_zip_can_contain_other_files(client: httpx.Client) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, data in (
@@ -208,7 +208,7 @@ def test_a_zip_may_have_other_things_in_it(client: httpx.Client) -> None:
     ["http://127.0.0.2/", "http://169.254.169.254/", "file:///etc/passwd", "http://[::1]/", "http://2130706433/",
      "http://xn--a.example/", "http://[::1", "http://a..b/", "http://192.0.0.192/", "http://e:99999/"],
 )  # fmt: skip
-def test_a_url_that_may_not_be_fetched_makes_no_job(client: httpx.Client, url: str) -> None:
+def test_a_forbidden_url_creates_no_job(client: httpx.Client, url: str) -> None:
     before = client.get("/queues").json()["total"]
     answer = client.post("/api/v1/upload/url", json={"url": url})
     assert answer.status_code == 400
@@ -250,7 +250,7 @@ def test_a_hundred_identical_requests_at_once_make_one_job(client: httpx.Client,
 
 
 def slow_recording(first: int = 0, count: int = 24) -> bytes:
-    """Compressed, and some seconds of work for the recogniser: so many sentences."""
+    """A compressed recording of this many sentences, which takes the recogniser some seconds."""
     numbers = [number % 12 for number in range(first, first + count)]
     sound, rate_hz = soundfile.read(io.BytesIO(recording(*numbers, silence_s=2.5)), dtype="float32")
     out = io.BytesIO()
@@ -280,7 +280,7 @@ def test_a_cancelled_job_stops_and_never_has_a_result(client: httpx.Client, serv
     assert client.get(f"/jobs/{job_id}").status_code == 404
 
 
-def test_what_waits_or_is_worked_on_can_be_deleted(client: httpx.Client) -> None:
+def test_waiting_and_running_jobs_can_be_deleted(client: httpx.Client) -> None:
     files = [("files", ("long.flac", slow_recording(1))), ("files", ("waits.wav", recording(9)))]
     made = client.post("/jobs", files=files, data={"language": "en"}).json()["jobs"]
     long, waits = (job["job_id"] for job in made)
@@ -296,7 +296,7 @@ def test_what_waits_or_is_worked_on_can_be_deleted(client: httpx.Client) -> None
     assert (queues["total"], queues["queued"], queues["processing"]) == (before - 1, 0, 0)
 
 
-def test_progress_is_told_as_it_happens(client: httpx.Client) -> None:
+def test_progress_events_arrive_while_a_job_runs(client: httpx.Client) -> None:
     job_id = client.post("/jobs", files={"files": ("long.flac", slow_recording())}, data={"prompt": "x"}).json()[
         "jobs"
     ][0]["job_id"]
@@ -314,7 +314,7 @@ def test_progress_is_told_as_it_happens(client: httpx.Client) -> None:
     assert (told[-1][0], told[-1][1]["status"], progress[-1]) == ("completed", "completed", 100.0)
 
 
-def test_who_stops_listening_to_events_is_no_error(client: httpx.Client, service: ServerProcess) -> None:
+def test_closing_an_event_stream_is_not_an_error(client: httpx.Client, service: ServerProcess) -> None:
     job_id = client.post("/jobs", files={"files": ("long.flac", slow_recording(3))}).json()["jobs"][0]["job_id"]
     request = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     for number in range(60):
@@ -326,7 +326,7 @@ def test_who_stops_listening_to_events_is_no_error(client: httpx.Client, service
     assert "Traceback" not in service.text
 
 
-def test_what_is_no_audio_fails_with_a_sentence_which_the_log_has_too(
+def test_a_file_without_audio_fails_with_a_message_also_in_the_log(
     client: httpx.Client, service: ServerProcess
 ) -> None:
     job = done(client, client.post("/jobs", files={"files": ("a.wav", b"no audio at all")}).json()["jobs"][0]["job_id"])
@@ -335,7 +335,7 @@ def test_what_is_no_audio_fails_with_a_sentence_which_the_log_has_too(
     until(lambda: f"job {job['job_id']}: bad_audio: {job['error']['message']}" in service.text)
 
 
-def test_two_of_the_same_at_once_both_have_a_duration(client: httpx.Client) -> None:
+def test_two_identical_recordings_at_once_both_get_a_duration(client: httpx.Client) -> None:
     form = [("files", (name, recording(6, 7, 0))) for name in ("one.wav", "two.wav")]
     made = client.post("/jobs", files=form, data={"session_id": "twins"}).json()["jobs"]
     for job in made:
@@ -346,20 +346,20 @@ def test_two_of_the_same_at_once_both_have_a_duration(client: httpx.Client) -> N
     assert listed[0]["duration"] > 1
 
 
-def test_a_language_that_the_model_does_not_know_is_not_tried_again(client: httpx.Client) -> None:
+def test_a_language_unknown_to_the_model_is_not_retried(client: httpx.Client) -> None:
     form = {"files": ("a.wav", recording(0))}
     job = done(client, client.post("/jobs", files=form, data={"language": "pt"}).json()["jobs"][0]["job_id"])
     assert (job["status"], job["error"]["code"], job["attempts"]) == ("failed", "unsupported_language", 1)
 
 
-def test_an_empty_address_makes_no_job(client: httpx.Client) -> None:
+def test_an_empty_url_creates_no_job(client: httpx.Client) -> None:
     before = client.get("/queues").json()["total"]
     answer = client.post("/api/v1/upload/url", json={"url": ""})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_url")
     assert client.get("/queues").json()["total"] == before
 
 
-def test_refused_with_nothing_left_on_the_disk(client: httpx.Client, folder: Path) -> None:
+def test_refused_uploads_leave_nothing_on_disk(client: httpx.Client, folder: Path) -> None:
     before = sorted((folder / "uploads").glob("??/*"))
     good = ("files", ("good.wav", recording(11)))
     for bad, status, code in (
@@ -386,7 +386,7 @@ def test_refused_with_nothing_left_on_the_disk(client: httpx.Client, folder: Pat
 
 
 def test_a_chunked_body_is_refused_at_the_limit(service: ServerProcess, folder: Path) -> None:
-    """And not when all of it has come."""
+    """The response comes before the whole body has arrived."""
     sent = 0
     with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
         connection.sendall(
@@ -414,7 +414,7 @@ def test_a_chunked_body_is_refused_at_the_limit(service: ServerProcess, folder: 
     assert left_incoming(folder) == []
 
 
-def test_who_goes_away_in_the_middle_leaves_nothing(service: ServerProcess, folder: Path) -> None:
+def test_an_aborted_upload_leaves_nothing(service: ServerProcess, folder: Path) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
         connection.sendall(
             b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n"
@@ -425,7 +425,7 @@ def test_who_goes_away_in_the_middle_leaves_nothing(service: ServerProcess, fold
     until(lambda: not left_incoming(folder))
 
 
-def test_hours_of_silence_in_a_small_file_end_at_the_limit(guarded: ServerProcess) -> None:
+def test_hours_of_silence_in_a_small_file_stop_at_the_limit(guarded: ServerProcess) -> None:
     out = io.BytesIO()
     with soundfile.SoundFile(out, "w", 16_000, 1, format="FLAC") as file:
         for _ in range(400):
@@ -433,7 +433,7 @@ def test_hours_of_silence_in_a_small_file_end_at_the_limit(guarded: ServerProces
     assert len(out.getvalue()) < 2_000_000
     with httpx.Client(base_url=guarded.url, headers={"Authorization": "Bearer right"}) as client:
         service = psutil.Process(guarded.process.pid)
-        # The first one also loads what decodes.
+        # The first job also loads the decoder.
         done(client, client.post("/jobs", files={"files": recording(0)}).json()["jobs"][0]["job_id"])
         before = service.memory_info().rss
         job = done(client, client.post("/jobs", files={"files": out.getvalue()}).json()["jobs"][0]["job_id"])
@@ -442,7 +442,7 @@ def test_hours_of_silence_in_a_small_file_end_at_the_limit(guarded: ServerProces
     assert grown < 40 * 2**20
 
 
-def test_lists_queues_and_models(client: httpx.Client) -> None:
+def test_lists_queues_and_models_are_served(client: httpx.Client) -> None:
     made = client.post("/jobs", files=[("files", recording(n)) for n in range(3)], data={"language": "en"}).json()[
         "jobs"
     ]
@@ -467,7 +467,7 @@ def test_lists_queues_and_models(client: httpx.Client) -> None:
     assert client.get("/jobs/..%2f..%2fetc").status_code == 404
 
 
-def test_the_recording_is_given_in_parts_and_never_as_a_page(client: httpx.Client) -> None:
+def test_the_recording_is_served_in_ranges_and_never_as_a_page(client: httpx.Client) -> None:
     page = b"<html><script>alert(1)</script></html>"
     job_id = client.post("/jobs", files={"files": ("x.html", page, "text/html")}).json()["jobs"][0]["job_id"]
     answer = client.get(f"/jobs/{job_id}/file", headers={"Range": "bytes=1-4"})
@@ -477,7 +477,7 @@ def test_the_recording_is_given_in_parts_and_never_as_a_page(client: httpx.Clien
     assert answer.headers["content-disposition"].startswith("attachment")
 
 
-def test_a_webhook_is_told_and_its_attempts_are_shown(client: httpx.Client) -> None:
+def test_a_webhook_is_delivered_and_its_attempts_are_shown(client: httpx.Client) -> None:
     with servers.serving() as web:
         web.statuses = [410]
         made = client.post(
@@ -500,7 +500,7 @@ def test_a_webhook_is_told_and_its_attempts_are_shown(client: httpx.Client) -> N
     assert web.seen[1].headers["webhook-id"] == delivery["id"]
 
 
-def test_without_a_key_nothing_is_told(guarded: ServerProcess) -> None:
+def test_every_job_endpoint_requires_a_key(guarded: ServerProcess) -> None:
     with httpx.Client(base_url=guarded.url) as client:
         for method, path in (
             ("POST", "/jobs"), ("GET", "/jobs"), ("GET", "/queues"), ("GET", "/jobs/x"), ("POST", "/jobs/x/cancel"),
@@ -513,12 +513,12 @@ def test_without_a_key_nothing_is_told(guarded: ServerProcess) -> None:
         assert client.get("/queues", headers={"Authorization": "Bearer right"}).status_code == 200
 
 
-def test_health_answers_while_a_file_is_transcribed(client: httpx.Client) -> None:
+def test_health_responds_during_a_transcription(client: httpx.Client) -> None:
     job_id = client.post("/jobs", files={"files": ("long.flac", slow_recording())}, data={"prompt": "y"}).json()[
         "jobs"
     ][0]["job_id"]
     done(client, job_id, "processing")
     assert client.get("/health").status_code == 200
     assert client.get("/docs").status_code == 200
-    assert client.get(f"/jobs/{job_id}").json()["status"] == "processing"  # it did not have to end for that
+    assert client.get(f"/jobs/{job_id}").json()["status"] == "processing"  # the check did not wait for the job's end
     client.post(f"/jobs/{job_id}/cancel")

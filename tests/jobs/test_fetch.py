@@ -1,4 +1,4 @@
-"""URLs from strangers: what may be reached, and files that come whole or not at all."""
+"""URLs from strangers: reachable addresses, and files that arrive complete or not at all."""
 
 import ipaddress
 import os
@@ -36,7 +36,7 @@ FORBIDDEN = [
     "http://[64:ff9b::169.254.169.254]/", "http://[2002:7f00:1::]/", "http://[2002:a9fe:a9fe::1]/",
     "http://[fc00::1]/", "http://[fd00:ec2::254]/", "http://[fe80::1]/", "http://[ff02::1]/",
     "http://[2001:0:7f00:1::]/", "http://[2001:db8::1]/", "http://[100::1]/",
-    # The special-purpose registries of IANA, and what clouds have at addresses that look public.
+    # IANA's special-purpose registries, and cloud services at addresses that look public.
     "http://192.0.0.192/", "http://192.0.0.8/", "http://192.0.0.170/", "http://168.63.129.16/metadata",
     "http://192.31.196.1/", "http://192.52.193.1/", "http://192.88.99.2/", "http://192.175.48.1/",
     "http://198.19.255.255/", "http://198.51.100.1/", "http://203.0.113.1/", "http://100.100.100.200/",
@@ -59,7 +59,7 @@ BAD = [
     "http://example.org\\@127.0.0.1/", "http://exa mple.org/", "http://example.org/\r\nHost: x", "http://[::1/",
     "http://example.org:99999/", "http://example%2eorg/", "http://[fe80::1%25eth0]/", "http://example.org/\x00",
     "http://e/" + "a" * 5000, "HTTPS:/example.org",
-    # What passes for a URL and cannot be sent: names that are none, ports that are none, text that is no text.
+    # Strings that pass as URLs but cannot be requested: invalid host names, invalid ports, text that cannot be encoded.
     "http://xn--a.example/", "http://xn--/", "http://xn--0.example/a", "http://a..example/", "http://.example/",
     "http://example../", f"http://{'a' * 64}.example/", f"http://{'a.' * 130}example/", "http://ex*mple.org/",
     "http://exa\"mple.org/", "http://[v1.a]/", "http://[::1]x/", "http://example.org:0/", "http://example.org:x/",
@@ -67,7 +67,7 @@ BAD = [
     "http://example.org/\udfff", "http://\uff11\uff12\uff17.0.0.1/", "http://\u3002/", "http://@example.org/",
 ]  # fmt: skip
 NAMES = ["http://localhost/", "http://LOCALHOST/"]
-"""Names that every machine knows as itself."""
+"""Names by which every machine knows itself."""
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def web() -> Iterator[Web]:
 
 
 async def fetched(files: FileStore, url: str, rule: Reachable = HERE, timeout_s: float = 20.0) -> bytes:
-    """The file's content; whatever happens, nothing is left incoming."""
+    """Return the file's content, and check that no incoming file is left."""
     try:
         async with files.receive() as incoming:
             await fetch(url, incoming, rule, timeout_s=timeout_s)
@@ -94,7 +94,7 @@ async def fetched(files: FileStore, url: str, rule: Reachable = HERE, timeout_s:
 
 
 @pytest.mark.parametrize("url", FORBIDDEN + BAD)
-async def test_refused_before_anybody_is_asked(files: FileStore, url: str) -> None:
+async def test_forbidden_urls_are_refused_before_a_connection(files: FileStore, url: str) -> None:
     with pytest.raises(Refused) as caught:
         PUBLIC.check(url)
     assert caught.value.code in ("forbidden_address", "bad_url")
@@ -103,8 +103,8 @@ async def test_refused_before_anybody_is_asked(files: FileStore, url: str) -> No
 
 
 @pytest.mark.parametrize("url", FORBIDDEN)
-async def test_refused_also_by_the_connection_itself(url: str) -> None:
-    """As if the check of the URL had let it through."""
+async def test_forbidden_addresses_are_refused_by_the_connection_too(url: str) -> None:
+    """As if the URL check had accepted the URL."""
     async with open_client(PUBLIC, timeout_s=2) as client:
         with pytest.raises((Refused, FetchFailed, httpx.InvalidURL)):
             async with client.stream("GET", httpx.URL(url), {}):
@@ -112,7 +112,7 @@ async def test_refused_also_by_the_connection_itself(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", NAMES)
-async def test_a_name_is_what_it_resolves_to(files: FileStore, url: str) -> None:
+async def test_names_are_judged_by_the_address_they_resolve_to(files: FileStore, url: str) -> None:
     with pytest.raises(Refused) as caught:
         await fetched(files, url, PUBLIC)
     assert caught.value.code == "forbidden_address"
@@ -132,7 +132,7 @@ def test_public_addresses_may_be_reached(address: str) -> None:
     assert PUBLIC.allows(ipaddress.ip_address(address))
 
 
-def test_what_is_allowed_besides() -> None:
+def test_allowed_networks_may_be_reached() -> None:
     rule = Reachable("10.1.0.0/16, ::1")
     allowed = [rule.allows(ipaddress.ip_address(one)) for one in ("10.1.2.3", "::1", "10.2.0.1", "127.0.0.1")]
     assert allowed == [True, True, False, False]
@@ -140,10 +140,10 @@ def test_what_is_allowed_besides() -> None:
         Reachable("ten")
 
 
-async def test_the_address_that_was_checked_is_the_one_connected_to(
+async def test_the_checked_address_is_the_one_connected_to(
     files: FileStore, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name server that answers with a public address first and a private one after that finds nobody asking."""
+    """A name server that returns a public address first and a private one later is not asked a second time."""
     asked: list[str] = []
     ask = socket.getaddrinfo
 
@@ -162,7 +162,9 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(
         await fetched(files, url)
 
 
-async def test_one_forbidden_address_among_several_is_enough(files: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_forbidden_address_among_several_is_refused(
+    files: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def both(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
         return [(2, 1, 6, "", ("127.0.0.1", port)), (2, 1, 6, "", ("127.0.0.2", port))]
 
@@ -183,14 +185,14 @@ async def test_redirects_are_followed_and_each_is_checked(files: FileStore, web:
         assert inside.seen == []
 
 
-async def test_redirects_have_an_end(files: FileStore, web: Web) -> None:
+async def test_redirects_are_limited(files: FileStore, web: Web) -> None:
     web.redirects = {"/a": "/a"}
     with pytest.raises(Refused):
         await fetched(files, f"{web.address}/a")
     assert len(web.seen) < 10
 
 
-async def test_a_proxy_of_the_environment_is_not_asked(
+async def test_proxies_from_the_environment_are_ignored(
     files: FileStore, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with servers.serving("127.0.0.2") as proxy:
@@ -203,40 +205,40 @@ async def test_a_proxy_of_the_environment_is_not_asked(
 
 
 @pytest.mark.parametrize("length", [True, False])
-async def test_too_large_a_file_is_left_in_the_middle(files: FileStore, web: Web, length: bool) -> None:
+async def test_a_download_stops_at_the_size_limit(files: FileStore, web: Web, length: bool) -> None:
     web.data, web.length = bytes(5_000_000), length
     with pytest.raises(TooLarge):
         await fetched(files, f"{web.address}/file")
 
 
-async def test_what_broke_off_is_gone_on_with(files: FileStore, web: Web) -> None:
+async def test_an_interrupted_download_resumes(files: FileStore, web: Web) -> None:
     web.breaks = [100_000, 50_000]
     assert await fetched(files, f"{web.address}/file") == DATA
     assert [seen.headers.get("range") for seen in web.seen] == [None, "bytes=100000-", "bytes=150000-"]
     assert {seen.headers.get("if-range") for seen in web.seen[1:]} == {'"v1"'}
 
 
-async def test_without_ranges_or_a_tag_it_begins_anew(files: FileStore, web: Web) -> None:
+async def test_without_ranges_or_an_etag_the_download_restarts(files: FileStore, web: Web) -> None:
     for web.ranges, web.tagged in ((False, True), (True, False)):
         web.breaks = [100_000]
         assert await fetched(files, f"{web.address}/file") == DATA
 
 
-async def test_a_part_that_was_not_asked_for_is_refused(files: FileStore, web: Web) -> None:
+async def test_a_range_that_was_not_requested_is_refused(files: FileStore, web: Web) -> None:
     web.statuses, web.headers = [206], {"Content-Range": "bytes 5-9/10"}
     with pytest.raises(Refused):
         await fetched(files, f"{web.address}/file")
 
 
-async def test_compressed_answers_are_refused(files: FileStore, web: Web) -> None:
+async def test_compressed_responses_are_refused(files: FileStore, web: Web) -> None:
     web.headers = {"Content-Encoding": "gzip"}
     with pytest.raises(Refused):
         await fetched(files, f"{web.address}/file")
     assert web.seen[0].headers["accept-encoding"] == "identity"
 
 
-async def test_a_server_that_drips_is_left_in_time(files: FileStore, web: Web) -> None:
-    web.pause_s = 2.0  # it would be more than half a minute
+async def test_a_slow_server_is_abandoned_at_the_deadline(files: FileStore, web: Web) -> None:
+    web.pause_s = 2.0  # otherwise it would take more than half a minute
     begun = time.monotonic()
     with pytest.raises(FetchFailed):
         await fetched(files, f"{web.address}/file", timeout_s=1.0)
@@ -244,7 +246,7 @@ async def test_a_server_that_drips_is_left_in_time(files: FileStore, web: Web) -
 
 
 @pytest.mark.parametrize(("status", "error"), [(404, Refused), (403, Refused), (503, FetchFailed), (429, FetchFailed)])
-async def test_what_may_get_better_is_told_apart(
+async def test_temporary_and_permanent_errors_are_distinguished(
     files: FileStore, web: Web, status: int, error: type[Exception]
 ) -> None:
     web.statuses = [status] * 20
@@ -252,11 +254,11 @@ async def test_what_may_get_better_is_told_apart(
         await fetched(files, f"{web.address}/file")
 
 
-async def test_nobody_there_may_get_better(files: FileStore) -> None:
+async def test_unreachable_servers_are_a_temporary_error(files: FileStore) -> None:
     with pytest.raises(FetchFailed):
         await fetched(files, "http://127.0.0.1:9/file")
     with pytest.raises(FetchFailed):
-        await fetched(files, "http://nobody.invalid/file")
+        await fetched(files, "http://nobody.invalid/file")  # language: allow
 
 
 async def test_a_playlist_behind_a_url_is_refused(files: FileStore, web: Web) -> None:
@@ -266,7 +268,7 @@ async def test_a_playlist_behind_a_url_is_refused(files: FileStore, web: Web) ->
     assert caught.value.code == "bad_audio"
 
 
-async def test_the_server_may_say_what_the_file_is_called(files: FileStore, web: Web) -> None:
+async def test_the_server_can_name_the_file(files: FileStore, web: Web) -> None:
     web.redirects = {"/d?id=7": "/file"}
     web.headers = {"Content-Disposition": "attachment; filename=\"x.mp3\"; filename*=UTF-8''Ol%C3%A1.mp3"}
     web.breaks = [70_000]

@@ -1,4 +1,4 @@
-"""Servers that callers name and that do what they like: a file comes or a sentence says why not."""
+"""Hostile servers that callers name: the file arrives, or the job fails with a clear error."""
 
 import asyncio
 from pathlib import Path
@@ -24,7 +24,7 @@ def files(tmp_path: Path) -> FileStore:
 
 
 async def fetched(files: FileStore, script: Script, timeout_s: float = 20.0) -> tuple[bytes, str | None]:
-    """What comes from a server that does this, and the name that it gives."""
+    """Fetch from a server that runs this script; return the body and the file name that the server gives."""
     async with hostile(script) as server, files.receive() as incoming:
         name = await fetch(f"{server.address}/file", incoming, HERE, timeout_s=timeout_s)
         stored = await incoming.commit()
@@ -51,17 +51,17 @@ def chunked(*pieces: bytes) -> list[bytes]:
     ],
     ids=["100 Continue", "early hints", "one header", "many headers", "reason", "empty lines"],
 )
-async def test_what_comes_before_the_answer_has_a_bound(files: FileStore, flood: list[bytes]) -> None:
+async def test_data_before_the_response_is_limited(files: FileStore, flood: list[bytes]) -> None:
     with pytest.raises(FetchFailed) as caught:
         await fetched(files, sends(*flood))
     assert "connection to the server failed" in caught.value.message
 
 
-async def test_some_interim_responses_are_read_over(files: FileStore) -> None:
+async def test_a_few_interim_responses_are_ignored(files: FileStore) -> None:
     assert await fetched(files, sends(INTERIM * 3, answer())) == (WAV, None)
 
 
-async def test_a_header_that_is_too_long_was_not_sent(files: FileStore) -> None:
+async def test_an_overlong_header_counts_as_missing(files: FileStore) -> None:
     def named(count: int) -> bytes:
         return answer(b'Content-Disposition: attachment; filename="%s.wav"' % (b"a" * count))
 
@@ -69,7 +69,7 @@ async def test_a_header_that_is_too_long_was_not_sent(files: FileStore) -> None:
     assert (await fetched(files, sends(named(MAX_HEADER_CHARS))))[1] is None
 
 
-async def test_resumes_with_long_names_have_an_end(files: FileStore) -> None:
+async def test_resumes_with_long_names_are_limited(files: FileStore) -> None:
     sent = 0
 
     async def script(writer: asyncio.StreamWriter) -> None:
@@ -93,7 +93,7 @@ async def test_resumes_with_long_names_have_an_end(files: FileStore) -> None:
         b"http://user@127.0.0.1/", b"http://%31.example/", b"\\\\127.0.0.1\\x", b"http://[fe80::1%25lo]/",
     ],
 )  # fmt: skip
-async def test_a_redirect_to_nowhere_is_refused(files: FileStore, location: bytes) -> None:
+async def test_a_redirect_without_a_target_is_refused(files: FileStore, location: bytes) -> None:
     moved = b"HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % location
     with pytest.raises((Refused, FetchFailed)) as caught:
         await fetched(files, sends(moved))
@@ -101,7 +101,7 @@ async def test_a_redirect_to_nowhere_is_refused(files: FileStore, location: byte
 
 
 @pytest.mark.parametrize("digits", [5_000, 4_000, 19])
-async def test_numbers_of_any_length_are_no_trouble(files: FileStore, digits: int) -> None:
+async def test_numbers_of_any_length_are_handled(files: FileStore, digits: int) -> None:
     long = b"9" * digits
     for head in (
         b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %s-%s/%s\r\n\r\n" % (long, long, long),
@@ -112,7 +112,7 @@ async def test_numbers_of_any_length_are_no_trouble(files: FileStore, digits: in
             await fetched(files, sends(head + WAV))
 
 
-async def test_chunks_of_a_byte_are_left_and_usual_ones_are_not(files: FileStore) -> None:
+async def test_one_byte_chunks_are_refused_and_normal_ones_are_not(files: FileStore) -> None:
     head = OK + b"Transfer-Encoding: chunked\r\n\r\n"
     with pytest.raises(FetchFailed) as caught:
         await fetched(files, sends(head, b"".join(chunked(*[b"x"] * 2 * FREE_PIECES))))
@@ -121,7 +121,7 @@ async def test_chunks_of_a_byte_are_left_and_usual_ones_are_not(files: FileStore
     assert body == b"x" * 160 * 2 * FREE_PIECES
 
 
-async def test_a_body_in_small_chunks_lets_others_work(files: FileStore) -> None:
+async def test_a_body_in_small_chunks_does_not_block_others(files: FileStore) -> None:
     turns = 0
 
     async def others() -> None:

@@ -1,5 +1,6 @@
-"""A database that is damaged, removed, replaced or out of reach while the service runs: every job that is accepted is
-kept, the others are refused with a code, and when the database is back, everything goes on."""
+"""A database that is damaged, removed, replaced or unreachable while the service runs. Every accepted job is kept,
+other jobs are refused with a code, and when the database is back, everything works again.
+"""
 
 import os
 import shutil
@@ -58,7 +59,7 @@ def remove(folder: Path) -> None:
 
 
 def overwrite(folder: Path) -> None:
-    """In place: what is open stays open."""
+    """Overwrite the file in place, so that open handles stay valid."""
     file = files(folder)[0]
     with file.open("r+b") as opened:
         opened.write(os.urandom(file.stat().st_size))
@@ -76,7 +77,7 @@ def truncate(folder: Path) -> None:
 
 
 def replace(folder: Path) -> None:
-    """By another file that is a database, too."""
+    """Replace the file by another file that is a database, too."""
     other = folder / "other.db"
     sqlite3.connect(other).execute("CREATE TABLE other (id)").connection.close()
     other.replace(files(folder)[0])
@@ -99,11 +100,11 @@ def test_a_job_that_would_be_lost_is_refused(
 ) -> None:
     kept = [accepted(server) for _ in range(3)]
     _checkpoint(tmp_path)
-    accepted(server)  # something is in the log, too
+    accepted(server)  # so that the write-ahead log is not empty
     copies = {file: file.read_bytes() for file in files(tmp_path)[:1]}
     harm(tmp_path)
     answer = post(server)
-    if answer.status_code == 202:  # it can be accepted only if it is kept
+    if answer.status_code == 202:  # it can be accepted only if it is stored
         with sqlite3.connect(files(tmp_path)[0]) as database:
             found = database.execute("SELECT id FROM jobs").fetchall()
         assert (answer.json()["jobs"][0]["job_id"],) in found
@@ -111,14 +112,14 @@ def test_a_job_that_would_be_lost_is_refused(
         return
     refused(answer)
     refused(post(server))
-    if harm is not overwrite_all_but_the_first_page:  # what the log has of it can still be read
+    if harm is not overwrite_all_but_the_first_page:  # its row can still be read from the write-ahead log
         refused(httpx.get(f"{server.url}/jobs/{kept[0]}"))
     told = ready(server)
     assert (told.status_code, told.json()["status"]) == (503, "storage_failed")
     assert "DATABASE_URL" in told.json()["message"]
     assert server.text.count("the database cannot be used") == 1
     assert httpx.get(f"{server.url}/health/live").status_code == 200
-    # Put back as it was at the last checkpoint.
+    # Restore the state of the last checkpoint.
     remove(tmp_path)
     for file, data in copies.items():
         file.write_bytes(data)
@@ -129,16 +130,16 @@ def test_a_job_that_would_be_lost_is_refused(
 
 
 def _checkpoint(folder: Path) -> None:
-    """So that the file, and not only its log, has the jobs."""
+    """Checkpoint, so that the database file contains the jobs, and not only the log."""
     with sqlite3.connect(files(folder)[0]) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def test_a_database_that_is_moved_away_and_back(server: ServerProcess, tmp_path: Path) -> None:
+def test_a_moved_database_is_reported_and_used_when_it_is_back(server: ServerProcess, tmp_path: Path) -> None:
     kept = accepted(server)
     shutil.move(tmp_path / "data", tmp_path / "away")
     refused(post(server))
-    assert not (tmp_path / "data").exists()  # an empty one in its place would hide that it is gone
+    assert not (tmp_path / "data").exists()  # a new empty file would hide the loss
     shutil.move(tmp_path / "away", tmp_path / "data")
     until(lambda: ready(server).status_code == 200)
     assert httpx.get(f"{server.url}/jobs/{kept}").json()["status"] == "queued"
@@ -146,8 +147,8 @@ def test_a_database_that_is_moved_away_and_back(server: ServerProcess, tmp_path:
 
 
 @pytest.mark.parametrize("length", [0, 4096])
-async def test_a_damaged_database_ends_the_start_with_a_sentence(tmp_path: Path, length: int) -> None:
-    """length: of what is sound at its beginning."""
+async def test_a_damaged_database_ends_the_start_with_a_message(tmp_path: Path, length: int) -> None:
+    """length: number of intact bytes at the file's beginning."""
     url = f"sqlite:///{tmp_path}/jobs.db"
     async with open_database(url) as opened:
         await JobStore(opened, max_waiting=9).submit([submission()], cached=[None])
@@ -161,7 +162,7 @@ async def test_a_damaged_database_ends_the_start_with_a_sentence(tmp_path: Path,
 
 
 @needs_postgres
-async def test_postgresql_that_is_gone_and_back(pg: Postgres, caplog: pytest.LogCaptureFixture) -> None:
+async def test_postgresql_goes_away_and_comes_back(pg: Postgres, caplog: pytest.LogCaptureFixture) -> None:
     async with open_database(pg.database()) as opened:
         store = JobStore(opened, max_waiting=9)
         (job,), _ = await store.submit([submission()], cached=[None])
@@ -180,7 +181,7 @@ async def test_postgresql_that_is_gone_and_back(pg: Postgres, caplog: pytest.Log
         assert (await store.get(job.id)).id == job.id
 
 
-def test_jobs_answers_are_of_the_form_of_their_path(server: ServerProcess, tmp_path: Path) -> None:
+def test_errors_of_job_endpoints_have_the_form_of_their_api(server: ServerProcess, tmp_path: Path) -> None:
     remove(tmp_path)
     told: dict[str, Any] = httpx.get(f"{server.url}/queues").json()
     assert told["error"]["code"] == "storage_failed"

@@ -1,4 +1,4 @@
-"""What files of strangers are called."""
+"""Names of files from strangers."""
 
 import pytest
 
@@ -11,7 +11,7 @@ DISPOSITIONS = {
     'attachment; filename="a;b.wav"': "a;b.wav",
     'attachment; filename="a \\"b\\".wav"': 'a "b".wav',
     'attachment; filename="Olá.wav"': "Olá.wav",
-    # The extended form counts, wherever it stands.
+    # The extended form has precedence, wherever it stands.
     "attachment; filename=\"x.mp3\"; filename*=UTF-8''Ol%C3%A1%20voc%C3%AA.mp3": "Olá você.mp3",
     "attachment; filename*=UTF-8''%e2%82%ac.wav; filename=a.wav": "€.wav",
     "attachment; filename*=iso-8859-1'en'%A3%20rates.wav": "£ rates.wav",
@@ -34,19 +34,19 @@ DISPOSITIONS = {
 
 
 @pytest.mark.parametrize("header", DISPOSITIONS)
-def test_the_name_that_a_server_gives(header: str) -> None:
+def test_the_file_name_is_read_from_the_header(header: str) -> None:
     assert name_in_disposition(header) == DISPOSITIONS[header]
 
 
 @pytest.mark.parametrize(
     "header", ["attachment; filename*=nope''a%ff.wav", "attachment; filename*='", "; ;=;", "attachment; filename*0*=x'"]
 )
-def test_what_is_no_header_is_no_trouble(header: str) -> None:
+def test_malformed_headers_give_no_unsafe_name(header: str) -> None:
     name = name_in_disposition(header)
     assert name is None or name == safe_name(name)
 
 
-def test_names_from_urls() -> None:
+def test_the_file_name_is_read_from_the_url() -> None:
     assert name_in_url("https://example.org/talks/Ol%C3%A1%20you.mp3?x=1") == "Olá you.mp3"
     assert name_in_url("https://example.org/") == "download"
     assert name_in_url("https://example.org/..%2f..%2fetc%2fpasswd") == "passwd"

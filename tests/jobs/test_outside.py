@@ -1,4 +1,4 @@
-"""A worker on another machine, as a small HTTP server that does what the one on Modal does."""
+"""A remote worker: a small HTTP server that behaves like the one on Modal."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ from tests.waiting import until
 
 
 class Worker:
-    """Takes jobs in and does each in a thread; what it hears is what the test says."""
+    """Accepts jobs and runs each in a thread. The test decides which transcript it reports."""
 
     def __init__(self, web: Web) -> None:
         self.web = web
@@ -85,14 +85,14 @@ def submit(client: httpx.Client, data: bytes, **options: str) -> str:
 
 
 def signed(worker: Worker, update: dict[str, Any], secret: str = SECRET) -> httpx.Response:
-    """An update, where the newest job wants it."""
+    """Send an update to the callback URL of the newest job."""
     body, now = json.dumps(update), datetime.now(UTC)
     headers = {"webhook-id": "m", "webhook-timestamp": str(int(now.timestamp()))}
     headers["webhook-signature"] = Webhook(secret).sign("m", now, body)
     return httpx.post(worker.jobs[-1]["updates_url"], content=body, headers=headers, timeout=30)
 
 
-def test_a_job_is_done_elsewhere(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+def test_a_job_is_done_by_a_remote_worker(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
     _, client, worker = place
     worker.go_on.clear()
     worker.web.statuses = [503]  # the first post does not reach it
@@ -110,7 +110,7 @@ def test_a_job_is_done_elsewhere(place: tuple[ServerProcess, httpx.Client, Worke
     assert set(worker.jobs[0]) == {"job_id", "attempt", "file_url", "updates_url", "filename", "options"}
 
 
-def test_the_worker_elsewhere_is_told_all_that_is_wanted(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+def test_the_remote_worker_receives_all_options(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
     _, client, worker = place
     worker.go_on.set()
     worker.segments = [
@@ -135,7 +135,7 @@ def test_the_worker_elsewhere_is_told_all_that_is_wanted(place: tuple[ServerProc
     assert [one["speaker"] for one in job["result"]["segments"]] == ["B"]
 
 
-def test_a_cancelled_job_stops_the_worker_elsewhere(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+def test_a_cancelled_job_stops_the_remote_worker(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
     _, client, worker = place
     worker.go_on.clear()
     worker.segments = [{"start": n, "end": n + 1, "text": "x"} for n in range(4)]
@@ -155,7 +155,7 @@ def test_a_cancelled_job_stops_the_worker_elsewhere(place: tuple[ServerProcess, 
     assert httpx.get(worker.jobs[-1]["file_url"]).status_code == 401
 
 
-def test_only_who_knows_the_secret_is_believed(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+def test_only_correctly_signed_updates_are_accepted(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
     _, client, worker = place
     worker.go_on.clear()
     job_id = submit(client, recording(2))
@@ -178,8 +178,10 @@ def test_only_who_knows_the_secret_is_believed(place: tuple[ServerProcess, httpx
 
 
 @pytest.mark.parametrize("query", ["", "?job=x&attempt=y&signature=" + "0" * 64, "?job=%ff&attempt=&signature=%c3%a9"])
-def test_nothing_is_read_of_a_strangers_update(place: tuple[ServerProcess, httpx.Client, Worker], query: str) -> None:
-    """A body may have 64 MiB and lies in memory: a few hundred of them would be all there is."""
+def test_the_body_of_an_unsigned_update_is_not_read(
+    place: tuple[ServerProcess, httpx.Client, Worker], query: str
+) -> None:
+    """A body can have 64 MiB and is held in memory: a few hundred of them would use all of it."""
     running, _, _ = place
     connection = HTTPConnection("127.0.0.1", running.port, timeout=60)
     try:
@@ -190,8 +192,8 @@ def test_nothing_is_read_of_a_strangers_update(place: tuple[ServerProcess, httpx
         connection.close()
 
 
-def test_a_strangers_request_for_a_file_tells_nothing(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
-    """One answer, byte for byte, for a job that is there and one that is not, whatever else is sent or left out."""
+def test_an_unsigned_request_for_a_file_reveals_nothing(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+    """Existing and missing jobs get the same response, byte for byte, whatever else is sent or left out."""
     running, client, worker = place
     worker.go_on.clear()
     job_id = submit(client, recording(3))
@@ -209,7 +211,7 @@ def test_a_strangers_request_for_a_file_tells_nothing(place: tuple[ServerProcess
             told.add((answer.status_code, answer.text, answer.headers.get("www-authenticate")))
     assert len(told) == 1, told
     assert told.pop()[0] == 401
-    # Who knows the secret, but not of a job that is gone, learns no more.
+    # A caller with the secret learns nothing about a deleted job either.
     gone = file_signature(SECRET, "0" * 32, "x")
     assert httpx.get(f"{path}/{'0' * 32}/file?attempt=x&signature={gone}").status_code == 401
     assert httpx.get(good["file_url"]).status_code == 200
@@ -218,7 +220,7 @@ def test_a_strangers_request_for_a_file_tells_nothing(place: tuple[ServerProcess
 
 
 class Heard(Worker):
-    """A worker that hears by itself, as the one on Modal does: with Parley's own recognisers."""
+    """A remote worker that transcribes with Parley's own recognisers, as the one on Modal does."""
 
     async def work(self, job: dict[str, Any]) -> str:
         settings = Settings(stt_engine="whisper", whisper_model=str(MODEL), isolate_models=False, whisper_pack=False)
@@ -226,7 +228,7 @@ class Heard(Worker):
             return await work(job, SECRET, hear)
 
 
-def test_what_is_wanted_is_done_by_real_recognisers(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+def test_requested_options_are_done_by_real_recognisers(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
     _, client, worker = place
     Heard(worker.web)
     job = done(client, submit(client, recording(5), language="en"))
@@ -234,7 +236,7 @@ def test_what_is_wanted_is_done_by_real_recognisers(place: tuple[ServerProcess, 
     assert all(one["words"] for one in job["result"]["segments"])
     plain = done(client, submit(client, recording(5), language="en", words="false"))
     assert all("words" not in one for one in plain["result"]["segments"])
-    unknown = done(client, submit(client, recording(5), language="en", model_id="nobody-has-this"))
+    unknown = done(client, submit(client, recording(5), language="en", model_id="nobody-has-this"))  # language: allow
     assert (unknown["status"], unknown["error"]["code"]) == ("failed", "model_not_found")
     no_sound = done(client, submit(client, b"no audio at all", language="en"))
     assert (no_sound["status"], no_sound["error"]["code"]) == ("failed", "bad_audio")

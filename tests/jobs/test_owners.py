@@ -1,4 +1,4 @@
-"""Whose jobs are whose, at both doors of a service with keys."""
+"""Ownership of jobs, in both job APIs of a service with keys."""
 
 import time
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def root(service: ServerProcess) -> Iterator[httpx.Client]:
 
 
 def send(client: httpx.Client, *numbers: int, **fields: str) -> str:
-    """A job, done."""
+    """Create a job and wait until it is done."""
     files = {"files": ("a.wav", recording(*numbers))}
     answer = client.post("/jobs", files=files, data={"language": "en", **fields}).raise_for_status()
     job_id = str(answer.json()["jobs"][0]["job_id"])
@@ -62,7 +62,7 @@ def ids(client: httpx.Client, path: str) -> list[str]:
 
 
 def routes_of_a_job(service: ServerProcess) -> list[tuple[str, str]]:
-    """All in the OpenAPI document but those for workers, who sign what they send."""
+    """All job routes in the OpenAPI document, except those of remote workers, which sign their requests."""
     paths = httpx.get(f"{service.url}/openapi.json").json()["paths"]
     return [
         (method, path) for path, methods in paths.items() for method in methods
@@ -70,7 +70,9 @@ def routes_of_a_job(service: ServerProcess) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def test_nobody_touches_the_job_of_another(service: ServerProcess, anna: httpx.Client, ben: httpx.Client) -> None:
+def test_a_caller_cannot_touch_the_job_of_another(
+    service: ServerProcess, anna: httpx.Client, ben: httpx.Client
+) -> None:
     job_id = send(anna, 0)
     routes = routes_of_a_job(service)
     assert len(routes) >= 13
@@ -84,7 +86,9 @@ def test_nobody_touches_the_job_of_another(service: ServerProcess, anna: httpx.C
     assert (mine["status"], mine["speakers"], mine["result"]["text"]) == ("completed", {}, SAID[0])
 
 
-def test_lists_and_numbers_are_of_ones_own(anna: httpx.Client, ben: httpx.Client, root: httpx.Client) -> None:
+def test_lists_and_counts_contain_only_the_callers_jobs(
+    anna: httpx.Client, ben: httpx.Client, root: httpx.Client
+) -> None:
     hers, his = send(anna, 1, session_id="both"), send(ben, 2, session_id="both")
     for path in ("/jobs?limit=200", "/api/v1/transcriptions?limit=200", "/jobs?session_id=both", "/jobs?search=a.wav"):
         assert hers in ids(anna, path), path
@@ -98,7 +102,7 @@ def test_lists_and_numbers_are_of_ones_own(anna: httpx.Client, ben: httpx.Client
     assert whole["completed"] >= anna.get("/queues").json()["completed"] + ben.get("/queues").json()["completed"]
 
 
-def test_admins_see_and_touch_all(anna: httpx.Client, root: httpx.Client) -> None:
+def test_admins_see_and_touch_all_jobs(anna: httpx.Client, root: httpx.Client) -> None:
     job_id = send(anna, 3)
     assert root.get(f"/jobs/{job_id}").json()["result"]["text"] == SAID[3]
     assert root.get(f"/api/v1/transcription/{job_id}/download").text.strip() == SAID[3]
@@ -107,29 +111,29 @@ def test_admins_see_and_touch_all(anna: httpx.Client, root: httpx.Client) -> Non
     assert anna.get(f"/jobs/{job_id}").status_code == 404
 
 
-def test_a_login_is_not_the_key_of_the_same_name(service: ServerProcess, anna: httpx.Client) -> None:
+def test_a_jwt_subject_is_not_the_key_of_the_same_name(service: ServerProcess, anna: httpx.Client) -> None:
     job_id = send(anna, 4)
     with caller(service, login("anna")) as other:
         assert other.get(f"/jobs/{job_id}").status_code == 404
         own = send(other, 5)
     with caller(service, login("anna")) as later:
         assert ids(later, "/jobs") == [own]
-    # Subjects that begin alike are not one, and none has the name that tokens without a subject have.
-    nobody = jwt.encode({"exp": time.time() + 600, "scope": "transcribe"}, SECRET, "HS256")
-    for one, another in ((login("x" * 100 + "a"), login("x" * 100 + "b")), (nobody, login("jwt"))):
+    # Subjects with the same beginning differ, and none has the name of tokens without a subject.
+    nobody = jwt.encode({"exp": time.time() + 600, "scope": "transcribe"}, SECRET, "HS256")  # language: allow
+    for one, another in ((login("x" * 100 + "a"), login("x" * 100 + "b")), (nobody, login("jwt"))):  # language: allow
         with caller(service, one) as first, caller(service, another) as second:
             own = send(first, 5)
             assert second.get(f"/jobs/{own}").status_code == 404
 
 
-def test_the_same_idempotency_key_of_two_callers_is_two(anna: httpx.Client, ben: httpx.Client) -> None:
+def test_callers_can_use_the_same_idempotency_key(anna: httpx.Client, ben: httpx.Client) -> None:
     form: dict[str, object] = {"files": {"files": ("k.wav", recording(6))}, "headers": {"Idempotency-Key": "k"}}
     first, again, other = (client.post("/jobs", **form).json() for client in (anna, anna, ben))  # type: ignore[arg-type]
     assert first["jobs"][0]["job_id"] == again["jobs"][0]["job_id"] != other["jobs"][0]["job_id"]
 
 
-def test_an_idempotency_key_cannot_be_made_that_of_another(service: ServerProcess) -> None:
-    """By a subject that ends like a path: together with the path and the key it made the same text, once."""
+def test_an_idempotency_key_cannot_collide_with_another_callers(service: ServerProcess) -> None:
+    """A subject can end like a path. Path and key were once joined, which made two keys equal."""
     data = recording(6)
     made = []
     for subject, key in (("carla", "/jobs k"), ("carla /jobs", "k")):

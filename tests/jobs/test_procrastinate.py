@@ -1,4 +1,4 @@
-"""Several workers on one PostgreSQL, killed and restarted under them."""
+"""Several job workers on one PostgreSQL, killed and restarted while they work."""
 
 import json
 import signal
@@ -27,7 +27,7 @@ pytest.importorskip("procrastinate")
 
 @contextmanager
 def worker(folder: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """`python main.py worker`, at work."""
+    """A running `python main.py worker`."""
     process = subprocess.Popen(
         [sys.executable, str(HOME / "main.py"), "worker"], cwd=folder, env=environment(**settings),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
@@ -42,7 +42,7 @@ def worker(folder: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[
             assert process.wait(END_S) == 0
 
 
-def test_workers_are_killed_the_database_too_and_every_job_is_done(tmp_path: Path, pg: Postgres) -> None:
+def test_all_jobs_survive_kills_of_workers_and_database(tmp_path: Path, pg: Postgres) -> None:
     settings = {
         **HEARS,
         "DATABASE_URL": pg.database(),
@@ -80,7 +80,7 @@ def test_workers_are_killed_the_database_too_and_every_job_is_done(tmp_path: Pat
             assert client.get(f"/jobs/{long}").json()["result"] is None
 
 
-def test_two_workers_share_the_jobs_and_one_takes_over_from_the_other(tmp_path: Path, pg: Postgres) -> None:
+def test_two_workers_share_jobs_and_one_takes_over_from_the_other(tmp_path: Path, pg: Postgres) -> None:
     settings = {
         **HEARS,
         "DATABASE_URL": pg.database(),
@@ -110,7 +110,7 @@ def test_two_workers_share_the_jobs_and_one_takes_over_from_the_other(tmp_path: 
         assert (numbers["completed"], numbers["queued"], numbers["processing"]) == (5, 0, 0)
 
 
-def test_a_worker_tells_prometheus_and_a_collector_what_it_does(tmp_path: Path, pg: Postgres) -> None:
+def test_a_job_worker_exports_metrics_and_traces(tmp_path: Path, pg: Postgres) -> None:
     port = closed_port()
     settings = {
         **HEARS,
@@ -132,19 +132,19 @@ def test_a_worker_tells_prometheus_and_a_collector_what_it_does(tmp_path: Path, 
             address = f"http://127.0.0.1:{port}/metrics"
             until(lambda: 'parley_job_attempts_total{outcome="completed"} 1.0' in httpx.get(address).text)
             told = httpx.get(address).text
-        spans = exported(collector)  # the last of them were sent when it ended
+        spans = exported(collector)  # the last spans are sent when the worker ends
     assert 'parley_engine{device="cpu",engine="whisper"' in told
     assert 'parley_model_replicas{stage="stt",state="loaded"} 1.0' in told
     assert 'parley_model_busy_seconds_total{model="whisper"}' in told
     assert "process_resident_memory_bytes" in told
-    assert "parley_jobs{" not in told, "the table is told of by services: it is one for all"
+    assert "parley_jobs{" not in told, "only services report the table, because all share it"
     [job] = [span for span in spans if span.name == "job"]
     assert [span.name for span in spans if span.parent_span_id == job.span_id] == ["whisper.segments"]
     with pytest.raises(httpx.ConnectError):
         httpx.get(address)
 
 
-def test_on_sqlite_it_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_procrastinate_on_sqlite_is_refused(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, str(HOME / "main.py")], cwd=tmp_path, env=environment(JOB_QUEUE="procrastinate"),
         capture_output=True, text=True, timeout=60, check=False,

@@ -1,4 +1,4 @@
-"""The table of jobs under many hands: states change only as allowed, and nothing is done twice, lost, or miscounted."""
+"""The jobs table under concurrent access: only allowed transitions, and no job is done twice, lost, or miscounted."""
 
 import asyncio
 import random
@@ -27,14 +27,14 @@ async def submitted(store: JobStore, count: int = 1) -> list[Job]:
 
 
 async def counted(database: Database) -> dict[Status, int]:
-    """By looking at every row."""
+    """Count by reading every row."""
     async with database.reading() as connection:
         rows = await connection.execute(select(schema.jobs.c.status, func.count()).group_by(schema.jobs.c.status))
         found = {row[0]: row[1] for row in rows}
     return {status: found.get(status.value, 0) for status in Status}
 
 
-async def test_the_migrations_make_what_the_schema_says(database: Database) -> None:
+async def test_the_migrations_match_the_schema(database: Database) -> None:
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, schema.metadata))
@@ -43,14 +43,14 @@ async def test_the_migrations_make_what_the_schema_says(database: Database) -> N
         assert await connection.run_sync(differences) == []
 
 
-async def test_a_second_start_finds_what_the_first_one_left(database_url: str) -> None:
+async def test_a_second_start_finds_the_jobs_of_the_first(database_url: str) -> None:
     async with open_database(database_url) as database:
         [job] = await submitted(JobStore(database, max_waiting=10))
     async with open_database(database_url) as database:
         assert await JobStore(database, max_waiting=10).get(job.id) == job
 
 
-async def test_several_services_may_start_at_once(database_url: str) -> None:
+async def test_several_services_can_start_at_once(database_url: str) -> None:
     async def start() -> None:
         async with open_database(database_url) as database:
             await submitted(JobStore(database, max_waiting=100))
@@ -61,7 +61,7 @@ async def test_several_services_may_start_at_once(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://host/db", "sqlite:////proc/nowhere/jobs.db"])
-async def test_a_database_that_cannot_be_had_ends_the_start_with_a_sentence(url: str) -> None:
+async def test_an_unusable_database_ends_the_start_with_a_message(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         async with open_database(url):
             pass
@@ -69,11 +69,11 @@ async def test_a_database_that_cannot_be_had_ends_the_start_with_a_sentence(url:
     assert len(caught.value.message.splitlines()) == 1
 
 
-def test_passwords_are_not_told() -> None:
-    assert "hidden" not in str(address("postgresql://somebody:hidden@host/name"))
+def test_passwords_are_not_shown() -> None:
+    assert "hidden" not in str(address("postgresql://somebody:hidden@host/name"))  # language: allow
 
 
-async def test_what_is_claimed_by_one_is_not_by_another(store: JobStore) -> None:
+async def test_a_claimed_job_is_not_claimed_again(store: JobStore) -> None:
     made = await submitted(store, 12)
     claimed = await asyncio.gather(*(store.claim() for _ in range(20)))
     ids = [job.id for job in claimed if job is not None]
@@ -102,7 +102,7 @@ async def test_a_cancelled_job_never_gets_a_result(store: JobStore) -> None:
     assert await store.result("k" * 64) is None
 
 
-async def test_a_worker_that_was_given_up_changes_nothing_any_more(store: JobStore) -> None:
+async def test_a_worker_that_lost_its_lease_changes_nothing(store: JobStore) -> None:
     await submitted(store)
     first = await store.claim()
     assert first is not None
@@ -115,13 +115,13 @@ async def test_a_worker_that_was_given_up_changes_nothing_any_more(store: JobSto
     assert (done.status, done.interruptions, done.attempts) == (Status.COMPLETED, 1, 1)
 
 
-async def test_only_silent_workers_are_given_up(store: JobStore) -> None:
+async def test_only_silent_workers_lose_their_lease(store: JobStore) -> None:
     await submitted(store)
     await store.claim()
     assert await store.recover(silent_s=30) == []
 
 
-async def test_a_job_that_takes_every_worker_away_ends(store: JobStore) -> None:
+async def test_a_job_that_loses_every_worker_fails(store: JobStore) -> None:
     [job] = await submitted(store)
     async with store.database.writing() as connection:
         await connection.execute(update(schema.jobs).values(interruptions=MAX_INTERRUPTIONS))
@@ -144,12 +144,12 @@ async def test_a_retry_waits_until_it_is_due(store: JobStore) -> None:
     assert (await store.get(made.id)).error_code == "stt_failed"
 
 
-async def test_people_do_what_the_state_allows(store: JobStore) -> None:
+async def test_users_can_do_what_the_state_allows(store: JobStore) -> None:
     [job] = await submitted(store)
     with pytest.raises(NotPossible):
         await store.retry(job.id)
     await store.cancel(job.id)
-    assert (await store.cancel(job.id)).status is Status.CANCELLED  # twice is once
+    assert (await store.cancel(job.id)).status is Status.CANCELLED  # a second cancel changes nothing
     assert (await store.retry(job.id)).status is Status.QUEUED
     running = await store.claim()
     assert running is not None
@@ -164,9 +164,7 @@ async def test_people_do_what_the_state_allows(store: JobStore) -> None:
             await gone(job.id)
 
 
-async def test_one_that_is_worked_on_is_deleted_and_its_worker_can_write_no_more(
-    store: JobStore, database: Database
-) -> None:
+async def test_a_running_job_is_deleted_and_its_worker_cannot_write(store: JobStore, database: Database) -> None:
     await submitted(store, 2)
     running = await store.claim()
     assert running is not None
@@ -180,7 +178,7 @@ async def test_one_that_is_worked_on_is_deleted_and_its_worker_can_write_no_more
     assert (await numbers(database))[Status.QUEUED] == 1
 
 
-async def test_states_change_as_allowed_under_many_hands_and_the_tallies_keep_up(store: JobStore) -> None:
+async def test_concurrent_changes_are_allowed_ones_and_counts_stay_right(store: JobStore) -> None:
     chance = random.Random(7)
     made = [job.id for job in await submitted(store, 8)]
     seen: dict[str, Status] = dict.fromkeys(made, Status.QUEUED)
@@ -214,7 +212,7 @@ async def test_states_change_as_allowed_under_many_hands_and_the_tallies_keep_up
         assert (job.status is Status.RUNNING) == (job.lease is not None)
 
 
-def test_ended_states_lead_nowhere_but_to_another_try() -> None:
+def test_final_states_lead_only_to_a_retry() -> None:
     assert all(ALLOWED[status] <= {Status.QUEUED} for status in FINAL)
     assert not ALLOWED[Status.COMPLETED]
     assert set(ALLOWED) == set(Status)
@@ -229,14 +227,14 @@ async def test_a_hundred_identical_requests_make_one_job(store: JobStore) -> Non
     assert (await numbers(store.database))[Status.QUEUED] == 2
 
 
-async def test_a_key_with_another_request_is_refused(store: JobStore) -> None:
+async def test_an_idempotency_key_with_another_request_is_refused(store: JobStore) -> None:
     await store.submit([submission()], cached=[None], key="same")
     with pytest.raises(KeyReused):
         await store.submit([submission(session_id="other")], cached=[None], key="same")
     assert (await numbers(store.database))[Status.QUEUED] == 1
 
 
-async def test_the_queue_has_an_end(database: Database) -> None:
+async def test_the_queue_is_limited(database: Database) -> None:
     store = JobStore(database, max_waiting=3)
     await submitted(store, 3)
     with pytest.raises(Overloaded):
@@ -265,7 +263,7 @@ async def test_lists_are_filtered(store: JobStore) -> None:
     page = await list_jobs(store.database, statuses=[Status.RUNNING], session_id="s")
     assert [job.session_id for job in page.items] == ["s"]
     assert (await list_jobs(store.database, statuses=[Status.QUEUED])).total == 1
-    assert (await list_jobs(store.database, session_id="nobody")).total == 0
+    assert (await list_jobs(store.database, session_id="nobody")).total == 0  # language: allow
     for wrong in ({"limit": 0}, {"limit": 1000}, {"page": 0}, {"page": 10**9}, {"cursor": "x' OR 1=1"}):
         with pytest.raises(Refused):
             await list_jobs(store.database, **wrong)  # type: ignore[arg-type]
@@ -308,7 +306,7 @@ async def test_jobs_are_found_by_a_part_of_their_name(store: JobStore, monkeypat
     page = await list_jobs(store.database, search="talk", limit=2)
     assert [job.filename for job in page.items] == ["c", "TALK_1b"]
     assert await found("talk", limit=2, cursor=page.next_cursor) == ["talk 2.wav", "Talk_1.wav"]
-    # One page looks at so many jobs only; the cursor leads on, also from an empty one.
+    # A page searches a limited number of jobs. The cursor leads on, also from an empty page.
     monkeypatch.setattr("jobs.listing.SEARCHED", 2)
     page = await list_jobs(store.database, search="100%")
     assert (page.items, page.next_cursor) == ([], made[4].id)
@@ -320,7 +318,7 @@ async def test_jobs_are_found_by_a_part_of_their_name(store: JobStore, monkeypat
         await list_jobs(store.database, search="x" * 201)
 
 
-async def test_the_names_of_speakers_are_kept(store: JobStore) -> None:
+async def test_speaker_names_are_stored(store: JobStore) -> None:
     [job] = await submitted(store)
     assert job.speakers == {}
     named = await store.name_speakers(job.id, {"A": "Ana"})
@@ -330,8 +328,8 @@ async def test_the_names_of_speakers_are_kept(store: JobStore) -> None:
         await store.name_speakers("none", {})
 
 
-async def test_a_database_of_the_first_version_is_brought_up_to_date(database_url: str) -> None:
-    """With what is in it."""
+async def test_a_database_of_the_first_version_is_migrated(database_url: str) -> None:
+    """The rows are kept."""
 
     def back(connection: Connection) -> None:
         for index in ("jobs_by_session_state", "jobs_by_owner", "jobs_by_owner_state"):
@@ -361,12 +359,12 @@ async def test_a_database_of_the_first_version_is_brought_up_to_date(database_ur
             assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == "0006"
             hosts = (await connection.execute(text("SELECT host FROM deliveries ORDER BY url"))).scalars().all()
             assert hosts == ["2606:4700::1", "hooks.example"]
-        # What was transcribed before is of a known length, too.
+        # Jobs from before the migration get a duration, too.
         [[again], _] = await store.submit([submission()], cached=["k" * 64])
         assert (again.status, again.duration_s) == (Status.COMPLETED, 7.5)
 
 
-async def test_each_owner_has_lists_and_numbers_of_his_own(store: JobStore) -> None:
+async def test_each_owner_has_separate_lists_and_counts(store: JobStore) -> None:
     owners = ["key:anna", "key:ben", "", "key:anna", "jwt:anna", "key:anna"]
     made, _ = await store.submit([submission(owner=owner, session_id="s") for owner in owners], cached=[None] * 6)
     ids = [job.id for job in made]
@@ -383,7 +381,7 @@ async def test_each_owner_has_lists_and_numbers_of_his_own(store: JobStore) -> N
     await store.delete(ids[3])
     assert (await numbers(store.database, "key:anna"))[Status.CANCELLED] == 0
     assert (await numbers(store.database, "key:anna"))[Status.QUEUED] == 2
-    assert (await numbers(store.database, "nobody"))[Status.QUEUED] == 0
+    assert (await numbers(store.database, "nobody"))[Status.QUEUED] == 0  # language: allow
     assert (await numbers(store.database))[Status.QUEUED] == 5
 
 
@@ -393,7 +391,7 @@ def test_ids_sort_by_time_also_within_a_millisecond() -> None:
     assert all(len(id_) == 32 for id_ in ids)
 
 
-async def test_a_result_that_is_there_completes_a_job_at_once_and_one_that_is_not_does_not(store: JobStore) -> None:
+async def test_only_an_existing_cached_result_completes_a_job_at_once(store: JobStore) -> None:
     await submitted(store)
     job = await store.claim()
     assert job is not None

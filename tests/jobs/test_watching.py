@@ -1,4 +1,4 @@
-"""Many who watch jobs: one look at the table for all, and no more of them than there are places."""
+"""Many watchers of jobs: one query serves all of them, and their number is limited."""
 
 import asyncio
 from contextlib import aclosing
@@ -20,7 +20,7 @@ from tests.waiting import until
 WATCHERS = 100
 
 
-async def test_many_watchers_cost_no_more_than_one_look(database: Database, store: JobStore) -> None:
+async def test_many_watchers_share_one_query(database: Database, store: JobStore) -> None:
     made, _ = await store.submit([submission(f"{n}.wav") for n in range(20)], cached=[None] * 20)
     notices = Notices()
     watching = Watching(store, notices)
@@ -39,7 +39,7 @@ async def test_many_watchers_cost_no_more_than_one_look(database: Database, stor
     watchers = [asyncio.create_task(watch(made[number % 20].id)) for number in range(WATCHERS)]
     looking = asyncio.create_task(watching.run())
     await all_seen.wait()
-    await asyncio.sleep(1.5)  # what the first look finds is told once
+    await asyncio.sleep(1.5)  # the first query's findings are sent once
 
     @event.listens_for(database._engine.sync_engine, "before_cursor_execute")
     def note(connection: object, cursor: object, statement: str, *others: object) -> None:
@@ -48,7 +48,7 @@ async def test_many_watchers_cost_no_more_than_one_look(database: Database, stor
     await asyncio.sleep(2.5)
     looks = [one for one in statements if "FROM jobs" in one]
     assert 1 <= len(looks) <= 3, looks
-    # By another process, so that no notice tells of it.
+    # Cancelled as if by another process, which does not signal the change.
     await store.cancel(made[0].id)
     await asyncio.wait(watchers[::20])
     assert [job.status.value for job in seen[made[0].id][-WATCHERS // 20 :]] == ["cancelled"] * (WATCHERS // 20)
@@ -58,8 +58,8 @@ async def test_many_watchers_cost_no_more_than_one_look(database: Database, stor
 
 
 @pytest.mark.parametrize("keys", ["", "secret-one-of-many-characters"])
-def test_streams_of_events_have_places(tmp_path: Path, keys: str) -> None:
-    """503 where all are taken, 429 where one caller has half of them; a place is free when its stream is closed."""
+def test_event_streams_are_limited(tmp_path: Path, keys: str) -> None:
+    """503 when all slots are taken, 429 when one caller has half of them. A closed stream frees its slot."""
     limits = {"MAX_EVENT_STREAMS": "4", "JOB_WORKERS": "1", "API_KEYS": keys}
     headers = {"Authorization": f"Bearer {keys}"} if keys else {}
     with (

@@ -1,4 +1,4 @@
-"""Webhooks: signed, delivered in the end whatever the receiver's day is like, and never forgotten."""
+"""Webhooks are signed, retried until a receiver accepts them, and recorded."""
 
 import asyncio
 import base64
@@ -49,7 +49,7 @@ async def delivering(database: Database, **settings: Any) -> AsyncIterator[Outbo
     wanted = Settings(**({"url_allow": "127.0.0.1", "webhook_retry_s": 0.05} | settings))
     webhooks = Webhooks(outbox, wanted, SECRET, describe)
     task = asyncio.create_task(webhooks.run())
-    # Not to wait until it looks by itself: what the service tells when a job has ended.
+    # Signal the job's end as the service does, so that the outbox does not wait for its next check.
     told = asyncio.create_task(_tell(webhooks))
     try:
         yield outbox
@@ -66,7 +66,7 @@ async def _tell(webhooks: Webhooks) -> None:
 
 
 async def ended(store: JobStore, url: str) -> str:
-    """A job that ended, and whose webhook is to be told."""
+    """A job that has ended and has a webhook."""
     [job], _ = await store.submit([submission(webhook_url=url)], cached=[None])
     await store.cancel(job.id)
     return job.id
@@ -90,7 +90,7 @@ async def told(outbox: Outbox, job_id: str) -> Told:
 
 
 async def settled(outbox: Outbox, job_id: str, *statuses: str) -> Told:
-    """Once it has come to rest."""
+    """Wait until the delivery has ended."""
     until = time.monotonic() + WAIT_S
     while time.monotonic() < until:
         delivery = await told(outbox, job_id)
@@ -101,13 +101,13 @@ async def settled(outbox: Outbox, job_id: str, *statuses: str) -> Told:
 
 
 async def attempted(outbox: Outbox, job_id: str) -> None:
-    """Until it was tried once."""
+    """Wait until the first attempt has been made."""
     async with asyncio.timeout(WAIT_S):
         while not (await told(outbox, job_id)).attempts:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
-async def test_signed_as_the_standard_has_it(store: JobStore, web: Web) -> None:
+async def test_signatures_follow_the_standard_webhooks_specification(store: JobStore, web: Web) -> None:
     async with delivering(store.database) as outbox:
         job_id = await ended(store, f"{web.address}/hook")
         delivery = await settled(outbox, job_id)
@@ -119,7 +119,7 @@ async def test_signed_as_the_standard_has_it(store: JobStore, web: Web) -> None:
     assert delivery.statuses == [204]
 
 
-async def test_a_receiver_that_fails_five_times_gets_it_under_the_same_id(store: JobStore, web: Web) -> None:
+async def test_a_receiver_that_fails_five_times_gets_the_same_id(store: JobStore, web: Web) -> None:
     web.statuses = [500, 503, 302, 404, 429]
     async with delivering(store.database, webhook_retry_s=0.01) as outbox:
         delivery = await settled(outbox, await ended(store, f"{web.address}/hook"))
@@ -137,7 +137,7 @@ async def test_retry_after_is_obeyed(store: JobStore, web: Web) -> None:
     assert second - first > 1.9
 
 
-async def test_gone_disables_the_address(store: JobStore, web: Web) -> None:
+async def test_status_410_disables_the_url(store: JobStore, web: Web) -> None:
     web.statuses = [410]
     async with delivering(store.database) as outbox:
         first = await ended(store, f"{web.address}/hook")
@@ -150,7 +150,7 @@ async def test_gone_disables_the_address(store: JobStore, web: Web) -> None:
     assert delivery.statuses == [410, 204]
 
 
-async def test_what_was_not_delivered_is_after_a_restart(store: JobStore) -> None:
+async def test_undelivered_webhooks_are_delivered_after_a_restart(store: JobStore) -> None:
     port = closed_port()
     async with delivering(store.database) as outbox:
         job_id = await ended(store, f"http://127.0.0.1:{port}/hook")
@@ -163,9 +163,7 @@ async def test_what_was_not_delivered_is_after_a_restart(store: JobStore) -> Non
     assert [seen.headers["webhook-id"] for seen in web.seen] == [delivery.delivery.id]
 
 
-async def test_a_receiver_that_hangs_delays_nobody_else(
-    store: JobStore, web: Web, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_hanging_receiver_delays_no_other(store: JobStore, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.webhooks.DEADLINE_S", 1.0)
     with servers.serving() as slow:
         slow.hang = threading.Event()
@@ -179,7 +177,7 @@ async def test_a_receiver_that_hangs_delays_nobody_else(
 
 
 async def submitted(store: JobStore, owner: str, urls: list[str]) -> list[str]:
-    """Jobs of one caller that ended, as of one zip."""
+    """Jobs of one caller that have ended, as of one ZIP."""
     wanted = [submission(webhook_url=url, owner=owner) for url in urls]
     jobs, _ = await store.submit(wanted, cached=[None] * len(wanted))
     for job in jobs:
@@ -187,8 +185,8 @@ async def submitted(store: JobStore, owner: str, urls: list[str]) -> list[str]:
     return [job.id for job in jobs]
 
 
-async def test_the_dead_receivers_of_one_owner_delay_nobody_else(store: JobStore, web: Web) -> None:
-    """A zip of 250 files whose webhooks never answer, on hosts of all kinds."""
+async def test_dead_receivers_of_one_owner_delay_no_other_owner(store: JobStore, web: Web) -> None:
+    """A ZIP of 250 files whose webhook receivers never respond, on hosts of all kinds."""
     async with AsyncExitStack() as stack:
         dead = [await stack.enter_async_context(hostile(silent, f"127.0.1.{n}")) for n in range(1, 6)]
         outbox = await stack.enter_async_context(delivering(store.database, url_allow="127.0.0.0/8"))
@@ -198,13 +196,13 @@ async def test_the_dead_receivers_of_one_owner_delay_nobody_else(store: JobStore
         for path in range(3):
             [job_id] = await submitted(store, "key:anna", [f"{web.address}/{path}"])
             assert (await settled(outbox, job_id)).delivery.status == "delivered"
-        # All of that while the first attempts at the dead ones are still waited for.
+        # All of these arrive while the first attempts at the dead receivers are still pending.
         assert sum(one.most_open for one in dead) == MOST_OF_ONE
         assert not any([(await told(outbox, job_id)).attempts for job_id in stuck[:10]])
 
 
 async def test_a_host_has_two_deliveries_at_a_time(store: JobStore, web: Web) -> None:
-    """Also where no keys are asked for, and nothing tells one caller from another."""
+    """The limit also holds without keys, when all callers look the same."""
     async with hostile(silent, "127.0.1.1") as dead, delivering(store.database, url_allow="127.0.0.0/8") as outbox:
         await submitted(store, "", [f"{dead.address}/{n}" for n in range(100)])
         await eventually(lambda: dead.open == MOST_OF_ONE)
@@ -217,10 +215,10 @@ UNSENDABLE = [
     "http://xn--a.example/", "http://a..b/", "http://[::1", "", "nonsense", "http://127.0.0.1:99999/", "http://\x7f/",
     "http://" + "a" * 70 + ".example/", "http://127.0.0.1:0/", "http://" + "x" * 9000, "file:///etc/passwd",
 ]  # fmt: skip
-"""What a row may have from before URLs were checked like today."""
+"""Values that a row can have from before URLs were checked strictly."""
 
 
-async def test_whatever_is_in_a_row_is_recorded_and_stops_nothing(store: JobStore, web: Web) -> None:
+async def test_invalid_rows_are_recorded_and_stop_no_other_delivery(store: JobStore, web: Web) -> None:
     ids = await submitted(store, "key:ben", UNSENDABLE)
     job_id = await ended(store, f"{web.address}/hook")
     async with store.database.writing() as connection:
@@ -229,7 +227,7 @@ async def test_whatever_is_in_a_row_is_recorded_and_stops_nothing(store: JobStor
     async with delivering(store.database) as outbox:
         assert (await settled(outbox, job_id)).delivery.status == "delivered"
         for one in ids:
-            if await outbox.of_job(one):  # an empty address is no webhook
+            if await outbox.of_job(one):  # an empty URL is not a webhook
                 await attempted(outbox, one)
                 delivery = await told(outbox, one)
                 assert delivery.attempts[0].error
@@ -247,7 +245,7 @@ HOSTILE_ANSWERS = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE_ANSWERS)
-async def test_what_a_hostile_receiver_answers_is_recorded(store: JobStore, web: Web, kind: str) -> None:
+async def test_hostile_responses_are_recorded(store: JobStore, web: Web, kind: str) -> None:
     async with hostile(sends(*HOSTILE_ANSWERS[kind])) as receiver, delivering(store.database) as outbox:
         job_id = await ended(store, f"{receiver.address}/hook")
         await attempted(outbox, job_id)
@@ -257,7 +255,7 @@ async def test_what_a_hostile_receiver_answers_is_recorded(store: JobStore, web:
 
 
 @pytest.mark.parametrize("wanted", ["Wed, 21 Oct 99999999999999999999 07:28:00 GMT", "9" * 5000, "1e999", "-1e999"])
-async def test_any_retry_after_is_survived(store: JobStore, web: Web, wanted: str) -> None:
+async def test_any_retry_after_is_handled(store: JobStore, web: Web, wanted: str) -> None:
     web.statuses, web.headers = [503], {"Retry-After": wanted}
     async with delivering(store.database) as outbox:
         job_id = await ended(store, f"{web.address}/hook")
@@ -266,7 +264,7 @@ async def test_any_retry_after_is_survived(store: JobStore, web: Web, wanted: st
         assert (delivery.attempts[0].http_status, delivery.attempts[0].error) == (503, None)
 
 
-async def test_a_slow_receiver_gets_it_in_the_end(store: JobStore) -> None:
+async def test_a_slow_receiver_gets_the_webhook_in_the_end(store: JobStore) -> None:
     async def slow(writer: asyncio.StreamWriter) -> None:
         for byte in b"HTTP/1.1 204 OK\r\n\r\n":
             writer.write(bytes([byte]))
@@ -278,7 +276,7 @@ async def test_a_slow_receiver_gets_it_in_the_end(store: JobStore) -> None:
     assert delivery.statuses == [204]
 
 
-async def test_a_webhook_may_not_reach_inside(store: JobStore) -> None:
+async def test_a_webhook_cannot_reach_internal_addresses(store: JobStore) -> None:
     with servers.serving("127.0.0.2") as inside:
         async with delivering(store.database) as outbox:
             job_id = await ended(store, f"{inside.address}/hook")
@@ -288,7 +286,7 @@ async def test_a_webhook_may_not_reach_inside(store: JobStore) -> None:
         assert inside.seen == []
 
 
-async def test_after_a_day_it_is_given_up(store: JobStore, web: Web) -> None:
+async def test_delivery_is_given_up_after_a_day(store: JobStore, web: Web) -> None:
     web.statuses = [500, 500]
     job_id = await ended(store, f"{web.address}/hook")
     async with store.database.writing() as connection:
@@ -297,7 +295,7 @@ async def test_after_a_day_it_is_given_up(store: JobStore, web: Web) -> None:
         assert (await settled(outbox, job_id)).delivery.status == "failed"
 
 
-def test_the_waits_grow_to_hours_and_fill_a_day() -> None:
+def test_delays_grow_to_hours_within_a_day() -> None:
     webhooks = Webhooks(None, Settings(), SECRET, None)  # type: ignore[arg-type]
     now, waits = time.time(), []
     for attempts in range(12):
@@ -325,7 +323,7 @@ def test_the_waits_grow_to_hours_and_fill_a_day() -> None:
         ("", 0),
     ],
 )
-def test_retry_after_in_all_its_forms(header: str | None, seconds: float) -> None:
+def test_every_form_of_retry_after_is_understood(header: str | None, seconds: float) -> None:
     assert retry_after_s(header) == seconds
 
 

@@ -1,4 +1,4 @@
-"""Where there is speech in a clip."""
+"""Speech spans in a clip."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def silence(seconds: float) -> Samples:
     return np.zeros(int(seconds * RATE_HZ), np.float32)
 
 
-def test_a_sentence_is_found_where_it_is(spoken: Samples) -> None:
+def test_a_sentence_is_found_at_its_position(spoken: Samples) -> None:
     (span,) = speech_spans(np.concatenate([silence(2), spoken, silence(1.5)]))
     assert span.start == pytest.approx(2 * RATE_HZ, abs=0.15 * RATE_HZ)
     assert span.end == pytest.approx(2 * RATE_HZ + len(spoken), abs=0.25 * RATE_HZ)
@@ -34,14 +34,14 @@ def test_two_sentences_are_two_spans(spoken: Samples) -> None:
 
 
 @pytest.mark.parametrize("name", UNSPOKEN)
-def test_where_nobody_speaks_there_is_no_span(name: str) -> None:
+def test_a_clip_without_speech_has_no_span(name: str) -> None:
     clip = unspoken(name)
     assert not has_speech(clip)
     nothing, offset_s = trim(clip, 200)
     assert (len(nothing.samples), offset_s) == (0, 0.0)
 
 
-def test_trimming_keeps_the_padding_and_says_where_it_starts(spoken: Samples) -> None:
+def test_trimming_keeps_the_padding_and_returns_the_start(spoken: Samples) -> None:
     clip = Clip(np.concatenate([silence(2), spoken, silence(2)]), RATE_HZ).at(44_100)
     assert has_speech(clip)
     short, offset_s = trim(clip, 300)
@@ -50,7 +50,7 @@ def test_trimming_keeps_the_padding_and_says_where_it_starts(spoken: Samples) ->
     assert short.seconds == pytest.approx(len(spoken) / RATE_HZ + 0.6, abs=0.35)
 
 
-def test_many_frames_at_once_have_what_they_have_one_by_one(spoken: Samples) -> None:
+def test_frames_in_a_batch_score_as_they_do_one_by_one(spoken: Samples) -> None:
     sound = np.concatenate([silence(0.3), spoken, silence(0.5)])
     frames = sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME)
     one_by_one, together = SileroActivity(), SileroActivity()

@@ -1,4 +1,4 @@
-"""Small files with so many tags that reading them takes the square of their number, or more."""
+"""Small files with so many tags that reading them takes quadratic time or more."""
 
 import io
 import struct
@@ -151,7 +151,7 @@ def _element(name: bytes, body: bytes) -> bytes:
 
 
 def matroska(count: int) -> bytes:
-    """Tags of a WebM, one SimpleTag each, in a segment of unknown size."""
+    """A WebM with tags, one SimpleTag each, in a segment of unknown size."""
     plain = muxed("webm", "libopus")
     tags = b"".join(
         _element(b"\x67\xc8", _element(b"\x45\xa3", f"K{number}".encode()) + _element(b"\x44\x87", b"v"))
@@ -178,5 +178,5 @@ BOMBS: dict[str, tuple[Callable[[int], bytes], int]] = {
 
 
 def plain_wav() -> bytes:
-    """What needs no FFmpeg."""
+    """A plain WAV, which is read without FFmpeg."""
     return encode_wav(sound())

@@ -1,4 +1,4 @@
-"""Hostile files at every door of a running service: one request fails, and others are served."""
+"""Hostile files sent over every transport of a running service: one request fails, and others are served."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ BOMB = FLAC(TAGS)
 
 @cache
 def long_bomb() -> bytes:
-    """Holds a decoder of files for as long as it is let."""
+    """A file that keeps a file decoder busy until its time limit."""
     return FLAC(3 * TAGS)
 
 
@@ -48,7 +48,7 @@ def client(service: ServerProcess) -> Iterator[httpx.Client]:
 
 
 def decoders(service: ServerProcess) -> list[psutil.Process]:
-    """Processes that decode a file now."""
+    """Processes that are decoding a file now."""
     found = []
     for child in psutil.Process(service.process.pid).children():
         if "pipeline.media.zygote" in child.cmdline():
@@ -56,7 +56,7 @@ def decoders(service: ServerProcess) -> list[psutil.Process]:
     return found
 
 
-def test_eight_hostile_messages_keep_nobody_from_a_turn(service: ServerProcess) -> None:
+def test_eight_hostile_messages_do_not_block_other_turns(service: ServerProcess) -> None:
     with service.connect() as other:
         hostile = [service.connect() for _ in range(8)]
         for connection in hostile:
@@ -69,14 +69,14 @@ def test_eight_hostile_messages_keep_nobody_from_a_turn(service: ServerProcess) 
         until(lambda: not decoders(service))
 
 
-def test_a_sender_who_leaves_takes_the_decoder_along(service: ServerProcess) -> None:
+def test_a_disconnect_ends_the_decoder(service: ServerProcess) -> None:
     with service.connect() as connection:
         connection.send(BOMB)
         until(lambda: decoders(service))
     until(lambda: not decoders(service))
 
 
-def test_a_session_description_makes_the_service_listen_nowhere(service: ServerProcess) -> None:
+def test_a_session_description_opens_no_port_in_the_service(service: ServerProcess) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -88,10 +88,10 @@ def test_a_session_description_makes_the_service_listen_nowhere(service: ServerP
 
 @pytest.mark.parametrize("data", [BAD_WAV, BOMB, SDP % 45_678, b"RIFF\xff\xff\xff\xffWAVEfmt "],
                          ids=["bits", "tags", "sdp", "broken"])  # fmt: skip
-def test_every_door_refuses_in_its_own_form(service: ServerProcess, client: httpx.Client, data: bytes) -> None:
+def test_every_api_reports_bad_files_in_its_own_form(service: ServerProcess, client: httpx.Client, data: bytes) -> None:
     file = {"file": ("a.wav", data)}
     doors = [("/v1/audio/transcriptions", {"model": "whisper-1"}), ("/transcribe/", {}), ("/asr", {})]
-    for path, form in doors[:1] if data is BOMB else doors:  # it takes all the time that a decoder has
+    for path, form in doors[:1] if data is BOMB else doors:  # it uses the decoder's whole time limit
         files = {"audio_file": file["file"]} if path == "/asr" else file
         answer = client.post(path, files=files, data=form)
         assert answer.status_code in (400, 415, 422), (path, answer.text)
@@ -122,7 +122,7 @@ def status(client: httpx.Client, job_id: str) -> str:
     return str(client.get(f"/jobs/{job_id}").json()["status"])
 
 
-def test_a_job_that_is_cancelled_in_its_decoder_frees_the_worker(service: ServerProcess, client: httpx.Client) -> None:
+def test_a_job_cancelled_while_decoding_frees_the_worker(service: ServerProcess, client: httpx.Client) -> None:
     hostile = made(client, long_bomb())
     behind = made(client, sample(QUESTION))
     until(lambda: decoders(service))
@@ -141,7 +141,7 @@ def test_a_hostile_job_fails_and_the_next_is_done(client: httpx.Client) -> None:
     assert (job["status"], job["error"]["code"]) == ("failed", "bad_audio")
 
 
-def test_a_service_with_a_hostile_job_ends_when_asked(tmp_path: Path) -> None:
+def test_a_service_with_a_hostile_job_shuts_down(tmp_path: Path) -> None:
     with serving(tmp_path, DRAIN_SECONDS="1") as service:
         with httpx.Client(base_url=service.url, timeout=60) as client:
             made(client, long_bomb())
@@ -169,7 +169,7 @@ leave()
 
 
 @pytest.mark.parametrize("closing", [False, True])
-def test_a_thread_that_never_ends_keeps_no_process(closing: bool) -> None:
+def test_an_endless_thread_does_not_keep_the_process_alive(closing: bool) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", STUCK.format(closing=closing)], cwd=HOME, env=environment(), timeout=END_S,
         capture_output=True, check=True,

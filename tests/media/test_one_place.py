@@ -1,4 +1,4 @@
-"""Files from outside are opened in one place: nothing else imports what reads them."""
+"""Files from outside are opened in one place: no other module imports the libraries that read them."""
 
 import ast
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ READERS = {"av", "soundfile", "wave", "audioread", "librosa", "pydub", "sndhdr",
 """Libraries that decode sound."""
 ALLOWED = {
     "pipeline/media/decoding.py": {"av"},
-    # They encode our own sound, and open nothing.
+    # These modules encode our own sound, and open nothing.
     "pipeline/encoding.py": {"av"},
     "pipeline/tempo.py": {"av"},
 }
@@ -23,7 +23,7 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
-def test_only_the_decoder_imports_what_reads_files() -> None:
+def test_only_the_decoder_imports_libraries_that_read_files() -> None:
     found = {}
     for room in ("pipeline", "server", "jobs", "commands"):
         for path in (ROOT / room).rglob("*.py"):
@@ -32,7 +32,7 @@ def test_only_the_decoder_imports_what_reads_files() -> None:
     assert found == ALLOWED
 
 
-def test_what_encodes_opens_nothing_to_read() -> None:
+def test_encoders_open_nothing_to_read() -> None:
     for name in ("pipeline/encoding.py", "pipeline/tempo.py"):
         for node in ast.walk(ast.parse((ROOT / name).read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "open":

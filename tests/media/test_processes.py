@@ -1,4 +1,4 @@
-"""Files from outside are decoded in processes that are confined, that end, and that take nothing with them."""
+"""Files from outside are decoded in confined processes, which end without damage to anything else."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ def zygote() -> psutil.Process:
 
 
 def at_work() -> list[psutil.Process]:
-    """Decoding processes that run now."""
+    """Running decoding processes."""
     parent, found = processes._zygote._process, []
     with contextlib.suppress(psutil.NoSuchProcess):
         for child in psutil.Process(parent.pid).children() if parent is not None else ():
@@ -46,29 +46,29 @@ def at_work() -> list[psutil.Process]:
 
 
 async def begun() -> psutil.Process:
-    """The process of a call that has just begun."""
+    """Wait for a new decoding process, and return it."""
     return (await eventually(at_work))[0]
 
 
 @pytest.mark.parametrize("kind", BOMBS)
-async def test_thousands_of_tags_cost_their_sender_only(kind: str) -> None:
+async def test_thousands_of_tags_cost_only_their_sender(kind: str) -> None:
     make, count = BOMBS[kind]
     assert (await decode(make(20), max_seconds=10)).seconds == pytest.approx(0.2, abs=0.1)
     bomb = asyncio.create_task(decode(make(count), max_seconds=10))
     await asyncio.sleep(0)
     other = await decode(written("MP3"), max_seconds=10)
     assert other.seconds == pytest.approx(0.2, abs=0.1)
-    if kind == "id3":  # which are passed over
+    if kind == "id3":  # the tags are skipped
         assert (await bomb).seconds == pytest.approx(0.2, abs=0.1)
     else:
-        assert not bomb.done(), "it is answered before the other has ended"
+        assert not bomb.done(), "the small file is decoded before the other has ended"
         with pytest.raises(BadInput) as raised:
             await bomb
         assert raised.value.code == "bad_audio"
     await eventually(lambda: not at_work())
 
 
-async def test_one_with_many_tags_is_ended_in_a_recording_too() -> None:
+async def test_decoding_of_a_long_file_with_many_tags_is_ended_too() -> None:
     make, count = BOMBS["flac"]
     recording = Recording(io.BytesIO(make(2 * count)), max_seconds=10)
 
@@ -83,7 +83,7 @@ async def test_one_with_many_tags_is_ended_in_a_recording_too() -> None:
     await eventually(lambda: not at_work())
 
 
-def test_the_smallest_file_has_the_next_place() -> None:
+def test_the_smallest_file_gets_the_next_slot() -> None:
     places = Places(1)
     first, large, gone, small = places.ask(9), places.ask(8), places.ask(1), places.ask(2)
     assert first.done()
@@ -97,7 +97,7 @@ def test_the_smallest_file_has_the_next_place() -> None:
     assert places.ask(5).done()
 
 
-async def test_what_takes_long_gives_way() -> None:
+async def test_long_decoding_lowers_its_priority() -> None:
     make, count = BOMBS["flac"]
     call = asyncio.create_task(decode(make(count), max_seconds=10))
     process = await begun()
@@ -107,7 +107,7 @@ async def test_what_takes_long_gives_way() -> None:
     await asyncio.wait([call])
 
 
-async def test_a_cancelled_call_ends_its_process_out_of_c() -> None:
+async def test_a_cancelled_call_ends_its_process_even_in_c_code() -> None:
     make, count = BOMBS["mp4-mdta"]
     call = asyncio.create_task(decode(make(count), max_seconds=10))
     process = await begun()
@@ -144,13 +144,13 @@ async def test_a_cancelled_step_of_a_recording_ends_at_once() -> None:
 
 
 class TellsEnglish:
-    """Says what a recogniser would of any sound."""
+    """Reports one language for any sound, like a recogniser."""
 
     async def language_of(self, clip: Clip) -> tuple[str, float]:
         return "en", 1.0
 
 
-async def test_a_question_for_the_language_that_is_cancelled_ends_its_process() -> None:
+async def test_a_cancelled_language_detection_ends_its_process() -> None:
     make, count = BOMBS["matroska"]
     recording = Recording(io.BytesIO(make(count)), max_seconds=10)
     asking = asyncio.create_task(likeliest_language(TellsEnglish(), recording, 30.0))  # type: ignore[arg-type]
@@ -161,7 +161,7 @@ async def test_a_question_for_the_language_that_is_cancelled_ends_its_process() 
     assert recording._stopping.stopped
 
 
-async def test_a_step_that_waits_for_a_place_ends_at_once() -> None:
+async def test_a_step_that_waits_for_a_slot_can_be_cancelled() -> None:
     taken = [FILES.places.ask(0) for _ in range(FILES.places._free)]
     try:
         recording = Recording(io.BytesIO(written("MP3")), max_seconds=10)
@@ -199,7 +199,7 @@ async def test_a_lost_zygote_is_started_again() -> None:
     assert zygote().pid != before.pid
 
 
-async def test_a_process_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unresponsive_process_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     make, count = BOMBS["flac"]
     call = Call(FILES.request(10.0), descriptor(make(count)))
     with pytest.raises(BadInput) as raised:
@@ -210,7 +210,7 @@ async def test_a_process_that_does_not_answer_is_ended(monkeypatch: pytest.Monke
     await eventually(lambda: not at_work())
 
 
-async def test_a_decoding_process_can_open_nothing() -> None:
+async def test_a_decoding_process_cannot_open_anything() -> None:
     make, count = BOMBS["flac"]
     call = asyncio.create_task(decode(make(count), max_seconds=10))
     process = await begun()
@@ -239,7 +239,7 @@ def test_keys_of_the_service_are_not_in_its_decoders() -> None:
     assert "k3y-of-the-service" not in told.stdout
 
 
-def test_no_decoder_outlives_a_service_that_is_killed(tmp_path: Path) -> None:
+def test_no_decoder_outlives_a_killed_service(tmp_path: Path) -> None:
     make, count = BOMBS["flac"]
     (tmp_path / "bomb").write_bytes(make(count))
     script = (
@@ -288,7 +288,7 @@ def test_a_session_description_opens_no_port(door: str) -> None:
      b"<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011'><BaseURL>%s</BaseURL></MPD>"],
     ids=["concat", "hls", "dash"],
 )  # fmt: skip
-def test_a_playlist_tells_nothing_of_files(head: bytes, tmp_path: Path) -> None:
+def test_a_playlist_reveals_nothing_about_files(head: bytes, tmp_path: Path) -> None:
     there = tmp_path / "there.mp3"
     there.write_bytes(written("MP3"))
     read = os.stat(there).st_atime_ns
@@ -302,8 +302,8 @@ def test_a_playlist_tells_nothing_of_files(head: bytes, tmp_path: Path) -> None:
     assert os.stat(there).st_atime_ns == read
 
 
-async def test_only_listed_formats_are_probed_by_their_content() -> None:
-    """A picture and a text in any disguise."""
+async def test_only_allowed_formats_are_probed_by_content() -> None:
+    """A picture and a text under any file name."""
     for data in (b"\x89PNG\r\n\x1a\n" + bytes(64), b"<svg/>", b"RIFF\4\0\0\0WEBP", json.dumps({}).encode()):
         with pytest.raises(BadInput):
             await decode(data, max_seconds=10)
@@ -327,6 +327,6 @@ def test_no_descriptor_is_left_open() -> None:
      frame(TOLD, b'{"duration_s": "x", "rate_hz": 16000}'), frame(b"F", b'{"code": "internal", "message": "x"}'),
      frame(b"F", b"\x80\x04."), frame(TOLD, b"null")],
 )  # fmt: skip
-def test_what_a_decoder_of_ours_never_sends_is_refused(data: bytes) -> None:
+def test_frames_that_our_decoder_never_sends_are_refused(data: bytes) -> None:
     with pytest.raises(Misbehaved):
         list(Frames().feed(data))

@@ -1,4 +1,4 @@
-"""All of the sound: changes of format inside a file, channels that cancel, samples that are no numbers, offsets."""
+"""Complete sound: format changes inside a file, channels that cancel out, samples that are not numbers, DC offsets."""
 
 import asyncio
 import io
@@ -38,7 +38,7 @@ def aac(hz: float, rate_hz: int) -> bytes:
 
 
 def heard(data: bytes) -> list[Clip]:
-    """As an utterance, and as a recording."""
+    """The transcript as an utterance, and as a long recording."""
     blocks = list(Recording(io.BytesIO(data), max_seconds=60).blocks())
     return [decode_blocking(data, max_seconds=60), Clip(np.concatenate(blocks), RATE_HZ)]
 
@@ -66,7 +66,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_all_is_heard_where_the_format_changes_inside(name: str) -> None:
+def test_all_sound_is_decoded_across_format_changes(name: str) -> None:
     for clip in heard(CHANGES[name]):
         assert clip.seconds == pytest.approx(2.0, abs=0.25)
         end = clip.seconds
@@ -75,7 +75,7 @@ def test_all_is_heard_where_the_format_changes_inside(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mp3 rate", "aac rate", "vorbis channels", "vorbis opus"])
-def test_all_is_heard_of_what_still_comes_in(name: str) -> None:
+def test_all_sound_is_decoded_from_a_growing_file(name: str) -> None:
     class Growing:
         def __init__(self) -> None:
             self._file = io.BytesIO(CHANGES[name])
@@ -92,7 +92,7 @@ def row_of(*rates_hz: int) -> bytes:
     return b"".join(encode_wav(Clip(np.zeros(8, np.float32), rate_hz)) for rate_hz in rates_hz)
 
 
-def test_a_row_of_wavs_may_change_its_format_a_few_times_only() -> None:
+def test_concatenated_wavs_can_change_format_only_a_few_times() -> None:
     assert [clip.rate_hz for clip in heard(row_of(*range(8000, 8064)))] == [8000, RATE_HZ]
     many = row_of(*range(8000, 8065))
     with pytest.raises(BadInput, match="changes its format"):
@@ -101,7 +101,7 @@ def test_a_row_of_wavs_may_change_its_format_a_few_times_only() -> None:
         list(Recording(io.BytesIO(many), max_seconds=60).blocks())
 
 
-async def test_a_row_of_thousands_of_wavs_lets_others_on() -> None:
+async def test_thousands_of_concatenated_wavs_do_not_block_others() -> None:
     decoding = asyncio.create_task(decode(row_of(*[RATE_HZ] * 2000), max_seconds=60))
     turns = 0
     while not decoding.done():
@@ -111,14 +111,14 @@ async def test_a_row_of_thousands_of_wavs_lets_others_on() -> None:
     assert turns > 2
 
 
-def test_of_a_streamed_header_a_thousand_chunks_are_looked_at() -> None:
+def test_a_streamed_header_is_searched_for_a_thousand_chunks() -> None:
     for chunks, streamed in ((100, True), (2000, False)):
         header = encode_wav(Clip(np.zeros(0, np.float32), RATE_HZ))
         data = header[:12] + b"junk\0\0\0\0" * chunks + header[12:]
         assert isinstance(LiveSound(None).take(data), np.ndarray) is streamed
 
 
-def test_the_limit_counts_all_links_together() -> None:
+def test_the_duration_limit_counts_all_links_together() -> None:
     data = b"".join(written(LOW, 48_000, 1, "OGG", "OPUS") for _ in range(5))
     with pytest.raises(BadInput) as raised:
         decode_blocking(data, max_seconds=3)
@@ -143,19 +143,19 @@ FORMATS = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", None), ("MP3", None)]
 
 
 @pytest.mark.parametrize(("format", "subtype"), FORMATS)
-def test_opposite_channels_are_heard(format: str, subtype: str | None) -> None:
+def test_opposite_channels_are_audible(format: str, subtype: str | None) -> None:
     alike = heard(stereo(NOISE, NOISE, format, subtype))
     for clip, same in zip(heard(stereo(NOISE, -NOISE, format, subtype)), alike, strict=True):
         assert loudness(clip.samples) == pytest.approx(loudness(same.samples), rel=0.05)
 
 
 @pytest.mark.parametrize("quieter", [0.9, 0.7])
-def test_nearly_opposite_channels_are_heard_as_the_louder_one(quieter: float) -> None:
+def test_nearly_opposite_channels_become_the_louder_one(quieter: float) -> None:
     for clip in heard(stereo(-quieter * NOISE, NOISE, "WAV")):
         assert loudness(clip.samples) == pytest.approx(loudness(NOISE), rel=0.02)
 
 
-def test_channels_that_turn_opposite_are_heard_without_a_click() -> None:
+def test_channels_that_turn_opposite_are_mixed_without_a_click() -> None:
     sound = tone(200, RATE_HZ, 3.0)
     turned = np.where(np.arange(len(sound)) < RATE_HZ, sound, -sound)
     for clip in heard(stereo(sound, turned.astype(np.float32), "WAV", "FLOAT")):
@@ -164,14 +164,14 @@ def test_channels_that_turn_opposite_are_heard_without_a_click() -> None:
 
 
 @pytest.mark.parametrize("right", ["same", "other", "nothing"])
-def test_ordinary_stereo_is_the_mean(right: str) -> None:
+def test_ordinary_stereo_is_averaged(right: str) -> None:
     other = 0.2 * np.random.default_rng(1).standard_normal(len(NOISE)).clip(-4, 4).astype(np.float32)
     second = {"same": NOISE, "other": other, "nothing": np.zeros_like(NOISE)}[right]
     for clip in heard(stereo(NOISE, second, "WAV", "FLOAT")):
         np.testing.assert_allclose(clip.samples, (NOISE + second) / 2, atol=1e-5)
 
 
-def test_surround_keeps_its_centre_and_leaves_out_the_bass() -> None:
+def test_surround_keeps_its_centre_and_drops_the_bass() -> None:
     weights = weights_of(("FL", "FR", "FC", "LFE", "SL", "SR"))
     assert weights.sum() == pytest.approx(1.0)
     assert weights[2] == max(weights)
@@ -181,7 +181,7 @@ def test_surround_keeps_its_centre_and_leaves_out_the_bass() -> None:
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan, 1e30])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_samples_that_are_no_numbers_are_as_if_not_there(bad: float, channels: int) -> None:
+def test_samples_that_are_not_numbers_are_dropped(bad: float, channels: int) -> None:
     sound = np.repeat(tone(440, RATE_HZ)[:, None], channels, 1)
     damaged = sound.copy()
     damaged[100:110, 0] = bad
@@ -199,7 +199,7 @@ def test_samples_that_are_no_numbers_are_as_if_not_there(bad: float, channels: i
 
 @pytest.mark.parametrize(("format", "subtype"), FORMATS)
 @pytest.mark.parametrize("offset", [0.5, -0.3, 0.05])
-def test_an_offset_is_taken_out(format: str, subtype: str | None, offset: float) -> None:
+def test_a_dc_offset_is_removed(format: str, subtype: str | None, offset: float) -> None:
     quiet = 0.25 * NOISE
     out = io.BytesIO()
     soundfile.write(out, quiet + np.float32(offset), RATE_HZ, format=format, subtype=subtype)
@@ -215,7 +215,7 @@ class Silent:
         return np.zeros(len(frames), np.float32)
 
 
-def test_an_offset_of_live_sound_is_taken_out() -> None:
+def test_a_dc_offset_of_live_sound_is_removed() -> None:
     pcm = Clip(0.25 * NOISE + np.float32(0.3), RATE_HZ).pcm16()
     live = LiveSound("16000")
     pieces = [live.take(pcm[start : start + 640]) for start in range(0, len(pcm), 640)]
@@ -226,14 +226,14 @@ def test_an_offset_of_live_sound_is_taken_out() -> None:
         assert np.abs(samples).max() < 0.35
 
 
-def test_an_offset_of_a_realtime_item_is_taken_out() -> None:
+def test_a_dc_offset_of_a_realtime_item_is_removed() -> None:
     clip = whole(Clip(0.25 * NOISE + np.float32(0.3), 24_000).pcm16(), "audio/pcm")
     assert clip.rate_hz == 24_000
     assert abs(clip.samples.mean()) < 0.01
     assert loudness(clip.samples) == pytest.approx(loudness(0.25 * NOISE), rel=0.1)
 
 
-def test_silence_that_fills_a_frame_up_gets_no_offset() -> None:
+def test_padding_silence_gets_no_offset() -> None:
     ear = Ear(Silent(), threshold=0.5, preroll_ms=0)
     ear.frames(0.25 * NOISE[: 20 * FRAME + 100] + np.float32(0.3))
     [last] = ear.rest()
@@ -243,7 +243,7 @@ def test_silence_that_fills_a_frame_up_gets_no_offset() -> None:
     assert ear.rest() == []
 
 
-def test_sound_without_an_offset_is_as_it_was() -> None:
+def test_sound_without_an_offset_is_unchanged() -> None:
     speech = NOISE * np.hanning(len(NOISE)).astype(np.float32)
     pcm = np.frombuffer(Clip(speech, RATE_HZ).pcm16(), "<i2")
     found = decode_blocking(encode_wav(Clip(speech, RATE_HZ)), max_seconds=60).samples
@@ -254,7 +254,7 @@ def test_sound_without_an_offset_is_as_it_was() -> None:
         assert np.abs(offset.without(part) - part).max() < 0.02
 
 
-def test_opposite_live_channels_are_heard() -> None:
+def test_opposite_live_channels_are_audible() -> None:
     wave = stereo(NOISE, -NOISE, "WAV", "PCM_16")
     data = bytearray(wave)
     data[40:44] = b"\xff\xff\xff\xff"
@@ -264,7 +264,7 @@ def test_opposite_live_channels_are_heard() -> None:
     assert loudness(taken) == pytest.approx(loudness(NOISE), rel=0.05)
 
 
-def test_resampling_is_one_stream() -> None:
+def test_resampling_in_chunks_equals_one_stream() -> None:
     sound = tone(300, 44_100)
     one = Mono(RATE_HZ)
     parts = [piece for start in range(0, len(sound), 1000) for piece in
@@ -273,7 +273,7 @@ def test_resampling_is_one_stream() -> None:
     np.testing.assert_allclose(joined, soxr.resample(sound, 44_100, RATE_HZ), atol=1e-3)
 
 
-def test_silence_decides_nothing() -> None:
+def test_silence_does_not_choose_the_mix() -> None:
     mixer = Mixer(RATE_HZ, weights_of(("FL", "FR")))
     zeros = np.zeros((RATE_HZ, 2), np.float32)
     assert not mixer.mix(zeros).any()
@@ -301,7 +301,7 @@ def fmt(tag: int = 1, channels: int = 1, rate_hz: int = RATE_HZ, bits: int = 16,
      fmt(channels=0, frame=2), fmt(channels=65_535), fmt(rate_hz=0), fmt(rate_hz=2**32 - 1), fmt(frame=3),
      fmt(tag=3, bits=16), fmt(tag=3, bits=0), fmt(frame=65_535)],
 )  # fmt: skip
-def test_a_header_that_makes_no_sense_is_refused(bad: bytes) -> None:
+def test_an_invalid_header_is_refused(bad: bytes) -> None:
     for size in (None, 0, 0xFFFFFFFF):
         data = wave(bad, bytes(4000), size)
         with pytest.raises(BadInput) as raised:
@@ -312,21 +312,21 @@ def test_a_header_that_makes_no_sense_is_refused(bad: bytes) -> None:
         assert raised.value.code == "bad_audio"
 
 
-def test_chunks_of_any_size_may_stand_before_the_samples() -> None:
+def test_chunks_of_any_size_can_precede_the_samples() -> None:
     pcm = Clip(tone(440, RATE_HZ), RATE_HZ).pcm16()
     for before in (b"LIST\3\0\0\0abc\0", b"JUNK" + struct.pack("<I", 5000) + bytes(5000), b"bext\0\0\0\0"):
         assert decode_blocking(wave(fmt(), pcm, before=before), max_seconds=9).seconds == 1.0
 
 
 @pytest.mark.parametrize("claimed", [0x7FFFFFFF, 0xFFFFFFF0, 0xFFFFFFFF, 0])
-def test_nothing_is_allocated_for_what_a_header_claims(claimed: int) -> None:
+def test_a_declared_length_allocates_nothing(claimed: int) -> None:
     pcm = Clip(tone(440, RATE_HZ), RATE_HZ).pcm16()
     for clip in heard(wave(fmt(), pcm, claimed)):
         assert clip.seconds == 1.0
 
 
 @pytest.mark.parametrize("bits", [8, 16, 20, 24, 32])
-def test_extensible_wav_of_any_width(bits: int) -> None:
+def test_extensible_wavs_of_any_width_are_decoded(bits: int) -> None:
     width = (bits + 7) // 8
     sound = tone(440, RATE_HZ)
     if bits == 8:
@@ -364,12 +364,12 @@ async def test_text_is_refused_without_a_process(monkeypatch: pytest.MonkeyPatch
         assert refused.value.code == "bad_audio"
 
 
-def test_a_header_that_is_text_is_no_text_file() -> None:
+def test_a_wav_header_that_looks_like_text_is_not_a_text_file() -> None:
     for clip in heard(written(440, 16_000, 1, "NIST")):
         assert clip.seconds == pytest.approx(1.0, abs=0.05)
 
 
-def test_a_file_that_is_no_recording_is_no_voice(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_recording_is_not_a_voice(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.mp3", tmp_path / "bad.mp3"
     good.write_bytes(written(440, 16_000, 1, "MP3"))
     bad.write_bytes(b"no recording" * 50)

@@ -1,4 +1,4 @@
-"""The `openai` package's own Realtime client, talking to a server of ours; every event it gets is checked."""
+"""The `openai` package's own Realtime client, connected to our server; every event that it receives is checked."""
 
 import asyncio
 import base64
@@ -16,22 +16,22 @@ from pydantic import BaseModel
 from pipeline.audio import Clip
 
 EVENT_S = 60.0
-"""Generous: the machine may be busy."""
+"""Generous, because the machine can be busy."""
 SERVER_EVENTS: dict[str, type[BaseModel]] = {
     get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(RealtimeServerEvent)[0])
 }
-"""`type` on the wire → class, of the installed `openai` package."""
+"""`type` in the protocol → class in the installed `openai` package."""
 
 
 class Talk:
-    """One session. `events` are all that came, as objects; `kinds` their types, repeated deltas as one."""
+    """One session. `events` are all received events, as objects; `kinds` their types, with repeated deltas merged."""
 
     def __init__(self, connection: AsyncRealtimeConnection) -> None:
         self.connection = connection
         self.events: list[dict[str, Any]] = []
 
     async def next(self) -> dict[str, Any]:
-        """The next event, which is what its type says: nothing missing, nothing unknown at its top."""
+        """Return the next event, checked against its class: no field missing, no unknown field at the top level."""
         async with asyncio.timeout(EVENT_S):
             raw = await self.connection.recv_bytes()
         event: dict[str, Any] = json.loads(raw)
@@ -66,27 +66,27 @@ class Talk:
         return [event for event in self.events if event["type"] == kind]
 
     async def send(self, **event: Any) -> None:
-        """Any client event, right or wrong."""
+        """Send any client event, valid or not."""
         await self.connection._connection.send(json.dumps(event))
 
     async def speak(self, clip: Clip, *, silence_s: float = 1.5) -> None:
-        """As a microphone would, but as fast as it goes: the sound, and the silence after it."""
+        """Send sound and the silence after it in chunks, as a microphone would, but without real-time pace."""
         silence = Clip(np.zeros(int(silence_s * 24_000), np.float32), 24_000)
         await self.send_sound(Clip.join([clip, silence], 24_000).pcm16())
 
     async def send_sound(self, data: bytes) -> None:
-        """Sound in the session's format."""
+        """Send sound in the session's format."""
         for start in range(0, len(data), 9_600):
             audio = base64.b64encode(data[start : start + 9_600]).decode()
             await self.connection.input_audio_buffer.append(audio=audio)
 
     async def type(self, text: str) -> None:
-        """A typed message of the user's."""
+        """Send a typed user message."""
         content: Any = [{"type": "input_text", "text": text}]
         await self.connection.conversation.item.create(item={"type": "message", "role": "user", "content": content})
 
     def heard(self, response_id: str | None = None) -> bytes:
-        """The sound that came."""
+        """The sound received so far."""
         deltas = self.of("response.output_audio.delta")
         return b"".join(
             base64.b64decode(event["delta"]) for event in deltas if response_id in (None, event["response_id"])

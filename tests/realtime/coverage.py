@@ -1,6 +1,6 @@
-"""Which events of the Realtime API are there: the table of `docs/realtime.md`, from the types of the `openai` package.
+"""The table of supported Realtime events in `docs/realtime.md`, made from the types of the `openai` package.
 
-python -m tests.realtime.coverage    write it into the document
+python -m tests.realtime.coverage    write the table into the document
 """
 
 import sys
@@ -15,23 +15,23 @@ BEGIN, END = "<!-- events: made by python -m tests.realtime.coverage -->", "<!--
 REFUSED = {
     "output_audio_buffer.clear": "`unknown_or_invalid_event`: WebRTC only; over WebSocket the client holds the sound",
 }
-"""Client events that are an error here, and which."""
+"""Client events that are refused → their error."""
 
 NOT_SENT = {
-    "conversation.created": "of the beta",
-    "conversation.item.created": "of the beta; now `conversation.item.added`",
+    "conversation.created": "beta API only",
+    "conversation.item.created": "beta API only; now `conversation.item.added`",
     "conversation.item.input_audio_transcription.segment": "only with diarizing models",
     "input_audio_buffer.dtmf_event_received": "SIP only",
-    "mcp_list_tools.failed": "servers that cannot be reached are left out when the service starts",
+    "mcp_list_tools.failed": "unreachable servers are left out at startup",
     "output_audio_buffer.cleared": "WebRTC and SIP only",
     "output_audio_buffer.started": "WebRTC and SIP only",
     "output_audio_buffer.stopped": "WebRTC and SIP only",
 }
-"""Server events that never come, and why. A test has seen all others."""
+"""Server events that are never sent → the reason. A test has seen all others."""
 
 
 def render() -> str:
-    """The two tables."""
+    """Render the two tables."""
     lines = ["", "| client event | |", "|---|---|"]
     lines += [
         f"| `{name}` | {'refused with ' + REFUSED[name] if name in REFUSED else 'yes'} |" for name in sorted(EVENTS)

@@ -1,6 +1,6 @@
-"""A Realtime session on scripted stages and virtual time: what its client sends when, and what it gets when.
+"""A Realtime session on scripted stages and virtual time, with the times of all its events.
 
-The door is the real one, from the ASGI messages on; only the network between is left out.
+The real endpoint runs from the ASGI messages on; only the network is left out.
 """
 
 import asyncio
@@ -55,16 +55,16 @@ class Desk:
     inbox: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
     closed: tuple[int, str] | None = None
     reads: asyncio.Event = field(default_factory=asyncio.Event)
-    """Cleared: the client does not read, and its socket takes nothing."""
+    """Cleared while the client does not read and its socket accepts nothing."""
     count: int = 0
     over: bool = False
-    """The server has done with this connection."""
+    """Whether the server has finished with this connection."""
 
     @property
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    # --- its side of the socket ---
+    # --- the client's side of the socket ---
 
     async def receive(self) -> Message:
         return await self.inbox.get()
@@ -80,20 +80,20 @@ class Desk:
             self.closed = (message["code"], message.get("reason") or "")
             self.inbox.put_nowait({"type": "websocket.disconnect", "code": message["code"]})
 
-    # --- what it does ---
+    # --- client actions ---
 
     def text(self, text: str) -> None:
         self.inbox.put_nowait({"type": "websocket.receive", "text": text})
 
     def send(self, kind: str, **fields: Any) -> str:
-        """A client event; returns its event_id."""
+        """Send a client event; return its event_id."""
         self.count += 1
         event_id = f"client_{self.count}"
         self.text(json.dumps({"type": kind, "event_id": event_id, **fields}))
         return event_id
 
     async def update(self, **session: Any) -> dict[str, Any]:
-        """session.update, and the session that it makes."""
+        """Send session.update and return the updated session."""
         self.send("session.update", session={"type": "realtime", **session})
         event = await self.until("session.updated")
         told: dict[str, Any] = event["session"]
@@ -106,7 +106,7 @@ class Desk:
         return await self._feed(ms, 0.0)
 
     def append(self, ms: int, level: float = 0.2) -> None:
-        """All at once."""
+        """Append sound in one event."""
         pcm = tone(RATE_HZ * ms // 1000, int(level * 32767)).astype("<i2").tobytes()
         self.send("input_audio_buffer.append", audio=base64.b64encode(pcm).decode())
 
@@ -118,7 +118,7 @@ class Desk:
         return self.now
 
     async def until(self, kind: str, *, within_s: float = 60.0, count: int | None = None) -> dict[str, Any]:
-        """Quiet (no sound is sent) until the next event of that type, or the `count`-th of all."""
+        """Wait without sending sound until the next event of that type, or the `count`-th of all."""
         start = len(self.of(kind)) if count is None else count - 1
         deadline = self.now + within_s
         while len(self.of(kind)) <= start:
@@ -127,7 +127,7 @@ class Desk:
         return self.of(kind)[start]
 
     async def error(self, event_id: str) -> dict[str, Any]:
-        """What is told of that event; it must be wrong."""
+        """Return the error for that event; fail if there is none."""
         for _ in range(3000):
             for event in self.of("error"):
                 if event["error"]["event_id"] == event_id:
@@ -136,7 +136,7 @@ class Desk:
             await asyncio.sleep(0.01)
         raise AssertionError(f"no error for {event_id}: {self.kinds}")
 
-    # --- what came ---
+    # --- received events ---
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [event for _, event in self.log if event["type"] == kind]
@@ -151,19 +151,19 @@ class Desk:
 
     @property
     def told(self) -> list[tuple[str, str]]:
-        """What the language model was told last."""
+        """The messages of the language model's last call."""
         asked = self.stages.llm.asked[-1]  # type: ignore[attr-defined]
         return [(message.role, message.content) for message in asked]
 
     async def item(self, item_id: str) -> dict[str, Any]:
-        """What the server holds of an item."""
+        """Retrieve an item from the server."""
         self.send("conversation.item.retrieve", item_id=item_id)
         event = await self.until("conversation.item.retrieved")
         item: dict[str, Any] = event["item"]
         return item
 
     async def words(self, item_id: str) -> str:
-        """The words of a message that the server holds."""
+        """The words of a message as the server stores it."""
         content = (await self.item(item_id))["content"][0]
         return str(content.get("transcript") or content.get("text") or "")
 
@@ -187,7 +187,7 @@ def hold(
     query: str = "model=test",
     **settings: Any,
 ) -> Desk:
-    """Play a script; the client goes away at its end, and then nothing of the session may run any more."""
+    """Run a script. The client disconnects at its end, and then nothing of the session may still run."""
 
     async def run() -> Desk:
         running = Running()
@@ -217,7 +217,7 @@ def hold(
         playing = asyncio.create_task(play())
         try:
             await asyncio.wait([serving, playing], return_when=asyncio.FIRST_COMPLETED)
-            if not playing.done():  # the server has ended it: the script may go on
+            if not playing.done():  # the server has ended the connection, but the script can continue
                 await asyncio.wait([playing], timeout=600)
             playing.result()
         finally:
@@ -225,7 +225,7 @@ def hold(
             desk.inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
             desk.reads.set()
             await asyncio.wait([serving], timeout=30)
-            assert serving.done(), "the session lives on without its client"
+            assert serving.done(), "the session outlives its client"
             serving.result()
         assert running.now == []
         return desk

@@ -1,4 +1,4 @@
-"""Clients that send anything in any order: random sessions, and what must be true of each."""
+"""Clients that send anything in any order: random sessions, and invariants of each."""
 
 import asyncio
 import base64
@@ -37,7 +37,7 @@ class Client:
         self.random, self.desk = random, desk
 
     def message(self) -> str:
-        """Well-formed, wrong in a field, or no event at all."""
+        """A well-formed event, an event with a wrong field, or no event at all."""
         chance = self.random.random()
         if chance < 0.06:
             return self.random.choice(BYTES)
@@ -48,7 +48,7 @@ class Client:
 
     def _id(self) -> str:
         known = [event["item"]["id"] for event in self.desk.of("conversation.item.added")[-8:]]
-        return self.random.choice([*known, "nobody", "root", f"item_{self.random.randrange(9)}"])
+        return self.random.choice([*known, "nobody", "root", f"item_{self.random.randrange(9)}"])  # language: allow
 
     def _event(self) -> dict[str, Any]:
         pick = self.random
@@ -79,7 +79,7 @@ class Client:
             case "response.create" if pick.random() < 0.6:
                 event["response"] = self._response()
             case "response.cancel" if pick.random() < 0.3:
-                event["response_id"] = pick.choice(["nobody", *(self._responses()[-2:])])
+                event["response_id"] = pick.choice(["nobody", *(self._responses()[-2:])])  # language: allow
             case _:
                 pass
         return event
@@ -112,7 +112,11 @@ class Client:
                 {"type": "message", "role": "system", "content": [{"type": "input_text", "text": text}]},
                 {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "AAAA" * 2000}]},
                 {"type": "function_call", "name": "look", "arguments": "{}", "call_id": "call_x"},
-                {"type": "function_call_output", "call_id": pick.choice(["call_x", "call_1", "nobody"]), "output": "x"},
+                {
+                    "type": "function_call_output",
+                    "call_id": pick.choice(["call_x", "call_1", "nobody"]),  # language: allow
+                    "output": "x",
+                },
             ]
         )  # fmt: skip
         return {**item, **({"id": self._id()} if pick.random() < 0.2 else {})}
@@ -128,7 +132,7 @@ class Client:
         return pick.choice(choices)
 
     def _spoil(self, event: dict[str, Any]) -> None:
-        """One field is wrong, missing or too many, anywhere in it."""
+        """Make one field wrong, missing or superfluous, anywhere in the event."""
         pick = self.random
         at: Any = event
         while True:
@@ -150,7 +154,7 @@ class Client:
 
 
 def session(seed: int, messages: int) -> Counter[str]:
-    """One random session; what it was told, by type and error code. Raises AssertionError when something is wrong."""
+    """Run one random session; return its events by type and error code. Raises AssertionError on a violation."""
     random = Random(seed)
 
     async def script(d: Desk) -> None:
@@ -163,10 +167,10 @@ def session(seed: int, messages: int) -> Counter[str]:
                 await asyncio.sleep(random.choice([0.0, 0.02, 0.02, 0.3, 2.0]))
             assert d.closed is None, d.closed
         sent = d.send("input_audio_buffer.clear")
-        await d.until("input_audio_buffer.cleared", within_s=120)  # it lives
+        await d.until("input_audio_buffer.cleared", within_s=120)  # the session is still alive
         if random.random() < 0.7:
-            await asyncio.sleep(60)  # whatever was begun comes to its end
-            # Turn detection may have made a response of what was left; nothing more is said now.
+            await asyncio.sleep(60)  # every pending response ends
+            # Turn detection may have made a response from leftover sound; no more speech follows.
             assert len(d.of("response.done")) == len(d.of("response.created"))
         assert sent
 
@@ -186,7 +190,7 @@ def session(seed: int, messages: int) -> Counter[str]:
 
 
 def check(desk: Desk) -> None:
-    """What is true of every session."""
+    """Check the invariants of every session."""
     begun: set[str] = set()
     done: set[str] = set()
     active: str | None = None

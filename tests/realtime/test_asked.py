@@ -1,4 +1,4 @@
-"""What a client asks of its session and of a response: it gets it, or is told that it does not."""
+"""Options that a client requests for its session or a response: each is applied or refused."""
 
 import math
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ WRITTEN_DOWN: dict[str, Any] = {
 
 @dataclass
 class Doubtful(ScriptedSTT):
-    """Tells of each word how sure it is, when it is asked."""
+    """Reports a confidence for each word on request."""
 
     probability: float = 0.5
 
@@ -33,7 +33,7 @@ class Doubtful(ScriptedSTT):
 
 
 @pytest.mark.parametrize("session", [{}, MANUAL, WRITTEN_DOWN], ids=["spoken", "manual", "written"])
-def test_how_sure_the_recogniser_was_is_told_to_who_wants_to_know(session: dict[str, Any]) -> None:
+def test_word_confidences_are_sent_to_clients_that_include_them(session: dict[str, Any]) -> None:
     async def script(d: Desk) -> None:
         assert (await d.update(**session))["include"] is None
         await d.speak(600)
@@ -61,7 +61,7 @@ def test_how_sure_the_recogniser_was_is_told_to_who_wants_to_know(session: dict[
     ]
 
 
-def test_a_recogniser_that_does_not_know_how_sure_it_is_says_nothing_of_it() -> None:
+def test_a_recogniser_without_confidences_sends_none() -> None:
     async def script(d: Desk) -> None:
         await d.update(include=LOGPROBS)
         await d.speak(600)
@@ -71,7 +71,7 @@ def test_a_recogniser_that_does_not_know_how_sure_it_is_says_nothing_of_it() -> 
     assert "logprobs" not in hold(script, stt=Doubtful(probability=1.0)).of(COMPLETED)[0]
 
 
-def test_what_there_is_not_is_null_in_the_answer() -> None:
+def test_unsupported_options_are_null_in_the_session() -> None:
     async def script(d: Desk) -> None:
         told = await d.update(tracing="auto", audio={"input": {"noise_reduction": {"type": "near_field"}}})
         assert told["tracing"] is None
@@ -80,7 +80,7 @@ def test_what_there_is_not_is_null_in_the_answer() -> None:
     hold(script)
 
 
-def test_a_function_that_is_not_there_cannot_be_chosen() -> None:
+def test_an_unknown_function_cannot_be_chosen() -> None:
     llm = CallingLLM()
     tides = {"type": "function", "name": "tides"}
 
@@ -100,19 +100,21 @@ def test_a_function_that_is_not_there_cannot_be_chosen() -> None:
     assert [[tool.name for tool in tools] for tools in llm.offered] == [["weather"]]
 
 
-# --- a response that is asked for while the user speaks ---
+# --- a response that is requested while the user speaks ---
 
 
-@pytest.mark.parametrize("session", [{}, WRITTEN_DOWN], ids=["answers", "written"])
+@pytest.mark.parametrize("session", [{}, WRITTEN_DOWN], ids=["replies", "written"])
 @pytest.mark.parametrize("moment", ["speaking", "pausing"])
-def test_nobody_is_cut_short_by_a_response_with_instructions(session: dict[str, Any], moment: str) -> None:
-    """It is the one to what is being said, in the way that it was asked for; the next one is as always."""
+def test_a_response_request_during_speech_waits_for_the_user(session: dict[str, Any], moment: str) -> None:
+    """The requested response answers the current utterance, with the request's options. Later responses use the
+    session's.
+    """
 
     async def script(d: Desk) -> None:
         await d.update(instructions="be brief", **session)
         await d.speak(600)
         if moment == "pausing":
-            await d.silence(300)  # an answer is prepared
+            await d.silence(300)  # a speculative reply is prepared
         d.send("response.create", response={"instructions": "be rude", "metadata": {"topic": "manners"}})
         if moment == "speaking":
             await d.speak(600)
@@ -132,7 +134,7 @@ def test_nobody_is_cut_short_by_a_response_with_instructions(session: dict[str, 
     assert metadata == [{"topic": "manners"}, None][: 1 if session else 2]
 
 
-def test_a_second_one_is_one_too_many() -> None:
+def test_a_second_request_with_options_is_refused() -> None:
     async def script(d: Desk) -> None:
         await d.speak(600)
         d.send("response.create")
@@ -148,7 +150,7 @@ def test_a_second_one_is_one_too_many() -> None:
     assert len(d.of("response.created")) == 1
 
 
-def test_one_with_its_own_input_comes_after_what_is_being_said() -> None:
+def test_a_request_with_its_own_input_follows_the_current_turn() -> None:
     async def script(d: Desk) -> None:
         await d.speak(600)
         d.send("response.create", response={"input": [message("user", "name a bird")]})
@@ -163,7 +165,7 @@ def test_one_with_its_own_input_comes_after_what_is_being_said() -> None:
 
 
 @pytest.mark.parametrize("how", ["nothing", "cleared", "committed"])
-def test_it_is_given_when_what_was_said_came_to_nothing(how: str) -> None:
+def test_a_requested_response_is_sent_when_the_speech_has_no_words(how: str) -> None:
     async def script(d: Desk) -> None:
         await create(d, message("user", "hello"))
         await d.speak(600)
@@ -183,7 +185,7 @@ def test_it_is_given_when_what_was_said_came_to_nothing(how: str) -> None:
     assert d.of("error") == []
 
 
-def test_a_commit_during_a_response_leaves_it_as_it_is() -> None:
+def test_a_commit_does_not_change_the_running_response() -> None:
     async def script(d: Desk) -> None:
         await d.update(**MANUAL)
         await create(d, message("user", "hello"))

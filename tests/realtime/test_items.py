@@ -1,4 +1,4 @@
-"""Items, responses and sessions of Realtime: what a client may ask for, and what the language model is told."""
+"""Items, responses and sessions of Realtime: client requests, and the messages that the language model receives."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ def message(role: str, text: str, **fields: Any) -> dict[str, Any]:
 
 
 async def create(d: Desk, item: dict[str, Any], **fields: Any) -> str:
-    """A new item; its id."""
+    """Create an item; return its id."""
     d.send("conversation.item.create", item=item, **fields)
     event = await d.until("conversation.item.done")
     assert event["item"] == d.of("conversation.item.added")[-1]["item"]
@@ -39,7 +39,7 @@ async def create(d: Desk, item: dict[str, Any], **fields: Any) -> str:
 # --- items ---
 
 
-def test_items_are_in_the_order_that_the_client_gives_them() -> None:
+def test_items_keep_the_order_that_the_client_chooses() -> None:
     async def script(d: Desk) -> None:
         await d.update(instructions="be brief")
         one = await create(d, message("user", "one", id="one"))
@@ -58,7 +58,7 @@ def test_items_are_in_the_order_that_the_client_gives_them() -> None:
     assert d.of("conversation.item.added")[-1]["previous_item_id"] is not None
 
 
-def test_what_is_deleted_is_forgotten() -> None:
+def test_deleted_items_are_forgotten() -> None:
     async def script(d: Desk) -> None:
         await create(d, message("user", "remember nothing", id="one"))
         await create(d, message("user", "hello"))
@@ -72,17 +72,25 @@ def test_what_is_deleted_is_forgotten() -> None:
     assert ("user", "remember nothing") not in hold(script).told
 
 
-def test_an_item_that_cannot_be_is_refused_and_nothing_changes() -> None:
+def test_an_invalid_item_is_refused_and_nothing_changes() -> None:
     async def script(d: Desk) -> None:
         await create(d, message("user", "hello", id="one"))
         image = {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": "data:,"}]}
         sound = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "no base64!"}]}
         for item, fields, code in [
             (message("user", "again", id="one"), {}, "item_create_invalid_item_id"),
-            (message("user", "x"), {"previous_item_id": "nobody"}, "item_create_invalid_previous_item_id"),
+            (
+                message("user", "x"),
+                {"previous_item_id": "nobody"},  # language: allow
+                "item_create_invalid_previous_item_id",
+            ),
             (image, {}, "unsupported_content_type"),
             (sound, {}, "invalid_value"),
-            ({"type": "function_call_output", "call_id": "nobody", "output": "x"}, {}, "invalid_tool_call_id"),
+            (
+                {"type": "function_call_output", "call_id": "nobody", "output": "x"},  # language: allow
+                {},
+                "invalid_tool_call_id",
+            ),
             ({"type": "mcp_list_tools", "server_label": "x", "tools": []}, {}, "invalid_value"),
             ({"type": "message", "role": "user"}, {}, "missing_required_parameter"),
             ({"type": "message", "role": "pope", "content": []}, {}, "invalid_value"),
@@ -98,7 +106,7 @@ def test_an_item_that_cannot_be_is_refused_and_nothing_changes() -> None:
     assert hold(script).told[1:] == [("user", "hello")]
 
 
-def test_the_item_of_what_is_being_said_cannot_be_taken() -> None:
+def test_the_item_id_of_current_speech_cannot_be_reused() -> None:
     async def script(d: Desk) -> None:
         await d.speak(600)
         coming = d.of("input_audio_buffer.speech_started")[0]["item_id"]
@@ -111,7 +119,7 @@ def test_the_item_of_what_is_being_said_cannot_be_taken() -> None:
     assert len(hold(script).of("error")) == 1
 
 
-def test_a_long_history_may_be_given_at_once() -> None:
+def test_a_long_history_can_be_sent_at_once() -> None:
     async def script(d: Desk) -> None:
         for _ in range(800):
             d.send("conversation.item.create", item=message("user", "hello"))
@@ -120,7 +128,7 @@ def test_a_long_history_may_be_given_at_once() -> None:
     assert hold(script).closed is None
 
 
-def test_sound_in_an_item_is_written_down() -> None:
+def test_sound_in_an_item_is_transcribed() -> None:
     async def script(d: Desk) -> None:
         pcm = np.full(24_000, 8000, "<i2").tobytes()
         part = {"type": "input_audio", "audio": base64.b64encode(pcm).decode()}
@@ -137,7 +145,7 @@ def test_sound_in_an_item_is_written_down() -> None:
 # --- responses ---
 
 
-def test_a_written_response_is_not_spoken() -> None:
+def test_a_text_response_is_not_spoken() -> None:
     async def script(d: Desk) -> None:
         await d.update(output_modalities=["text"])
         await create(d, message("user", "hello"))
@@ -158,7 +166,7 @@ def test_a_written_response_is_not_spoken() -> None:
     assert response["output_modalities"] == ["text"]
 
 
-def test_the_recogniser_is_told_what_words_may_come() -> None:
+def test_the_transcription_prompt_reaches_the_recogniser() -> None:
     hints: list[str | None] = []
 
     class Told(ScriptedSTT):
@@ -175,7 +183,7 @@ def test_the_recogniser_is_told_what_words_may_come() -> None:
     assert hints == ["Parley, Xanthippe"]
 
 
-def test_a_response_is_as_fast_as_it_is_wanted() -> None:
+def test_a_response_is_spoken_at_the_requested_speed() -> None:
     async def script(d: Desk) -> None:
         for count, speed in enumerate([1.0, 1.5], start=1):
             await d.update(audio={"output": {"speed": speed}})
@@ -191,7 +199,7 @@ def test_a_response_is_as_fast_as_it_is_wanted() -> None:
     assert usual / faster == pytest.approx(1.5, rel=0.1)
 
 
-def test_a_written_response_that_is_cancelled_was_read_as_far_as_it_came() -> None:
+def test_a_cancelled_text_response_keeps_the_sent_text() -> None:
     async def script(d: Desk) -> None:
         await create(d, message("user", "hello"))
         d.send("response.create", response={"output_modalities": ["text"]})
@@ -205,7 +213,7 @@ def test_a_written_response_that_is_cancelled_was_read_as_far_as_it_came() -> No
     hold(script, llm=ScriptedLLM(tokens_per_s=5))
 
 
-def test_a_response_that_is_asked_for_in_its_own_way() -> None:
+def test_a_response_can_have_its_own_options() -> None:
     async def script(d: Desk) -> None:
         await d.update(instructions="be brief", **MANUAL)
         await create(d, message("user", "hello"))
@@ -226,7 +234,7 @@ def test_a_response_that_is_asked_for_in_its_own_way() -> None:
     assert d.of("response.created")[0]["response"]["status"] == "in_progress"
 
 
-def test_a_response_out_of_band_leaves_no_trace() -> None:
+def test_an_out_of_band_response_leaves_no_trace() -> None:
     async def script(d: Desk) -> None:
         await create(d, message("user", "the secret is 42", id="secret"))
         items: list[Any] = [message("user", "classify this"), {"type": "item_reference", "id": "secret"}]
@@ -240,15 +248,15 @@ def test_a_response_out_of_band_leaves_no_trace() -> None:
         assert (await d.error(d.send("conversation.item.retrieve", item_id=item)))["code"]
         d.send("response.create")
         await d.until("response.done", count=2)
-        wrong = {"conversation": "none", "input": [{"type": "item_reference", "id": "nobody"}]}
+        wrong = {"conversation": "none", "input": [{"type": "item_reference", "id": "nobody"}]}  # language: allow
         assert (await d.error(d.send("response.create", response=wrong)))["code"] == "invalid_value"
 
     d = hold(script)
     assert d.told[1:] == [("user", "the secret is 42")]
-    assert d.kinds.count("conversation.item.added") == 2  # the user's and the second response's
+    assert d.kinds.count("conversation.item.added") == 2  # the user's message and the second response's
 
 
-def test_responses_out_of_band_go_on_beside_the_conversation() -> None:
+def test_out_of_band_responses_run_beside_the_conversation() -> None:
     async def script(d: Desk) -> None:
         await create(d, message("user", "hello"))
         d.send("response.create")
@@ -264,7 +272,7 @@ def test_responses_out_of_band_go_on_beside_the_conversation() -> None:
     assert {response["status"] for response in done} == {"completed"}
 
 
-def test_a_long_response_out_of_band_leaves_room_for_the_conversation() -> None:
+def test_a_long_out_of_band_response_does_not_block_the_conversation() -> None:
     async def script(d: Desk) -> None:
         d.send("response.create", response={"conversation": "none", "input": [message("user", "tell me all")]})
         await d.until("response.created")
@@ -281,7 +289,7 @@ def test_a_long_response_out_of_band_leaves_room_for_the_conversation() -> None:
     assert d.of("input_audio_buffer.cleared")
 
 
-def test_calls_of_a_response_out_of_band_have_ids_of_their_own() -> None:
+def test_calls_of_out_of_band_responses_have_separate_ids() -> None:
     aside = {"conversation": "none", "input": [message("user", "how many eggs")]}
 
     async def script(d: Desk) -> None:
@@ -303,7 +311,7 @@ def test_calls_of_a_response_out_of_band_have_ids_of_their_own() -> None:
         assert [event["item_id"] for event in told] == [call["id"]]
 
 
-def test_a_response_out_of_band_can_be_cancelled_by_its_id() -> None:
+def test_an_out_of_band_response_can_be_cancelled_by_its_id() -> None:
     async def script(d: Desk) -> None:
         d.send("response.create", response={"conversation": "none", "input": []})
         id = (await d.until("response.created"))["response"]["id"]
@@ -323,7 +331,7 @@ def called(d: Desk) -> dict[str, Any]:
     return event
 
 
-def test_a_function_of_the_clients_is_called_and_its_result_is_told() -> None:
+def test_a_client_function_is_called_and_its_result_is_used() -> None:
     async def script(d: Desk) -> None:
         await d.update(tools=[WEATHER], tool_choice="auto")
         await d.speak(600)
@@ -350,7 +358,7 @@ def test_a_function_of_the_clients_is_called_and_its_result_is_told() -> None:
 
 
 class Chatty(CallingLLM):
-    """Says something before it calls."""
+    """Says something before the call."""
 
     async def reply(self, messages, *, tools=(), must_call=False):  # type: ignore[no-untyped-def]
         if messages[-1].role == "user":
@@ -361,13 +369,13 @@ class Chatty(CallingLLM):
 
 
 async def result(d: Desk) -> None:
-    """The client has run the function, and wants the answer."""
+    """Send the function's result, and request a response."""
     output = {"type": "function_call_output", "call_id": "call_7", "output": "sunny"}
     d.send("conversation.item.create", item=output)
     d.send("response.create")
 
 
-def test_a_result_that_comes_while_the_call_is_spoken_about_is_answered_after_it() -> None:
+def test_a_result_during_a_spoken_call_is_used_afterwards() -> None:
     async def script(d: Desk) -> None:
         await d.update(tools=[WEATHER])
         await create(d, message("user", "how is the weather"))
@@ -384,8 +392,8 @@ def test_a_result_that_comes_while_the_call_is_spoken_about_is_answered_after_it
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_who_speaks_while_the_result_is_awaited_is_heard_to_the_end(before: bool) -> None:
-    """The response to what they say is the response to the result, too. before: the result comes before they speak."""
+def test_speech_while_a_result_is_awaited_is_heard_to_the_end(before: bool) -> None:
+    """Reply to the user's speech and to the result in one response. before: the result comes before the speech."""
 
     async def script(d: Desk) -> None:
         await d.update(tools=[WEATHER])
@@ -411,7 +419,7 @@ def test_who_speaks_while_the_result_is_awaited_is_heard_to_the_end(before: bool
     assert d.told[-1] == ("user", "what does the heron do")
 
 
-def test_a_response_asked_for_while_somebody_makes_noise_comes_after_it() -> None:
+def test_a_response_requested_during_noise_follows_the_noise() -> None:
     stt = ScriptedSTT("")
 
     async def script(d: Desk) -> None:
@@ -426,7 +434,7 @@ def test_a_response_asked_for_while_somebody_makes_noise_comes_after_it() -> Non
     assert d.of("error") == []
 
 
-def test_functions_that_must_not_be_called_are_not_offered() -> None:
+def test_forbidden_functions_are_not_offered() -> None:
     llm = CallingLLM(calls=[ToolCall("call_7", "weather", "{}")])
 
     async def script(d: Desk) -> None:
@@ -447,7 +455,7 @@ async def look() -> str:
 
 
 @pytest.mark.parametrize("shown", [False, True])
-def test_functions_that_run_here_are_shown_to_who_asks(shown: bool) -> None:
+def test_server_functions_are_shown_to_clients_that_include_them(shown: bool) -> None:
     function = function_of(look)
     garden = Function(function.tool, function.run, server="garden")
     llm = CallingLLM()
@@ -473,7 +481,7 @@ def test_functions_that_run_here_are_shown_to_who_asks(shown: bool) -> None:
     assert all(event["previous_item_id"] in added for event in d.of("conversation.item.added")[1:])
 
 
-def test_a_call_that_is_broken_off_is_told_to_have_ended() -> None:
+def test_a_cancelled_function_call_is_reported_as_ended() -> None:
     async def slow() -> str:
         """Takes long."""
         await asyncio.sleep(5)
@@ -509,7 +517,7 @@ def test_a_client_cannot_make_the_service_connect_elsewhere() -> None:
 # --- sessions ---
 
 
-def test_a_session_is_changed_as_a_whole_or_not_at_all() -> None:
+def test_a_session_update_applies_completely_or_not_at_all() -> None:
     async def script(d: Desk) -> None:
         before = d.of("session.created")[0]["session"]
         for session, param in [
@@ -527,7 +535,7 @@ def test_a_session_is_changed_as_a_whole_or_not_at_all() -> None:
             ],
             ({"tools": [{"type": "function", "name": "two words"}]}, "session.tools[0].name"),
             ({"tools": [{"type": "function", "name": "a", "parameters": "none"}]}, "session.tools[0].parameters"),
-            ({"audio": {"output": {"voice": "nobody"}}}, "session.audio.output.voice"),
+            ({"audio": {"output": {"voice": "nobody"}}}, "session.audio.output.voice"),  # language: allow
             ({"audio": {"output": {"speed": 9}}}, "session.audio.output.speed"),
             ({"audio": {"input": {"format": {"type": "audio/mp3"}}}}, "session.audio.input.format.type"),
             ({"audio": {"input": {"transcription": {"language": "klingon"}}}}, "language"),
@@ -550,7 +558,7 @@ def test_a_session_is_changed_as_a_whole_or_not_at_all() -> None:
     hold(script)
 
 
-def test_what_is_left_out_of_an_update_stays() -> None:
+def test_options_left_out_of_an_update_stay() -> None:
     async def script(d: Desk) -> None:
         detection = {"type": "server_vad", "threshold": 0.7, "silence_duration_ms": 300}
         await d.update(instructions="be brief", audio={"input": {"turn_detection": detection}})
@@ -566,10 +574,10 @@ def test_what_is_left_out_of_an_update_stays() -> None:
         await d.until("response.done")
 
     d = hold(script)
-    assert not any("transcription" in kind for kind in d.kinds)  # it was switched off
+    assert not any("transcription" in kind for kind in d.kinds)  # transcription was switched off
 
 
-def test_a_transcription_session_writes_down_and_never_answers() -> None:
+def test_a_transcription_session_transcribes_and_never_replies() -> None:
     hypotheses = iter(["what", "what does", "what does the", "what does the heron"])
 
     class Growing(ScriptedSTT):
@@ -608,7 +616,7 @@ def test_a_transcription_session_writes_down_and_never_answers() -> None:
         ('{"type": NaN}', None),
     ],
 )  # fmt: skip
-def test_an_event_that_makes_no_sense_is_told_and_the_session_goes_on(text: str, param: str | None) -> None:
+def test_an_invalid_event_is_reported_and_the_session_continues(text: str, param: str | None) -> None:
     async def script(d: Desk) -> None:
         d.text(text)
         error = (await d.until("error"))["error"]
@@ -622,7 +630,7 @@ def test_an_event_that_makes_no_sense_is_told_and_the_session_goes_on(text: str,
     hold(script)
 
 
-def test_a_reader_that_is_too_slow_is_told_and_let_go() -> None:
+def test_a_slow_reader_gets_an_error_and_is_disconnected() -> None:
     async def script(d: Desk) -> None:
         d.reads.clear()
         for _ in range(1100):
@@ -637,7 +645,7 @@ def test_a_reader_that_is_too_slow_is_told_and_let_go() -> None:
     assert d.of("error")[-1]["error"]["code"] == "overloaded"
 
 
-def test_a_reader_that_never_reads_again_is_let_go_without_a_word() -> None:
+def test_a_reader_that_never_reads_again_is_disconnected() -> None:
     async def script(d: Desk) -> None:
         d.send("response.create", response={"conversation": "none", "input": []})
         await d.until("response.created")
@@ -651,7 +659,7 @@ def test_a_reader_that_never_reads_again_is_let_go_without_a_word() -> None:
     hold(script, llm=ScriptedLLM(LONG, tokens_per_s=2))
 
 
-def test_a_session_does_not_live_for_ever() -> None:
+def test_a_session_has_a_maximum_duration() -> None:
     async def script(d: Desk) -> None:
         await d.silence(61_000)
 
@@ -660,7 +668,7 @@ def test_a_session_does_not_live_for_ever() -> None:
     assert d.of("error")[-1]["error"]["code"] == "session_expired"
 
 
-def test_a_session_in_which_nobody_speaks_ends() -> None:
+def test_a_silent_session_ends() -> None:
     async def script(d: Desk) -> None:
         await d.silence(31_000)
 

@@ -1,4 +1,4 @@
-"""How much of what a Realtime client may send: by kind, whatever MAX_MESSAGE_BYTES is."""
+"""Limits on each kind of data that a Realtime client sends, whatever MAX_MESSAGE_BYTES is."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ def pcm(seconds: float) -> bytes:
 
 
 @pytest.mark.parametrize("parts", [[pcm(2.1)], [pcm(1.5), pcm(0.7)]], ids=["one part", "two parts"])
-def test_an_item_is_no_longer_than_an_utterance(parts: list[bytes]) -> None:
+def test_an_item_cannot_exceed_the_utterance_limit(parts: list[bytes]) -> None:
     async def script(desk: Desk) -> None:
         told = await desk.error(desk.send("conversation.item.create", item=item(*parts)))
         assert told["code"] == "audio_too_long"
@@ -32,8 +32,8 @@ def test_an_item_is_no_longer_than_an_utterance(parts: list[bytes]) -> None:
     hold(script, max_audio_seconds=2.0)
 
 
-def test_items_that_wait_are_counted_and_the_session_goes_on() -> None:
-    """An item of 1 s is 96,000 bytes; the budget is 250,000, and one connection may have half of it at the least."""
+def test_waiting_items_are_counted_and_the_session_continues() -> None:
+    """An item of 1 s is 96,000 bytes; the budget is 250,000, of which one connection can have at least half."""
 
     async def script(desk: Desk) -> None:
         for _ in range(5):
@@ -47,7 +47,7 @@ def test_items_that_wait_are_counted_and_the_session_goes_on() -> None:
     hold(script, stt=ScriptedSTT(seconds=5.0), max_waiting_bytes=280_000)
 
 
-def test_sound_is_taken_out_of_an_event_before_it_is_parsed() -> None:
+def test_sound_is_cut_from_an_event_before_parsing() -> None:
     sound = base64.b64encode(bytes(range(256)) * 8000).decode()
     assert len(sound) > 2 * MAX_EVENT_CHARS
     event = {"type": "input_audio_buffer.append", "event_id": "one", "audio": sound}
@@ -57,7 +57,7 @@ def test_sound_is_taken_out_of_an_event_before_it_is_parsed() -> None:
     assert parse(json.dumps(backwards))[1] == event
     created = {"type": "conversation.item.create", "item": item(bytes(900_000), b"short", bytes(900_000))}
     assert parse(json.dumps(created))[1] == created
-    # What only looks like it is left as it is.
+    # Text that only looks like sound is left unchanged.
     said = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": '"audio": "' + "x" * 5000}]}
     assert parse(json.dumps({"type": "conversation.item.create", "item": said}))[1]["item"] == said
 
@@ -74,7 +74,7 @@ def test_sound_is_taken_out_of_an_event_before_it_is_parsed() -> None:
     ],
     ids=["instructions", "tools", "without an end", "nested", "names", "something else"],
 )
-def test_nothing_but_sound_may_be_large(text: str) -> None:
+def test_only_sound_can_be_large(text: str) -> None:
     with pytest.raises(RealtimeError) as caught:
         parse(text)
     assert caught.value.code == "unknown_or_invalid_event"

@@ -1,4 +1,4 @@
-"""What is wrong with an event is told by a path that its client knows, and unknown fields are not passed over."""
+"""Errors in an event name the field by its path, and unknown fields are refused."""
 
 import copy
 import json
@@ -72,7 +72,7 @@ JUNK = st.sampled_from(
 
 
 def spots(value: Any, path: tuple[int | str, ...] = ()) -> list[tuple[int | str, ...]]:
-    """Every place in an event but its own type."""
+    """Every field of an event except its own type."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     found = [path] if path else []
     for key, one in inner:
@@ -99,7 +99,7 @@ def parts(param: str) -> list[int | str]:
 
 
 @given(st.data())
-def test_a_param_is_a_place_in_the_event(data: st.DataObject) -> None:
+def test_an_error_param_is_a_path_in_the_event(data: st.DataObject) -> None:
     event = data.draw(st.sampled_from(EVENTS))
     for _ in range(data.draw(st.integers(1, 2))):
         if places := spots(event):
@@ -120,7 +120,7 @@ def test_a_param_is_a_place_in_the_event(data: st.DataObject) -> None:
         assert last in place if isinstance(place, dict) else last < len(place)
 
 
-def test_every_event_here_is_good_as_it_stands() -> None:
+def test_every_example_event_is_valid() -> None:
     for event in EVENTS:
         parse(json.dumps(event))
 
@@ -132,7 +132,7 @@ def test_every_event_here_is_good_as_it_stands() -> None:
         (3, ("item", "content", 0, "type"), "input_text", "invalid_value", "item.content[0].type"),
         (2, ("item", "content", 0, "text"), 5, "invalid_type", "item.content[0].text"),
         (2, ("item", "content"), "hi", "invalid_type", "item.content"),
-        (2, ("item", "role"), "nobody", "invalid_value", "item.role"),
+        (2, ("item", "role"), "nobody", "invalid_value", "item.role"),  # language: allow
         (2, ("item", "type"), "nothing", "invalid_value", "item.type"),
         (
             1,
@@ -149,15 +149,13 @@ def test_every_event_here_is_good_as_it_stands() -> None:
         (0, ("session", "output_modalities", 0), "smell", "invalid_value", "session.output_modalities[0]"),
     ],
 )
-def test_the_field_that_is_wrong_is_named(
-    event: int, path: tuple[int | str, ...], junk: Any, code: str, param: str
-) -> None:
+def test_the_wrong_field_is_named(event: int, path: tuple[int | str, ...], junk: Any, code: str, param: str) -> None:
     with pytest.raises(RealtimeError) as refused:
         parse(json.dumps(changed(EVENTS[event], path, junk, gone=False)))
     assert (refused.value.code, refused.value.param) == (code, param)
 
 
-def test_what_the_protocol_does_not_have_is_refused_wherever_it_is() -> None:
+def test_unknown_fields_are_refused_at_any_depth() -> None:
     async def script(d: Desk) -> None:
         before = await d.update()
         for kind, body, param in [
@@ -196,7 +194,7 @@ def test_what_the_protocol_does_not_have_is_refused_wherever_it_is() -> None:
     hold(script)
 
 
-def test_a_session_can_be_sent_back_as_it_was_told() -> None:
+def test_a_received_session_can_be_sent_back() -> None:
     async def script(d: Desk) -> None:
         session = await d.update()
         assert await d.update(**{name: value for name, value in session.items() if name != "type"}) == session
@@ -209,7 +207,7 @@ def test_a_session_can_be_sent_back_as_it_was_told() -> None:
     hold(script)
 
 
-def test_an_empty_model_is_the_one_there_is() -> None:
+def test_an_empty_model_name_selects_the_default() -> None:
     async def script(d: Desk) -> None:
         session = d.of("session.created")[0]["session"]
         assert session["model"] == "gpt-realtime"

@@ -30,19 +30,19 @@ SILENCE = Clip(np.zeros(24_000, np.float32), 16_000)
 
 @asynccontextmanager
 async def in_thread(server: AbstractContextManager[ServerProcess]) -> AsyncIterator[ServerProcess]:
-    """A server that is waited for without holding up what runs here."""
-    with ExitStack() as stack:  # if something fails within, it is ended all the same
+    """Start and stop a server in a thread, without blocking this event loop."""
+    with ExitStack() as stack:  # stop the server even when the block fails
         yield await asyncio.to_thread(stack.enter_context, server)
         await asyncio.to_thread(stack.close)
 
 
-async def test_a_spoken_turn_is_told_in_the_documented_order(server: ServerProcess) -> None:
+async def test_a_spoken_turn_sends_the_documented_events_in_order(server: ServerProcess) -> None:
     async with talking(server.url) as talk:
         await talk.connection.session.update(session={"type": "realtime"})
         await talk.speak(spoken(SUM))
         done = await talk.until("response.done")
         await talk.until("rate_limits.updated")
-    # Words and sound interleave as they come.
+    # Words and sound interleave as they arrive.
     kinds = [kind for kind in talk.kinds if kind not in SOUND_AND_WORDS]
     at = kinds.index("response.content_part.added") + 1
     kinds[at:at] = [kind for kind in SOUND_AND_WORDS if talk.of(kind)]
@@ -101,7 +101,7 @@ async def test_typed_manual_and_spoken_turns_share_one_conversation(server: Serv
 
 
 @pytest.mark.parametrize(("format", "subtype"), [("audio/pcmu", "ULAW"), ("audio/pcma", "ALAW")])
-async def test_telephone_sound_goes_both_ways(server: ServerProcess, format: str, subtype: str) -> None:
+async def test_telephone_sound_works_in_both_directions(server: ServerProcess, format: str, subtype: str) -> None:
     def coded(clip: Clip) -> bytes:
         out = io.BytesIO()
         soundfile.write(out, clip.at(8_000).samples, 8_000, format="RAW", subtype=subtype)
@@ -123,7 +123,7 @@ async def test_telephone_sound_goes_both_ways(server: ServerProcess, format: str
     assert 0.01 < float(np.sqrt(np.mean(samples**2))) < 0.5
 
 
-async def test_functions_of_the_client_go_through_a_real_model_server(tmp_path: Path) -> None:
+async def test_client_functions_work_with_a_real_model_server(tmp_path: Path) -> None:
     ollama = FakeOllama(reply="It is sunny in Lisbon.", calls=[("weather", {"city": "Lisbon"})])
     tool: Any = {"type": "function", "name": "weather", "description": "The weather.", "parameters": {"type": "object"}}
     async with running(ollama.app()) as address:
@@ -143,7 +143,7 @@ async def test_functions_of_the_client_go_through_a_real_model_server(tmp_path: 
     assert ollama.requests[-1]["messages"][-1]["content"] == '{"sky": "clear"}'
 
 
-async def test_many_talk_at_once_and_one_who_does_not_read_delays_nobody(server: ServerProcess) -> None:
+async def test_concurrent_sessions_are_not_delayed_by_one_that_does_not_read(server: ServerProcess) -> None:
     sums = {"two plus two": "4", "three plus four": "7", "five plus six": "11", "eight plus one": "9"}
     for question in sums:
         spoken(f"what is {question}")
@@ -154,12 +154,12 @@ async def test_many_talk_at_once_and_one_who_does_not_read_delays_nobody(server:
             done = await talk.until("response.done")
             assert done["response"]["status"] == "completed"
             (heard,) = talk.of("conversation.item.input_audio_transcription.completed")
-            assert question.split()[0] in heard["transcript"]  # its own question, and no other's
-            if heard["transcript"] == f"what is {question}":  # the recogniser need not be that good
+            assert question.split()[0] in heard["transcript"]  # the session's own question, and no other's
+            if heard["transcript"] == f"what is {question}":  # the recogniser need not be exact
                 assert done["response"]["output"][0]["content"][0]["transcript"].endswith(f"{answer}.")
 
     async with talking(server.url) as deaf:
-        for _ in range(4):  # long answers that nobody reads
+        for _ in range(4):  # long replies that this client does not read
             await deaf.type("tell me a story")
             await deaf.connection.response.create(response={"conversation": "none"})
         async with asyncio.timeout(EVENT_S), asyncio.TaskGroup() as group:
@@ -167,7 +167,7 @@ async def test_many_talk_at_once_and_one_who_does_not_read_delays_nobody(server:
                 group.create_task(converse(question, answer))
 
 
-async def test_who_has_no_key_stays_outside_and_so_does_one_too_many(tmp_path: Path) -> None:
+async def test_sessions_without_a_key_or_over_the_limit_are_refused(tmp_path: Path) -> None:
     settings = {"API_KEYS": "s3cret", "MAX_SESSIONS": "1"}
     async with in_thread(serving(tmp_path, **settings)) as server:
         address = f"ws://127.0.0.1:{server.port}/v1/realtime?model=any"
@@ -191,7 +191,7 @@ async def test_who_has_no_key_stays_outside_and_so_does_one_too_many(tmp_path: P
             assert json.loads(refused.value.response.body)["error"]["code"] == "session_limit_reached"
 
 
-async def test_a_transcription_session(server: ServerProcess) -> None:
+async def test_a_transcription_session_transcribes_speech(server: ServerProcess) -> None:
     async with (
         AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
         client.realtime.connect(extra_query={"intent": "transcription"}) as connection,
@@ -204,8 +204,8 @@ async def test_a_transcription_session(server: ServerProcess) -> None:
     assert completed["usage"]["seconds"] == pytest.approx(spoken(SUM).seconds, abs=1)
 
 
-async def test_sound_of_a_quarter_of_an_hour_in_large_pieces_blocks_nobody(server: ServerProcess) -> None:
-    """15 MiB at a time is what a client may append."""
+async def test_fifteen_minutes_of_sound_in_large_events_block_no_other(server: ServerProcess) -> None:
+    """A client may append 15 MiB at a time."""
     large = base64.b64encode(bytes(15 * 2**20)).decode()
     async with talking(server.url) as busy, talking(server.url) as other:
         await busy.connection.input_audio_buffer.append(audio=large)

@@ -1,4 +1,4 @@
-"""The sound formats of Realtime, beside libsndfile's."""
+"""The sound formats of Realtime, compared with libsndfile's."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ LAWS: list[tuple[Format, str]] = [("audio/pcmu", "ULAW"), ("audio/pcma", "ALAW")
 
 
 @pytest.mark.parametrize(("format", "subtype"), LAWS)
-def test_each_byte_means_what_it_means_to_libsndfile(format: Format, subtype: str) -> None:
+def test_each_byte_decodes_as_in_libsndfile(format: Format, subtype: str) -> None:
     every = bytes(range(256))
     theirs, _ = soundfile.read(
         io.BytesIO(every), dtype="int16", format="RAW", subtype=subtype, samplerate=8_000, channels=1
@@ -23,7 +23,7 @@ def test_each_byte_means_what_it_means_to_libsndfile(format: Format, subtype: st
 
 
 @pytest.mark.parametrize(("format", "subtype"), LAWS)
-def test_sound_is_coded_as_well_as_libsndfile_does(format: Format, subtype: str) -> None:
+def test_sound_is_encoded_as_well_as_by_libsndfile(format: Format, subtype: str) -> None:
     wave = np.r_[np.linspace(-1, 1, 70_000), 0.001 * np.sin(np.arange(8_000))].astype(np.float32)
     coded = base64.b64decode(SoundOut(format).take(Clip(wave, 8_000)))
     out = io.BytesIO()
@@ -34,7 +34,7 @@ def test_sound_is_coded_as_well_as_libsndfile_does(format: Format, subtype: str)
 
 
 @pytest.mark.parametrize("format", RATES_HZ)
-def test_a_reply_keeps_its_length_and_its_tone(format: Format) -> None:
+def test_a_reply_keeps_its_length_and_its_pitch(format: Format) -> None:
     tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(22_050) / 22_050)).astype(np.float32)
     out = SoundOut(format)
     parts = [base64.b64decode(out.take(Clip(tone[at : at + 882], 22_050))) for at in range(0, len(tone), 882)]
@@ -45,7 +45,7 @@ def test_a_reply_keeps_its_length_and_its_tone(format: Format) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3, 959, 4801])
-def test_sound_may_be_cut_anywhere(size: int) -> None:
+def test_sound_can_be_split_anywhere(size: int) -> None:
     tone = Clip((0.5 * np.sin(np.arange(24_000) / 10)).astype(np.float32), 24_000)
     whole, cut = SoundIn("audio/pcm"), SoundIn("audio/pcm")
     data = tone.pcm16()

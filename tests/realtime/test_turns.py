@@ -14,7 +14,7 @@ MANUAL: dict[str, Any] = {"audio": {"input": {"turn_detection": None}}}
 
 
 async def to_the_middle_of_a_reply(d: Desk, ms: int = 5000) -> str:
-    """The user asks, and hears so much of the answer; its item."""
+    """Ask a question, and play this much of the reply; return its item."""
     await d.speak(600)
     await d.silence(600)
     await d.until("response.output_audio.delta", count=1)
@@ -27,7 +27,7 @@ def long() -> ScriptedLLM:
     return ScriptedLLM(LONG, tokens_per_s=1000)
 
 
-def test_times_of_speech_are_those_of_the_sound_that_was_sent() -> None:
+def test_speech_times_refer_to_the_sent_sound() -> None:
     async def script(d: Desk) -> None:
         await d.silence(1000)
         await d.speak(1000)
@@ -42,7 +42,7 @@ def test_times_of_speech_are_those_of_the_sound_that_was_sent() -> None:
     assert len(items) == 1
 
 
-def test_speech_during_a_response_cancels_it_and_what_was_heard_is_kept() -> None:
+def test_speech_during_a_response_cancels_it_and_keeps_the_heard_part() -> None:
     async def script(d: Desk) -> None:
         reply = await to_the_middle_of_a_reply(d)
         await d.speak(1000)
@@ -63,7 +63,7 @@ def test_speech_during_a_response_cancels_it_and_what_was_heard_is_kept() -> Non
     assert kinds[second - 1] == "response.output_audio.delta"
 
 
-def test_nothing_of_a_cancelled_response_comes_after_its_end() -> None:
+def test_nothing_of_a_cancelled_response_follows_its_end() -> None:
     async def script(d: Desk) -> None:
         await to_the_middle_of_a_reply(d)
         await d.speak(1000)
@@ -78,7 +78,7 @@ def test_nothing_of_a_cancelled_response_comes_after_its_end() -> None:
 
 
 @pytest.mark.parametrize(("played_ms", "heard"), [(0, ""), (500, "This is"), (1000, "This is sentence")])
-def test_a_client_that_truncates_is_believed_to_the_word(played_ms: int, heard: str) -> None:
+def test_a_client_truncation_is_exact_to_the_word(played_ms: int, heard: str) -> None:
     async def script(d: Desk) -> None:
         reply = await to_the_middle_of_a_reply(d)
         await d.speak(600)
@@ -94,7 +94,7 @@ def test_a_client_that_truncates_is_believed_to_the_word(played_ms: int, heard: 
     hold(script, llm=long())
 
 
-def test_a_truncation_in_mid_response_holds_whatever_is_sent_after_it() -> None:
+def test_a_truncation_during_a_response_stays_in_effect() -> None:
     async def script(d: Desk) -> None:
         reply = await to_the_middle_of_a_reply(d)
         d.send("conversation.item.truncate", item_id=reply, content_index=0, audio_end_ms=1000)
@@ -107,8 +107,8 @@ def test_a_truncation_in_mid_response_holds_whatever_is_sent_after_it() -> None:
     hold(script, llm=long())
 
 
-def test_a_reply_that_is_over_can_be_truncated_too() -> None:
-    """Clients play behind what was sent: the last words may never have been heard."""
+def test_a_finished_reply_can_be_truncated_too() -> None:
+    """Clients play behind the sent sound: the user may not have heard the last words."""
 
     async def script(d: Desk) -> None:
         await d.speak(600)
@@ -124,7 +124,7 @@ def test_a_reply_that_is_over_can_be_truncated_too() -> None:
     hold(script)
 
 
-def test_what_cannot_be_truncated_is_told() -> None:
+def test_invalid_truncations_are_reported() -> None:
     async def script(d: Desk) -> None:
         reply = await to_the_middle_of_a_reply(d)
         await d.speak(600)
@@ -145,7 +145,7 @@ def test_what_cannot_be_truncated_is_told() -> None:
     hold(script, llm=long())
 
 
-def test_a_client_cancels_and_says_so() -> None:
+def test_a_client_cancels_a_response() -> None:
     async def script(d: Desk) -> None:
         await to_the_middle_of_a_reply(d, 1000)
         d.send("response.cancel")
@@ -160,7 +160,7 @@ def test_a_client_cancels_and_says_so() -> None:
     hold(script, llm=long())
 
 
-def test_a_cancel_in_the_same_moment_as_the_request_ends_it_once() -> None:
+def test_a_cancel_right_after_the_request_ends_it_once() -> None:
     async def script(d: Desk) -> None:
         d.send("response.create", response={"metadata": {"n": "1"}})
         d.send("response.cancel")
@@ -184,7 +184,7 @@ def test_a_cough_does_not_cancel(ms: int) -> None:
     assert d.kinds.count("input_audio_buffer.speech_started") == 1
 
 
-def test_a_reply_that_may_not_be_interrupted() -> None:
+def test_a_reply_without_interruption_is_played_to_the_end() -> None:
     async def script(d: Desk) -> None:
         await d.update(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
         await to_the_middle_of_a_reply(d, 1000)
@@ -195,10 +195,10 @@ def test_a_reply_that_may_not_be_interrupted() -> None:
     assert [event["response"]["status"] for event in d.of("response.done")] == ["completed", "completed"]
     started = [index for index, kind in enumerate(d.kinds) if kind == "input_audio_buffer.speech_started"]
     assert len(started) == 2
-    assert "response.done" in d.kinds[: started[1]]  # what was said meanwhile is heard when the response is over
+    assert "response.done" in d.kinds[: started[1]]  # speech during the response is transcribed after it
 
 
-def test_manual_turns_are_the_clients() -> None:
+def test_the_client_controls_manual_turns() -> None:
     async def script(d: Desk) -> None:
         await d.update(**MANUAL)
         await d.speak(1000)
@@ -217,7 +217,7 @@ def test_manual_turns_are_the_clients() -> None:
     assert d.of("response.done")[0]["response"]["status"] == "completed"
 
 
-def test_a_manual_response_waits_for_the_words() -> None:
+def test_a_manual_response_waits_for_the_transcript() -> None:
     async def script(d: Desk) -> None:
         await d.update(**MANUAL)
         d.append(1000)
@@ -272,7 +272,7 @@ def test_committing_nothing_is_an_error(session: dict[str, Any], ms: int) -> Non
     hold(script)
 
 
-def test_a_buffer_that_is_never_committed_is_bounded() -> None:
+def test_an_uncommitted_buffer_is_limited() -> None:
     async def script(d: Desk) -> None:
         await d.update(**MANUAL)
         for _ in range(11):
@@ -285,7 +285,7 @@ def test_a_buffer_that_is_never_committed_is_bounded() -> None:
     assert d.of("error")[0]["error"]["code"] == "input_audio_buffer_too_long"
 
 
-def test_one_response_at_a_time() -> None:
+def test_a_second_concurrent_response_is_refused() -> None:
     async def script(d: Desk) -> None:
         await d.update(**MANUAL)
         d.send("response.create")
@@ -299,7 +299,7 @@ def test_one_response_at_a_time() -> None:
     hold(script)
 
 
-def test_speech_without_automatic_answers_is_written_down() -> None:
+def test_speech_without_automatic_responses_is_transcribed() -> None:
     async def script(d: Desk) -> None:
         await d.update(audio={"input": {"turn_detection": {"type": "server_vad", "create_response": False}}})
         for _ in range(2):
@@ -325,7 +325,7 @@ def test_noise_has_an_item_without_words_and_no_response() -> None:
     assert "response.created" not in d.kinds
 
 
-def test_what_was_not_understood_is_told() -> None:
+def test_a_failed_transcription_is_reported() -> None:
     async def script(d: Desk) -> None:
         await d.speak(600)
         await d.silence(600)
@@ -342,7 +342,7 @@ def test_what_was_not_understood_is_told() -> None:
 
 
 @pytest.mark.parametrize("fail_after", [0, 3])
-def test_a_language_model_that_fails_fails_the_response(fail_after: int) -> None:
+def test_a_failing_language_model_fails_the_response(fail_after: int) -> None:
     llm = ScriptedLLM(error=EngineError("away"), fail_after=fail_after)
 
     async def script(d: Desk) -> None:
@@ -360,7 +360,7 @@ def test_a_language_model_that_fails_fails_the_response(fail_after: int) -> None
     assert second["status"] == "completed"
 
 
-def test_a_voice_that_fails_leaves_the_words() -> None:
+def test_a_failing_voice_keeps_the_words() -> None:
     async def script(d: Desk) -> None:
         await d.speak(600)
         await d.silence(600)
@@ -372,7 +372,7 @@ def test_a_voice_that_fails_leaves_the_words() -> None:
     assert response["output"][0]["content"][0]["transcript"] == ScriptedLLM().reply_text
 
 
-def test_the_user_who_goes_on_before_the_words_are_known_is_answered_once() -> None:
+def test_a_user_who_continues_before_the_transcript_gets_one_reply() -> None:
     async def script(d: Desk) -> None:
         await d.speak(600)
         await d.silence(700)
@@ -389,7 +389,7 @@ def test_the_user_who_goes_on_before_the_words_are_known_is_answered_once() -> N
     assert second["previous_item_id"] is None
 
 
-def test_eagerness_is_how_long_it_waits() -> None:
+def test_eagerness_sets_the_endpointing_delay() -> None:
     def waited(eagerness: str) -> float:
         ended = 0.0
 
@@ -405,7 +405,7 @@ def test_eagerness_is_how_long_it_waits() -> None:
     assert waits[0] < waits[1] == waits[2] < waits[3]
 
 
-def test_timings_are_told_where_clients_know_them_and_only_when_asked_for() -> None:
+def test_timings_are_sent_only_on_request() -> None:
     mine = {str(number): "x" for number in range(15)}
 
     async def script(d: Desk) -> None:
@@ -441,7 +441,7 @@ def test_timings_are_told_where_clients_know_them_and_only_when_asked_for() -> N
     assert done["response"]["metadata"] is None
 
 
-def test_after_a_long_silence_it_asks() -> None:
+def test_after_a_long_silence_the_assistant_asks() -> None:
     async def script(d: Desk) -> None:
         await d.update(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 6000}}})
         await d.silence(8000)

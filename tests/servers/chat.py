@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's chat completions, traps included."""
+"""A server with OpenAI's chat completions, with configurable faults."""
 
 import asyncio
 import itertools
@@ -17,7 +17,7 @@ from tests.servers import strict
 
 @dataclass
 class ChatTraps:
-    """What goes wrong. Everything off: a well-behaved server."""
+    """Faults. All off: a well-behaved server."""
 
     first_token_s: float = 0.0
     stall_after: int | None = None
@@ -29,17 +29,17 @@ class ChatTraps:
     message: str = "trap"
     refuse_stream_options: bool = False
     reasoning: str = ""
-    """What a thinking model writes in `reasoning_content` first."""
+    """Text that a thinking model writes in `reasoning_content` first."""
     think_in_content: str = ""
     raw: Sequence[str] | None = None
-    """Sent as they stand instead of a reply."""
+    """Lines to send unchanged instead of a reply."""
     raw_type: str = "text/event-stream"
     endless: bool = False
-    """It does not look at `max_tokens`, and repeats its reply for ever."""
+    """Ignore `max_tokens`, and repeat the reply for ever."""
     strict: bool = False
-    """400 for messages that a strict chat template refuses."""
+    """Status 400 for messages that a strict chat template refuses."""
     context: int | None = None
-    """`too_long` with `message` for more words than this."""
+    """Status 400 with `too_long` and `message` for more words than this."""
     too_long: int = 400
 
 
@@ -50,14 +50,14 @@ class FakeChat:
     models: list[str] = field(default_factory=lambda: ["tiny", "other"])
     reply: str = "I am a small model. I run here."
     key: str = ""
-    """Wanted of every client, when set."""
+    """Key that every client must send, when set."""
     tokens_per_second: float = 0.0
     traps: ChatTraps = field(default_factory=ChatTraps)
     requests: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    """Functions that are called, when they are offered, before a user's message is answered."""
+    """Functions that are called before a user's message gets a reply, if the client offers them."""
     disconnected: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a client has gone in mid-reply."""
+    """Set when a client disconnects during a reply."""
 
     def app(self) -> Starlette:
         """The ASGI application; its API is under /v1."""

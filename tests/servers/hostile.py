@@ -1,4 +1,4 @@
-"""Servers that do not keep to HTTP, on real sockets: each connection is answered by a script of the test."""
+"""Servers that violate HTTP, on real sockets: a script of the test writes to each connection."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,19 +10,19 @@ Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class Hostile:
-    """One server, and what it has seen."""
+    """One server, and the requests that it has received."""
 
     address: str = ""
     heads: list[bytes] = field(default_factory=list)
     """The head of each request."""
     open: int = 0
     most_open: int = 0
-    """Connections at a time."""
+    """Connections open at the same time."""
 
 
 @asynccontextmanager
 async def hostile(script: Script, host: str = "127.0.0.1") -> AsyncIterator[Hostile]:
-    """A server that reads the head of a request and then does as the script says, until the connection is closed."""
+    """A server that reads the head of a request and then runs the script, until the connection is closed."""
     server = Hostile()
     at_work: set[asyncio.Task[None]] = set()
 
@@ -55,7 +55,7 @@ async def hostile(script: Script, host: str = "127.0.0.1") -> AsyncIterator[Host
 
 
 def sends(*parts: bytes) -> Script:
-    """Sends these and closes."""
+    """Send these bytes and close."""
 
     async def script(writer: asyncio.StreamWriter) -> None:
         for part in parts:
@@ -66,5 +66,5 @@ def sends(*parts: bytes) -> Script:
 
 
 async def silent(writer: asyncio.StreamWriter) -> None:
-    """Never answers."""
+    """Never respond."""
     await asyncio.Event().wait()

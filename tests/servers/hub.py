@@ -1,4 +1,4 @@
-"""A model hub on a real socket: listing, files by range, a storage host behind a redirect, and its bad days."""
+"""A model hub on a real socket: listing, ranges of files, a storage host behind a redirect, and configurable faults."""
 
 import hashlib
 import json
@@ -21,34 +21,34 @@ class Seen:
     method: str
     path: str
     range: str
-    """The Range header, "" without one."""
+    """The Range header, "" if absent."""
     token: str
-    """The bearer token, "" without one."""
+    """The bearer token, "" if absent."""
 
 
 @dataclass
 class Hub:
-    """What it has and how it behaves; a test changes the fields while it runs."""
+    """The hub's models and behaviour; a test changes the fields while it runs."""
 
     repos: dict[str, Path] = field(default_factory=dict)
     """owner/name → the folder with its files."""
     address: str = ""
     storage: str = ""
-    """The same server under another host name: where big files are redirected to."""
+    """The same server under another host name, to which requests for big files are redirected."""
     status: int = 0
-    """Answer everything so instead, with `error_code`."""
+    """Status to send for every request, with `error_code`."""
     error_code: str = ""
     needs_token: str = ""
     breaks: list[int] = field(default_factory=list)
-    """One entry a connection for a big file: close it after so many bytes."""
+    """One entry per connection for a big file: close after this many bytes."""
     corrupt: bool = False
     pause_s: float = 0.0
-    """Before each 64 KB of a big file."""
+    """Pause before each 64 KB of a big file, in seconds."""
     hang: threading.Event | None = None
-    """Answer nothing before it is set."""
+    """Respond only after this is set."""
     seen: list[Seen] = field(default_factory=list)
     sent_bytes: int = 0
-    """Of big files."""
+    """Number of requests for big files."""
 
 
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:

@@ -1,6 +1,6 @@
-"""A server that speaks Ollama's contract, traps included: `python -m tests.servers.ollama --port 11434`.
+"""A server with Ollama's API, with configurable faults: `python -m tests.servers.ollama --port 11434`.
 
-It needs starlette and uvicorn only, so that it can stand beside the service in a container as well.
+It needs only starlette and uvicorn, so it can also run in a container beside the service.
 """
 
 import argparse
@@ -25,42 +25,42 @@ DEFAULT_REPLY = "Hello! I am a small language model on your own machine. What ca
 
 @dataclass
 class Traps:
-    """What goes wrong. Everything off: a well-behaved server."""
+    """Faults. All off: a well-behaved server."""
 
     load_s: float = 0.0
-    """What loading the model takes."""
+    """Seconds that loading the model takes."""
     first_token_s: float = 0.0
     """Silence before the first token."""
     stall_after: int | None = None
-    """Tokens after which nothing more comes, the connection left open."""
+    """Tokens after which nothing more is sent, with the connection left open."""
     error_after: int | None = None
     """Tokens after which an error line ends the stream."""
     cut_after: int | None = None
     """Tokens after which the stream ends without `done`."""
     garbage_after: int | None = None
-    """Tokens after which a line comes that is not JSON."""
+    """Tokens after which a line is sent that is not JSON."""
     status: int | None = None
-    """Answer every chat with this status and `message`."""
+    """Respond to every chat with this status and `message`."""
     message: str = "trap"
     refuse_think: bool = False
-    """400 for every request with `think` in it, as an older server does."""
+    """Status 400 for every request with `think` in it, as from an older server."""
     refuse_tools: bool = False
-    """400 for every request with `tools`, as for a model that cannot call any."""
+    """Status 400 for every request with `tools`, as for a model that cannot call any."""
     thinking: str = ""
-    """What a thinking model writes in `message.thinking` first."""
+    """Text that a thinking model writes in `message.thinking` first."""
     think_in_content: str = ""
-    """What it writes between <think> tags in `message.content` first."""
+    """Text that it writes between <think> tags in `message.content` first."""
     slow_api_s: float = 0.0
     """Delay of /api/version and /api/tags."""
     raw: Sequence[str] | None = None
-    """Sent as they stand instead of a reply."""
+    """Lines to send unchanged instead of a reply."""
     raw_type: str = "application/x-ndjson"
     endless: bool = False
-    """It does not look at `num_predict`, and repeats its reply for ever."""
+    """Ignore `num_predict`, and repeat the reply for ever."""
     strict: bool = False
-    """400 for messages that a strict chat template refuses."""
+    """Status 400 for messages that a strict chat template refuses."""
     context: int | None = None
-    """400 for more words than this, with `message`."""
+    """Status 400 for more words than this, with `message`."""
     pull_error: str = ""
     pull_cut: bool = False
 
@@ -72,18 +72,18 @@ class FakeOllama:
     models: list[str] = field(default_factory=lambda: ["llama3.2:latest"])
     reply: str = DEFAULT_REPLY
     tokens_per_second: float = 0.0
-    """0: as fast as they are read."""
+    """0: as fast as the client reads."""
     traps: Traps = field(default_factory=Traps)
     requests: list[dict[str, Any]] = field(default_factory=list)
     """Bodies of /api/chat, in order."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a reply is asked for."""
+    """Set when a reply is requested."""
     pulls: list[str] = field(default_factory=list)
     loaded: set[str] = field(default_factory=set)
     disconnected: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a client has gone in mid-reply."""
+    """Set when a client disconnects during a reply."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    """Functions that are called, when they are offered, before a user's message is answered."""
+    """Functions that are called before a user's message gets a reply, if the client offers them."""
     finished: int = 0
     """Replies that were read to their end."""
 
@@ -138,7 +138,7 @@ class FakeOllama:
         return JSONResponse({**_line(model, self.reply, done=True, done_reason="stop"), **_stats(body, self.reply)})
 
     async def _stream(self, request: Request, model: str, body: dict[str, Any]) -> AsyncIterator[str]:
-        """NDJSON. Being closed before the end is how a client tells a server to stop."""
+        """Stream a reply as NDJSON. A client stops the server by closing the stream before its end."""
         traps = self.traps
         ended = False
         try:

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: Debian's package, in a temporary folder, on a free port."""
+"""A PostgreSQL server for the tests: Debian's package, in a temporary folder, on a free port."""
 
 import os
 import secrets
@@ -20,7 +20,7 @@ START_S = 60.0
 
 
 def binaries() -> Path | None:
-    """The folder of the newest version that is installed; None: there is none."""
+    """The folder of the newest installed version, or None."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     if found:
         return found[-1].parent
@@ -46,7 +46,7 @@ class Postgres:
     def start(self) -> None:
         command = [str(self.binaries / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)]
         command += ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.folder}"]
-        command += ["-c", "fsync=off"]  # of no use where the machine itself does not fail
+        command += ["-c", "fsync=off"]  # durability does not matter: the machine itself does not fail
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen(_as_other(command), stdout=log, stderr=log, cwd="/")
         until = time.monotonic() + START_S
@@ -57,17 +57,17 @@ class Postgres:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """As a power cut: the postmaster and all that it has started."""
+        """Kill the postmaster and all its processes, as a power cut would."""
         assert self.process is not None
         family = psutil.Process(self.process.pid)
         for process in (*family.children(recursive=True), family):
-            with suppress(psutil.NoSuchProcess):  # they end by themselves when one of them is killed
+            with suppress(psutil.NoSuchProcess):  # the others end by themselves when one of them is killed
                 process.kill()
         self.process.wait(20)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGQUIT)  # at once: nothing of it is needed any more
+            self.process.send_signal(signal.SIGQUIT)  # at once: its data is no longer needed
             self.process.wait(30)
 
     def _run(self, name: str, *arguments: str) -> None:
@@ -81,10 +81,10 @@ def _as_other(command: list[str]) -> list[str]:
 
 @contextmanager
 def running() -> Iterator[Postgres]:
-    """A server, with its data in a temporary folder that goes with it."""
+    """A server, with its data in a temporary folder that is removed with it."""
     programs = binaries()
     assert programs is not None
-    own = Path(tempfile.mkdtemp(prefix="pg-"))  # socket paths are short, and its user must get through to it
+    own = Path(tempfile.mkdtemp(prefix="pg-"))  # socket paths must be short, and the server's user must have access
     if os.geteuid() == 0:
         os.chown(own, 65534, 65534)
     server = Postgres(own, programs, closed_port())

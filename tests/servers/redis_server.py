@@ -1,4 +1,4 @@
-"""A Redis of a test's own."""
+"""A Redis server for one test."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from tests.servers.running import wait_for_port
 
 needs_redis = pytest.mark.skipif(
     shutil.which("redis-server") is None or os.environ.get("PARLEY_NO_REDIS") == "1",
-    reason="no Redis here (Debian: redis-server; `make services`), or PARLEY_NO_REDIS=1",
+    reason="Redis is not installed (Debian: redis-server; `make services`), or PARLEY_NO_REDIS=1",
 )
 
 
@@ -25,6 +25,6 @@ def redis(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         wait_for_port(port)
         yield process
     finally:
-        process.send_signal(18)  # SIGCONT, if it was stopped
+        process.send_signal(18)  # SIGCONT, if the test stopped it
         process.kill()
         process.wait()

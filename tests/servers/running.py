@@ -1,4 +1,4 @@
-"""A real server on a real socket, for the length of a test."""
+"""A real server on a real socket, for the duration of a test."""
 
 import asyncio
 import itertools
@@ -12,16 +12,17 @@ from typing import Any
 import uvicorn
 
 PORTS = range(20_000, 32_000)
-"""Below those that Linux gives to whoever asks for any: such a port may be left and taken again, and nobody else gets
-it meanwhile."""
+"""First port of a range below Linux's ephemeral ports: a test can release such a port and take it again, and no other
+program gets it meanwhile.
+"""
 OWN_PORTS = 100
-"""How many of them each process of the tests has for itself."""
+"""Number of ports reserved for each test process."""
 _own_ports = itertools.cycle(range(OWN_PORTS))
 
 
 @asynccontextmanager
 async def running(app: Any, port: int = 0) -> AsyncIterator[str]:
-    """Serve an ASGI application on a port of this machine (0: a free one); gives its address."""
+    """Serve an ASGI application on a local port (0: a free one); yield its address."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
@@ -38,7 +39,7 @@ async def running(app: Any, port: int = 0) -> AsyncIterator[str]:
 
 
 def wait_for_port(port: int, *, within_s: float = 60.0) -> None:
-    """Until something listens on a port of this machine."""
+    """Wait until a server listens on a local port."""
     deadline = time.monotonic() + within_s
     while True:
         try:
@@ -50,7 +51,7 @@ def wait_for_port(port: int, *, within_s: float = 60.0) -> None:
 
 
 def closed_port() -> int:
-    """A port of this machine on which nothing listens, and nothing will that was not told its number."""
+    """Return a local port on which no server listens, and which no other program gets by chance."""
     first = PORTS.start + os.getpid() % (len(PORTS) // OWN_PORTS) * OWN_PORTS
     for _ in range(OWN_PORTS):
         port = first + next(_own_ports)

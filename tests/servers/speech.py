@@ -1,4 +1,4 @@
-"""A small speech server that speaks OpenAI's POST /v1/audio/speech over a real socket, and misbehaves on demand."""
+"""A small server with OpenAI's POST /v1/audio/speech on a real socket, with configurable faults."""
 
 import asyncio
 import json
@@ -17,16 +17,17 @@ CHUNKS, CHUNK_S = 5, 0.2
 
 @dataclass
 class SpeechServer:
-    """What it does, and what it saw."""
+    """The server's behaviour, and the requests that it has received."""
 
     mode: str = "pcm"
-    """pcm: raw samples; wav: knows WAV only; sneaky: sends WAV when asked for raw samples; endless: ends only when the
-    client leaves; silent: never answers; stall: one chunk, then nothing; broken: one chunk, then the connection ends;
-    empty; garbage; error."""
+    """pcm: raw samples; wav: supports only WAV; sneaky: sends WAV when asked for raw samples; endless: ends only when
+    the client disconnects; silent: never responds; stall: one chunk, then nothing; broken: one chunk, then the
+    connection ends; empty; garbage; error.
+    """
     wav_rate_hz: int = 24_000
     requests: list[dict[str, Any]] = field(default_factory=list)
     left_early: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a client closed the connection in the middle of an answer."""
+    """Set when a client closed the connection during a response."""
     port: int = 0
 
     @property
@@ -75,7 +76,7 @@ class SpeechServer:
         chunk = tone(CHUNK_S, rate_hz).pcm16()
         if self.mode in ("wav", "sneaky"):
             header = bytearray(encode_wav(tone(CHUNK_S, rate_hz))[:44])
-            header[40:44] = b"\xff\xff\xff\xff"  # as streamed WAVs say
+            header[40:44] = b"\xff\xff\xff\xff"  # as in the header of a streamed WAV
             self._part(writer, bytes(header))
         gone = asyncio.create_task(reader.read())
         for number in range(CHUNKS):
@@ -112,7 +113,7 @@ def tone(seconds: float, rate_hz: int) -> Clip:
 
 @asynccontextmanager
 async def speech_server(mode: str = "pcm", wav_rate_hz: int = 24_000) -> AsyncIterator[SpeechServer]:
-    """A server on a free port of this machine."""
+    """A server on a free local port."""
     server = SpeechServer(mode, wav_rate_hz)
     async with await asyncio.start_server(server.handle, "127.0.0.1", 0) as listening:
         server.port = listening.sockets[0].getsockname()[1]

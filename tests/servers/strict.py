@@ -1,4 +1,4 @@
-"""What strict chat templates and small contexts refuse, as the servers that have them do."""
+"""Checks of strict chat templates and small contexts, as in the servers that have them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/...
 
 
 def refused(messages: Sequence[dict[str, Any]]) -> str:
-    """Why a template as strict as Mistral's and Gemma's together raises; empty when it does not."""
+    """The error of a template as strict as Mistral's and Gemma's together; empty if there is none."""
     if any(message["role"] == "system" for message in messages[1:]):
         return "System role is only supported at the beginning"
     talk = [message for message in messages if message["role"] != "system"]
@@ -31,5 +31,5 @@ def refused(messages: Sequence[dict[str, Any]]) -> str:
 
 
 def tokens(messages: Sequence[dict[str, Any]]) -> int:
-    """About how many: one a word."""
+    """Approximate number of tokens: one per word."""
     return sum(4 + len((message.get("content") or "").split()) for message in messages)

@@ -1,4 +1,4 @@
-"""A server with OpenAI's POST /v1/audio/transcriptions on a real socket, and its bad days."""
+"""A server with OpenAI's POST /v1/audio/transcriptions on a real socket, with configurable faults."""
 
 import asyncio
 import io
@@ -19,17 +19,18 @@ TEXT = " Hello there. "
 
 @dataclass
 class TranscriptionServer:
-    """How it behaves, and what it saw."""
+    """The server's behaviour, and the requests that it has received."""
 
     mode: str = "verbose"
-    """verbose: knows verbose_json; json: refuses it; error: 500; silent: never answers; garbage: no JSON; empty: JSON
-    without a text; absent: 404."""
+    """verbose: supports verbose_json; json: refuses it; error: 500; silent: never responds; garbage: no JSON; empty:
+    JSON without a text; absent: 404.
+    """
     requests: list[dict[str, Any]] = field(default_factory=list)
     """The form fields of each request; the file as its rate and length in seconds."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set with the first request."""
     left_early: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a client went away before it was answered."""
+    """Set when a client disconnects before the response."""
     port: int = 0
 
     @property
@@ -61,7 +62,7 @@ class TranscriptionServer:
         self.requests.append(fields)
         self.asked.set()
         if self.mode == "silent":
-            await reader.read()  # until the client leaves
+            await reader.read()  # until the client disconnects
             raise ConnectionError
         if self.mode in ("error", "absent"):
             return (500 if self.mode == "error" else 404), b'{"error": {"message": "secret details"}}'

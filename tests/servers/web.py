@@ -1,4 +1,4 @@
-"""A web server of strangers on a real socket: files by range, redirects, and its bad days; and a webhook receiver."""
+"""A strangers' web server on a real socket, with ranges, redirects and configurable faults; also a webhook receiver."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Request:
-    """One that came."""
+    """One received request."""
 
     method: str
     path: str
@@ -20,27 +20,27 @@ class Request:
 
 @dataclass
 class Web:
-    """How it behaves; a test changes the fields while it runs."""
+    """The server's behaviour; a test changes the fields while it runs."""
 
     address: str = ""
     data: bytes = b""
-    """What /file has."""
+    """The content of /file."""
     redirects: dict[str, str] = field(default_factory=dict)
-    """Path → where it leads."""
+    """Path → redirect target."""
     statuses: list[int] = field(default_factory=list)
-    """What the next requests are answered instead, one each."""
+    """Statuses of the next responses instead, one each."""
     headers: dict[str, str] = field(default_factory=dict)
-    """Added to each answer."""
+    """Headers added to each response."""
     breaks: list[int] = field(default_factory=list)
-    """The next connections for /file are closed after so many bytes, one each."""
+    """Close the next connections for /file after this many bytes, one entry each."""
     ranges: bool = True
     tagged: bool = True
     length: bool = True
-    """Whether it says how long the file is."""
+    """Whether to send the file's length."""
     pause_s: float = 0.0
-    """Before each 16 KB."""
+    """Pause before each 16 KB, in seconds."""
     hang: threading.Event | None = None
-    """Answer nothing before it is set."""
+    """Respond only after this is set."""
     answer: Callable[[Request], int] | None = None
     """The status of a POST."""
     seen: list[Request] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""Stands for the package sounddevice and a sound card, in a process whose PYTHONPATH begins with this folder.
+"""A replacement for the package sounddevice and a sound card, for processes whose PYTHONPATH begins with this folder.
 
-The microphone hears the WAV that $MICROPHONE names, then silence; the loudspeaker's samples are appended to the file
-that $LOUDSPEAKER names, as float32. Both at the pace of real time, from threads of their own, as PortAudio does.
+The microphone plays the WAV named by $MICROPHONE, then silence. The loudspeaker's samples are appended to the file
+named by $LOUDSPEAKER, as float32. Both run in real time, in their own threads, as in PortAudio.
 """
 
 import os
@@ -15,11 +15,11 @@ import soundfile
 
 
 class PortAudioError(Exception):
-    """As in the package."""
+    """The package's error class."""
 
 
 def check_input_settings(**settings: Any) -> None:
-    """Everything goes."""
+    """Accept every setting."""
 
 
 check_output_settings = check_input_settings

@@ -1,4 +1,4 @@
-"""Turns and words together, and names of one diarizer for the turns of another."""
+"""Speaker turns assigned to words, and names from one diarizer for the turns of another."""
 
 import pytest
 from hypothesis import given
@@ -13,20 +13,20 @@ def turns(*told: tuple[float, float, str]) -> list[SpeakerTurn]:
     return [SpeakerTurn(*one) for one in told]
 
 
-def test_a_speaker_has_the_name_that_is_heard_for_most_of_his_time() -> None:
+def test_a_speaker_gets_the_name_with_most_of_their_time() -> None:
     found = turns((0, 4, "x"), (5, 9, "y"), (10, 14, "x"), (15, 16, "z"))
     heard = turns((0, 5, "Ana"), (5, 9.5, "A"), (9.5, 13, "Ana"), (13, 14, "A"), (15, 16, "B"))
     assert [one.speaker for one in with_names(found, heard, ["Ana", "Ben"])] == ["Ana", "A", "Ana", "B"]
 
 
-def test_a_name_is_one_speakers_and_no_letter_is_taken_for_it() -> None:
+def test_each_name_is_used_once_and_known_names_are_not_letters() -> None:
     found = turns((0, 4, "x"), (4, 6, "y"))
     heard = turns((0, 6, "A"))
     assert [one.speaker for one in with_names(found, heard, ["A"])] == ["A", "B"]
     assert [one.speaker for one in with_names(found, heard, [])] == ["A", "B"]
 
 
-def test_less_than_half_is_nobodys_name() -> None:
+def test_a_name_heard_for_less_than_half_is_not_used() -> None:
     found = turns((0, 10, "x"))
     assert [one.speaker for one in with_names(found, turns((0, 4, "Ana")), ["Ana"])] == ["A"]
     assert with_names([], turns((0, 4, "Ana")), ["Ana"]) == []
@@ -67,7 +67,7 @@ def cut(
         ),
     ],
 )  # fmt: skip
-def test_each_word_is_in_one_segment_whose_text_it_makes(
+def test_each_word_is_in_one_segment_with_matching_text(
     said: list[tuple[str, float, float]],
     between: str,
     who: list[SpeakerTurn],
@@ -84,7 +84,7 @@ TIMES = st.tuples(st.floats(0, 20), st.floats(0, 3)).map(lambda one: (one[0], on
     st.sampled_from([" ", ""]),
     st.lists(st.tuples(TIMES, st.sampled_from("AB")), min_size=1, max_size=6),
 )
-def test_no_word_and_no_text_is_lost_or_comes_twice(
+def test_no_word_or_text_is_lost_or_doubled(
     said: list[tuple[str, tuple[float, float]]], between: str, who: list[tuple[tuple[float, float], str]]
 ) -> None:
     words = [(text, *times) for text, times in said]
@@ -95,5 +95,5 @@ def test_no_word_and_no_text_is_lost_or_comes_twice(
         assert text.replace(" ", "") == "".join(some)
 
 
-def test_a_segment_without_text_is_nobodys() -> None:
+def test_a_segment_without_text_has_no_speaker() -> None:
     assert with_speakers([Segment(0.0, 1.0, " ")], turns((0, 1, "A"))) == []

@@ -1,4 +1,4 @@
-"""Who said what, with voices of eSpeak, which are no more alike than people's."""
+"""Diarization of eSpeak voices, which are as different as people's."""
 
 import base64
 import io
@@ -27,7 +27,7 @@ pytest.importorskip("torch")
 pytest.importorskip("scipy")
 resemblyzer = pytest.importorskip("pipeline.speakers.resemblyzer")
 if resemblyzer.find_weights(Settings()) is None:
-    pytest.skip("the speaker encoder is not here", allow_module_level=True)
+    pytest.skip("the speaker encoder is missing", allow_module_level=True)
 
 RATE_HZ = 16_000
 WOMAN, MAN = "en-us+f2", "en-us+m3"
@@ -35,7 +35,7 @@ SENTENCES = ["what time is it", "what day is it today", "what is the date today"
 
 
 def conversation(*said: tuple[str, str]) -> tuple[Clip, list[tuple[float, float, str]]]:
-    """(voice, text) one after the other, and who spoke when."""
+    """A conversation of (voice, text) pairs in order, and its true speaker turns."""
     espeak = Espeak()
     pieces, truth, at = [np.zeros(8_000, np.float32)], [], 8_000
     for voice, text in said:
@@ -77,21 +77,21 @@ async def test_each_voice_is_one_speaker(diarizer: Any, talk: Any, how_many: How
     assert heard == [names[voice] for _, _, voice in truth]
 
 
-async def test_as_many_as_asked_for(diarizer: Any, talk: Any) -> None:
+async def test_the_requested_number_of_speakers_is_found(diarizer: Any, talk: Any) -> None:
     for count in (1, 3):
         turns = await turns_of(diarizer, talk[0], HowMany(count, count))
         assert len({turn.speaker for turn in turns}) == count
 
 
-async def test_known_voices_have_their_names(diarizer: Any, talk: Any) -> None:
+async def test_known_voices_get_their_names(diarizer: Any, talk: Any) -> None:
     sample, _ = conversation((MAN, "count to ten and turn on the lights please"))
     turns = await turns_of(diarizer, talk[0], HowMany(2, 2), [KnownSpeaker("Thomas", sample)])
     heard = [speaker_at(turns, (start_s + end_s) / 2) for start_s, end_s, _ in talk[1]]
     assert heard == [{MAN: "Thomas", WOMAN: "A"}[voice] for _, _, voice in talk[1]]
 
 
-async def test_what_one_diarizer_recognises_names_the_speakers_of_another(diarizer: Any, talk: Any) -> None:
-    """As with pyannote, which knows no voices."""
+async def test_known_voices_name_the_speakers_of_another_diarizer(diarizer: Any, talk: Any) -> None:
+    """Needed for pyannote, which does not know voices."""
     sample, _ = conversation((MAN, "count to ten and turn on the lights please"))
     plain = await turns_of(diarizer, talk[0], HowMany(2, 2))
     other = [SpeakerTurn(turn.start_s, turn.end_s, f"SPEAKER_{turn.speaker}") for turn in plain]
@@ -101,11 +101,11 @@ async def test_what_one_diarizer_recognises_names_the_speakers_of_another(diariz
     assert heard == [{MAN: "Thomas", WOMAN: "A"}[voice] for _, _, voice in talk[1]]
 
 
-async def test_where_nobody_speaks_there_is_no_turn(diarizer: Any) -> None:
+async def test_silence_has_no_speaker_turn(diarizer: Any) -> None:
     assert await turns_of(diarizer, Clip(np.zeros(RATE_HZ, np.float32), RATE_HZ), HowMany()) == []
 
 
-def test_features_are_those_that_the_encoder_was_trained_on() -> None:
+def test_features_match_those_of_the_encoders_training() -> None:
     librosa = pytest.importorskip("librosa")
     from pipeline.speakers.features import log_free_mel
 
@@ -114,7 +114,7 @@ def test_features_are_those_that_the_encoder_was_trained_on() -> None:
     np.testing.assert_allclose(log_free_mel(sound), wanted, rtol=2e-3, atol=1e-5)
 
 
-def test_a_flicker_of_likeness_is_no_change_of_speaker() -> None:
+def test_a_brief_similarity_does_not_change_the_speaker() -> None:
     steady = np.array([[0.8, 0.6], [0.8, 0.6], [0.70, 0.72], [0.8, 0.6]], np.float32)
     assert path(steady) == [0, 0, 0, 0]
     changed = np.array([[0.8, 0.5], [0.8, 0.5], [0.5, 0.8], [0.5, 0.8]], np.float32)
@@ -137,20 +137,20 @@ def test_segments_are_cut_where_the_speaker_changes() -> None:
     assert [one.id for one in found] == [0, 1]
 
 
-def test_a_mhm_in_the_middle_stays_with_who_speaks() -> None:
+def test_a_backchannel_does_not_end_a_speaker_turn() -> None:
     said = words(("one", 0.0, 0.5), ("two", 0.6, 0.8), ("three", 1.0, 1.5))
     turns = [SpeakerTurn(0.0, 0.55, "A"), SpeakerTurn(0.55, 0.9, "B"), SpeakerTurn(0.9, 1.6, "A")]
     found = with_speakers([Segment(0.0, 1.5, "one two three", "en", said)], turns)
     assert [(one.speaker, one.text) for one in found] == [("A", "one two three")]
 
 
-def test_words_between_turns_go_to_the_nearest() -> None:
+def test_words_between_turns_go_to_the_nearest_turn() -> None:
     turns = [SpeakerTurn(0.0, 1.0, "A"), SpeakerTurn(5.0, 6.0, "B")]
     found = with_speakers([Segment(1.2, 1.6, "early"), Segment(4.5, 4.9, "late"), Segment(40, 41, "after")], turns)
     assert [one.speaker for one in found] == ["A", "B", "B"]
 
 
-def test_letters() -> None:
+def test_speaker_letters_continue_after_z() -> None:
     assert [letter(number) for number in (0, 1, 25, 26, 27, 51, 52, 701, 702)] == [
         "A", "B", "Z", "AA", "AB", "AZ", "BA", "ZZ", "AAA",
     ]  # fmt: skip
@@ -162,7 +162,7 @@ def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield running
 
 
-def test_diarized_json_and_events_through_openais_client(hears: ServerProcess, talk: Any) -> None:
+def test_diarized_json_and_events_with_openais_client(hears: ServerProcess, talk: Any) -> None:
     wav = encode_wav(talk[0])
     sample, _ = conversation((MAN, "count to ten and turn on the lights please"))
     with openai.OpenAI(
@@ -192,7 +192,7 @@ def test_diarized_json_and_events_through_openais_client(hears: ServerProcess, t
     assert events[-1].text == answer.text
 
 
-def test_speakers_as_whisperx_and_subtitles_name_them(hears: ServerProcess, talk: Any) -> None:
+def test_speakers_are_named_as_in_whisperx_and_in_subtitles(hears: ServerProcess, talk: Any) -> None:
     wav = encode_wav(talk[0])
     fields = {"language": "en", "diarize_audio": "true", "min_speakers": "2", "max_speakers": "2"}
     told = httpx.post(f"{hears.url}/transcribe/", files={"audio_file": wav}, data=fields, timeout=120).json()
@@ -208,9 +208,7 @@ def test_speakers_as_whisperx_and_subtitles_name_them(hears: ServerProcess, talk
     assert "[B]: what" in srt
 
 
-def test_a_job_tells_speakers_apart_and_its_files_have_the_names_that_people_give_them(
-    hears: ServerProcess, talk: Any
-) -> None:
+def test_a_job_distinguishes_speakers_and_its_files_use_given_names(hears: ServerProcess, talk: Any) -> None:
     wav, fields = encode_wav(talk[0]), {"language": "en", "diarize": "true", "min_speakers": "2", "max_speakers": "2"}
     with httpx.Client(base_url=hears.url, timeout=60) as client:
         made = client.post("/jobs", files={"files": ("talk.wav", wav)}, data=fields).json()["jobs"]
@@ -225,7 +223,7 @@ def test_a_job_tells_speakers_apart_and_its_files_have_the_names_that_people_giv
         assert "<v Benjamín>what" in client.get(f"{path}/download?format=vtt").text
         told = client.get(f"{path}/download?format=json").json()
         assert {segment["speaker"] for segment in told["segments"]} == {"Ana", "Benjamín"}
-        # The same again is another job, whose speakers nobody has named.
+        # The same request again is another job, whose speakers have no given names.
         again = client.post("/jobs", files={"files": ("talk.wav", wav)}, data=fields).json()["jobs"][0]
         assert again["status"] == "completed"
         assert "[A]: what" in client.get(f"/jobs/{again['job_id']}/download").text
@@ -236,7 +234,7 @@ def test_a_job_tells_speakers_apart_and_its_files_have_the_names_that_people_giv
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_parameter")
 
 
-def test_an_engine_that_is_not_there_says_how_to_get_it(tmp_path: Path, talk: Any) -> None:
+def test_a_missing_engine_says_how_to_install_it(tmp_path: Path, talk: Any) -> None:
     with hearing(tmp_path, DIARIZATION_ENGINE="pyannote") as running:
         wav = encode_wav(talk[0])
         with httpx.Client(base_url=running.url) as client:

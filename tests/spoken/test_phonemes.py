@@ -1,4 +1,4 @@
-"""What eSpeak says of a text as the service gives it: the phonemes of the words that a native reader would say."""
+"""Phonemes that eSpeak speaks for a text as the service sends it: those of a native reader's words."""
 
 import ctypes as c
 from concurrent.futures import ProcessPoolExecutor
@@ -8,7 +8,9 @@ from pipeline.spoken import for_voice
 
 
 def phonemes(pairs: list[tuple[str, str]]) -> list[str]:
-    """Of each text in its eSpeak voice, without stress and spaces; in a process of its own, as the library has one."""
+    """The phonemes of each text in its eSpeak voice, without stress and spaces. Runs in a subprocess, because the
+    library has global state.
+    """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(_phonemes, pairs).result(60)
 
@@ -23,7 +25,7 @@ def _phonemes(pairs: list[tuple[str, str]]) -> list[str]:
     found = []
     for voice, text in pairs:
         if library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise ValueError(f"there is no voice {voice}")  # asked for phonemes now, the library would crash
+            raise ValueError(f"there is no voice {voice}")  # the library would crash if asked for phonemes now
         buffer = c.create_string_buffer(text.encode())
         rest = c.c_void_p(c.addressof(buffer))
         said = ""
@@ -51,7 +53,7 @@ READ = [
 ]
 
 
-def test_espeak_says_the_words_of_a_native_reader() -> None:
+def test_espeak_speaks_the_words_of_a_native_reader() -> None:
     given = phonemes([(voice, for_voice(text, language)) for language, voice, text, _ in READ])
     meant = phonemes([(voice, words) for _, voice, _, words in READ])
     assert given == meant
@@ -61,8 +63,8 @@ def test_espeak_says_the_words_of_a_native_reader() -> None:
 LEFT = [(sign, code) for sign in ("-5", "5 %", "5 + 4", "5 & 4", "½", "5²") for code in ("sv", "cs", "tr", "da", "hu")]
 
 
-def test_espeak_says_the_signs_that_are_left_to_it() -> None:
-    """Languages without a table: the sign changes what is said."""
+def test_espeak_speaks_the_signs_left_to_it() -> None:
+    """In languages without a table, the sign changes the speech."""
     given = phonemes([(code, for_voice(sign, code)) for sign, code in LEFT])
     without = phonemes([(code, "".join(char if char in "45 " else " " for char in sign)) for sign, code in LEFT])
     lost = [case for case, said, less in zip(LEFT, given, without, strict=True) if said == less]

@@ -1,6 +1,6 @@
-"""The cost of what is said aloud grows with the length of the text and no faster, whatever the text is.
+"""The cost of normalising text for speech is linear in its length, whatever the text is.
 
-Measured as in `tests/test_linear_texts.py`, but with whole texts: there they are cut into clauses, as they are spoken.
+Measured as in `tests/test_linear_texts.py`, but with whole texts: there they are cut into clauses, as in use.
 """
 
 from collections.abc import Callable, Sequence

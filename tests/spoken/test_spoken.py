@@ -1,4 +1,4 @@
-"""What the voice reads of what was written."""
+"""Written text as the voice reads it."""
 
 import re
 
@@ -106,7 +106,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("language", "written", "spoken"), CASES)
-def test_it_is_read_as_one_says_it(language: str | None, written: str, spoken: str) -> None:
+def test_text_is_normalised_for_speech(language: str | None, written: str, spoken: str) -> None:
     assert for_voice(written, language) == spoken
 
 
@@ -114,7 +114,7 @@ def test_it_is_read_as_one_says_it(language: str | None, written: str, spoken: s
     "nothing", ["", " ", "***", "---", "😀", "🇵🇹 👍🏽", "```", "…", "?!", "->", "|--|--|", '"', "\u0301", "\ud800"]
 )
 @pytest.mark.parametrize("language", ["en", "pt", "es", "fr", None])
-def test_nothing_is_sent_to_the_voice_when_there_is_nothing_to_say(nothing: str, language: str | None) -> None:
+def test_text_without_words_is_not_sent_to_the_voice(nothing: str, language: str | None) -> None:
     assert for_voice(nothing, language) == ""
 
 

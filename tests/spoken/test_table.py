@@ -1,4 +1,4 @@
-"""A table of what is written → what is said, read by eye for every language that has a table of words."""
+"""A table of written → spoken text, checked by a reader for every language that has a table of words."""
 
 import pytest
 
@@ -396,7 +396,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("spoken_in", sorted({language for language, *_ in CASES}))
-def test_it_is_said_as_a_native_reader_says_it(spoken_in: str) -> None:
+def test_text_is_spoken_as_a_native_reader_says_it(spoken_in: str) -> None:
     said = {written: (for_voice(written, language), spoken) for language, written, spoken in CASES
             if language == spoken_in}  # fmt: skip
     assert {written: found for written, (found, spoken) in said.items() if found != spoken} == {}
@@ -410,13 +410,13 @@ def test_it_is_said_as_a_native_reader_says_it(spoken_in: str) -> None:
         ("uk", "один мільйон"), ("sv", "1000000"), ("ja", "1000000"), (None, "1000000"),
     ],
 )  # fmt: skip
-def test_thousands_set_apart_are_one_number(language: str | None, million: str) -> None:
+def test_digit_groups_form_one_number(language: str | None, million: str) -> None:
     said = {space: for_voice(f"1{space}000{space}000", language) for space in " \u00a0\u202f\u2009'’"}
     assert said == dict.fromkeys(said, million)
 
 
 @pytest.mark.parametrize("language", ["sv", "ja", "zh", "ar", "hi", "el", "tr", "cs", "xx", None])
-def test_no_sign_is_lost_where_the_voice_must_say_it(language: str | None) -> None:
+def test_no_sign_is_lost_when_the_voice_must_speak_it(language: str | None) -> None:
     signs = "%‰°€$£¥₹₽&@#+=<>×÷±≈≤≥≠½²³§№µ"
     assert [sign for sign in signs if sign not in for_voice(f"3 {sign} 4", language)] == []
 
@@ -429,7 +429,7 @@ SIGNS = [
 
 @pytest.mark.parametrize("language", ["en", "pt", "es", "de", "fr", "it", "nl", "pl", "ru", "uk"])
 def test_every_sign_has_words(language: str) -> None:
-    """Something is said that is not said without the sign, and all of it in letters."""
+    """The sign adds words to the spoken text, and all of that text is letters."""
     for sign in SIGNS:
         said = for_voice(sign, language)
         without = for_voice("".join(char if char.isascii() and char.isalnum() else " " for char in sign), language)

@@ -1,4 +1,4 @@
-"""In which language a text is pronounced when the caller does not say it."""
+"""The language in which a text is pronounced when the caller does not specify one."""
 
 import pytest
 
@@ -47,10 +47,10 @@ def test_the_alphabet_decides_the_language(usual: str, text: str, language: str)
     assert text_language(text, usual=usual, speaks=lambda code: True) == language
 
 
-def test_a_language_the_voice_lacks_is_not_chosen() -> None:
+def test_a_language_without_a_voice_is_not_chosen() -> None:
     assert text_language("Привет", usual="en", speaks=lambda code: code == "en") == "en"
     assert text_language("Привет", usual="pt", speaks=lambda code: code in ("pt", "ru")) == "ru"
 
 
-def test_a_clause_without_letters_goes_on_in_the_language_before() -> None:
+def test_a_clause_without_letters_keeps_the_previous_language() -> None:
     assert text_language("12, 13.", usual="en", speaks=lambda code: True, before="ru") == "ru"

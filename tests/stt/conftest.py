@@ -1,4 +1,4 @@
-"""What the tests of the recognisers share: models, sounds, a hub."""
+"""Shared fixtures of the recogniser tests: models, sounds, a hub."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +15,13 @@ RATE_HZ = 16_000
 
 @pytest.fixture(scope="session")
 def random_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Multilingual, with weights that say nothing."""
+    """A multilingual model whose weights are meaningless."""
     return whisper.build(tmp_path_factory.mktemp("whisper") / "random", multilingual=True)
 
 
 @pytest.fixture(scope="session")
 def babbling_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Multilingual, and sure of the nonsense it writes, always in the same language."""
+    """A multilingual model with high confidence in its nonsense, always in the same language."""
     return whisper.build(tmp_path_factory.mktemp("whisper") / "babbling", multilingual=True, sure=True, seed=3)
 
 
@@ -32,7 +32,7 @@ def model_hub() -> Iterator[hub.Hub]:
 
 
 def unspoken(name: str) -> Clip:
-    """Two seconds in which nobody speaks."""
+    """Two seconds without speech."""
     rng = np.random.default_rng(0)
     time_s = np.arange(2 * RATE_HZ) / RATE_HZ
     sound = {

@@ -1,4 +1,4 @@
-"""Long recordings with known words at known places, and files of them in any container."""
+"""Long recordings with known words at known positions, and files of them in any container."""
 
 import functools
 import io
@@ -19,7 +19,7 @@ MODEL = Path(__file__).parents[1] / "models" / "whisper-tiny-words"
 
 @functools.cache
 def spoken() -> tuple[tuple[str, Samples], ...]:
-    """(text, sound at RATE_HZ without silence around) of what the trained test model hears exactly."""
+    """(text, sound at RATE_HZ without outer silence) of utterances that the trained test model transcribes exactly."""
     listed = json.loads((MODEL / "utterances.json").read_text("utf-8"))
     espeak = Espeak()
     return tuple(
@@ -29,7 +29,7 @@ def spoken() -> tuple[tuple[str, Samples], ...]:
 
 
 def spliced(parts: Sequence[tuple[float, int]], tail_s: float = 1.0) -> tuple[Clip, list[tuple[str, float, float]]]:
-    """Utterances, each after so many seconds of silence, and what was said from when to when."""
+    """Utterances, each after this many seconds of silence, with the start, end and text of each."""
     pieces: list[Samples] = []
     truth: list[tuple[str, float, float]] = []
     at = 0
@@ -53,7 +53,7 @@ def encoded(
     video: bool = False,
     offset_s: float = 0,
 ) -> bytes:
-    """A file with these audio tracks; video: with a picture before them; offset_s: the sound begins later."""
+    """A file with these audio tracks; video: with a video track before them; offset_s: the sound begins later."""
     out = io.BytesIO()
     with av.open(out, "w", format=container) as target:
         picture: Any = None

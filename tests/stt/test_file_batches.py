@@ -1,4 +1,4 @@
-"""Windows of recordings decoded together: the segments that each has alone, in order, whoever reads them how slowly."""
+"""Windows of recordings decoded in batches: each has the same segments as alone, in order, even with slow readers."""
 
 import asyncio
 import io
@@ -34,7 +34,7 @@ def told(segments: list[Segment]) -> Told:
 
 @pytest.fixture(scope="module")
 def windows() -> list[Clip]:
-    """Single sentences, several in one window, and one in which there is always something to hear."""
+    """Single sentences, several in one window, and a window without silence."""
     found = [spliced([(0.5, number)])[0] for number in range(6)]
     found += [spliced([(0.8, number), (0.8, number + 1), (1.0, number + 2)])[0] for number in range(6, 15, 3)]
     return [*found, Clip(np.tile(found[0].samples, 9)[: 30 * RATE_HZ], RATE_HZ)]
@@ -42,13 +42,13 @@ def windows() -> list[Clip]:
 
 @pytest.mark.parametrize("context_s", [30.0, 10.0])
 @pytest.mark.parametrize("which", ["trained", "babbling", "random"])
-def test_windows_together_have_the_segments_that_they_have_alone(
+def test_windows_in_a_batch_have_the_same_segments_as_alone(
     which: str, context_s: float, windows: list[Clip], babbling_whisper: Path, random_whisper: Path
 ) -> None:
     model = {"trained": MODEL, "babbling": babbling_whisper, "random": random_whisper}[which]
     engine = WhisperEngine(WhisperConfig(str(model), (("cpu", "int8"),), 1, 1, context_s))
     if which == "trained":
-        windows = windows[:6]  # of several sentences in one window it is not sure, and then takes chances
+        windows = windows[:6]  # with several sentences in one window the model is unsure, and then samples
     for words in (False, True) if which == "trained" else (False,):
         plain = FileRequest(words=words)
         requests = [replace(plain, language="en" if number % 3 else None) for number in range(len(windows))]
@@ -68,7 +68,7 @@ def test_windows_together_have_the_segments_that_they_have_alone(
             assert sum(map(len, found.values())) >= 4
 
 
-def test_a_language_that_is_not_known_ends_its_window_alone(windows: list[Clip]) -> None:
+def test_an_unknown_language_ends_only_its_window(windows: list[Clip]) -> None:
     engine = WhisperEngine(WhisperConfig(str(MODEL), (("cpu", "int8"),), 1, 1, 30.0))
     calls = [(windows[0], FileRequest("en")), (windows[1], FileRequest("xx")), (windows[2], FileRequest("en"))]
     steps = [step for step in engine.segments_many(calls, lambda number: number == 2) if step[1] is not None]
@@ -100,7 +100,7 @@ async def heard(stt: SpeechToText, data: bytes, request: FileRequest, pause_s: f
 
 
 @pytest.mark.parametrize("isolate", [True, False])
-async def test_a_recording_in_batches_has_the_transcript_that_it_has_window_by_window(
+async def test_a_batched_recording_has_the_transcript_of_single_windows(
     isolate: bool, sparse: tuple[bytes, list[str]]
 ) -> None:
     data, texts = sparse
@@ -112,7 +112,7 @@ async def test_a_recording_in_batches_has_the_transcript_that_it_has_window_by_w
             assert told(await heard(batched.engine, data, request)) == told(one_by_one)
 
 
-async def test_slow_readers_and_those_who_leave_hold_nobody_up(sparse: tuple[bytes, list[str]]) -> None:
+async def test_slow_and_leaving_readers_do_not_delay_others(sparse: tuple[bytes, list[str]]) -> None:
     data, texts = sparse
     async with opened(stt_file_batch=4) as batched:
 

@@ -1,4 +1,4 @@
-"""Recordings of any length: the right words at the right places, flat memory, stopped when nobody wants them."""
+"""Recordings of any length: the right words at the right times, flat memory, and a stop on cancellation."""
 
 import asyncio
 import io
@@ -59,7 +59,7 @@ def check(segments: list[Segment], truth: list[tuple[str, float, float]], within
         assert segment.end_s == pytest.approx(end_s, abs=within_s)
 
 
-async def test_each_utterance_is_found_where_it_was_said(stt: SpeechToText) -> None:
+async def test_each_utterance_is_found_at_its_position(stt: SpeechToText) -> None:
     clip, truth = spliced([(1.0, 0), (3.0, 1), (40.0, 2), (2.5, 3), (65.0, 4)])
     segments, progress, end = await heard(stt, encode_wav(clip))
     check(segments, truth)
@@ -78,7 +78,7 @@ async def test_words_have_times_on_the_recordings_clock(stt: SpeechToText) -> No
         assert all(start_s - 0.7 < word.start_s <= word.end_s < end_s + 0.7 for word in segment.words)
 
 
-async def test_asking_for_words_loses_no_text(stt: SpeechToText) -> None:
+async def test_requesting_words_loses_no_text(stt: SpeechToText) -> None:
     clip, truth = spliced([(3.0, number) for number in range(6, 16)])
     for words in (False, True):
         segments, _, _ = await heard(stt, encode_wav(clip), FileRequest("en", words=words))
@@ -88,8 +88,8 @@ async def test_asking_for_words_loses_no_text(stt: SpeechToText) -> None:
             assert all(one.words[-1].end_s > one.words[0].start_s for one in segments)
 
 
-async def test_no_drift_in_a_long_recording(stt: SpeechToText) -> None:
-    # At a rate that is no multiple of ours; only its end says anything.
+async def test_times_do_not_drift_in_a_long_recording(stt: SpeechToText) -> None:
+    # At a rate that is not a multiple of ours. Only the end of the recording has speech.
     clip, truth = spliced([(600.0, 5)])
     segments, _, end = await heard(stt, encoded([clip], "flac", "flac", rate_hz=44_100))
     check(segments, truth)
@@ -117,7 +117,7 @@ async def test_containers_keep_the_players_clock(
     check(segments, [(text, start_s + offset_s, end_s + offset_s) for text, start_s, end_s in truth])
 
 
-async def test_one_of_several_audio_tracks(stt: SpeechToText) -> None:
+async def test_one_of_several_audio_tracks_is_used(stt: SpeechToText) -> None:
     (first, said_first), (second, said_second) = spliced([(1.0, 0)]), spliced([(1.0, 1)])
     data = encoded([first, second], "matroska", "libopus")
     check((await heard(stt, data))[0], said_first)
@@ -126,13 +126,13 @@ async def test_one_of_several_audio_tracks(stt: SpeechToText) -> None:
         await heard(stt, data, track=2)
 
 
-async def test_raw_samples(stt: SpeechToText) -> None:
+async def test_raw_samples_of_any_rate_are_transcribed(stt: SpeechToText) -> None:
     clip, truth = spliced([(1.0, 0)])
     check((await heard(stt, clip.pcm16(), raw_rate_hz=RATE_HZ))[0], truth)
     check((await heard(stt, clip.at(48_000).pcm16(), raw_rate_hz=48_000))[0], truth)
 
 
-async def test_a_truncated_file_gives_what_is_there(stt: SpeechToText) -> None:
+async def test_a_truncated_file_is_transcribed_to_its_end(stt: SpeechToText) -> None:
     clip, truth = spliced([(1.0, 0), (3.0, 1)])
     data = encoded([clip], "mp3", "libmp3lame")
     segments, _, _ = await heard(stt, data[: len(data) // 2])
@@ -140,7 +140,7 @@ async def test_a_truncated_file_gives_what_is_there(stt: SpeechToText) -> None:
 
 
 @pytest.mark.parametrize("name", ["silence", "tone", "clicks"])
-async def test_where_nobody_speaks_there_is_no_segment(stt: SpeechToText, name: str) -> None:
+async def test_silence_has_no_segment(stt: SpeechToText, name: str) -> None:
     segments, _, end = await heard(stt, encode_wav(unspoken(name)), FileRequest(None))
     assert not segments
     assert (end.duration_s, end.language) == (pytest.approx(2.0), None)
@@ -157,7 +157,7 @@ async def test_where_nobody_speaks_there_is_no_segment(stt: SpeechToText, name: 
     ],
     ids=["text", "nothing", "m3u8", "concat", "no samples"],
 )
-async def test_what_is_no_recording_is_refused(stt: SpeechToText, data: bytes, code: str) -> None:
+async def test_files_that_are_not_recordings_are_refused(stt: SpeechToText, data: bytes, code: str) -> None:
     with pytest.raises(BadInput) as raised:
         await heard(stt, data)
     assert raised.value.code == code
@@ -179,7 +179,7 @@ async def test_too_long_a_file_stops_at_the_limit(stt: SpeechToText) -> None:
     [("flac", "flac"), ("wav", "pcm_s16le"), ("mp3", "libmp3lame"), ("ogg", "libopus"), ("matroska", "flac"),
      ("webm", "libopus"), ("mp4", "aac"), ("adts", "aac")],
 )  # fmt: skip
-def test_what_says_that_it_is_too_long_and_is_so_is_refused_before_it_is_decoded(container: str, codec: str) -> None:
+def test_a_file_with_a_declared_excess_length_is_refused_undecoded(container: str, codec: str) -> None:
     rate_hz = 16_000 if codec != "libopus" else 48_000
     clip = Clip(0.1 * np.random.default_rng(0).standard_normal(90 * RATE_HZ).astype(np.float32), RATE_HZ)
     data = encoded([clip], container, codec, rate_hz=rate_hz)
@@ -189,15 +189,15 @@ def test_what_says_that_it_is_too_long_and_is_so_is_refused_before_it_is_decoded
     assert sum(len(block) for block in Recording(io.BytesIO(data), max_seconds=92).blocks()) >= 90 * RATE_HZ
 
 
-def test_raw_samples_that_are_too_many_are_refused_before_they_are_read() -> None:
+def test_too_many_raw_samples_are_refused_before_they_are_read() -> None:
     source = io.BytesIO(bytes(2 * 61 * 8_000))
     with pytest.raises(BadInput) as raised:
         next(Recording(source, max_seconds=60, raw_rate_hz=8_000).blocks())
     assert raised.value.code == "audio_too_long"
 
 
-def test_what_says_that_it_is_too_long_and_is_not_is_heard() -> None:
-    """A WAV and a FLAC whose head was written before their end was known, or of which only the beginning is there."""
+def test_a_file_with_a_wrongly_declared_length_is_transcribed() -> None:
+    """A WAV and a FLAC whose header was written before their end was known, or which are truncated."""
     sound = Clip(0.1 * np.random.default_rng(0).standard_normal(30 * RATE_HZ).astype(np.float32), RATE_HZ)
     wave = bytearray(encode_wav(sound))
     wave[40:44] = (2 * 3600 * RATE_HZ).to_bytes(4, "little")
@@ -211,7 +211,7 @@ def test_what_says_that_it_is_too_long_and_is_not_is_heard() -> None:
 
 
 class Endless(io.RawIOBase):
-    """A WAV that never ends, of one utterance over and over, and counts what is read of it."""
+    """A WAV that repeats one utterance for ever, and counts the bytes read from it."""
 
     def __init__(self) -> None:
         clip, _ = spliced([(3.0, 0)])
@@ -249,15 +249,15 @@ async def test_closing_stops_reading_and_transcribing(stt: SpeechToText) -> None
     read = source.most
     await asyncio.sleep(0.2)
     assert source.most == read
-    assert read < 40 * 32_000, "a window or two ahead, no more"
+    assert read < 40 * 32_000, "at most two windows ahead"
     # The recogniser is free again.
     clip, truth = spliced([(1.0, 1)])
     async with asyncio.timeout(WAIT_S):
         assert (await stt.transcribe(clip, language="en", prompt=None, words=False)).text == truth[0][0]
 
 
-async def test_a_conversation_goes_before_a_file(stt: SpeechToText) -> None:
-    """A turn that comes while a file is transcribed waits for one window, not for the file."""
+async def test_a_conversation_has_priority_over_a_file(stt: SpeechToText) -> None:
+    """A turn that arrives during a file's transcription waits for one window, not for the file."""
     clip, truth = spliced([(1.0, 1)])
     events = transcribe_file(stt, Recording(Endless(), max_seconds=1e9), FileRequest("en"))  # type: ignore[arg-type]
     seen = 0
@@ -279,7 +279,7 @@ async def test_a_conversation_goes_before_a_file(stt: SpeechToText) -> None:
             await asyncio.wait([reading])
 
 
-async def test_the_embedded_recogniser_takes_utterances() -> None:
+async def test_the_embedded_recogniser_accepts_utterances() -> None:
     async with sphinx.open_engine(Settings(), ignore) as opened:
         clip, truth = spliced([(1.0, 0), (2.0, 1), (20.0, 2)])
         segments, _, end = await heard(opened.engine, encode_wav(clip), FileRequest(None, words=True))
@@ -300,7 +300,7 @@ def test_half_an_hour_is_read_with_flat_memory() -> None:
 
 
 class Scripted:
-    """A VAD that was told where speech is, by sample."""
+    """A VAD with given speech spans, in samples."""
 
     def __init__(self, speech: list[tuple[int, int]]) -> None:
         self._speech, self._at = speech, 0
@@ -323,13 +323,13 @@ def portions(sound: Samples, sizes: list[int]) -> Iterator[Samples]:
 
 
 @pytest.mark.parametrize("sizes", [[16_000], [1], [511, 513, 7], [100_000]], ids=str)
-def test_windows_do_not_depend_on_the_portions(sizes: list[int]) -> None:
+def test_windows_do_not_depend_on_the_chunk_sizes(sizes: list[int]) -> None:
     sound = np.arange(120 * RATE_HZ if sizes != [1] else 20 * RATE_HZ, dtype=np.float32)
     speech = [(16_000, 60_000), (80_000, 200_000), (300_000, 1_500_000), (1_600_000, 1_919_990)]
     windows = Windows(Scripted(speech), Cutting())
     found = [w for portion in portions(sound, sizes) for w in windows.feed(portion)] + windows.finish()
     for window in found:
-        # Each sample is its own number: nothing is lost, doubled or moved.
+        # Each sample's value is its index: nothing is lost, doubled or moved.
         assert np.array_equal(window.samples, sound[window.start : window.end])
         assert len(window.samples) <= 30 * RATE_HZ
     for before, after in pairwise(found):

@@ -1,4 +1,4 @@
-"""A recording that is transcribed while it comes in, when the recogniser has a bad day."""
+"""A recording that is transcribed while it arrives, with a failing recogniser."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -14,7 +14,7 @@ from tests.clips import recording
 
 
 class NoLooks:
-    """Hears what is settled, and is lost over every look at speech that goes on."""
+    """Transcribes settled windows, and fails on every partial pass over unfinished speech."""
 
     limits = WindowLimits()
 
@@ -31,7 +31,7 @@ class NoLooks:
         raise NotImplementedError
 
 
-async def test_a_partial_result_that_fails_is_left_out() -> None:
+async def test_a_failed_partial_result_is_left_out() -> None:
     wav, truth = recording(0, 1, 2)
     file, stt = GrowingFile(), NoLooks()
     file.put(wav)
@@ -42,7 +42,7 @@ async def test_a_partial_result_that_fails_is_left_out() -> None:
     assert Partial("words") in told
 
 
-async def test_a_live_pass_that_fails_leaves_the_recording_to_be_heard_as_a_whole() -> None:
+async def test_after_a_failed_live_pass_the_whole_recording_is_transcribed() -> None:
     async def lost() -> str:
         raise WorkerCrashed("gone")
 

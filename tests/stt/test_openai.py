@@ -1,4 +1,4 @@
-"""A transcription server that speaks OpenAI's contract, over a real socket."""
+"""A transcription server with OpenAI's API, on a real socket."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ def settings(server: TranscriptionServer, **more: object) -> Settings:
     return Settings(stt_openai_url=server.url, stt_openai_model="large").model_copy(update=more)
 
 
-async def test_text_language_and_words(server: TranscriptionServer, speech: Clip) -> None:
+async def test_a_transcript_has_text_language_and_words(server: TranscriptionServer, speech: Clip) -> None:
     async with openai.open_engine(settings(server, stt_openai_key=KEY), ignore) as opened:
         assert (opened.model, opened.device) == ("large", f"127.0.0.1:{server.port}")
         heard = await opened.engine.transcribe(speech.at(48_000), language=None, prompt=None, words=True)
@@ -53,7 +53,7 @@ async def test_text_language_and_words(server: TranscriptionServer, speech: Clip
     assert (second["language"], second["prompt"]) == ("en", "before")
 
 
-async def test_a_server_that_has_only_json_is_asked_for_it(server: TranscriptionServer, speech: Clip) -> None:
+async def test_a_server_that_has_only_json_is_asked_for_json(server: TranscriptionServer, speech: Clip) -> None:
     server.mode = "json"
     async with openai.open_engine(settings(server), ignore) as opened:
         for _ in range(2):
@@ -63,7 +63,7 @@ async def test_a_server_that_has_only_json_is_asked_for_it(server: Transcription
 
 
 @pytest.mark.parametrize("name", UNSPOKEN)
-async def test_where_nobody_speaks_nothing_is_sent(server: TranscriptionServer, name: str) -> None:
+async def test_silence_is_not_sent(server: TranscriptionServer, name: str) -> None:
     async with openai.open_engine(settings(server), ignore) as opened:
         heard = await opened.engine.transcribe(unspoken(name), language=None, prompt=None, words=False)
     assert (heard.text, heard.language) == ("", None)
@@ -79,7 +79,7 @@ async def test_where_nobody_speaks_nothing_is_sent(server: TranscriptionServer, 
         ("empty", "not a transcript"),
     ],
 )
-async def test_errors_are_told_in_one_sentence(server: TranscriptionServer, speech: Clip, mode: str, says: str) -> None:
+async def test_errors_are_one_sentence(server: TranscriptionServer, speech: Clip, mode: str, says: str) -> None:
     server.mode = mode
     async with openai.open_engine(settings(server), ignore) as opened:
         with pytest.raises(EngineError, match=says) as raised:
@@ -89,7 +89,7 @@ async def test_errors_are_told_in_one_sentence(server: TranscriptionServer, spee
         assert (await opened.engine.transcribe(speech, language=None, prompt=None, words=False)).text
 
 
-async def test_a_server_that_never_answers_is_given_up(server: TranscriptionServer, speech: Clip) -> None:
+async def test_a_silent_server_times_out(server: TranscriptionServer, speech: Clip) -> None:
     server.mode = "silent"
     async with openai.open_engine(settings(server, stt_timeout_s=0.5), ignore) as opened:
         with pytest.raises(EngineError) as raised:
@@ -103,7 +103,7 @@ async def test_a_cancelled_request_is_dropped(server: TranscriptionServer, speec
     server.mode = "silent"
     async with openai.open_engine(settings(server), ignore) as opened:
         task = asyncio.create_task(opened.engine.transcribe(speech, language=None, prompt=None, words=False))
-        async with asyncio.timeout(30):  # half of what it may take to answer
+        async with asyncio.timeout(30):  # half of the server's timeout
             await server.asked.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -111,7 +111,7 @@ async def test_a_cancelled_request_is_dropped(server: TranscriptionServer, speec
             await server.left_early.wait()
 
 
-async def test_nobody_there_and_a_wrong_key_are_known_before_it_opens(server: TranscriptionServer) -> None:
+async def test_an_unreachable_server_or_a_wrong_key_fails_at_startup(server: TranscriptionServer) -> None:
     await openai.probe(settings(server))
     with pytest.raises(EngineUnavailable, match="refuses the key"):
         await openai.probe(settings(server, stt_openai_key="wrong"))
@@ -124,5 +124,5 @@ async def test_nobody_there_and_a_wrong_key_are_known_before_it_opens(server: Tr
     ("said", "code"),
     [("en", "en"), ("English", "en"), ("pt-BR", "pt"), ("haitian creole", "ht"), ("klingon", None), ("", None)],
 )
-def test_codes_of_languages(said: str, code: str | None) -> None:
+def test_language_names_become_codes(said: str, code: str | None) -> None:
     assert code_of(said) == code

@@ -1,4 +1,4 @@
-"""Recordings with long pauses: their utterances share windows, and each is told where it was said."""
+"""Recordings with long pauses: several utterances share a window, and each keeps its position in the recording."""
 
 import io
 from collections.abc import AsyncGenerator
@@ -19,12 +19,12 @@ from tests.stt.recordings import MODEL, RATE_HZ, spliced
 
 
 def numbered(start_s: float, seconds: float) -> Window:
-    """Each sample is its own place on the recording's clock."""
+    """Samples whose values are their positions on the recording's clock."""
     start, count = int(start_s * RATE_HZ), int(seconds * RATE_HZ)
     return Window(start, np.arange(start, start + count, dtype=np.float32))
 
 
-def test_windows_share_the_room_of_one_and_know_their_places() -> None:
+def test_packed_windows_keep_the_positions_of_their_parts() -> None:
     packing = Packing(30.0)
     stretches = [numbered(at, length) for at, length in ((1, 5), (20, 10), (40, 14), (60, 3), (100, 30), (140, 1))]
     packed = [window for stretch in stretches for window in packing.add(stretch)] + packing.finish()
@@ -39,7 +39,7 @@ def test_windows_share_the_room_of_one_and_know_their_places() -> None:
     assert [alone.add(stretch) for stretch in stretches] == [[stretch] for stretch in stretches]
 
 
-def test_what_reaches_over_a_joint_is_told_apart_by_its_words() -> None:
+def test_a_segment_across_a_joint_is_split_by_its_words() -> None:
     packing = Packing(30.0)
     for stretch in (numbered(10, 4), numbered(100, 4), numbered(200, 4)):
         packing.add(stretch)
@@ -61,8 +61,8 @@ def test_what_reaches_over_a_joint_is_told_apart_by_its_words() -> None:
     assert [(part.start_s, part.end_s) for part in placed(one, window, words=False)] == [(10.5, 12.0)]
 
 
-def test_nothing_is_said_before_there_is_a_voice() -> None:
-    """Recognisers give a first word all of the silence before it."""
+def test_no_text_starts_before_the_voice() -> None:
+    """Recognisers often start the first word at the beginning of the silence before it."""
     packing = Packing(30.0)
     for start_s in (10, 100):
         packing.add(replace(numbered(start_s, 4), onsets=(RATE_HZ,)))
@@ -93,7 +93,7 @@ async def test_words_begin_when_the_voice_does() -> None:
 
 
 class Counting:
-    """A recogniser that is asked for how often it is called, and passes all on."""
+    """Counts the calls of the recogniser that it wraps."""
 
     def __init__(self, stt: SpeechToText) -> None:
         self._stt = stt
@@ -110,8 +110,8 @@ class Counting:
 
 
 @pytest.mark.parametrize("pause_s", [2.5, 20.0])
-async def test_a_sparse_recording_is_heard_in_few_windows_with_the_right_times(pause_s: float) -> None:
-    """By the embedded recogniser, whose open model hears several sentences in a row, if not exactly."""
+async def test_a_sparse_recording_needs_few_windows_and_keeps_its_times(pause_s: float) -> None:
+    """Uses the embedded recogniser, whose open model accepts several sentences in a row, though not exactly."""
     clip, truth = spliced([(pause_s, number) for number in range(12)])
     async with sphinx.open_engine(Settings(), lambda progress: None) as opened:
         stt = Counting(opened.engine)
@@ -133,7 +133,7 @@ async def test_a_sparse_recording_is_heard_in_few_windows_with_the_right_times(p
         assert before.end_s <= after.start_s
 
 
-async def test_the_setting() -> None:
+async def test_the_packing_setting_turns_packing_off() -> None:
     for pack in (True, False):
         settings = Settings(whisper_model=str(MODEL), isolate_models=False, whisper_pack=pack)
         async with whisper.open_engine(settings, lambda progress: None) as opened:

@@ -1,4 +1,4 @@
-"""Other models than the one that is loaded: which names mean what, loaded when they are named, within the budget."""
+"""Models besides the loaded one: their names, loading on demand, and the memory budget."""
 
 import asyncio
 import io
@@ -36,7 +36,7 @@ LARGE = Hardware(
 
 @pytest.fixture
 def settings(tmp_path: Path, babbling_whisper: Path) -> Settings:
-    """The trained model is loaded, and two more are there."""
+    """Settings with the trained model loaded, and two more models available."""
     folder = tmp_path / "models"
     for name, model in (
         ("mine", MODEL),
@@ -65,7 +65,7 @@ async def heard(recognisers: Recognisers, name: str | None, **options: bool) -> 
         return found.text, running.info.model
 
 
-async def test_names(settings: Settings) -> None:
+async def test_model_names_resolve_to_models_or_are_refused(settings: Settings) -> None:
     async with opened(settings) as recognisers:
         for name in (None, "", "whisper-1", "gpt-4o-transcribe", "whisper", "Whisper-Tiny-Words", str(MODEL)):
             assert recognisers.find(name).settings is None, name
@@ -78,8 +78,9 @@ async def test_names(settings: Settings) -> None:
         model = recognisers.find(ids[1]).settings
         assert model is not None
         assert (model.whisper_model, model.whisper_compute_type, model.whisper_device) == ("large-v3", "int8", "cpu")
-        for name in ("huge", "faster_medium_fp16", "empty", "nobody/nothing", "../models/mine", "/etc", "..", ".",
-                     "~", "models/mine", str(settings.models_dir / "mine"), "mine/", "a\0b"):  # fmt: skip
+        for name in ("huge", "faster_medium_fp16", "empty", "nobody/nothing",  # language: allow
+                     "../models/mine", "/etc", "..", ".", "~", "models/mine", str(settings.models_dir / "mine"),
+                     "mine/", "a\0b"):  # fmt: skip
             with pytest.raises(UnknownModel) as told:
                 recognisers.find(name)
             assert str(settings.models_dir) not in told.value.message.partition(";")[2]
@@ -88,9 +89,7 @@ async def test_names(settings: Settings) -> None:
         assert len({recognisers.engine_of(name) for name in (None, "mine", "tiny", "small", *ids)}) == 6
 
 
-async def test_a_machine_with_a_gpu_has_other_models_and_the_loaded_one_is_not_loaded_twice(
-    settings: Settings,
-) -> None:
+async def test_offered_models_follow_the_device_and_the_settings(settings: Settings) -> None:
     async with opened(settings) as recognisers:
         own = recognisers._own
         on_gpu = Recognisers(settings, own, LARGE)
@@ -103,7 +102,7 @@ async def test_a_machine_with_a_gpu_has_other_models_and_the_loaded_one_is_not_l
                 alone.find(name)
 
 
-async def test_models_are_loaded_when_they_are_named_and_the_own_one_stays(settings: Settings) -> None:
+async def test_models_load_when_named_and_the_configured_one_stays(settings: Settings) -> None:
     async with opened(settings) as recognisers:
         assert await heard(recognisers, None) == (TEXT, "whisper-tiny-words (int8)")
         assert recognisers.residents.loaded == []
@@ -115,7 +114,7 @@ async def test_models_are_loaded_when_they_are_named_and_the_own_one_stays(setti
         assert len(recognisers.residents.loaded) == 3
 
 
-async def test_the_budget(settings: Settings) -> None:
+async def test_models_are_unloaded_to_stay_within_the_memory_budget(settings: Settings) -> None:
     one_mb = 310
     tight = settings.model_copy(update={"model_memory_mb": 2 * one_mb})
     async with opened(tight) as recognisers:
@@ -127,14 +126,14 @@ async def test_the_budget(settings: Settings) -> None:
             await heard(recognisers, "faster_large-v3_int8", or_own=True)
 
 
-async def test_what_cannot_be_had(settings: Settings) -> None:
+async def test_a_model_that_cannot_be_downloaded_is_an_error(settings: Settings) -> None:
     async with opened(settings) as recognisers:
         with pytest.raises(EngineUnavailable, match="HF_HUB_OFFLINE"):
             await heard(recognisers, "small")
         assert await heard(recognisers, "small", or_own=True) == (TEXT, "whisper-tiny-words (int8)")
 
 
-async def test_a_damaged_model_is_stood_in_for_where_that_is_wanted(settings: Settings) -> None:
+async def test_the_configured_model_can_replace_a_damaged_one(settings: Settings) -> None:
     weights = settings.models_dir / "mine" / "model.bin"
     weights.write_bytes(weights.read_bytes()[:1000])
     async with opened(settings) as recognisers:
@@ -143,7 +142,9 @@ async def test_a_damaged_model_is_stood_in_for_where_that_is_wanted(settings: Se
         assert await heard(recognisers, "mine", or_own=True) == (TEXT, "whisper-tiny-words (int8)")
 
 
-async def test_from_the_hub(settings: Settings, model_hub: Hub, babbling_whisper: Path) -> None:
+async def test_a_model_from_the_hub_is_downloaded_once(
+    settings: Settings, model_hub: Hub, babbling_whisper: Path
+) -> None:
     model_hub.repos["Systran/faster-whisper-small"] = babbling_whisper
     online = settings.model_copy(update={"hf_hub_offline": False, "hf_endpoint": model_hub.address})
     async with opened(online) as recognisers:
@@ -157,7 +158,7 @@ async def test_from_the_hub(settings: Settings, model_hub: Hub, babbling_whisper
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, babbling_whisper: Path) -> Iterator[ServerProcess]:
-    """One model at a time beside the one that is loaded."""
+    """A service with one model at a time besides the configured one."""
     folder = tmp_path_factory.mktemp("models")
     shutil.copytree(babbling_whisper, folder / "babbling")
     shutil.copytree(babbling_whisper, folder / "Systran--faster-whisper-tiny")
@@ -167,7 +168,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, babbling_whisper: Path) -> 
         yield running
 
 
-def test_each_door_takes_names_and_refuses_in_its_form(served: ServerProcess) -> None:
+def test_each_api_accepts_model_names_and_reports_unknown_ones(served: ServerProcess) -> None:
     wav, _ = recording(0)
     loaded = len(served.workers())
 
@@ -189,7 +190,7 @@ def test_each_door_takes_names_and_refuses_in_its_form(served: ServerProcess) ->
     assert len(served.workers()) == loaded + 1
     told = [line for line in openai("tiny", stream="true").text.splitlines() if line.startswith("data: {")]
     assert json.loads(told[-1].removeprefix("data: "))["text"] != TEXT
-    assert len(served.workers()) == loaded + 1  # the other one made room
+    assert len(served.workers()) == loaded + 1  # the other model was unloaded
     assert whisperx("babbling").json()["model"] == "babbling (int8)"
 
     unknown = openai("huge")
@@ -205,7 +206,7 @@ def test_each_door_takes_names_and_refuses_in_its_form(served: ServerProcess) ->
     assert httpx.get(f"{served.url}/v1/models/babbling").status_code == 200
 
 
-def test_jobs_are_done_by_the_model_they_name(served: ServerProcess) -> None:
+def test_jobs_use_the_model_that_they_name(served: ServerProcess) -> None:
     wav, _ = recording(0)
     with httpx.Client(base_url=served.url, timeout=60) as client:
 

@@ -1,4 +1,4 @@
-"""A Whisper that encodes less than 30 s: whatever it is given, at least a second of silence stays after the sound."""
+"""A Whisper that encodes less than 30 s: at least one second of silence follows the sound, whatever the input."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ WINDOW = 3000
 
 
 @given(context_s=st.floats(1, 30), frames=st.integers(0, WINDOW))
-def test_a_second_of_silence_stays_after_any_sound(context_s: float, frames: int) -> None:
+def test_a_second_of_silence_follows_any_sound(context_s: float, frames: int) -> None:
     features = np.zeros((2, WINDOW), np.float32)
     features[:, :frames] = 1.0
     window = shortened(features, context_s)
@@ -36,7 +36,7 @@ def test_a_second_of_silence_stays_after_any_sound(context_s: float, frames: int
 
 
 class Watched:
-    """CTranslate2's model, and which windows it was given: frames with sound in them, and all frames."""
+    """CTranslate2's model, with a log of its windows: frames with sound in them, and all frames."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -69,10 +69,10 @@ def recordings() -> Iterator[Clip]:
         yield Clip(np.concatenate(parts), RATE_HZ)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no recordings here")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the recordings are missing")
 @pytest.mark.parametrize("context_s", [1.0, 10.0, 20.5])
-def test_recordings_longer_than_the_context_keep_silence_behind_them(context_s: float) -> None:
-    """As turns, as windows of a file alone and together, with words or without, and where a window is heard again."""
+def test_recordings_longer_than_the_context_keep_silence_after_them(context_s: float) -> None:
+    """Cover turns, single and batched windows of a file, with and without words, and windows that are decoded twice."""
     engine = engine_of(context_s)
     watched = engine._model.model = Watched(engine._model.model)
     clips = [*recordings(), spoken_clip(0)]
@@ -90,7 +90,7 @@ def test_recordings_longer_than_the_context_keep_silence_behind_them(context_s: 
 
 
 @pytest.mark.parametrize("context_s", [1.0, 2.0, 10.0])
-def test_utterances_longer_than_the_context_are_heard_exactly(context_s: float) -> None:
+def test_utterances_longer_than_the_context_are_exact(context_s: float) -> None:
     engine = engine_of(context_s)
     texts = [text for text, _ in spoken()[:8]]
     clips = [spoken_clip(number) for number in range(8)]

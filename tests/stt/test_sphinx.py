@@ -1,4 +1,4 @@
-"""PocketSphinx: exact where the built-in responder understands, silent where nobody speaks, open to the rest."""
+"""PocketSphinx: exact on the built-in responder's phrases, silent on silence, open to other speech."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from tests.waiting import eventually
 
 AUDIO = Path(__file__).parents[2].parent / "shared" / "audio"
 WORST = {"cards": 0.15, "command": 0.01, "harvard": 0.33, "jfk": 0.5, "libri": 0.32, "librivox": 0.36, "lj": 0.22}
-"""Word error rate of each group of recordings that must not be passed; as measured, and a quarter more."""
+"""Highest permitted word error rate of each group of recordings: a quarter above the measured rate."""
 
 IN_GRAMMAR = (
     "what time is it", "tell me the time", "what day is it today", "what is seven plus five", "count to ten",
@@ -53,13 +53,13 @@ def test_a_sentence_of_the_grammar_is_exact(engine: SphinxEngine, espeak: Espeak
 
 
 @pytest.mark.parametrize("text", OUTSIDE)
-def test_other_speech_is_not_pressed_into_the_grammar(engine: SphinxEngine, espeak: Espeak, text: str) -> None:
+def test_other_speech_is_not_forced_into_the_grammar(engine: SphinxEngine, espeak: Espeak, text: str) -> None:
     heard = last(engine.transcribe(say(espeak, text), None, None, False)).text
     assert jiwer.wer(text, heard) <= 0.5
 
 
 @pytest.mark.parametrize("name", UNSPOKEN)
-def test_where_nobody_speaks_nothing_is_heard(engine: SphinxEngine, name: str) -> None:
+def test_silence_has_no_transcript(engine: SphinxEngine, name: str) -> None:
     clip = unspoken(name)
     assert last(engine.transcribe(clip, None, None, True)) == sphinx.Transcript("", "en", clip.seconds)
 
@@ -76,14 +76,14 @@ def test_words_have_times_within_the_speech(engine: SphinxEngine, espeak: Espeak
 
 
 @pytest.mark.parametrize("language", ["pt", "es-ES", "xx"])
-def test_another_language_is_refused_with_the_way_out(engine: SphinxEngine, espeak: Espeak, language: str) -> None:
+def test_another_language_is_refused_with_advice(engine: SphinxEngine, espeak: Espeak, language: str) -> None:
     with pytest.raises(EngineError, match=r"English only.*whisper") as raised:
         last(engine.transcribe(say(espeak, "hello"), language, None, False))
     assert raised.value.code == "unsupported_language"
     assert last(engine.transcribe(unspoken("silence"), language, None, False)).text == ""  # the same in every language
 
 
-async def test_in_its_process_it_is_ready_soon_and_can_be_cancelled(espeak: Espeak) -> None:
+async def test_the_subprocess_starts_quickly_and_can_be_cancelled(espeak: Espeak) -> None:
     def ignore(progress: Progress) -> None:
         pass
 
@@ -98,12 +98,12 @@ async def test_in_its_process_it_is_ready_soon_and_can_be_cancelled(espeak: Espe
         with pytest.raises(asyncio.CancelledError):
             await task
         assert opened.load is not None
-        assert opened.load().running  # it was not waited for
+        assert opened.load().running  # the caller did not wait for the result
         heard = await opened.engine.transcribe(say(espeak, "count to ten"), language="en", prompt=None, words=False)
         assert heard.text == "count to ten"
 
 
-@pytest.mark.skipif(not (AUDIO / "manifest.json").is_file(), reason="the recordings of real speech are not here")
+@pytest.mark.skipif(not (AUDIO / "manifest.json").is_file(), reason="the recordings of real speech are missing")
 @pytest.mark.parametrize("group", sorted(WORST))
 def test_word_error_rates_on_real_speech(engine: SphinxEngine, group: str) -> None:
     clips = [entry for entry in json.loads((AUDIO / "manifest.json").read_text()) if entry["group"] == group]
@@ -116,5 +116,5 @@ def test_word_error_rates_on_real_speech(engine: SphinxEngine, group: str) -> No
 
 
 def plain(text: str) -> str:
-    """As the recogniser writes: lower case, no punctuation."""
+    """Text as the recogniser writes it: lower case, no punctuation."""
     return " ".join("".join(char if char.isalpha() or char in " '" else " " for char in text.lower()).split())

@@ -1,4 +1,4 @@
-"""Where Whisper's weights come from: folders, MODELS_DIR, and a hub over a real socket, on good days and bad."""
+"""Sources of Whisper's weights: folders, MODELS_DIR, and a hub on a real socket, with and without faults."""
 
 import asyncio
 import shutil
@@ -72,9 +72,7 @@ async def test_the_token_goes_to_the_hub_and_not_to_its_storage(settings: Settin
     assert not any(seen.token for seen in storage)
 
 
-async def test_a_broken_download_goes_on_where_it_broke(
-    settings: Settings, model_hub: Hub, random_whisper: Path
-) -> None:
+async def test_an_interrupted_download_resumes(settings: Settings, model_hub: Hub, random_whisper: Path) -> None:
     size = (random_whisper / "model.bin").stat().st_size
     model_hub.breaks = [300_000, 500_000, 100_000]
     folder = await weights.fetch(settings, ignore)
@@ -86,7 +84,7 @@ async def test_a_broken_download_goes_on_where_it_broke(
     assert model_hub.sent_bytes < size + 3 * hub_module.CHUNK_BYTES
 
 
-async def test_a_hub_that_dies_leaves_no_model_but_what_came_is_kept(
+async def test_a_hub_that_dies_leaves_no_model_but_a_partial_download(
     settings: Settings, model_hub: Hub, random_whisper: Path
 ) -> None:
     model_hub.breaks = [2_000_000, *[0] * 10]
@@ -118,7 +116,7 @@ async def test_a_cancelled_download_stops_at_once_and_is_resumed(
     assert model_hub.sent_bytes < (random_whisper / "model.bin").stat().st_size
 
 
-async def test_a_slow_hub_does_not_hold_up_the_event_loop(settings: Settings, model_hub: Hub) -> None:
+async def test_a_slow_hub_does_not_block_the_event_loop(settings: Settings, model_hub: Hub) -> None:
     model_hub.pause_s = 0.02
     download = asyncio.create_task(weights.fetch(settings, ignore))
     rounds = 0
@@ -129,7 +127,7 @@ async def test_a_slow_hub_does_not_hold_up_the_event_loop(settings: Settings, mo
     assert rounds > 20
 
 
-async def test_bytes_that_are_not_the_models_are_refused(settings: Settings, model_hub: Hub) -> None:
+async def test_wrong_bytes_are_refused(settings: Settings, model_hub: Hub) -> None:
     model_hub.corrupt = True
     with pytest.raises(EngineUnavailable, match="does not match the hub's checksum"):
         await weights.fetch(settings, ignore)
@@ -139,7 +137,7 @@ async def test_bytes_that_are_not_the_models_are_refused(settings: Settings, mod
     assert weights.find(settings)
 
 
-async def test_a_hub_in_trouble_is_asked_again(settings: Settings, model_hub: Hub) -> None:
+async def test_a_failing_hub_is_retried(settings: Settings, model_hub: Hub) -> None:
     model_hub.status = 503
     with pytest.raises(EngineUnavailable, match="cannot be reached"):
         await weights.fetch(settings, ignore)
@@ -148,7 +146,7 @@ async def test_a_hub_in_trouble_is_asked_again(settings: Settings, model_hub: Hu
         await weights.check(settings)
 
 
-async def test_a_file_that_is_shorter_than_listed_is_given_up(
+async def test_a_file_shorter_than_listed_is_an_error(
     settings: Settings, model_hub: Hub, tmp_path: Path, random_whisper: Path
 ) -> None:
     listed = await hub_module.Hub.of(settings).files(REPO, lambda name: name == "model.bin")
@@ -161,15 +159,15 @@ async def test_a_file_that_is_shorter_than_listed_is_given_up(
     assert not (tmp_path / "target").exists()
 
 
-async def test_a_model_that_does_not_exist(settings: Settings, model_hub: Hub) -> None:
-    absent = settings.model_copy(update={"whisper_model": "nobody/nothing"})
+async def test_a_missing_model_is_an_error(settings: Settings, model_hub: Hub) -> None:
+    absent = settings.model_copy(update={"whisper_model": "nobody/nothing"})  # language: allow
     for ask in (weights.check(absent), weights.fetch(absent, ignore)):
-        with pytest.raises(EngineUnavailable, match="has no model nobody/nothing"):
+        with pytest.raises(EngineUnavailable, match="has no model nobody/nothing"):  # language: allow
             await ask
     await weights.check(settings)
 
 
-async def test_a_model_that_is_no_whisper(settings: Settings, model_hub: Hub, tmp_path: Path) -> None:
+async def test_a_model_that_is_not_a_whisper_is_refused(settings: Settings, model_hub: Hub, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text("{}")
@@ -178,18 +176,18 @@ async def test_a_model_that_is_no_whisper(settings: Settings, model_hub: Hub, tm
         await weights.fetch(settings.model_copy(update={"whisper_model": "someone/else"}), ignore)
 
 
-async def test_no_hub_and_a_hub_that_does_not_answer_are_known_soon(settings: Settings, model_hub: Hub) -> None:
+async def test_missing_and_silent_hubs_fail_quickly(settings: Settings, model_hub: Hub) -> None:
     import threading
 
     model_hub.hang = threading.Event()
     for endpoint in (model_hub.address, "http://127.0.0.1:9", "http://no-such-host.invalid"):
-        async with asyncio.timeout(20):  # a hub that hangs would do so for longer
+        async with asyncio.timeout(20):  # longer than the client waits for a silent hub
             with pytest.raises(EngineUnavailable, match="cannot be reached") as raised:
                 await weights.check(settings.model_copy(update={"hf_endpoint": endpoint}))
         assert "HF_ENDPOINT" in raised.value.remedy
 
 
-async def test_offline_asks_nobody(settings: Settings, model_hub: Hub) -> None:
+async def test_offline_mode_makes_no_request(settings: Settings, model_hub: Hub) -> None:
     offline = settings.model_copy(update={"hf_hub_offline": True})
     for ask in (weights.check(offline), weights.fetch(offline, ignore)):
         with pytest.raises(EngineUnavailable, match="HF_HUB_OFFLINE"):
@@ -207,7 +205,7 @@ async def test_a_folder_needs_no_hub(settings: Settings, model_hub: Hub, random_
 
 
 @pytest.mark.parametrize("name", ["huge", "a/b/c", "./base/x", ""])
-async def test_a_name_that_means_nothing_is_explained(settings: Settings, name: str) -> None:
+async def test_an_unknown_name_is_explained(settings: Settings, name: str) -> None:
     with pytest.raises(EngineUnavailable, match="not a size, a hub name or a folder") as raised:
         await weights.check(settings.model_copy(update={"whisper_model": name or "nonsense"}))
     assert "large-v3" in raised.value.remedy

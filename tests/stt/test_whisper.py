@@ -36,7 +36,7 @@ def ignore(progress: Progress) -> None:
 
 @asynccontextmanager
 async def opened(model: Path, **settings: object) -> AsyncIterator[Opened[SpeechToText]]:
-    # In a thread: the process is the workers' own test, and costs a second each time.
+    # In a thread: a subprocess is tested with the workers, and costs a second each time.
     chosen = Settings(whisper_model=str(model), isolate_models=False).model_copy(update=settings)
     async with whisper.open_engine(chosen, ignore) as engine:
         yield engine
@@ -53,7 +53,7 @@ def speech(espeak: Espeak) -> Clip:
 
 
 def trained() -> list[object]:
-    """(model, its utterances) wherever there is one."""
+    """(model, its utterances) for each trained model that is available."""
     places = [(OWN_MODEL, OWN_MODEL / "utterances.json"), (SHARED_MODEL, SHARED / "audio" / "words" / "manifest.json")]
     return [
         pytest.param(
@@ -102,7 +102,7 @@ async def test_words_have_times_within_the_speech(model: Path, texts: Path, espe
     assert heard.text
     times = [time for word in heard.words for time in (word.start_s, word.end_s)]
     assert times == sorted(times)
-    assert times[0] > 1.5  # the two seconds before it count
+    assert times[0] > 1.5  # including the two seconds before it
     assert times[-1] <= clip.seconds
     assert all(type(time) is float for time in times)
 
@@ -127,28 +127,28 @@ def test_a_shorter_context_never_cuts_the_sound(context_s: float, sound_s: float
     assert shortened.sum() == features.sum()
 
 
-async def test_a_shorter_context_is_heard(babbling_whisper: Path, speech: Clip) -> None:
+async def test_a_shorter_context_transcribes_too(babbling_whisper: Path, speech: Clip) -> None:
     async with opened(babbling_whisper, whisper_context_s=10.0) as engine:
         assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=True)).text
 
 
-async def test_where_nobody_speaks_nothing_is_heard(babbling_whisper: Path, speech: Clip) -> None:
+async def test_silence_has_no_transcript(babbling_whisper: Path, speech: Clip) -> None:
     async with opened(babbling_whisper) as engine:
         for name in UNSPOKEN:
             heard = await engine.engine.transcribe(unspoken(name), language=None, prompt=None, words=False)
             assert (heard.text, heard.language) == ("", None), name
             assert heard.duration_s == pytest.approx(unspoken(name).seconds)
-        # The model itself would write something to anything.
+        # The model itself would write some text for any sound.
         assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=False)).text
 
 
-async def test_text_that_the_model_itself_doubts_is_left_out(random_whisper: Path, speech: Clip) -> None:
+async def test_text_with_low_confidence_is_left_out(random_whisper: Path, speech: Clip) -> None:
     async with opened(random_whisper) as engine:
         heard = await engine.engine.transcribe(speech, language="pt", prompt=None, words=False)
     assert (heard.text, heard.language) == ("", "pt")
 
 
-async def test_the_language_is_detected_and_may_be_given(babbling_whisper: Path, speech: Clip) -> None:
+async def test_the_language_is_detected_or_given(babbling_whisper: Path, speech: Clip) -> None:
     async with opened(babbling_whisper) as engine:
         detected = await engine.engine.transcribe(speech, language=None, prompt=None, words=False)
         assert detected.language in NAMES
@@ -158,7 +158,7 @@ async def test_the_language_is_detected_and_may_be_given(babbling_whisper: Path,
             assert given.language == code
 
 
-async def test_any_sound_has_a_likeliest_language(babbling_whisper: Path, speech: Clip) -> None:
+async def test_any_sound_has_a_most_likely_language(babbling_whisper: Path, speech: Clip) -> None:
     async with opened(babbling_whisper) as engine:
         assert isinstance(engine.engine, TellsLanguage)
         heard = await engine.engine.transcribe(speech, language=None, prompt=None, words=False)
@@ -169,7 +169,7 @@ async def test_any_sound_has_a_likeliest_language(babbling_whisper: Path, speech
             assert 0.0 < probability <= 1.0
 
 
-def test_detecting_the_language_encodes_the_sound_once(babbling_whisper: Path, speech: Clip) -> None:
+def test_language_detection_encodes_the_sound_once(babbling_whisper: Path, speech: Clip) -> None:
     engine = WhisperEngine(WhisperConfig(str(babbling_whisper), (("cpu", "int8"),), 1, 1, 30.0))
     encoded = []
     inner = engine._model.model
@@ -196,7 +196,7 @@ async def test_an_unknown_language_is_refused(random_whisper: Path, speech: Clip
     assert raised.value.code == "unsupported_language"
 
 
-async def test_an_english_model_hears_english_only(tmp_path: Path, speech: Clip) -> None:
+async def test_an_english_model_accepts_only_english(tmp_path: Path, speech: Clip) -> None:
     model = builder.build(tmp_path / "english", multilingual=False, sure=True)
     async with opened(model) as engine:
         heard = await engine.engine.transcribe(speech, language=None, prompt=None, words=False)
@@ -206,14 +206,14 @@ async def test_an_english_model_hears_english_only(tmp_path: Path, speech: Clip)
 
 
 @pytest.mark.parametrize(("stored", "asked"), [("int8", "auto"), ("float32", "auto"), ("float32", "float32")])
-async def test_compute_types(tmp_path: Path, stored: str, asked: str) -> None:
+async def test_the_requested_compute_type_is_used(tmp_path: Path, stored: str, asked: str) -> None:
     model = builder.build(tmp_path / "model", multilingual=False, quantization=stored)
     async with opened(model, whisper_compute_type=asked) as engine:
         assert engine.model == f"model ({'int8' if asked == 'auto' else asked})"
         assert engine.device == "cpu"
 
 
-async def test_what_cannot_be_loaded_is_explained(tmp_path: Path, random_whisper: Path) -> None:
+async def test_loading_errors_are_explained(tmp_path: Path, random_whisper: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     for name in ("model.bin", "config.json", "tokenizer.json"):
@@ -226,7 +226,7 @@ async def test_what_cannot_be_loaded_is_explained(tmp_path: Path, random_whisper
             pass
 
 
-async def test_cuda_that_is_not_there_is_refused(random_whisper: Path) -> None:
+async def test_missing_cuda_is_refused(random_whisper: Path) -> None:
     import ctranslate2
 
     if ctranslate2.get_cuda_device_count():
@@ -236,7 +236,7 @@ async def test_cuda_that_is_not_there_is_refused(random_whisper: Path) -> None:
             pass
 
 
-async def test_in_a_process_of_its_own_it_can_be_cancelled_and_times_out(babbling_whisper: Path, speech: Clip) -> None:
+async def test_a_call_in_a_subprocess_can_be_cancelled_and_times_out(babbling_whisper: Path, speech: Clip) -> None:
     long = Clip(np.tile(speech.samples, 20), RATE_HZ)
     async with opened(babbling_whisper, isolate_models=True) as engine:
         task = asyncio.create_task(engine.engine.transcribe(long, language=None, prompt=None, words=False))
@@ -245,7 +245,7 @@ async def test_in_a_process_of_its_own_it_can_be_cancelled_and_times_out(babblin
         with pytest.raises(asyncio.CancelledError):
             await task
         assert engine.load is not None
-        assert engine.load().running  # it was not waited for
+        assert engine.load().running  # the caller did not wait for the result
         assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=False)).text
     before = psutil.Process().children(recursive=True)
     async with opened(babbling_whisper, isolate_models=True, stt_timeout_s=5) as engine:

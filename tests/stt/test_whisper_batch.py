@@ -1,5 +1,4 @@
-"""Utterances of several speakers decoded together: each has the transcript that it has alone, and that the library
-gives."""
+"""Utterances of several speakers in one batch: each has the same transcript as alone and as from the library."""
 
 import asyncio
 import json
@@ -30,7 +29,7 @@ def engine_of(model: Path, *, beam: int = 1, context_s: float = 30.0) -> Whisper
 
 @pytest.fixture(scope="module")
 def said() -> list[tuple[str, Clip]]:
-    """Texts that the trained model hears exactly, and how they sound: of several lengths and rates."""
+    """Texts that the trained model transcribes exactly, and their sound, with several lengths and rates."""
     espeak = Espeak()
     listed = json.loads((TRAINED / "utterances.json").read_text())["utterances"][:6]
     found = []
@@ -49,19 +48,19 @@ def together(
 
 def same(one: Transcript | Exception, other: Transcript) -> bool:
     assert isinstance(one, Transcript), one
-    # The sums of a batch are made in another order: probabilities differ in the last digits.
+    # A batch is summed in another order: probabilities differ in the last digits.
     close = abs(one.language_probability - other.language_probability) < 1e-4
     return (one.text, one.language, one.duration_s) == (other.text, other.language, other.duration_s) and close
 
 
-def test_a_batch_is_heard_exactly(said: list[tuple[str, Clip]]) -> None:
+def test_a_batch_is_exact(said: list[tuple[str, Clip]]) -> None:
     heard = together(engine_of(TRAINED), [(clip, "en", None, False) for _, clip in said])
     assert [heard[index].text for index in range(len(said))] == [text for text, _ in said]
 
 
 @pytest.mark.parametrize(("beam", "context_s"), [(1, 30.0), (3, 30.0), (1, 10.0)])
 @pytest.mark.parametrize("which", ["trained", "babbling"])
-def test_each_of_a_batch_has_the_transcript_that_it_has_alone(
+def test_each_of_a_batch_has_the_same_transcript_as_alone(
     which: str, beam: int, context_s: float, said: list[tuple[str, Clip]], babbling_whisper: Path
 ) -> None:
     engine = engine_of(TRAINED if which == "trained" else babbling_whisper, beam=beam, context_s=context_s)
@@ -85,7 +84,7 @@ def test_each_of_a_batch_has_the_transcript_that_it_has_alone(
     assert sum(bool(one.text) for one in heard.values() if isinstance(one, Transcript)) >= 6
 
 
-def test_alone_it_has_the_text_of_the_library(said: list[tuple[str, Clip]], babbling_whisper: Path) -> None:
+def test_a_single_utterance_has_the_text_of_the_library(said: list[tuple[str, Clip]], babbling_whisper: Path) -> None:
     from faster_whisper import WhisperModel
 
     for model, language in ((TRAINED, "en"), (babbling_whisper, None), (babbling_whisper, "pt")):
@@ -111,24 +110,24 @@ def test_an_unknown_language_fails_alone(said: list[tuple[str, Clip]]) -> None:
     assert heard[1].code == "unsupported_language"
 
 
-def test_what_is_given_up_is_not_decoded_and_the_others_are(said: list[tuple[str, Clip]]) -> None:
+def test_cancelled_utterances_are_skipped_and_others_decoded(said: list[tuple[str, Clip]]) -> None:
     heard = together(engine_of(TRAINED), [(clip, "en", None, False) for _, clip in said[:4]], lambda index: index == 1)
     assert {index: one.text for index, one in heard.items()} == {index: said[index][0] for index in (0, 2, 3)}
 
 
-def test_doubtful_text_is_tried_again_alone(random_whisper: Path, said: list[tuple[str, Clip]]) -> None:
-    """This model doubts all it writes: each utterance goes through both tries, and has a result."""
+def test_doubtful_text_is_decoded_again_alone(random_whisper: Path, said: list[tuple[str, Clip]]) -> None:
+    """This model is unsure of all its text: each utterance is decoded twice, and has a result."""
     engine = engine_of(random_whisper)
     sounds = [features_of(engine._model, clip.at(RATE_HZ).samples, 30.0) for _, clip in said[:3]]
     steps = list(hear(engine._model, [Utterance(one, "en", ()) for one in sounds], beam=1, cancelled=lambda i: False))
     results = [(index, heard) for index, heard in steps if heard is not None]
     assert sorted(index for index, _ in results) == [0, 1, 2]
     assert all(heard.doubtful for _, heard in results)
-    assert sum(heard is None for _, heard in steps) >= 4  # one stop after encoding, one before each second try
+    assert sum(heard is None for _, heard in steps) >= 4  # one stop after encoding, one before each second attempt
 
 
-async def test_speakers_at_the_same_time_are_decoded_together(said: list[tuple[str, Clip]]) -> None:
-    """In the worker's process, as it is served: all exact, also when one of them goes away."""
+async def test_simultaneous_speakers_are_decoded_together(said: list[tuple[str, Clip]]) -> None:
+    """In the worker's process, as in the service: all are exact, also when one caller disconnects."""
     settings = Settings(whisper_model=str(TRAINED), stt_batch=4, whisper_threads=1)
     async with whisper.open_engine(settings, lambda progress: None) as opened:
         speech = opened.engine
@@ -147,5 +146,5 @@ async def test_speakers_at_the_same_time_are_decoded_together(said: list[tuple[s
         assert [heard[index] for index in (0, 2, 3, 5)] == [said[index][0] for index in (0, 2, 3, 5)]
         load = opened.load
         assert load is not None
-        # Whoever gave up is gone at once; the engine is free a moment later, between two of its steps.
+        # A cancelled caller returns at once. The engine is free a moment later, between two of its steps.
         await eventually(lambda: load().running == load().waiting == 0)

@@ -1,4 +1,4 @@
-"""How Whisper is run on machines of many kinds, where no setting says how."""
+"""Whisper's default device, precision, replicas and batches on machines of many kinds."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def machine(
     *, cores: int = 4, memory_mb: int = 16_000, gpu: tuple[int, int] | None = None, types: tuple[str, ...] = MODERN,
     cpu_types: tuple[str, ...] = ("float32", "int8"),
 ) -> Hardware:  # fmt: skip
-    """gpu: its memory and what of it is free, in MB."""
+    """gpu: its total and free memory, in MB."""
     gpus = () if gpu is None else (Gpu("GPU", *gpu, "8.6", types),)
     return Hardware("CPU", cores, memory_mb, ("avx2",), cpu_types, gpus)
 
@@ -39,7 +39,7 @@ CPU = (("cpu", "int8"), ("cpu", "float32"))
             LARGE_MB,
             (("cuda", "float16"), ("cuda", "int8_float16"), ("cuda", "int8"), ("cuda", "float32"), *CPU),
         ),
-        # Room for eight bits only, and for none at all beside what somebody else runs there.
+        # Room for eight bits only, and no room beside another program on the GPU.
         (machine(gpu=(4_000, 3_500)), LARGE_MB, (("cuda", "int8_float16"), ("cuda", "int8"), *CPU)),
         (machine(gpu=(24_000, 1_000)), LARGE_MB, CPU),
         # An old GPU without half precision.
@@ -48,11 +48,13 @@ CPU = (("cpu", "int8"), ("cpu", "float32"))
             BASE_MB,
             (("cuda", "int8"), ("cuda", "float32"), *CPU),
         ),
-        # A driver that does not tell its memory: loading will.
+        # A driver that does not report its memory: loading shows whether the model fits.
         (machine(gpu=(0, 0), types=("float16",)), LARGE_MB, (("cuda", "float16"), *CPU)),
     ],
 )
-def test_device_and_precision(hardware: Hardware, weights_mb: int, ways: tuple[tuple[str, str], ...]) -> None:
+def test_device_and_precision_fit_the_hardware(
+    hardware: Hardware, weights_mb: int, ways: tuple[tuple[str, str], ...]
+) -> None:
     assert planned(hardware, weights_mb).ways == ways
 
 
@@ -68,12 +70,14 @@ def test_device_and_precision(hardware: Hardware, weights_mb: int, ways: tuple[t
         (machine(cores=32, gpu=(24_000, 23_000)), LARGE_MB, 1, 4),
     ],
 )
-def test_copies_and_threads(hardware: Hardware, weights_mb: int, replicas: int, threads: int) -> None:
+def test_replicas_and_threads_fit_the_hardware(
+    hardware: Hardware, weights_mb: int, replicas: int, threads: int
+) -> None:
     found = planned(hardware, weights_mb)
     assert (found.replicas, found.threads) == (replicas, threads)
 
 
-def test_batches_are_made_where_they_pay() -> None:
+def test_batches_are_used_where_they_are_faster() -> None:
     on_gpu, on_cpu = machine(gpu=(24_000, 23_000)), machine()
     assert (planned(on_gpu).batch, planned(on_gpu).file_batch) == (16, 16)
     assert (planned(on_cpu).batch, planned(on_cpu).file_batch) == (1, 1)
@@ -81,12 +85,12 @@ def test_batches_are_made_where_they_pay() -> None:
     assert planned(on_gpu, whisper_device="cpu").batch == 1
 
 
-def test_settings_come_first() -> None:
+def test_settings_override_the_plan() -> None:
     hardware = machine(cores=32, memory_mb=64_000, gpu=(24_000, 23_000))
     named = {"stt_replicas": 3, "whisper_threads": 7, "stt_batch": 5, "stt_file_batch": 6}
     found = planned(hardware, whisper_device="cpu", whisper_compute_type="float32", **named)
     assert found == Plan((("cpu", "float32"),), 3, 7, 5, 6)
-    # Demanded, it is tried whether it seems to fit or not, and nothing else.
+    # An explicit device is tried whether it seems to fit or not, and no other.
     full = planned(machine(gpu=(4_000, 500)), LARGE_MB, whisper_device="cuda", whisper_compute_type="float16")
     assert full.ways == (("cuda", "float16"),)
     with pytest.raises(EngineUnavailable, match="No CUDA device"):

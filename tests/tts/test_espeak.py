@@ -1,4 +1,4 @@
-"""eSpeak NG as installed, in its worker: how long, how loud, how soon; and what it makes of hostile text."""
+"""The installed eSpeak NG in its worker: duration, loudness, latency, and hostile text."""
 
 import asyncio
 import time
@@ -72,7 +72,7 @@ async def test_the_voices_differ(speech: EspeakSpeech) -> None:
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("language", ["de", "fr", "ru", "zh", "ja", "ar", "hi", "no", "pt-PT", "en_GB", "fr-FR"])
-async def test_any_language_by_any_voice(speech: EspeakSpeech, language: str) -> None:
+async def test_any_voice_speaks_any_language(speech: EspeakSpeech, language: str) -> None:
     for voice in (BARE, VOICES.get("woman")):
         assert (await said(speech, "1 2 3", voice, language)).seconds > 0.5
 
@@ -82,7 +82,7 @@ async def test_an_unknown_language_is_an_error(speech: EspeakSpeech) -> None:
     with pytest.raises(EngineError) as raised:
         await said(speech, "hello", BARE, "xx")
     assert raised.value.code == "unsupported_language"
-    for code in ("fr-fr", "en-gb", "pt-pt+f2", "es-mx"):  # no names of voices
+    for code in ("fr-fr", "en-gb", "pt-pt+f2", "es-mx"):  # not names of voices
         assert (await said(speech, "1 2 3", Voice("coded", engines={"espeak": {"en": code}}))).seconds > 0.5
     with pytest.raises(EngineError, match="no voice"):
         await said(speech, "hello", Voice("odd", engines={"espeak": {"en": "no-such-voice\n"}}))
@@ -95,7 +95,7 @@ async def test_an_unknown_language_is_an_error(speech: EspeakSpeech) -> None:
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("text", ["", " \n\t", "*", "…", "?!", "🎉🎉🎉", "\0\0", "\x01", "\ud800", "--- ***", "€"])
-async def test_nothing_to_say_makes_no_sound(speech: EspeakSpeech, text: str) -> None:
+async def test_text_without_words_makes_no_sound(speech: EspeakSpeech, text: str) -> None:
     assert [clip async for clip in speech.speak(text, voice=BARE, language="en")] == []
 
 
@@ -111,14 +111,14 @@ async def test_nothing_to_say_makes_no_sound(speech: EspeakSpeech, text: str) ->
         "%s%n{0}$(date)`ls` hello",
     ],
 )
-async def test_hostile_text_is_only_text(speech: EspeakSpeech, text: str) -> None:
+async def test_hostile_text_is_treated_as_text(speech: EspeakSpeech, text: str) -> None:
     clip = await said(speech, text)
     assert 0.3 < clip.seconds < 20
     assert rms(clip.samples) > 0.02
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_ten_thousand_characters_are_cut(speech: EspeakSpeech) -> None:
+async def test_text_is_cut_at_ten_thousand_characters(speech: EspeakSpeech) -> None:
     long = (await said(speech, "a" * 10_000)).seconds
     assert long > 10
     whole = (await said(speech, "word " * 2_000)).seconds
@@ -145,7 +145,7 @@ async def test_concurrent_requests_do_not_mix(speech: EspeakSpeech) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_closed_stream_stops_and_the_next_speaks_at_once(speech: EspeakSpeech) -> None:
+async def test_a_closed_stream_stops_and_the_next_starts_at_once(speech: EspeakSpeech) -> None:
     text, begun = "word " * 990, time.monotonic()
     await said(speech, text)
     whole_s = time.monotonic() - begun
@@ -168,7 +168,7 @@ async def test_a_cancelled_task_leaves_the_engine_usable(speech: EspeakSpeech) -
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_espeak_knows_what_it_speaks(speech: EspeakSpeech) -> None:
+async def test_espeak_lists_its_languages(speech: EspeakSpeech) -> None:
     for language in ("en", "en-gb", "pt-br", "zh", "zh-cn", "zh-tw", "fr-ca", "nn", "ru", "ar-eg"):
         assert speech.speaks(language), language
         assert (await said(speech, "1 2 3", BARE, language)).seconds > 0.5
@@ -176,7 +176,7 @@ async def test_espeak_knows_what_it_speaks(speech: EspeakSpeech) -> None:
         assert not speech.speaks(language)
 
 
-def test_which_voice_is_asked_of_espeak() -> None:
+def test_each_language_has_its_espeak_voice() -> None:
     codes = {"en": "en", "en-us": "en-US", "en-gb": "en", "pt": "pt", "pt-br": "pt-BR", "pt-pt": "pt", "fr": "fr"}
     man = Voice("man", languages=("pt",), engines={"espeak": {"pt": "pt-br+m7", "variant": "m7"}})
     assert espeak_voice(man, None, codes) == "pt-br+m7"

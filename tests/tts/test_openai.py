@@ -1,4 +1,4 @@
-"""A compatible speech server over a real socket: sound as it comes, and every way in which it may fail."""
+"""A compatible speech server on a real socket: streamed sound, and all failures."""
 
 import asyncio
 import struct
@@ -32,7 +32,7 @@ async def said(server: SpeechServer, text: str = "Hello.", voice: Voice = MAN, *
 @pytest.mark.parametrize(
     ("mode", "rate_hz"), [("pcm", 24_000), ("wav", 24_000), ("wav", 16_000), ("sneaky", 24_000), ("sneaky", 22_050)]
 )
-async def test_sound_arrives_whole(mode: str, rate_hz: int) -> None:
+async def test_all_sound_arrives(mode: str, rate_hz: int) -> None:
     async with speech_server(mode, rate_hz) as server:
         clips = await said(server)
     assert len(clips) > 1
@@ -42,7 +42,7 @@ async def test_sound_arrives_whole(mode: str, rate_hz: int) -> None:
     assert np.sqrt(np.mean(whole.samples**2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.05)
 
 
-async def test_what_is_asked_of_the_server() -> None:
+async def test_the_server_gets_model_voice_and_text() -> None:
     async with speech_server() as server:
         await said(server, "Say this.", tts_openai_model="kokoro")
         await said(server, voice=Voice("dropped"))
@@ -55,7 +55,7 @@ async def test_what_is_asked_of_the_server() -> None:
         assert len(server.requests) == 3
 
 
-async def test_a_server_without_raw_samples_is_asked_for_wav_from_then_on() -> None:
+async def test_a_server_without_raw_samples_is_asked_for_wav_afterwards() -> None:
     async with speech_server("wav") as server:
         async with openai.open_engine(settings(server), lambda progress: None) as opened:
             for _ in range(2):
@@ -72,14 +72,14 @@ async def test_a_server_without_raw_samples_is_asked_for_wav_from_then_on() -> N
         ("broken", "The connection to the speech server broke"),
     ],
 )
-async def test_failures_are_told(mode: str, message: str) -> None:
+async def test_failures_are_reported(mode: str, message: str) -> None:
     async with speech_server(mode) as server:
         with pytest.raises(EngineError, match=message):
             await said(server)
 
 
 @pytest.mark.parametrize("mode", ["silent", "stall"])
-async def test_a_server_that_falls_silent_is_given_up(mode: str) -> None:
+async def test_a_server_that_stops_sending_times_out(mode: str) -> None:
     async with speech_server(mode) as server:
         async with asyncio.timeout(60):
             with pytest.raises(EngineError) as raised:
@@ -94,11 +94,11 @@ async def test_a_closed_stream_closes_the_connection() -> None:
     ):
         async with aclosing(opened.engine.speak("Hello.", voice=MAN, language="en")) as stream:
             await anext(stream)
-        async with asyncio.timeout(8):  # after 10 s it would go on
+        async with asyncio.timeout(8):  # it would continue after 10 s
             await server.left_early.wait()
 
 
-async def test_a_wrong_key_and_an_absent_server() -> None:
+async def test_a_wrong_key_and_an_unreachable_server_are_reported() -> None:
     async with speech_server() as server:
         await openai.probe(settings(server))
         wrong = Settings(tts_openai_url=server.url, tts_openai_key="wrong")
@@ -118,7 +118,7 @@ async def test_a_wrong_key_and_an_absent_server() -> None:
             await anext(opened.engine.speak("Hello.", voice=MAN, language="en"))
 
 
-def test_a_wav_cut_anywhere() -> None:
+def test_a_wav_split_anywhere_is_decoded() -> None:
     wav = encode_wav(tone(0.1, 24_000))
     odd = wav[:12] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + wav[12:]
     for size in (1, 7, 45, 10_000):
@@ -138,7 +138,7 @@ def test_a_wav_cut_anywhere() -> None:
         b"RIFF",
     ],
 )
-def test_what_is_no_wav(data: bytes) -> None:
+def test_invalid_wavs_are_refused(data: bytes) -> None:
     stream = WavStream()
     with pytest.raises(NotWav):
         stream.push(data)

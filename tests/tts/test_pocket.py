@@ -1,4 +1,4 @@
-"""pocket-tts through its real code on a small random model. What it says is noise."""
+"""pocket-tts through its real code on a small random model. Its speech is noise."""
 
 import asyncio
 import importlib.util
@@ -52,7 +52,7 @@ async def said(speech: PocketSpeech, text: str, voice: Voice = CLONED, language:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_speaks_with_a_cloned_voice(speech: PocketSpeech) -> None:
+async def test_cloned_voices_speak(speech: PocketSpeech) -> None:
     short = await said(speech, "Hello.")
     assert 1.0 < short.seconds < SHORT_S
     assert np.abs(short.samples).max() > 0.01
@@ -61,19 +61,19 @@ async def test_speaks_with_a_cloned_voice(speech: PocketSpeech) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_nothing_to_say(speech: PocketSpeech) -> None:
+async def test_text_without_words_makes_no_sound(speech: PocketSpeech) -> None:
     for text in ("", "*", "?!", "🎉", "…", "\0"):
         assert (await said(speech, text)).seconds == 0
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_errors_are_told_and_it_lives_on(speech: PocketSpeech, tmp_path: Path) -> None:
+async def test_errors_are_reported_and_the_engine_survives(speech: PocketSpeech, tmp_path: Path) -> None:
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"RIFF nothing")
     for voice, message in [
         (Voice("broken", clips=(broken,)), "cannot be used"),
         (Voice("gone", clips=(tmp_path / "gone.wav",)), "could not be read"),
-        (Voices(HOME / "voices", HOME / "audios").get("man"), "does not have this voice"),  # not of a model of our own
+        (Voices(HOME / "voices", HOME / "audios").get("man"), "does not have this voice"),  # not a language of our own models
     ]:
         with pytest.raises(EngineError, match=message):
             await said(speech, "Hello.", voice)
@@ -99,8 +99,10 @@ async def test_concurrent_requests_take_turns(speech: PocketSpeech) -> None:
     assert alone[0] < 0.9 * alone[1]
 
 
-async def test_two_replicas_and_many_streams_keep_apart(model: Path, tmp_path: Path) -> None:
-    """By their lengths: each process has random weights of its own, whose sound says nothing of the voice."""
+async def test_two_replicas_and_many_streams_do_not_mix(model: Path, tmp_path: Path) -> None:
+    """Streams are compared by their lengths: each process has its own random weights, so the sound does not identify
+    the voice.
+    """
     texts = ["Hello.", "Hello there, my friend.", "And this is a sentence that takes much longer than both."]
     settings = Settings(pocket_model=str(model), models_dir=tmp_path, tts_replicas=2)
     async with pocket.open_engine(settings, lambda progress: None) as opened:
@@ -110,7 +112,9 @@ async def test_two_replicas_and_many_streams_keep_apart(model: Path, tmp_path: P
         assert [clip.seconds for clip in clips] == pytest.approx(alone * 2, rel=0.05)
 
 
-def test_voices_are_kept_in_memory_and_int8(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_voices_are_cached_in_memory_and_int8_works(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pipeline.tts.pocket_engine import VOICES_KEPT, Pocket
 
     engine = Pocket(PocketConfig(str(model), "en", str(tmp_path), int8=True))
@@ -132,7 +136,7 @@ def test_voices_are_kept_in_memory_and_int8(model: Path, tmp_path: Path, monkeyp
     assert len(listened) == 2
     assert len(engine._voices) == 2 <= VOICES_KEPT
 
-    # More words without a mark than the model takes at once are given to it in pieces.
+    # More words without punctuation than the model accepts at once are sent in chunks.
     given: list[str] = []
     monkeypatch.setattr(loaded, "generate_audio_stream", lambda state, text, stop: iter([given.append(text)][:0]))
     list(engine.speak("hello there " * 40, "en", "", (str(voice),)))
@@ -140,7 +144,7 @@ def test_voices_are_kept_in_memory_and_int8(model: Path, tmp_path: Path, monkeyp
     assert " ".join(given).split() == ["hello", "there"] * 40
 
 
-def test_a_voice_that_a_language_lacks_is_replaced_by_its_own() -> None:
+def test_a_voice_missing_in_a_language_is_replaced_by_the_default() -> None:
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     from pipeline.tts.pocket_engine import _of_catalogue
@@ -162,7 +166,7 @@ def test_a_voice_that_a_language_lacks_is_replaced_by_its_own() -> None:
         _of_catalogue(Catalogue(LocalEntryNotFoundError), "es", "michael")
 
 
-def test_a_broken_model_says_so(tmp_path: Path) -> None:
+def test_a_broken_model_is_reported(tmp_path: Path) -> None:
     from pipeline.tts.pocket_engine import Pocket
 
     broken = tmp_path / "broken.yaml"
@@ -171,14 +175,14 @@ def test_a_broken_model_says_so(tmp_path: Path) -> None:
         Pocket(PocketConfig(str(broken), "en", str(tmp_path)))
 
 
-async def test_an_unknown_language(speech: PocketSpeech) -> None:
+async def test_an_unknown_language_is_refused(speech: PocketSpeech) -> None:
     own = PocketSpeech(speech._worker, "en", 5.0, 5.0, any_language=False)
     with pytest.raises(EngineError) as raised:
         await anext(own.speak("hello", voice=CLONED, language="ja"))
     assert raised.value.code == "unsupported_language"
 
 
-async def test_probe_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_probe_reports_missing_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_HOME", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(EngineUnavailable, match="POCKET_MODEL"):
@@ -187,7 +191,7 @@ async def test_probe_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
         await pocket.probe(Settings(models_dir=tmp_path, hf_endpoint="http://127.0.0.1:9"))
     with pytest.raises(EngineUnavailable, match="does not respond"):
         await pocket.probe(Settings(models_dir=tmp_path, hf_hub_offline=True))
-    # Weights that were fetched before are enough.
+    # Weights from an earlier download are enough.
     spec = importlib.util.find_spec("pocket_tts")
     assert spec is not None
     assert spec.origin is not None
@@ -199,7 +203,7 @@ async def test_probe_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
     await pocket.probe(Settings(models_dir=tmp_path, hf_hub_offline=True))
 
 
-def test_every_shipped_model_is_there() -> None:
+def test_every_shipped_model_is_available() -> None:
     spec = importlib.util.find_spec("pocket_tts")
     assert spec is not None
     assert spec.origin is not None
@@ -208,7 +212,7 @@ def test_every_shipped_model_is_there() -> None:
         assert len(pocket.WEIGHTS.findall(text)) == 2
 
 
-def test_shipped_voices_are_of_the_catalogue() -> None:
+def test_shipped_voices_are_in_the_catalogue() -> None:
     from pocket_tts.utils.utils import _ORIGINS_OF_PREDEFINED_VOICES
 
     voices = Voices(HOME / "voices", HOME / "audios")

@@ -1,4 +1,4 @@
-"""Trimming and splitting: what is taken away is silence, and never a word."""
+"""Trimming and splitting: only silence is removed, and never a word."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def quiet(ms: int) -> Samples:
 
 
 def trim(*pieces: Samples, piece_ms: int = 7, junk_s: float = 0.15) -> list[float]:
-    """The amplitudes that come out when all is pushed in small pieces."""
+    """Trim the sound in small chunks, and return the amplitudes that come out."""
     trimmer = Trimmer(RATE_HZ, 0.1, audible=0.01, junk_s=junk_s)
     whole = np.concatenate(pieces)
     out = [trimmer.push(whole[at : at + piece_ms]) for at in range(0, len(whole), piece_ms)]
@@ -28,19 +28,19 @@ def trim(*pieces: Samples, piece_ms: int = 7, junk_s: float = 0.15) -> list[floa
 
 
 @pytest.mark.parametrize("piece_ms", [1, 7, 100, 10_000])
-def test_silence_around_goes_and_silence_between_stays(piece_ms: int) -> None:
+def test_outer_silence_is_removed_and_inner_silence_stays(piece_ms: int) -> None:
     lead = int(LEAD_S * RATE_HZ)
     out = trim(quiet(300), sound(200), quiet(500), sound(200), quiet(600), piece_ms=piece_ms)
     expected = np.concatenate([quiet(lead), sound(200), quiet(500), sound(200), quiet(100)])
     assert out == pytest.approx(expected.tolist())
 
 
-def test_only_silence_gives_nothing() -> None:
+def test_silence_alone_gives_nothing() -> None:
     assert trim(quiet(1_000)) == []
     assert trim(quiet(0)) == []
 
 
-def test_junk_at_the_end_goes() -> None:
+def test_noise_at_the_end_is_removed() -> None:
     out = trim(sound(200), quiet(450), sound(100), quiet(50))
     assert out == pytest.approx(np.concatenate([sound(200), quiet(100)]).tolist())
 
@@ -51,10 +51,10 @@ def test_junk_at_the_end_goes() -> None:
         (sound(200), quiet(450), sound(160)),  # long enough to be a word
         (sound(200), quiet(300), sound(100)),  # no pause before it
         (sound(200), quiet(450), sound(100), quiet(50), sound(100)),  # two syllables
-        (sound(100),),  # all there is
+        (sound(100),),  # the whole sound
     ],
 )
-def test_what_may_be_a_word_stays(pieces: tuple[Samples, ...]) -> None:
+def test_possible_words_stay(pieces: tuple[Samples, ...]) -> None:
     assert trim(*pieces) == pytest.approx(np.concatenate(pieces).tolist())
 
 
@@ -79,11 +79,11 @@ def test_a_sentence_is_followed_by_a_longer_pause() -> None:
         ("Oh. But this is one long sentence without marks", 30, ["Oh. But this is one long", "sentence without marks"]),
     ],
 )
-def test_long_texts_are_cut_where_it_hurts_least(text: str, limit: int, pieces: list[str]) -> None:
+def test_long_texts_are_split_at_the_best_place(text: str, limit: int, pieces: list[str]) -> None:
     assert split(text, limit) == pieces
 
 
-def test_nothing_is_lost_in_splitting() -> None:
+def test_splitting_loses_nothing() -> None:
     text = " ".join(f"word{number}{',.;: !?'[number % 7]}" for number in range(3_000))
     for limit in (20, 71, 250):
         pieces = split(text, limit)
@@ -91,7 +91,7 @@ def test_nothing_is_lost_in_splitting() -> None:
         assert " ".join(pieces).split() == text.split()
 
 
-def test_what_can_be_said() -> None:
+def test_speakable_text_is_recognised() -> None:
     assert clean(" a\0b\tc\n\x1b[0m ") == "a b c [0m"
     assert clean("नमस्ते") == "नमस्ते"
     for nothing in ("", "…", "🎉", "\ud800", "!?", "\x07"):

@@ -1,4 +1,4 @@
-"""Voices by name: what lies in the folders, at once; and nothing else on the machine."""
+"""Voices by name: files in the voice folders appear at once, and other files are out of reach."""
 
 import logging
 import os
@@ -53,7 +53,7 @@ def test_a_bare_recording_is_a_voice_at_once(voices: Voices, folders: tuple[Path
     assert len(voices) == 1
 
 
-def test_a_described_voice_with_its_recordings(voices: Voices, folders: tuple[Path, Path]) -> None:
+def test_a_described_voice_uses_its_recordings(voices: Voices, folders: tuple[Path, Path]) -> None:
     folder = folders[0] / "rita"
     folder.mkdir()
     (folder / "a.wav").write_bytes(TONE)
@@ -63,7 +63,7 @@ def test_a_described_voice_with_its_recordings(voices: Voices, folders: tuple[Pa
     voice = voices.get("rita")
     assert [clip.name for clip in voice.clips] == ["b.wav"]
     assert (voice.description, voice.languages, voice.engines) == ("Rita", ("pt",), {"xtts": {"x": 1}})
-    # A described voice comes before a bare recording of the same name.
+    # A described voice has precedence over a bare recording of the same name.
     (folders[1] / "rita.wav").write_bytes(TONE)
     assert voices.get("rita").description == "Rita"
 
@@ -81,7 +81,7 @@ def test_a_described_voice_with_its_recordings(voices: Voices, folders: tuple[Pa
         b"#" * 100_000,
     ],
 )
-def test_a_broken_description_is_left_out_and_said_once(
+def test_a_broken_description_is_skipped_and_logged_once(
     toml: bytes, voices: Voices, folders: tuple[Path, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     (folders[0] / "bad").mkdir()
@@ -91,11 +91,11 @@ def test_a_broken_description_is_left_out_and_said_once(
         assert voices.names() == ["good"]
         assert voices.names() == ["good"]
     assert len([record for record in caplog.records if "bad" in record.getMessage()]) == 1
-    (folders[0] / "bad" / "voice.toml").write_text('description = "mended"')
+    (folders[0] / "bad" / "voice.toml").write_text('description = "mended"')  # language: allow
     assert voices.names() == ["bad", "good"]
 
 
-def test_what_is_no_recording_is_no_voice(voices: Voices, folders: tuple[Path, Path]) -> None:
+def test_a_file_that_is_not_a_recording_is_not_a_voice(voices: Voices, folders: tuple[Path, Path]) -> None:
     folder = folders[0]
     (folder / "garbage.wav").write_bytes(b"RIFF not really")
     (folder / "empty.wav").write_bytes(b"")
@@ -131,7 +131,7 @@ def test_links_out_of_the_folder_are_not_followed(voices: Voices, folders: tuple
     "name",
     ["", ".", "..", "../x", "/etc/passwd", "a\0b", "\ud800", "x" * 10_000, "ana.wav", "./ana", "ana/", "ANA", "~", "*"],
 )
-def test_a_trick_is_just_an_unknown_voice(name: str, voices: Voices, folders: tuple[Path, Path]) -> None:
+def test_a_malicious_name_is_an_unknown_voice(name: str, voices: Voices, folders: tuple[Path, Path]) -> None:
     (folders[0] / "ana.wav").write_bytes(TONE)
     with pytest.raises(BadInput) as raised:
         voices.get(name)
@@ -141,7 +141,7 @@ def test_a_trick_is_just_an_unknown_voice(name: str, voices: Voices, folders: tu
     raised.value.message.encode()
 
 
-def test_no_folders_no_voices(tmp_path: Path) -> None:
+def test_without_folders_there_are_no_voices(tmp_path: Path) -> None:
     voices = Voices.load(Settings(voices_dir=tmp_path / "no", audios_dir=tmp_path / "none"))
     assert list(voices) == []
     with pytest.raises(BadInput, match="there are: none"):

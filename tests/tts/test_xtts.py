@@ -1,4 +1,4 @@
-"""XTTS through its real code on a micro model: voices, caches, limits, streams. What it says is noise."""
+"""XTTS through its real code on a micro model: voices, caches, limits, streams. Its speech is noise."""
 
 import asyncio
 import importlib.util
@@ -75,14 +75,14 @@ async def said(speech: XttsSpeech, text: str, voice: Voice = CLONED, language: s
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("name", "language"), [("man", "en"), ("woman", "pt-BR"), ("man", "es"), ("woman", None)])
-async def test_shipped_voices(speech: XttsSpeech, name: str, language: str | None) -> None:
+async def test_shipped_voices_speak(speech: XttsSpeech, name: str, language: str | None) -> None:
     clip = await said(speech, "Hello there.", VOICES.get(name), language)
     assert 1.0 < clip.seconds < 2.5
     assert np.abs(clip.samples).max() > 0.01
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_cloned_voices(speech: XttsSpeech, settings: Settings) -> None:
+async def test_cloned_voices_speak_and_their_latents_are_cached(speech: XttsSpeech, settings: Settings) -> None:
     one = await said(speech, "Hello.", CLONED)
     both = await said(speech, "Hello.", Voice("both", clips=RECORDINGS))
     assert min(one.seconds, both.seconds) > 1.0
@@ -91,20 +91,20 @@ async def test_cloned_voices(speech: XttsSpeech, settings: Settings) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_nothing_to_say(speech: XttsSpeech) -> None:
+async def test_text_without_words_makes_no_sound(speech: XttsSpeech) -> None:
     for text in ("", "*", "?!", "🎉", "…", "\0"):
         assert (await said(speech, text)).seconds == 0
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_errors_are_told_and_it_lives_on(speech: XttsSpeech, tmp_path: Path) -> None:
+async def test_errors_are_reported_and_the_engine_survives(speech: XttsSpeech, tmp_path: Path) -> None:
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"RIFF nothing")
     short = tmp_path / "short.wav"
     short.write_bytes(RECORDINGS[0].read_bytes()[: 44 + 3_200])  # 0.1 s
     for voice, language, message in [
         (CLONED, "xx", "does not speak 'xx'"),
-        (Voice("odd", engines={"xtts": {"speaker": "Nobody"}}), "en", "no speaker 'Nobody'"),
+        (Voice("odd", engines={"xtts": {"speaker": "Nobody"}}), "en", "no speaker 'Nobody'"),  # language: allow
         (Voice("broken", clips=(broken,)), "en", "cannot be used"),
         (Voice("gone", clips=(tmp_path / "gone.wav",)), "en", "could not be read"),
         (Voice("short", clips=(short,)), "en", "voice"),
@@ -124,7 +124,7 @@ async def test_a_closed_stream_stops_soon(speech: XttsSpeech) -> None:
         closing = time.monotonic()
     assert time.monotonic() - closing < 2
     await speech._worker.call("describe")
-    # Alone, the rest would take many times what the first sound took.
+    # Alone, the rest would take many times as long as the first sound.
     assert time.monotonic() - closing < 5 + 4 * first_s
 
 
@@ -134,7 +134,7 @@ async def test_concurrent_requests_take_turns(speech: XttsSpeech) -> None:
     assert all(1.0 < clip.seconds < 2.5 for clip in clips)
 
 
-def test_latents_are_kept_and_mended(engine: Any, config: XttsConfig) -> None:
+def test_latents_are_cached_and_repaired(engine: Any, config: XttsConfig) -> None:
     from pipeline.tts.xtts_engine import Xtts
 
     clips = tuple(map(str, RECORDINGS))
@@ -154,9 +154,9 @@ def test_latents_are_kept_and_mended(engine: Any, config: XttsConfig) -> None:
         kept.write_bytes(damaged)
         again._voices._known.clear()
         before = again.analysed()
-        mended = again._voices.of_clips(clips)
+        mended = again._voices.of_clips(clips)  # language: allow
         assert again.analysed() == before + 1
-        assert np.allclose(mended.conditioning, first.conditioning, atol=1e-5)
+        assert np.allclose(mended.conditioning, first.conditioning, atol=1e-5)  # language: allow
         assert len(kept.read_bytes()) == len(whole)
 
 
@@ -175,7 +175,7 @@ def test_another_recording_or_model_is_another_voice(engine: Any, folder: Path, 
     assert len(list((tmp_path / "latents").iterdir())) == 3
 
 
-def test_a_disk_that_cannot_be_written_costs_only_time(engine: Any, tmp_path: Path) -> None:
+def test_a_read_only_disk_costs_only_time(engine: Any, tmp_path: Path) -> None:
     from pipeline.tts.xtts_voice import VoiceLatents
 
     (tmp_path / "file").write_text("in the way")
@@ -184,7 +184,9 @@ def test_a_disk_that_cannot_be_written_costs_only_time(engine: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("language", "limit"), [("en", 250), ("pt", 203)])
-def test_no_piece_is_over_the_limit(engine: Any, language: str, limit: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_chunk_of_text_is_over_the_limit(
+    engine: Any, language: str, limit: int, caplog: pytest.LogCaptureFixture
+) -> None:
     text = "Este é um texto bem longo, com vírgulas e palavras; e segue sem parar " * 12
     with caplog.at_level(logging.WARNING):
         pieces = engine._pieces(text, language)
@@ -218,7 +220,7 @@ def test_the_windowed_vocoder_equals_a_full_decode(engine: Any) -> None:
     assert len(WindowedVocoder(decoder, speaker).finish()) == 0
 
 
-def test_int8(config: XttsConfig) -> None:
+def test_an_int8_model_speaks(config: XttsConfig) -> None:
     from pipeline.tts.xtts_engine import Xtts
 
     engine = Xtts(replace(config, int8=True))
@@ -227,8 +229,8 @@ def test_int8(config: XttsConfig) -> None:
     assert sum(clip.seconds for clip in clips) > 0.1
 
 
-def test_half_precision(config: XttsConfig) -> None:
-    """On a CPU, where it is no faster: the same code runs on a GPU. Both hear and sample in full precision."""
+def test_a_half_precision_model_speaks(config: XttsConfig) -> None:
+    """Test the code for GPUs on a CPU, where it is not faster. Conditioning and sampling use full precision."""
     from pipeline.tts.xtts_engine import Xtts
 
     half = Xtts(replace(config, precision="bfloat16"))
@@ -241,8 +243,8 @@ def test_half_precision(config: XttsConfig) -> None:
         assert np.abs(whole.samples).max() > 0.01
 
 
-async def test_two_replicas_and_many_streams_do_not_leak_into_each_other(folder: Path, tmp_path: Path) -> None:
-    """Each stream has the colour of its own voice: nothing of what others say at the same time is in it."""
+async def test_two_replicas_and_many_streams_do_not_mix(folder: Path, tmp_path: Path) -> None:
+    """Each stream has the timbre of its own voice, without the sound of concurrent streams."""
     settings = Settings(xtts_model=str(folder), models_dir=tmp_path, tts_device="cpu", tts_replicas=2)
     voices = [VOICES.get("man"), VOICES.get("woman"), CLONED]
     async with xtts.open_engine(settings, lambda progress: None) as opened:
@@ -256,7 +258,7 @@ async def test_two_replicas_and_many_streams_do_not_leak_into_each_other(folder:
             assert distances[number % 3] < apart / 2
 
 
-def test_a_broken_model_says_so(config: XttsConfig, tmp_path: Path) -> None:
+def test_a_broken_model_is_reported(config: XttsConfig, tmp_path: Path) -> None:
     from pipeline.tts.xtts_engine import Xtts
 
     for name in ("config.json", "vocab.json", "model.pth"):
@@ -265,7 +267,7 @@ def test_a_broken_model_says_so(config: XttsConfig, tmp_path: Path) -> None:
         Xtts(replace(config, folder=str(tmp_path)))
 
 
-async def test_probe_says_what_is_missing(tmp_path: Path) -> None:
+async def test_probe_reports_missing_parts(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match=r"no config\.json"):
         await xtts.probe(Settings(xtts_model=str(tmp_path)))
     with pytest.raises(EngineUnavailable, match="licence") as raised:
@@ -310,7 +312,7 @@ def test_the_service_never_imports_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=HOME)
 
 
-def test_language_codes() -> None:
+def test_language_codes_are_mapped_to_those_of_xtts() -> None:
     for wanted, code in {"pt-br": "pt", "pt": "pt", "zh": "zh-cn", "zh-cn": "zh-cn", "zh-tw": "zh-cn"}.items():
         assert xtts_language(wanted, LANGUAGES) == code
     with pytest.raises(EngineError) as raised:

@@ -1,4 +1,4 @@
-"""How a voice sounds, whatever it says: enough to tell random models' voices apart."""
+"""The timbre of a voice, whatever it says: enough to distinguish random models' voices."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ Timbre = NDArray[np.floating]
 
 
 def timbre(clip: Clip) -> Timbre:
-    """Its long-term spectrum in decibels: a random model babbles, but in the colour of its voice."""
+    """The long-term spectrum in decibels: a random model babbles, but with the timbre of its voice."""
     frames = np.lib.stride_tricks.sliding_window_view(clip.samples, 1024)[::512]
     power = (np.abs(np.fft.rfft(frames * np.hanning(1024), axis=1)) ** 2).mean(axis=0)
     bands = np.array([band.mean() for band in np.array_split(power, 64)])

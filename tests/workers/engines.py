@@ -1,4 +1,4 @@
-"""Small synchronous engines for the worker's tests: what goes wrong in a real one, on demand."""
+"""Small synchronous engines for the worker tests, with the faults of real engines on demand."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pipeline.errors import EngineError
 
 
 class Counter:
-    """Counts, echoes, fails, hangs and dies as told."""
+    """Counts, echoes, fails, hangs and crashes on request."""
 
     def __init__(self, start: int) -> None:
         if start < 0:
@@ -52,7 +52,7 @@ class Counter:
             time.sleep(pause_s)
 
     def hang(self) -> None:
-        """As a deadlock in C: nothing comes any more, and no cancellation is looked at."""
+        """Hangs like a deadlock in C: no output, and no check for cancellation."""
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         time.sleep(3600)
 
@@ -70,7 +70,7 @@ class Counter:
         return ""
 
     def stop_once(self, path: str) -> str:
-        """Stops the first process that runs it, which then is there and says nothing."""
+        """Stops the first process that runs it, which then stays but does not respond."""
         try:
             open(path, "x").close()
         except FileExistsError:
@@ -79,7 +79,7 @@ class Counter:
         return ""
 
     def hear(self, text: str, seconds: float) -> Iterator[tuple[str, int] | None]:
-        """What it was told and how many were heard together."""
+        """The call's argument, and the number of calls in its batch."""
         time.sleep(seconds)
         yield None
         yield text, 1

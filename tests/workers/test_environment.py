@@ -1,4 +1,4 @@
-"""Secrets of the deployment are in no process that the service starts."""
+"""Child processes of the service never have the deployment's secrets."""
 
 import os
 from pathlib import Path
@@ -37,17 +37,17 @@ SECRETS = {
 def test_no_child_of_a_running_service_has_a_secret(tmp_path: Path) -> None:
     with serving(tmp_path, **SECRETS, OMP_WAIT_POLICY="PASSIVE") as server:
         own = Path(f"/proc/{server.process.pid}/environ").read_bytes()
-        assert own.count(MARK.encode()) >= 19  # it has them itself
+        assert own.count(MARK.encode()) >= 19  # the service itself has them
         children = server.workers()
         assert len(children) >= 2
         for child in children:
             inherited = Path(f"/proc/{child.pid}/environ").read_bytes()
             assert MARK.encode() not in inherited
             assert SECRETS["WEBHOOK_SECRET"].encode() not in inherited
-            assert b"OMP_WAIT_POLICY=PASSIVE" in inherited  # what a model's library reads
+            assert b"OMP_WAIT_POLICY=PASSIVE" in inherited  # settings that a model's library reads
 
 
-def test_no_setting_with_a_secret_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_setting_with_a_secret_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         if SECRET.search(name):
             monkeypatch.setenv(name.upper(), MARK)
@@ -55,7 +55,7 @@ def test_no_setting_with_a_secret_is_handed_on(monkeypatch: pytest.MonkeyPatch) 
     assert MARK not in "".join(clean_environment(downloads=True).values())
 
 
-def test_only_a_child_that_downloads_knows_the_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_child_that_downloads_gets_the_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", f"http://user:{MARK}@proxy")
     assert "https_proxy" not in clean_environment()
     assert clean_environment(downloads=True)["https_proxy"] == os.environ["https_proxy"]

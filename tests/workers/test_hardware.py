@@ -1,4 +1,4 @@
-"""What a machine has, and which models it can run."""
+"""The machine's hardware, and the models that it can run."""
 
 import os
 from pathlib import Path
@@ -51,11 +51,11 @@ def test_this_machine_is_described() -> None:
             machine(8_000, types=("float32", "int8")),
             {"distil_large_v3_ptbr": "cuda", "faster_large-v3_int8": "cuda"},
         ),
-        # A driver that does not tell its memory.
+        # A driver that does not report its memory.
         (machine(0), {choice.id: "cuda" for choice in MODELS}),
     ],
 )
-def test_what_a_machine_can_run(having: Hardware, expected: dict[str, str]) -> None:
+def test_models_that_a_machine_can_run(having: Hardware, expected: dict[str, str]) -> None:
     assert {one.choice.id: one.device for one in runnable(having)} == expected
 
 
@@ -72,7 +72,7 @@ def test_what_a_machine_can_run(having: Hardware, expected: dict[str, str]) -> N
         (None, []),
     ],
 )
-def test_the_driver_is_asked_and_its_troubles_do_no_harm(
+def test_the_driver_is_queried_and_its_failures_do_no_harm(
     script: str | None, expected: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if script is not None:
@@ -84,7 +84,7 @@ def test_the_driver_is_asked_and_its_troubles_do_no_harm(
     assert hardware._nvidia_smi() == expected
 
 
-def test_a_containers_limit_is_the_memory(tmp_path: Path) -> None:
+def test_a_container_limit_counts_as_the_memory(tmp_path: Path) -> None:
     limit = tmp_path / "memory.max"
     limit.write_text(f"{512 * 2**20}\n")
     assert hardware._memory_mb(limit) == 512
@@ -92,7 +92,7 @@ def test_a_containers_limit_is_the_memory(tmp_path: Path) -> None:
     assert hardware._memory_mb(limit) == hardware._memory_mb(tmp_path / "none") > 512
 
 
-def test_the_service_shows_its_hardware_its_models_and_how_busy_they_are(server: ServerProcess) -> None:
+def test_the_service_shows_its_hardware_models_and_load(server: ServerProcess) -> None:
     health = httpx.get(f"{server.url}/health").json()
     root = httpx.get(f"{server.url}/").json()
     assert health["hardware"] == root["hardware"]

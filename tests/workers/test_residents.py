@@ -1,4 +1,4 @@
-"""Models within a memory budget: shared loads, who makes room, what is refused."""
+"""Models within a memory budget: shared loads, eviction, refusals."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +14,7 @@ LOAD_S, UNLOAD_S = 3.0, 0.5
 
 
 class Models:
-    """Loads that take their time, and a book of what happened."""
+    """Loads that take time, and a log of events."""
 
     def __init__(self, budget_mb: int = 100, kept_mb: int = 10) -> None:
         self.residents: Residents[str] = Residents(budget_mb, kept_mb)
@@ -68,7 +68,7 @@ def test_a_load_is_shared_and_the_model_stays() -> None:
     virtual_time.run(run())
 
 
-def test_the_one_used_longest_ago_makes_room_and_one_in_use_never() -> None:
+def test_the_least_recently_used_idle_model_is_unloaded() -> None:
     async def run() -> None:
         models = Models()
         for name in "abc":
@@ -85,7 +85,7 @@ def test_the_one_used_longest_ago_makes_room_and_one_in_use_never() -> None:
     virtual_time.run(run())
 
 
-def test_what_cannot_fit_is_refused_and_nothing_is_unloaded_for_it() -> None:
+def test_a_model_that_cannot_fit_unloads_nothing() -> None:
     async def run() -> None:
         models = Models()
         await models.use("a", seconds=0)
@@ -104,12 +104,12 @@ def test_what_cannot_fit_is_refused_and_nothing_is_unloaded_for_it() -> None:
     virtual_time.run(run())
 
 
-def test_one_that_is_being_unloaded_is_loaded_again_and_never_twice_at_a_time() -> None:
+def test_a_model_being_unloaded_is_reloaded_later_and_only_once() -> None:
     async def run() -> None:
         models = Models()
         await models.use("a", 60, seconds=0)
         both = asyncio.gather(models.use("b", 60, seconds=0), _after(0.1, models.use("a", 60, seconds=0)))
-        with pytest.raises(Overloaded):  # "b" is in use by who waits for it to be loaded
+        with pytest.raises(Overloaded):  # "b" is in use by the caller that waits for it to load
             await both
         await asyncio.sleep(10)
         await models.use("a", 60, seconds=0)
@@ -120,7 +120,7 @@ def test_one_that_is_being_unloaded_is_loaded_again_and_never_twice_at_a_time() 
     virtual_time.run(run())
 
 
-def test_a_failed_load_is_told_to_all_who_waited_and_tried_again_by_the_next() -> None:
+def test_a_failed_load_fails_all_waiters_and_is_retried_by_the_next() -> None:
     async def run() -> None:
         models = Models()
         models.failing = True
@@ -135,7 +135,7 @@ def test_a_failed_load_is_told_to_all_who_waited_and_tried_again_by_the_next() -
     virtual_time.run(run())
 
 
-def test_who_goes_away_does_not_break_the_load_of_others() -> None:
+def test_a_leaving_caller_does_not_break_the_load_of_others() -> None:
     async def run() -> None:
         models = Models()
         first, second = asyncio.create_task(models.use("a")), asyncio.create_task(models.use("a"))
@@ -145,7 +145,7 @@ def test_who_goes_away_does_not_break_the_load_of_others() -> None:
         third = asyncio.create_task(models.use("b"))
         await asyncio.sleep(1)
         third.cancel()
-        models.failing = True  # with nobody waiting: the next one is not told of it
+        models.failing = True  # without waiters; the next caller does not get this error
         await asyncio.sleep(10)
         models.failing = False
         assert await models.use("b") == "b"

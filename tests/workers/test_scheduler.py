@@ -1,4 +1,4 @@
-"""Who is served next by a shared model."""
+"""The order in which a shared model serves its calls."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from tests import virtual_time
 
 @dataclass(eq=False)
 class Call:
-    """What waits; `served` tells that its turn came."""
+    """A waiting call; `served` reports its turn."""
 
     name: str = ""
     method: str = "hear"
@@ -27,7 +27,7 @@ class Call:
 async def model(
     scheduler: Scheduler[Call], order: list[list[str]], *, size: int = 1, most: int = 1
 ) -> AsyncIterator[None]:
-    """Replicas that need a tenth of a second for a call or a batch, and write down what they served."""
+    """Replicas that need a tenth of a second for a call or a batch, and log what they served."""
 
     async def replica() -> None:
         while True:
@@ -76,7 +76,7 @@ def test_urgent_calls_come_first() -> None:
     assert served(calls) == ["final", "guess", "partial", "file"]
 
 
-def test_sessions_take_turns_however_much_one_of_them_asks() -> None:
+def test_sessions_take_turns_whatever_one_of_them_sends() -> None:
     calls = [("greedy", Urgency.NOW)] * 5 + [("a", Urgency.NOW), ("b", Urgency.NOW), ("a", Urgency.NOW)]
     assert served(calls) == ["greedy", "a", "b", "greedy", "a", "greedy", "greedy", "greedy"]
 
@@ -112,24 +112,24 @@ def test_one_account_cannot_fill_the_queue_with_many_sessions() -> None:
     virtual_time.run(run())
 
 
-def test_too_many_waiting_are_refused_at_once_with_a_time_to_come_back() -> None:
+def test_calls_over_the_queue_limit_are_refused_with_a_retry_delay() -> None:
     with pytest.raises(Overloaded) as raised:
         served([("a", Urgency.NOW)] * 4, max_waiting=3)
     assert raised.value.retry_after_s > 0
 
 
-def test_as_many_as_there_are_replicas_are_served_beside_those_that_wait() -> None:
+def test_calls_for_free_replicas_do_not_count_as_waiting() -> None:
     assert served([("a", Urgency.NOW)] * 3, max_waiting=3, size=2) == ["a"] * 3
 
 
-def test_one_session_cannot_fill_the_queue_for_all_others() -> None:
+def test_one_session_cannot_fill_the_queue() -> None:
     with pytest.raises(Overloaded):
         served([("greedy", Urgency.NOW)] * 9, max_waiting=32)
     assert len(served([("greedy", Urgency.NOW)] * 8 + [("a", Urgency.NOW)], max_waiting=32)) == 9
     assert len(served([("files", Urgency.FILE)] * 20, max_waiting=32)) == 20
 
 
-def test_what_would_wait_too_long_is_refused_at_once_but_no_file() -> None:
+def test_calls_that_would_wait_too_long_are_refused_except_files() -> None:
     async def run() -> None:
         scheduler = Scheduler[Call]("model", max_waiting=100, max_wait_s=0.35)
         order: list[list[str]] = []
@@ -144,7 +144,7 @@ def test_what_would_wait_too_long_is_refused_at_once_but_no_file() -> None:
                 scheduler.put(Call("file"))
             await asyncio.sleep(0.25)
             with calling(urgency=Urgency.LATER):
-                scheduler.put(Call("later"))  # two were served meanwhile, and the file comes after it
+                scheduler.put(Call("later"))  # two were served meanwhile, and the file comes after that one
             await asyncio.sleep(1)
         assert order[-2:] == [["later"], ["file"]]
 
@@ -152,7 +152,7 @@ def test_what_would_wait_too_long_is_refused_at_once_but_no_file() -> None:
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["while a window runs", "between two windows"])
-def test_a_file_that_has_begun_is_not_refused_in_its_middle(ended: bool) -> None:
+def test_a_running_file_is_not_refused_midway(ended: bool) -> None:
     async def run() -> None:
         scheduler = Scheduler[Call]("model", max_waiting=1)
 
@@ -172,7 +172,7 @@ def test_a_file_that_has_begun_is_not_refused_in_its_middle(ended: bool) -> None
     virtual_time.run(run())
 
 
-def test_a_guess_that_is_committed_becomes_urgent_while_it_waits() -> None:
+def test_a_committed_speculative_call_becomes_urgent_in_the_queue() -> None:
     order: list[list[str]] = []
 
     async def run() -> None:
@@ -190,7 +190,7 @@ def test_a_guess_that_is_committed_becomes_urgent_while_it_waits() -> None:
     assert order == [["busy"], ["second"], ["first"]]
 
 
-def test_what_is_given_up_while_it_waits_is_never_served() -> None:
+def test_a_call_cancelled_while_waiting_is_never_served() -> None:
     order: list[list[str]] = []
 
     async def run() -> None:
@@ -209,7 +209,7 @@ def test_what_is_given_up_while_it_waits_is_never_served() -> None:
     assert order == [["busy"], ["wanted"]]
 
 
-def test_a_call_that_reaches_a_replica_as_it_stops_is_not_lost() -> None:
+def test_a_call_that_reaches_a_stopping_replica_is_not_lost() -> None:
     async def run() -> None:
         scheduler = Scheduler[Call]("model", max_waiting=10)
         taking = asyncio.create_task(scheduler.take())
@@ -231,7 +231,7 @@ def test_a_call_that_reaches_a_replica_as_it_stops_is_not_lost() -> None:
 
 
 def batches(arrivals: list[tuple[float, Call]], *, most: int, gather_s: float) -> list[tuple[float, list[str]]]:
-    """When (seconds) which calls were taken together by one replica that needs 0.1 s for whatever it takes."""
+    """Start times (seconds) and calls of each batch of one replica, which needs 0.1 s per batch."""
     taken: list[tuple[float, list[str]]] = []
 
     async def run() -> None:
@@ -239,7 +239,7 @@ def batches(arrivals: list[tuple[float, Call]], *, most: int, gather_s: float) -
         loop = asyncio.get_running_loop()
         start = loop.time()
         for index, (after_s, call) in enumerate(arrivals):
-            loop.call_later(after_s + index * 1e-5, scheduler.put, call)  # timers of one moment have no order
+            loop.call_later(after_s + index * 1e-5, scheduler.put, call)  # timers for the same time have no order
         served = 0
         while served < len(arrivals):
             calls = await scheduler.take(most)
@@ -256,12 +256,12 @@ def alike(*names: str, urgency: Urgency = Urgency.NOW, method: str = "hear") -> 
     return [Call(name, method, True, Caller(name, urgency)) for name in names]
 
 
-def test_a_call_alone_waits_for_no_others_and_those_behind_it_are_taken_together() -> None:
+def test_a_lone_call_starts_at_once_and_later_ones_form_a_batch() -> None:
     arrivals = [(0.05 + index / 100, call) for index, call in enumerate(alike("a", "b", "c", "d", "e"))]
     assert batches(arrivals, most=3, gather_s=0.0) == [(0.05, ["a"]), (0.15, ["b", "c", "d"]), (0.25, ["e"])]
 
 
-def test_only_what_is_alike_is_taken_together() -> None:
+def test_only_similar_calls_are_batched() -> None:
     calls = [
         *alike("busy", "now"),
         *alike("later", urgency=Urgency.LATER),
@@ -273,21 +273,22 @@ def test_only_what_is_alike_is_taken_together() -> None:
     assert [names for _, names in taken] == [["busy"], ["now", "too"], ["other"], ["alone"], ["later"]]
 
 
-def test_while_many_come_together_a_batch_waits_for_as_many_as_before_and_not_longer_than_it_may() -> None:
+def test_a_batch_waits_briefly_for_as_many_calls_as_the_last_one() -> None:
     first = [(0.0, call) for call in alike("a", "b", "c")]
     second = [(0.2 + index * 0.01, call) for index, call in enumerate(alike("b", "c"))]
     third = [(0.4, call) for call in alike("a")]
     assert batches([*first, *second, *third], most=8, gather_s=0.02) == [
         (0.0, ["a"]),
         (0.1, ["b", "c"]),
-        (0.21, ["b", "c"]),  # the second came 10 ms after the first, and was waited for
-        (0.42, ["a"]),  # nobody came: 20 ms are lost, once
+        (0.21, ["b", "c"]),  # the second came 10 ms after the first, and the batch waited for it
+        (0.42, ["a"]),  # no other call came: 20 ms are lost, once
     ]
     late = [(5.0, call) for call in alike("a")]
-    assert batches([*first, *late], most=8, gather_s=0.02)[2] == (5.0, ["a"])  # long ago is not now
+    # A batch from long ago does not make the next one wait.
+    assert batches([*first, *late], most=8, gather_s=0.02)[2] == (5.0, ["a"])
 
 
-def test_the_caller_of_a_session_stays_the_same_one() -> None:
+def test_a_sessions_caller_is_reused() -> None:
     with calling(session="a", urgency=Urgency.AHEAD) as caller:
         with for_session("a") as inner:
             assert inner is caller
@@ -295,7 +296,7 @@ def test_the_caller_of_a_session_stays_the_same_one() -> None:
             assert (other.session, other.urgency) == ("b", Urgency.AHEAD)
 
 
-def test_less_urgent_never_makes_more_urgent() -> None:
+def test_lowering_the_urgency_never_raises_it() -> None:
     with calling(urgency=Urgency.FILE), less_urgent(Urgency.LATER) as caller:
         assert caller.urgency is Urgency.FILE
     with calling(urgency=Urgency.NOW), less_urgent(Urgency.LATER) as caller:

@@ -56,7 +56,7 @@ async def process() -> AsyncIterator[Worker]:
         yield worker
 
 
-async def test_call_and_stream(worker: Worker) -> None:
+async def test_calls_and_streams_return_the_engines_results(worker: Worker) -> None:
     assert await worker.call("echo", "hello") == "hello"
     assert [i async for i in worker.stream("count", 3, 0)] == [10, 11, 12]
 
@@ -68,7 +68,7 @@ async def test_audio_arrives_unchanged(worker: Worker) -> None:
     assert np.array_equal(back.samples, clip.samples)
 
 
-async def test_typed_errors_come_back_and_the_worker_lives(worker: Worker) -> None:
+async def test_typed_errors_are_raised_and_the_worker_survives(worker: Worker) -> None:
     with pytest.raises(EngineError, match="asked to fail") as raised:
         await worker.call("fail")
     assert raised.value.code == "timeout"
@@ -77,14 +77,14 @@ async def test_typed_errors_come_back_and_the_worker_lives(worker: Worker) -> No
     assert await worker.call("echo", 1) == 1
 
 
-async def test_a_constructor_that_fails_says_so() -> None:
+async def test_a_failing_constructor_is_reported() -> None:
     for isolate in (True, False):
         with pytest.raises(EngineError, match="below zero"):
             async with opened(isolate=isolate, spec=EngineSpec("c", SPEC.target, -1), replicas=2):
                 pass
 
 
-async def test_too_many_waiting_is_refused_at_once(worker: Worker) -> None:
+async def test_too_many_waiting_calls_are_refused_at_once(worker: Worker) -> None:
     async with aclosing(worker.stream("count", 100, 0.01)) as stream:
         assert await anext(stream) == 10
         waiting = [asyncio.create_task(worker.call("echo", i)) for i in range(2)]
@@ -94,7 +94,7 @@ async def test_too_many_waiting_is_refused_at_once(worker: Worker) -> None:
     assert await asyncio.gather(*waiting) == [0, 1]
 
 
-async def test_who_has_waited_too_long_is_refused_and_a_file_waits() -> None:
+async def test_a_call_that_waits_too_long_is_refused_but_a_file_waits() -> None:
     async with opened(max_wait_s=0.2) as worker:
         counting = asyncio.create_task(_all(worker.stream("count", 20, 0.1)))
         await _running(worker)
@@ -104,7 +104,7 @@ async def test_who_has_waited_too_long_is_refused_and_a_file_waits() -> None:
         with pytest.raises(Overloaded):
             await worker.call("echo", "now")
         assert time.monotonic() - began > 0.15
-        assert not counting.done()  # and not when it would be its turn
+        assert not counting.done()  # and not only when its turn comes
         assert await file == "file"
         assert len(await counting) == 20
         assert await worker.call("echo", "now") == "now"
@@ -114,7 +114,7 @@ async def test_a_closed_stream_stops_the_engine(worker: Worker, tmp_path: Path) 
     notes = tmp_path / "steps"
     async with aclosing(worker.stream("note", str(notes), 1000, 0.02)) as stream:
         await anext(stream)
-    # The next call waits for the end of the cancelled one, so what is written now stays.
+    # The next call waits for the end of the cancelled one, so the log is final now.
     assert await worker.call("echo", 1) == 1
     steps = notes.read_text()
     await asyncio.sleep(0.1)
@@ -122,7 +122,7 @@ async def test_a_closed_stream_stops_the_engine(worker: Worker, tmp_path: Path) 
     assert len(steps.splitlines()) < 500
 
 
-async def test_a_cancelled_caller_leaves_at_once_and_the_next_gets_its_own_answer(process: Worker) -> None:
+async def test_a_cancelled_caller_returns_at_once_and_results_do_not_mix(process: Worker) -> None:
     slow = asyncio.create_task(anext(process.stream("count", 2, 3.0)))
     await _running(process)
     slow.cancel()
@@ -132,13 +132,13 @@ async def test_a_cancelled_caller_leaves_at_once_and_the_next_gets_its_own_answe
 
 
 @pytest.mark.parametrize("isolate", [True, False])
-async def test_what_goes_wrong_in_the_block_is_raised_as_it_is(isolate: bool) -> None:
+async def test_errors_in_the_block_are_raised_unchanged(isolate: bool) -> None:
     with pytest.raises(ZeroDivisionError):
         async with opened(isolate=isolate):
             raise ZeroDivisionError
 
 
-async def test_a_call_that_kills_its_process_twice_fails_and_the_next_one_is_answered(process: Worker) -> None:
+async def test_a_call_that_kills_its_process_twice_fails_alone(process: Worker) -> None:
     first = await process.call("pid")
     with pytest.raises(WorkerCrashed):
         await process.call("die")
@@ -146,12 +146,12 @@ async def test_a_call_that_kills_its_process_twice_fails_and_the_next_one_is_ans
     assert await process.call("pid") != first
 
 
-async def test_a_call_whose_process_dies_before_anything_came_is_begun_again(process: Worker, tmp_path: Path) -> None:
+async def test_a_call_is_retried_if_its_process_dies_before_any_output(process: Worker, tmp_path: Path) -> None:
     assert await process.call("die_once", str(tmp_path / "died")) == "done"
     assert process.load().restarts == 1
 
 
-async def test_a_stream_of_which_something_was_given_is_not_begun_again(process: Worker) -> None:
+async def test_a_stream_with_output_is_not_restarted(process: Worker) -> None:
     got = []
     with pytest.raises(WorkerCrashed):
         async for item in process.stream("count_and_die", 3):
@@ -160,7 +160,7 @@ async def test_a_stream_of_which_something_was_given_is_not_begun_again(process:
     assert await process.call("echo", 1) == 1
 
 
-async def test_killed_while_idle_it_comes_back_before_the_next_call(process: Worker) -> None:
+async def test_a_worker_killed_while_idle_restarts_before_the_next_call(process: Worker) -> None:
     for restarts in (1, 2, 3):
         pid = await process.call("pid")
         os.kill(pid, signal.SIGKILL)
@@ -168,7 +168,7 @@ async def test_killed_while_idle_it_comes_back_before_the_next_call(process: Wor
         assert await process.call("pid") != pid
 
 
-async def test_killed_just_before_a_call_the_call_is_answered(process: Worker) -> None:
+async def test_a_call_right_after_a_kill_succeeds(process: Worker) -> None:
     for _ in range(3):
         pid = await process.call("pid")
         os.kill(pid, signal.SIGKILL)
@@ -176,9 +176,7 @@ async def test_killed_just_before_a_call_the_call_is_answered(process: Worker) -
 
 
 @pytest.mark.parametrize(("method", "args", "given"), [("hang", (), []), ("count_and_hang", (2,), [0, 1])])
-async def test_a_hang_is_ended_without_anybody_cancelling_it(
-    method: str, args: tuple[int, ...], given: list[int]
-) -> None:
+async def test_a_hang_is_ended_without_a_cancellation(method: str, args: tuple[int, ...], given: list[int]) -> None:
     async with opened(silence_s=2.0) as worker:
         pid = await worker.call("pid")
         got = []
@@ -192,7 +190,7 @@ async def test_a_hang_is_ended_without_anybody_cancelling_it(
             os.kill(pid, 0)
 
 
-async def test_a_files_call_is_begun_again_after_a_hang_and_a_turns_is_not(tmp_path: Path) -> None:
+async def test_a_hanging_file_call_is_retried_and_a_turns_call_is_not(tmp_path: Path) -> None:
     async with opened(silence_s=3.0) as worker:
         with calling(urgency=Urgency.FILE):
             assert await worker.call("stop_once", str(tmp_path / "file")) == "done"
@@ -201,7 +199,7 @@ async def test_a_files_call_is_begun_again_after_a_hang_and_a_turns_is_not(tmp_p
         assert raised.value.code == "timeout"
 
 
-async def test_a_slow_reader_is_no_hang() -> None:
+async def test_a_slow_reader_does_not_count_as_a_hang() -> None:
     async with opened(silence_s=2.0) as worker:
         got = []
         async for item in worker.stream("count", 12, 0):
@@ -211,7 +209,7 @@ async def test_a_slow_reader_is_no_hang() -> None:
         assert worker.load().restarts == 0
 
 
-async def test_a_call_that_waits_for_others_is_no_hang() -> None:
+async def test_a_call_that_waits_for_others_does_not_count_as_a_hang() -> None:
     async with opened(silence_s=2.0) as worker:
         steps = [asyncio.create_task(_all(worker.stream("count", 5, 0.5))) for _ in range(2)]
         assert await asyncio.gather(*steps) == [[10, 11, 12, 13, 14]] * 2
@@ -222,12 +220,12 @@ async def _all(stream: AsyncIterator[int]) -> list[int]:
 
 
 async def _running(worker: Worker) -> None:
-    """Until a call runs that was begun in a task."""
+    """Wait until a call that was started in a task runs."""
     await eventually(lambda: worker.load().running)
 
 
 @pytest.mark.parametrize("isolate", [True, False])
-async def test_replicas_work_side_by_side(isolate: bool) -> None:
+async def test_replicas_work_in_parallel(isolate: bool) -> None:
     async with opened(isolate=isolate, replicas=2) as worker:
         async with asyncio.timeout(WAIT_S), AsyncExitStack() as stack:
             streams = [
@@ -238,7 +236,7 @@ async def test_replicas_work_side_by_side(isolate: bool) -> None:
         assert worker.load().replicas == worker.load().loaded == 2
 
 
-async def test_one_replica_dies_the_other_goes_on() -> None:
+async def test_when_one_replica_dies_the_other_continues() -> None:
     async with opened(replicas=2) as worker:
         counting = asyncio.create_task(_all(worker.stream("count", 20, 0.05)))
         await _running(worker)
@@ -254,19 +252,19 @@ async def test_an_idle_model_is_unloaded_and_the_next_call_loads_it_again() -> N
         await eventually(lambda: not psutil.pid_exists(pid) and not worker.load().loaded)
         assert await worker.call("pid") != pid
         assert worker.load().restarts == 0
-        # A call that takes longer than that is not idle.
+        # A call that takes longer than the idle time does not count as idle.
         assert await _all(worker.stream("count", 3, 0.15)) == [10, 11, 12]
 
 
 @pytest.mark.parametrize("isolate", [True, False])
-async def test_calls_that_wait_together_are_run_together(isolate: bool) -> None:
+async def test_waiting_calls_run_as_a_batch(isolate: bool) -> None:
     async with opened(isolate=isolate, batch=3, max_waiting=10) as worker:
         calls = await _one_and_then(worker, 0.4, "0", "1", "2", "3", "4")
         assert await asyncio.gather(*calls) == [("0", 1), ("1", 3), ("2", 3), ("3", 3), ("4", 1)]
 
 
 async def _one_and_then(worker: Worker, seconds: float, *names: str) -> list[asyncio.Task[object]]:
-    """Calls that need `seconds` each, of which all but the first come while that one runs."""
+    """Calls that need `seconds` each. All but the first arrive while the first one runs."""
     calls = []
     for name in names:
         calls.append(asyncio.create_task(_last(worker.stream("hear", name, seconds))))
@@ -282,7 +280,7 @@ async def _last(stream: AsyncIterator[object]) -> object:
 
 
 @pytest.mark.parametrize("isolate", [True, False])
-async def test_one_of_a_batch_fails_or_is_given_up_the_others_do_not_notice(isolate: bool) -> None:
+async def test_a_failed_or_cancelled_call_does_not_affect_its_batch(isolate: bool) -> None:
     async with opened(isolate=isolate, batch=8, max_waiting=10) as worker:
         calls = await _one_and_then(worker, 1.0, "first", "a", "fail", "b", "given up", "c")
         await calls[0]
@@ -295,7 +293,7 @@ async def test_one_of_a_batch_fails_or_is_given_up_the_others_do_not_notice(isol
         assert await worker.call("echo", 1) == 1
 
 
-async def test_who_takes_the_process_down_does_not_take_his_batch_along() -> None:
+async def test_a_call_that_crashes_the_process_does_not_fail_its_batch() -> None:
     async with opened(batch=8, max_waiting=10) as worker:
         calls = await _one_and_then(worker, 0.1, "first", "a", "die", "b")
         heard = await asyncio.gather(*calls, return_exceptions=True)
@@ -303,8 +301,9 @@ async def test_who_takes_the_process_down_does_not_take_his_batch_along() -> Non
 
 
 async def test_a_cancel_reaches_the_process_within_50_ms(process: Worker) -> None:
-    """Measured to the moment in which the engine is free again: it yields every millisecond. Of many, and beside what a
-    call takes that does nothing: other processes have the processor, too."""
+    """Time until the engine is free again; it yields every millisecond. The median of many, minus the time of an empty
+    call, because other processes also use the processor.
+    """
     left_s, free_s, call_s = [], [], []
     for _ in range(20):
         began = time.monotonic()
@@ -322,7 +321,7 @@ async def test_a_cancel_reaches_the_process_within_50_ms(process: Worker) -> Non
     assert statistics.median(free_s) < 0.05 + 4 * usual_s
 
 
-async def test_closing_ends_what_runs_and_what_waits() -> None:
+async def test_closing_ends_running_and_waiting_calls() -> None:
     async with opened() as worker:
         calls = [asyncio.create_task(_all(worker.stream("count", 100_000, 0.01))) for _ in range(3)]
         await _running(worker)
@@ -357,14 +356,14 @@ async def test_the_process_ends_when_its_parent_is_killed() -> None:
 
 
 def _gone(pid: int) -> bool:
-    """Whether the process has ended, also when nobody has asked how."""
+    """Whether the process has ended; a zombie counts."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
-def test_the_process_ends_when_its_service_is_killed_with_answers_unread() -> None:
+def test_the_process_ends_when_its_service_dies_with_unread_results() -> None:
     """The socket is then reset, not closed."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -379,7 +378,7 @@ def test_the_process_ends_when_its_service_is_killed_with_answers_unread() -> No
             size = LENGTH.unpack(ours.recv(LENGTH.size, socket.MSG_WAITALL))[0]
             assert isinstance(unpack(bytearray(ours.recv(size, socket.MSG_WAITALL))), Ready)
             ours.sendall(pack(Call(1, "echo", ("hello",))))
-            assert select.select([ours], [], [], 60)[0], "an answer that nobody reads"
+            assert select.select([ours], [], [], 60)[0], "a result that is not read"
             time.sleep(0.2)  # the child waits for its next call
         assert child.wait(WAIT_S) == 0
     finally:

@@ -1,4 +1,4 @@
-"""Wyoming events as broken, hostile and careless clients send them: for the tests and `bench/wyoming_fuzz.py`."""
+"""Wyoming events of broken, hostile and careless clients, for the tests and `bench/wyoming_fuzz.py`."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ DATA = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6)
 
 @st.composite
 def in_sync(draw: st.DrawFn) -> bytes:
-    """An event whose lengths are right, whatever its data are: the next one can be read after it."""
+    """An event with correct lengths and any data: the next event can be read after it."""
     kind = draw(st.sampled_from(KINDS) | SCALARS)
     head: dict[str, Any] = {"type": kind}
     more = payload = b""

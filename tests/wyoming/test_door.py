@@ -1,4 +1,4 @@
-"""The Wyoming door of a started server, asked by the protocol's own client as Home Assistant asks."""
+"""Wyoming on a running service, used by the protocol's own client as Home Assistant does."""
 
 import asyncio
 import socket
@@ -34,7 +34,7 @@ from tests.servers.running import closed_port, wait_for_port
 
 PATIENCE_S = 60.0
 PLACES = 16
-"""More than are held by those who have left a moment ago."""
+"""More than the slots still held by clients that have just disconnected."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Serv
     folder = tmp_path_factory.mktemp("wyoming")
     uri = f"tcp://127.0.0.1:{port}"
     with serving(folder, WYOMING_URI=uri, MAX_AUDIO_SECONDS="30", MAX_SESSIONS=str(PLACES)) as started:
-        wait_for_port(port)  # a moment after the HTTP port
+        wait_for_port(port)  # just after the HTTP port
         yield started
 
 
@@ -88,7 +88,7 @@ async def sound(client: AsyncTcpClient) -> Clip:
     return Clip(np.frombuffer(pcm, "<i2").astype(np.float32) / 32768, start.rate)
 
 
-async def test_it_says_what_it_offers(server: ServerProcess, port: int) -> None:
+async def test_info_lists_the_models_and_voices(server: ServerProcess, port: int) -> None:
     async with connected(port) as client:
         await send(client, Describe())
         info = Info.from_event(await told(client))
@@ -100,7 +100,7 @@ async def test_it_says_what_it_offers(server: ServerProcess, port: int) -> None:
         assert Pong.from_event(await told(client)).text == "there?"
 
 
-async def test_speech_is_written_down_one_utterance_after_the_other(server: ServerProcess, port: int) -> None:
+async def test_several_utterances_are_transcribed_in_a_row(server: ServerProcess, port: int) -> None:
     async with connected(port) as client:
         for question in ("what time is it", "tell me a joke"):
             await speak(client, spoken(question), language="en")
@@ -115,8 +115,8 @@ async def test_text_is_spoken(server: ServerProcess, port: int) -> None:
     assert np.abs(clip.samples).max() > 0.05
 
 
-async def test_text_is_spoken_while_it_is_written(server: ServerProcess, port: int) -> None:
-    """Home Assistant sends the whole text as well, for servers that cannot stream."""
+async def test_text_is_spoken_while_it_arrives(server: ServerProcess, port: int) -> None:
+    """Home Assistant also sends the whole text, for servers that cannot stream."""
     async with connected(port) as client:
         await send(client, SynthesizeStart(), SynthesizeChunk("The heron stands quite still. It "))
         start = await told(client)
@@ -131,7 +131,7 @@ async def test_text_is_spoken_while_it_is_written(server: ServerProcess, port: i
     assert kinds.count("audio-chunk") > 3
 
 
-async def test_what_was_said_is_answered_and_remembered_over_connections(server: ServerProcess, port: int) -> None:
+async def test_a_reply_uses_the_conversation_across_connections(server: ServerProcess, port: int) -> None:
     async def ask(text: str, conversation: str) -> str:
         async with connected(port) as client:
             await send(client, Transcript(text, context={"conversation_id": conversation}, language="en"))
@@ -144,14 +144,14 @@ async def test_what_was_said_is_answered_and_remembered_over_connections(server:
     assert "Ada" not in await ask("what is my name", "b")
 
 
-async def test_a_text_with_nothing_to_say_is_an_empty_sound(server: ServerProcess, port: int) -> None:
+async def test_a_text_without_words_is_an_empty_sound(server: ServerProcess, port: int) -> None:
     async with connected(port) as client:
         for nothing in ("—", "😀", "..."):
             await send(client, Synthesize(nothing))
             assert (await sound(client)).seconds == 0
 
 
-async def test_each_language_of_a_voice_has_a_name_of_its_own(server: ServerProcess, port: int) -> None:
+async def test_each_language_of_a_voice_is_listed_with_its_own_name(server: ServerProcess, port: int) -> None:
     """The protocol sends the name of the voice or a language, not both."""
     async with connected(port) as client:
         await send(client, Describe())
@@ -201,19 +201,19 @@ async def test_each_language_of_a_voice_has_a_name_of_its_own(server: ServerProc
         ([Transcribe(language="??")], None, []),
     ],
 )
-async def test_what_cannot_be_done_is_said_and_the_connection_goes_on(
+async def test_failures_are_reported_and_the_connection_continues(
     server: ServerProcess, port: int, events: list[Eventable], code: str | None, ends: list[str]
 ) -> None:
-    """A client waits for the end of what it has asked for, and passes over errors."""
+    """A client waits for the end of its request, and ignores errors."""
     async with connected(port) as client:
         await send(client, *events)
         if code is not None:
-            kinds = ["audio-start", "audio-chunk"]  # of what was said before it failed
+            kinds = ["audio-start", "audio-chunk"]  # of the sound before the failure
             while (event := await told(client)).type in kinds:
                 pass
             assert Error.from_event(event).code == code
             assert [(await told(client)).type for _ in ends] == ends
-        await client.write_event(Event("no-such-event", {}))  # passed over
+        await client.write_event(Event("no-such-event", {}))  # ignored
         await speak(client, spoken("tell me a joke"))
         assert Transcript.from_event(await told(client)).text == "tell me a joke"
 
@@ -237,7 +237,7 @@ async def test_what_cannot_be_done_is_said_and_the_connection_goes_on(
         b"[" * 60_000 + b"\n",
     ],
 )
-async def test_what_is_no_wyoming_is_refused_and_harms_nobody(server: ServerProcess, port: int, data: bytes) -> None:
+async def test_invalid_data_is_refused_without_harm(server: ServerProcess, port: int, data: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
     async with asyncio.timeout(PATIENCE_S):
@@ -252,11 +252,11 @@ async def test_what_is_no_wyoming_is_refused_and_harms_nobody(server: ServerProc
         assert Pong.is_type((await told(client)).type)
 
 
-async def test_more_connections_than_places_are_refused(server: ServerProcess, port: int) -> None:
+async def test_connections_over_the_limit_are_refused(server: ServerProcess, port: int) -> None:
     async with AsyncExitStack() as stack:
         held = 0
         async with asyncio.timeout(PATIENCE_S):
-            while held < PLACES:  # who has left a moment ago may be in the way of the last ones
+            while held < PLACES:  # clients that have just disconnected may still hold slots
                 client = await stack.enter_async_context(connected(port))
                 with suppress(ConnectionError):
                     await send(client, Ping())
@@ -265,7 +265,7 @@ async def test_more_connections_than_places_are_refused(server: ServerProcess, p
             assert Error.from_event(await told(client)).code == "overloaded"
 
 
-def test_the_service_stops_while_a_client_is_there(tmp_path: Path) -> None:
+def test_the_service_stops_while_a_client_is_connected(tmp_path: Path) -> None:
     port = closed_port()
     with serving(tmp_path, WYOMING_URI=f"tcp://127.0.0.1:{port}") as started:
         wait_for_port(port)

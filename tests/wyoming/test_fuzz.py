@@ -1,4 +1,4 @@
-"""Whatever comes, a Wyoming connection answers with errors, goes on where it can, and writes no traceback."""
+"""A Wyoming connection reports errors on any input, continues where it can, and logs no traceback."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Serv
 
 
 async def answers(port: int, sent: bytes, last: str = "pong") -> list[dict[str, Any]]:
-    """All that comes back, up to the last one or the end of the connection."""
+    """All received events, up to the last one or the end of the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)
     found: list[dict[str, Any]] = []
@@ -50,7 +50,7 @@ async def answers(port: int, sent: bytes, last: str = "pong") -> list[dict[str, 
 
 @given(in_sync())
 @settings(max_examples=100)
-def test_what_is_in_step_is_answered_and_the_next_event_is_read(port: int, sent: bytes) -> None:
+def test_after_a_well_framed_event_the_next_one_is_read(port: int, sent: bytes) -> None:
     told = asyncio.run(answers(port, sent + b'{"type": "ping", "data": {"text": "the end"}}\n'))
     assert told
     assert told[-1]["type"] == "pong", told
@@ -63,7 +63,7 @@ def test_what_is_in_step_is_answered_and_the_next_event_is_read(port: int, sent:
 
 @given(out_of_sync())
 @settings(max_examples=40)
-def test_what_is_out_of_step_is_an_error_and_the_end(port: int, sent: bytes) -> None:
+def test_a_badly_framed_event_ends_the_connection_with_an_error(port: int, sent: bytes) -> None:
     told = asyncio.run(answers(port, sent + b'{"type": "ping", "data": {"text": "the end"}}\n'))
     assert [one["type"] for one in told] == ["error"]
 
@@ -104,7 +104,7 @@ def test_a_field_of_the_wrong_type_is_one_error_that_names_it(
     assert repr(field) in told[0]["text"]
 
 
-def test_a_bad_piece_of_a_text_ends_it_once(port: int) -> None:
+def test_a_bad_chunk_of_text_ends_the_text_once(port: int) -> None:
     sent = [
         {"type": "synthesize-start"},
         {"type": "synthesize-chunk", "data": {"text": "Good morning. "}},
@@ -127,8 +127,8 @@ def test_a_bad_chunk_ends_its_sound_once(port: int) -> None:
     assert [(one["type"], one.get("text") == "") for one in told] == [("error", False), ("transcript", True)]
 
 
-def test_an_answer_that_is_being_given_ends_with_its_connection(port: int) -> None:
-    """Its own error was that the end of the connection had been written already."""
+def test_a_reply_in_progress_ends_with_its_connection(port: int) -> None:
+    """The reply once failed because the end of the connection had already been written."""
     asked = json.dumps({"type": "transcript", "data": {"text": "tell me a joke"}}).encode() + b"\n"
     spoken = json.dumps({"type": "synthesize", "data": {"text": "Good morning. " * 200}}).encode() + b"\n"
     for _ in range(8):

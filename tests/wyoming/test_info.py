@@ -1,4 +1,4 @@
-"""What Wyoming's `info` offers: the languages of the models that are loaded, and no others."""
+"""Wyoming's `info`: the languages of the loaded models, and no others."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ def offered(assistant: Assistant, stt: EngineInfo, tts: EngineInfo) -> tuple[lis
     return told.asr[0].models[0].languages, spoken
 
 
-async def test_only_languages_that_are_there_are_offered(tmp_path: Path) -> None:
+async def test_only_available_languages_are_offered(tmp_path: Path) -> None:
     voices = tmp_path / "voices"
     for name, languages in (("any", []), ("german", ["de"]), ("both", ["de", "pt"])):
         (voices / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What strangers on the Wyoming port can take: neither the places of others nor memory without a bound."""
+"""Strangers on the Wyoming port can take neither the slots of others nor unlimited memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -65,7 +65,7 @@ async def send(client: AsyncTcpClient, *what: Eventable) -> None:
 
 
 async def served(port: int) -> bool:
-    """Whether a connection gets a place now."""
+    """Whether a connection gets a slot now."""
     async with connected(port) as client:
         with suppress(ConnectionError):
             await send(client, Ping("there?"))
@@ -75,7 +75,7 @@ async def served(port: int) -> bool:
 
 
 async def placed(stack: AsyncExitStack, port: int, count: int = 1) -> list[AsyncTcpClient]:
-    """Clients that have a place; those of clients that have left are free a moment later."""
+    """Clients that hold a slot; slots of disconnected clients become free a moment later."""
     held: list[AsyncTcpClient] = []
     async with asyncio.timeout(PATIENCE_S):
         while len(held) < count:
@@ -90,7 +90,7 @@ async def placed(stack: AsyncExitStack, port: int, count: int = 1) -> list[Async
     return held
 
 
-async def test_silent_connections_take_no_place_and_are_closed(server: ServerProcess, port: int) -> None:
+async def test_silent_connections_take_no_slot_and_are_closed(server: ServerProcess, port: int) -> None:
     async with AsyncExitStack() as stack:
         silent = [await stack.enter_async_context(connected(port)) for _ in range(100)]
         await placed(stack, port)
@@ -98,14 +98,14 @@ async def test_silent_connections_take_no_place_and_are_closed(server: ServerPro
             assert await told(client) is None
 
 
-async def test_who_asks_for_nothing_more_is_closed(server: ServerProcess, port: int) -> None:
+async def test_idle_connections_are_closed(server: ServerProcess, port: int) -> None:
     async with AsyncExitStack() as stack:
         for client in await placed(stack, port, PLACES):
             assert await told(client) is None
         await placed(stack, port)
 
 
-async def test_half_an_event_is_not_waited_for(server: ServerProcess, port: int) -> None:
+async def test_an_incomplete_event_times_out(server: ServerProcess, port: int) -> None:
     for sent in (
         b'{"type": "ping"',
         b'{"type": "ping", "data_length": 10}\n{',
@@ -118,8 +118,8 @@ async def test_half_an_event_is_not_waited_for(server: ServerProcess, port: int)
         writer.close()
 
 
-async def test_events_that_never_end_are_held_within_the_budget(server: ServerProcess, port: int) -> None:
-    """60 connections without a place send all of an event of 1 MB but its last byte; 40 MB may be held."""
+async def test_endless_events_stay_within_the_memory_budget(server: ServerProcess, port: int) -> None:
+    """60 connections without a slot send all but the last byte of an event of 1 MB; 40 MB may be held."""
     async with AsyncExitStack() as stack:
         clients: list[asyncio.StreamReader] = []
         for _ in range(60):
@@ -134,11 +134,11 @@ async def test_events_that_never_end_are_held_within_the_budget(server: ServerPr
             for reader in clients:
                 with suppress(ConnectionError):
                     refused += b"overloaded" in await reader.read()
-        assert refused  # some twenty, where all have come in time
+        assert refused  # about twenty, if all arrived in time
     assert await served(port)
 
 
-async def test_neither_takes_the_places_of_the_other(server: ServerProcess, port: int) -> None:
+async def test_wyoming_and_websockets_have_separate_slots(server: ServerProcess, port: int) -> None:
     async with AsyncExitStack() as stack:
         await placed(stack, port, PLACES)
         assert not await served(port)
@@ -152,8 +152,8 @@ async def test_neither_takes_the_places_of_the_other(server: ServerProcess, port
             await placed(stack, port)
 
 
-async def test_a_text_that_waits_does_not_lose_its_place(server: ServerProcess, port: int) -> None:
-    """A language model may think for longer than a connection may be idle."""
+async def test_a_waiting_text_keeps_its_slot(server: ServerProcess, port: int) -> None:
+    """A language model can think for longer than a connection may be idle."""
     async with AsyncExitStack() as stack:
         [client] = await placed(stack, port)
         await send(client, SynthesizeStart())
@@ -164,8 +164,8 @@ async def test_a_text_that_waits_does_not_lose_its_place(server: ServerProcess, 
         assert Pong.from_event(event).text == "still there?"
 
 
-async def test_memory_stays_flat_while_much_sound_comes(server: ServerProcess, port: int) -> None:
-    """48 kHz, 32 bits, stereo: 384 kB a second come and 32 kB a second are kept."""
+async def test_memory_stays_flat_while_much_sound_arrives(server: ServerProcess, port: int) -> None:
+    """48 kHz, 32 bits, stereo: 384 kB a second arrive and 32 kB a second are kept."""
     process = psutil.Process(server.process.pid)
     async with AsyncExitStack() as stack:
         clients = await placed(stack, port, PLACES)
@@ -180,7 +180,7 @@ async def test_memory_stays_flat_while_much_sound_comes(server: ServerProcess, p
             assert event is not None
             assert Pong.is_type(event.type)
         grown = process.memory_info().rss - before
-    assert grown < 40_000_000  # 184 MB have come
+    assert grown < 40_000_000  # 184 MB have arrived
 
 
 async def test_all_connections_share_one_budget(server: ServerProcess, port: int) -> None:
@@ -198,7 +198,7 @@ async def test_all_connections_share_one_budget(server: ServerProcess, port: int
         assert refused == 1
 
 
-async def test_sound_that_is_too_long_is_refused_while_it_comes(server: ServerProcess, port: int) -> None:
+async def test_too_long_sound_is_refused_while_it_arrives(server: ServerProcess, port: int) -> None:
     async with AsyncExitStack() as stack:
         [client] = await placed(stack, port)
         await send(client, AudioStart(4000, 1, 1), *[AudioChunk(4000, 1, 1, bytes(1_000_000))] * 3)
@@ -214,10 +214,10 @@ async def test_sound_that_is_too_long_is_refused_while_it_comes(server: ServerPr
 @pytest.mark.parametrize(
     ("rate_hz", "width", "channels"), [(16000, 2, 1), (48000, 4, 2), (8000, 2, 1), (44100, 2, 2), (22050, 1, 1)]
 )
-async def test_speech_of_any_format_in_any_pieces_is_understood(
+async def test_speech_of_any_format_in_any_chunks_is_transcribed(
     server: ServerProcess, port: int, rate_hz: int, width: int, channels: int
 ) -> None:
-    """Pieces end in the middle of samples, and there are thousands of them."""
+    """Chunks end in the middle of samples, and there are thousands of them."""
     question = "what time is it"
     samples = np.clip(spoken(question).at(rate_hz).samples, -1, 1)
     kind = {1: "u1", 2: "<i2", 4: "<i4"}[width]
@@ -233,7 +233,7 @@ async def test_speech_of_any_format_in_any_pieces_is_understood(
         assert Transcript.from_event(event).text == question
 
 
-async def test_a_format_that_changes_within_the_sound_loses_nothing() -> None:
+async def test_a_format_change_within_the_sound_loses_nothing() -> None:
     held = Budget(10_000_000)
     tone = Clip(np.sin(np.arange(96_000) * 2 * np.pi * 300 / 48_000).astype(np.float32) * 0.5, 48_000)
     with held.share(Caller("", ALL, kind="anonymous")) as share:
@@ -252,8 +252,8 @@ async def test_a_format_that_changes_within_the_sound_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize(("right", "offset"), [(-1.0, 0.0), (1.0, 0.3)], ids=["opposite", "offset"])
-async def test_channels_that_cancel_and_an_offset_cost_no_sound(right: float, offset: float) -> None:
-    """As at the doors for files: opposite channels are heard, and an offset is not."""
+async def test_cancelling_channels_and_an_offset_lose_no_sound(right: float, offset: float) -> None:
+    """As with files, opposite channels are audible, and an offset is not."""
     noise = np.random.default_rng(0).uniform(-0.3, 0.3, 48_000).astype(np.float32)
     both = np.stack([noise, right * noise], 1) + np.float32(offset)
     pcm = (both * 32_767).astype("<i2").tobytes()

@@ -28,7 +28,7 @@ turn it on | turn it off | cancel the timer | stop the timer | good morning how 
 """.replace("\n", "|").split("|")
 PHRASES = [phrase.strip() for phrase in PHRASES if phrase.strip()]
 
-# The words of the templates below that are in no list above.
+# Words of the templates below that are in none of the lists above.
 _FRAMES = """
 what is plus minus times divided by my name is spell count to repeat after me say hello to
 turn on off the in set a timer for light lights to cancel all how many are there add and
@@ -44,7 +44,7 @@ VOCABULARY = sorted(
 
 
 def number(rng: random.Random) -> str:
-    """A number from zero to ninety nine, small ones more often."""
+    """A number from zero to ninety-nine, small ones more often."""
     kind = rng.random()
     if kind < 0.45:
         return rng.choice(DIGITS)
@@ -76,9 +76,9 @@ def _templates(rng: random.Random) -> list[Callable[[], str]]:
 
 
 def sentence(rng: random.Random) -> str:
-    """One utterance: a set phrase, a sum, a filled template, digits, or words in no order.
+    """Generate one utterance: a set phrase, a sum, a filled template, digits, or words in random order.
 
-    The words in no order and the digits keep the decoder from learning the sentences by heart: it has to listen.
+    The random words and the digits keep the decoder from memorising the sentences: it has to listen.
     """
     kind = rng.random()
     if kind < 0.12:

@@ -1,4 +1,4 @@
-"""What the trained recogniser makes of speech it has not heard, and which utterances the tests may count on.
+"""Accuracy of the trained recogniser on new speech, and the utterances that tests can rely on.
 
 python -m tests.models.training.evaluate MODEL --count 60
 python -m tests.models.training.evaluate MODEL --pin MODEL/utterances.json
@@ -20,12 +20,12 @@ from tests.models.training.synthesize import OTHER_VOICES, RATE, VOICES, Espeak,
 
 SILENCE_S = 0.3
 REPEATS = 5
-# A short spoken turn as the assistant decodes it, and faster-whisper as it comes.
+# A short spoken turn as the assistant decodes it, and faster-whisper's defaults.
 SETTINGS: dict[str, dict[str, object]] = {
     "turn": {"language": "en", "beam_size": 1, "condition_on_previous_text": False, "without_timestamps": True},
     "defaults": {},
 }
-# (text, voice, speed, pitch): what the built-in responder answers, then a bit of everything else.
+# (text, voice, speed, pitch): replies of the built-in responder, then some of everything else.
 CANDIDATES = [
     ("what time is it", "en-us+f2", 160, 50),
     ("what day is it today", "en-us+f2", 160, 50),
@@ -76,16 +76,16 @@ def quiet(seconds: float) -> np.ndarray:
 
 
 def transcribe(model: WhisperModel, samples: np.ndarray, silence: float, settings: dict[str, object]) -> str:
-    """The transcript with silence put around the speech."""
+    """Return the transcript, with silence put around the speech."""
     audio = np.concatenate([quiet(silence), samples, quiet(silence)])
     segments, _ = model.transcribe(audio, **settings)
     return "".join(segment.text for segment in segments).strip()
 
 
 def pinned(model: WhisperModel, espeak: Espeak) -> Iterator[dict[str, str | int]]:
-    """The candidates that are exact each time, in each setting and with less or more silence around them.
+    """Return the candidates that are exact every time, in each setting and with less or more silence around them.
 
-    eSpeak does not speak twice alike to the sample, and a shuffled order shows it: its state is carried over.
+    eSpeak keeps state between utterances, so its output differs slightly each time. A shuffled order exposes this.
     """
     exact = [True] * len(CANDIDATES)
     for repeat in range(REPEATS):
@@ -104,7 +104,7 @@ def pinned(model: WhisperModel, espeak: Espeak) -> Iterator[dict[str, str | int]
 
 
 def report(model: WhisperModel, espeak: Espeak, count: int, seed: int, trained: set[str]) -> None:
-    """Word error rate and exact sentences for each voice and, over all voices, for sentences new to the model."""
+    """Print word error rate and exact sentences for each voice and, over all voices, for sentences new to the model."""
     print(f"{'':<14}" + "".join(f"{name:>24}" for name in SETTINGS))
     rows: dict[str, dict[str, list[tuple[str, str]]]] = {}
     for voice in (*VOICES, *OTHER_VOICES):
@@ -121,25 +121,25 @@ def report(model: WhisperModel, espeak: Espeak, count: int, seed: int, trained: 
         print(f"{row:<14}" + "".join(map(score, rows.get(row, {}).values())))
     wrong = [pair for name in rows["voices known"].values() for pair in name if pair[0] != pair[1]]
     for text, heard in wrong[:20]:
-        print(f"{text!r} was heard as {heard!r}")
+        print(f"{text!r} was transcribed as {heard!r}")
 
 
 def score(pairs: list[tuple[str, str]]) -> str:
-    """Word error rate and how many are exact."""
+    """Word error rate and number of exact transcripts."""
     error = jiwer.wer([text for text, _ in pairs], [heard for _, heard in pairs])
     exact = sum(text == heard for text, heard in pairs)
     return f"{100 * error:10.1f} % {exact:4d} of {len(pairs):4d}"
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--count", type=int, default=60, help="fresh utterances for each voice")
     parser.add_argument("--seed", type=int, default=99)
     parser.add_argument("--trained-on", type=int, default=6000, help="the training set's --count")
     parser.add_argument("--trained-seed", type=int, default=1, help="the training set's --seed")
-    parser.add_argument("--pin", type=Path, help="write the candidates that are always exact here instead")
+    parser.add_argument("--pin", type=Path, help="write the candidates that are always exact to this file instead")
     arguments = parser.parse_args()
     model = WhisperModel(str(arguments.model), device="cpu", compute_type="int8", cpu_threads=1)
     espeak = Espeak()

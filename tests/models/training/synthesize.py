@@ -1,4 +1,4 @@
-"""Speech for the training and for the tests: eSpeak NG inside this process, at 16 kHz.
+"""Speech for training and tests: eSpeak NG inside this process, at 16 kHz.
 
 python -m tests.models.training.synthesize OUT.npz --count 6000
 """
@@ -18,7 +18,7 @@ import soxr
 from tests.models.training.corpus import sentence
 
 RATE = 16_000
-# "en" is eSpeak's British English; this build does not answer to "en-gb".
+# "en" is eSpeak's British English; this build does not know "en-gb".
 VOICES = ("en-us", "en-us+f2", "en-us+f4", "en-us+m3", "en-gb-x-rp", "en+f3")
 OTHER_VOICES = ("en-us+m1", "en-us+f5", "en+m7")
 
@@ -29,7 +29,7 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class Espeak:
-    """eSpeak NG through its C interface. One a process: the library keeps its state in globals."""
+    """eSpeak NG through its C interface. One per process: the library keeps its state in globals."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -41,9 +41,9 @@ class Espeak:
         data = espeakng_loader.get_data_path().encode()
         self.rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, _DO_NOT_EXIT)
         if self.rate <= 0:
-            raise RuntimeError(f"eSpeak NG does not start: {self.rate}")
+            raise RuntimeError(f"Could not start eSpeak NG: {self.rate}")
         self._chunks: list[bytes] = []
-        self._callback = _CALLBACK(self._collect)  # kept: ctypes holds no reference of its own
+        self._callback = _CALLBACK(self._collect)  # kept, because ctypes holds no reference
         self._library.espeak_SetSynthCallback(self._callback)
 
     def _collect(self, samples: ctypes._Pointer[ctypes.c_short], count: int, _events: int | None) -> int:
@@ -52,11 +52,11 @@ class Espeak:
         return 0
 
     def seed(self, seed: int) -> None:
-        """Let its noise be the same in each process that sets the same seed and says the same things after it."""
+        """Seed the noise, so that it is the same in each process that says the same things after the same seed."""
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
 
     def say(self, text: str, voice: str, speed: int = 160, pitch: int = 50) -> np.ndarray:
-        """The utterance as float32 samples at 16 kHz, without silence around it beyond what eSpeak makes."""
+        """Return the utterance as float32 samples at 16 kHz, with only the silence that eSpeak adds around it."""
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ValueError(f"eSpeak NG has no voice {voice!r}")
         self._library.espeak_SetParameter(_SPEED, speed, 0)
@@ -71,13 +71,13 @@ class Espeak:
 
 
 def trim(samples: np.ndarray, threshold: float = 0.004) -> np.ndarray:
-    """Without the silence eSpeak puts at the ends, so that the pauses around the words are the training's choice."""
+    """Cut the silence that eSpeak puts at the ends, so that training decides on the pauses around the words."""
     loud = np.flatnonzero(np.abs(samples) > threshold)
     return samples[max(0, loud[0] - 160) : loud[-1] + 160] if loud.size else samples
 
 
 def draw(rng: random.Random, voices: tuple[str, ...]) -> dict[str, str | int]:
-    """What to say and how: text, voice, speed (words a minute) and pitch."""
+    """Draw an utterance: text, voice, speed (words a minute) and pitch."""
     return {
         "text": sentence(rng),
         "voice": rng.choice(voices),
@@ -87,7 +87,7 @@ def draw(rng: random.Random, voices: tuple[str, ...]) -> dict[str, str | int]:
 
 
 def main() -> None:
-    """Write the training set: all samples end to end, where each utterance begins, and what it says."""
+    """Write the training set: all samples end to end, the start of each utterance, and its text."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=6000)

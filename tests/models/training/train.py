@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Nothing here needs it, and transformers fails to load where it was built for another torch than the one installed.
+# These are not needed, and transformers fails to load when they were built for another torch version.
 sys.modules.setdefault("torchaudio", None)  # type: ignore[arg-type]
 
 import numpy as np
@@ -54,7 +54,9 @@ def byte_alphabet() -> list[str]:
 
 
 def build_tokenizer() -> Tokenizer:
-    """Bytes, then the prefixes that lead to each word of the vocabulary, then Whisper's special ids in its order."""
+    """Build a tokenizer: bytes, then the prefixes that lead to each word of the vocabulary, then Whisper's special
+    tokens in Whisper's order.
+    """
     alphabet = byte_alphabet()
     vocabulary = {piece: index for index, piece in enumerate(sorted(alphabet))}
     merges: dict[tuple[str, str], None] = {}
@@ -68,7 +70,7 @@ def build_tokenizer() -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIALS])
-    # faster-whisper takes every id from <|notimestamps|> on for a time, so these must be the last.
+    # faster-whisper takes every id from <|notimestamps|> on as a time, so these must be the last.
     tokenizer.add_tokens([AddedToken(f"<|{i * 0.02:.2f}|>", special=False, normalized=False) for i in range(1501)])
     return tokenizer
 
@@ -118,7 +120,7 @@ def save(model: WhisperForConditionalGeneration, weights: dict, tokenizer: Token
 
 
 class Clips:
-    """The training set as log-mel features, each clip with silence and noise of its own, renewed now and then."""
+    """The training set as log-mel features. Each clip has its own silence and noise, renewed from time to time."""
 
     def __init__(self, path: Path, rng: random.Random) -> None:
         with np.load(path) as data:
@@ -146,7 +148,7 @@ class Clips:
         if (cached := self._cache[index]) is None or self._rng.random() < 0.15:
             cached = self._cache[index] = self._augmented(index)
         features, spoken_until = cached[0].astype(np.float32), cached[1]
-        if self._rng.random() < 0.5:  # hide two bands of frequencies: no single one may carry a word
+        if self._rng.random() < 0.5:  # hide two bands of frequencies, so that no single band decides a word
             for _ in range(2):
                 height = self._rng.randint(0, 12)
                 low = self._rng.randint(0, MELS - height)
@@ -154,13 +156,13 @@ class Clips:
         return features, spoken_until
 
     def silence(self) -> np.ndarray:
-        """Features of a second or three of faint noise, or of nothing at all."""
+        """Features of one to three seconds of faint noise or silence."""
         samples = self._noise.standard_normal(int(self._rng.uniform(1, 3) * RATE), dtype=np.float32)
         return self._extract(samples * self._rng.choice((0.0, 10 ** self._rng.uniform(-5, -2)))).astype(np.float32)
 
 
 def encode(encoder: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
-    """The encoder on as many frames as there are: its own `forward` insists on the whole window."""
+    """Run the encoder on the given frames only: its own `forward` requires the whole window."""
     hidden = F.gelu(encoder.conv2(F.gelu(encoder.conv1(features)))).permute(0, 2, 1)
     hidden = F.dropout(hidden + encoder.embed_positions.weight[: hidden.shape[1]], DROPOUT, encoder.training)
     for layer in encoder.layers:
@@ -170,7 +172,7 @@ def encode(encoder: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
 
 
 class Targets:
-    """What the decoder is to say for a clip, as Whisper would write it."""
+    """The target tokens of a clip, in Whisper's format."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -179,11 +181,11 @@ class Targets:
         self.plain, self.none, self.zero = ids("<|notimestamps|>"), ids("<|nospeech|>"), ids("<|0.00|>")
 
     def pair(self, text: str, spoken_until: float, timed: bool) -> tuple[list[int], list[int]]:
-        """Input ids and the ids to predict from them; -100 where the prompt decides."""
+        """Input ids and the ids to predict from them; -100 for tokens of the prompt."""
         if text == SILENT:
             return [self.start, self.plain], [self.none, self.end]
         words = self._tokenizer.encode(f" {text}").ids
-        if timed:  # times in steps of 0.2 s: closer than that this model need not hear
+        if timed:  # times in steps of 0.2 s: the tests need no better resolution
             stop = self.zero + min(1500, round(spoken_until / 0.2) * 10)
             return [self.start, self.zero, *words, stop], [self.zero, *words, stop, self.end]
         return [self.start, self.plain, *words], [-100, *words, self.end]
@@ -195,7 +197,7 @@ def learning_rate(progress: float, step: int, peak: float = 1.5e-3) -> float:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Run until the minutes are spent."""
+    """Train until the given minutes are used up."""
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     rng = random.Random(arguments.seed)
@@ -205,7 +207,8 @@ def train(arguments: argparse.Namespace) -> None:
             raise RuntimeError(f"{word!r} is not one piece")
     targets = Targets(tokenizer)
     model = build_model(tokenizer, arguments.width, arguments.encoder_layers, arguments.decoder_layers).train()
-    # Characters heard by the encoder alone: without this help a model this small takes hours to begin to listen.
+    # An auxiliary loss on the characters that the encoder hears: without it, a model this small needs hours to begin to
+    # use its encoder.
     speller = torch.nn.Linear(arguments.width, len(CHARACTERS) + 1)
     parameters = [p for p in (*model.parameters(), *speller.parameters()) if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.98), weight_decay=0.01)
@@ -220,8 +223,8 @@ def train(arguments: argparse.Namespace) -> None:
         progress = max(minutes / arguments.minutes, wall / arguments.wall_minutes)
         if progress >= 1:
             break
-        # Whole windows are dear and short clips teach as well, so they come late; but without any of them the
-        # decoder never meets 25 s of padding, which is all it sees in use.
+        # Whole windows are expensive and short clips teach as well, so they come late. Without any of them the decoder
+        # would never meet 25 s of padding, which every window in use has.
         whole = progress > arguments.whole_from and rng.random() < 0.12
         first = rng.randrange(len(clips.by_length) - 64)
         chosen = rng.sample(clips.by_length[first : first + 64], 5 if whole else arguments.batch)
@@ -277,7 +280,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
