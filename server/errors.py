@@ -108,7 +108,7 @@ def _place(error: Mapping[str, Any], body: Any) -> tuple[list[str], list[str]]:
         if isinstance(inside, dict):
             sent = number == 0 or part in inside or (number == last and error["type"] == "missing")
         else:  # a scalar contains nothing; an unknown value can contain anything
-            sent = number == 0 or inside is None or isinstance(inside, list)
+            sent = number == 0 or inside is None or (isinstance(inside, list) and isinstance(part, int))
         if not sent:
             within = within or [""]
             continue

@@ -21,7 +21,7 @@ passed on up to here, and is refused for its length."""
 TOO_MANY_CODE = 1013
 """"Try Again Later"."""
 TEXT_LIMIT = "parley.text_limit"
-"""Where the scope of a connection has the longest text message that its route reads, in characters."""
+"""Key in a connection's scope: the longest text message that its route reads, in characters."""
 
 
 def limit_text(scope: MutableMapping[str, Any], chars: int) -> None:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -56,7 +56,7 @@ def check(model: type[BaseModel], body: dict[str, Any], error: BadField) -> None
 
 
 @given(st.data())
-def test_forms(data: st.DataObject) -> None:
+def test_param_of_form_errors_names_a_field(data: st.DataObject) -> None:
     model = data.draw(st.sampled_from([TranscriptionFields, TranslationFields, WhisperXFields]))
     body = data.draw(bodies(model))
     try:
@@ -68,11 +68,19 @@ def test_forms(data: st.DataObject) -> None:
 
 
 @given(bodies(SpeechRequest))
-def test_bodies(body: dict[str, Any]) -> None:
+@example({"input": "a", "voice": [-1, None]})
+def test_param_of_body_errors_names_a_field(body: dict[str, Any]) -> None:
     try:
         TypeAdapter(SpeechRequest).validate_python(body)
     except ValidationError as error:
         check(SpeechRequest, body, bad_field(error.errors(include_url=False), body))
+
+
+def test_a_list_for_a_field_of_several_types_names_the_field() -> None:
+    body = {"chunking_strategy": ["server_vad", "x", None]}
+    with pytest.raises(BadField) as refused:
+        parse(TranscriptionFields, body)
+    check(TranscriptionFields, body, refused.value)
 
 
 @pytest.mark.parametrize(

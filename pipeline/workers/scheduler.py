@@ -38,7 +38,7 @@ class Caller:
     session: str = ""
     urgency: Urgency = Urgency.NOW
     account: str = ""
-    """Who pays for the calls: a key or an address, with all of its sessions. "": each session for itself."""
+    """The key or address that the calls count for, with all of its sessions. "": each session counts alone."""
 
     @property
     def shares_with(self) -> str:

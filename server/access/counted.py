@@ -76,14 +76,14 @@ class Pace:
         self._of: dict[tuple[str, str], tuple[float, float]] = {}
         """Caller → bytes above the pace, and when that was so."""
 
-    def sent(self, size: int, who: tuple[str, str] | None) -> float:
+    def sent(self, size: int, caller: tuple[str, str] | None) -> float:
         """Count `size` bytes; return for how many seconds nothing more of this caller should be read."""
-        if who is None:
+        if caller is None:
             return 0.0
         now = self._clock()
-        level, since = self._of.pop(who, (0.0, now))
+        level, since = self._of.pop(caller, (0.0, now))
         level = max(0.0, level - (now - since) * PACE_BYTES_PER_S) + size
-        self._of[who] = level, now
+        self._of[caller] = level, now
         oldest = next(iter(self._of))
         if now - self._of[oldest][1] > 2 * BURST_BYTES / PACE_BYTES_PER_S:  # it has an empty bucket again
             del self._of[oldest]

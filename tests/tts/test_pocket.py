@@ -73,7 +73,10 @@ async def test_errors_are_reported_and_the_engine_survives(speech: PocketSpeech,
     for voice, message in [
         (Voice("broken", clips=(broken,)), "cannot be used"),
         (Voice("gone", clips=(tmp_path / "gone.wav",)), "could not be read"),
-        (Voices(HOME / "voices", HOME / "audios").get("man"), "does not have this voice"),  # not a language of our own models
+        (
+            Voices(HOME / "voices", HOME / "audios").get("man"),
+            "does not have this voice",
+        ),  # not a language of our own models
     ]:
         with pytest.raises(EngineError, match=message):
             await said(speech, "Hello.", voice)
