@@ -69,7 +69,7 @@ def test_files_and_a_zip_are_transcribed_and_one_is_read(hears: ServerProcess, v
     visitor.see("#transcript .paragraph")  # one alone is opened
     assert visitor.words("#result-name") == "first.wav"
     assert [visitor.words(f".paragraph:nth-child({n}) p") for n in (1, 2)] == [SAID[0], SAID[1]]
-    assert re.search(r"0:\d\d long · English · heard by whisper", visitor.words("#result-about"))
+    assert re.search(r"0:\d\d long · English · transcribed by whisper", visitor.words("#result-about"))
     give(visitor, ("all.zip", zipped(b=recording(2), a=recording(3))), ("bad.wav", b"no audio"))
     for name in ("b.wav", "a.wav"):
         visitor.see(f"{row(name)}[data-state=completed]")
@@ -89,7 +89,7 @@ def test_what_in_a_zip_is_no_recording_is_told_until_it_is_dismissed(hears: Serv
     visitor = visit(hears.url + PAGE)
     give(visitor, ("some.zip", zipped(c=recording(4), notes=b"read me")))
     visitor.see(f"{row('c.wav')}[data-state=completed]")
-    assert visitor.words("#uploads .job .words") == "not taken, as no recordings: notes.wav"
+    assert visitor.words("#uploads .job .words") == "skipped, not recordings: notes.wav"
     visitor.page.click("#uploads button.dismiss")
     visitor.until("document.querySelectorAll('#uploads .job').length === 0")
     assert visitor.complaints == []
