@@ -16,7 +16,7 @@ export class Connection {
   /**
    * @param {object} told callbacks
    * @param {(status: "connecting" | "open" | "waiting" | "idle", trouble: Trouble | null) => void} told.status
-   * @param {(event: object) => void} told.event an event of the protocol
+   * @param {(event: object) => void} told.event takes an event of the protocol
    * @param {(pcm: ArrayBuffer) => void} told.sound
    * @param {() => Record<string, string>} told.query parameters of a new connection
    * @param {() => string} told.key
@@ -28,7 +28,7 @@ export class Connection {
     this.wanted = false;
     this.attempts = 0;
     this.token = "";
-    /** Whether the service has announced a restart: then a missing answer is expected. */
+    /** Whether the service has announced a restart: then a missing response is expected. */
     this.draining = false;
     /** @type {WebSocket | null} */
     this.socket = null;

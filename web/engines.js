@@ -10,7 +10,7 @@ export async function showEngines(list, key) {
     const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store", headers: withKey(key) });
     ({ engines } = await answer.json());
   } catch {
-    return; // the conversation reports that the service does not answer
+    return; // the conversation reports that the service does not respond
   }
   list.replaceChildren(...(engines ?? []).map(item));
 }

@@ -39,7 +39,7 @@ export class Keeping {
       if (answer.ok) choices.setVoices((await answer.json()).voices);
       return answer.status === 401;
     } catch {
-      return false; // no answer, or an unsendable key: the conversation reports it
+      return false; // no response, or an unsendable key: the conversation reports it
     }
   }
 }

@@ -10,7 +10,7 @@
  *   final: there is no retry.
  */
 
-/** @type {Trouble} no answer, or not from the service itself */
+/** @type {Trouble} no response, or not from the service itself */
 const GONE = { code: "gone", final: false };
 const REFUSALS = { forbidden: "right", too_many_sessions: "places", rate_limited: "often" };
 

@@ -54,7 +54,7 @@ export function shownUpload(upload) {
 }
 
 export class Row {
-  /** @param {{opened?: () => void, acted: (action: string) => void}} callbacks */
+  /** @param {{opened?: () => void, acted: (action: string) => void}} told callbacks */
   constructor({ opened, acted }) {
     this.acted = acted;
     this.element = element("li", "job");
