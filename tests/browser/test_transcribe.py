@@ -158,9 +158,9 @@ def test_a_job_is_watched_cancelled_tried_again_and_deleted(hears: ServerProcess
     visitor.until("document.querySelector('.job [role=progressbar]:not([hidden])').ariaValueNow > 5")
     page.click(f"{slow} >> text=Cancel")
     visitor.see(f"{slow}[data-state=cancelled]")
-    assert page.evaluate("document.activeElement.textContent") == "Try again"
+    assert page.evaluate("document.activeElement.textContent") == "Retry"
     visitor.see(f"{row('behind.wav')}[data-state=completed]")
-    page.click(f"{slow} >> text=Try again")
+    page.click(f"{slow} >> text=Retry")
     visitor.see(f"{slow}[data-state=processing]")
     page.click(f"{slow} >> text=Cancel")
     page.click(f"{slow} >> text=Delete")
@@ -273,7 +273,7 @@ def test_it_goes_on_after_the_service_was_away(tmp_path: Path, visit: Visit) -> 
     assert "does not answer" in visitor.words("#uploads .error")
     with serving(folder, **HEARS, PORT=port):
         visitor.see(f"{row('kept.wav')}[data-state=completed]")
-        visitor.page.click("#uploads >> text=Try again")
+        visitor.page.click("#uploads >> text=Retry")
         visitor.see(f"#jobs {row('late.wav')}[data-state=completed]")
         visitor.see("#jobs-trouble", state="hidden")
 
