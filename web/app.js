@@ -1,4 +1,4 @@
-/** The page: its words, its tabs, what the service runs on; Talk, Transcribe, and Status. */
+/** The page's entry point: texts, tabs, the engine list, and the tabs Talk, Transcribe and Status. */
 
 import { showEngines } from "./engines.js";
 import { Transcribe } from "./jobs/transcribe.js";

@@ -3,12 +3,12 @@
 /** @type {Promise<AudioContext> | undefined} */
 let opening;
 
-/** What of sound this page may use: browsers give microphone and worklets to secure pages only. */
+/** Whether this page can use microphone and worklets: browsers allow them on secure pages only. */
 export const possible = () =>
   window.isSecureContext && "AudioWorkletNode" in window && Boolean(navigator.mediaDevices?.getUserMedia);
 
 /**
- * Call it in the handler of a press: before the first one, browsers keep a page silent.
+ * Open the AudioContext. Call this in the handler of a press: browsers keep a page silent before the first press.
  * @returns {Promise<AudioContext>}
  */
 export async function openAudio() {
@@ -17,7 +17,7 @@ export async function openAudio() {
     throw error;
   });
   const context = await opening;
-  if (context.state !== "running") context.resume(); // not awaited: it waits for a press where there was none
+  if (context.state !== "running") context.resume(); // not awaited: without a press it stays pending
   return context;
 }
 

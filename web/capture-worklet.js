@@ -1,4 +1,4 @@
-/** The microphone in the audio thread: mono, resampled to what the service hears at, 16-bit, in pieces of 40 ms. */
+/** Microphone capture in the audio thread: mono, resampled to the service's rate, 16-bit, in chunks of 40 ms. */
 
 import { Resampler } from "./resampler.js";
 

@@ -1,4 +1,4 @@
-/** What the user has chosen: voice, language, how to talk; kept in this browser. The key only until it is closed. */
+/** The user's settings: voice, language and mode are kept in this browser, the key only until the tab is closed. */
 
 import { fillLanguages, isLanguage } from "./languages.js";
 
@@ -6,7 +6,7 @@ const STORE = "parley.choices";
 const KEY_STORE = "parley.key";
 
 export class Choices {
-  /** @param {HTMLFormElement} form @param {(name: string) => void} changed told the name of what was changed */
+  /** @param {HTMLFormElement} form @param {(name: string) => void} changed called with the name of the changed field */
   constructor(form, changed) {
     this.form = form;
     const kept = read();
@@ -32,7 +32,7 @@ export class Choices {
     return this.form.elements.push.checked;
   }
 
-  /** As the protocol's `configure` takes it. */
+  /** The fields of the protocol's `configure` message. */
   get wishes() {
     return {
       ...(this.voice && { voice: this.voice }),
@@ -41,7 +41,7 @@ export class Choices {
     };
   }
 
-  /** The same for the query of a new connection. */
+  /** The same settings as query parameters of a new connection. */
   get query() {
     const { options, ...others } = this.wishes;
     return Object.fromEntries(Object.entries({ ...others, ...options }).map(([name, value]) => [name, String(value)]));
@@ -66,7 +66,7 @@ export class Choices {
     select.value = known ? this.voice : (voices.find((voice) => voice.default) ?? voices[0])?.id ?? "";
   }
 
-  /** The voice is not there any more. */
+  /** Forget the chosen voice: the service no longer has it. */
   forgetVoice() {
     this.voice = "";
     this.keep();

@@ -1,24 +1,24 @@
 /**
- * The WebSocket of a live conversation: comes back by itself, with its conversation, for as long as it is wanted.
+ * The WebSocket of a live conversation. It reconnects and resumes the conversation until it is closed.
  *
- * A browser does not tell why a WebSocket was refused; so the same address is asked by plain HTTP, which says it.
+ * Browsers hide why a WebSocket was refused, so the page requests the same address over plain HTTP to learn the reason.
  */
 
 import { refusal, socketToken } from "./key.js";
 
 const FIRST_WAIT_S = 0.5;
 const LONGEST_WAIT_S = 15;
-/** So much sound that could not be sent (some 8 s) means that nobody takes it. */
+/** Unsent bytes (about 8 s of sound) above which the connection counts as stuck. */
 const STUCK_BYTES = 256_000;
 const STUCK_CODE = 4000;
 
 export class Connection {
   /**
-   * @param {object} told
+   * @param {object} told callbacks
    * @param {(status: "connecting" | "open" | "waiting" | "idle", trouble: Trouble | null) => void} told.status
-   * @param {(event: object) => void} told.event an event of the protocol
+   * @param {(event: object) => void} told.event takes an event of the protocol
    * @param {(pcm: ArrayBuffer) => void} told.sound
-   * @param {() => Record<string, string>} told.query parameters of a conversation that is opened
+   * @param {() => Record<string, string>} told.query parameters of a new connection
    * @param {() => string} told.key
    *
    * @typedef {import("./key.js").Trouble} Trouble
@@ -28,11 +28,11 @@ export class Connection {
     this.wanted = false;
     this.attempts = 0;
     this.token = "";
-    /** Whether the service has said that it is being restarted: that it does not answer then is no news. */
+    /** Whether the service has announced a restart: then a missing response is expected. */
     this.draining = false;
     /** @type {WebSocket | null} */
     this.socket = null;
-    /** The attempt that asks for a token now. @type {object | null} */
+    /** The running attempt to get a token. @type {object | null} */
     this.asking = null;
     this.ready = false;
     window.addEventListener("online", () => this.hurry());
@@ -46,7 +46,7 @@ export class Connection {
     this.connect();
   }
 
-  /** No more, until `open()`. */
+  /** Disconnect, and stay disconnected until `open()`. */
   close() {
     this.wanted = false;
     clearTimeout(this.timer);
@@ -56,13 +56,13 @@ export class Connection {
     this.told.status("idle", null);
   }
 
-  /** @returns {boolean} whether it could be sent */
+  /** @returns {boolean} whether the message was sent */
   send(message) {
     if (this.ready) this.socket.send(JSON.stringify(message));
     return this.ready;
   }
 
-  /** @param {ArrayBuffer} pcm @returns {boolean} whether it was sent; sound that cannot be is dropped */
+  /** @param {ArrayBuffer} pcm @returns {boolean} whether it was sent; unsendable sound is dropped */
   sendSound(pcm) {
     if (!this.ready) return false;
     if (this.socket.bufferedAmount > STUCK_BYTES) {
@@ -81,7 +81,7 @@ export class Connection {
     this.told.status("connecting", null);
     const asking = (this.asking = {});
     const { token, trouble } = await socketToken(this.told.key());
-    if (asking !== this.asking) return; // closed meanwhile
+    if (asking !== this.asking) return; // closed in the meantime
     this.asking = null;
     if (trouble) {
       this.rest(trouble);
@@ -112,11 +112,11 @@ export class Connection {
       this.draining = false;
       this.told.status("open", null);
     } else if (!event.type && event.error) {
-      this.rejection = { ...event.error, final: true }; // the query cannot be used; the service closes now
+      this.rejection = { ...event.error, final: true }; // the query is invalid; the service closes the connection
       return;
     } else if (event.type === "session_ended") {
       const final = event.code === "idle_timeout" || event.code === "unauthorized";
-      const code = event.code === "unauthorized" ? "key" : event.code; // it was good, and is not any more
+      const code = event.code === "unauthorized" ? "key" : event.code; // the key was valid and was revoked
       this.rejection = { code, message: event.message, final };
     }
     this.told.event(event);
@@ -155,14 +155,14 @@ export class Connection {
       return;
     }
     const longest = Math.min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** this.attempts++);
-    // Not all pages at the same moment, and none before the service has said that it may.
+    // Jitter, so that pages do not reconnect at the same moment; never earlier than the service's Retry-After.
     const seconds = Math.max(longest * (0.75 + Math.random() / 4), trouble.seconds ?? 0);
     this.told.status("waiting", { ...trouble, seconds });
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.connect(), seconds * 1000);
   }
 
-  /** The network is back, or somebody is impatient: try now. */
+  /** Reconnect now: the network is back, or the user asked for it. */
   hurry() {
     if (!this.wanted || this.socket || this.asking) return;
     this.attempts = 0;

@@ -1,4 +1,4 @@
-// The API to read and to try: Swagger UI on this service's own OpenAPI document.
+// The API documentation: Swagger UI with this service's OpenAPI document.
 
 window.SwaggerUIBundle({
   url: 'openapi.json',

@@ -1,16 +1,16 @@
-/** What the service runs on, from /health: an engine a stage, and why it is not a better one. */
+/** The engine of each stage, from /health, and how to get a better one. */
 
 import { withKey } from "./key.js";
 import { text } from "./texts.js";
 
-/** @param {HTMLElement} list @param {string} key without a good one the service tells nobody */
+/** @param {HTMLElement} list @param {string} key the service lists its engines for valid keys only */
 export async function showEngines(list, key) {
   let engines;
   try {
     const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store", headers: withKey(key) });
     ({ engines } = await answer.json());
   } catch {
-    return; // the conversation tells that the service is away
+    return; // the conversation reports that the service does not respond
   }
   list.replaceChildren(...(engines ?? []).map(item));
 }

@@ -1,11 +1,11 @@
-/** What outlives a connection: the token that brings the conversation back, and the voices that there are. */
+/** State that outlives a connection: the token that resumes the conversation, and the list of voices. */
 
 import { withKey } from "./key.js";
 
 const STORE = "parley.resume";
 
 export class Keeping {
-  /** The token of a conversation that may still be there; "" for none. */
+  /** The token of a conversation that can probably be resumed; "" for none. */
   get token() {
     try {
       const { token, seconds, at } = JSON.parse(sessionStorage.getItem(STORE)) ?? {};
@@ -20,26 +20,26 @@ export class Keeping {
   }
 
   /**
-   * A conversation began or goes on.
+   * Store the token of a conversation that has begun or resumed.
    * @param {{resume: string, resumed: boolean, resume_seconds: number, history: object[]}} started
    * @param {import("./transcript.js").Transcript} transcript
    */
   began({ resume: token, resumed, resume_seconds: seconds, history }, transcript) {
     const store = () => sessionStorage.setItem(STORE, JSON.stringify({ token, seconds, at: Date.now() }));
     store();
-    window.onpagehide = store; // its time counts from when the page is left
+    window.onpagehide = store; // its lifetime counts from leaving the page
     if (transcript.empty) transcript.restore(history);
     else if (!resumed) transcript.forgotten();
   }
 
-  /** @param {import("./choices.js").Choices} choices @returns {Promise<boolean>} whether a key is asked for */
+  /** @param {import("./choices.js").Choices} choices @returns {Promise<boolean>} whether the service needs a key */
   async fillVoices(choices) {
     try {
       const answer = await fetch(new URL("v1/audio/voices", document.baseURI), { headers: withKey(choices.key) });
       if (answer.ok) choices.setVoices((await answer.json()).voices);
       return answer.status === 401;
     } catch {
-      return false; // the service is away, or the key cannot be sent: the conversation tells
+      return false; // no response, or an unsendable key: the conversation reports it
     }
   }
 }

@@ -1,16 +1,16 @@
 /**
- * The access key: what is sent with requests, and a short-lived token in its place for WebSockets.
+ * The access key: sent with requests, and replaced by a short-lived token for WebSockets.
  *
- * A WebSocket carries its key in a header that proxies like to write down; the token in it is worthless a minute later.
+ * A WebSocket carries its key in a header that proxies often log; the token is worthless after a minute.
  */
 
 /**
  * @typedef {{code: string, message?: string, seconds?: number, final: boolean}} Trouble why there is no connection:
  *   gone, draining, full, places, often, key, key_needed, right, origin, or a code of the service with its message;
- *   final: it is not tried again.
+ *   final: there is no retry.
  */
 
-/** @type {Trouble} nobody there, or nobody who knows */
+/** @type {Trouble} no response, or not from the service itself */
 const GONE = { code: "gone", final: false };
 const REFUSALS = { forbidden: "right", too_many_sessions: "places", rate_limited: "often" };
 
@@ -18,7 +18,7 @@ const REFUSALS = { forbidden: "right", too_many_sessions: "places", rate_limited
 export const withKey = (key) => (key ? { Authorization: `Bearer ${key}` } : {});
 
 /**
- * What opens a WebSocket with this key.
+ * Get the token that opens a WebSocket with this key.
  * @param {string} key "" for none
  * @returns {Promise<{token?: string, trouble?: Trouble}>}
  */
@@ -34,7 +34,7 @@ export async function socketToken(key) {
 }
 
 /**
- * Why the service does not take a connection: a browser does not tell, but the same address can be asked.
+ * Find out why the service refused a connection: browsers hide it, so the same address is requested over HTTP.
  * @param {string} key @returns {Promise<Trouble>}
  */
 export async function refusal(key) {
@@ -45,7 +45,7 @@ export async function refusal(key) {
   }
 }
 
-/** With POST a browser names the page's origin, on which the answer may depend. */
+/** POST, because browsers then send the page's origin, on which the response can depend. */
 const ask = (path, key) => fetch(new URL(path, document.baseURI), { method: "POST", headers: withKey(key) });
 
 /** @param {Response} answer @returns {Promise<Trouble>} */
@@ -66,7 +66,7 @@ async function whyNot(answer, key) {
   }
 }
 
-/** @param {string} key @returns {boolean} whether a header can have it */
+/** @param {string} key @returns {boolean} whether a header can contain it */
 export function sendable(key) {
   try {
     return Boolean(new Headers(withKey(key)));

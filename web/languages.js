@@ -1,4 +1,4 @@
-/** The languages that one can choose: those of the page first, the others by their names in the page's language. */
+/** The languages to choose from: the page's own first, then the others, sorted by their translated names. */
 
 import { language as pageLanguage, text } from "./texts.js";
 
@@ -8,10 +8,10 @@ const LANGUAGES = (
 ).split(" ");
 const FIRST = 3;
 
-/** @param {unknown} code whether it can be chosen */
+/** @param {unknown} code @returns {boolean} whether it can be chosen */
 export const isLanguage = (code) => LANGUAGES.includes(code);
 
-/** @param {HTMLSelectElement} select "auto" first */
+/** @param {HTMLSelectElement} select filled with "auto" first */
 export function fillLanguages(select) {
   const options = LANGUAGES.map((code) => new Option(languageName(code), code));
   const others = options.splice(FIRST).sort((one, other) => one.text.localeCompare(other.text, pageLanguage));

@@ -1,8 +1,8 @@
-/** The microphone: opened on request, heard in pieces of 40 ms, closed completely (the browser's lamp goes out). */
+/** The microphone: opened on request, read in chunks of 40 ms, released completely (the indicator goes off). */
 
 import { openAudio, possible } from "./audio.js";
 
-/** Why there is no microphone; `code` is refused, none, busy, insecure or failed. */
+/** Raised when the microphone cannot be opened; `code` is refused, none, busy, insecure or failed. */
 export class NoMicrophone extends Error {
   constructor(code) {
     super(`no microphone: ${code}`);
@@ -21,8 +21,8 @@ const CODES = {
 
 export class Microphone {
   /**
-   * @param {(pcm: ArrayBuffer, level: number) => void} heard takes 640 samples of 16-bit PCM at 16 kHz, and their RMS
-   * @param {() => void} lost told when the device goes away by itself
+   * @param {(pcm: ArrayBuffer, level: number) => void} heard called with 640 samples of 16-bit PCM at 16 kHz, and their RMS
+   * @param {() => void} lost called when the device is disconnected
    * @returns {Promise<Microphone>}
    * @throws {NoMicrophone}
    */

@@ -1,18 +1,18 @@
 /**
- * The reply's sound in the audio thread: a queue, resampled to the loudspeaker's rate.
+ * Playback of the reply in the audio thread: a queue, resampled to the loudspeaker's rate.
  *
- * In: {start: rate}, {pcm: ArrayBuffer}, {flush: number of this request}. Out: {began}, {played, level} some twenty
- * times a second and {flushed, played}; `played` counts samples at the reply's own rate.
+ * In: {start: rate}, {pcm: ArrayBuffer}, {flush: request number}. Out: {began}, {played, level} about twenty times a
+ * second, and {flushed, played}; `played` counts samples at the reply's rate.
  */
 
 import { Resampler } from "./resampler.js";
 
 const REPORT_S = 0.05;
-/** Sound that must be there before it starts, so that a late packet does not tear a word; */
+/** Sound to buffer before playback starts, so that a late packet does not interrupt a word. */
 const AHEAD_S = 0.06;
-/** but a reply shorter than that starts after this time. */
+/** Longest wait for that buffer; a shorter reply starts after this time. */
 const PATIENCE_S = 0.12;
-/** A stop in mid-sound clicks. */
+/** Fade-out on a stop: without one it clicks. */
 const FADE_S = 0.015;
 
 class Playback extends AudioWorkletProcessor {
@@ -58,7 +58,7 @@ class Playback extends AudioWorkletProcessor {
     this.port.postMessage({ flushed, played: this.played() });
   }
 
-  /** Fill `output` from the queue; returns how many samples there were. */
+  /** Fill `output` from the queue; return the number of samples written. */
   take(output) {
     let filled = 0;
     while (filled < output.length && this.queue.length) {

@@ -1,12 +1,12 @@
-/** The loudspeaker: plays a reply as it comes, knows how much of it was really heard, stops at once. */
+/** The loudspeaker: plays a reply while it arrives, knows how much of it was heard, and stops at once. */
 
 import { openAudio } from "./audio.js";
 
 export class Player {
   /**
-   * @param {object} told
-   * @param {() => void} told.began the first sample of a reply leaves
-   * @param {(samples: number, level: number) => void} told.played so many of the reply's samples were heard; their RMS
+   * @param {object} told callbacks
+   * @param {() => void} told.began the first sample of a reply is played
+   * @param {(samples: number, level: number) => void} told.played samples of the reply heard so far, and their RMS
    */
   static async open(told) {
     return new Player(await openAudio(), told);
@@ -17,7 +17,7 @@ export class Player {
     this.context = context;
     this.told = told;
     this.rate = 0;
-    /** Samples played since the page was opened, of all replies. */
+    /** Samples of all replies played since the page was opened. */
     this.total = 0;
     this.loudest = 0;
     this.flushes = 0;
@@ -29,20 +29,20 @@ export class Player {
     this.node.connect(context.destination);
   }
 
-  /** A reply begins; what was left of another is dropped. */
+  /** Begin a reply; drop the rest of the previous one. */
   start(rate) {
     this.rate = rate;
     this.latest = 0;
     this.node.port.postMessage({ start: rate });
   }
 
-  /** @param {ArrayBuffer} pcm its next sound, 16-bit at the rate of `start` */
+  /** @param {ArrayBuffer} pcm the reply's next samples, 16-bit at the rate of `start` */
   push(pcm) {
     this.node.port.postMessage({ pcm }, [pcm]);
   }
 
   /**
-   * Stop with a short fade and drop what was not played.
+   * Stop with a short fade and drop the unplayed rest.
    * @returns {Promise<number>} how much of this reply was heard, in ms
    */
   flush() {
@@ -53,7 +53,7 @@ export class Player {
     });
   }
 
-  /** From the audio thread to the ear it is still a little way. */
+  /** Delay from the audio thread to the loudspeaker. */
   get latencyMs() {
     return ((this.context.outputLatency || 0) + (this.context.baseLatency || 0)) * 1000;
   }

@@ -1,10 +1,10 @@
-/** The one big button: press to talk and press to stop, or, with push-to-talk, hold it while you speak. */
+/** The talk button: press to talk and press to stop or, with push-to-talk, hold while speaking. */
 
 export class PressButton {
   /**
    * @param {HTMLButtonElement} button
-   * @param {object} told
-   * @param {() => boolean} told.holds whether it is a button to hold now
+   * @param {object} told callbacks
+   * @param {() => boolean} told.holds whether the button has to be held now
    * @param {() => void} told.pressed @param {() => void} told.held @param {() => void} told.released
    */
   constructor(button, told) {
@@ -13,7 +13,7 @@ export class PressButton {
     this.down = false;
     button.addEventListener("click", ({ detail }) => {
       if (!told.holds()) told.pressed();
-      else if (!detail) this.toggle(); // a screen reader's click: it cannot hold
+      else if (!detail) this.toggle(); // a click by a screen reader, which cannot hold a button
     });
     button.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || !told.holds()) return;
@@ -24,16 +24,16 @@ export class PressButton {
       button.addEventListener(end, () => this.release());
     }
     button.addEventListener("contextmenu", (event) => {
-      if (told.holds()) event.preventDefault(); // a long press on a phone
+      if (told.holds()) event.preventDefault(); // a long press on a phone opens the context menu
     });
-    window.addEventListener("blur", () => this.release()); // the key will be let go elsewhere
+    window.addEventListener("blur", () => this.release()); // the key is released in another window
     document.addEventListener("keydown", (event) => this.key(event));
     document.addEventListener("keyup", ({ key }) => {
       if (key === " " || key === "Enter") this.release();
     });
   }
 
-  /** Space and Enter work on the button; space also where no other control has the focus. @private */
+  /** Space and Enter work on the button; Space also when no control has the focus. @private */
   key(event) {
     const onButton = document.activeElement === this.button;
     const nowhere = document.activeElement === document.body && event.key === " ";

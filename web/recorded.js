@@ -1,4 +1,4 @@
-/** The notice that a conversation is recorded, and the button that ends this and erases it. */
+/** The notice that a conversation is recorded, and the button that stops recording and erases it. */
 
 import { text } from "./texts.js";
 
@@ -14,7 +14,7 @@ export class Recorded {
 
   /** @param {{session: string, recorded: boolean}} started the first event of a conversation */
   show({ session, recorded }) {
-    if (session === this.erased) return; // nothing more is kept of it
+    if (session === this.erased) return; // the service has stopped recording it
     this.session = session;
     this.notice.hidden = !recorded;
     this.words.textContent = text("recorded");

@@ -1,11 +1,11 @@
 /**
- * Band-limited resampling of a stream: a windowed sinc at any ratio of rates. It runs in the audio thread, on pieces of
- * 128 samples, and is as good as what it is used for (speech): alias and image are some 60 dB down.
+ * Band-limited resampling of a stream: a windowed sinc for any ratio of rates. It runs in the audio thread on blocks of
+ * 128 samples. Aliases and images are about 60 dB down, which is enough for speech.
  */
 
 const ZERO_CROSSINGS = 16;
-const STEPS = 256; // of the table, between two zero crossings
-/** Of the narrower band; the rest is the filter's slope. */
+const STEPS = 256; // table entries between two zero crossings
+/** Passband as a share of the narrower band; the rest is the filter's transition band. */
 const PASSED = 0.92;
 
 /** sinc(x) under a Hann window, x from 0 to ZERO_CROSSINGS. */
@@ -18,8 +18,8 @@ const KERNEL = Float32Array.from({ length: ZERO_CROSSINGS * STEPS + 2 }, (_, ind
 
 export class Resampler {
   /**
-   * @param {number} from rate of what comes in, in Hz
-   * @param {number} to rate of what goes out, in Hz
+   * @param {number} from input rate in Hz
+   * @param {number} to output rate in Hz
    */
   constructor(from, to) {
     this.same = from === to;
@@ -27,12 +27,12 @@ export class Resampler {
     this.scale = Math.min(1, to / from) * PASSED;
     this.half = Math.ceil(ZERO_CROSSINGS / this.scale);
     this.kept = new Float32Array(this.half + 1);
-    /** Where in `kept` the next output sample lies. */
+    /** Position of the next output sample in `kept`. */
     this.at = this.half + 1;
   }
 
   /**
-   * The output that is complete with this input; what needs more input comes with the next piece.
+   * Return the output samples that this input completes; the others follow with the next block.
    * @param {Float32Array} input
    * @returns {Float32Array}
    */

@@ -1,10 +1,10 @@
 /**
- * The pages inside the page: each `<section data-tab="name" aria-label="…">` of main is one, at #name and #name/more.
- * What `data-skip` names is where the link for skipping leads, in the words of `data-skip-text`.
+ * The tabs: each `<section data-tab="name" aria-label="…">` of main is one, at #name and #name/more. `data-skip` is the
+ * id of the skip link's target, `data-skip-text` the name of its text.
  *
- * The first one is shown where none is named; at /ui, where a service for files only had its page, Transcribe is.
+ * Without a name in the address the first tab is shown; at /ui, the address of an earlier file-only page, Transcribe.
  *
- * To add one is to write its section and, where it needs code, its module. A lone tab needs no bar.
+ * To add a tab, write its section and, if needed, its module. A single tab has no bar.
  */
 
 import { text } from "./texts.js";
@@ -23,7 +23,7 @@ export function showTabs() {
 
   const skip = document.getElementById("skip");
   skip.addEventListener("click", (event) => {
-    event.preventDefault(); // its address would be one of a tab
+    event.preventDefault(); // the hash in the address names a tab
     document.getElementById(skip.hash.slice(1)).focus();
   });
 

@@ -1,11 +1,11 @@
-/** What Talk looks like: the button, the level, the state in words, troubles, the transcript. */
+/** The view of Talk: button, level, state, errors and transcript. */
 
 import { Transcript } from "./transcript.js";
 import { TroubleBox } from "./trouble.js";
 import { text } from "./texts.js";
 
 const find = (id) => document.getElementById(id);
-/** RMS of −60 dB is no level, −10 dB the whole of it. */
+/** The meter is empty at an RMS of −60 dB and full at −10 dB. */
 const QUIET_DB = -60;
 const LOUD_DB = -10;
 
@@ -38,7 +38,7 @@ export class TalkView {
     });
   }
 
-  /** @returns {boolean} whether they were open */
+  /** @returns {boolean} whether the settings were open */
   closeSettings() {
     const settings = find("settings");
     if (!settings.open) return false;
@@ -47,7 +47,7 @@ export class TalkView {
     return true;
   }
 
-  /** Sentences to try; each is said as if it was typed. */
+  /** Show example sentences; a click sends one as if it were typed. */
   offer(sentences, chosen) {
     const items = sentences.map((sentence) => {
       const item = document.createElement("li");
@@ -55,7 +55,7 @@ export class TalkView {
       button.type = "button";
       button.textContent = sentence;
       button.addEventListener("click", () => {
-        this.press.focus(); // this button is about to go
+        this.press.focus(); // this button is about to be removed
         chosen(sentence);
       });
       item.append(button);
@@ -64,12 +64,12 @@ export class TalkView {
     find("examples").replaceChildren(...items);
   }
 
-  /** For screen readers: what happens besides what is heard. */
+  /** Announce an event to screen readers. */
   announce(name, values = {}) {
     find("announcer").textContent = text(name, values);
   }
 
-  /** The settings cover what is written below them: why they are open stands beside the key, too. */
+  /** Open the settings at the key, with the reason beside it: the settings cover the error message below them. */
   askForKey() {
     find("key-words").textContent = find("trouble-words").textContent;
     find("settings").open = true;
@@ -80,14 +80,14 @@ export class TalkView {
     find("key-words").textContent = "";
   }
 
-  /** @param {number} rms of what the microphone hears, 0 to 1 */
+  /** @param {number} rms of the microphone's sound, 0 to 1 */
   level(rms) {
     const share = shareOf(rms);
     this.section.style.setProperty("--level", share.toFixed(3));
     this.meter.setAttribute("aria-valuenow", String(Math.round(share * 100)));
   }
 
-  /** @param {number} rms of what is played */
+  /** @param {number} rms of the played sound */
   loudness(rms) {
     this.section.style.setProperty("--loudness", shareOf(rms).toFixed(3));
   }
@@ -102,7 +102,7 @@ export class TalkView {
     find("state").textContent = text(`state_${words}`);
     const name = push ? "hold" : on || opening ? "stop" : "talk";
     find("press-name").textContent = text(`press_${name}`);
-    // A button that changes its name (Talk, Stop) is not also one that is pressed in: that would be said twice.
+    // A button that changes its name (Talk, Stop) has no pressed state: screen readers would announce both.
     if (push) this.press.setAttribute("aria-pressed", String(Boolean(holding)));
     else this.press.removeAttribute("aria-pressed");
     this.press.dataset.shows = name;

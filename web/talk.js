@@ -1,4 +1,4 @@
-/** Talk: the conversation between the microphone, the service, the loudspeaker and what is written on the page. */
+/** The Talk tab: connects microphone, service, loudspeaker and transcript. */
 
 import { possible } from "./audio.js";
 import { Choices } from "./choices.js";
@@ -11,14 +11,14 @@ import { TalkView } from "./talk-view.js";
 import { examples } from "./texts.js";
 import { Turns } from "./turns.js";
 
-/** In push-to-talk nothing leaves between presses; but so many pieces (0.3 s) before one do: who presses late loses nothing. */
+/** Push-to-talk sends nothing between presses but these chunks (0.3 s) from before one: users often press late. */
 const BEFORE_PRESS = 8;
 const PIECE_MS = 40;
-/** In push-to-talk the microphone is closed when nobody has pressed for so long. */
+/** With push-to-talk the microphone is closed after this time without a press. */
 const UNUSED_MS = 60_000;
-/** Troubles that another key may mend. */
+/** Errors that another key can fix. */
 const OF_KEYS = ["key", "key_needed", "right"];
-/** Troubles that are over when there is a connection. */
+/** Errors that are over once there is a connection. */
 const CONNECTED = ["gone", "draining", "full", "places", "often", "overloaded", "idle_timeout", "unknown_voice", ...OF_KEYS];
 
 export class Talk {
@@ -45,12 +45,12 @@ export class Talk {
     this.microphone = null;
     /** @type {ArrayBuffer[]} */
     this.before = [];
-    /** Whether a connection was refused for want of a good key. */
+    /** Whether a connection was refused because of the key. */
     this.refused = false;
-    /** Typed before there was a connection. @type {string[]} */
+    /** Messages typed before the connection was open. @type {string[]} */
     this.typed = [];
     this.view.onType((words) => this.type(words));
-    this.view.onNew(() => this.anew());
+    this.view.onNew(() => this.anew()); // language: allow
     this.view.offer(examples(), (words) => this.type(words));
     document.addEventListener("keydown", ({ key }) => {
       if (key === "Escape" && !this.view.closeSettings()) this.hush();
@@ -58,13 +58,13 @@ export class Talk {
     this.fillVoices();
     if (!possible()) this.view.trouble.show({ code: "insecure" });
     this.connection.token = this.keeping.token;
-    if (this.connection.token) this.connection.open(); // the page was loaded anew: the conversation goes on
+    if (this.connection.token) this.connection.open(); // the page was reloaded: resume the conversation
     this.show();
   }
 
-  // --- what the user does ---
+  // --- user actions ---
 
-  /** Microphone on, connection open. */
+  /** Switch the microphone on and open the connection. */
   async start() {
     this.view.trouble.hide();
     this.connection.open();
@@ -76,7 +76,7 @@ export class Talk {
         (pcm, level) => this.heard(pcm, level),
         () => this.lost(),
       );
-      // Stopped, or refused by the service, while the browser was asking.
+      // Stopped, or refused by the service, while the browser asked for permission.
       if (!this.opening || !this.connection.wanted) this.closeMicrophone();
     } catch (error) {
       this.view.trouble.show({ code: error.code ?? "failed" });
@@ -86,7 +86,7 @@ export class Talk {
     return Boolean(this.microphone);
   }
 
-  /** Microphone off. What was being said is answered; what was being answered stops. */
+  /** Switch the microphone off. Commit an unfinished utterance; stop a running reply. */
   stop() {
     if (this.turns.phase === "hearing") this.connection.send({ type: "commit" });
     else this.hush();
@@ -101,7 +101,7 @@ export class Talk {
     this.beginIfHeld();
   }
 
-  /** Once there are both, the microphone and the connection. */
+  /** Begin the utterance once microphone and connection are both ready. */
   beginIfHeld() {
     if (!this.button.down || this.holding || !this.microphone || !this.connection.ready) return;
     for (const pcm of this.before.splice(0)) this.sendSound(pcm);
@@ -116,7 +116,7 @@ export class Talk {
   }
 
   async type(words) {
-    await this.turns.openPlayer(); // first: the answer may come at once
+    await this.turns.openPlayer(); // first, because the reply can arrive at once
     this.typed.push(words);
     this.connection.open();
     this.sendTyped();
@@ -127,7 +127,7 @@ export class Talk {
     if (["thinking", "speaking"].includes(this.turns.phase)) this.connection.send({ type: "interrupt" });
   }
 
-  anew() {
+  anew() { // language: allow
     this.connection.close();
     this.connection.token = this.keeping.token = "";
     this.turns.happened({ type: "connection_lost" });
@@ -150,7 +150,7 @@ export class Talk {
     this.show();
   }
 
-  // --- what the microphone hears ---
+  // --- microphone input ---
 
   heard(pcm, level) {
     this.view.level(level);
@@ -177,7 +177,7 @@ export class Talk {
     this.show();
   }
 
-  // --- what the service says ---
+  // --- service events ---
 
   connected(status, trouble) {
     this.link = status;
@@ -209,9 +209,9 @@ export class Talk {
     this.show();
   }
 
-  // --- the rest ---
+  // --- helpers ---
 
-  /** The voices there are; and what is said to who needs a key for that. */
+  /** Fetch the list of voices; ask for a key if the service needs one. */
   async fillVoices() {
     if (!(await this.keeping.fillVoices(this.choices)) || this.view.trouble.code) return;
     this.view.trouble.show({ code: this.choices.key ? "key" : "key_needed" });

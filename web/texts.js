@@ -1,4 +1,4 @@
-/** Every word of the page, in English, Portuguese and Spanish: the one that the browser prefers. */
+/** The page's texts in English, Portuguese and Spanish; the browser's preference decides. */
 
 import { en } from "./texts-en.js";
 import { es } from "./texts-es.js";
@@ -6,13 +6,13 @@ import { pt } from "./texts-pt.js";
 
 const TEXTS = { en, pt, es };
 
-/** Code of the page's own language; dates and numbers follow the browser's. */
+/** Code of the page's language. */
 export const language =
   navigator.languages.map((tag) => tag.split("-")[0].toLowerCase()).find((code) => code in TEXTS) ?? "en";
 
 /**
  * @param {string} name of a text
- * @param {Record<string, string | number>} values for its {places}
+ * @param {Record<string, string | number>} values for its {placeholders}
  */
 export function text(name, values = {}) {
   const found = TEXTS[language][name] ?? en[name];
@@ -20,14 +20,14 @@ export function text(name, values = {}) {
   return found.replace(/\{(\w+)\}/g, (_, place) => String(values[place]));
 }
 
-/** @param {string} name whether there is such a text */
+/** @param {string} name @returns {boolean} whether this text exists */
 export const hasText = (name) => name in en;
 
-/** A number as it is written here, with so many decimals. */
+/** Format a number in the page's language with this many decimals. */
 export const number = (value, decimals) =>
   value.toLocaleString(language, { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 
-/** The sentences to try, in this language. */
+/** The example sentences in the page's language. */
 export const examples = () => TEXTS[language].examples_list;
 
 /** @param {Document} document whose elements name their texts in data-text, data-label and data-placeholder */

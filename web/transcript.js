@@ -1,18 +1,18 @@
-/** The conversation as it is read: what you said, what was answered, and how much of it was heard. */
+/** The written conversation: user turns, replies, and how much of each reply was heard. */
 
 import { text } from "./texts.js";
 import { waterfall } from "./waterfall.js";
 import { SpokenWords } from "./words.js";
 
-/** Nearer than this (in px) to where the page has scrolled, or to the end, the reader follows along. */
+/** The view follows while the reader is within this distance (px) of the last automatic position, or of the end. */
 const NEAR = 80;
-/** What was not heard is folded to two lines, if it has more: what was heard stays in view. In px. */
+/** Unheard text higher than this (px) is folded to two lines, so that the heard text stays in view. */
 const FOLDED = 64;
-/** Of a reply longer than the view, the word that is spoken stays at this share of its height. */
+/** In a reply longer than the view, the spoken word stays at this share of the view's height. */
 const SPOKEN_AT = 0.6;
 
 export class Transcript {
-  /** @param {HTMLElement} list @param {HTMLElement} scroll what it scrolls in @param {HTMLElement} welcome */
+  /** @param {HTMLElement} list @param {HTMLElement} scroll its scroll container @param {HTMLElement} welcome */
   constructor(list, scroll, welcome) {
     this.list = list;
     this.scroll = scroll;
@@ -28,7 +28,7 @@ export class Transcript {
     this.placed = 0;
   }
 
-  /** @param {{role: string, content: string}[]} history as the service tells it, after a reload */
+  /** @param {{role: string, content: string}[]} history from the service, after a reload */
   restore(history) {
     for (const { role, content } of history) {
       if (role === "user") this.add("you", content);
@@ -36,13 +36,13 @@ export class Transcript {
     }
   }
 
-  /** What is understood so far; it is made firm by `said()`. */
+  /** Show the partial transcript; `said()` replaces it. */
   partly(content) {
     this.hearing ??= this.add("you partial", "");
     this.put(this.hearing, content || "…");
   }
 
-  /** @param {string} content @param {string | null} language ISO 639-1; a screen reader pronounces it so */
+  /** @param {string} content @param {string | null} language ISO 639-1, for screen readers */
   said(content, language) {
     this.hearing ??= this.add("you", "");
     this.language = language ?? "";
@@ -52,14 +52,14 @@ export class Transcript {
     this.hearing = null;
   }
 
-  /** There was nothing to answer. */
+  /** Remove the partial transcript: the utterance was ignored. */
   unsaid() {
     this.hearing?.remove();
     this.hearing = null;
     this.welcome.hidden = this.list.childElementCount > 0;
   }
 
-  /** A turn begins: what is written from now on is its reply. */
+  /** Begin a turn: the text that follows is its reply. */
   begin() {
     this.reply = null;
   }
@@ -86,26 +86,26 @@ export class Transcript {
     this.reply?.words.receive(samples);
   }
 
-  /** @param {number} samples of the reply that were played */
+  /** @param {number} samples of the reply played so far */
   played(samples) {
     if (!this.reply || this.reply.over) return;
     const before = this.reply.words.spoken;
     if (this.reply.words.heardAt(samples) !== before) this.show(this.reply.words.spoken);
   }
 
-  /** All of it was given. */
+  /** End the reply: all of it was played. */
   completed(timings) {
     this.end(this.reply?.words.points.length ?? 0, timings);
   }
 
-  /** Only this was heard. */
+  /** End the reply: only `heard` was heard. */
   interrupted(heard, timings) {
     const place = this.reply?.words.endOf(heard) ?? 0;
     const cut = this.reply && place < this.reply.words.points.length;
     this.end(place, timings, cut ? "interrupted" : "");
   }
 
-  /** Not quite: this was, by what was played here; the service's history holds it now. */
+  /** Correct the heard text of an interrupted reply to the service's history. */
   corrected(heard) {
     const reply = this.reply;
     if (!reply?.over || !reply.entry.classList.contains("interrupted")) return;
@@ -113,7 +113,7 @@ export class Transcript {
     this.show(place, place < reply.words.points.length ? "interrupted" : "");
   }
 
-  /** The connection went away in the middle of it. */
+  /** End the reply: the connection was lost. */
   broken() {
     this.unsaid();
     if (this.reply && !this.reply.over) this.end(this.reply.words.spoken, {}, "broken");
@@ -123,7 +123,7 @@ export class Transcript {
     return this.list.childElementCount === 0;
   }
 
-  /** The service begins anew; what is written here is only ours. */
+  /** Note that the service has forgotten the conversation shown here. */
   forgotten() {
     this.add("note", text("forgotten"));
   }
@@ -179,13 +179,13 @@ export class Transcript {
     if (following) this.follow();
   }
 
-  /** @private Whether the reader has not scrolled away, to read something again. */
+  /** @private Whether the reader has not scrolled away. */
   following() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroll;
     return Math.abs(scrollTop - this.placed) < NEAR || scrollHeight - scrollTop - clientHeight < NEAR;
   }
 
-  /** @private To the end; or, in a long reply, to the word that is spoken. */
+  /** @private Scroll to the end or, in a long reply, to the spoken word. */
   follow() {
     const { scrollHeight, clientHeight } = this.scroll;
     let place = scrollHeight - clientHeight;
@@ -199,7 +199,7 @@ export class Transcript {
   }
 }
 
-/** A long rest becomes two lines, with a button that shows it whole. */
+/** Fold long unheard text to two lines, with a button that unfolds it. */
 function fold(unheard) {
   if (unheard.getBoundingClientRect().height <= FOLDED) return;
   const button = part("button", "unfold", "…");
@@ -208,7 +208,7 @@ function fold(unheard) {
   button.addEventListener("click", () => {
     unheard.classList.remove("folded");
     unheard.tabIndex = -1;
-    unheard.focus(); // the button is about to go
+    unheard.focus(); // the button is about to be removed
     button.remove();
   });
   unheard.classList.add("folded");

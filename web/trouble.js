@@ -1,4 +1,4 @@
-/** What is wrong, in words, with the one thing that can be done about it here. One trouble at a time. */
+/** The error message, with the one action that can help. It shows one error at a time. */
 
 import { hasText, number, text } from "./texts.js";
 
@@ -20,7 +20,7 @@ export class TroubleBox {
     const name = hasText(`trouble_${code}`) ? `trouble_${code}` : "trouble_other";
     const values = { message, seconds: number(Math.max(1, Math.round(seconds)), 0), origin: location.origin };
     const words = text(name, values);
-    if (this.words.textContent !== words) this.words.textContent = words; // a repeated alert is not read out again
+    if (this.words.textContent !== words) this.words.textContent = words; // screen readers would repeat an alert
     this.button.hidden = !action;
     if (action) {
       this.button.textContent = text(action.name);
@@ -29,7 +29,7 @@ export class TroubleBox {
     this.box.hidden = false;
   }
 
-  /** @param {string[]} codes only these; none: whatever it is */
+  /** @param {string[]} codes hide only these errors; without codes, any error */
   hide(...codes) {
     if (codes.length && !codes.includes(this.code)) return;
     this.code = "";

@@ -1,4 +1,4 @@
-/** The turns of a conversation as the service tells them: on the page, and in the loudspeaker. */
+/** The turns of a conversation: turns the service's events into transcript and sound. */
 
 import { possible } from "./audio.js";
 import { SoundClock } from "./clock.js";
@@ -7,7 +7,7 @@ import { Player } from "./player.js";
 export class Turns {
   /**
    * @param {import("./talk-view.js").TalkView} view
-   * @param {(message: object) => void} tell sends the service a command
+   * @param {(message: object) => void} tell sends a command to the service
    */
   constructor(view, tell) {
     this.view = view;
@@ -17,13 +17,13 @@ export class Turns {
     this.player = null;
     /** @type {"rest" | "hearing" | "thinking" | "speaking"} */
     this.phase = "rest";
-    /** The reply pauses until it is decided whether this is an interruption. */
+    /** Whether the reply pauses until it is decided whether the user interrupts. */
     this.held = false;
-    /** Of the reply that is spoken, in Hz. */
+    /** Sample rate of the current reply in Hz. */
     this.rate = 0;
   }
 
-  /** @param {{type: string}} event of the protocol, or connection_lost */
+  /** @param {{type: string}} event from the protocol, or connection_lost */
   happened(event) {
     const { transcript, trouble } = this.view;
     switch (event.type) {
@@ -112,17 +112,17 @@ export class Turns {
     this.spokeAt = undefined;
   }
 
-  /** Silence here at once, and the service is told how much was really heard: its history keeps exactly that. */
+  /** Stop the sound, and report to the service how much was heard: its history keeps exactly that. */
   async stopSound() {
     if (this.player) this.tell({ type: "played", ms: await this.player.flush() });
   }
 
-  /** With what only this page knows: when it was heard. @private */
+  /** Add the time that only this page knows: when the reply was heard. @private */
   timings({ timings_ms: timings }) {
     return this.heardAfter === undefined ? timings : { ...timings, heard: this.heardAfter };
   }
 
-  /** Call it in the handler of a press. Without sound there is still the writing. */
+  /** Open the player. Call this in the handler of a press. Without sound the reply is still written. */
   async openPlayer() {
     if (this.player || !possible()) return;
     try {

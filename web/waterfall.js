@@ -1,8 +1,8 @@
-/** The timings of one turn as bars from the user's last speech on: what took how long, and what ran at the same time. */
+/** The timings of one turn as bars from the user's last speech on: how long each stage took, and which overlapped. */
 
 import { number, text } from "./texts.js";
 
-/** Each stage from the latest of its starting marks (none is there: the last speech) to its end mark. */
+/** Each stage: from the latest of its starting marks (without one: the last speech) to its end mark. */
 const STAGES = [
   { name: "pause", from: [], to: "endpoint" },
   { name: "hearing", from: [], to: "transcript" },
@@ -14,8 +14,8 @@ const STAGES = [
 ];
 
 /**
- * @param {Record<string, number>} timings in ms since the last speech; `heard` is when the sound was played here
- * @returns {HTMLElement | null} null when there is nothing to show
+ * @param {Record<string, number>} timings in ms since the last speech; `heard`: when the sound was played here
+ * @returns {HTMLElement | null} null if there are no timings
  */
 export function waterfall(timings) {
   const bars = STAGES.filter(({ to }) => to in timings).map(({ name, from, to }) => {

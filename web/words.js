@@ -1,10 +1,10 @@
 /**
- * Which words of a reply were heard, from how much of its sound was played.
+ * Finds the heard words of a reply from the amount of played sound.
  *
- * Characters are code points, as the service counts them, not JavaScript's UTF-16 units.
+ * Characters are code points, as in the service, not JavaScript's UTF-16 units.
  */
 
-/** A usual pace, until the reply's own is known: code points a second. */
+/** Typical pace, used until the reply's own is known: code points a second. */
 const PACE = 15;
 
 export class SpokenWords {
@@ -12,34 +12,34 @@ export class SpokenWords {
     this.text = "";
     /** @type {string[]} */
     this.points = [];
-    /** What each stretch of sound speaks: from sample `at`, code points `start` to `end`. */
+    /** Text of each stretch of sound: from sample `at`, code points `start` to `end`. */
     this.spans = [];
     this.received = 0;
     this.rate = 0;
     this.spoken = 0;
   }
 
-  /** @param {string} text the next piece of the written reply */
+  /** @param {string} text the next chunk of the written reply */
   write(text) {
     this.text += text;
     this.points.push(...text);
   }
 
-  /** The sound that follows speaks these code points. */
+  /** Note that the sound that follows speaks these code points. */
   span(start, end) {
     const last = this.spans.at(-1);
     if (last && last.start === start && last.end === end) return;
     this.spans.push({ at: this.received, start, end });
   }
 
-  /** @param {number} samples of sound that came */
+  /** @param {number} samples received */
   receive(samples) {
     this.received += samples;
   }
 
   /**
-   * How many code points were heard when so many samples were played: whole words, never fewer than before.
-   * @param {number} samples
+   * Return how many code points were heard: whole words, never fewer than before.
+   * @param {number} samples played so far
    */
   heardAt(samples) {
     const index = this.spans.findLastIndex((span) => samples >= span.at);
@@ -52,13 +52,13 @@ export class SpokenWords {
     return this.spoken;
   }
 
-  /** Code points a second of the clauses before this one. */
+  /** Pace of the clauses before this one, in code points a second. */
   pace(index) {
     const samples = this.spans[index].at;
     return index && samples ? (this.spans[index].start * this.rate) / samples : PACE;
   }
 
-  /** The end of the last word that begins before `place`: a word lights up when it is begun. */
+  /** The end of the last word that begins before `place`: a word is highlighted when it begins. */
   wordEnd(place, end) {
     let stop = Math.floor(place);
     if (stop <= 0) return 0;
@@ -66,12 +66,12 @@ export class SpokenWords {
     return stop;
   }
 
-  /** The reply in two: what lies before a code point, and the rest. */
+  /** Split the reply at a code point. */
   split(place) {
     return [this.points.slice(0, place).join(""), this.points.slice(place).join("")];
   }
 
-  /** Where what the service says was heard ends. */
+  /** The position at which the service's heard text ends. */
   endOf(heard) {
     if (!heard) return 0;
     const blank = this.points.length - [...this.text.trimStart()].length;

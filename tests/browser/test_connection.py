@@ -63,7 +63,7 @@ def test_a_vanished_service_is_reported_without_promises(visit: Visit, tmp_path:
         visitor.ask("my name is Alice")
     visitor.see("#trouble:visible")
     assert "does not answer" in visitor.words("#trouble")
-    assert "If it was only the network" in visitor.words("#trouble")
+    assert "If only the network failed" in visitor.words("#trouble")
 
 
 def test_a_full_service_is_explained_and_retried(visit: Visit, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_full_service_is_explained_and_retried(visit: Visit, tmp_path: Path) -
             visitor.page.fill("#words", "what is two plus three")
             visitor.page.press("#words", "Enter")
             visitor.see("#trouble:visible")
-            assert "All places are taken" in visitor.words("#trouble")
+            assert "The service is full" in visitor.words("#trouble")
         visitor.see("text=2 plus 3 is 5.")
         visitor.see("#trouble", state="hidden")
 
@@ -82,7 +82,7 @@ def test_the_page_asks_for_a_key_and_uses_it(visit: Visit, tmp_path: Path) -> No
     with serving(tmp_path, API_KEYS="transcriber:transcribe:no-sesame,open-sesame") as server:
         visitor = visit(server.url)
         visitor.see("#trouble:visible")
-        assert "for those who have an access key" in visitor.words("#trouble"), "shown before the user presses a button"
+        assert "needs an access key" in visitor.words("#trouble"), "shown before the user presses a button"
         assert visitor.page.evaluate("document.activeElement.id") == "key"
         assert visitor.page.locator("#engines li").count() == 0
         visitor.page.fill("#words", "what is two plus three")
@@ -99,7 +99,7 @@ def test_the_page_asks_for_a_key_and_uses_it(visit: Visit, tmp_path: Path) -> No
             visitor.see("text=does not know this access key")
         visitor.page.fill("#key", "no-sesame")
         visitor.page.press("#key", "Enter")
-        visitor.see("text=may not be used to talk")
+        visitor.see("text=lacks the 'talk' permission")
         sent: list[str] = []
         visitor.page.on("websocket", lambda socket: sent.append(socket.url))
         visitor.page.fill("#key", "open-sesame")

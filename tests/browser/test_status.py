@@ -29,7 +29,7 @@ def test_the_last_turns_are_a_chart_and_a_list(
         visitor.until("document.querySelector('.figures dd').textContent !== '0'")
     page.screenshot(path=tmp_path / "status.png")
     told = page.get_attribute(".chart", "aria-label") or ""
-    assert "turns. Half were answered within" in told
+    assert "turns. Median time to first audio" in told
     assert page.evaluate("document.querySelector('.chart rect title').textContent").count("·") >= 2
     page.click(".turn-table summary")
     visitor.until("document.querySelector('.turn-table').open")

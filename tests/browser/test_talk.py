@@ -30,7 +30,7 @@ def test_a_spoken_question_gets_a_written_and_spoken_reply(server: ServerProcess
     assert visitor.talk("talk.turns.player.loudest") > 0.02
     visitor.page.click(".waterfall summary")
     shown = visitor.words(".waterfall")
-    assert "To your ear" in shown
+    assert "Playback" in shown
     assert re.search(r"answered in \d+(\.\d+)? s", shown)
     assert visitor.page.text_content("#press-name") == "Stop"
     assert visitor.page.get_attribute(".reply p", "lang") == "en"

@@ -69,7 +69,7 @@ def test_files_and_a_zip_are_transcribed_and_one_is_read(hears: ServerProcess, v
     visitor.see("#transcript .paragraph")  # a single recording is opened
     assert visitor.words("#result-name") == "first.wav"
     assert [visitor.words(f".paragraph:nth-child({n}) p") for n in (1, 2)] == [SAID[0], SAID[1]]
-    assert re.search(r"0:\d\d long · English · heard by whisper", visitor.words("#result-about"))
+    assert re.search(r"0:\d\d long · English · transcribed by whisper", visitor.words("#result-about"))
     give(visitor, ("all.zip", zipped(b=recording(2), a=recording(3))), ("bad.wav", b"no audio"))
     for name in ("b.wav", "a.wav"):
         visitor.see(f"{row(name)}[data-state=completed]")
@@ -89,7 +89,7 @@ def test_skipped_files_of_a_zip_are_listed_until_dismissed(hears: ServerProcess,
     visitor = visit(hears.url + PAGE)
     give(visitor, ("some.zip", zipped(c=recording(4), notes=b"read me")))
     visitor.see(f"{row('c.wav')}[data-state=completed]")
-    assert visitor.words("#uploads .job .words") == "not taken, as no recordings: notes.wav"
+    assert visitor.words("#uploads .job .words") == "skipped, not recordings: notes.wav"
     visitor.page.click("#uploads button.dismiss")
     visitor.until("document.querySelectorAll('#uploads .job').length === 0")
     assert visitor.complaints == []
@@ -158,9 +158,9 @@ def test_a_job_is_watched_cancelled_retried_and_deleted(hears: ServerProcess, vi
     visitor.until("document.querySelector('.job [role=progressbar]:not([hidden])').ariaValueNow > 5")
     page.click(f"{slow} >> text=Cancel")
     visitor.see(f"{slow}[data-state=cancelled]")
-    assert page.evaluate("document.activeElement.textContent") == "Try again"
+    assert page.evaluate("document.activeElement.textContent") == "Retry"
     visitor.see(f"{row('behind.wav')}[data-state=completed]")
-    page.click(f"{slow} >> text=Try again")
+    page.click(f"{slow} >> text=Retry")
     visitor.see(f"{slow}[data-state=processing]")
     page.click(f"{slow} >> text=Cancel")
     page.click(f"{slow} >> text=Delete")
@@ -273,7 +273,7 @@ def test_transcribe_recovers_after_the_service_was_away(tmp_path: Path, visit: V
     assert "does not answer" in visitor.words("#uploads .error")
     with serving(folder, **HEARS, PORT=port):
         visitor.see(f"{row('kept.wav')}[data-state=completed]")
-        visitor.page.click("#uploads >> text=Try again")
+        visitor.page.click("#uploads >> text=Retry")
         visitor.see(f"#jobs {row('late.wav')}[data-state=completed]")
         visitor.see("#jobs-trouble", state="hidden")
 

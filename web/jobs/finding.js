@@ -1,12 +1,12 @@
-/** Search in a transcript: all places are marked, one after the other is shown. Accents and capitals do not count. */
+/** Search in a transcript: marks all matches and shows them one by one. Ignores accents and case. */
 
 import { text } from "../texts.js";
 
-/** So many places are marked; more help nobody. */
+/** At most this many matches are marked. */
 const MOST = 1000;
 const marks = globalThis.CSS?.highlights;
 
-/** @param {string} unit one UTF-16 unit; places in the folded text are those of the text */
+/** @param {string} unit one UTF-16 unit; positions in the folded text equal those in the text */
 function fold(unit) {
   const plain = unit.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
   return plain.length === 1 ? plain : unit;
@@ -14,7 +14,7 @@ function fold(unit) {
 const folded = (words) => [...words].map((point) => (point.length === 1 ? fold(point) : point)).join("");
 
 export class Finding {
-  /** @param {HTMLElement} form @param {HTMLElement} box what is searched */
+  /** @param {HTMLElement} form @param {HTMLElement} box the searched element */
   constructor(form, box) {
     this.form = form;
     this.box = box;
@@ -37,7 +37,7 @@ export class Finding {
     });
   }
 
-  /** Another transcript is there. */
+  /** Start over with another transcript. */
   reset() {
     this.nodes = null;
     this.input.value = "";
@@ -73,7 +73,7 @@ export class Finding {
     return found;
   }
 
-  /** The text of all paragraphs, folded, and where each text node begins in it. @private */
+  /** The folded text of all paragraphs, and the position of each text node in it. @private */
   read() {
     if (this.nodes) return this.nodes;
     const nodes = [];
@@ -86,7 +86,7 @@ export class Finding {
         starts.push(all.length);
         all += folded(walker.currentNode.data);
       }
-      // A place does not reach from one paragraph into the next: no text has this.
+      // A match must not span paragraphs: this character is in no text.
       nodes.push(document.createTextNode("\n"));
       starts.push(all.length);
       all += "\n";

@@ -1,4 +1,4 @@
-/** Seconds, sizes and moments as they are written on the page. */
+/** Formats seconds, sizes and times for the page. */
 
 import { number } from "../texts.js";
 
@@ -16,7 +16,7 @@ export function size(bytes) {
   return mb >= 1 ? `${number(mb, mb < 10 ? 1 : 0)} MB` : `${number(Math.max(1, bytes / 1024), 0)} KB`;
 }
 
-/** The time of today, the date of other days. */
+/** Today's times as a time, others as a date. */
 export function moment(iso) {
   const at = new Date(iso);
   const today = at.toDateString() === new Date().toDateString();

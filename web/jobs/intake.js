@@ -1,11 +1,11 @@
-/** How recordings come in: chosen, dropped (folders, too), pasted, or by their address; and what is wanted of them. */
+/** The upload form: files chosen, dropped (folders, too) or pasted, addresses, and the job options. */
 
 import { fillLanguages, isLanguage } from "../languages.js";
 import { text } from "../texts.js";
 
 const find = (id) => document.getElementById(id);
 const STORE = "parley.transcribe";
-/** Most people whose number one would say. */
+/** Largest number of speakers to choose from. */
 const MOST = 8;
 
 export class Intake {
@@ -20,7 +20,7 @@ export class Intake {
     find("choose").addEventListener("click", () => find("files").click());
     find("files").addEventListener("change", ({ target }) => {
       if (target.files.length) files([...target.files]);
-      target.value = ""; // the same again is a choice, too
+      target.value = ""; // so that the same file can be chosen again
     });
     find("by-url").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -36,7 +36,7 @@ export class Intake {
     });
   }
 
-  /** As the forms of the service take it. */
+  /** The options as form fields. */
   get fields() {
     const { language, model_id, diarize, speakers } = this.form.elements;
     return {
@@ -47,13 +47,13 @@ export class Intake {
     };
   }
 
-  /** The same for JSON. */
+  /** The options as JSON. */
   get wishes() {
     const { diarize, min_speakers: least, max_speakers: most, ...others } = this.fields;
     return { ...others, ...(diarize && { diarize: true }), ...(least && { min_speakers: +least, max_speakers: +most }) };
   }
 
-  /** @param {{id: string, description?: string, default?: boolean}[]} listed what a job may name */
+  /** @param {{id: string, description?: string, default?: boolean}[]} listed models that a job can name */
   setModels(listed) {
     const own = listed.find((model) => model.default);
     const models = listed.filter((model) => model !== own);
@@ -71,7 +71,7 @@ export class Intake {
     this.summarise();
   }
 
-  /** What was fetched is not shown again. */
+  /** Clear the address after it was submitted. */
   clearUrl() {
     find("url").value = "";
   }
@@ -98,7 +98,7 @@ export class Intake {
     this.summarise();
   }
 
-  /** What is chosen can be seen without opening the options. @private */
+  /** Show the chosen options in the summary line. @private */
   summarise() {
     const { language, model_id, diarize, speakers } = this.form.elements;
     const chosen = [
@@ -114,7 +114,7 @@ export class Intake {
   /** @private */
   takeDrops(section, files, url) {
     const takes = ({ dataTransfer }) => dataTransfer.types.some((type) => type === "Files" || type === "text/uri-list");
-    let depth = 0; // enter and leave come for each element inside
+    let depth = 0; // enter and leave fire for each element inside
     const over = (now) => {
       depth = now;
       section.classList.toggle("dropping", depth > 0);
@@ -136,9 +136,9 @@ export class Intake {
   }
 }
 
-/** All files of a drop, those in folders, too, without what is hidden. @returns {Promise<File[]>} */
+/** All files of a drop, including those in folders, without hidden ones. @returns {Promise<File[]>} */
 async function filesOf(transfer) {
-  // Asked at once: the items are gone after the first wait.
+  // Read at once: the items are gone after the first await.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some(({ isDirectory }) => isDirectory)) return [...transfer.files];
   const found = await Promise.all(entries.map(inside));

@@ -1,21 +1,21 @@
-/** The recordings of the service, newest first, kept up to date while somebody looks. */
+/** The list of jobs, newest first, kept up to date while it is visible. */
 
 const PAGE = 50;
-/** What the service gives at once at most. */
+/** The service's largest page. */
 const MOST = 200;
-/** Jobs that are listened to at a time: a browser opens six connections to one address. */
+/** Jobs followed at a time: a browser opens at most six connections to one address. */
 const FOLLOWED = 2;
-/** After a stream broke off, it is opened again after so long. */
+/** Delay before a broken event stream is opened again. */
 const AGAIN_MS = 3000;
 const ACTIVE = ["queued", "processing"];
 
 export class JobList {
   /**
    * @param {import("./service.js").Service} service
-   * @param {object} told
-   * @param {() => void} told.changed what is listed
-   * @param {(job: object, before: object | undefined) => void} told.moved one job is in another state
-   * @param {(error: Error | null) => void} told.trouble null: it is over
+   * @param {object} told callbacks
+   * @param {() => void} told.changed the list has changed
+   * @param {(job: object, before: object | undefined) => void} told.moved a job has another state
+   * @param {(error: Error | null) => void} told.trouble null: the error is over
    */
   constructor(service, told) {
     this.service = service;
@@ -28,14 +28,14 @@ export class JobList {
     this.loaded = false;
     /** @type {Map<string, AbortController>} */
     this.followed = new Map();
-    /** The one that is read: it is followed, too. */
+    /** Id of the job whose result is open: it is followed, too. */
     this.read = "";
     this.loading = null;
     this.again = false;
     this.resting = false;
   }
 
-  /** As it is now. Asked for while it is being asked for, it is asked for once more. */
+  /** Load the list again. A call during a load causes one more load after it. */
   async refresh() {
     this.resting = false;
     if (this.loading) {
@@ -52,12 +52,12 @@ export class JobList {
     return this.loading;
   }
 
-  /** The part after what is listed. */
+  /** Load the next page. */
   async more() {
     const { search, cursor } = this;
     try {
       const { items, next_cursor: next } = await this.page({ cursor, search });
-      if (search !== this.search || cursor !== this.cursor) return; // something else is listed now
+      if (search !== this.search || cursor !== this.cursor) return; // the list was replaced in the meantime
       for (const job of items) this.jobs.set(job.job_id, job);
       this.cursor = next;
       this.told.changed();
@@ -66,15 +66,15 @@ export class JobList {
     }
   }
 
-  /** Only those with this in their names. */
+  /** List only jobs with this text in their names. */
   async find(search) {
     if (search === this.search) return;
     this.search = search;
-    this.jobs = new Map(); // as many as one page, to begin with
+    this.jobs = new Map(); // begin with one page
     await this.refresh();
   }
 
-  /** A job as it was told just now. */
+  /** Take in a job's new state. */
   note(job) {
     const before = this.jobs.get(job.job_id);
     if (before) this.jobs.set(job.job_id, job);
@@ -87,7 +87,7 @@ export class JobList {
     this.told.changed();
   }
 
-  /** Nobody looks any more. */
+  /** Stop following: the list is not visible. */
   rest() {
     this.resting = true;
     clearTimeout(this.retrying);
@@ -102,10 +102,10 @@ export class JobList {
       const queues = await this.service.json("queues");
       const limit = Math.min(MOST, Math.max(PAGE, this.jobs.size));
       const { items, next_cursor: next } = await this.page({ limit, search });
-      if (search !== this.search) return; // somebody has typed on, and it is asked for already
+      if (search !== this.search) return; // the search has changed, and its load is already queued
       const before = this.jobs;
       this.jobs = new Map(items.map((job) => [job.job_id, job]));
-      // Those beyond what is given at once stay as they were.
+      // Keep the jobs beyond the largest page as they were.
       const last = items.at(-1)?.job_id ?? "";
       const older = items.length === MOST ? [...before].filter(([id]) => id < last) : [];
       for (const [id, job] of older) this.jobs.set(id, job);
@@ -117,7 +117,7 @@ export class JobList {
         const earlier = before.get(job.job_id);
         if (earlier && earlier.status !== job.status) this.told.moved(job, earlier);
       }
-      // What was listed a moment later may be active, too.
+      // Jobs listed a moment later can be active, too.
       const active = [...queues.jobs, ...items].filter(({ status }) => ACTIVE.includes(status));
       if (!this.resting) this.follow([...new Map(active.map((job) => [job.job_id, job])).values()]);
     } catch (error) {
@@ -134,7 +134,7 @@ export class JobList {
     return this.service.json(`jobs?${query}`);
   }
 
-  /** Listen to what is worked on, to what is next, and to what is read. @private */
+  /** Follow the running jobs, the next ones, and the open one. @private */
   follow(active) {
     const rank = ({ status, job_id: id }) => (status === "processing" ? "0" : "1") + id; // ids sort by time
     const order = active.sort((one, other) => (rank(one) < rank(other) ? -1 : 1));
@@ -158,7 +158,7 @@ export class JobList {
         const begun = status === "queued" && job.status !== "queued";
         status = job.status;
         this.note(job);
-        if (begun) this.refresh(); // the numbers, and what is next now
+        if (begun) this.refresh(); // update the counts and the next jobs
       }
     } catch (error) {
       if (error.name === "AbortError") return;

@@ -1,4 +1,4 @@
-/** One recording: how far it is, and in the end its transcript, its sound, and what can be taken home of it. */
+/** One job: its progress and, at the end, transcript, sound and downloads. */
 
 import { languageName } from "../languages.js";
 import { text } from "../texts.js";
@@ -10,13 +10,13 @@ import { TranscriptView } from "./transcript.js";
 
 const find = (id) => document.getElementById(id);
 const FORMATS = ["txt", "srt", "vtt", "json"];
-/** After the reader has scrolled, the transcript does not follow the sound for so long. */
+/** After the reader has scrolled, the transcript does not follow the sound for this time. */
 const SCROLLED_MS = 4000;
 
 export class ResultView {
   /**
    * @param {import("./service.js").Service} service
-   * @param {object} told
+   * @param {object} told callbacks
    * @param {(error: Error) => void} told.trouble
    * @param {(name: string, values?: object) => void} told.announce
    */
@@ -42,7 +42,7 @@ export class ResultView {
     });
   }
 
-  /** @param {string} id of a job; "" for none */
+  /** @param {string} id of the job to open; "" for none */
   async open(id) {
     if (id === this.id) return;
     this.id = id;
@@ -57,14 +57,14 @@ export class ResultView {
     if (id) await this.refresh();
   }
 
-  /** A job of which something is new. */
+  /** Take in a job's new state. */
   async note(job) {
     if (job.job_id !== this.id) return;
     this.show(job);
     if (this.ended && !this.result) await this.refresh();
   }
 
-  /** With its result, which lists and events do not have. @private */
+  /** Load the job with its result, which lists and events lack. @private */
   async refresh() {
     const { id } = this;
     if (this.asking === id) return;
@@ -73,7 +73,7 @@ export class ResultView {
       const job = await this.service.json(`jobs/${id}`);
       this.asking = "";
       if (id === this.id) this.show(job);
-      // It ended while it was asked for: once more, for its result.
+      // The job ended during the request: load again for its result.
       if (id === this.id && this.ended && job.status !== "completed") await this.refresh();
     } catch (error) {
       this.asking = "";
@@ -174,7 +174,7 @@ export class ResultView {
     if (place.top < view.top + 40 || place.bottom > view.bottom - 40) word.scrollIntoView({ block: "center" });
   }
 
-  /** What one copies: paragraphs, with who speaks. @private */
+  /** The text to copy: paragraphs with speakers. @private */
   plain() {
     return [...find("transcript").querySelectorAll(".paragraph")]
       .map((one) => [one.querySelector(".who")?.textContent, one.querySelector("p").textContent].filter(Boolean).join(": "))
@@ -186,7 +186,7 @@ export class ResultView {
     return `jobs/${this.id}/download?format=${kind}`;
   }
 
-  /** A plain link; with a key, which a link cannot send, it is fetched first. @private */
+  /** A plain link; with a key, which a link cannot send, the file is fetched first. @private */
   downloadLink(kind) {
     const link = element("a", "plain", kind.toUpperCase());
     link.dataset.kind = kind;

@@ -1,12 +1,12 @@
-/** One recording in the list: its name, how far it is, and what can be done with it. */
+/** One row of the list: name, progress and actions. */
 
 import { text } from "../texts.js";
 import { clock, moment } from "./formats.js";
 
-/** A press on something that cannot be taken back is asked about once more, for so long. */
+/** How long a button for an irreversible action asks for confirmation. */
 const SURE_MS = 4000;
 
-/** What is shown of a job. */
+/** A job's fields for a row. */
 export function shownJob(job) {
   const percent = Math.floor(job.progress);
   const again = job.status === "queued" && job.error;
@@ -31,10 +31,10 @@ export function shownJob(job) {
   };
 }
 
-/** Names that are read out of many. */
+/** At most this many skipped names are shown. */
 const NAMES = 5;
 
-/** What is shown of a file on its way, and of an archive of which not all was taken. */
+/** An upload's fields for a row, also of an archive with skipped files. */
 export function shownUpload(upload) {
   if (upload.state === "partly") {
     const names = upload.skipped.slice(0, NAMES).join(", ") + (upload.skipped.length > NAMES ? ", …" : "");
@@ -54,7 +54,7 @@ export function shownUpload(upload) {
 }
 
 export class Row {
-  /** @param {{opened?: () => void, acted: (action: string) => void}} told */
+  /** @param {{opened?: () => void, acted: (action: string) => void}} told callbacks */
   constructor({ opened, acted }) {
     this.acted = acted;
     this.element = element("li", "job");
@@ -91,13 +91,13 @@ export class Row {
     this.offer(actions, name);
   }
 
-  /** Whether it is the one that is read. */
+  /** Whether this job's result is open. */
   set current(is) {
     if (is) this.open.setAttribute("aria-current", "true");
     else this.open.removeAttribute("aria-current");
   }
 
-  /** Buttons are only made anew when others are wanted: one of them may have the focus. @private */
+  /** Replace the buttons only if they differ: one of them can have the focus. @private */
   offer(actions, name) {
     if (this.actions === actions.join()) return;
     const focused = this.buttons.contains(document.activeElement);

@@ -1,9 +1,9 @@
-/** Requests to the service: with the access key, and errors as what can be told. */
+/** Requests to the service with the access key; errors become ServiceError. */
 
 import { sendable, withKey } from "../key.js";
 
 export class ServiceError extends Error {
-  /** @param {string} code of the service; or `away`, `key`, `key_needed`, `jobs_right` */
+  /** @param {string} code from the service, or `away`, `key`, `key_needed`, `jobs_right` */
   constructor(code, message = "") {
     super(message);
     this.code = code;
@@ -25,7 +25,7 @@ export class Service {
     return withKey(this.key());
   }
 
-  /** @param {RequestInit} options @returns {Promise<Response>} of a request that went well; raises ServiceError */
+  /** @param {RequestInit} options @returns {Promise<Response>} a successful response; raises ServiceError */
   async ask(path, { headers = {}, ...options } = {}) {
     if (!sendable(this.key())) throw new ServiceError("key");
     let answer;
@@ -43,13 +43,13 @@ export class Service {
     return (await this.ask(path, options)).json();
   }
 
-  /** With a body of JSON. */
+  /** Send a request with a JSON body. */
   async send(method, path, body, headers = {}) {
     const options = { method, body: JSON.stringify(body), headers: { "Content-Type": "application/json", ...headers } };
     return (await this.ask(path, options)).json();
   }
 
-  /** Server-Sent Events, as they come: `EventSource` can send no key. @returns {AsyncGenerator<object>} their data */
+  /** Yield the data of Server-Sent Events; `EventSource` cannot send a key. @returns {AsyncGenerator<object>} */
   async *events(path, signal) {
     const answer = await this.ask(path, { signal, headers: { Accept: "text/event-stream" } });
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -71,20 +71,20 @@ export class Service {
   }
 }
 
-/** @param {number} status @param {string} body of an answer that is an error @param {string} key that was sent */
+/** @param {number} status @param {string} body of an error response @param {string} key that was sent */
 export function errorOf(status, body, key) {
   let error = {};
   try {
     ({ error = {} } = JSON.parse(body));
   } catch {
-    // Not from the service itself: a proxy before it.
+    // Not from the service itself but from a proxy in front of it.
   }
   if (status === 401) return new ServiceError(key ? "key" : "key_needed");
   if (error.code === "forbidden") return new ServiceError("jobs_right");
   return new ServiceError(error.code ?? "other", error.message ?? `HTTP ${status}`);
 }
 
-/** A name for one wish, under which it is granted once however often it is sent. */
+/** A new idempotency key: the service runs a request with it once, however often it is sent. */
 export function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

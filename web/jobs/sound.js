@@ -1,16 +1,16 @@
-/** The recording: played by the browser itself; with a key it has to be fetched first, as players send none. */
+/** The recording's player. With a key, the recording is fetched first, because players cannot send keys. */
 
 import { text } from "../texts.js";
 import { size } from "./formats.js";
 
-/** With a key, what is larger than this is fetched only when somebody wants it. */
+/** With a key, larger recordings are fetched only when the user asks for them. */
 const AT_ONCE = 20 * 2 ** 20;
 
 export class Sound {
   /**
    * @param {HTMLAudioElement} player @param {HTMLButtonElement} load @param {HTMLElement} failed
    * @param {import("./service.js").Service} service
-   * @param {(seconds: number) => void} at told what is heard now, with each picture while it plays
+   * @param {(seconds: number) => void} at called with the current time on each animation frame while playing
    */
   constructor(player, load, failed, service, at) {
     this.player = player;
@@ -33,11 +33,11 @@ export class Sound {
     load.addEventListener("click", () => this.fetch());
   }
 
-  /** @param {{job_id: string, size: number | null}} job none: silence */
+  /** @param {{job_id: string, size: number | null}} job undefined: close */
   open(job) {
     if (job?.job_id === this.id) return;
     this.close();
-    if (!job?.size) return; // it is still to be fetched by the service
+    if (!job?.size) return; // the service has not fetched it yet
     this.id = job.job_id;
     if (!this.service.key()) this.source(this.service.url(`jobs/${this.id}/file`));
     else if (job.size <= AT_ONCE) this.fetch();
@@ -66,7 +66,7 @@ export class Sound {
       return;
     }
     this.player.currentTime = seconds;
-    await this.player.play().catch(() => {}); // its own `error` event says what is wrong
+    await this.player.play().catch(() => {}); // the `error` event reports the reason
   }
 
   /** @private */

@@ -1,4 +1,4 @@
-/** Transcribe: recordings in, their queue, and one of them to be read. */
+/** The Transcribe tab: uploads, the list of jobs, and one open result. */
 
 import { text } from "../texts.js";
 import { TroubleBox } from "../trouble.js";
@@ -11,7 +11,7 @@ import { Upload, Uploads } from "./upload.js";
 
 const find = (id) => document.getElementById(id);
 const TAB = "#transcribe";
-/** Somebody who types is asked for the next letter so long, in ms. */
+/** Delay between the last key press and the search, in ms. */
 const TYPING_MS = 300;
 
 export class Transcribe {
@@ -54,7 +54,7 @@ export class Transcribe {
     return !find("transcribe").hidden && document.visibilityState === "visible";
   }
 
-  /** What the address says: the tab, and in it a recording. @private */
+  /** Follow the address: the tab, and the job in it. @private */
   route() {
     const [tab, id = ""] = location.hash.split("/");
     if (!this.visible) return this.list.rest();
@@ -69,11 +69,11 @@ export class Transcribe {
     try {
       this.intake.setModels((await this.service.json("models")).models);
     } catch {
-      // The list has told what is wrong.
+      // The list has reported the error.
     }
   }
 
-  // --- what the user does ---
+  // --- user actions ---
 
   /** @private */
   take(files) {
@@ -82,7 +82,7 @@ export class Transcribe {
 
   /** @private */
   async fetch(url) {
-    // The same again after an error is the same wish.
+    // The same address again after an error is the same request.
     if (this.asked?.url !== url) this.asked = { url, key: newKey() };
     const headers = { "Idempotency-Key": this.asked.key };
     const button = find("url-send");
@@ -123,12 +123,12 @@ export class Transcribe {
     else this.uploads.remove(upload);
   }
 
-  // --- what happens ---
+  // --- events ---
 
   /** @private */
   async made(jobs) {
     for (const { filename: name } of jobs) this.announce("announceAdded", { name });
-    // One alone is opened, unless something is being read.
+    // A single job is opened, unless another is open.
     const alone = jobs.length === 1 && !this.uploads.busy && !this.result.id && wide();
     this.showUploads();
     await this.list.refresh();
@@ -154,7 +154,7 @@ export class Transcribe {
     find("announcer").textContent = text(name, values);
   }
 
-  // --- what is seen ---
+  // --- view ---
 
   /** @private */
   showUploads() {
@@ -189,7 +189,7 @@ export class Transcribe {
       const row = this.row(job.job_id);
       row.show(shownJob(job));
       row.current = job.job_id === this.result.id;
-      // Moved only where it is not in its place: what has the focus keeps it.
+      // Move a row only if it is out of place, so that the focus is kept.
       if (row.element === place) place = place.nextElementSibling;
       else find("jobs").insertBefore(row.element, place);
     }
@@ -225,5 +225,5 @@ export class Transcribe {
   }
 }
 
-/** Whether list and transcript stand side by side. */
+/** Whether list and transcript are side by side. */
 const wide = () => matchMedia("(min-width: 56rem)").matches;

@@ -1,4 +1,4 @@
-/** A result as it is read: paragraphs, who speaks in them, and each word with its time. */
+/** The transcript of a job: paragraphs, their speakers, and each word with its time. */
 
 import { text } from "../texts.js";
 import { clock } from "./formats.js";
@@ -6,11 +6,11 @@ import { element } from "./row.js";
 
 /** A pause this long, in seconds, begins a new paragraph. */
 const PAUSE_S = 1.5;
-/** A paragraph of one speaker goes on for so many characters, until a sentence ends. */
+/** A paragraph of one speaker ends at the first sentence end after this many characters. */
 const LONG = 500;
 const COLORS = 8;
 
-/** Segments that are read together: of one speaker, without a pause. */
+/** Group segments into paragraphs: one speaker, without a pause. */
 export function paragraphs(segments) {
   const found = [];
   let last = null;
@@ -32,13 +32,13 @@ export function paragraphs(segments) {
   return found;
 }
 
-/** The text of a segment in parts: words with their times, and what stands between them without. */
+/** Split a segment's text into words with times, and the text between them without. */
 export function parts(segment) {
   const found = [];
   let at = 0;
   for (const { word, start, end } of segment.words ?? []) {
     const place = segment.text.indexOf(word, at);
-    if (!word || place < 0) continue; // as the aligner wrote it: it stays text
+    if (!word || place < 0) continue; // the aligner spelled it differently: leave it as text
     if (place > at) found.push({ text: segment.text.slice(at, place) });
     found.push({ text: word, start, end });
     at = place + word.length;
@@ -48,7 +48,7 @@ export function parts(segment) {
   return found;
 }
 
-/** What stands between two texts: a space, but not in scripts that have none. */
+/** The separator of two texts: a space, except in scripts without spaces. */
 const SPACELESS = /[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f]/;
 const between = (one, other) => (SPACELESS.test(one.at(-1) ?? "") && SPACELESS.test(other[0] ?? "") ? "" : " ");
 
@@ -56,7 +56,7 @@ export class TranscriptView {
   /** @param {HTMLElement} box @param {(seconds: number) => void} play */
   constructor(box, play) {
     this.box = box;
-    /** Spans of words, in order, and when they begin and end (s). @type {HTMLElement[]} */
+    /** Spans of words in order, with their start and end times in seconds. @type {HTMLElement[]} */
     this.spans = [];
     this.starts = [];
     this.ends = [];
@@ -85,12 +85,12 @@ export class TranscriptView {
     this.box.replaceChildren(...made);
   }
 
-  /** Number of a speaker's colour, from 1. */
+  /** The number of a speaker's colour, from 1. */
   color(speaker) {
     return (this.speakers.indexOf(speaker) % COLORS) + 1;
   }
 
-  /** Somebody has a name now. */
+  /** Show a speaker's new name. */
   rename(speaker, name) {
     for (const who of this.box.querySelectorAll(".who")) if (who.dataset.speaker === speaker) who.textContent = name;
   }
@@ -125,15 +125,15 @@ export class TranscriptView {
     const span = element("span", "word", written);
     span.dataset.at = String(start);
     this.spans.push(span);
-    // Never before the one before it: what is looked up in has to be in order.
+    // Never before the previous word: the binary search needs ascending times.
     this.starts.push(Math.max(start, this.starts.at(-1) ?? 0));
     this.ends.push(end);
     return span;
   }
 
   /**
-   * The word that is heard now.
-   * @param {number} seconds @returns {HTMLElement | null} when it is another than before
+   * Mark the word at this time.
+   * @param {number} seconds @returns {HTMLElement | null} the word, if it is not the one marked before
    */
   mark(seconds) {
     let low = 0;

@@ -1,12 +1,12 @@
-/** Files on their way to the service: one after the other, each with its progress. `fetch` tells none. */
+/** Uploads: one after the other, each with its progress, which `fetch` does not report. */
 
 import { errorOf, newKey, ServiceError } from "./service.js";
 
 let count = 0;
-/** What the service calls what desktops put beside the files: nobody misses that. */
+/** The service's reason for skipping files that desktops add (.DS_Store, …): these are not worth a message. */
 const HIDDEN = "a hidden file";
 
-/** One file. `state`: waits, sending, sent, partly (an archive with things in it that are no recordings), failed. */
+/** One file. `state`: waits, sending, sent, partly (an archive with files that are not recordings), failed. */
 export class Upload {
   /** @param {File} file @param {Record<string, string>} fields of the form */
   constructor(file, fields) {
@@ -18,7 +18,7 @@ export class Upload {
     this.share = 0;
     /** @type {ServiceError | null} */
     this.error = null;
-    /** @type {string[]} names in an archive that are no recordings */
+    /** @type {string[]} names of files in an archive that are not recordings */
     this.skipped = [];
   }
 
@@ -30,7 +30,7 @@ export class Upload {
 export class Uploads {
   /**
    * @param {import("./service.js").Service} service
-   * @param {object} told
+   * @param {object} told callbacks
    * @param {(upload: Upload) => void} told.changed
    * @param {(upload: Upload, made: {job_id: string, filename: string}[]) => void} told.made
    */
@@ -53,7 +53,7 @@ export class Uploads {
     this.next();
   }
 
-  /** Again, after it failed: with the same key, so that what arrived after all is not done twice. */
+  /** Retry a failed upload with the same key, so that an upload that did arrive is not run twice. */
   retry(upload) {
     upload.state = "waits";
     upload.error = null;
@@ -61,7 +61,7 @@ export class Uploads {
     this.next();
   }
 
-  /** @param {Upload} upload that is not wanted any more */
+  /** @param {Upload} upload to cancel or dismiss */
   remove(upload) {
     this.list = this.list.filter((one) => one !== upload);
     if (this.sending === upload) this.request?.abort();
@@ -69,7 +69,7 @@ export class Uploads {
     this.next();
   }
 
-  /** Whether there is more to send, or to decide. */
+  /** Whether uploads are waiting, running or failed. */
   get busy() {
     return this.list.some(({ state }) => state !== "partly");
   }
@@ -88,7 +88,7 @@ export class Uploads {
     try {
       const { jobs, skipped = [] } = await this.send(upload);
       upload.skipped = skipped.filter(({ reason }) => reason !== HIDDEN).map(({ filename }) => filename.replace(/^[^/]*\//, ""));
-      // What was left out of an archive is told until it is dismissed.
+      // Files skipped in an archive are shown until the user dismisses the row.
       upload.state = upload.skipped.length ? "partly" : "sent";
       if (upload.state === "sent") this.list = this.list.filter((one) => one !== upload);
       this.told.made(upload, jobs);

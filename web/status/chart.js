@@ -1,4 +1,4 @@
-/** The last turns as a chart: a column a turn, as high as its user waited for the first sound. */
+/** A chart of the last turns: one column a turn, its height the time to first audio. */
 
 import { number, text } from "../texts.js";
 
@@ -9,12 +9,12 @@ const TOP = 10;
 const ROOM = 100;
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Milliseconds until the first sound of a turn; undefined where there was none. */
+/** Time to first audio of a turn in ms; undefined without audio. */
 export const waited = ({ kind, timings_ms: marks }) => (kind === "live" ? marks.first_sound : marks.first_audio);
 
 /**
  * @param {object[]} turns of `/status`, the oldest first
- * @param {number} across in CSS pixels: so that words have their size on a phone, too
+ * @param {number} across width in CSS pixels, so that text keeps its size on a phone
  * @returns {SVGSVGElement}
  */
 export function turnChart(turns, across) {
@@ -34,7 +34,7 @@ export function turnChart(turns, across) {
   turns.forEach((turn, index) => {
     const ms = waited(turn);
     const x = across - (turns.length - index) * width + width * 0.15;
-    // What had no sound stands there all the same, as a mark on the ground.
+    // A turn without audio is a short mark on the base line.
     const height = ms === undefined ? 6 : Math.max(3, y(0) - y(ms));
     const column = make("rect", { x, y: y(0) - height, width: width * 0.7, height, rx: Math.min(2, width / 4), "data-outcome": turn.outcome });
     const title = make("title", {});
@@ -69,7 +69,7 @@ function summary(turns) {
 /** @param {number[]} sorted */
 export const middle = (sorted) => sorted[Math.floor((sorted.length - 1) / 2)];
 
-/** Between two lines, so that there are three to six of them. */
+/** The distance of two grid lines, so that there are three to six of them. */
 function stepFor(longest) {
   for (let unit = 100; ; unit *= 10) {
     for (const step of [unit, 2 * unit, 5 * unit]) if (longest / step <= 5) return step;

@@ -1,4 +1,4 @@
-/** Status: how the service is doing, from /status, looked at anew while the tab is seen. */
+/** The Status tab: shows /status, and requests it again while the tab is visible. */
 
 import { number, text } from "../texts.js";
 import { describe, middle, turnChart, waited } from "./chart.js";
@@ -7,7 +7,7 @@ const EVERY_MS = 3000;
 const OUTCOMES = ["completed", "interrupted", "failed"];
 
 export class Status {
-  /** @param {HTMLElement} section @param {() => string} key the access key, if there is one */
+  /** @param {HTMLElement} section @param {() => string} key the access key, "" for none */
   constructor(section, key) {
     this.section = section;
     this.key = key;
@@ -24,7 +24,7 @@ export class Status {
     return !this.section.hidden && document.visibilityState === "visible";
   }
 
-  /** Ask and show, and again while somebody looks; to be called when the key is another. */
+  /** Request and show the status, again and again while visible. Call this also when the key changes. */
   async look() {
     clearTimeout(this.timer);
     if (!this.seen || this.asking) return;
@@ -36,7 +36,7 @@ export class Status {
       const answer = await fetch(new URL("status", document.baseURI), { cache: "no-store", headers });
       if (answer.ok) this.show(await answer.json());
       else this.say(text({ 401: "trouble_key", 403: "statusForbidden" }[answer.status] ?? "statusAway"));
-      again = ![401, 403].includes(answer.status); // not before there is another key
+      again = ![401, 403].includes(answer.status); // wait for another key
     } catch {
       this.say(text("statusAway"));
     }
@@ -156,7 +156,7 @@ function section(name) {
   return part;
 }
 
-/** The two largest units of a time in seconds. */
+/** A time in seconds, in its two largest units. */
 function duration(seconds) {
   const parts = [
     [Math.floor(seconds / 86_400), "d"],
