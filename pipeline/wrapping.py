@@ -213,3 +213,8 @@ def _greedy(parts: Sequence[Piece], line_width: int, max_lines: int, lead: int) 
             found.append([part])
             used = width(part.text)
     return found
+
+
+def by_characters(segment: Segment) -> list[Word]:
+    """Return words for a segment that has none, as if all characters took the same time."""
+    return [Word(piece.text, piece.start_s, piece.end_s, 0.0) for piece in pieces(segment)]

@@ -13,7 +13,6 @@ from commands.redaction import Redaction
 from jobs import addresses, fetch, names, webhooks
 from pipeline import json_text, subtitles, text, untrusted, wrapping
 from pipeline.alignment import ctc
-from pipeline.alignment import words as aligned
 from pipeline.encodable import encodable
 from pipeline.errors import ParleyError
 from pipeline.listening import endpointing, interruption
@@ -28,7 +27,7 @@ from pipeline.llm.reply import ReplyText
 from pipeline.llm.streaming import one_line
 from pipeline.speakers import SpeakerTurn, assigning
 from pipeline.spoken import for_voice
-from pipeline.stt import Segment, Word, languages, recognisers
+from pipeline.stt import Segment, Word, languages, recognisers, word_times
 from pipeline.text_language import text_language
 from pipeline.timeline import Timeline
 from pipeline.tools import ToolError, basic
@@ -174,9 +173,9 @@ CASES: dict[str, Callable[[str], object]] = {
     "jobs.names:safe_name": names.safe_name,
     "jobs.webhooks:retry_after_s": webhooks.retry_after_s,
     "pipeline.alignment.ctc:split_words": lambda text: list(ctc.split_words(text)),
-    "pipeline.alignment.words:by_characters": lambda text: aligned.by_characters(without_times(text)),
-    "pipeline.alignment.words:filled": lambda text: aligned.filled(
-        [aligned.Timed(word, None) for word in text.split()], 0.0, 9.0
+    "pipeline.wrapping:by_characters": lambda text: wrapping.by_characters(without_times(text)),
+    "pipeline.stt.word_times:filled": lambda text: word_times.filled(
+        [word_times.Timed(word, None) for word in text.split()], 0.0, 9.0
     ),
     "pipeline.llm.prompt:estimated_tokens": quietly(lambda text: estimated_tokens(Message("user", text))),
     "pipeline.listening.endpointing:completeness": lambda text: [
@@ -264,7 +263,7 @@ CASES: dict[str, Callable[[str], object]] = {
 }
 """Functions by module and name."""
 SLOW = {
-    "pipeline.alignment.words:by_characters", "pipeline.speakers.assigning:with_speakers",
+    "pipeline.wrapping:by_characters", "pipeline.speakers.assigning:with_speakers",
     "pipeline.spoken.__init__:for_voice", "pipeline.subtitles:render", "pipeline.text:ClauseSplitter",
     "pipeline.timeline:Timeline.heard_text", "pipeline.wrapping:pieces",
 }  # fmt: skip

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from pipeline.alignment.aligning import MAX_ALIGNERS, Aligners
 from pipeline.alignment.ctc import CtcConfig, CtcEngine, best_path, split_words
-from pipeline.alignment.words import Timed, filled
 from pipeline.audio import Clip
 from pipeline.errors import EngineError, WorkerCrashed
 from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.stt import Segment, Word
+from pipeline.stt.word_times import Timed, filled
 from tests.builders import wav2vec2
 from tests.clips import hearing, recording
 

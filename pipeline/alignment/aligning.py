@@ -14,7 +14,6 @@ import numpy as np
 
 from pipeline.alignment import Aligner
 from pipeline.alignment.opening import open_aligner
-from pipeline.alignment.words import by_characters
 from pipeline.audio import Clip
 from pipeline.errors import EngineUnavailable, Overloaded, ParleyError, WorkerCrashed
 from pipeline.media import RATE_HZ, Recording
@@ -23,6 +22,7 @@ from pipeline.stepping import in_threads
 from pipeline.stt import Segment, Word
 from pipeline.workers.residents import Residents
 from pipeline.workers.scheduler import Urgency, calling
+from pipeline.wrapping import by_characters
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.alignment.words import Timed, filled
 from pipeline.audio import Clip, Samples
 from pipeline.errors import EngineError
 from pipeline.stt import Word
+from pipeline.stt.word_times import Timed, filled
 from pipeline.tts.xtts_compat import import_torchaudio
 from pipeline.wrapping import spaceless
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.alignment.words import Timed, filled
 from pipeline.audio import Clip, Samples
 from pipeline.engines import Opened, Report
 from pipeline.errors import EngineError
@@ -35,6 +34,7 @@ from pipeline.stt.whisper_model import (
 )
 from pipeline.stt.whisper_plan import plan
 from pipeline.stt.whisper_windows import Asked, first_pass
+from pipeline.stt.word_times import Timed, filled
 from pipeline.workers import EngineSpec, Serving, open_worker
 from pipeline.workers.hardware import this_machine
 

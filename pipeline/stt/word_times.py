@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.stt import Segment, Word
-from pipeline.wrapping import pieces
+from pipeline.stt import Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,3 @@ def filled(words: Sequence[Timed], start_s: float, end_s: float) -> list[Word]:
             found.append(Word(word.text, begin, latest, word.score))
         at = end
     return found
-
-
-def by_characters(segment: Segment) -> list[Word]:
-    """Return words for a segment that has none, as if all characters took the same time."""
-    return [Word(piece.text, piece.start_s, piece.end_s, 0.0) for piece in pieces(segment)]
