@@ -51,6 +51,7 @@ services:
 lint:
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/python -m checks.language
 	$(VENV)/bin/mypy
 
 format:
