@@ -13,10 +13,10 @@ import numpy as np
 HOME = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HOME))  # run as a script, from anywhere
 
-from pipeline.audio import Clip, encode_wav  # noqa: E402
+from pipeline.audio.clip import Clip, encode_wav  # noqa: E402
 from pipeline.settings import Settings  # noqa: E402
 from pipeline.tts.espeak import open_engine  # noqa: E402
-from pipeline.voices import Voice  # noqa: E402
+from pipeline.voices.catalogue import Voice  # noqa: E402
 
 ASKER = Voice("asker", engines={"espeak": {"en": "en-us+f2", "pt": "pt-br+f2", "es": "es-419+f2", "speed": 140}})
 SAMPLES = {

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from bench.rows import Rows
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from pipeline.settings import Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from bench.scripted import FAST, REPLY, SLOW, parley, process, work_s
 from bench.speaker import CHUNK_MS, RATE_HZ, converse, percentile, question, speaker
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from pipeline.settings import HOME
 from tests.servers.running import closed_port
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
+from pipeline.audio.decode import Recording, decode_blocking
 from pipeline.listening.vad import speech_spans
-from pipeline.media import Recording, decode_blocking
 from pipeline.settings import Settings
-from pipeline.speakers import HowMany, SpeakerTurn
-from pipeline.speakers.resemblyzer import open_engine
+from pipeline.transcripts.speakers import HowMany, SpeakerTurn
+from pipeline.transcripts.speakers.resemblyzer import open_engine
 
 RATE_HZ = 16_000
 FRAME = 160

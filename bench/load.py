@@ -31,8 +31,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from bench.rows import Rows
+from pipeline.audio.decode import decode_blocking
 from pipeline.listening.vad import speech_spans
-from pipeline.media import decode_blocking
 from pipeline.settings import HOME, Settings
 from tests.questions import sample
 from tests.server_process import ServerProcess, serving

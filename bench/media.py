@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import soundfile
 
-from pipeline.media import decode_blocking, warm_up
+from pipeline.audio.decode import decode_blocking, warm_up
 
 SECONDS = 3.0
 KINDS = (

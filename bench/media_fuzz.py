@@ -17,8 +17,8 @@ from collections import Counter
 
 import numpy as np
 
+from pipeline.audio.decode import Recording, decode, processes, warm_up
 from pipeline.errors import BadInput
-from pipeline.media import Recording, decode, processes, warm_up
 from tests.media.bombs import muxed, sound, written
 
 MAX_S = 30.0

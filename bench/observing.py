@@ -22,13 +22,14 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-import pipeline.turn
+import pipeline.conversation.turn
 from bench.rows import Rows
-from pipeline import events, observing, tracing
-from pipeline.audio import Clip
-from pipeline.conversation import Conversation
+from pipeline.audio.clip import Clip
+from pipeline.conversation import events
+from pipeline.conversation.history import Conversation
+from pipeline.conversation.turn import Stages, Turn
 from pipeline.settings import Settings
-from pipeline.turn import Stages, Turn
+from pipeline.telemetry import metrics, tracing
 from tests.scripted import VOICE, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 UTTERANCE = Clip(np.zeros(16_000, np.float32), 16_000)
@@ -63,11 +64,11 @@ def unobserved() -> Iterator[None]:
         turn=lambda: None, TurnWatch=lambda *_: nothing, stage=lambda _: nullcontext(nothing), TRANSCRIBED=nothing,
         SPOKEN=nothing, PROMPT_TOKENS=nothing, COMPLETION_TOKENS=nothing,
     )  # fmt: skip
-    pipeline.turn.observing = muted  # type: ignore[attr-defined]
+    pipeline.conversation.turn.metrics = muted  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        pipeline.turn.observing = observing  # type: ignore[attr-defined]
+        pipeline.conversation.turn.metrics = metrics  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from bench.scripted import FAST, parley, process
 from bench.speaker import question
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from tests.servers.running import closed_port
 
 RATE_HZ = 24_000

@@ -15,9 +15,9 @@ import psutil
 import uvicorn
 
 from pipeline.assistant import Assistant
+from pipeline.conversation.turn import Stages
 from pipeline.settings import HOME, Settings
-from pipeline.turn import Stages
-from pipeline.voices import Voices
+from pipeline.voices.catalogue import Voices
 from server.app import create_app
 from tests.scripted import Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import jiwer
 
 from bench.rows import Rows
-from pipeline.audio import Clip
-from pipeline.media import decode_blocking
-from pipeline.stt.front import last
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import decode_blocking
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.worker_client import last
 
 CONTEXTS_S = (30.0, 20.0, 15.0, 10.0)
 

@@ -26,7 +26,7 @@ import psutil
 from websockets.asyncio.client import connect
 
 from bench.rows import Rows
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
 from tests.questions import sample
 from tests.realtime.fuzz import BYTES, JUNK
 from tests.server_process import ServerProcess, serving

@@ -12,7 +12,7 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from pipeline.audio import Clip, Samples
+from pipeline.audio.clip import Clip, Samples
 from tests.questions import spoken
 
 RATE_HZ = 16_000

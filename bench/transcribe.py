@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from pipeline.media import Recording
+from pipeline.audio.decode import Recording
 from tests.server_process import ServerProcess, serving
 
 

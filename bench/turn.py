@@ -22,15 +22,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import events
 from pipeline.assistant import open_assistant
-from pipeline.audio import Clip
-from pipeline.conversation import Conversation
+from pipeline.audio.clip import Clip
+from pipeline.conversation import events
+from pipeline.conversation.history import Conversation
+from pipeline.conversation.turn import Stages, Turn
 from pipeline.llm import Message, ReplyDelta, Tool, Usage
 from pipeline.settings import Settings
-from pipeline.spoken import for_voice
-from pipeline.turn import Stages, Turn
-from pipeline.voices import Voice
+from pipeline.speech.normalise import for_voice
+from pipeline.voices.catalogue import Voice
 from tests import virtual_time
 from tests.questions import spoken
 from tests.scripted import RATE_HZ, VOICE, ScriptedLLM, ScriptedSTT, ScriptedTTS

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bench.speaker import RATE_HZ, cut
-from pipeline.audio import Samples
+from pipeline.audio.clip import Samples
 
 VOICES = {
     "en": ("en-us", "en-us+f2", "en-us+m3"),

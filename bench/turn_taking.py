@@ -23,15 +23,15 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.turn_scripts import Script, scripts
-from pipeline import events
-from pipeline.audio import Clip, Samples
-from pipeline.conversation import Conversation
+from pipeline.audio.clip import Clip, Samples
+from pipeline.conversation import events
+from pipeline.conversation.history import Conversation
+from pipeline.conversation.session import Session
+from pipeline.conversation.turn import Stages
 from pipeline.listening.detector import FRAME, RATE_HZ, SileroActivity
 from pipeline.listening.options import LiveOptions
-from pipeline.session import Session
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
-from pipeline.turn import Stages
 from tests import virtual_time
 from tests.scripted import VOICE, ScriptedLLM, ScriptedSTT, ScriptedTTS
 

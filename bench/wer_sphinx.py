@@ -17,11 +17,11 @@ import jiwer
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.audio.decode import decode_blocking
 from pipeline.listening.vad import trim
 from pipeline.llm.builtin import grammar
-from pipeline.media import decode_blocking
-from pipeline.stt.front import last
 from pipeline.stt.sphinx import PAD_MS, SphinxConfig, SphinxEngine
+from pipeline.stt.worker_client import last
 
 
 @dataclass

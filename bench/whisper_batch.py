@@ -23,12 +23,12 @@ from typing import Any
 import psutil
 
 from bench.rows import Rows
-from pipeline.audio import Clip
-from pipeline.media import decode_blocking
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import decode_blocking
 from pipeline.settings import Settings
 from pipeline.stt import whisper
-from pipeline.stt.front import last
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.worker_client import last
 from tests.builders.whisper import SIZES, build
 from tests.questions import sample
 

@@ -13,12 +13,12 @@ import statistics
 
 import numpy as np
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
+from pipeline.audio.decode import Recording
 from pipeline.engines import Opened
-from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, sphinx, whisper
-from pipeline.stt.files import transcribe_file
+from pipeline.transcripts.long_files import transcribe_file
 from tests.stt.recordings import MODEL, spliced
 
 LOUD = 0.01

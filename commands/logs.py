@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from commands.redaction import Redaction
-from pipeline import observing, tracing
-from pipeline.encodable import encodable
+from pipeline.support.encodable import encodable
+from pipeline.telemetry import metrics, tracing
 from pipeline.workers.scheduler import current
 
 CHATTY = (
@@ -43,7 +43,7 @@ def without_queries(record: logging.LogRecord) -> bool:
 
 def about(record: logging.LogRecord) -> bool:
     """Add the conversation and the turn of the current task to a record. Lets every record pass."""
-    turn = observing.turn()
+    turn = metrics.turn()
     found = {"session": current().session, "turn": turn.id if turn else "", "trace_id": tracing.trace_id() or ""}
     for name, value in found.items():
         if not hasattr(record, name):

@@ -10,11 +10,11 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from commands.start import progress_bar
-from pipeline import events
 from pipeline.assistant import open_assistant
-from pipeline.audio import Clip, Samples
+from pipeline.audio.clip import Clip, Samples
+from pipeline.conversation import events
+from pipeline.conversation.events import Event
 from pipeline.errors import EngineUnavailable
-from pipeline.events import Event
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
 from pipeline.settings import Settings

@@ -6,7 +6,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from pipeline import engines
+from pipeline.support import progress
 
 PLAIN_STEP = 0.1
 """Share of a task after which the next plain line follows."""
@@ -36,7 +36,7 @@ class StartProgress:
         if self._tasks:  # bars that never started would still print an empty line
             self._bars.stop()
 
-    def report(self, step: engines.Progress) -> None:
+    def report(self, step: progress.Progress) -> None:
         """Show one step of a download or another slow task."""
         if not self._console.is_terminal:
             self._say(step)
@@ -46,7 +46,7 @@ class StartProgress:
             self._tasks[step.task] = self._bars.add_task(step.task, total=step.total or None)
         self._bars.update(self._tasks[step.task], completed=step.done, total=step.total or None)
 
-    def _say(self, step: engines.Progress) -> None:
+    def _say(self, step: progress.Progress) -> None:
         share = step.done / step.total if step.total else 0.0
         if step.task not in self._said or share >= self._said[step.task] + PLAIN_STEP or share == 1.0:
             if self._said.get(step.task) == share:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import typer
 
 from commands.start import JsonOption, load_settings, print_rows, refuse
+from pipeline.conversation.kept_turns import Recordings
 from pipeline.errors import BadInput
-from pipeline.recording import Recordings
 
 recordings = typer.Typer(help="List and erase the turns that are kept with RECORD=true.", no_args_is_help=True)
 

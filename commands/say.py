@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-import pipeline.saying
+import pipeline.speech.synthesize
 from commands.start import JsonOption, VoiceOption, language_option, load_settings, progress_bar, run, write_wav
 from pipeline.assistant import open_tts
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from pipeline.errors import BadInput
 from pipeline.settings import Settings
-from pipeline.voices import Voices
+from pipeline.voices.catalogue import Voices
 
 
 def say(
@@ -39,7 +39,7 @@ async def _say(settings: Settings, text: str, output: Path, voice: str, language
     chosen = Voices.load(settings).get(voice or settings.voice_name)
     clips: list[Clip] = []
     async with progress_bar() as report, open_tts(settings, report) as running:
-        said = pipeline.saying.say(
+        said = pipeline.speech.synthesize.say(
             running.engine, text, voice=chosen, language=language or None, usual=settings.speech_language
         )
         async with aclosing(said) as speech:

@@ -19,10 +19,10 @@ from commands.logs import set_up
 from commands.progress import StartProgress
 from commands.redaction import Redaction, secrets_of
 from commands.start import leave, leave_within, load_settings, refuse, run_to_end
-from pipeline import tracing
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.settings import Settings
+from pipeline.telemetry import tracing
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -79,7 +79,7 @@ def application() -> "FastAPI":
 
 
 async def _serve(settings: Settings) -> None:
-    # websockets reads it when it is imported; `server.patience` refuses longer lines.
+    # websockets reads it when it is imported; `server.http.uvicorn_protocols` refuses longer lines.
     os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(MAX_LINE_BYTES))
     import uvicorn
 
@@ -87,8 +87,8 @@ async def _serve(settings: Settings) -> None:
     from jobs.service import open_jobs
     from server.access import check_exposure
     from server.app import create_app
-    from server.patience import bounded
-    from server.serving import Server
+    from server.http.shutdown import Server
+    from server.http.uvicorn_protocols import bounded
 
     console = Console(stderr=True)
     check_exposure(settings)

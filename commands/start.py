@@ -20,11 +20,11 @@ from rich.table import Table
 
 from commands.logs import set_up
 from commands.redaction import Redaction, secrets_of
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
+from pipeline.audio.decode import decode
 from pipeline.errors import BadInput, EngineUnavailable, ParleyError
-from pipeline.media import decode
+from pipeline.languages import language_code
 from pipeline.settings import SECRET, Settings
-from pipeline.stt.languages import language_code
 
 log = logging.getLogger(__name__)
 

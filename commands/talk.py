@@ -18,10 +18,10 @@ from commands.start import (
     run,
     write_wav,
 )
-from pipeline import events
 from pipeline.assistant import Assistant, open_assistant
-from pipeline.audio import Clip
-from pipeline.conversation import Conversation
+from pipeline.audio.clip import Clip
+from pipeline.conversation import events
+from pipeline.conversation.history import Conversation
 from pipeline.errors import ParleyError
 from pipeline.settings import Settings
 

@@ -14,15 +14,15 @@ from rich.progress import Progress as Bar
 
 from commands.start import JsonOption, LanguageOption, load_settings, print_rows, progress_bar, run
 from pipeline.assistant import open_stt
+from pipeline.audio.decode import Recording
 from pipeline.errors import BadInput
-from pipeline.media import Recording
-from pipeline.refining import Refiners, Refining, open_refiners
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest
-from pipeline.stt.files import Progress
 from pipeline.stt.recognisers import Recognisers, open_recognisers
-from pipeline.subtitles import Layout, render
-from pipeline.transcription import Transcription, transcription
+from pipeline.transcripts.long_files import Progress
+from pipeline.transcripts.refine import Refiners, Refining, open_refiners
+from pipeline.transcripts.subtitles import Layout, render
+from pipeline.transcripts.transcribe import Transcription, transcription
 from pipeline.workers.hardware import this_machine
 
 Format = Literal["txt", "srt", "vtt", "tsv", "lrc", "json"]

@@ -1,7 +1,7 @@
 """`python main.py voices`: the available voices."""
 
 from commands.start import JsonOption, load_settings, print_rows
-from pipeline.voices import Voices
+from pipeline.voices.catalogue import Voices
 
 
 def voices(as_json: JsonOption = False) -> None:

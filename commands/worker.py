@@ -5,13 +5,13 @@ import logging
 import signal
 
 from commands.start import leave, leave_within, load_settings, progress_bar, run
-from pipeline import tracing
 from pipeline.assistant import open_stt
 from pipeline.errors import ConfigError
-from pipeline.exposing import exposed
-from pipeline.refining import open_refiners
 from pipeline.settings import Settings
 from pipeline.stt.recognisers import open_recognisers
+from pipeline.telemetry import tracing
+from pipeline.telemetry.prometheus import exposed
+from pipeline.transcripts.refine import open_refiners
 from pipeline.workers.hardware import detect
 
 END_S = 5.0

@@ -33,8 +33,8 @@ class Recogniser:
     @modal.enter()
     async def load(self) -> None:
         from deploy.outside_hearing import open_hearing
-        from pipeline.keeping import Keeper
         from pipeline.settings import Settings
+        from pipeline.support.context_holder import Keeper
 
         self.keeper = Keeper(open_hearing(Settings()))
         self.hear = await self.keeper.open()

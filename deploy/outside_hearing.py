@@ -14,14 +14,14 @@ from deploy.outside_worker import Hear
 from jobs.run import Resident
 from jobs.schema import Options
 from pipeline.assistant import open_stt
-from pipeline.media import Recording
-from pipeline.refining import open_refiners
+from pipeline.audio.decode import Recording
 from pipeline.settings import Settings
 from pipeline.stt import Segment
-from pipeline.stt.files import Finished, Progress
 from pipeline.stt.recognisers import open_recognisers
-from pipeline.subtitles import segment_dict
-from pipeline.transcription import Transcription
+from pipeline.transcripts.long_files import Finished, Progress
+from pipeline.transcripts.refine import open_refiners
+from pipeline.transcripts.subtitles import segment_dict
+from pipeline.transcripts.transcribe import Transcription
 from pipeline.workers.hardware import this_machine
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from jobs.errors import Refused, TooLarge
+from jobs.file_kinds import HEAD_BYTES, plainly
 from jobs.files import Incoming, is_playlist
 from jobs.names import MAX_CHARS, safe_name
-from jobs.sniffing import HEAD_BYTES, plainly
 
 SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 MAX_DIRECTORY_BYTES = 4 << 20

@@ -32,8 +32,8 @@ from sqlalchemy.util import await_only
 from jobs import sqlite_file
 from jobs.sqlite_file import SqliteFile
 from pipeline.errors import ConfigError, StorageError, StorageFailed
-from pipeline.private import opener, private_folder
-from pipeline.storing import storage_full
+from pipeline.support.private_files import opener, private_folder
+from pipeline.support.storage_errors import storage_full
 
 log = logging.getLogger(__name__)
 

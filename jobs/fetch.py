@@ -10,7 +10,7 @@ from jobs.client import Answer, Client, open_client
 from jobs.errors import FetchFailed, Refused, TooLarge
 from jobs.files import Incoming
 from jobs.names import name_in_disposition
-from pipeline.untrusted import whole_number
+from pipeline.support.untrusted import whole_number
 
 MAX_REDIRECTS = 5
 MAX_RESUMES = 8

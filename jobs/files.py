@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import IO, Self
 
 from jobs.errors import Refused, TooLarge
-from jobs.sniffing import HEAD_BYTES
+from jobs.file_kinds import HEAD_BYTES
 from pipeline.errors import ConfigError, StorageFailed
-from pipeline.private import opener, private_folder
-from pipeline.storing import storage_error, storing
+from pipeline.support.private_files import opener, private_folder
+from pipeline.support.storage_errors import storage_error, storing
 
 SETTING = "UPLOAD_DIR"
 LOCK = ".lock"

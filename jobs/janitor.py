@@ -9,10 +9,10 @@ from sqlalchemy import delete, exists, select
 from jobs import schema
 from jobs.database import Database
 from jobs.files import FileStore
-from jobs.moves import move
 from jobs.schema import Job, jobs
 from jobs.states import FINAL, Status
 from jobs.store import remove
+from jobs.transitions import move
 from pipeline.errors import StorageError
 from pipeline.settings import Settings
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from jobs.schema import Options
-from pipeline.encodable import encodable
 from pipeline.stt import Segment, Word
-from pipeline.subtitles import PLAIN, Layout, render, segment_dict, text_of
+from pipeline.support.encodable import encodable
+from pipeline.transcripts.subtitles import PLAIN, Layout, render, segment_dict, text_of
 
 FORMATS = {
     "txt": "text/plain; charset=utf-8",

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from jobs import database, observing
+from jobs import database, metrics
 from jobs.addresses import Reachable
 from jobs.errors import FetchFailed, Refused
 from jobs.fetch import fetch
@@ -17,16 +17,16 @@ from jobs.files import FileStore
 from jobs.result import key_of, store_form
 from jobs.schema import Job
 from jobs.store import JobStore
-from pipeline import tracing
 from pipeline.assistant import Assistant
+from pipeline.audio.decode import Recording
 from pipeline.errors import BadInput, EngineUnavailable, Overloaded, ParleyError, StorageError, StorageFull
-from pipeline.media import Recording
-from pipeline.refining import Refiners, Refining
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment
-from pipeline.stt.files import FileEvent, Finished, Progress, transcribe_file
 from pipeline.stt.recognisers import Recognisers
-from pipeline.transcription import Transcription
+from pipeline.telemetry import tracing
+from pipeline.transcripts.long_files import FileEvent, Finished, Progress, transcribe_file
+from pipeline.transcripts.refine import Refiners, Refining
+from pipeline.transcripts.transcribe import Transcription
 from pipeline.workers.scheduler import calling
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Transcriber(Protocol):
     def transcribe(
         self, recording: Recording, request: FileRequest, model_id: str | None
     ) -> AsyncGenerator[FileEvent, None]:
-        """Transcribe like `pipeline.stt.files.transcribe_file` with this model, which is loaded if necessary."""
+        """Transcribe like `transcripts.long_files.transcribe_file` with this model, which is loaded if necessary."""
         ...
 
     async def check(self, wanted: Refining) -> None:
@@ -68,7 +68,7 @@ class Transcriber(Protocol):
         ...
 
     async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
-        """Refine like `pipeline.refining.Refiners.refine`."""
+        """Refine like `pipeline.transcripts.refine.Refiners.refine`."""
         ...
 
 
@@ -156,12 +156,12 @@ class Runner:
             raise
         finally:
             seconds = time.monotonic() - began
-            observing.ended(outcome, seconds)
+            metrics.ended(outcome, seconds)
             log.info("job %s %s after %.1f s", job.id, WORDS[outcome], seconds)
             self._changed(job.id)
 
     async def _attempt(self, job: Job) -> tuple[str, float | None]:
-        """Return the outcome (one of `jobs.observing.OUTCOMES`), and the seconds until the job is due again."""
+        """Return the outcome (one of `jobs.metrics.OUTCOMES`), and the seconds until the job is due again."""
         try:
             working = asyncio.create_task(self._traced(job))
             beating = asyncio.create_task(self._beat(job))

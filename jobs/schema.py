@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, RowMapping, String, Table, Text
 
 from jobs.states import FINAL, Status
-from pipeline.refining import Refining
 from pipeline.stt import FileRequest
+from pipeline.transcripts.refine import Refining
 
 metadata = MetaData()
 

@@ -9,16 +9,16 @@ from typing import Any
 
 from jobs.addresses import Reachable, host_of, port_of
 from jobs.cache import open_cache
+from jobs.change_signal import Notices
 from jobs.database import open_database
 from jobs.errors import FetchFailed, NotPossible, Refused
 from jobs.files import FileStore
 from jobs.janitor import Janitor
 from jobs.listing import Page, list_jobs, numbers
-from jobs.notice import Notices
 from jobs.outbox import Outbox
-from jobs.outside import Outside, Updates
 from jobs.queue import Queue
 from jobs.queue.local import LocalQueue
+from jobs.remote_worker import Outside, Updates
 from jobs.result import key_of
 from jobs.run import Runner, Transcriber, engine_of
 from jobs.schema import Job, Submission
@@ -152,17 +152,17 @@ class Jobs:
         self.changed(job_id)
 
     def check_sender(self, job_id: str, attempt: str, signature: str) -> None:
-        """Check the sender of an update before reading it. Raises the errors of `jobs.outside.Updates`."""
+        """Check the sender of an update before reading it. Raises the errors of `jobs.remote_worker.Updates`."""
         self._updates.check_sender(job_id, attempt, signature)
 
     async def updated(self, body: bytes, headers: Mapping[str, str]) -> Job:
-        """Apply a remote worker's update; return the changed job. Raises the errors of `jobs.outside.Updates`."""
+        """Apply a remote worker's update; return the changed job. Raises the errors of `jobs.remote_worker.Updates`."""
         job = await self._updates.take(body, headers)
         self.changed(job.id)
         return job
 
     async def file_for(self, job_id: str, attempt: str, signature: str) -> Job:
-        """Return the job whose file a remote worker may download. Raises the errors of `jobs.outside.Updates`."""
+        """Return the job whose file a remote worker may download. Raises the errors of `jobs.remote_worker.Updates`."""
         return await self._updates.check_file(job_id, attempt, signature)
 
     async def redeliver(self, job_id: str, delivery_id: str) -> None:

@@ -15,11 +15,11 @@ from jobs import schema
 from jobs.cache import Cache, NoCache
 from jobs.database import Database
 from jobs.errors import JobNotFound, KeyReused, NotPossible
-from jobs.moves import count, create, move
 from jobs.schema import Job, Submission, jobs, new_id
 from jobs.states import FINAL, Status
-from pipeline import tracing
+from jobs.transitions import count, create, move
 from pipeline.errors import Overloaded
+from pipeline.telemetry import tracing
 
 ACTIVE = frozenset({Status.QUEUED, Status.RUNNING})
 MAX_INTERRUPTIONS = 100

@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator
 
 from sqlalchemy import select
 
-from jobs.notice import Notices
+from jobs.change_signal import Notices
 from jobs.schema import Job, jobs
 from jobs.store import JobStore
-from pipeline.tasks import let_go
+from pipeline.conversation.tasks import let_go
 
 log = logging.getLogger(__name__)
 

@@ -20,16 +20,16 @@ from typing import Any
 from standardwebhooks import Webhook
 
 from jobs.addresses import Reachable
+from jobs.change_signal import Notice
 from jobs.client import Client, open_client
 from jobs.errors import FetchFailed, JobNotFound, Refused
 from jobs.lanes import Lanes
-from jobs.notice import Notice
 from jobs.outbox import Delivery, Outbox
-from pipeline import tracing
 from pipeline.errors import ConfigError, StorageError
 from pipeline.settings import Settings
-from pipeline.storing import storing
-from pipeline.untrusted import seconds_until
+from pipeline.support.storage_errors import storing
+from pipeline.support.untrusted import seconds_until
+from pipeline.telemetry import tracing
 
 log = logging.getLogger(__name__)
 

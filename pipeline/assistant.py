@@ -6,30 +6,33 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any
 
-from pipeline import events, llm, media, stt, tts
-from pipeline.audio import Clip
-from pipeline.conversation import Conversation
-from pipeline.dictation import Room
-from pipeline.engines import EngineInfo, Progress, Report, Running, open_best, open_named
-from pipeline.events import Event
-from pipeline.keeping import open_together
+from pipeline import llm, stt, tts
+from pipeline.audio import decode
+from pipeline.audio.clip import Clip
+from pipeline.conversation import events
+from pipeline.conversation.dictation import Room
+from pipeline.conversation.events import Event
+from pipeline.conversation.history import Conversation
+from pipeline.conversation.kept_turns import Recorder, open_recorder
+from pipeline.conversation.outlet import Sink
+from pipeline.conversation.reply_options import Manner
+from pipeline.conversation.session import Session
+from pipeline.conversation.turn import Stages, Turn
+from pipeline.engines import EngineInfo, Running, open_best, open_named
 from pipeline.listening.detector import SileroActivity, VoiceActivity
 from pipeline.listening.options import LiveOptions
 from pipeline.llm import Message
 from pipeline.llm.auto import open_auto
-from pipeline.manner import Manner
-from pipeline.outlet import Sink
-from pipeline.recording import Recorder, open_recorder
-from pipeline.refining import Refiners, open_refiners
-from pipeline.session import Session
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText, Transcript
 from pipeline.stt.recognisers import Recognisers, open_recognisers
+from pipeline.support.context_holder import open_together
+from pipeline.support.progress import Progress, Report
 from pipeline.tools import Toolbox
 from pipeline.tools.loading import open_tools
+from pipeline.transcripts.refine import Refiners, open_refiners
 from pipeline.tts import TextToSpeech
-from pipeline.turn import Stages, Turn
-from pipeline.voices import Voice, Voices
+from pipeline.voices.catalogue import Voice, Voices
 from pipeline.workers.hardware import Hardware, this_machine
 
 log = logging.getLogger(__name__)
@@ -189,7 +192,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
         open_recorder(settings) as recorder,
     ):
         await asyncio.to_thread(SileroActivity)  # loads the VAD that all sessions share
-        await asyncio.to_thread(media.warm_up)
+        await asyncio.to_thread(decode.warm_up)
         stages = Stages(stt=hears.engine, llm=thinks.engine, tts=speaks.engine)
 
         def engines() -> Sequence[EngineInfo]:

@@ -20,22 +20,10 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.settings import Settings
+from pipeline.support.progress import Report
 from pipeline.workers import Load
 
 T_co = TypeVar("T_co", covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One step of a slow start: `done` of `total` (usually bytes; total 0 when unknown)."""
-
-    task: str
-    done: int
-    total: int
-
-
-Report = Callable[[Progress], None]
-"""Called from the event loop's thread; must return at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -462,7 +462,7 @@ class Settings(BaseSettings):
     def _language(cls, value: str) -> str:
         if not value:
             return ""
-        from pipeline.stt.languages import (
+        from pipeline.languages import (
             language_code,
         )  # imported late: settings are read before speech recognition is imported
 

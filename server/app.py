@@ -11,38 +11,26 @@ from jobs.run import resident
 from jobs.service import Jobs, open_jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
-from pipeline.storing import TEMPORARY, storing
-from server import (
-    VERSION,
-    asr,
-    echo,
-    headers,
-    health,
-    jobs,
-    metrics,
-    models,
-    page_token,
-    recorded,
-    reference,
-    status,
-    streaming,
-    transcribe,
-    ui,
-    updates,
-    voices,
-    ws,
-)
+from pipeline.support.storage_errors import TEMPORARY, storing
+from server import VERSION
 from server.access import Access, Door, check_exposure
-from server.documents import describe
-from server.draining import ASIDE, Draining, DrainingMiddleware
 from server.errors import add_error_handlers
-from server.holding import return_large_blocks
+from server.http import headers
+from server.http.draining import ASIDE, Draining, DrainingMiddleware
+from server.http.message_memory import return_large_blocks
+from server.http.paths import OneSlash
+from server.http.shutdown import adopted
+from server.jobs import echo, routes, updates
 from server.openai import router as openai_router
-from server.paths import OneSlash
-from server.realtime import door as realtime
-from server.resume import Resumable
-from server.serving import adopted
-from server.wyoming.listening import open_wyoming
+from server.openai import voices
+from server.openapi import describe
+from server.ops import health, kept_conversations, metrics, status
+from server.pages import api_reference, page_token, ui
+from server.realtime import route as realtime
+from server.talk import turns
+from server.talk.resume import Resumable
+from server.transcribe import asr, models, services, streaming
+from server.wyoming.tcp_server import open_wyoming
 
 
 def create_app(settings: Settings, assistant: Assistant | None = None, kept: Jobs | None = None) -> FastAPI:
@@ -83,7 +71,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        # Requests become spans if `pipeline.tracing` has an exporter. Metrics are counted in this package.
+        # Requests become spans if `pipeline.telemetry.tracing` has an exporter. Metrics are counted in this package.
         telemetry={
             "metrics": False,
             "logs": False,
@@ -104,21 +92,21 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     add_error_handlers(app)
     describe(app)
     ui.add_page(app)
-    reference.add_docs(app)
+    api_reference.add_docs(app)
     app.include_router(health.router)
     app.include_router(page_token.router)
     app.include_router(metrics.router)
     app.include_router(status.router)
-    app.include_router(recorded.router)
+    app.include_router(kept_conversations.router)
     app.include_router(voices.router)
     app.include_router(models.router)
     app.include_router(openai_router)
-    app.include_router(transcribe.router)
+    app.include_router(services.router)
     app.include_router(streaming.router)
     app.include_router(asr.router)
-    app.include_router(jobs.router)
+    app.include_router(routes.router)
     app.include_router(echo.router)
     app.include_router(updates.router)
-    app.include_router(ws.router)
+    app.include_router(turns.router)
     app.include_router(realtime.router)
     return app

@@ -11,9 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from jobs.database import SETTING as DATABASE
-from pipeline.encodable import encodable_json
 from pipeline.errors import BadInput, EngineError, EngineUnavailable, Overloaded, ParleyError, StorageError
-from pipeline.storing import FULL, full_place, storage_full
+from pipeline.support.encodable import encodable_json
+from pipeline.support.storage_errors import FULL, full_place, storage_full
 from server.parameters import from_json
 
 log = logging.getLogger(__name__)

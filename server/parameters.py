@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from fastapi import Depends, Query
 from pydantic import BaseModel, model_validator
 
-from pipeline.encodable import encodable_json
 from pipeline.errors import BadInput
-from pipeline.stt.languages import language_code as language_code
-from pipeline.subtitles import Layout
+from pipeline.languages import language_code as language_code
+from pipeline.support.encodable import encodable_json
+from pipeline.transcripts.subtitles import Layout
 
 MAX_SYSTEM_CHARS = 8_000
 """Longest `?system=`."""

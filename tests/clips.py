@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
 from tests.server_process import ServerProcess, serving
 from tests.stt.recordings import MODEL, spliced
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import events
-from pipeline.audio import Samples
-from pipeline.conversation import Conversation
-from pipeline.events import Event
+from pipeline.audio.clip import Samples
+from pipeline.conversation import events
+from pipeline.conversation.events import Event
+from pipeline.conversation.history import Conversation
+from pipeline.conversation.session import Session
+from pipeline.conversation.turn import Stages
 from pipeline.listening.options import LiveOptions
-from pipeline.session import Session
 from pipeline.settings import Settings
-from pipeline.turn import Stages
 from tests import virtual_time
 from tests.scripted import VOICE, Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
 

@@ -11,34 +11,40 @@ from starlette.requests import Request
 from commands.logs import CONTROL
 from commands.redaction import Redaction
 from jobs import addresses, fetch, names, webhooks
-from pipeline import json_text, subtitles, text, untrusted, wrapping
-from pipeline.alignment import ctc
-from pipeline.encodable import encodable
+from pipeline import languages
+from pipeline.conversation.partials import LocalAgreement
+from pipeline.conversation.timeline import Timeline
 from pipeline.errors import ParleyError
 from pipeline.listening import endpointing, interruption
-from pipeline.listening.dictated import dictated
+from pipeline.listening.dictated_text import dictated
 from pipeline.listening.options import LiveOptions
-from pipeline.listening.partials import LocalAgreement
 from pipeline.llm import Message, markers, reading, written
 from pipeline.llm.builtin import numbers, patterns, understanding
 from pipeline.llm.builtin.english import ENGLISH
 from pipeline.llm.prompt import estimated_tokens
 from pipeline.llm.reply import ReplyText
 from pipeline.llm.streaming import one_line
-from pipeline.speakers import SpeakerTurn, assigning
-from pipeline.spoken import for_voice
-from pipeline.stt import Segment, Word, languages, recognisers, word_times
-from pipeline.text_language import text_language
-from pipeline.timeline import Timeline
+from pipeline.speech import clauses
+from pipeline.speech.language import text_language
+from pipeline.speech.normalise import for_voice
+from pipeline.stt import Segment, Word, recognisers, word_times
+from pipeline.support import json_text, untrusted
+from pipeline.support.encodable import encodable
 from pipeline.tools import ToolError, basic
-from pipeline.tts import front, silence, xtts
+from pipeline.transcripts import line_breaks, subtitles
+from pipeline.transcripts.alignment import ctc
+from pipeline.transcripts.speakers import SpeakerTurn, assigning
+from pipeline.tts import common, silence, xtts
 from pipeline.tts import split as pieces
-from server import errors, headers, job_views, parameters, ui, uploads
-from server.access import access, bodies, callers, jwts, keys, origins, page_tokens, rights
-from server.multipart import disposition
+from server import errors, parameters
+from server.access import access, bodies, callers, jwts, keys, origins, page_tokens, rules
+from server.http import headers, uploads
+from server.http.multipart import disposition
+from server.jobs import views
 from server.openai import models, transcriptions
+from server.pages import ui
+from server.realtime import audio as realtime_sound
 from server.realtime import parsing
-from server.realtime import sound as realtime_sound
 from server.realtime.errors import RealtimeError
 from server.wyoming import wire
 from server.wyoming.wire import Broken
@@ -74,7 +80,7 @@ def without_times(said: str) -> Segment:
 
 def letter_by_letter(said: str) -> None:
     """Split a reply into clauses as a language model writes it, in chunks of four characters."""
-    splitter = text.ClauseSplitter()
+    splitter = clauses.ClauseSplitter()
     for at in range(0, len(said), 4):
         splitter.feed(said[at : at + 4])
     splitter.finish()
@@ -90,7 +96,7 @@ def heard(said: str) -> None:
     """Compute the heard part of a reply of many clauses."""
     timeline = Timeline()
     timeline.rate_hz = 100
-    for clause in text.split(said):
+    for clause in clauses.split(said):
         timeline.spoken((clause.start, clause.end), clause.start, clause.end)
         timeline.sent(clause.start, clause.end - clause.start)
     timeline.heard_text(said, timeline.sent_ms / 2)
@@ -172,8 +178,8 @@ CASES: dict[str, Callable[[str], object]] = {
     "jobs.names:name_in_url": names.name_in_url,
     "jobs.names:safe_name": names.safe_name,
     "jobs.webhooks:retry_after_s": webhooks.retry_after_s,
-    "pipeline.alignment.ctc:split_words": lambda text: list(ctc.split_words(text)),
-    "pipeline.wrapping:by_characters": lambda text: wrapping.by_characters(without_times(text)),
+    "pipeline.transcripts.alignment.ctc:split_words": lambda text: list(ctc.split_words(text)),
+    "pipeline.transcripts.line_breaks:by_characters": lambda text: line_breaks.by_characters(without_times(text)),
     "pipeline.stt.word_times:filled": lambda text: word_times.filled(
         [word_times.Timed(word, None) for word in text.split()], 0.0, 9.0
     ),
@@ -185,7 +191,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.listening.interruption:words_beyond_backchannels": lambda text: [
         interruption.words_beyond_backchannels(text, "en", more_comes=more) for more in (True, False)
     ],
-    "pipeline.listening.partials:LocalAgreement": agreed,
+    "pipeline.conversation.partials:LocalAgreement": agreed,
     "pipeline.llm.builtin.numbers:value": lambda text: numbers.value(
         text.split(), numbers.ENGLISH, point="point", comma_decimal=False
     ),
@@ -196,33 +202,35 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.llm.builtin.understanding:terms": lambda text: understanding.terms(text, ENGLISH),
     "pipeline.llm.builtin.understanding:understand": lambda text: understanding.understand(text, ENGLISH),
     "pipeline.llm.streaming:one_line": one_line,
-    "pipeline.speakers.assigning:with_speakers": diarized,
-    "pipeline.spoken.__init__:for_voice": lambda text: [
+    "pipeline.transcripts.speakers.assigning:with_speakers": diarized,
+    "pipeline.speech.normalise.__init__:for_voice": lambda text: [
         for_voice(clause, "en") for clause in (text[at : at + 220] for at in range(0, len(text), 220))
     ],
-    "pipeline.stt.languages:code_of": languages.code_of,
-    "pipeline.subtitles:render": lambda text: [
+    "pipeline.languages:code_of": languages.code_of,
+    "pipeline.transcripts.subtitles:render": lambda text: [
         subtitles.render("vtt", [segment(text)], layout=LAYOUT),
         subtitles.render("srt", [without_times(text)], layout=LAYOUT),
     ],
-    "pipeline.subtitles:joined": lambda text: subtitles.joined(text.split()),
-    "pipeline.text:ClauseSplitter": letter_by_letter,
-    "pipeline.text:split": text.split,
-    "pipeline.timeline:Timeline.heard_text": heard,
+    "pipeline.transcripts.subtitles:joined": lambda text: subtitles.joined(text.split()),
+    "pipeline.speech.clauses:ClauseSplitter": letter_by_letter,
+    "pipeline.speech.clauses:split": clauses.split,
+    "pipeline.conversation.timeline:Timeline.heard_text": heard,
     "pipeline.tools.basic:evaluated": quietly(basic.evaluated),
-    "pipeline.tts.front:clean": front.clean,
+    "pipeline.tts.common:clean": common.clean,
     "pipeline.tts.silence:pause_after": silence.pause_after,
     "pipeline.tts.split:split": lambda text: pieces.split(text, 250),
     "pipeline.tts.xtts:xtts_language": quietly(lambda text: xtts.xtts_language(text, ["en", "pt"])),
-    "pipeline.untrusted:seconds_until": untrusted.seconds_until,
-    "pipeline.untrusted:whole_number": untrusted.whole_number,
-    "pipeline.wrapping:clean": wrapping.clean,
-    "pipeline.wrapping:found_in": lambda text: list(wrapping.found_in(wrapping.clean(text), segment(text).words)),
-    "pipeline.wrapping:pieces": lambda text: wrapping.pieces(segment(text)),
-    "pipeline.wrapping:width": wrapping.width,
-    "pipeline.encodable:encodable": lambda text: encodable(text + "\ud83d"),
-    "pipeline.json_text:parsed": quietly(json_text.parsed, most_chars=10**6),
-    "pipeline.listening.dictated:dictated": lambda text: [dictated(text, language) for language in ("en", "de")],
+    "pipeline.support.untrusted:seconds_until": untrusted.seconds_until,
+    "pipeline.support.untrusted:whole_number": untrusted.whole_number,
+    "pipeline.transcripts.line_breaks:clean": line_breaks.clean,
+    "pipeline.transcripts.line_breaks:found_in": lambda text: list(
+        line_breaks.found_in(line_breaks.clean(text), segment(text).words)
+    ),
+    "pipeline.transcripts.line_breaks:pieces": lambda text: line_breaks.pieces(segment(text)),
+    "pipeline.transcripts.line_breaks:width": line_breaks.width,
+    "pipeline.support.encodable:encodable": lambda text: encodable(text + "\ud83d"),
+    "pipeline.support.json_text:parsed": quietly(json_text.parsed, most_chars=10**6),
+    "pipeline.listening.dictated_text:dictated": lambda text: [dictated(text, language) for language in ("en", "de")],
     "pipeline.listening.interruption:is_echo": lambda text: interruption.is_echo(
         text, "It is ten past nine in Lisbon."
     ),
@@ -232,21 +240,21 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.llm.reply:ReplyText": written_reply,
     "pipeline.llm.written:calls_in": lambda text: written.calls_in(text, ["get_time"]),
     "pipeline.llm.written:known_name": lambda text: written.known_name(text, ["get_time"]),
-    "pipeline.stt.languages:language_code": quietly(languages.language_code),
+    "pipeline.languages:language_code": quietly(languages.language_code),
     "pipeline.stt.recognisers:known_as": lambda text: recognisers.known_as(text, ["whisper-1"]),
-    "pipeline.text_language:text_language": lambda text: text_language(text, usual="en", speaks=bool),
+    "pipeline.speech.language:text_language": lambda text: text_language(text, usual="en", speaks=bool),
     "server.access.callers:address_in": callers.address_in,
-    "server.multipart:disposition": lambda text: disposition(text.encode("utf-8", "replace")),
+    "server.http.multipart:disposition": lambda text: disposition(text.encode("utf-8", "replace")),
     "server.access.access:_sent": key_sent,
     "server.access.bodies:_claimed": claimed,
     "server.access.jwts:_name": lambda text: jwts._name(text, None),
     "server.access.keys:hashed": keys.hashed,
     "server.access.origins:Origins": origin,
     "server.access.page_tokens:PageTokens.find": page_tokens.PageTokens("", 60.0).find,
-    "server.access.rights:rule_for": lambda text: rights.rule_for(text, "GET"),
+    "server.access.rules:rule_for": lambda text: rules.rule_for(text, "GET"),
     "server.errors:body_of": lambda text: errors.body_of(text, ParleyError(text)),
-    "server.headers:_here": quietly(headers._here),
-    "server.job_views:statuses": quietly(job_views.statuses),
+    "server.http.headers:_here": quietly(headers._here),
+    "server.jobs.views:statuses": quietly(views.statuses),
     "server.openai.models:is_path": models.is_path,
     "server.openai.transcriptions:language_name": transcriptions.language_name,
     "server.parameters:from_json": quietly(parameters.from_json),
@@ -255,16 +263,17 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.realtime.parsing:parse": quietly(parsing.parse),
     "server.realtime.parsing:parse, an event": quietly(event),
     "server.realtime.parsing:parse, many mistakes": quietly(many_mistakes),
-    "server.realtime.sound:decoded_size": realtime_sound.decoded_size,
-    "server.realtime.sound:decoded": quietly(lambda text: realtime_sound.decoded(text, "audio")),
-    "server.ui:wants_html": ui.wants_html,
-    "server.uploads:_form": form,
+    "server.realtime.audio:decoded_size": realtime_sound.decoded_size,
+    "server.realtime.audio:decoded": quietly(lambda text: realtime_sound.decoded(text, "audio")),
+    "server.pages.ui:wants_html": ui.wants_html,
+    "server.http.uploads:_form": form,
     "server.wyoming.wire:_head": quietly(lambda text: wire._head(text.encode("utf-8", "replace"))),
 }
 """Functions by module and name."""
 SLOW = {
-    "pipeline.wrapping:by_characters", "pipeline.speakers.assigning:with_speakers",
-    "pipeline.spoken.__init__:for_voice", "pipeline.subtitles:render", "pipeline.text:ClauseSplitter",
-    "pipeline.timeline:Timeline.heard_text", "pipeline.wrapping:pieces",
+    "pipeline.transcripts.line_breaks:by_characters", "pipeline.transcripts.speakers.assigning:with_speakers",
+    "pipeline.speech.normalise.__init__:for_voice", "pipeline.transcripts.subtitles:render",
+    "pipeline.speech.clauses:ClauseSplitter",
+    "pipeline.conversation.timeline:Timeline.heard_text", "pipeline.transcripts.line_breaks:pieces",
 }  # fmt: skip
 """Cases that take long for any text and are therefore measured with a few patterns only."""

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 import pytest
 
-from pipeline.engines import Opened, Progress, Report
+from pipeline.engines import Opened
 from pipeline.errors import EngineError
 from pipeline.llm import LanguageModel, Message, Tool
 from pipeline.settings import Settings
+from pipeline.support.progress import Progress, Report
 from tests.servers.running import running
 from tests.waiting import WAIT_S
 

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from pipeline.settings import HOME
 from tests.models.training.synthesize import trim
 from tests.speech import Espeak

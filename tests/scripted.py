@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from pipeline.llm import Message, ReplyDelta, Tool, Usage
 from pipeline.stt import Transcript
-from pipeline.voices import Voice
+from pipeline.voices.catalogue import Voice
 
 VOICE = Voice("scripted")
 RATE_HZ = 16_000

@@ -21,7 +21,7 @@ import soundfile
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
 from pipeline.settings import HOME
 
 T = TypeVar("T")

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.alignment.aligning import MAX_ALIGNERS, Aligners
-from pipeline.alignment.ctc import CtcConfig, CtcEngine, best_path, split_words
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import Recording
 from pipeline.errors import EngineError, WorkerCrashed
-from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.stt import Segment, Word
 from pipeline.stt.word_times import Timed, filled
+from pipeline.transcripts.alignment.aligning import MAX_ALIGNERS, Aligners
+from pipeline.transcripts.alignment.ctc import CtcConfig, CtcEngine, best_path, split_words
 from tests.builders import wav2vec2
 from tests.clips import hearing, recording
 

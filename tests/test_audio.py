@@ -10,9 +10,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
+from pipeline.audio.decode import decode_blocking
 from pipeline.errors import BadInput
-from pipeline.media import decode_blocking
 
 
 def tone(seconds: float, rate_hz: int, channels: int = 1) -> np.ndarray:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import events
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
+from pipeline.conversation import events
 from pipeline.errors import EngineError
 from pipeline.listening.interruption import is_echo
 from pipeline.stt import Transcript

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pipeline.channel import Channel
+from pipeline.support.channel import Channel
 from tests import virtual_time
 
 

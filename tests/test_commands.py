@@ -12,7 +12,7 @@ import pytest
 import srt
 from websockets.sync.client import connect
 
-from pipeline.audio import encode_wav
+from pipeline.audio.clip import encode_wav
 from pipeline.settings import HOME
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
 from tests.server_process import ServerProcess, ask, environment, serving, wav

@@ -5,7 +5,7 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.conversation import FIRST, Conversation
+from pipeline.conversation.history import FIRST, Conversation
 from pipeline.errors import BadInput
 from pipeline.llm import Message
 from pipeline.llm.prompt import estimated_tokens

@@ -20,7 +20,7 @@ COMPOSE = yaml.safe_load((HOME / "docker-compose.yml").read_text("utf-8"))
 SCRAPED = {"instance", "job", "le"}
 """Labels that Prometheus adds to every series."""
 UNTIL_SOMETHING_FAILS = {"parley_stage_failures_total"}
-"""Metrics that have no series before a failure; their labels are in `pipeline.observing`."""
+"""Metrics that have no series before a failure; their labels are in `pipeline.telemetry.metrics`."""
 
 
 def queries() -> Iterator[tuple[str, str]]:

@@ -4,10 +4,10 @@ import asyncio
 
 import numpy as np
 
-from pipeline.audio import Clip
-from pipeline.conversation import Conversation
-from pipeline.dictation import Dictation
-from pipeline.events import Event, UtteranceFailed, UtteranceTranscribed
+from pipeline.audio.clip import Clip
+from pipeline.conversation.dictation import Dictation
+from pipeline.conversation.events import Event, UtteranceFailed, UtteranceTranscribed
+from pipeline.conversation.history import Conversation
 from pipeline.stt import Transcript
 from tests import virtual_time
 

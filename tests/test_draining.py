@@ -19,10 +19,10 @@ from openai import AsyncOpenAI
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from pipeline import events
+from pipeline.conversation import events
 from pipeline.errors import ParleyError
 from pipeline.settings import HOME
-from server.draining import Leaving
+from server.http.draining import Leaving
 from tests.dialogue import Dialogue, hold
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, SAID, done, slow_recording

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import Clip
-from pipeline.encoding import FORMATS, RATE_HZ, Encoder, encoded
-from pipeline.media import decode_blocking
-from pipeline.tempo import MAX_SPEED, MIN_SPEED
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import decode_blocking
+from pipeline.audio.encode import FORMATS, RATE_HZ, Encoder, encoded
+from pipeline.audio.speed import MAX_SPEED, MIN_SPEED
 
 
 def tone(seconds: float, rate_hz: int = 22_050, hz: float = 440.0) -> Clip:

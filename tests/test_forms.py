@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.multipart import disposition
+from server.http.multipart import disposition
+from server.http.uploads import _form
 from server.parameters import from_json
-from server.uploads import _form
 from tests.access.calls import every_route
 from tests.clips import hearing, recording
 from tests.jobs.test_doors import done

@@ -7,7 +7,7 @@ import pytest
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
-from server.frames import Frames
+from server.http.websocket_frames import Frames
 
 LIMIT = 400
 LARGEST = 1_000_000

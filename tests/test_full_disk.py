@@ -14,7 +14,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from pipeline.audio import encode_wav
+from pipeline.audio.clip import encode_wav
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, SAID, done
 from tests.server_process import ServerProcess, ask, serving

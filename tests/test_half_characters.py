@@ -13,7 +13,7 @@ from wyoming.asr import Transcript
 from wyoming.client import AsyncTcpClient
 from wyoming.handle import Handled
 
-from pipeline.encodable import Halves, encodable, encodable_json
+from pipeline.support.encodable import Halves, encodable, encodable_json
 from tests.realtime.desk import Desk, hold
 from tests.scripted import ScriptedLLM
 from tests.server_process import receive, serving

@@ -5,7 +5,7 @@ import sys
 from contextlib import ExitStack
 
 from server.access.callers import USE, Caller
-from server.access.counted import Budget
+from server.access.limits import Budget
 
 ANNA, BEN = (Caller(name, USE) for name in ("anna", "ben"))
 HERE = Caller("", USE, kind="anonymous")
@@ -43,7 +43,7 @@ def test_one_message_of_any_size_is_accepted() -> None:
 
 FREED = """
 import sys, psutil
-from server.holding import return_large_blocks
+from server.http.message_memory import return_large_blocks
 return_large_blocks()
 first = [bytearray(4_000_000)]
 first.clear()  # from now on, glibc would keep freed blocks

@@ -1,7 +1,9 @@
-"""Imports point one way: commands and main → server → jobs → pipeline."""
+"""Imports point one way: commands and main → server → jobs → pipeline, and between the packages inside each."""
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,22 +14,57 @@ FORBIDDEN = {
     "jobs": {"server", "commands", "main", "fastapi", "starlette", "uvicorn"},
     "server": {"commands", "main"},
 }
+TYPING = "TYPE_CHECKING"
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yield top-level names of the modules that a file imports, at any place in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def modules(room: str) -> dict[str, Path]:
+    """Return the files of a top-level package by their module names."""
+    files = (ROOT / room).rglob("*.py")
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+
+
+def imports(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield (module, imported names) for each import in a file, at any place in it except `if TYPE_CHECKING`."""
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == TYPING:
+            continue
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from ((alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.split(".")[0]
+            yield node.module, [alias.name for alias in node.names]
+        waiting.extend(ast.iter_child_nodes(node))
 
 
 @pytest.mark.parametrize("room", sorted(FORBIDDEN))
 def test_imports_point_one_way(room: str) -> None:
-    files = sorted((ROOT / room).rglob("*.py"))
+    files = modules(room)
     assert files
     wrong = {
-        f"{path.relative_to(ROOT)}: {name}" for path in files for name in imported(path) if name in FORBIDDEN[room]
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files.values()
+        for module, _ in imports(path)
+        if (name := module.split(".")[0]) in FORBIDDEN[room]
     }
     assert not wrong
+
+
+@pytest.mark.parametrize("room", ["pipeline", "server", "jobs"])
+def test_packages_import_each_other_in_one_direction(room: str) -> None:
+    files = modules(room)
+    graph: dict[str, set[str]] = defaultdict(set)
+    for module, path in files.items():
+        for target, names in imports(path):
+            for name in names or [""]:
+                found = f"{target}.{name}" if f"{target}.{name}" in files else target
+                if found in files:
+                    graph[package(module)].add(package(found))
+    for one, others in graph.items():
+        others.discard(one)
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+
+def package(module: str) -> str:
+    """Return the package or module directly below the top-level package: pipeline.stt.whisper → pipeline.stt."""
+    return ".".join(module.split(".")[:2])

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from pipeline.keeping import Keeper, open_together
+from pipeline.support.context_holder import Keeper, open_together
 from tests import virtual_time
 
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from commands import cli
 from pipeline.errors import BadInput
+from pipeline.languages import NAMES, language_code
 from pipeline.settings import Settings
-from pipeline.stt.languages import NAMES, language_code
 
 LONG = {
     "af": "afr", "am": "amh", "ar": "ara", "as": "asm", "az": "aze", "ba": "bak", "be": "bel", "bg": "bul",

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
+from pipeline.conversation.turn import Stages
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
-from pipeline.turn import Stages
-from server import ws
 from server.access import Access, Door
-from server.draining import Draining
-from server.realtime import door as realtime
-from server.resume import Resumable
+from server.http.draining import Draining
+from server.realtime import route as realtime
+from server.talk import turns
+from server.talk.resume import Resumable
 from tests.dialogue import tone
 from tests.realtime.desk import Desk, assistant, hold
 from tests.scripted import Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
@@ -144,7 +144,7 @@ async def converse(path: str, query: str, stt: ScriptedSTT, sent: list[Message])
     running = Running()
     stages = Stages(stt, ScriptedLLM(running=running), ScriptedTTS(running=running))
     app.state.assistant = assistant(stages, settings)
-    for module in (ws, realtime):
+    for module in (turns, realtime):
         app.include_router(module.router)
     inbox: asyncio.Queue[Message] = asyncio.Queue()
     for one in ({"type": "websocket.connect"}, *sent):

@@ -16,25 +16,28 @@ from tests.linear_texts import CASES, SLOW
 ROOT = Path(__file__).parent.parent
 OWN_TEXTS = {
     "jobs.cache:open_cache", "jobs.database:address", "jobs.database:open_database", "jobs.webhooks:signer",
-    "pipeline.storing:storage_full", "pipeline.storing:storing",
+    "pipeline.support.storage_errors:storage_full", "pipeline.support.storage_errors:storing",
     "pipeline.engines:open_named", "pipeline.engines:open_best", "pipeline.engines:note",
     "pipeline.llm.builtin.__init__:time_zone", "pipeline.stt.weights:hub_name", "pipeline.stt.weights:size_of",
     "pipeline.stt.whisper_model:load", "server.access.keys:parse_rights", "server.access.keys:entries_of_setting",
     "server.access.keys:weak", "server.access.keys:keys_of_setting",
-    "server.documents:event_stream",
+    "server.openapi:event_stream",
 }  # fmt: skip
 """Functions that read only settings or text of the program itself."""
 NAMES_ONLY = {
-    "jobs.fetch:fetch", "jobs.observing:ended", "jobs.outside:file_signature", "jobs.outside:updates_signature",
-    "jobs.result:download", "jobs.result:key_of", "pipeline.exposing:gauge", "pipeline.llm.builtin.patterns:jsgf",
-    "pipeline.llm.builtin.patterns:regex", "pipeline.observing:bounded", "pipeline.observing:stage",
-    "pipeline.private:opener", "pipeline.subtitles:separator", "pipeline.tracing:span", "pipeline.tracing:start",
-    "pipeline.tracing:happened", "pipeline.workers.scheduler:for_session",
-    "pipeline.wrapping:spaceless", "server.job_owners:own_job", "server.realtime.errors:error_event",
-    "server.realtime.items:mcp_call", "server.updates:file", "pipeline.tools.basic:calculate",
+    "jobs.fetch:fetch", "jobs.metrics:ended", "jobs.remote_worker:file_signature",
+    "jobs.remote_worker:updates_signature",
+    "jobs.result:download", "jobs.result:key_of", "pipeline.telemetry.prometheus:gauge",
+    "pipeline.llm.builtin.patterns:jsgf",
+    "pipeline.llm.builtin.patterns:regex", "pipeline.telemetry.metrics:bounded", "pipeline.telemetry.metrics:stage",
+    "pipeline.support.private_files:opener", "pipeline.transcripts.subtitles:separator",
+    "pipeline.telemetry.tracing:span", "pipeline.telemetry.tracing:start",
+    "pipeline.telemetry.tracing:happened", "pipeline.workers.scheduler:for_session",
+    "pipeline.transcripts.line_breaks:spaceless", "server.jobs.owners:own_job", "server.realtime.errors:error_event",
+    "server.realtime.items:mcp_call", "server.jobs.updates:file", "pipeline.tools.basic:calculate",
 }  # fmt: skip
 """Functions that only pass on or compare a text, or are measured by another name (`evaluated`, `render`, `check`)."""
-PARTS = ("pipeline.spoken.",)
+PARTS = ("pipeline.speech.normalise.",)
 """Packages whose functions are measured together through their caller (`for_voice`)."""
 
 

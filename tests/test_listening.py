@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audio import Samples
+from pipeline.audio.clip import Samples
+from pipeline.conversation.partials import LocalAgreement
 from pipeline.listening.detector import FRAME, RATE_HZ, SileroActivity, SpeechDetector
 from pipeline.listening.endpointing import COMPLETE, UNFINISHED, completeness, delay
 from pipeline.listening.interruption import BargeIn, Decision, words_beyond_backchannels
 from pipeline.listening.options import LiveOptions
-from pipeline.listening.partials import LocalAgreement
 from pipeline.listening.utterance import Utterance
 from tests.questions import spoken
 

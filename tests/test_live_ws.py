@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from pipeline.audio import Clip, wav_header
+from pipeline.audio.clip import Clip, wav_header
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
 from tests.server_process import TURN_S, ServerProcess, let_in, serving
 

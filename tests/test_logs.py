@@ -22,7 +22,7 @@ def test_json_lines_name_the_turn_and_the_session(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in server.text.splitlines() if line.startswith("{")]
     [turn] = [line for line in lines if line["message"].startswith("whole turn completed")]
     assert {"time", "level", "logger", "message", "session", "turn"} == set(turn)
-    assert (turn["level"], turn["logger"]) == ("INFO", "pipeline.observing")
+    assert (turn["level"], turn["logger"]) == ("INFO", "pipeline.telemetry.metrics")
     assert turn["time"].endswith("+00:00")
     assert len(turn["turn"]) == len(turn["session"]) == 16
     assert "secret" not in server.text

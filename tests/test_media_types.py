@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip, encode_wav
-from server.media_types import UNKNOWN, media_type
+from pipeline.audio.clip import Clip, encode_wav
+from server.http.media_types import UNKNOWN, media_type
 from tests.stt.recordings import encoded
 
 TONE = Clip(np.sin(np.arange(16_000) / 10).astype(np.float32), 16_000)

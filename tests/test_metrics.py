@@ -11,11 +11,12 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline import events, observing
+from pipeline.conversation import events
 from pipeline.engines import EngineInfo
 from pipeline.errors import ConfigError, EngineError
-from pipeline.exposing import exposed
 from pipeline.settings import HOME, Settings
+from pipeline.telemetry import metrics
+from pipeline.telemetry.prometheus import exposed
 from pipeline.workers import Load
 from tests.dialogue import Dialogue, hold
 from tests.jobs.conftest import recording
@@ -72,14 +73,14 @@ def test_turn_is_counted_once_with_its_stages() -> None:
     assert grown("parley_first_audio_seconds_sum", kind="live") == pytest.approx(
         completed.timings_ms["first_sound"] / 1000, abs=1e-3
     )
-    last = observing.recent[-1]
+    last = metrics.recent[-1]
     assert (last.id, last.session) == (d.of(events.TurnStarted)[0].turn_id, d.session.conversation.id)
     assert last.timings_ms == completed.timings_ms
 
 
 def test_series_of_alerts_exist_from_the_start() -> None:
     """Prometheus sees no increase in a series that first appears with the value 1."""
-    script = "import pipeline.observing, prometheus_client as p; print(p.generate_latest().decode())"
+    script = "import pipeline.telemetry.metrics, prometheus_client as p; print(p.generate_latest().decode())"
     told = subprocess.run([sys.executable, "-c", script], cwd=HOME, capture_output=True, text=True, check=True).stdout
     for series in (
         'parley_turns_total{kind="live",outcome="failed"}',

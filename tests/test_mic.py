@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands.mic import PlayQueue, follow, sound_system
-from pipeline import events
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
+from pipeline.conversation import events
+from pipeline.conversation.events import Event
 from pipeline.errors import EngineUnavailable
-from pipeline.events import Event
 from pipeline.settings import HOME
 from tests.questions import SUM, SUM_ANSWER, spoken
 from tests.server_process import environment

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.engines import Progress
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.llm import Message, Usage
 from pipeline.llm.ollama import open_engine, probe
 from pipeline.settings import Settings
+from pipeline.support.progress import Progress
 from tests.llm_replies import (
     ASKED,
     HASTY,
@@ -178,7 +178,7 @@ async def test_stopped_server_is_reported(server: FakeOllama) -> None:
 
 
 async def test_probe_accepts_the_implied_tag(address: str, server: FakeOllama) -> None:
-    server.models = ["qwen3:0.6b", "hub/team/fine:latest", "llama3.2:latest"]
+    server.transcribe.models = ["qwen3:0.6b", "hub/team/fine:latest", "llama3.2:latest"]
     for model in ("llama3.2", "llama3.2:latest", "qwen3:0.6b", "hub/team/fine"):
         await probe(settings(address, llama_model=model))
 

@@ -19,8 +19,8 @@ import pytest
 import srt
 import webvtt
 
-from pipeline.audio import Clip, encode_wav
-from pipeline.media import decode_blocking
+from pipeline.audio.clip import Clip, encode_wav
+from pipeline.audio.decode import decode_blocking
 from tests.clips import hearing, long_recording, recording
 from tests.server_process import ServerProcess
 from tests.stt.recordings import encoded, spliced

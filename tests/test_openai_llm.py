@@ -60,7 +60,7 @@ async def test_first_listed_model_is_used_without_a_setting(address: str, server
 
 
 async def test_server_without_a_model_list_requires_a_model_name(address: str, server: FakeChat) -> None:
-    server.models = []
+    server.transcribe.models = []
     with pytest.raises(EngineUnavailable) as caught:
         async with open_engine(settings(address), quiet):
             pass

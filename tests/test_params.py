@@ -10,10 +10,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pipeline.errors import BadInput
 from server.errors import BadField, bad_field
+from server.http.uploads import parse
 from server.openai.fields import TranscriptionFields, TranslationFields
 from server.openai.speech import SpeechRequest
-from server.transcribe import WhisperXFields
-from server.uploads import parse
+from server.transcribe.services import WhisperXFields
 
 JUNK = st.recursive(
     st.sampled_from(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.audio import Clip
-from pipeline.playback import FADE_MS, FRAME_MS, Playback
-from pipeline.timeline import Span
+from pipeline.audio.clip import Clip
+from pipeline.conversation.playback import FADE_MS, FRAME_MS, Playback
+from pipeline.conversation.timeline import Span
 from tests import virtual_time
 
 RATE_HZ = 16_000

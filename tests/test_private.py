@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipeline.private import private_folder
+from pipeline.support.private_files import private_folder
 from tests.questions import sample
 from tests.server_process import TURN_S, serving
 

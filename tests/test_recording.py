@@ -11,11 +11,11 @@ import httpx
 import numpy as np
 import pytest
 
-from pipeline import events
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import decode_blocking
+from pipeline.conversation import events
+from pipeline.conversation.kept_turns import Recorder, Recordings
 from pipeline.errors import BadInput
-from pipeline.media import decode_blocking
-from pipeline.recording import Recorder, Recordings
 from pipeline.settings import HOME, Settings
 from tests.dialogue import Dialogue, hold
 from tests.questions import sample

@@ -1,7 +1,7 @@
 """Store of conversations for clients that reconnect, and its tokens."""
 
-from pipeline.conversation import Conversation
-from server.resume import Owner, Resumable
+from pipeline.conversation.history import Conversation
+from server.talk.resume import Owner, Resumable
 
 ANNA: Owner = ("key", "anna")
 
@@ -13,7 +13,7 @@ def spoken_to() -> Conversation:
 
 
 class Connection:
-    """A connection that uses the store as `server.live` does."""
+    """A connection that uses the store as `server.talk.live` does."""
 
     def __init__(self, store: Resumable, token: str, conversation: Conversation) -> None:
         self.store, self.token, self.conversation = store, token, conversation

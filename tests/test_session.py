@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import events
+from pipeline.conversation import events
+from pipeline.conversation.reply_options import Manner
+from pipeline.conversation.watchdog import IdleTimeout
 from pipeline.errors import BadInput, EngineError, Overloaded
-from pipeline.listening.watchdog import IdleTimeout
-from pipeline.manner import Manner
 from pipeline.settings import Settings
 from tests.dialogue import RATE_HZ, Dialogue, hold, tone
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS

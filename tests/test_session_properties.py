@@ -15,8 +15,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from pipeline import events
-from pipeline.audio import Clip, Samples
+from pipeline.audio.clip import Clip, Samples
+from pipeline.conversation import events
 from pipeline.errors import BadInput, EngineError, Overloaded
 from pipeline.stt import Transcript
 from tests.dialogue import RATE_HZ, Dialogue, hold

@@ -8,9 +8,9 @@ import httpx
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip
-from pipeline.encoding import FORMATS
-from pipeline.media import decode_blocking
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import decode_blocking
+from pipeline.audio.encode import FORMATS
 from tests.server_process import ServerProcess, serving
 
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.stt import Segment, Word
-from pipeline.subtitles import KINDS, Layout, cues, render, text_of
-from pipeline.wrapping import pieces, width
+from pipeline.transcripts.line_breaks import pieces, width
+from pipeline.transcripts.subtitles import KINDS, Layout, cues, render, text_of
 
 ENGLISH = (
     "The quick brown fox jumps over the lazy dog, and then it sleeps. "

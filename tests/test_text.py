@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.text import Clause, ClauseSplitter, clauses, split
+from pipeline.speech.clauses import Clause, ClauseSplitter, clauses, split
 
 STORY = (
     "Once upon a time there was a lighthouse, small and white. Every evening it lit its lamp. "

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import events
+from pipeline.conversation import events
+from pipeline.conversation.reply_options import Manner
 from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
 from pipeline.llm.builtin.responder import BuiltinResponder
-from pipeline.manner import Manner
 from pipeline.settings import Settings
 from pipeline.tools import REGISTERED, Company, Function, Outcome, Toolbox, ToolError, function_of, tool
 from pipeline.tools.basic import basic, evaluated

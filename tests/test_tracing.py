@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from pipeline import events, tracing
+from pipeline.conversation import events
 from pipeline.errors import EngineError
+from pipeline.telemetry import tracing
 from tests.dialogue import Dialogue, hold
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, done

@@ -15,7 +15,7 @@ import srt
 import websockets
 from websockets.sync.client import connect
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
 from tests.clips import hearing, recording
 from tests.server_process import ServerProcess
 from tests.stt.recordings import encoded, spliced

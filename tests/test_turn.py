@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import events
-from pipeline.audio import Clip
-from pipeline.conversation import Conversation
+from pipeline.audio.clip import Clip
+from pipeline.conversation import events
+from pipeline.conversation.events import Event
+from pipeline.conversation.history import Conversation
+from pipeline.conversation.turn import Stages, Turn
 from pipeline.errors import EngineError
-from pipeline.events import Event
 from pipeline.llm import Message, ReplyDelta
 from pipeline.settings import Settings
-from pipeline.turn import Stages, Turn
 from tests import virtual_time
 from tests.scripted import VOICE, Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
 

@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from pipeline.audio import encode_wav
+from pipeline.audio.clip import encode_wav
 from tests.clips import hearing
 from tests.server_process import ServerProcess
 from tests.stt.recordings import spliced

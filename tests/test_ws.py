@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from websockets.exceptions import ConnectionClosed
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
 from tests.server_process import END_S, TURN_S, ServerProcess, ask, error_code, receive, refused, wav
 

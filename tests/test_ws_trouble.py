@@ -17,7 +17,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
 from tests.questions import sample, spoken
 from tests.server_process import TURN_S, ServerProcess, ask, error_code, let_in, receive, refused, serving, wav
 from tests.servers import transcription

@@ -1,7 +1,7 @@
 /** The view of Talk: button, level, state, errors and transcript. */
 
 import { Transcript } from "./transcript.js";
-import { TroubleBox } from "./trouble.js";
+import { TroubleBox } from "./error-notice.js";
 import { text } from "./texts.js";
 
 const find = (id) => document.getElementById(id);

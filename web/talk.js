@@ -3,9 +3,9 @@
 import { possible } from "./audio.js";
 import { Choices } from "./choices.js";
 import { Connection } from "./connection.js";
-import { Keeping } from "./keeping.js";
+import { Keeping } from "./resume-store.js";
 import { Microphone } from "./microphone.js";
-import { PressButton } from "./press.js";
+import { PressButton } from "./talk-button.js";
 import { Recorded } from "./recorded.js";
 import { TalkView } from "./talk-view.js";
 import { examples } from "./texts.js";

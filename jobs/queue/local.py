@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
-from jobs.notice import Notice
+from jobs.change_signal import Notice
 from jobs.queue.running import Running
 from jobs.run import SILENT_S, Runner
 from jobs.schema import Job
 from jobs.store import JobStore
 from pipeline.errors import StorageError
-from pipeline.private import opener
-from pipeline.storing import storing
+from pipeline.support.private_files import opener
+from pipeline.support.storage_errors import storing
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from pipeline.audio import Samples
+from pipeline.audio.clip import Samples
 
 RATE_HZ = 16_000
 FRAME = 512

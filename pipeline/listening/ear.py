@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from pipeline.audio import Clip, Samples
+from pipeline.audio.clip import Clip, Samples
+from pipeline.audio.decode.mixing import Offset
 from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceActivity
 from pipeline.listening.utterance import Utterance
-from pipeline.media.mixing import Offset
 
 
 class Ear:

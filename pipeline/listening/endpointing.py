@@ -2,7 +2,7 @@
 
 import re
 
-from pipeline.listening.dictated import Dictated, dictated
+from pipeline.listening.dictated_text import Dictated, dictated
 from pipeline.listening.options import LiveOptions
 
 COMPLETE, UNFINISHED = 0.6, 2.4

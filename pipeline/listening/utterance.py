@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 
-from pipeline.audio import Clip, Samples
+from pipeline.audio.clip import Clip, Samples
 from pipeline.listening.detector import RATE_HZ
 
 

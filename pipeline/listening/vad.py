@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.audio import Clip, Samples
+from pipeline.audio.clip import Clip, Samples
 
 RATE_HZ = 16_000
 """Sample rate of the model's training data."""

@@ -7,11 +7,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from pipeline.engines import EngineInfo, Progress, Report, Running, load, note, open_named
+from pipeline.engines import EngineInfo, Running, load, note, open_named
 from pipeline.errors import EngineError, ParleyError
-from pipeline.keeping import Keeper
 from pipeline.llm import AUTO_ORDER, ENGINES, LanguageModel, Message, ReplyDelta, Tool
 from pipeline.settings import Settings
+from pipeline.support.context_holder import Keeper
+from pipeline.support.progress import Progress, Report
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 from ollama import AsyncClient, ProgressResponse, ResponseError
 
-from pipeline.encodable import encodable_json
-from pipeline.engines import Opened, Progress, Report
+from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.llm import Message, Tool
 from pipeline.llm.probing import PROBE_S, patiently
@@ -23,6 +22,8 @@ from pipeline.llm.reading import items, mapping, read_arguments, usage, written
 from pipeline.llm.streaming import ContextExceeded, Piece, ServedModel, is_too_long, one_line, with_deadlines
 from pipeline.llm.wire import NotTheProtocol, Refused, posted, values
 from pipeline.settings import Settings
+from pipeline.support.encodable import encodable_json
+from pipeline.support.progress import Progress, Report
 
 # Errors that can end a stream, in addition to Ollama's own. The last three mean that it is not Ollama's protocol.
 _BROKEN = (ResponseError, httpx.HTTPError, ConnectionError, ValueError, AttributeError, TypeError)

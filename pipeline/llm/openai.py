@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pipeline.encodable import encodable, encodable_json
-from pipeline.engines import Opened, Report
+from pipeline.engines import Opened
 from pipeline.errors import ConfigError, EngineError, EngineUnavailable
 from pipeline.llm import Message, Tool, ToolCall
 from pipeline.llm.probing import PROBE_S, patiently
@@ -18,6 +17,8 @@ from pipeline.llm.reading import items, mapping, read_arguments, usage, written
 from pipeline.llm.streaming import ContextExceeded, Piece, ServedModel, is_too_long, one_line
 from pipeline.llm.wire import NotTheProtocol, Refused, posted, values
 from pipeline.settings import Settings
+from pipeline.support.encodable import encodable, encodable_json
+from pipeline.support.progress import Report
 
 
 async def probe(settings: Settings) -> None:

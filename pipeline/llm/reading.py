@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.encodable import encodable
 from pipeline.llm import ToolCall, Usage
 from pipeline.llm.written import Brackets, arguments_text, known_name
+from pipeline.support.encodable import encodable
 
 MAX_COUNT = 10**9
 MAX_CALLS = 64

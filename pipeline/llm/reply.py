@@ -9,11 +9,11 @@ import re
 from collections.abc import Collection
 from enum import Enum, auto
 
-from pipeline.encodable import Halves
 from pipeline.llm import ToolCall
 from pipeline.llm.lexing import Lexer
 from pipeline.llm.markers import Kind, Marker
 from pipeline.llm.written import Call, WrittenCalls, calls_in
+from pipeline.support.encodable import Halves
 
 MAX_HEADER_CHARS = 200
 """Limit for a message's header (its role, its channel); anything longer is text."""

@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from pipeline.errors import StageFailed
 
 
@@ -110,7 +110,7 @@ class SpeechToText(Protocol):
         ...
 
     def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
-        """Transcribe one window of a long recording (made by `pipeline.stt.files`); yield each segment once it is
+        """Transcribe one window of a long recording (made by `transcripts.long_files`); yield each segment once it is
         found.
 
         Times count from the window's start. Closing the generator stops the work at the next segment. Raises the same

@@ -9,14 +9,15 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pipeline.audio import Clip, encode_wav
-from pipeline.encodable import encodable
-from pipeline.engines import Opened, Report
+from pipeline.audio.clip import Clip, encode_wav
+from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.languages import code_of
 from pipeline.listening.vad import has_speech
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word
-from pipeline.stt.languages import code_of
+from pipeline.support.encodable import encodable
+from pipeline.support.progress import Report
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audio import Clip
-from pipeline.engines import Opened, Report
+from pipeline.audio.clip import Clip
+from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.listening.vad import speech_spans, trim
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word
-from pipeline.stt.front import WorkerFront
+from pipeline.stt.worker_client import WorkerFront
+from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
 
 RATE_HZ = 16_000

@@ -3,10 +3,10 @@
 import asyncio
 from pathlib import Path
 
-from pipeline.engines import Report
 from pipeline.errors import EngineUnavailable
-from pipeline.hub import Hub
 from pipeline.settings import Settings
+from pipeline.support.model_hub import Hub
+from pipeline.support.progress import Report
 
 NEEDED = ("model.bin", "config.json", "tokenizer.json")
 """Files that make a folder a model; without the last one faster-whisper would contact the hub itself."""

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audio import Clip, Samples
-from pipeline.engines import Opened, Report
+from pipeline.audio.clip import Clip, Samples
+from pipeline.engines import Opened
 from pipeline.errors import EngineError
+from pipeline.languages import NAMES
 from pipeline.listening.vad import speech_spans
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word, weights
-from pipeline.stt.front import WorkerFront
-from pipeline.stt.languages import NAMES
 from pipeline.stt.whisper_model import (
     MAX_COMPRESSION,
     MAX_NO_SPEECH,
@@ -35,6 +34,8 @@ from pipeline.stt.whisper_model import (
 from pipeline.stt.whisper_plan import plan
 from pipeline.stt.whisper_windows import Asked, first_pass
 from pipeline.stt.word_times import Timed, filled
+from pipeline.stt.worker_client import WorkerFront
+from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
 from pipeline.workers.hardware import this_machine
 
@@ -105,7 +106,7 @@ class WhisperEngine:
     def transcribe_many(
         self, calls: Sequence[tuple[Clip, str | None, str | None, bool]], cancelled: Callable[[int], bool]
     ) -> Iterator[tuple[int, Transcript | Exception | None]]:
-        """Transcribe for several speakers at once (see `pipeline.workers.running`). Short utterances are decoded
+        """Transcribe for several speakers at once (see `pipeline.workers.run_calls`). Short utterances are decoded
         together, each with the transcript that it would have alone; the others follow one by one."""
         short: dict[int, _Speech] = {}
         others: dict[int, _Speech] = {}

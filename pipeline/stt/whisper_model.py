@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audio import Samples
+from pipeline.audio.clip import Samples
 
 WINDOW_S = 30.0
 """Length of Whisper's window, in seconds."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.audio import Samples
+from pipeline.audio.clip import Samples
 from pipeline.stt.whisper_model import MAX_NO_SPEECH, MIN_LOGPROB, Batch, Heard, Utterance, features_of, prompt_of
 
 FRAMES_PER_S = 100

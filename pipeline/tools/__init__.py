@@ -21,8 +21,8 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError, create_model
 
-from pipeline.encodable import encodable, encodable_json
 from pipeline.llm import Tool, ToolCall
+from pipeline.support.encodable import encodable, encodable_json
 
 log = logging.getLogger(__name__)
 

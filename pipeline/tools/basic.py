@@ -7,7 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from fractions import Fraction
 from typing import Any
 
-from pipeline.phrases import TIMER_OVER, phrase
+from pipeline.support.phrases import TIMER_OVER, phrase
 from pipeline.tools import Company, Function, ToolError, function_of
 
 MAX_EXPRESSION_CHARS = 300

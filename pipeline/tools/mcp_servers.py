@@ -22,9 +22,9 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from pipeline.errors import ConfigError
-from pipeline.keeping import Keeper
 from pipeline.llm import Tool
 from pipeline.settings import Settings
+from pipeline.support.context_holder import Keeper
 from pipeline.tools import Company, Function, ToolError
 
 log = logging.getLogger(__name__)

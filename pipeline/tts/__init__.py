@@ -3,15 +3,15 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from pipeline.audio import Clip
-from pipeline.voices import Voice
+from pipeline.audio.clip import Clip
+from pipeline.voices.catalogue import Voice
 
 
 class TextToSpeech(Protocol):
     """A synthesiser, shared by all sessions."""
 
     def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
-        """Speak one clause, already normalised for the voice (`pipeline.spoken`), as clips in order.
+        """Speak one clause, already normalised for the voice (`pipeline.speech.normalise`), as clips in order.
 
         language: ISO 639-1 code of the text; None: the voice's first. Closing the generator stops the
         synthesis. All clips of an engine have the same rate. Raises EngineError when synthesis fails.

@@ -7,12 +7,13 @@ import importlib.util
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 
-from pipeline.audio import Clip
-from pipeline.engines import Opened, Report
+from pipeline.audio.clip import Clip
+from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
-from pipeline.tts.front import clean, within
-from pipeline.voices import Voice
+from pipeline.support.progress import Report
+from pipeline.tts.common import clean, within
+from pipeline.voices.catalogue import Voice
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
 PREFERRED = {"en": "en-us", "pt": "pt-br", "zh": "cmn", "iw": "he", "nn": "nb", "sh": "hr"}

@@ -16,7 +16,7 @@ from typing import Self
 import espeakng_loader
 import numpy as np
 
-from pipeline.audio import Clip, mono
+from pipeline.audio.clip import Clip, mono
 from pipeline.errors import EngineError
 from pipeline.tts.silence import Trimmer, pause_after
 

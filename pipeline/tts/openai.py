@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pipeline.audio import Clip
-from pipeline.engines import Opened, Report
+from pipeline.audio.clip import Clip
+from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
-from pipeline.tts.front import clean, within
+from pipeline.support.progress import Report
+from pipeline.tts.common import clean, within
 from pipeline.tts.wav_stream import RATE_HZ, NotWav, PcmStream, WavStream
-from pipeline.voices import Voice
+from pipeline.voices.catalogue import Voice
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import httpx
 
-from pipeline.audio import Clip
-from pipeline.engines import Opened, Report
+from pipeline.audio.clip import Clip
+from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
-from pipeline.tts.front import clean, within
+from pipeline.support.progress import Report
+from pipeline.tts.common import clean, within
 from pipeline.tts.pocket_config import MODELS, PocketConfig
-from pipeline.voices import DEFAULT_LANGUAGE, Voice
+from pipeline.voices.catalogue import DEFAULT_LANGUAGE, Voice
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
 HUB_TIMEOUT_S = 0.8

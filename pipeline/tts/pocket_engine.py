@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import decode_blocking
 from pipeline.errors import BadInput, EngineError
-from pipeline.media import decode_blocking
 from pipeline.tts.pocket_config import MODELS, PocketConfig
 from pipeline.tts.split import split
 

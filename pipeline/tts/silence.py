@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.audio import Samples
+from pipeline.audio.clip import Samples
 
 LEAD_S = 0.01
 """Silence kept before the first sound."""

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import soxr
 
-from pipeline.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Clip, mono
+from pipeline.audio.clip import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Clip, mono
 
 RATE_HZ = 24_000
 """Rate of all output; OpenAI's raw samples have it already."""

@@ -9,14 +9,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
-from pipeline.audio import Clip
-from pipeline.engines import Opened, Report
+from pipeline.audio.clip import Clip
+from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
+from pipeline.support.progress import Report
 from pipeline.tts import xtts_weights
-from pipeline.tts.front import clean, sounding, within
+from pipeline.tts.common import clean, sounding, within
 from pipeline.tts.xtts_config import XttsConfig
-from pipeline.voices import Voice
+from pipeline.voices.catalogue import Voice
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
 DEFAULT_SPEAKER = "Ana Florence"

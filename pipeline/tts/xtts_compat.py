@@ -2,7 +2,7 @@
 
 Two wheels of its stack link CUDA's libraries whichever torch is installed: torchaudio always loads its extension, and
 coqui-tts requires torchcodec to exist. XTTS needs neither: it uses only torchaudio's Python functions, and nothing of
-torchcodec, because `pipeline.audio` decodes recordings. The real modules are tried first.
+torchcodec, because `pipeline.audio.clip` decodes recordings. The real modules are tried first.
 """
 
 import functools

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.audio import Clip, Samples
+from pipeline.audio.clip import Clip, Samples
 from pipeline.errors import EngineError
 from pipeline.tts.silence import Trimmer, pause_after
 from pipeline.tts.split import split

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pipeline.audio import Samples
+from pipeline.audio.clip import Samples
 
 CONTEXT_FRAMES = 16
 """The vocoder's context on either side, in frames of 256 samples at 24 kHz. Most of it is the widest residual block at

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import decode_blocking
 from pipeline.errors import BadInput, EngineError
-from pipeline.media import decode_blocking
 
 log = logging.getLogger(__name__)
 

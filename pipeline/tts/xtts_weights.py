@@ -3,10 +3,10 @@
 import asyncio
 from pathlib import Path
 
-from pipeline.engines import Report
 from pipeline.errors import EngineUnavailable
-from pipeline.hub import Hub
 from pipeline.settings import Settings
+from pipeline.support.model_hub import Hub
+from pipeline.support.progress import Report
 
 REPOSITORY = "tts-hub/XTTS-v2"
 """Repository that coqui-tts itself uses."""

@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import Any
 
-from pipeline.workers.running import answers, build
+from pipeline.workers.run_calls import answers, build
 from pipeline.workers.wire import LENGTH, Batch, Call, Cancel, Failed, Ready, pack, unpack
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.workers.environment import clean_environment
+from pipeline.support.environment import clean_environment
 
 QUERY_TIMEOUT_S = 5.0
 """nvidia-smi takes a second with a cold driver, and hangs with a broken one."""

@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
-from pipeline import observing, tracing
 from pipeline.errors import EngineError, Overloaded, ParleyError, WorkerCrashed
+from pipeline.telemetry import metrics, tracing
 from pipeline.workers import Load, Serving
-from pipeline.workers.job import Job
 from pipeline.workers.lag import Lag
+from pipeline.workers.model_call import Job
 from pipeline.workers.scheduler import Scheduler, Urgency, current
 from pipeline.workers.wire import Done, Item
 
@@ -73,9 +73,9 @@ class Pool:
         )
         self._closed = False
         self._lag = Lag()
-        self._waits = {urgency: observing.queue_wait_seconds.labels(name, urgency.name.lower()) for urgency in Urgency}
-        self._refusals = observing.queue_refusals.labels(name)
-        self._busy_seconds = observing.model_busy_seconds.labels(name)
+        self._waits = {urgency: metrics.queue_wait_seconds.labels(name, urgency.name.lower()) for urgency in Urgency}
+        self._refusals = metrics.queue_refusals.labels(name)
+        self._busy_seconds = metrics.model_busy_seconds.labels(name)
 
     def load(self) -> Load:
         """Return how busy the model is now."""

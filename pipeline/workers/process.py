@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Self
 
-from pipeline.channel import Channel
 from pipeline.errors import EngineError, WorkerCrashed
 from pipeline.settings import HOME
+from pipeline.support.channel import Channel
+from pipeline.support.environment import clean_environment
 from pipeline.workers import EngineSpec
-from pipeline.workers.environment import clean_environment
-from pipeline.workers.job import Job
+from pipeline.workers.model_call import Job
 from pipeline.workers.wire import LENGTH, Batch, Call, Cancel, Failed, Ready, pack, unpack
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pipeline.errors import EngineUnavailable, Overloaded
-from pipeline.keeping import Keeper
+from pipeline.support.context_holder import Keeper
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pipeline.workers import EngineSpec
-from pipeline.workers.job import Job
-from pipeline.workers.running import answers, build
+from pipeline.workers.model_call import Job
+from pipeline.workers.run_calls import answers, build
 from pipeline.workers.wire import Call
 
 

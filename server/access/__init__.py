@@ -10,15 +10,15 @@
     bodies.py    the maximum size and minimum speed of a body
     staying.py   the end of open connections whose key was revoked or has expired
 
-`server.patience` handles connections that never become a request.
+`server.http.uvicorn_protocols` handles connections that never become a request.
 """
 
 from server.access.access import Access, check_exposure
 from server.access.budgets import Budgets, budgets_of
 from server.access.callers import Caller, Right, caller_of, require_key
-from server.access.counted import held_of
-from server.access.door import Door
-from server.access.staying import Revoked, stay_of
+from server.access.limits import held_of
+from server.access.middleware import Door
+from server.access.revocation import Revoked, stay_of
 
 __all__ = [
     "Access", "Budgets", "Caller", "Door", "Revoked", "Right", "budgets_of", "caller_of", "check_exposure", "held_of",

@@ -15,9 +15,9 @@ from server.access.jwts import Jwts
 from server.access.keys import KeyRing
 from server.access.origins import Origins
 from server.access.page_tokens import PREFIX, PageTokens
-from server.access.places import Places
 from server.access.rates import Rates
-from server.access.rights import OTHERS, Open, Rule
+from server.access.rules import OTHERS, Open, Rule
+from server.access.slots import Places
 
 KEY_PROTOCOL = "openai-insecure-api-key."
 """Prefix of the subprotocol that carries a key: a browser cannot set headers on a WebSocket, but can offer

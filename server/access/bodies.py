@@ -7,8 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope
 
 from pipeline.errors import BadInput
-from server.access.counted import HELD, RETRY_S, Share
-from server.access.rights import SMALL, Rule
+from server.access.limits import HELD, RETRY_S, Share
+from server.access.rules import SMALL, Rule
 
 SLOWEST_BYTES_PER_S = 16 * 1024
 """Minimum speed of a body after BODY_TIMEOUT_S. It is half the speed of the slowest lines in use (256 kbit/s), so a

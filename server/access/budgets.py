@@ -3,8 +3,8 @@
 from starlette.requests import HTTPConnection
 
 from pipeline.settings import Settings
-from server.access.counted import AtMost, Budget, share
-from server.access.places import Places
+from server.access.limits import AtMost, Budget, share
+from server.access.slots import Places
 
 
 class Budgets:

@@ -1,4 +1,4 @@
-"""OpenAI's audio API: `/v1/audio/…` and `/v1/models`. `server.voices` has `/v1/audio/voices`."""
+"""OpenAI's audio API: `/v1/audio/…` and `/v1/models`. `server.openai.voices` has `/v1/audio/voices`."""
 
 from fastapi import APIRouter, Depends
 

@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import decode
 from pipeline.errors import BadInput, ParleyError
-from pipeline.media import decode
-from pipeline.speakers import KnownSpeaker
 from pipeline.stt import Segment
-from pipeline.stt.files import FileEvent, Finished
-from pipeline.subtitles import separator
-from pipeline.transcription import Transcription
+from pipeline.transcripts.long_files import FileEvent, Finished
+from pipeline.transcripts.speakers import KnownSpeaker
+from pipeline.transcripts.subtitles import separator
+from pipeline.transcripts.transcribe import Transcription
 from server.errors import BadField, as_openai
 from server.openai.fields import TranscriptionFields
 from server.openai.sse import DONE, sse

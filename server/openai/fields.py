@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
-from pipeline.listening.windows import Cutting
 from pipeline.stt import SpeechToText
-from pipeline.stt.files import cutting_for
+from pipeline.transcripts.long_files import cutting_for
+from pipeline.transcripts.windows import Cutting
 from server.parameters import MAX_TRACK, TRACK, NullIsAbsent, from_json
 
 MAX_PROMPT_CHARS = 4000

@@ -10,8 +10,8 @@ from pipeline.assistant import Assistant
 from pipeline.errors import BadInput
 from pipeline.stt.recognisers import ALIASES as TRANSCRIBERS
 from pipeline.stt.recognisers import UnknownModel, known_as
-from server.documents import Answer, answers, errors, like
 from server.errors import BadField
+from server.openapi import Answer, answers, errors, like
 
 router = APIRouter(tags=["models"])
 MODEL: dict[str, Any] = {"id": "whisper-1", "object": "model", "created": 1795190000, "owned_by": "alias"}

@@ -11,17 +11,17 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from pipeline.assistant import Assistant
-from pipeline.audio import Clip
-from pipeline.encoding import FORMATS, RATE_HZ, encoded
+from pipeline.audio.clip import Clip
+from pipeline.audio.encode import FORMATS, RATE_HZ, encoded
+from pipeline.audio.speed import MAX_SPEED, MIN_SPEED
 from pipeline.errors import ParleyError
-from pipeline.saying import say
-from pipeline.tempo import MAX_SPEED, MIN_SPEED
-from pipeline.voices import Voice
-from server.documents import errors, event_stream, like
+from pipeline.speech.synthesize import say
+from pipeline.voices.catalogue import Voice
 from server.errors import as_openai
-from server.leaving import Stream, begun
+from server.http.client_disconnect import Stream, begun
 from server.openai.models import check_model
 from server.openai.sse import sse
+from server.openapi import errors, event_stream, like
 from server.parameters import NullIsAbsent, language_code
 
 router = APIRouter(tags=["speech"])

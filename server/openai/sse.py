@@ -2,7 +2,7 @@
 
 import json
 
-from pipeline.encodable import encodable
+from pipeline.support.encodable import encodable
 
 DONE = b"data: [DONE]\n\n"
 

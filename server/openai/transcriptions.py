@@ -9,27 +9,27 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from pipeline.assistant import Assistant
+from pipeline.audio.decode import Recording
 from pipeline.errors import ParleyError
-from pipeline.media import Recording
-from pipeline.refining import Refining
+from pipeline.languages import NAMES
 from pipeline.stt import FileRequest, Segment
-from pipeline.stt.files import FileEvent, Finished
-from pipeline.stt.languages import NAMES
-from pipeline.subtitles import joined, render, segment_dict, separator
-from pipeline.transcription import Transcription, collected
-from pipeline.wrapping import spaceless
-from server.documents import errors, event_stream, form_body
+from pipeline.transcripts.line_breaks import spaceless
+from pipeline.transcripts.long_files import FileEvent, Finished
+from pipeline.transcripts.refine import Refining
+from pipeline.transcripts.subtitles import joined, render, segment_dict, separator
+from pipeline.transcripts.transcribe import Transcription, collected
 from server.errors import as_openai
-from server.leaving import Stream, begun, while_connected
-from server.logprobs import logprobs
-from server.openai.answers import DiarizedAnswer, TextAnswer, VerboseAnswer
+from server.file_transcription import events_of, form_with_recording, recording_of, transcribed
+from server.http.client_disconnect import Stream, begun, while_connected
+from server.http.uploads import Form
 from server.openai.diarized import diarized_events, diarized_json, known_speakers
 from server.openai.fields import TranscriptionFields, TranslationFields
+from server.openai.logprobs import logprobs
 from server.openai.models import named
+from server.openai.schemas import DiarizedAnswer, TextAnswer, VerboseAnswer
 from server.openai.sse import DONE, sse
+from server.openapi import errors, event_stream, form_body
 from server.parameters import language_code
-from server.recordings import events_of, form_with_recording, recording_of, transcribed
-from server.uploads import Form
 
 router = APIRouter(tags=["transcription"])
 

@@ -1,4 +1,4 @@
-"""The configuration of a client's session (`session.update`), and the options of `pipeline.session` from it."""
+"""The configuration of a client's session (`session.update`), and the options of a `Session` from it."""
 
 import copy
 import re
@@ -12,17 +12,17 @@ from openai.types.realtime import SessionUpdateEvent
 from pydantic import BaseModel
 
 from pipeline.assistant import Assistant
+from pipeline.conversation.reply_options import Manner
 from pipeline.errors import BadInput
 from pipeline.listening.options import LIMITS, LiveOptions
 from pipeline.llm import Tool
-from pipeline.manner import Manner
 from pipeline.tools import Choice, Toolbox
-from pipeline.voices import Voice
+from pipeline.voices.catalogue import Voice
 from server.parameters import language_code
+from server.realtime.audio import Format, as_json
 from server.realtime.errors import RealtimeError
 from server.realtime.items import MAX_TEXT_CHARS
 from server.realtime.parsing import check_known
-from server.realtime.sound import Format, as_json
 
 OPENAI_VOICES = frozenset({"alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"})
 """OpenAI's voices, which clients request without listing this service's: the deployment's own voice replaces them."""

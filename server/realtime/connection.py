@@ -11,23 +11,23 @@ from fastapi import WebSocket, WebSocketDisconnect
 from openai.types.realtime import ResponseCreateEvent
 from starlette.websockets import WebSocketState
 
-from pipeline import events
 from pipeline.assistant import Assistant
-from pipeline.channel import Channel
-from pipeline.conversation import item_id
-from pipeline.encodable import encodable_json
+from pipeline.conversation import events
+from pipeline.conversation.history import item_id
 from pipeline.errors import ParleyError
+from pipeline.support.channel import Channel
+from pipeline.support.encodable import encodable_json
 from server.access import Revoked, held_of, stay_of
-from server.access.staying import CLOSE_CODE as REVOKED_CODE
-from server.draining import CLOSE_CODE, Draining, Leaving
+from server.access.revocation import CLOSE_CODE as REVOKED_CODE
+from server.http.draining import CLOSE_CODE, Draining, Leaving
+from server.realtime.audio import SoundIn
 from server.realtime.config import Config
 from server.realtime.errors import RealtimeError, as_event, error_event
 from server.realtime.handlers import HANDLERS
 from server.realtime.parsing import parse
 from server.realtime.requests import Wanted
 from server.realtime.responses import Response, ServerEvent
-from server.realtime.sound import SoundIn
-from server.realtime.translation import OUTBOX, SlowReader, Translation
+from server.realtime.server_events import OUTBOX, SlowReader, Translation
 
 log = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from openai.types.realtime import (
 from pydantic import BaseModel
 
 from pipeline.errors import BadInput
+from server.realtime.audio import decoded
 from server.realtime.errors import RealtimeError
 from server.realtime.items import as_json, given
 from server.realtime.requests import requested
-from server.realtime.sound import decoded
 
 if TYPE_CHECKING:
     from server.realtime.connection import Connection

@@ -1,4 +1,4 @@
-"""Conversion between items of the conversation (`pipeline.conversation`) and those of the Realtime API."""
+"""Conversion between items of the conversation (`pipeline.conversation.history`) and those of the Realtime API."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from openai.types.realtime import (
     RealtimeConversationItemUserMessage,
 )
 
-from pipeline.audio import Clip
-from pipeline.conversation import INTERRUPTED, Item, item_id
+from pipeline.audio.clip import Clip
+from pipeline.conversation.history import INTERRUPTED, Item, item_id
 from pipeline.llm import Message, Tool, ToolCall
+from server.realtime.audio import Format, check_length, decoded, decoded_size, milliseconds, whole
 from server.realtime.errors import RealtimeError
 from server.realtime.parsing import check_known
-from server.realtime.sound import Format, check_length, decoded, decoded_size, milliseconds, whole
 
 MAX_TEXT_CHARS = 100_000
 """Maximum length of an item's text and of instructions."""

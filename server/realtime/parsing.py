@@ -8,7 +8,7 @@ from typing import Any, get_args
 from openai.types.realtime import RealtimeClientEvent
 from pydantic import BaseModel, ValidationError
 
-from pipeline.json_text import BadJson, parsed
+from pipeline.support.json_text import BadJson, parsed
 from server.realtime.errors import RealtimeError
 from server.realtime.problems import first_problem, written
 

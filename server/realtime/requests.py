@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from openai.types.realtime import RealtimeResponseCreateParams
 
+from pipeline.conversation.reply_options import Manner
 from pipeline.llm import Message
-from pipeline.manner import Manner
 from server.realtime.config import aloud, max_tokens
 from server.realtime.errors import RealtimeError
 from server.realtime.items import given

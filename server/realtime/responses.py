@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline import events
-from pipeline.audio import Clip
-from pipeline.conversation import item_id
+from pipeline.audio.clip import Clip
+from pipeline.conversation import events
+from pipeline.conversation.history import item_id
 from pipeline.llm import ToolCall, Usage
+from server.realtime.audio import Format, SoundOut, as_json
 from server.realtime.items import mcp_call
-from server.realtime.sound import Format, SoundOut, as_json
 
 ServerEvent = dict[str, Any]
 TIMINGS = "timings_ms"

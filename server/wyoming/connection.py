@@ -30,23 +30,24 @@ from wyoming.tts import (
 )
 from wyoming.wake import Detect, NotDetected
 
-from pipeline import events, stt
+from pipeline import stt
 from pipeline.assistant import Assistant
+from pipeline.conversation import events
 from pipeline.errors import BadInput, ParleyError
-from pipeline.saying import say
+from pipeline.speech.clauses import clauses
+from pipeline.speech.synthesize import say
 from pipeline.stt import Transcript as Heard
-from pipeline.text import clauses
-from pipeline.voices import Voice
+from pipeline.voices.catalogue import Voice
 from pipeline.workers.scheduler import Urgency, calling
-from server.access.counted import Share
-from server.draining import Draining
+from server.access.limits import Share
+from server.http.draining import Draining
 from server.openai.speech import MAX_CHARS
 from server.parameters import language_code
+from server.wyoming.audio import SoundIn, SoundOut
 from server.wyoming.conversations import Conversations
-from server.wyoming.describing import info
 from server.wyoming.fields import checked
-from server.wyoming.sound import SoundIn, SoundOut
-from server.wyoming.texts import Texts
+from server.wyoming.info import info
+from server.wyoming.streamed_texts import Texts
 from server.wyoming.voices import chosen
 from server.wyoming.wire import Broken, encoded, linger, read_event
 

@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from pipeline.conversation import Conversation
+from pipeline.conversation.history import Conversation
 
 
 class Conversations:

@@ -11,7 +11,7 @@ from wyoming.tts import SynthesizeVoice
 from pipeline.assistant import Assistant
 from pipeline.engines import EngineInfo
 from pipeline.errors import BadInput
-from pipeline.voices import Voice
+from pipeline.voices.catalogue import Voice
 from server import VERSION
 from server.parameters import language_code
 

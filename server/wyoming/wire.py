@@ -11,9 +11,9 @@ from typing import Any
 from wyoming.event import Event
 from wyoming.version import __version__
 
-from pipeline.encodable import encodable, encodable_json
 from pipeline.errors import BadInput, Overloaded, ParleyError
-from server.access.counted import Share
+from pipeline.support.encodable import encodable, encodable_json
+from server.access.limits import Share
 
 MAX_DATA_BYTES = 256 * 1024
 """Largest JSON data of an event."""

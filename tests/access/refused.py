@@ -10,7 +10,7 @@ import jwt
 
 from server.access.callers import USE, Caller
 from server.access.page_tokens import PageTokens
-from server.access.rights import Open, rule_for
+from server.access.rules import Open, rule_for
 from tests.access.calls import SECRET, Route
 
 OPEN = {

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from pipeline.settings import Settings
-from server.patience import bounded
+from server.http.uvicorn_protocols import bounded
 from tests.server_process import ServerProcess, serving
 
 SIZE = 1 << 18

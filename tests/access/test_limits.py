@@ -13,10 +13,10 @@ from pipeline.settings import Settings
 from pipeline.workers.lag import HALF_S, Lag
 from server.access import Access, Caller, Door, bodies
 from server.access.callers import USE
-from server.access.counted import HELD, AtMost, Budget, Share, share
-from server.access.places import Full, Places, TooMany
+from server.access.limits import HELD, AtMost, Budget, Share, share
 from server.access.rates import Rates, TooOften
-from server.access.rights import Open, Rule
+from server.access.rules import Open, Rule
+from server.access.slots import Full, Places, TooMany
 from server.app import create_app
 from tests.access.calls import Route, call, scope
 from tests.servers.redis_server import needs_redis, redis

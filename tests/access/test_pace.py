@@ -1,6 +1,6 @@
 """How fast one caller's WebSocket messages are read."""
 
-from server.access.counted import BURST_BYTES, PACE_BYTES_PER_S, Pace
+from server.access.limits import BURST_BYTES, PACE_BYTES_PER_S, Pace
 
 ANNA, BEN = ("key", "anna"), ("key", "ben")
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from pipeline.settings import Settings
 from server.access import Access, Caller, Door
 from server.access.callers import SCOPE
-from server.access.rights import OTHERS, Open, rule_for
+from server.access.rules import OTHERS, Open, rule_for
 from server.app import create_app
 from tests.access.calls import SECRET, Route, call, every_route, routes, scope
 from tests.access.refused import ADMIN, API_KEYS, OPEN, TALKS, TRANSCRIBES, attempts

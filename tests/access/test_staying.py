@@ -19,8 +19,8 @@ from pipeline.settings import Settings
 from server.access import Access, Caller, Right
 from server.access.callers import USE
 from server.access.keys import KeyFile
-from server.access.rights import rule_for
-from server.access.staying import Stay
+from server.access.revocation import Stay
+from server.access.rules import rule_for
 from tests.access.calls import SECRET, Route, scope
 from tests.questions import sample
 from tests.server_process import ServerProcess, serving
@@ -147,7 +147,7 @@ def test_a_rotated_key_keeps_its_jobs_and_loses_only_the_old_secret(locked: Serv
 async def test_two_checks_in_a_row_revoke_a_key_or_a_permission(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.access.staying.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("server.access.revocation.LOOK_EVERY_S", 0.0)
     monkeypatch.setattr("server.access.keys.LOOK_EVERY_S", 0.0)
     file = tmp_path / "keys"
     key = KeyFile(file).add("anna", USE)

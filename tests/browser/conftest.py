@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserType, Page, sync_playwright
 
-from pipeline.audio import Clip, encode_wav
-from pipeline.media import decode_blocking
+from pipeline.audio.clip import Clip, encode_wav
+from pipeline.audio.decode import decode_blocking
 from tests.questions import sample
 
 RATE_HZ = 48_000

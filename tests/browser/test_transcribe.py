@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipeline.audio import encode_wav
+from pipeline.audio.clip import encode_wav
 from tests.browser.conftest import Visit, Visitor, low_contrasts
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, SAID, slow_recording, zipped

@@ -10,7 +10,7 @@ from ctranslate2.specs import WhisperSpec
 from ctranslate2.specs.model_spec import OPTIONAL, visit_spec
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from pipeline.stt.languages import NAMES
+from pipeline.languages import NAMES
 
 SOUND_POSITIONS, TEXT_POSITIONS = 1500, 448
 PLAIN_TOKENS = 50_257

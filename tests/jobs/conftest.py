@@ -8,7 +8,7 @@ import pytest
 from jobs.database import Database, open_database
 from jobs.schema import Options, Submission
 from jobs.store import JobStore
-from pipeline.audio import encode_wav
+from pipeline.audio.clip import encode_wav
 from tests.servers import postgres
 from tests.servers.postgres import Postgres
 from tests.stt.recordings import spliced

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from server.job_answers import DeliveriesAnswer, EchoJob, JobAnswer, JobPage, NewJobs, QueuesAnswer, Transcript
-from server.models import ModelsAnswer
+from server.jobs.schemas import DeliveriesAnswer, EchoJob, JobAnswer, JobPage, NewJobs, QueuesAnswer, Transcript
+from server.transcribe.models import ModelsAnswer
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, done, zipped
 from tests.server_process import ServerProcess, serving

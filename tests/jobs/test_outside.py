@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 
 from deploy.outside_hearing import open_hearing
 from deploy.outside_worker import verified, work
-from jobs.outside import file_signature
+from jobs.remote_worker import file_signature
 from pipeline.settings import Settings
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, SAID, WAIT_S, done

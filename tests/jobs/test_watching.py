@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy import event
 
+from jobs.change_signal import Notices
 from jobs.database import Database
-from jobs.notice import Notices
 from jobs.schema import Job
 from jobs.store import JobStore
 from jobs.watching import Watching

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip, Samples
+from pipeline.audio.clip import Clip, Samples
 from pipeline.listening.detector import FRAME, SileroActivity
 from pipeline.listening.vad import RATE_HZ, has_speech, speech_spans, trim
 from tests.speech import Espeak

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import soundfile
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
 
 
 def sound(seconds: float = 0.2, rate_hz: int = 16_000) -> Clip:

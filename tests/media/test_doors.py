@@ -51,7 +51,7 @@ def decoders(service: ServerProcess) -> list[psutil.Process]:
     """Processes that are decoding a file now."""
     found = []
     for child in psutil.Process(service.process.pid).children():
-        if "pipeline.media.zygote" in child.cmdline():
+        if "pipeline.audio.decode.zygote" in child.cmdline():
             found += [one for one in child.children() if one.status() != psutil.STATUS_ZOMBIE]
     return found
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import Recording, decode, decode_blocking, processes, warm_up
+from pipeline.audio.decode.places import Places
+from pipeline.audio.decode.processes import FILES, Call, Stopped, descriptor
+from pipeline.audio.decode.wire import HEAD, SAMPLES, TOLD, Frames, Misbehaved, frame
 from pipeline.errors import BadInput
-from pipeline.media import Recording, decode, decode_blocking, processes, warm_up
-from pipeline.media.places import Places
-from pipeline.media.processes import FILES, Call, Stopped, descriptor
-from pipeline.media.wire import HEAD, SAMPLES, TOLD, Frames, Misbehaved, frame
-from pipeline.stepping import in_threads
-from pipeline.transcription import likeliest_language
+from pipeline.support.threads import in_threads
+from pipeline.transcripts.transcribe import likeliest_language
 from tests.media.bombs import BOMBS, muxed, written
 from tests.waiting import WAIT_S, eventually, until
 
@@ -228,7 +228,7 @@ async def test_a_decoding_process_cannot_open_anything() -> None:
 
 def test_keys_of_the_service_are_not_in_its_decoders() -> None:
     script = (
-        "from pipeline.media import warm_up, processes; import pathlib; warm_up(); "
+        "from pipeline.audio.decode import warm_up, processes; import pathlib; warm_up(); "
         "print(pathlib.Path(f'/proc/{processes._zygote._process.pid}/environ').read_bytes())"
     )
     told = subprocess.run(
@@ -243,7 +243,8 @@ def test_no_decoder_outlives_a_killed_service(tmp_path: Path) -> None:
     make, count = BOMBS["flac"]
     (tmp_path / "bomb").write_bytes(make(count))
     script = (
-        "import pathlib, sys; from pipeline.media import processes, warm_up; from pipeline.media.processes import *; "
+        "import pathlib, sys; from pipeline.audio.decode import processes, warm_up; "
+        "from pipeline.audio.decode.processes import *; "
         "warm_up(); call = Call(FILES.request(1e4), descriptor(pathlib.Path(sys.argv[1]).read_bytes())); "
         "print(processes._zygote._process.pid, flush=True); input()"
     )

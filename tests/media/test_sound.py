@@ -10,14 +10,14 @@ import pytest
 import soundfile
 import soxr
 
-from pipeline.audio import Clip, Samples, encode_wav
+from pipeline.audio.clip import Clip, Samples, encode_wav
+from pipeline.audio.decode import Recording, check_sound, decode, decode_blocking
+from pipeline.audio.decode.mixing import Mixer, Mono, Offset, weights_of
 from pipeline.errors import BadInput
 from pipeline.listening.detector import FRAME
 from pipeline.listening.ear import Ear
-from pipeline.media import Recording, check_sound, decode, decode_blocking
-from pipeline.media.mixing import Mixer, Mono, Offset, weights_of
-from server.realtime.sound import whole
-from server.sound import LiveSound, WholeFile
+from server.realtime.audio import whole
+from server.talk.audio import LiveSound, WholeFile
 from tests.stt.recordings import encoded
 
 RATE_HZ = 16_000
@@ -344,7 +344,7 @@ async def test_a_plain_wav_starts_no_process(monkeypatch: pytest.MonkeyPatch) ->
     def none_please(*_: object) -> None:
         raise AssertionError("a process is started")
 
-    monkeypatch.setattr("pipeline.media.processes.Call.__init__", none_please)
+    monkeypatch.setattr("pipeline.audio.decode.processes.Call.__init__", none_please)
     data = written(440, 48_000, 2, "WAV", "PCM_24")
     assert (await decode(data, max_seconds=9)).seconds == 1.0
     assert sum(map(len, Recording(io.BytesIO(data), max_seconds=9).blocks())) == RATE_HZ
@@ -354,7 +354,7 @@ async def test_a_plain_wav_starts_no_process(monkeypatch: pytest.MonkeyPatch) ->
     "text", ["v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\n", "ffconcat version 1.0\nfile x\n", "<html>" * 900]
 )
 async def test_text_is_refused_without_a_process(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr("pipeline.media.processes.Call", None)
+    monkeypatch.setattr("pipeline.audio.decode.processes.Call", None)
     for way in (decode(text.encode(), max_seconds=60), None):
         with pytest.raises(BadInput) as refused:
             if way is not None:

@@ -13,7 +13,7 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import BaseModel
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 
 EVENT_S = 60.0
 """Generous, because the machine can be busy."""

@@ -14,15 +14,15 @@ from fastapi import FastAPI
 
 import server.realtime.connection  # noqa: F401  # before: no thread moves the virtual clock
 from pipeline.assistant import Assistant
+from pipeline.conversation.turn import Stages
 from pipeline.engines import EngineInfo
 from pipeline.listening.detector import VoiceActivity
 from pipeline.settings import Settings
 from pipeline.tools import Toolbox
-from pipeline.turn import Stages
-from pipeline.voices import Voices
+from pipeline.voices.catalogue import Voices
 from server.access import Access, Door
-from server.draining import Draining
-from server.realtime.door import router
+from server.http.draining import Draining
+from server.realtime.route import router
 from tests import virtual_time
 from tests.dialogue import LoudIsSpeech, tone
 from tests.realtime.client import SERVER_EVENTS

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from pipeline.stt import Transcript, Word
 from tests.realtime.desk import Desk, hold
 from tests.realtime.test_items import MANUAL, WEATHER, create, message

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from pipeline.llm import ToolCall
 from pipeline.stt import Transcript
 from pipeline.tools import Function, Toolbox, function_of

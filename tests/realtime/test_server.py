@@ -16,7 +16,7 @@ from openai import AsyncOpenAI
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from tests.questions import SUM, SUM_ANSWER, spoken
 from tests.realtime.client import EVENT_S, Talk, talking
 from tests.server_process import ServerProcess, serving

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import Clip
-from server.realtime.sound import RATES_HZ, Format, SoundIn, SoundOut, samples
+from pipeline.audio.clip import Clip
+from server.realtime.audio import RATES_HZ, Format, SoundIn, SoundOut, samples
 
 LAWS: list[tuple[Format, str]] = [("audio/pcmu", "ULAW"), ("audio/pcma", "ALAW")]
 

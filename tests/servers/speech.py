@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
 
 KEY = "right"
 CHUNKS, CHUNK_S = 5, 0.2

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.speakers import SpeakerTurn
-from pipeline.speakers.assigning import with_names, with_speakers
 from pipeline.stt import Segment, Word
+from pipeline.transcripts.speakers import SpeakerTurn
+from pipeline.transcripts.speakers.assigning import with_names, with_speakers
 
 
 def turns(*told: tuple[float, float, str]) -> list[SpeakerTurn]:

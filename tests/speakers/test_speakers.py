@@ -11,13 +11,13 @@ import numpy as np
 import openai
 import pytest
 
-from pipeline.audio import Clip, encode_wav
-from pipeline.media import Recording
+from pipeline.audio.clip import Clip, encode_wav
+from pipeline.audio.decode import Recording
 from pipeline.settings import Settings
-from pipeline.speakers import HowMany, KnownSpeaker, SpeakerTurn, letter
-from pipeline.speakers.assigning import with_names, with_speakers
-from pipeline.speakers.clustering import path
 from pipeline.stt import Segment, Word
+from pipeline.transcripts.speakers import HowMany, KnownSpeaker, SpeakerTurn, letter
+from pipeline.transcripts.speakers.assigning import with_names, with_speakers
+from pipeline.transcripts.speakers.clustering import path
 from tests.clips import hearing
 from tests.jobs.test_doors import done
 from tests.server_process import ServerProcess
@@ -25,7 +25,7 @@ from tests.speech import Espeak
 
 pytest.importorskip("torch")
 pytest.importorskip("scipy")
-resemblyzer = pytest.importorskip("pipeline.speakers.resemblyzer")
+resemblyzer = pytest.importorskip("pipeline.transcripts.speakers.resemblyzer")
 if resemblyzer.find_weights(Settings()) is None:
     pytest.skip("the speaker encoder is missing", allow_module_level=True)
 
@@ -107,7 +107,7 @@ async def test_silence_has_no_speaker_turn(diarizer: Any) -> None:
 
 def test_features_match_those_of_the_encoders_training() -> None:
     librosa = pytest.importorskip("librosa")
-    from pipeline.speakers.features import log_free_mel
+    from pipeline.transcripts.speakers.features import log_free_mel
 
     sound = (np.random.default_rng(0).standard_normal(20_000) * 0.2).astype(np.float32)
     wanted = librosa.feature.melspectrogram(y=sound, sr=RATE_HZ, n_fft=400, hop_length=160, n_mels=40).T

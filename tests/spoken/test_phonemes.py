@@ -4,7 +4,7 @@ import ctypes as c
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from pipeline.spoken import for_voice
+from pipeline.speech.normalise import for_voice
 
 
 def phonemes(pairs: list[tuple[str, str]]) -> list[str]:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from pipeline.spoken import for_voice
-from pipeline.spoken.languages import LANGUAGES
-from pipeline.text import split
-from pipeline.text_language import text_language
+from pipeline.speech.clauses import split
+from pipeline.speech.language import text_language
+from pipeline.speech.normalise import for_voice
+from pipeline.speech.normalise.languages import LANGUAGES
 from tests.adversarial import LONG, SHORT, repeated, slow
 
 UNITS = [

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.spoken import for_voice
-from pipeline.spoken.languages import LANGUAGES
+from pipeline.speech.normalise import for_voice
+from pipeline.speech.normalise.languages import LANGUAGES
 
 LAYOUT = [
     ("**Hello** _dear_ *world*!", "Hello dear world!"),

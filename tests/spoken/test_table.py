@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.spoken import for_voice
+from pipeline.speech.normalise import for_voice
 
 ENGLISH = [
     ("$2.5m and $5b", "two point five million dollars and five billion dollars"),

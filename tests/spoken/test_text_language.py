@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.text_language import text_language
+from pipeline.speech.language import text_language
 
 TEXTS = [
     ("en", "Привет, как дела?", "ru"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from tests.builders import whisper
 from tests.servers import hub
 

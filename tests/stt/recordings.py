@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 
-from pipeline.audio import Clip, Samples
+from pipeline.audio.clip import Clip, Samples
 from tests.speech import Espeak
 
 RATE_HZ = 16_000

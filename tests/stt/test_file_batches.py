@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
+from pipeline.audio.decode import Recording
 from pipeline.engines import Opened
 from pipeline.errors import EngineError
-from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, whisper
-from pipeline.stt.files import transcribe_file
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.transcripts.long_files import transcribe_file
 from tests.stt.recordings import MODEL, RATE_HZ, spliced
 from tests.waiting import eventually
 

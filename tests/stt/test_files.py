@@ -10,14 +10,14 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.audio import Clip, Samples, encode_wav
+from pipeline.audio.clip import Clip, Samples, encode_wav
+from pipeline.audio.decode import Recording
 from pipeline.engines import Progress as StartProgress
 from pipeline.errors import BadInput
-from pipeline.listening.windows import Cutting, Windows
-from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, sphinx, whisper
-from pipeline.stt.files import Finished, Progress, transcribe_file
+from pipeline.transcripts.long_files import Finished, Progress, transcribe_file
+from pipeline.transcripts.windows import Cutting, Windows
 from tests.stt.conftest import unspoken
 from tests.stt.recordings import MODEL, RATE_HZ, encoded, spliced
 from tests.waiting import WAIT_S

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import Recording
 from pipeline.errors import WorkerCrashed
-from pipeline.media import Recording
 from pipeline.stt import FileRequest, Segment, Transcript, WindowLimits
-from pipeline.stt.growing import GrowingFile, Partial, Whole, transcribe_growing
+from pipeline.transcripts.growing import GrowingFile, Partial, Whole, transcribe_growing
 from pipeline.workers.scheduler import Urgency, current
-from server.streaming import Incoming
+from server.transcribe.streaming import Incoming
 from tests.clips import recording
 
 

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip
-from pipeline.engines import Progress
+from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.languages import code_of
 from pipeline.settings import Settings
 from pipeline.stt import Word, openai
-from pipeline.stt.languages import code_of
+from pipeline.support.progress import Progress
 from tests.servers.transcription import KEY, TranscriptionServer, serve
 from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken

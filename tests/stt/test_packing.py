@@ -8,13 +8,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip, encode_wav
-from pipeline.listening.windows import Cutting, Packing, Window
-from pipeline.media import Recording
+from pipeline.audio.clip import Clip, encode_wav
+from pipeline.audio.decode import Recording
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, WindowLimits, Word, sphinx, whisper
-from pipeline.stt.files import Finished, Progress, transcribe_file
-from pipeline.stt.placing import placed
+from pipeline.transcripts.long_files import Finished, Progress, transcribe_file
+from pipeline.transcripts.window_times import placed
+from pipeline.transcripts.windows import Cutting, Packing, Window
 from tests.stt.recordings import MODEL, RATE_HZ, spliced
 
 

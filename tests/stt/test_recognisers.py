@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
+from pipeline.audio.decode import Recording
 from pipeline.engines import open_named
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.media import Recording
 from pipeline.settings import Settings
 from pipeline.stt import ENGINES, FileRequest
 from pipeline.stt.recognisers import Recognisers, UnknownModel, open_recognisers
-from pipeline.transcription import transcription
+from pipeline.transcripts.transcribe import transcription
 from pipeline.workers.hardware import Gpu, Hardware
 from pipeline.workers.residents import DoesNotFit
 from tests.clips import recording

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audio import Clip
-from pipeline.media import decode_blocking
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import decode_blocking
 from pipeline.stt import FileRequest
-from pipeline.stt.front import last
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
 from pipeline.stt.whisper_model import shortened
+from pipeline.stt.worker_client import last
 from tests.stt.recordings import MODEL, RATE_HZ, spoken
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "audio"

@@ -8,15 +8,15 @@ import jiwer
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip
-from pipeline.engines import Progress
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import decode_blocking
 from pipeline.errors import EngineError
 from pipeline.llm.builtin import grammar
-from pipeline.media import decode_blocking
 from pipeline.settings import Settings
 from pipeline.stt import sphinx
-from pipeline.stt.front import last
 from pipeline.stt.sphinx import SphinxConfig, SphinxEngine
+from pipeline.stt.worker_client import last
+from pipeline.support.progress import Progress
 from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken
 from tests.waiting import eventually

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import hub as hub_module
-from pipeline.engines import Progress
 from pipeline.errors import EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.stt import weights, whisper
+from pipeline.support import model_hub as hub_module
+from pipeline.support.progress import Progress
 from tests.servers.hub import Hub
 
 REPO = "Systran/faster-whisper-base"

@@ -10,15 +10,16 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.audio import Clip
-from pipeline.engines import Opened, Progress
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import decode_blocking
+from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.media import decode_blocking
+from pipeline.languages import NAMES
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText, TellsLanguage, whisper, whisper_model
-from pipeline.stt.front import last
-from pipeline.stt.languages import NAMES
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.worker_client import last
+from pipeline.support.progress import Progress
 from tests.builders import whisper as builder
 from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, UNSPOKEN, unspoken

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError
 from pipeline.settings import Settings
 from pipeline.stt import Transcript, whisper
-from pipeline.stt.front import last
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
 from pipeline.stt.whisper_model import Utterance, features_of, hear
+from pipeline.stt.worker_client import last
 from tests.speech import Espeak
 from tests.stt.conftest import RATE_HZ, unspoken
 from tests.waiting import eventually

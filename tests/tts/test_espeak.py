@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError
 from pipeline.settings import HOME, Settings
 from pipeline.tts import espeak
 from pipeline.tts.espeak import EspeakSpeech, espeak_voice
-from pipeline.voices import Voice, Voices
+from pipeline.voices.catalogue import Voice, Voices
 
 TEXTS = {
     "en": "The quick brown fox jumps over the lazy dog.",

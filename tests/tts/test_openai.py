@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import HOME, Settings
 from pipeline.tts import openai
 from pipeline.tts.wav_stream import NotWav, WavStream
-from pipeline.voices import Voice, Voices
+from pipeline.voices.catalogue import Voice, Voices
 from tests.servers.speech import CHUNK_S, CHUNKS, KEY, SpeechServer, speech_server, tone
 
 MAN = Voices(HOME / "voices", HOME / "audios").get("man")

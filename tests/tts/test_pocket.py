@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import HOME, Settings
 from pipeline.tts import pocket
 from pipeline.tts.pocket import PocketSpeech
 from pipeline.tts.pocket_config import MODELS, PocketConfig
-from pipeline.voices import Voice, Voices
+from pipeline.voices.catalogue import Voice, Voices
 
 if importlib.util.find_spec("pocket_tts") is None:
     pytest.skip("pocket-tts is not installed (make run EXTRAS=pocket)", allow_module_level=True)

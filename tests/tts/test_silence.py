@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.audio import Samples
-from pipeline.tts.front import clean
+from pipeline.audio.clip import Samples
+from pipeline.tts.common import clean
 from pipeline.tts.silence import CLAUSE_PAUSE_S, LEAD_S, SENTENCE_PAUSE_S, Trimmer, pause_after
 from pipeline.tts.split import split
 

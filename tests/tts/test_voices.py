@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip, encode_wav
+from pipeline.audio.clip import Clip, encode_wav
 from pipeline.errors import BadInput
 from pipeline.settings import HOME, Settings
-from pipeline.voices import Voices
+from pipeline.voices.catalogue import Voices
 
 TONE = encode_wav(Clip((0.3 * np.sin(np.arange(16_000) * 0.07)).astype(np.float32), 16_000))
 

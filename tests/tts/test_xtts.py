@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.audio import Clip
-from pipeline.engines import Progress
+from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import HOME, Settings
+from pipeline.support.progress import Progress
 from pipeline.tts import xtts, xtts_weights
 from pipeline.tts.xtts import XttsSpeech, xtts_language
 from pipeline.tts.xtts_config import XttsConfig
-from pipeline.voices import Voice, Voices
+from pipeline.voices.catalogue import Voice, Voices
 
 if importlib.util.find_spec("TTS") is None:
     pytest.skip("coqui-tts is not installed (make run EXTRAS=xtts)", allow_module_level=True)

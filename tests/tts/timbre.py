@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 
 Timbre = NDArray[np.floating]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.settings import SECRET, Settings
-from pipeline.workers.environment import clean_environment
+from pipeline.support.environment import clean_environment
 from tests.server_process import serving
 
 MARK = "never-for-a-child"

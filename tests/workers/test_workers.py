@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError, Overloaded, WorkerCrashed
 from pipeline.settings import HOME, Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker

@@ -27,7 +27,7 @@ from wyoming.tts import (
 )
 from wyoming.wake import Detect
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from tests.questions import spoken
 from tests.server_process import ServerProcess, serving
 from tests.servers.running import closed_port, wait_for_port

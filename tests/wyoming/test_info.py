@@ -7,9 +7,9 @@ import pytest
 
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.engines import EngineInfo
+from pipeline.languages import NAMES
 from pipeline.settings import Settings
-from pipeline.stt.languages import NAMES
-from server.wyoming.describing import info
+from server.wyoming.info import info
 from tests.stt.recordings import MODEL
 
 

@@ -17,10 +17,10 @@ from wyoming.event import Event, Eventable
 from wyoming.ping import Ping, Pong
 from wyoming.tts import SynthesizeStart
 
-from pipeline.audio import Clip
+from pipeline.audio.clip import Clip
 from server.access.callers import ALL, Caller
-from server.access.counted import Budget
-from server.wyoming.sound import SoundIn
+from server.access.limits import Budget
+from server.wyoming.audio import SoundIn
 from tests.questions import spoken
 from tests.server_process import ServerProcess, let_in, serving
 from tests.servers.running import closed_port, wait_for_port

@@ -2,7 +2,7 @@
 
 import { languageName } from "../languages.js";
 import { text } from "../texts.js";
-import { Finding } from "./finding.js";
+import { Finding } from "./transcript-search.js";
 import { clock } from "./formats.js";
 import { element, shownJob } from "./row.js";
 import { Sound } from "./sound.js";

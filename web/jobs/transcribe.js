@@ -1,8 +1,8 @@
 /** The Transcribe tab: uploads, the list of jobs, and one open result. */
 
 import { text } from "../texts.js";
-import { TroubleBox } from "../trouble.js";
-import { Intake } from "./intake.js";
+import { TroubleBox } from "../error-notice.js";
+import { Intake } from "./upload-form.js";
 import { JobList } from "./list.js";
 import { ResultView } from "./result.js";
 import { Row, shownJob, shownUpload } from "./row.js";

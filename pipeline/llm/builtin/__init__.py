@@ -10,10 +10,11 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pipeline.engines import Opened, Report
+from pipeline.engines import Opened
 from pipeline.errors import ConfigError
 from pipeline.llm.builtin.grammar import grammar, sentences
 from pipeline.settings import Settings
+from pipeline.support.progress import Report
 
 if TYPE_CHECKING:
     from pipeline.llm.builtin.responder import BuiltinResponder

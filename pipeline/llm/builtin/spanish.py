@@ -2,7 +2,7 @@
 
 from pipeline.llm.builtin.language import Language
 from pipeline.llm.builtin.numbers import SPANISH as NUMBERS
-from pipeline.spoken.languages import LANGUAGES
+from pipeline.speech.normalise.languages import LANGUAGES
 
 PATTERNS = (
     ("que (hora es | horas son) [ahora]", "time"),

@@ -1,0 +1,1 @@
+"""Audio: clips, decoding, encoding and speed."""

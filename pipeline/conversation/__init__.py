@@ -1,0 +1,1 @@
+"""The live conversation: sessions, turns, replies and their history."""

@@ -1,0 +1,1 @@
+"""Text into speech: clauses, normalisation and synthesis."""

@@ -1,0 +1,78 @@
+"""Speak a whole text clause by clause: the first sound is ready when the first clause is."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from pipeline.audio.clip import Clip
+from pipeline.speech.clauses import split
+from pipeline.speech.language import text_language
+from pipeline.speech.normalise import for_voice
+from pipeline.support.channel import Channel
+from pipeline.telemetry import metrics
+from pipeline.tts import TextToSpeech
+from pipeline.voices.catalogue import Voice
+from pipeline.workers.scheduler import Urgency, calling
+
+CLIPS_AHEAD = 20_000
+"""Limit of clips that wait for a slow listener: more than any accepted text makes (4,096 characters are some 9,000
+clips of 40 ms), so that a client that reads slowly or not at all does not block the shared voice."""
+
+
+async def say(
+    tts: TextToSpeech, text: str, *, voice: Voice, language: str | None = None, usual: str = ""
+) -> AsyncGenerator[Clip, None]:
+    """Yield the clips of a text, in order, all of one rate, made ahead of the reader. Closing the generator stops it.
+
+    A text with nothing to say ("…", an emoji) yields no clip. language: ISO 639-1 of the text; None: each clause has
+    the language of its alphabet (`pipeline.speech.language`), and else `usual` (SPEECH_LANGUAGE) or the voice's first.
+    Raises EngineError, Overloaded.
+    """
+    ahead: Channel[Clip] = Channel(CLIPS_AHEAD)
+
+    async def speak() -> None:
+        try:
+            async with aclosing(_said(tts, text, voice, language, usual)) as clips:
+                async for clip in clips:
+                    await ahead.send(clip)
+        except Exception as error:
+            ahead.close(error)
+        else:
+            ahead.close()
+
+    speaking = asyncio.create_task(speak())
+    try:
+        async for clip in ahead:
+            yield clip
+    finally:
+        speaking.cancel()
+        await asyncio.wait([speaking])
+
+
+async def _said(
+    tts: TextToSpeech, text: str, voice: Voice, wanted: str | None, usual: str
+) -> AsyncGenerator[Clip, None]:
+    session = secrets.token_hex(8)
+    usual = voice.usual_language(usual)
+    said = False
+    language = voice.language(wanted or text_language(text, usual=usual, speaks=tts.speaks))
+    for clause in split(text, language=language):
+        if not wanted:
+            language = text_language(clause.text, usual=usual, speaks=tts.speaks, before=language)
+        spoken = for_voice(clause.text, language)
+        if not spoken:
+            continue
+        # The listener waits in silence for the first clause; later clauses are made while earlier ones play.
+        urgency = Urgency.LATER if said else Urgency.NOW
+        async with aclosing(tts.speak(spoken, voice=voice, language=language)) as clips:
+            while (clip := await _next(clips, session, urgency)) is not None:
+                said = True
+                metrics.SPOKEN.inc(clip.seconds)
+                yield clip
+
+
+async def _next(clips: AsyncGenerator[Clip, None], session: str, urgency: Urgency) -> Clip | None:
+    # Set around each step, not around the loop: a generator must not change the context of its reader.
+    with calling(session=session, urgency=urgency):
+        return await anext(clips, None)

@@ -1,0 +1,1 @@
+"""Transcripts of recordings: long files, windows, words, speakers and subtitles."""

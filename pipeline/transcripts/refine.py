@@ -1,0 +1,171 @@
+"""Refine finished transcripts: times of words, and speakers.
+
+The models for that are loaded on first use and stay loaded.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from pipeline.audio.decode import Recording
+from pipeline.engines import Running, open_best, open_named
+from pipeline.errors import EngineError, ParleyError
+from pipeline.settings import Settings
+from pipeline.support.context_holder import Keeper
+from pipeline.transcripts import speakers
+from pipeline.transcripts.alignment.aligning import Aligners
+from pipeline.transcripts.speakers import Diarizer, HowMany, KnownSpeaker, pyannote
+from pipeline.transcripts.speakers.assigning import with_names, with_speakers
+from pipeline.transcripts.transcribe import Transcription
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MAX_TOKENS = 2
+"""Limit of callers' tokens with their own model at a time; other callers use the deployment's model."""
+RETRY_S = 300.0
+"""Seconds after a failed load before the next attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refining:
+    """Requested refinements of a transcript."""
+
+    align: bool = False
+    """Get times of words by forced alignment, where a model for the language is available; else the recogniser's."""
+    diarize: bool = False
+    """Find the speaker of each segment and word."""
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+    known: Sequence[KnownSpeaker] = ()
+    """Known speakers to recognise."""
+    hf_token: str | None = None
+    """The caller's token for the hub, for a gated model where the deployment has no token."""
+
+
+class OnDemand(Generic[T]):
+    """An expensive context that is opened on first use."""
+
+    def __init__(self, context: Callable[[], AbstractAsyncContextManager[T]]) -> None:
+        self._context = context
+        self._lock = asyncio.Lock()
+        self._keeper: Keeper[T] | None = None
+        self._failed: tuple[float, ParleyError] | None = None
+
+    async def get(self) -> T:
+        """Return the opened value. Raises the error of opening it, also a recent one; EngineError for errors of its
+        libraries."""
+        async with self._lock:
+            if self._failed is not None and time.monotonic() - self._failed[0] < RETRY_S:
+                raise self._failed[1]
+            if self._keeper is None:
+                keeper = Keeper(self._context())
+                try:
+                    await keeper.open()
+                except Exception as error:
+                    await keeper.close()
+                    told = error if isinstance(error, ParleyError) else _unloadable(error)
+                    self._failed = (time.monotonic(), told)
+                    raise told from error
+                except BaseException:
+                    await keeper.close()
+                    raise
+                self._keeper = keeper
+            return await self._keeper.open()
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            await self._keeper.close()
+
+
+def _unloadable(error: Exception) -> EngineError:
+    log.warning("a model that tells speakers apart cannot be loaded", exc_info=error)
+    return EngineError(f"The model that tells speakers apart cannot be loaded ({type(error).__name__}).")
+
+
+class Refiners:
+    """The refining models of one deployment; open them with `open_refiners`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._aligners = Aligners(settings)
+        self._of_callers: dict[str, OnDemand[Running[Diarizer]]] = {}
+        self._diarizer: OnDemand[Running[Diarizer]] = OnDemand(lambda: _open_diarizer(settings))
+        self._voices: OnDemand[Running[Diarizer]] = OnDemand(lambda: _open_voices(settings))
+        """Recognises known speakers for a diarizer that cannot."""
+
+    async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
+        """Return the transcript with the requested refinements. recording: opens the recording again from its start;
+        called one at a time.
+
+        Raises EngineUnavailable when speakers are requested and no engine for them runs here, EngineError, Overloaded.
+        """
+        segments = list(found.segments)
+        if wanted.align and segments:
+            segments = await self._aligners.aligned(segments, recording, found.language or "")
+        if wanted.diarize and segments:
+            diarizer = await self._speakers(wanted.hf_token)
+            how_many = HowMany(wanted.min_speakers, wanted.max_speakers)
+            turns = await diarizer.turns(recording, how_many, wanted.known)
+            if wanted.known and not diarizer.recognises:
+                knows = (await self._voices.get()).engine
+                recognised = await knows.turns(recording, how_many, wanted.known)
+                turns = with_names(turns, recognised, [one.name for one in wanted.known])
+            segments = with_speakers(segments, turns)
+        return replace(found, segments=segments)
+
+    async def check_speakers(self, wanted: Refining) -> None:
+        """Check before the work that speakers can be distinguished, and known ones recognised. Raises EngineUnavailable
+        otherwise."""
+        diarizer = await self._speakers(wanted.hf_token)
+        if wanted.known and not diarizer.recognises:
+            await self._voices.get()
+
+    async def _speakers(self, hf_token: str | None) -> Diarizer:
+        """Return the deployment's diarizer, or the one that the caller's token opens: only for callers with this token,
+        because they have accepted the model's terms."""
+        settings = self._settings
+        gated = settings.diarization_engine != "resemblyzer" and pyannote.installed()
+        if hf_token and not settings.hf_token and gated:
+            if hf_token not in self._of_callers and len(self._of_callers) < MAX_TOKENS:
+                theirs = settings.model_copy(update={"hf_token": hf_token})
+                self._of_callers[hf_token] = OnDemand(lambda: _open_diarizer(theirs))
+            if hf_token in self._of_callers:
+                try:
+                    return (await self._of_callers[hf_token].get()).engine
+                except ParleyError:
+                    self._of_callers.pop(hf_token, None)
+                    raise
+        return (await self._diarizer.get()).engine
+
+    async def close(self) -> None:
+        for diarizer in self._of_callers.values():
+            await diarizer.close()
+        await self._aligners.close()
+        await self._diarizer.close()
+        await self._voices.close()
+
+
+def _open_diarizer(settings: Settings) -> AbstractAsyncContextManager[Running[Diarizer]]:
+    table, wanted = speakers.ENGINES, settings.diarization_engine
+    if wanted == "auto":
+        return open_best("diarization", table, speakers.AUTO_ORDER, settings, lambda progress: None)
+    return open_named("diarization", table, wanted, settings, lambda progress: None)
+
+
+def _open_voices(settings: Settings) -> AbstractAsyncContextManager[Running[Diarizer]]:
+    return open_named("diarization", speakers.ENGINES, "resemblyzer", settings, lambda progress: None)
+
+
+@asynccontextmanager
+async def open_refiners(settings: Settings) -> AsyncIterator[Refiners]:
+    """Yield the refiners; nothing is loaded yet."""
+    refiners = Refiners(settings)
+    try:
+        yield refiners
+    finally:
+        await refiners.close()

@@ -1,0 +1,103 @@
+"""Transcribe a recording as requested: segments, words with times, and speakers."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import Recording
+from pipeline.listening.detector import RATE_HZ
+from pipeline.stt import FileRequest, Segment, SpeechToText, TellsLanguage
+from pipeline.transcripts.long_files import Finished, Progress, transcribe_file
+from pipeline.transcripts.subtitles import text_of
+from pipeline.transcripts.windows import Cutting
+from pipeline.workers.scheduler import Urgency, calling
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """The transcript of a recording."""
+
+    segments: Sequence[Segment]
+    duration_s: float
+    language: str | None
+    """ISO 639-1 code; None when nothing was said."""
+    language_probability: float = 0.0
+    model: str = ""
+    """Display name of the recogniser's model: "base (int8)"."""
+
+    @property
+    def text(self) -> str:
+        return text_of(self.segments)
+
+
+def ignore(progress: Progress) -> None:
+    """Discard progress reports."""
+
+
+async def transcription(
+    stt: SpeechToText,
+    recording: Recording,
+    request: FileRequest,
+    cutting: Cutting | None = None,
+    report: Callable[[Progress], None] = ignore,
+) -> Transcription:
+    """Return the whole transcript. Raises as `long_files.transcribe_file` does; cancelling it stops all its work."""
+    async with aclosing(transcribe_file(stt, recording, request, cutting)) as events:
+        return await collected(events, report)
+
+
+async def collected(
+    events: AsyncGenerator[Segment | Progress | Finished, None], report: Callable[[Progress], None] = ignore
+) -> Transcription:
+    """Collect a stream of events into a transcript."""
+    segments: list[Segment] = []
+    async for event in events:
+        match event:
+            case Segment():
+                segments.append(event)
+            case Progress():
+                report(event)
+            case Finished():
+                return Transcription(segments, event.duration_s, event.language, event.language_probability)
+    raise AssertionError("a transcription ends with Finished")
+
+
+async def first_of(events: AsyncGenerator[Segment | Progress | Finished, None], first_s: float) -> Transcription:
+    """Return the first segment, if there is one in the first `first_s` seconds of speech."""
+    async for event in events:
+        match event:
+            case Segment():
+                return Transcription([event], event.end_s, event.language, event.language_probability)
+            case Progress(done_s, heard_s=heard_s) if heard_s >= first_s:
+                return Transcription([], done_s, None)
+            case Finished():
+                return Transcription([], event.duration_s, None)
+            case _:
+                pass
+    raise AssertionError("a transcription ends with Finished")
+
+
+async def likeliest_language(stt: SpeechToText, recording: Recording, first_s: float) -> tuple[str | None, float]:
+    """Return the likeliest language of the first `first_s` seconds, whether or not they are speech, and its
+    probability. ISO 639-1; None: the recogniser cannot detect it.
+
+    Raises as `pipeline.transcripts.long_files.transcribe_file` does.
+    """
+    if not isinstance(stt, TellsLanguage):
+        return None, 0.0
+
+    def first() -> Clip:
+        sound = next(recording.blocks(first_s), np.zeros(0, np.float32))
+        return Clip(sound[: int(first_s * RATE_HZ)], RATE_HZ)
+
+    try:
+        clip = await asyncio.to_thread(first)
+    finally:
+        recording.stop()  # ends the thread and the process of a cancelled call at once
+    with calling(session=secrets.token_hex(8), urgency=Urgency.FILE):
+        return await stt.language_of(clip)

@@ -1,0 +1,1 @@
+"""Voices: the catalogue, and new ones from recordings."""

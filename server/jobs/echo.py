@@ -1,0 +1,116 @@
+"""`/api/v1/upload/…` and `/api/v1/transcription…`: transcription jobs with the names of the Echo API."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+from pydantic import Field
+
+from jobs.errors import Refused
+from jobs.names import name_in_url
+from jobs.schema import Job, Submission
+from jobs.states import Status
+from server.access import require_key
+from server.jobs.owners import OwnJob, owner_of, seen_by
+from server.jobs.schemas import EchoJob, JobAnswer, JobPage
+from server.jobs.uploads import received_files
+from server.jobs.views import (
+    TRANSCRIPT,
+    AllJobs,
+    JobOptions,
+    ListQuery,
+    downloaded,
+    idempotency_key,
+    listed,
+    options,
+    shown,
+    skipped,
+    text_field,
+)
+from server.openapi import answers, errors, form_body, like
+from server.parameters import NullIsAbsent, SubtitleLayout
+
+router = APIRouter(prefix="/api/v1", tags=["transcriptions"], dependencies=[Depends(require_key)])
+NAMES = {Status.QUEUED: "pending", Status.RUNNING: "processing"}
+"""States that the Echo API names differently."""
+
+
+class FromUrl(NullIsAbsent, JobOptions):
+    """A recording at a URL."""
+
+    model_config = like({"url": "https://example.org/talk.mp3", "language": "en"})
+
+    url: str = Field(max_length=4096, examples=["https://example.org/talk.mp3"])
+
+
+@router.post(
+    "/upload/file",
+    summary="Create a job from a file",
+    status_code=202,
+    response_model=None,
+    responses={**answers(EchoJob, 202), **errors(404, form="plain")},
+    openapi_extra=form_body(JobOptions, "file", example={"language": "pt"}),
+)
+async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
+    """Create one job from one file (`file`); a zip must contain exactly one recording."""
+    key = idempotency_key(request, owner_of(request))
+    async with received_files(request, jobs) as form:
+        if len(form.files) != 1:
+            raise Refused("Send exactly one file; POST /jobs accepts several.", code="bad_parameter")
+        wanted, session_id = options(form.fields), text_field(form.fields, "session_id")
+        webhook_url = text_field(form.fields, "webhook_url", 4096)
+        await jobs.check_model(wanted.model_id)
+        [(name, file)] = await form.commit()
+    one = Submission(name, wanted, file.sha256, file.size_bytes, None, session_id, webhook_url, owner_of(request))
+    return {**_short((await jobs.submit([one], key=key))[0]), **skipped(form)}
+
+
+@router.post(
+    "/upload/url",
+    summary="Create a job from a URL",
+    status_code=202,
+    response_model=None,
+    responses={**answers(EchoJob, 202), **errors(404, 422, form="plain")},
+)
+async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> dict[str, Any]:
+    """Create one job that downloads the recording from a URL. A null field counts as not sent."""
+    wanted = options(body.model_dump())
+    await jobs.check_model(wanted.model_id)
+    one = Submission(
+        name_in_url(body.url), wanted, source_url=body.url, session_id=body.session_id,
+        webhook_url=body.webhook_url, owner=owner_of(request),
+    )  # fmt: skip
+    return _short((await jobs.submit([one], key=idempotency_key(request, one.owner)))[0])
+
+
+@router.get("/transcription/{job_id}", summary="Get a job", response_model=None, responses=answers(JobAnswer))
+async def one(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+    """Return the job, with its result if it has one."""
+    return shown(job, NAMES, await jobs.result(job))
+
+
+@router.get(
+    "/transcription/{job_id}/download",
+    summary="Download the transcript",
+    response_class=Response,
+    responses=TRANSCRIPT,
+)
+async def download(job: OwnJob, jobs: AllJobs, layout: SubtitleLayout, format: str = "txt") -> Response:
+    """Return the transcript as txt, json, srt or vtt; subtitles in the requested layout."""
+    return await downloaded(jobs, job, format, layout)
+
+
+@router.delete("/transcription/{job_id}", summary="Cancel a job", response_model=None, responses=answers(EchoJob))
+async def cancel(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+    """Cancel a queued or running job."""
+    return _short(await jobs.cancel(job.id))
+
+
+@router.get("/transcriptions", summary="List jobs", response_model=None, responses=answers(JobPage))
+async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
+    """List jobs, newest first, by page or cursor: the caller's own jobs, or all for keys with the admin permission."""
+    return await listed(jobs, query, NAMES, seen_by(request))
+
+
+def _short(job: Job) -> dict[str, Any]:
+    return {"job_id": job.id, "status": NAMES.get(job.status, job.status.value)}

@@ -1,0 +1,242 @@
+"""`/jobs…` and `/queues`: transcription jobs, as docs/jobs.md describes them."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, aclosing
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import FileResponse, Response
+from pydantic import BeforeValidator, Field
+
+from jobs.errors import JobNotFound
+from jobs.schema import Job, Submission
+from jobs.service import Jobs
+from jobs.states import Status
+from pipeline.errors import StorageError
+from pipeline.support.encodable import encodable_json
+from server.access import budgets_of, caller_of, require_key, stay_of
+from server.access.keys import LOOK_EVERY_S
+from server.access.revocation import Stay
+from server.errors import as_json
+from server.http.client_disconnect import Stream, begun
+from server.http.media_types import media_type
+from server.jobs.owners import OwnJob, owner_of, seen_by
+from server.jobs.schemas import LISTED, DeliveriesAnswer, JobAnswer, JobPage, NewJobs, QueuesAnswer
+from server.jobs.uploads import received_files
+from server.jobs.views import (
+    OUTSIDE,
+    RECORDING,
+    TRANSCRIPT,
+    AllJobs,
+    JobOptions,
+    ListQuery,
+    downloaded,
+    idempotency_key,
+    listed,
+    options,
+    recording_file,
+    shown,
+    shown_delivery,
+    skipped,
+    text_field,
+)
+from server.openapi import answers, errors, event_stream, form_body
+from server.parameters import SubtitleLayout
+
+router = APIRouter(tags=["jobs"], dependencies=[Depends(require_key)])
+SpeakerName = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f]*$")]
+SpeakerNames = Annotated[
+    dict[SpeakerName, SpeakerName | None],
+    BeforeValidator(encodable_json),
+    Field(max_length=100, examples=[{"A": "Anna"}]),
+]
+
+PING_S = 15.0
+"""Longest silence of an event stream in seconds: reverse proxies cut silent connections."""
+ACTIVE_SHOWN = 200
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The events; `data` is the job without its result.",
+        "content": {
+            "text/event-stream": event_stream(f"event: completed\nid: 4\ndata: {json.dumps(LISTED)}\n\n", "event", "id")
+        },
+    }
+}
+
+
+@router.post(
+    "/jobs",
+    summary="Create jobs from files",
+    status_code=202,
+    response_model=None,
+    responses={**answers(NewJobs, 202), **errors(404, form="plain")},
+    openapi_extra=form_body(JobOptions, "files", several=True, example={"language": "pt"}),
+)
+async def create(request: Request, jobs: AllJobs) -> dict[str, Any]:
+    """Create a job for each file in the form (`files`) and for each recording in a zip; all or none. Files in a zip
+    that are clearly not recordings are listed in `skipped`."""
+    key = idempotency_key(request, owner_of(request))
+    async with received_files(request, jobs) as form:
+        wanted, session_id = options(form.fields), text_field(form.fields, "session_id")
+        webhook_url = text_field(form.fields, "webhook_url", 4096)
+        await jobs.check_model(wanted.model_id)
+        stored = await form.commit()
+    submissions = [
+        Submission(name, wanted, file.sha256, file.size_bytes, None, session_id, webhook_url, owner_of(request))
+        for name, file in stored
+    ]
+    made = await jobs.submit(submissions, key=key)
+    return {"jobs": [_short(job) for job in made], **skipped(form)}
+
+
+@router.get("/jobs", summary="List jobs", response_model=None, responses=answers(JobPage))
+async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
+    """List jobs, newest first, by page or cursor: the caller's own jobs, or all for keys with the admin permission."""
+    return await listed(jobs, query, OUTSIDE, seen_by(request))
+
+
+@router.get("/queues", summary="Count jobs by state", response_model=None, responses=answers(QueuesAnswer))
+async def queues(request: Request, jobs: AllJobs) -> dict[str, Any]:
+    """Count the jobs that the caller can see by state, and list up to 200 running and queued ones."""
+    owner = seen_by(request)
+    counted = await jobs.numbers(owner)
+    # Queued jobs first: a job that starts between the two queries is then in both lists, and not in neither.
+    waiting = (await jobs.list(limit=ACTIVE_SHOWN, statuses=[Status.QUEUED], owner=owner)).items
+    running = (await jobs.list(limit=ACTIVE_SHOWN, statuses=[Status.RUNNING], owner=owner)).items
+    begun = {job.id for job in running}
+    active = [*running, *(job for job in waiting if job.id not in begun)][:ACTIVE_SHOWN]
+    told: dict[str, Any] = {OUTSIDE.get(status, status.value): number for status, number in counted.items()}
+    return {**told, "total": sum(counted.values()), "jobs": [shown(job, OUTSIDE) for job in active]}
+
+
+@router.get("/jobs/{job_id}", summary="Get a job", response_model=None, responses=answers(JobAnswer))
+async def one(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+    """Return the job, with its result if it has one."""
+    return shown(job, OUTSIDE, await jobs.result(job))
+
+
+@router.post("/jobs/{job_id}/cancel", summary="Cancel a job", response_model=None, responses=answers(JobAnswer))
+async def cancel(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+    """Cancel a queued or running job."""
+    return shown(await jobs.cancel(job.id), OUTSIDE)
+
+
+@router.post(
+    "/jobs/{job_id}/retry",
+    summary="Retry a job",
+    status_code=202,
+    response_model=None,
+    responses=answers(JobAnswer, 202),
+)
+async def retry(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+    """Queue a failed, expired or cancelled job again."""
+    return shown(await jobs.retry(job.id), OUTSIDE)
+
+
+@router.put(
+    "/jobs/{job_id}/speakers",
+    summary="Name the speakers",
+    response_model=None,
+    responses=answers(JobAnswer),
+)
+async def name_speakers(job: OwnJob, names: SpeakerNames, jobs: AllJobs) -> dict[str, Any]:
+    """Name the speakers of the result: `{"A": "Anna"}`. Replaces all earlier names; null removes a name. Downloads use
+    these names."""
+    told = {letter: name for letter, name in names.items() if name is not None}
+    return shown(await jobs.name_speakers(job.id, told), OUTSIDE)
+
+
+@router.delete("/jobs/{job_id}", summary="Delete a job", status_code=204)
+async def delete(job: OwnJob, jobs: AllJobs) -> None:
+    """Delete a job in any state; a running job is stopped."""
+    await jobs.delete(job.id)
+
+
+@router.get("/jobs/{job_id}/download", summary="Download the transcript", response_class=Response, responses=TRANSCRIPT)
+async def result(job: OwnJob, jobs: AllJobs, layout: SubtitleLayout, format: str = "txt") -> Response:
+    """Return the transcript as txt, json, srt or vtt; subtitles in the requested layout."""
+    return await downloaded(jobs, job, format, layout)
+
+
+@router.get("/jobs/{job_id}/file", summary="Download the recording", response_class=Response, responses=RECORDING)
+async def file(job: OwnJob, jobs: AllJobs) -> Response:
+    """Return the recording, or a part of it (`Range`)."""
+    path = await recording_file(jobs, job)
+    # The type is detected, not taken from the upload: an uploaded HTML page must not run in this origin.
+    return FileResponse(
+        path,
+        media_type=await asyncio.to_thread(media_type, path),
+        filename=job.filename,
+        headers={"X-Content-Type-Options": "nosniff"},
+    )
+
+
+@router.get("/jobs/{job_id}/events", summary="Stream progress", response_class=Response, responses=EVENTS)
+async def events(request: Request, job: OwnJob, jobs: AllJobs) -> Response:
+    """Stream Server-Sent Events: `progress` after each change, and finally an event named after the state in which the
+    job ended. The stream ends early if the key is revoked; the next request then reports the reason."""
+    place = budgets_of(request).streams.one(caller_of(request))
+    pieces = await begun(_events(jobs, job.id, stay_of(request), place))
+    return Stream(pieces, "text/event-stream", {"Cache-Control": "no-store"})
+
+
+async def _events(
+    jobs: Jobs, job_id: str, stay: Stay, place: AbstractContextManager[None]
+) -> AsyncGenerator[bytes, None]:
+    """Yield the events of a job. place: a slot for the stream, held until it ends. Raises Overloaded before the first
+    event."""
+    # Start no task here: a client that disconnects cancels this repeatedly, even while it cleans up.
+    look_s, silent_s = LOOK_EVERY_S if stay.ends else PING_S, 0.0
+    with place:
+        try:
+            async with aclosing(jobs.watch(job_id, silent_s=look_s)) as changes:
+                async for job in changes:
+                    if stay.over:
+                        return
+                    silent_s = silent_s + look_s if job is None else 0.0
+                    if job is None:
+                        if silent_s >= PING_S:
+                            silent_s = 0.0
+                            yield b": still here\n\n"
+                        continue
+                    name = job.status.value if job.final else "progress"
+                    told = f"event: {name}\nid: {job.version}\ndata: {json.dumps(shown(job, OUTSIDE))}\n\n"
+                    yield told.encode()
+        except JobNotFound:  # removed meanwhile
+            pass
+        except StorageError as error:
+            yield f"event: error\ndata: {json.dumps(as_json(error))}\n\n".encode()
+
+
+@router.get(
+    "/jobs/{job_id}/deliveries",
+    summary="List the webhook deliveries of a job",
+    response_model=None,
+    responses=answers(DeliveriesAnswer),
+)
+async def deliveries(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+    """List the deliveries with all their attempts."""
+    return await _delivered(jobs, job)
+
+
+@router.post(
+    "/jobs/{job_id}/deliveries/{delivery_id}/redeliver",
+    summary="Repeat a webhook delivery",
+    status_code=202,
+    response_model=None,
+    responses=answers(DeliveriesAnswer, 202),
+)
+async def redeliver(job: OwnJob, delivery_id: str, jobs: AllJobs) -> dict[str, Any]:
+    """Send the message again with the same id."""
+    await jobs.redeliver(job.id, delivery_id)
+    return await _delivered(jobs, job)
+
+
+async def _delivered(jobs: Jobs, job: Job) -> dict[str, Any]:
+    return {"deliveries": [shown_delivery(*one) for one in await jobs.outbox.of_job(job.id)]}
+
+
+def _short(job: Job) -> dict[str, Any]:
+    return {"job_id": job.id, "filename": job.filename, "status": OUTSIDE.get(job.status, job.status.value)}

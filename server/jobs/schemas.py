@@ -1,0 +1,213 @@
+"""Response schemas of the job endpoints, for the OpenAPI document.
+
+`server.jobs.views` builds the responses without these models, because validating hours of transcript for each request
+would be slow; `tests/jobs/test_answers.py` checks that both agree.
+"""
+
+from typing import Any
+
+from pydantic import Field
+
+from server.openapi import Answer, like
+
+ID = "01a1f8f227346d52396faac293c7e584"
+SHORT: dict[str, Any] = {"job_id": ID, "filename": "talk.mp3", "status": "queued"}
+RESULT: dict[str, Any] = {
+    "text": "Good morning. What can I do for you?",
+    "language": "en",
+    "duration": 3.2,
+    "engine": "whisper: small (int8)",
+    "segments": [
+        {
+            "id": 0, "seek": 0, "start": 0.3, "end": 2.9, "text": "Good morning. What can I do for you?",
+            "temperature": 0.0, "avg_logprob": -0.2, "compression_ratio": 0.9, "no_speech_prob": 0.01,
+            "words": [{"word": "Good", "start": 0.3, "end": 0.5, "probability": 0.98}], "speaker": "A",
+        }
+    ],
+}  # fmt: skip
+JOB: dict[str, Any] = {
+    "job_id": ID, "status": "completed", "progress": 100.0, "result": RESULT, "error": None, "filename": "talk.mp3",
+    "model_id": None, "language": "en", "diarize": True, "speakers": {"A": "Anna"}, "session_id": None,
+    "source_url": None, "size": 51_200, "duration": 3.2, "attempts": 1, "created_at": "2026-11-20T17:30:00.000+00:00",
+    "started_at": "2026-11-20T17:30:00.125+00:00", "finished_at": "2026-11-20T17:30:01.750+00:00",
+}  # fmt: skip
+LISTED = {**JOB, "result": None}
+SKIPPED = {"filename": "talks.zip/cover.jpg", "reason": "a picture"}
+DELIVERY: dict[str, Any] = {
+    "id": "msg_2f1c0d4f7a9b4c5d8e6f708192a3b4c5", "url": "https://example.org/hook", "event": "transcription.completed",
+    "status": "delivered", "created_at": "2026-11-20T17:30:01.750+00:00", "next_attempt_at": None,
+    "attempts": [{"at": "2026-11-20T17:30:01.900+00:00", "took_ms": 84, "http_status": 204, "error": None}],
+}  # fmt: skip
+
+
+class JobError(Answer):
+    """The reason why a job failed or waits for a retry."""
+
+    code: str
+    message: str
+
+
+class TranscriptWord(Answer):
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+class TranscriptSegment(Answer):
+    """A segment with Whisper's keys; times in seconds."""
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: list[TranscriptWord] = Field(default_factory=list)
+    speaker: str | None = None
+
+
+class Transcript(Answer):
+    """The result of a job."""
+
+    model_config = like(RESULT)
+
+    text: str
+    language: str | None
+    duration: float
+    """Length of the recording in seconds."""
+    engine: str
+    """Engine and model that made the transcript."""
+    segments: list[TranscriptSegment]
+
+
+class JobAnswer(Answer):
+    """A job. `progress` in percent, `duration` in seconds, times in ISO 8601 (UTC)."""
+
+    model_config = like(JOB)
+
+    job_id: str
+    status: str
+    """queued (pending below /api/v1), processing, completed, failed, cancelled, expired."""
+    progress: float
+    result: Transcript | None
+    """Only in responses for a single job."""
+    error: JobError | None
+    filename: str
+    model_id: str | None
+    language: str | None
+    diarize: bool
+    speakers: dict[str, str]
+    """Names given to the speakers, by letter."""
+    session_id: str | None
+    source_url: str | None
+    size: int | None
+    duration: float | None
+    attempts: int
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class SkippedMember(Answer):
+    """A file in an archive that is clearly not a recording; it does not become a job."""
+
+    filename: str
+    """archive/member."""
+    reason: str
+
+
+class NewJob(Answer):
+    """The created job, or the one that was already created with this Idempotency-Key."""
+
+    job_id: str
+    filename: str
+    status: str
+    """queued; completed if the same recording was transcribed before with the same options."""
+
+
+class NewJobs(Answer):
+    """One job for each file and each recording in a zip, in order."""
+
+    model_config = like({"jobs": [SHORT]}, {"jobs": [SHORT], "skipped": [SKIPPED]})
+
+    jobs: list[NewJob]
+    skipped: list[SkippedMember] = Field(default_factory=list)
+    """Only if files were skipped."""
+
+
+class EchoJob(Answer):
+    """A job in short form."""
+
+    model_config = like({"job_id": ID, "status": "pending"})
+
+    job_id: str
+    status: str
+    """pending, processing, completed, failed, cancelled, expired."""
+    skipped: list[SkippedMember] = Field(default_factory=list)
+    """Files in an archive that are not recordings; only if files were skipped."""
+
+
+class JobPage(Answer):
+    """One page of a list of jobs, newest first."""
+
+    model_config = like({"items": [LISTED], "next_cursor": None, "total": 1})
+
+    items: list[JobAnswer]
+    next_cursor: str | None
+    """Cursor of the next page; null on the last page."""
+    total: int
+    """Number of jobs in the whole list, ignoring `search`."""
+
+
+class QueuesAnswer(Answer):
+    """Number of jobs in each state."""
+
+    model_config = like(
+        {
+            "queued": 0, "processing": 0, "completed": 1, "failed": 0, "cancelled": 0, "expired": 0, "total": 1,
+            "jobs": [],
+        }
+    )  # fmt: skip
+
+    queued: int
+    processing: int
+    completed: int
+    failed: int
+    cancelled: int
+    expired: int
+    total: int
+    jobs: list[JobAnswer]
+    """Running and queued jobs."""
+
+
+class DeliveryAttempt(Answer):
+    at: str
+    took_ms: int
+    http_status: int | None
+    error: str | None
+
+
+class DeliveryAnswer(Answer):
+    """A message to a webhook."""
+
+    id: str
+    """Value of the header `webhook-id`; the same for all attempts."""
+    url: str
+    event: str
+    status: str
+    """pending, delivered, failed (after the last retry), disabled (the webhook returned 410)."""
+    created_at: str
+    next_attempt_at: str | None
+    attempts: list[DeliveryAttempt]
+
+
+class DeliveriesAnswer(Answer):
+    """Webhook deliveries of a job."""
+
+    model_config = like({"deliveries": [DELIVERY]})
+
+    deliveries: list[DeliveryAnswer]

@@ -1,0 +1,254 @@
+"""Jobs as JSON, and the parameters of both job APIs: options, idempotency keys, lists, downloads."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import Depends, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from jobs.errors import JobNotFound, Refused
+from jobs.outbox import Attempt, Delivery
+from jobs.result import FORMATS, download
+from jobs.schema import Job, Options
+from jobs.service import Jobs
+from jobs.states import Status
+from pipeline.transcripts.subtitles import Layout
+from server.errors import BadField, check_speakers
+from server.http.media_types import MEDIA_TYPES
+from server.jobs.uploads import Received
+from server.parameters import MAX_TRACK, TRACK, language_code
+
+MAX_TEXT = 200
+MAX_PROMPT = 2_000
+MAX_SPEAKERS = 50
+OUTSIDE = {Status.RUNNING: "processing"}
+"""States that have another name in the API; for /api/v1, see `server.jobs.echo`."""
+INSIDE = {"pending": Status.QUEUED, "processing": Status.RUNNING}
+
+
+def jobs_of(request: Request) -> Jobs:
+    """Return the job service, for `Depends`."""
+    jobs: Jobs = request.app.state.jobs
+    return jobs
+
+
+AllJobs = Annotated[Jobs, Depends(jobs_of)]
+
+TRANSCRIPT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The transcript as a file.",
+        "content": {
+            kind: (
+                {"schema": {"$ref": "#/components/schemas/Transcript"}}
+                if kind == "application/json"
+                else {"schema": {"type": "string"}}
+            )
+            for kind in FORMATS.values()
+        },
+    }
+}
+"""Description of a download, for `responses=`."""
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+RECORDING: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The recording.",
+        "content": dict.fromkeys(MEDIA_TYPES, BINARY),
+    },
+    206: {"description": "The requested part of it (`Range`).", "content": dict.fromkeys(MEDIA_TYPES, BINARY)},
+    416: {"description": "The range is invalid.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+}
+
+
+class JobOptions(BaseModel):
+    """Options of a job, for the OpenAPI document; `options` reads them."""
+
+    language: str | None = Field(default=None, description="ISO 639-1; by default it is detected.", examples=["pt"])
+    model_id: str | None = Field(
+        default=None, max_length=MAX_TEXT, description="An id of `GET /models`, a size of Whisper or a folder in "
+        "MODELS_DIR; by default the loaded model.",
+    )  # fmt: skip
+    prompt: str | None = Field(default=None, max_length=MAX_PROMPT, description="Names and style to expect.")
+    words: bool = Field(default=True, description="Include word timestamps.")
+    translate: bool = Field(default=False, description="Translate into English.")
+    align: bool = Field(default=False, description="Compute word timestamps by forced alignment.")
+    diarize: bool = Field(default=False, description="Label segments with their speakers.")
+    min_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS)
+    max_speakers: int | None = Field(default=None, ge=1, le=MAX_SPEAKERS)
+    audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=TRACK)
+    session_id: str | None = Field(default=None, max_length=MAX_TEXT, description="Your own id, to filter lists by.")
+    webhook_url: str | None = Field(default=None, max_length=4096, description="Notified when the job ends.")
+
+
+class ListQuery(BaseModel):
+    """Page and filters of a list of jobs."""
+
+    limit: int = 50
+    page: int | None = None
+    cursor: str | None = None
+    status: str | None = None
+    session_id: str | None = None
+    search: str | None = None
+    """Text in the name of the file or in its URL."""
+
+
+async def listed(jobs: Jobs, query: ListQuery, names: dict[Status, str], owner: str | None) -> dict[str, Any]:
+    """Return the newest jobs, by page or cursor. owner: only that caller's jobs. Raises BadInput."""
+    found = await jobs.list(
+        limit=query.limit, page=query.page, cursor=query.cursor, statuses=statuses(query.status),
+        owner=owner, session_id=query.session_id, search=query.search,
+    )  # fmt: skip
+    items = [shown(job, names) for job in found.items]
+    return {"items": items, "next_cursor": found.next_cursor, "total": found.total}
+
+
+async def recording_file(jobs: Jobs, job: Job) -> Path:
+    """Return the path of a job's recording. Raises JobNotFound."""
+    path = jobs.files.path(job.sha256) if job.sha256 else None
+    if path is None or not await asyncio.to_thread(path.is_file):
+        raise JobNotFound("The file of this job does not exist.")
+    return path
+
+
+def named(status: Status, names: dict[Status, str]) -> str:
+    return names.get(status, status.value)
+
+
+def statuses(text: str | None) -> list[Status]:
+    """Parse comma-separated states, by their internal or API names. Raises BadField."""
+    try:
+        return [INSIDE.get(one.strip()) or Status(one.strip()) for one in (text or "").split(",") if one.strip()]
+    except ValueError:
+        raise BadField("status", f"status must be one of {', '.join(Status)}, pending, processing.") from None
+
+
+def options(fields: dict[str, Any]) -> Options:
+    """Read the options of a job from the fields of a form or a JSON body. Raises BadInput."""
+    prompt = text_field(fields, "prompt", MAX_PROMPT)
+    found = Options(
+        model_id=text_field(fields, "model_id") or text_field(fields, "model"),
+        language=language_code(text_field(fields, "language")),
+        prompt=prompt,
+        words=flag(fields, "words", True),
+        translate=flag(fields, "translate", False),
+        align=flag(fields, "align", False),
+        diarize=flag(fields, "diarize", False),
+        min_speakers=count_field(fields, "min_speakers"),
+        max_speakers=count_field(fields, "max_speakers"),
+        audio_track=count_field(fields, "audio_track", 0, MAX_TRACK),
+    )
+    check_speakers(found.min_speakers, found.max_speakers)
+    return found
+
+
+def count_field(fields: dict[str, Any], name: str, least: int = 1, most: int = MAX_SPEAKERS) -> int | None:
+    """Return a field as a number, by default of speakers; None if it is empty or missing. Raises BadField."""
+    value = fields.get(name)
+    if value is None or value == "":
+        return None
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) <= 2 and least <= int(text) <= most):
+        raise BadField(name, f"{name} must be a number from {least} to {most}.")
+    return int(text)
+
+
+def text_field(fields: dict[str, Any], name: str, most: int = MAX_TEXT) -> str | None:
+    """Return a field as text; None if it is empty or missing. Raises BadField."""
+    value = fields.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > most or "\0" in value:
+        raise BadField(name, f"{name} must be a string of at most {most} characters.")
+    return value
+
+
+def flag(fields: dict[str, Any], name: str, default: bool) -> bool:
+    """Return a field as a boolean. Raises BadField."""
+    value = str(fields.get(name, "")).lower()
+    if value in ("", "none"):
+        return default
+    if value not in ("true", "1", "yes", "false", "0", "no"):
+        raise BadField(name, f"{name} must be true or false.")
+    return value in ("true", "1", "yes")
+
+
+def idempotency_key(request: Request, owner: str) -> str | None:
+    """Return the Idempotency-Key combined with its owner, so that callers cannot collide. Raises Refused."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= 255:
+        raise Refused("The Idempotency-Key must have from 1 to 255 characters.", code="bad_parameter")
+    return json.dumps([owner, request.url.path, key])  # unambiguous: an owner can contain spaces and slashes
+
+
+def time_of(seconds: float | None) -> str | None:
+    """Format a time as ISO 8601 in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def shown(job: Job, names: dict[Status, str], result: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return a job as JSON. `progress` is in percent, `duration` in seconds."""
+    error = {"code": job.error_code, "message": job.error_message} if job.error_code else None
+    duration_s = job.duration_s if job.duration_s is not None else (result or {}).get("duration")
+    return {
+        "job_id": job.id,
+        "status": named(job.status, names),
+        "progress": round(100 * job.progress, 1),
+        "result": result,
+        "error": error,
+        "filename": job.filename,
+        "model_id": job.options.model_id,
+        "language": job.options.language,
+        "diarize": job.options.diarize,
+        "speakers": job.speakers,
+        "session_id": job.session_id,
+        "source_url": job.source_url,
+        "size": job.size_bytes,
+        "duration": None if duration_s is None else round(duration_s, 3),
+        "attempts": job.attempts,
+        "created_at": time_of(job.created_at),
+        "started_at": time_of(job.started_at),
+        "finished_at": time_of(job.finished_at),
+    }
+
+
+def shown_delivery(one: Delivery, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    """Return a webhook delivery as JSON."""
+    return {
+        "id": one.id,
+        "url": one.url,
+        "event": one.event,
+        "status": one.status,
+        "created_at": time_of(one.created_at),
+        "next_attempt_at": time_of(one.due_at) if one.status == "pending" else None,
+        "attempts": [
+            {"at": time_of(each.at), "took_ms": each.took_ms, "http_status": each.http_status, "error": each.error}
+            for each in attempts
+        ],
+    }
+
+
+def skipped(form: Received) -> dict[str, Any]:
+    """Return the skipped archive members as JSON; empty if there are none."""
+    found = [{"filename": name, "reason": reason} for name, reason in form.skipped]
+    return {"skipped": found} if found else {}
+
+
+async def downloaded(jobs: Jobs, job: Job, kind: str, layout: Layout) -> Response:
+    """Return the result as a file. Raises NotPossible (no_result), BadField."""
+    if kind not in FORMATS:
+        raise BadField("format", f"format must be one of {', '.join(FORMATS)}.")
+    text = await asyncio.to_thread(download, await jobs.body(job), kind, job.speakers, layout)
+    stem = job.filename.rpartition(".")[0] or job.filename
+    name = f"{stem}.{kind}"
+    # The name in both forms: some clients, such as curl, do not know the newer one.
+    plain = "".join(char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in name)
+    both = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    headers = {"Content-Disposition": both}
+    return Response(text, media_type=FORMATS[kind], headers=headers)

@@ -1,0 +1,169 @@
+"""`GET /` and `/health…`: liveness, readiness and hardware of the service."""
+
+import functools
+import importlib.metadata
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from jobs.service import Jobs
+from pipeline.assistant import Assistant
+from pipeline.engines import EngineInfo
+from pipeline.errors import StorageError
+from pipeline.workers.hardware import Hardware
+from server.access import caller_of
+from server.http.draining import RETRY_S, Draining
+from server.openapi import Answer, answers, like
+
+router = APIRouter(tags=["health"])
+HARDWARE: dict[str, Any] = {
+    "device_available": "cpu", "torch_version": None, "cuda_available": False, "fp16_supported": False,
+    "hardware": {
+        "cpu": "AMD EPYC", "cores": 8, "memory_mb": 32_000, "cpu_features": ["avx2"],
+        "cpu_compute_types": ["float32", "int8"], "gpus": [],
+    },
+}  # fmt: skip
+ENGINE: dict[str, Any] = {
+    "stage": "stt", "engine": "whisper", "model": "small (int8)", "device": "cpu", "ready_s": 2.1, "notes": [],
+    "load": {"replicas": 1, "loaded": 1, "running": 0, "waiting": 0, "restarts": 0, "lag_s": 0.0},
+}  # fmt: skip
+
+
+class Lives(Answer):
+    """Liveness of the service."""
+
+    model_config = like({"status": "ok"})
+
+    status: str
+    """starting, ok, or draining."""
+
+
+class Readiness(Lives):
+    """Readiness of the service, and the reason if it is not ready."""
+
+    status: str
+    """starting, ok, draining, or an error code (storage_failed, storage_full) if jobs cannot be stored."""
+    message: str | None = None
+    """Text of that error."""
+
+
+class Health(Lives):
+    """The state of the service. Hardware and engines only for callers with a key, if keys are required."""
+
+    model_config = like({"status": "ok", **HARDWARE, "engines": [ENGINE]})
+
+    device_available: str | None = None
+    """cuda or cpu."""
+    torch_version: str | None = None
+    """null: not installed; the service does not need it."""
+    cuda_available: bool | None = None
+    fp16_supported: bool | None = None
+    hardware: Hardware | None = None
+    engines: list[EngineInfo] | None = None
+
+
+class Root(Health):
+    """The state of the service, and links to its WebSocket and its documentation."""
+
+    model_config = like(
+        {
+            "status": "ok", "message": "Parley is listening.", "websocket": "/ws", "docs": "/docs", **HARDWARE,
+            "engines": [ENGINE],
+        }
+    )  # fmt: skip
+
+    message: str
+    websocket: str
+    docs: str
+
+
+@router.get("/health/live", summary="Check liveness", response_model=None, responses=answers(Lives))
+async def live() -> dict[str, str]:
+    """Return ok while the process responds. The process needs a restart only when this fails."""
+    return {"status": "ok"}
+
+
+@router.get(
+    "/health/ready",
+    summary="Check readiness",
+    response_model=None,
+    responses={
+        **answers(Readiness),
+        503: {
+            "model": Readiness,
+            "description": "The service is starting or stopping, or its database is unavailable: use another instance.",
+        },
+    },
+)
+async def ready(request: Request, response: Response) -> dict[str, str]:
+    """Return ok if all stages are loaded, the database is available, and the service is not stopping."""
+    status = state(request)
+    told = {"status": status}
+    if status == "ok":
+        jobs: Jobs = request.app.state.jobs
+        try:
+            await jobs.check()
+        except StorageError as error:
+            told = {"status": error.code, "message": error.message}
+    if told["status"] != "ok":
+        response.status_code = 503
+        response.headers["Retry-After"] = f"{RETRY_S:g}"
+    return told
+
+
+def state(request: Request) -> str:
+    """Return starting, ok, or draining."""
+    draining: Draining = request.app.state.draining
+    if draining.begun.is_set():
+        return "draining"
+    return "ok" if hasattr(request.app.state, "assistant") else "starting"
+
+
+@router.get("/health", summary="State of the service", response_model=None, responses=answers(Health))
+async def health(request: Request) -> dict[str, Any]:
+    """Return the state of the service, its hardware and its engines. Callers without a key get only the state."""
+    return {"status": state(request), **_details(request)}
+
+
+@router.get("/", summary="Entry point", response_model=None, responses=answers(Root))
+async def root(request: Request) -> dict[str, Any]:
+    """Return the state of the service, and links to its WebSocket and its documentation."""
+    return {
+        "status": state(request), "message": "Parley is listening.", "websocket": "/ws", "docs": "/docs",
+        **_details(request),
+    }  # fmt: skip
+
+
+def _details(request: Request) -> dict[str, Any]:
+    """Return hardware and engines, for callers with any permission."""
+    if not caller_of(request).rights:
+        return {}
+    return {**hardware(request), "engines": engines(request)}
+
+
+def engines(request: Request) -> list[dict[str, Any]]:
+    assistant: Assistant = request.app.state.assistant
+    return [asdict(info) for info in assistant.engines]
+
+
+def hardware(request: Request) -> dict[str, Any]:
+    """Return device and torch version, without importing torch: the import takes seconds, and the default install does
+    not include it."""
+    found: Hardware = request.app.state.hardware
+    return {
+        "device_available": "cuda" if found.cuda else "cpu",
+        "torch_version": _torch_version(),
+        "cuda_available": found.cuda,
+        "fp16_supported": found.fp16,
+        "hardware": asdict(found),
+    }
+
+
+@functools.cache
+def _torch_version() -> str | None:
+    """Return the installed version, cached: the lookup reads files, and the version does not change."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None

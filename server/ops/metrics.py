@@ -1,0 +1,74 @@
+"""`GET /metrics`, for Prometheus. `pipeline.telemetry.metrics` counts events; this module reads the current state."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.requests import Request
+from fastapi.responses import Response
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.concurrency import run_in_threadpool
+
+from jobs.states import Status
+from pipeline.telemetry.prometheus import Collected, engine_metrics, gauge
+from server.access import Budgets, require_key
+
+router = APIRouter(tags=["health"], dependencies=[Depends(require_key)])
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(request: Request) -> Response:
+    """Return the metrics in Prometheus' text format."""
+    text = await exposition(request.app)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"})
+
+
+async def exposition(app: FastAPI) -> bytes:
+    """Render all instruments of the process and the state of this service."""
+    state = app.state
+    try:
+        jobs = await state.jobs.numbers()
+    except Exception:  # the database is unavailable; the other metrics are needed most then
+        jobs = None
+    here = CollectorRegistry(auto_describe=False)
+    found = [*_service(state), *engine_metrics(state.assistant.engines), *_jobs(jobs)]
+    here.register(Collected(lambda: found))
+    return await run_in_threadpool(lambda: generate_latest(REGISTRY) + generate_latest(here))
+
+
+def _service(state: Any) -> Iterator[Metric]:
+    settings = state.assistant.settings
+    yield gauge("parley_sessions", "Open conversations.", state.access.places.taken)
+    yield gauge("parley_sessions_max", "Limit of open conversations: MAX_SESSIONS.", settings.max_sessions)
+    yield gauge("parley_requests_running", "Requests and WebSockets being served.", state.draining.running)
+    yield gauge(
+        "parley_recordings_running",
+        "Recordings being transcribed for a request.",
+        state.access.budgets.recordings.taken,
+    )
+    budgets: Budgets = state.access.budgets
+    yield gauge("parley_uploads_running", "Uploads in progress, as forms or over a WebSocket.", budgets.uploads.taken)
+    yield gauge("parley_event_streams", "Open event streams of jobs.", budgets.streams.taken)
+    yield gauge(
+        "parley_held_bytes", "Bytes of waiting messages, texts and sound: see MAX_WAITING_BYTES.", budgets.memory.held
+    )
+    yield gauge("parley_tasks", "Tasks of the event loop; steady growth means a leak.", len(asyncio.all_tasks()))
+    yield gauge("parley_draining", "1 while the service is stopping.", state.draining.begun.is_set())
+    yield gauge("parley_started_seconds", "Start time of the service in Unix seconds.", state.started)
+
+
+def _jobs(numbers: dict[Status, int] | None) -> Iterator[Metric]:
+    yield gauge("parley_jobs_readable", "0 if the jobs table cannot be read.", numbers is not None)
+    if numbers is not None:
+        jobs = GaugeMetricFamily("parley_jobs", "Jobs in the jobs table by state.", labels=["state"])
+        for status, number in numbers.items():
+            jobs.add_metric([status.value], number)
+        yield jobs

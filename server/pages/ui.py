@@ -1,0 +1,83 @@
+"""The page: `GET /` for browsers (other clients get the JSON of `server.ops.health`), `/ui`, and `/web/…`."""
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from pipeline.settings import HOME
+from server.ops import health
+
+WEB = HOME / "web"
+HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers of the page and its files: browsers run no inline code and no code from other hosts, and load a new version
+at once."""
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+async def root(request: Request) -> Response:
+    """Return the page to a browser, and `health.root` to a program."""
+    if wants_html(request.headers.get("accept", "")):
+        return page()
+    return JSONResponse(await health.root(request), headers={"Vary": "Accept"})
+
+
+@router.api_route("/ui", methods=["GET", "HEAD"])
+async def ui() -> Response:
+    """Return the page to any client."""
+    return page()
+
+
+def page() -> Response:
+    return FileResponse(WEB / "index.html", media_type="text/html", headers={**HEADERS, "Vary": "Accept"})
+
+
+def wants_html(accept: str) -> bool:
+    """Whether this Accept header prefers HTML to JSON. `*/*` alone comes from a program."""
+    weights = {"text/html": 0.0, "application/json": 0.0}
+    for choice in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in choice.split(";"))
+        if kind in weights:
+            weights[kind] = _weight(parameters)
+    return weights["text/html"] > 0 and weights["text/html"] >= weights["application/json"]
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return float(parameter[2:])
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+class PageFiles(StaticFiles):
+    """The page's files, with its headers. Starlette provides ETags and the protection against path traversal."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # Starlette asserts that it gets HTTP only
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await super().__call__(scope, receive, send)
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(HEADERS)
+        return response
+
+
+def add_page(app: FastAPI) -> None:
+    """Serve the page. Call this before adding `health.router`, because both define `/`."""
+    app.include_router(router)
+    app.mount("/web", PageFiles(directory=WEB), name="web")

@@ -1,0 +1,163 @@
+"""Sound formats of the Realtime API: PCM at 24 kHz, µ-law and A-law at 8 kHz; base64 on the wire."""
+
+import base64
+import binascii
+from typing import Any, Literal
+
+import numpy as np
+import soxr
+
+from pipeline.audio.clip import Clip, Samples
+from pipeline.audio.decode.mixing import Offset
+from pipeline.listening.detector import RATE_HZ
+from server.realtime.errors import RealtimeError
+
+Format = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
+RATES_HZ: dict[str, int] = {"audio/pcm": 24_000, "audio/pcmu": 8_000, "audio/pcma": 8_000}
+MAX_APPEND_BYTES = 15 * 2**20
+"""Maximum size of the decoded sound in one event, as for OpenAI's server."""
+
+
+def as_json(format: Format) -> dict[str, Any]:
+    """Return the format as a session reports it."""
+    return {"type": format, "rate": 24_000} if format == "audio/pcm" else {"type": format}
+
+
+def check_length(ms: float, limit_s: float, param: str) -> None:
+    """Raises RealtimeError for more sound than the maximum of one utterance (MAX_AUDIO_SECONDS)."""
+    if ms > 1000 * limit_s:
+        raise RealtimeError(f"'{param}' is longer than {limit_s:g} seconds.", code="audio_too_long", param=param)
+
+
+def milliseconds(size: int, format: Format) -> float:
+    """Return the duration of `size` bytes."""
+    return size / (2 if format == "audio/pcm" else 1) * 1000 / RATES_HZ[format]
+
+
+def decoded_size(audio: str) -> int:
+    """Return the size of a decoded base64 field."""
+    return len(audio) * 3 // 4 - audio.count("=", -2)
+
+
+def decoded(audio: str, param: str) -> bytes:
+    """Decode a base64 field. Raises RealtimeError."""
+    if decoded_size(audio) > MAX_APPEND_BYTES:
+        raise RealtimeError(f"'{param}' is more than 15 MiB of sound.", code="invalid_value", param=param)
+    try:
+        # base64.b64decode with validate=True would first check every character by a regular expression.
+        return binascii.a2b_base64(audio, strict_mode=True)
+    except (binascii.Error, ValueError):
+        raise RealtimeError(f"Invalid '{param}': not base64.", code="invalid_value", param=param) from None
+
+
+def samples(data: bytes, format: Format) -> Samples:
+    """Return the samples; an odd last byte of PCM is dropped."""
+    if format == "audio/pcm":
+        return Clip.from_pcm16(data, RATES_HZ[format]).samples
+    return _TABLES[format][np.frombuffer(data, np.uint8)]
+
+
+def whole(data: bytes, format: Format) -> Clip:
+    """Return a whole utterance with its DC offset removed."""
+    return Clip(Offset(RATES_HZ[format]).without(samples(data, format)), RATES_HZ[format])
+
+
+class SoundIn:
+    """Converts the appended sound of one connection to float32 mono at 16 kHz."""
+
+    def __init__(self, format: Format) -> None:
+        self.format = format
+        self._rest = b""
+        self._resampler = soxr.ResampleStream(RATES_HZ[format], RATE_HZ, 1, dtype="float32")
+
+    def take(self, data: bytes) -> Samples:
+        """Return the next samples; keep half a sample until its other half arrives."""
+        if self.format == "audio/pcm":
+            data = self._rest + data
+            whole = len(data) // 2 * 2
+            data, self._rest = data[:whole], data[whole:]
+        return np.asarray(self._resampler.resample_chunk(samples(data, self.format)), np.float32)
+
+    def ms(self, size: int) -> float:
+        """Return the duration of `size` bytes."""
+        return milliseconds(size, self.format)
+
+    def end(self) -> Samples:
+        """Return the samples that the resampler has buffered, and reset it for another sound."""
+        tail = np.asarray(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True), np.float32)
+        self._rest = b""
+        self._resampler = soxr.ResampleStream(RATES_HZ[self.format], RATE_HZ, 1, dtype="float32")
+        return tail
+
+
+class SoundOut:
+    """Converts the sound of one reply to base64 in its format."""
+
+    def __init__(self, format: Format) -> None:
+        self._format = format
+        self._resampler: Any = None
+        self._rate_hz = 0
+
+    def take(self, clip: Clip) -> str:
+        """Return the next chunk; empty while the resampler has no complete output yet."""
+        rate_hz = RATES_HZ[self._format]
+        if clip.rate_hz == rate_hz:
+            return self._encoded(clip.samples)
+        if self._resampler is None or self._rate_hz != clip.rate_hz:
+            self._resampler = soxr.ResampleStream(clip.rate_hz, rate_hz, 1, dtype="float32", quality="HQ")
+            self._rate_hz = clip.rate_hz
+        return self._encoded(self._resampler.resample_chunk(clip.samples))
+
+    def end(self) -> str:
+        """Return the sound that the resampler has buffered."""
+        if self._resampler is None:
+            return ""
+        tail = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        self._resampler = None
+        return self._encoded(tail)
+
+    def _encoded(self, values: Samples) -> str:
+        pcm = Clip(np.asarray(values, np.float32), 0).pcm16()
+        if self._format != "audio/pcm":
+            linear = np.frombuffer(pcm, "<i2").astype(np.int32)
+            pcm = (_to_mulaw(linear) if self._format == "audio/pcmu" else _to_alaw(linear)).tobytes()
+        return base64.b64encode(pcm).decode()
+
+
+def _mulaw_table() -> Samples:
+    """Return the sample for each µ-law byte (ITU-T G.711)."""
+    code = ~np.arange(256, dtype=np.int32) & 0xFF
+    magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code & 0x70) >> 4)) - 0x84
+    return (np.where(code & 0x80, -magnitude, magnitude) / 32768).astype(np.float32)
+
+
+def _alaw_table() -> Samples:
+    """Return the sample for each A-law byte (ITU-T G.711)."""
+    code = np.arange(256, dtype=np.int32) ^ 0x55
+    exponent, mantissa = (code & 0x70) >> 4, (code & 0x0F) << 4
+    magnitude = np.where(exponent > 0, (mantissa + 0x108) << np.maximum(exponent - 1, 0), mantissa + 8)
+    return (np.where(code & 0x80, magnitude, -magnitude) / 32768).astype(np.float32)
+
+
+_TABLES: dict[str, Samples] = {"audio/pcmu": _mulaw_table(), "audio/pcma": _alaw_table()}
+
+
+def _to_mulaw(linear: np.ndarray[Any, np.dtype[np.int32]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    magnitude = np.minimum(np.abs(linear), 32_635) + 0x84
+    exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 7
+    mantissa = (magnitude >> (exponent + 3)) & 0x0F
+    coded: np.ndarray[Any, np.dtype[np.uint8]] = (
+        ~(np.where(linear < 0, 0x80, 0) | (exponent << 4) | mantissa) & 0xFF
+    ).astype(np.uint8)
+    return coded
+
+
+def _to_alaw(linear: np.ndarray[Any, np.dtype[np.int32]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    negative = linear < 0
+    magnitude = np.minimum(np.where(negative, -linear - 1, linear), 32_767)
+    exponent = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 7, 0)
+    mantissa = (magnitude >> np.where(exponent > 0, exponent + 3, 4)) & 0x0F
+    coded: np.ndarray[Any, np.dtype[np.uint8]] = (
+        (np.where(negative, 0, 0x80) | (exponent << 4) | mantissa) ^ 0x55
+    ).astype(np.uint8)
+    return coded

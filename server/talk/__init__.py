@@ -1,0 +1,1 @@
+"""`/ws`: turns and live conversations."""

@@ -1,0 +1,309 @@
+"""`WS /ws?stream=1`, a live conversation: audio in while the user speaks, events and audio out as they are produced.
+
+`docs/protocol.md` describes the messages. This module only translates: it passes messages to the session, and sends the
+session's events as JSON and its audio as bytes.
+"""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketState
+
+from pipeline.assistant import Assistant
+from pipeline.audio.decode import decode
+from pipeline.conversation import events
+from pipeline.conversation.events import Event
+from pipeline.conversation.history import Conversation
+from pipeline.errors import BadInput, ParleyError
+from pipeline.listening.options import LiveOptions
+from pipeline.support.json_text import BadJson, BadNumber, parsed
+from server.access import Revoked, caller_of, held_of, stay_of
+from server.access.revocation import CLOSE_CODE as REVOKED_CODE
+from server.errors import as_json
+from server.http.draining import CLOSE_CODE, Draining, Leaving
+from server.http.send_json import send_json
+from server.ops.kept_conversations import agreed
+from server.parameters import language_code, system_prompt
+from server.talk.audio import LiveSound, WholeFile
+from server.talk.resume import Resumable
+
+log = logging.getLogger(__name__)
+
+SPEECH_PER_STEP = 16_000
+"""Samples passed to the session at a time (about 3 ms of work), so that other conversations can run in between."""
+GOODBYE_S = 1.0
+"""Timeout in seconds for sending the reason and closing a connection."""
+MAX_TEXT_CHARS = 8_000
+"""Longest typed message."""
+MAX_COMMAND_CHARS = 16 * MAX_TEXT_CHARS
+"""Longest text message: JSON can need twelve characters for one."""
+
+NAMES: dict[type[Event], str] = {
+    events.UserSpeechStarted: "user_speech_started",
+    events.UserSpeechStopped: "user_speech_stopped",
+    events.UtteranceIgnored: "utterance_ignored",
+    events.TranscriptPartial: "transcript_partial",
+    events.TurnStarted: "turn_started",
+    events.TranscriptFinal: "transcript_final",
+    events.ReplyDelta: "reply_delta",
+    events.SpeechStarted: "speech_started",
+    events.SpeechHeld: "speech_held",
+    events.SpeechResumed: "speech_resumed",
+    events.StageError: "stage_error",
+    events.TurnCompleted: "turn_completed",
+    events.TurnInterrupted: "turn_interrupted",
+    events.HeardCorrected: "heard_corrected",
+    events.TurnFailed: "turn_failed",
+}
+"""`type` of each event on the wire; its other fields are those of the dataclass. SpeechChunk is sent as bytes."""
+
+CLOSES = {"overloaded": 1013, Leaving.code: CLOSE_CODE, Revoked.code: REVOKED_CODE}
+"""Error code with which a session ended → close code, if it is not 1000."""
+
+UNTOLD = {"item_id", "cut", "words"}
+"""Fields of events that are not part of this protocol."""
+
+
+class Moved(ParleyError):
+    """The conversation was resumed on another connection."""
+
+    code = "resumed_elsewhere"
+
+    def __init__(self) -> None:
+        super().__init__("This conversation was resumed on another connection.")
+
+
+class LiveSocket:
+    """A connection: one task reads, another writes, and the session connects them."""
+
+    def __init__(self, socket: WebSocket, assistant: Assistant) -> None:
+        """Raises BadInput for invalid query parameters."""
+        query = dict(socket.query_params)
+        query.pop("stream", None)
+        self._socket = socket
+        self._assistant = assistant
+        self._held = held_of(socket)
+        self._store: Resumable = socket.app.state.resumable
+        self._draining: Draining = socket.app.state.draining
+        self._voice = assistant.voice(query.pop("voice", None))
+        self._language = language_code(query.pop("language", None))
+        self._sound = LiveSound(query.pop("rate", None))
+        system = system_prompt(query.pop("system", None))
+        token = query.pop("resume", None)
+        query.pop("record", None)
+        for secret in ("api_key", "token"):
+            query.pop(secret, None)
+        self._options = LiveOptions.of(assistant.settings).changed(query)
+        caller = caller_of(socket)
+        self._owner = (caller.kind, caller.name)
+        kept = self._store.take(token, self._owner) if token else None
+        self._resumed = kept is not None
+        self._conversation = kept or assistant.conversation(system)
+        self._token = self._store.token()
+        self._earlier_token = token if self._resumed else None
+        self.session_id = self._conversation.id
+        self.recorded = agreed(socket) and assistant.recorder is not None
+        self._session = assistant.session(
+            self._options,
+            self._conversation,
+            voice=self._voice,
+            language=self._language,
+            record=self.recorded,
+            room=self._held,
+        )
+        self._span: tuple[int, int] | None = None
+
+    def _give_up(self) -> Conversation:
+        """End this connection, because the client has resumed the conversation on another one."""
+        self._session.leave(Moved())
+        return self._conversation
+
+    async def run(self) -> None:
+        """Run until one side ends the connection. All its work stops within 100 ms after a close; the conversation is
+        kept."""
+        self._store.open(self._token, self._owner, self._give_up)
+        if self._earlier_token:  # stays valid until a message shows that the client has the new token
+            self._store.open(self._earlier_token, self._owner, self._give_up)
+        try:
+            async with self._session:
+                await self._send(self._started())
+                writing = asyncio.create_task(self._write())
+                reading = asyncio.create_task(self._read())
+                ending = asyncio.create_task(self._session.ended.wait())
+                watching = [asyncio.create_task(work) for work in (self._leave(), self._cut_off(), self._expel())]
+                try:
+                    await asyncio.wait([writing, reading, ending], return_when=asyncio.FIRST_COMPLETED)
+                    if ending.done():  # the writer sends the reason, if the client reads at all
+                        await asyncio.wait([writing, reading], timeout=GOODBYE_S, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for task in (writing, reading, ending, *watching):
+                        task.cancel()
+                    await asyncio.wait([writing, reading, ending, *watching])
+            if self._session.ended.is_set() and writing.cancelled():
+                with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+                    async with asyncio.timeout(GOODBYE_S):  # the close queues behind all unread data
+                        await self._socket.close(1013, "This connection reads too slowly.")
+        finally:
+            for token in filter(None, (self._token, self._earlier_token)):
+                self._store.keep(token, self._give_up, self._conversation)
+
+    async def _leave(self) -> None:
+        """End the conversation after the current turn when the service stops."""
+        await self._draining.begun.wait()
+        self._session.finish(Leaving())
+
+    async def _cut_off(self) -> None:
+        """End the conversation at once at the drain deadline."""
+        await self._draining.cut.wait()
+        self._session.leave(Leaving())
+
+    async def _expel(self) -> None:
+        """End the conversation at once when its key is revoked."""
+        await stay_of(self._socket).end()
+        self._session.leave(Revoked())
+
+    def _started(self) -> dict[str, Any]:
+        return {
+            "type": "session_started",
+            "session": self.session_id,
+            "recorded": self.recorded,
+            "resume": self._token,
+            "resumed": self._resumed,
+            "resume_seconds": self._assistant.settings.resume_seconds,
+            "voice": self._voice.name,
+            "language": self._language,
+            "options": asdict(self._options),
+            "history": [
+                {"role": m.role, "content": m.content}
+                for m in self._conversation.messages
+                if m.role in ("user", "assistant") and m.content  # what was said, without tool calls
+            ],
+        }
+
+    # --- in ---
+
+    async def _read(self) -> None:
+        while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+            if self._earlier_token:
+                self._store.forget(self._earlier_token)
+                self._earlier_token = None
+            try:
+                if (data := message.get("bytes")) is not None:
+                    await self._hear(data)
+                else:
+                    self._obey(message.get("text") or "")
+            except ParleyError as error:
+                await self._send({"type": "error", **as_json(error)["error"]})
+            await asyncio.sleep(0)  # during a burst of messages, let the writer and other conversations run
+
+    async def _hear(self, data: bytes) -> None:
+        if not data:
+            raise BadInput("The message is empty; send sound.", code="empty_message")
+        limit_s = self._assistant.settings.max_audio_seconds
+        # The disconnect of a client goes unnoticed while its message is processed, so messages are bounded.
+        part = self._sound.take(data, most_s=limit_s)
+        if isinstance(part, WholeFile):
+            with self._held.held(len(data)):
+                clip = await decode(part.data, max_seconds=limit_s)
+            self._session.ask(clip)
+            return
+        for start in range(0, len(part), SPEECH_PER_STEP):
+            self._session.hear(part[start : start + SPEECH_PER_STEP])
+            await asyncio.sleep(0)
+
+    def _obey(self, text: str) -> None:
+        if len(text) > MAX_COMMAND_CHARS:
+            raise BadInput(
+                f"A text message has at most {MAX_COMMAND_CHARS} characters; send sound as bytes.",
+                code="message_too_large",
+            )
+        try:
+            command = parsed(text, most_chars=MAX_COMMAND_CHARS)
+            kind = command["type"]
+        except BadNumber as error:
+            raise BadInput(f"The message {error}.", code="bad_parameter") from None
+        except (BadJson, TypeError, KeyError):
+            raise BadInput('Send JSON with a "type"; see docs/protocol.md.', code="unsupported_message") from None
+        session = self._session
+        match kind:
+            case "begin":
+                session.begin()
+            case "commit":
+                session.commit()
+            case "clear":
+                session.clear()
+            case "interrupt":
+                session.interrupt()
+            case "say":
+                session.say(_text(command))
+            case "played":
+                session.played(_milliseconds(command))
+            case "configure":
+                self._configure(command)
+            case _:
+                raise BadInput(f"Unknown message type {str(kind)[:40]!r}.", code="unsupported_message")
+
+    def _configure(self, command: dict[str, Any]) -> None:
+        """Apply all changes or none: validate everything first."""
+        options = command.get("options", {})
+        if not isinstance(options, dict):
+            raise BadInput("options must be an object.", code="bad_parameter")
+        changed = self._session.options.changed(options)
+        voice, language = self._session.voice, self._session.language
+        if "voice" in command:
+            voice = self._assistant.voice(str(command["voice"]))
+        if "language" in command:
+            language = language_code(str(command["language"] or ""))
+        self._session.configure(changed, voice=voice, language=language)
+
+    # --- out ---
+
+    async def _write(self) -> None:
+        try:
+            async for event in self._session.events:
+                await self._tell(event)
+        except ParleyError as error:  # the session ended itself, because it was idle or the client read too slowly
+            with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+                async with asyncio.timeout(GOODBYE_S):
+                    await self._send({"type": "session_ended", **as_json(error)["error"]})
+                    await self._socket.close(CLOSES.get(error.code, 1000), error.message[:120])
+
+    async def _tell(self, event: Event) -> None:
+        if isinstance(event, events.SpeechChunk):
+            if event.text_span != self._span:
+                self._span = event.text_span
+                await self._send({"type": "speech_span", "start": self._span[0], "end": self._span[1]})
+            if self._socket.application_state is WebSocketState.CONNECTED:
+                with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+                    await self._socket.send_bytes(event.clip.pcm16())
+            return
+        if isinstance(event, events.TurnStarted):
+            self._span = None
+        if type(event) in NAMES:
+            told = {name: value for name, value in asdict(event).items() if name not in UNTOLD}
+            await self._send({"type": NAMES[type(event)], **told})
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if self._socket.application_state is WebSocketState.CONNECTED:
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # disconnected: `_read` handles it
+                await send_json(self._socket, message)
+
+
+def _text(command: dict[str, Any]) -> str:
+    text = command.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise BadInput('"text" must be a string that is not empty.', code="bad_parameter")
+    if len(text) > MAX_TEXT_CHARS:
+        raise BadInput(f"The text is longer than {MAX_TEXT_CHARS} characters.", code="bad_parameter")
+    return text.strip()
+
+
+def _milliseconds(command: dict[str, Any]) -> float:
+    ms = command.get("ms")
+    if isinstance(ms, bool) or not isinstance(ms, int | float) or not 0 <= ms < 1e9:
+        raise BadInput('"ms" must be the number of milliseconds of the reply that were played.', code="bad_parameter")
+    return float(ms)

@@ -1,0 +1,69 @@
+"""Conversations of dropped connections, kept for a while so that their caller can resume them with a token."""
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from pipeline.conversation.history import Conversation
+
+Owner = tuple[str, str]
+"""Kind and name of the caller that owns a conversation; the token is invalid for all other callers."""
+
+
+class Resumable:
+    """Conversations to resume: at most `most`, each kept for `seconds`; the oldest are dropped first. A token is
+    unguessable and works once."""
+
+    def __init__(self, seconds: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._most = most
+        self._clock = clock
+        self._kept: OrderedDict[str, tuple[float, Owner, Conversation]] = OrderedDict()
+        self._open: dict[str, tuple[Owner, Callable[[], Conversation]]] = {}
+
+    @staticmethod
+    def token() -> str:
+        """Return a new token, for a conversation that begins or is resumed."""
+        return secrets.token_urlsafe(24)
+
+    def open(self, token: str, owner: Owner, give_up: Callable[[], Conversation]) -> None:
+        """Register an open connection with the owner of its conversation. give_up: ends the connection and returns its
+        conversation; needed when a client changes its network and reconnects before the old connection times out.
+        """
+        self._open[token] = (owner, give_up)
+
+    def forget(self, token: str) -> None:
+        """Forget a token, because the client has a newer one."""
+        self._open.pop(token, None)
+
+    def keep(self, token: str, give_up: Callable[[], Conversation], conversation: Conversation) -> None:
+        """Keep the conversation of a closed connection for resuming. give_up: the function given to `open`.
+
+        Keep nothing if the connection was given up: its token can already belong to the connection that resumed the
+        conversation.
+        """
+        self._forget()
+        owner, opened_with = self._open.get(token, (None, None))
+        if owner is None or opened_with != give_up:
+            return
+        del self._open[token]
+        if self._seconds > 0 and conversation.messages:
+            self._kept[token] = (self._clock() + self._seconds, owner, conversation)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+
+    def take(self, token: str, owner: Owner) -> Conversation | None:
+        """Remove and return the conversation of this token. Return None if there is none, or if it has another owner,
+        who can still resume it."""
+        self._forget()
+        if token in self._open and self._open[token][0] == owner:
+            return self._open.pop(token)[1]()
+        if token in self._kept and self._kept[token][1] == owner:
+            return self._kept.pop(token)[2]
+        return None
+
+    def _forget(self) -> None:
+        now = self._clock()
+        while self._kept and next(iter(self._kept.values()))[0] <= now:
+            self._kept.popitem(last=False)

@@ -1,0 +1,1 @@
+"""Transcription for a request: files and streams."""

@@ -1,0 +1,91 @@
+"""`GET /models`: the available models for recordings."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+
+from pipeline.assistant import Assistant
+from pipeline.engines import EngineInfo
+from pipeline.stt.recognisers import Recognisers
+from server.access import require_key
+from server.openapi import Answer, answers, like
+
+router = APIRouter(tags=["models"], dependencies=[Depends(require_key)])
+
+
+class RecordingModel(Answer):
+    """A model for recordings."""
+
+    id: str
+    """Name of the model in jobs and requests."""
+    model: str
+    implementation: str
+    compute_type: str | None
+    requires_gpu: bool
+    device: str
+    description: str
+    loaded: bool
+    default: bool
+    """Whether requests without a model use this one."""
+
+
+class ModelsAnswer(Answer):
+    """The available models."""
+
+    model_config = like(
+        {
+            "models": [
+                {
+                    "id": "small", "model": "small", "implementation": "faster-whisper", "compute_type": "int8",
+                    "requires_gpu": False, "device": "cpu", "loaded": True, "default": True,
+                    "description": "Always loaded; used by requests without a model.",
+                }
+            ]
+        }
+    )  # fmt: skip
+
+    models: list[RecordingModel]
+
+
+@router.get("/models", summary="Models for recordings", response_model=None, responses=answers(ModelsAnswer))
+async def models(request: Request) -> dict[str, Any]:
+    """List the models by the ids that jobs accept: first the default model, then models that this machine can run, then
+    other models on disk. Models that are not `loaded` are loaded on first use."""
+    assistant: Assistant = request.app.state.assistant
+    own = next((info for info in assistant.engines if info.stage == "stt"), None)
+    return {"models": await asyncio.to_thread(_listed, assistant.recognisers, own)}
+
+
+def _listed(recognisers: Recognisers, own: EngineInfo | None) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    if own is not None:
+        model, _, compute_type = own.model.partition(" (")
+        found[model] = {
+            "id": model, "model": model, "implementation": _implementation(own.engine),
+            "compute_type": compute_type.rstrip(")") or None, "requires_gpu": False, "device": own.device,
+            "description": "Always loaded; used by requests without a model.", "loaded": True, "default": True,
+        }  # fmt: skip
+    for one in recognisers.runnable:
+        choice = one.choice
+        found[choice.id] = {
+            "id": choice.id, "model": choice.model, "implementation": choice.implementation,
+            "compute_type": choice.compute_type, "requires_gpu": choice.requires_gpu, "device": one.device,
+            "description": choice.description, "loaded": recognisers.is_loaded(recognisers.find(choice.id)),
+            "default": False,
+        }  # fmt: skip
+    for name in recognisers.here():
+        there = recognisers.find(name)
+        if there.settings is None or name in found:
+            continue  # the default model, or one that is already listed
+        found[name] = {
+            "id": name, "model": name, "implementation": _implementation("whisper"),
+            "compute_type": there.settings.whisper_compute_type, "requires_gpu": False,
+            "device": there.settings.whisper_device, "description": "On this machine.",
+            "loaded": recognisers.is_loaded(there), "default": False,
+        }  # fmt: skip
+    return list(found.values())
+
+
+def _implementation(engine: str) -> str:
+    return "faster-whisper" if engine == "whisper" else engine

@@ -1,0 +1,116 @@
+"""Audio of the Wyoming protocol: incoming sound, resampled as it arrives, and outgoing sound."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.event import Eventable
+
+from pipeline.audio.clip import MAX_RATE_HZ, MIN_RATE_HZ, Clip, Samples
+from pipeline.audio.decode import wav
+from pipeline.audio.decode.mixing import Mono
+from pipeline.audio.decode.wav import Format
+from pipeline.errors import BadInput, Overloaded
+from pipeline.listening.detector import RATE_HZ
+from server.access.limits import Share
+
+MAX_CHANNELS = 8
+SILENT_RATE_HZ = 22_050
+"""Rate sent for sound without samples."""
+FRAMES_PER_STEP = 16_384
+"""Samples per channel resampled at a time (under 1 ms), so that other connections can run in between."""
+_KINDS = {1: "u1", 2: "<i2", 4: "<i4"}
+"""Bytes per sample → numpy's name."""
+
+
+class SoundIn:
+    """The sound of one request, converted to 16-bit mono at 16 kHz (32 kB per second) whatever its format."""
+
+    def __init__(self, held: Share, max_seconds: float) -> None:
+        """held: counts the bytes that are kept."""
+        self._held, self._max_seconds = held, max_seconds
+        self.kept = 0
+        """Bytes held in the budget until `release`."""
+        self._pcm = bytearray()
+        self._seconds = 0.0
+        self._format: Format | None = None
+        """Format of the current chunks."""
+        self._rest = b""
+        """Beginning of a frame that the next chunk completes."""
+        self._mono = Mono(RATE_HZ)
+
+    async def take(self, chunk: AudioChunk) -> None:
+        """Add the next chunk; its format can differ from the previous one.
+
+        Raises BadInput (unsupported_audio, audio_too_long), Overloaded when the budget is exhausted.
+        """
+        form = _format(chunk)
+        if form != self._format:
+            self._format, self._rest = form, b""
+        frame = form.frame_bytes
+        data = self._rest + chunk.audio
+        whole = len(data) // frame * frame
+        self._rest = data[whole:]
+        self._seconds += whole / frame / chunk.rate
+        if self._seconds > self._max_seconds:
+            raise BadInput(
+                f"The sound is longer than {self._max_seconds:g} seconds (MAX_AUDIO_SECONDS).", code="audio_too_long"
+            )
+        step = FRAMES_PER_STEP * frame
+        for start in range(0, whole, step):
+            values = wav.values(data[start : min(start + step, whole)], form)
+            for samples in self._mono.feed(form.rate_hz, form.names, values):
+                self._keep(samples)
+            if whole > step:
+                await asyncio.sleep(0)
+
+    def end(self) -> Clip:
+        """Return all of the sound. Raises Overloaded."""
+        self._keep(self._mono.finish())
+        return Clip.from_pcm16(bytes(self._pcm), RATE_HZ)
+
+    def release(self) -> None:
+        """Discard the sound and free its bytes in the budget."""
+        self._pcm, self._mono = bytearray(), Mono(RATE_HZ)
+        self._held.give_back(self.kept)
+        self.kept = 0
+
+    def _keep(self, samples: Samples) -> None:
+        pcm = Clip(samples, RATE_HZ).pcm16()
+        if not self._held.take(len(pcm)):
+            raise Overloaded("Too much sound is waiting; retry soon.")
+        self.kept += len(pcm)
+        self._pcm += pcm
+
+
+def _format(chunk: AudioChunk) -> Format:
+    """Return the format of a chunk. Raises BadInput (unsupported_audio)."""
+    if chunk.width not in _KINDS or not 1 <= chunk.channels <= MAX_CHANNELS:
+        raise BadInput(
+            f"Send PCM with 1, 2 or 4 bytes per sample and 1 to {MAX_CHANNELS} channels.", code="unsupported_audio"
+        )
+    if not MIN_RATE_HZ <= chunk.rate <= MAX_RATE_HZ:
+        raise BadInput(f"Send audio at {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.", code="unsupported_audio")
+    return Format(_KINDS[chunk.width], chunk.rate, ("",) * chunk.channels)
+
+
+class SoundOut:
+    """The sound of one response. Sends `audio-start` before the first clip, and `audio-stop` even without clips."""
+
+    def __init__(self, tell: Callable[[Eventable], Coroutine[Any, Any, None]]) -> None:
+        self._tell = tell
+        self._rate_hz = 0
+
+    async def send(self, clip: Clip) -> None:
+        """Send the next clip, resampled to the rate of the first."""
+        if not self._rate_hz:
+            self._rate_hz = clip.rate_hz
+            await self._tell(AudioStart(self._rate_hz, 2, 1))
+        await self._tell(AudioChunk(self._rate_hz, 2, 1, clip.at(self._rate_hz).pcm16()))
+
+    async def end(self) -> None:
+        """End the sound."""
+        if not self._rate_hz:
+            await self._tell(AudioStart(SILENT_RATE_HZ, 2, 1))
+        await self._tell(AudioStop())

@@ -1,0 +1,44 @@
+"""Wyoming's `info`: the programs, models, voices and languages of this deployment."""
+
+from wyoming.info import (
+    AsrModel,
+    AsrProgram,
+    Attribution,
+    HandleModel,
+    HandleProgram,
+    Info,
+    TtsProgram,
+)
+
+from pipeline.assistant import Assistant
+from pipeline.engines import EngineInfo
+from pipeline.languages import NAMES
+from server import VERSION
+from server.wyoming.voices import EVERYWHERE, offered
+
+OURS = Attribution("Parley", "")
+
+
+def info(assistant: Assistant) -> Info:
+    """Return one program for each stage, from which clients choose voices and languages."""
+    stages = {engine.stage: engine for engine in assistant.engines}
+    return Info(asr=[_asr(stages["stt"])], tts=[_tts(assistant, stages["tts"])], handle=[_handle(stages["llm"])])
+
+
+def _asr(engine: EngineInfo) -> AsrProgram:
+    languages = list(engine.languages) or sorted(NAMES)
+    model = AsrModel(engine.model, OURS, True, engine.model, VERSION, languages)
+    return AsrProgram("parley", OURS, True, f"Parley ({engine.engine})", VERSION, [model])
+
+
+def _tts(assistant: Assistant, engine: EngineInfo) -> TtsProgram:
+    voices = offered(assistant, engine, OURS)
+    return TtsProgram(
+        "parley", OURS, True, f"Parley ({engine.engine})", VERSION, voices, supports_synthesize_streaming=True
+    )
+
+
+def _handle(engine: EngineInfo) -> HandleProgram:
+    languages = EVERYWHERE if engine.engine == "builtin" else sorted(NAMES)
+    model = HandleModel(engine.model, OURS, True, engine.model, VERSION, languages)
+    return HandleProgram("parley", OURS, True, f"Parley ({engine.engine})", VERSION, [model])
