@@ -8,7 +8,7 @@ import typer
 
 from commands.start import JsonOption, load_settings, print_rows, refuse
 from pipeline.errors import ConfigError
-from server.access.keys import KeyFile, parse_rights
+from server.access.keys import KeyFile, parse_permissions
 
 keys = typer.Typer(help="Make, list, rotate and remove the keys of API_KEYS_FILE.", no_args_is_help=True)
 
@@ -31,7 +31,7 @@ def add(
 ) -> None:
     """Create a key and print it once; only its hash is stored. A running service accepts it at once."""
     try:
-        print(_file(file).add(name, parse_rights(scopes)))
+        print(_file(file).add(name, parse_permissions(scopes)))
     except ConfigError as error:
         raise refuse(error.message) from None
 
@@ -48,7 +48,7 @@ def listed(file: FileOption = None, as_json: JsonOption = False) -> None:
     rows = [
         {
             "name": key.name,
-            "rights": "+".join(sorted(key.rights)),
+            "rights": "+".join(sorted(key.permissions)),
             "rotated": "" if having[key.name] == 1 else "new" if key is newest[key.name] else "old",
         }
         for key in found

@@ -34,9 +34,9 @@ class Recogniser:
     async def load(self) -> None:
         from deploy.outside_hearing import open_hearing
         from pipeline.settings import Settings
-        from pipeline.support.context_holder import Keeper
+        from pipeline.support.context_holder import ContextHolder
 
-        self.keeper = Keeper(open_hearing(Settings()))
+        self.keeper = ContextHolder(open_hearing(Settings()))
         self.hear = await self.keeper.open()
         await VOLUME.commit.aio()
 

@@ -15,7 +15,7 @@ from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.kept_turns import Recorder, open_recorder
 from pipeline.conversation.outlet import Sink
-from pipeline.conversation.reply_options import Manner
+from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.conversation.session import Session
 from pipeline.conversation.turn import Stages, Turn
 from pipeline.engines import EngineInfo, Running, open_best, open_named
@@ -99,12 +99,12 @@ class Assistant:
         *,
         voice: Voice,
         language: str | None = None,
-        manner: Manner | None = None,
+        reply_options: ReplyOptions | None = None,
         sink: Sink | None = None,
         record: bool = False,
         room: Room | None = None,
     ) -> Session:
-        """Create a live conversation; open it with `async with`. manner: how to reply; None: with the deployment's
+        """Create a live conversation; open it with `async with`. reply_options: None: reply with the deployment's
         functions. sink: receives events as they happen. record: the user agrees to be recorded, where RECORD is on.
         room: budget for audio that waits for its transcript."""
         return Session(
@@ -115,7 +115,7 @@ class Assistant:
             voice=voice,
             language=language or self.settings.speech_language or None,
             activity=self.activity(),
-            manner=manner or Manner(tools=self.tools),
+            reply_options=reply_options or ReplyOptions(tools=self.tools),
             sink=sink,
             recorder=self.recorder if record else None,
             idle=self.idle,
@@ -148,7 +148,7 @@ class Assistant:
             self.settings,
             voice=voice,
             language=language or self.settings.speech_language or None,
-            manner=Manner(aloud=aloud, tools=self.tools),
+            reply_options=ReplyOptions(aloud=aloud, tools=self.tools),
         )
         async with aclosing(turn.run(utterance, conversation)) as happenings:
             async for event in happenings:

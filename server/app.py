@@ -13,7 +13,7 @@ from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
 from pipeline.support.storage_errors import TEMPORARY, storing
 from server import VERSION
-from server.access import Access, Door, check_exposure
+from server.access import Access, AccessMiddleware, check_exposure
 from server.errors import add_error_handlers
 from server.http import headers
 from server.http.draining import ASIDE, Draining, DrainingMiddleware
@@ -86,7 +86,7 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
     app.state.draining = Draining()
     # The middleware that is added last runs first.
     app.add_middleware(DrainingMiddleware, draining=app.state.draining)
-    app.add_middleware(Door, access=access)
+    app.add_middleware(AccessMiddleware, access=access)
     headers.add_headers(app, access.origins.allowed)
     app.add_middleware(OneSlash)
     add_error_handlers(app)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from pipeline.support.context_holder import Keeper, open_together
+from pipeline.support.context_holder import ContextHolder, open_together
 from tests import virtual_time
 
 
@@ -51,7 +51,7 @@ def test_failed_engine_closes_the_others_and_its_error_is_raised() -> None:
 def test_closing_cancels_an_engine_that_still_opens() -> None:
     async def run() -> None:
         log: list[str] = []
-        keeper = Keeper(slow("a", log, seconds=100))
+        keeper = ContextHolder(slow("a", log, seconds=100))
         await asyncio.sleep(1)
         await keeper.close()
         assert log == ["closed a"]

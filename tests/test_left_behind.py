@@ -16,7 +16,7 @@ from pipeline.audio.clip import Clip, encode_wav
 from pipeline.conversation.turn import Stages
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
-from server.access import Access, Door
+from server.access import Access, AccessMiddleware
 from server.http.draining import Draining
 from server.realtime import route as realtime
 from server.talk import turns
@@ -138,7 +138,7 @@ async def converse(path: str, query: str, stt: ScriptedSTT, sent: list[Message])
     """Connect as a client that sends these messages, waits until the transcription has begun, and leaves."""
     settings = Settings(idle_timeout_s=0)
     app = FastAPI()
-    app.add_middleware(Door, access=(access := Access(settings)))
+    app.add_middleware(AccessMiddleware, access=(access := Access(settings)))
     app.state.access, app.state.draining = access, Draining()
     app.state.resumable = Resumable(0.0, most=4)
     running = Running()

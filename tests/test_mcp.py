@@ -1,5 +1,6 @@
 """Tools of real MCP servers over both transports, also after a restart of the server."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -71,9 +72,10 @@ class Garden:
             self._own.wait()
             return
         for child in psutil.Process().children():
-            if str(self._program) in child.cmdline():
-                child.kill()
-                child.wait()
+            with contextlib.suppress(psutil.NoSuchProcess):  # another test's child that has just ended
+                if str(self._program) in child.cmdline():
+                    child.kill()
+                    child.wait()
 
 
 @pytest.fixture(params=["stdio", "http"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.conversation import events
-from pipeline.conversation.reply_options import Manner
+from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.conversation.watchdog import IdleTimeout
 from pipeline.errors import BadInput, EngineError, Overloaded
 from pipeline.settings import Settings
@@ -164,7 +164,7 @@ def test_dictation_also_waits_for_its_transcript() -> None:
 
     async def script(d: Dialogue) -> None:
         nonlocal spoke_until
-        d.session.manner = Manner(answers=False)
+        d.session.reply_options = ReplyOptions(answers=False)
         spoke_until = await d.speak(1000)
         await d.until(events.UtteranceTranscribed)
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.conversation import events
-from pipeline.conversation.reply_options import Manner
+from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
 from pipeline.llm.builtin.responder import BuiltinResponder
 from pipeline.settings import Settings
@@ -236,7 +236,7 @@ def test_result_of_a_call_is_spoken_and_recorded() -> None:
     toolbox, ran = looking()
 
     async def script(d: Dialogue) -> None:
-        d.session.manner = Manner(tools=toolbox)
+        d.session.reply_options = ReplyOptions(tools=toolbox)
         await d.speak(600)
         await d.until(events.TurnCompleted)
 
@@ -261,7 +261,7 @@ def test_call_followed_by_an_empty_reply_completes_the_turn() -> None:
     toolbox, ran = looking()
 
     async def script(d: Dialogue) -> None:
-        d.session.manner = Manner(tools=toolbox)
+        d.session.reply_options = ReplyOptions(tools=toolbox)
         await d.speak(600)
         await d.until(events.TurnCompleted)
 
@@ -293,7 +293,7 @@ def test_slow_function_is_bridged_by_a_spoken_phrase(seconds: float, spoken: boo
     toolbox, _ = looking(seconds)
 
     async def script(d: Dialogue) -> None:
-        d.session.manner = Manner(tools=toolbox)
+        d.session.reply_options = ReplyOptions(tools=toolbox)
         await d.speak(600)
         await d.until(events.TurnCompleted)
 
@@ -310,7 +310,7 @@ def test_function_with_side_effects_waits_for_the_endpoint(side_effects: bool, r
     toolbox, ran = looking(side_effects=side_effects)
 
     async def script(d: Dialogue) -> None:
-        d.session.manner = Manner(tools=toolbox)
+        d.session.reply_options = ReplyOptions(tools=toolbox)
         await d.speak(600)
         await d.silence(400)  # long enough for a speculative reply, too short for the endpoint
         await d.speak(600)
@@ -327,7 +327,7 @@ def test_interruption_cancels_the_call() -> None:
     toolbox, _ = looking(4.0)
 
     async def script(d: Dialogue) -> None:
-        d.session.manner = Manner(tools=toolbox)
+        d.session.reply_options = ReplyOptions(tools=toolbox)
         await d.speak(600)
         await d.until(events.ToolStarted)
         await d.silence(200)
@@ -347,7 +347,7 @@ def test_required_call_is_requested_once(choice: str, demanded: list[bool]) -> N
     llm = CallingLLM()
 
     async def script(d: Dialogue) -> None:
-        d.session.manner = Manner(tools=replace(toolbox, choice=choice))
+        d.session.reply_options = ReplyOptions(tools=replace(toolbox, choice=choice))
         await d.speak(600)
         await d.until(events.TurnCompleted)
 
@@ -363,7 +363,7 @@ def test_model_that_only_calls_tools_is_stopped() -> None:
     toolbox, ran = looking()
 
     async def script(d: Dialogue) -> None:
-        d.session.manner = Manner(tools=toolbox)
+        d.session.reply_options = ReplyOptions(tools=toolbox)
         await d.speak(600)
         await d.until(events.TurnFailed)
 
@@ -375,7 +375,7 @@ def test_timer_is_announced_without_interrupting() -> None:
     timer = ToolCall("call_1", "set_timer", '{"seconds": 5, "label": "Tea."}')
 
     async def script(d: Dialogue) -> None:
-        d.session.manner = Manner(tools=Toolbox(BASIC))
+        d.session.reply_options = ReplyOptions(tools=Toolbox(BASIC))
         await d.speak(600)
         set_at = await d.until(events.ToolEnded)
         await d.until(events.TurnCompleted)
@@ -407,12 +407,12 @@ def test_timer_waits_for_the_end_of_the_utterance() -> None:
     timer = ToolCall("call_1", "set_timer", '{"seconds": 3}')
 
     async def script(d: Dialogue) -> None:
-        d.session.manner = Manner(tools=Toolbox(BASIC))
+        d.session.reply_options = ReplyOptions(tools=Toolbox(BASIC))
         await d.speak(600)
         await d.until(events.TurnCompleted)
         await d.speak(4000)
         assert d.kinds.count("TurnStarted") == 1
-        d.session.manner = Manner()
+        d.session.reply_options = ReplyOptions()
         await d.until(events.TurnCompleted, count=3)
 
     d = hold(script, llm=CallingLLM(calls=[timer]), stt=ScriptedSTT("go on please"))
@@ -424,7 +424,7 @@ def test_timer_is_announced_on_the_resumed_connection() -> None:
     rang: list[str] = []
 
     async def script(d: Dialogue) -> None:
-        d.session.manner = Manner(tools=Toolbox(BASIC))
+        d.session.reply_options = ReplyOptions(tools=Toolbox(BASIC))
         await d.speak(600)
         set_at = await d.until(events.ToolEnded)
         await d.until(events.TurnCompleted)
@@ -445,7 +445,7 @@ def test_number_of_timers_is_limited() -> None:
     timer = ToolCall("call_1", "set_timer", '{"seconds": 3000}')
 
     async def script(d: Dialogue) -> None:
-        d.session.manner = Manner(tools=Toolbox(BASIC))
+        d.session.reply_options = ReplyOptions(tools=Toolbox(BASIC))
         while d.session.announcements.remind(60, "Tea."):
             pass
         await d.speak(600)
@@ -464,7 +464,7 @@ def test_closed_session_leaves_no_timer_running() -> None:
     timer = ToolCall("call_1", "set_timer", '{"seconds": 60}')
 
     async def script(d: Dialogue) -> None:
-        d.session.manner = Manner(tools=Toolbox({**BASIC, "ring": function_of(ring)}))
+        d.session.reply_options = ReplyOptions(tools=Toolbox({**BASIC, "ring": function_of(ring)}))
         await d.speak(600)
         await d.until(events.TurnCompleted)
         await d.session.close()

@@ -9,7 +9,7 @@ from pipeline.conversation.answer import Answer, Emit
 from pipeline.conversation.events import Event, TranscriptFinal
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.kept_turns import Recorder
-from pipeline.conversation.reply_options import AsItStands, Manner
+from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
 from pipeline.conversation.tasks import Tasks
 from pipeline.conversation.turn import Announcement, Stages, Turn, Utterance
 from pipeline.conversation.user_turn import UserTurn
@@ -27,7 +27,7 @@ class Wishes(Protocol):
     language: str | None
     """Spoken language as ISO 639-1; None to detect it."""
     options: LiveOptions
-    manner: Manner
+    reply_options: ReplyOptions
 
 
 class Answers:
@@ -54,8 +54,8 @@ class Answers:
         """The answer that is being prepared or played."""
         self.sound: Clip | None = None
         """The user's audio that the current answer responds to."""
-        self.manner: Manner | None = None
-        """The manner of the current answer."""
+        self.reply_options: ReplyOptions | None = None
+        """The reply_options of the current answer."""
         self._last: Answer | None = None
 
     @property
@@ -74,14 +74,14 @@ class Answers:
         *,
         of: UserTurn | None = None,
         answers_silence: bool = False,
-        manner: Manner | None = None,
+        reply_options: ReplyOptions | None = None,
         ahead: bool = True,
     ) -> Answer:
         """Prepare the next answer; it plays once committed. of: the user turn that it replies to, if any.
-        answers_silence: reply even if nothing was understood. manner: for this answer only. ahead: False to prepare
-        only the transcript."""
+        answers_silence: reply even if nothing was understood. reply_options: for this answer only. ahead: False to
+        prepare only the transcript."""
         committed = asyncio.Event()
-        manner = self.manner = manner or self._wishes.manner
+        reply_options = self.reply_options = reply_options or self._wishes.reply_options
         turn = Turn(
             self._stages,
             self._settings,
@@ -89,7 +89,7 @@ class Answers:
             language=self._wishes.language,
             answer_silence=answers_silence,
             said_before=of.parts.made if of is not None else (),
-            manner=manner,
+            reply_options=reply_options,
             committed=committed,
             ahead=ahead,
             company=self._company,
@@ -107,16 +107,18 @@ class Answers:
             committed=committed,
             said_item=of.item if of is not None else None,
             typed=utterance if isinstance(utterance, Transcript) else None,
-            aloud=manner.aloud,
+            aloud=reply_options.aloud,
         )
         self.sound = utterance if of is not None and isinstance(utterance, Clip) else None
         self._tasks.keep(self.current.task)
         return self.current
 
-    def beside(self, asked: AsItStands, manner: Manner) -> AsyncGenerator[Event, None]:
+    def beside(self, asked: ReplyToHistory, reply_options: ReplyOptions) -> AsyncGenerator[Event, None]:
         """Run a turn outside of the conversation, independent of the current answer."""
         wishes = self._wishes
-        turn = Turn(self._stages, self._settings, voice=wishes.voice, language=wishes.language, manner=manner)
+        turn = Turn(
+            self._stages, self._settings, voice=wishes.voice, language=wishes.language, reply_options=reply_options
+        )
         return turn.run(asked, self._conversation)
 
     # --- the end of the current answer ---

@@ -126,7 +126,7 @@ class TranscriptFinal:
     language: str | None
     """ISO 639-1 code."""
     words: Sequence[Word] = ()
-    """Words with their probabilities, if the conversation asks for them (`Manner.words`) and the recogniser has
+    """Words with their probabilities, if the conversation asks for them (`ReplyOptions.words`) and the recogniser has
     them."""
 
 

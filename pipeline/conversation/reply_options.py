@@ -12,7 +12,7 @@ from pipeline.voices.catalogue import Voice
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class ReplyOptions:
     """Options of all turns until they are changed, or of one turn."""
 
     answers: bool = True
@@ -37,7 +37,7 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True)
-class AsItStands:
+class ReplyToHistory:
     """Request for a reply to the conversation as it is, without new words of the user."""
 
     before: Sequence[asyncio.Task[Any]] = ()

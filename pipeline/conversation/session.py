@@ -22,7 +22,7 @@ from pipeline.conversation.floor import Floor
 from pipeline.conversation.history import Conversation, Item
 from pipeline.conversation.kept_turns import Recorder
 from pipeline.conversation.outlet import Outlet, Sink
-from pipeline.conversation.reply_options import AsItStands, Manner
+from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
 from pipeline.conversation.states import State
 from pipeline.conversation.tasks import Tasks
 from pipeline.conversation.turn import Announcement, Stages
@@ -58,7 +58,7 @@ class Session:
         voice: Voice,
         language: str | None,
         activity: VoiceActivity,
-        manner: Manner | None = None,
+        reply_options: ReplyOptions | None = None,
         sink: Sink | None = None,
         recorder: Recorder | None = None,
         idle: Callable[[], bool] = lambda: False,
@@ -72,7 +72,7 @@ class Session:
         """Events in order; closed with an Overloaded error when the reader is too slow."""
         self.ended = self._out.ended
         """Set when the session has ended itself: its owner must close it, even if the events are not read."""
-        self.manner = manner or Manner()
+        self.reply_options = reply_options or ReplyOptions()
         """How to reply; a change applies to later turns."""
         self.conversation = conversation
         self.voice, self.language, self.options = voice, language, options
@@ -181,7 +181,7 @@ class Session:
         if self.hearing:
             self._forget()
             self._listen()
-        elif self.manner.keeps_all:
+        elif self.reply_options.keeps_all:
             self._ear.forget_rest()
             self._ear.leave_behind()
 
@@ -190,10 +190,10 @@ class Session:
 
         Raises BadInput (no_audio) when nothing was recorded.
         """
-        if self.manner.keeps_all:
+        if self.reply_options.keeps_all:
             for frame in self._ear.rest():
                 self._step(frame)
-        if not self._ear.kept_s or (self._state is State.ANSWERING and not self.manner.keeps_all):
+        if not self._ear.kept_s or (self._state is State.ANSWERING and not self.reply_options.keeps_all):
             raise BadInput("There is no sound to commit.", code="no_audio")
         spoken = self.hearing
         self._abandon()
@@ -214,11 +214,11 @@ class Session:
         self._dictation.write(clip, item.id)
         return item
 
-    def respond(self, manner: Manner | None = None, *, instead: Sequence[Message] | None = None) -> str:
+    def respond(self, reply_options: ReplyOptions | None = None, *, instead: Sequence[Message] | None = None) -> str:
         """Reply to the conversation as it is; a current utterance is noted first. Returns the id of the reply's item.
 
-        manner: for this reply only. instead: messages to reply to in place of the conversation's. Raises BadInput
-        (already_answering): only one reply at a time.
+        reply_options: for this reply only. instead: messages to reply to in place of the conversation's. Raises
+        BadInput (already_answering): only one reply at a time.
         """
         if self._state is State.ANSWERING:
             raise BadInput("A reply is already in progress.", code="already_answering")
@@ -226,21 +226,21 @@ class Session:
             self.note()
         self._watchdog.active()
         self._state = State.ANSWERING
-        asked = AsItStands(before=self._dictation.pending, messages=instead)
-        answer = self._answers.begin(asked, answers_silence=True, manner=manner)
+        asked = ReplyToHistory(before=self._dictation.pending, messages=instead)
+        answer = self._answers.begin(asked, answers_silence=True, reply_options=reply_options)
         answer.commit()
         return answer.item_id
 
-    def answer_in(self, manner: Manner) -> None:
-        """Use this manner for the reply to the current user turn only."""
-        self._user.manner = manner
+    def answer_in(self, reply_options: ReplyOptions) -> None:
+        """Use this reply_options for the reply to the current user turn only."""
+        self._user.reply_options = reply_options
 
-    def aside(self, manner: Manner, messages: Sequence[Message] | None) -> AsyncGenerator[Event, None]:
+    def aside(self, reply_options: ReplyOptions, messages: Sequence[Message] | None) -> AsyncGenerator[Event, None]:
         """Run a turn outside of the conversation, in parallel to it; its audio is not paced.
 
         messages: what to reply to; None: the conversation as it is.
         """
-        return self._answers.beside(AsItStands(before=self._dictation.pending, messages=messages), manner)
+        return self._answers.beside(ReplyToHistory(before=self._dictation.pending, messages=messages), reply_options)
 
     def truncate(self, item: str, played_ms: float) -> None:
         """Cut a reply at `played_ms`: later text leaves the conversation.
@@ -311,7 +311,7 @@ class Session:
         if self._ear.detector.speaking:
             self._watchdog.spoke(milliseconds(self._ear.detector.now))
         if not self.options.turn_detection:
-            if self.manner.keeps_all:
+            if self.reply_options.keeps_all:
                 self._ear.keep_newest(self._settings.max_audio_seconds)
             elif self._state in (State.LISTENING, State.ANSWERING):
                 self._ear.keep_preroll(self._ear.detector.now)
@@ -375,7 +375,7 @@ class Session:
 
     def _words(self) -> tuple[TranscriptFinal | Transcript | None, bool]:
         """Return the transcript up to this pause, if there is one, and whether it is in progress."""
-        if not self.manner.answers:
+        if not self.reply_options.answers:
             return self._dictation.heard, self._dictation.reading
         answer = self._answers.current
         if answer is None or answer.failed:
@@ -387,11 +387,11 @@ class Session:
         needs the words. Returns whether a transcript was started."""
         if self._was_read or not self.options.adaptive_endpointing or silence_ms < shortest(self.options):
             return False
-        if self.manner.answers and self._answers.current is not None:
+        if self.reply_options.answers and self._answers.current is not None:
             return False  # it has failed, and is retried at the endpoint
         self._was_read = True
-        if self.manner.answers:
-            self._answers.begin(self._ear.clip(), of=self._user, manner=self._user.manner, ahead=False)
+        if self.reply_options.answers:
+            self._answers.begin(self._ear.clip(), of=self._user, reply_options=self._user.reply_options, ahead=False)
         else:
             self._dictation.read(self._ear.clip())
         return True
@@ -399,33 +399,33 @@ class Session:
     def _speculate(self) -> None:
         self._was_read = False
         if (
-            self.manner.answers
+            self.reply_options.answers
             and self._user.speculations < self.options.speculations
             and (self._ear.kept_s <= self.options.speculation_max_speech_s or self._idle())
         ):
             self._user.speculations += 1
-            self._answers.begin(self._ear.clip(), of=self._user, manner=self._user.manner)
+            self._answers.begin(self._ear.clip(), of=self._user, reply_options=self._user.reply_options)
 
     def _endpoint(self, *, answers_silence: bool = False) -> None:
         item = self.conversation.place(id=self._user.item).id
         self._out.emit(events.UserSpeechStopped(milliseconds(self._user.spoke_until), item))
-        if not self.manner.answers:
+        if not self.reply_options.answers:
             self._answers.abandon()
             clip, before = self._user.take()
             self._dictation.write(clip, item, before, read=self._state is State.PAUSED)
             self._ear.leave_utterance_behind()
             self._listen()
             return
-        answer, manner = self._answers.current, self._user.manner or self.manner
+        answer, reply_options = self._answers.current, self._user.reply_options or self.reply_options
         if (
             answer is None
             or answer.failed  # a failed speculative reply may succeed now
-            or self._answers.manner != manner  # the manner was changed since then
+            or self._answers.reply_options != reply_options  # the reply_options was changed since then
             or (answers_silence and not answer.understood)  # an explicit commit gets a reply even to silence
         ):
             self._abandon()
             answer = self._answers.begin(
-                self._ear.clip(), of=self._user, answers_silence=answers_silence, manner=manner
+                self._ear.clip(), of=self._user, answers_silence=answers_silence, reply_options=reply_options
             )
         self._user.pause()
         self._state = State.ANSWERING
@@ -438,12 +438,12 @@ class Session:
         answer, sound = self._answers.current, self._answers.sound
         assert answer is not None  # noqa: S101  # it is being interrupted
         if answer.said is None and sound is not None:
-            manner = self._user.manner
+            reply_options = self._user.reply_options
             self._user.parts.carry_over(sound)
             with contextlib.suppress(BadInput):  # the client may have deleted it
                 self.conversation.delete(self._user.item)
             answer.withdraw("continued")
-            self._user.manner = manner
+            self._user.reply_options = reply_options
         else:
             answer.interrupt()
 
@@ -483,7 +483,7 @@ class Session:
 
     def _listen(self) -> None:
         self._state = State.LISTENING
-        if not self.manner.keeps_all:
+        if not self.reply_options.keeps_all:
             self._floor.keep(self.options)
         # Deferred, because the caller has not finished its own work yet.
         self._loop.call_soon(self._speak_up)
@@ -509,8 +509,8 @@ class Session:
                 self._stages.stt,
                 clip,
                 language=self.language,
-                prompt=self.manner.hint,
-                words=self.manner.words,
+                prompt=self.reply_options.hint,
+                words=self.reply_options.words,
                 limit_s=self._settings.stt_timeout_s,
             )
 

@@ -12,7 +12,7 @@ from pipeline.audio.speed import Tempo
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
-from pipeline.conversation.reply_options import AsItStands, Manner
+from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
 from pipeline.conversation.timings import Timings
 from pipeline.errors import EngineError, ParleyError, StageFailed
 from pipeline.llm import LanguageModel, Message, ReplyDelta, Tool, ToolCall, Usage
@@ -57,7 +57,7 @@ class Announcement:
     language: str
 
 
-Utterance = Clip | Transcript | Announcement | AsItStands
+Utterance = Clip | Transcript | Announcement | ReplyToHistory
 """Input of a turn: audio, text, an announcement, or a request to reply to the conversation as it is."""
 
 
@@ -89,23 +89,23 @@ class Turn:
         language: str | None,
         answer_silence: bool = True,
         said_before: Sequence[asyncio.Task[Transcript]] = (),
-        manner: Manner | None = None,
+        reply_options: ReplyOptions | None = None,
         committed: asyncio.Event | None = None,
         ahead: bool = True,
         company: Company | None = None,
     ) -> None:
         """language: ISO 639-1 of the expected speech; None to detect it. answer_silence: say that nothing was heard,
         else end the turn with an empty reply. said_before: the transcripts, possibly still pending, of earlier parts of
-        the utterance. manner: options of this turn. committed: set when it is certain that the user has finished (None:
-        it is); functions with side effects wait for it. ahead: prepare the reply before that; False: only the
-        transcript. company: the live conversation."""
+        the utterance. committed: set when it is certain that the user has finished (None: it is); functions with side
+        effects wait for it. ahead: prepare the reply before that; False: only the transcript. company: the live
+        conversation."""
         self._stages = stages
         self._settings = settings
-        self._voice = (manner.voice if manner else None) or voice
+        self._voice = (reply_options.voice if reply_options else None) or voice
         self._language = language
         self._answer_silence = answer_silence
         self._said_before = said_before
-        self._manner = manner or Manner()
+        self._manner = reply_options or ReplyOptions()
         self._committed = committed
         self._ahead = ahead
         self._company = company
@@ -161,7 +161,7 @@ class Turn:
         match utterance:
             case Announcement():
                 prompt, language = utterance.text, utterance.language
-            case AsItStands():
+            case ReplyToHistory():
                 if utterance.before:
                     await asyncio.wait(utterance.before)
                 prompt = conversation.standing() if utterance.messages is None else [*utterance.messages]

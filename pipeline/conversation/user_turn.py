@@ -8,7 +8,7 @@ from pipeline.audio.clip import Clip
 from pipeline.conversation.history import item_id
 from pipeline.conversation.partials import PartialTranscripts
 from pipeline.conversation.parts import MAX_PARTS, Parts
-from pipeline.conversation.reply_options import Manner
+from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.conversation.tasks import Tasks
 from pipeline.listening.ear import Ear, milliseconds
 from pipeline.stt import Transcript
@@ -35,12 +35,12 @@ class UserTurn:
         """Id of the item that the utterance will get."""
         self.speculations = 0
         """Number of speculative replies prepared for it."""
-        self.manner: Manner | None = None
-        """How to reply to it; None: the conversation's manner."""
+        self.reply_options: ReplyOptions | None = None
+        """How to reply to it; None: the conversation's reply_options."""
 
     def begin(self, at: int) -> None:
         """Start the next utterance at this sample."""
-        self.item, self._began, self.speculations, self.manner = item_id(), at, 0, None
+        self.item, self._began, self.speculations, self.reply_options = item_id(), at, 0, None
         self.parts.begin()
         self._partials.begin(at)
         self._ear.begin(at)

@@ -11,7 +11,7 @@ from pipeline.engines import EngineInfo, Running, load, note, open_named
 from pipeline.errors import EngineError, ParleyError
 from pipeline.llm import AUTO_ORDER, ENGINES, LanguageModel, Message, ReplyDelta, Tool
 from pipeline.settings import Settings
-from pipeline.support.context_holder import Keeper
+from pipeline.support.context_holder import ContextHolder
 from pipeline.support.progress import Progress, Report
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class AutoLanguageModel:
         self._settings = settings
         self._always = always
         self._better: Running[LanguageModel] | None = None
-        self._keeper: Keeper[Running[LanguageModel]] | None = None
+        self._keeper: ContextHolder[Running[LanguageModel]] | None = None
         self._why_not = ""
         self._look_again_at = 0.0
         self._look: asyncio.Task[None] | None = None
@@ -79,7 +79,9 @@ class AutoLanguageModel:
 
     async def _try_to_open(self, report: Report) -> None:
         start = time.monotonic()
-        keeper: Keeper[Running[LanguageModel]] = Keeper(open_named("llm", ENGINES, BETTER, self._settings, report))
+        keeper: ContextHolder[Running[LanguageModel]] = ContextHolder(
+            open_named("llm", ENGINES, BETTER, self._settings, report)
+        )
         try:
             self._better = await keeper.open()
         except ParleyError as error:

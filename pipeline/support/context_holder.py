@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Keeper(Generic[T]):
+class ContextHolder(Generic[T]):
     """Hold one context open in its own task, from `open()` until `close()`.
 
     For contexts that are opened in one place and closed in another: asyncio's timeouts and task groups inside them must
@@ -59,7 +59,7 @@ class Keeper(Generic[T]):
 @asynccontextmanager
 async def open_together(*contexts: AbstractAsyncContextManager[Any]) -> AsyncIterator[list[Any]]:
     """Enter all contexts concurrently; when one fails, the others are left and its error is raised."""
-    keepers = [Keeper(context) for context in contexts]
+    keepers = [ContextHolder(context) for context in contexts]
     try:
         yield await asyncio.gather(*(keeper.open() for keeper in keepers))
     finally:

@@ -24,7 +24,7 @@ from mcp.client.streamable_http import streamable_http_client
 from pipeline.errors import ConfigError
 from pipeline.llm import Tool
 from pipeline.settings import Settings
-from pipeline.support.context_holder import Keeper
+from pipeline.support.context_holder import ContextHolder
 from pipeline.tools import Company, Function, ToolError
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Server:
     def __init__(self, name: str, config: dict[str, Any]) -> None:
         self.name = name
         self._config = config
-        self._keeper: Keeper[ClientSession] | None = None
+        self._keeper: ContextHolder[ClientSession] | None = None
         self._opening = asyncio.Lock()
         self._in_doubt = False
         """The last call ended in a way that does not show whether the connection still works."""
@@ -127,7 +127,7 @@ class Server:
         """Return the connection, and connect if necessary. One call connects; concurrent calls wait for it."""
         async with self._opening:
             if self._keeper is None:
-                keeper = Keeper(self._connected())
+                keeper = ContextHolder(self._connected())
                 try:
                     await keeper.open()
                 except BaseException:

@@ -15,7 +15,7 @@ from pipeline.audio.decode import Recording
 from pipeline.engines import Running, open_best, open_named
 from pipeline.errors import EngineError, ParleyError
 from pipeline.settings import Settings
-from pipeline.support.context_holder import Keeper
+from pipeline.support.context_holder import ContextHolder
 from pipeline.transcripts import speakers
 from pipeline.transcripts.alignment.aligning import Aligners
 from pipeline.transcripts.speakers import Diarizer, HowMany, KnownSpeaker, pyannote
@@ -53,7 +53,7 @@ class OnDemand(Generic[T]):
     def __init__(self, context: Callable[[], AbstractAsyncContextManager[T]]) -> None:
         self._context = context
         self._lock = asyncio.Lock()
-        self._keeper: Keeper[T] | None = None
+        self._keeper: ContextHolder[T] | None = None
         self._failed: tuple[float, ParleyError] | None = None
 
     async def get(self) -> T:
@@ -63,7 +63,7 @@ class OnDemand(Generic[T]):
             if self._failed is not None and time.monotonic() - self._failed[0] < RETRY_S:
                 raise self._failed[1]
             if self._keeper is None:
-                keeper = Keeper(self._context())
+                keeper = ContextHolder(self._context())
                 try:
                     await keeper.open()
                 except Exception as error:

@@ -13,7 +13,7 @@ ITEMS_AHEAD = 4
 """Items buffered for a caller that does not read them; beyond this, the engine waits."""
 
 
-class Job:
+class ModelCall:
     """A model call: its method and arguments, its caller, and the channel for its results."""
 
     def __init__(self, method: str, args: tuple[Any, ...], caller: Caller, *, batched: bool = False) -> None:

@@ -12,7 +12,7 @@ from pipeline.errors import EngineError, Overloaded, ParleyError, WorkerCrashed
 from pipeline.telemetry import metrics, tracing
 from pipeline.workers import Load, Serving
 from pipeline.workers.lag import Lag
-from pipeline.workers.model_call import Job
+from pipeline.workers.model_call import ModelCall
 from pipeline.workers.scheduler import Scheduler, Urgency, current
 from pipeline.workers.wire import Done, Item
 
@@ -34,7 +34,7 @@ class Host(Protocol):
         """Load the engine, again if it was lost. Raises the errors of its constructor, or EngineError."""
         ...
 
-    async def serve(self, jobs: Sequence[Job]) -> None:
+    async def serve(self, jobs: Sequence[ModelCall]) -> None:
         """Run these calls, which are of one method, together until they end. Raises WorkerCrashed when the engine is
         lost; unfinished calls then stay open."""
         ...
@@ -68,7 +68,7 @@ class Pool:
         self._serving = serving
         self._idle_s = idle_s
         self._max_wait_s = max_wait_s
-        self._scheduler: Scheduler[Job] = Scheduler(
+        self._scheduler: Scheduler[ModelCall] = Scheduler(
             name, max_waiting=max_waiting, max_wait_s=max_wait_s, size=len(hosts), gather_s=serving.gather_s
         )
         self._closed = False
@@ -104,7 +104,7 @@ class Pool:
     async def _answers(self, method: str, args: tuple[Any, ...]) -> AsyncGenerator[Item | Done, None]:
         if self._closed:
             raise EngineError(f"{self._name} is closed.")
-        job = Job(method, args, current(), batched=method in self._serving.batched)
+        job = ModelCall(method, args, current(), batched=method in self._serving.batched)
         try:
             self._scheduler.put(job)
         except Overloaded:
@@ -119,7 +119,7 @@ class Pool:
             self._scheduler.remove(job)
             job.cancel()
 
-    def _refuse(self, job: Job) -> None:
+    def _refuse(self, job: ModelCall) -> None:
         """Refuse a call that has waited for the maximum time."""
         if job.caller.urgency < Urgency.FILE and self._scheduler.remove(job):
             self._refusals.inc()
@@ -182,13 +182,13 @@ class Pool:
                     # A call of a conversation has waited too long already; a file has time for a retry.
                     self._end(job, failure, again=crashed or (hung and job.caller.urgency is Urgency.FILE))
 
-    def _trace(self, job: Job) -> None:
+    def _trace(self, job: ModelCall) -> None:
         """Add the engine's work to the caller's trace, even if the caller left before its end."""
         if (ran := job.ran) is not None:
             about = {"process.pid": ran.pid, "parley.batch": ran.together}
             tracing.happened(f"{self._name}.{job.method}", job.around, ran.began_ns, ran.ended_ns, about)
 
-    def _end(self, job: Job, failure: Exception, *, again: bool) -> None:
+    def _end(self, job: ModelCall, failure: Exception, *, again: bool) -> None:
         """Finish a call that was taken: nothing if it has ended, a retry once, else its error."""
         if job.over or job.cancelled:
             return
@@ -199,7 +199,7 @@ class Pool:
         else:
             job.fail(failure)
 
-    async def _wait(self, host: Host) -> list[Job]:
+    async def _wait(self, host: Host) -> list[ModelCall]:
         """Wait for the next calls. Meanwhile load a lost engine again, and unload an idle one."""
         loop = asyncio.get_running_loop()
         idle_s: float | None = self._idle_s or None

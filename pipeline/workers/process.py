@@ -16,7 +16,7 @@ from pipeline.settings import HOME
 from pipeline.support.channel import Channel
 from pipeline.support.environment import clean_environment
 from pipeline.workers import EngineSpec
-from pipeline.workers.model_call import Job
+from pipeline.workers.model_call import ModelCall
 from pipeline.workers.wire import LENGTH, Batch, Call, Cancel, Failed, Ready, pack, unpack
 
 log = logging.getLogger(__name__)
@@ -158,11 +158,11 @@ class ProcessHost:
         if child is not None:
             await child.end()
 
-    async def serve(self, jobs: Sequence[Job]) -> None:
+    async def serve(self, jobs: Sequence[ModelCall]) -> None:
         """See Host. Raises WorkerCrashed with the code `timeout` for a process that hung and was ended."""
         child = self._child
         assert child is not None  # noqa: S101  # `load` comes first
-        running: dict[int, Job] = {}
+        running: dict[int, ModelCall] = {}
         for job in jobs:
             if not job.cancelled:
                 self._number += 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pipeline.errors import EngineUnavailable, Overloaded
-from pipeline.support.context_holder import Keeper
+from pipeline.support.context_holder import ContextHolder
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class DoesNotFit(EngineUnavailable):
 
 @dataclass(slots=True)
 class _Resident(Generic[T]):
-    keeper: Keeper[T]
+    keeper: ContextHolder[T]
     mb: int
     users: int = 0
 
@@ -96,7 +96,7 @@ class Residents(Generic[T]):
                 if known is None or known.keeper.failed:  # a failure is raised only for those who waited
                     self._residents.pop(name, None)
                     await self._make_room(mb)
-                    self._residents[name] = _Resident(Keeper(context()), mb)
+                    self._residents[name] = _Resident(ContextHolder(context()), mb)
         return resident
 
     async def _make_room(self, mb: int) -> None:

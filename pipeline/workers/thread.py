@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pipeline.workers import EngineSpec
-from pipeline.workers.model_call import Job
+from pipeline.workers.model_call import ModelCall
 from pipeline.workers.run_calls import answers, build
 from pipeline.workers.wire import Call
 
@@ -39,7 +39,7 @@ class ThreadHost:
         await self._run(lambda: None)
         self._engine = None
 
-    async def serve(self, jobs: Sequence[Job]) -> None:
+    async def serve(self, jobs: Sequence[ModelCall]) -> None:
         """See Host."""
         calls = [Call(number, job.method, job.args) for number, job in enumerate(jobs)]
         steps = answers(self._engine, calls, lambda number: jobs[number].cancelled)

@@ -2,7 +2,7 @@
 
 `door.py` is the middleware before every route and socket. It uses the other modules in this order:
 
-    rights.py    the permission that each path needs; an unlisted path needs the highest
+    permissions.py    the permission that each path needs; an unlisted path needs the highest
     origins.py   which origins of web pages may call
     keys.py jwts.py page_tokens.py   authentication
     rates.py     rate limits
@@ -15,12 +15,22 @@
 
 from server.access.access import Access, check_exposure
 from server.access.budgets import Budgets, budgets_of
-from server.access.callers import Caller, Right, caller_of, require_key
+from server.access.callers import Caller, Permission, caller_of, require_key
 from server.access.limits import held_of
-from server.access.middleware import Door
+from server.access.middleware import AccessMiddleware
 from server.access.revocation import Revoked, stay_of
 
 __all__ = [
-    "Access", "Budgets", "Caller", "Door", "Revoked", "Right", "budgets_of", "caller_of", "check_exposure", "held_of",
-    "require_key", "stay_of",
+    "Access",
+    "AccessMiddleware",
+    "Budgets",
+    "Caller",
+    "Permission",
+    "Revoked",
+    "budgets_of",
+    "caller_of",
+    "check_exposure",
+    "held_of",
+    "require_key",
+    "stay_of",
 ]  # fmt: skip

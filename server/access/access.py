@@ -10,14 +10,14 @@ from starlette.routing import Match, Mount
 from pipeline.errors import ConfigError, ParleyError
 from pipeline.settings import Settings
 from server.access.budgets import Budgets
-from server.access.callers import ALL, Caller, Right, address_of
+from server.access.callers import ALL, Caller, Permission, address_of
 from server.access.jwts import Jwts
 from server.access.keys import KeyRing
 from server.access.origins import Origins
 from server.access.page_tokens import PREFIX, PageTokens
 from server.access.rates import Rates
 from server.access.rules import OTHERS, Open, Rule
-from server.access.slots import Places
+from server.access.slots import Slots
 
 KEY_PROTOCOL = "openai-insecure-api-key."
 """Prefix of the subprotocol that carries a key: a browser cannot set headers on a WebSocket, but can offer
@@ -44,7 +44,7 @@ class Access:
         return bool(self._keys) or bool(self._jwts)
 
     @property
-    def places(self) -> Places:
+    def places(self) -> Slots:
         """Slots for conversations."""
         return self.budgets.conversations
 
@@ -96,7 +96,7 @@ class Access:
         proof = next((one for one in marked if self.page_tokens.mark(one) == caller.proof), None)
         return None if proof is None else replace(caller, proof=proof)
 
-    def holds(self, caller: Caller, needed: Right | None) -> bool:
+    def holds(self, caller: Caller, needed: Permission | None) -> bool:
         """Whether this caller's credential is still valid and grants the permission `needed`. The signature of a JWT is
         not checked again: a JWT is valid until it expires."""
         if time.time() >= caller.until:
@@ -104,7 +104,7 @@ class Access:
         if caller.kind != "key":
             return True
         keys = (key for key in self._keys.named(caller.name) if key.sha256 == caller.proof)
-        return any(replace(caller, rights=key.rights).may(needed) for key in keys)
+        return any(replace(caller, permissions=key.permissions).may(needed) for key in keys)
 
     async def _visitor(self, connection: HTTPConnection, nobody: Caller) -> Caller:  # language: allow
         """Return the caller of a public path: the owner of a valid key, or else the anonymous caller."""

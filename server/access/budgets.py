@@ -4,7 +4,7 @@ from starlette.requests import HTTPConnection
 
 from pipeline.settings import Settings
 from server.access.limits import AtMost, Budget, share
-from server.access.slots import Places
+from server.access.slots import Slots
 
 
 class Budgets:
@@ -15,9 +15,9 @@ class Budgets:
         self.memory = Budget(settings.max_waiting_bytes)
         """Bytes of messages while they arrive, wait and are decoded; of texts while they are parsed; of form fields;
         and of sound that waits for its transcript. A connection's share is `held_of(connection)`."""
-        self.conversations = Places(settings)
+        self.conversations = Slots(settings)
         """Slots for WebSockets."""
-        self.wyoming = Places(settings, at_address=share(settings.max_sessions, settings.max_sessions_per_address))
+        self.wyoming = Slots(settings, at_address=share(settings.max_sessions, settings.max_sessions_per_address))
         """Slots for Wyoming connections, which have no keys: as many as for conversations, counted separately."""
         self.uploads = AtMost(
             settings.max_uploads,

@@ -12,10 +12,10 @@ from starlette.requests import HTTPConnection
 from pipeline.errors import ParleyError
 
 SCOPE = "parley.caller"
-"""Key in an ASGI scope under which `Door` stores the caller."""
+"""Key in an ASGI scope under which `AccessMiddleware` stores the caller."""
 
 
-class Right(StrEnum):
+class Permission(StrEnum):
     """A permission of a key."""
 
     TALK = "talk"
@@ -26,8 +26,8 @@ class Right(StrEnum):
     """Everything, including changes to and figures of the deployment."""
 
 
-ALL = frozenset(Right)
-USE = frozenset((Right.TALK, Right.TRANSCRIBE))
+ALL = frozenset(Permission)
+USE = frozenset((Permission.TALK, Permission.TRANSCRIBE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Caller:
 
     name: str
     """Name of the key, not of a person; "" without a key."""
-    rights: frozenset[Right]
+    permissions: frozenset[Permission]
     kind: str = "key"
     """key, jwt, page or anonymous."""
     address: str = ""
@@ -65,19 +65,19 @@ class Caller:
         """Name under which models count this caller's calls; "" for this machine's own, whose sessions count alone."""
         return ":".join(self.counted_as or ())
 
-    def may(self, right: Right | None) -> bool:
+    def may(self, right: Permission | None) -> bool:
         """Whether this caller has the permission. right: None for what any key permits."""
-        return right is None or right in self.rights or Right.ADMIN in self.rights
+        return right is None or right in self.permissions or Permission.ADMIN in self.permissions
 
     def at(self, address: str) -> Self:
         """Return this caller with another address."""
         return replace(self, address=address)
 
 
-def rights_of(names: Iterable[str]) -> frozenset[Right]:
+def permissions_of(names: Iterable[str]) -> frozenset[Permission]:
     """Return the permissions among these names; other names are meant for other services."""
-    known = {right.value for right in Right}
-    return frozenset(Right(name) for name in names if name in known)
+    known = {right.value for right in Permission}
+    return frozenset(Permission(name) for name in names if name in known)
 
 
 def address_of(connection: HTTPConnection) -> str:
@@ -102,8 +102,8 @@ def address_in(host: str) -> str:
 
 
 def caller_of(connection: HTTPConnection) -> Caller:
-    """Return the caller that `Door` admitted. Raises ParleyError (unauthorized) if the connection did not pass through
-    `Door`, so that a route mounted past it is closed, not open."""
+    """Return the caller that `AccessMiddleware` admitted. Raises ParleyError (unauthorized) if the connection did
+    not pass through it, so that a route mounted past it is closed, not open."""
     caller = connection.scope.get(SCOPE)
     if not isinstance(caller, Caller):
         raise ParleyError("Send a key: Authorization: Bearer KEY.", code="unauthorized")

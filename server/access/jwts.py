@@ -18,7 +18,7 @@ import jwt
 
 from pipeline.errors import Overloaded
 from pipeline.settings import Settings
-from server.access.callers import USE, Caller, Right, rights_of
+from server.access.callers import USE, Caller, Permission, permissions_of
 
 log = logging.getLogger(__name__)
 
@@ -114,14 +114,14 @@ def _expiry(told: Any) -> float:
         return math.inf
 
 
-def _rights(claims: Mapping[str, Any]) -> frozenset[Right]:
+def _rights(claims: Mapping[str, Any]) -> frozenset[Permission]:
     """Return the permissions of `scope` (RFC 8693: words in one string), `scp` or `scopes`. A token without any of
     these claims may use the service but not change it."""
     for name in ("scope", "scp", "scopes"):
         if name in claims:
             told = claims[name]
             words = told.split() if isinstance(told, str) else told if isinstance(told, list) else []
-            return rights_of(word for word in words if isinstance(word, str))
+            return permissions_of(word for word in words if isinstance(word, str))
     return USE
 
 

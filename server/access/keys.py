@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from server.access.callers import ALL, Caller, Right
+from server.access.callers import ALL, Caller, Permission
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +47,13 @@ class Key:
     """A stored key."""
 
     name: str
-    rights: frozenset[Right]
+    permissions: frozenset[Permission]
     sha256: str
 
     @property
     def line(self) -> str:
         """The key's line in the file."""
-        return f"{self.name}:{'+'.join(sorted(self.rights))}:{self.sha256}"
+        return f"{self.name}:{'+'.join(sorted(self.permissions))}:{self.sha256}"
 
 
 def new_key() -> str:
@@ -67,29 +67,29 @@ def hashed(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def parse_rights(text: str) -> frozenset[Right]:
+def parse_permissions(text: str) -> frozenset[Permission]:
     """Parse "talk+transcribe" or "talk,transcribe". Raises ConfigError, which does not quote the text: it could be a
     key."""
     names = [name for name in re.split(r"[+,\s]+", text) if name]
-    if not names or any(name not in set(Right) for name in names):
-        raise ConfigError(f"The permissions of a key are {', '.join(Right)}; join several by +.")
-    return frozenset(Right(name) for name in names)
+    if not names or any(name not in set(Permission) for name in names):
+        raise ConfigError(f"The permissions of a key are {', '.join(Permission)}; join several by +.")
+    return frozenset(Permission(name) for name in names)
 
 
 def entries_of_setting(api_keys: str) -> Iterator[tuple[str, str, str]]:
     """Yield name, permissions ("" for all) and key of each entry of API_KEYS."""
     for number, entry in enumerate((entry.strip() for entry in api_keys.split(",") if entry.strip()), start=1):
         match = NAMED_KEY.fullmatch(entry)
-        name, rights, key = match.groups() if match else (f"{UNNAMED}{number}", "", entry)
-        yield name, rights, key
+        name, permissions, key = match.groups() if match else (f"{UNNAMED}{number}", "", entry)
+        yield name, permissions, key
 
 
 def _slipped(entry: str) -> bool:
     """Whether this is a mistyped NAME:PERMISSIONS:KEY, not a key that contains a colon. Accepting it as a key would
     grant every permission to a caller that guesses the name and its permissions."""
     name, colon, rest = entry.partition(":")
-    rights = WORD.findall(rest.partition(":")[0].lower())
-    return bool(colon) and (NAME.fullmatch(name.strip()) is not None or not set(Right).isdisjoint(rights))
+    permissions = WORD.findall(rest.partition(":")[0].lower())
+    return bool(colon) and (NAME.fullmatch(name.strip()) is not None or not set(Permission).isdisjoint(permissions))
 
 
 def weak(api_keys: str) -> list[str]:
@@ -102,19 +102,19 @@ def keys_of_setting(api_keys: str) -> list[Key]:
     an entry that resembles the second form but is invalid, and for a setting with only empty entries, because an
     operator who sets it wants keys."""
     found: list[Key] = []
-    for number, (name, rights, key) in enumerate(entries_of_setting(api_keys), start=1):
+    for number, (name, permissions, key) in enumerate(entries_of_setting(api_keys), start=1):
         try:
-            if not rights and _slipped(key):
+            if not permissions and _slipped(key):
                 raise ConfigError(
                     "it looks like NAME:PERMISSIONS:KEY but is invalid. Join permissions by + "
                     "(NAME:talk+transcribe:KEY). If the key itself begins like this, write NAME:admin:KEY."
                 )
-            found.append(Key(name, parse_rights(rights) if rights else ALL, hashed(key)))
+            found.append(Key(name, parse_permissions(permissions) if permissions else ALL, hashed(key)))
         except ConfigError as error:
             raise ConfigError(f"API_KEYS, entry {number}: {error.message}") from None
-    unnamed = {name for name, rights, _ in entries_of_setting(api_keys) if not rights}
-    for name, rights, _ in entries_of_setting(api_keys):
-        if rights and name in unnamed:
+    unnamed = {name for name, permissions, _ in entries_of_setting(api_keys) if not permissions}
+    for name, permissions, _ in entries_of_setting(api_keys):
+        if permissions and name in unnamed:
             raise ConfigError(f"API_KEYS: {name} is also the default name of an unnamed entry; rename one of the two.")
     if api_keys and not found:
         raise ConfigError("API_KEYS is set, but all its entries are empty. Add a key, or remove the setting.")
@@ -154,7 +154,7 @@ class KeyFile:
                 bad.append(number)
         return keys, bad
 
-    def add(self, name: str, rights: frozenset[Right]) -> str:
+    def add(self, name: str, permissions: frozenset[Permission]) -> str:
         """Make a key and return it; only its hash is stored. Raises ConfigError for a name that exists or is
         invalid."""
         if not NAME.fullmatch(name):
@@ -163,7 +163,7 @@ class KeyFile:
             if any(key.name == name for key in keys):
                 raise ConfigError(f"The key {name!r} exists already. Rotate it, or choose another name.")
             made = new_key()
-            keys.append(Key(name, rights, hashed(made)))
+            keys.append(Key(name, permissions, hashed(made)))
         return made
 
     def rotate(self, name: str) -> str:
@@ -175,7 +175,7 @@ class KeyFile:
             if len(having) > 1:
                 raise ConfigError(f"{name!r} is being rotated already: python main.py keys remove {name} --old first.")
             made = new_key()
-            keys.append(Key(name, having[-1].rights, hashed(made)))
+            keys.append(Key(name, having[-1].permissions, hashed(made)))
         return made
 
     def remove(self, name: str) -> None:
@@ -236,10 +236,10 @@ def _having(keys: list[Key], name: str) -> list[Key]:
 
 def _parse(line: str) -> Key:
     """Raises ValueError, ConfigError."""
-    name, rights, sha256 = line.split(":")
+    name, permissions, sha256 = line.split(":")
     if not NAME.fullmatch(name) or not SHA256.fullmatch(sha256):
         raise ValueError
-    return Key(name, parse_rights(rights), sha256)
+    return Key(name, parse_permissions(permissions), sha256)
 
 
 class KeyRing:
@@ -274,7 +274,7 @@ class KeyRing:
         for key in (*self._fixed, *self._filed):
             if hmac.compare_digest(digest, key.sha256):
                 found = key
-        return Caller(found.name, found.rights, proof=found.sha256) if found else None
+        return Caller(found.name, found.permissions, proof=found.sha256) if found else None
 
     def named(self, name: str) -> list[Key]:
         """Return the valid keys with this name."""

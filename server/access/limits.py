@@ -17,7 +17,7 @@ Each costs some 5 ns of the event loop, which all share."""
 BURST_BYTES = 1 << 25
 """Bytes of one caller that are read at once, before PACE_BYTES_PER_S holds: a largest message."""
 HELD = "parley.held"
-"""Key in an ASGI scope under which `Door` stores the connection's share of the memory."""
+"""Key in an ASGI scope under which `AccessMiddleware` stores the connection's share of the memory."""
 
 
 def share(most: int, set_to: int) -> int:

@@ -19,7 +19,7 @@ from server.access.rules import SOCKET, rule_for
 from server.errors import answer
 
 
-class Door:
+class AccessMiddleware:
     """Checks keys, origins, rates and permissions; reserves a slot for each WebSocket before accepting it; limits
     bodies."""
 

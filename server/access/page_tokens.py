@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from server.access.callers import Caller, Right, rights_of
+from server.access.callers import Caller, Permission, permissions_of
 
 PREFIX = "pt_"
 CONTEXT = b"parley page token 2"
@@ -36,9 +36,9 @@ class PageTokens:
     def make(self, caller: Caller) -> tuple[str, int]:
         """Return a token for this caller's sockets, without the admin permission, and its expiry in Unix time."""
         expires_at = int(min(self._clock() + self.seconds, caller.until))
-        rights = [right for right in (Right.TALK, Right.TRANSCRIBE) if caller.may(right)]
+        permissions = [right for right in (Permission.TALK, Permission.TRANSCRIBE) if caller.may(right)]
         until = caller.until if math.isfinite(caller.until) else None
-        content = [caller.name, rights, caller.kind, expires_at, until, self.mark(caller.proof)]
+        content = [caller.name, permissions, caller.kind, expires_at, until, self.mark(caller.proof)]
         told = _encoded(json.dumps(content).encode())
         return f"{PREFIX}{told}.{_encoded(self._sign(told))}", expires_at
 
@@ -51,10 +51,12 @@ class PageTokens:
         ):
             return None
         content: list[Any] = json.loads(base64.urlsafe_b64decode(told + "=" * (-len(told) % 4)))
-        name, rights, kind, expires_at, until, mark = content
+        name, permissions, kind, expires_at, until, mark = content
         if self._clock() >= expires_at:
             return None
-        return Caller(name, rights_of(rights), kind=kind, until=math.inf if until is None else until, proof=mark)
+        return Caller(
+            name, permissions_of(permissions), kind=kind, until=math.inf if until is None else until, proof=mark
+        )
 
     def mark(self, proof: str) -> str:
         """Return a value that identifies a key in a token without revealing the key; "" without a key."""

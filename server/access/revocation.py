@@ -8,12 +8,12 @@ from starlette.requests import HTTPConnection
 
 from pipeline.errors import ParleyError
 from server.access.access import Access
-from server.access.callers import Caller, Right, caller_of
+from server.access.callers import Caller, Permission, caller_of
 from server.access.keys import LOOK_EVERY_S
 from server.access.rules import Rule
 
 SCOPE = "parley.stay"
-"""Key in an ASGI scope under which `Door` stores the `Stay`."""
+"""Key in an ASGI scope under which `AccessMiddleware` stores the `Stay`."""
 CLOSE_CODE = 1008
 """"Policy Violation": reconnecting with the same key has no effect."""
 LOOKS = 2
@@ -32,7 +32,7 @@ class Revoked(ParleyError):
 
 def stay_of(connection: HTTPConnection) -> "Stay":
     """Return the `Stay` of an admitted connection. Raises ParleyError (unauthorized) if the connection did not pass
-    through `Door`."""
+    through `AccessMiddleware`."""
     caller_of(connection)
     stay = connection.scope[SCOPE]
     assert isinstance(stay, Stay)  # noqa: S101  # beside the caller
@@ -45,7 +45,7 @@ class Stay:
     def __init__(self, access: Access, caller: Caller, rule: Rule) -> None:
         """rule: the rule of the connection's path."""
         self._access, self._caller = access, caller
-        self._right = rule.needed if isinstance(rule.needed, Right) else None
+        self._right = rule.needed if isinstance(rule.needed, Permission) else None
         self._looked_at = -math.inf
         self._missed = 0
 

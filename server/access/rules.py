@@ -6,7 +6,7 @@ A path without a rule needs the highest permission: a new route that is missing 
 from dataclasses import dataclass
 from enum import Enum
 
-from server.access.callers import Right
+from server.access.callers import Permission
 
 
 class Open(Enum):
@@ -20,7 +20,7 @@ class Open(Enum):
     """Callers with any valid key."""
 
 
-Needed = Open | Right
+Needed = Open | Permission
 
 SMALL = 1 << 18
 """Maximum bytes of a body that is not a file: JSON with some thousand characters of text, each written as up to twelve.
@@ -63,36 +63,36 @@ RULES = (
     Rule("/api/v1/webhooks/transcription/", Open.SIGNED, READ),
     Rule("/page-token", Open.ANY_KEY),
     # talk
-    Rule("/ws", Right.TALK),
-    Rule("/v1/realtime", Right.TALK),
-    Rule("/v1/audio/speech", Right.TALK),
+    Rule("/ws", Permission.TALK),
+    Rule("/v1/realtime", Permission.TALK),
+    Rule("/v1/audio/speech", Permission.TALK),
     Rule("/v1/audio/voices", Open.ANY_KEY, READ),
-    Rule("/v1/audio/voices", Right.ADMIN, files=True),
+    Rule("/v1/audio/voices", Permission.ADMIN, files=True),
     Rule("/v1/models", Open.ANY_KEY, READ),
     Rule("/v1/models/", Open.ANY_KEY, READ),
     # transcribe
-    Rule("/v1/audio/transcriptions", Right.TRANSCRIBE, files=True),
-    Rule("/v1/audio/translations", Right.TRANSCRIBE, files=True),
-    Rule("/transcribe/", Right.TRANSCRIBE, files=True),
-    Rule("/asr", Right.TRANSCRIBE, files=True),
-    Rule("/detect-language", Right.TRANSCRIBE, files=True),
+    Rule("/v1/audio/transcriptions", Permission.TRANSCRIBE, files=True),
+    Rule("/v1/audio/translations", Permission.TRANSCRIBE, files=True),
+    Rule("/transcribe/", Permission.TRANSCRIBE, files=True),
+    Rule("/asr", Permission.TRANSCRIBE, files=True),
+    Rule("/detect-language", Permission.TRANSCRIBE, files=True),
     Rule("/models", Open.ANY_KEY, READ),
-    Rule("/queues", Right.TRANSCRIBE),
-    Rule("/jobs", Right.TRANSCRIBE, files=True),
-    Rule("/jobs/", Right.TRANSCRIBE),
-    Rule("/api/v1/upload/url", Right.TRANSCRIBE),
-    Rule("/api/v1/upload/", Right.TRANSCRIBE, files=True),
-    Rule("/api/v1/transcribe", Right.TRANSCRIBE, files=True),
-    Rule("/api/v1/streaming", Right.TRANSCRIBE),
-    Rule("/api/v1/transcription/", Right.TRANSCRIBE),
-    Rule("/api/v1/transcriptions", Right.TRANSCRIBE),
+    Rule("/queues", Permission.TRANSCRIBE),
+    Rule("/jobs", Permission.TRANSCRIBE, files=True),
+    Rule("/jobs/", Permission.TRANSCRIBE),
+    Rule("/api/v1/upload/url", Permission.TRANSCRIBE),
+    Rule("/api/v1/upload/", Permission.TRANSCRIBE, files=True),
+    Rule("/api/v1/transcribe", Permission.TRANSCRIBE, files=True),
+    Rule("/api/v1/streaming", Permission.TRANSCRIBE),
+    Rule("/api/v1/transcription/", Permission.TRANSCRIBE),
+    Rule("/api/v1/transcriptions", Permission.TRANSCRIBE),
     # the deployment
-    Rule("/metrics", Right.ADMIN, READ),
-    Rule("/status", Right.ADMIN, READ),
-    Rule("/recordings", Right.ADMIN, READ),
-    Rule("/recordings/", Right.TALK, frozenset(("DELETE",))),
+    Rule("/metrics", Permission.ADMIN, READ),
+    Rule("/status", Permission.ADMIN, READ),
+    Rule("/recordings", Permission.ADMIN, READ),
+    Rule("/recordings/", Permission.TALK, frozenset(("DELETE",))),
 )
-OTHERS = Rule("/", Right.ADMIN)
+OTHERS = Rule("/", Permission.ADMIN)
 
 
 def rule_for(path: str, method: str) -> Rule:

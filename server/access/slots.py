@@ -25,7 +25,7 @@ class TooMany(Overloaded):
     openai_code = OPENAI_CODE
 
 
-class Places:
+class Slots:
     """The conversation slots of one process."""
 
     def __init__(self, settings: Settings, *, at_address: int = 0) -> None:

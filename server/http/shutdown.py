@@ -18,8 +18,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from jobs.service import Jobs
 from pipeline.settings import Settings
 from server.http.draining import Draining
-from server.http.uvicorn_protocols import PatientHttp, bounded
-from server.http.websocket_protocol import PatientSocket
+from server.http.uvicorn_protocols import BoundedHttp, bounded
+from server.http.websocket_protocol import BoundedWebSocket
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Stop:
         self._take_nothing_new()
         self._draining.cut.set()
         for connection in list(self._server.server_state.connections):
-            if isinstance(connection, PatientHttp):
+            if isinstance(connection, BoundedHttp):
                 connection.cut()
 
     def _begin(self) -> None:
@@ -79,7 +79,7 @@ class Stop:
     def _wait_for_nobody(self) -> None:
         """Abort WebSockets whose clients have not read their close frame."""
         for connection in list(self._server.server_state.connections):
-            if isinstance(connection, PatientSocket):
+            if isinstance(connection, BoundedWebSocket):
                 connection.cut()
 
     def _take_nothing_new(self) -> None:

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from pipeline.settings import Settings
 from server.http.stalling import MAX_HEAD_BYTES, MAX_HEADERS, Stall, refuse_head
-from server.http.websocket_protocol import PatientSocket
+from server.http.websocket_protocol import BoundedWebSocket
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 MAX_AHEAD = 8
@@ -42,7 +42,7 @@ class Flow(FlowControl):
             super().resume_reading()
 
 
-class PatientHttp(HttpToolsProtocol):
+class BoundedHttp(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits."""
 
     settings: Settings
@@ -228,8 +228,8 @@ class PatientHttp(HttpToolsProtocol):
 def bounded(settings: Settings) -> dict[str, Any]:
     """Return arguments of uvicorn.Config that limit connections and messages."""
     return {
-        "http": type("Http", (PatientHttp,), {"settings": settings}),
-        "ws": type("Socket", (PatientSocket,), {"settings": settings}),
+        "http": type("Http", (BoundedHttp,), {"settings": settings}),
+        "ws": type("Socket", (BoundedWebSocket,), {"settings": settings}),
         "ws_max_size": settings.max_message_bytes,
         # A client that has lost its network sends nothing; its conversation ends without a pong.
         "ws_ping_interval": settings.ws_ping_s or None,

@@ -32,7 +32,7 @@ def limit_text(scope: MutableMapping[str, Any], chars: int) -> None:
     scope[TEXT_LIMIT] = chars
 
 
-class PatientSocket(WebSocketsSansIOProtocol):
+class BoundedWebSocket(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket protocol with bounds.
 
     Frames are parsed one by one, and not while a message waits for the application. The bytes of a message count in the

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 
 from jobs.errors import JobNotFound
 from jobs.schema import Job
-from server.access import Right, caller_of
+from server.access import Permission, caller_of
 from server.jobs.views import jobs_of
 
 
@@ -23,7 +23,7 @@ def owner_of(request: Request) -> str:
 
 def seen_by(request: Request) -> str | None:
     """Return the owner whose jobs this caller can see; None: all jobs."""
-    return None if caller_of(request).may(Right.ADMIN) else owner_of(request)
+    return None if caller_of(request).may(Permission.ADMIN) else owner_of(request)
 
 
 async def own_job(job_id: str, request: Request) -> Job:

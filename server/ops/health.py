@@ -137,7 +137,7 @@ async def root(request: Request) -> dict[str, Any]:
 
 def _details(request: Request) -> dict[str, Any]:
     """Return hardware and engines, for callers with any permission."""
-    if not caller_of(request).rights:
+    if not caller_of(request).permissions:
         return {}
     return {**hardware(request), "engines": engines(request)}
 

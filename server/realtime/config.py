@@ -12,7 +12,7 @@ from openai.types.realtime import SessionUpdateEvent
 from pydantic import BaseModel
 
 from pipeline.assistant import Assistant
-from pipeline.conversation.reply_options import Manner
+from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.errors import BadInput
 from pipeline.listening.options import LIMITS, LiveOptions
 from pipeline.llm import Tool
@@ -146,7 +146,7 @@ class Config:
             ) from None
         detection = heard["turn_detection"]
         options = self._options(detection, partials=json["type"] == "transcription")
-        manner = Manner(
+        reply_options = ReplyOptions(
             answers=json["type"] == "realtime" and detection is not None and detection["create_response"] is not False,
             keeps_all=detection is None,
             hint=_hint(transcription.get("prompt")),
@@ -172,8 +172,8 @@ class Config:
                     param="session.audio.output.speed",
                 )
             voice = self.voice(json["audio"]["output"]["voice"], "session.audio.output.voice")
-            manner = replace(
-                manner,
+            reply_options = replace(
+                reply_options,
                 aloud=aloud(json["output_modalities"], "session.output_modalities"),
                 max_tokens=max_tokens(json["max_output_tokens"], "session.max_output_tokens"),
                 speed=speed or 1.0,
@@ -182,7 +182,7 @@ class Config:
             self.output_format: Format = json["audio"]["output"]["format"]["type"]
         self.input_format: Format = heard["format"]["type"]
         self.language = language or self._assistant.settings.speech_language or None
-        self.options, self.manner, self.voice_now = options, manner, voice
+        self.options, self.reply_options, self.voice_now = options, reply_options, voice
         self.instructions: str = json.get("instructions") or ""
 
     def _options(self, detection: dict[str, Any] | None, *, partials: bool) -> LiveOptions:

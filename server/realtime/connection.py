@@ -92,7 +92,7 @@ class Connection:
             conversation,
             voice=self.config.voice_now,
             language=self.config.language,
-            manner=self.config.manner,
+            reply_options=self.config.reply_options,
             sink=self.translation,
             record=record,
             room=self._held,
@@ -133,7 +133,7 @@ class Connection:
             session.clear()
             self.translation.uncommitted_ms = 0.0
         session.configure(config.options, voice=config.voice_now, language=config.language)
-        session.manner = config.manner
+        session.reply_options = config.reply_options
         session.conversation.instruct(config.instructions)
 
     # --- incoming events ---
@@ -215,7 +215,7 @@ class Connection:
         send = self.translation.send_when_read
         await send(response.created())
         try:
-            async with contextlib.aclosing(self.session.aside(wanted.manner, wanted.messages)) as happenings:
+            async with contextlib.aclosing(self.session.aside(wanted.reply_options, wanted.messages)) as happenings:
                 async for event in happenings:
                     match event:
                         case events.ReplyDelta(text):
@@ -270,7 +270,7 @@ class Connection:
         """Use the deferred response's options for the reply to the user's current utterance."""
         deferred = self._deferred
         if deferred is not None and deferred.after is None and deferred.wanted.messages is None and not deferred.plain:
-            self.session.answer_in(deferred.wanted.manner)
+            self.session.answer_in(deferred.wanted.reply_options)
             self.translation.answers_with = deferred.wanted.asked
 
     def _ended(self, response: Response | None) -> None:

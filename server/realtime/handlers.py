@@ -69,7 +69,7 @@ async def append(connection: "Connection", event: InputAudioBufferAppendEvent, s
         data = decoded(event.audio, "audio")
     length_ms = connection.sound.ms(len(data))
     limit_s = connection.assistant.settings.max_audio_seconds
-    if connection.config.manner.keeps_all and connection.translation.uncommitted_ms + length_ms > 1000 * limit_s:
+    if connection.config.reply_options.keeps_all and connection.translation.uncommitted_ms + length_ms > 1000 * limit_s:
         raise RealtimeError(
             f"The buffer would hold more than {limit_s:g} seconds; commit or clear it.",
             code="input_audio_buffer_too_long",
@@ -222,7 +222,7 @@ async def respond(connection: "Connection", event: ResponseCreateEvent, sent: di
             "before creating a new one.",
             code="conversation_already_has_active_response",
         )
-    translation.request(session.respond(wanted.manner, instead=wanted.messages), wanted.asked)
+    translation.request(session.respond(wanted.reply_options, instead=wanted.messages), wanted.asked)
 
 
 @handles(ResponseCancelEvent)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from openai.types.realtime import RealtimeResponseCreateParams
 
-from pipeline.conversation.reply_options import Manner
+from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.llm import Message
 from server.realtime.config import aloud, max_tokens
 from server.realtime.errors import RealtimeError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Wanted:
     """A response that a client requests."""
 
-    manner: Manner
+    reply_options: ReplyOptions
     asked: Asked
     messages: Sequence[Message] | None
     """Messages to reply to instead of the conversation's; None: the conversation's."""
@@ -34,25 +34,27 @@ def requested(connection: "Connection", params: RealtimeResponseCreateParams | N
     Raises RealtimeError.
     """
     asked = connection.translation.asked()
-    manner = connection.config.manner
+    reply_options = connection.config.reply_options
     if params is None:
-        return Wanted(manner, asked, None)
+        return Wanted(reply_options, asked, None)
     check_known(params.model_copy(update={"input": None}), "response")  # the input's items are checked below
     config = connection.config
     if params.prompt is not None:
         raise RealtimeError("Stored prompts are not supported.", code="invalid_value", param="response.prompt")
     if params.instructions is not None:
-        manner = replace(manner, instructions=params.instructions)
+        reply_options = replace(reply_options, instructions=params.instructions)
     if params.output_modalities:
-        manner = replace(manner, aloud=aloud(params.output_modalities, "response.output_modalities"))
+        reply_options = replace(reply_options, aloud=aloud(params.output_modalities, "response.output_modalities"))
     if params.max_output_tokens is not None:
-        manner = replace(manner, max_tokens=max_tokens(params.max_output_tokens, "response.max_output_tokens"))
+        reply_options = replace(
+            reply_options, max_tokens=max_tokens(params.max_output_tokens, "response.max_output_tokens")
+        )
     tools = params.tools if params.tools is not None else config.json["tools"]
     if params.tool_choice is not None or params.tools is None:
         choice = config.json["tool_choice"] if params.tool_choice is None else params.tool_choice
     else:  # the session's choice may name one of the session's tools, which this response replaces
         choice = config.json["tool_choice"] if isinstance(config.json["tool_choice"], str) else "auto"
-    manner = replace(manner, tools=config.toolbox(tools, choice, "response"))
+    reply_options = replace(reply_options, tools=config.toolbox(tools, choice, "response"))
     voice, format = config.voice_now, asked.format
     output = params.audio.output if params.audio else None
     if output is not None:
@@ -64,10 +66,10 @@ def requested(connection: "Connection", params: RealtimeResponseCreateParams | N
     # Any other name is in band: a connection has one conversation.
     in_band = params.conversation != "none"
     return Wanted(
-        replace(manner, voice=voice),
+        replace(reply_options, voice=voice),
         replace(
             asked,
-            aloud=manner.aloud,
+            aloud=reply_options.aloud,
             format=format,
             voice=voice.name,
             max_output_tokens=params.max_output_tokens or asked.max_output_tokens,

@@ -135,7 +135,7 @@ class Translation:
         """Return the default options of a response."""
         config = self._config
         return Asked(
-            aloud=config.manner.aloud,
+            aloud=config.reply_options.aloud,
             format=config.output_format,
             voice=config.voice_now.name,
             max_output_tokens=config.json["max_output_tokens"],
@@ -159,7 +159,7 @@ class Translation:
         match event:
             case events.UserSpeechStopped():
                 yield from self._speech_stopped(event)
-                if not self._config.manner.answers:
+                if not self._config.reply_options.answers:
                     self._ended(None)
             case events.UtteranceCommitted(item_id):
                 yield from self._committed(item_id)

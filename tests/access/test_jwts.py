@@ -17,7 +17,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from pipeline.errors import Overloaded
 from pipeline.settings import Settings
-from server.access.callers import Right
+from server.access import Permission
 from server.access.jwts import AGAIN_S, FRESH_S, MADE, MAX_SET_BYTES, STALE_S, Jwts, KeySet
 from tests.access.calls import SECRET
 from tests.servers.running import closed_port, running
@@ -77,7 +77,7 @@ async def test_a_jwt_is_a_key_until_it_expires(algorithm: str) -> None:
     caller = await jwts(jwt_secret=SECRET).find(good)
     assert caller is not None
     assert (caller.name, caller.kind) == ("anna", "jwt")
-    assert caller.rights == {Right.TALK, Right.TRANSCRIBE}, "without scopes: use, but not administration"
+    assert caller.permissions == {Permission.TALK, Permission.TRANSCRIBE}, "without scopes: use, but not administration"
     assert await jwts().find(good) is None
 
 
@@ -101,7 +101,7 @@ async def test_invalid_jwts_are_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("claim", "rights"),
+    ("claim", "permissions"),
     [
         ({"scope": "openid talk"}, {"talk"}),
         ({"scp": ["transcribe", "other", 7]}, {"transcribe"}),
@@ -113,10 +113,10 @@ async def test_invalid_jwts_are_rejected() -> None:
         ({"scope": "talk", "scp": "admin"}, {"talk"}),
     ],
 )
-async def test_permissions_come_from_the_claim(claim: dict[str, Any], rights: set[str]) -> None:
+async def test_permissions_come_from_the_claim(claim: dict[str, Any], permissions: set[str]) -> None:
     caller = await jwts(jwt_secret=SECRET).find(jwt.encode({"exp": SOON, **claim}, SECRET, "HS256"))
     assert caller is not None
-    assert caller.rights == rights
+    assert caller.permissions == permissions
 
 
 async def test_issuer_and_audience_are_checked_when_they_are_set() -> None:
@@ -175,7 +175,7 @@ async def test_every_kind_of_published_key_is_accepted(login: Login) -> None:
         token = jwt.encode({"exp": SOON, "scope": "talk"}, key, algorithm, headers={"kid": kid})
         caller = await takes.find(token)
         assert caller is not None, algorithm
-        assert caller.rights == {Right.TALK}
+        assert caller.permissions == {Permission.TALK}
     assert login.asked == 1
 
 

@@ -12,8 +12,9 @@ from typer.testing import CliRunner, Result
 from commands import cli
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
+from server.access import Permission
 from server.access.access import check_exposure
-from server.access.callers import ALL, Right
+from server.access.callers import ALL
 from server.access.keys import KeyRing, hashed, keys_of_setting, weak
 
 
@@ -61,7 +62,7 @@ def test_a_running_service_picks_up_added_and_removed_keys(file: Path) -> None:
     ring = KeyRing("", file, clock)
     caller = ring.find(first)
     assert caller is not None
-    assert (caller.name, caller.rights) == ("anna", {Right.TALK})
+    assert (caller.name, caller.permissions) == ("anna", {Permission.TALK})
     second = add(file, "ben", "admin")
     assert ring.find(second) is None, "the file is checked once a second"
     clock.now += 1.1
@@ -116,8 +117,8 @@ def test_a_rotated_key_has_two_secrets_until_the_old_one_is_removed(file: Path) 
     new = rotated.stdout.strip()
     clock.now += 1.1
     found = [ring.find(key) for key in (old, new)]
-    assert [(one.kind, one.name, one.rights) for one in found if one] == [
-        ("key", "anna", {Right.TALK, Right.TRANSCRIBE})
+    assert [(one.kind, one.name, one.permissions) for one in found if one] == [
+        ("key", "anna", {Permission.TALK, Permission.TRANSCRIBE})
     ] * 2
     listed = command("list", API_KEYS_FILE=str(file)).stdout.splitlines()
     assert [line.split("\t") for line in listed] == [
@@ -159,8 +160,8 @@ def test_invalid_key_commands_are_refused(file: Path) -> None:
 
 def test_the_setting_accepts_plain_and_named_keys() -> None:
     plain, named = keys_of_setting("some=thing:odd+/, ben:talk+transcribe:abc:def ,")
-    assert (plain.name, plain.rights, plain.sha256) == ("key-1", ALL, hashed("some=thing:odd+/"))
-    assert (named.name, named.rights) == ("ben", {Right.TALK, Right.TRANSCRIBE})
+    assert (plain.name, plain.permissions, plain.sha256) == ("key-1", ALL, hashed("some=thing:odd+/"))
+    assert (named.name, named.permissions) == ("ben", {Permission.TALK, Permission.TRANSCRIBE})
     assert named.sha256 == hashed("abc:def")
     with pytest.raises(ConfigError) as raised:
         keys_of_setting("good, ben:talks:abc-secret")

@@ -11,12 +11,12 @@ import pytest
 from pipeline.errors import ConfigError, Overloaded
 from pipeline.settings import Settings
 from pipeline.workers.lag import HALF_S, Lag
-from server.access import Access, Caller, Door, bodies
+from server.access import Access, AccessMiddleware, Caller, bodies
 from server.access.callers import USE
 from server.access.limits import HELD, AtMost, Budget, Share, share
 from server.access.rates import Rates, TooOften
 from server.access.rules import Open, Rule
-from server.access.slots import Full, Places, TooMany
+from server.access.slots import Full, Slots, TooMany
 from server.app import create_app
 from tests.access.calls import Route, call, scope
 from tests.servers.redis_server import needs_redis, redis
@@ -35,7 +35,7 @@ def caller(name: str = "", address: str = "203.0.113.7") -> Caller:
 
 
 def test_slots_are_limited_in_total_per_key_and_per_address() -> None:
-    places = Places(Settings(max_sessions=4, max_sessions_per_key=2, max_sessions_per_address=3))
+    places = Slots(Settings(max_sessions=4, max_sessions_per_key=2, max_sessions_per_address=3))
     with ExitStack() as stack:
         for _ in range(2):
             stack.enter_context(places.one(caller("anna")))
@@ -61,7 +61,7 @@ def test_new_conversations_are_refused_while_the_models_lag() -> None:
 
     clock = Clock()
     lag = Lag(clock)
-    places = Places(Settings(max_lag_s=2))
+    places = Slots(Settings(max_lag_s=2))
     places.lag_s = lambda: lag.seconds
     for _ in range(20):
         lag.note(1.5)
@@ -76,7 +76,7 @@ def test_new_conversations_are_refused_while_the_models_lag() -> None:
 
 
 def test_by_default_one_key_gets_half_of_the_slots() -> None:
-    places = Places(Settings(max_sessions=5))
+    places = Slots(Settings(max_sessions=5))
     with ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(places.one(caller("anna")))
@@ -116,7 +116,7 @@ async def test_endless_uploads_of_one_key_leave_half_of_the_slots_to_others() ->
         await send({"type": "http.response.body", "body": b"{}"})
 
     access = Access(Settings(api_keys="anna:transcribe:first,ben:transcribe:second", max_uploads=4))
-    door = Door(app, access)
+    door = AccessMiddleware(app, access)
     upload = Route("POST", "/v1/audio/transcriptions")
 
     def send(key: str) -> asyncio.Task[Any]:
@@ -146,7 +146,7 @@ async def test_uploads_over_the_limit_are_refused_before_they_are_read() -> None
         raise RuntimeError("an upload that fails")
 
     access = Access(Settings(max_uploads=1))
-    door = Door(app, access)
+    door = AccessMiddleware(app, access)
     upload = Route("POST", "/jobs")
     first = asyncio.create_task(call(door, scope(upload)))
     await inside.wait()
@@ -168,7 +168,7 @@ async def test_a_slot_is_taken_before_accept_and_always_released() -> None:
         raise RuntimeError("a conversation that fails")
 
     access = Access(Settings(max_sessions=1))
-    door = Door(app, access)
+    door = AccessMiddleware(app, access)
     first = asyncio.create_task(call(door, scope(SOCKET)))
     await inside.wait()
     refused = await call(door, scope(SOCKET))
@@ -203,7 +203,7 @@ async def test_the_caller_address_is_found(client: str, address: str) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["parley.caller"].address)
 
-    await Door(app, Access(Settings()))(scope(SOCKET, client=client), None, None)  # type: ignore[arg-type]
+    await AccessMiddleware(app, Access(Settings()))(scope(SOCKET, client=client), None, None)  # type: ignore[arg-type]
     assert seen == [address]
 
 

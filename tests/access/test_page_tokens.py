@@ -8,8 +8,8 @@ import jwt
 from starlette.requests import HTTPConnection
 
 from pipeline.settings import Settings
-from server.access import Access, Caller, Door
-from server.access.callers import ALL, SCOPE, USE, Right
+from server.access import Access, AccessMiddleware, Caller, Permission
+from server.access.callers import ALL, SCOPE, USE
 from server.access.jwts import Jwts
 from server.access.keys import KeyFile
 from server.access.page_tokens import PageTokens
@@ -30,7 +30,7 @@ def test_a_token_works_for_a_minute_without_admin_permission() -> None:
     assert expires_at == 1060
     assert tokens.find(token) == Caller("anna", USE)
     assert PageTokens("", 60, clock).find(token) is None, "another service's token"
-    ben = Caller("ben", frozenset({Right.TALK}), kind="jwt", until=2000.0)
+    ben = Caller("ben", frozenset({Permission.TALK}), kind="jwt", until=2000.0)
     talk, _ = tokens.make(ben)
     assert tokens.find(talk) == ben
     for bad in ("", "pt_", token[:-1], token + "A", token[3:], "pt_" + token, talk.replace("pt_", "pt_A"), "pt_é.é",
@@ -65,12 +65,12 @@ async def test_a_token_opens_only_sockets_and_ends_with_its_key(tmp_path: Path) 
         seen.append(scope[SCOPE])
 
     keys = KeyFile(tmp_path / "keys")
-    key = keys.add("anna", frozenset({Right.TALK}))
+    key = keys.add("anna", frozenset({Permission.TALK}))
     access = Access(Settings(api_keys_file=str(tmp_path / "keys")))
     anna = await access.identify(HTTPConnection(scope(Route("POST", "/page-token"), {"X-API-Key": key})))
     assert anna is not None
     token, _ = access.page_tokens.make(anna)
-    door = Door(inside, access)
+    door = AccessMiddleware(inside, access)
     protocols = {"Sec-WebSocket-Protocol": f"parley, openai-insecure-api-key.{token}"}
     await door(scope(Route("WEBSOCKET", "/ws"), protocols), None, None)  # type: ignore[arg-type]
     assert seen.pop().name == "anna"
@@ -79,6 +79,6 @@ async def test_a_token_opens_only_sockets_and_ends_with_its_key(tmp_path: Path) 
         for headers in ({"Authorization": f"Bearer {token}"}, protocols):
             assert (await call(door, scope(Route(method, path), headers))).status == 401
     keys.remove("anna")
-    keys.add("anna", frozenset({Right.TALK}))  # another key with the same name
+    keys.add("anna", frozenset({Permission.TALK}))  # another key with the same name
     access._keys._looked_at -= 2  # a moment later
     assert (await call(door, scope(Route("WEBSOCKET", "/ws"), protocols))).status == 401

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from pipeline.settings import Settings
-from server.access import Access, Caller, Door
+from server.access import Access, AccessMiddleware, Caller
 from server.access.callers import SCOPE
 from server.access.rules import OTHERS, Open, rule_for
 from server.app import create_app
@@ -136,7 +136,7 @@ async def test_each_key_opens_its_routes() -> None:
     async def inside(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope[SCOPE])
 
-    door = Door(inside, Access(Settings(api_keys=API_KEYS, rate_limit_address="")))
+    door = AccessMiddleware(inside, Access(Settings(api_keys=API_KEYS, rate_limit_address="")))
     for route in GUARDED:
         needed = rule_for(route.example, route.method).needed
         for right, key in (("talk", TALKS), ("transcribe", TRANSCRIBES), ("admin", ADMIN)):

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from pipeline.settings import Settings
-from server.access import Access, Caller, Right
+from server.access import Access, Caller, Permission
 from server.access.callers import USE
 from server.access.keys import KeyFile
 from server.access.revocation import Stay
@@ -53,7 +53,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyFile:
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory, keys: KeyFile) -> Iterator[ServerProcess]:
-    keys.add("first", frozenset({Right.ADMIN}))
+    keys.add("first", frozenset({Permission.ADMIN}))
     settings = {"API_KEYS_FILE": str(keys._path), "JOB_WORKERS": "0"}  # so that a job waits as long as the test needs
     with serving(tmp_path_factory.mktemp("locked"), **settings) as running:
         yield running

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import Recording, decode, decode_blocking, processes, warm_up
-from pipeline.audio.decode.places import Places
+from pipeline.audio.decode.places import Slots
 from pipeline.audio.decode.processes import FILES, Call, Stopped, descriptor
 from pipeline.audio.decode.wire import HEAD, SAMPLES, TOLD, Frames, Misbehaved, frame
 from pipeline.errors import BadInput
@@ -84,7 +84,7 @@ async def test_decoding_of_a_long_file_with_many_tags_is_ended_too() -> None:
 
 
 def test_the_smallest_file_gets_the_next_slot() -> None:
-    places = Places(1)
+    places = Slots(1)
     first, large, gone, small = places.ask(9), places.ask(8), places.ask(1), places.ask(2)
     assert first.done()
     gone.cancel()

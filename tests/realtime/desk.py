@@ -20,7 +20,7 @@ from pipeline.listening.detector import VoiceActivity
 from pipeline.settings import Settings
 from pipeline.tools import Toolbox
 from pipeline.voices.catalogue import Voices
-from server.access import Access, Door
+from server.access import Access, AccessMiddleware
 from server.http.draining import Draining
 from server.realtime.route import router
 from tests import virtual_time
@@ -196,7 +196,7 @@ def hold(
             stage.running = running  # type: ignore[attr-defined]
         numbers = Settings(**{"idle_timeout_s": 0} | settings)
         app = FastAPI()
-        app.add_middleware(Door, access=Access(numbers))
+        app.add_middleware(AccessMiddleware, access=Access(numbers))
         app.state.draining = Draining()
         app.state.assistant = assistant(stages, numbers, tools)
         app.include_router(router)

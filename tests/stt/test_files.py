@@ -12,10 +12,10 @@ import pytest
 
 from pipeline.audio.clip import Clip, Samples, encode_wav
 from pipeline.audio.decode import Recording
-from pipeline.engines import Progress as StartProgress
 from pipeline.errors import BadInput
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, sphinx, whisper
+from pipeline.support.progress import Progress as StartProgress
 from pipeline.transcripts.long_files import Finished, Progress, transcribe_file
 from pipeline.transcripts.windows import Cutting, Windows
 from tests.stt.conftest import unspoken

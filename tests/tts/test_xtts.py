@@ -268,7 +268,7 @@ def test_a_broken_model_is_reported(config: XttsConfig, tmp_path: Path) -> None:
 
 
 async def test_probe_reports_missing_parts(tmp_path: Path) -> None:
-    with pytest.raises(EngineUnavailable, match=r"no config\.json"):
+    with pytest.raises(EngineUnavailable, match=r"lacks config\.json"):
         await xtts.probe(Settings(xtts_model=str(tmp_path)))
     with pytest.raises(EngineUnavailable, match="licence") as raised:
         await xtts.probe(Settings(models_dir=tmp_path, coqui_tos_agreed=False))

@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import Future
 
 
-class Places:
+class Slots:
     """A limited number of slots."""
 
     def __init__(self, most: int) -> None:

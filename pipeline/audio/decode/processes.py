@@ -18,7 +18,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.audio.decode.places import Places
+from pipeline.audio.decode.places import Slots
 from pipeline.audio.decode.wire import Done, Frame, Frames, Misbehaved, Request
 from pipeline.errors import BadInput, Overloaded
 from pipeline.settings import HOME
@@ -37,7 +37,7 @@ COPY_BYTES = 2**20
 class Lane:
     """Files of one kind, with their limits. The files of one lane do not wait for those of another."""
 
-    places: Places
+    places: Slots
     open_s: float
     """CPU seconds until the first sample. A valid header takes some milliseconds, the index of a film half a second."""
     decode_s: float
@@ -58,11 +58,11 @@ class Lane:
         )  # fmt: skip
 
 
-TURNS = Lane(Places(32), 1.0, 0.1, 192 * 2**20, 10)
+TURNS = Lane(Slots(32), 1.0, 0.1, 192 * 2**20, 10)
 """Utterances of users who wait for a reply, and reference recordings."""
-FILES = Lane(Places(8), 5.0, 0.2, 512 * 2**20, 7)
+FILES = Lane(Slots(8), 5.0, 0.2, 512 * 2**20, 7)
 """Uploads and jobs."""
-GROWING = Lane(Places(32), 2.0, 0.2, 192 * 2**20, 7, None)
+GROWING = Lane(Slots(32), 2.0, 0.2, 192 * 2**20, 7, None)
 """Uploads that are transcribed while they are received."""
 
 
