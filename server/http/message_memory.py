@@ -6,7 +6,8 @@ from contextlib import suppress
 
 M_MMAP_THRESHOLD = -3
 """Constant of glibc's malloc.h."""
-LARGE_BYTES = 1 << 20
+LARGE_BYTES = 1 << 17
+"""glibc's own threshold at the start of a process."""
 
 
 def return_large_blocks() -> None:

@@ -24,9 +24,9 @@ MAX_REQUEST_BYTES = 4096
 DESCRIPTORS = 3
 """Descriptors sent with each request: the file, the socket for the frames, and the pipe whose closing ends the
 process."""
-URGENT_S = 0.3
+URGENT_S = 0.1
 """CPU seconds after which a process yields to others. A file that a user waits for takes less."""
-LOOK_MS = 100
+LOOK_MS = 50
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
