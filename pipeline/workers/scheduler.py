@@ -1,4 +1,5 @@
-"""Scheduling of calls to a shared model: by urgency, then fairly by session, with a limit on the waiting calls.
+"""Scheduling of calls to a shared model: by urgency, then fairly by account and session, with a limit
+on the waiting calls.
 
 A context variable (`calling`) names the caller, so that engines and their Protocols know nothing of it.
 """
