@@ -224,10 +224,6 @@ class FileStore:
         self.forget_incoming()
         return removed
 
-    def remove(self, sha256: str) -> None:
-        """Remove the file with this hash. Blocks."""
-        self.path(sha256).unlink(missing_ok=True)
-
 
 def _sync_folder(folder: Path) -> None:
     """Sync a folder, so that the new name of a renamed file survives a power cut."""

@@ -106,6 +106,7 @@ PATTERNS: dict[str, Callable[[int], str]] = {
     "marked letters": repeated("a\u0301"),
     "joiners": repeated("\u200d"),
     "emoji": repeated("👍🏽"),
+    "flags": repeated("🇧🇷"),
     "Chinese": repeated("字"),
     "Chinese and stops": repeated("字。"),
     "Chinese and a": repeated("字a"),

@@ -14,10 +14,7 @@ HERE = Caller("", USE, kind="anonymous")
 def test_budget_limits_the_total_and_each_caller_to_half() -> None:
     budget = Budget(100)
     with ExitStack() as stack:
-        first, second, other, here = (
-            stack.enter_context(budget.share(who))
-            for who in (ANNA, ANNA, BEN, HERE)  # language: allow
-        )
+        first, second, other, here = (stack.enter_context(budget.share(caller)) for caller in (ANNA, ANNA, BEN, HERE))
         assert first.take(40)
         assert not second.take(20), "the same caller on another connection"
         assert second.take(10)

@@ -169,11 +169,11 @@ def test_errors_have_the_documented_body(client: openai.OpenAI, three: Any) -> N
     assert refused(lambda: transcribe(client, wav, language="??"), openai.BadRequestError)["param"] == "language"
     no_such = refused(lambda: transcribe(client, wav, extra_body={"audio_track": 7}), openai.BadRequestError)
     assert no_such["param"] == "audio_track"
-    nobody = refused(  # language: allow
+    no_name = refused(
         lambda: transcribe(client, wav, known_speaker_names=[""], response_format="diarized_json"),
         openai.BadRequestError,
     )
-    assert nobody["param"] == "known_speaker_names"  # language: allow
+    assert no_name["param"] == "known_speaker_names"
     assert refused(lambda: transcribe(client, b""), openai.BadRequestError)["param"] == "file"
     assert refused(lambda: client.post("/audio/transcriptions", cast_to=object), openai.BadRequestError)
     assert refused(lambda: client.get("/nothing", cast_to=object), openai.NotFoundError)
@@ -355,8 +355,8 @@ def test_first_byte_of_speech_does_not_wait_for_the_whole_text(client: openai.Op
 
 
 def test_speech_errors_name_the_parameter(client: openai.OpenAI) -> None:
-    nobody = refused(lambda: say(client, "Hi.", voice="nobody"), openai.BadRequestError)  # language: allow
-    assert (nobody["code"], nobody["param"]) == ("unknown_voice", "voice")  # language: allow
+    no_voice = refused(lambda: say(client, "Hi.", voice="nobody"), openai.BadRequestError)  # language: allow
+    assert (no_voice["code"], no_voice["param"]) == ("unknown_voice", "voice")
     no_language = refused(lambda: say(client, "Hi.", extra_body={"language": "?"}), openai.BadRequestError)
     assert no_language["param"] == "language"
     for voice, told in ((5, "voice: "), ({"id": 5}, "voice.id: "), ({}, "voice.id: Field required")):

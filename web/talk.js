@@ -50,7 +50,7 @@ export class Talk {
     /** Messages typed before the connection was open. @type {string[]} */
     this.typed = [];
     this.view.onType((words) => this.type(words));
-    this.view.onNew(() => this.anew()); // language: allow
+    this.view.onNew(() => this.startOver());
     this.view.offer(examples(), (words) => this.type(words));
     document.addEventListener("keydown", ({ key }) => {
       if (key === "Escape" && !this.view.closeSettings()) this.hush();
@@ -127,7 +127,7 @@ export class Talk {
     if (["thinking", "speaking"].includes(this.turns.phase)) this.connection.send({ type: "interrupt" });
   }
 
-  anew() { // language: allow
+  startOver() {
     this.connection.close();
     this.connection.token = this.keeping.token = "";
     this.turns.happened({ type: "connection_lost" });

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.conversation.linked import Linked
 from pipeline.conversation.timeline import Timeline
 from pipeline.errors import BadInput
 from pipeline.llm import Message
@@ -58,7 +57,7 @@ class Conversation:
         """Identifies the conversation to the schedulers of the shared models."""
         self._system = Message("system", system_prompt)
         self._budget_tokens = budget_tokens
-        self._items: Linked[Item] = Linked()
+        self._items: dict[str, Item] = {}
         self._tokens: dict[str, int] = {}
         """Token count of each item."""
         self._total_tokens = 0
@@ -75,12 +74,12 @@ class Conversation:
     @property
     def items(self) -> Sequence[Item]:
         """All items in order, including those without content."""
-        return tuple(self._items)
+        return tuple(self._items.values())
 
     @property
     def messages(self) -> Sequence[Message]:
         """All messages in order, without the system prompt."""
-        return tuple(message for item in self._items for message in item.messages)
+        return tuple(message for item in self._items.values() for message in item.messages)
 
     @property
     def instructions(self) -> str:
@@ -102,15 +101,19 @@ class Conversation:
         Without messages, the item reserves its place and gets its content later. Raises BadInput: item_exists,
         item_not_found.
         """
-        behind = self._items.last
-        if after is not None:
-            behind = None if after == FIRST else self.get(after).id
+        following: list[str] = []
+        if after == FIRST:
+            following = list(self._items)
+        elif after is not None:
+            following = self._from(self.get(after).id)[1:]
         elif before is not None and before in self._items:
-            behind = self._items.previous(before)
+            following = self._from(before)
         if id is not None and id in self._items:
             raise BadInput(f"There is an item {id[:60]!r} already.", code="item_exists")
         item = Item(id or item_id(), messages)
-        self._items.insert(item.id, item, after=behind)
+        self._items[item.id] = item
+        for later in following:  # a dict is ordered by insertion
+            self._items[later] = self._items.pop(later)
         self._count(item)
         return item
 
@@ -131,7 +134,13 @@ class Conversation:
 
     def previous(self, id: str) -> str | None:
         """Return the id of the item before this one; None when it is the first or was deleted."""
-        return self._items.previous(id)
+        ids = list(self._items)
+        at = ids.index(id) if id in self._items else 0
+        return ids[at - 1] if at else None
+
+    def _from(self, id: str) -> list[str]:
+        ids = list(self._items)
+        return ids[ids.index(id) :]
 
     def heard(self, id: str, said: str, language: str | None) -> None:
         """Set the user's words of an item, once they are transcribed; no effect if the item was deleted meanwhile."""
@@ -179,12 +188,11 @@ class Conversation:
         self._total_tokens += tokens - self._tokens.get(item.id, 0)
         self._tokens[item.id] = tokens
         # Twice the budget is enough: older items must not pile up in a connection of many hours.
-        while self._total_tokens > 2 * self._budget_tokens and (first := self._items.first) != self._items.last:
-            assert first is not None  # noqa: S101  # there are at least two
-            self._drop(first)
+        while self._total_tokens > 2 * self._budget_tokens and len(self._items) > 1:
+            self._drop(next(iter(self._items)))
 
     def _drop(self, id: str) -> None:
-        self._items.remove(id)
+        del self._items[id]
         self._total_tokens -= self._tokens.pop(id)
 
     # --- whole turns ---

@@ -7,8 +7,6 @@ from outside, `encodable_json` for a whole JSON value, and `Halves` for text tha
 
 from typing import Any
 
-REPLACEMENT = "\ufffd"
-
 
 def encodable(text: str) -> str:
     """Join the two halves of each surrogate pair, and replace a lone half by U+FFFD."""

@@ -191,11 +191,10 @@ class TurnWatch:
         )  # fmt: skip
         if ended:
             recent.append(Ended(self.id, self._session, self._kind, time.time(), outcome, code, dict(marks)))
-        if self._span is not None:
-            self._span.set_attributes({"parley.outcome": outcome, **{f"parley.{k}_ms": v for k, v in marks.items()}})
-            if code is not None:
-                tracing.fail(self._span, code)
-            self._span.end()
+        self._span.set_attributes({"parley.outcome": outcome, **{f"parley.{k}_ms": v for k, v in marks.items()}})
+        if code is not None:
+            tracing.fail(self._span, code)
+        self._span.end()
 
 
 def turn() -> TurnWatch | None:

@@ -1,6 +1,6 @@
 """Traces of turns and jobs, exported as OpenTelemetry's standard environment variables specify.
 
-Tracing is off, at no cost, unless `exporting` was opened with OTEL_EXPORTER_OTLP_ENDPOINT (or
+Tracing is off, and OpenTelemetry's API does nothing, unless `exporting` was opened with OTEL_EXPORTER_OTLP_ENDPOINT (or
 OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) set and the extra `otel` installed. Spans contain times, engine names and error
 codes, never the words of a conversation.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import context as contexts
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, NoOpTracer, Span, SpanKind, Status, StatusCode, Tracer
 
 from pipeline.errors import ParleyError
 
@@ -29,7 +29,7 @@ LAST_MS = 3000
 
 Attributes = Mapping[str, str | int | float | bool]
 
-_tracer: Tracer | None = None
+_tracer: Tracer = NoOpTracer()
 
 
 def wanted(environment: Mapping[str, str]) -> bool:
@@ -76,27 +76,22 @@ def tracing_to(provider: "TracerProvider") -> Iterator[None]:
 
 def on() -> bool:
     """Whether tracing is on."""
-    return _tracer is not None
+    return not isinstance(_tracer, NoOpTracer)
 
 
-def start(name: str, attributes: Attributes | None = None, *, began_ns: int | None = None) -> Span | None:
-    """Start a span of a new trace, linked with the current one; None: tracing is off.
+def start(name: str, attributes: Attributes | None = None, *, began_ns: int | None = None) -> Span:
+    """Start a span of a new trace, linked with the current one.
 
     began_ns: system time; None: now. The caller must end the span.
     """
-    if _tracer is None:
-        return None
     around = trace.get_current_span().get_span_context()
     links = [Link(around)] if around.is_valid else []
     return _tracer.start_span(name, Context(), attributes=attributes, links=links, start_time=began_ns)
 
 
 @contextmanager
-def inside(span: Span | None) -> Iterator[None]:
+def inside(span: Span) -> Iterator[None]:
     """Make spans in the block, and in tasks that it creates, part of this span."""
-    if span is None:
-        yield
-        return
     with trace.use_span(span, record_exception=False, set_status_on_exception=False):
         yield
 
@@ -104,9 +99,6 @@ def inside(span: Span | None) -> Iterator[None]:
 @contextmanager
 def untraced() -> Iterator[None]:
     """Exclude the block from tracing: a connection of many hours would have an endless trace."""
-    if _tracer is None:
-        yield
-        return
     token = contexts.attach(Context())
     try:
         yield
@@ -117,17 +109,14 @@ def untraced() -> Iterator[None]:
 @contextmanager
 def span(
     name: str, attributes: Attributes | None = None, *, within: str | None = None, outgoing: bool = False
-) -> Iterator[Span | None]:
+) -> Iterator[Span]:
     """Trace the block as part of the current trace; an error that leaves it is recorded by its code, a cancellation is
     not.
 
     within: a `traceparent` to use as parent instead of the current span. outgoing: the block is a request to another
     service.
     """
-    if _tracer is None:
-        yield None
-        return
-    parent = propagate.extract({"traceparent": within}) if within else None
+    parent = propagate.extract({"traceparent": within}) if within and on() else None
     kind = SpanKind.CLIENT if outgoing else SpanKind.INTERNAL
     with _tracer.start_as_current_span(
         name, parent, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
@@ -139,22 +128,21 @@ def span(
             raise
 
 
-def fail(span: Span | None, code: str) -> None:
+def fail(span: Span, code: str) -> None:
     """Mark the span as failed."""
-    if span is not None:
-        span.set_attribute("error.type", code)
-        span.set_status(Status(StatusCode.ERROR, code))
+    span.set_attribute("error.type", code)
+    span.set_status(Status(StatusCode.ERROR, code))
 
 
-def around() -> Context | None:
-    """Return the current trace context, for `happened`; None: tracing is off."""
-    return None if _tracer is None else contexts.get_current()
+def around() -> Context:
+    """Return the current trace context, for `happened`."""
+    return contexts.get_current()
 
 
-def happened(name: str, parent: Context | None, began_ns: int, ended_ns: int, attributes: Attributes) -> None:
+def happened(name: str, parent: Context, began_ns: int, ended_ns: int, attributes: Attributes) -> None:
     """Add a span that was measured elsewhere, for example in another process of this machine, by the system's clock;
     without effect if it has no parent."""
-    if _tracer is not None and parent is not None and trace.get_current_span(parent).get_span_context().is_valid:
+    if trace.get_current_span(parent).get_span_context().is_valid:
         _tracer.start_span(name, parent, start_time=began_ns, attributes=attributes).end(ended_ns)
 
 
@@ -166,14 +154,11 @@ def traceparent() -> str | None:
 def headers() -> dict[str, str]:
     """Return headers that let another service join the trace; empty if tracing is off."""
     carrier: dict[str, str] = {}
-    if _tracer is not None:
-        propagate.inject(carrier)
+    propagate.inject(carrier)
     return carrier
 
 
 def trace_id() -> str | None:
     """Return the id of the current trace, for logs."""
-    if _tracer is None:
-        return None
     found = trace.get_current_span().get_span_context()
     return f"{found.trace_id:032x}" if found.is_valid else None

@@ -1,25 +1,28 @@
-"""Line breaking for any script, and the time of each part of a line."""
+"""Line breaking for any script, and the time of each part of a line.
+
+Breaks follow the classes of UAX #14. Its whole algorithm, as in uniseg, takes quadratic time for combining marks, and
+breaks words that one speaks as one ("twenty-one").
+"""
 
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
+
+import wcwidth
+from uniseg.linebreak import LB, line_break
 
 from pipeline.stt import Segment, Word
 
-_CLOSING = frozenset(",.!?:;)]}、。，．！？；：・…‥」』）】〉》〕｝］｠〗〙〞〟｡､･｣’”»›%％‰℃°¢")
+_CLOSING = frozenset([LB.CL, LB.CP, LB.EX, LB.IN, LB.IS, LB.NS, LB.PO])
 """Marks that close the text before them."""
-_NEVER_FIRST = _CLOSING | frozenset(
-    'ー々〻ゝゞヽヾぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶｰｧｨｩｪｫｬｭｮｯﾞﾟ〜～゠‐–/"'
-)
-"""Characters not allowed at the start of a line (kinsoku shori), as in the classes CL, CP, EX, IS, NS and CJ of UAX
-#14. A straight quotation mark can open or close, so it is not separated from either side."""
-_OPENING = frozenset("([{「『（【〈《〔｛［｟〖〘〝｢‘“«‹¿¡")
-_NEVER_LAST = _OPENING | frozenset('￥＄￡$£¥€#＃№"')
-"""Characters not allowed at the end of a line."""
-_SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
-"""Modifiers of the emoji before them."""
+_NEVER_FIRST = _CLOSING | {LB.BA, LB.CJ, LB.CM, LB.GL, LB.HY, LB.QU, LB.SY, LB.WJ, LB.ZW, LB.ZWJ}
+"""Classes not allowed at the start of a line (kinsoku shori)."""
+_OPENING = frozenset([LB.OP])
+_NEVER_LAST = _OPENING | {LB.GL, LB.PR, LB.QU, LB.WJ}
+"""Classes not allowed at the end of a line."""
 _HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff]")
 _CONTROL = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xFEFF], " ")
 
@@ -39,13 +42,8 @@ class Piece:
 
 def width(text: str) -> int:
     """Return the number of columns: wide characters take two, combining marks none."""
-    return sum(_width(char) for char in text)
-
-
-def _width(char: str) -> int:
-    if char in _SKIN_TONES or unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+    # By cluster: for a whole text with many flags, wcwidth takes quadratic time.
+    return sum(wcwidth.width(cluster, control_codes="ignore") for cluster in wcwidth.iter_graphemes(text))
 
 
 def clean(text: str) -> str:
@@ -85,11 +83,11 @@ def _with_marks(text: str, atoms: Sequence[tuple[int, int]]) -> list[tuple[int, 
     """Whether the last part consists of opening marks only."""
     for start, end in atoms:
         atom = text[start:end]
-        if found and (opens or _CLOSING.issuperset(atom)):
-            opens = opens and _OPENING.issuperset(text[found[-1][1] : end])
+        if found and (opens or _CLOSING.issuperset(map(_kind, atom))):
+            opens = opens and _OPENING.issuperset(map(_kind, atom))
             found[-1] = (found[-1][0], end)
         else:
-            opens = _OPENING.issuperset(atom)
+            opens = _OPENING.issuperset(map(_kind, atom))
             found.append((start, end))
     return found
 
@@ -97,26 +95,36 @@ def _with_marks(text: str, atoms: Sequence[tuple[int, int]]) -> list[tuple[int, 
 def _atoms(text: str, start: int, end: int) -> list[tuple[int, int]]:
     """Split a run without spaces into its unbreakable parts."""
     found: list[tuple[int, int]] = []
-    for at in range(start, end):
-        before = text[at - 1] if at > start else ""
-        if found and not _may_break(before, text[at]):
-            found[-1] = (found[-1][0], at + 1)
+    before = ""
+    for cluster in wcwidth.iter_graphemes(text[start:end]):
+        after = start + len(cluster)
+        if before and not _may_break(before, cluster):
+            found[-1] = (found[-1][0], after)
         else:
-            found.append((at, at + 1))
+            found.append((start, after))
+        before, start = cluster, after
     return found
 
 
 def _may_break(before: str, after: str) -> bool:
-    """Whether a break is allowed between two characters without a space: only in scripts without spaces, and not beside
-    some marks."""
-    if not before or _width(after) == 0 or after in _NEVER_FIRST or before in _NEVER_LAST:
+    """Whether a break is allowed between two grapheme clusters without a space: only in scripts without spaces, and not
+    beside some marks."""
+    if not (spaceless(before) or spaceless(after)) or before in "#＃" or after == "～":
         return False
-    return before != "\u200d" and (spaceless(before) or spaceless(after))
+    return _kind(before[0]) not in _NEVER_LAST and _kind(after[0]) not in _NEVER_FIRST
 
 
-def spaceless(char: str) -> bool:
-    """Whether the character's script has no spaces between words: wide characters, except the letters of Korean."""
-    return _width(char) == 2 and _HANGUL.fullmatch(char) is None
+@lru_cache(4096)
+def _kind(char: str) -> LB:
+    """Return the class of UAX #14, but that of other brackets for a quotation mark that can only open or close."""
+    found = line_break(char)
+    return {"Pi": LB.OP, "Pf": LB.CL}.get(unicodedata.category(char), found) if found is LB.QU else found
+
+
+def spaceless(text: str) -> bool:
+    """Whether the script of a character or grapheme cluster has no spaces between words: wide characters, except the
+    letters of Korean."""
+    return wcwidth.wcwidth(text[0]) == 2 and _HANGUL.match(text) is None
 
 
 @dataclass(frozen=True, slots=True)

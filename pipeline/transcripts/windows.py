@@ -66,7 +66,6 @@ class Windows:
     window."""
 
     def __init__(self, activity: VoiceActivity, cutting: Cutting) -> None:
-        self._cutting = cutting
         self._activity = activity if cutting.vad else _Always()
         self._detector = SpeechDetector(self._activity, cutting.threshold)
         self._pad = int(cutting.pad_s * RATE_HZ)

@@ -69,10 +69,6 @@ class Xtts:
         """Return the languages (as XTTS names them), the device and whether int8 is used."""
         return {"languages": list(self._model.config.languages), "device": self._device, "int8": self._int8}
 
-    def analysed(self) -> int:
-        """Return how often reference recordings were analysed rather than found in the cache."""
-        return self._voices.computed
-
     def speak(self, text: str, language: str, speaker: str, clips: tuple[str, ...]) -> Iterator[Clip | None]:
         """Speak a text in a language of `describe`, with the voice of these recordings or, without any, of one of the
         model's speakers.

@@ -56,16 +56,16 @@ class Access:
     async def admit(self, connection: HTTPConnection, rule: Rule) -> Caller:
         """Return the caller of a request. Raises ParleyError: unauthorized, forbidden, forbidden_origin,
         forbidden_host; TooOften, with the time to wait; Overloaded when keys cannot be checked now."""
-        nobody = Caller("", frozenset(), kind="anonymous", address=address_of(connection))  # language: allow
+        anonymous = Caller("", frozenset(), kind="anonymous", address=address_of(connection))
         if rule.needed is Open.ALL:
-            await self.rates.count_open(nobody, health=rule.path.startswith("/health"))  # language: allow
-            return await self._visitor(connection, nobody)  # language: allow
+            await self.rates.count_open(anonymous, health=rule.path.startswith("/health"))
+            return await self._visitor(connection, anonymous)
         if rule.needed is Open.SIGNED:
-            await self.rates.count(nobody)  # language: allow
-            return nobody  # language: allow
+            await self.rates.count(anonymous)
+            return anonymous
         self.origins.check(connection)
         caller = await self.identify(connection)
-        await self.rates.count(caller or nobody, refused=caller is None)  # language: allow
+        await self.rates.count(caller or anonymous, refused=caller is None)
         if caller is None:
             raise ParleyError("Send a key: Authorization: Bearer KEY.", code="unauthorized")
         right = None if rule.needed is Open.ANY_KEY else rule.needed
@@ -106,13 +106,13 @@ class Access:
         keys = (key for key in self._keys.named(caller.name) if key.sha256 == caller.proof)
         return any(replace(caller, permissions=key.permissions).may(needed) for key in keys)
 
-    async def _visitor(self, connection: HTTPConnection, nobody: Caller) -> Caller:  # language: allow
+    async def _visitor(self, connection: HTTPConnection, anonymous: Caller) -> Caller:
         """Return the caller of a public path: the owner of a valid key, or else the anonymous caller."""
         try:
             self.origins.check(connection)
-            return await self.identify(connection) or nobody  # language: allow
+            return await self.identify(connection) or anonymous
         except ParleyError:
-            return nobody  # language: allow
+            return anonymous
 
     async def close(self) -> None:
         """Release the rate limits' storage."""

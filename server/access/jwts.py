@@ -39,17 +39,18 @@ STALE_S = 86_400.0
 """Seconds for which the last key set stays valid while it cannot be fetched."""
 MAX_SET_BYTES = 262_144
 MAX_SET_KEYS = 64
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""Errors of parsers for a malformed key set."""
 
 
 class Jwts:
     """Verification of the JWTs that one deployment accepts."""
 
-    def __init__(self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """transport: replaces the network when the key set is fetched."""
+    def __init__(self, settings: Settings) -> None:
         self._secret = settings.jwt_secret
         self._issuer = settings.jwt_issuer or None
         self._audience = settings.jwt_audience or None
-        self._set = KeySet(settings.jwt_jwks_url, transport) if settings.jwt_jwks_url else None
+        self._set = KeySet(settings.jwt_jwks_url) if settings.jwt_jwks_url else None
 
     def __bool__(self) -> bool:
         """Whether JWTs are accepted at all."""
@@ -128,14 +129,8 @@ def _rights(claims: Mapping[str, Any]) -> frozenset[Permission]:
 class KeySet:
     """The public keys at a URL, cached and refreshed."""
 
-    def __init__(
-        self,
-        url: str,
-        transport: httpx.AsyncBaseTransport | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._url = url
-        self._transport = transport
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = JwksClient(url, cache_jwk_set=False)
         self._clock = clock
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._fetched_at: float | None = None
@@ -185,44 +180,36 @@ class KeySet:
     async def _load(self) -> None:
         try:
             async with asyncio.timeout(FETCH_S):
-                keys = _parse(await self._download())
-        except (httpx.HTTPError, ValueError, TimeoutError, RecursionError) as error:
+                keys = _signing(await asyncio.to_thread(self._client.get_jwk_set))
+        except (httpx.HTTPError, jwt.PyJWTError, *MALFORMED, TimeoutError) as error:
             log.warning("JWT_JWKS_URL cannot be fetched: %s", type(error).__name__)
             return
         self._keys, self._fetched_at = keys, self._clock()
 
-    async def _download(self) -> bytes:
-        """Raises HTTPError, ValueError. Does not follow redirects: the operator chose this URL, not their targets."""
-        async with (
-            httpx.AsyncClient(transport=self._transport, timeout=FETCH_S) as client,
-            client.stream("GET", self._url, headers={"Accept": "application/json"}) as response,
-        ):
+
+class JwksClient(jwt.PyJWKClient):
+    """PyJWT's client, which limits neither the size of a response nor its total time, nor the number of keys."""
+
+    def fetch_data(self) -> Any:
+        """Return the set as JSON. Blocks. Does not follow redirects: the operator chose this URL, not their targets."""
+        deadline = time.monotonic() + FETCH_S
+        body = bytearray()
+        with httpx.stream("GET", self.uri, headers={"Accept": "application/json"}, timeout=FETCH_S) as response:
             if response.status_code != 200:
                 raise ValueError(f"status {response.status_code}")
-            body = bytearray()
-            async for part in response.aiter_bytes():
+            for part in response.iter_bytes():
                 body += part
                 if len(body) > MAX_SET_BYTES:
                     raise ValueError("too large")
-            return bytes(body)
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+        return {"keys": json.loads(body)["keys"][:MAX_SET_KEYS]}
 
 
-def _parse(body: bytes) -> dict[str | None, jwt.PyJWK]:
+def _signing(found: jwt.PyJWKSet) -> dict[str | None, jwt.PyJWK]:
     """Return the signing keys by their IDs, without symmetric keys, which are not public. Raises ValueError for an
     empty result."""
-    told = json.loads(body)
-    entries = told.get("keys") if isinstance(told, dict) else None
-    found: dict[str | None, jwt.PyJWK] = {}
-    for entry in entries[:MAX_SET_KEYS] if isinstance(entries, list) else []:
-        if not isinstance(entry, dict) or entry.get("kty") == "oct" or entry.get("use", "sig") != "sig":
-            continue
-        try:
-            key = jwt.PyJWK(entry)
-        except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError):
-            continue  # an unsupported kind of key: use the others
-        if key.algorithm_name in SIGNED:
-            kid = entry.get("kid")
-            found[kid if isinstance(kid, str) else None] = key
-    if not found:
+    keys = [key for key in found if key.algorithm_name in SIGNED and key.public_key_use in ("sig", None)]
+    if not keys:
         raise ValueError("no keys")
-    return found
+    return {key.key_id if isinstance(key.key_id, str) else None: key for key in keys}

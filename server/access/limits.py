@@ -47,25 +47,25 @@ class AtMost:
     def one(self, caller: Caller) -> Iterator[None]:
         """Hold one slot for the duration of the block. Raises Overloaded, TooManyOfOne. Callers on this machine without
         a key may hold all slots."""
-        who = caller.counted_as
+        counted_as = caller.counted_as
         if self.taken >= self._most:
             raise Overloaded(f"{self._most} {self._what}; retry soon.", retry_after_s=RETRY_S)
-        if who is not None and self._of[who] >= self._most_of_one:  # language: allow
+        if counted_as is not None and self._of[counted_as] >= self._most_of_one:
             raise TooManyOfOne(
                 f"{self._most_of_one} {self._what} for you, the limit for one caller; retry soon.",
                 retry_after_s=RETRY_S,
             )
         self.taken += 1
-        if who is not None:  # language: allow
-            self._of[who] += 1
+        if counted_as is not None:
+            self._of[counted_as] += 1
         try:
             yield
         finally:
             self.taken -= 1
-            if who is not None:  # language: allow
-                self._of[who] -= 1
-                if not self._of[who]:
-                    del self._of[who]
+            if counted_as is not None:
+                self._of[counted_as] -= 1
+                if not self._of[counted_as]:
+                    del self._of[counted_as]
 
 
 class Pace:
@@ -108,38 +108,38 @@ class Budget:
         finally:
             held.close()
 
-    def room_for(self, size: int, who: tuple[str, str] | None) -> bool:
+    def room_for(self, size: int, counted_as: tuple[str, str] | None) -> bool:
         """Whether `size` more bytes may be held."""
-        own = self._of[who] if who is not None else 0  # language: allow
+        own = self._of[counted_as] if counted_as is not None else 0
         return (not self.held or self.held + size <= self._most) and (not own or own + size <= self._most_of_one)
 
-    def change(self, size: int, who: tuple[str, str] | None) -> None:
+    def change(self, size: int, counted_as: tuple[str, str] | None) -> None:
         """Add `size` bytes, or subtract them if negative, to what is held."""
         self.held += size
-        if who is not None:  # language: allow
-            self._of[who] += size
-            if not self._of[who]:
-                del self._of[who]
+        if counted_as is not None:
+            self._of[counted_as] += size
+            if not self._of[counted_as]:
+                del self._of[counted_as]
 
 
 class Share:
     """The part of a budget that one connection holds."""
 
-    def __init__(self, budget: Budget, who: tuple[str, str] | None) -> None:
-        self._budget, self._who = budget, who
+    def __init__(self, budget: Budget, counted_as: tuple[str, str] | None) -> None:
+        self._budget, self._counted_as = budget, counted_as
         self._closed = False
         self.bytes = 0
 
     def take(self, size: int) -> bool:
         """Hold `size` more bytes if there is room; return whether there was."""
-        if self._closed or not self._budget.room_for(size, self._who):
+        if self._closed or not self._budget.room_for(size, self._counted_as):
             return False
         self._change(size)
         return True
 
     def sent(self, size: int) -> float:
         """Count bytes from the network; return for how many seconds nothing more should be read."""
-        return self._budget.pace.sent(size, self._who)
+        return self._budget.pace.sent(size, self._counted_as)
 
     def give_back(self, size: int) -> None:
         """Release `size` bytes."""
@@ -163,7 +163,7 @@ class Share:
 
     def _change(self, size: int) -> None:
         self.bytes += size
-        self._budget.change(size, self._who)
+        self._budget.change(size, self._counted_as)
 
 
 def held_of(connection: HTTPConnection) -> Share:
