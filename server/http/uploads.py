@@ -14,13 +14,13 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from pipeline.errors import BadInput, Overloaded, ParleyError, StorageError
-from pipeline.settings import Settings
 from pipeline.support.storage_errors import TEMPORARY, storing
 from pipeline.support.untrusted import whole_number
 from server.access import held_of
 from server.access.limits import RETRY_S
 from server.errors import BadField, bad_field
 from server.http.multipart import FormParser
+from server.state import state_of
 
 MAX_FIELDS, MAX_FILES = 64, 4
 MAX_FIELD_BYTES = 8 * 2**20
@@ -88,7 +88,7 @@ async def received(request: Request) -> AsyncIterator[Form]:
 
     Raises BadInput: bad_form, file_too_large (as soon as the limit is exceeded, even if Content-Length is wrong).
     """
-    settings: Settings = request.app.state.assistant.settings
+    settings = state_of(request).assistant.settings
     limit = settings.max_file_size
     claimed = whole_number(request.headers.get("content-length")) or 0
     too_large = BadInput(

@@ -23,6 +23,7 @@ from server.errors import BadField, check_speakers
 from server.http.media_types import MEDIA_TYPES
 from server.jobs.uploads import Received
 from server.parameters import MAX_TRACK, TRACK, language_code
+from server.state import state_of
 
 MAX_TEXT = 200
 MAX_PROMPT = 2_000
@@ -32,10 +33,9 @@ OUTSIDE = {Status.RUNNING: "processing"}
 INSIDE = {"pending": Status.QUEUED, "processing": Status.RUNNING}
 
 
-def jobs_of(request: Request) -> Jobs:
+async def jobs_of(request: Request) -> Jobs:
     """Return the job service, for `Depends`."""
-    jobs: Jobs = request.app.state.jobs
-    return jobs
+    return state_of(request).jobs
 
 
 AllJobs = Annotated[Jobs, Depends(jobs_of)]

@@ -12,6 +12,7 @@ from pipeline.stt.recognisers import ALIASES as TRANSCRIBERS
 from pipeline.stt.recognisers import UnknownModel, known_as
 from server.errors import BadField
 from server.openapi import Answer, answers, errors, like
+from server.state import state_of
 
 router = APIRouter(tags=["models"])
 MODEL: dict[str, Any] = {"id": "whisper-1", "object": "model", "created": 1795190000, "owned_by": "alias"}
@@ -60,6 +61,11 @@ async def named(assistant: Assistant, asked: str, field: str = "model") -> str:
     return asked
 
 
+async def _listed(request: Request) -> list[dict[str, Any]]:
+    state = state_of(request)
+    return await asyncio.to_thread(listed, state.assistant, state.started)
+
+
 def listed(assistant: Assistant, created: int) -> list[dict[str, Any]]:
     found = []
     for stage in ("stt", "tts", "llm"):
@@ -102,8 +108,7 @@ class ModelList(Answer):
 async def models(request: Request) -> dict[str, Any]:
     """List the models. OpenAI's names (`whisper-1`, `tts-1`, `gpt-realtime`, …) are aliases of the loaded models; other
     models for recordings are loaded when a request names them."""
-    found = await asyncio.to_thread(listed, request.app.state.assistant, request.app.state.started)
-    return {"object": "list", "data": found}
+    return {"object": "list", "data": await _listed(request)}
 
 
 @router.get(
@@ -114,10 +119,7 @@ async def models(request: Request) -> dict[str, Any]:
 )
 async def model(request: Request, model: str) -> dict[str, Any]:
     """Return one model of the list. OpenAI's names can end with a date. An unknown model is a 404."""
-    there = {
-        one["id"]: one
-        for one in await asyncio.to_thread(listed, request.app.state.assistant, request.app.state.started)
-    }
+    there = {one["id"]: one for one in await _listed(request)}
     aliases = (name for stage in (TRANSCRIBERS, *ALIASES.values()) for name in stage)
     known = model if model in there else known_as(model, aliases)
     if known in there:

@@ -17,6 +17,7 @@ from server.access import require_key
 from server.errors import BadField
 from server.http.uploads import Form, received
 from server.openapi import Answer, answers, errors, form_body, like
+from server.state import state_of
 
 router = APIRouter(prefix="/v1/audio", tags=["voices"], dependencies=[Depends(require_key)])
 
@@ -56,7 +57,7 @@ class VoicesAnswer(Answer):
 )
 async def voices(request: Request) -> dict[str, Any]:
     """List all voices. A file added to the voices folder appears at once."""
-    assistant: Assistant = request.app.state.assistant
+    assistant = state_of(request).assistant
     return {"voices": [_described(assistant, voice) for voice in assistant.voices]}
 
 
@@ -107,7 +108,7 @@ async def _form(request: Request) -> AsyncIterator[Form]:
 async def add_voice(request: Request, form: Annotated[Form, Depends(_form)]) -> NewVoice:
     """Create a voice. This requires the consent of the speaker. Engines that clone voices use the recording; other
     engines use a voice of their own."""
-    assistant: Assistant = request.app.state.assistant
+    assistant = state_of(request).assistant
     sample, wanted = form.file("audio_sample"), form.parse(VoiceFields)
     if sample.size > MAX_SAMPLE_BYTES:
         raise BadField("audio_sample", f"The sample is larger than {MAX_SAMPLE_BYTES >> 20} MB.", code="file_too_large")

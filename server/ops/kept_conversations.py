@@ -11,6 +11,7 @@ from pipeline.conversation.kept_turns import Kept, Recordings
 from pipeline.support.storage_errors import storing
 from server.access import require_key
 from server.openapi import Answer, answers, errors, like
+from server.state import state_of
 
 router = APIRouter(tags=["recordings"], dependencies=[Depends(require_key)])
 
@@ -52,7 +53,7 @@ async def erase(request: Request, session: str) -> None:
 
 
 def _recordings(request: Request) -> Recordings:
-    assistant: Assistant = request.app.state.assistant
+    assistant = state_of(request).assistant
     return Recordings(assistant.settings.recordings_dir)
 
 
