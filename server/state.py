@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # every package of `server` imports this module
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What all connections share, from the start of the application to its stop."""
+    """The objects that all connections share, from the start of the application to its stop."""
 
     assistant: "Assistant"
     access: "Access"
