@@ -11,6 +11,7 @@ from urllib.parse import quote
 from fastapi import Depends, Request
 from fastapi.responses import Response
 from pydantic import AliasChoices, BaseModel, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from jobs.errors import JobNotFound, Refused
 from jobs.outbox import Attempt, Delivery
@@ -90,7 +91,7 @@ class JobOptions(BaseModel):
     @classmethod
     def _storable(cls, value: str | None) -> str | None:
         if value and "\0" in value:
-            raise ValueError("a null character cannot be stored")
+            raise PydanticCustomError("null_character", "A null character cannot be stored")
         return value or None
 
     def options(self) -> Options:
