@@ -61,8 +61,10 @@ def application() -> "FastAPI":
     settings = load_settings()
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO, Redaction(secrets_of(settings)))
     from server.app import create_app
+    from server.http.draining import Draining
 
-    app = create_app(settings)
+    draining = Draining()
+    app = create_app(settings, draining=draining)
     allow_files(settings)
     _warn_of_guessable(settings)
     opened = app.router.lifespan_context
@@ -71,7 +73,7 @@ def application() -> "FastAPI":
     async def ending(app: "FastAPI") -> AsyncIterator[None]:
         async with opened(app):
             yield
-            if app.state.draining.begun.is_set():  # on a signal; not if the embedding program continues
+            if draining.begun.is_set():  # on a signal; not if the embedding program continues
                 leave_within(END_S)
 
     app.router.lifespan_context = ending
@@ -87,6 +89,7 @@ async def _serve(settings: Settings) -> None:
     from jobs.service import open_jobs
     from server.access import check_exposure
     from server.app import create_app
+    from server.http.draining import Draining
     from server.http.shutdown import Server
     from server.http.uvicorn_protocols import bounded
 
@@ -113,7 +116,8 @@ async def _serve(settings: Settings) -> None:
             open_jobs(settings, resident(assistant)) as kept,
         ):
             progress.stop()
-            app = create_app(settings, assistant, kept)
+            draining = Draining()
+            app = create_app(settings, assistant, kept, draining)
             config = uvicorn.Config(
                 app,
                 log_config=None,
@@ -122,7 +126,7 @@ async def _serve(settings: Settings) -> None:
                 server_header=False,
                 **bounded(settings),
             )
-            server = Server(config, app.state.draining, kept, drain_s=settings.drain_seconds)
+            server = Server(config, draining, kept, drain_s=settings.drain_seconds)
             _announce(console, assistant, listening)
             await server.serve(sockets=[listening])
             leave_within(END_S)

@@ -27,20 +27,25 @@ from server.openapi import describe
 from server.ops import health, kept_conversations, metrics, status
 from server.pages import api_reference, page_token, ui
 from server.realtime import route as realtime
+from server.state import State, keep_state
 from server.talk import turns
 from server.talk.resume import Resumable
 from server.transcribe import asr, models, services, streaming
 from server.wyoming.tcp_server import open_wyoming
 
 
-def create_app(settings: Settings, assistant: Assistant | None = None, kept: Jobs | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, assistant: Assistant | None = None, kept: Jobs | None = None, draining: Draining | None = None
+) -> FastAPI:
     """Create the application for these settings.
 
     assistant, kept: an open assistant and an open job store; the caller closes them. None: the application opens them
     when it starts and closes them when it stops.
+    draining: told by the caller's server that the service stops.
     Raises ConfigError when the settings would expose the service without keys.
     """
     check_exposure(settings)
+    access, draining = Access(settings), draining or Draining()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -48,17 +53,26 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
         with storing(TEMPORARY):
             tempfile.gettempdir()  # chosen now: later, Python would skip a full disk silently
         async with nullcontext(assistant) if assistant is not None else open_assistant(settings) as opened:
-            app.state.assistant = opened
-            app.state.hardware = opened.recognisers.hardware
             for places in (access.budgets.conversations, access.budgets.wyoming):
                 places.lag_s = lambda: max((info.load.lag_s for info in opened.engines if info.load), default=0.0)
             async with (
-                nullcontext(kept) if kept else open_jobs(settings, resident(opened)) as app.state.jobs,
-                open_wyoming(settings, opened, access.budgets, app.state.draining),
+                nullcontext(kept) if kept else open_jobs(settings, resident(opened)) as jobs,
+                open_wyoming(settings, opened, access.budgets, draining),
             ):
+                keep_state(
+                    app,
+                    State(
+                        assistant=opened,
+                        access=access,
+                        draining=draining,
+                        jobs=jobs,
+                        resumable=Resumable(settings.resume_seconds, most=4 * settings.max_sessions),
+                        started=int(time.time()),
+                    ),
+                )
                 try:
                     # A caller that passes an assistant also runs the server.
-                    with adopted(settings, app.state.draining, app.state.jobs) if assistant is None else nullcontext():
+                    with adopted(settings, draining, jobs) if assistant is None else nullcontext():
                         yield
                 finally:
                     await access.close()
@@ -80,12 +94,8 @@ def create_app(settings: Settings, assistant: Assistant | None = None, kept: Job
             "exclude": lambda scope: scope["path"].startswith(ASIDE),
         },
     )
-    access = app.state.access = Access(settings)
-    app.state.resumable = Resumable(settings.resume_seconds, most=4 * settings.max_sessions)
-    app.state.started = int(time.time())
-    app.state.draining = Draining()
     # The middleware that is added last runs first.
-    app.add_middleware(DrainingMiddleware, draining=app.state.draining)
+    app.add_middleware(DrainingMiddleware, draining=draining)
     app.add_middleware(AccessMiddleware, access=access)
     headers.add_headers(app, access.origins.allowed)
     app.add_middleware(OneSlash)

@@ -15,6 +15,7 @@ from pipeline.errors import BadInput, EngineError, EngineUnavailable, Overloaded
 from pipeline.support.encodable import encodable_json
 from pipeline.support.storage_errors import FULL, full_place, storage_full
 from server.parameters import from_json
+from server.state import state_of
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +199,7 @@ def add_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, OSError)  # noqa: S101  # registered for this class
         if error.errno not in FULL:
             raise error
-        found = storage_full(full_place(request.app.state.assistant.settings))
+        found = storage_full(full_place(state_of(request).assistant.settings))
         log.warning("%s %s: %s: %s", request.method, request.url.path, found.code, found.message)
         return answer(request, found)
 

@@ -205,6 +205,7 @@ def describe(app: FastAPI) -> None:
                         _add(responses, path, 400)
                     _add_common(responses, path, method)
                     _add_examples(path, operation, schemas)
+                    _add_descriptions(responses, schemas)
             for name in FRAMEWORK:
                 schemas.pop(name, None)
         return app.openapi_schema or {}
@@ -259,6 +260,14 @@ def _add(responses: dict[str, Any], path: str, status: int) -> None:
     described.pop("model")
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
     responses.setdefault(str(status), {**described, "content": content})
+
+
+def _add_descriptions(responses: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Describe each response that FastAPI derived from a model by the model's docstring."""
+    for response in responses.values():
+        reference = response.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
+        if response["description"] == "Successful Response" and reference:
+            response["description"] = schemas[reference.rpartition("/")[2]]["description"].split("\n\n")[0]
 
 
 def _add_examples(path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> None:

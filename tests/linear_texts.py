@@ -38,8 +38,8 @@ from pipeline.tts import common, silence, xtts
 from pipeline.tts import split as pieces
 from server import errors, parameters
 from server.access import access, bodies, callers, jwts, keys, origins, page_tokens, rules
-from server.http import headers, uploads
-from server.http.multipart import disposition
+from server.http import headers
+from server.http.multipart import disposition, fields_of
 from server.jobs import views
 from server.openai import models, transcriptions
 from server.pages import ui
@@ -118,9 +118,7 @@ def normal(said: str) -> None:
 
 def form(name: str) -> None:
     """Read a form whose field names contain the text."""
-    uploads._form(
-        [(name, "a"), (f"{name}[]", "a"), (f"a[{name}]", "b"), *[(name[: at % 50], "c") for at in range(2000)]]
-    )
+    fields_of([(name, "a"), (f"{name}[]", "a"), (f"a[{name}]", "b"), *[(name[: at % 50], "c") for at in range(2000)]])
 
 
 def request(**sent: str) -> Request:
@@ -266,7 +264,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.realtime.audio:decoded_size": realtime_sound.decoded_size,
     "server.realtime.audio:decoded": quietly(lambda text: realtime_sound.decoded(text, "audio")),
     "server.pages.ui:wants_html": ui.wants_html,
-    "server.http.uploads:_form": form,
+    "server.http.multipart:fields_of": form,
     "server.wyoming.wire:_head": quietly(lambda text: wire._head(text.encode("utf-8", "replace"))),
 }
 """Functions by module and name."""

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.http.multipart import disposition
-from server.http.uploads import _form
+from server.http.multipart import disposition, fields_of
 from server.parameters import from_json
 from tests.access.calls import every_route
 from tests.clips import hearing, recording
@@ -230,7 +229,7 @@ def test_arbitrary_content_dispositions_do_not_raise(junk: bytes, text: str) -> 
 
 
 def test_field_with_and_without_brackets_is_one_list() -> None:
-    assert _form([("a", "1"), ("a[]", "2"), ("a[]", "3"), ("b[]", "4")]).fields == {"a": ["1", "2", "3"], "b": ["4"]}
+    assert fields_of([("a", "1"), ("a[]", "2"), ("a[]", "3"), ("b[]", "4")]) == {"a": ["1", "2", "3"], "b": ["4"]}
 
 
 def test_too_deeply_nested_json_stays_text() -> None:

@@ -10,19 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastapi import FastAPI
 
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.conversation.turn import Stages
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
-from server.access import Access, AccessMiddleware
-from server.http.draining import Draining
 from server.realtime import route as realtime
 from server.talk import turns
-from server.talk.resume import Resumable
 from tests.dialogue import tone
-from tests.realtime.desk import Desk, assistant, hold
+from tests.realtime.desk import Desk, application, assistant, hold
 from tests.scripted import Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 SECONDS = 4
@@ -137,13 +133,9 @@ def message(content: bytes | dict[str, Any]) -> Message:
 async def converse(path: str, query: str, stt: ScriptedSTT, sent: list[Message]) -> None:
     """Connect as a client that sends these messages, waits until the transcription has begun, and leaves."""
     settings = Settings(idle_timeout_s=0)
-    app = FastAPI()
-    app.add_middleware(AccessMiddleware, access=(access := Access(settings)))
-    app.state.access, app.state.draining = access, Draining()
-    app.state.resumable = Resumable(0.0, most=4)
     running = Running()
     stages = Stages(stt, ScriptedLLM(running=running), ScriptedTTS(running=running))
-    app.state.assistant = assistant(stages, settings)
+    app, access = application(assistant(stages, settings))
     for module in (turns, realtime):
         app.include_router(module.router)
     inbox: asyncio.Queue[Message] = asyncio.Queue()

@@ -5,6 +5,7 @@ from starlette.requests import HTTPConnection
 from pipeline.settings import Settings
 from server.access.limits import AtMost, Budget, share
 from server.access.slots import Slots
+from server.state import state_of
 
 
 class Budgets:
@@ -42,5 +43,4 @@ class Budgets:
 
 def budgets_of(connection: HTTPConnection) -> Budgets:
     """Return the budgets of the deployment that a connection reached."""
-    budgets: Budgets = connection.app.state.access.budgets
-    return budgets
+    return state_of(connection).access.budgets

@@ -8,9 +8,15 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from server.http.uploads import ClientGone
+from pipeline.errors import ParleyError
 
 T = TypeVar("T")
+
+
+class ClientGone(ParleyError):
+    """The client is gone; drop the response."""
+
+    code = "client_gone"
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -1,13 +1,35 @@
-"""Multipart forms: names of parts, and detection of incomplete forms. Shared by endpoints that keep uploads for one
-request (`server.http.uploads`) and those that create jobs from them (`server.jobs.uploads`)."""
+"""Multipart forms: one streaming reader with one set of limits.
 
+It returns the fields and writes each file to a sink of the caller: `server.http.uploads` keeps files for one request,
+`server.jobs.uploads` creates jobs from them.
+"""
+
+import asyncio
+import contextlib
 import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from starlette.datastructures import FormData
-from starlette.formparsers import MultiPartException, MultiPartParser
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
 
-BROKEN_OFF = "it ended before its final boundary; send it again"
+from pipeline.errors import BadInput, Overloaded, StorageError
+from pipeline.support.untrusted import whole_number
+from server.access import held_of
+from server.access.limits import RETRY_S
+
+MAX_FIELDS = 64
+MAX_FIELD_BYTES = 8 * 2**20
+"""Largest field: it can be a recording in a data URL."""
+MAX_FIELDS_BYTES = 4 * MAX_FIELD_BYTES
+"""Limit of all fields of a form together: unlike files, they are held in memory."""
+MAX_DIGITS = 4
+"""Maximum number of digits of an index in a field's name: `name[0]` is an item of a list."""
+DRAIN_S = 2.0
+"""Seconds to read and discard a refused body: a client that is still sending does not read its response."""
 
 _PARAMETER = re.compile(r';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;]*))')
 _CHARSETS = {"utf-8": "utf-8", "iso-8859-1": "latin-1", "us-ascii": "ascii"}
@@ -41,31 +63,193 @@ def _extended(value: str | None) -> str | None:
     return unquote_to_bytes(encoded).decode(_CHARSETS.get(charset.lower(), "utf-8"), "replace")
 
 
-class FormParser(MultiPartParser):
-    """Starlette's parser, extended to accept extended file names and to reject incomplete forms."""
+class Sink(Protocol):
+    """Destination of a file's bytes."""
 
-    complete = False
-
-    def on_headers_finished(self) -> None:
-        header = self._current_part.content_disposition
-        if header is not None and b"*" in header:
-            name, filename = disposition(header)
-            if name is not None and filename is not None:
-                self._current_part.content_disposition = _plain(name, filename)
-        super().on_headers_finished()
-
-    def on_end(self) -> None:
-        self.complete = True
-
-    async def parse(self) -> FormData:
-        """Parse the form. Raises MultiPartException, also for an incomplete form."""
-        form = await super().parse()
-        if not self.complete:
-            await form.close()
-            raise MultiPartException(BROKEN_OFF)
-        return form
+    async def write(self, data: bytes) -> None:
+        """Add the next bytes."""
 
 
-def _plain(name: str, filename: str) -> bytes:
-    name, filename = (re.sub(r'(["\\])', r"\\\1", value) for value in (name, filename))
-    return f'form-data; name="{name}"; filename="{filename}"'.encode()
+SinkFor = Callable[[str, str], Awaitable[Sink | None]]
+"""Function that returns the sink of a part, from its name and file name; None to read the part as a field."""
+
+
+def bad_form(why: str) -> BadInput:
+    """Return the error of a form that cannot be read."""
+    return BadInput(f"The form is invalid: {why}.", code="bad_form")
+
+
+async def read_form(
+    request: Request, most_bytes: int, sink_for: SinkFor, *, setting: str = "MAX_FILE_SIZE"
+) -> dict[str, Any]:
+    """Write the files of a form to their sinks as they arrive, and return its fields (see `fields_of`).
+
+    most_bytes: limit of the whole body. setting: name of that limit, for the error.
+    Raises BadInput (bad_form; file_too_large as soon as the limit is exceeded, even if Content-Length is wrong),
+    Overloaded, and the errors of the sinks.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise BadInput("Send a form (multipart/form-data).", code="bad_form")
+    too_large = BadInput(
+        f"The request is larger than {most_bytes} bytes; see {setting}, or send it compressed (Opus, MP3).",
+        code="file_too_large",
+    )
+    try:
+        if (whole_number(request.headers.get("content-length")) or 0) > most_bytes:
+            raise too_large
+        reader = _Reader(request, options[b"boundary"], sink_for)
+        total = 0
+        async for chunk in request.stream():
+            total += len(chunk)
+            if total > most_bytes:
+                raise too_large
+            await reader.read(chunk)
+        return fields_of(reader.items())
+    except FormParserError:
+        await _drain(request)
+        raise bad_form("it is damaged") from None
+    except (BadInput, Overloaded, StorageError):
+        await _drain(request)
+        raise
+
+
+async def _drain(request: Request) -> None:
+    """Read and discard the rest of the body, for DRAIN_S at most, so that the client reads its response."""
+    with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
+        async with asyncio.timeout(DRAIN_S):
+            while (await request.receive()).get("more_body"):
+                pass
+
+
+class _Reader:
+    """Read the parts of one form. The parser's callbacks are synchronous: they collect steps, which `read` then runs.
+
+    A step is a Content-Disposition (a part begins), a list of pieces of its content, or None (the part ends).
+    """
+
+    def __init__(self, request: Request, boundary: bytes, sink_for: SinkFor) -> None:
+        self._sink_for = sink_for
+        self._held = held_of(request)
+        self._fields_bytes = 0
+        self._items: list[tuple[str, str]] = []
+        self._name, self._value = "", bytearray()
+        self._sink: Sink | None = None
+        self._steps: list[bytes | list[bytes] | None] = []
+        self._header, self._header_value, self._disposition = b"", b"", b""
+        self._complete = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._on_part_begin,
+                "on_header_field": self._on_header_field,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": lambda: self._steps.append(self._disposition),
+                "on_part_data": self._on_part_data,
+                "on_part_end": lambda: self._steps.append(None),
+                "on_end": self._on_end,
+            },
+        )
+
+    def items(self) -> list[tuple[str, str]]:
+        """Return the names and values of all fields, in order. Raises BadInput if the form is incomplete."""
+        if not self._complete:
+            raise bad_form("it ended before its final boundary; send it again")
+        return self._items
+
+    async def read(self, chunk: bytes) -> None:
+        """Read the next bytes of the body. Raises BadInput, Overloaded, FormParserError, and the sinks' errors."""
+        self._parser.write(chunk)
+        for step in self._steps:
+            match step:
+                case bytes():
+                    await self._begin(step)
+                case None:
+                    if self._sink is None:
+                        self._items.append((self._name, _decoded(self._value)))
+                case pieces:
+                    data = b"".join(pieces)
+                    if self._sink is not None:
+                        await self._sink.write(data)
+                    else:
+                        self._hold(data)
+        self._steps.clear()
+
+    async def _begin(self, header: bytes) -> None:
+        name, filename = disposition(header)
+        if name is None:
+            raise bad_form("a part has no name")
+        self._name, self._value = name, bytearray()
+        self._sink = None if filename is None else await self._sink_for(name, filename)
+        if self._sink is None and len(self._items) >= MAX_FIELDS:
+            raise bad_form(f"it has more than {MAX_FIELDS} fields")
+
+    def _hold(self, data: bytes) -> None:
+        """Add bytes to the value of a field, which stays in memory."""
+        self._fields_bytes += len(data)
+        if len(self._value) + len(data) > MAX_FIELD_BYTES:
+            raise bad_form(f"the field {self._name[:40]!r} has more than {MAX_FIELD_BYTES} bytes")
+        if self._fields_bytes > MAX_FIELDS_BYTES:
+            raise bad_form(f"its fields have more than {MAX_FIELDS_BYTES} bytes together")
+        if not self._held.take(len(data)):
+            raise Overloaded("Too many bytes are held; retry soon.", retry_after_s=RETRY_S)
+        self._value += data
+
+    def _on_part_begin(self) -> None:
+        self._header, self._header_value, self._disposition = b"", b"", b""
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = self._header_value
+        self._header, self._header_value = b"", b""
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if not self._steps or not isinstance(self._steps[-1], list):
+            self._steps.append([])
+        pieces = self._steps[-1]
+        assert isinstance(pieces, list)  # noqa: S101  # just appended
+        pieces.append(data[start:end])
+
+    def _on_end(self) -> None:
+        self._complete = True
+
+
+def _decoded(value: bytearray) -> str:
+    """Decode a field's value as UTF-8, or as Latin-1 from old clients."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def fields_of(items: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return the fields of a form by name. The value is a list if the name ends with [] or [0] or is repeated, and an
+    object for name[key]."""
+    fields: dict[str, Any] = {}
+    came: dict[str, list[tuple[int, str]]] = {}
+    """Name → values, each with its index in brackets, or its position."""
+    lists = set[str]()
+    for name, value in items:
+        plain, bracket, inner = name[:-1].partition("[") if name.endswith("]") else (name, "", "")
+        if inner and not _is_number(inner):
+            fields.setdefault(plain, {})[inner] = value
+            continue
+        if bracket:
+            lists.add(plain)
+        values = came.setdefault(plain, [])
+        values.append((int(inner) if inner else len(values), value))
+    for name, numbered in came.items():
+        found = [value for _, value in sorted(numbered, key=lambda one: one[0])]
+        fields[name] = found if name in lists or len(found) > 1 else found[0]
+    return fields
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS

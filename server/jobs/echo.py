@@ -11,6 +11,7 @@ from jobs.names import name_in_url
 from jobs.schema import Job, Submission
 from jobs.states import Status
 from server.access import require_key
+from server.http.uploads import parse
 from server.jobs.owners import OwnJob, owner_of, seen_by
 from server.jobs.schemas import EchoJob, JobAnswer, JobPage
 from server.jobs.uploads import received_files
@@ -22,10 +23,8 @@ from server.jobs.views import (
     downloaded,
     idempotency_key,
     listed,
-    options,
     shown,
     skipped,
-    text_field,
 )
 from server.openapi import answers, errors, form_body, like
 from server.parameters import NullIsAbsent, SubtitleLayout
@@ -57,11 +56,14 @@ async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
     async with received_files(request, jobs) as form:
         if len(form.files) != 1:
             raise Refused("Send exactly one file; POST /jobs accepts several.", code="bad_parameter")
-        wanted, session_id = options(form.fields), text_field(form.fields, "session_id")
-        webhook_url = text_field(form.fields, "webhook_url", 4096)
-        await jobs.check_model(wanted.model_id)
+        wanted = parse(JobOptions, form.fields)
+        options = wanted.options()
+        await jobs.check_model(options.model_id)
         [(name, file)] = await form.commit()
-    one = Submission(name, wanted, file.sha256, file.size_bytes, None, session_id, webhook_url, owner_of(request))
+    one = Submission(
+        name, options, file.sha256, file.size_bytes, session_id=wanted.session_id, webhook_url=wanted.webhook_url,
+        owner=owner_of(request),
+    )  # fmt: skip
     return {**_short((await jobs.submit([one], key=key))[0]), **skipped(form)}
 
 
@@ -74,10 +76,10 @@ async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
 )
 async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> dict[str, Any]:
     """Create one job that downloads the recording from a URL. A null field counts as not sent."""
-    wanted = options(body.model_dump())
-    await jobs.check_model(wanted.model_id)
+    options = body.options()
+    await jobs.check_model(options.model_id)
     one = Submission(
-        name_in_url(body.url), wanted, source_url=body.url, session_id=body.session_id,
+        name_in_url(body.url), options, source_url=body.url, session_id=body.session_id,
         webhook_url=body.webhook_url, owner=owner_of(request),
     )  # fmt: skip
     return _short((await jobs.submit([one], key=idempotency_key(request, one.owner)))[0])

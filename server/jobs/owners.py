@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from jobs.errors import JobNotFound
 from jobs.schema import Job
 from server.access import Permission, caller_of
-from server.jobs.views import jobs_of
+from server.state import state_of
 
 
 def owner_of(request: Request) -> str:
@@ -28,7 +28,7 @@ def seen_by(request: Request) -> str | None:
 
 async def own_job(job_id: str, request: Request) -> Job:
     """Return the job in the path. Raises JobNotFound, also for a job of another caller."""
-    job = await jobs_of(request).get(job_id)
+    job = await state_of(request).jobs.get(job_id)
     only = seen_by(request)
     if only is not None and job.owner != only:
         raise JobNotFound("There is no job of this id.")

@@ -22,6 +22,7 @@ from server.access.revocation import Stay
 from server.errors import as_json
 from server.http.client_disconnect import Stream, begun
 from server.http.media_types import media_type
+from server.http.uploads import parse
 from server.jobs.owners import OwnJob, owner_of, seen_by
 from server.jobs.schemas import LISTED, DeliveriesAnswer, JobAnswer, JobPage, NewJobs, QueuesAnswer
 from server.jobs.uploads import received_files
@@ -35,12 +36,10 @@ from server.jobs.views import (
     downloaded,
     idempotency_key,
     listed,
-    options,
     recording_file,
     shown,
     shown_delivery,
     skipped,
-    text_field,
 )
 from server.openapi import answers, errors, event_stream, form_body
 from server.parameters import SubtitleLayout
@@ -79,12 +78,20 @@ async def create(request: Request, jobs: AllJobs) -> dict[str, Any]:
     that are clearly not recordings are listed in `skipped`."""
     key = idempotency_key(request, owner_of(request))
     async with received_files(request, jobs) as form:
-        wanted, session_id = options(form.fields), text_field(form.fields, "session_id")
-        webhook_url = text_field(form.fields, "webhook_url", 4096)
-        await jobs.check_model(wanted.model_id)
+        wanted = parse(JobOptions, form.fields)
+        options = wanted.options()
+        await jobs.check_model(options.model_id)
         stored = await form.commit()
     submissions = [
-        Submission(name, wanted, file.sha256, file.size_bytes, None, session_id, webhook_url, owner_of(request))
+        Submission(
+            name,
+            options,
+            file.sha256,
+            file.size_bytes,
+            session_id=wanted.session_id,
+            webhook_url=wanted.webhook_url,
+            owner=owner_of(request),
+        )
         for name, file in stored
     ]
     made = await jobs.submit(submissions, key=key)

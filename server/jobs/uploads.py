@@ -7,24 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fastapi import Request
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect
 
 from jobs.archives import Limits, Unpacked, is_archive, unpack
 from jobs.errors import Refused, TooLarge
 from jobs.files import Incoming, StoredFile
 from jobs.names import safe_name
 from jobs.service import Jobs
-from pipeline.errors import StorageError
-from pipeline.support.untrusted import whole_number
-from server.http.multipart import BROKEN_OFF, disposition
-from server.http.uploads import ClientGone, drain
+from server.http.multipart import read_form
 
-MAX_FIELDS, MAX_FIELD_BYTES = 64, 65_536
-MAX_HEADER_BYTES = 16_384
 FORM_BYTES = 1 << 20
 """Limit of a form's bytes besides its files."""
 FILE_FIELD = re.compile(r"files?(\[\d{0,6}\])?")
@@ -34,7 +27,7 @@ FILE_FIELD = re.compile(r"files?(\[\d{0,6}\])?")
 class Received:
     """A received form."""
 
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
     files: list[tuple[str, Incoming]] = field(default_factory=list)
     """Name and content, in order; an archive is replaced by its members."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -47,128 +40,30 @@ class Received:
         return [(name, await incoming.commit()) for name, incoming in self.files]
 
 
-class _Reader:
-    """Collect the callbacks of the synchronous parser as steps, which asynchronous code then runs."""
-
-    def __init__(self, boundary: bytes) -> None:
-        self.steps: list[tuple[str, bytes]] = []
-        self.complete = False
-        self._name, self._value, self._disposition = b"", b"", b""
-        self.parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._part_begin,
-                "on_header_field": self._header_field,
-                "on_header_value": self._header_value,
-                "on_header_end": self._header_end,
-                "on_headers_finished": lambda: self.steps.append(("begin", self._disposition)),
-                "on_part_data": lambda data, start, end: self.steps.append(("data", data[start:end])),
-                "on_part_end": lambda: self.steps.append(("end", b"")),
-                "on_end": self._end,
-            },
-        )
-
-    def _part_begin(self) -> None:
-        self._name, self._value, self._disposition = b"", b"", b""
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-        self._bound()
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-        self._bound()
-
-    def _header_end(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            self._disposition = self._value
-        self._name, self._value = b"", b""
-
-    def _end(self) -> None:
-        self.complete = True
-
-    def _bound(self) -> None:
-        if len(self._name) + len(self._value) > MAX_HEADER_BYTES:
-            raise _bad_form("the header of a part is too long")
-
-
-def _bad_form(why: str) -> Refused:
-    return Refused(f"The form is invalid: {why}.", code="bad_form")
-
-
 @asynccontextmanager
 async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received]:
     """Receive the form of a request. Files that the block does not commit are deleted after it.
 
-    Raises Refused (bad_form, no_files, bad_archive, …), and TooLarge as soon as a limit is exceeded.
+    Raises what `read_form` raises, and Refused (no_files, bad_archive, …), also TooLarge.
     """
-    settings = jobs.settings
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise Refused("Send a form (multipart/form-data).", code="bad_form")
-    most = max(settings.max_file_size, settings.max_archive_size) + FORM_BYTES
-    claimed = whole_number(request.headers.get("content-length")) or 0
+    settings, received = jobs.settings, Received()
     async with AsyncExitStack() as stack:
-        try:
-            if claimed > most:
-                raise TooLarge(f"The request is larger than {most} bytes (MAX_FILE_SIZE, MAX_ARCHIVE_SIZE).")
-            received = await _receive(request, jobs, stack, options[b"boundary"], most)
-        except ClientDisconnect:
-            raise ClientGone("The client disconnected.") from None
-        except (Refused, StorageError, FormParserError) as error:
-            await drain(request)
-            if isinstance(error, FormParserError):
-                raise _bad_form("it is damaged") from None
-            raise
+
+        async def keep(name: str, filename: str) -> Incoming | None:
+            if not FILE_FIELD.fullmatch(name):
+                return None
+            if len(received.files) >= settings.max_archive_files:
+                raise TooLarge(f"More than {settings.max_archive_files} files (MAX_ARCHIVE_FILES).")
+            incoming = await stack.enter_async_context(jobs.files.receive())
+            received.files.append((safe_name(filename) or "audio", incoming))
+            return incoming
+
+        most = max(settings.max_file_size, settings.max_archive_size) + FORM_BYTES
+        received.fields = await read_form(request, most, keep, setting="MAX_FILE_SIZE and MAX_ARCHIVE_SIZE")
         await _unpack_archives(received, jobs, stack)
         if not received.files:
             raise Refused("Send a file in the field 'file' or 'files'.", code="no_files")
         yield received
-
-
-async def _receive(request: Request, jobs: Jobs, stack: AsyncExitStack, boundary: bytes, most: int) -> Received:
-    received, reader = Received(), _Reader(boundary)
-    name, text, incoming, total, parts = "", bytearray(), None, 0, 0
-    async for chunk in request.stream():
-        total += len(chunk)
-        if total > most:
-            raise TooLarge(f"The request is larger than {most} bytes (MAX_FILE_SIZE, MAX_ARCHIVE_SIZE).")
-        reader.parser.write(chunk)
-        for step, data in reader.steps:
-            if step == "begin":
-                parts += 1
-                if parts > MAX_FIELDS + jobs.settings.max_archive_files:
-                    raise _bad_form("it has too many parts")
-                name, filename = _disposition(data)
-                text, incoming = bytearray(), None
-                if filename is not None and FILE_FIELD.fullmatch(name):
-                    if len(received.files) >= jobs.settings.max_archive_files:
-                        raise TooLarge(f"More than {jobs.settings.max_archive_files} files (MAX_ARCHIVE_FILES).")
-                    incoming = await stack.enter_async_context(jobs.files.receive())
-                    received.files.append((filename or "audio", incoming))
-            elif incoming is not None:
-                await incoming.write(data)
-            elif step == "data":
-                text += data
-                if len(text) > MAX_FIELD_BYTES:
-                    raise TooLarge(f"The field {name[:40]!r} is longer than {MAX_FIELD_BYTES} bytes.")
-            elif len(received.fields) < MAX_FIELDS:
-                received.fields[name] = text.decode("utf-8", "replace")
-            else:
-                raise _bad_form("it has too many fields")
-        reader.steps.clear()
-    if total and not reader.complete:
-        raise _bad_form(BROKEN_OFF)
-    reader.parser.finalize()
-    return received
-
-
-def _disposition(header: bytes) -> tuple[str, str | None]:
-    """Return the name and the file name of a part."""
-    name, filename = disposition(header)
-    if name is None:
-        raise _bad_form("a part has no name")
-    return name, None if filename is None else safe_name(filename)
 
 
 async def _unpack_archives(received: Received, jobs: Jobs, stack: AsyncExitStack) -> None:

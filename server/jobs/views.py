@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from fastapi import Depends, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from jobs.errors import JobNotFound, Refused
 from jobs.outbox import Attempt, Delivery
@@ -23,6 +24,7 @@ from server.errors import BadField, check_speakers
 from server.http.media_types import MEDIA_TYPES
 from server.jobs.uploads import Received
 from server.parameters import MAX_TRACK, TRACK, language_code
+from server.state import state_of
 
 MAX_TEXT = 200
 MAX_PROMPT = 2_000
@@ -32,10 +34,9 @@ OUTSIDE = {Status.RUNNING: "processing"}
 INSIDE = {"pending": Status.QUEUED, "processing": Status.RUNNING}
 
 
-def jobs_of(request: Request) -> Jobs:
+async def jobs_of(request: Request) -> Jobs:
     """Return the job service, for `Depends`."""
-    jobs: Jobs = request.app.state.jobs
-    return jobs
+    return state_of(request).jobs
 
 
 AllJobs = Annotated[Jobs, Depends(jobs_of)]
@@ -66,12 +67,14 @@ RECORDING: dict[int | str, dict[str, Any]] = {
 
 
 class JobOptions(BaseModel):
-    """Options of a job, for the OpenAPI document; `options` reads them."""
+    """Options of a job, in a form or a JSON body."""
 
-    language: str | None = Field(default=None, description="ISO 639-1; by default it is detected.", examples=["pt"])
+    language: str | None = Field(
+        default=None, max_length=MAX_TEXT, description="ISO 639-1; by default it is detected.", examples=["pt"]
+    )
     model_id: str | None = Field(
-        default=None, max_length=MAX_TEXT, description="An id of `GET /models`, a size of Whisper or a folder in "
-        "MODELS_DIR; by default the loaded model.",
+        default=None, max_length=MAX_TEXT, validation_alias=AliasChoices("model_id", "model"),
+        description="An id of `GET /models`, a size of Whisper or a folder in MODELS_DIR; by default the loaded model.",
     )  # fmt: skip
     prompt: str | None = Field(default=None, max_length=MAX_PROMPT, description="Names and style to expect.")
     words: bool = Field(default=True, description="Include word timestamps.")
@@ -83,6 +86,22 @@ class JobOptions(BaseModel):
     audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=TRACK)
     session_id: str | None = Field(default=None, max_length=MAX_TEXT, description="Your own id, to filter lists by.")
     webhook_url: str | None = Field(default=None, max_length=4096, description="Notified when the job ends.")
+
+    @field_validator("language", "model_id", "prompt", "session_id", "webhook_url")
+    @classmethod
+    def _storable(cls, value: str | None) -> str | None:
+        if value and "\0" in value:
+            raise PydanticCustomError("null_character", "A null character cannot be stored")
+        return value or None
+
+    def options(self) -> Options:
+        """Return the options of the transcription. Raises BadInput."""
+        check_speakers(self.min_speakers, self.max_speakers)
+        return Options(
+            model_id=self.model_id, language=language_code(self.language), prompt=self.prompt, words=self.words,
+            translate=self.translate, align=self.align, diarize=self.diarize, min_speakers=self.min_speakers,
+            max_speakers=self.max_speakers, audio_track=self.audio_track,
+        )  # fmt: skip
 
 
 class ListQuery(BaseModel):
@@ -125,56 +144,6 @@ def statuses(text: str | None) -> list[Status]:
         return [INSIDE.get(one.strip()) or Status(one.strip()) for one in (text or "").split(",") if one.strip()]
     except ValueError:
         raise BadField("status", f"status must be one of {', '.join(Status)}, pending, processing.") from None
-
-
-def options(fields: dict[str, Any]) -> Options:
-    """Read the options of a job from the fields of a form or a JSON body. Raises BadInput."""
-    prompt = text_field(fields, "prompt", MAX_PROMPT)
-    found = Options(
-        model_id=text_field(fields, "model_id") or text_field(fields, "model"),
-        language=language_code(text_field(fields, "language")),
-        prompt=prompt,
-        words=flag(fields, "words", True),
-        translate=flag(fields, "translate", False),
-        align=flag(fields, "align", False),
-        diarize=flag(fields, "diarize", False),
-        min_speakers=count_field(fields, "min_speakers"),
-        max_speakers=count_field(fields, "max_speakers"),
-        audio_track=count_field(fields, "audio_track", 0, MAX_TRACK),
-    )
-    check_speakers(found.min_speakers, found.max_speakers)
-    return found
-
-
-def count_field(fields: dict[str, Any], name: str, least: int = 1, most: int = MAX_SPEAKERS) -> int | None:
-    """Return a field as a number, by default of speakers; None if it is empty or missing. Raises BadField."""
-    value = fields.get(name)
-    if value is None or value == "":
-        return None
-    text = str(value)
-    if not (text.isascii() and text.isdigit() and len(text) <= 2 and least <= int(text) <= most):
-        raise BadField(name, f"{name} must be a number from {least} to {most}.")
-    return int(text)
-
-
-def text_field(fields: dict[str, Any], name: str, most: int = MAX_TEXT) -> str | None:
-    """Return a field as text; None if it is empty or missing. Raises BadField."""
-    value = fields.get(name)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) or len(value) > most or "\0" in value:
-        raise BadField(name, f"{name} must be a string of at most {most} characters.")
-    return value
-
-
-def flag(fields: dict[str, Any], name: str, default: bool) -> bool:
-    """Return a field as a boolean. Raises BadField."""
-    value = str(fields.get(name, "")).lower()
-    if value in ("", "none"):
-        return default
-    if value not in ("true", "1", "yes", "false", "0", "no"):
-        raise BadField(name, f"{name} must be true or false.")
-    return value in ("true", "1", "yes")
 
 
 def idempotency_key(request: Request, owner: str) -> str | None:

@@ -11,7 +11,8 @@ from pipeline.errors import BadInput
 from pipeline.stt.recognisers import ALIASES as TRANSCRIBERS
 from pipeline.stt.recognisers import UnknownModel, known_as
 from server.errors import BadField
-from server.openapi import Answer, answers, errors, like
+from server.openapi import Answer, errors, like
+from server.state import state_of
 
 router = APIRouter(tags=["models"])
 MODEL: dict[str, Any] = {"id": "whisper-1", "object": "model", "created": 1795190000, "owned_by": "alias"}
@@ -60,7 +61,12 @@ async def named(assistant: Assistant, asked: str, field: str = "model") -> str:
     return asked
 
 
-def listed(assistant: Assistant, created: int) -> list[dict[str, Any]]:
+async def _listed(request: Request) -> list["OpenAIModel"]:
+    state = state_of(request)
+    return await asyncio.to_thread(listed, state.assistant, state.started)
+
+
+def listed(assistant: Assistant, created: int) -> list["OpenAIModel"]:
     found = []
     for stage in ("stt", "tts", "llm"):
         own = {info.engine for info in assistant.engines} | {info.model.split(" (")[0] for info in assistant.engines}
@@ -68,8 +74,8 @@ def listed(assistant: Assistant, created: int) -> list[dict[str, Any]]:
             if not is_path(name):
                 alias = name in (TRANSCRIBERS if stage == "stt" else ALIASES[stage])
                 owner = "parley" if name in own or not alias else "alias"
-                found.append({"id": name, "object": "model", "created": created, "owned_by": owner})
-    return list({one["id"]: one for one in found}.values())
+                found.append(OpenAIModel(id=name, object="model", created=created, owned_by=owner))
+    return list({one.id: one for one in found}.values())
 
 
 class OpenAIModel(Answer):
@@ -96,28 +102,22 @@ class ModelList(Answer):
 @router.get(
     "/models",
     summary="List models and aliases",
-    response_model=None,
-    responses={**answers(ModelList), **errors(401, 403)},
+    responses=errors(401, 403),
 )
-async def models(request: Request) -> dict[str, Any]:
+async def models(request: Request) -> ModelList:
     """List the models. OpenAI's names (`whisper-1`, `tts-1`, `gpt-realtime`, …) are aliases of the loaded models; other
     models for recordings are loaded when a request names them."""
-    found = await asyncio.to_thread(listed, request.app.state.assistant, request.app.state.started)
-    return {"object": "list", "data": found}
+    return ModelList(object="list", data=await _listed(request))
 
 
 @router.get(
     "/models/{model:path}",
     summary="Get a model",
-    response_model=None,
-    responses={**answers(OpenAIModel), **errors(401, 403, 404)},
+    responses=errors(401, 403, 404),
 )
-async def model(request: Request, model: str) -> dict[str, Any]:
+async def model(request: Request, model: str) -> OpenAIModel:
     """Return one model of the list. OpenAI's names can end with a date. An unknown model is a 404."""
-    there = {
-        one["id"]: one
-        for one in await asyncio.to_thread(listed, request.app.state.assistant, request.app.state.started)
-    }
+    there = {one.id: one for one in await _listed(request)}
     aliases = (name for stage in (TRANSCRIBERS, *ALIASES.values()) for name in stage)
     known = model if model in there else known_as(model, aliases)
     if known in there:

@@ -23,6 +23,7 @@ from server.openai.models import check_model
 from server.openai.sse import sse
 from server.openapi import errors, event_stream, like
 from server.parameters import NullIsAbsent, language_code
+from server.state import state_of
 
 router = APIRouter(tags=["speech"])
 
@@ -84,7 +85,7 @@ class SpeechRequest(NullIsAbsent):
 )
 async def speech(request: Request, wanted: SpeechRequest) -> Response:
     """Synthesize speech. The response starts when the first clause is ready. `pcm` is 16-bit little-endian."""
-    assistant: Assistant = request.app.state.assistant
+    assistant = state_of(request).assistant
     check_model(assistant, "tts", wanted.model)
     voice = _voice(assistant, wanted.voice if isinstance(wanted.voice, str) else wanted.voice.id)
     clips = say(

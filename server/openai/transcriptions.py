@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from pipeline.assistant import Assistant
 from pipeline.audio.decode import Recording
 from pipeline.errors import ParleyError
 from pipeline.languages import NAMES
@@ -30,6 +29,7 @@ from server.openai.schemas import DiarizedAnswer, TextAnswer, VerboseAnswer
 from server.openai.sse import DONE, sse
 from server.openapi import errors, event_stream, form_body
 from server.parameters import language_code
+from server.state import state_of
 
 router = APIRouter(tags=["transcription"])
 
@@ -58,7 +58,7 @@ EVENTS = event_stream(
 )
 async def transcriptions(request: Request, form: ReceivedForm) -> Response:
     """Transcribe any audio or video file. With `stream=true`, text is sent while the file is still being decoded."""
-    assistant: Assistant = request.app.state.assistant
+    assistant = state_of(request).assistant
     upload, wanted = form.file("file"), form.parse(TranscriptionFields)
     model = await named(assistant, wanted.model)
     diarized = wanted.response_format == "diarized_json"
@@ -111,7 +111,7 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
 )
 async def translations(request: Request, form: ReceivedForm) -> Response:
     """Translate speech in any language into English text."""
-    assistant: Assistant = request.app.state.assistant
+    assistant = state_of(request).assistant
     upload, wanted = form.file("file"), form.parse(TranslationFields)
     model = await named(assistant, wanted.model)
     asked = FileRequest(prompt=wanted.prompt, temperature=wanted.temperature, translate=True)

@@ -3,12 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
-from pipeline.assistant import Assistant
 from pipeline.audio.decode import decode
 from pipeline.errors import BadInput
 from pipeline.voices.catalogue import Voice
@@ -16,7 +15,8 @@ from pipeline.voices.enrol import MAX_S, enrol
 from server.access import require_key
 from server.errors import BadField
 from server.http.uploads import Form, received
-from server.openapi import Answer, answers, errors, form_body, like
+from server.openapi import Answer, errors, form_body, like
+from server.state import state_of
 
 router = APIRouter(prefix="/v1/audio", tags=["voices"], dependencies=[Depends(require_key)])
 
@@ -48,26 +48,18 @@ class VoicesAnswer(Answer):
     voices: list[VoiceAnswer]
 
 
-@router.get(
-    "/voices",
-    summary="List voices",
-    response_model=None,
-    responses={**answers(VoicesAnswer), **errors(401, 403)},
-)
-async def voices(request: Request) -> dict[str, Any]:
+@router.get("/voices", summary="List voices", responses=errors(401, 403))
+async def voices(request: Request) -> VoicesAnswer:
     """List all voices. A file added to the voices folder appears at once."""
-    assistant: Assistant = request.app.state.assistant
-    return {"voices": [_described(assistant, voice) for voice in assistant.voices]}
+    assistant = state_of(request).assistant
+    usual = assistant.settings.voice_name
+    return VoicesAnswer(voices=[_described(voice, default=voice.name == usual) for voice in assistant.voices])
 
 
-def _described(assistant: Assistant, voice: Voice) -> dict[str, Any]:
-    return {
-        "id": voice.name,
-        "name": voice.name,
-        "description": voice.description,
-        "languages": list(voice.languages),
-        "default": voice.name == assistant.settings.voice_name,
-    }
+def _described(voice: Voice, *, default: bool) -> VoiceAnswer:
+    return VoiceAnswer(
+        id=voice.name, name=voice.name, description=voice.description, languages=list(voice.languages), default=default
+    )
 
 
 class VoiceFields(BaseModel):
@@ -107,7 +99,7 @@ async def _form(request: Request) -> AsyncIterator[Form]:
 async def add_voice(request: Request, form: Annotated[Form, Depends(_form)]) -> NewVoice:
     """Create a voice. This requires the consent of the speaker. Engines that clone voices use the recording; other
     engines use a voice of their own."""
-    assistant: Assistant = request.app.state.assistant
+    assistant = state_of(request).assistant
     sample, wanted = form.file("audio_sample"), form.parse(VoiceFields)
     if sample.size > MAX_SAMPLE_BYTES:
         raise BadField("audio_sample", f"The sample is larger than {MAX_SAMPLE_BYTES >> 20} MB.", code="file_too_large")

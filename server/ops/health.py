@@ -7,14 +7,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from jobs.service import Jobs
-from pipeline.assistant import Assistant
 from pipeline.engines import EngineInfo
 from pipeline.errors import StorageError
 from pipeline.workers.hardware import Hardware
 from server.access import caller_of
-from server.http.draining import RETRY_S, Draining
+from server.http.draining import RETRY_S
 from server.openapi import Answer, answers, like
+from server.state import has_started, state_of
 
 router = APIRouter(tags=["health"])
 HARDWARE: dict[str, Any] = {
@@ -98,12 +97,11 @@ async def live() -> dict[str, str]:
 )
 async def ready(request: Request, response: Response) -> dict[str, str]:
     """Return ok if all stages are loaded, the database is available, and the service is not stopping."""
-    status = state(request)
+    status = phase(request)
     told = {"status": status}
     if status == "ok":
-        jobs: Jobs = request.app.state.jobs
         try:
-            await jobs.check()
+            await state_of(request).jobs.check()
         except StorageError as error:
             told = {"status": error.code, "message": error.message}
     if told["status"] != "ok":
@@ -112,25 +110,24 @@ async def ready(request: Request, response: Response) -> dict[str, str]:
     return told
 
 
-def state(request: Request) -> str:
+def phase(request: Request) -> str:
     """Return starting, ok, or draining."""
-    draining: Draining = request.app.state.draining
-    if draining.begun.is_set():
-        return "draining"
-    return "ok" if hasattr(request.app.state, "assistant") else "starting"
+    if not has_started(request):
+        return "starting"
+    return "draining" if state_of(request).draining.begun.is_set() else "ok"
 
 
 @router.get("/health", summary="State of the service", response_model=None, responses=answers(Health))
 async def health(request: Request) -> dict[str, Any]:
     """Return the state of the service, its hardware and its engines. Callers without a key get only the state."""
-    return {"status": state(request), **_details(request)}
+    return {"status": phase(request), **_details(request)}
 
 
 @router.get("/", summary="Entry point", response_model=None, responses=answers(Root))
 async def root(request: Request) -> dict[str, Any]:
     """Return the state of the service, and links to its WebSocket and its documentation."""
     return {
-        "status": state(request), "message": "Parley is listening.", "websocket": "/ws", "docs": "/docs",
+        "status": phase(request), "message": "Parley is listening.", "websocket": "/ws", "docs": "/docs",
         **_details(request),
     }  # fmt: skip
 
@@ -143,14 +140,13 @@ def _details(request: Request) -> dict[str, Any]:
 
 
 def engines(request: Request) -> list[dict[str, Any]]:
-    assistant: Assistant = request.app.state.assistant
-    return [asdict(info) for info in assistant.engines]
+    return [asdict(info) for info in state_of(request).assistant.engines]
 
 
 def hardware(request: Request) -> dict[str, Any]:
     """Return device and torch version, without importing torch: the import takes seconds, and the default install does
     not include it."""
-    found: Hardware = request.app.state.hardware
+    found = state_of(request).assistant.recognisers.hardware
     return {
         "device_available": "cuda" if found.cuda else "cpu",
         "torch_version": _torch_version(),

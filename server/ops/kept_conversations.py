@@ -1,8 +1,6 @@
 """`/recordings`: list and erase the conversations that RECORD keeps."""
 
 import asyncio
-from dataclasses import asdict
-from typing import Any
 
 from fastapi import APIRouter, Depends, Request, WebSocket
 
@@ -10,7 +8,8 @@ from pipeline.assistant import Assistant
 from pipeline.conversation.kept_turns import Kept, Recordings
 from pipeline.support.storage_errors import storing
 from server.access import require_key
-from server.openapi import Answer, answers, errors, like
+from server.openapi import Answer, errors, like
+from server.state import state_of
 
 router = APIRouter(tags=["recordings"], dependencies=[Depends(require_key)])
 
@@ -28,14 +27,13 @@ class RecordingsAnswer(Answer):
 @router.get(
     "/recordings",
     summary="List kept conversations",
-    response_model=None,
-    responses={**answers(RecordingsAnswer), **errors(401, 403, form="plain")},
+    responses=errors(401, 403, form="plain"),
 )
-async def listed(request: Request) -> dict[str, Any]:
+async def listed(request: Request) -> RecordingsAnswer:
     """List kept conversations by session, newest first."""
     with storing("RECORDINGS_DIR"):
         kept = await asyncio.to_thread(lambda: list(_recordings(request).list()))
-    return {"sessions": [asdict(one) for one in sorted(kept, key=lambda one: -one.last_at)]}
+    return RecordingsAnswer(sessions=sorted(kept, key=lambda one: -one.last_at))
 
 
 @router.delete(
@@ -52,7 +50,7 @@ async def erase(request: Request, session: str) -> None:
 
 
 def _recordings(request: Request) -> Recordings:
-    assistant: Assistant = request.app.state.assistant
+    assistant = state_of(request).assistant
     return Recordings(assistant.settings.recordings_dir)
 
 

@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends
 from fastapi.requests import Request
 from fastapi.responses import Response
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
@@ -14,7 +13,8 @@ from starlette.concurrency import run_in_threadpool
 
 from jobs.states import Status
 from pipeline.telemetry.prometheus import Collected, engine_metrics, gauge
-from server.access import Budgets, require_key
+from server.access import require_key
+from server.state import State, state_of
 
 router = APIRouter(tags=["health"], dependencies=[Depends(require_key)])
 
@@ -27,13 +27,12 @@ router = APIRouter(tags=["health"], dependencies=[Depends(require_key)])
 )
 async def metrics(request: Request) -> Response:
     """Return the metrics in Prometheus' text format."""
-    text = await exposition(request.app)
+    text = await exposition(state_of(request))
     return Response(text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"})
 
 
-async def exposition(app: FastAPI) -> bytes:
+async def exposition(state: State) -> bytes:
     """Render all instruments of the process and the state of this service."""
-    state = app.state
     try:
         jobs = await state.jobs.numbers()
     except Exception:  # the database is unavailable; the other metrics are needed most then
@@ -44,17 +43,12 @@ async def exposition(app: FastAPI) -> bytes:
     return await run_in_threadpool(lambda: generate_latest(REGISTRY) + generate_latest(here))
 
 
-def _service(state: Any) -> Iterator[Metric]:
-    settings = state.assistant.settings
+def _service(state: State) -> Iterator[Metric]:
+    settings, budgets = state.assistant.settings, state.access.budgets
     yield gauge("parley_sessions", "Open conversations.", state.access.places.taken)
     yield gauge("parley_sessions_max", "Limit of open conversations: MAX_SESSIONS.", settings.max_sessions)
     yield gauge("parley_requests_running", "Requests and WebSockets being served.", state.draining.running)
-    yield gauge(
-        "parley_recordings_running",
-        "Recordings being transcribed for a request.",
-        state.access.budgets.recordings.taken,
-    )
-    budgets: Budgets = state.access.budgets
+    yield gauge("parley_recordings_running", "Recordings being transcribed for a request.", budgets.recordings.taken)
     yield gauge("parley_uploads_running", "Uploads in progress, as forms or over a WebSocket.", budgets.uploads.taken)
     yield gauge("parley_event_streams", "Open event streams of jobs.", budgets.streams.taken)
     yield gauge(

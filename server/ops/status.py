@@ -10,7 +10,8 @@ from jobs.service import Jobs
 from pipeline.telemetry.metrics import Ended, recent
 from server.access import require_key
 from server.openapi import Answer, answers, like
-from server.ops.health import ENGINE, HARDWARE, Health, engines, hardware, state
+from server.ops.health import ENGINE, HARDWARE, Health, engines, hardware, phase
+from server.state import state_of
 
 router = APIRouter(tags=["health"], dependencies=[Depends(require_key)])
 TURN: dict[str, Any] = {
@@ -53,16 +54,16 @@ class StatusAnswer(Health):
 async def status(request: Request) -> dict[str, Any]:
     """Return conversations, engines, hardware, jobs by state, and the timings of the last hundred turns, without their
     texts."""
-    app = request.app.state
+    state = state_of(request)
     return {
-        "status": state(request),
+        "status": phase(request),
         "now": time.time(),
-        "started": app.started,
-        "sessions": {"open": app.access.places.taken, "most": app.assistant.settings.max_sessions},
-        "recordings": {"open": app.access.budgets.recordings.taken, "most": app.assistant.settings.max_files},
+        "started": state.started,
+        "sessions": {"open": state.access.places.taken, "most": state.assistant.settings.max_sessions},
+        "recordings": {"open": state.access.budgets.recordings.taken, "most": state.assistant.settings.max_files},
         "engines": engines(request),
         **hardware(request),
-        "jobs": await _jobs(app.jobs),
+        "jobs": await _jobs(state.jobs),
         "turns": [asdict(turn) for turn in recent],
     }
 

@@ -2,8 +2,9 @@
 
 from fastapi import APIRouter, Request
 
-from server.access import Access, caller_of
+from server.access import caller_of
 from server.openapi import Answer, errors, like
+from server.state import state_of
 
 router = APIRouter(tags=["access"])
 
@@ -27,6 +28,5 @@ class PageToken(Answer):
 async def page_token(request: Request) -> PageToken:
     """Create a token that opens WebSockets only, with the key's permissions to talk and to transcribe. Reverse proxies
     can log what a browser sends with a WebSocket, and keys must not appear in their logs."""
-    access: Access = request.app.state.access
-    token, expires_at = access.page_tokens.make(caller_of(request))
+    token, expires_at = state_of(request).access.page_tokens.make(caller_of(request))
     return PageToken(token=token, expires_at=expires_at)

@@ -19,7 +19,7 @@ from pipeline.support.channel import Channel
 from pipeline.support.encodable import encodable_json
 from server.access import Revoked, held_of, stay_of
 from server.access.revocation import CLOSE_CODE as REVOKED_CODE
-from server.http.draining import CLOSE_CODE, Draining, Leaving
+from server.http.draining import CLOSE_CODE, Leaving
 from server.realtime.audio import SoundIn
 from server.realtime.config import Config
 from server.realtime.errors import RealtimeError, as_event, error_event
@@ -28,6 +28,7 @@ from server.realtime.parsing import parse
 from server.realtime.requests import Wanted
 from server.realtime.responses import Response, ServerEvent
 from server.realtime.server_events import OUTBOX, SlowReader, Translation
+from server.state import state_of
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Connection:
         self._deferred: Deferred | None = None
         self._socket = socket
         self._held = held_of(socket)
-        self._draining: Draining = socket.app.state.draining
+        self._draining = state_of(socket).draining
         self._outbox: Channel[ServerEvent] = Channel(OUTBOX)
         conversation = assistant.conversation()
         self.translation = Translation(conversation, self.config, self._outbox, ended=self._ended)

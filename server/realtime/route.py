@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends, WebSocket
 
-from pipeline.assistant import Assistant
 from pipeline.errors import BadInput
 from server.access import require_key
 from server.errors import answer
 from server.ops.kept_conversations import agreed, told
+from server.state import state_of
 
 if TYPE_CHECKING:
     from server.realtime.connection import Connection
@@ -27,7 +27,7 @@ TRUE = ("1", "true", "yes")
 @router.websocket("/v1/realtime")
 async def realtime(socket: WebSocket) -> None:
     """Run one session."""
-    assistant: Assistant = socket.app.state.assistant
+    assistant = state_of(socket).assistant
     query = socket.query_params
     if "call_id" in query:
         error = BadInput("Telephone calls are not supported.", code="invalid_value")

@@ -24,12 +24,12 @@ from pipeline.support.json_text import BadJson, BadNumber, parsed
 from server.access import Revoked, caller_of, held_of, stay_of
 from server.access.revocation import CLOSE_CODE as REVOKED_CODE
 from server.errors import as_json
-from server.http.draining import CLOSE_CODE, Draining, Leaving
+from server.http.draining import CLOSE_CODE, Leaving
 from server.http.send_json import send_json
 from server.ops.kept_conversations import agreed
 from server.parameters import language_code, system_prompt
+from server.state import state_of
 from server.talk.audio import LiveSound, WholeFile
-from server.talk.resume import Resumable
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +87,8 @@ class LiveSocket:
         self._socket = socket
         self._assistant = assistant
         self._held = held_of(socket)
-        self._store: Resumable = socket.app.state.resumable
-        self._draining: Draining = socket.app.state.draining
+        self._store = state_of(socket).resumable
+        self._draining = state_of(socket).draining
         self._voice = assistant.voice(query.pop("voice", None))
         self._language = language_code(query.pop("language", None))
         self._sound = LiveSound(query.pop("rate", None))

@@ -21,15 +21,16 @@ from pipeline.audio.decode import decode
 from pipeline.conversation import events
 from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.support.channel import Channel
-from server.access import Access, Revoked, caller_of, held_of, require_key, stay_of
+from server.access import Revoked, caller_of, held_of, require_key, stay_of
 from server.access.revocation import CLOSE_CODE as REVOKED_CODE
 from server.errors import as_json
-from server.http.draining import CLOSE_CODE, Draining, Leaving
+from server.http.draining import CLOSE_CODE, Leaving
 from server.http.idle import next_message
 from server.http.send_json import send_json
 from server.http.websocket_protocol import limit_text
 from server.ops.kept_conversations import agreed, told
 from server.parameters import language_code, system_prompt
+from server.state import state_of
 from server.talk.live import MAX_COMMAND_CHARS, LiveSocket
 
 log = logging.getLogger(__name__)
@@ -52,8 +53,7 @@ async def not_a_socket(request: Request) -> Response:
     """Return the error that a connection would get now. A page cannot see why its WebSocket was refused, but it can
     read this response (with POST, because the browser then sends the page's origin).
     """
-    access: Access = request.app.state.access
-    access.places.check(caller_of(request))
+    state_of(request).access.places.check(caller_of(request))
     told = as_json(BadInput("This endpoint is a WebSocket.", code="upgrade_required"))
     return JSONResponse(told, 426, {"Upgrade": "websocket"})
 
@@ -61,7 +61,7 @@ async def not_a_socket(request: Request) -> Response:
 @router.websocket("/ws")
 async def voice_socket(socket: WebSocket) -> None:
     """Serve one conversation."""
-    assistant: Assistant = socket.app.state.assistant
+    assistant = state_of(socket).assistant
     limit_text(socket.scope, MAX_COMMAND_CHARS)
     protocol = PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None
     live = socket.query_params.get("stream", "").lower() in ("1", "true", "yes")
@@ -85,7 +85,7 @@ class VoiceSocket:
         system = system_prompt(query.get("system"))
         self._socket = socket
         self._assistant = assistant
-        self._draining: Draining = socket.app.state.draining
+        self._draining = state_of(socket).draining
         self._voice = assistant.voice(query.get("voice"))
         self._language = language_code(query.get("language"))
         self._conversation = assistant.conversation(system)

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from pipeline.assistant import Assistant
 from pipeline.stt import FileRequest
 from pipeline.transcripts.refine import Refining
 from pipeline.transcripts.subtitles import KINDS, render
@@ -19,6 +18,7 @@ from server.openai.schemas import WhisperSegment
 from server.openai.transcriptions import language_name
 from server.openapi import Answer, errors, form_body, like
 from server.parameters import MAX_TRACK, TRACK, SubtitleLayout, language_code
+from server.state import state_of
 
 router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
 
@@ -89,7 +89,7 @@ async def asr(
     audio_track: Annotated[int | None, Query(ge=0, le=MAX_TRACK, description=TRACK)] = None,
 ) -> Response:
     """Return the transcript. `output=json` has segments with Whisper's keys; `word_timestamps` adds words."""
-    assistant: Assistant = request.app.state.assistant
+    assistant = state_of(request).assistant
     check_speakers(min_speakers, max_speakers)
     asked = FileRequest(
         language_code(language),
@@ -137,7 +137,7 @@ async def detect_language(
 ) -> DetectedLanguage:
     """Detect the language from the first 30 s of speech. Without speech, return the most likely language."""
     work = language_of(
-        request.app.state.assistant,
+        state_of(request).assistant,
         form.file("audio_file", "file"),
         DETECTION_S,
         raw_rate_hz=None if encode else RAW_RATE_HZ,

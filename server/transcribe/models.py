@@ -5,11 +5,11 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
-from pipeline.assistant import Assistant
 from pipeline.engines import EngineInfo
 from pipeline.stt.recognisers import Recognisers
 from server.access import require_key
 from server.openapi import Answer, answers, like
+from server.state import state_of
 
 router = APIRouter(tags=["models"], dependencies=[Depends(require_key)])
 
@@ -52,7 +52,7 @@ class ModelsAnswer(Answer):
 async def models(request: Request) -> dict[str, Any]:
     """List the models by the ids that jobs accept: first the default model, then models that this machine can run, then
     other models on disk. Models that are not `loaded` are loaded on first use."""
-    assistant: Assistant = request.app.state.assistant
+    assistant = state_of(request).assistant
     own = next((info for info in assistant.engines if info.stage == "stt"), None)
     return {"models": await asyncio.to_thread(_listed, assistant.recognisers, own)}
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
-from pipeline.assistant import Assistant
 from pipeline.stt import FileRequest, Segment, Word
 from pipeline.transcripts.refine import Refining
 from server.access import require_key
@@ -17,6 +16,7 @@ from server.http.uploads import Form
 from server.openai.models import named
 from server.openapi import Answer, errors, form_body, like
 from server.parameters import MAX_TRACK, TRACK, language_code
+from server.state import state_of
 
 router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
 
@@ -54,7 +54,7 @@ async def transcribe(request: Request, form: ReceivedForm) -> PlainTranscription
     wanted = form.parse(PlainFields)
     asked = FileRequest(language_code(wanted.language), wanted.prompt)
     upload = form.file("audio_file", "file")
-    work = transcribed(request.app.state.assistant, upload, asked, track=wanted.audio_track)
+    work = transcribed(state_of(request).assistant, upload, asked, track=wanted.audio_track)
     return PlainTranscription(transcription=(await while_connected(request, work)).text)
 
 
@@ -129,7 +129,7 @@ class WhisperXAnswer(Answer):
 )
 async def transcribe_with_words(request: Request, form: ReceivedForm) -> WhisperXAnswer:
     """Return WhisperX's format: `segments` with their words, `word_segments`, and the speakers if requested."""
-    assistant: Assistant = request.app.state.assistant
+    assistant = state_of(request).assistant
     upload, wanted = form.file("audio_file", "file"), form.parse(WhisperXFields)
     model = await named(assistant, wanted.model_name, "model_name") if wanted.model_name else None
     check_speakers(wanted.min_speakers, wanted.max_speakers)

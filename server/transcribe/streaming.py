@@ -27,11 +27,12 @@ from pipeline.transcripts.transcribe import transcription
 from server.access import Budgets, Revoked, budgets_of, caller_of, require_key, stay_of
 from server.access.revocation import CLOSE_CODE as REVOKED_CODE
 from server.errors import BadField, as_json
-from server.http.draining import CLOSE_CODE, Draining, Leaving
+from server.http.draining import CLOSE_CODE, Leaving
 from server.http.idle import next_message
 from server.http.send_json import send_json
 from server.http.websocket_protocol import limit_text
 from server.parameters import language_code
+from server.state import state_of
 
 log = logging.getLogger(__name__)
 router = APIRouter(dependencies=[Depends(require_key)])
@@ -51,7 +52,7 @@ async def streaming(socket: WebSocket) -> None:
     limit_text(socket.scope, MAX_TEXT_CHARS)
     await socket.accept()
     try:
-        connection = StreamingSocket(socket, socket.app.state.assistant, budgets_of(socket))
+        connection = StreamingSocket(socket, state_of(socket).assistant, budgets_of(socket))
     except ParleyError as error:
         await send_json(socket, as_json(error))
         await socket.close(1008, error.message[:120])
@@ -122,7 +123,7 @@ class StreamingSocket:
         self._socket, self._assistant, self._budgets = socket, assistant, budgets
         self._incoming = Incoming()
         self._answering: asyncio.Task[None] | None = None
-        self._draining: Draining = socket.app.state.draining
+        self._draining = state_of(socket).draining
         self._quiet = asyncio.Event()
         """Set while no recording is arriving or being transcribed."""
         self._quiet.set()

@@ -8,11 +8,12 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI
 
 import server.realtime.connection  # noqa: F401  # before: no thread moves the virtual clock
+from jobs.service import Jobs
 from pipeline.assistant import Assistant
 from pipeline.conversation.turn import Stages
 from pipeline.engines import EngineInfo
@@ -23,6 +24,8 @@ from pipeline.voices.catalogue import Voices
 from server.access import Access, AccessMiddleware
 from server.http.draining import Draining
 from server.realtime.route import router
+from server.state import State, keep_state
+from server.talk.resume import Resumable
 from tests import virtual_time
 from tests.dialogue import LoudIsSpeech, tone
 from tests.realtime.client import SERVER_EVENTS
@@ -168,6 +171,20 @@ class Desk:
         return str(content.get("transcript") or content.get("text") or "")
 
 
+def application(assistant: Assistant) -> tuple[FastAPI, Access]:
+    """Return an application without routes and jobs, and its access control."""
+    app, access = FastAPI(), Access(assistant.settings)
+    app.add_middleware(AccessMiddleware, access=access)
+    resumable, without_jobs = Resumable(0.0, most=4), cast("Jobs", None)
+    keep_state(
+        app,
+        State(
+            assistant=assistant, access=access, draining=Draining(), jobs=without_jobs, resumable=resumable, started=0
+        ),
+    )
+    return app, access
+
+
 def scope(app: FastAPI, query: str = "", subprotocols: tuple[str, ...] = ()) -> dict[str, Any]:
     headers = [(b"host", b"test")]
     return {
@@ -195,10 +212,7 @@ def hold(
         for stage in (stages.stt, stages.llm, stages.tts):
             stage.running = running  # type: ignore[attr-defined]
         numbers = Settings(**{"idle_timeout_s": 0} | settings)
-        app = FastAPI()
-        app.add_middleware(AccessMiddleware, access=Access(numbers))
-        app.state.draining = Draining()
-        app.state.assistant = assistant(stages, numbers, tools)
+        app, _ = application(assistant(stages, numbers, tools))
         app.include_router(router)
         desk = Desk(stages, running)
         desk.reads.set()

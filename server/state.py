@@ -1,0 +1,45 @@
+"""The open deployment, as routes and WebSockets use it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.requests import HTTPConnection
+
+if TYPE_CHECKING:  # every package of `server` imports this module
+    from jobs.service import Jobs
+    from pipeline.assistant import Assistant
+    from server.access import Access
+    from server.http.draining import Draining
+    from server.talk.resume import Resumable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The objects that all connections share, from the start of the application to its stop."""
+
+    assistant: "Assistant"
+    access: "Access"
+    draining: "Draining"
+    jobs: "Jobs"
+    resumable: "Resumable"
+    """Live conversations that can continue on another connection."""
+    started: int
+    """Unix time."""
+
+
+def keep_state(app: FastAPI, state: State) -> None:
+    """Make the state available to all connections of the application."""
+    app.state.parley = state
+
+
+def state_of(connection: HTTPConnection) -> State:
+    """Return the state of the application that a connection reached."""
+    state = connection.app.state.parley
+    assert isinstance(state, State)  # noqa: S101  # `keep_state` ran before the first connection
+    return state
+
+
+def has_started(connection: HTTPConnection) -> bool:
+    """Whether the application has its state: its lifespan has begun."""
+    return hasattr(connection.app.state, "parley")
