@@ -11,7 +11,6 @@ A client can ask for:
 import asyncio
 import logging
 import re
-import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -71,12 +70,13 @@ class Recognisers:
         self.hardware = hardware
         self._settings = settings
         self._own = own
-        self._failed: dict[str, tuple[float, EngineUnavailable | EngineError]] = {}
         on_gpu = settings.whisper_device != "cpu" and hardware.cuda
         # A driver that does not report its memory leaves the decision to the loading.
         room_mb = (hardware.gpu_memory_mb or 1_000_000) * 4 // 5 if on_gpu else hardware.memory_mb // 2
         kept_mb = self._own_mb() if own.info.engine == "whisper" else 0
-        self.residents: Residents[Running[SpeechToText]] = Residents(settings.model_memory_mb or room_mb, kept_mb)
+        self.residents: Residents[Running[SpeechToText]] = Residents(
+            settings.model_memory_mb or room_mb, kept_mb, RETRY_S
+        )
 
     @property
     def runnable(self) -> Sequence[Runnable]:
@@ -152,22 +152,7 @@ class Recognisers:
             yield running
 
     def _loaded(self, model: Model, settings: Settings) -> AbstractAsyncContextManager[Running[SpeechToText]]:
-        return self.residents.using(model.name, model.mb, lambda: self._opening(model.name, settings))
-
-    @asynccontextmanager
-    async def _opening(self, name: str, settings: Settings) -> AsyncIterator[Running[SpeechToText]]:
-        at, known = self._failed.get(name, (0.0, None))
-        if known is not None and time.monotonic() - at < RETRY_S:
-            raise known
-        async with AsyncExitStack() as stack:
-            try:
-                opening = open_named("stt", ENGINES, "whisper", settings, lambda progress: None)
-                running = await stack.enter_async_context(opening)
-            except (EngineUnavailable, EngineError) as error:
-                self._failed[name] = (time.monotonic(), error)
-                raise
-            log.info("loaded %s in %.1f s", running.info.model, running.info.ready_s)
-            yield running
+        return self.residents.using(model.name, model.mb, lambda: _opening(settings))
 
     def _other(self, asked: str) -> Model | None:
         for one in self.runnable:
@@ -214,6 +199,13 @@ class Recognisers:
     def _told(self) -> list[str]:
         """Names for an error message, without paths of the server."""
         return [name for name in self.names() if not name.startswith(("/", ".", "~"))]
+
+
+@asynccontextmanager
+async def _opening(settings: Settings) -> AsyncIterator[Running[SpeechToText]]:
+    async with open_named("stt", ENGINES, "whisper", settings, lambda progress: None) as running:
+        log.info("loaded %s in %.1f s", running.info.model, running.info.ready_s)
+        yield running
 
 
 @asynccontextmanager
