@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 from pipeline.engines import EngineInfo, Running, load, note, open_named
 from pipeline.errors import EngineError, ParleyError
@@ -60,10 +61,7 @@ class AutoLanguageModel:
         """The engine in use."""
         if self._better is not None:
             return self._better.info
-        info = self._always.info
-        return EngineInfo(
-            info.stage, info.engine, info.model, info.device, info.ready_s, (self._why_not,) if self._why_not else ()
-        )
+        return replace(self._always.info, notes=(self._why_not,) if self._why_not else ())
 
     async def look(self, report: Report = _log_progress, *, patience_s: float = PATIENCE_S) -> None:
         """Switch to the better engine if it is available. Repeat a check that was not quick only after LLM_RECHECK_S.

@@ -89,12 +89,11 @@ class Recognisers:
     def own_names(self) -> list[str]:
         """Names of the loaded model, its own names first."""
         info = self._own.info
-        plain = info.model.split(" (")[0].strip()
-        own = [name for name in (plain, info.engine) if name]
+        own = [name for name in (info.name, info.engine) if name]
         if info.engine == "whisper":
             own.append(self._settings.whisper_model)
-            if plain in weights.sizes():
-                own += [f"whisper-{plain}", weights.hub_name(plain)]
+            if info.name in weights.sizes():
+                own += [f"whisper-{info.name}", weights.hub_name(info.name)]
         return list(dict.fromkeys([*own, *ALIASES]))
 
     def names(self) -> list[str]:
@@ -171,8 +170,7 @@ class Recognisers:
     def _model(self, model: str, mb: int, *, compute_type: str | None = None, device: str | None = None) -> Model:
         own, info = self._settings, self._own.info
         kind, where = compute_type or own.whisper_compute_type, device or own.whisper_device
-        loaded_kind = info.model.rpartition("(")[2].rstrip(")")
-        if info.engine == "whisper" and self._same(model) and kind in (own.whisper_compute_type, loaded_kind):
+        if info.engine == "whisper" and self._same(model) and kind in (own.whisper_compute_type, info.compute_type):
             return Model(info.model, None)
         wanted = {"whisper_model": model, "whisper_compute_type": kind, "whisper_device": where, "stt_replicas": 1}
         # Conversations do not wait for this one.

@@ -30,8 +30,7 @@ def names(assistant: Assistant, stage: str) -> list[str]:
     own: list[str] = []
     for info in assistant.engines:
         if info.stage == stage:
-            plain = info.model.split(" (")[0].strip()
-            own += [name for name in (plain, info.engine) if name and name not in own]
+            own += [name for name in (info.name, info.engine) if name and name not in own]
     return list(dict.fromkeys([*own, *ALIASES[stage]]))
 
 
@@ -63,7 +62,7 @@ async def named(assistant: Assistant, asked: str, field: str = "model") -> str:
 def listed(assistant: Assistant, created: int) -> list[dict[str, Any]]:
     found = []
     for stage in ("stt", "tts", "llm"):
-        own = {info.engine for info in assistant.engines} | {info.model.split(" (")[0] for info in assistant.engines}
+        own = {info.engine for info in assistant.engines} | {info.name for info in assistant.engines}
         for name in names(assistant, stage):
             if not is_path(name):
                 alias = name in (TRANSCRIBERS if stage == "stt" else ALIASES[stage])
