@@ -27,6 +27,7 @@ from pipeline.settings import Settings
 from pipeline.stt import SpeechToText, Transcript
 from pipeline.stt.recognisers import Recognisers, open_recognisers
 from pipeline.support.context_holder import open_together
+from pipeline.support.openai_names import VOICES
 from pipeline.support.progress import Progress, Report
 from pipeline.tools import Toolbox
 from pipeline.tools.loading import open_tools
@@ -87,6 +88,11 @@ class Assistant:
     def voice(self, name: str | None = None) -> Voice:
         """Return a voice by name, or the deployment's default. Raises BadInput (unknown_voice)."""
         return self.voices.get(name or self.settings.voice_name)
+
+    def openai_voice(self, name: str) -> Voice:
+        """Return a voice by name, or the default for one of OpenAI's names that no voice has. Raises BadInput
+        (unknown_voice)."""
+        return self.voice(None if name in VOICES and name not in self.voices.names() else name)
 
     def conversation(self, system_prompt: str | None = None) -> Conversation:
         """Create a conversation."""

@@ -11,7 +11,7 @@ A client can ask for:
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -20,28 +20,16 @@ from pipeline.errors import BadInput, EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.stt import ENGINES, SpeechToText, weights
 from pipeline.stt.models import Runnable, needed_mb, runnable
+from pipeline.support import openai_names
 from pipeline.workers.hardware import Hardware
 from pipeline.workers.residents import DoesNotFit, Residents
 
 log = logging.getLogger(__name__)
 
-ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize", "gpt-transcribe")
-"""OpenAI's names, which all mean the loaded model."""
-DATE = re.compile(r"-(?:20\d\d-?)?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])")
-"""The release date at the end of a model name ("-2025-12-15", "-1106"). It is ignored: there is one release here."""
 RETRY_S = 60.0
 """Seconds after which a model that failed to load is tried again: each attempt takes seconds."""
 FOLDER = re.compile(r"[\w][\w.\- ]{0,199}")
 """A folder's name in MODELS_DIR; cannot point outside of it."""
-
-
-def known_as(asked: str, names: Iterable[str]) -> str | None:
-    """Return the one of `names` that is meant, in any case, with or without a date; None if there is none."""
-    plain = asked.strip().lower()
-    there = {name.lower(): name for name in names}
-    found = DATE.search(plain, max(0, len(plain) - 11))
-    undated = plain[: found.start()] if found and found.end() == len(plain) else plain
-    return there.get(plain) or there.get(undated)
 
 
 class UnknownModel(BadInput):
@@ -94,7 +82,7 @@ class Recognisers:
             own.append(self._settings.whisper_model)
             if info.name in weights.sizes():
                 own += [f"whisper-{info.name}", weights.hub_name(info.name)]
-        return list(dict.fromkeys([*own, *ALIASES]))
+        return list(dict.fromkeys([*own, *openai_names.MODELS["stt"]]))
 
     def names(self) -> list[str]:
         """All names to choose from, except sizes that would have to be downloaded first. Looks at the disk."""
@@ -116,7 +104,7 @@ class Recognisers:
         if not asked or asked.lower() in {own.lower() for own in self.own_names()}:
             return Model(self._own.info.model, None)
         model = self._other(asked) if self._settings.models_on_demand else None
-        if model is None and known_as(asked, ALIASES) is not None:
+        if model is None and openai_names.known_as(asked, openai_names.MODELS["stt"]):
             return Model(self._own.info.model, None)
         if model is None:
             raise UnknownModel(f"Unknown model {asked[:60]!r}; available: {', '.join(self._told())}.")
