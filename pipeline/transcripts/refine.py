@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.audio.decode import Recording
 from pipeline.engines import Running, open_best, open_named
-from pipeline.errors import EngineError, ParleyError
+from pipeline.errors import BadInput, EngineError, ParleyError
 from pipeline.settings import Settings
 from pipeline.support.on_demand import Failures, OnDemand
 from pipeline.transcripts import speakers
@@ -41,6 +41,17 @@ class Refining:
     """Known speakers to recognise."""
     hf_token: str | None = None
     """The caller's token for the hub, for a gated model where the deployment has no token."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be refined."""
+        return self.align or self.diarize
+
+    def check(self) -> None:
+        """Raise BadInput if the minimum number of speakers exceeds the maximum."""
+        if self.min_speakers and self.max_speakers and self.min_speakers > self.max_speakers:
+            message = "min_speakers is more than max_speakers."
+            raise BadInput(message, code="bad_parameter", param="min_speakers")
 
 
 class Refiners:

@@ -19,7 +19,7 @@ from jobs.schema import Job, Options
 from jobs.service import Jobs
 from jobs.states import Status
 from pipeline.transcripts.subtitles import Layout
-from server.errors import BadField, check_speakers
+from server.errors import BadField
 from server.http.media_types import MEDIA_TYPES
 from server.jobs.uploads import Received
 from server.parameters import MAX_TRACK, TRACK, language_code
@@ -142,7 +142,7 @@ def options(fields: dict[str, Any]) -> Options:
         max_speakers=count_field(fields, "max_speakers"),
         audio_track=count_field(fields, "audio_track", 0, MAX_TRACK),
     )
-    check_speakers(found.min_speakers, found.max_speakers)
+    found.request().refining.check()
     return found
 
 
