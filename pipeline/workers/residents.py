@@ -94,9 +94,9 @@ class Residents(Generic[T]):
                 f"The model {name} needs about {mb} MB; {max(0, self._budget_mb - self._kept_mb)} MB are available.",
                 remedy="Request a smaller one, or raise MODEL_MEMORY_MB.",
             )
-        self.failures.check(name)
         while (resident := self._residents.get(name)) is None or resident.model.failed:
             async with self._making_room:
+                self.failures.check(name)
                 known = self._residents.get(name)
                 if known is None or known.model.failed:  # a failure is raised only for those who waited
                     self._residents.pop(name, None)
