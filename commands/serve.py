@@ -85,7 +85,6 @@ async def _serve(settings: Settings) -> None:
     os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(MAX_LINE_BYTES))
     import uvicorn
 
-    from jobs.run import resident
     from jobs.service import open_jobs
     from server.access import check_exposure
     from server.app import create_app
@@ -113,7 +112,7 @@ async def _serve(settings: Settings) -> None:
         signal.signal(signal.SIGTERM, stop)
         async with (
             open_assistant(settings, progress.report) as assistant,
-            open_jobs(settings, resident(assistant)) as kept,
+            open_jobs(settings, assistant.transcriber) as kept,
         ):
             progress.stop()
             draining = Draining()

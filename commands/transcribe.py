@@ -14,29 +14,24 @@ from rich.progress import Progress as Bar
 
 from commands.start import JsonOption, LanguageOption, load_settings, print_rows, progress_bar, run
 from pipeline.assistant import open_stt
-from pipeline.audio.decode import Recording
 from pipeline.errors import BadInput
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest
-from pipeline.stt.recognisers import Recognisers, open_recognisers
 from pipeline.transcripts.long_files import Progress
-from pipeline.transcripts.refine import Refiners, Refining, open_refiners
+from pipeline.transcripts.refine import Refining
 from pipeline.transcripts.subtitles import Layout, render
-from pipeline.transcripts.transcribe import Transcription, transcription
-from pipeline.workers.hardware import this_machine
+from pipeline.transcripts.transcribe import Transcription
+from pipeline.transcripts.transcriber import Transcriber, TranscriptionRequest, open_transcriber
 
 Format = Literal["txt", "srt", "vtt", "tsv", "lrc", "json"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    model: str
-    request: FileRequest
-    refining: Refining
+    request: TranscriptionRequest
     format: Format | None
     folder: Path | None
     layout: Layout
-    track: int | None
 
 
 def transcribe(
@@ -66,14 +61,13 @@ def transcribe(
     """Print the transcripts of recordings, or write them as subtitles."""
     settings = load_settings()
     timed = words or align or diarize or highlight_words or bool(line_width)
+    recognition = FileRequest(language or settings.speech_language or None, prompt or None, timed, translate)
+    refining = Refining(align, diarize, min_speakers, max_speakers)
     wanted = _Wanted(
-        model,
-        FileRequest(language or settings.speech_language or None, prompt or None, words=timed, translate=translate),
-        Refining(align=align, diarize=diarize, min_speakers=min_speakers, max_speakers=max_speakers),
+        TranscriptionRequest(recognition, refining, model, track=track),
         format or ("srt" if output_dir else None),
         output_dir,
         Layout(line_width, max_lines, highlight_words=highlight_words),
-        track,
     )
     run(settings, _transcribe(settings, files, wanted, words=words, as_json=as_json))
 
@@ -86,13 +80,10 @@ async def _transcribe(settings: Settings, files: list[Path], wanted: _Wanted, *,
     async with AsyncExitStack() as stack:
         report = await stack.enter_async_context(progress_bar())
         own = await stack.enter_async_context(open_stt(settings, report))
-        hardware = await asyncio.to_thread(this_machine)
-        recognisers = await stack.enter_async_context(open_recognisers(settings, own, hardware))
-        refiners = await stack.enter_async_context(open_refiners(settings))
-        if wanted.refining.diarize:
-            await refiners.check_speakers(wanted.refining)
+        transcriber = await stack.enter_async_context(open_transcriber(settings, own))
+        await transcriber.check(wanted.request.refining)
         for path in files:
-            found = await _heard(path, settings, recognisers, refiners, wanted)
+            found = await _heard(path, transcriber, wanted.request)
             if wanted.format is None:
                 rows.append(_row(path, found, words=words and as_json))
                 continue
@@ -105,20 +96,11 @@ async def _transcribe(settings: Settings, files: list[Path], wanted: _Wanted, *,
         print_rows(rows, as_json=as_json)
 
 
-async def _heard(
-    path: Path, settings: Settings, recognisers: Recognisers, refiners: Refiners, wanted: _Wanted
-) -> Transcription:
+async def _heard(path: Path, transcriber: Transcriber, wanted: TranscriptionRequest) -> Transcription:
     """Transcribe one file. Raises BadInput with the file's name."""
     try:
         with path.open("rb") as file, _bar(path) as report:
-
-            def recording() -> Recording:
-                file.seek(0)
-                return Recording(file, max_seconds=settings.max_file_seconds, track=wanted.track)
-
-            async with recognisers.using(wanted.model) as hears:
-                found = await transcription(hears.engine, recording(), wanted.request, report=report)
-            return await refiners.refine(found, recording, wanted.refining)
+            return await transcriber.transcribe(file, wanted, report)
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}", code="bad_audio") from None
     except BadInput as error:

@@ -8,11 +8,9 @@ from commands.start import leave, leave_within, load_settings, progress_bar, run
 from pipeline.assistant import open_stt
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
-from pipeline.stt.recognisers import open_recognisers
 from pipeline.telemetry import tracing
 from pipeline.telemetry.prometheus import exposed
-from pipeline.transcripts.refine import open_refiners
-from pipeline.workers.hardware import detect
+from pipeline.transcripts.transcriber import open_transcriber
 
 END_S = 5.0
 """Seconds for the shutdown after a worker was asked to stop."""
@@ -27,7 +25,6 @@ def worker() -> None:
 
 
 async def _work(settings: Settings) -> None:
-    from jobs.run import Resident
     from jobs.service import open_jobs
 
     if settings.job_queue != "procrastinate":
@@ -37,14 +34,12 @@ async def _work(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    hardware = await asyncio.to_thread(detect)
     async with (
         progress_bar() as report,
-        open_refiners(settings) as refiners,
         open_stt(settings, report) as hears,
-        open_recognisers(settings, hears, hardware) as recognisers,
+        open_transcriber(settings, hears) as transcriber,
         exposed(settings, lambda: (hears.now,)),
-        open_jobs(settings, Resident(recognisers, refiners)),
+        open_jobs(settings, transcriber),
     ):
         heard_by = f"{hears.info.engine}: {hears.info.model}"
         print(f"parley: {settings.job_workers} jobs at a time, transcribed by {heard_by}", flush=True)

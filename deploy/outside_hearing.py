@@ -11,61 +11,37 @@ from pathlib import Path
 from typing import Any
 
 from deploy.outside_worker import Hear
-from jobs.run import Resident
 from jobs.schema import Options
 from pipeline.assistant import open_stt
-from pipeline.audio.decode import Recording
 from pipeline.settings import Settings
-from pipeline.stt import Segment
-from pipeline.stt.recognisers import open_recognisers
-from pipeline.transcripts.long_files import Finished, Progress
-from pipeline.transcripts.refine import open_refiners
+from pipeline.transcripts.long_files import Progress
 from pipeline.transcripts.subtitles import segment_dict
 from pipeline.transcripts.transcribe import Transcription
-from pipeline.workers.hardware import this_machine
+from pipeline.transcripts.transcriber import Transcriber, open_transcriber
 
 
 @asynccontextmanager
 async def open_hearing(settings: Settings) -> AsyncIterator[Hear]:
     """Load the model of the settings; others are loaded when a job names them. Raises EngineUnavailable,
     EngineError."""
-    hardware = await asyncio.to_thread(this_machine)
-    async with (
-        open_stt(settings) as own,
-        open_recognisers(settings, own, hardware) as recognisers,
-        open_refiners(settings) as refiners,
-    ):
-        here = Resident(recognisers, refiners)
+    async with open_stt(settings) as own, open_transcriber(settings, own) as transcriber:
 
         def hear(path: str, wanted: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-            return _heard(here, path, Options.of(wanted), settings)
+            return _heard(transcriber, path, Options.of(wanted))
 
         yield hear
 
 
-async def _heard(
-    here: Resident, path: str, options: Options, settings: Settings
-) -> AsyncGenerator[dict[str, Any], None]:
-    refining = options.refining()
-    if refining is not None:
-        await here.check(refining)
+async def _heard(transcriber: Transcriber, path: str, options: Options) -> AsyncGenerator[dict[str, Any], None]:
     with await asyncio.to_thread(Path(path).open, "rb") as file:
-
-        def recording() -> Recording:
-            file.seek(0)
-            return Recording(file, max_seconds=settings.max_file_seconds, track=options.audio_track)
-
-        segments: list[Segment] = []
-        async with aclosing(here.transcribe(recording(), options.request(), options.model_id)) as events:
+        async with aclosing(transcriber.events(file, options.request())) as events:
             async for event in events:
                 match event:
-                    case Segment():
-                        segments.append(event)
                     case Progress():
                         yield {"done_s": event.done_s, "duration_s": event.total_s}
-                    case Finished():
-                        found = Transcription(segments, event.duration_s, event.language)
-        if refining is not None:
-            found = await here.refine(found, recording, refining)
+                    case Transcription():
+                        found = event
+                    case _:
+                        pass
     told = [segment_dict(one) for one in found.segments]
     yield {"result": {"language": found.language, "duration": found.duration_s, "segments": told}}

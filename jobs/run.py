@@ -4,10 +4,10 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import IO, Any, Protocol
 
 from jobs import database, metrics
 from jobs.addresses import Reachable
@@ -17,16 +17,12 @@ from jobs.files import FileStore
 from jobs.result import key_of, store_form
 from jobs.schema import Job
 from jobs.store import JobStore
-from pipeline.assistant import Assistant
-from pipeline.audio.decode import Recording
 from pipeline.errors import BadInput, EngineUnavailable, Overloaded, ParleyError, StorageError, StorageFull
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest, Segment
-from pipeline.stt.recognisers import Recognisers
 from pipeline.telemetry import tracing
-from pipeline.transcripts.long_files import FileEvent, Finished, Progress, transcribe_file
-from pipeline.transcripts.refine import Refiners, Refining
+from pipeline.transcripts.long_files import Finished, Progress
 from pipeline.transcripts.transcribe import Transcription
+from pipeline.transcripts.transcriber import Transcriber
 from pipeline.workers.scheduler import calling
 
 log = logging.getLogger(__name__)
@@ -50,28 +46,6 @@ WORDS = {"completed": "completed", "failed": "failed", "again": "needs a retry",
 """Outcome of an attempt → its text in the log."""
 
 
-class Transcriber(Protocol):
-    """The Protocol of transcription for jobs."""
-
-    async def engine_of(self, model_id: str | None) -> str:
-        """Return the engine of a model, which identifies its results. Raises UnknownModel."""
-        ...
-
-    def transcribe(
-        self, recording: Recording, request: FileRequest, model_id: str | None
-    ) -> AsyncGenerator[FileEvent, None]:
-        """Transcribe like `transcripts.long_files.transcribe_file` with this model, which is loaded if necessary."""
-        ...
-
-    async def check(self, wanted: Refining) -> None:
-        """Check before the work that `refine` can do this. Raises EngineUnavailable."""
-        ...
-
-    async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
-        """Refine like `pipeline.transcripts.refine.Refiners.refine`."""
-        ...
-
-
 class Elsewhere(Protocol):
     """A remote worker, whose results reach the table independently of this object."""
 
@@ -90,39 +64,6 @@ class Elsewhere(Protocol):
 async def engine_of(transcriber: Transcriber, outside: Elsewhere | None, model_id: str | None) -> str:
     """Return the engine that makes a model's results. Raises UnknownModel."""
     return await transcriber.engine_of(model_id) if outside is None else outside.engine_of(model_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Resident:
-    """The models of this process."""
-
-    recognisers: Recognisers
-    refiners: Refiners
-
-    async def engine_of(self, model_id: str | None) -> str:
-        return await asyncio.to_thread(self.recognisers.engine_of, model_id)
-
-    async def transcribe(
-        self, recording: Recording, request: FileRequest, model_id: str | None
-    ) -> AsyncGenerator[FileEvent, None]:
-        async with (
-            self.recognisers.using(model_id) as hears,
-            aclosing(transcribe_file(hears.engine, recording, request)) as events,
-        ):
-            async for event in events:
-                yield event
-
-    async def check(self, wanted: Refining) -> None:
-        if wanted.diarize:
-            await self.refiners.check_speakers(wanted)
-
-    async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
-        return await self.refiners.refine(found, recording, wanted)
-
-
-def resident(assistant: Assistant) -> Resident:
-    """Return a transcriber with the recognisers that other endpoints also use."""
-    return Resident(assistant.recognisers, assistant.refiners)
 
 
 class Runner:
@@ -255,48 +196,39 @@ class Runner:
         if self._outside is not None:
             await self._outside.transcribe(job)
             return
-        refining = job.options.refining()
-        if refining is not None:
-            await self._transcriber.check(refining)
+        await self._transcriber.check(job.options.request().refining)
         file = await asyncio.to_thread(self._files.open, job.sha256)
-
-        def recording() -> Recording:
-            file.seek(0)
-            return Recording(file, max_seconds=self._settings.max_file_seconds, track=job.options.audio_track)
-
         try:
-            found = await self._heard(job, recording(), HEARD if refining else 1.0)
-            if refining is not None:
-                # Refining reports no progress, but takes less time than the recording's duration.
-                async with asyncio.timeout(max(self._settings.job_silence_s, found.duration_s)):
-                    found = await self._transcriber.refine(found, recording, refining)
+            found = await self._heard(job, file)
         finally:
             file.close()
         body = store_form(found.segments, language=found.language, duration_s=found.duration_s, engine=engine)
         await self._store.complete(job, key, body, found.duration_s)
 
-    async def _heard(self, job: Job, recording: Recording, share: float) -> Transcription:
-        """Recognise a recording. share: the part of the job's progress that recognition makes up."""
-        segments: list[Segment] = []
+    async def _heard(self, job: Job, file: IO[bytes]) -> Transcription:
+        """Transcribe a file."""
+        wanted = job.options.request()
+        share = HEARD if wanted.refining.wanted else 1.0
         told, silence_s = 0.0, self._settings.job_silence_s
         loop = asyncio.get_running_loop()
         async with (
             asyncio.timeout(silence_s) as deadline,
-            aclosing(self._transcriber.transcribe(recording, job.options.request(), job.options.model_id)) as events,
+            aclosing(self._transcriber.events(file, wanted)) as events,
         ):
             async for event in events:
                 deadline.reschedule(loop.time() + silence_s)
                 match event:
-                    case Segment():
-                        segments.append(event)
                     case Progress() if time.monotonic() - told >= TELL_S:
                         told = time.monotonic()
                         await self._tell(job, event, share)
                     case Finished():
-                        return Transcription(segments, event.duration_s, event.language)
+                        # Refining reports no progress, but takes less time than the recording's duration.
+                        deadline.reschedule(loop.time() + max(silence_s, event.duration_s))
+                    case Transcription():
+                        return event
                     case _:
                         pass
-        raise FetchFailed("The recogniser ended before the recording did.", code="stt_failed")
+        raise AssertionError("the last event is the transcript")
 
     async def _tell(self, job: Job, at: Progress, share: float) -> None:
         # Progress reaches 1 only with the result.

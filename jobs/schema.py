@@ -15,6 +15,7 @@ from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Row
 from jobs.states import FINAL, Status
 from pipeline.stt import FileRequest
 from pipeline.transcripts.refine import Refining
+from pipeline.transcripts.transcriber import TranscriptionRequest
 
 metadata = MetaData()
 
@@ -168,16 +169,12 @@ class Options:
         known = {field.name for field in fields(Options)}
         return Options(**{name: value for name, value in told.items() if name in known})
 
-    def request(self) -> FileRequest:
-        """Return the request for the recogniser."""
+    def request(self) -> TranscriptionRequest:
+        """Return the request for the transcriber."""
         # Speakers are assigned to words, because they can change in the middle of a segment.
-        return FileRequest(self.language, self.prompt, self.words or self.diarize, self.translate)
-
-    def refining(self) -> Refining | None:
-        """Return the request for alignment and diarization, or None if neither is wanted."""
-        if not self.align and not self.diarize:
-            return None
-        return Refining(self.align, self.diarize, self.min_speakers, self.max_speakers)
+        recognition = FileRequest(self.language, self.prompt, self.words or self.diarize, self.translate)
+        refining = Refining(self.align, self.diarize, self.min_speakers, self.max_speakers)
+        return TranscriptionRequest(recognition, refining, self.model_id, track=self.audio_track)
 
 
 @dataclass(frozen=True, slots=True)

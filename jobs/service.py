@@ -20,7 +20,7 @@ from jobs.queue import Queue
 from jobs.queue.local import LocalQueue
 from jobs.remote_worker import Outside, Updates
 from jobs.result import key_of
-from jobs.run import Runner, Transcriber, engine_of
+from jobs.run import Runner, engine_of
 from jobs.schema import Job, Submission
 from jobs.states import Status
 from jobs.store import JobStore
@@ -28,6 +28,7 @@ from jobs.watching import Watching
 from jobs.webhooks import Webhooks, secret_of
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
+from pipeline.transcripts.transcriber import Transcriber
 
 MAX_UNPACKING = 2
 """Maximum number of archives that are unpacked at a time; others wait."""

@@ -25,15 +25,17 @@ from pipeline.llm import Message
 from pipeline.llm.auto import open_auto
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText, Transcript
-from pipeline.stt.recognisers import Recognisers, open_recognisers
+from pipeline.stt.recognisers import Recognisers
 from pipeline.support.context_holder import open_together
+from pipeline.support.openai_names import VOICES
 from pipeline.support.progress import Progress, Report
 from pipeline.tools import Toolbox
 from pipeline.tools.loading import open_tools
-from pipeline.transcripts.refine import Refiners, open_refiners
+from pipeline.transcripts.refine import Refiners
+from pipeline.transcripts.transcriber import Transcriber, open_transcriber
 from pipeline.tts import TextToSpeech
 from pipeline.voices.catalogue import Voice, Voices
-from pipeline.workers.hardware import Hardware, this_machine
+from pipeline.workers.hardware import Hardware
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +53,7 @@ class Assistant:
         voices: Voices,
         engines: Callable[[], Sequence[EngineInfo]],
         tools: Toolbox | None = None,
-        refiners: Refiners | None = None,
-        recognisers: Recognisers | None = None,
+        transcriber: Transcriber | None = None,
     ) -> None:
         self.settings = settings
         self.stages = stages
@@ -60,11 +61,15 @@ class Assistant:
         self._engines = engines
         self.tools = tools or Toolbox()
         """The functions that the language model may call."""
-        self.refiners = refiners or Refiners(settings)
-        """Improve transcripts of recordings; loaded on first use."""
         self.recorder: Recorder | None = None
         """Keeps conversations; None: they are not kept."""
-        self.recognisers = recognisers or Recognisers(settings, Running(stages.stt, self._hears()), NOTHING_KNOWN)
+        if transcriber is None:
+            own = Running(stages.stt, self._hears())
+            recognisers = Recognisers(settings, own, NOTHING_KNOWN)
+            transcriber = Transcriber(recognisers, Refiners(settings), settings.max_file_seconds)
+        self.transcriber = transcriber
+        """Transcribes files."""
+        self.recognisers = transcriber.recognisers
         """Recognisers for recordings, by model name."""
 
     @property
@@ -87,6 +92,11 @@ class Assistant:
     def voice(self, name: str | None = None) -> Voice:
         """Return a voice by name, or the deployment's default. Raises BadInput (unknown_voice)."""
         return self.voices.get(name or self.settings.voice_name)
+
+    def openai_voice(self, name: str) -> Voice:
+        """Return a voice by name, or the default for one of OpenAI's names that no voice has. Raises BadInput
+        (unknown_voice)."""
+        return self.voice(None if name in VOICES and name not in self.voices.names() else name)
 
     def conversation(self, system_prompt: str | None = None) -> Conversation:
         """Create a conversation."""
@@ -183,12 +193,10 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
     voices = Voices.load(settings)
     voices.get(settings.voice_name)
     opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
-    hardware = await asyncio.to_thread(this_machine)
     async with (
         open_tools(settings) as tools,
-        open_refiners(settings) as refiners,
         opening as (hears, thinks, speaks),
-        open_recognisers(settings, hears, hardware) as recognisers,
+        open_transcriber(settings, hears) as transcriber,
         open_recorder(settings) as recorder,
     ):
         await asyncio.to_thread(SileroActivity)  # loads the VAD that all sessions share
@@ -199,7 +207,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
             current = thinks.engine.info if settings.llm_engine == "auto" else thinks.info
             return (hears.now, current, speaks.now)
 
-        assistant = Assistant(settings, stages, voices, engines, tools, refiners, recognisers)
+        assistant = Assistant(settings, stages, voices, engines, tools, transcriber)
         assistant.recorder = recorder
         yield assistant
 

@@ -39,6 +39,10 @@ class Opened(Generic[T_co]):
     """Returns the current load of a local model."""
     languages: Sequence[str] = ()
     """Language codes of the loaded model; empty: unknown."""
+    name: str = ""
+    """Name of the model without details ("base"), where `model` has some."""
+    compute_type: str = ""
+    """Number format of a local model's weights: "int8", "float16"; empty: unknown."""
 
 
 class EngineModule(Protocol[T_co]):
@@ -66,6 +70,10 @@ class EngineInfo:
     """Load of a local model; None for a remote one."""
     languages: tuple[str, ...] = ()
     """Language codes of the loaded model; empty: unknown."""
+    name: str = ""
+    """Name of the model without the details in `model`."""
+    compute_type: str = ""
+    """Number format of a local model's weights; empty: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +106,10 @@ async def open_named(
     await module.probe(settings)
     async with module.open_engine(settings, report) as opened:
         ready_s = time.perf_counter() - start
-        languages = tuple(sorted(opened.languages))
-        info = EngineInfo(stage, name, opened.model, opened.device, ready_s, tuple(notes), languages=languages)
+        info = EngineInfo(
+            stage, name, opened.model, opened.device, ready_s, tuple(notes), languages=tuple(sorted(opened.languages)),
+            name=opened.name or opened.model, compute_type=opened.compute_type,
+        )  # fmt: skip
         yield Running(opened.engine, info, opened.load)
 
 

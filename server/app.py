@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 
-from jobs.run import resident
 from jobs.service import Jobs, open_jobs
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.settings import Settings
@@ -56,7 +55,7 @@ def create_app(
             for places in (access.budgets.conversations, access.budgets.wyoming):
                 places.lag_s = lambda: max((info.load.lag_s for info in opened.engines if info.load), default=0.0)
             async with (
-                nullcontext(kept) if kept else open_jobs(settings, resident(opened)) as jobs,
+                nullcontext(kept) if kept else open_jobs(settings, opened.transcriber) as jobs,
                 open_wyoming(settings, opened, access.budgets, draining),
             ):
                 keep_state(

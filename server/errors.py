@@ -76,12 +76,6 @@ class BadField(BadInput):
         super().__init__(message, code=code, param=param)
 
 
-def check_speakers(least: int | None, most: int | None) -> None:
-    """Raise BadField if the minimum number of speakers exceeds the maximum."""
-    if least and most and least > most:
-        raise BadField("min_speakers", "min_speakers is more than max_speakers.")
-
-
 def bad_field(found: Sequence[Mapping[str, Any]], body: Any) -> BadField:
     """Convert the first of pydantic's errors in a body (`loc`, `type`, `msg`).
 

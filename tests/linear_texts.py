@@ -27,8 +27,8 @@ from pipeline.llm.streaming import one_line
 from pipeline.speech import clauses
 from pipeline.speech.language import text_language
 from pipeline.speech.normalise import for_voice
-from pipeline.stt import Segment, Word, recognisers, word_times
-from pipeline.support import json_text, untrusted
+from pipeline.stt import Segment, Word, word_times
+from pipeline.support import json_text, openai_names, untrusted
 from pipeline.support.encodable import encodable
 from pipeline.tools import ToolError, basic
 from pipeline.transcripts import line_breaks, subtitles
@@ -239,7 +239,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.llm.written:calls_in": lambda text: written.calls_in(text, ["get_time"]),
     "pipeline.llm.written:known_name": lambda text: written.known_name(text, ["get_time"]),
     "pipeline.languages:language_code": quietly(languages.language_code),
-    "pipeline.stt.recognisers:known_as": lambda text: recognisers.known_as(text, ["whisper-1"]),
+    "pipeline.support.openai_names:known_as": lambda text: openai_names.known_as(text, ["whisper-1"]),
     "pipeline.speech.language:text_language": lambda text: text_language(text, usual="en", speaks=bool),
     "server.access.callers:address_in": callers.address_in,
     "server.http.multipart:disposition": lambda text: disposition(text.encode("utf-8", "replace")),

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.stt.recognisers import known_as
+from pipeline.support.openai_names import known_as
 from tests.clips import hearing, recording
 from tests.server_process import ServerProcess
 

@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 from pipeline.engines import EngineInfo, Running, load, note, open_named
 from pipeline.errors import EngineError, ParleyError
 from pipeline.llm import AUTO_ORDER, ENGINES, LanguageModel, Message, ReplyDelta, Tool
 from pipeline.settings import Settings
-from pipeline.support.context_holder import ContextHolder
+from pipeline.support.on_demand import OnDemand
 from pipeline.support.progress import Progress, Report
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,10 @@ class AutoLanguageModel:
     def __init__(self, settings: Settings, always: Running[LanguageModel]) -> None:
         self._settings = settings
         self._always = always
-        self._better: Running[LanguageModel] | None = None
-        self._keeper: ContextHolder[Running[LanguageModel]] | None = None
+        self._report: Report = _log_progress
+        self._opening: OnDemand[Running[LanguageModel]] = OnDemand(
+            lambda: open_named("llm", ENGINES, BETTER, settings, self._report)
+        )
         self._why_not = ""
         self._look_again_at = 0.0
         self._look: asyncio.Task[None] | None = None
@@ -49,14 +52,16 @@ class AutoLanguageModel:
         self._replying = 0
 
     @property
+    def _better(self) -> Running[LanguageModel] | None:
+        """The better engine while it is open."""
+        return self._opening.value
+
+    @property
     def info(self) -> EngineInfo:
         """The engine in use."""
         if self._better is not None:
             return self._better.info
-        info = self._always.info
-        return EngineInfo(
-            info.stage, info.engine, info.model, info.device, info.ready_s, (self._why_not,) if self._why_not else ()
-        )
+        return replace(self._always.info, notes=(self._why_not,) if self._why_not else ())
 
     async def look(self, report: Report = _log_progress, *, patience_s: float = PATIENCE_S) -> None:
         """Switch to the better engine if it is available. Repeat a check that was not quick only after LLM_RECHECK_S.
@@ -69,7 +74,8 @@ class AutoLanguageModel:
         if self._look is None or self._look.done():
             if now < self._look_again_at:
                 return
-            self._look, self._look_began = asyncio.create_task(self._try_to_open(report)), now
+            self._report = report
+            self._look, self._look_began = asyncio.create_task(self._try_to_open()), now
         looking = self._look
         # An address that ignores connections makes each check take seconds: turns must not wait for that.
         patience_s = min(patience_s, QUICK_S) if self._slow else patience_s
@@ -77,25 +83,18 @@ class AutoLanguageModel:
         if looking.done():
             looking.result()
 
-    async def _try_to_open(self, report: Report) -> None:
+    async def _try_to_open(self) -> None:
         start = time.monotonic()
-        keeper: ContextHolder[Running[LanguageModel]] = ContextHolder(
-            open_named("llm", ENGINES, BETTER, self._settings, report)
-        )
         try:
-            self._better = await keeper.open()
+            better = await self._opening.get()
         except ParleyError as error:
-            await keeper.close()
             self._why_not = note(BETTER, error)
             now = time.monotonic()
             self._slow = now - start >= SLOW_S
             self._look_again_at = now if now - start < QUICK_S else now + self._settings.llm_recheck_s
-        except BaseException:
-            await keeper.close()
-            raise
         else:
-            self._keeper, self._why_not = keeper, ""
-            log.info("%s is in use from now on (%s)", BETTER, self._better.info.model)
+            self._why_not = ""
+            log.info("%s is in use from now on (%s)", BETTER, better.info.model)
 
     async def reply(
         self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), must_call: bool = False
@@ -141,21 +140,16 @@ class AutoLanguageModel:
             except ParleyError as error:
                 if not self._replying:
                     self._why_not = note(BETTER, error)
-                    await self._let_go()
+                    await self._opening.close()
                 return True
             return False
-
-    async def _let_go(self) -> None:
-        keeper, self._keeper, self._better = self._keeper, None, None
-        if keeper is not None:
-            await keeper.close()
 
     async def close(self) -> None:
         """Cancel a running check, and close the better engine."""
         if self._look is not None:
             self._look.cancel()
             await asyncio.wait([self._look])
-        await self._let_go()
+        await self._opening.close()
 
 
 @asynccontextmanager

@@ -6,10 +6,10 @@ of a model (`pipeline.stt.recognisers`, in a deployment `Assistant.recognisers`)
     recognisers.find(name)                         # look a model up; raises UnknownModel (model_not_found)
     recognisers.engine_of(name)                    # the engine of its results: part of the key of a stored result
     async with recognisers.using(name) as running: # load it if necessary, hold it while the block runs
-        transcribe_file(running.engine, …)
+        transcribe_file(running.engine, …)      # `pipeline.transcripts.transcriber` does both
 
 `None` means the loaded model. Other names are ids of `GET /models`, sizes of Whisper, folders in MODELS_DIR and
-OpenAI's names. Code without an Assistant opens the recognisers with `open_recognisers(settings, running, hardware)`.
+OpenAI's names (`pipeline.support.openai_names`).
 """
 
 import asyncio

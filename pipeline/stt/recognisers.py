@@ -11,8 +11,7 @@ A client can ask for:
 import asyncio
 import logging
 import re
-import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -21,28 +20,16 @@ from pipeline.errors import BadInput, EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.stt import ENGINES, SpeechToText, weights
 from pipeline.stt.models import Runnable, needed_mb, runnable
+from pipeline.support import openai_names
 from pipeline.workers.hardware import Hardware
 from pipeline.workers.residents import DoesNotFit, Residents
 
 log = logging.getLogger(__name__)
 
-ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize", "gpt-transcribe")
-"""OpenAI's names, which all mean the loaded model."""
-DATE = re.compile(r"-(?:20\d\d-?)?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])")
-"""The release date at the end of a model name ("-2025-12-15", "-1106"). It is ignored: there is one release here."""
 RETRY_S = 60.0
 """Seconds after which a model that failed to load is tried again: each attempt takes seconds."""
 FOLDER = re.compile(r"[\w][\w.\- ]{0,199}")
 """A folder's name in MODELS_DIR; cannot point outside of it."""
-
-
-def known_as(asked: str, names: Iterable[str]) -> str | None:
-    """Return the one of `names` that is meant, in any case, with or without a date; None if there is none."""
-    plain = asked.strip().lower()
-    there = {name.lower(): name for name in names}
-    found = DATE.search(plain, max(0, len(plain) - 11))
-    undated = plain[: found.start()] if found and found.end() == len(plain) else plain
-    return there.get(plain) or there.get(undated)
 
 
 class UnknownModel(BadInput):
@@ -71,12 +58,13 @@ class Recognisers:
         self.hardware = hardware
         self._settings = settings
         self._own = own
-        self._failed: dict[str, tuple[float, EngineUnavailable | EngineError]] = {}
         on_gpu = settings.whisper_device != "cpu" and hardware.cuda
         # A driver that does not report its memory leaves the decision to the loading.
         room_mb = (hardware.gpu_memory_mb or 1_000_000) * 4 // 5 if on_gpu else hardware.memory_mb // 2
         kept_mb = self._own_mb() if own.info.engine == "whisper" else 0
-        self.residents: Residents[Running[SpeechToText]] = Residents(settings.model_memory_mb or room_mb, kept_mb)
+        self.residents: Residents[Running[SpeechToText]] = Residents(
+            settings.model_memory_mb or room_mb, kept_mb, RETRY_S
+        )
 
     @property
     def runnable(self) -> Sequence[Runnable]:
@@ -89,13 +77,12 @@ class Recognisers:
     def own_names(self) -> list[str]:
         """Names of the loaded model, its own names first."""
         info = self._own.info
-        plain = info.model.split(" (")[0].strip()
-        own = [name for name in (plain, info.engine) if name]
+        own = [name for name in (info.name, info.engine) if name]
         if info.engine == "whisper":
             own.append(self._settings.whisper_model)
-            if plain in weights.sizes():
-                own += [f"whisper-{plain}", weights.hub_name(plain)]
-        return list(dict.fromkeys([*own, *ALIASES]))
+            if info.name in weights.sizes():
+                own += [f"whisper-{info.name}", weights.hub_name(info.name)]
+        return list(dict.fromkeys([*own, *openai_names.MODELS["stt"]]))
 
     def names(self) -> list[str]:
         """All names to choose from, except sizes that would have to be downloaded first. Looks at the disk."""
@@ -117,7 +104,7 @@ class Recognisers:
         if not asked or asked.lower() in {own.lower() for own in self.own_names()}:
             return Model(self._own.info.model, None)
         model = self._other(asked) if self._settings.models_on_demand else None
-        if model is None and known_as(asked, ALIASES) is not None:
+        if model is None and openai_names.known_as(asked, openai_names.MODELS["stt"]):
             return Model(self._own.info.model, None)
         if model is None:
             raise UnknownModel(f"Unknown model {asked[:60]!r}; available: {', '.join(self._told())}.")
@@ -152,22 +139,7 @@ class Recognisers:
             yield running
 
     def _loaded(self, model: Model, settings: Settings) -> AbstractAsyncContextManager[Running[SpeechToText]]:
-        return self.residents.using(model.name, model.mb, lambda: self._opening(model.name, settings))
-
-    @asynccontextmanager
-    async def _opening(self, name: str, settings: Settings) -> AsyncIterator[Running[SpeechToText]]:
-        at, known = self._failed.get(name, (0.0, None))
-        if known is not None and time.monotonic() - at < RETRY_S:
-            raise known
-        async with AsyncExitStack() as stack:
-            try:
-                opening = open_named("stt", ENGINES, "whisper", settings, lambda progress: None)
-                running = await stack.enter_async_context(opening)
-            except (EngineUnavailable, EngineError) as error:
-                self._failed[name] = (time.monotonic(), error)
-                raise
-            log.info("loaded %s in %.1f s", running.info.model, running.info.ready_s)
-            yield running
+        return self.residents.using(model.name, model.mb, lambda: _opening(settings))
 
     def _other(self, asked: str) -> Model | None:
         for one in self.runnable:
@@ -186,8 +158,7 @@ class Recognisers:
     def _model(self, model: str, mb: int, *, compute_type: str | None = None, device: str | None = None) -> Model:
         own, info = self._settings, self._own.info
         kind, where = compute_type or own.whisper_compute_type, device or own.whisper_device
-        loaded_kind = info.model.rpartition("(")[2].rstrip(")")
-        if info.engine == "whisper" and self._same(model) and kind in (own.whisper_compute_type, loaded_kind):
+        if info.engine == "whisper" and self._same(model) and kind in (own.whisper_compute_type, info.compute_type):
             return Model(info.model, None)
         wanted = {"whisper_model": model, "whisper_compute_type": kind, "whisper_device": where, "stt_replicas": 1}
         # Conversations do not wait for this one.
@@ -214,6 +185,13 @@ class Recognisers:
     def _told(self) -> list[str]:
         """Names for an error message, without paths of the server."""
         return [name for name in self.names() if not name.startswith(("/", ".", "~"))]
+
+
+@asynccontextmanager
+async def _opening(settings: Settings) -> AsyncIterator[Running[SpeechToText]]:
+    async with open_named("stt", ENGINES, "whisper", settings, lambda progress: None) as running:
+        log.info("loaded %s in %.1f s", running.info.model, running.info.ready_s)
+        yield running
 
 
 @asynccontextmanager

@@ -368,4 +368,5 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         limits = WindowLimits(batch=planned.file_batch, pack=settings.whisper_pack)
         front = WorkerFront(worker, "whisper", settings.stt_timeout_s, limits)
         languages = list(NAMES) if loaded.multilingual else ["en"]
-        yield Opened(front, f"{name} ({loaded.compute_type})", loaded.device, worker.load, languages)
+        kind = loaded.compute_type
+        yield Opened(front, f"{name} ({kind})", loaded.device, worker.load, languages, name, kind)

@@ -29,6 +29,11 @@ class ContextHolder(Generic[T]):
         """Whether entering the context raised an error."""
         return self._opened.done() and (self._opened.cancelled() or self._opened.exception() is not None)
 
+    @property
+    def value(self) -> T | None:
+        """The context's value once it is entered."""
+        return self._opened.result() if self._opened.done() and not self.failed else None
+
     async def open(self) -> T:
         """Wait until the context is entered and return its value. Raises the error of entering it."""
         return await asyncio.shield(self._opened)

@@ -24,7 +24,7 @@ from mcp.client.streamable_http import streamable_http_client
 from pipeline.errors import ConfigError
 from pipeline.llm import Tool
 from pipeline.settings import Settings
-from pipeline.support.context_holder import ContextHolder
+from pipeline.support.on_demand import OnDemand
 from pipeline.tools import Company, Function, ToolError
 
 log = logging.getLogger(__name__)
@@ -72,23 +72,20 @@ class Server:
     def __init__(self, name: str, config: dict[str, Any]) -> None:
         self.name = name
         self._config = config
-        self._keeper: ContextHolder[ClientSession] | None = None
-        self._opening = asyncio.Lock()
+        self._connection = OnDemand(self._connected)
         self._in_doubt = False
         """The last call ended in a way that does not show whether the connection still works."""
 
     async def open(self) -> list[Function]:
         """Connect and return the server's functions. Raises whatever prevents the connection."""
-        session = await self._session()
+        session = await self._connection.get()
         async with asyncio.timeout(OPEN_S):
             listed = await session.list_tools()
         return [self._function(found) for found in listed.tools]
 
     async def close(self) -> None:
         """Close the connection."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            await keeper.close()
+        await self._connection.close()
 
     def _function(self, found: types.Tool) -> Function:
         reads_only = bool(found.annotations and found.annotations.read_only_hint)
@@ -101,20 +98,19 @@ class Server:
 
     async def _call(self, name: str, arguments: dict[str, Any], *, again: bool) -> str:
         """Call a function. again: whether to retry when the connection was lost meanwhile."""
-        if self._in_doubt and not await self._lives():
-            await self.close()
+        if self._in_doubt:
+            await self._lives()
         self._in_doubt = True
-        session = await self._session()
+        session = await self._connection.get()
         try:
             result = await session.call_tool(name, arguments)
         except Exception as error:
             if await self._lives():
                 raise ToolError(_reason(error)) from error
             log.warning("the connection to the MCP server %s was lost: %s", self.name, _reason(error))
-            await self.close()
             if not again:
                 raise ToolError("The connection was lost; the function may or may not have run.") from error
-            result = await (await self._session()).call_tool(name, arguments)
+            result = await (await self._connection.get()).call_tool(name, arguments)
         self._in_doubt = False
         if not isinstance(result, types.CallToolResult):
             raise ToolError("The MCP server's response could not be understood.")
@@ -123,26 +119,17 @@ class Server:
             raise ToolError(text or "The function failed.")
         return text
 
-    async def _session(self) -> ClientSession:
-        """Return the connection, and connect if necessary. One call connects; concurrent calls wait for it."""
-        async with self._opening:
-            if self._keeper is None:
-                keeper = ContextHolder(self._connected())
-                try:
-                    await keeper.open()
-                except BaseException:
-                    await keeper.close()
-                    raise
-                self._keeper = keeper
-            return await self._keeper.open()
-
     async def _lives(self) -> bool:
-        if self._keeper is None:
+        """Return whether there is a connection that works; close one that does not."""
+        session = self._connection.value
+        if session is None:
             return False
         try:
             async with asyncio.timeout(PING_S):
-                await (await self._keeper.open()).send_ping()
+                await session.send_ping()
         except Exception:
+            if self._connection.value is session:  # else a concurrent call has closed it
+                await self.close()
             return False
         return True
 

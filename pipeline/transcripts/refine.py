@@ -3,19 +3,16 @@
 The models for that are loaded on first use and stay loaded.
 """
 
-import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
 
 from pipeline.audio.decode import Recording
 from pipeline.engines import Running, open_best, open_named
-from pipeline.errors import EngineError, ParleyError
+from pipeline.errors import BadInput, EngineError, ParleyError
 from pipeline.settings import Settings
-from pipeline.support.context_holder import ContextHolder
+from pipeline.support.on_demand import Failures, OnDemand
 from pipeline.transcripts import speakers
 from pipeline.transcripts.alignment.aligning import Aligners
 from pipeline.transcripts.speakers import Diarizer, HowMany, KnownSpeaker, pyannote
@@ -23,7 +20,6 @@ from pipeline.transcripts.speakers.assigning import with_names, with_speakers
 from pipeline.transcripts.transcribe import Transcription
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 MAX_TOKENS = 2
 """Limit of callers' tokens with their own model at a time; other callers use the deployment's model."""
@@ -46,45 +42,16 @@ class Refining:
     hf_token: str | None = None
     """The caller's token for the hub, for a gated model where the deployment has no token."""
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be refined."""
+        return self.align or self.diarize
 
-class OnDemand(Generic[T]):
-    """An expensive context that is opened on first use."""
-
-    def __init__(self, context: Callable[[], AbstractAsyncContextManager[T]]) -> None:
-        self._context = context
-        self._lock = asyncio.Lock()
-        self._keeper: ContextHolder[T] | None = None
-        self._failed: tuple[float, ParleyError] | None = None
-
-    async def get(self) -> T:
-        """Return the opened value. Raises the error of opening it, also a recent one; EngineError for errors of its
-        libraries."""
-        async with self._lock:
-            if self._failed is not None and time.monotonic() - self._failed[0] < RETRY_S:
-                raise self._failed[1]
-            if self._keeper is None:
-                keeper = ContextHolder(self._context())
-                try:
-                    await keeper.open()
-                except Exception as error:
-                    await keeper.close()
-                    told = error if isinstance(error, ParleyError) else _unloadable(error)
-                    self._failed = (time.monotonic(), told)
-                    raise told from error
-                except BaseException:
-                    await keeper.close()
-                    raise
-                self._keeper = keeper
-            return await self._keeper.open()
-
-    async def close(self) -> None:
-        if self._keeper is not None:
-            await self._keeper.close()
-
-
-def _unloadable(error: Exception) -> EngineError:
-    log.warning("a model that tells speakers apart cannot be loaded", exc_info=error)
-    return EngineError(f"The model that tells speakers apart cannot be loaded ({type(error).__name__}).")
+    def check(self) -> None:
+        """Raise BadInput if the minimum number of speakers exceeds the maximum."""
+        if self.min_speakers and self.max_speakers and self.min_speakers > self.max_speakers:
+            message = "min_speakers is more than max_speakers."
+            raise BadInput(message, code="bad_parameter", param="min_speakers")
 
 
 class Refiners:
@@ -94,8 +61,8 @@ class Refiners:
         self._settings = settings
         self._aligners = Aligners(settings)
         self._of_callers: dict[str, OnDemand[Running[Diarizer]]] = {}
-        self._diarizer: OnDemand[Running[Diarizer]] = OnDemand(lambda: _open_diarizer(settings))
-        self._voices: OnDemand[Running[Diarizer]] = OnDemand(lambda: _open_voices(settings))
+        self._diarizer = OnDemand(lambda: _open_diarizer(settings), Failures(RETRY_S))
+        self._voices = OnDemand(lambda: _open_voices(settings), Failures(RETRY_S))
         """Recognises known speakers for a diarizer that cannot."""
 
     async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
@@ -153,12 +120,27 @@ class Refiners:
 def _open_diarizer(settings: Settings) -> AbstractAsyncContextManager[Running[Diarizer]]:
     table, wanted = speakers.ENGINES, settings.diarization_engine
     if wanted == "auto":
-        return open_best("diarization", table, speakers.AUTO_ORDER, settings, lambda progress: None)
-    return open_named("diarization", table, wanted, settings, lambda progress: None)
+        return _loading(open_best("diarization", table, speakers.AUTO_ORDER, settings, lambda progress: None))
+    return _loading(open_named("diarization", table, wanted, settings, lambda progress: None))
 
 
 def _open_voices(settings: Settings) -> AbstractAsyncContextManager[Running[Diarizer]]:
-    return open_named("diarization", speakers.ENGINES, "resemblyzer", settings, lambda progress: None)
+    return _loading(open_named("diarization", speakers.ENGINES, "resemblyzer", settings, lambda progress: None))
+
+
+@asynccontextmanager
+async def _loading(opening: AbstractAsyncContextManager[Running[Diarizer]]) -> AsyncIterator[Running[Diarizer]]:
+    """Load a diarizer. Raises EngineError for errors of its libraries."""
+    async with AsyncExitStack() as stack:
+        try:
+            running = await stack.enter_async_context(opening)
+        except ParleyError:
+            raise
+        except Exception as error:
+            log.warning("a model that tells speakers apart cannot be loaded", exc_info=error)
+            message = f"The model that tells speakers apart cannot be loaded ({type(error).__name__})."
+            raise EngineError(message) from error
+        yield running
 
 
 @asynccontextmanager

@@ -47,27 +47,20 @@ async def transcription(
     report: Callable[[Progress], None] = ignore,
 ) -> Transcription:
     """Return the whole transcript. Raises as `long_files.transcribe_file` does; cancelling it stops all its work."""
-    async with aclosing(transcribe_file(stt, recording, request, cutting)) as events:
-        return await collected(events, report)
-
-
-async def collected(
-    events: AsyncGenerator[Segment | Progress | Finished, None], report: Callable[[Progress], None] = ignore
-) -> Transcription:
-    """Collect a stream of events into a transcript."""
     segments: list[Segment] = []
-    async for event in events:
-        match event:
-            case Segment():
-                segments.append(event)
-            case Progress():
-                report(event)
-            case Finished():
-                return Transcription(segments, event.duration_s, event.language, event.language_probability)
+    async with aclosing(transcribe_file(stt, recording, request, cutting)) as events:
+        async for event in events:
+            match event:
+                case Segment():
+                    segments.append(event)
+                case Progress():
+                    report(event)
+                case Finished():
+                    return Transcription(segments, event.duration_s, event.language, event.language_probability)
     raise AssertionError("a transcription ends with Finished")
 
 
-async def first_of(events: AsyncGenerator[Segment | Progress | Finished, None], first_s: float) -> Transcription:
+async def first_of(events: AsyncGenerator[object, None], first_s: float) -> Transcription:
     """Return the first segment, if there is one in the first `first_s` seconds of speech."""
     async for event in events:
         match event:

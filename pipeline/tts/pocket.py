@@ -78,8 +78,9 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         )
         name = Path(config.config).stem if config.config else MODELS[config.first]
         languages = [] if config.config else list(MODELS)
-        model = f"pocket-tts {name}{' (int8)' if config.int8 else ''}"
-        yield Opened(speech, model, config.device, worker.load, languages)
+        model, kind = f"pocket-tts {name}", "int8" if config.int8 else ""
+        shown = f"{model} ({kind})" if kind else model
+        yield Opened(speech, shown, config.device, worker.load, languages, model, kind)
 
 
 class PocketSpeech:

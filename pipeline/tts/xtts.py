@@ -42,9 +42,10 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     serving = Serving(settings.tts_timeout_s, settings.tts_replicas)
     async with open_worker(spec, settings, serving) as worker:
         about = await worker.call("describe")
-        model = "XTTS v2 (int8)" if about["int8"] else "XTTS v2"
+        kind = "int8" if about["int8"] else ""
+        model = "XTTS v2 (int8)" if kind else "XTTS v2"
         speech = XttsSpeech(worker, about["languages"], settings.tts_timeout_s)
-        yield Opened(speech, model, about["device"], worker.load, about["languages"])
+        yield Opened(speech, model, about["device"], worker.load, about["languages"], "XTTS v2", kind)
 
 
 class XttsSpeech:

@@ -1,4 +1,4 @@
-"""Models that are loaded on demand, as many at a time as a memory budget allows.
+"""Models that are loaded on demand (`OnDemand`), as many at a time as a memory budget allows.
 
 A caller holds the model that it uses. A model without a holder stays until its memory is needed for another; then the
 least recently used ones are unloaded first.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pipeline.errors import EngineUnavailable, Overloaded
-from pipeline.support.context_holder import ContextHolder
+from pipeline.support.on_demand import Failures, OnDemand
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class DoesNotFit(EngineUnavailable):
 
 @dataclass(slots=True)
 class _Resident(Generic[T]):
-    keeper: ContextHolder[T]
+    model: OnDemand[T]
     mb: int
     users: int = 0
 
@@ -38,8 +38,11 @@ class _Resident(Generic[T]):
 class Residents(Generic[T]):
     """The models that are loaded in addition to the permanent one."""
 
-    def __init__(self, budget_mb: int, kept_mb: int = 0) -> None:
-        """budget_mb: memory for all models. kept_mb: memory of the model that is never unloaded."""
+    def __init__(self, budget_mb: int, kept_mb: int = 0, retry_s: float = 0.0) -> None:
+        """budget_mb: memory for all models. kept_mb: memory of the model that is never unloaded. retry_s: seconds for
+        which a failed load is remembered."""
+        self.failures = Failures(retry_s)
+        """Errors by model. A caller can add one, so that a model that does not work is not used for a while."""
         self._budget_mb = budget_mb
         self._kept_mb = kept_mb
         self._residents: OrderedDict[str, _Resident[T]] = OrderedDict()
@@ -64,16 +67,17 @@ class Residents(Generic[T]):
     ) -> AsyncIterator[T]:
         """Hold a model. `context` loads it if necessary; callers that request it meanwhile wait for the same load.
 
-        mb: what it will take. Raises DoesNotFit, Overloaded when too much is in use now, or what loading raised.
+        mb: what it will take. Raises DoesNotFit, Overloaded when too much is in use now, or what loading raised, also
+        recently.
         """
         resident = await self._get(name, mb, context)
         resident.users += 1
         try:
-            yield await resident.keeper.open()
+            yield await resident.model.get()
         finally:
             resident.users -= 1
             if self._residents.get(name) is resident:
-                if resident.keeper.failed:
+                if resident.model.failed:
                     del self._residents[name]
                 else:
                     self._residents.move_to_end(name)
@@ -90,13 +94,14 @@ class Residents(Generic[T]):
                 f"The model {name} needs about {mb} MB; {max(0, self._budget_mb - self._kept_mb)} MB are available.",
                 remedy="Request a smaller one, or raise MODEL_MEMORY_MB.",
             )
-        while (resident := self._residents.get(name)) is None or resident.keeper.failed:
+        while (resident := self._residents.get(name)) is None or resident.model.failed:
             async with self._making_room:
+                self.failures.check(name)
                 known = self._residents.get(name)
-                if known is None or known.keeper.failed:  # a failure is raised only for those who waited
+                if known is None or known.model.failed:  # a failure is raised only for those who waited
                     self._residents.pop(name, None)
                     await self._make_room(mb)
-                    self._residents[name] = _Resident(ContextHolder(context()), mb)
+                    self._residents[name] = _Resident(OnDemand(context, self.failures, name), mb)
         return resident
 
     async def _make_room(self, mb: int) -> None:
@@ -116,7 +121,7 @@ class Residents(Generic[T]):
 
     def _unload(self, name: str) -> None:
         resident = self._residents.pop(name)
-        leaving = asyncio.create_task(resident.keeper.close())
+        leaving = asyncio.create_task(resident.model.close())
         self._leaving[leaving] = resident.mb
         leaving.add_done_callback(self._leaving.pop)
 

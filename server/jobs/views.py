@@ -20,7 +20,7 @@ from jobs.schema import Job, Options
 from jobs.service import Jobs
 from jobs.states import Status
 from pipeline.transcripts.subtitles import Layout
-from server.errors import BadField, check_speakers
+from server.errors import BadField
 from server.http.media_types import MEDIA_TYPES
 from server.jobs.uploads import Received
 from server.parameters import MAX_TRACK, TRACK, language_code
@@ -96,12 +96,13 @@ class JobOptions(BaseModel):
 
     def options(self) -> Options:
         """Return the options of the transcription. Raises BadInput."""
-        check_speakers(self.min_speakers, self.max_speakers)
-        return Options(
+        found = Options(
             model_id=self.model_id, language=language_code(self.language), prompt=self.prompt, words=self.words,
             translate=self.translate, align=self.align, diarize=self.diarize, min_speakers=self.min_speakers,
             max_speakers=self.max_speakers, audio_track=self.audio_track,
         )  # fmt: skip
+        found.request().refining.check()
+        return found
 
 
 class ListQuery(BaseModel):

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -12,7 +12,7 @@ from pipeline.audio.clip import Clip
 from pipeline.audio.decode import decode
 from pipeline.errors import BadInput, ParleyError
 from pipeline.stt import Segment
-from pipeline.transcripts.long_files import FileEvent, Finished
+from pipeline.transcripts.long_files import FileEvent
 from pipeline.transcripts.speakers import KnownSpeaker
 from pipeline.transcripts.subtitles import separator
 from pipeline.transcripts.transcribe import Transcription
@@ -75,26 +75,20 @@ def diarized_json(found: Transcription) -> dict[str, Any]:
     }
 
 
-async def diarized_events(
-    events: AsyncGenerator[FileEvent, None], told_apart: Callable[[Transcription], Awaitable[Transcription]]
-) -> AsyncGenerator[bytes, None]:
+async def diarized_events(events: AsyncGenerator[FileEvent | Transcription, None]) -> AsyncGenerator[bytes, None]:
     """Yield the text during recognition, then the segments with speakers: diarization needs the whole recording. An
     error before the first text is raised; a later one becomes an event."""
     texts: list[str] = []
-    segments: list[Segment] = []
     try:
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, Segment):
                     delta = separator(texts[-1] if texts else "", event.text) + event.text
                     texts.append(event.text)
-                    segments.append(event)
                     yield sse({"type": "transcript.text.delta", "delta": delta})
-                elif isinstance(event, Finished):
-                    whole = Transcription(segments, event.duration_s, event.language, event.language_probability)
-                    async with aclosing(_told(await told_apart(whole))) as last:
-                        async for piece in last:
-                            yield piece
+                elif isinstance(event, Transcription):
+                    for piece in _told(event):
+                        yield piece
     except ParleyError as error:
         if not texts:
             raise
@@ -102,7 +96,7 @@ async def diarized_events(
     yield DONE
 
 
-async def _told(found: Transcription) -> AsyncGenerator[bytes, None]:
+def _told(found: Transcription) -> Iterator[bytes]:
     for segment in found.segments:
         yield sse(_segment(segment))
     heard, said = math.ceil(found.duration_s * 10), sum(len(segment.text.split()) for segment in found.segments)

@@ -1,27 +1,20 @@
 """`/v1/models`: the loaded models, OpenAI's names for them, and models for recordings that are loaded on first use."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 
 from pipeline.assistant import Assistant
 from pipeline.errors import BadInput
-from pipeline.stt.recognisers import ALIASES as TRANSCRIBERS
-from pipeline.stt.recognisers import UnknownModel, known_as
+from pipeline.stt.recognisers import UnknownModel
+from pipeline.support.openai_names import MODELS, known_as
 from server.errors import BadField
 from server.openapi import Answer, errors, like
 from server.state import state_of
 
 router = APIRouter(tags=["models"])
 MODEL: dict[str, Any] = {"id": "whisper-1", "object": "model", "created": 1795190000, "owned_by": "alias"}
-
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "tts": ("tts-1", "tts-1-hd", "gpt-4o-mini-tts"),
-    "llm": ("gpt-realtime", "gpt-realtime-mini"),
-}
-"""Stage → OpenAI's names, all aliases of the loaded model."""
 
 
 def names(assistant: Assistant, stage: str) -> list[str]:
@@ -31,9 +24,8 @@ def names(assistant: Assistant, stage: str) -> list[str]:
     own: list[str] = []
     for info in assistant.engines:
         if info.stage == stage:
-            plain = info.model.split(" (")[0].strip()
-            own += [name for name in (plain, info.engine) if name and name not in own]
-    return list(dict.fromkeys([*own, *ALIASES[stage]]))
+            own += [name for name in (info.name, info.engine) if name and name not in own]
+    return list(dict.fromkeys([*own, *MODELS[stage]]))
 
 
 def is_path(name: str) -> bool:
@@ -46,7 +38,7 @@ def check_model(assistant: Assistant, stage: str, asked: str) -> None:
     `named`."""
     there = names(assistant, stage)
     plain = asked.strip().lower()
-    if plain and plain not in {name.lower() for name in there} and known_as(plain, ALIASES[stage]) is None:
+    if plain and plain not in {name.lower() for name in there} and known_as(plain, MODELS[stage]) is None:
         raise BadField(
             "model", f"There is no model {asked[:60]!r}; available: {', '.join(there)}.", code="model_not_found"
         )
@@ -69,11 +61,10 @@ async def _listed(request: Request) -> list["OpenAIModel"]:
 def listed(assistant: Assistant, created: int) -> list["OpenAIModel"]:
     found = []
     for stage in ("stt", "tts", "llm"):
-        own = {info.engine for info in assistant.engines} | {info.model.split(" (")[0] for info in assistant.engines}
+        own = {info.engine for info in assistant.engines} | {info.name for info in assistant.engines}
         for name in names(assistant, stage):
             if not is_path(name):
-                alias = name in (TRANSCRIBERS if stage == "stt" else ALIASES[stage])
-                owner = "parley" if name in own or not alias else "alias"
+                owner = "parley" if name in own or name not in MODELS[stage] else "alias"
                 found.append(OpenAIModel(id=name, object="model", created=created, owned_by=owner))
     return list({one.id: one for one in found}.values())
 
@@ -118,7 +109,7 @@ async def models(request: Request) -> ModelList:
 async def model(request: Request, model: str) -> OpenAIModel:
     """Return one model of the list. OpenAI's names can end with a date. An unknown model is a 404."""
     there = {one.id: one for one in await _listed(request)}
-    aliases = (name for stage in (TRANSCRIBERS, *ALIASES.values()) for name in stage)
+    aliases = (name for stage in MODELS.values() for name in stage)
     known = model if model in there else known_as(model, aliases)
     if known in there:
         return there[known]

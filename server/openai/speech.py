@@ -10,13 +10,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip
 from pipeline.audio.encode import FORMATS, RATE_HZ, encoded
 from pipeline.audio.speed import MAX_SPEED, MIN_SPEED
 from pipeline.errors import ParleyError
 from pipeline.speech.synthesize import say
-from pipeline.voices.catalogue import Voice
 from server.errors import as_openai
 from server.http.client_disconnect import Stream, begun
 from server.openai.models import check_model
@@ -30,10 +28,6 @@ router = APIRouter(tags=["speech"])
 MAX_CHARS = 4096
 SILENCE_S = 0.3
 """Length of the silence for a text that contains nothing to speak ("…", an emoji)."""
-OPENAI_VOICES = frozenset(
-    ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
-)
-"""Voice names that OpenAI's clients send: if no voice has such a name, the deployment's default voice speaks."""
 
 
 class VoiceId(BaseModel):
@@ -87,7 +81,7 @@ async def speech(request: Request, wanted: SpeechRequest) -> Response:
     """Synthesize speech. The response starts when the first clause is ready. `pcm` is 16-bit little-endian."""
     assistant = state_of(request).assistant
     check_model(assistant, "tts", wanted.model)
-    voice = _voice(assistant, wanted.voice if isinstance(wanted.voice, str) else wanted.voice.id)
+    voice = assistant.openai_voice(wanted.voice if isinstance(wanted.voice, str) else wanted.voice.id)
     clips = say(
         assistant.stages.tts,
         wanted.input,
@@ -99,12 +93,6 @@ async def speech(request: Request, wanted: SpeechRequest) -> Response:
     if wanted.stream_format == "sse":
         return Stream(await begun(_events(sound, wanted.input)), "text/event-stream", {"Cache-Control": "no-cache"})
     return Stream(await begun(sound), FORMATS[wanted.response_format].media_type)
-
-
-def _voice(assistant: Assistant, name: str) -> Voice:
-    if name in OPENAI_VOICES and name not in assistant.voices.names():
-        return assistant.voice()
-    return assistant.voice(name)
 
 
 async def _audible(clips: AsyncGenerator[Clip, None]) -> AsyncGenerator[Clip, None]:

@@ -3,12 +3,11 @@
 import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from pipeline.audio.decode import Recording
 from pipeline.errors import ParleyError
 from pipeline.languages import NAMES
 from pipeline.stt import FileRequest, Segment
@@ -16,11 +15,11 @@ from pipeline.transcripts.line_breaks import spaceless
 from pipeline.transcripts.long_files import FileEvent, Finished
 from pipeline.transcripts.refine import Refining
 from pipeline.transcripts.subtitles import joined, render, segment_dict, separator
-from pipeline.transcripts.transcribe import Transcription, collected
+from pipeline.transcripts.transcribe import Transcription
+from pipeline.transcripts.transcriber import TranscriptionRequest
 from server.errors import as_openai
-from server.file_transcription import events_of, form_with_recording, recording_of, transcribed
+from server.file_transcription import ReceivedForm
 from server.http.client_disconnect import Stream, begun, while_connected
-from server.http.uploads import Form
 from server.openai.diarized import diarized_events, diarized_json, known_speakers
 from server.openai.fields import TranscriptionFields, TranslationFields
 from server.openai.logprobs import logprobs
@@ -33,7 +32,6 @@ from server.state import state_of
 
 router = APIRouter(tags=["transcription"])
 
-ReceivedForm = Annotated[Form, Depends(form_with_recording)]
 ERRORS = errors(400, 401, 403, 404, 413, 502, 503, 504)
 TEXTS = {"text/plain": {"schema": {"type": "string"}, "example": "Good morning.\n"}}
 EVENTS = event_stream(
@@ -62,7 +60,7 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
     upload, wanted = form.file("file"), form.parse(TranscriptionFields)
     model = await named(assistant, wanted.model)
     diarized = wanted.response_format == "diarized_json"
-    asked = FileRequest(
+    recognition = FileRequest(
         language=language_code(wanted.language),
         prompt=wanted.prompt,
         words="word" in wanted.timestamp_granularities
@@ -70,28 +68,15 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
         or diarized,  # diarization needs word timestamps to find changes of speaker
         temperature=wanted.temperature,
     )
-    recording = recording_of(assistant, upload, track=wanted.audio_track)
-    if diarized:
-        refining = Refining(diarize=True, known=await known_speakers(wanted))
-        if wanted.stream:
-            await assistant.refiners.check_speakers(refining)
-
-            def again() -> Recording:
-                upload.file.seek(0)
-                return recording_of(assistant, upload, track=wanted.audio_track)
-
-            heard = events_of(assistant, recording, asked, model=model, cut=wanted.cutting)
-            told = diarized_events(heard, lambda found: assistant.refiners.refine(found, again, refining))
-            return Stream(await begun(told), "text/event-stream", {"Cache-Control": "no-cache"})
-        work = transcribed(
-            assistant, upload, asked, refining, model=model, cut=wanted.cutting, track=wanted.audio_track
-        )
-        return JSONResponse(diarized_json(await while_connected(request, work)))
-    events = events_of(assistant, recording, asked, model=model, cut=wanted.cutting)
+    refining = Refining(diarize=diarized, known=await known_speakers(wanted) if diarized else ())
+    asked = TranscriptionRequest(recognition, refining, model, cut=wanted.cutting, track=wanted.audio_track)
     if wanted.stream:
-        pieces = _stream(events, with_logprobs="logprobs" in wanted.include)
-        return Stream(await begun(pieces), "text/event-stream", {"Cache-Control": "no-cache"})
-    found = await while_connected(request, _whole(events))
+        events = assistant.transcriber.events(upload.file, asked)
+        told = diarized_events(events) if diarized else _stream(events, with_logprobs="logprobs" in wanted.include)
+        return Stream(await begun(told), "text/event-stream", {"Cache-Control": "no-cache"})
+    found = await while_connected(request, assistant.transcriber.transcribe(upload.file, asked))
+    if diarized:
+        return JSONResponse(diarized_json(found))
     return _answer(found, wanted, language_name(found.language))
 
 
@@ -114,17 +99,12 @@ async def translations(request: Request, form: ReceivedForm) -> Response:
     assistant = state_of(request).assistant
     upload, wanted = form.file("file"), form.parse(TranslationFields)
     model = await named(assistant, wanted.model)
-    asked = FileRequest(prompt=wanted.prompt, temperature=wanted.temperature, translate=True)
-    recording = recording_of(assistant, upload, track=wanted.audio_track)
-    found = await while_connected(request, _whole(events_of(assistant, recording, asked, model=model)))
+    recognition = FileRequest(prompt=wanted.prompt, temperature=wanted.temperature, translate=True)
+    asked = TranscriptionRequest(recognition, model=model, track=wanted.audio_track)
+    found = await while_connected(request, assistant.transcriber.transcribe(upload.file, asked))
     if wanted.response_format == "json":
         return JSONResponse({"text": found.text})
     return _answer(found, wanted, "english")
-
-
-async def _whole(events: AsyncGenerator[FileEvent, None]) -> Transcription:
-    async with aclosing(events):
-        return await collected(events)
 
 
 def language_name(code: str | None) -> str:
@@ -180,7 +160,9 @@ def _usage(duration_s: float) -> dict[str, Any]:
     return {"type": "duration", "seconds": math.ceil(duration_s)}
 
 
-async def _stream(events: AsyncGenerator[FileEvent, None], *, with_logprobs: bool) -> AsyncGenerator[bytes, None]:
+async def _stream(
+    events: AsyncGenerator[FileEvent | Transcription, None], *, with_logprobs: bool
+) -> AsyncGenerator[bytes, None]:
     """Yield the transcript as events. An error before the first text is raised; a later one becomes an event."""
     texts: list[str] = []
     known: list[dict[str, Any]] = []

@@ -24,8 +24,6 @@ from server.realtime.errors import RealtimeError
 from server.realtime.items import MAX_TEXT_CHARS
 from server.realtime.parsing import check_known
 
-OPENAI_VOICES = frozenset({"alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"})
-"""OpenAI's voices, which clients request without listing this service's: the deployment's own voice replaces them."""
 EAGERNESS: dict[str, dict[str, Any]] = {
     "low": {"silence_ms": 900, "max_silence_ms": 8000},
     "medium": {"silence_ms": 500, "max_silence_ms": 4000},
@@ -217,13 +215,9 @@ class Config:
         """Return the voice with that name (or {"id"}), or the deployment's voice for OpenAI's names. Raises
         RealtimeError."""
         name = wanted.get("id") if isinstance(wanted, dict) else wanted
-        if not name:
-            return self._assistant.voice()
         try:
-            return self._assistant.voice(str(name))
+            return self._assistant.openai_voice(str(name or ""))
         except BadInput as error:
-            if name in OPENAI_VOICES:
-                return self._assistant.voice()
             raise RealtimeError(error.message, code="invalid_value", param=param) from None
 
     def toolbox(self, tools: Sequence[Any], choice: Any, param: str) -> Toolbox:

@@ -9,11 +9,10 @@ from pydantic import BaseModel
 from pipeline.stt import FileRequest
 from pipeline.transcripts.refine import Refining
 from pipeline.transcripts.subtitles import KINDS, render
+from pipeline.transcripts.transcriber import TranscriptionRequest
 from server.access import require_key
-from server.errors import check_speakers
-from server.file_transcription import form_with_recording, language_of, likeliest_language_of, transcribed
+from server.file_transcription import ReceivedForm
 from server.http.client_disconnect import while_connected
-from server.http.uploads import Form
 from server.openai.schemas import WhisperSegment
 from server.openai.transcriptions import language_name
 from server.openapi import Answer, errors, form_body, like
@@ -22,7 +21,6 @@ from server.state import state_of
 
 router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
 
-ReceivedForm = Annotated[Form, Depends(form_with_recording)]
 ERRORS = errors(400, 401, 403, 413, 502, 503, 504, form="plain")
 RAW_RATE_HZ = 16_000
 """Sample rate of the 16-bit mono PCM that clients send with encode=false."""
@@ -90,8 +88,7 @@ async def asr(
 ) -> Response:
     """Return the transcript. `output=json` has segments with Whisper's keys; `word_timestamps` adds words."""
     assistant = state_of(request).assistant
-    check_speakers(min_speakers, max_speakers)
-    asked = FileRequest(
+    recognition = FileRequest(
         language_code(language),
         initial_prompt,
         words=word_timestamps or layout.highlight_words or bool(layout.line_width) or bool(layout.max_cue_s),
@@ -99,13 +96,14 @@ async def asr(
     )
     refining = Refining(diarize=diarize, min_speakers=min_speakers, max_speakers=max_speakers)
     raw_rate_hz = None if encode else RAW_RATE_HZ
-    upload = form.file("audio_file", "file")
-    work = transcribed(assistant, upload, asked, refining, raw_rate_hz=raw_rate_hz, track=audio_track)
-    found = await while_connected(request, work)
+    asked = TranscriptionRequest(recognition, refining, track=audio_track, raw_rate_hz=raw_rate_hz)
+    file = form.file("audio_file", "file").file
+    found = await while_connected(request, assistant.transcriber.transcribe(file, asked))
     code = found.language
     if code is None and output == "json":
-        silent = likeliest_language_of(assistant, upload, DETECTION_S, raw_rate_hz=raw_rate_hz, track=audio_track)
+        silent = assistant.transcriber.likeliest_language(file, asked, DETECTION_S)
         code, _ = await while_connected(request, silent)
+        code = code or assistant.settings.speech_language or "en"
     text = render(output, found.segments, layout=layout, language=code)
     engine = next(info.engine for info in assistant.engines if info.stage == "stt")
     name = f'attachment; filename="transcript.{output}"'
@@ -136,11 +134,9 @@ async def detect_language(
     encode: Annotated[bool, Query(description="false: the file is raw 16-bit mono PCM at 16 kHz.")] = True,
 ) -> DetectedLanguage:
     """Detect the language from the first 30 s of speech. Without speech, return the most likely language."""
-    work = language_of(
-        state_of(request).assistant,
-        form.file("audio_file", "file"),
-        DETECTION_S,
-        raw_rate_hz=None if encode else RAW_RATE_HZ,
-    )
-    code, probability = await while_connected(request, work)
+    assistant = state_of(request).assistant
+    asked = TranscriptionRequest(raw_rate_hz=None if encode else RAW_RATE_HZ)
+    work = assistant.transcriber.language_of(form.file("audio_file", "file").file, asked, DETECTION_S)
+    found, probability = await while_connected(request, work)
+    code = found or assistant.settings.speech_language or "en"
     return DetectedLanguage(detected_language=language_name(code), language_code=code, confidence=round(probability, 4))

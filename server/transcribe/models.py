@@ -60,10 +60,9 @@ async def models(request: Request) -> dict[str, Any]:
 def _listed(recognisers: Recognisers, own: EngineInfo | None) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     if own is not None:
-        model, _, compute_type = own.model.partition(" (")
-        found[model] = {
-            "id": model, "model": model, "implementation": _implementation(own.engine),
-            "compute_type": compute_type.rstrip(")") or None, "requires_gpu": False, "device": own.device,
+        found[own.name] = {
+            "id": own.name, "model": own.name, "implementation": _implementation(own.engine),
+            "compute_type": own.compute_type or None, "requires_gpu": False, "device": own.device,
             "description": "Always loaded; used by requests without a model.", "loaded": True, "default": True,
         }  # fmt: skip
     for one in recognisers.runnable:

@@ -1,18 +1,17 @@
 """Transcription compatible with two other services: `POST /api/v1/transcribe`, and `POST /transcribe/` with WhisperX's
 response (segments, words, speakers)."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
 from pipeline.stt import FileRequest, Segment, Word
 from pipeline.transcripts.refine import Refining
+from pipeline.transcripts.transcriber import TranscriptionRequest
 from server.access import require_key
-from server.errors import check_speakers
-from server.file_transcription import form_with_recording, transcribed
+from server.file_transcription import ReceivedForm
 from server.http.client_disconnect import while_connected
-from server.http.uploads import Form
 from server.openai.models import named
 from server.openapi import Answer, errors, form_body, like
 from server.parameters import MAX_TRACK, TRACK, language_code
@@ -20,7 +19,6 @@ from server.state import state_of
 
 router = APIRouter(tags=["transcription"], dependencies=[Depends(require_key)])
 
-ReceivedForm = Annotated[Form, Depends(form_with_recording)]
 ERRORS = errors(400, 401, 403, 404, 413, 502, 503, 504, form="plain")
 NOBODYS_LANGUAGE = "en"
 """Language of a recording without speech if none was requested: WhisperX always returns one, and detects this one in
@@ -52,9 +50,9 @@ class PlainTranscription(Answer):
 async def transcribe(request: Request, form: ReceivedForm) -> PlainTranscription:
     """Transcribe any audio or video file in `audio_file`."""
     wanted = form.parse(PlainFields)
-    asked = FileRequest(language_code(wanted.language), wanted.prompt)
-    upload = form.file("audio_file", "file")
-    work = transcribed(state_of(request).assistant, upload, asked, track=wanted.audio_track)
+    recognition = FileRequest(language_code(wanted.language), wanted.prompt)
+    asked = TranscriptionRequest(recognition, track=wanted.audio_track)
+    work = state_of(request).assistant.transcriber.transcribe(form.file("audio_file", "file").file, asked)
     return PlainTranscription(transcription=(await while_connected(request, work)).text)
 
 
@@ -132,8 +130,7 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
     assistant = state_of(request).assistant
     upload, wanted = form.file("audio_file", "file"), form.parse(WhisperXFields)
     model = await named(assistant, wanted.model_name, "model_name") if wanted.model_name else None
-    check_speakers(wanted.min_speakers, wanted.max_speakers)
-    asked = FileRequest(language_code(wanted.language), words=wanted.align_audio, batch_size=wanted.batch_size)
+    recognition = FileRequest(language_code(wanted.language), words=wanted.align_audio, batch_size=wanted.batch_size)
     refining = Refining(
         align=wanted.align_audio,
         diarize=wanted.diarize_audio,
@@ -141,8 +138,8 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
         max_speakers=wanted.max_speakers,
         hf_token=wanted.hf_token,
     )
-    work = transcribed(assistant, upload, asked, refining, model=model, or_own=True, track=wanted.audio_track)
-    found = await while_connected(request, work)
+    asked = TranscriptionRequest(recognition, refining, model, or_own=True, track=wanted.audio_track)
+    found = await while_connected(request, assistant.transcriber.transcribe(upload.file, asked))
     segments = [_segment(segment) for segment in found.segments]
     return WhisperXAnswer(
         segments=segments,

@@ -33,7 +33,7 @@ async def open_engine(settings: Settings, report: Report) -> "AsyncIterator[Open
 
     zone = time_zone(settings.time_zone)
     responder = BuiltinResponder(model=settings.llama_model, clock=lambda: datetime.now(UTC).astimezone(zone))
-    yield Opened(responder, model="rules (en, pt, es)", device="cpu")
+    yield Opened(responder, model="rules (en, pt, es)", device="cpu", name="rules")
 
 
 def time_zone(name: str) -> tzinfo | None:

@@ -4,7 +4,6 @@ Alignment is optional: where no aligner is available, or where it fails, the rec
 """
 
 import logging
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
@@ -47,10 +46,8 @@ class Aligners:
     def __init__(self, settings: Settings, opening: Opening = open_aligner) -> None:
         self._settings = settings
         self._opening = opening
-        self._residents: Residents[Aligner] = Residents(MAX_ALIGNERS)
+        self._residents: Residents[Aligner] = Residents(MAX_ALIGNERS, retry_s=RETRY_S)
         """Aligners by language, each counting as one."""
-        self._failed: dict[str, float] = {}
-        """Language → when its aligner failed (monotonic)."""
 
     async def aligned(
         self, segments: Sequence[Segment], recording: Callable[[], Recording], language: str
@@ -60,7 +57,7 @@ class Aligners:
         recording: opens the recording again from its start. Raises BadInput when it cannot be read again.
         """
         plain = [segment if segment.words else replace(segment, words=by_characters(segment)) for segment in segments]
-        if time.monotonic() - self._failed.get(language, -RETRY_S) < RETRY_S:
+        if self._residents.failures.recent(language) is not None:
             return plain
         try:
             return await self._by_aligner(plain, recording(), language)
@@ -77,26 +74,19 @@ class Aligners:
     async def _by_aligner(self, segments: list[Segment], recording: Recording, language: str) -> list[Segment]:
         opened = False
         try:
-            opening = self._residents.using(f"align-{language}", 1, lambda: self._opening(self._settings, language))
+            opening = self._residents.using(language, 1, lambda: self._opening(self._settings, language))
             async with opening as aligner:
                 opened = True
                 return await _align(segments, recording, aligner)
         except _Failed as failed:
             # A sentence that fails does not matter for the next ones, but a crashed worker takes minutes to restart.
             if isinstance(failed.__cause__, WorkerCrashed):
-                self._remember(language)
+                self._residents.failures.add(language, failed.__cause__)
             raise
         except Exception as error:  # the libraries raise anything for a damaged file
             if opened:
                 raise
-            if not isinstance(error, Overloaded):  # the loaded aligners are in use: one of them may be free soon
-                self._remember(language)
             raise _Failed from error
-
-    def _remember(self, language: str) -> None:
-        now = time.monotonic()
-        self._failed = {one: at for one, at in self._failed.items() if now - at < RETRY_S}
-        self._failed[language] = now
 
 
 async def _align(segments: list[Segment], recording: Recording, aligner: Aligner) -> list[Segment]:
