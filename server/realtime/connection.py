@@ -2,24 +2,22 @@
 
 import asyncio
 import contextlib
-import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastapi import WebSocket, WebSocketDisconnect
+from fastapi import WebSocket
 from openai.types.realtime import ResponseCreateEvent
-from starlette.websockets import WebSocketState
+from starlette.types import Message
 
 from pipeline.assistant import Assistant
 from pipeline.conversation import events
 from pipeline.conversation.history import item_id
 from pipeline.errors import ParleyError
 from pipeline.support.channel import Channel
-from pipeline.support.encodable import encodable_json
-from server.access import Revoked, held_of, stay_of
-from server.access.revocation import CLOSE_CODE as REVOKED_CODE
-from server.http.draining import CLOSE_CODE, Draining, Leaving
+from server.access import Revoked, held_of
+from server.http.websocket_session import WebSocketSession
 from server.realtime.audio import SoundIn
 from server.realtime.config import Config
 from server.realtime.errors import RealtimeError, as_event, error_event
@@ -27,14 +25,12 @@ from server.realtime.handlers import HANDLERS
 from server.realtime.parsing import parse
 from server.realtime.requests import Wanted
 from server.realtime.responses import Response, ServerEvent
-from server.realtime.server_events import OUTBOX, SlowReader, Translation
+from server.realtime.server_events import OUTBOX, Translation
 
 log = logging.getLogger(__name__)
 
 ASIDES = 4
 """Maximum number of simultaneous out-of-band responses of one session."""
-FAREWELL_S = 2.0
-"""Timeout for sending the reason when a session ends itself, in seconds: the client may not be reading."""
 LARGE_CHARS = 2**18
 """Longer messages are parsed in a thread."""
 
@@ -57,7 +53,7 @@ class Deferred:
         return not (self.event.response and self.event.response.model_fields_set - {"conversation"})
 
 
-class Connection:
+class Connection(WebSocketSession):
     """One connection, as the handlers use it."""
 
     def __init__(
@@ -81,9 +77,6 @@ class Connection:
         )
         self.sound = SoundIn(self.config.input_format)
         self._deferred: Deferred | None = None
-        self._socket = socket
-        self._held = held_of(socket)
-        self._draining: Draining = socket.app.state.draining
         self._outbox: Channel[ServerEvent] = Channel(OUTBOX)
         conversation = assistant.conversation()
         self.translation = Translation(conversation, self.config, self._outbox, ended=self._ended)
@@ -95,34 +88,51 @@ class Connection:
             reply_options=self.config.reply_options,
             sink=self.translation,
             record=record,
-            room=self._held,
+            room=held_of(socket),
         )
         self._asides: dict[str, asyncio.Task[None]] = {}
+        super().__init__(socket, ended=self.translation.closed)
 
     async def run(self) -> None:
         """Run until one side ends the connection. No task is left afterwards."""
+        limit_s = self.assistant.settings.realtime_session_s
+        expired = Expired(f"Your session hit the maximum duration of {limit_s / 60:g} minutes.")
         async with self.session:
+            expiry = asyncio.get_running_loop().call_later(limit_s, self.translation.close, expired)
             self.translation.send({"type": "session.created", "session": self.config.json})
-            parts = (
-                self._write(),
-                self._read(),
-                self._expire(),
-                self._end(),
-                self._leave(),
-                self._cut_off(),
-                self._expel(),
-            )
-            tasks = [asyncio.create_task(work) for work in parts]
             try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                await super().run()
             finally:
-                tasks += self._asides.values()
-                for task in tasks:
+                expiry.cancel()
+                for task in (asides := [*self._asides.values()]):
                     task.cancel()
-                await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled() and (error := task.exception()) is not None:
-                raise error
+                await asyncio.gather(*asides, return_exceptions=True)
+
+    async def take(self, message: Message) -> None:
+        """Handle a client event."""
+        await self._obey(message.get("text"))
+
+    async def work(self) -> None:
+        """Write the server events. Raises the reason with which the session has ended."""
+        async for event in self._outbox:
+            await self.send(event)
+
+    async def finish(self, reason: ParleyError) -> None:
+        """End the session after its current responses."""
+        while self._asides:
+            await asyncio.wait(self._asides.values())
+        self.session.finish(reason)
+
+    async def end(self, reason: ParleyError) -> None:
+        """End the session at once. The writer sends the reason after all events."""
+        self.translation.close(reason)
+
+    async def send_error(self, error: ParleyError) -> None:
+        self.translation.send(as_event(error, None))
+
+    def goodbye(self, reason: ParleyError) -> Mapping[str, Any]:
+        code = reason.openai_code if isinstance(reason, Revoked) else reason.code
+        return {"event_id": "event_last", **error_event(reason.message, code)}
 
     def configure(self) -> None:
         """Apply a changed configuration to the session."""
@@ -138,19 +148,13 @@ class Connection:
 
     # --- incoming events ---
 
-    async def _read(self) -> None:
-        while (message := await self._socket.receive())["type"] != "websocket.disconnect":
-            await self._obey(message.get("text"))
-            del message  # may be large; free it while waiting for the next one
-            await asyncio.sleep(0)  # let the writer and other sessions run during a burst of events
-
     async def _obey(self, text: str | None) -> None:
         """Handle one client event; report its errors to the client."""
         event_id: str | None = None
         try:
             if text is None:
                 raise RealtimeError("Events must be text messages with JSON.", code="unknown_or_invalid_event")
-            with self._held.held(len(text)):
+            with self.held.held(len(text)):
                 event, sent = await asyncio.to_thread(parse, text) if len(text) > LARGE_CHARS else parse(text)
                 event_id = getattr(event, "event_id", None)
                 await HANDLERS[type(event)](self, event, sent)
@@ -160,37 +164,6 @@ class Connection:
             log.exception("a client event failed")
             told = error_event("Something went wrong inside the service.", "internal", event_id=event_id)
             self.translation.send(told)
-
-    async def _expire(self) -> None:
-        limit_s = self.assistant.settings.realtime_session_s
-        await asyncio.sleep(limit_s)
-        self.translation.close(Expired(f"Your session hit the maximum duration of {limit_s / 60:g} minutes."))
-        await asyncio.Event().wait()  # the writer sends the reason and ends the connection
-
-    async def _leave(self) -> None:
-        """End the session after its current responses when the service stops."""
-        await self._draining.begun.wait()
-        while self._asides:
-            await asyncio.wait(self._asides.values())
-        self.session.finish(Leaving())
-        await asyncio.Event().wait()  # the writer sends the reason and ends the connection
-
-    async def _cut_off(self) -> None:
-        """End the session at once at the drain deadline."""
-        await self._draining.cut.wait()
-        self.translation.close(Leaving())
-        await asyncio.Event().wait()  # the writer sends the reason and ends the connection
-
-    async def _expel(self) -> None:
-        """End the session at once when its key is revoked."""
-        await stay_of(self._socket).end()
-        self.translation.close(Revoked())
-        await asyncio.Event().wait()  # the writer sends the reason and ends the connection
-
-    async def _end(self) -> None:
-        """End the connection if the writer cannot."""
-        await self.translation.closed.wait()
-        await asyncio.sleep(FAREWELL_S)
 
     # --- out-of-band and deferred responses ---
 
@@ -305,38 +278,8 @@ class Connection:
         except (RealtimeError, ParleyError) as error:
             self.translation.send(as_event(error, event.event_id))
 
-    # --- outgoing events ---
-
-    async def _write(self) -> None:
-        try:
-            async for event in self._outbox:
-                await self._send(event)
-        except (ParleyError, SlowReader) as error:  # the session has ended itself
-            code, close, message = _farewell(error)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await self._send({"event_id": "event_last", **error_event(message, code)})
-                    await self._socket.close(close, message[:120])
-
-    async def _send(self, event: ServerEvent) -> None:
-        if self._socket.application_state is WebSocketState.CONNECTED:
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the reader notices the disconnection, too
-                await self._socket.send_text(json.dumps(encodable_json(event)))
-
 
 class Expired(ParleyError):
     """The session has reached its maximum duration."""
 
     code = "session_expired"
-
-
-def _farewell(error: Exception) -> tuple[str, int, str]:
-    """Return the error code, close code and message for the reason why a session has ended itself."""
-    if isinstance(error, SlowReader) or (isinstance(error, ParleyError) and error.code == "overloaded"):
-        return "overloaded", 1013, "This connection reads too slowly; the session is closed."
-    assert isinstance(error, ParleyError)  # noqa: S101
-    if error.code == Leaving.code:
-        return error.code, CLOSE_CODE, error.message
-    if isinstance(error, Revoked):
-        return error.openai_code, REVOKED_CODE, error.message
-    return error.code, 1001 if error.code == "session_expired" else 1000, error.message
