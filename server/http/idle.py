@@ -1,21 +1,33 @@
-"""Idle timeout of WebSockets."""
+"""Idle timeout of connections."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-from starlette.types import Message
-from starlette.websockets import WebSocket
+from pipeline.errors import ParleyError
+
+T = TypeVar("T")
 
 
-async def next_message(socket: WebSocket, idle_s: float, busy: Callable[[], bool]) -> Message:
-    """Return the next message. Close the connection and return a disconnect if no message arrives for `idle_s` (0: no
-    limit) while the connection is not busy."""
-    receiving = asyncio.create_task(socket.receive())
+class Idle(ParleyError):
+    """The client has sent nothing for too long."""
+
+    code = "idle_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("The connection was idle for too long.")
+
+
+async def unless_idle(receive: Coroutine[Any, Any, T], idle_s: float, busy: Callable[[], bool]) -> T:
+    """Return the client's next message. Raises Idle if none comes for `idle_s` (0: no limit) while the connection is
+    not busy."""
+    if not idle_s:
+        return await receive
+    receiving = asyncio.create_task(receive)
     try:
-        while not (await asyncio.wait([receiving], timeout=idle_s or None))[0]:
+        while not (await asyncio.wait([receiving], timeout=idle_s))[0]:
             if not busy():
-                await socket.close(1000, "The connection was idle for too long.")
-                return {"type": "websocket.disconnect"}
+                raise Idle
         return receiving.result()
     finally:
         receiving.cancel()

@@ -10,13 +10,13 @@ SERVER_CODES = frozenset(
 """Codes of our errors that are not the client's fault."""
 
 
-class RealtimeError(Exception):
+class RealtimeError(ParleyError):
     """An invalid client event; the session continues."""
 
     def __init__(self, message: str, *, code: str, param: str | None = None, event_id: str | None = None) -> None:
         """code: OpenAI's error code. param: the path of the field. event_id: ID of the client event, if it had one."""
-        super().__init__(message)
-        self.message, self.code, self.param, self.event_id = message, code, param, event_id
+        super().__init__(message, code=code)
+        self.param, self.event_id = param, event_id
 
 
 def error_event(
@@ -30,7 +30,7 @@ def error_event(
     }
 
 
-def as_event(error: RealtimeError | ParleyError, event_id: str | None) -> dict[str, Any]:
+def as_event(error: ParleyError, event_id: str | None) -> dict[str, Any]:
     """Return the server event for an error raised while a client event was handled."""
     if isinstance(error, RealtimeError):
         return error_event(error.message, error.code, param=error.param, event_id=error.event_id or event_id)

@@ -1,44 +1,30 @@
 """Options of the response that a `response.create` requests."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from openai.types.realtime import RealtimeResponseCreateParams
 
-from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.llm import Message
 from server.realtime.config import aloud, max_tokens
 from server.realtime.errors import RealtimeError
 from server.realtime.items import given
 from server.realtime.parsing import check_known
-from server.realtime.responses import Asked
-
-if TYPE_CHECKING:
-    from server.realtime.connection import Connection
+from server.realtime.responses import Wanted
+from server.realtime.session import RealtimeSession
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A response that a client requests."""
-
-    reply_options: ReplyOptions
-    asked: Asked
-    messages: Sequence[Message] | None
-    """Messages to reply to instead of the conversation's; None: the conversation's."""
-
-
-def requested(connection: "Connection", params: RealtimeResponseCreateParams | None, sent: Any) -> Wanted:
+def requested(session: RealtimeSession, params: RealtimeResponseCreateParams | None, sent: Any) -> Wanted:
     """Return the session's options with the changes for this response. sent: the parameters as they were sent.
 
     Raises RealtimeError.
     """
-    asked = connection.translation.asked()
-    reply_options = connection.config.reply_options
+    asked = session.translation.asked()
+    reply_options = session.config.reply_options
     if params is None:
-        return Wanted(reply_options, asked, None)
+        return Wanted(reply_options, asked)
     check_known(params.model_copy(update={"input": None}), "response")  # the input's items are checked below
-    config = connection.config
+    config = session.config
     if params.prompt is not None:
         raise RealtimeError("Stored prompts are not supported.", code="invalid_value", param="response.prompt")
     if params.instructions is not None:
@@ -77,17 +63,18 @@ def requested(connection: "Connection", params: RealtimeResponseCreateParams | N
             conversation_id=asked.conversation_id if in_band else None,
             shown_servers=config.shown_servers(tools),
         ),
-        _messages(connection, params, sent),
+        _messages(session, params, sent),
+        plain=not params.model_fields_set - {"conversation"},
     )
 
 
-def _messages(connection: "Connection", params: RealtimeResponseCreateParams, sent: Any) -> list[Message] | None:
+def _messages(session: RealtimeSession, params: RealtimeResponseCreateParams, sent: Any) -> list[Message] | None:
     """Return the response's own input after the instructions, or None without an input. Raises RealtimeError."""
     if params.input is None:
         return None
-    conversation, translation = connection.session.conversation, connection.translation
+    conversation, translation = session.live.conversation, session.translation
     messages = [Message("system", conversation.instructions)]
-    limit_s = connection.assistant.settings.max_audio_seconds
+    limit_s = session.assistant.settings.max_audio_seconds
     items = iter(params.input)
     for index, raw in enumerate(sent["input"]):
         where = f"response.input[{index}]"
@@ -99,7 +86,7 @@ def _messages(connection: "Connection", params: RealtimeResponseCreateParams, se
                 )
             messages += conversation.get(id).messages
             continue
-        new = given(next(items), connection.config.input_format, where, limit_s=limit_s)
+        new = given(next(items), session.config.input_format, where, limit_s=limit_s)
         if new.message is None:
             raise RealtimeError(
                 "Sound in a response's own input is not supported; create an item from it and refer to that item.",

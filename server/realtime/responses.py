@@ -2,14 +2,15 @@
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.audio.clip import Clip
 from pipeline.conversation import events
 from pipeline.conversation.history import item_id
-from pipeline.llm import ToolCall, Usage
+from pipeline.conversation.reply_options import ReplyOptions
+from pipeline.llm import Message, ToolCall, Usage
 from server.realtime.audio import Format, SoundOut, as_json
 from server.realtime.items import mcp_call
 
@@ -35,6 +36,18 @@ class Asked:
     """The servers whose function calls the client sees."""
     timings: bool = False
     """Whether the end of the response reports the times of its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A response that a client requests."""
+
+    reply_options: ReplyOptions
+    asked: Asked
+    messages: Sequence[Message] | None = None
+    """Messages to reply to instead of the conversation's; None: the conversation's."""
+    plain: bool = True
+    """Whether the response uses the session's own options."""
 
 
 class Response:

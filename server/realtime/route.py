@@ -44,7 +44,7 @@ async def realtime(socket: WebSocket) -> None:
         timings=query.get("timings", "").lower() in TRUE,
     )
     recorded = agreed(socket) and assistant.recorder is not None
-    about = await told(assistant, connection.session.conversation.id, recorded)
+    about = await told(assistant, connection.session.live.conversation.id, recorded)
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None, about)
     await connection.run()
 

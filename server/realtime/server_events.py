@@ -11,6 +11,7 @@ from pipeline.conversation.history import Conversation, Item
 from pipeline.stt import Word
 from pipeline.support.channel import Channel
 from pipeline.tools import Function
+from server.http.websocket_session import SlowReader
 from server.openai.logprobs import logprobs
 from server.realtime.config import Config
 from server.realtime.errors import error_event
@@ -70,6 +71,8 @@ class Translation:
         room = True
         for told in self._told(event):  # do not stop when full: translating also updates state
             room = self._outbox.offer(_named(told)) and room
+        if not room:
+            self.close(SlowReader())
         return room
 
     def close(self, error: BaseException | None = None) -> None:
@@ -323,10 +326,6 @@ class Translation:
                 self.shapes[response.item_id].status = "completed" if whole else "incomplete"
             yield from response.finished(end)
             self._ended(response)
-
-
-class SlowReader(Exception):
-    """The client reads so slowly that the outbox is full."""
 
 
 def _named(event: ServerEvent) -> ServerEvent:

@@ -5,13 +5,12 @@ session's events as JSON and its audio as bytes.
 """
 
 import asyncio
-import contextlib
-import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import WebSocket, WebSocketDisconnect
-from starlette.websockets import WebSocketState
+from fastapi import WebSocket
+from starlette.types import Message
 
 from pipeline.assistant import Assistant
 from pipeline.audio.decode import decode
@@ -21,22 +20,16 @@ from pipeline.conversation.history import Conversation
 from pipeline.errors import BadInput, ParleyError
 from pipeline.listening.options import LiveOptions
 from pipeline.support.json_text import BadJson, BadNumber, parsed
-from server.access import Revoked, caller_of, held_of, stay_of
-from server.access.revocation import CLOSE_CODE as REVOKED_CODE
+from server.access import caller_of, held_of
 from server.errors import as_json
-from server.http.draining import CLOSE_CODE, Leaving
-from server.http.send_json import send_json
+from server.http.websocket_session import WebSocketSession
 from server.ops.kept_conversations import agreed
 from server.parameters import language_code, system_prompt
 from server.state import state_of
 from server.talk.audio import LiveSound, WholeFile
 
-log = logging.getLogger(__name__)
-
 SPEECH_PER_STEP = 16_000
 """Samples passed to the session at a time (about 3 ms of work), so that other conversations can run in between."""
-GOODBYE_S = 1.0
-"""Timeout in seconds for sending the reason and closing a connection."""
 MAX_TEXT_CHARS = 8_000
 """Longest typed message."""
 MAX_COMMAND_CHARS = 16 * MAX_TEXT_CHARS
@@ -61,9 +54,6 @@ NAMES: dict[type[Event], str] = {
 }
 """`type` of each event on the wire; its other fields are those of the dataclass. SpeechChunk is sent as bytes."""
 
-CLOSES = {"overloaded": 1013, Leaving.code: CLOSE_CODE, Revoked.code: REVOKED_CODE}
-"""Error code with which a session ended → close code, if it is not 1000."""
-
 UNTOLD = {"item_id", "cut", "words"}
 """Fields of events that are not part of this protocol."""
 
@@ -77,18 +67,15 @@ class Moved(ParleyError):
         super().__init__("This conversation was resumed on another connection.")
 
 
-class LiveSocket:
+class LiveSocket(WebSocketSession):
     """A connection: one task reads, another writes, and the session connects them."""
 
     def __init__(self, socket: WebSocket, assistant: Assistant) -> None:
         """Raises BadInput for invalid query parameters."""
         query = dict(socket.query_params)
         query.pop("stream", None)
-        self._socket = socket
         self._assistant = assistant
-        self._held = held_of(socket)
         self._store = state_of(socket).resumable
-        self._draining = state_of(socket).draining
         self._voice = assistant.voice(query.pop("voice", None))
         self._language = language_code(query.pop("language", None))
         self._sound = LiveSound(query.pop("rate", None))
@@ -113,9 +100,10 @@ class LiveSocket:
             voice=self._voice,
             language=self._language,
             record=self.recorded,
-            room=self._held,
+            room=held_of(socket),
         )
         self._span: tuple[int, int] | None = None
+        super().__init__(socket, ended=self._session.ended)
 
     def _give_up(self) -> Conversation:
         """End this connection, because the client has resumed the conversation on another one."""
@@ -130,41 +118,25 @@ class LiveSocket:
             self._store.open(self._earlier_token, self._owner, self._give_up)
         try:
             async with self._session:
-                await self._send(self._started())
-                writing = asyncio.create_task(self._write())
-                reading = asyncio.create_task(self._read())
-                ending = asyncio.create_task(self._session.ended.wait())
-                watching = [asyncio.create_task(work) for work in (self._leave(), self._cut_off(), self._expel())]
-                try:
-                    await asyncio.wait([writing, reading, ending], return_when=asyncio.FIRST_COMPLETED)
-                    if ending.done():  # the writer sends the reason, if the client reads at all
-                        await asyncio.wait([writing, reading], timeout=GOODBYE_S, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for task in (writing, reading, ending, *watching):
-                        task.cancel()
-                    await asyncio.wait([writing, reading, ending, *watching])
-            if self._session.ended.is_set() and writing.cancelled():
-                with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-                    async with asyncio.timeout(GOODBYE_S):  # the close queues behind all unread data
-                        await self._socket.close(1013, "This connection reads too slowly.")
+                await self.send(self._started())
+                await super().run()
         finally:
             for token in filter(None, (self._token, self._earlier_token)):
                 self._store.keep(token, self._give_up, self._conversation)
 
-    async def _leave(self) -> None:
-        """End the conversation after the current turn when the service stops."""
-        await self._draining.begun.wait()
-        self._session.finish(Leaving())
+    async def finish(self, reason: ParleyError) -> None:
+        """End the conversation after the current turn."""
+        self._session.finish(reason)
 
-    async def _cut_off(self) -> None:
-        """End the conversation at once at the drain deadline."""
-        await self._draining.cut.wait()
-        self._session.leave(Leaving())
+    async def end(self, reason: ParleyError) -> None:
+        """End the conversation at once. The writer sends the reason after all events."""
+        self._session.leave(reason)
 
-    async def _expel(self) -> None:
-        """End the conversation at once when its key is revoked."""
-        await stay_of(self._socket).end()
-        self._session.leave(Revoked())
+    def error(self, error: ParleyError) -> Mapping[str, Any]:
+        return {"type": "error", **as_json(error)["error"]}
+
+    def goodbye(self, reason: ParleyError) -> Mapping[str, Any]:
+        return {"type": "session_ended", **as_json(reason)["error"]}
 
     def _started(self) -> dict[str, Any]:
         return {
@@ -186,19 +158,15 @@ class LiveSocket:
 
     # --- in ---
 
-    async def _read(self) -> None:
-        while (message := await self._socket.receive())["type"] != "websocket.disconnect":
-            if self._earlier_token:
-                self._store.forget(self._earlier_token)
-                self._earlier_token = None
-            try:
-                if (data := message.get("bytes")) is not None:
-                    await self._hear(data)
-                else:
-                    self._obey(message.get("text") or "")
-            except ParleyError as error:
-                await self._send({"type": "error", **as_json(error)["error"]})
-            await asyncio.sleep(0)  # during a burst of messages, let the writer and other conversations run
+    async def take(self, message: Message) -> None:
+        """Pass sound or a command to the session."""
+        if self._earlier_token:
+            self._store.forget(self._earlier_token)
+            self._earlier_token = None
+        if (data := message.get("bytes")) is not None:
+            await self._hear(data)
+        else:
+            self._obey(message.get("text") or "")
 
     async def _hear(self, data: bytes) -> None:
         if not data:
@@ -207,7 +175,7 @@ class LiveSocket:
         # The disconnect of a client goes unnoticed while its message is processed, so messages are bounded.
         part = self._sound.take(data, most_s=limit_s)
         if isinstance(part, WholeFile):
-            with self._held.held(len(data)):
+            with self.held.held(len(data)):
                 clip = await decode(part.data, max_seconds=limit_s)
             self._session.ask(clip)
             return
@@ -262,35 +230,23 @@ class LiveSocket:
 
     # --- out ---
 
-    async def _write(self) -> None:
-        try:
-            async for event in self._session.events:
-                await self._tell(event)
-        except ParleyError as error:  # the session ended itself, because it was idle or the client read too slowly
-            with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-                async with asyncio.timeout(GOODBYE_S):
-                    await self._send({"type": "session_ended", **as_json(error)["error"]})
-                    await self._socket.close(CLOSES.get(error.code, 1000), error.message[:120])
+    async def work(self) -> None:
+        """Write the session's events. Raises the reason with which the session has ended."""
+        async for event in self._session.events:
+            await self._tell(event)
 
     async def _tell(self, event: Event) -> None:
         if isinstance(event, events.SpeechChunk):
             if event.text_span != self._span:
                 self._span = event.text_span
-                await self._send({"type": "speech_span", "start": self._span[0], "end": self._span[1]})
-            if self._socket.application_state is WebSocketState.CONNECTED:
-                with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-                    await self._socket.send_bytes(event.clip.pcm16())
+                await self.send({"type": "speech_span", "start": self._span[0], "end": self._span[1]})
+            await self.send(event.clip.pcm16())
             return
         if isinstance(event, events.TurnStarted):
             self._span = None
         if type(event) in NAMES:
             told = {name: value for name, value in asdict(event).items() if name not in UNTOLD}
-            await self._send({"type": NAMES[type(event)], **told})
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        if self._socket.application_state is WebSocketState.CONNECTED:
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # disconnected: `_read` handles it
-                await send_json(self._socket, message)
+            await self.send({"type": NAMES[type(event)], **told})
 
 
 def _text(command: dict[str, Any]) -> str:

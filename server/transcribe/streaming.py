@@ -10,27 +10,24 @@ import contextlib
 import logging
 from contextlib import ExitStack, aclosing
 from tempfile import SpooledTemporaryFile
-from typing import Any
 
 from fastapi import APIRouter, Depends, WebSocket
-from starlette.websockets import WebSocketState
+from starlette.types import Message
 
 from pipeline.assistant import Assistant
 from pipeline.audio.clip import MAX_RATE_HZ, MIN_RATE_HZ
 from pipeline.audio.decode import Recording
 from pipeline.errors import BadInput, Overloaded, ParleyError, StorageError
 from pipeline.stt import FileRequest
+from pipeline.support.channel import Channel
 from pipeline.support.json_text import BadJson, parsed
 from pipeline.support.storage_errors import TEMPORARY, storing
 from pipeline.transcripts.growing import GrowingFile, Whole, transcribe_growing
 from pipeline.transcripts.transcribe import transcription
-from server.access import Budgets, Revoked, budgets_of, caller_of, require_key, stay_of
-from server.access.revocation import CLOSE_CODE as REVOKED_CODE
-from server.errors import BadField, as_json
-from server.http.draining import CLOSE_CODE, Leaving
-from server.http.idle import next_message
-from server.http.send_json import send_json
+from server.access import Budgets, budgets_of, caller_of, require_key
+from server.errors import BadField
 from server.http.websocket_protocol import limit_text
+from server.http.websocket_session import Ended, WebSocketSession, refuse
 from server.parameters import language_code
 from server.state import state_of
 
@@ -41,8 +38,6 @@ IN_MEMORY = 2**20
 """Largest recording kept in memory, in bytes; larger ones go to disk."""
 MAX_TEXT_CHARS = 1024
 """Longest text message."""
-GOODBYE_S = 1.0
-"""Timeout in seconds for sending the reason and closing a connection."""
 TRUE = ("1", "true", "yes")
 
 
@@ -50,13 +45,12 @@ TRUE = ("1", "true", "yes")
 async def streaming(socket: WebSocket) -> None:
     """Serve one connection."""
     limit_text(socket.scope, MAX_TEXT_CHARS)
-    await socket.accept()
     try:
         connection = StreamingSocket(socket, state_of(socket).assistant, budgets_of(socket))
     except ParleyError as error:
-        await send_json(socket, as_json(error))
-        await socket.close(1008, error.message[:120])
+        await refuse(socket, error)
         return
+    await socket.accept()
     await connection.run()
 
 
@@ -106,11 +100,12 @@ class Incoming:
         self.place.close()
 
 
-class StreamingSocket:
-    """A connection. It keeps reading during a transcription, so that a disconnect is noticed."""
+class StreamingSocket(WebSocketSession):
+    """A connection: while a recording is transcribed, the next one can arrive."""
 
     def __init__(self, socket: WebSocket, assistant: Assistant, budgets: Budgets) -> None:
         """Raises BadInput for invalid query parameters."""
+        super().__init__(socket, idle_s=assistant.settings.idle_timeout_s)
         query = socket.query_params
         rate = query.get("rate")
         if rate is not None and not (
@@ -120,64 +115,47 @@ class StreamingSocket:
         self._rate_hz = int(rate) if rate else None
         self._partials = query.get("partials", "").lower() in TRUE
         self._request = FileRequest(language_code(query.get("language")), prompt=query.get("prompt"))
-        self._socket, self._assistant, self._budgets = socket, assistant, budgets
+        self._assistant, self._budgets = assistant, budgets
+        self._caller = caller_of(socket)
         self._incoming = Incoming()
-        self._answering: asyncio.Task[None] | None = None
-        self._draining = state_of(socket).draining
+        self._stopped: Channel[Incoming] = Channel(1)
+        self._transcribing: Incoming | None = None
+        """The recording from its stop until its transcription was sent."""
         self._quiet = asyncio.Event()
         """Set while no recording is arriving or being transcribed."""
         self._quiet.set()
 
     async def run(self) -> None:
-        """Run until the client disconnects, then stop all work of the connection."""
-        reading, *watching = (asyncio.create_task(work) for work in (self._read(), self._leave(), self._expel()))
+        """Run until one side ends the connection, then discard its recordings."""
         try:
-            await asyncio.wait([reading, *watching], return_when=asyncio.FIRST_COMPLETED)
+            await super().run()
         finally:
-            for task in (reading, *watching):
-                task.cancel()
-            await asyncio.wait([reading, *watching])
-        if not reading.cancelled():
-            reading.result()
+            for incoming in filter(None, (self._transcribing, self._incoming)):
+                await incoming.close()
 
-    async def _leave(self) -> None:
-        """Finish the current recording when the service stops, then close the connection."""
-        await self._draining.begun.wait()
+    async def take(self, message: Message) -> None:
+        """Take a chunk of a recording, or its stop."""
+        if message.get("bytes") is not None:
+            await self._take(message["bytes"])
+        else:
+            self._stop(message.get("text") or "")
+
+    async def work(self) -> None:
+        """Transcribe the recordings."""
+        async for incoming in self._stopped:
+            await self.report(self._answer(incoming))
+            await incoming.close()
+            self._transcribing = None
+            if not self._incoming.size:
+                self._quiet.set()
+
+    async def finish(self, reason: ParleyError) -> None:
+        """End the connection after the current recording."""
         await self._quiet.wait()
-        with contextlib.suppress(Exception):  # already disconnected
-            await self._socket.close(CLOSE_CODE, Leaving().message)
+        raise Ended(reason)
 
-    async def _expel(self) -> None:
-        """Close the connection when its key is revoked, even in the middle of a recording."""
-        await stay_of(self._socket).end()
-        why = Revoked()
-        with contextlib.suppress(Exception):  # already disconnected, or the client does not read
-            async with asyncio.timeout(GOODBYE_S):
-                await self._send(as_json(why))
-                await self._socket.close(REVOKED_CODE, why.message)
-
-    async def _read(self) -> None:
-        try:
-            idle_s = self._assistant.settings.idle_timeout_s
-            while (message := await next_message(self._socket, idle_s, self._busy))["type"] != "websocket.disconnect":
-                try:
-                    if message.get("bytes") is not None:
-                        await self._take(message["bytes"])
-                    else:
-                        self._told(message.get("text") or "")
-                except ParleyError as error:
-                    await self._send(as_json(error))
-                    if error.code == "file_too_large":
-                        await self._socket.close(1009)
-                        return
-        finally:
-            if self._answering is not None:
-                self._answering.cancel()
-                await asyncio.wait([self._answering])
-            await self._incoming.close()
-
-    def _busy(self) -> bool:
-        return self._answering is not None and not self._answering.done()
+    def busy(self) -> bool:
+        return self._transcribing is not None
 
     async def _take(self, data: bytes) -> None:
         incoming = self._incoming
@@ -185,7 +163,7 @@ class StreamingSocket:
             return
         if not incoming.size:
             try:
-                incoming.place.enter_context(self._budgets.uploads.one(caller_of(self._socket)))
+                incoming.place.enter_context(self._budgets.uploads.one(self._caller))
             except Overloaded:
                 incoming.refused = True
                 raise
@@ -193,7 +171,8 @@ class StreamingSocket:
         self._quiet.clear()
         most = self._assistant.settings.max_file_size
         if incoming.size > most:
-            raise BadInput(f"The recording is larger than {most} bytes; see MAX_FILE_SIZE.", code="file_too_large")
+            told = f"The recording is larger than {most} bytes; see MAX_FILE_SIZE."
+            raise Ended(BadInput(told, code="file_too_large"))
         if incoming.broken:
             return
         try:
@@ -212,7 +191,7 @@ class StreamingSocket:
             if not incoming.live.done():  # otherwise no task reads these bytes; the file has them
                 incoming.growing.put(data)
 
-    def _told(self, text: str) -> None:
+    def _stop(self, text: str) -> None:
         try:
             action = parsed(text, most_chars=MAX_TEXT_CHARS).get("action")
         except (BadJson, AttributeError):
@@ -222,32 +201,23 @@ class StreamingSocket:
         if self._incoming.refused:  # the client was notified by an error
             self._incoming = Incoming()
             return
-        if self._busy():
+        if self._transcribing is not None:
             raise Overloaded("The recording before this one is still being transcribed.")
         incoming, self._incoming = self._incoming, Incoming()
         if incoming.broken:  # the client was notified when it happened
             self._quiet.set()
             return
-        self._answering = asyncio.create_task(self._answer(incoming))
+        self._transcribing = incoming
+        self._stopped.offer(incoming)
 
     async def _answer(self, incoming: Incoming) -> None:
-        try:
-            if not incoming.size:
-                raise BadInput("There was no audio before the stop.", code="empty_message")
-            with self._budgets.recordings.one(caller_of(self._socket)):
-                text = await incoming.heard_live()
-                if text is None:
-                    text = await self._heard(incoming)
-            await self._send({"transcription": text})
-        except ParleyError as error:
-            await self._send(as_json(error))
-        except Exception:
-            log.exception("a recording failed")
-            await self._send(as_json(ParleyError("Something went wrong inside the service.")))
-        finally:
-            await incoming.close()
-            if not self._incoming.size:
-                self._quiet.set()
+        if not incoming.size:
+            raise BadInput("There was no audio before the stop.", code="empty_message")
+        with self._budgets.recordings.one(self._caller):
+            text = await incoming.heard_live()
+            if text is None:
+                text = await self._heard(incoming)
+        await self.send({"transcription": text})
 
     async def _heard(self, incoming: Incoming) -> str:
         with storing(TEMPORARY):
@@ -274,10 +244,5 @@ class StreamingSocket:
                     return event.text
                 if event.text != shown:
                     shown = event.text
-                    await self._send({"partial": shown})
+                    await self.send({"partial": shown})
         raise AssertionError("transcribe_growing must end with Whole")
-
-    async def _send(self, body: dict[str, Any]) -> None:
-        if self._socket.application_state is WebSocketState.CONNECTED:
-            with contextlib.suppress(Exception):  # disconnected: `_read` handles it
-                await send_json(self._socket, body)

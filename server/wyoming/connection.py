@@ -41,6 +41,7 @@ from pipeline.voices.catalogue import Voice
 from pipeline.workers.scheduler import Urgency, calling
 from server.access.limits import Share
 from server.http.draining import Draining
+from server.http.idle import Idle, unless_idle
 from server.openai.speech import MAX_CHARS
 from server.parameters import language_code
 from server.wyoming.audio import SoundIn, SoundOut
@@ -123,17 +124,17 @@ class Connection:
     async def _next(self, idle_s: float) -> Event | BadInput | None:
         """Return the next event; BadInput for an event that was refused, after reporting it to the client; None at the
         end of the connection, or when nothing arrived for `idle_s` and no request is running. Raises Broken."""
-        reading = asyncio.create_task(read_event(self._reader, max_payload=MAX_PAYLOAD_BYTES, held=self._held))
+        reading = read_event(self._reader, max_payload=MAX_PAYLOAD_BYTES, held=self._held)
         try:
-            while not (await asyncio.wait([reading], timeout=idle_s))[0]:
-                if self._answering is None or self._answering.done():
-                    return None
-            return reading.result()
+            return await unless_idle(reading, idle_s, self._busy)
+        except Idle:
+            return None
         except BadInput as error:
             await self._tell_error(error)
             return error
-        finally:
-            reading.cancel()
+
+    def _busy(self) -> bool:
+        return self._answering is not None and not self._answering.done()
 
     async def _take(self, event: Event) -> None:
         try:

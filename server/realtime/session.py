@@ -1,0 +1,84 @@
+"""The state of a Realtime session, without its socket: the handlers of client events work on it."""
+
+from types import TracebackType
+from typing import Self
+
+from pipeline.assistant import Assistant
+from pipeline.conversation.dictation import Room
+from pipeline.support.channel import Channel
+from server.realtime.audio import SoundIn
+from server.realtime.config import Config
+from server.realtime.deferral import Deferral
+from server.realtime.out_of_band import OutOfBand
+from server.realtime.responses import Response, ServerEvent
+from server.realtime.server_events import OUTBOX, Translation
+
+
+class RealtimeSession:
+    """One session: its configuration, its conversation, and what it has to send. Enter it with `async with`."""
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        *,
+        model: str,
+        transcription: bool,
+        record: bool,
+        timings: bool,
+        room: Room | None = None,
+    ) -> None:
+        """model, transcription, timings: see `Config`. record: whether the client agrees to be recorded. room: budget
+        for audio that waits for its transcript."""
+        self.assistant = assistant
+        self.config = Config(
+            assistant,
+            model=model,
+            transcription=transcription,
+            lives_s=assistant.settings.realtime_session_s,
+            timings=timings,
+        )
+        self.sound = SoundIn(self.config.input_format)
+        self.outbox: Channel[ServerEvent] = Channel(OUTBOX)
+        """The server events to send; ends with the reason why the session has ended."""
+        conversation = assistant.conversation()
+        self.translation = Translation(conversation, self.config, self.outbox, ended=self._ended)
+        self.live = assistant.session(
+            self.config.options,
+            conversation,
+            voice=self.config.voice_now,
+            language=self.config.language,
+            reply_options=self.config.reply_options,
+            sink=self.translation,
+            record=record,
+            room=room,
+        )
+        self.out_of_band = OutOfBand(self.live, self.translation)
+        self.deferral = Deferral(self.live, self.translation, self.out_of_band.start)
+
+    async def __aenter__(self) -> Self:
+        await self.live.__aenter__()
+        self.translation.send({"type": "session.created", "session": self.config.json})
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.out_of_band.close()
+        finally:
+            await self.live.close()
+
+    def configure(self) -> None:
+        """Apply a changed configuration to the conversation."""
+        config, live = self.config, self.live
+        if self.sound.format != config.input_format:
+            self.sound = SoundIn(config.input_format)
+        if live.options.turn_detection != config.options.turn_detection:
+            live.clear()
+            self.translation.uncommitted_ms = 0.0
+        live.configure(config.options, voice=config.voice_now, language=config.language)
+        live.reply_options = config.reply_options
+        live.conversation.instruct(config.instructions)
+
+    def _ended(self, response: Response | None) -> None:
+        self.deferral.ended(response)
