@@ -88,7 +88,7 @@ class Answers:
             voice=self._wishes.voice,
             language=self._wishes.language,
             answer_silence=answers_silence,
-            said_before=of.parts.made if of is not None else (),
+            said_before=of.parts if of is not None else (),
             reply_options=reply_options,
             committed=committed,
             ahead=ahead,

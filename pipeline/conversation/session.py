@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from pipeline import stt
 from pipeline.audio.clip import Clip, Samples
@@ -21,14 +21,13 @@ from pipeline.conversation.events import Event, TranscriptFinal
 from pipeline.conversation.floor import Floor
 from pipeline.conversation.history import Conversation, Item
 from pipeline.conversation.kept_turns import Recorder
-from pipeline.conversation.outlet import Outlet, Sink
 from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
 from pipeline.conversation.states import State
 from pipeline.conversation.tasks import Tasks
 from pipeline.conversation.turn import Announcement, Stages
 from pipeline.conversation.user_turn import UserTurn
 from pipeline.conversation.watchdog import LOOK_S, Finding, IdleTimeout, Watchdog
-from pipeline.errors import BadInput, ParleyError
+from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.listening.detector import VoiceActivity
 from pipeline.listening.ear import Ear, milliseconds
 from pipeline.listening.endpointing import delay, shortest
@@ -43,6 +42,44 @@ from pipeline.voices.catalogue import Voice
 
 ONSET_MS = 60
 """Speech that starts an utterance: two frames, longer than a click."""
+EVENTS_AHEAD = 1024
+"""Number of events that a slow reader can be behind (some 30 s of audio) before its session ends."""
+
+
+class Sink(Protocol):
+    """Receiver of a session's events, in order; `Channel` is one."""
+
+    def offer(self, event: Event, /) -> bool:
+        """Take the next event; False when there is no room. Must not block."""
+        ...
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the events; error: the reason if the session has ended itself."""
+        ...
+
+
+class Outlet:
+    """Output of one session. Emitting never waits: a reader that is too slow ends the session."""
+
+    def __init__(self, sink: Sink | None) -> None:
+        """sink: receives the events as they happen, instead of `events`."""
+        self.events: Channel[Event] = Channel(EVENTS_AHEAD)
+        self.ended = asyncio.Event()
+        self._sink: Sink = sink or self.events
+
+    def emit(self, event: Event) -> None:
+        """Send an event."""
+        if not self._sink.offer(event):
+            self.end(Overloaded("This connection reads too slowly; the conversation is closed."))
+
+    def end(self, reason: ParleyError) -> None:
+        """End the session from inside: the reader gets the reason, and the owner of the session must close it."""
+        self._sink.close(reason)
+        self.ended.set()
+
+    def close(self) -> None:
+        """End the events after the session was closed."""
+        self._sink.close()
 
 
 class Session:
@@ -439,7 +476,7 @@ class Session:
         assert answer is not None  # noqa: S101  # it is being interrupted
         if answer.said is None and sound is not None:
             reply_options = self._user.reply_options
-            self._user.parts.carry_over(sound)
+            self._user.carry_over(sound)
             with contextlib.suppress(BadInput):  # the client may have deleted it
                 self.conversation.delete(self._user.item)
             answer.withdraw("continued")
@@ -464,7 +501,7 @@ class Session:
         """Drop the current utterance: it gets no reply, and its audio is not part of the next one."""
         self._user.pause()
         self._abandon()
-        self._user.parts.forget()
+        self._user.forget_parts()
         self._ear.leave_behind()
         self._out.emit(events.UtteranceIgnored("cleared"))
 
@@ -478,7 +515,7 @@ class Session:
         if claimed is not None:  # the user's speech during the reply is the next utterance
             self._begin(claimed)
         else:
-            self._user.parts.forget()
+            self._user.forget_parts()
             self._listen()
 
     def _listen(self) -> None:
