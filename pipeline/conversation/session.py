@@ -385,6 +385,10 @@ class Session:
         else:
             self._do(turn_taking.prepared(self.state, reply))
 
+    def end_turn(self) -> None:
+        if isinstance(self.state, Hearing | Paused):
+            self._do(turn_taking.endpoint(self.state, self))
+
     def stop_utterance(self, turn: UserTurn) -> None:
         item = self.conversation.place(id=turn.item).id
         self._out.emit(events.UserSpeechStopped(milliseconds(turn.spoke_until(self.ear.detector)), item))

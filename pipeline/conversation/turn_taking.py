@@ -191,6 +191,9 @@ class Context(Protocol):
         """Prepare a reply; `prepared` or, for commit, `committed` follows. ahead: False to prepare only the
         transcript."""
 
+    def end_turn(self) -> None:
+        """End the user turn; `endpoint` follows."""
+
     def stop_utterance(self, turn: UserTurn, /) -> None:
         """Give the utterance its item and report its end."""
 
@@ -333,8 +336,8 @@ def silence(state: Paused, c: Context, silence_ms: float) -> Step:
         reads = partial(c.dictation.read, c.ear.clip())
         effects = [_prepare(state.turn, c, ahead=False) if c.reply_options.answers else reads]
     wait_ms = delay(said.text if said else None, said.language if said else None, c.options, coming=coming)
-    if silence_ms >= wait_ms and not c.ear.detector.speaking and not effects:
-        return endpoint(state, c)
+    if silence_ms >= wait_ms and not c.ear.detector.speaking:
+        effects.append(c.end_turn)  # after the reply that may just have been prepared for its words
     return state, effects
 
 
