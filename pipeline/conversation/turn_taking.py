@@ -161,7 +161,7 @@ Step = tuple[State, list[Effect]]
 
 
 class Context(Protocol):
-    """What the transitions read, and the effects that only a session can have."""
+    """Values that the transitions read, and the effects that only a session can have."""
 
     options: LiveOptions
     reply_options: ReplyOptions
