@@ -161,7 +161,7 @@ class Now(Recorder):
 
 def test_interrupted_reply_is_kept_as_far_as_it_was_heard(tmp_path: Path) -> None:
     async def script(d: Dialogue) -> None:
-        d.session._answers.recorder = Now(Recordings(tmp_path))
+        d.session._recorder = Now(Recordings(tmp_path))
         await d.speak(600)
         await d.silence(460)  # a speculative reply is prepared and discarded
         await d.speak(600)

@@ -8,41 +8,89 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from pipeline import stt
 from pipeline.audio.clip import Clip, Samples
-from pipeline.conversation import events
+from pipeline.conversation import events, turn_taking
 from pipeline.conversation.announcements import Announcements
 from pipeline.conversation.answer import Answer
-from pipeline.conversation.answers import Answers
 from pipeline.conversation.dictation import Dictation, Room, Unlimited
-from pipeline.conversation.events import Event, TranscriptFinal
-from pipeline.conversation.floor import Floor
+from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation, Item
 from pipeline.conversation.kept_turns import Recorder
-from pipeline.conversation.outlet import Outlet, Sink
+from pipeline.conversation.partials import PartialTranscripts
+from pipeline.conversation.playback import Playback
 from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
-from pipeline.conversation.states import State
 from pipeline.conversation.tasks import Tasks
-from pipeline.conversation.turn import Announcement, Stages
-from pipeline.conversation.user_turn import UserTurn
+from pipeline.conversation.turn import Announcement, Stages, Turn, Utterance
+from pipeline.conversation.turn_taking import (
+    Answering,
+    Claim,
+    Hearing,
+    Listening,
+    Paused,
+    Refused,
+    Reply,
+    State,
+    Step,
+    UserTurn,
+)
 from pipeline.conversation.watchdog import LOOK_S, Finding, IdleTimeout, Watchdog
-from pipeline.errors import BadInput, ParleyError
+from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.listening.detector import VoiceActivity
 from pipeline.listening.ear import Ear, milliseconds
-from pipeline.listening.endpointing import delay, shortest
+from pipeline.listening.false_alarms import Wariness
 from pipeline.listening.options import LiveOptions
 from pipeline.llm import Message
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
 from pipeline.support.channel import Channel
 from pipeline.support.phrases import STILL_THERE, phrase
-from pipeline.telemetry import tracing
+from pipeline.telemetry import metrics, tracing
 from pipeline.voices.catalogue import Voice
+from pipeline.workers.scheduler import Urgency
 
-ONSET_MS = 60
-"""Speech that starts an utterance: two frames, longer than a click."""
+JUDGEMENT_S = 1.0
+"""Timeout for a judgement in seconds; when it is exceeded, the user gets the floor and the reply is interrupted."""
+EVENTS_AHEAD = 1024
+"""Number of events that a slow reader can be behind (some 30 s of audio) before its session ends."""
+
+
+class Sink(Protocol):
+    """Receiver of a session's events, in order; `Channel` is one."""
+
+    def offer(self, event: Event, /) -> bool:
+        """Take the next event; False when there is no room. Must not block."""
+        ...
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the events; error: the reason if the session has ended itself."""
+        ...
+
+
+class Outlet:
+    """Output of one session. Emitting never waits: a reader that is too slow ends the session."""
+
+    def __init__(self, sink: Sink | None) -> None:
+        """sink: receives the events as they happen, instead of `events`."""
+        self.events: Channel[Event] = Channel(EVENTS_AHEAD)
+        self.ended = asyncio.Event()
+        self._sink: Sink = sink or self.events
+
+    def emit(self, event: Event) -> None:
+        """Send an event."""
+        if not self._sink.offer(event):
+            self.end(Overloaded("This connection reads too slowly; the conversation is closed."))
+
+    def end(self, reason: ParleyError) -> None:
+        """End the session from inside: the reader gets the reason, and the owner of the session must close it."""
+        self._sink.close(reason)
+        self.ended.set()
+
+    def close(self) -> None:
+        """End the events after the session was closed."""
+        self._sink.close()
 
 
 class Session:
@@ -76,31 +124,23 @@ class Session:
         """How to reply; a change applies to later turns."""
         self.conversation = conversation
         self.voice, self.language, self.options = voice, language, options
-        self._stages, self._settings, self._idle = stages, settings, idle
+        self.ear = Ear(activity, threshold=options.vad_threshold, preroll_ms=options.preroll_ms)
+        self.wariness = Wariness()
+        self.idle = idle
+        self.state: State = Listening()
+        """The state of the conversation; changed by `_do` only."""
+        self.partials = PartialTranscripts(
+            self._transcribe, lambda text: self._out.emit(events.TranscriptPartial(text))
+        )
+        self._stages, self._settings, self._recorder = stages, settings, recorder
         self._loop = asyncio.get_running_loop()
-        self._state = State.LISTENING
         self._finishing: ParleyError | None = None
-        self._was_read = False
-        """Whether the transcript of this pause was requested without preparing a reply."""
+        self._last: Answer | None = None
+        """The last answer that has ended; the client can still report what it has played of it."""
+        self._judgement: asyncio.Task[None] | None = None
         self._tasks = Tasks(conversation.id)
         self._watchdog = Watchdog()
-        self._ear = Ear(activity, threshold=options.vad_threshold, preroll_ms=options.preroll_ms)
-        self._floor = Floor(
-            self._ear,
-            transcribe=self._transcribe,
-            start=self._tasks.start,
-            saying=lambda: self._answers.saying,
-            held=lambda: self._out.emit(events.SpeechHeld()),
-            resumed=lambda: self._out.emit(events.SpeechResumed()),
-            taken=self._cut_in,
-        )
-        self._user = UserTurn(
-            self._ear,
-            transcribe=self._transcribe,
-            tasks=self._tasks,
-            show=lambda text: self._out.emit(events.TranscriptPartial(text)),
-        )
-        self._dictation = Dictation(
+        self.dictation = Dictation(
             conversation,
             transcribe=self._transcribe,
             start=self._tasks.start,
@@ -112,17 +152,6 @@ class Session:
             conversation, self._tasks, language=lambda: self.language, speak_up=self._speak_up
         )
         """Speech that the assistant starts by itself."""
-        self._answers = Answers(
-            conversation,
-            stages,
-            settings,
-            self,
-            company=self.announcements,
-            tasks=self._tasks,
-            emit=self._out.emit,
-            ended=self._answered,
-            recorder=recorder,
-        )
 
     async def __aenter__(self) -> Self:
         self._tasks.start(self._watch())
@@ -144,46 +173,54 @@ class Session:
     @property
     def received(self) -> int:
         """Number of samples received: the session's clock. It also counts samples that are ignored."""
-        return self._ear.received
+        return self.ear.received
 
     @property
     def dropped(self) -> int:
         """Number of received samples that were deliberately ignored (half duplex)."""
-        return self._ear.dropped
+        return self.ear.dropped
 
     # --- input ---
 
     def hear(self, samples: Samples) -> None:
         """Process the user's next audio: float32 mono at 16 kHz, any number of samples."""
         self._watchdog.heard()
-        for frame in self._ear.frames(samples):
-            self._step(frame)
-        if self._state is State.PAUSED and self.options.turn_detection:
-            self._wait_for_the_end(self._ear.silence_ms)
+        for frame in self.ear.frames(samples):
+            self._take(frame)
+        if isinstance(self.state, Paused) and self.options.turn_detection:
+            self._do(turn_taking.silence(self.state, self, self.ear.silence_ms))
+
+    def _take(self, frame: Samples) -> None:
+        answer = turn_taking.current(self.state)
+        if self.options.half_duplex and answer is not None and answer.playback.audible:
+            self.ear.skip(frame)
+            return
+        self.ear.take(frame)
+        if self.ear.detector.speaking:
+            self._watchdog.spoke(milliseconds(self.ear.detector.now))
+        if self.options.turn_detection:
+            self._do(turn_taking.frame(self.state, self))
+        else:
+            self._do(turn_taking.frame_by_key(self.state, self, keep_s=self._settings.max_audio_seconds))
 
     def begin(self) -> None:
         """Handle the press of the push-to-talk key. Stops a running reply; a current utterance continues."""
         self.interrupt()
-        self._abandon()
-        if self.hearing:
-            self._state = State.HEARING
-        else:
-            self._begin(self._ear.detector.now)
+        self._do(turn_taking.press(self.state, self))
 
     def commit(self) -> None:
         """End the user turn now, whatever the silence. Raises BadInput (no_audio) when nothing was recorded."""
-        if not self.hearing:
+        if not isinstance(self.state, Hearing | Paused):
             raise BadInput("There is no sound to commit.", code="no_audio")
-        self._endpoint(answers_silence=True)
+        self._do(turn_taking.endpoint(self.state, self, answers_silence=True))
 
     def clear(self) -> None:
         """Drop recorded audio that was not committed."""
-        if self.hearing:
-            self._forget()
-            self._listen()
+        if isinstance(self.state, Hearing | Paused):
+            self._do(turn_taking.clear(self.state, self))
         elif self.reply_options.keeps_all:
-            self._ear.forget_rest()
-            self._ear.leave_behind()
+            self.ear.forget_rest()
+            self.ear.leave_behind()
 
     def note(self) -> None:
         """Turn the recorded audio into a user message without an automatic reply; a running reply continues.
@@ -191,19 +228,11 @@ class Session:
         Raises BadInput (no_audio) when nothing was recorded.
         """
         if self.reply_options.keeps_all:
-            for frame in self._ear.rest():
-                self._step(frame)
-        if not self._ear.kept_s or (self._state is State.ANSWERING and not self.reply_options.keeps_all):
+            for frame in self.ear.rest():
+                self._take(frame)
+        if not self.ear.kept_s or (self.answering and not self.reply_options.keeps_all):
             raise BadInput("There is no sound to commit.", code="no_audio")
-        spoken = self.hearing
-        self._abandon()
-        clip, before = self._user.take()
-        self._ear.leave_behind()
-        item = self.conversation.place(id=self._user.item if spoken else None).id
-        self._out.emit(events.UtteranceCommitted(item))
-        self._dictation.write(clip, item, before)
-        if spoken:
-            self._listen()
+        self._do(turn_taking.note(self.state, self))
 
     def dictate(self, clip: Clip, *, id: str | None = None, after: str | None = None) -> Item:
         """Add a whole utterance, independent of the audio stream: it is transcribed and gets no automatic reply.
@@ -211,7 +240,7 @@ class Session:
         id, after: its place, see `Conversation.place`. Raises BadInput.
         """
         item = self.conversation.place(id=id, after=after)
-        self._dictation.write(clip, item.id)
+        self.dictation.write(clip, item.id)
         return item
 
     def respond(self, reply_options: ReplyOptions | None = None, *, instead: Sequence[Message] | None = None) -> str:
@@ -220,44 +249,47 @@ class Session:
         reply_options: for this reply only. instead: messages to reply to in place of the conversation's. Raises
         BadInput (already_answering): only one reply at a time.
         """
-        if self._state is State.ANSWERING:
+        if self.answering:
             raise BadInput("A reply is already in progress.", code="already_answering")
         if self.hearing:
             self.note()
         self._watchdog.active()
-        self._state = State.ANSWERING
-        asked = ReplyToHistory(before=self._dictation.pending, messages=instead)
-        answer = self._answers.begin(asked, answers_silence=True, reply_options=reply_options)
-        answer.commit()
-        return answer.item_id
+        asked = ReplyToHistory(before=self.dictation.pending, messages=instead)
+        reply = self._reply(asked, answers_silence=True, options=reply_options)
+        self._do(turn_taking.answer(self.state, reply, self))
+        return reply.answer.item_id
 
     def answer_in(self, reply_options: ReplyOptions) -> None:
-        """Use this reply_options for the reply to the current user turn only."""
-        self._user.reply_options = reply_options
+        """Use these reply_options for the reply to the current user turn only."""
+        self._do(turn_taking.answer_in(self.state, reply_options))
 
     def aside(self, reply_options: ReplyOptions, messages: Sequence[Message] | None) -> AsyncGenerator[Event, None]:
         """Run a turn outside of the conversation, in parallel to it; its audio is not paced.
 
         messages: what to reply to; None: the conversation as it is.
         """
-        return self._answers.beside(ReplyToHistory(before=self._dictation.pending, messages=messages), reply_options)
+        turn = Turn(self._stages, self._settings, voice=self.voice, language=self.language, reply_options=reply_options)
+        return turn.run(ReplyToHistory(before=self.dictation.pending, messages=messages), self.conversation)
 
     def truncate(self, item: str, played_ms: float) -> None:
         """Cut a reply at `played_ms`: later text leaves the conversation.
 
         Raises BadInput: item_not_found, not_spoken, out_of_range.
         """
-        self._answers.truncate(item, played_ms)
+        if isinstance(self.state, Answering) and self.state.reply.answer.item_id == item:
+            self.state.reply.answer.truncate(played_ms)
+        else:
+            self.conversation.truncate(item, played_ms)
 
     @property
     def answering(self) -> bool:
         """Whether a reply is in progress."""
-        return self._state is State.ANSWERING
+        return isinstance(self.state, Answering)
 
     @property
     def hearing(self) -> bool:
         """Whether the user is speaking, or has paused without a reply yet."""
-        return self._state in (State.HEARING, State.PAUSED)
+        return isinstance(self.state, Hearing | Paused)
 
     def say(self, text: str) -> None:
         """Handle a typed message of the user; it interrupts a running reply."""
@@ -266,25 +298,20 @@ class Session:
     def ask(self, utterance: Clip | Transcript) -> None:
         """Reply to a whole utterance, independent of the audio stream; it interrupts a running reply."""
         self.interrupt()
-        if self.hearing:
-            self._forget()
+        if isinstance(self.state, Hearing | Paused):
+            self._do(turn_taking.forget(self.state, self))
         self._watchdog.active()
-        self._state = State.ANSWERING
-        self._ear.keep_preroll()
-        self._answers.begin(utterance, answers_silence=True).commit()
+        self._do(turn_taking.answer(self.state, self._reply(utterance, answers_silence=True), self, typed=True))
 
     def configure(self, options: LiveOptions, *, voice: Voice, language: str | None) -> None:
         """Change options, voice and language from the next turn on, including the VAD's threshold and the pacing."""
         self.options, self.voice, self.language = options, voice, language
-        self._ear.detector.threshold, self._ear.preroll_ms = options.vad_threshold, options.preroll_ms
-        decidable = options.turn_detection and (options.interruptible or not self._floor.holding)
-        if self._floor.claimed is not None and not decidable:
-            self._floor.refuse()  # with these options the claim would never be decided
+        self.ear.detector.threshold, self.ear.preroll_ms = options.vad_threshold, options.preroll_ms
+        self._do(turn_taking.configured(self.state, self))
 
     def interrupt(self) -> None:
         """Stop the running reply, if there is one."""
-        self._floor.clear()
-        self._answers.interrupt()
+        self._do(turn_taking.interrupt(self.state, self))
 
     def leave(self, reason: ParleyError) -> None:
         """Close the conversation: a running reply is interrupted, and the reader of `events` gets the reason."""
@@ -299,207 +326,175 @@ class Session:
 
     def played(self, ms: float) -> None:
         """Set how much the client has played of the current (or last) reply; overrides the clock."""
-        self._answers.played(ms)
-
-    # --- the states ---
-
-    def _step(self, frame: Samples) -> None:
-        if self.options.half_duplex and self._answers.audible:
-            self._ear.skip(frame)
-            return
-        self._ear.take(frame)
-        if self._ear.detector.speaking:
-            self._watchdog.spoke(milliseconds(self._ear.detector.now))
-        if not self.options.turn_detection:
-            if self.reply_options.keeps_all:
-                self._ear.keep_newest(self._settings.max_audio_seconds)
-            elif self._state in (State.LISTENING, State.ANSWERING):
-                self._ear.keep_preroll(self._ear.detector.now)
-            else:
-                self._grow()
-            return
-        match self._state:
-            case State.LISTENING if self._ear.detector.run_ms >= ONSET_MS:
-                self._begin(self._floor.begins(self._ear.detector.began, self.options))
-            case State.LISTENING:
-                self._floor.keep(self.options)
-            case State.HEARING:
-                self._follow()
-            case State.PAUSED:
-                self._wait_for_the_end(self._ear.detector.silence_ms)
-            case State.ANSWERING if self._answers.current is not None:
-                self._floor.follow(self._answers.current.playback, self.options, self.language)
-
-    def _begin(self, at: int) -> None:
-        """Start an utterance at this sample."""
-        self._state = State.HEARING
-        self._floor.forget_refused()
-        self._user.begin(at)
-        self._out.emit(events.UserSpeechStarted(milliseconds(at), self._user.item))
-
-    def _follow(self) -> None:
-        """Follow the user's speech; start speculating at a pause."""
-        detector = self._ear.detector
-        silent = not detector.speaking and detector.silence_ms >= self.options.speculate_ms
-        if silent and self._user.spoken:
-            self._state = State.PAUSED
-            self._user.pause()
-            self._speculate()
-        else:
-            self._grow()
-
-    def _grow(self) -> None:
-        """Extend the utterance, or end it at its limit."""
-        if self._ear.kept_s < self.options.max_utterance_s:
-            self._user.understand(self.options.partial_ms)
-        elif self.options.turn_detection and not self._user.spoken:
-            self._forget()  # the key was pressed, but the user did not speak
-            self._listen()
-        elif self._user.cuts_left:
-            self._user.cut()
-        else:
-            self._endpoint()
-
-    def _wait_for_the_end(self, silence_ms: float) -> None:
-        """Decide in a pause whether the user has finished."""
-        if self._ear.detector.run_ms >= ONSET_MS:
-            self._abandon()
-            self._state = State.HEARING
-            return
-        said, coming = self._words()
-        if said is None and not coming:
-            coming = self._read(silence_ms)
-        wait_ms = delay(said.text if said else None, said.language if said else None, self.options, coming=coming)
-        if silence_ms >= wait_ms and not self._ear.detector.speaking:
-            self._endpoint()
-
-    def _words(self) -> tuple[TranscriptFinal | Transcript | None, bool]:
-        """Return the transcript up to this pause, if there is one, and whether it is in progress."""
-        if not self.reply_options.answers:
-            return self._dictation.heard, self._dictation.reading
-        answer = self._answers.current
-        if answer is None or answer.failed:
-            return None, False
-        return answer.said, answer.said is None
-
-    def _read(self, silence_ms: float) -> bool:
-        """Transcribe without preparing a reply, once the pause is as long as the shortest that ends a turn: endpointing
-        needs the words. Returns whether a transcript was started."""
-        if self._was_read or not self.options.adaptive_endpointing or silence_ms < shortest(self.options):
-            return False
-        if self.reply_options.answers and self._answers.current is not None:
-            return False  # it has failed, and is retried at the endpoint
-        self._was_read = True
-        if self.reply_options.answers:
-            self._answers.begin(self._ear.clip(), of=self._user, reply_options=self._user.reply_options, ahead=False)
-        else:
-            self._dictation.read(self._ear.clip())
-        return True
-
-    def _speculate(self) -> None:
-        self._was_read = False
-        if (
-            self.reply_options.answers
-            and self._user.speculations < self.options.speculations
-            and (self._ear.kept_s <= self.options.speculation_max_speech_s or self._idle())
-        ):
-            self._user.speculations += 1
-            self._answers.begin(self._ear.clip(), of=self._user, reply_options=self._user.reply_options)
-
-    def _endpoint(self, *, answers_silence: bool = False) -> None:
-        item = self.conversation.place(id=self._user.item).id
-        self._out.emit(events.UserSpeechStopped(milliseconds(self._user.spoke_until), item))
-        if not self.reply_options.answers:
-            self._answers.abandon()
-            clip, before = self._user.take()
-            self._dictation.write(clip, item, before, read=self._state is State.PAUSED)
-            self._ear.leave_utterance_behind()
-            self._listen()
-            return
-        answer, reply_options = self._answers.current, self._user.reply_options or self.reply_options
-        if (
-            answer is None
-            or answer.failed  # a failed speculative reply may succeed now
-            or self._answers.reply_options != reply_options  # the reply_options was changed since then
-            or (answers_silence and not answer.understood)  # an explicit commit gets a reply even to silence
-        ):
-            self._abandon()
-            answer = self._answers.begin(
-                self._ear.clip(), of=self._user, answers_silence=answers_silence, reply_options=reply_options
-            )
-        self._user.pause()
-        self._state = State.ANSWERING
-        self._ear.leave_utterance_behind()
-        self._ear.keep_preroll()
-        answer.commit()
-
-    def _cut_in(self) -> None:
-        """Handle a barge-in. If the turn's words are not known yet, the user simply continues the same turn."""
-        answer, sound = self._answers.current, self._answers.sound
-        assert answer is not None  # noqa: S101  # it is being interrupted
-        if answer.said is None and sound is not None:
-            reply_options = self._user.reply_options
-            self._user.parts.carry_over(sound)
-            with contextlib.suppress(BadInput):  # the client may have deleted it
-                self.conversation.delete(self._user.item)
-            answer.withdraw("continued")
-            self._user.reply_options = reply_options
-        else:
-            answer.interrupt()
-
-    # --- answers ---
+        answer = self.state.reply.answer if isinstance(self.state, Answering) else self._last
+        if answer is not None:
+            answer.correct(ms)
 
     def _speak_up(self) -> None:
         """Speak the next announcement if the floor is free."""
-        if self._state is State.LISTENING and (announcement := self.announcements.next()):
-            self._state = State.ANSWERING
-            self._answers.begin(announcement).commit()
-
-    def _abandon(self) -> None:
-        """Abandon the speculative reply; its transcript is kept as a partial."""
-        if said := self._answers.abandon() or self._dictation.go_on():
-            self._user.guess(said.text)
-
-    def _forget(self) -> None:
-        """Drop the current utterance: it gets no reply, and its audio is not part of the next one."""
-        self._user.pause()
-        self._abandon()
-        self._user.parts.forget()
-        self._ear.leave_behind()
-        self._out.emit(events.UtteranceIgnored("cleared"))
-
-    def _answered(self, answer: Answer) -> None:
-        """Handle the end of a committed answer."""
-        if not self._answers.is_over(answer):
-            return
-        claimed = self._floor.claimed
-        self._floor.clear()
-        self._watchdog.active(milliseconds(self._ear.detector.now))
-        if claimed is not None:  # the user's speech during the reply is the next utterance
-            self._begin(claimed)
-        else:
-            self._user.parts.forget()
-            self._listen()
-
-    def _listen(self) -> None:
-        self._state = State.LISTENING
-        if not self.reply_options.keeps_all:
-            self._floor.keep(self.options)
-        # Deferred, because the caller has not finished its own work yet.
-        self._loop.call_soon(self._speak_up)
-        self._loop.call_soon(self._finish)
+        if isinstance(self.state, Listening) and (announcement := self.announcements.next()):
+            self._do(turn_taking.answer(self.state, self._reply(announcement), self))
 
     def _finish(self) -> None:
-        if self._finishing is None or self._state is not State.LISTENING:
+        if self._finishing is None or not isinstance(self.state, Listening):
             return
-        if self._dictation.pending:
+        if self.dictation.pending:
             self._tasks.start(self._finish_when_written())
         else:
             self._out.end(self._finishing)
 
     async def _finish_when_written(self) -> None:
-        await self._dictation.written()
+        await self.dictation.written()
         self._finish()
+
+    # --- effects of the transitions, see `turn_taking.Context` ---
+
+    def _do(self, step: Step) -> None:
+        """Make a transition: set the next state, then run the effects. They can report further events."""
+        self.state, effects = step
+        for effect in effects:
+            effect()
+
+    def emit(self, event: Event) -> None:
+        self._out.emit(event)
+
+    def begin_utterance(self, turn: UserTurn) -> None:
+        self.partials.begin(turn.began)
+        self.ear.begin(turn.began)
+        self._out.emit(events.UserSpeechStarted(milliseconds(turn.began), turn.item))
+
+    def make_partial(self) -> None:
+        now = self.ear.detector.now
+        if self.partials.due(now, self.options.partial_ms):
+            self._tasks.keep(self.partials.make(self.ear.clip(), now))
+
+    def cut_part(self, turn: UserTurn) -> None:
+        # One part at a time: however fast parts arrive, the recogniser stays free for others.
+        before = turn.parts[-1:]
+        part = self._tasks.start(self._transcribe_after(before, self.ear.cut()), Urgency.AHEAD)
+        self.partials.go_on(self.ear.detector.now)
+        self._do(turn_taking.part_cut(self.state, part))
+
+    def prepare(
+        self, turn: UserTurn, options: ReplyOptions, *, ahead: bool, answers_silence: bool, commit: bool
+    ) -> None:
+        clip = self.ear.clip()
+        reply = self._reply(clip, of=turn, answers_silence=answers_silence, options=options, ahead=ahead)
+        if commit:
+            self._do(turn_taking.committed(turn, reply, self))
+        else:
+            self._do(turn_taking.prepared(self.state, reply))
+
+    def end_turn(self) -> None:
+        if isinstance(self.state, Hearing | Paused):
+            self._do(turn_taking.endpoint(self.state, self))
+
+    def stop_utterance(self, turn: UserTurn) -> None:
+        item = self.conversation.place(id=turn.item).id
+        self._out.emit(events.UserSpeechStopped(milliseconds(turn.spoke_until(self.ear.detector)), item))
+
+    def write_down(self, turn: UserTurn, *, read: bool) -> None:
+        self.dictation.write(self.ear.clip(), turn.item, turn.parts, read=read)
+
+    def note_down(self, turn: UserTurn | None) -> None:
+        clip = self.ear.clip()
+        self.ear.leave_behind()
+        item = self.conversation.place(id=turn.item if turn is not None else None).id
+        self._out.emit(events.UtteranceCommitted(item))
+        self.dictation.write(clip, item, turn.parts if turn is not None else ())
+
+    def keep_preroll(self, refused: Refused | None) -> None:
+        detector = self.ear.detector
+        at = detector.began if detector.speaking else detector.now
+        self.ear.keep_preroll(turn_taking.starts(refused, at, self.options))
+
+    def hold(self, playback: Playback) -> None:
+        playback.hold()
+        if playback.sent_ms:
+            self._out.emit(events.SpeechHeld())
+
+    def resume(self, playback: Playback) -> None:
+        playback.resume()
+        if playback.sent_ms:
+            metrics.RESUMED.inc()
+            self._out.emit(events.SpeechResumed())
+
+    def judge(self, claim: Claim) -> None:
+        self.ear.keep_preroll(claim.since)
+        self._judgement = self._tasks.start(self._judge(claim, self.ear.detector.now, self.ear.clip()))
+
+    def stop_judging(self) -> None:
+        if self._judgement is not None:
+            self._judgement.cancel()
+            self._judgement = None
+
+    def carry_over(self, turn: UserTurn, sound: Clip) -> None:
+        self._do(turn_taking.carried_over(self.state, self._tasks.start(self._transcribe(sound)), self))
+
+    def withdraw(self, turn: UserTurn, answer: Answer) -> None:
+        with contextlib.suppress(BadInput):  # the client may have deleted it
+            self.conversation.delete(turn.item)
+        answer.withdraw("continued")
+
+    def free_floor(self) -> None:
+        # Deferred, because the caller has not finished its own work yet.
+        self._loop.call_soon(self._speak_up)
+        self._loop.call_soon(self._finish)
+
+    # --- replies ---
+
+    def _reply(
+        self,
+        utterance: Utterance,
+        *,
+        of: UserTurn | None = None,
+        answers_silence: bool = False,
+        options: ReplyOptions | None = None,
+        ahead: bool = True,
+    ) -> Reply:
+        """Prepare a reply; it plays once committed. of: the user turn that it replies to, if any. answers_silence:
+        reply even if nothing was understood. options: for this reply only. ahead: False to prepare only the
+        transcript."""
+        committed = asyncio.Event()
+        options = options or self.reply_options
+        turn = Turn(
+            self._stages,
+            self._settings,
+            voice=self.voice,
+            language=self.language,
+            answer_silence=answers_silence,
+            said_before=of.parts if of is not None else (),
+            reply_options=options,
+            committed=committed,
+            ahead=ahead,
+            company=self.announcements,
+        )
+        silence = self.ear.received - of.spoke_until(self.ear.detector) if of is not None else 0
+        sound = utterance if isinstance(utterance, Clip) else None
+        emit = self._out.emit
+        answer = Answer(
+            turn.run(utterance, self.conversation),
+            self.conversation,
+            emit=emit if self._recorder is None else self._recorder.of(self.conversation.id, sound, emit),
+            ended=self._answered,
+            spoke_until=self._loop.time() - milliseconds(silence) / 1000,
+            lead_ms=self.options.lead_ms,
+            limit_s=self._settings.turn_timeout_s,
+            answers_silence=answers_silence or isinstance(utterance, Announcement),
+            committed=committed,
+            said_item=of.item if of is not None else None,
+            typed=utterance if isinstance(utterance, Transcript) else None,
+            aloud=options.aloud,
+        )
+        self._tasks.keep(answer.task)
+        return Reply(answer, options, sound if of is not None else None)
+
+    def _answered(self, answer: Answer) -> None:
+        """Handle the end of an answer."""
+        if answer is turn_taking.current(self.state):
+            self._last = answer
+            self._watchdog.active(milliseconds(self.ear.detector.now))
+            self._do(turn_taking.ended(self.state, answer, self))
 
     # --- background tasks ---
 
@@ -514,14 +509,25 @@ class Session:
                 limit_s=self._settings.stt_timeout_s,
             )
 
+    async def _transcribe_after(self, before: Sequence[asyncio.Task[Transcript]], clip: Clip) -> Transcript:
+        if before:
+            await asyncio.wait(before)
+        return await self._transcribe(clip)
+
+    async def _judge(self, claim: Claim, until: int, clip: Clip) -> None:
+        heard: Transcript | None = None
+        with contextlib.suppress(ParleyError, TimeoutError):
+            async with asyncio.timeout(JUDGEMENT_S):
+                heard = await self._transcribe(clip)
+        self._judgement = None
+        self._do(turn_taking.judged(self.state, claim, until, heard, self))
+
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            match self._watchdog.finds(self._state, self.options, holding=self._floor.holding):
-                case Finding.STALLED if self._floor.holding:
-                    self._floor.refuse()  # without more audio the claim would never be decided
+            match self._watchdog.finds(self.state, self.options):
                 case Finding.STALLED:
-                    self._endpoint()
+                    self._do(turn_taking.stalled(self.state, self))
                 case Finding.SILENT:
                     self._ask_who_is_there()
                 case Finding.LEFT:
@@ -531,7 +537,6 @@ class Session:
                     pass
 
     def _ask_who_is_there(self) -> None:
-        self._out.emit(events.UserIdle(self._watchdog.active_ms, milliseconds(self._ear.detector.now)))
+        self._out.emit(events.UserIdle(self._watchdog.active_ms, milliseconds(self.ear.detector.now)))
         sentence, language = phrase(STILL_THERE, self.announcements.spoken_language)
-        self._answers.begin(Announcement(sentence, language)).commit()
-        self._state = State.ANSWERING
+        self._do(turn_taking.answer(self.state, self._reply(Announcement(sentence, language)), self))

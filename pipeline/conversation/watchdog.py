@@ -3,7 +3,7 @@
 import asyncio
 from enum import Enum, auto
 
-from pipeline.conversation.states import State
+from pipeline.conversation.turn_taking import Answering, Hearing, Listening, Paused, State
 from pipeline.errors import ParleyError
 from pipeline.listening.options import LiveOptions
 
@@ -60,22 +60,21 @@ class Watchdog:
         if at_ms is not None:
             self.active_ms = at_ms
 
-    def finds(self, state: State, options: LiveOptions, *, holding: bool) -> Finding:
-        """Return the current problem; SILENT only once, until the user speaks. holding: a reply is held for a
-        decision."""
+    def finds(self, state: State, options: LiveOptions) -> Finding:
+        """Return the current problem; SILENT only once, until the user speaks."""
         now = self._loop.time()
         stalled = now - self._heard_at >= STALLED_S
         idle_s = now - self._active_at
         left = bool(options.idle_timeout_s) and idle_s >= options.idle_timeout_s
         match state:
-            case State.HEARING | State.PAUSED if stalled and options.turn_detection:
+            case Hearing() | Paused() if stalled and options.turn_detection:
                 return Finding.STALLED
-            case State.HEARING | State.PAUSED | State.LISTENING if left:
+            case Hearing() | Paused() | Listening() if left:
                 return Finding.LEFT  # also if the push-to-talk key is pressed but the user has not spoken since
-            case State.LISTENING if options.idle_prompt_s and idle_s >= options.idle_prompt_s and not self._prompted:
+            case Listening() if options.idle_prompt_s and idle_s >= options.idle_prompt_s and not self._prompted:
                 self._prompted = True
                 return Finding.SILENT
-            case State.ANSWERING if holding and stalled:
+            case Answering(holding=True) if stalled:
                 return Finding.STALLED
             case _:
                 return Finding.NOTHING

@@ -78,11 +78,8 @@ class Ear:
         """Drop older audio."""
         self._utterance.keep_from(self.detector.now - samples(1000 * seconds))
 
-    def keep_preroll(self, at: int | None = None) -> None:
-        """Keep only the pre-roll of an utterance that starts at this sample; None: of the next one, which starts now or
-        has just started."""
-        if at is None:
-            at = self.detector.began if self.detector.speaking else self.detector.now
+    def keep_preroll(self, at: int) -> None:
+        """Keep only the pre-roll of an utterance that starts at this sample."""
         self._utterance.keep_from(at - self._preroll)
 
     def leave_behind(self, until: int | None = None) -> None:
