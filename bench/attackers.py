@@ -143,7 +143,7 @@ async def pipelining(attacker: Attacker) -> None:
     request = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 100
 
     async def attempt(_: int) -> str:
-        _, writer = await asyncio.open_connection("127.0.0.1", attacker.port, limit=1024)
+        writer = (await asyncio.open_connection("127.0.0.1", attacker.port, limit=1024))[1]
         try:
             while True:
                 writer.write(request)

@@ -106,7 +106,7 @@ def main() -> None:
                 [sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**HEARS),
                 stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
-            server = ServerProcess(process)
+            server = ServerProcess(process=process)
             server.wait_until_ready()
             seen = Seen()
             threads = [

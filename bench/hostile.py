@@ -4,7 +4,7 @@ import asyncio
 import io
 import struct
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 MP3_FRAME = bytes.fromhex("fffb9000") + bytes(413)
@@ -83,7 +83,7 @@ def matroska(tags: int) -> bytes:
     return head + _element("18538067", body)
 
 
-BOMBS = {
+BOMBS: dict[str, Callable[[], bytes]] = {
     "ID3": lambda: id3(30_000), "INFO": lambda: info_wav(60_000), "FLAC": lambda: flac(60_000),
     "MP4": lambda: mp4(15_000), "Matroska": lambda: matroska(9_000),
 }  # fmt: skip

@@ -124,16 +124,16 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = FileStore(Path(folder) / "uploads", 1_000_000)
         async with hostile(serve) as server, open_client(rule, timeout_s=5.0) as client:
-            url = rule.check(f"{server.address}/a")
+            there = rule.check(f"{server.address}/a")
             for number in range(asked.count):
                 answers[0] = some_answer(chance)
                 try:
                     if number % 2:
                         async with files.receive() as incoming:
-                            await fetch(str(url), incoming, rule, timeout_s=10.0)
+                            await fetch(str(there), incoming, rule, timeout_s=10.0)
                             told["a file"] += 1
                     else:
-                        async with client.stream("POST", url, {"webhook-id": "m"}, b"{}") as answer:
+                        async with client.stream("POST", there, {"webhook-id": "m"}, b"{}") as answer:
                             retry_after_s(answer.header("retry-after"))
                             told["a response"] += 1
                 except (Refused, FetchFailed) as refused:

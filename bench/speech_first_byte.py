@@ -6,13 +6,14 @@ python -m bench.speech_first_byte http://127.0.0.1:8000/v1 [--rounds 5]
 import argparse
 import statistics
 import time
+from typing import Literal
 
 import openai
 
 SENTENCE = "This is one of many sentences that are spoken one after the other, number {}. "
 
 
-def first_byte_s(client: openai.OpenAI, text: str, kind: str) -> float:
+def first_byte_s(client: openai.OpenAI, text: str, kind: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]) -> float:
     """Seconds until the first bytes of sound arrive; the rest is not read."""
     began = time.perf_counter()
     with client.audio.speech.with_streaming_response.create(

@@ -90,12 +90,12 @@ def noises() -> Iterator[tuple[str, Samples]]:
         for at in range(0, len(keys) - 400, RATE_HZ // rate):
             keys[at : at + 400] = random.normal(0, 0.2, 400) * np.exp(-np.arange(400) / 80)
         yield "typing", keys
-    seconds = np.arange(2 * RATE_HZ) / RATE_HZ
+    times = np.arange(2 * RATE_HZ) / RATE_HZ
     yield (
         "a phone",
-        (0.2 * np.sin(2 * np.pi * 900 * seconds) * (np.sin(2 * np.pi * 8 * seconds) > 0)).astype(np.float32),
+        (0.2 * np.sin(2 * np.pi * 900 * times) * (np.sin(2 * np.pi * 8 * times) > 0)).astype(np.float32),
     )
-    yield "a siren", (0.2 * np.sin(2 * np.pi * (700 * seconds + 40 * np.sin(4 * seconds)))).astype(np.float32)
+    yield "a siren", (0.2 * np.sin(2 * np.pi * (700 * times + 40 * np.sin(4 * times)))).astype(np.float32)
     wind = np.convolve(random.normal(0, 1, 2 * RATE_HZ), np.ones(40) / 40, "same")
     yield "wind", (0.3 * wind / np.abs(wind).max()).astype(np.float32)
 
@@ -128,7 +128,7 @@ def scripts() -> list[Script]:
                 Script(kind, language, [Said(question, cut(question, voice))], cut_in=Said(text, cut(text, voice)))
             )
     for _, noise in noises():
-        question = Said("what time is it", cut("what time is it", VOICES["en"][0]))
-        made.append(Script("noise in a reply", "en", [question], cut_in=Said("", noise)))
+        asked = Said("what time is it", cut("what time is it", VOICES["en"][0]))
+        made.append(Script("noise in a reply", "en", [asked], cut_in=Said("", noise)))
         made.append(Script("noise alone", "en", [Said("", noise)]))
     return made

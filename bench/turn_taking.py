@@ -257,7 +257,7 @@ def draw(curves: dict[str, list[tuple[int, float, float]]]) -> str:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(delay, cut_offs) for _, delay, cut_offs in points))
         lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
         for silence_ms, delay, cut_offs in points:
-            x, y = place(delay, cut_offs)
+            x, y = place(delay, cut_offs)  # type: ignore[assignment]
             lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
             if index < 2:
                 lines.append(

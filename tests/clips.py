@@ -5,14 +5,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.audio.clip import Clip, encode_wav
-from tests.server_process import ServerProcess, serving
+from tests.in_process import in_process
+from tests.server_process import ServerProcess, Service, serving
 from tests.stt.recordings import MODEL, spliced
+
+TRAINED = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(MODEL)}
 
 
 @contextmanager
-def hearing(folder: Path, **settings: str) -> Iterator[ServerProcess]:
-    """Run the service with the trained test model."""
-    with serving(folder, STT_ENGINE="whisper", WHISPER_MODEL=str(MODEL), **settings) as running:
+def hearing(folder: Path, **settings: str) -> Iterator[Service]:
+    """Run the service with the trained test model in this process."""
+    with in_process(folder, **TRAINED, **settings) as running:
+        yield running
+
+
+@contextmanager
+def hearing_process(folder: Path, **settings: str) -> Iterator[ServerProcess]:
+    """Run the service with the trained test model in a process of its own."""
+    with serving(folder, **TRAINED, **settings) as running:
         yield running
 
 

@@ -113,7 +113,7 @@ def hold(
         running = Running()
         stages = Stages(stt or ScriptedSTT(), llm or ScriptedLLM(), tts or ScriptedTTS())
         for stage in (stages.stt, stages.llm, stages.tts):
-            stage.running = running  # type: ignore[attr-defined]
+            stage.running = running  # type: ignore[union-attr]
         session = Session(
             stages, settings or Settings(), LiveOptions(**{"partial_ms": 0} | options),
             Conversation("sys", budget_tokens=4000), voice=VOICE, language=None, activity=LoudIsSpeech(),

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.audio.clip import Clip
 from pipeline.llm import Message, ReplyDelta, Tool, Usage
-from pipeline.stt import Transcript
+from pipeline.stt import FileRequest, Segment, Transcript, WindowLimits
 from pipeline.voices.catalogue import Voice
 
 VOICE = Voice("scripted")
@@ -55,6 +55,7 @@ class ScriptedSTT:
     language: str | None = "en"
     error: Exception | None = None
     running: Running = field(default_factory=Running)
+    limits: WindowLimits = field(default_factory=WindowLimits)
 
     async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
         with self.running.call("stt"):
@@ -62,6 +63,10 @@ class ScriptedSTT:
             if self.error is not None:
                 raise self.error
             return Transcript(self.text, language or self.language, clip.seconds)
+
+    async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
+        heard = await self.transcribe(window, language=request.language, prompt=None, words=False)
+        yield Segment(0.0, window.seconds, heard.text, heard.language)
 
 
 @dataclass

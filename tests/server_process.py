@@ -57,16 +57,12 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 @dataclass
-class ServerProcess:
-    """A running service."""
+class Service:
+    """A running service as its clients see it."""
 
-    process: subprocess.Popen[str]
-    started_s: float = 0.0
-    """Seconds from its start until it was ready."""
     output: list[str] = field(default_factory=list)
-    """Lines of its stderr so far."""
+    """Lines of its log so far, or of its stderr."""
     port: int = 0
-    _ready: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
@@ -79,6 +75,16 @@ class ServerProcess:
     def connect(self, query: str = "", **options: Any) -> ClientConnection:
         """Open a conversation."""
         return connect(f"ws://127.0.0.1:{self.port}/ws{query}", max_size=None, open_timeout=TURN_S, **options)
+
+
+@dataclass
+class ServerProcess(Service):
+    """A service in its own process."""
+
+    process: subprocess.Popen[str] = field(kw_only=True)
+    started_s: float = 0.0
+    """Seconds from its start until it was ready."""
+    _ready: threading.Event = field(default_factory=threading.Event)
 
     def workers(self) -> list[psutil.Process]:
         """Return the worker processes of its local models."""
@@ -137,7 +143,7 @@ def killed(folder: Path, *, within: Sequence[str] = (), **settings: str) -> Iter
         [*within, sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**settings),
         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    server = ServerProcess(process)
+    server = ServerProcess(process=process)
     try:
         server.wait_until_ready()
         yield server

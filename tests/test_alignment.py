@@ -23,7 +23,7 @@ from pipeline.stt.word_times import Timed, filled
 from pipeline.transcripts.alignment.aligning import MAX_ALIGNERS, Aligners
 from pipeline.transcripts.alignment.ctc import CtcConfig, CtcEngine, best_path, split_words
 from tests.builders import wav2vec2
-from tests.clips import hearing, recording
+from tests.clips import hearing_process, recording
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -107,7 +107,7 @@ def test_alignment_returns_every_word_of_the_text(model: Path) -> None:
 
 def test_service_aligns_words_if_a_model_is_configured(tmp_path: Path, model: Path) -> None:
     wav, truth = recording(0, 1, 2)
-    with hearing(tmp_path, ALIGN_MODEL=str(model)) as running:
+    with hearing_process(tmp_path, ALIGN_MODEL=str(model)) as running:
         answer = httpx.post(
             f"{running.url}/transcribe/", files={"audio_file": wav}, data={"language": "en"}, timeout=120
         ).json()
@@ -150,7 +150,7 @@ async def test_broken_model_keeps_recogniser_times_and_is_logged_once(
 
 def test_service_transcribes_with_a_damaged_alignment_model(tmp_path: Path, model: Path) -> None:
     wav, truth = recording(0)
-    with hearing(tmp_path, ALIGN_MODEL=str(damaged(model, tmp_path / "broken", "weights"))) as running:
+    with hearing_process(tmp_path, ALIGN_MODEL=str(damaged(model, tmp_path / "broken", "weights"))) as running:
         for _ in range(2):
             answer = httpx.post(f"{running.url}/transcribe/", files={"audio_file": wav}, timeout=120)
             assert answer.status_code == 200, answer.text

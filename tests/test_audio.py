@@ -2,6 +2,7 @@
 
 import io
 import struct
+from typing import Any
 
 import av
 import numpy as np
@@ -30,7 +31,7 @@ def file(samples: np.ndarray, rate_hz: int, format: str, subtype: str | None = N
 def with_av(samples: np.ndarray, rate_hz: int, container: str, codec: str) -> bytes:
     out = io.BytesIO()
     with av.open(out, "w", format=container) as target:
-        stream = target.add_stream(codec, rate=rate_hz, layout="mono")
+        stream: Any = target.add_stream(codec, rate=rate_hz, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples.T.copy(), format="fltp", layout="mono")
         frame.rate = rate_hz
         resampler = av.AudioResampler(stream.format.name, "mono", rate_hz, frame_size=stream.codec_context.frame_size)

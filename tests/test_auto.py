@@ -138,7 +138,7 @@ def ours() -> list[str]:
 
 
 def settings(tmp_path: Path, **changes: Any) -> Settings:
-    return Settings(_env_file=None, models_dir=tmp_path, hf_hub_offline=True, **changes)
+    return Settings(_env_file=None, models_dir=tmp_path, hf_hub_offline=True, **changes)  # type: ignore[call-arg]
 
 
 def quiet(_: object) -> None:

@@ -192,11 +192,11 @@ async def test_time_is_in_the_configured_time_zone() -> None:
     asked = [Message("user", "what time is it", "en")]
     times = []
     for zone in ("Asia/Kolkata", "America/Sao_Paulo", ""):
-        async with open_engine(Settings(_env_file=None, time_zone=zone), lambda _: None) as opened:
+        async with open_engine(Settings(_env_file=None, time_zone=zone), lambda _: None) as opened:  # type: ignore[call-arg]
             times.append("".join([delta.text async for delta in opened.engine.reply(asked)]))
     assert times[0] != times[1]
     with pytest.raises(ConfigError, match="TIME_ZONE"):
-        async with open_engine(Settings(_env_file=None, time_zone="Mars/Base"), lambda _: None):
+        async with open_engine(Settings(_env_file=None, time_zone="Mars/Base"), lambda _: None):  # type: ignore[call-arg]
             pass
 
 

@@ -46,7 +46,7 @@ def stoppable(folder: Path, **settings: str) -> Iterator[ServerProcess]:
         [sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**settings),
         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    server = ServerProcess(process)
+    server = ServerProcess(process=process)
     children: list[psutil.Process] = []
     try:
         server.wait_until_ready()

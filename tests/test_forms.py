@@ -15,7 +15,7 @@ from server.parameters import from_json
 from tests.access.calls import every_route
 from tests.clips import hearing, recording
 from tests.jobs.test_doors import done
-from tests.server_process import ServerProcess
+from tests.server_process import Service
 
 SAID = "what time is it"
 HEADERS = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -33,7 +33,7 @@ DOORS = {
 
 
 @pytest.fixture(scope="module")
-def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with hearing(tmp_path_factory.mktemp("forms")) as running:
         yield running
 
@@ -44,7 +44,7 @@ def wav() -> bytes:
 
 
 @pytest.fixture
-def client(hears: ServerProcess) -> Iterator[httpx.Client]:
+def client(hears: Service) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=hears.url, timeout=60) as opened:
         yield opened
 

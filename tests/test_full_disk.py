@@ -96,7 +96,7 @@ def post_job(client: httpx.Client, name: str, data: bytes) -> httpx.Response:
 
 
 def test_upload_with_tmpdir_full(client: httpx.Client, full: Any) -> None:
-    form = {"files": {"file": ("a.wav", long_wav(1))}, "data": {"model": "whisper-1", "language": "en"}}
+    form: dict[str, Any] = {"files": {"file": ("a.wav", long_wav(1))}, "data": {"model": "whisper-1", "language": "en"}}
     with full("TMPDIR"):
         answer = client.post("/v1/audio/transcriptions", **form)
         assert error_of(answer, "TMPDIR")["type"] == "server_error"
@@ -174,7 +174,7 @@ def test_voice_upload_with_voices_dir_full(
     client: httpx.Client, full: Any, disks: Disks, server: ServerProcess
 ) -> None:
     sample = encode_wav(spliced([(0.5, 0), (0.5, 1), (0.5, 2)])[0])
-    form = {"files": {"audio_sample": ("a.wav", sample)}, "data": {"name": "Maria", "consent": "yes"}}
+    form: dict[str, Any] = {"files": {"audio_sample": ("a.wav", sample)}, "data": {"name": "Maria", "consent": "yes"}}
     with full("VOICES_DIR"):
         error_of(client.post("/v1/audio/voices", **form), "VOICES_DIR")
     assert list(disks.seen_by(server.process.pid, "voices").iterdir()) == []

@@ -14,9 +14,10 @@ from wyoming.client import AsyncTcpClient
 from wyoming.handle import Handled
 
 from pipeline.support.encodable import Halves, encodable, encodable_json
+from tests.in_process import in_process
 from tests.realtime.desk import Desk, hold
 from tests.scripted import ScriptedLLM
-from tests.server_process import receive, serving
+from tests.server_process import receive
 from tests.servers.ollama import FakeOllama, Traps
 from tests.servers.running import closed_port, running
 from tests.waiting import WAIT_S, until
@@ -88,7 +89,7 @@ async def test_half_characters_close_no_connection_of_the_service(tmp_path: Path
             "LLM_ENGINE": "ollama", "LLAMA_ENDPOINT": address, "RECORD": "true", "RECORDINGS_DIR": str(recordings),
             "WYOMING_URI": f"tcp://127.0.0.1:{port}", "DEBUG_MODE": "true", "LOG_FORMAT": "json",
         }  # fmt: skip
-        service = serving(tmp_path, **settings)
+        service = in_process(tmp_path, **settings)
         server = await asyncio.to_thread(service.__enter__)
 
         def talk() -> None:
@@ -97,7 +98,7 @@ async def test_half_characters_close_no_connection_of_the_service(tmp_path: Path
                     connection.send(told)
                 for _ in range(2):
                     connection.send(f'{{"type": "say", "text": "half {HALF} pair {PAIR}"}}')
-                    events = []
+                    events: list[dict[str, Any]] = []
                     while not events or events[-1].get("type") not in ("turn_completed", "turn_failed"):
                         if isinstance(event := receive(connection), dict):
                             events.append(event)
@@ -109,7 +110,8 @@ async def test_half_characters_close_no_connection_of_the_service(tmp_path: Path
                 assert "half \ufffd pair 😀" in file.read_text(encoding="utf-8")
             with server.connect(f"?voice={HALF}") as connection:
                 assert "error" in receive(connection)
-            speech = {"url": f"{server.url}/v1/audio/speech", "headers": {"Content-Type": "application/json"}}
+            headers = {"Content-Type": "application/json"}
+            speech: dict[str, Any] = {"url": f"{server.url}/v1/audio/speech", "headers": headers}
             said = httpx.post(**speech, content=f'{{"model": "tts-1", "voice": "man", "input": "Hello {HALF}"}}')
             assert said.status_code == 200
             for wrong in (f'"voice": "{HALF}"', f'"voice": "man", "{HALF}": 1, "speed": "{HALF}"'):
@@ -117,7 +119,6 @@ async def test_half_characters_close_no_connection_of_the_service(tmp_path: Path
                 assert 400 <= refused.status_code < 500, refused.text
                 assert refused.json()["error"]["message"]
 
-            headers = {"Content-Type": "application/json"}
             address = f'{{"url": "https://example.invalid/a.wav", "session_id": "{PAIR}{HALF}"}}'
             job = httpx.post(f"{server.url}/api/v1/upload/url", headers=headers, content=address)
             assert job.status_code == 202, job.text
@@ -133,7 +134,7 @@ async def test_half_characters_close_no_connection_of_the_service(tmp_path: Path
                 await client.write_event(event)
                 answer = await client.read_event()
                 assert answer is not None
-                return Handled.from_event(answer).text
+                return Handled.from_event(answer).text or ""
 
         await asyncio.to_thread(talk)
         assert await handle() == "Well 😀 then \ufffd yes."

@@ -448,7 +448,7 @@ def frames(samples: Samples) -> list[Samples]:
     return [samples[start : start + FRAME] for start in range(0, len(samples) - FRAME + 1, FRAME)]
 
 
-def probabilities(activity: SileroActivity, samples: Samples) -> np.ndarray:  # type: ignore[type-arg]
+def probabilities(activity: SileroActivity, samples: Samples) -> np.ndarray:
     return np.array([activity.probability(frame) for frame in frames(samples)])
 
 

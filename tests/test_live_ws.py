@@ -17,8 +17,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from pipeline.audio.clip import Clip, wav_header
+from tests.in_process import in_process
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
-from tests.server_process import TURN_S, ServerProcess, let_in, serving
+from tests.server_process import TURN_S, ServerProcess, Service, let_in
 
 pytestmark = pytest.mark.real_time
 ENDS = ("turn_completed", "turn_interrupted", "turn_failed")
@@ -29,7 +30,7 @@ SAYING = "The heron stands quite still. It waits for a small fish. Then it eats 
 class Live:
     """A client that sends audio and commands and keeps what it receives."""
 
-    def __init__(self, server: ServerProcess, query: str = "rate=16000", **options: Any) -> None:
+    def __init__(self, server: Service, query: str = "rate=16000", **options: Any) -> None:
         self.connection = server.connect(f"?stream=1&{query}", **options)
         self.events: list[dict[str, Any]] = []
         self.sound: list[bytes] = []
@@ -246,7 +247,7 @@ def test_voice_language_and_options_change_with_the_next_turn(server: ServerProc
         assert "speech_held" not in live.order
 
 
-BAD = [
+BAD: list[tuple[str | bytes, str]] = [
     ("no json", "unsupported_message"),
     ("[]", "unsupported_message"),
     ("{}", "unsupported_message"),
@@ -376,18 +377,18 @@ def test_concurrent_conversations_do_not_mix(server: ServerProcess) -> None:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # Without pings: the service must notice a lost client in another way.
-    with serving(tmp_path_factory.mktemp("small"), MAX_SESSIONS="1", RESUME_SECONDS="1", WS_PING_S="0") as running:
+    with in_process(tmp_path_factory.mktemp("small"), MAX_SESSIONS="1", RESUME_SECONDS="1", WS_PING_S="0") as running:
         yield running
 
 
-def connected(server: ServerProcess, query: str, **options: Any) -> Live:
+def connected(server: Service, query: str, **options: Any) -> Live:
     """Open a conversation as soon as a slot is free."""
     return let_in(lambda: Live(server, query), **options)
 
 
-def test_disconnecting_during_a_reply_frees_the_slot(small: ServerProcess) -> None:
+def test_disconnecting_during_a_reply_frees_the_slot(small: Service) -> None:
     with connected(small, "rate=16000") as live:
         live.tell("say", text="tell me a story")
         live.until("speech_started")
@@ -398,7 +399,7 @@ def test_disconnecting_during_a_reply_frees_the_slot(small: ServerProcess) -> No
     assert "Traceback" not in small.text
 
 
-def test_resuming_too_late_begins_a_new_conversation(small: ServerProcess) -> None:
+def test_resuming_too_late_begins_a_new_conversation(small: Service) -> None:
     with connected(small, "rate=16000") as live:
         live.tell("say", text="hello")
         live.until(*ENDS)
@@ -410,7 +411,7 @@ def test_resuming_too_late_begins_a_new_conversation(small: ServerProcess) -> No
         assert (live.started["resumed"], live.started["history"]) == (False, [])
 
 
-def test_idle_client_is_disconnected(small: ServerProcess) -> None:
+def test_idle_client_is_disconnected(small: Service) -> None:
     with connected(small, "rate=16000&idle_timeout_s=1") as live:
         assert live.until("session_ended")["code"] == "idle_timeout"
         with pytest.raises(ConnectionClosed) as closed:
@@ -419,7 +420,7 @@ def test_idle_client_is_disconnected(small: ServerProcess) -> None:
         assert closed.value.rcvd.code == 1000
 
 
-def test_client_that_does_not_read_is_disconnected(small: ServerProcess) -> None:
+def test_client_that_does_not_read_is_disconnected(small: Service) -> None:
     """The queue for a slow reader is bounded: its conversation ends and frees its slot."""
     slow = socket.socket()
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -23,7 +23,7 @@ DONE = {"done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count
 async def chat(server: FakeChat | None = None, **changes: Any) -> AsyncIterator[LanguageModel]:
     async with (
         running((server or FakeChat()).app()) as url,
-        openai.open_engine(Settings(_env_file=None, llm_openai_url=f"{url}/v1", **changes), quiet) as opened,
+        openai.open_engine(Settings(_env_file=None, llm_openai_url=f"{url}/v1", **changes), quiet) as opened,  # type: ignore[call-arg]
     ):
         yield opened.engine
 
@@ -32,7 +32,7 @@ async def chat(server: FakeChat | None = None, **changes: Any) -> AsyncIterator[
 async def local(server: FakeOllama | None = None, **changes: Any) -> AsyncIterator[LanguageModel]:
     async with (
         running((server or FakeOllama()).app()) as url,
-        ollama.open_engine(Settings(_env_file=None, llama_endpoint=url, **changes), quiet) as opened,
+        ollama.open_engine(Settings(_env_file=None, llama_endpoint=url, **changes), quiet) as opened,  # type: ignore[call-arg]
     ):
         yield opened.engine
 

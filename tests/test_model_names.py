@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.support.openai_names import known_as
 from tests.clips import hearing, recording
-from tests.server_process import ServerProcess
+from tests.server_process import Service
 
 HEARING = ["whisper-1", "gpt-4o-mini-transcribe-2025-12-15", "GPT-4o-transcribe-2025-03-20", "whisper-1-20240930"]
 SPEAKING = ["tts-1", "tts-1-1106", "tts-1-hd-1106", "gpt-4o-mini-tts-2025-03-20", "GPT-4o-mini-tts-2025-12-15"]
@@ -16,13 +16,13 @@ DATED = ["whisper-1-2025-12-15", "tts-1-hd-1106", "gpt-realtime-2025-08-28", "gp
 
 
 @pytest.fixture(scope="module")
-def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with hearing(tmp_path_factory.mktemp("names")) as running:
         yield running
 
 
 @pytest.fixture
-def client(hears: ServerProcess) -> Iterator[httpx.Client]:
+def client(hears: Service) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=hears.url, timeout=60) as opened:
         yield opened
 

@@ -30,7 +30,7 @@ from tests.waiting import WAIT_S
 
 
 def settings(address: str, **changes: Any) -> Settings:
-    return Settings(_env_file=None, llama_endpoint=address, **changes)
+    return Settings(_env_file=None, llama_endpoint=address, **changes)  # type: ignore[call-arg]
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ async def test_stopped_server_is_reported(server: FakeOllama) -> None:
 
 
 async def test_probe_accepts_the_implied_tag(address: str, server: FakeOllama) -> None:
-    server.transcribe.models = ["qwen3:0.6b", "hub/team/fine:latest", "llama3.2:latest"]
+    server.models = ["qwen3:0.6b", "hub/team/fine:latest", "llama3.2:latest"]
     for model in ("llama3.2", "llama3.2:latest", "qwen3:0.6b", "hub/team/fine"):
         await probe(settings(address, llama_model=model))
 

@@ -21,7 +21,7 @@ import webvtt
 
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import decode_blocking
-from tests.clips import hearing, long_recording, recording
+from tests.clips import hearing_process, long_recording, recording
 from tests.server_process import ServerProcess
 from tests.stt.recordings import encoded, spliced
 from tests.waiting import until
@@ -31,7 +31,7 @@ TEXTS = ["what time is it", "what day is it today", "what is the date today"]
 
 @pytest.fixture(scope="module")
 def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with hearing(tmp_path_factory.mktemp("openai"), MAX_FILE_SIZE="60000000") as running:
+    with hearing_process(tmp_path_factory.mktemp("openai"), MAX_FILE_SIZE="60000000") as running:
         yield running
 
 
@@ -360,7 +360,7 @@ def test_speech_errors_name_the_parameter(client: openai.OpenAI) -> None:
     no_language = refused(lambda: say(client, "Hi.", extra_body={"language": "?"}), openai.BadRequestError)
     assert no_language["param"] == "language"
     for voice, told in ((5, "voice: "), ({"id": 5}, "voice.id: "), ({}, "voice.id: Field required")):
-        error = refused(lambda voice=voice: say(client, "Hi.", voice=voice), openai.BadRequestError)  # type: ignore[misc]
+        error = refused(lambda voice=voice: say(client, "Hi.", voice=voice), openai.BadRequestError)
         assert error["param"] == "voice"
         assert error["message"].startswith(told), error
     assert refused(lambda: say(client, "Hi.", voice="../../etc/passwd"), openai.BadRequestError)
@@ -387,7 +387,7 @@ def test_null_is_treated_as_a_missing_field(client: openai.OpenAI) -> None:
 
 
 def test_wrong_keys_are_rejected_with_an_openai_error(tmp_path: Path, three: Any) -> None:
-    with hearing(tmp_path, API_KEYS="right") as locked:
+    with hearing_process(tmp_path, API_KEYS="right") as locked:
         for key, good in (("right", True), ("wrong", False)):
             with openai.OpenAI(base_url=f"{locked.url}/v1", api_key=key, max_retries=0) as client:
                 if good:
@@ -406,7 +406,7 @@ def test_wrong_keys_are_rejected_with_an_openai_error(tmp_path: Path, three: Any
 
 
 def test_full_service_responds_with_retry_after(tmp_path: Path) -> None:
-    with hearing(tmp_path, MAX_FILES="1") as small:
+    with hearing_process(tmp_path, MAX_FILES="1") as small:
         wav = long_recording(10)
         with openai.OpenAI(base_url=f"{small.url}/v1", api_key="none", max_retries=0) as client:
             stream = transcribe(client, wav, stream=True)

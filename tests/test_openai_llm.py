@@ -26,7 +26,7 @@ from tests.servers.running import closed_port, running
 
 
 def settings(address: str, **changes: Any) -> Settings:
-    return Settings(_env_file=None, llm_openai_url=f"{address}/v1", **changes)
+    return Settings(_env_file=None, llm_openai_url=f"{address}/v1", **changes)  # type: ignore[call-arg]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ async def test_first_listed_model_is_used_without_a_setting(address: str, server
 
 
 async def test_server_without_a_model_list_requires_a_model_name(address: str, server: FakeChat) -> None:
-    server.transcribe.models = []
+    server.models = []
     with pytest.raises(EngineUnavailable) as caught:
         async with open_engine(settings(address), quiet):
             pass

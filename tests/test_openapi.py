@@ -11,7 +11,7 @@ import httpx
 import jsonschema
 import pytest
 
-from tests.clips import hearing, long_recording, recording
+from tests.clips import hearing_process, long_recording, recording
 from tests.server_process import ServerProcess
 
 OPEN = {"/", "/health", "/health/live", "/health/ready"}
@@ -29,7 +29,7 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("locked")
-    with hearing(folder, API_KEYS="right", TMPDIR=str(temporary), MAX_FILE_SIZE="30000000") as running:
+    with hearing_process(folder, API_KEYS="right", TMPDIR=str(temporary), MAX_FILE_SIZE="30000000") as running:
         yield running
 
 

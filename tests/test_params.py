@@ -57,7 +57,8 @@ def check(model: type[BaseModel], body: dict[str, Any], error: BadField) -> None
 
 @given(st.data())
 def test_param_of_form_errors_names_a_field(data: st.DataObject) -> None:
-    model = data.draw(st.sampled_from([TranscriptionFields, TranslationFields, WhisperXFields]))
+    models: list[type[BaseModel]] = [TranscriptionFields, TranslationFields, WhisperXFields]
+    model = data.draw(st.sampled_from(models))
     body = data.draw(bodies(model))
     try:
         parse(model, body)

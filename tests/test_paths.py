@@ -13,11 +13,11 @@ from server.app import create_app
 from tests.access.calls import SECRET, Answer, Route, WouldRead, call, every_route, scope
 from tests.access.refused import ADMIN, API_KEYS, TALKS, TRANSCRIBES
 from tests.clips import hearing, recording
-from tests.server_process import ServerProcess
+from tests.server_process import Service
 
 
 @pytest.fixture(scope="module")
-def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with hearing(tmp_path_factory.mktemp("paths"), API_KEYS=API_KEYS) as running:
         yield running
 
@@ -53,7 +53,7 @@ async def test_repeated_slashes_do_not_change_permissions(locked: FastAPI) -> No
 
 
 @pytest.mark.parametrize("path", ["//jobs", "/%2fjobs", "/%2F%2fstatus", "/./jobs", "//./jobs", "/x/..//jobs", "//ws"])
-def test_no_spelling_of_a_path_bypasses_the_key(hears: ServerProcess, path: str) -> None:
+def test_no_spelling_of_a_path_bypasses_the_key(hears: Service, path: str) -> None:
     with httpx.Client(base_url=hears.url) as client:
         sent = httpx.Request("GET", hears.url)
         sent.url = sent.url.copy_with(raw_path=path.encode())
@@ -64,7 +64,7 @@ def test_no_spelling_of_a_path_bypasses_the_key(hears: ServerProcess, path: str)
 
 
 @pytest.mark.parametrize("path", ["/asr", "//asr", "/%2fasr", "///asr?output=txt"])
-def test_upload_to_a_path_with_two_slashes_is_transcribed(hears: ServerProcess, path: str) -> None:
+def test_upload_to_a_path_with_two_slashes_is_transcribed(hears: Service, path: str) -> None:
     answer = httpx.post(
         hears.url + path,
         files={"audio_file": recording(0)[0]},
@@ -74,7 +74,7 @@ def test_upload_to_a_path_with_two_slashes_is_transcribed(hears: ServerProcess, 
     assert (answer.status_code, answer.text.strip()) == (200, "what time is it")
 
 
-def test_websocket_path_with_two_slashes_connects(hears: ServerProcess) -> None:
+def test_websocket_path_with_two_slashes_connects(hears: Service) -> None:
     for path in ("//ws", "//v1//realtime"):
         with connect(
             f"ws://127.0.0.1:{hears.port}{path}", additional_headers={"Authorization": f"Bearer {ADMIN}"}

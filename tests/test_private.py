@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from pipeline.support.private_files import private_folder
+from tests.in_process import in_process
 from tests.questions import sample
-from tests.server_process import TURN_S, serving
+from tests.server_process import TURN_S
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_new_folders_are_private_and_existing_ones_unchanged(tmp_path: Path) -> 
 def test_database_and_uploads_are_readable_only_by_the_service(tmp_path: Path) -> None:
     data = tmp_path / "var" / "data"
     settings = {"DATABASE_URL": f"sqlite:///{data}/parley.db", "UPLOAD_DIR": str(data / "uploads"), "JOB_WORKERS": "0"}
-    with serving(tmp_path, **settings) as server:
+    with in_process(tmp_path, **settings) as server:
         files = {"files": ("a.wav", sample("hello"))}
         httpx.post(f"{server.url}/jobs", files=files, timeout=TURN_S).raise_for_status()
         made = [path for path in (tmp_path / "var").rglob("*") if path.exists()]

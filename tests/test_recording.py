@@ -18,8 +18,9 @@ from pipeline.conversation.kept_turns import Recorder, Recordings
 from pipeline.errors import BadInput
 from pipeline.settings import HOME, Settings
 from tests.dialogue import Dialogue, hold
+from tests.in_process import in_process
 from tests.questions import sample
-from tests.server_process import ServerProcess, ask, environment, serving
+from tests.server_process import Service, ask, environment
 from tests.test_draining import comes
 from tests.waiting import until
 
@@ -33,7 +34,7 @@ def kept(folder: Path, turns: int = 1) -> list[Path]:
     return sorted(folder.glob("*/*.json"))
 
 
-def said(server: ServerProcess, query: str = "", text: str = "my name is alice") -> str:
+def said(server: Service, query: str = "", text: str = "my name is alice") -> str:
     """Run a live turn; return the session's ID."""
     with server.connect(f"?stream=1&rate=16000{query}") as connection:
         session = str(comes(connection, "session_started")["session"])
@@ -45,7 +46,7 @@ def said(server: ServerProcess, query: str = "", text: str = "my name is alice")
 def test_nothing_is_kept_by_default(tmp_path: Path) -> None:
     assert Settings().record is False
     folder = tmp_path / "recordings"
-    with serving(tmp_path, RECORDINGS_DIR=str(folder)) as server:
+    with in_process(tmp_path, RECORDINGS_DIR=str(folder)) as server:
         with server.connect() as connection:
             assert connection.response is not None
             assert connection.response.headers["X-Recorded"] == "false"
@@ -58,7 +59,7 @@ def test_nothing_is_kept_by_default(tmp_path: Path) -> None:
 def test_turns_are_kept_until_their_session_is_erased(tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     settings = {"RECORD": "true", "RECORDINGS_DIR": str(folder)}
-    with serving(tmp_path, **settings) as server:
+    with in_process(tmp_path, **settings) as server:
         question = sample("hello")
         with server.connect() as connection:
             assert connection.response is not None
@@ -111,7 +112,7 @@ def test_turns_are_kept_until_their_session_is_erased(tmp_path: Path) -> None:
 
 
 def test_permissions_to_list_and_to_erase_kept_conversations(tmp_path: Path) -> None:
-    with serving(
+    with in_process(
         tmp_path,
         RECORDINGS_DIR=str(tmp_path / "kept"),
         API_KEYS="boss:admin:right,guest:talk:some,clerk:transcribe:other",

@@ -28,7 +28,7 @@ def read(pieces: list[str], tools: tuple[str, ...] = TOOLS, *, thinks_first: boo
 
 def said(text: str, size: int = 1000, tools: tuple[str, ...] = TOOLS, *, thinks_first: bool = False) -> str:
     reply = read([text[at : at + size] for at in range(0, len(text), size)], tools, thinks_first=thinks_first)
-    return reply.said  # type: ignore[attr-defined, no-any-return]
+    return reply.said  # type: ignore[attr-defined]
 
 
 def called(text: str, size: int = 1000, tools: tuple[str, ...] = TOOLS) -> list[tuple[str, object]]:

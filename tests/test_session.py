@@ -330,7 +330,7 @@ def test_held_reply_continues_at_the_same_sample() -> None:
 
     d = hold(script)
     whole = sum(len(chunk.clip.samples) for chunk in d.of(events.SpeechChunk))
-    synthesised = sum(max(1, round(len(text) * 0.06 / 0.08)) * 1280 for text in d.stages.tts.spoken)  # type: ignore[attr-defined]
+    synthesised = sum(max(1, round(len(text) * 0.06 / 0.08)) * 1280 for text in d.stages.tts.spoken)  # type: ignore[attr-defined,misc]
     assert whole == synthesised + 320  # nothing lost, and nothing repeated except the faded 20 ms
     faded = min(d.of(events.SpeechChunk), key=lambda chunk: abs(chunk.clip.samples[-1]))
     assert len(faded.clip.samples) == 320

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Iterator
 
 import httpx
 import numpy as np
@@ -11,13 +10,7 @@ import pytest
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import decode_blocking
 from pipeline.audio.encode import FORMATS
-from tests.server_process import ServerProcess, serving
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with serving(tmp_path_factory.mktemp("speech")) as started:
-        yield started
+from tests.server_process import ServerProcess
 
 
 def speech(server: ServerProcess, text: str, **fields: str) -> httpx.Response:

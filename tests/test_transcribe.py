@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,18 @@ import websockets
 from websockets.sync.client import connect
 
 from pipeline.audio.clip import Clip, encode_wav
-from tests.clips import hearing, recording
-from tests.server_process import ServerProcess
+from tests.clips import hearing_process, recording
+from tests.server_process import Service
 from tests.stt.recordings import encoded, spliced
 
 TEXTS = ["what time is it", "what day is it today", "what is the date today"]
 
 
 @pytest.fixture(scope="module")
-def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with hearing(tmp_path_factory.mktemp("transcribe"), SPEECH_LANGUAGE="en", MAX_FILE_SIZE="20000000") as running:
+def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with hearing_process(
+        tmp_path_factory.mktemp("transcribe"), SPEECH_LANGUAGE="en", MAX_FILE_SIZE="20000000"
+    ) as running:
         yield running
 
 
@@ -34,11 +36,11 @@ def three() -> tuple[bytes, list[tuple[str, float, float]]]:
     return recording(0, 1, 2)
 
 
-def post(hears: ServerProcess, path: str, wav: bytes, **options: Any) -> httpx.Response:
+def post(hears: Service, path: str, wav: bytes, **options: Any) -> httpx.Response:
     return httpx.post(f"{hears.url}{path}", files={"audio_file": ("a.wav", wav)}, timeout=60, **options)
 
 
-def test_file_is_transcribed(hears: ServerProcess, three: Any) -> None:
+def test_file_is_transcribed(hears: Service, three: Any) -> None:
     answer = post(hears, "/api/v1/transcribe", three[0])
     assert answer.status_code == 200
     assert answer.json() == {"transcription": " ".join(TEXTS)}
@@ -47,7 +49,7 @@ def test_file_is_transcribed(hears: ServerProcess, three: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "field"), [("/api/v1/transcribe", "audio_file"), ("/transcribe/", "audio_file"), ("/asr", "audio_file")]
 )
-def test_errors_have_a_detail_and_a_code(hears: ServerProcess, path: str, field: str) -> None:
+def test_errors_have_a_detail_and_a_code(hears: Service, path: str, field: str) -> None:
     missing = httpx.post(f"{hears.url}{path}", files={"other": ("a", b"x")})
     assert missing.status_code == 400
     assert field in missing.json()["detail"]
@@ -67,7 +69,7 @@ async def printed_client(uri: str, wav: bytes) -> Any:
         return json.loads(response)
 
 
-def test_documented_client_works_unchanged(hears: ServerProcess, three: Any) -> None:
+def test_documented_client_works_unchanged(hears: Service, three: Any) -> None:
     uri = f"ws://127.0.0.1:{hears.port}/api/v1/streaming"
     assert asyncio.run(printed_client(uri, three[0])) == {"transcription": " ".join(TEXTS)}
     for container, codec, video in (("webm", "libopus", False), ("mp4", "aac", True)):
@@ -75,7 +77,7 @@ def test_documented_client_works_unchanged(hears: ServerProcess, three: Any) -> 
         assert asyncio.run(printed_client(uri, data)) == {"transcription": TEXTS[0]}
 
 
-def streamed(hears: ServerProcess, query: str, data: bytes, *, pace_s: float = 0.0) -> list[dict[str, Any]]:
+def streamed(hears: Service, query: str, data: bytes, *, pace_s: float = 0.0) -> list[dict[str, Any]]:
     """Stream one upload; return all messages: partials and then the final one."""
     with connect(f"ws://127.0.0.1:{hears.port}/api/v1/streaming{query}", max_size=None) as socket:
         for at in range(0, len(data), 8_000):
@@ -89,14 +91,15 @@ def streamed(hears: ServerProcess, query: str, data: bytes, *, pace_s: float = 0
 
 
 @pytest.mark.parametrize("kind", ["wav", "webm", "pcm", "mp4"])
-def test_partial_results_grow_and_the_final_one_is_complete(hears: ServerProcess, three: Any, kind: str) -> None:
+def test_partial_results_grow_and_the_final_one_is_complete(hears: Service, three: Any, kind: str) -> None:
     clip, _ = spliced([(0.5, 0), (2.5, 1), (2.5, 2)])
-    data = {
+    make: dict[str, Callable[[], bytes]] = {
         "wav": lambda: three[0],
         "webm": lambda: encoded([clip], "webm", "libopus"),
         "pcm": clip.pcm16,
         "mp4": lambda: encoded([clip], "mp4", "aac"),  # its index is at the end: no partials, but the same text
-    }[kind]()
+    }
+    data = make[kind]()
     query = "?partials=1&rate=16000" if kind == "pcm" else "?partials=1"
     told = streamed(hears, query, data, pace_s=0.05)
     assert told[-1] == {"transcription": " ".join(TEXTS)}
@@ -108,12 +111,12 @@ def test_partial_results_grow_and_the_final_one_is_complete(hears: ServerProcess
         assert after.startswith(before), shown
 
 
-def test_raw_samples_are_accepted_at_their_rate(hears: ServerProcess) -> None:
+def test_raw_samples_are_accepted_at_their_rate(hears: Service) -> None:
     clip, _ = spliced([(0.5, 0)])
     assert streamed(hears, "?rate=48000", clip.at(48_000).pcm16()) == [{"transcription": TEXTS[0]}]
 
 
-def test_streaming_connection_continues_after_an_error(hears: ServerProcess, three: Any) -> None:
+def test_streaming_connection_continues_after_an_error(hears: Service, three: Any) -> None:
     with connect(f"ws://127.0.0.1:{hears.port}/api/v1/streaming", max_size=None) as socket:
 
         def told() -> Any:
@@ -144,7 +147,7 @@ def test_streaming_connection_continues_after_an_error(hears: ServerProcess, thr
 
 
 @pytest.mark.parametrize("query", ["", "?partials=1"])
-def test_disconnecting_client_frees_its_slot(hears: ServerProcess, three: Any, query: str) -> None:
+def test_disconnecting_client_frees_its_slot(hears: Service, three: Any, query: str) -> None:
     for _ in range(3):
         with connect(f"ws://127.0.0.1:{hears.port}/api/v1/streaming{query}") as socket:
             socket.send(three[0])
@@ -152,7 +155,7 @@ def test_disconnecting_client_frees_its_slot(hears: ServerProcess, three: Any, q
     assert streamed(hears, query, three[0])[-1] == {"transcription": " ".join(TEXTS)}
 
 
-def test_whisperx_response_has_segments_and_words(hears: ServerProcess, three: Any) -> None:
+def test_whisperx_response_has_segments_and_words(hears: Service, three: Any) -> None:
     answer = post(hears, "/transcribe/", three[0], data={"model_name": "medium", "language": "en", "batch_size": "8"})
     assert answer.status_code == 200, answer.text
     told = answer.json()
@@ -167,21 +170,21 @@ def test_whisperx_response_has_segments_and_words(hears: ServerProcess, three: A
 
 
 @pytest.mark.parametrize(("asked", "told"), [({}, "en"), ({"language": "pt"}, "pt"), ({"language": "French"}, "fr")])
-def test_whisperx_response_has_a_language_for_silence(hears: ServerProcess, asked: dict[str, str], told: str) -> None:
+def test_whisperx_response_has_a_language_for_silence(hears: Service, asked: dict[str, str], told: str) -> None:
     silence = encode_wav(Clip(np.zeros(32_000, np.float32), 16_000))
     answer = post(hears, "/transcribe/", silence, data=asked).json()
     assert (answer["language"], answer["segments"], answer["text"]) == (told, [], "")
 
 
 @pytest.mark.parametrize("path", ["/transcribe/", "/asr"])
-def test_max_speakers_below_min_speakers_is_rejected(hears: ServerProcess, three: Any, path: str) -> None:
+def test_max_speakers_below_min_speakers_is_rejected(hears: Service, three: Any, path: str) -> None:
     wanted = {"min_speakers": 3, "max_speakers": 1}
     asked: Any = {"params": {**wanted, "diarize": True}} if path == "/asr" else {"data": {**wanted, "diarize_audio": 1}}
     answer = post(hears, path, three[0], **asked)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_parameter")
 
 
-def test_whisperx_fields_have_defaults_and_are_validated(hears: ServerProcess, three: Any) -> None:
+def test_whisperx_fields_have_defaults_and_are_validated(hears: Service, three: Any) -> None:
     assert post(hears, "/transcribe/", three[0]).status_code == 200
     plain = post(hears, "/transcribe/", three[0], data={"align_audio": "false"}).json()
     assert plain["word_segments"] == []
@@ -192,13 +195,13 @@ def test_whisperx_fields_have_defaults_and_are_validated(hears: ServerProcess, t
         assert answer.json()["detail"]
 
 
-def test_health_has_the_documented_fields(hears: ServerProcess) -> None:
+def test_health_has_the_documented_fields(hears: Service) -> None:
     told = httpx.get(f"{hears.url}/health").json()
     assert set(told) >= {"status", "device_available", "torch_version", "cuda_available"}
     assert told["status"] == "ok"
 
 
-def test_asr_supports_all_formats_and_options(hears: ServerProcess, three: Any) -> None:
+def test_asr_supports_all_formats_and_options(hears: Service, three: Any) -> None:
     def asr(query: str) -> httpx.Response:
         answer = post(hears, f"/asr?language=en&{query}", three[0])
         assert answer.status_code == 200, answer.text
@@ -217,13 +220,13 @@ def test_asr_supports_all_formats_and_options(hears: ServerProcess, three: Any) 
     assert all(len(one.content) <= 10 for one in narrow)
 
 
-def test_asr_accepts_raw_samples_from_bazarr(hears: ServerProcess) -> None:
+def test_asr_accepts_raw_samples_from_bazarr(hears: Service) -> None:
     clip, _ = spliced([(0.5, 0)])
     answer = post(hears, "/asr?task=transcribe&language=en&output=srt&encode=false", clip.pcm16())
     assert [one.content for one in srt.parse(answer.text)] == [TEXTS[0]]
 
 
-def test_audio_track_is_selected(hears: ServerProcess) -> None:
+def test_audio_track_is_selected(hears: Service) -> None:
     film = encoded([spliced([(1.0, number)])[0] for number in (0, 1)], "matroska", "libopus")
 
     def heard(track: dict[str, str]) -> list[Any]:
@@ -242,14 +245,14 @@ def test_audio_track_is_selected(hears: ServerProcess) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_parameter")
 
 
-def test_language_is_detected(hears: ServerProcess, three: Any) -> None:
+def test_language_is_detected(hears: Service, three: Any) -> None:
     for query, data in (("", three[0]), ("?encode=false", spliced([(0.5, 0)])[0].pcm16())):
         told = post(hears, f"/detect-language{query}", data).json()
         assert (told["detected_language"], told["language_code"]) == ("english", "en")
         assert 0 < told["confidence"] <= 1
 
 
-def test_language_is_detected_after_a_long_silence(hears: ServerProcess) -> None:
+def test_language_is_detected_after_a_long_silence(hears: Service) -> None:
     """The first 30 s of speech are used, wherever they are: Bazarr treats "unknown" as an error."""
     clip = spliced([(75.0, 0), (1.0, 1)])[0]
     told = post(hears, "/detect-language?encode=false", clip.pcm16()).json()
@@ -257,7 +260,7 @@ def test_language_is_detected_after_a_long_silence(hears: ServerProcess) -> None
     assert told["confidence"] > 0
 
 
-def test_silence_gets_the_default_language(hears: ServerProcess) -> None:
+def test_silence_gets_the_default_language(hears: Service) -> None:
     silence = bytes(2 * 16_000 * 70)
     told = post(hears, "/detect-language?encode=false", silence).json()
     assert (told["detected_language"], told["language_code"]) == ("english", "en")
@@ -268,7 +271,7 @@ def test_silence_gets_the_default_language(hears: ServerProcess) -> None:
 
 
 def test_every_endpoint_requires_a_key(tmp_path: Path, three: Any) -> None:
-    with hearing(tmp_path, API_KEYS="right") as locked:
+    with hearing_process(tmp_path, API_KEYS="right") as locked:
         for path in ("/api/v1/transcribe", "/transcribe/", "/asr", "/detect-language"):
             refused = post(locked, path, three[0])
             assert refused.status_code == 401

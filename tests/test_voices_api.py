@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.audio.clip import encode_wav
 from tests.clips import hearing
-from tests.server_process import ServerProcess
+from tests.server_process import Service
 from tests.stt.recordings import spliced
 
 
@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[ServerProcess]:
+def running(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Service]:
     (folder / "man").mkdir(parents=True)
     (folder / "man" / "voice.toml").write_text('description = "A man."\nlanguages = ["en"]\n')
     with hearing(tmp_path_factory.mktemp("service"), VOICES_DIR=str(folder)) as server:
@@ -29,7 +29,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def client(running: ServerProcess) -> Iterator[openai.OpenAI]:
+def client(running: Service) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(
         base_url=f"{running.url}/v1", api_key="none", max_retries=0, _strict_response_validation=True
     ) as client:
@@ -43,9 +43,7 @@ def add(client: openai.OpenAI, name: str, sample: bytes = SAMPLE, consent: str =
     return client.audio.voices.create(name=name, audio_sample=("a.wav", sample, "audio/wav"), consent=consent)
 
 
-def test_new_voice_is_listed_and_speaks_immediately(
-    client: openai.OpenAI, running: ServerProcess, folder: Path
-) -> None:
+def test_new_voice_is_listed_and_speaks_immediately(client: openai.OpenAI, running: Service, folder: Path) -> None:
     voice = add(client, "Maria João")
     assert (voice.id, voice.name, voice.object) == ("Maria João", "Maria João", "audio.voice")
     assert voice.created_at > 1_700_000_000

@@ -2,6 +2,7 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import quote
 
 import av
@@ -34,7 +35,7 @@ def recorded(container: str, codec: str) -> bytes:
     clip = spoken(SUM).at(48_000)
     out = io.BytesIO()
     with av.open(out, "w", format=container) as target:
-        stream = target.add_stream(codec, rate=clip.rate_hz)
+        stream: Any = target.add_stream(codec, rate=clip.rate_hz)
         frame = av.AudioFrame.from_ndarray(clip.samples[None, :], format="fltp", layout="mono")
         frame.rate = clip.rate_hz
         size = stream.codec_context.frame_size

@@ -18,8 +18,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from pipeline.audio.clip import Clip, encode_wav
+from tests.in_process import in_process
 from tests.questions import sample, spoken
-from tests.server_process import TURN_S, ServerProcess, ask, error_code, let_in, receive, refused, serving, wav
+from tests.server_process import TURN_S, Service, ask, error_code, let_in, receive, refused, serving, wav
 from tests.servers import transcription
 from tests.servers.ollama import FakeOllama, Traps
 from tests.servers.running import running
@@ -45,7 +46,7 @@ MOST_WAITING = 1_000_000
 class Remote:
     """A service whose three stages are servers controlled by the test."""
 
-    server: ServerProcess
+    server: Service
     hears: TranscriptionServer
     thinks: FakeOllama
     speaks: SpeechServer
@@ -77,7 +78,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
         speaks = stack.enter_context(portal.wrap_async_context_manager(speech_server()))
         ollama = stack.enter_context(portal.wrap_async_context_manager(running(thinks.app())))
         server = stack.enter_context(
-            serving(
+            in_process(
                 tmp_path_factory.mktemp("remote"), MAX_MESSAGE_BYTES=str(MOST_WAITING),
                 STT_ENGINE="openai", STT_OPENAI_URL=hears.url, STT_TIMEOUT_S=str(HEARING_S),
                 LLM_ENGINE="ollama", LLAMA_ENDPOINT=ollama,
@@ -257,10 +258,10 @@ def ollama_host(remote: Remote) -> str:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     limits = {"MAX_MESSAGE_BYTES": MAX_MESSAGE, "MAX_AUDIO_SECONDS": LONGEST_S}
     places = {"MAX_SESSIONS": SESSIONS, "MAX_SESSIONS_PER_KEY": SESSIONS}
-    with serving(
+    with in_process(
         tmp_path_factory.mktemp("guarded"),
         API_KEYS="first-key, second-key", ALLOWED_ORIGINS="https://example.org",
         **{name: str(value) for name, value in (limits | places).items()},
@@ -268,17 +269,17 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
         yield server
 
 
-def come_in(server: ServerProcess, key: str | None = "first-key", **options: Any) -> ClientConnection:
+def come_in(server: Service, key: str | None = "first-key", **options: Any) -> ClientConnection:
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     return server.connect(additional_headers=headers, **options)
 
 
-def let_in_by_key(server: ServerProcess, key: str = "first-key", **options: Any) -> ClientConnection:
+def let_in_by_key(server: Service, key: str = "first-key", **options: Any) -> ClientConnection:
     """Connect, waiting until a slot is free if another connection has just closed."""
     return let_in(lambda: come_in(server, key, **options))
 
 
-def turned_away(server: ServerProcess, key: str | None = "first-key", **options: Any) -> tuple[int, httpx.Headers]:
+def turned_away(server: Service, key: str | None = "first-key", **options: Any) -> tuple[int, httpx.Headers]:
     """Return status and headers of the response to a rejected handshake."""
     with pytest.raises(InvalidStatus) as refusal:
         come_in(server, key, **options)
@@ -286,7 +287,7 @@ def turned_away(server: ServerProcess, key: str | None = "first-key", **options:
     return response.status_code, httpx.Headers(list(response.headers.raw_items()))
 
 
-def test_conversation_is_resumed_only_by_its_own_key(guarded: ServerProcess) -> None:
+def test_conversation_is_resumed_only_by_its_own_key(guarded: Service) -> None:
     def begun(key: str, query: str = "") -> tuple[ClientConnection, dict[str, Any]]:
         connection = let_in_by_key(guarded, key, query=f"?stream=1{query}")
         return connection, json.loads(connection.recv(timeout=TURN_S))
@@ -310,14 +311,14 @@ def test_conversation_is_resumed_only_by_its_own_key(guarded: ServerProcess) -> 
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong", "first-key,", "first-key, second-key"])
-def test_connection_without_a_valid_key_is_rejected(guarded: ServerProcess, key: str | None) -> None:
+def test_connection_without_a_valid_key_is_rejected(guarded: Service, key: str | None) -> None:
     status, headers = turned_away(guarded, key)
     assert status == 401
     assert headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("key", [b"Bearer \xff\xfe", b"Bearer", b"Basic first-key", "Bearer ключ".encode(), b"\xe9"])
-def test_malformed_key_is_rejected(guarded: ServerProcess, key: bytes) -> None:
+def test_malformed_key_is_rejected(guarded: Service, key: bytes) -> None:
     handshake = {
         "Connection": "Upgrade", "Upgrade": "websocket",
         "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
@@ -329,18 +330,18 @@ def test_malformed_key_is_rejected(guarded: ServerProcess, key: bytes) -> None:
     assert response.json()["error"]["code"] == "unauthorized"
 
 
-def test_each_configured_key_is_accepted(guarded: ServerProcess) -> None:
+def test_each_configured_key_is_accepted(guarded: Service) -> None:
     for key in ("first-key", "second-key"):
         with let_in_by_key(guarded, key) as connection:
             assert ask(connection, sample("hello")).transcription == "hello"
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "https://example.org.evil"])
-def test_foreign_origin_is_rejected(guarded: ServerProcess, origin: str) -> None:
+def test_foreign_origin_is_rejected(guarded: Service, origin: str) -> None:
     assert turned_away(guarded, origin=origin)[0] == 403
 
 
-def test_own_and_allowed_origins_are_accepted(guarded: ServerProcess) -> None:
+def test_own_and_allowed_origins_are_accepted(guarded: Service) -> None:
     for origin in (guarded.url, "https://example.org"):
         with let_in_by_key(guarded, origin=origin) as connection:
             assert error_code_of_text(connection) == "unsupported_message"
@@ -350,7 +351,7 @@ def error_code_of_text(connection: ClientConnection) -> str:
     return refused(connection, "hello")
 
 
-def test_connections_over_the_limit_are_rejected_until_a_slot_is_free(guarded: ServerProcess) -> None:
+def test_connections_over_the_limit_are_rejected_until_a_slot_is_free(guarded: Service) -> None:
     with let_in_by_key(guarded) as first:
         with let_in_by_key(guarded) as second:
             status, headers = turned_away(guarded)
@@ -361,7 +362,7 @@ def test_connections_over_the_limit_are_rejected_until_a_slot_is_free(guarded: S
             assert error_code_of_text(third) == "unsupported_message"
 
 
-def test_only_a_message_over_the_limit_closes_with_1009(guarded: ServerProcess) -> None:
+def test_only_a_message_over_the_limit_closes_with_1009(guarded: Service) -> None:
     with let_in_by_key(guarded) as connection:
         assert refused(connection, b"x" * MAX_MESSAGE) == "bad_audio"
         connection.send(b"x" * (MAX_MESSAGE + 1))
@@ -371,7 +372,7 @@ def test_only_a_message_over_the_limit_closes_with_1009(guarded: ServerProcess) 
     assert closed.value.rcvd.code == 1009
 
 
-def test_long_recording_in_a_small_file_is_rejected(guarded: ServerProcess) -> None:
+def test_long_recording_in_a_small_file_is_rejected(guarded: Service) -> None:
     with let_in_by_key(guarded) as connection:
         long = encode_wav(Clip(np.zeros(int(8_000 * (LONGEST_S + 1)), np.float32), 8_000))
         assert len(long) < MAX_MESSAGE
@@ -382,7 +383,7 @@ def test_long_recording_in_a_small_file_is_rejected(guarded: ServerProcess) -> N
 
 def test_client_without_a_network_is_disconnected(tmp_path: Path) -> None:
     """The client does not respond to a ping, so that its slot is freed."""
-    with serving(tmp_path, WS_PING_S="0.5", MAX_SESSIONS="1") as started:
+    with in_process(tmp_path, WS_PING_S="0.5", MAX_SESSIONS="1") as started:
         host, port = urlsplit(started.url).hostname or "", urlsplit(started.url).port
         with socket.create_connection((host, port or 0), TURN_S) as silent:
             silent.sendall(

@@ -36,7 +36,7 @@ def routes(app: FastAPI) -> list[Route]:
 def _routes(app: FastAPI) -> Iterator[Route]:
     for context in iter_route_contexts(app.routes):
         route: Any = context.original_route
-        path = context.path if hasattr(context, "path") else route.path
+        path: Any = context.path if hasattr(context, "path") else route.path
         if isinstance(route, Mount):
             yield Route("GET", f"{path}/anything")
         elif isinstance(route, WebSocketRoute):

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jwt
 
@@ -68,7 +69,14 @@ def attempts(route: Route) -> Iterator[Attempt]:
         for right, key in (("talk", TALKS), ("transcribe", TRANSCRIBES)):
             if right != needed:
                 yield Attempt("wrong scope", _bearer(key), 403)
-        for claim in ({"scope": ""}, {"scope": "openid email"}, {"scp": []}, {"scopes": 7}, {"scope": None}):
+        claims: tuple[dict[str, Any], ...] = (
+            {"scope": ""},
+            {"scope": "openid email"},
+            {"scp": []},
+            {"scopes": 7},
+            {"scope": None},
+        )
+        for claim in claims:
             token = jwt.encode({"exp": soon, **claim}, SECRET, "HS256")
             yield Attempt("wrong scope", _bearer(token), 403)
 

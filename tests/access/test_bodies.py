@@ -12,15 +12,16 @@ from uvicorn.server import ServerState
 
 from pipeline.settings import Settings
 from server.http.uvicorn_protocols import bounded
-from tests.server_process import ServerProcess, serving
+from tests.in_process import in_process
+from tests.server_process import Service
 
 SIZE = 1 << 18
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with serving(tmp_path_factory.mktemp("bodies")) as running:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with in_process(tmp_path_factory.mktemp("bodies")) as running:
         yield running
 
 
@@ -94,9 +95,8 @@ async def echo_size(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_a_body_of_blank_lines_is_parsed_in_few_steps(head: bytes, tail: bytes, most: int) -> None:
     config = uvicorn.Config(echo_size, lifespan="off", log_config=None, **bounded(Settings()))
     config.load()
-    protocol: Any = config.http_protocol_class(  # type: ignore[operator]
-        config=config, server_state=ServerState(), app_state={}, _loop=asyncio.get_running_loop()
-    )
+    make: Any = config.http_protocol_class
+    protocol = make(config=config, server_state=ServerState(), app_state={}, _loop=asyncio.get_running_loop())
     wire = Wire()
     wire.protocol = protocol
     protocol.connection_made(wire)
@@ -109,7 +109,7 @@ async def test_a_body_of_blank_lines_is_parsed_in_few_steps(head: bytes, tail: b
 
 
 @pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/jobs"])
-def test_a_content_length_of_thousands_of_digits_is_refused(server: ServerProcess, path: str) -> None:
+def test_a_content_length_of_thousands_of_digits_is_refused(server: Service, path: str) -> None:
     kind = b"multipart/form-data; boundary=b"
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import MutableMapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -333,8 +334,8 @@ async def answered(sender: Sender, path: str = "/v1/audio/speech", **options: An
     """Status and error code of the response to such a body."""
     sent: list[dict[str, Any]] = []
 
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(dict(message))
 
     app = create_app(Settings(body_timeout_s=options.pop("timeout_s", 5.0)))
     headers = {"content-type": "application/json", **options}

@@ -22,8 +22,9 @@ from server.access.keys import KeyFile
 from server.access.revocation import Stay
 from server.access.rules import rule_for
 from tests.access.calls import SECRET, Route, scope
+from tests.in_process import in_process
 from tests.questions import sample
-from tests.server_process import ServerProcess, serving
+from tests.server_process import Service
 from tests.test_draining import LONGER_QUESTION, SOON_S, comes
 
 WAY = "openai-insecure-api-key."
@@ -52,14 +53,14 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyFile:
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory, keys: KeyFile) -> Iterator[ServerProcess]:
+def locked(tmp_path_factory: pytest.TempPathFactory, keys: KeyFile) -> Iterator[Service]:
     keys.add("first", frozenset({Permission.ADMIN}))
     settings = {"API_KEYS_FILE": str(keys._path), "JOB_WORKERS": "0"}  # so that a job waits as long as the test needs
-    with serving(tmp_path_factory.mktemp("locked"), **settings) as running:
+    with in_process(tmp_path_factory.mktemp("locked"), **settings) as running:
         yield running
 
 
-def known(server: ServerProcess, key: str) -> None:
+def known(server: Service, key: str) -> None:
     """Wait until the service has read the key file."""
     deadline = time.monotonic() + SOON_S
     while httpx.get(f"{server.url}/v1/models", headers={"X-API-Key": key}).status_code != 200:
@@ -67,7 +68,7 @@ def known(server: ServerProcess, key: str) -> None:
         time.sleep(0.1)
 
 
-def test_a_revoked_key_ends_its_connections_and_no_others(locked: ServerProcess, keys: KeyFile) -> None:
+def test_a_revoked_key_ends_its_connections_and_no_others(locked: Service, keys: KeyFile) -> None:
     lost, kept = keys.add("lost", USE), keys.add("kept", USE)
     for key in (lost, kept):
         known(locked, key)
@@ -111,7 +112,7 @@ def test_a_revoked_key_ends_its_connections_and_no_others(locked: ServerProcess,
         comes(others, "turn_completed")
 
 
-def test_a_new_key_with_the_same_name_is_another_key(locked: ServerProcess, keys: KeyFile) -> None:
+def test_a_new_key_with_the_same_name_is_another_key(locked: Service, keys: KeyFile) -> None:
     """This is how a user replaces a lost key."""
     key = keys.add("anna", USE)
     known(locked, key)
@@ -122,7 +123,7 @@ def test_a_new_key_with_the_same_name_is_another_key(locked: ServerProcess, keys
         assert end_of(talking)[1] == 1008
 
 
-def test_a_rotated_key_keeps_its_jobs_and_loses_only_the_old_secret(locked: ServerProcess, keys: KeyFile) -> None:
+def test_a_rotated_key_keeps_its_jobs_and_loses_only_the_old_secret(locked: Service, keys: KeyFile) -> None:
     old = keys.add("carl", USE)
     known(locked, old)
     files = {"files": ("a.wav", sample("hello"))}

@@ -7,6 +7,7 @@ import pytest
 from server.access.callers import USE
 from server.access.keys import KeyFile
 from tests.browser.conftest import Visit
+from tests.in_process import in_process
 from tests.server_process import ServerProcess, killed, serving
 from tests.servers.running import closed_port
 
@@ -67,7 +68,7 @@ def test_a_vanished_service_is_reported_without_promises(visit: Visit, tmp_path:
 
 
 def test_a_full_service_is_explained_and_retried(visit: Visit, tmp_path: Path) -> None:
-    with serving(tmp_path, MAX_SESSIONS="1") as server:
+    with in_process(tmp_path, MAX_SESSIONS="1") as server:
         with server.connect():
             visitor = visit(server.url)
             visitor.page.fill("#words", "what is two plus three")
@@ -79,7 +80,7 @@ def test_a_full_service_is_explained_and_retried(visit: Visit, tmp_path: Path) -
 
 
 def test_the_page_asks_for_a_key_and_uses_it(visit: Visit, tmp_path: Path) -> None:
-    with serving(tmp_path, API_KEYS="transcriber:transcribe:no-sesame,open-sesame") as server:
+    with in_process(tmp_path, API_KEYS="transcriber:transcribe:no-sesame,open-sesame") as server:
         visitor = visit(server.url)
         visitor.see("#trouble:visible")
         assert "needs an access key" in visitor.words("#trouble"), "shown before the user presses a button"
@@ -118,7 +119,7 @@ def test_the_page_asks_for_a_key_and_uses_it(visit: Visit, tmp_path: Path) -> No
 def test_a_revoked_key_ends_the_conversation_with_an_explanation(visit: Visit, tmp_path: Path) -> None:
     keys = KeyFile(tmp_path / "keys")
     key = keys.add("anna", USE)
-    with serving(tmp_path, API_KEYS_FILE=str(tmp_path / "keys")) as server:
+    with in_process(tmp_path, API_KEYS_FILE=str(tmp_path / "keys")) as server:
         visitor = visit(server.url)
         visitor.see("#trouble:visible")
         visitor.page.fill("#key", key)
@@ -132,7 +133,7 @@ def test_a_revoked_key_ends_the_conversation_with_an_explanation(visit: Visit, t
 def test_a_page_on_another_host_name_explains_what_is_missing(visit: Visit, tmp_path: Path) -> None:
     """Over plain HTTP and a name other than localhost: no microphone, and no conversation until the name is allowed."""
     named = "--host-resolver-rules=MAP parley.example 127.0.0.1"
-    with serving(tmp_path) as server:
+    with in_process(tmp_path) as server:
         visitor = visit(f"http://parley.example:{server.port}", flags=[named])
         visitor.see("#trouble:visible")
         assert "https" in visitor.words("#trouble")
@@ -140,7 +141,7 @@ def test_a_page_on_another_host_name_explains_what_is_missing(visit: Visit, tmp_
         visitor.page.press("#words", "Enter")
         visitor.see("text=ALLOWED_ORIGINS")
         assert f"http://parley.example:{server.port}" in visitor.words("#trouble")
-    with serving(tmp_path, ALLOWED_ORIGINS="*") as server:
+    with in_process(tmp_path, ALLOWED_ORIGINS="*") as server:
         visitor = visit(f"http://parley.example:{server.port}", flags=[named])
         visitor.page.fill("#words", "what is two plus three")
         visitor.page.press("#words", "Enter")

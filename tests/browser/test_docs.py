@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from tests.browser.conftest import Visit
-from tests.server_process import ServerProcess, serving
+from tests.in_process import in_process
+from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.real_time
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
@@ -17,7 +18,7 @@ def test_routes_are_shown_and_tried_out_without_the_internet(visit: Visit, tmp_p
     visitor = visit("about:blank", flags=[OFFLINE])
     page, asked = visitor.page, set[str]()
     page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
-    with serving(tmp_path, API_KEYS="sesame") as server:
+    with in_process(tmp_path, API_KEYS="sesame") as server:
         page.goto(f"{server.url}/docs")
         page.click("button.authorize")
         page.fill(".auth-container input", "sesame")

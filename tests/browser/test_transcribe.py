@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import FilePayload
 
 from pipeline.audio.clip import encode_wav
 from tests.browser.conftest import Visit, Visitor, low_contrasts
@@ -45,9 +46,10 @@ def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 def give(visitor: Visitor, *files: tuple[str, bytes]) -> None:
-    visitor.page.set_input_files(
-        "#files", [{"name": name, "mimeType": "application/octet-stream", "buffer": data} for name, data in files]
-    )
+    sent: list[FilePayload] = [
+        {"name": name, "mimeType": "application/octet-stream", "buffer": data} for name, data in files
+    ]
+    visitor.page.set_input_files("#files", sent)
 
 
 def row(name: str) -> str:

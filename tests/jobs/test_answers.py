@@ -10,20 +10,21 @@ from pydantic import BaseModel
 
 from server.jobs.schemas import DeliveriesAnswer, EchoJob, JobAnswer, JobPage, NewJobs, QueuesAnswer, Transcript
 from server.transcribe.models import ModelsAnswer
+from tests.in_process import in_process
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, done, zipped
-from tests.server_process import ServerProcess, serving
+from tests.server_process import Service
 from tests.servers import web as servers
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with serving(tmp_path_factory.mktemp("answers"), **HEARS) as running:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with in_process(tmp_path_factory.mktemp("answers"), **HEARS) as running:
         yield running
 
 
 @pytest.fixture
-def client(service: ServerProcess) -> Iterator[httpx.Client]:
+def client(service: Service) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, timeout=30) as opened:
         yield opened
 

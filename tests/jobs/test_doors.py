@@ -15,6 +15,7 @@ import psutil
 import pytest
 import soundfile
 
+from tests.in_process import in_process
 from tests.jobs.conftest import recording
 from tests.server_process import ServerProcess, serving
 from tests.servers import web as servers
@@ -33,14 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(folder: Path) -> Iterator[ServerProcess]:
-    with serving(folder, **HEARS, MAX_FILE_SIZE="2MB", MAX_ARCHIVE_SIZE="3MB", MAX_ARCHIVE_FILES="5") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A second service, with keys and a limit on duration."""
-    with serving(tmp_path_factory.mktemp("guarded"), **HEARS, MAX_FILE_SECONDS="600", API_KEYS="right") as running:
+    limits = {"MAX_FILE_SIZE": "2MB", "MAX_FILE_SECONDS": "600", "MAX_ARCHIVE_SIZE": "3MB", "MAX_ARCHIVE_FILES": "5"}
+    with serving(folder, **HEARS, **limits) as running:
         yield running
 
 
@@ -425,19 +420,18 @@ def test_an_aborted_upload_leaves_nothing(service: ServerProcess, folder: Path) 
     until(lambda: not left_incoming(folder))
 
 
-def test_hours_of_silence_in_a_small_file_stop_at_the_limit(guarded: ServerProcess) -> None:
+def test_hours_of_silence_in_a_small_file_stop_at_the_limit(service: ServerProcess, client: httpx.Client) -> None:
     out = io.BytesIO()
     with soundfile.SoundFile(out, "w", 16_000, 1, format="FLAC") as file:
         for _ in range(400):
             file.buffer_write(b"\0\0" * 160_000, "int16")
     assert len(out.getvalue()) < 2_000_000
-    with httpx.Client(base_url=guarded.url, headers={"Authorization": "Bearer right"}) as client:
-        service = psutil.Process(guarded.process.pid)
-        # The first job also loads the decoder.
-        done(client, client.post("/jobs", files={"files": recording(0)}).json()["jobs"][0]["job_id"])
-        before = service.memory_info().rss
-        job = done(client, client.post("/jobs", files={"files": out.getvalue()}).json()["jobs"][0]["job_id"])
-        grown = service.memory_info().rss - before
+    process = psutil.Process(service.process.pid)
+    # The first job also loads the decoder.
+    done(client, client.post("/jobs", files={"files": recording(0)}).json()["jobs"][0]["job_id"])
+    before = process.memory_info().rss
+    job = done(client, client.post("/jobs", files={"files": out.getvalue()}).json()["jobs"][0]["job_id"])
+    grown = process.memory_info().rss - before
     assert (job["status"], job["error"]["code"]) == ("failed", "audio_too_long")
     assert grown < 40 * 2**20
 
@@ -500,8 +494,8 @@ def test_a_webhook_is_delivered_and_its_attempts_are_shown(client: httpx.Client)
     assert web.seen[1].headers["webhook-id"] == delivery["id"]
 
 
-def test_every_job_endpoint_requires_a_key(guarded: ServerProcess) -> None:
-    with httpx.Client(base_url=guarded.url) as client:
+def test_every_job_endpoint_requires_a_key(tmp_path: Path) -> None:
+    with in_process(tmp_path, API_KEYS="right") as guarded, httpx.Client(base_url=guarded.url) as client:
         for method, path in (
             ("POST", "/jobs"), ("GET", "/jobs"), ("GET", "/queues"), ("GET", "/jobs/x"), ("POST", "/jobs/x/cancel"),
             ("GET", "/jobs/x/download"), ("GET", "/jobs/x/events"), ("GET", "/jobs/x/file"), ("DELETE", "/jobs/x"),

@@ -15,8 +15,9 @@ import pytest
 from jobs.database import open_database
 from jobs.store import JobStore
 from pipeline.errors import ConfigError, StorageFailed
+from tests.in_process import in_process
 from tests.jobs.conftest import needs_postgres, recording, submission
-from tests.server_process import ServerProcess, serving
+from tests.server_process import Service
 from tests.servers.postgres import Postgres
 from tests.waiting import until
 
@@ -24,8 +25,8 @@ QUIET = {"JOB_WORKERS": "0"}
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    with serving(tmp_path, **QUIET) as running:
+def server(tmp_path: Path) -> Iterator[Service]:
+    with in_process(tmp_path, **QUIET) as running:
         yield running
 
 
@@ -33,15 +34,15 @@ def files(folder: Path) -> list[Path]:
     return [folder / "data" / f"parley.db{suffix}" for suffix in ("", "-wal", "-shm")]
 
 
-def post(server: ServerProcess) -> httpx.Response:
+def post(server: Service) -> httpx.Response:
     return httpx.post(f"{server.url}/jobs", files={"files": ("a.wav", recording(0))}, timeout=60)
 
 
-def ready(server: ServerProcess) -> httpx.Response:
+def ready(server: Service) -> httpx.Response:
     return httpx.get(f"{server.url}/health/ready", timeout=60)
 
 
-def accepted(server: ServerProcess) -> str:
+def accepted(server: Service) -> str:
     answer = post(server)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["jobs"][0]["job_id"])
@@ -95,9 +96,7 @@ def empty_the_log(folder: Path) -> None:
     "harm",
     [remove, overwrite, overwrite_all_but_the_first_page, truncate, replace, remove_the_log, empty_the_log],
 )
-def test_a_job_that_would_be_lost_is_refused(
-    server: ServerProcess, tmp_path: Path, harm: Callable[[Path], None]
-) -> None:
+def test_a_job_that_would_be_lost_is_refused(server: Service, tmp_path: Path, harm: Callable[[Path], None]) -> None:
     kept = [accepted(server) for _ in range(3)]
     _checkpoint(tmp_path)
     accepted(server)  # so that the write-ahead log is not empty
@@ -135,7 +134,7 @@ def _checkpoint(folder: Path) -> None:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def test_a_moved_database_is_reported_and_used_when_it_is_back(server: ServerProcess, tmp_path: Path) -> None:
+def test_a_moved_database_is_reported_and_used_when_it_is_back(server: Service, tmp_path: Path) -> None:
     kept = accepted(server)
     shutil.move(tmp_path / "data", tmp_path / "away")
     refused(post(server))
@@ -181,7 +180,7 @@ async def test_postgresql_goes_away_and_comes_back(pg: Postgres, caplog: pytest.
         assert (await store.get(job.id)).id == job.id
 
 
-def test_errors_of_job_endpoints_have_the_form_of_their_api(server: ServerProcess, tmp_path: Path) -> None:
+def test_errors_of_job_endpoints_have_the_form_of_their_api(server: Service, tmp_path: Path) -> None:
     remove(tmp_path)
     told: dict[str, Any] = httpx.get(f"{server.url}/queues").json()
     assert told["error"]["code"] == "storage_failed"

@@ -18,10 +18,11 @@ from deploy.outside_hearing import open_hearing
 from deploy.outside_worker import verified, work
 from jobs.remote_worker import file_signature
 from pipeline.settings import Settings
+from tests.in_process import in_process
 from tests.jobs.conftest import recording
-from tests.jobs.test_doors import HEARS, SAID, WAIT_S, done
+from tests.jobs.test_doors import SAID, WAIT_S, done
 from tests.jobs.test_webhooks import SECRET
-from tests.server_process import ServerProcess, serving
+from tests.server_process import Service
 from tests.servers import web as servers
 from tests.servers.running import closed_port
 from tests.servers.web import Request, Web
@@ -60,21 +61,21 @@ class Worker:
 
 
 @contextmanager
-def elsewhere(folder: Path) -> Iterator[tuple[ServerProcess, httpx.Client, Worker]]:
+def elsewhere(folder: Path) -> Iterator[tuple[Service, httpx.Client, Worker]]:
     with servers.serving() as web:
         port = closed_port()
         settings = {
             "JOB_ENGINE": "modal", "MODAL_WEBHOOK_URL": web.address, "APP_URL": f"http://127.0.0.1:{port}",
             "PORT": str(port), "WEBHOOK_SECRET": SECRET, "MODAL_TOKEN_ID": "wk-1", "MODAL_TOKEN_SECRET": "ws-1",
-            "JOB_RETRY_S": "0.1",
+            "JOB_RETRY_S": "0.1", "URL_ALLOW": "127.0.0.1",
         }  # fmt: skip
         worker = Worker(web)
-        with serving(folder, **HEARS, **settings) as running, httpx.Client(base_url=running.url, timeout=30) as client:
+        with in_process(folder, **settings) as running, httpx.Client(base_url=running.url, timeout=30) as client:
             yield running, client, worker
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, httpx.Client, Worker]]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, httpx.Client, Worker]]:
     with elsewhere(tmp_path_factory.mktemp("elsewhere")) as opened:
         yield opened
 
@@ -92,7 +93,7 @@ def signed(worker: Worker, update: dict[str, Any], secret: str = SECRET) -> http
     return httpx.post(worker.jobs[-1]["updates_url"], content=body, headers=headers, timeout=30)
 
 
-def test_a_job_is_done_by_a_remote_worker(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+def test_a_job_is_done_by_a_remote_worker(place: tuple[Service, httpx.Client, Worker]) -> None:
     _, client, worker = place
     worker.go_on.clear()
     worker.web.statuses = [503]  # the first post does not reach it
@@ -110,7 +111,7 @@ def test_a_job_is_done_by_a_remote_worker(place: tuple[ServerProcess, httpx.Clie
     assert set(worker.jobs[0]) == {"job_id", "attempt", "file_url", "updates_url", "filename", "options"}
 
 
-def test_the_remote_worker_receives_all_options(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+def test_the_remote_worker_receives_all_options(place: tuple[Service, httpx.Client, Worker]) -> None:
     _, client, worker = place
     worker.go_on.set()
     worker.segments = [
@@ -135,7 +136,7 @@ def test_the_remote_worker_receives_all_options(place: tuple[ServerProcess, http
     assert [one["speaker"] for one in job["result"]["segments"]] == ["B"]
 
 
-def test_a_cancelled_job_stops_the_remote_worker(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+def test_a_cancelled_job_stops_the_remote_worker(place: tuple[Service, httpx.Client, Worker]) -> None:
     _, client, worker = place
     worker.go_on.clear()
     worker.segments = [{"start": n, "end": n + 1, "text": "x"} for n in range(4)]
@@ -155,7 +156,7 @@ def test_a_cancelled_job_stops_the_remote_worker(place: tuple[ServerProcess, htt
     assert httpx.get(worker.jobs[-1]["file_url"]).status_code == 401
 
 
-def test_only_correctly_signed_updates_are_accepted(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+def test_only_correctly_signed_updates_are_accepted(place: tuple[Service, httpx.Client, Worker]) -> None:
     _, client, worker = place
     worker.go_on.clear()
     job_id = submit(client, recording(2))
@@ -178,9 +179,7 @@ def test_only_correctly_signed_updates_are_accepted(place: tuple[ServerProcess, 
 
 
 @pytest.mark.parametrize("query", ["", "?job=x&attempt=y&signature=" + "0" * 64, "?job=%ff&attempt=&signature=%c3%a9"])
-def test_the_body_of_an_unsigned_update_is_not_read(
-    place: tuple[ServerProcess, httpx.Client, Worker], query: str
-) -> None:
+def test_the_body_of_an_unsigned_update_is_not_read(place: tuple[Service, httpx.Client, Worker], query: str) -> None:
     """A body can have 64 MiB and is held in memory: a few hundred of them would use all of it."""
     running, _, _ = place
     connection = HTTPConnection("127.0.0.1", running.port, timeout=60)
@@ -192,7 +191,7 @@ def test_the_body_of_an_unsigned_update_is_not_read(
         connection.close()
 
 
-def test_an_unsigned_request_for_a_file_reveals_nothing(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+def test_an_unsigned_request_for_a_file_reveals_nothing(place: tuple[Service, httpx.Client, Worker]) -> None:
     """Existing and missing jobs get the same response, byte for byte, whatever else is sent or left out."""
     running, client, worker = place
     worker.go_on.clear()
@@ -228,7 +227,7 @@ class Heard(Worker):
             return await work(job, SECRET, hear)
 
 
-def test_requested_options_are_done_by_real_recognisers(place: tuple[ServerProcess, httpx.Client, Worker]) -> None:
+def test_requested_options_are_done_by_real_recognisers(place: tuple[Service, httpx.Client, Worker]) -> None:
     _, client, worker = place
     Heard(worker.web)
     job = done(client, submit(client, recording(5), language="en"))

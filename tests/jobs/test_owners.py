@@ -7,9 +7,10 @@ import httpx
 import jwt
 import pytest
 
+from tests.in_process import in_process
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, SAID, done
-from tests.server_process import ServerProcess, serving
+from tests.server_process import Service
 
 SECRET = "s" * 40
 KEYS = {name: f"{name}-" + name[0] * 40 for name in ("anna", "ben", "root")}
@@ -17,12 +18,12 @@ API_KEYS = f"anna:transcribe:{KEYS['anna']},ben:transcribe+talk:{KEYS['ben']},ro
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with serving(tmp_path_factory.mktemp("owners"), **HEARS, API_KEYS=API_KEYS, JWT_SECRET=SECRET) as running:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with in_process(tmp_path_factory.mktemp("owners"), **HEARS, API_KEYS=API_KEYS, JWT_SECRET=SECRET) as running:
         yield running
 
 
-def caller(service: ServerProcess, key: str) -> httpx.Client:
+def caller(service: Service, key: str) -> httpx.Client:
     return httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
 
 
@@ -31,19 +32,19 @@ def login(name: str) -> str:
 
 
 @pytest.fixture
-def anna(service: ServerProcess) -> Iterator[httpx.Client]:
+def anna(service: Service) -> Iterator[httpx.Client]:
     with caller(service, KEYS["anna"]) as client:
         yield client
 
 
 @pytest.fixture
-def ben(service: ServerProcess) -> Iterator[httpx.Client]:
+def ben(service: Service) -> Iterator[httpx.Client]:
     with caller(service, KEYS["ben"]) as client:
         yield client
 
 
 @pytest.fixture
-def root(service: ServerProcess) -> Iterator[httpx.Client]:
+def root(service: Service) -> Iterator[httpx.Client]:
     with caller(service, KEYS["root"]) as client:
         yield client
 
@@ -61,7 +62,7 @@ def ids(client: httpx.Client, path: str) -> list[str]:
     return [job["job_id"] for job in client.get(path).raise_for_status().json()["items"]]
 
 
-def routes_of_a_job(service: ServerProcess) -> list[tuple[str, str]]:
+def routes_of_a_job(service: Service) -> list[tuple[str, str]]:
     """All job routes in the OpenAPI document, except those of remote workers, which sign their requests."""
     paths = httpx.get(f"{service.url}/openapi.json").json()["paths"]
     return [
@@ -70,9 +71,7 @@ def routes_of_a_job(service: ServerProcess) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def test_a_caller_cannot_touch_the_job_of_another(
-    service: ServerProcess, anna: httpx.Client, ben: httpx.Client
-) -> None:
+def test_a_caller_cannot_touch_the_job_of_another(service: Service, anna: httpx.Client, ben: httpx.Client) -> None:
     job_id = send(anna, 0)
     routes = routes_of_a_job(service)
     assert len(routes) >= 13
@@ -111,7 +110,7 @@ def test_admins_see_and_touch_all_jobs(anna: httpx.Client, root: httpx.Client) -
     assert anna.get(f"/jobs/{job_id}").status_code == 404
 
 
-def test_a_jwt_subject_is_not_the_key_of_the_same_name(service: ServerProcess, anna: httpx.Client) -> None:
+def test_a_jwt_subject_is_not_the_key_of_the_same_name(service: Service, anna: httpx.Client) -> None:
     job_id = send(anna, 4)
     with caller(service, login("anna")) as other:
         assert other.get(f"/jobs/{job_id}").status_code == 404
@@ -132,7 +131,7 @@ def test_callers_can_use_the_same_idempotency_key(anna: httpx.Client, ben: httpx
     assert first["jobs"][0]["job_id"] == again["jobs"][0]["job_id"] != other["jobs"][0]["job_id"]
 
 
-def test_an_idempotency_key_cannot_collide_with_another_callers(service: ServerProcess) -> None:
+def test_an_idempotency_key_cannot_collide_with_another_callers(service: Service) -> None:
     """A subject can end like a path. Path and key were once joined, which made two keys equal."""
     data = recording(6)
     made = []

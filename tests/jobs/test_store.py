@@ -266,7 +266,7 @@ async def test_lists_are_filtered(store: JobStore) -> None:
     assert (await list_jobs(store.database, session_id="nobody")).total == 0  # language: allow
     for wrong in ({"limit": 0}, {"limit": 1000}, {"page": 0}, {"page": 10**9}, {"cursor": "x' OR 1=1"}):
         with pytest.raises(Refused):
-            await list_jobs(store.database, **wrong)  # type: ignore[arg-type]
+            await list_jobs(store.database, **wrong)
 
 
 async def test_a_list_of_several_states_is_in_order_too(store: JobStore) -> None:

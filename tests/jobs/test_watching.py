@@ -13,8 +13,8 @@ from jobs.database import Database
 from jobs.schema import Job
 from jobs.store import JobStore
 from jobs.watching import Watching
+from tests.in_process import in_process
 from tests.jobs.conftest import recording, submission
-from tests.server_process import serving
 from tests.waiting import until
 
 WATCHERS = 100
@@ -60,16 +60,16 @@ async def test_many_watchers_share_one_query(database: Database, store: JobStore
 @pytest.mark.parametrize("keys", ["", "secret-one-of-many-characters"])
 def test_event_streams_are_limited(tmp_path: Path, keys: str) -> None:
     """503 when all slots are taken, 429 when one caller has half of them. A closed stream frees its slot."""
-    limits = {"MAX_EVENT_STREAMS": "4", "JOB_WORKERS": "1", "API_KEYS": keys}
+    limits = {"MAX_EVENT_STREAMS": "4", "JOB_WORKERS": "0", "API_KEYS": keys}
     headers = {"Authorization": f"Bearer {keys}"} if keys else {}
     with (
-        serving(tmp_path, **limits) as service,
+        in_process(tmp_path, **limits) as service,
         httpx.Client(base_url=service.url, headers=headers, timeout=60) as client,
     ):
         ids = [
             job["job_id"]
             for _ in range(2)
-            for job in client.post("/jobs", files={"files": recording(*range(12))}).raise_for_status().json()["jobs"]
+            for job in client.post("/jobs", files={"files": recording(0)}).raise_for_status().json()["jobs"]
         ]
         address = f"/jobs/{ids[-1]}/events"
         most, status = (2, 429) if keys else (4, 503)

@@ -46,7 +46,8 @@ async def delivering(database: Database, **settings: Any) -> AsyncIterator[Outbo
     async def describe(job_id: str) -> dict[str, Any]:
         return {"job_id": job_id, "text": "olá"}
 
-    wanted = Settings(**({"url_allow": "127.0.0.1", "webhook_retry_s": 0.05} | settings))
+    values: dict[str, Any] = {"url_allow": "127.0.0.1", "webhook_retry_s": 0.05} | settings
+    wanted = Settings(**values)
     webhooks = Webhooks(outbox, wanted, SECRET, describe)
     task = asyncio.create_task(webhooks.run())
     # Signal the job's end as the service does, so that the outbox does not wait for its next check.

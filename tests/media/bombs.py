@@ -3,6 +3,7 @@
 import io
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import av
 import numpy as np
@@ -26,7 +27,7 @@ def written(format: str, subtype: str | None = None) -> bytes:
 def muxed(container: str, codec: str) -> bytes:
     out = io.BytesIO()
     with av.open(out, "w", format=container) as target:
-        stream = target.add_stream(codec, rate=48_000, layout="mono")
+        stream: Any = target.add_stream(codec, rate=48_000, layout="mono")
         resampler = av.AudioResampler(
             stream.format.name, "mono", 48_000, frame_size=stream.codec_context.frame_size or 1024
         )

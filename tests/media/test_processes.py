@@ -76,7 +76,7 @@ async def test_decoding_of_a_long_file_with_many_tags_is_ended_too() -> None:
         yield from recording.blocks()
 
     with pytest.raises(BadInput) as raised:
-        async with contextlib.aclosing(in_threads(steps(), recording.stop)) as blocks:  # type: ignore[arg-type]
+        async with contextlib.aclosing(in_threads(steps(), recording.stop)) as blocks:  # type: ignore[arg-type,var-annotated]
             async for _ in blocks:
                 pass
     assert raised.value.code == "bad_audio"
@@ -131,7 +131,7 @@ async def test_a_cancelled_step_of_a_recording_ends_at_once() -> None:
             raise
 
     async def read() -> None:
-        async with contextlib.aclosing(in_threads(steps(), recording.stop)) as blocks:  # type: ignore[arg-type]
+        async with contextlib.aclosing(in_threads(steps(), recording.stop)) as blocks:  # type: ignore[arg-type,var-annotated]
             async for _ in blocks:
                 pass
 

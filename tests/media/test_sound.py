@@ -211,8 +211,14 @@ def test_a_dc_offset_is_removed(format: str, subtype: str | None, offset: float)
 
 
 class Silent:
+    def probability(self, frame: Samples) -> float:
+        return 0.0
+
     def probabilities(self, frames: Samples) -> Samples:
         return np.zeros(len(frames), np.float32)
+
+    def reset(self) -> None:
+        pass
 
 
 def test_a_dc_offset_of_live_sound_is_removed() -> None:

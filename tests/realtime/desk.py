@@ -210,7 +210,7 @@ def hold(
         running = Running()
         stages = Stages(stt or ScriptedSTT(), llm or ScriptedLLM(), tts or ScriptedTTS())
         for stage in (stages.stt, stages.llm, stages.tts):
-            stage.running = running  # type: ignore[attr-defined]
+            stage.running = running  # type: ignore[union-attr]
         numbers = Settings(**{"idle_timeout_s": 0} | settings)
         app, _ = application(assistant(stages, numbers, tools))
         app.include_router(router)

@@ -105,7 +105,7 @@ class Client:
     def _item(self) -> dict[str, Any]:
         pick = self.random
         text = pick.choice(["hello", "", "what does the heron do", "é" * 300])
-        item = pick.choice(
+        item: dict[str, Any] = pick.choice(
             [
                 {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]},
                 {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]},
@@ -119,7 +119,7 @@ class Client:
                 },
             ]
         )  # fmt: skip
-        return {**item, **({"id": self._id()} if pick.random() < 0.2 else {})}
+        return item | ({"id": self._id()} if pick.random() < 0.2 else {})
 
     def _response(self) -> dict[str, Any]:
         pick = self.random

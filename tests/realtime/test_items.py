@@ -549,7 +549,7 @@ def test_a_session_update_applies_completely_or_not_at_all() -> None:
             ({"modalities": ["audio"]}, "session.modalities"),
             ({"type": "dream"}, "session.type"),
         ]:
-            sent = {"type": "realtime", "instructions": "never", **session}
+            sent: dict[str, Any] = {"type": "realtime", "instructions": "never", **session}  # type: ignore[dict-item]
             error = await d.error(d.send("session.update", session=sent))
             assert error["param"].endswith(param), (session, error)
             assert error["type"] == "invalid_request_error"

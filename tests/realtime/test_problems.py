@@ -117,7 +117,7 @@ def test_an_error_param_is_a_path_in_the_event(data: st.DataObject) -> None:
     for part in before:
         place = place[part]
     if told.code != "missing_required_parameter":
-        assert last in place if isinstance(place, dict) else last < len(place)
+        assert last in place if isinstance(place, dict) else int(last) < len(place)
 
 
 def test_every_example_event_is_valid() -> None:
@@ -158,7 +158,7 @@ def test_the_wrong_field_is_named(event: int, path: tuple[int | str, ...], junk:
 def test_unknown_fields_are_refused_at_any_depth() -> None:
     async def script(d: Desk) -> None:
         before = await d.update()
-        for kind, body, param in [
+        wrong: list[tuple[str, dict[str, Any], str]] = [
             ("response.create", {"response": {"modalities": ["text"]}}, "response.modalities"),
             ("response.create", {"response": {"voice": "alloy"}}, "response.voice"),
             ("response.create", {"response": {"temperature": None}}, "response.temperature"),
@@ -185,7 +185,8 @@ def test_unknown_fields_are_refused_at_any_depth() -> None:
                 {"item": {**MESSAGE, "content": [{"type": "input_text", "text": "hi", "x": 1}]}},
                 "item.content[0].x",
             ),
-        ]:
+        ]
+        for kind, body, param in wrong:
             error = await d.error(d.send(kind, **body))
             assert (error["code"], error["param"]) == ("unknown_parameter", param)
         assert await d.update() == before

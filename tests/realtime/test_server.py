@@ -17,9 +17,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from pipeline.audio.clip import Clip
+from tests.in_process import in_process
 from tests.questions import SUM, SUM_ANSWER, spoken
 from tests.realtime.client import EVENT_S, Talk, talking
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ServerProcess, Service
 from tests.servers.ollama import FakeOllama
 from tests.servers.running import running
 
@@ -29,7 +30,7 @@ SILENCE = Clip(np.zeros(24_000, np.float32), 16_000)
 
 
 @asynccontextmanager
-async def in_thread(server: AbstractContextManager[ServerProcess]) -> AsyncIterator[ServerProcess]:
+async def in_thread(server: AbstractContextManager[Service]) -> AsyncIterator[Service]:
     """Start and stop a server in a thread, without blocking this event loop."""
     with ExitStack() as stack:  # stop the server even when the block fails
         yield await asyncio.to_thread(stack.enter_context, server)
@@ -128,7 +129,7 @@ async def test_client_functions_work_with_a_real_model_server(tmp_path: Path) ->
     tool: Any = {"type": "function", "name": "weather", "description": "The weather.", "parameters": {"type": "object"}}
     async with running(ollama.app()) as address:
         settings = {"LLM_ENGINE": "ollama", "LLAMA_ENDPOINT": address}
-        async with in_thread(serving(tmp_path, **settings)) as server, talking(server.url) as talk:
+        async with in_thread(in_process(tmp_path, **settings)) as server, talking(server.url) as talk:
             await talk.connection.session.update(session={"type": "realtime", "tools": [tool]})
             await talk.type("how is the weather")
             await talk.connection.response.create()
@@ -169,7 +170,7 @@ async def test_concurrent_sessions_are_not_delayed_by_one_that_does_not_read(ser
 
 async def test_sessions_without_a_key_or_over_the_limit_are_refused(tmp_path: Path) -> None:
     settings = {"API_KEYS": "s3cret", "MAX_SESSIONS": "1"}
-    async with in_thread(serving(tmp_path, **settings)) as server:
+    async with in_thread(in_process(tmp_path, **settings)) as server:
         address = f"ws://127.0.0.1:{server.port}/v1/realtime?model=any"
         for headers in ({}, {"Authorization": "Bearer wrong"}):
             with pytest.raises(InvalidStatus) as refused:

@@ -21,13 +21,13 @@ _own_ports = itertools.cycle(range(OWN_PORTS))
 
 
 @asynccontextmanager
-async def running(app: Any, port: int = 0) -> AsyncIterator[str]:
-    """Serve an ASGI application on a local port (0: a free one); yield its address."""
+async def running(app: Any, port: int = 0, **options: Any) -> AsyncIterator[str]:
+    """Serve an ASGI application on a local port (0: a free one) with options of uvicorn; yield its address."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         listener.listen()
-        config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1, **options)
         server = uvicorn.Server(config)
         # The tests' own signal handlers stay.
         task = asyncio.create_task(server._serve([listener]))

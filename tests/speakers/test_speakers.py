@@ -18,9 +18,9 @@ from pipeline.stt import Segment, Word
 from pipeline.transcripts.speakers import HowMany, KnownSpeaker, SpeakerTurn, letter
 from pipeline.transcripts.speakers.assigning import with_names, with_speakers
 from pipeline.transcripts.speakers.clustering import path
-from tests.clips import hearing
+from tests.clips import hearing_process
 from tests.jobs.test_doors import done
-from tests.server_process import ServerProcess
+from tests.server_process import Service
 from tests.speech import Espeak
 
 pytest.importorskip("torch")
@@ -157,12 +157,12 @@ def test_speaker_letters_continue_after_z() -> None:
 
 
 @pytest.fixture(scope="module")
-def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with hearing(tmp_path_factory.mktemp("speakers")) as running:
+def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with hearing_process(tmp_path_factory.mktemp("speakers")) as running:
         yield running
 
 
-def test_diarized_json_and_events_with_openais_client(hears: ServerProcess, talk: Any) -> None:
+def test_diarized_json_and_events_with_openais_client(hears: Service, talk: Any) -> None:
     wav = encode_wav(talk[0])
     sample, _ = conversation((MAN, "count to ten and turn on the lights please"))
     with openai.OpenAI(
@@ -192,7 +192,7 @@ def test_diarized_json_and_events_with_openais_client(hears: ServerProcess, talk
     assert events[-1].text == answer.text
 
 
-def test_speakers_are_named_as_in_whisperx_and_in_subtitles(hears: ServerProcess, talk: Any) -> None:
+def test_speakers_are_named_as_in_whisperx_and_in_subtitles(hears: Service, talk: Any) -> None:
     wav = encode_wav(talk[0])
     fields = {"language": "en", "diarize_audio": "true", "min_speakers": "2", "max_speakers": "2"}
     told = httpx.post(f"{hears.url}/transcribe/", files={"audio_file": wav}, data=fields, timeout=120).json()
@@ -208,7 +208,7 @@ def test_speakers_are_named_as_in_whisperx_and_in_subtitles(hears: ServerProcess
     assert "[B]: what" in srt
 
 
-def test_a_job_distinguishes_speakers_and_its_files_use_given_names(hears: ServerProcess, talk: Any) -> None:
+def test_a_job_distinguishes_speakers_and_its_files_use_given_names(hears: Service, talk: Any) -> None:
     wav, fields = encode_wav(talk[0]), {"language": "en", "diarize": "true", "min_speakers": "2", "max_speakers": "2"}
     with httpx.Client(base_url=hears.url, timeout=60) as client:
         made = client.post("/jobs", files={"files": ("talk.wav", wav)}, data=fields).json()["jobs"]
@@ -235,7 +235,7 @@ def test_a_job_distinguishes_speakers_and_its_files_use_given_names(hears: Serve
 
 
 def test_a_missing_engine_says_how_to_install_it(tmp_path: Path, talk: Any) -> None:
-    with hearing(tmp_path, DIARIZATION_ENGINE="pyannote") as running:
+    with hearing_process(tmp_path, DIARIZATION_ENGINE="pyannote") as running:
         wav = encode_wav(talk[0])
         with httpx.Client(base_url=running.url) as client:
             made = client.post("/jobs", files={"files": wav}, data={"diarize": "true"}).json()["jobs"]

@@ -60,7 +60,7 @@ def encoded(
         if video:
             picture = target.add_stream("mpeg4", rate=10)
             picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
-        streams = [target.add_stream(codec, rate=rate_hz, layout="mono") for _ in tracks]
+        streams: list[Any] = [target.add_stream(codec, rate=rate_hz, layout="mono") for _ in tracks]
         if picture is not None:
             for number in range(int(10 * (offset_s + tracks[0].seconds))):
                 frame = av.VideoFrame(64, 64, "yuv420p")
@@ -72,9 +72,9 @@ def encoded(
             resampler = av.AudioResampler(format=stream.format.name, layout="mono", rate=rate_hz)
             size = stream.codec_context.frame_size or 1024
             for at in range(0, len(sound), size):
-                frame = av.AudioFrame.from_ndarray(sound[None, at : at + size], format="s16", layout="mono")
-                frame.sample_rate, frame.pts = rate_hz, at + int(offset_s * rate_hz)
-                for ready in resampler.resample(frame):
+                part = av.AudioFrame.from_ndarray(sound[None, at : at + size], format="s16", layout="mono")
+                part.sample_rate, part.pts = rate_hz, at + int(offset_s * rate_hz)
+                for ready in resampler.resample(part):
                     target.mux(stream.encode(ready))
             target.mux(stream.encode(None))
     return out.getvalue()

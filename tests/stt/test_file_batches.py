@@ -49,6 +49,8 @@ def test_windows_in_a_batch_have_the_same_segments_as_alone(
     engine = WhisperEngine(WhisperConfig(str(model), (("cpu", "int8"),), 1, 1, context_s))
     if which == "trained":
         windows = windows[:6]  # with several sentences in one window the model is unsure, and then samples
+    if which == "random":
+        windows = [*windows[:6], windows[-1]]  # the model fills every window with text, which takes seconds
     for words in (False, True) if which == "trained" else (False,):
         plain = FileRequest(words=words)
         requests = [replace(plain, language="en" if number % 3 else None) for number in range(len(windows))]
@@ -121,12 +123,14 @@ async def test_slow_and_leaving_readers_do_not_delay_others(sparse: tuple[bytes,
             async with aclosing(transcribe_file(batched.engine, recording, FileRequest("en"))) as events:
                 await anext(events)
 
-        results = await asyncio.gather(
+        slow, fast, *_ = await asyncio.gather(
             heard(batched.engine, data, FileRequest("en"), pause_s=0.05),
             heard(batched.engine, data, FileRequest("en")),
             *(leaves() for _ in range(4)),
         )
-        assert [[one.text for one in result] for result in results[:2]] == [texts, texts]
+        assert slow is not None
+        assert fast is not None
+        assert [[one.text for one in result] for result in (slow, fast)] == [texts, texts]
         load = batched.load
         assert load is not None
         await eventually(lambda: load().running == load().waiting == 0)

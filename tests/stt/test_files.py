@@ -241,7 +241,7 @@ class Endless(io.RawIOBase):
 
 async def test_closing_stops_reading_and_transcribing(stt: SpeechToText) -> None:
     source = Endless()
-    events = transcribe_file(stt, Recording(source, max_seconds=1e9), FileRequest("en"))  # type: ignore[arg-type]
+    events = transcribe_file(stt, Recording(source, max_seconds=1e9), FileRequest("en"))
     async with aclosing(events):
         async for event in events:
             if isinstance(event, Segment):
@@ -259,7 +259,7 @@ async def test_closing_stops_reading_and_transcribing(stt: SpeechToText) -> None
 async def test_a_conversation_has_priority_over_a_file(stt: SpeechToText) -> None:
     """A turn that arrives during a file's transcription waits for one window, not for the file."""
     clip, truth = spliced([(1.0, 1)])
-    events = transcribe_file(stt, Recording(Endless(), max_seconds=1e9), FileRequest("en"))  # type: ignore[arg-type]
+    events = transcribe_file(stt, Recording(Endless(), max_seconds=1e9), FileRequest("en"))
     seen = 0
     async with aclosing(events):
         await anext(events)

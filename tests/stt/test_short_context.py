@@ -81,8 +81,8 @@ def test_recordings_longer_than_the_context_keep_silence_after_them(context_s: f
         assert not isinstance(step[1], Exception)
     for clip in clips[:3]:
         list(engine.segments(clip, FileRequest("en", words=True)))
-    for index, step in engine.segments_many([(clip, FileRequest("en", words=True)) for clip in clips], never):
-        assert not isinstance(step, Exception), index
+    for index, found in engine.segments_many([(clip, FileRequest("en", words=True)) for clip in clips], never):
+        assert not isinstance(found, Exception), index
     assert len(watched.windows) >= 2 * len(clips) + 3
     for used, frames in watched.windows:
         assert frames >= min(WINDOW, used + SECOND), (used, frames)

@@ -13,7 +13,7 @@ from pipeline.audio.decode import decode_blocking
 from pipeline.errors import EngineError
 from pipeline.llm.builtin import grammar
 from pipeline.settings import Settings
-from pipeline.stt import sphinx
+from pipeline.stt import Transcript, sphinx
 from pipeline.stt.sphinx import SphinxConfig, SphinxEngine
 from pipeline.stt.worker_client import last
 from pipeline.support.progress import Progress
@@ -61,7 +61,7 @@ def test_other_speech_is_not_forced_into_the_grammar(engine: SphinxEngine, espea
 @pytest.mark.parametrize("name", UNSPOKEN)
 def test_silence_has_no_transcript(engine: SphinxEngine, name: str) -> None:
     clip = unspoken(name)
-    assert last(engine.transcribe(clip, None, None, True)) == sphinx.Transcript("", "en", clip.seconds)
+    assert last(engine.transcribe(clip, None, None, True)) == Transcript("", "en", clip.seconds)
 
 
 def test_words_have_times_within_the_speech(engine: SphinxEngine, espeak: Espeak) -> None:

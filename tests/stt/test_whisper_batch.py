@@ -55,7 +55,7 @@ def same(one: Transcript | Exception, other: Transcript) -> bool:
 
 def test_a_batch_is_exact(said: list[tuple[str, Clip]]) -> None:
     heard = together(engine_of(TRAINED), [(clip, "en", None, False) for _, clip in said])
-    assert [heard[index].text for index in range(len(said))] == [text for text, _ in said]
+    assert [heard[index].text for index in range(len(said))] == [text for text, _ in said]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("beam", "context_s"), [(1, 30.0), (3, 30.0), (1, 10.0)])
@@ -112,7 +112,7 @@ def test_an_unknown_language_fails_alone(said: list[tuple[str, Clip]]) -> None:
 
 def test_cancelled_utterances_are_skipped_and_others_decoded(said: list[tuple[str, Clip]]) -> None:
     heard = together(engine_of(TRAINED), [(clip, "en", None, False) for _, clip in said[:4]], lambda index: index == 1)
-    assert {index: one.text for index, one in heard.items()} == {index: said[index][0] for index in (0, 2, 3)}
+    assert {index: one.text for index, one in heard.items()} == {index: said[index][0] for index in (0, 2, 3)}  # type: ignore[union-attr]
 
 
 def test_doubtful_text_is_decoded_again_alone(random_whisper: Path, said: list[tuple[str, Clip]]) -> None:

@@ -23,7 +23,7 @@ def machine(
 
 
 def planned(hardware: Hardware, weights_mb: int = BASE_MB, **settings: Any) -> Plan:
-    return plan(Settings(_env_file=None, **settings), hardware, weights_mb)
+    return plan(Settings(_env_file=None, **settings), hardware, weights_mb)  # type: ignore[call-arg]
 
 
 CPU = (("cpu", "int8"), ("cpu", "float32"))

@@ -3,7 +3,7 @@
 import asyncio
 import importlib.util
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ async def test_two_replicas_and_many_streams_do_not_mix(model: Path, tmp_path: P
     async with pocket.open_engine(settings, lambda progress: None) as opened:
         alone = [(await said(opened.engine, text)).seconds for text in texts]
         assert alone[0] < 0.9 * alone[1] < 0.9 * 0.9 * alone[2]
-        clips = await asyncio.gather(*(said(opened.engine, texts[number % 3]) for number in range(6)))
+        clips = await asyncio.gather(*(said(opened.engine, texts[number % 3]) for number in range(4)))
         assert [clip.seconds for clip in clips] == pytest.approx(alone * 2, rel=0.05)
 
 
@@ -141,7 +141,12 @@ def test_voices_are_cached_in_memory_and_int8_works(
 
     # More words without punctuation than the model accepts at once are sent in chunks.
     given: list[str] = []
-    monkeypatch.setattr(loaded, "generate_audio_stream", lambda state, text, stop: iter([given.append(text)][:0]))
+
+    def note(state: object, text: str, stop: object) -> Iterator[object]:
+        given.append(text)
+        return iter(())
+
+    monkeypatch.setattr(loaded, "generate_audio_stream", note)
     list(engine.speak("hello there " * 40, "en", "", (str(voice),)))
     assert len(given) == 3
     assert " ".join(given).split() == ["hello", "there"] * 40

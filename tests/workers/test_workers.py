@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -36,7 +37,7 @@ def opened(
     max_waiting: int = 2,
     max_wait_s: float = 15.0,
     spec: EngineSpec = SPEC,
-    **serving: object,
+    **serving: Any,
 ) -> AbstractAsyncContextManager[Worker]:
     settings = Settings(
         isolate_models=isolate, max_waiting=max_waiting, max_wait_s=max_wait_s, model_idle_seconds=idle_s
@@ -164,7 +165,7 @@ async def test_a_worker_killed_while_idle_restarts_before_the_next_call(process:
     for restarts in (1, 2, 3):
         pid = await process.call("pid")
         os.kill(pid, signal.SIGKILL)
-        await eventually(lambda restarts=restarts: process.load().restarts == restarts and process.load().loaded)
+        await eventually(lambda restarts=restarts: process.load().restarts == restarts and process.load().loaded)  # type: ignore[misc]
         assert await process.call("pid") != pid
 
 

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ async def send(client: AsyncTcpClient, *what: Eventable) -> None:
         await client.write_event(one.event())
 
 
-async def speak(client: AsyncTcpClient, clip: Clip, **asked: str) -> None:
+async def speak(client: AsyncTcpClient, clip: Clip, **asked: Any) -> None:
     pcm = clip.pcm16()
     size = clip.rate_hz // 1000 * 60 * 2
     await send(client, Transcribe(**asked), AudioStart(clip.rate_hz, 2, 1))
@@ -85,7 +86,7 @@ async def sound(client: AsyncTcpClient) -> Clip:
     while AudioChunk.is_type((event := await told(client)).type):
         pcm += AudioChunk.from_event(event).audio
     assert AudioStop.is_type(event.type)
-    return Clip(np.frombuffer(pcm, "<i2").astype(np.float32) / 32768, start.rate)
+    return Clip(np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768), start.rate)
 
 
 async def test_info_lists_the_models_and_voices(server: ServerProcess, port: int) -> None:

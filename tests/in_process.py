@@ -1,0 +1,113 @@
+"""The service in a thread of the test process, on a real socket: starts in milliseconds, with scripted speech engines.
+
+For tests of the API, of access and of storage. Tests of processes, signals, memory and recognition use
+`tests.server_process`.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from anyio.from_thread import start_blocking_portal
+
+from commands.logs import Lines
+from jobs.run import resident
+from jobs.service import open_jobs
+from pipeline import llm, stt, tts
+from pipeline.assistant import Assistant
+from pipeline.conversation.kept_turns import open_recorder
+from pipeline.conversation.turn import Stages
+from pipeline.engines import EngineInfo, Running, open_named
+from pipeline.settings import Settings
+from pipeline.stt.recognisers import open_recognisers
+from pipeline.support.context_holder import open_together
+from pipeline.transcripts.refine import open_refiners
+from pipeline.voices.catalogue import Voices
+from pipeline.workers.hardware import this_machine
+from server.app import create_app
+from server.http.uvicorn_protocols import bounded
+from tests.scripted import ScriptedSTT, ScriptedTTS
+from tests.server_process import Service
+from tests.servers.running import running
+
+FOLDERS = {"database_url": "sqlite:///{}/data/parley.db", "upload_dir": "{}/uploads", "models_dir": "{}/models"}
+"""Settings that are relative to the folder in which a service starts."""
+
+
+class _Log(logging.Handler):
+    """Collects the log lines as the service writes them."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self.setFormatter(Lines())
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(f"{self.format(record)}\n")
+
+
+@contextmanager
+def in_process(folder: Path, *, heard: str = "hello", **settings: str) -> Iterator[Service]:
+    """Run a service with these settings from `folder`.
+
+    heard: the transcript of every utterance. Engines that the settings name (STT_ENGINE, …) replace the scripted ones.
+    """
+    root, service = logging.getLogger(), Service()
+    handler, level = _Log(service.output), root.level
+    paths = {name: value.format(folder) for name, value in FOLDERS.items()}
+    own = {"llm_engine": "builtin", "isolate_models": "false", "whisper_pack": "false"}
+    values: dict[str, Any] = {**paths, **own, **{name.lower(): value for name, value in settings.items()}}
+    port = int(values.pop("port", "0"))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        chosen = Settings(_env_file=None, **values)  # type: ignore[call-arg]
+        with (
+            start_blocking_portal() as portal,
+            portal.wrap_async_context_manager(_serving(chosen, heard, port)) as address,
+        ):
+            service.port = int(address.rpartition(":")[2])
+            yield service
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+    assert "Traceback" not in service.text
+
+
+@asynccontextmanager
+async def _serving(settings: Settings, heard: str, port: int) -> AsyncIterator[str]:
+    stages = (
+        _opened("stt", stt.ENGINES, settings.stt_engine, settings, ScriptedSTT(heard)),
+        _opened("llm", llm.ENGINES, settings.llm_engine, settings, None),
+        _opened("tts", tts.ENGINES, settings.tts_engine, settings, ScriptedTTS()),
+    )
+    async with (
+        open_together(*stages) as opened,
+        open_refiners(settings) as refiners,
+        open_recognisers(settings, opened[0], this_machine()) as recognisers,
+        open_recorder(settings) as recorder,
+    ):
+        hears, thinks, speaks = (one.engine for one in opened)
+        infos = [one.info for one in opened]
+        assistant = Assistant(
+            settings, Stages(hears, thinks, speaks), Voices.load(settings), lambda: infos, None, refiners, recognisers
+        )
+        assistant.recorder = recorder
+        async with open_jobs(settings, resident(assistant)) as jobs:
+            app = create_app(settings, assistant, jobs)
+            async with app.router.lifespan_context(app), running(app, port, **bounded(settings)) as address:
+                yield address
+
+
+@asynccontextmanager
+async def _opened(
+    stage: str, table: dict[str, str], name: str, settings: Settings, scripted: Any
+) -> AsyncIterator[Running[Any]]:
+    """Open the engine that the settings name; "auto": the scripted one."""
+    if name == "auto":
+        yield Running(scripted, EngineInfo(stage, "scripted", "scripted", "cpu", 0.0))
+    else:
+        async with open_named(stage, table, name, settings, lambda progress: None) as opened:
+            yield opened
