@@ -13,7 +13,6 @@ from typing import Any
 from anyio.from_thread import start_blocking_portal
 
 from commands.logs import Lines
-from jobs.run import resident
 from jobs.service import open_jobs
 from pipeline import llm, stt, tts
 from pipeline.assistant import Assistant
@@ -21,11 +20,9 @@ from pipeline.conversation.kept_turns import open_recorder
 from pipeline.conversation.turn import Stages
 from pipeline.engines import EngineInfo, Running, open_named
 from pipeline.settings import Settings
-from pipeline.stt.recognisers import open_recognisers
 from pipeline.support.context_holder import open_together
-from pipeline.transcripts.refine import open_refiners
+from pipeline.transcripts.transcriber import open_transcriber
 from pipeline.voices.catalogue import Voices
-from pipeline.workers.hardware import this_machine
 from server.app import create_app
 from server.http.uvicorn_protocols import bounded
 from tests.scripted import ScriptedSTT, ScriptedTTS
@@ -85,17 +82,16 @@ async def _serving(settings: Settings, heard: str, port: int) -> AsyncIterator[s
     )
     async with (
         open_together(*stages) as opened,
-        open_refiners(settings) as refiners,
-        open_recognisers(settings, opened[0], this_machine()) as recognisers,
+        open_transcriber(settings, opened[0]) as transcriber,
         open_recorder(settings) as recorder,
     ):
         hears, thinks, speaks = (one.engine for one in opened)
         infos = [one.info for one in opened]
         assistant = Assistant(
-            settings, Stages(hears, thinks, speaks), Voices.load(settings), lambda: infos, None, refiners, recognisers
+            settings, Stages(hears, thinks, speaks), Voices.load(settings), lambda: infos, None, transcriber
         )
         assistant.recorder = recorder
-        async with open_jobs(settings, resident(assistant)) as jobs:
+        async with open_jobs(settings, transcriber) as jobs:
             app = create_app(settings, assistant, jobs)
             async with app.router.lifespan_context(app), running(app, port, **bounded(settings)) as address:
                 yield address

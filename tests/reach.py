@@ -1,4 +1,4 @@
-"""Which tests start a process, a browser or a speech model: read from their code, so that no list has to be kept."""
+"""Detection of tests that start a process, a browser or a speech model, from their code, so that no list is needed."""
 
 import functools
 import inspect

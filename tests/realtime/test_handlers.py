@@ -22,7 +22,7 @@ def told(*sent: dict[str, Any], transcription: bool = False) -> list[dict[str, A
         running = Running()
         stages = Stages(ScriptedSTT(), ScriptedLLM(), ScriptedTTS())
         for stage in (stages.stt, stages.llm, stages.tts):
-            stage.running = running  # type: ignore[attr-defined]
+            stage.running = running  # type: ignore[union-attr]
         session = RealtimeSession(
             assistant(stages, Settings()), model="test", transcription=transcription, record=False, timings=False
         )
