@@ -1,6 +1,7 @@
 # make run               build .venv from pinned versions, start the service
 # make run EXTRAS=xtts   with a heavy engine (xtts, pocket, align, speakers, mic; several: xtts,pocket)
 # make test              lint, types and tests; installs their dependencies (AT_ONCE=1: one file of tests at a time)
+# make test-fast         tests that start no process, browser or speech model, in an environment that is installed
 # make run PYTHON=…      build .venv with this Python (3.11 or 3.12); to change it, run `make clean` first
 # make install           only build .venv
 # make lock              regenerate requirements.lock, with the hashes of all packages (needs uv)
@@ -12,11 +13,13 @@ VENV   ?= .venv
 # tests run after the others, and fewer at a time, because they play and record in real time.
 AT_ONCE ?= 4
 BROWSERS ?= 2
+FAST ?= 2
+SLOWEST = --durations=30 --durations-min=1
 
 comma := ,
 STAMP  = $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
-.PHONY: run install same-python services test tests lint format lock clean
+.PHONY: run install same-python services test tests test-fast lint format lock clean
 
 run: same-python $(STAMP)
 	@exec $(VENV)/bin/python main.py
@@ -38,11 +41,15 @@ test: EXTRAS := test,xtts,pocket,align,speakers,postgres,redis
 test:
 	@$(MAKE) --no-print-directory -j2 install services EXTRAS=$(EXTRAS)
 	@$(MAKE) --no-print-directory -j2 lint tests
-	$(VENV)/bin/python -m pytest -n $(BROWSERS) --dist loadfile tests/browser
+	$(VENV)/bin/python -m pytest -n $(BROWSERS) --dist loadfile $(SLOWEST) tests/browser
 
 # All tests except those in a browser. They run in parallel with lint.
 tests:
-	$(VENV)/bin/python -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder --ignore tests/browser
+	$(VENV)/bin/python -m pytest -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder $(SLOWEST) --ignore tests/browser
+
+# The marker `service` is set by tests/conftest.py.
+test-fast:
+	$(VENV)/bin/python -m pytest -n $(FAST) --dist loadfile -m "not service" --ignore tests/browser
 
 # PARLEY_NO_BROWSER=1 skips Chromium; the browser tests are then skipped, too, with a message.
 services:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from tests.reach import starts_a_service
 from tests.server_process import PATIENT, ServerProcess, serving
 
 # Use the same examples in every run, without a deadline, because the machine can be busy. To search for others:
@@ -27,6 +28,12 @@ LONGEST = (
     "test_commands.py", "test_openai_audio.py", "test_linear_texts.py", "test_full_disk.py", "test_budgets.py",
 )  # fmt: skip
 """Files to start first, so that the other processes do not wait for one of them at the end."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests that `make test-fast` leaves out."""
+    if isinstance(item, pytest.Function) and starts_a_service(item):
+        item.add_marker(pytest.mark.service)
 
 
 @pytest.hookimpl(trylast=True)

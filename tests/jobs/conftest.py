@@ -26,7 +26,7 @@ def pg() -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[needs_postgres, pytest.mark.service])])
 def database_url(request: pytest.FixtureRequest, tmp_path: object) -> str:
     """An empty database of either kind."""
     if request.param == "sqlite":
