@@ -1,4 +1,4 @@
-"""Detection of tests that start a process, a browser or a speech model, from their code, so that no list is needed."""
+"""Tests that start a process, a browser or a speech model: read from their code, so that no list has to be kept."""
 
 import functools
 import inspect
