@@ -21,7 +21,7 @@ OWN_TEXTS = {
     "pipeline.llm.builtin.__init__:time_zone", "pipeline.stt.weights:hub_name", "pipeline.stt.weights:size_of",
     "pipeline.stt.whisper_model:load", "server.access.keys:parse_permissions", "server.access.keys:entries_of_setting",
     "server.access.keys:weak", "server.access.keys:keys_of_setting",
-    "server.openapi:event_stream",
+    "server.openapi:event_stream", "server.http.multipart:bad_form",
 }  # fmt: skip
 """Functions that read only settings or text of the program itself."""
 NAMES_ONLY = {
