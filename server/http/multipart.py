@@ -5,6 +5,7 @@ It returns the fields and writes each file to a sink of the caller: `server.http
 """
 
 import asyncio
+import codecs
 import contextlib
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -34,16 +35,19 @@ DRAIN_S = 2.0
 _PARAMETER = re.compile(r';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;]*))')
 _CHARSETS = {"utf-8": "utf-8", "iso-8859-1": "latin-1", "us-ascii": "ascii"}
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:\\|\\\\")
+_UNSUITABLE = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"})
+"""Codecs that are slow, or that return text that cannot be encoded."""
 
 
-def disposition(header: bytes) -> tuple[str | None, str | None]:
+def disposition(header: bytes, charset: str = "utf-8") -> tuple[str | None, str | None]:
     """Return the name and the file name in a Content-Disposition; None for a missing one.
 
+    charset: the form's; a header in another one is read as Latin-1.
     A file name can be extended (RFC 5987: `filename*=UTF-8''na%C3%AFve.wav`): RFC 7578 forbids it in forms, but clients
     send it. A plain file name takes precedence, unless it is empty.
     """
     given: dict[str, str] = {}
-    for name, quoted, plain in _PARAMETER.findall(header.decode("utf-8", "replace")):
+    for name, quoted, plain in _PARAMETER.findall(_decoded(header, charset)):
         value = re.sub(r'\\(["\\])', r"\1", quoted) if quoted else plain.strip()
         given.setdefault(name.lower(), value)
     filename = given.get("filename")
@@ -80,11 +84,12 @@ def bad_form(why: str) -> BadInput:
 
 
 async def read_form(
-    request: Request, most_bytes: int, sink_for: SinkFor, *, setting: str = "MAX_FILE_SIZE"
-) -> dict[str, Any]:
-    """Write the files of a form to their sinks as they arrive, and return its fields (see `fields_of`).
+    request: Request, most_bytes: int, sink_for: SinkFor, *, setting: str = "MAX_FILE_SIZE", may_be_empty: bool = False
+) -> list[tuple[str, str]]:
+    """Write the files of a form to their sinks as they arrive, and return the names and values of its fields, in order.
 
-    most_bytes: limit of the whole body. setting: name of that limit, for the error.
+    most_bytes: limit of the whole body. setting: name of that limit, for the error. may_be_empty: accept a body without
+    any bytes as a form without parts.
     Raises BadInput (bad_form; file_too_large as soon as the limit is exceeded, even if Content-Length is wrong),
     Overloaded, and the errors of the sinks.
     """
@@ -98,14 +103,14 @@ async def read_form(
     try:
         if (whole_number(request.headers.get("content-length")) or 0) > most_bytes:
             raise too_large
-        reader = _Reader(request, options[b"boundary"], sink_for)
+        reader = _Reader(request, options[b"boundary"], _charset(options.get(b"charset", b"utf-8")), sink_for)
         total = 0
         async for chunk in request.stream():
             total += len(chunk)
             if total > most_bytes:
                 raise too_large
             await reader.read(chunk)
-        return fields_of(reader.items())
+        return [] if may_be_empty and not total else reader.items()
     except FormParserError:
         await _drain(request)
         raise bad_form("it is damaged") from None
@@ -128,7 +133,8 @@ class _Reader:
     A step is a Content-Disposition (a part begins), a list of pieces of its content, or None (the part ends).
     """
 
-    def __init__(self, request: Request, boundary: bytes, sink_for: SinkFor) -> None:
+    def __init__(self, request: Request, boundary: bytes, charset: str, sink_for: SinkFor) -> None:
+        self._charset = charset
         self._sink_for = sink_for
         self._held = held_of(request)
         self._fields_bytes = 0
@@ -167,7 +173,7 @@ class _Reader:
                     await self._begin(step)
                 case None:
                     if self._sink is None:
-                        self._items.append((self._name, _decoded(self._value)))
+                        self._items.append((self._name, _decoded(self._value, self._charset)))
                 case pieces:
                     data = b"".join(pieces)
                     if self._sink is not None:
@@ -177,7 +183,7 @@ class _Reader:
         self._steps.clear()
 
     async def _begin(self, header: bytes) -> None:
-        name, filename = disposition(header)
+        name, filename = disposition(header, self._charset)
         if name is None:
             raise bad_form("a part has no name")
         self._name, self._value = name, bytearray()
@@ -221,12 +227,21 @@ class _Reader:
         self._complete = True
 
 
-def _decoded(value: bytearray) -> str:
-    """Decode a field's value as UTF-8, or as Latin-1 from old clients."""
+def _charset(name: bytes) -> str:
+    """Return the codec of a charset; Latin-1 for an unknown one."""
     try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
+        found = codecs.lookup(name.decode("latin-1")).name
+    except (LookupError, ValueError):
+        return "latin-1"
+    return "latin-1" if found in _UNSUITABLE else found
+
+
+def _decoded(text: bytes | bytearray, charset: str) -> str:
+    """Decode text in the form's charset, or as Latin-1 from old clients."""
+    try:
+        return text.decode(charset)
+    except (UnicodeError, LookupError):
+        return text.decode("latin-1")
 
 
 def fields_of(items: Iterable[tuple[str, str]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.support.storage_errors import TEMPORARY, storing
 from server.errors import BadField, bad_field
-from server.http.multipart import bad_form, read_form
+from server.http.multipart import bad_form, fields_of, read_form
 from server.state import state_of
 
 MAX_FILES = 4
@@ -91,11 +91,15 @@ async def received(request: Request) -> AsyncIterator[Form]:
         return upload
 
     try:
-        fields = await read_form(request, state_of(request).assistant.settings.max_file_size, keep)
+        fields = fields_of(await read_form(request, state_of(request).assistant.settings.max_file_size, keep))
         for _, upload in uploads:
             await upload.rewind()
         yield Form(fields, dict(uploads))
     finally:
-        for _, upload in uploads:
-            with contextlib.suppress(OSError):  # flushing the buffer to a full disk fails, too
-                upload.file.close()
+        await asyncio.to_thread(_close, [upload.file for _, upload in uploads])  # freeing a large file takes time
+
+
+def _close(files: Sequence[IO[bytes]]) -> None:
+    for file in files:
+        with contextlib.suppress(OSError):  # flushing the buffer to a full disk fails, too
+            file.close()

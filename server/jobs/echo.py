@@ -16,6 +16,8 @@ from server.jobs.owners import OwnJob, owner_of, seen_by
 from server.jobs.schemas import EchoJob, JobAnswer, JobPage
 from server.jobs.uploads import received_files
 from server.jobs.views import (
+    MAX_TEXT,
+    MODEL,
     TRANSCRIPT,
     AllJobs,
     JobOptions,
@@ -40,6 +42,8 @@ class FromUrl(NullIsAbsent, JobOptions):
     model_config = like({"url": "https://example.org/talk.mp3", "language": "en"})
 
     url: str = Field(max_length=4096, examples=["https://example.org/talk.mp3"])
+    model_id: str | None = Field(default=None, max_length=MAX_TEXT, description=MODEL)
+    """Unlike forms, the JSON body has no second name for it."""
 
 
 @router.post(

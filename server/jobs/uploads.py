@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fastapi import Request
 
@@ -27,7 +26,8 @@ FILE_FIELD = re.compile(r"files?(\[\d{0,6}\])?")
 class Received:
     """A received form."""
 
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, str] = field(default_factory=dict)
+    """Values by name; of a repeated name, the last one."""
     files: list[tuple[str, Incoming]] = field(default_factory=list)
     """Name and content, in order; an archive is replaced by its members."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -59,7 +59,8 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
             return incoming
 
         most = max(settings.max_file_size, settings.max_archive_size) + FORM_BYTES
-        received.fields = await read_form(request, most, keep, setting="MAX_FILE_SIZE and MAX_ARCHIVE_SIZE")
+        limits = "MAX_FILE_SIZE and MAX_ARCHIVE_SIZE"
+        received.fields = dict(await read_form(request, most, keep, setting=limits, may_be_empty=True))
         await _unpack_archives(received, jobs, stack)
         if not received.files:
             raise Refused("Send a file in the field 'file' or 'files'.", code="no_files")

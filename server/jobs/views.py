@@ -11,7 +11,7 @@ from urllib.parse import quote
 from fastapi import Depends, Request
 from fastapi.responses import Response
 from pydantic import AliasChoices, BaseModel, Field, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticUseDefault
 
 from jobs.errors import JobNotFound, Refused
 from jobs.outbox import Attempt, Delivery
@@ -29,6 +29,7 @@ from server.state import state_of
 MAX_TEXT = 200
 MAX_PROMPT = 2_000
 MAX_SPEAKERS = 50
+MODEL = "An id of `GET /models`, a size of Whisper or a folder in MODELS_DIR; by default the loaded model."
 OUTSIDE = {Status.RUNNING: "processing"}
 """States that have another name in the API; for /api/v1, see `server.jobs.echo`."""
 INSIDE = {"pending": Status.QUEUED, "processing": Status.RUNNING}
@@ -73,9 +74,8 @@ class JobOptions(BaseModel):
         default=None, max_length=MAX_TEXT, description="ISO 639-1; by default it is detected.", examples=["pt"]
     )
     model_id: str | None = Field(
-        default=None, max_length=MAX_TEXT, validation_alias=AliasChoices("model_id", "model"),
-        description="An id of `GET /models`, a size of Whisper or a folder in MODELS_DIR; by default the loaded model.",
-    )  # fmt: skip
+        default=None, max_length=MAX_TEXT, validation_alias=AliasChoices("model_id", "model"), description=MODEL
+    )
     prompt: str | None = Field(default=None, max_length=MAX_PROMPT, description="Names and style to expect.")
     words: bool = Field(default=True, description="Include word timestamps.")
     translate: bool = Field(default=False, description="Translate into English.")
@@ -86,6 +86,14 @@ class JobOptions(BaseModel):
     audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=TRACK)
     session_id: str | None = Field(default=None, max_length=MAX_TEXT, description="Your own id, to filter lists by.")
     webhook_url: str | None = Field(default=None, max_length=4096, description="Notified when the job ends.")
+
+    @field_validator("words", "translate", "align", "diarize", mode="before")
+    @classmethod
+    def _none_is_default(cls, value: Any) -> Any:
+        """Use the default for "None", which Python clients send for a missing value."""
+        if isinstance(value, str) and value.lower() == "none":
+            raise PydanticUseDefault
+        return value
 
     @field_validator("language", "model_id", "prompt", "session_id", "webhook_url")
     @classmethod
