@@ -203,7 +203,9 @@ class JwksClient(jwt.PyJWKClient):
                     raise ValueError("too large")
                 if time.monotonic() > deadline:
                     raise TimeoutError
-        return {"keys": json.loads(body)["keys"][:MAX_SET_KEYS]}
+        entries = json.loads(body)["keys"][:MAX_SET_KEYS]
+        # PyJWT skips keys that it cannot use, but fails at some algorithms: "none", or a list.
+        return {"keys": [one for one in entries if isinstance(one, dict) and one.get("alg") in (None, "", *SIGNED)]}
 
 
 def _signing(found: jwt.PyJWKSet) -> dict[str | None, jwt.PyJWK]:

@@ -179,6 +179,12 @@ async def test_every_kind_of_published_key_is_accepted(login: Login) -> None:
     assert login.asked == 1
 
 
+async def test_malformed_published_keys_do_not_hide_the_others(login: Login) -> None:
+    login.keys = ["key", {"kty": "RSA", "alg": ["RS256"]}, {"kty": "RSA", "alg": "none"}, {"kty": 5}, public(RSA, "r")]
+    token = jwt.encode({"exp": SOON}, RSA, "RS256", headers={"kid": "r"})
+    assert await jwts(jwt_jwks_url=login.url).find(token)
+
+
 async def test_algorithms_are_not_confused(login: Login) -> None:
     """A public key as a secret, `none`, another key's id, a symmetric key in the set, an encryption key."""
     oct_key = {"kty": "oct", "kid": "o", "k": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY", "alg": "HS256"}
