@@ -1,11 +1,12 @@
 """Forms that existing clients send: repeated, empty and "None" values, old charsets, an empty body."""
 
+import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from server.http.multipart import _charset, disposition
+from server.http.multipart import DRAIN_S, _charset, disposition
 from server.jobs.echo import FromUrl
 from tests.in_process import in_process
 
@@ -47,6 +48,16 @@ def test_last_value_of_a_repeated_job_field_counts(client: httpx.Client) -> None
 def test_none_is_the_default_of_a_boolean(client: httpx.Client, value: bytes) -> None:
     answer = post(client, "/jobs", [("words", value), ("translate", b"No")])
     assert answer.status_code == 202, answer.text
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/transcribe/"])
+def test_truncated_form_is_rejected_at_once(client: httpx.Client, path: str) -> None:
+    """The body has arrived: nothing is left to wait for."""
+    start = time.monotonic()
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = client.post(path, content=b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb', headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_form")
+    assert time.monotonic() - start < DRAIN_S
 
 
 def test_empty_body_has_no_files(client: httpx.Client) -> None:

@@ -110,13 +110,13 @@ async def read_form(
             if total > most_bytes:
                 raise too_large
             await reader.read(chunk)
-        return [] if may_be_empty and not total else reader.items()
     except FormParserError:
         await _drain(request)
         raise bad_form("it is damaged") from None
     except (BadInput, Overloaded, StorageError):
         await _drain(request)
         raise
+    return [] if may_be_empty and not total else reader.items()
 
 
 async def _drain(request: Request) -> None:
