@@ -31,7 +31,8 @@ CLOSE_CODES = {
     Revoked.code: REVOKED_CODE,
 }  # fmt: skip
 """Code of the error that ends a connection → close code, if it is not 1000."""
-MAX_REASON_CHARS = 120
+MAX_REASON_BYTES = 123
+"""Longest reason that a close frame can carry (RFC 6455, 5.5)."""
 
 
 class Ended(Exception):
@@ -175,7 +176,7 @@ class WebSocketSession(ABC):
                 if (last := self.goodbye(reason)) is not None:
                     await self.send(last)
                 with suppress(WebSocketDisconnect, RuntimeError):  # already closed
-                    await self._socket.close(CLOSE_CODES.get(reason.code, 1000), reason.message[:MAX_REASON_CHARS])
+                    await self._socket.close(CLOSE_CODES.get(reason.code, 1000), _shortened(reason.message))
 
 
 async def _after(
@@ -190,7 +191,12 @@ async def refuse(socket: WebSocket, error: ParleyError, protocol: str | None = N
     handshake."""
     await socket.accept(protocol)
     await _send_json(socket, as_json(error))
-    await socket.close(REFUSED_CODE, error.message[:MAX_REASON_CHARS])
+    await socket.close(REFUSED_CODE, _shortened(error.message))
+
+
+def _shortened(message: str) -> str:
+    """Return the beginning of a message that fits into a close frame."""
+    return message.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 async def _send_json(socket: WebSocket, message: Mapping[str, Any]) -> None:
