@@ -108,12 +108,14 @@ class WebSocketSession(ABC):
                 tasks.create_task(_after(draining.begun.wait, self.finish, Leaving()))
                 tasks.create_task(_after(draining.cut.wait, self.end, Leaving()))
                 tasks.create_task(_after(stay_of(self._socket).end, self.end, Revoked()))
-        except* WebSocketDisconnect:
-            pass
-        except* Ended as ended:
-            first = ended.exceptions[0]
-            assert isinstance(first, Ended)  # noqa: S101  # the hooks have no task groups of their own
-            reason = first.reason
+        except BaseExceptionGroup as group:
+            # Its traceback holds the frame of the task group, which holds the group: a cycle, which would keep this
+            # object, and the messages that wait, until the next full collection.
+            group.__traceback__ = None
+            _, failed = group.split((WebSocketDisconnect, Ended))
+            if failed is not None:
+                raise failed from None
+            reason = next((ended.reason for ended in group.exceptions if isinstance(ended, Ended)), None)
         if reason is not None:
             await self._close(reason)
 
@@ -163,7 +165,7 @@ class WebSocketSession(ABC):
         try:
             await self.work()
         except ParleyError as error:
-            raise Ended(error) from None
+            raise Ended(error.with_traceback(None)) from None
 
     async def _stop_writing(self) -> None:
         await self._output_ended.wait()
