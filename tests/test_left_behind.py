@@ -179,7 +179,7 @@ def test_no_audio_outlives_a_disconnected_client(path: str, query: str, uncollec
     elif "rate" in query:
         sent = [message(LOUD.pcm16()), message(QUIET.pcm16())]
     else:
-        sent = [message(encode_wav(LOUD))]
+        sent = [message(encode_wav(LOUD))] * (1 if query else 3)  # without a stream, two of them wait
     asyncio.run(converse(path, query, stt, sent))
     assert stt.given
     assert stt.alive == 0

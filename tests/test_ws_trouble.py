@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import numpy as np
@@ -370,6 +370,15 @@ def test_only_a_message_over_the_limit_closes_with_1009(guarded: Service) -> Non
             connection.recv(timeout=TURN_S)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1009
+
+
+def test_close_reason_of_wide_characters_fits_into_its_frame(guarded: Service) -> None:
+    with let_in_by_key(guarded, query="?voice=" + quote("é" * 60)) as connection:
+        assert error_code(receive(connection)) == "unknown_voice"
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=TURN_S)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1008
 
 
 def test_long_recording_in_a_small_file_is_rejected(guarded: Service) -> None:

@@ -31,7 +31,8 @@ CLOSE_CODES = {
     Revoked.code: REVOKED_CODE,
 }  # fmt: skip
 """Code of the error that ends a connection → close code, if it is not 1000."""
-MAX_REASON_CHARS = 120
+MAX_REASON_BYTES = 123
+"""Longest reason that a close frame can carry (RFC 6455, 5.5)."""
 
 
 class Ended(Exception):
@@ -107,12 +108,14 @@ class WebSocketSession(ABC):
                 tasks.create_task(_after(draining.begun.wait, self.finish, Leaving()))
                 tasks.create_task(_after(draining.cut.wait, self.end, Leaving()))
                 tasks.create_task(_after(stay_of(self._socket).end, self.end, Revoked()))
-        except* WebSocketDisconnect:
-            pass
-        except* Ended as ended:
-            first = ended.exceptions[0]
-            assert isinstance(first, Ended)  # noqa: S101  # the hooks have no task groups of their own
-            reason = first.reason
+        except BaseExceptionGroup as group:
+            # Its traceback holds the frame of the task group, which holds the group: a cycle, which would keep this
+            # object, and the messages that wait, until the next full collection.
+            group.__traceback__ = None
+            _, failed = group.split((WebSocketDisconnect, Ended))
+            if failed is not None:
+                raise failed from None
+            reason = next((ended.reason for ended in group.exceptions if isinstance(ended, Ended)), None)
         if reason is not None:
             await self._close(reason)
 
@@ -162,7 +165,7 @@ class WebSocketSession(ABC):
         try:
             await self.work()
         except ParleyError as error:
-            raise Ended(error) from None
+            raise Ended(error.with_traceback(None)) from None
 
     async def _stop_writing(self) -> None:
         await self._output_ended.wait()
@@ -175,7 +178,7 @@ class WebSocketSession(ABC):
                 if (last := self.goodbye(reason)) is not None:
                     await self.send(last)
                 with suppress(WebSocketDisconnect, RuntimeError):  # already closed
-                    await self._socket.close(CLOSE_CODES.get(reason.code, 1000), reason.message[:MAX_REASON_CHARS])
+                    await self._socket.close(CLOSE_CODES.get(reason.code, 1000), _shortened(reason.message))
 
 
 async def _after(
@@ -190,7 +193,12 @@ async def refuse(socket: WebSocket, error: ParleyError, protocol: str | None = N
     handshake."""
     await socket.accept(protocol)
     await _send_json(socket, as_json(error))
-    await socket.close(REFUSED_CODE, error.message[:MAX_REASON_CHARS])
+    await socket.close(REFUSED_CODE, _shortened(error.message))
+
+
+def _shortened(message: str) -> str:
+    """Return the beginning of a message that fits into a close frame."""
+    return message.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 async def _send_json(socket: WebSocket, message: Mapping[str, Any]) -> None:

@@ -74,6 +74,10 @@ class Deferral:
         else:
             asyncio.get_running_loop().call_soon(self._begin)
 
+    def clear(self) -> None:
+        """Drop the deferred response: the client is gone."""
+        self._deferred = None
+
     def _answer_in_its_way(self) -> None:
         """Use the deferred response's options for the reply to the user's current utterance."""
         deferred = self._deferred

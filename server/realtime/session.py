@@ -63,6 +63,7 @@ class RealtimeSession:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.deferral.clear()
         try:
             await self.out_of_band.close()
         finally:

@@ -164,6 +164,17 @@ def test_a_request_with_its_own_input_follows_the_current_turn() -> None:
     assert len(d.of("input_audio_buffer.committed")) == 1
 
 
+def test_a_waiting_request_is_dropped_when_the_client_disconnects() -> None:
+    async def script(d: Desk) -> None:
+        await d.speak(600)
+        d.send("response.create", response={"input": [message("user", "name a bird")]})
+        await d.silence(600)
+        await d.until("response.output_audio.delta")
+
+    d = hold(script)
+    assert len(d.stages.llm.asked) == 1  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("how", ["nothing", "cleared", "committed"])
 def test_a_requested_response_is_sent_when_the_speech_has_no_words(how: str) -> None:
     async def script(d: Desk) -> None:
