@@ -179,6 +179,11 @@ def test_chinese_and_japanese_do_not_break_before_punctuation() -> None:
     assert len(set(starts)) == len(starts) > 1
 
 
+def test_repeated_opening_marks_can_be_broken() -> None:
+    found = [piece.text for piece in pieces(Segment(0.0, 9.0, "[ [ [ [ [ [ music"))]
+    assert found == ["[ [", "[ [", "[ [", "music"]
+
+
 def test_korean_breaks_between_words() -> None:
     text = "오늘은 날씨가 아주 좋습니다 같이 산책하러 갈까요"
     shown = parsed_srt(render("srt", [Segment(0, 5, text)], layout=Layout(line_width=20)))

@@ -84,7 +84,7 @@ def _with_marks(text: str, atoms: Sequence[tuple[int, int]]) -> list[tuple[int, 
     for start, end in atoms:
         atom = text[start:end]
         if found and (opens or _CLOSING.issuperset(map(_kind, atom))):
-            opens = opens and _OPENING.issuperset(map(_kind, atom))
+            opens = False  # also after another opening mark: "[ [ [ [" must not become one part
             found[-1] = (found[-1][0], end)
         else:
             opens = _OPENING.issuperset(map(_kind, atom))
