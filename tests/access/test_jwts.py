@@ -27,7 +27,7 @@ RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC = ec.generate_private_key(ec.SECP256R1())
 ED = ed25519.Ed25519PrivateKey.generate()
-SOON = time.time() + 600
+SOON = time.time() + 86_400
 
 
 def public(key: Any, kid: str | None, **more: str) -> dict[str, Any]:
