@@ -4,8 +4,8 @@ from websockets.frames import Opcode
 
 CHUNK_BYTES = 1 << 18
 """Bytes of one frame that are passed on at a time."""
-_FIN_OPCODE, _LENGTH, _MASKED = 0x0F, 0x7F, 0x80
-_RESERVED = 0x70
+_FIN, _RESERVED, _OPCODE = 0x80, 0x70, 0x0F
+_MASKED, _LENGTH = 0x80, 0x7F
 
 
 class Frames:
@@ -38,17 +38,14 @@ class Frames:
         """Drop all bytes."""
         self._coming.clear()
 
-    def __len__(self) -> int:
-        return len(self._coming)
-
     def take(self) -> bytes:
         """Return the next bytes to parse, of one frame at most; empty when more must come first."""
         if not self._left and self._skip:
             dropped = min(self._skip, len(self._coming))
             del self._coming[:dropped]
             self._skip -= dropped
-        if self._skip and not self._left:
-            return b""
+            if self._skip:
+                return b""
         head = b"" if self._left else self._head()
         size = min(self._left, len(self._coming), CHUNK_BYTES)
         with memoryview(self._coming) as coming:
@@ -79,13 +76,13 @@ class Frames:
 
     def _kept(self, first: int, length: int) -> int:
         """Bytes of this frame to pass on. first: the first byte of its header. length: of its payload."""
-        opcode = first & _FIN_OPCODE
+        opcode = first & _OPCODE
         if opcode == Opcode.TEXT:
             self._text_bytes, self.cut = 0, False
         elif opcode != Opcode.CONT or self._text_bytes is None:
             return length
         before = self._text_bytes or 0
-        self._text_bytes = before + length if not first & _MASKED else None
+        self._text_bytes = before + length if not first & _FIN else None
         limit = self.text_limit
         if limit is None or first & _RESERVED or before + length > self._max_message_bytes:
             return length
