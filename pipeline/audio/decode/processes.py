@@ -207,13 +207,10 @@ class Call:
                 raise _silent() from None
             except OSError:
                 data = b""
-            if not data:
-                raise self._ended()
-            with _trusted_no_further():
-                for frame in frames.feed(data):
-                    if isinstance(frame, Done):
-                        return
-                    yield frame
+            for frame in self._parsed(frames, data):
+                if isinstance(frame, Done):
+                    return
+                yield frame
 
     async def frames_async(self, silence_s: float) -> AsyncGenerator[Frame, None]:
         """Do the same on an event loop."""
@@ -227,30 +224,26 @@ class Call:
                 raise _silent() from None
             except OSError:
                 data = b""
-            if not data:
-                raise self._ended()
-            with _trusted_no_further():
-                for frame in frames.feed(data):
-                    if isinstance(frame, Done):
-                        return
-                    yield frame
+            for frame in self._parsed(frames, data):
+                if isinstance(frame, Done):
+                    return
+                yield frame
 
-    def _ended(self) -> Exception:
-        return Stopped() if self._stopped else BadInput(
-            "This file could not be decoded: its decoder failed, or passed its limits.", code="bad_audio"
-        )  # fmt: skip
+    def _parsed(self, frames: Frames, data: bytes) -> Iterator[Frame]:
+        """Yield the frames that these bytes complete; no bytes mean that the process has ended. Raises BadInput,
+        Stopped."""
+        if not data:
+            raise Stopped() if self._stopped else BadInput(
+                "This file could not be decoded: its decoder failed, or passed its limits.", code="bad_audio"
+            )  # fmt: skip
+        try:
+            yield from frames.feed(data)
+        except Misbehaved:
+            raise BadInput("This is not audio that can be decoded.", code="bad_audio") from None
 
 
 def _silent() -> BadInput:
     return BadInput("Decoding this file takes too long.", code="bad_audio")
-
-
-@contextlib.contextmanager
-def _trusted_no_further() -> Iterator[None]:
-    try:
-        yield
-    except Misbehaved:
-        raise BadInput("This is not audio that can be decoded.", code="bad_audio") from None
 
 
 def called(lane: Lane, request: Request, file: int, size: int, stopping: Stopping) -> Generator[Frame, None, None]:
