@@ -20,8 +20,8 @@ from pipeline.stt import FileRequest
 from pipeline.transcripts.long_files import Progress
 from pipeline.transcripts.refine import Refining
 from pipeline.transcripts.subtitles import Layout, render
-from pipeline.transcripts.transcribe import Transcription
 from pipeline.transcripts.transcriber import Transcriber, TranscriptionRequest, open_transcriber
+from pipeline.transcripts.transcription import Transcription
 
 Format = Literal["txt", "srt", "vtt", "tsv", "lrc", "json"]
 

@@ -16,8 +16,8 @@ from pipeline.assistant import open_stt
 from pipeline.settings import Settings
 from pipeline.transcripts.long_files import Progress
 from pipeline.transcripts.subtitles import segment_dict
-from pipeline.transcripts.transcribe import Transcription
 from pipeline.transcripts.transcriber import Transcriber, open_transcriber
+from pipeline.transcripts.transcription import Transcription
 
 
 @asynccontextmanager

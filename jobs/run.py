@@ -21,8 +21,8 @@ from pipeline.errors import BadInput, EngineUnavailable, Overloaded, ParleyError
 from pipeline.settings import Settings
 from pipeline.telemetry import tracing
 from pipeline.transcripts.long_files import Finished, Progress
-from pipeline.transcripts.transcribe import Transcription
 from pipeline.transcripts.transcriber import Transcriber
+from pipeline.transcripts.transcription import Transcription
 from pipeline.workers.scheduler import calling
 
 log = logging.getLogger(__name__)

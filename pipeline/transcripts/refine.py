@@ -17,7 +17,7 @@ from pipeline.transcripts import speakers
 from pipeline.transcripts.alignment.aligning import Aligners
 from pipeline.transcripts.speakers import Diarizer, HowMany, KnownSpeaker, pyannote
 from pipeline.transcripts.speakers.assigning import with_names, with_speakers
-from pipeline.transcripts.transcribe import Transcription
+from pipeline.transcripts.transcription import Transcription
 
 log = logging.getLogger(__name__)
 

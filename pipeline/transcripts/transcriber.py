@@ -13,7 +13,7 @@ from pipeline.stt import FileRequest, Segment, SpeechToText
 from pipeline.stt.recognisers import Recognisers, open_recognisers
 from pipeline.transcripts.long_files import FileEvent, Finished, Progress, transcribe_file
 from pipeline.transcripts.refine import Refiners, Refining, open_refiners
-from pipeline.transcripts.transcribe import Transcription, first_of, ignore, likeliest_language
+from pipeline.transcripts.transcription import Transcription, first_of, ignore, likeliest_language
 from pipeline.transcripts.windows import Cutting
 from pipeline.workers.hardware import this_machine
 
@@ -110,7 +110,7 @@ class Transcriber:
     async def likeliest_language(
         self, file: IO[bytes], wanted: TranscriptionRequest, first_s: float
     ) -> tuple[str | None, float]:
-        """Call `pipeline.transcripts.transcribe.likeliest_language` with the loaded recogniser."""
+        """Call `pipeline.transcripts.transcription.likeliest_language` with the loaded recogniser."""
         async with self.recognisers.using(None) as own:
             return await likeliest_language(own.engine, self._recording(file, wanted), first_s)
 

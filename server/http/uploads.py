@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Annotated, Any, TypeVar, cast
 
-from fastapi import Request
+from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
 from pipeline.support.storage_errors import TEMPORARY, storing
+from server.access import budgets_of, caller_of
 from server.errors import BadField, bad_field
 from server.http.multipart import bad_form, fields_of, read_form
 from server.state import state_of
@@ -30,6 +31,11 @@ class Upload:
     file: IO[bytes]
     filename: str
     size: int = 0
+
+    @classmethod
+    def open(cls, filename: str = "") -> "Upload":
+        """Return an empty upload."""
+        return cls(cast("IO[bytes]", SpooledTemporaryFile(IN_MEMORY)), filename)
 
     async def write(self, data: bytes) -> None:
         """Add the next bytes. Raises StorageError."""
@@ -85,8 +91,7 @@ async def received(request: Request) -> AsyncIterator[Form]:
     async def keep(name: str, filename: str) -> Upload:
         if len(uploads) >= MAX_FILES:
             raise bad_form(f"it has more than {MAX_FILES} files")
-        file = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  # closed below
-        upload = Upload(cast("IO[bytes]", file), filename)
+        upload = Upload.open(filename)
         uploads.append((name, upload))
         return upload
 
@@ -96,10 +101,25 @@ async def received(request: Request) -> AsyncIterator[Form]:
             await upload.rewind()
         yield Form(fields, dict(uploads))
     finally:
-        await asyncio.to_thread(_close, [upload.file for _, upload in uploads])  # freeing a large file takes time
+        await discard([upload for _, upload in uploads])
 
 
-def _close(files: Sequence[IO[bytes]]) -> None:
-    for file in files:
+async def form_with_recording(request: Request) -> AsyncIterator[Form]:
+    """Receive the form of a request, and hold a slot for its recording until the response is sent."""
+    async with received(request) as form:
+        with budgets_of(request).recordings.one(caller_of(request)):
+            yield form
+
+
+ReceivedForm = Annotated[Form, Depends(form_with_recording)]
+
+
+async def discard(uploads: Sequence[Upload]) -> None:
+    """Close the files, in a thread: freeing a large one takes time."""
+    await asyncio.to_thread(_close, uploads)
+
+
+def _close(uploads: Sequence[Upload]) -> None:
+    for upload in uploads:
         with contextlib.suppress(OSError):  # flushing the buffer to a full disk fails, too
-            file.close()
+            upload.file.close()

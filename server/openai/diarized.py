@@ -15,7 +15,7 @@ from pipeline.stt import Segment
 from pipeline.transcripts.long_files import FileEvent
 from pipeline.transcripts.speakers import KnownSpeaker
 from pipeline.transcripts.subtitles import separator
-from pipeline.transcripts.transcribe import Transcription
+from pipeline.transcripts.transcription import Transcription
 from server.errors import BadField, as_openai
 from server.openai.fields import TranscriptionFields
 from server.openai.sse import DONE, sse

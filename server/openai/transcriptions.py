@@ -15,11 +15,11 @@ from pipeline.transcripts.line_breaks import spaceless
 from pipeline.transcripts.long_files import FileEvent, Finished
 from pipeline.transcripts.refine import Refining
 from pipeline.transcripts.subtitles import joined, render, segment_dict, separator
-from pipeline.transcripts.transcribe import Transcription
 from pipeline.transcripts.transcriber import TranscriptionRequest
+from pipeline.transcripts.transcription import Transcription
 from server.errors import as_openai
-from server.file_transcription import ReceivedForm
 from server.http.client_disconnect import Stream, begun, while_connected
+from server.http.uploads import ReceivedForm
 from server.openai.diarized import diarized_events, diarized_json, known_speakers
 from server.openai.fields import TranscriptionFields, TranslationFields
 from server.openai.logprobs import logprobs

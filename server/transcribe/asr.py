@@ -11,8 +11,8 @@ from pipeline.transcripts.refine import Refining
 from pipeline.transcripts.subtitles import KINDS, render
 from pipeline.transcripts.transcriber import TranscriptionRequest
 from server.access import require_key
-from server.file_transcription import ReceivedForm
 from server.http.client_disconnect import while_connected
+from server.http.uploads import ReceivedForm
 from server.openai.schemas import WhisperSegment
 from server.openai.transcriptions import language_name
 from server.openapi import Answer, errors, form_body, like

@@ -10,8 +10,8 @@ from pipeline.stt import FileRequest, Segment, Word
 from pipeline.transcripts.refine import Refining
 from pipeline.transcripts.transcriber import TranscriptionRequest
 from server.access import require_key
-from server.file_transcription import ReceivedForm
 from server.http.client_disconnect import while_connected
+from server.http.uploads import ReceivedForm
 from server.openai.models import named
 from server.openapi import Answer, errors, form_body, like
 from server.parameters import MAX_TRACK, TRACK, language_code

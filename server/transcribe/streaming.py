@@ -6,10 +6,8 @@ recording.
 """
 
 import asyncio
-import contextlib
 import logging
 from contextlib import ExitStack, aclosing
-from tempfile import SpooledTemporaryFile
 
 from fastapi import APIRouter, Depends, WebSocket
 from starlette.types import Message
@@ -21,11 +19,11 @@ from pipeline.errors import BadInput, Overloaded, ParleyError, StorageError
 from pipeline.stt import FileRequest
 from pipeline.support.channel import Channel
 from pipeline.support.json_text import BadJson, parsed
-from pipeline.support.storage_errors import TEMPORARY, storing
 from pipeline.transcripts.growing import GrowingFile, Whole, transcribe_growing
-from pipeline.transcripts.transcribe import transcription
+from pipeline.transcripts.transcriber import TranscriptionRequest
 from server.access import Budgets, budgets_of, caller_of, require_key
 from server.errors import BadField
+from server.http.uploads import Upload, discard
 from server.http.websocket_protocol import limit_text
 from server.http.websocket_session import Ended, WebSocketSession, refuse
 from server.parameters import language_code
@@ -34,8 +32,6 @@ from server.state import state_of
 log = logging.getLogger(__name__)
 router = APIRouter(dependencies=[Depends(require_key)])
 
-IN_MEMORY = 2**20
-"""Largest recording kept in memory, in bytes; larger ones go to disk."""
 MAX_TEXT_CHARS = 1024
 """Longest text message."""
 TRUE = ("1", "true", "yes")
@@ -58,9 +54,9 @@ class Incoming:
     """One recording while it arrives."""
 
     def __init__(self) -> None:
-        # The file has no name on disk, so it disappears when it is closed.
-        self.file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # closed by `close`
+        self.stored = Upload.open()
         self.size = 0
+        """Bytes received, also those that are discarded."""
         self.place = ExitStack()
         """Upload slot, held from the first byte until `close`."""
         self.refused = False
@@ -95,9 +91,10 @@ class Incoming:
         if self.live is not None:
             self.live.cancel()
             await asyncio.wait([self.live])
-        with contextlib.suppress(OSError):  # flushing the buffer to a full disk fails, too
-            self.file.close()
-        self.place.close()
+        try:
+            await discard([self.stored])
+        finally:
+            self.place.close()
 
 
 class StreamingSocket(WebSocketSession):
@@ -176,11 +173,7 @@ class StreamingSocket(WebSocketSession):
         if incoming.broken:
             return
         try:
-            with storing(TEMPORARY):
-                if incoming.size > IN_MEMORY:
-                    await asyncio.to_thread(incoming.file.write, data)
-                else:
-                    incoming.file.write(data)
+            await incoming.stored.write(data)
         except StorageError:
             await incoming.give_up()
             raise
@@ -220,12 +213,10 @@ class StreamingSocket(WebSocketSession):
         await self.send({"transcription": text})
 
     async def _heard(self, incoming: Incoming) -> str:
-        with storing(TEMPORARY):
-            incoming.file.seek(0)
-        most_s = self._assistant.settings.max_file_seconds
-        recording = Recording(incoming.file, max_seconds=most_s, raw_rate_hz=self._rate_hz)
+        await incoming.stored.rewind()
+        wanted = TranscriptionRequest(self._request, raw_rate_hz=self._rate_hz)
         try:
-            return (await transcription(self._assistant.stages.stt, recording, self._request)).text
+            return (await self._assistant.transcriber.transcribe(incoming.stored.file, wanted)).text
         except BadInput as error:
             if error.code == "bad_audio" and self._rate_hz is None:
                 told = f"{error.message} For raw 16-bit mono PCM, add its rate to the URL: ?rate=16000."

@@ -21,7 +21,7 @@ from pipeline.audio.decode.processes import FILES, Call, Stopped, descriptor
 from pipeline.audio.decode.wire import HEAD, SAMPLES, TOLD, Frames, Misbehaved, frame
 from pipeline.errors import BadInput
 from pipeline.support.threads import in_threads
-from pipeline.transcripts.transcribe import likeliest_language
+from pipeline.transcripts.transcription import likeliest_language
 from tests.media.bombs import BOMBS, muxed, written
 from tests.waiting import WAIT_S, eventually, until
 

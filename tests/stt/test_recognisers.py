@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.audio.decode import Recording
 from pipeline.engines import open_named
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.stt import ENGINES, FileRequest
 from pipeline.stt.recognisers import Recognisers, UnknownModel, open_recognisers
-from pipeline.transcripts.transcribe import transcription
+from pipeline.transcripts.refine import Refiners
+from pipeline.transcripts.transcriber import Transcriber, TranscriptionRequest
 from pipeline.workers.hardware import Gpu, Hardware
 from pipeline.workers.residents import DoesNotFit
 from tests.clips import recording
@@ -57,12 +57,13 @@ async def opened(settings: Settings, hardware: Hardware = SMALL) -> AsyncIterato
         yield recognisers
 
 
-async def heard(recognisers: Recognisers, name: str | None, **options: bool) -> tuple[str, str]:
+async def heard(recognisers: Recognisers, name: str | None, *, or_own: bool = False) -> tuple[str, str]:
     """(text, model)"""
     wav, _ = recording(0)
-    async with recognisers.using(name, **options) as running:
-        found = await transcription(running.engine, Recording(io.BytesIO(wav), max_seconds=60), FileRequest("en"))
-        return found.text, running.info.model
+    transcriber = Transcriber(recognisers, Refiners(Settings()), 60)
+    wanted = TranscriptionRequest(FileRequest("en"), model=name, or_own=or_own)
+    found = await transcriber.transcribe(io.BytesIO(wav), wanted)
+    return found.text, found.model
 
 
 async def test_model_names_resolve_to_models_or_are_refused(settings: Settings) -> None:

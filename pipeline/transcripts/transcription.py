@@ -1,9 +1,8 @@
-"""Transcribe a recording as requested: segments, words with times, and speakers."""
+"""The transcript of a recording, its first segment, and the language of its beginning."""
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +10,9 @@ import numpy as np
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import Recording
 from pipeline.listening.detector import RATE_HZ
-from pipeline.stt import FileRequest, Segment, SpeechToText, TellsLanguage
-from pipeline.transcripts.long_files import Finished, Progress, transcribe_file
+from pipeline.stt import Segment, SpeechToText, TellsLanguage
+from pipeline.transcripts.long_files import Finished, Progress
 from pipeline.transcripts.subtitles import text_of
-from pipeline.transcripts.windows import Cutting
 from pipeline.workers.scheduler import Urgency, calling
 
 
@@ -37,27 +35,6 @@ class Transcription:
 
 def ignore(progress: Progress) -> None:
     """Discard progress reports."""
-
-
-async def transcription(
-    stt: SpeechToText,
-    recording: Recording,
-    request: FileRequest,
-    cutting: Cutting | None = None,
-    report: Callable[[Progress], None] = ignore,
-) -> Transcription:
-    """Return the whole transcript. Raises as `long_files.transcribe_file` does; cancelling it stops all its work."""
-    segments: list[Segment] = []
-    async with aclosing(transcribe_file(stt, recording, request, cutting)) as events:
-        async for event in events:
-            match event:
-                case Segment():
-                    segments.append(event)
-                case Progress():
-                    report(event)
-                case Finished():
-                    return Transcription(segments, event.duration_s, event.language, event.language_probability)
-    raise AssertionError("a transcription ends with Finished")
 
 
 async def first_of(events: AsyncGenerator[object, None], first_s: float) -> Transcription:
