@@ -89,7 +89,7 @@ def test_browser_and_phone_formats_are_decoded(container: str, codec: str) -> No
         (b"", "empty_message"),
         (b"\0", "bad_audio"),
         (b"RIFF", "bad_audio"),
-        (b"this is no audio at all" * 100, "bad_audio"),  # language: allow
+        (b"this is not audio at all" * 100, "bad_audio"),
         (bytes(range(256)) * 64, "bad_audio"),
         (encode_wav(Clip(np.zeros(0, np.float32), 16_000)), "no_audio"),
         (b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:10.0,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "bad_audio"),

@@ -81,16 +81,16 @@ def test_talk_json_prints_one_line_a_turn(questions: tuple[Path, Path], tmp_path
         (["talk", "."], "."),
         (["talk"], "--mic"),
         (["transcribe", "missing.wav"], "missing.wav"),
-        (["say", "hello", "--voice", "nobody"], "nobody"),  # language: allow
+        (["say", "hello", "--voice", "absent"], "absent"),
         (["say", "...", "--json"], "nothing to say"),
         (["say", "hello", "-o", "no/such/folder/speech.wav"], "speech.wav"),
-        (["talk", "hello.wav", "--voice", "nobody"], "nobody"),  # language: allow
+        (["talk", "hello.wav", "--voice", "absent"], "absent"),
         (["talk", "hello.wav", "-o", "no/such/folder/reply.wav"], "reply.wav"),
         (["talk", "hello.wav", "--language", "pt"], "STT_ENGINE"),
     ],
 )
 def test_failed_command_prints_one_line(arguments: list[str], says: str, tmp_path: Path) -> None:
-    (tmp_path / "text.wav").write_text("this is no recording")  # language: allow
+    (tmp_path / "text.wav").write_text("this is not a recording")
     (tmp_path / "hello.wav").write_bytes(sample("hello"))
     assert says in refused(*arguments, folder=tmp_path)
 
@@ -187,7 +187,7 @@ def test_port_in_use_is_reported_in_one_line(server: ServerProcess, tmp_path: Pa
         ({"HOST": "no.such.host.invalid"}, "API_KEYS"),
         ({"HOST": "no.such.host.invalid", "ALLOW_ANONYMOUS": "true"}, "no.such.host.invalid"),
         ({"HOST": "192.0.2.1", "API_KEYS": "a-key-that-is-long-enough"}, "192.0.2.1"),
-        ({"VOICE_NAME": "nobody"}, "nobody"),  # language: allow
+        ({"VOICE_NAME": "absent"}, "absent"),
         ({"STT_ENGINE": "whisper", "MODELS_DIR": "empty"}, "whisper"),
         ({"LLM_ENGINE": "ollama", "LLAMA_ENDPOINT": "http://127.0.0.1:9"}, "ollama serve"),
         ({"LLM_ENGINE": "openai", "LLM_OPENAI_URL": "http://127.0.0.1:9/v1"}, "LLM_OPENAI_URL"),
@@ -219,8 +219,8 @@ def test_outdated_environment_is_reported_with_the_fix(line: str, tmp_path: Path
 
 
 def test_settings_are_read_from_an_env_file(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("VOICE_NAME=nobody\n")  # language: allow
-    assert "nobody" in refused(folder=tmp_path)  # language: allow
+    (tmp_path / ".env").write_text("VOICE_NAME=absent\n")
+    assert "absent" in refused(folder=tmp_path)
 
 
 def test_all_addresses_can_be_served_if_keys_are_set(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_decorator_registers_the_function_unchanged() -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "told"),
     [
-        ("nobody", "{}", "no function"),  # language: allow
+        ("absent", "{}", "no function"),
         ("calculate", "[1]", "not a JSON object"),
         ("calculate", "{", "not a JSON object"),
         ("calculate", "{}", "expression"),

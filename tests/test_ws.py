@@ -167,7 +167,7 @@ def test_client_chooses_the_voice(server: ServerProcess) -> None:
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        ("?voice=nobody", "unknown_voice"),  # language: allow
+        ("?voice=absent", "unknown_voice"),
         ("?voice=../../etc/passwd", "unknown_voice"),
         ("?language=klingon", "unsupported_language"),
         ("?language=12", "unsupported_language"),
@@ -219,7 +219,7 @@ def test_bad_input_gets_an_error_and_the_conversation_continues(server: ServerPr
         ("what is seven plus five", "unsupported_message"),
         ("", "unsupported_message"),
         (b"", "empty_message"),
-        (b"this is no audio at all" * 100, "bad_audio"),  # language: allow
+        (b"this is not audio at all" * 100, "bad_audio"),
         (b"RIFF\xff\xff\xff\xffWAVE", "bad_audio"),
         (b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:10.0,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "bad_audio"),
         (header_only, "no_audio"),

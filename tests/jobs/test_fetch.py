@@ -258,7 +258,7 @@ async def test_unreachable_servers_are_a_temporary_error(files: FileStore) -> No
     with pytest.raises(FetchFailed):
         await fetched(files, "http://127.0.0.1:9/file")
     with pytest.raises(FetchFailed):
-        await fetched(files, "http://nobody.invalid/file")  # language: allow
+        await fetched(files, "http://absent.invalid/file")
 
 
 async def test_a_playlist_behind_a_url_is_refused(files: FileStore, web: Web) -> None:

@@ -235,7 +235,7 @@ def test_requested_options_are_done_by_real_recognisers(place: tuple[Service, ht
     assert all(one["words"] for one in job["result"]["segments"])
     plain = done(client, submit(client, recording(5), language="en", words="false"))
     assert all("words" not in one for one in plain["result"]["segments"])
-    unknown = done(client, submit(client, recording(5), language="en", model_id="nobody-has-this"))  # language: allow
+    unknown = done(client, submit(client, recording(5), language="en", model_id="absent-model"))
     assert (unknown["status"], unknown["error"]["code"]) == ("failed", "model_not_found")
     no_sound = done(client, submit(client, b"no audio at all", language="en"))
     assert (no_sound["status"], no_sound["error"]["code"]) == ("failed", "bad_audio")

@@ -48,7 +48,7 @@ class Client:
 
     def _id(self) -> str:
         known = [event["item"]["id"] for event in self.desk.of("conversation.item.added")[-8:]]
-        return self.random.choice([*known, "nobody", "root", f"item_{self.random.randrange(9)}"])  # language: allow
+        return self.random.choice([*known, "absent", "root", f"item_{self.random.randrange(9)}"])
 
     def _event(self) -> dict[str, Any]:
         pick = self.random
@@ -79,7 +79,7 @@ class Client:
             case "response.create" if pick.random() < 0.6:
                 event["response"] = self._response()
             case "response.cancel" if pick.random() < 0.3:
-                event["response_id"] = pick.choice(["nobody", *(self._responses()[-2:])])  # language: allow
+                event["response_id"] = pick.choice(["absent", *(self._responses()[-2:])])
             case _:
                 pass
         return event
@@ -114,7 +114,7 @@ class Client:
                 {"type": "function_call", "name": "look", "arguments": "{}", "call_id": "call_x"},
                 {
                     "type": "function_call_output",
-                    "call_id": pick.choice(["call_x", "call_1", "nobody"]),  # language: allow
+                    "call_id": pick.choice(["call_x", "call_1", "absent"]),
                     "output": "x",
                 },
             ]

@@ -22,9 +22,9 @@ PLAUSIBLE: dict[str, dict[str, Any]] = {
     "session.update": {"session": {"type": "realtime"}},
     "input_audio_buffer.append": {"audio": "AAAA"},
     "conversation.item.create": {"item": SAY},
-    "conversation.item.delete": {"item_id": "nobody"},  # language: allow
-    "conversation.item.retrieve": {"item_id": "nobody"},  # language: allow
-    "conversation.item.truncate": {"item_id": "nobody", "content_index": 0, "audio_end_ms": 0},  # language: allow
+    "conversation.item.delete": {"item_id": "absent"},
+    "conversation.item.retrieve": {"item_id": "absent"},
+    "conversation.item.truncate": {"item_id": "absent", "content_index": 0, "audio_end_ms": 0},
 }
 """Required fields of each event, besides its type."""
 

@@ -81,13 +81,13 @@ def test_an_invalid_item_is_refused_and_nothing_changes() -> None:
             (message("user", "again", id="one"), {}, "item_create_invalid_item_id"),
             (
                 message("user", "x"),
-                {"previous_item_id": "nobody"},  # language: allow
+                {"previous_item_id": "absent"},
                 "item_create_invalid_previous_item_id",
             ),
             (image, {}, "unsupported_content_type"),
             (sound, {}, "invalid_value"),
             (
-                {"type": "function_call_output", "call_id": "nobody", "output": "x"},  # language: allow
+                {"type": "function_call_output", "call_id": "absent", "output": "x"},
                 {},
                 "invalid_tool_call_id",
             ),
@@ -248,7 +248,7 @@ def test_an_out_of_band_response_leaves_no_trace() -> None:
         assert (await d.error(d.send("conversation.item.retrieve", item_id=item)))["code"]
         d.send("response.create")
         await d.until("response.done", count=2)
-        wrong = {"conversation": "none", "input": [{"type": "item_reference", "id": "nobody"}]}  # language: allow
+        wrong = {"conversation": "none", "input": [{"type": "item_reference", "id": "absent"}]}
         assert (await d.error(d.send("response.create", response=wrong)))["code"] == "invalid_value"
 
     d = hold(script)
@@ -535,7 +535,7 @@ def test_a_session_update_applies_completely_or_not_at_all() -> None:
             ],
             ({"tools": [{"type": "function", "name": "two words"}]}, "session.tools[0].name"),
             ({"tools": [{"type": "function", "name": "a", "parameters": "none"}]}, "session.tools[0].parameters"),
-            ({"audio": {"output": {"voice": "nobody"}}}, "session.audio.output.voice"),  # language: allow
+            ({"audio": {"output": {"voice": "absent"}}}, "session.audio.output.voice"),
             ({"audio": {"output": {"speed": 9}}}, "session.audio.output.speed"),
             ({"audio": {"input": {"format": {"type": "audio/mp3"}}}}, "session.audio.input.format.type"),
             ({"audio": {"input": {"transcription": {"language": "klingon"}}}}, "language"),

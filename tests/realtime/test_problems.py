@@ -132,7 +132,7 @@ def test_every_example_event_is_valid() -> None:
         (3, ("item", "content", 0, "type"), "input_text", "invalid_value", "item.content[0].type"),
         (2, ("item", "content", 0, "text"), 5, "invalid_type", "item.content[0].text"),
         (2, ("item", "content"), "hi", "invalid_type", "item.content"),
-        (2, ("item", "role"), "nobody", "invalid_value", "item.role"),  # language: allow
+        (2, ("item", "role"), "absent", "invalid_value", "item.role"),
         (2, ("item", "type"), "nothing", "invalid_value", "item.type"),
         (
             1,

@@ -160,9 +160,9 @@ async def test_a_file_shorter_than_listed_is_an_error(
 
 
 async def test_a_missing_model_is_an_error(settings: Settings, model_hub: Hub) -> None:
-    absent = settings.model_copy(update={"whisper_model": "nobody/nothing"})  # language: allow
+    absent = settings.model_copy(update={"whisper_model": "absent/nothing"})
     for ask in (weights.check(absent), weights.fetch(absent, ignore)):
-        with pytest.raises(EngineUnavailable, match="has no model nobody/nothing"):  # language: allow
+        with pytest.raises(EngineUnavailable, match="has no model absent/nothing"):
             await ask
     await weights.check(settings)
 

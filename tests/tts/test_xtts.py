@@ -104,7 +104,7 @@ async def test_errors_are_reported_and_the_engine_survives(speech: XttsSpeech, t
     short.write_bytes(RECORDINGS[0].read_bytes()[: 44 + 3_200])  # 0.1 s
     for voice, language, message in [
         (CLONED, "xx", "does not speak 'xx'"),
-        (Voice("odd", engines={"xtts": {"speaker": "Nobody"}}), "en", "no speaker 'Nobody'"),  # language: allow
+        (Voice("odd", engines={"xtts": {"speaker": "Absent"}}), "en", "no speaker 'Absent'"),
         (Voice("broken", clips=(broken,)), "en", "cannot be used"),
         (Voice("gone", clips=(tmp_path / "gone.wav",)), "en", "could not be read"),
         (Voice("short", clips=(short,)), "en", "voice"),
