@@ -146,6 +146,14 @@ def test_streaming_connection_continues_after_an_error(hears: Service, three: An
         assert json.loads(socket.recv())["error"]["code"] == "bad_parameter"
 
 
+def test_the_next_recording_can_follow_an_answer_at_once(hears: Service) -> None:
+    with connect(f"ws://127.0.0.1:{hears.port}/api/v1/streaming") as socket:
+        for _ in range(300):
+            socket.send(b"no audio at all")
+            socket.send('{"action": "stop"}')
+            assert json.loads(socket.recv(timeout=60))["error"]["code"] == "bad_audio"
+
+
 @pytest.mark.parametrize("query", ["", "?partials=1"])
 def test_disconnecting_client_frees_its_slot(hears: Service, three: Any, query: str) -> None:
     for _ in range(3):

@@ -117,7 +117,10 @@ class StreamingSocket(WebSocketSession):
         self._incoming = Incoming()
         self._stopped: Channel[Incoming] = Channel(1)
         self._transcribing: Incoming | None = None
-        """The recording from its stop until its transcription was sent."""
+        """The recording from its stop until its text is known."""
+        self._answering = False
+        """Whether the client waits for an answer; it is sent after the recording was discarded, because the client may
+        send its next recording as soon as it reads the answer."""
         self._quiet = asyncio.Event()
         """Set while no recording is arriving or being transcribed."""
         self._quiet.set()
@@ -140,10 +143,10 @@ class StreamingSocket(WebSocketSession):
     async def work(self) -> None:
         """Transcribe the recordings."""
         async for incoming in self._stopped:
+            self._answering = True
             await self.report(self._answer(incoming))
-            await incoming.close()
-            self._transcribing = None
-            if not self._incoming.size:
+            self._answering = False
+            if not self._incoming.size and self._transcribing is None:
                 self._quiet.set()
 
     async def finish(self, reason: ParleyError) -> None:
@@ -152,7 +155,7 @@ class StreamingSocket(WebSocketSession):
         raise Ended(reason)
 
     def busy(self) -> bool:
-        return self._transcribing is not None
+        return self._answering or self._transcribing is not None
 
     async def _take(self, data: bytes) -> None:
         incoming = self._incoming
@@ -204,13 +207,19 @@ class StreamingSocket(WebSocketSession):
         self._stopped.offer(incoming)
 
     async def _answer(self, incoming: Incoming) -> None:
+        try:
+            text = await self._text(incoming)
+        finally:
+            await incoming.close()
+            self._transcribing = None
+        await self.send({"transcription": text})
+
+    async def _text(self, incoming: Incoming) -> str:
         if not incoming.size:
             raise BadInput("There was no audio before the stop.", code="empty_message")
         with self._budgets.recordings.one(self._caller):
             text = await incoming.heard_live()
-            if text is None:
-                text = await self._heard(incoming)
-        await self.send({"transcription": text})
+            return await self._heard(incoming) if text is None else text
 
     async def _heard(self, incoming: Incoming) -> str:
         await incoming.stored.rewind()
