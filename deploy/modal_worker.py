@@ -32,19 +32,19 @@ class Recogniser:
 
     @modal.enter()
     async def load(self) -> None:
-        from deploy.outside_hearing import open_hearing
+        from deploy.remote_recogniser import open_recogniser
         from pipeline.settings import Settings
         from pipeline.support.context_holder import ContextHolder
 
-        self.keeper = ContextHolder(open_hearing(Settings()))
-        self.hear = await self.keeper.open()
+        self.keeper = ContextHolder(open_recogniser(Settings()))
+        self.transcribe = await self.keeper.open()
         await VOLUME.commit.aio()
 
     @modal.method()
     async def run(self, job: dict[str, Any]) -> str:
-        from deploy.outside_worker import work
+        from deploy.remote_worker import work
 
-        return await work(job, os.environ["WEBHOOK_SECRET"], self.hear)
+        return await work(job, os.environ["WEBHOOK_SECRET"], self.transcribe)
 
     @modal.exit()
     async def unload(self) -> None:
@@ -59,7 +59,7 @@ def submit() -> Any:
     from fastapi import FastAPI, HTTPException, Request
     from standardwebhooks import WebhookVerificationError
 
-    from deploy.outside_worker import verified
+    from deploy.remote_worker import verified
 
     web = FastAPI()
 

@@ -6,7 +6,7 @@ import { Connection } from "./connection.js";
 import { Keeping } from "./resume-store.js";
 import { Microphone } from "./microphone.js";
 import { PressButton } from "./talk-button.js";
-import { Recorded } from "./recorded.js";
+import { Recorded } from "./kept-conversations.js";
 import { TalkView } from "./talk-view.js";
 import { examples } from "./texts.js";
 import { Turns } from "./turns.js";

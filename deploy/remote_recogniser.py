@@ -10,7 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from deploy.outside_worker import Hear
+from deploy.remote_worker import Transcribe
 from jobs.schema import Options
 from pipeline.assistant import open_stt
 from pipeline.settings import Settings
@@ -21,15 +21,15 @@ from pipeline.transcripts.transcription import Transcription
 
 
 @asynccontextmanager
-async def open_hearing(settings: Settings) -> AsyncIterator[Hear]:
+async def open_recogniser(settings: Settings) -> AsyncIterator[Transcribe]:
     """Load the model of the settings; others are loaded when a job names them. Raises EngineUnavailable,
     EngineError."""
     async with open_stt(settings) as own, open_transcriber(settings, own) as transcriber:
 
-        def hear(path: str, wanted: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        def transcribe(path: str, wanted: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
             return _heard(transcriber, path, Options.of(wanted))
 
-        yield hear
+        yield transcribe
 
 
 async def _heard(transcriber: Transcriber, path: str, options: Options) -> AsyncGenerator[dict[str, Any], None]:

@@ -1,6 +1,6 @@
 """Random mutations of strangers' webhook URLs and response headers: only refusals may be raised.
 
-`python -m bench.outside_fuzz --count 20000 --seed 12`
+`python -m bench.strangers_fuzz --count 20000 --seed 12`
 
 Each URL goes through the check of a submission and, if it passes, through all steps of sending a request except the
 connection. Each response is served on a real socket, and read as a file and as a webhook's response.

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from deploy.outside_hearing import open_hearing
-from deploy.outside_worker import verified, work
+from deploy.remote_recogniser import open_recogniser
+from deploy.remote_worker import verified, work
 from jobs.remote_worker import file_signature
 from pipeline.settings import Settings
 from tests.in_process import in_process
@@ -50,9 +50,9 @@ class Worker:
         return 202
 
     async def work(self, job: dict[str, Any]) -> str:
-        return await work(job, SECRET, self.hear)
+        return await work(job, SECRET, self.transcribe)
 
-    async def hear(self, path: str, options: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    async def transcribe(self, path: str, options: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         self.sizes.append(Path(path).stat().st_size)
         for segment in self.segments:
             yield {"done_s": segment["end"], "duration_s": 4.0}
@@ -223,8 +223,8 @@ class Heard(Worker):
 
     async def work(self, job: dict[str, Any]) -> str:
         settings = Settings(stt_engine="whisper", whisper_model=str(MODEL), isolate_models=False, whisper_pack=False)
-        async with open_hearing(settings) as hear:
-            return await work(job, SECRET, hear)
+        async with open_recogniser(settings) as transcribe:
+            return await work(job, SECRET, transcribe)
 
 
 def test_requested_options_are_done_by_real_recognisers(place: tuple[Service, httpx.Client, Worker]) -> None:

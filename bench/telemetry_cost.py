@@ -1,6 +1,6 @@
 """The cost of observing a turn: CPU time of turns without instruments, with metrics, and with metrics and traces.
 
-    python -m bench.observing [--turns 200] [--rounds 7]
+    python -m bench.telemetry_cost [--turns 200] [--rounds 7]
 
 The stages are scripted and take no time, so that a turn is only our own work: three sentences, about seventy chunks of
 sound. "Without" replaces every instrument by one that does nothing. Traces go through OpenTelemetry's batches to an

@@ -1,7 +1,7 @@
 """The protocol of a remote worker: get the file of a job, transcribe it, report progress, stop on request.
 
-Uses neither Parley's modules nor Modal: put another recogniser behind `Hear`. deploy/outside_hearing.py is Parley's,
-and deploy/modal_worker.py runs it on Modal. The job is the JSON that JOB_ENGINE=modal posts (docs/jobs.md).
+Uses neither Parley's modules nor Modal: put another recogniser behind `Transcribe`. deploy/remote_recogniser.py is
+Parley's, and deploy/modal_worker.py runs it on Modal. The job is the JSON that JOB_ENGINE=modal posts (docs/jobs.md).
 """
 
 import asyncio
@@ -21,7 +21,7 @@ TELL_S = 2.0
 ATTEMPTS = 6
 """Attempts to send an update: the service may be restarting."""
 
-Hear = Callable[[str, dict[str, Any]], AsyncGenerator[dict[str, Any], None]]
+Transcribe = Callable[[str, dict[str, Any]], AsyncGenerator[dict[str, Any], None]]
 """(path, options) → `done_s` and `duration_s` (s, or None) as it progresses; at last `result`: `language`, `duration`
 (s) and `segments` (`start`, `end`, `text`, `words`, `speaker`). Closed when the job is cancelled. An error with a
 `code` and a `message` is passed on unchanged."""
@@ -33,11 +33,11 @@ def verified(body: bytes, headers: dict[str, str], secret: str) -> dict[str, Any
     return job
 
 
-async def work(job: dict[str, Any], secret: str, hear: Hear) -> str:
+async def work(job: dict[str, Any], secret: str, transcribe: Transcribe) -> str:
     """Run the job; return its final status: completed, failed, or cancelled."""
     async with httpx.AsyncClient(timeout=60) as client:
         try:
-            return await _work(client, job, secret, hear)
+            return await _work(client, job, secret, transcribe)
         except httpx.HTTPError:
             raise  # the service is unreachable; it retries the job after JOB_SILENCE_S
         except Exception as error:
@@ -46,11 +46,11 @@ async def work(job: dict[str, Any], secret: str, hear: Hear) -> str:
             return await _tell(client, job, secret, {"status": "failed", "error": {"code": code, "message": message}})
 
 
-async def _work(client: httpx.AsyncClient, job: dict[str, Any], secret: str, hear: Hear) -> str:
+async def _work(client: httpx.AsyncClient, job: dict[str, Any], secret: str, transcribe: Transcribe) -> str:
     told, result = 0.0, None
     with tempfile.NamedTemporaryFile() as file:
         await _download(client, job["file_url"], file)
-        async with aclosing(hear(file.name, job["options"])) as heard:
+        async with aclosing(transcribe(file.name, job["options"])) as heard:
             async for step in heard:
                 if "result" in step:
                     result = step["result"]
