@@ -32,7 +32,7 @@ from bench.attackers import ANNA, ATTACKS, KEYS, TURN_S
 from bench.rows import Rows
 from tests.jobs.test_doors import HEARS
 from tests.questions import sample
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ServerProcess, constants, serving
 from tests.servers.running import closed_port, wait_for_port
 
 AS_ANNA = {"Authorization": f"Bearer {ANNA}"}
@@ -98,7 +98,7 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
     question, wyoming = sample("hello"), closed_port()
     settings = {
         **HEARS, "API_KEYS": KEYS, "DRAIN_SECONDS": str(DRAIN_S), "RATE_LIMIT": "none", "RATE_LIMIT_ADDRESS": "none",
-        "RATE_LIMIT_OPEN": "none", "WYOMING_URI": f"tcp://127.0.0.1:{wyoming}",
+        **constants({"server.access.rates:OPEN_LIMIT": "1000000/minute"}), "WYOMING_URI": f"tcp://127.0.0.1:{wyoming}",
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         server = stack.enter_context(serving(Path(folder), **settings))

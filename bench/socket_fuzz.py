@@ -29,7 +29,7 @@ from bench.rows import Rows
 from pipeline.audio.clip import Clip, encode_wav
 from tests.questions import sample
 from tests.realtime.fuzz import BYTES, JUNK
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ServerProcess, constants, serving
 
 WAYS = ("/ws", "/ws?stream=1&rate=16000", "/v1/realtime?model=x", "/api/v1/streaming", "/api/v1/streaming?partials=1")
 CLIENTS = 6
@@ -223,12 +223,15 @@ async def fuzz(server: ServerProcess, messages: int, seed: int) -> None:
     )
 
 
+SHORT = constants({"server.http.stalling:STALL_TIMEOUT_S": 5.0, "server.app:RESUME_S": 5.0})
+
+
 def main() -> None:
     messages = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving(Path(folder), IDLE_TIMEOUT_S="20", STALL_TIMEOUT_S="5", RESUME_SECONDS="5") as server,
+        serving(Path(folder), IDLE_TIMEOUT_S="20", **SHORT) as server,
     ):
         try:
             asyncio.run(fuzz(server, messages, seed))

@@ -19,7 +19,7 @@ import httpx
 import psutil
 
 from pipeline.audio.decode import Recording
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ServerProcess, constants, serving
 
 
 def seconds_of(recording: Path) -> float:
@@ -105,8 +105,8 @@ def main() -> None:
         taken = direct(model, chosen.recording, files)
         print(show(f"faster-whisper, {files} in a row", taken, sum(taken), sound_s))
     settings = {
-        "WHISPER_MODEL": model, "WHISPER_PACK": "true", "WORKER_NICE": "5",
-        "MAX_FILES": str(max(8, chosen.files)),
+        "WHISPER_MODEL": model, "MAX_FILES": str(max(8, chosen.files)),
+        **constants({}, by_default=False),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), STT_ENGINE="whisper", **settings) as server:
         print(f"service at rest: {memory_mb(server):.0f} MB")

@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from bench.rows import Rows
+from pipeline import workers
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import decode_blocking
 from pipeline.settings import Settings
@@ -121,8 +122,9 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
     settings = Settings(
         whisper_model=str(model), whisper_device=options.device, whisper_compute_type=options.compute_type,
         whisper_threads=options.threads, whisper_context_s=options.context, stt_batch=options.batch,
-        stt_timeout_s=600, max_wait_s=600, max_waiting=128,
+        stt_timeout_s=600, max_wait_s=600,
     )  # fmt: skip
+    workers.MAX_WAITING = 128
     rows = Rows("concurrent", "plain, with a lock", "CPU", "worker, in batches", "CPU", "ratio", "ratio of CPU")
     async with whisper.open_engine(settings, lambda progress: None) as opened:
         for concurrent in options.concurrent:

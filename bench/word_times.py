@@ -56,7 +56,8 @@ async def main() -> None:
     parser.add_argument("--count", type=int, default=40)
     count = parser.parse_args().count
     # The trained model was trained on one utterance at a time.
-    settings = Settings(whisper_model=str(MODEL), whisper_pack=False)
+    whisper.PACK = False
+    settings = Settings(whisper_model=str(MODEL))
     async with whisper.open_engine(settings, lambda progress: None) as opened:
         await measure("whisper", opened, count)
     async with sphinx.open_engine(Settings(), lambda progress: None) as opened:

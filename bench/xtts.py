@@ -83,7 +83,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         size = FULL if options.size == "full" else LONG
         built = build_xtts(Path(folder) / "model", size=size)
-        engine = Xtts(XttsConfig(str(built), folder, options.device, options.threads, options.int8))
+        engine = Xtts(XttsConfig(str(built), folder, options.device, options.threads, precision))
         model, rate_hz = engine._model, engine.rate_hz
         voice = engine._voices.of_speaker("Ana Florence")
         tokens = model.tokenizer.encode(TEXT, lang="en")

@@ -19,6 +19,7 @@ from commands.logs import set_up
 from commands.progress import StartProgress
 from commands.redaction import Redaction, secrets_of
 from commands.start import leave, leave_within, load_settings, refuse, run_to_end
+from commands.unknown_settings import warn_of_unknown
 from pipeline.assistant import Assistant, open_assistant
 from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.settings import Settings
@@ -43,6 +44,7 @@ def serve() -> None:
     """Run the service (the default)."""
     settings = load_settings()
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO, Redaction(secrets_of(settings)))
+    warn_of_unknown()
     try:
         # Outside the loop, so that spans of its last moment are exported.
         with tracing.exporting():
@@ -60,6 +62,7 @@ def application() -> "FastAPI":
     """Create the service for an external ASGI server: `uvicorn main:app`."""
     settings = load_settings()
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else logging.INFO, Redaction(secrets_of(settings)))
+    warn_of_unknown()
     from server.app import create_app
     from server.http.draining import Draining
 

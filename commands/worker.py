@@ -5,6 +5,7 @@ import logging
 import signal
 
 from commands.start import leave, leave_within, load_settings, progress_bar, run
+from commands.unknown_settings import warn_of_unknown
 from pipeline.assistant import open_stt
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
@@ -27,6 +28,7 @@ def worker() -> None:
 async def _work(settings: Settings) -> None:
     from jobs.service import open_jobs
 
+    warn_of_unknown()
     if settings.job_queue != "procrastinate":
         raise ConfigError("A job worker needs JOB_QUEUE=procrastinate, and the service's DATABASE_URL and UPLOAD_DIR.")
     if not settings.job_workers:

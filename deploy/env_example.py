@@ -12,10 +12,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
-from pipeline.settings import HOME, Settings
+from pipeline.settings import HOME, Settings, names
 
 WIDTH = 120
 
@@ -33,6 +32,12 @@ def image(variable: str) -> str:
         raise ValueError(f"docker-compose.yml has no default for {variable}")
     return found[1]
 
+
+FIRST = (
+    "host", "port", "api_keys", "speech_language", "whisper_model", "whisper_device", "llama_model", "llama_endpoint",
+    "voice_name", "database_url",
+)  # fmt: skip
+"""The settings that most deployments change: they come first."""
 
 COMPOSE: list[tuple[str, str, str]] = [
     ("IMAGE", "parley", "The image to run: built here under this name, or pulled from Docker Hub."),
@@ -109,13 +114,6 @@ COMPOSE_FIXED = {
 HANDED_THROUGH = "# From here on: passed through from .env or the shell, if set there."
 
 
-def names(field: str) -> list[str]:
-    """The environment names of a setting: its own, then its synonyms."""
-    alias = Settings.model_fields[field].validation_alias
-    choices = alias.choices if isinstance(alias, AliasChoices) else [alias or field]
-    return [choice.upper() for choice in choices if isinstance(choice, str)]
-
-
 def sections() -> Iterator[tuple[str, list[str]]]:
     """Yield the settings in their order, under the `# --- … ---` comments of their class."""
     title, fields = "", list[str]()
@@ -170,13 +168,16 @@ def describe(field: str) -> list[str]:
 
 def render() -> str:
     """Return the whole file."""
-    lines = [*(f"# {line}" for line in HEADER.splitlines()), "", "# --- Docker Compose only ---"]
+    lines = [*(f"# {line}" for line in HEADER.splitlines()), ""]
+    for title, fields in (("most deployments need only these", FIRST), *sections()):
+        lines += [f"# --- {title} ---"]
+        for field in fields:
+            if fields is FIRST or field not in FIRST:
+                lines += describe(field)
+        lines.append("")
+    lines.append("# --- Docker Compose only ---")
     for name, default, text in COMPOSE:
         lines += [*comment(text), f"#{name}={written(default)}"]
-    for title, fields in sections():
-        lines += ["", f"# --- {title} ---"]
-        for field in fields:
-            lines += describe(field)
     lines += ["", "# --- traces: OpenTelemetry's own variables, with the extra otel (docs/operations.md) ---"]
     for name, text in TRACES:
         lines += [*comment(text), f"#{name}="]

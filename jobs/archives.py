@@ -20,6 +20,8 @@ SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 MAX_DIRECTORY_BYTES = 4 << 20
 """Maximum size of the list of members, which is read into memory."""
 READ_BYTES = 1 << 18
+MAX_RATIO = 200.0
+"""Maximum unpacked size of an archive, as a multiple of its own size: audio barely compresses."""
 FREE_BYTES = 16 << 20
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, UnicodeDecodeError)
 """Errors that `zipfile` raises for unreadable archives."""
@@ -151,9 +153,7 @@ class _Allowed:
         if self._taken > self._limits.total_bytes:
             raise TooLarge(f"The archive unpacks to more than {self._limits.total_bytes} bytes (MAX_ARCHIVE_SIZE).")
         if self._taken > self._by_ratio:
-            raise TooLarge(
-                f"The archive unpacks to more than {self._limits.ratio:g} times its size (MAX_ARCHIVE_RATIO)."
-            )
+            raise TooLarge(f"The archive unpacks to more than {self._limits.ratio:g} times its size.")
 
 
 def _shown(name: str) -> str:

@@ -240,7 +240,7 @@ class Runner:
         if job.source_url is None:
             raise Refused("This job has neither a file nor a URL.", code="file_missing")
         async with self._files.receive() as incoming:
-            name = await fetch(job.source_url, incoming, self._rule, timeout_s=self._settings.url_timeout_s)
+            name = await fetch(job.source_url, incoming, self._rule)
             stored = await incoming.commit()
         known: dict[str, Any] = {"sha256": stored.sha256, "size_bytes": stored.size_bytes}
         if name is not None:

@@ -30,6 +30,8 @@ from pipeline.errors import ConfigError
 from pipeline.settings import Settings
 from pipeline.transcripts.transcriber import Transcriber
 
+MAX_JOBS = 100_000
+"""Maximum number of waiting jobs; further ones are refused at once. One takes a few KB in the database."""
 MAX_UNPACKING = 2
 """Maximum number of archives that are unpacked at a time; others wait."""
 
@@ -200,7 +202,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
         secret = await asyncio.to_thread(secret_of, settings)
         database = await stack.enter_async_context(open_database(settings.database_url))
         cache = await stack.enter_async_context(open_cache(settings.redis_url))
-        store = JobStore(database, max_waiting=settings.max_jobs, webhook_url=settings.webhook_url, cache=cache)
+        store = JobStore(database, max_waiting=MAX_JOBS, webhook_url=settings.webhook_url, cache=cache)
         notices, outbox = Notices(), Outbox(database)
 
         async def describe(job_id: str) -> dict[str, Any]:

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 DEADLINE_S = 15.0
 """Timeout for one attempt, in seconds."""
+RETRY_S = 5.0
+"""Delay between the first failed delivery and the next, in seconds; triples each time, up to LONGEST_S, for a day."""
 DAY_S = 86_400.0
 LONGEST_S = 4 * 3600.0
 MOST_GROWTH = 20
@@ -56,7 +58,6 @@ class Webhooks:
         """describe: returns a job's data for webhooks by its ID; raises JobNotFound. trace_of: returns the trace of the
         request that sent a job by its ID; raises JobNotFound; None: without traces."""
         self._outbox = outbox
-        self._retry_s = settings.webhook_retry_s
         self._signer = signer(secret)
         self._rule = Reachable(settings.url_allow)
         self._describe = describe
@@ -151,7 +152,7 @@ class Webhooks:
         if code == 410:
             return "disabled", 0.0
         # Jitter: a recovered receiver must not get all deliveries at once.
-        grown_s = min(LONGEST_S, self._retry_s * 3.0 ** min(delivery.attempts, MOST_GROWTH)) * random.uniform(0.8, 1.2)  # noqa: S311
+        grown_s = min(LONGEST_S, RETRY_S * 3.0 ** min(delivery.attempts, MOST_GROWTH)) * random.uniform(0.8, 1.2)  # noqa: S311
         due_at = time.time() + max(wanted_s, grown_s)
         return ("failed", 0.0) if due_at > delivery.since + DAY_S else ("pending", due_at)
 

@@ -47,12 +47,22 @@ class Settings(BaseSettings):
     forwarded_allow_ips: str = "127.0.0.1,::1"
     """Comma-separated addresses and networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are
     trusted. With *, every client is trusted, and can choose its own address."""
+    ws_ping_s: float = Field(default=20.0, ge=0)
+    """Interval between WebSocket pings, and timeout for the pong, in seconds; 0: no pings."""
+    drain_seconds: float = Field(default=25.0, ge=0)
+    """After SIGTERM, the service accepts no new clients and gives running work this long to finish, in seconds. A
+    second SIGTERM ends it at once."""
 
-    # --- logs ---
+    # --- logs, metrics ---
     debug_mode: bool = False
     """Detailed logs, including transcripts and replies."""
     log_format: Literal["console", "json"] = "console"
     """Log format: lines for people, or one JSON object a line with session, turn and trace_id."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Port on which `python main.py worker` serves its metrics for Prometheus (the service has them on PORT, under
+    /metrics). 0: none."""
+    metrics_host: str = "127.0.0.1"
+    """Address to listen on for METRICS_PORT. It needs no key: every client that reaches it can read the metrics."""
 
     # --- access ---
     api_keys: str = ""
@@ -69,8 +79,6 @@ class Settings(BaseSettings):
     """Required issuer of JWTs (`iss`); empty: any."""
     jwt_audience: str = ""
     """Required audience of JWTs (`aud`); empty: any. Set it if the issuer also issues tokens for other services."""
-    page_token_s: float = Field(default=60.0, ge=1, le=3600)
-    """Lifetime of the token that a page gets for its WebSockets (POST /page-token), in seconds."""
     allow_anonymous: bool = False
     """Serve without keys beyond this machine. Use it only behind something that authenticates clients."""
 
@@ -81,6 +89,8 @@ class Settings(BaseSettings):
     """Memory budget shared by all connections, in bytes: for messages and requests while they are received, wait, and
     are parsed or decoded, and for sound that waits for its transcript. One caller can use half of it. Data beyond the
     budget is refused with `overloaded`."""
+    max_connections: int = Field(default=1024, ge=8)
+    """Maximum number of simultaneous connections of any kind; further ones are closed at once."""
     max_audio_seconds: float = Field(default=120.0, gt=0)
     """Longest utterance, in seconds."""
     max_sessions: int = Field(default=64, ge=1)
@@ -99,48 +109,30 @@ class Settings(BaseSettings):
     set."""
     rate_limit_address: str = "300/minute"
     """Rate limit for requests of one address without a valid key; further ones get 429 instead of 401."""
-    rate_limit_open: str = "6000/minute"
-    """Rate limit for requests of one address that need no key (the page and its files, the API's documentation), with
-    or without a key. The same limit applies separately to /health…. Counted in this process."""
-    max_connections: int = Field(default=1024, ge=8)
-    """Maximum number of simultaneous connections of any kind; further ones are closed at once."""
-    header_timeout_s: float = Field(default=10.0, gt=0)
-    """Timeout for a request's headers on a new connection, in seconds; then the connection is closed."""
-    body_timeout_s: float = Field(default=30.0, gt=0)
-    """Total time that a request's body can keep the service waiting, in seconds, plus one for each 16 KB."""
-    ws_ping_s: float = Field(default=20.0, ge=0)
-    """Interval between WebSocket pings, and timeout for the pong, in seconds; 0: no pings."""
-    stall_timeout_s: float = Field(default=60.0, gt=0)
-    """A client that does not read what is sent to it for this long is disconnected, in seconds."""
-    realtime_session_s: float = Field(default=3600.0, gt=0)
-    """Maximum length of a session of /v1/realtime, in seconds."""
     max_file_size: int = Field(default=524_288_000, ge=1024)
     """Largest file that is uploaded or fetched, in bytes or with a unit (500MB; a KB is 1024 bytes)."""
     max_file_seconds: float = Field(default=21_600.0, gt=0)
     """Longest recording to transcribe, in seconds."""
     max_files: int = Field(default=8, ge=1)
-    """Maximum number of recordings transcribed at the same time; further ones are refused with 503 and Retry-After."""
+    """Maximum number of recordings transcribed at the same time; further ones are refused with 503 and Retry-After. One
+    caller can have half of them. Four times as many uploads can be in progress."""
     max_files_per_caller: int = Field(default=0, ge=0)
     """The same for one key, or for one address where keys are not needed (this machine's own addresses are not
     counted); further ones are refused with 429. 0: half of MAX_FILES."""
-    max_uploads: int = Field(default=32, ge=1)
-    """Maximum number of simultaneous requests with files and streams of /api/v1/streaming, from their start to the
-    response; further ones are refused with 503 before their body is read."""
     max_uploads_per_caller: int = Field(default=0, ge=0)
-    """The same for one caller. 0: half of MAX_UPLOADS."""
-    max_event_streams: int = Field(default=256, ge=1)
-    """Maximum number of simultaneous event streams of jobs (/jobs/{id}/events); further ones are refused with 503 and
-    Retry-After."""
-    max_event_streams_per_caller: int = Field(default=0, ge=0)
-    """The same for one caller; further ones are refused with 429. 0: half of MAX_EVENT_STREAMS."""
-    turn_timeout_s: float = Field(default=300.0, gt=0)
-    """Timeout for a whole turn, in seconds: from the end of the user's words to the end of the reply; in a live
-    conversation, to the end of its sound."""
+    """Maximum number of simultaneous requests with files and streams of /api/v1/streaming of one caller, from their
+    start to the response; further ones are refused with 429. All callers together have four for each of MAX_FILES. 0:
+    half of these."""
 
-    # --- stopping ---
-    drain_seconds: float = Field(default=25.0, ge=0)
-    """After SIGTERM, the service accepts no new clients and gives running work this long to finish, in seconds. A
-    second SIGTERM ends it at once."""
+    # --- models ---
+    models_dir: Path = Path("models")
+    """Folder for downloaded models and cached voice latents."""
+    hf_token: str = ""
+    """Token for the model hub (gated models)."""
+    hf_endpoint: str = "https://huggingface.co"
+    """The model hub, or a mirror."""
+    hf_hub_offline: bool = False
+    """Never contact the model hub: use only what is in MODELS_DIR."""
 
     # --- speech to text ---
     stt_engine: Literal["auto", "whisper", "sphinx", "openai"] = "auto"
@@ -156,22 +148,9 @@ class Settings(BaseSettings):
     on a CPU."""
     whisper_threads: int = Field(default=0, ge=0)
     """CPU threads of Whisper; 0: chosen for this machine."""
-    whisper_beam: int = Field(default=1, ge=1, le=10)
-    """Beam size of Whisper: more is slightly more exact, and slower. 1 is right for a spoken turn."""
     whisper_context_s: float = Field(default=30.0, ge=10.0, le=30.0)
     """Minimum length of sound that Whisper encodes, in seconds; it was trained on 30. Less is faster (10: four times,
     on a CPU) and can cost accuracy."""
-    whisper_pack: bool = True
-    """Let utterances of a recording with long pauses between them share a window of 30 s, because Whisper always
-    encodes a full window; times are converted back."""
-    models_dir: Path = Path("models")
-    """Folder for downloaded models and cached voice latents."""
-    hf_token: str = ""
-    """Token for the model hub (gated models)."""
-    hf_endpoint: str = "https://huggingface.co"
-    """The model hub, or a mirror."""
-    hf_hub_offline: bool = False
-    """Never contact the model hub: use only what is in MODELS_DIR."""
     stt_timeout_s: float = Field(default=60.0, gt=0)
     """Timeout for the transcript of one utterance, in seconds."""
     stt_openai_url: str = "http://localhost:8001/v1"
@@ -181,7 +160,7 @@ class Settings(BaseSettings):
     stt_openai_model: str = "whisper-1"
     """Model on that server."""
 
-    # --- recordings: word times, speakers ---
+    # --- long recordings ---
     align_model: str = ""
     """A wav2vec2 model (hub name or folder) that aligns words with their sound; empty: chosen by language. Needs the
     extra `align`."""
@@ -189,7 +168,7 @@ class Settings(BaseSettings):
     """Engine that tells speakers apart; auto: pyannote if it is installed and HF_TOKEN is set, else resemblyzer (the
     extra `speakers`)."""
 
-    # --- language model ---
+    # --- language model, functions ---
     llm_engine: Literal["auto", "ollama", "openai", "builtin"] = "auto"
     """auto: ollama as soon as it responds and has the model, else the built-in responder."""
     llama_model: str = "llama3.2"
@@ -200,8 +179,6 @@ class Settings(BaseSettings):
     """Pull LLAMA_MODEL at start if Ollama does not have it."""
     llama_keep_alive: str = "30m"
     """How long Ollama keeps the model loaded after a turn ("30m"; "-1": forever)."""
-    llama_context: int = Field(default=4096, ge=512)
-    """Context window requested from Ollama, in tokens."""
     llm_openai_url: str = "http://localhost:8080/v1"
     """Base URL of an OpenAI-compatible chat server (vLLM, llama.cpp), for LLM_ENGINE=openai."""
     llm_openai_key: str = ""
@@ -215,14 +192,8 @@ class Settings(BaseSettings):
     """Sampling temperature of the reply."""
     llm_max_tokens: int = Field(default=512, ge=1)
     """Maximum length of a reply, in tokens."""
-    llm_connect_timeout_s: float = Field(default=3.0, gt=0)
-    """Timeout for connecting to the language model, in seconds."""
     llm_first_token_timeout_s: float = Field(default=60.0, gt=0)
     """Timeout from the request to the first token, in seconds (a cold model loads in this time)."""
-    llm_token_timeout_s: float = Field(default=15.0, gt=0)
-    """Timeout between two tokens, in seconds."""
-    llm_recheck_s: float = Field(default=5.0, gt=0)
-    """Minimum interval between checks whether Ollama is available (LLM_ENGINE=auto), in seconds."""
     system_prompt: str = (
         "You are Parley, a friendly voice assistant. Your reply is spoken aloud: answer in one to three short "
         "sentences of plain text, without Markdown, lists, emoji or code."
@@ -230,17 +201,14 @@ class Settings(BaseSettings):
     """Instructions for the language model before the conversation; `?system=` replaces them for one connection."""
     tools: bool = True
     """Offer functions (docs/tools.md) to the language model; a small model can be better without them."""
-    tool_timeout_s: float = Field(default=10.0, gt=0)
-    """Timeout for a function that the language model calls, in seconds."""
-    tool_silence_s: float = Field(default=0.7, ge=0)
-    """Time after which the assistant says that a function takes a moment, in seconds."""
     mcp_servers: str = ""
     """A JSON file with MCP servers whose functions the language model can call ("mcpServers", in the format of other
     programs); needs the extra `mcp`."""
     time_zone: str = ""
     """IANA time zone (Europe/Lisbon) for the built-in responder's clock; empty: the machine's own."""
     history_tokens: int = Field(default=3000, ge=256)
-    """How much of a conversation is sent to the language model, in tokens (estimated); older turns are left out."""
+    """How much of a conversation is sent to the language model, in tokens (estimated); older turns are left out.
+    Ollama's context window is this, LLM_MAX_TOKENS and 584 more."""
 
     # --- speech ---
     tts_engine: Literal["auto", "xtts", "pocket", "espeak", "openai"] = "auto"
@@ -259,22 +227,17 @@ class Settings(BaseSettings):
     """Timeout from a clause to its first sound, and between two chunks, in seconds."""
     tts_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for XTTS and pocket."""
-    tts_threads: int = Field(default=1, ge=1)
-    """CPU threads of XTTS and pocket; more than one helps only on an otherwise idle machine."""
     xtts_model: str = ""
     """Folder with XTTS v2 (config.json, model.pth, vocab.json, speakers_xtts.pth); empty: downloaded once."""
-    xtts_int8: bool = False
-    """Quantise XTTS to int8 on a CPU: about four times faster, quality unverified."""
-    xtts_precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Precision of XTTS's language model, which does most of its work; half precision is for a GPU, and unverified."""
+    tts_precision: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
+    """Precision of the voice's model. int8: XTTS and pocket on a CPU (XTTS is about four times faster). float16,
+    bfloat16: XTTS on a GPU. Everything but float32 is unverified."""
     xtts_compile: bool = False
     """Compile XTTS's vocoder with torch.compile; makes the start a minute longer; for a GPU, and unverified."""
     coqui_tos_agreed: bool = False
     """Accept the Coqui Public Model License (non-commercial) of XTTS's weights; required to download them."""
     pocket_model: str = ""
     """A pocket-tts YAML config with local paths; empty: the model for the language, from the hub."""
-    pocket_int8: bool = False
-    """Quantise pocket-tts to int8."""
     tts_openai_url: str = "http://localhost:8880/v1"
     """Base URL of an OpenAI-compatible speech server, for TTS_ENGINE=openai."""
     tts_openai_key: str = ""
@@ -285,50 +248,14 @@ class Settings(BaseSettings):
     """Voice on that server, regardless of VOICE_NAME; empty: the one in the description of the voice."""
 
     # --- live conversation ---
-    turn_detection: bool = True
-    """The service detects the end of a turn; false: push-to-talk, the client reports it."""
-    vad_threshold: float = Field(default=0.5, ge=0.05, le=0.95)
-    """Speech probability (Silero VAD) above which a frame is speech."""
-    preroll_ms: int = Field(default=300, ge=0)
-    """Sound kept from before the first frame of speech, in ms."""
     silence_ms: int = Field(default=500, ge=100)
     """Silence after which a turn is over, in ms."""
-    adaptive_endpointing: bool = True
-    """Wait less after a complete sentence, longer after a hesitation."""
-    min_silence_ms: int = Field(default=250, ge=100)
-    """The shortest wait that adaptive endpointing can choose, in ms."""
-    max_silence_ms: int = Field(default=1500, ge=100)
-    """The longest wait that adaptive endpointing can choose, in ms."""
-    speculate_ms: int = Field(default=100, ge=60)
-    """Silence after which transcript, reply and first speech are prepared speculatively, in ms."""
     speculations: int = Field(default=3, ge=0)
     """Maximum number of speculative replies for an utterance; 0 disables speculation."""
-    speculation_max_speech_s: float = Field(default=15.0, ge=0)
-    """Utterances longer than this get no speculative reply, in seconds, unless the recogniser is idle."""
-    max_utterance_s: float = Field(default=60.0, ge=1)
-    """Utterances longer than this are transcribed in parts, cut at the longest pause, in seconds."""
-    interruptible: bool = True
-    """Whether the user can interrupt the assistant by speaking."""
     half_duplex: bool = False
     """Ignore the microphone while the assistant speaks: for loudspeakers without echo cancellation."""
-    hold_ms: int = Field(default=60, ge=32)
-    """Speech after which the assistant pauses, until it is clear whether it is interrupted, in ms."""
-    interrupt_ms: int = Field(default=250, ge=60)
-    """Speech shorter than this never interrupts, in ms."""
-    interrupt_words: int = Field(default=1, ge=1)
-    """Number of words that an interruption needs (backchannels like "mhm" not counted)."""
-    backchannel_ms: int = Field(default=800, ge=100)
-    """Speech longer than this interrupts regardless of its words, in ms."""
-    lead_ms: int = Field(default=200, ge=40)
-    """How far ahead of real time the reply's sound is sent, in ms."""
-    partial_ms: int = Field(default=500, ge=0)
-    """Interval between partial transcripts while the user speaks, in ms; 0: none."""
-    idle_prompt_s: float = Field(default=0.0, ge=0)
-    """Silence after which the assistant asks whether the user is still there, in seconds; 0: never."""
     idle_timeout_s: float = Field(default=600.0, ge=0)
     """Silence after which a conversation is closed, in seconds; 0: never."""
-    resume_seconds: float = Field(default=120.0, ge=0)
-    """How long the client can return to a conversation after its connection dropped, in seconds."""
 
     # --- kept conversations ---
     record: bool = False
@@ -339,16 +266,9 @@ class Settings(BaseSettings):
     recordings_dir: Path = HOME / "audios" / "recordings"
     """Folder of kept conversations: one folder a session."""
 
-    # --- workers ---
+    # --- local models ---
     isolate_models: bool = True
     """Run each local model in a separate process that is restarted after a crash; false: in a thread."""
-    worker_nice: int = Field(default=5, ge=0, le=19)
-    """Niceness of local models' processes relative to the service. The service has little to compute, but must do it at
-    once, because the sound of all users passes through it. 0: equal priority."""
-    worker_start_timeout_s: float = Field(default=120.0, gt=0)
-    """Timeout for loading a local model, in seconds (downloads not counted)."""
-    max_waiting: int = Field(default=32, ge=1)
-    """Maximum number of calls waiting for one model; further ones are refused at once."""
     max_wait_s: float = Field(default=20.0, gt=0)
     """Maximum time that a conversation's call waits for a model, in seconds. A call that is expected to wait longer is
     refused at once; one that has waited this long is refused then, because the user has probably left. Files are not
@@ -361,9 +281,6 @@ class Settings(BaseSettings):
     stt_batch: int = Field(default=0, ge=0, le=64)
     """Maximum number of short utterances of several users that Whisper decodes together; 1: each alone; 0: chosen for
     this machine (16 on CUDA; on a CPU 8 with a shorter WHISPER_CONTEXT_S, else 1)."""
-    stt_batch_ms: int = Field(default=10, ge=0, le=1000)
-    """While many users speak, how long a batch waits for as many utterances as the previous one had, in ms. A single
-    utterance never waits."""
     models_on_demand: bool = True
     """Load Whisper models other than WHISPER_MODEL when a request names one (docs/files.md), downloading them if
     necessary. false: use only the loaded one."""
@@ -377,7 +294,7 @@ class Settings(BaseSettings):
     """Time without use after which a local model is unloaded, in seconds: its process ends and frees its memory; the
     next call waits until it is loaded again. 0: never."""
 
-    # --- transcription jobs ---
+    # --- jobs ---
     database_url: str = "sqlite:///data/parley.db"
     """Database for jobs: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME (needs the extra `postgres`)."""
     redis_url: str = ""
@@ -389,13 +306,6 @@ class Settings(BaseSettings):
     them, also on several machines; needs PostgreSQL and the extra `postgres`. auto: local."""
     job_workers: int = Field(default=1, ge=0, le=64)
     """Number of jobs that this process runs at the same time; 0: none, job workers run them."""
-    metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Port on which `python main.py worker` serves its metrics for Prometheus (the service has them on PORT, under
-    /metrics). 0: none."""
-    metrics_host: str = "127.0.0.1"
-    """Address to listen on for METRICS_PORT. It needs no key: every client that reaches it can read the metrics."""
-    max_jobs: int = Field(default=100_000, ge=1)
-    """Maximum number of waiting jobs; further ones are refused at once."""
     job_attempts: int = Field(default=3, ge=1)
     """Maximum number of attempts at a job that fails for a reason that can be temporary."""
     job_retry_s: float = Field(default=5.0, gt=0)
@@ -412,13 +322,8 @@ class Settings(BaseSettings):
     """Maximum number of files in one request, and in one zip."""
     max_archive_size: int = Field(default=2_147_483_648, ge=1024)
     """Maximum unpacked size of a zip, in bytes or with a unit."""
-    max_archive_ratio: float = Field(default=200.0, ge=1)
-    """Maximum unpacked size of a zip, as a multiple of its own size; the first 16 MB are exempt. Audio barely
-    compresses."""
     url_allow: str = ""
     """Comma-separated addresses and networks (10.0.0.0/8) that URLs and webhooks can lead to, besides public ones."""
-    url_timeout_s: float = Field(default=1800.0, gt=0)
-    """Timeout for fetching a file from a URL, in seconds."""
 
     # --- remote jobs ---
     job_engine: Literal["local", "modal"] = "local"
@@ -435,8 +340,6 @@ class Settings(BaseSettings):
     trigger_secret_key: str = ""
     """Trigger.dev's key. When set, JOB_ENGINE=modal passes its jobs to the task of deploy/trigger/, which passes them
     to MODAL_WEBHOOK_URL and retries by its own rules."""
-    trigger_project_id: str = ""
-    """The project of that task; read only by deploy/trigger/."""
     trigger_url: str = "https://api.trigger.dev"
     """Trigger.dev's URL, or your own."""
 
@@ -446,9 +349,6 @@ class Settings(BaseSettings):
     webhook_secret: str = ""
     """Secret for signing webhooks (Standard Webhooks): whsec_ and base64. Empty: generated once, and kept in
     UPLOAD_DIR."""
-    webhook_retry_s: float = Field(default=5.0, gt=0)
-    """Delay between a failed delivery of a webhook and the next, in seconds; triples each time, up to four hours, for a
-    day."""
 
     @field_validator("jwt_secret")
     @classmethod
@@ -491,3 +391,10 @@ class Settings(BaseSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
+
+
+def names(field: str) -> list[str]:
+    """The environment names of a setting: its own, then its synonyms."""
+    alias = Settings.model_fields[field].validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias or field]
+    return [choice.upper() for choice in choices if isinstance(choice, str)]

@@ -28,7 +28,7 @@ from server.pages import api_reference, page_token, ui
 from server.realtime import route as realtime
 from server.state import State, keep_state
 from server.talk import turns
-from server.talk.resume import Resumable
+from server.talk.resume import RESUME_S, Resumable
 from server.transcribe import asr, models, services, streaming
 from server.wyoming.tcp_server import open_wyoming
 
@@ -65,7 +65,7 @@ def create_app(
                         access=access,
                         draining=draining,
                         jobs=jobs,
-                        resumable=Resumable(settings.resume_seconds, most=4 * settings.max_sessions),
+                        resumable=Resumable(RESUME_S, most=4 * settings.max_sessions),
                         started=int(time.time()),
                     ),
                 )

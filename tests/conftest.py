@@ -1,5 +1,6 @@
 """Fixtures and settings shared by several test files."""
 
+import importlib
 import os
 from collections.abc import Iterator
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.reach import starts_a_service
-from tests.server_process import PATIENT, ServerProcess, serving
+from tests.server_process import CONSTANTS, PATIENT, ServerProcess, serving
 
 # Use the same examples in every run, without a deadline, because the machine can be busy. To search for others:
 # `pytest --hypothesis-profile=default --hypothesis-seed=1`. A failing example is not shrunk, because shrinking takes up
@@ -17,11 +18,12 @@ settings.register_profile("shrinking", ALIKE)
 settings.register_profile("alike", ALIKE, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target])
 settings.load_profile("alike")
 
-# The small Whisper of the tests was trained on one utterance at a time. Tests of packing turn packing on.
-os.environ.setdefault("WHISPER_PACK", "false")
 # On a busy machine a slow model must not be mistaken for one that hangs.
 for limit in PATIENT:
     os.environ.setdefault(limit, PATIENT[limit])
+for place, value in CONSTANTS.items():
+    module, _, constant = place.partition(":")
+    setattr(importlib.import_module(module), constant, value)
 
 LONGEST = (
     "test_draining.py", "test_live_ws.py", "test_crash.py", "test_procrastinate.py", "test_xtts.py", "test_workers.py",

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 
 from pipeline.audio.clip import Samples
-from pipeline.conversation import events
+from pipeline.conversation import events, session, turn
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.session import Session
-from pipeline.conversation.turn import Stages
+from pipeline.conversation.turn import TURN_TIMEOUT_S, Stages
 from pipeline.listening.options import LiveOptions
 from pipeline.settings import Settings
 from tests import virtual_time
@@ -104,7 +105,7 @@ def hold(
     llm: ScriptedLLM | None = None,
     tts: ScriptedTTS | None = None,
     idle: bool = False,
-    settings: Settings | None = None,
+    turn_s: float = TURN_TIMEOUT_S,
     **options: Any,
 ) -> Dialogue:
     """Play a dialogue to the end of its script, then close the session."""
@@ -115,7 +116,7 @@ def hold(
         for stage in (stages.stt, stages.llm, stages.tts):
             stage.running = running  # type: ignore[union-attr]
         session = Session(
-            stages, settings or Settings(), LiveOptions(**{"partial_ms": 0} | options),
+            stages, Settings(), LiveOptions(**{"partial_ms": 0} | options),
             Conversation("sys", budget_tokens=4000), voice=VOICE, language=None, activity=LoudIsSpeech(),
             idle=lambda: idle,
         )  # fmt: skip
@@ -137,4 +138,7 @@ def hold(
         assert running.now == []
         return dialogue
 
-    return virtual_time.run(run())
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (turn, session):
+            patch.setattr(module, "TURN_TIMEOUT_S", turn_s)
+        return virtual_time.run(run())

@@ -4,12 +4,15 @@ For tests of the API, of access and of storage. Tests of processes, signals, mem
 `tests.server_process`.
 """
 
+import importlib
+import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from anyio.from_thread import start_blocking_portal
 
 from commands.logs import Lines
@@ -47,21 +50,23 @@ class _Log(logging.Handler):
 
 @contextmanager
 def in_process(folder: Path, *, heard: str = "hello", **settings: str) -> Iterator[Service]:
-    """Run a service with these settings from `folder`.
+    """Run a service with these settings from `folder`; `tests.server_process.constants` changes constants.
 
     heard: the transcript of every utterance. Engines that the settings name (STT_ENGINE, …) replace the scripted ones.
     """
     root, service = logging.getLogger(), Service()
     handler, level = _Log(service.output), root.level
     paths = {name: value.format(folder) for name, value in FOLDERS.items()}
-    own = {"llm_engine": "builtin", "isolate_models": "false", "whisper_pack": "false"}
+    own = {"llm_engine": "builtin", "isolate_models": "false"}
     values: dict[str, Any] = {**paths, **own, **{name.lower(): value for name, value in settings.items()}}
-    port = int(values.pop("port", "0"))
+    port, changed = int(values.pop("port", "0")), json.loads(values.pop("test_constants", "{}"))
+    values.pop("pythonpath", None)
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
         chosen = Settings(_env_file=None, **values)  # type: ignore[call-arg]
         with (
+            _constants(changed),
             start_blocking_portal() as portal,
             portal.wrap_async_context_manager(_serving(chosen, heard, port)) as address,
         ):
@@ -71,6 +76,16 @@ def in_process(folder: Path, *, heard: str = "hello", **settings: str) -> Iterat
         root.removeHandler(handler)
         root.setLevel(level)
     assert "Traceback" not in service.text
+
+
+@contextmanager
+def _constants(changed: dict[str, Any]) -> Iterator[None]:
+    """Change constants ("module:NAME") while the block runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place, value in changed.items():
+            module, _, constant = place.partition(":")
+            patch.setattr(importlib.import_module(module), constant, value)
+        yield
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.engines import Opened
 from pipeline.errors import EngineError
-from pipeline.llm import LanguageModel, Message, Tool
+from pipeline.llm import LanguageModel, Message, Tool, streaming
 from pipeline.settings import Settings
 from pipeline.support.progress import Progress, Report
 from tests.servers.running import running
@@ -18,7 +18,7 @@ from tests.waiting import WAIT_S
 ASKED = [Message("system", "Be brief."), Message("user", "Who are you?")]
 REPLY = "I am a small model. I run here."
 LIGHT = Tool("light", "Switch the light", {"type": "object", "properties": {"on": {"type": "boolean"}}})
-HASTY = {"llm_first_token_timeout_s": 0.3, "llm_token_timeout_s": 0.3}
+HASTY = {"llm_first_token_timeout_s": 0.3}
 Open = Callable[[Settings, Report], AbstractAsyncContextManager[Opened[Any]]]
 
 
@@ -50,7 +50,9 @@ async def failure(open_engine: Open, settings: Settings) -> EngineError:
 
 async def check_that_silence_is_given_up(open_engine: Open, settings: Settings, server: Server) -> None:
     """settings: must include HASTY."""
-    error = await failure(open_engine, settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "TOKEN_TIMEOUT_S", 0.3)
+        error = await failure(open_engine, settings)
     assert error.code == "timeout"
     await asyncio.wait_for(server.disconnected.wait(), WAIT_S)
 

@@ -31,18 +31,25 @@ TURN_S = 180.0
 END_S = 60.0
 PATIENT = dict.fromkeys(("STT_TIMEOUT_S", "TTS_TIMEOUT_S", "MAX_WAIT_S", "MAX_LAG_S"), "300")
 """Limits of the service that are not reached even on a busy machine."""
+CONSTANTS: dict[str, Any] = {"pipeline.stt.whisper:PACK": False, "pipeline.workers:NICENESS": 0}
+"""Constants of the services that tests start. PACK is off because the small Whisper of the tests was trained on one
+utterance at a time. NICENESS is 0 because niced workers would starve on a shared machine."""
 EMBEDDED = {
     "STT_ENGINE": "sphinx",
     "LLM_ENGINE": "builtin",
     "TTS_ENGINE": "espeak",
     "HF_HUB_OFFLINE": "true",
-    "WHISPER_PACK": "false",
-    "WORKER_NICE": "0",
     **PATIENT,
 }
-"""Engines that run anywhere, with the same result each time. WHISPER_PACK is off because the small Whisper of the tests
-was trained on one utterance at a time. WORKER_NICE is 0 because niced workers would starve on a shared machine. The
-limits are PATIENT because a slow model on a busy machine does not hang."""
+"""Engines that run anywhere, with the same result each time. The limits are PATIENT because a slow model on a busy
+machine does not hang."""
+
+
+def constants(changed: dict[str, Any], *, by_default: bool = True) -> dict[str, str]:
+    """Return settings for `serving` and its like that change constants ("module:NAME") of the service. by_default:
+    whether CONSTANTS also apply."""
+    chosen = {**(CONSTANTS if by_default else {}), **changed}
+    return {"TEST_CONSTANTS": json.dumps(chosen), "PYTHONPATH": str(HOME / "tests" / "constants")}
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -53,7 +60,7 @@ def environment(**settings: str) -> dict[str, str]:
     """
     needed = ("PATH", "HOME", "TMPDIR", "LANG", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name in needed or name.startswith("OPENBLAS_")}
-    return {**kept, "PORT": "0", "COLUMNS": "200", **EMBEDDED, **settings}
+    return {**kept, "PORT": "0", "COLUMNS": "200", **EMBEDDED, **constants({}), **settings}
 
 
 @dataclass

@@ -14,10 +14,11 @@ from pipeline import stt
 from pipeline.assistant import open_assistant
 from pipeline.engines import open_best, open_named
 from pipeline.errors import EngineUnavailable
+from pipeline.llm import auto
 from pipeline.llm.auto import open_auto
 from pipeline.settings import Settings
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
-from tests.server_process import ServerProcess, ask, error_code, receive, serving
+from tests.server_process import ServerProcess, ask, constants, error_code, receive, serving
 from tests.servers.ollama import FakeOllama, Traps
 from tests.servers.running import closed_port, running
 
@@ -38,7 +39,8 @@ def ollama_port() -> int:
 def automatic(tmp_path_factory: pytest.TempPathFactory, ollama_port: int) -> Iterator[ServerProcess]:
     with serving(
         tmp_path_factory.mktemp("auto"),
-        LLM_ENGINE="auto", LLAMA_ENDPOINT=f"http://127.0.0.1:{ollama_port}", LLM_RECHECK_S="0.2",
+        LLM_ENGINE="auto", LLAMA_ENDPOINT=f"http://127.0.0.1:{ollama_port}",
+        **constants({"pipeline.llm.auto:RECHECK_S": 0.2}),
     ) as server:  # fmt: skip
         yield server
 
@@ -103,11 +105,14 @@ def test_errors_of_a_running_ollama_are_reported_without_fallback(
 # --- a model that loads, in this process ---
 
 
-async def test_loading_model_delays_turns_only_briefly_and_is_used_once_loaded(tmp_path: Path) -> None:
+async def test_loading_model_delays_turns_only_briefly_and_is_used_once_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "RECHECK_S", 0.01)
     ollama = FakeOllama(models=[], traps=Traps(load_s=3))
     async with (
         running(ollama.app()) as address,
-        open_auto(settings(tmp_path, llama_endpoint=address, llm_recheck_s=0.01), quiet) as model,
+        open_auto(settings(tmp_path, llama_endpoint=address), quiet) as model,
     ):
         ollama.models.append("llama3.2:latest")
         await asyncio.sleep(0.02)
@@ -118,10 +123,13 @@ async def test_loading_model_delays_turns_only_briefly_and_is_used_once_loaded(t
     assert len([request for request in ollama.requests if not request["messages"]]) == 1  # loaded once
 
 
-async def test_closing_during_a_recheck_leaves_no_tasks_running(tmp_path: Path) -> None:
+async def test_closing_during_a_recheck_leaves_no_tasks_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "RECHECK_S", 0.01)
     ollama = FakeOllama(models=[], traps=Traps(load_s=2))
     async with running(ollama.app()) as address:
-        async with open_auto(settings(tmp_path, llama_endpoint=address, llm_recheck_s=0.01), quiet) as model:
+        async with open_auto(settings(tmp_path, llama_endpoint=address), quiet) as model:
             ollama.models.append("llama3.2:latest")
             await asyncio.sleep(0.02)
             await model.look(patience_s=0.3)

@@ -203,7 +203,7 @@ def test_user_speech_interrupts_a_reply_with_echo(words: str, after_ms: int) -> 
     d = hold(script, stt=stt, llm=ScriptedLLM(LONG, tokens_per_s=1000))
     interrupted = [at for at, event in d.log if isinstance(event, events.TurnInterrupted)]
     assert len(interrupted) == 1
-    assert interrupted[0] - began_s <= 0.8 + 0.08 + 0.15  # BACKCHANNEL_MS, the transcription of the claim, and frames
+    assert interrupted[0] - began_s <= 0.8 + 0.08 + 0.15  # backchannel_ms, the transcription of the claim, and frames
 
 
 def test_unintelligible_speech_interrupts_within_its_time_limit() -> None:

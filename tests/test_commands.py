@@ -200,9 +200,9 @@ def test_unusable_setting_stops_the_start_with_one_line(settings: dict[str, str]
 
 
 def test_each_bad_setting_gets_its_own_line(tmp_path: Path) -> None:
-    done = parley(folder=tmp_path, PORT="abc", VAD_THRESHOLD="7")
+    done = parley(folder=tmp_path, PORT="abc", DRAIN_SECONDS="-7")
     assert done.returncode == 2
-    assert [line.split(":")[1].strip() for line in done.stderr.splitlines()] == ["PORT", "VAD_THRESHOLD"]
+    assert [line.split(":")[1].strip() for line in done.stderr.splitlines()] == ["PORT", "DRAIN_SECONDS"]
 
 
 @pytest.mark.parametrize("line", ["import no_such_package", "from json import what_a_newer_one_has"])

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from deploy.env_example import COMPOSE, COMPOSE_DEFAULTS, COMPOSE_FIXED, TRACES, compose_with_settings, names, render
-from pipeline.settings import HOME, Settings
+from deploy.env_example import COMPOSE, COMPOSE_DEFAULTS, COMPOSE_FIXED, TRACES, compose_with_settings, render
+from pipeline.settings import HOME, Settings, names
 
 EXAMPLE = HOME / ".env.example"
 COMPOSE_FILES = [HOME / "docker-compose.yml", HOME / "docker-compose.gpu.yml"]
@@ -124,7 +124,7 @@ def test_team_env_matches_the_compose_file() -> None:
     assert added["REDIS_URL"] == "redis://redis:6379"
     worker, api = services["worker"], services["api"]
     assert (worker["image"], worker["build"]) == (api["image"], api["build"])
-    its_own = dict.fromkeys(("JOB_WORKERS", "METRICS_HOST", "METRICS_PORT"))
+    its_own = dict.fromkeys(("JOB_WORKERS", "METRICS_PORT"))
     assert {**worker["environment"], **its_own} == api["environment"]
     assert set(worker["volumes"]) <= set(api["volumes"])
     assert not {"ports"} & (set(worker) | set(services["postgres"]) | set(services["redis"]))

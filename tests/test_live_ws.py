@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 from pipeline.audio.clip import Clip, wav_header
 from tests.in_process import in_process
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
-from tests.server_process import TURN_S, ServerProcess, Service, let_in
+from tests.server_process import TURN_S, ServerProcess, Service, constants, let_in
 
 pytestmark = pytest.mark.real_time
 ENDS = ("turn_completed", "turn_interrupted", "turn_failed")
@@ -376,10 +376,13 @@ def test_concurrent_conversations_do_not_mix(server: ServerProcess) -> None:
 # --- a service with one slot and a short resume time ---
 
 
+SOON = constants({"server.app:RESUME_S": 1.0, "server.talk.live:RESUME_S": 1.0})
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # Without pings: the service must notice a lost client in another way.
-    with in_process(tmp_path_factory.mktemp("small"), MAX_SESSIONS="1", RESUME_SECONDS="1", WS_PING_S="0") as running:
+    with in_process(tmp_path_factory.mktemp("small"), MAX_SESSIONS="1", WS_PING_S="0", **SOON) as running:
         yield running
 
 

@@ -88,7 +88,7 @@ def garden(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Garden]:
 @asynccontextmanager
 async def opened(folder: Path, servers: dict[str, Any]) -> AsyncIterator[Toolbox]:
     (folder / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
-    async with open_tools(Settings(mcp_servers=str(folder / "mcp.json"), tool_timeout_s=40)) as toolbox:
+    async with open_tools(Settings(mcp_servers=str(folder / "mcp.json"))) as toolbox:
         yield toolbox
 
 

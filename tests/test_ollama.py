@@ -55,7 +55,7 @@ async def test_reply_streams_and_ends_with_its_usage(address: str, server: FakeO
 
 
 async def test_model_is_warmed_up_and_asked_not_to_think(address: str, server: FakeOllama) -> None:
-    changes = {"llama_keep_alive": "-1", "llama_context": 2048, "llm_temperature": 0.2, "llm_max_tokens": 50}
+    changes = {"llama_keep_alive": "-1", "history_tokens": 1414, "llm_temperature": 0.2, "llm_max_tokens": 50}
     async with open_engine(settings(address, **changes), quiet) as opened:
         (warm_up,) = server.requests
         await said(opened.engine)
@@ -146,7 +146,7 @@ async def test_silent_model_times_out_and_is_disconnected(address: str, server: 
 async def test_endless_thinking_times_out(address: str, server: FakeOllama) -> None:
     server.traps = Traps(think_in_content="so " * 100)
     server.tokens_per_second = 20
-    error = await failure(open_engine, settings(address, llm_first_token_timeout_s=0.5, llm_token_timeout_s=0.5))
+    error = await failure(open_engine, settings(address, llm_first_token_timeout_s=0.5))
     assert error.code == "timeout"
 
 

@@ -11,7 +11,6 @@ from pipeline.conversation import events
 from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.conversation.watchdog import IdleTimeout
 from pipeline.errors import BadInput, EngineError, Overloaded
-from pipeline.settings import Settings
 from tests.dialogue import RATE_HZ, Dialogue, hold, tone
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 
@@ -866,7 +865,7 @@ def test_too_long_spoken_reply_times_out() -> None:
         await d.speak(600)
         await d.until(events.TurnStarted, count=2)
 
-    d = hold(script, llm=ScriptedLLM(endless, tokens_per_s=1000.0), settings=Settings(turn_timeout_s=20))
+    d = hold(script, llm=ScriptedLLM(endless, tokens_per_s=1000.0), turn_s=20)
     (failed,) = d.of(events.TurnFailed)
     assert failed.code == "timeout"
     ended = next(at for at, event in d.log if isinstance(event, events.TurnFailed))

@@ -23,7 +23,7 @@ from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, done
 from tests.questions import sample
 from tests.scripted import ScriptedLLM
-from tests.server_process import ask, serving
+from tests.server_process import ask, constants, serving
 from tests.servers import web as servers
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -44,6 +44,9 @@ def exported(web: servers.Web) -> list[Span]:
     return found
 
 
+RETRIES = constants({"jobs.webhooks:RETRY_S": 0.2})
+
+
 def attributes(span: Span) -> dict[str, str | int | float]:
     return {one.key: getattr(one.value, one.value.WhichOneof("value") or "string_value") for one in span.attributes}
 
@@ -51,7 +54,7 @@ def attributes(span: Span) -> dict[str, str | int | float]:
 def test_collector_gets_turns_and_jobs_across_processes(tmp_path: Path) -> None:
     with servers.serving() as web, servers.serving() as hook:
         web.answer = lambda _: 200
-        with serving(tmp_path, **HEARS, OTEL_EXPORTER_OTLP_ENDPOINT=web.address, WEBHOOK_RETRY_S="0.2") as server:
+        with serving(tmp_path, **HEARS, OTEL_EXPORTER_OTLP_ENDPOINT=web.address, **RETRIES) as server:
             children = {child.pid for child in server.workers()}
             with server.connect("?language=en&system=a+secret+prompt") as connection:
                 ask(connection, sample("hello"))

@@ -10,9 +10,10 @@ import pytest
 
 from pipeline.audio.clip import Clip
 from pipeline.conversation import events
+from pipeline.conversation import turn as turn_module
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
-from pipeline.conversation.turn import Stages, Turn
+from pipeline.conversation.turn import TURN_TIMEOUT_S, Stages, Turn
 from pipeline.errors import EngineError
 from pipeline.llm import Message, ReplyDelta
 from pipeline.settings import Settings
@@ -51,6 +52,7 @@ def play(
     *,
     conversation: Conversation | None = None,
     language: str | None = None,
+    turn_s: float = TURN_TIMEOUT_S,
     **settings: Any,
 ) -> Heard:
     """Run one turn until it ends."""
@@ -65,7 +67,9 @@ def play(
             heard.at.append((asyncio.get_running_loop().time() - start, event))
         return heard
 
-    return virtual_time.run(run())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turn_module, "TURN_TIMEOUT_S", turn_s)
+        return virtual_time.run(run())
 
 
 def test_events_come_in_the_documented_order() -> None:
@@ -172,7 +176,7 @@ def test_halves_of_a_character_are_joined_for_any_model() -> None:
 
 
 def test_turn_has_a_maximum_duration() -> None:
-    heard = play(llm=ScriptedLLM(EIGHT, tokens_per_s=0.1), turn_timeout_s=20)
+    heard = play(llm=ScriptedLLM(EIGHT, tokens_per_s=0.1), turn_s=20)
     assert isinstance(heard.end, events.TurnFailed)
     assert heard.end.code == "timeout"
     assert heard.at[-1][0] == pytest.approx(20, abs=0.1)

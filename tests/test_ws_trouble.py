@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection
 from pipeline.audio.clip import Clip, encode_wav
 from tests.in_process import in_process
 from tests.questions import sample, spoken
-from tests.server_process import TURN_S, Service, ask, error_code, let_in, receive, refused, serving, wav
+from tests.server_process import TURN_S, Service, ask, constants, error_code, let_in, receive, refused, serving, wav
 from tests.servers import transcription
 from tests.servers.ollama import FakeOllama, Traps
 from tests.servers.running import running
@@ -82,8 +82,11 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
                 tmp_path_factory.mktemp("remote"), MAX_MESSAGE_BYTES=str(MOST_WAITING),
                 STT_ENGINE="openai", STT_OPENAI_URL=hears.url, STT_TIMEOUT_S=str(HEARING_S),
                 LLM_ENGINE="ollama", LLAMA_ENDPOINT=ollama,
-                LLM_FIRST_TOKEN_TIMEOUT_S=str(PATIENCE_S), LLM_TOKEN_TIMEOUT_S=str(PATIENCE_S),
+                LLM_FIRST_TOKEN_TIMEOUT_S=str(PATIENCE_S),
                 TTS_ENGINE="openai", TTS_OPENAI_URL=speaks.url, TTS_TIMEOUT_S=str(PATIENCE_S),
+                **constants({
+                    "pipeline.llm.streaming:TOKEN_TIMEOUT_S": PATIENCE_S,
+                }),
             )
         )  # fmt: skip
         yield Remote(server, hears, thinks, speaks, portal)

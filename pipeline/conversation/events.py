@@ -85,7 +85,7 @@ class UtteranceFailed:
 
 @dataclass(frozen=True, slots=True)
 class UserIdle:
-    """The conversation had no activity for IDLE_PROMPT_S."""
+    """The conversation had no activity for idle_prompt_s."""
 
     since_ms: float
     at_ms: float

@@ -23,7 +23,7 @@ from pipeline.conversation.partials import PartialTranscripts
 from pipeline.conversation.playback import Playback
 from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
 from pipeline.conversation.tasks import Tasks
-from pipeline.conversation.turn import Announcement, Stages, Turn, Utterance
+from pipeline.conversation.turn import TURN_TIMEOUT_S, Announcement, Stages, Turn, Utterance
 from pipeline.conversation.turn_taking import (
     Answering,
     Claim,
@@ -479,7 +479,7 @@ class Session:
             ended=self._answered,
             spoke_until=self._loop.time() - milliseconds(silence) / 1000,
             lead_ms=self.options.lead_ms,
-            limit_s=self._settings.turn_timeout_s,
+            limit_s=TURN_TIMEOUT_S,
             answers_silence=answers_silence or isinstance(utterance, Announcement),
             committed=committed,
             said_item=of.item if of is not None else None,

@@ -32,6 +32,11 @@ from pipeline.workers.scheduler import Urgency, for_session, less_urgent
 
 log = logging.getLogger(__name__)
 
+TURN_TIMEOUT_S = 300.0
+"""Timeout for a whole turn in seconds, from the end of the user's words to the end of the reply; in a live
+conversation, to the end of its sound. Reached only by a model that does not stop."""
+TOOL_SILENCE_S = 0.7
+"""Seconds of a function call after which the assistant says that it takes a moment: a longer silence sounds broken."""
 EVENTS_AHEAD = 256
 """Limit of events that wait for a slow reader before the stages wait, too."""
 CLAUSES_AHEAD = 64
@@ -136,7 +141,7 @@ class Turn:
         """Run the whole turn; any failure becomes its one end event."""
         reply = _Reply()
         try:
-            async with asyncio.timeout(self._settings.turn_timeout_s):
+            async with asyncio.timeout(TURN_TIMEOUT_S):
                 await out.send(events.TurnStarted(id))
                 await self._answer(utterance, conversation, reply, out)
             end: Event = events.TurnCompleted(reply.text, reply.timings.ms(), reply.usage, cut=reply.cut)
@@ -144,7 +149,7 @@ class Turn:
             log.warning("turn failed: %s: %s", error.code, error.message)
             end = events.TurnFailed(error.code, error.message, reply.timings.ms())
         except TimeoutError:
-            log.warning("turn took longer than %g s", self._settings.turn_timeout_s)
+            log.warning("turn took longer than %g s", TURN_TIMEOUT_S)
             end = events.TurnFailed("timeout", "The turn took too long.", reply.timings.ms())
         except Exception:
             log.exception("turn failed")
@@ -235,7 +240,7 @@ class Turn:
                 if not reply.text.strip() and (words := self._words_meanwhile(call, language)) is not None:
                     running = asyncio.create_task(self._call(call, out))
                     try:
-                        done, _ = await asyncio.wait([running], timeout=self._settings.tool_silence_s)
+                        done, _ = await asyncio.wait([running], timeout=TOOL_SILENCE_S)
                         if not done:
                             yield ReplyDelta(words)
                         outcome = await running

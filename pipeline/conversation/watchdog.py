@@ -29,7 +29,7 @@ class Finding(Enum):
     STALLED = auto()
     """An utterance or a claim is pending, and no audio arrives."""
     SILENT = auto()
-    """No activity for IDLE_PROMPT_S: ask whether the user is still there."""
+    """No activity for idle_prompt_s: ask whether the user is still there."""
     LEFT = auto()
     """No activity for IDLE_TIMEOUT_S: close the conversation."""
 

@@ -19,8 +19,8 @@ class Wariness:
         return max(0, self._steps - int((now - self._at) / (CALMER_S * RATE_HZ)))
 
     def hold_ms(self, now: int, options: LiveOptions) -> float:
-        """Return the duration of speech that holds the reply: HOLD_MS; then INTERRUPT_MS; then twice, four times and at
-        most eight times BACKCHANNEL_MS."""
+        """Return the duration of speech that holds the reply: hold_ms; then interrupt_ms; then twice, four times and at
+        most eight times backchannel_ms."""
         match self.steps(now):
             case 0:
                 return options.hold_ms

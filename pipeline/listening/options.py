@@ -1,4 +1,4 @@
-"""Numeric options of a live session: the deployment's settings, changed by the client."""
+"""Options of a live session: defaults, a few of them set for the deployment, which the client can change."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -30,27 +30,43 @@ LIMITS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """Options of one session; the settings of the same names describe them."""
+    """Options of one session. Some have a setting of the same name, which gives the default and describes it."""
 
     turn_detection: bool = True
     """Whether the service decides when a turn is over; False: push-to-talk, the client decides."""
     adaptive_endpointing: bool = True
+    """Wait less after a complete sentence, longer after a hesitation."""
     interruptible: bool = True
+    """Whether the user can interrupt the assistant by speaking."""
     half_duplex: bool = False
+    """Ignore the microphone while the assistant speaks: for loudspeakers without echo cancellation."""
     vad_threshold: float = 0.5
+    """Speech probability (Silero VAD) above which a frame is speech."""
     preroll_ms: int = 300
+    """Sound kept from before the first frame of speech, in ms."""
     silence_ms: int = 500
     min_silence_ms: int = 250
+    """The shortest wait that adaptive endpointing can choose, in ms."""
     max_silence_ms: int = 1500
+    """The longest wait that adaptive endpointing can choose, in ms."""
     speculate_ms: int = 100
+    """Silence after which transcript, reply and first speech are prepared speculatively, in ms."""
     speculations: int = 3
+    """Maximum number of speculative replies for an utterance; 0 disables speculation."""
     speculation_max_speech_s: float = 15.0
+    """Utterances longer than this get no speculative reply, in seconds, unless the recogniser is idle."""
     hold_ms: int = 60
+    """Speech after which the assistant pauses, until it is clear whether it is interrupted, in ms."""
     interrupt_ms: int = 250
+    """Speech shorter than this never interrupts, in ms."""
     interrupt_words: int = 1
+    """Number of words that an interruption needs (backchannels like "mhm" not counted)."""
     backchannel_ms: int = 800
+    """Speech longer than this interrupts regardless of its words, in ms."""
     lead_ms: int = 200
+    """How far ahead of real time the reply's sound is sent, in ms."""
     partial_ms: int = 500
+    """Interval between partial transcripts while the user speaks, in ms; 0: none."""
     max_utterance_s: float = 60.0
     idle_prompt_s: float = 0.0
     idle_timeout_s: float = 600.0
@@ -58,7 +74,8 @@ class LiveOptions:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Return the deployment's defaults."""
-        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
+        names = [field.name for field in fields(cls) if field.name in type(settings).model_fields]
+        return cls(**{name: getattr(settings, name) for name in names})
 
     def changed(self, wishes: dict[str, Any]) -> Self:
         """Return a copy with the client's changes. Raises BadInput (bad_parameter) for an unknown name or a value out

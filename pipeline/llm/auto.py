@@ -18,6 +18,8 @@ from pipeline.support.progress import Progress, Report
 log = logging.getLogger(__name__)
 
 BETTER, ALWAYS = AUTO_ORDER
+RECHECK_S = 5.0
+"""Least seconds between two checks that were not quick."""
 SLOW_S = 1.0
 """A failed check that took longer was ignored and not refused; turns then do not wait for the next checks."""
 QUICK_S = 0.1
@@ -64,7 +66,7 @@ class AutoLanguageModel:
         return replace(self._always.info, notes=(self._why_not,) if self._why_not else ())
 
     async def look(self, report: Report = _log_progress, *, patience_s: float = PATIENCE_S) -> None:
-        """Switch to the better engine if it is available. Repeat a check that was not quick only after LLM_RECHECK_S.
+        """Switch to the better engine if it is available. Repeat a check that was not quick only after RECHECK_S.
 
         Concurrent turns share one check, and do not wait longer than `patience_s` after its start.
         """
@@ -91,7 +93,7 @@ class AutoLanguageModel:
             self._why_not = note(BETTER, error)
             now = time.monotonic()
             self._slow = now - start >= SLOW_S
-            self._look_again_at = now if now - start < QUICK_S else now + self._settings.llm_recheck_s
+            self._look_again_at = now if now - start < QUICK_S else now + RECHECK_S
         else:
             self._why_not = ""
             log.info("%s is in use from now on (%s)", BETTER, better.info.model)

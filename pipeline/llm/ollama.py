@@ -19,7 +19,15 @@ from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.llm import Message, Tool
 from pipeline.llm.probing import PROBE_S, patiently
 from pipeline.llm.reading import items, mapping, read_arguments, usage, written
-from pipeline.llm.streaming import ContextExceeded, Piece, ServedModel, is_too_long, one_line, with_deadlines
+from pipeline.llm.streaming import (
+    CONNECT_TIMEOUT_S,
+    ContextExceeded,
+    Piece,
+    ServedModel,
+    is_too_long,
+    one_line,
+    with_deadlines,
+)
 from pipeline.llm.wire import NotTheProtocol, Refused, posted, values
 from pipeline.settings import Settings
 from pipeline.support.encodable import encodable_json
@@ -27,6 +35,11 @@ from pipeline.support.progress import Progress, Report
 
 # Errors that can end a stream, in addition to Ollama's own. The last three mean that it is not Ollama's protocol.
 _BROKEN = (ResponseError, httpx.HTTPError, ConnectionError, ValueError, AttributeError, TypeError)
+
+START_TIMEOUT_S = 120.0
+"""Timeout for loading a model in Ollama, and for each step of pulling it, in seconds."""
+SYSTEM_TOKENS = 584
+"""Tokens of the context window for the system prompt and the functions, besides the history and the reply."""
 
 
 async def probe(settings: Settings) -> None:
@@ -89,7 +102,7 @@ def _tagged(model: str) -> str:
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["OllamaModel"]]:
     """Open the model: pull it if that is allowed, load it and warm it up."""
     # Only a timeout for connecting: httpx's other timeouts count bytes, not tokens.
-    timeout = httpx.Timeout(None, connect=settings.llm_connect_timeout_s)
+    timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)
     certificates = httpx.create_ssl_context()  # shared by both clients, because loading them takes a while
     async with (
@@ -118,16 +131,16 @@ class OllamaModel(ServedModel):
         # A bare number means seconds; Ollama would refuse it as a string.
         self._keep_alive: str | float = float(keep_alive) if keep_alive.lstrip("-").isdecimal() else keep_alive
         self._options = {
-            "num_ctx": settings.llama_context,
+            "num_ctx": settings.history_tokens + settings.llm_max_tokens + SYSTEM_TOKENS,
             "temperature": settings.llm_temperature,
             "num_predict": settings.llm_max_tokens,
         }
 
     async def prepare(self, report: Report) -> None:
         """Make sure that the model is installed, and load it. Raises EngineUnavailable or EngineError."""
-        limit = self._settings.worker_start_timeout_s
+        limit = START_TIMEOUT_S
         try:
-            async with asyncio.timeout(PROBE_S + self._settings.llm_connect_timeout_s):
+            async with asyncio.timeout(PROBE_S + CONNECT_TIMEOUT_S):
                 installed = [model.model or "" for model in (await self._client.list()).models]
         except (*_BROKEN, TimeoutError):
             raise _away(self._settings) from None
@@ -237,8 +250,9 @@ class OllamaModel(ServedModel):
                 return EngineError(f"Ollama failed during the reply: {reason}.")
             return EngineError(f"Ollama refused the request ({status}): {reason}.")
         if isinstance(error, httpx.ConnectTimeout):
-            limit = self._settings.llm_connect_timeout_s
-            return EngineError(f"Connecting to Ollama at {endpoint} took longer than {limit:g} s.", code="timeout")
+            return EngineError(
+                f"Connecting to Ollama at {endpoint} took longer than {CONNECT_TIMEOUT_S:g} s.", code="timeout"
+            )
         if isinstance(error, httpx.ConnectError | ConnectionError):
             return EngineError(f"Ollama does not respond at {endpoint}; start it with: ollama serve")
         if isinstance(error, httpx.HTTPError):

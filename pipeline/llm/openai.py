@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError, EngineError, EngineUnavailable
 from pipeline.llm import Message, Tool, ToolCall
 from pipeline.llm.probing import PROBE_S, patiently
 from pipeline.llm.reading import items, mapping, read_arguments, usage, written
-from pipeline.llm.streaming import ContextExceeded, Piece, ServedModel, is_too_long, one_line
+from pipeline.llm.streaming import CONNECT_TIMEOUT_S, ContextExceeded, Piece, ServedModel, is_too_long, one_line
 from pipeline.llm.wire import NotTheProtocol, Refused, posted, values
 from pipeline.settings import Settings
 from pipeline.support.encodable import encodable, encodable_json
@@ -58,7 +58,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         base_url=settings.llm_openai_url,
         headers={"Authorization": f"Bearer {settings.llm_openai_key}"} if settings.llm_openai_key else {},
         # Only a timeout for connecting: httpx's other timeouts count bytes, not tokens.
-        timeout=httpx.Timeout(None, connect=settings.llm_connect_timeout_s),
+        timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
         follow_redirects=True,
     ) as client:

@@ -17,6 +17,10 @@ from pipeline.settings import Settings
 
 T = TypeVar("T")
 
+CONNECT_TIMEOUT_S = 3.0
+"""Timeout for connecting to the language model, in seconds; it is usually near."""
+TOKEN_TIMEOUT_S = 15.0
+"""Timeout between two tokens, in seconds: a longer pause in a spoken reply is a failure."""
 MAX_TOKEN_BYTES = 8
 """Upper bound for the average token of any tokeniser."""
 MIN_TOKEN_BYTES = 2
@@ -232,7 +236,7 @@ async def in_time(
         deltas,
         server=server,
         first_s=settings.llm_first_token_timeout_s,
-        between_s=settings.llm_token_timeout_s,
+        between_s=TOKEN_TIMEOUT_S,
         speaks=lambda delta: bool(delta.text or delta.calls),
     )
     async with aclosing(timed):

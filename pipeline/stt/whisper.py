@@ -42,6 +42,14 @@ from pipeline.workers.hardware import this_machine
 log = logging.getLogger(__name__)
 
 RATE_HZ = 16_000
+BEAM = 1
+"""Beam size: more is slightly more exact, and slower; 1 is right for a spoken turn."""
+GATHER_S = 0.01
+"""While many users speak, seconds that a batch waits for as many utterances as the previous one had. A single utterance
+never waits."""
+PACK = True
+"""Let utterances of a recording with long pauses between them share a window of 30 s, because Whisper always encodes a
+full window. Times are converted back."""
 PAD_MS = 400
 """Silence kept around the speech; faster-whisper's default for its VAD."""
 LONG_PAUSE_S = 2.0
@@ -350,7 +358,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         folder=str(await asyncio.to_thread(folder.resolve)),
         ways=planned.ways,
         threads=planned.threads,
-        beam=settings.whisper_beam,
+        beam=BEAM,
         context_s=settings.whisper_context_s,
     )
     spec = EngineSpec("whisper", "pipeline.stt.whisper:WhisperEngine", config)
@@ -360,12 +368,12 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         batched=frozenset({"transcribe", "segments"}),
         batch=planned.batch,
         file_batch=planned.file_batch,
-        gather_s=settings.stt_batch_ms / 1000,
+        gather_s=GATHER_S,
     )
     async with open_worker(spec, settings, serving) as worker:
         loaded: Description = await worker.call("describe")
         name = settings.whisper_model.rstrip("/").rpartition("/")[2]
-        limits = WindowLimits(batch=planned.file_batch, pack=settings.whisper_pack)
+        limits = WindowLimits(batch=planned.file_batch, pack=PACK)
         front = WorkerFront(worker, "whisper", settings.stt_timeout_s, limits)
         languages = list(NAMES) if loaded.multilingual else ["en"]
         kind = loaded.compute_type

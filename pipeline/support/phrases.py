@@ -50,7 +50,7 @@ STILL_THERE = {
     "nl": "Ben je er nog?",
     "pl": "Jesteś tam jeszcze?",
 }
-"""Spoken after a long silence, where IDLE_PROMPT_S asks for it."""
+"""Spoken after a long silence, where idle_prompt_s asks for it."""
 
 
 def phrase(table: dict[str, str], language: str | None) -> tuple[str, str]:

@@ -31,7 +31,7 @@ async def open_tools(settings: Settings) -> AsyncIterator[Toolbox]:
         return
     functions = {**basic(time_zone(settings.time_zone)), **installed()}
     if not settings.mcp_servers:
-        yield Toolbox(functions, limit_s=settings.tool_timeout_s)
+        yield Toolbox(functions)
         return
     try:
         mcp = importlib.import_module("pipeline.tools.mcp_servers")
@@ -40,7 +40,7 @@ async def open_tools(settings: Settings) -> AsyncIterator[Toolbox]:
             "MCP_SERVERS is set, but the package mcp is not installed.", remedy='Run: pip install "parley[mcp]"'
         ) from error
     async with mcp.open_servers(settings) as more:
-        yield Toolbox({**functions, **more}, limit_s=settings.tool_timeout_s)
+        yield Toolbox({**functions, **more})
 
 
 def installed() -> Mapping[str, Function]:

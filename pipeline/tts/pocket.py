@@ -23,7 +23,7 @@ from pipeline.support.progress import Report
 from pipeline.tts.common import clean, within
 from pipeline.tts.pocket_config import MODELS, PocketConfig
 from pipeline.voices.catalogue import DEFAULT_LANGUAGE, Voice
-from pipeline.workers import EngineSpec, Serving, Worker, open_worker
+from pipeline.workers import START_TIMEOUT_S, EngineSpec, Serving, Worker, open_worker
 
 HUB_TIMEOUT_S = 0.8
 """Timeout for the check that the hub is reachable."""
@@ -67,13 +67,13 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     config = _config(settings)
     spec = EngineSpec("pocket", "pipeline.tts.pocket_engine:Pocket", config, downloads=True)
     # A model call can include loading the model of another language.
-    serving = Serving(max(settings.tts_timeout_s, settings.worker_start_timeout_s), settings.tts_replicas)
+    serving = Serving(max(settings.tts_timeout_s, START_TIMEOUT_S), settings.tts_replicas)
     async with open_worker(spec, settings, serving) as worker:
         speech = PocketSpeech(
             worker,
             config.first,
             settings.tts_timeout_s,
-            settings.worker_start_timeout_s,
+            START_TIMEOUT_S,
             any_language=bool(config.config),
         )
         name = Path(config.config).stem if config.config else MODELS[config.first]
@@ -141,8 +141,7 @@ def _config(settings: Settings) -> PocketConfig:
         offline=settings.hf_hub_offline,
         # It is made for CPUs and as fast there: use a GPU only when the setting says so.
         device="cuda" if settings.tts_device == "cuda" else "cpu",
-        threads=settings.tts_threads,
-        int8=settings.pocket_int8,
+        int8=settings.tts_precision == "int8",
     )
 
 

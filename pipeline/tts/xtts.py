@@ -81,10 +81,8 @@ def _config(settings: Settings, folder: Path) -> XttsConfig:
         folder=str(folder),
         latents_dir=str((settings.models_dir / "latents").resolve()),
         device=settings.tts_device,
-        threads=settings.tts_threads,
-        precision=settings.xtts_precision,
+        precision=settings.tts_precision,
         compile=settings.xtts_compile,
-        int8=settings.xtts_int8,
     )
 
 

@@ -14,9 +14,7 @@ class XttsConfig:
     device: str = "auto"
     """auto, cpu or cuda."""
     threads: int = 1
-    int8: bool = False
-    """Quantise the GPT; on a CPU only."""
     precision: str = "float32"
-    """The GPT's precision, as torch names it."""
+    """The GPT's precision, as torch names it; int8: quantised, on a CPU only."""
     compile: bool = False
     """Compile the vocoder with torch.compile."""

@@ -50,10 +50,10 @@ class Xtts:
         folder = Path(config.folder)
         try:
             self._model = _load(folder, self._device)
-            self._int8 = config.int8 and self._device == "cpu"
+            self._int8 = config.precision == "int8" and self._device == "cpu"
             if self._int8:
                 _quantise(self._model.gpt.gpt)
-            elif config.precision != "float32":
+            elif config.precision not in ("float32", "int8"):
                 _lower(self._model.gpt, getattr(torch, config.precision))
             if config.compile:
                 _compile(self._model.hifigan_decoder, graphs=self._device == "cuda")

@@ -13,6 +13,14 @@ from typing import Any, Protocol
 
 from pipeline.settings import Settings
 
+START_TIMEOUT_S = 120.0
+"""Timeout for loading a local model, in seconds, without downloads."""
+NICENESS = 5
+"""Niceness of models' processes relative to the service. The service has little to compute, but must do it at once,
+because the sound of all users passes through it."""
+MAX_WAITING = 32
+"""Calls that can wait for one model; further ones are refused at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
@@ -92,9 +100,9 @@ def open_worker(spec: EngineSpec, settings: Settings, serving: Serving) -> Abstr
     hosts: list[Host] = [
         ProcessHost(
             spec,
-            start_timeout_s=settings.worker_start_timeout_s,
+            start_timeout_s=START_TIMEOUT_S,
             silence_s=serving.silence_s,
-            niceness=settings.worker_nice,
+            niceness=NICENESS,
         )
         if settings.isolate_models
         else ThreadHost(spec)
@@ -104,7 +112,7 @@ def open_worker(spec: EngineSpec, settings: Settings, serving: Serving) -> Abstr
         spec.name,
         hosts,
         serving,
-        max_waiting=settings.max_waiting,
+        max_waiting=MAX_WAITING,
         max_wait_s=settings.max_wait_s,
         idle_s=settings.model_idle_seconds,
     )

@@ -22,6 +22,8 @@ from server.access.slots import Slots
 KEY_PROTOCOL = "openai-insecure-api-key."
 """Prefix of the subprotocol that carries a key: a browser cannot set headers on a WebSocket, but can offer
 subprotocols."""
+PAGE_TOKEN_S = 60.0
+"""Lifetime of a page's token in seconds: long enough to open a WebSocket, too short to be useful in a log."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -32,11 +34,10 @@ class Access:
         """Raises ConfigError for invalid settings."""
         self._keys = KeyRing(settings.api_keys, Path(settings.api_keys_file) if settings.api_keys_file else None)
         self._jwts = Jwts(settings)
-        self.page_tokens = PageTokens(settings.jwt_secret, settings.page_token_s)
+        self.page_tokens = PageTokens(settings.jwt_secret, PAGE_TOKEN_S)
         self.origins = Origins(settings, keys=self.wants_keys)
         self.rates = Rates(settings)
         self.budgets = Budgets(settings)
-        self.body_timeout_s = settings.body_timeout_s
 
     @property
     def wants_keys(self) -> bool:

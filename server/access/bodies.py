@@ -10,6 +10,9 @@ from pipeline.errors import BadInput
 from server.access.limits import HELD, RETRY_S, Share
 from server.access.rules import SMALL, Rule
 
+BODY_TIMEOUT_S = 30.0
+"""Longest total wait for the sender of a body, in seconds, in addition to the time that the received bytes take at
+SLOWEST_BYTES_PER_S: a client that stops sending must not keep its slot."""
 SLOWEST_BYTES_PER_S = 16 * 1024
 """Minimum speed of a body after BODY_TIMEOUT_S. It is half the speed of the slowest lines in use (256 kbit/s), so a
 slower sender holds back on purpose. At this speed the largest permitted file holds its slot for at most nine hours."""
@@ -18,12 +21,10 @@ slower sender holds back on purpose. At this speed the largest permitted file ho
 class Bounded:
     """`receive` of one request, with limits. Raises HTTPException (413, 408, 503) in the code that reads the body."""
 
-    def __init__(self, scope: Scope, receive: Receive, rule: Rule, timeout_s: float) -> None:
-        """scope: must contain the connection's share of the memory. timeout_s: the longest total wait for the sender,
-        in addition to the time that the received bytes take at SLOWEST_BYTES_PER_S."""
+    def __init__(self, scope: Scope, receive: Receive, rule: Rule) -> None:
+        """scope: must contain the connection's share of the memory."""
         self._receive = receive
         self._most = None if rule.files else SMALL
-        self._timeout_s = timeout_s
         self._waited_s = 0.0
         self._size = 0
         self._done = False
@@ -39,7 +40,7 @@ class Bounded:
         if self._done:  # the caller now waits for the client to disconnect
             return await self._receive()
         begun = time.monotonic()
-        allowed_s = self._timeout_s + self._size / SLOWEST_BYTES_PER_S - self._waited_s
+        allowed_s = BODY_TIMEOUT_S + self._size / SLOWEST_BYTES_PER_S - self._waited_s
         try:
             async with asyncio.timeout(max(allowed_s, 0.0)):
                 message = await self._receive()

@@ -7,6 +7,11 @@ from server.access.limits import AtMost, Budget, share
 from server.access.slots import Slots
 from server.state import state_of
 
+UPLOADS_PER_FILE = 4
+"""Uploads for each recording that can be transcribed (MAX_FILES): most of an upload's time is its transfer."""
+EVENT_STREAMS = 256
+"""Simultaneous event streams of jobs. One costs a task and a connection, but no model."""
+
 
 class Budgets:
     """Memory and slots of one deployment. A caller is a key, or an address if it has no key. Callers on this machine
@@ -21,8 +26,8 @@ class Budgets:
         self.wyoming = Slots(settings, at_address=share(settings.max_sessions, settings.max_sessions_per_address))
         """Slots for Wyoming connections, which have no keys: as many as for conversations, counted separately."""
         self.uploads = AtMost(
-            settings.max_uploads,
-            share(settings.max_uploads, settings.max_uploads_per_caller),
+            uploads := UPLOADS_PER_FILE * settings.max_files,
+            share(uploads, settings.max_uploads_per_caller),
             "uploads are in progress",
         )
         """Slots for requests with files, and for uploads in parts, from their first byte to their response: each is
@@ -33,11 +38,7 @@ class Budgets:
             "recordings are being transcribed",
         )
         """Slots for recordings that are transcribed within a request."""
-        self.streams = AtMost(
-            settings.max_event_streams,
-            share(settings.max_event_streams, settings.max_event_streams_per_caller),
-            "event streams are open",
-        )
+        self.streams = AtMost(EVENT_STREAMS, share(EVENT_STREAMS, 0), "event streams are open")
         """Slots for event streams of jobs."""
 
 

@@ -44,7 +44,7 @@ class AccessMiddleware:
                     stack.enter_context(self._access.budgets.conversations.one(caller))
                 else:
                     check_encoding(scope)
-                    bounded = Bounded(scope, receive, rule, self._access.body_timeout_s)
+                    bounded = Bounded(scope, receive, rule)
                     bounded.check_claim()
                     if rule.files and scope["method"] == "POST":
                         stack.enter_context(self._access.budgets.uploads.one(caller))

@@ -17,6 +17,9 @@ from server.access.callers import Caller
 
 log = logging.getLogger(__name__)
 
+OPEN_LIMIT = "6000/minute"
+"""Limit of an address for requests that need no key (the page, its files, the API's documentation), and the same again
+for health checks: far above what a page or a load balancer sends."""
 REDIS_S = 0.5
 """Timeout for Redis in seconds: a count must not delay a request."""
 REDIS_REST_S = 10.0
@@ -31,13 +34,13 @@ class TooOften(Overloaded):
 
 
 class Rates:
-    """RATE_LIMIT for admitted callers, RATE_LIMIT_ADDRESS for rejected ones, RATE_LIMIT_OPEN for public paths."""
+    """RATE_LIMIT for admitted callers, RATE_LIMIT_ADDRESS for rejected ones, OPEN_LIMIT for public paths."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises ConfigError for an invalid limit or Redis URL."""
         self._of_key = _parsed("RATE_LIMIT", settings.rate_limit)
         self._of_address = _parsed("RATE_LIMIT_ADDRESS", settings.rate_limit_address)
-        self._of_open = _parsed("RATE_LIMIT_OPEN", settings.rate_limit_open)
+        self._of_open = parse_many(OPEN_LIMIT)
         self._here = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared: SlidingWindowCounterRateLimiter | None = None
         self._clock = clock

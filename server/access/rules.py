@@ -40,7 +40,7 @@ class Rule:
     methods: frozenset[str] = frozenset()
     """The methods that the rule applies to; empty: all."""
     files: bool = False
-    """Whether bodies are files: their routes limit them by MAX_FILE_SIZE and MAX_ARCHIVE_SIZE while they arrive."""
+    """Whether bodies are files: their routes limit them while they arrive."""
 
     def fits(self, path: str, method: str) -> bool:
         """Whether this rule applies to such a request."""

@@ -7,6 +7,9 @@ from websockets.http11 import MAX_LINE_LENGTH
 
 MAX_HEAD_BYTES = 2 * MAX_LINE_LENGTH
 """Longest head of a request; one line of it can be half as long (see `commands.serve`)."""
+STALL_TIMEOUT_S = 60.0
+"""A client that does not read what is sent to it for this long is disconnected, in seconds: longer than a lost mobile
+network usually takes to return."""
 MAX_HEADERS = 128
 """Maximum number of headers of a request, as in the `websockets` package; even a short one costs about 200 bytes."""
 
@@ -21,14 +24,13 @@ def refuse_head(transport: asyncio.Transport, line: int) -> None:
 class Stall:
     """Abort a connection whose client does not read: it would hold its response, and the work behind it, forever."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, transport: asyncio.Transport) -> None:
         """Start the timeout, because the connection cannot be written to."""
         self.end()
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(STALL_TIMEOUT_S, transport.abort)
 
     def end(self) -> None:
         """Stop the timeout, because the client reads again or has disconnected."""

@@ -17,6 +17,8 @@ from server.http.stalling import MAX_HEAD_BYTES, MAX_HEADERS, Stall, refuse_head
 from server.http.websocket_protocol import BoundedWebSocket
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+HEADER_TIMEOUT_S = 10.0
+"""Timeout for a request's headers on a new connection, in seconds; a client sends them at once."""
 MAX_AHEAD = 8
 """Pipelined requests of one connection that can wait behind the running one; further ones are not read."""
 MAX_AHEAD_BYTES = 1 << 16
@@ -49,7 +51,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._stall = Stall(self.settings.stall_timeout_s)
+        self._stall = Stall()
         self._header_timer: asyncio.TimerHandle | None = None
         self._answering: RequestResponseCycle | None = None
         self._in_head, self._head_bytes = False, 0
@@ -206,7 +208,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _expect_headers(self) -> None:
         if self._header_timer is None:
-            self._header_timer = self.loop.call_later(self.settings.header_timeout_s, self._too_late)
+            self._header_timer = self.loop.call_later(HEADER_TIMEOUT_S, self._too_late)
 
     def _headers_came(self) -> None:
         if self._header_timer is not None:

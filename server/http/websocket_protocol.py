@@ -44,7 +44,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._stall = Stall(self.settings.stall_timeout_s)
+        self._stall = Stall()
         self._unparsed = Frames(self.settings.max_message_bytes)
         self._waiting_bytes = 0
         """Size of the message that the application has not taken yet."""

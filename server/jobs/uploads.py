@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastapi import Request
 
-from jobs.archives import Limits, Unpacked, is_archive, unpack
+from jobs.archives import MAX_RATIO, Limits, Unpacked, is_archive, unpack
 from jobs.errors import Refused, TooLarge
 from jobs.files import Incoming, StoredFile
 from jobs.names import safe_name
@@ -69,7 +69,7 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
 
 async def _unpack_archives(received: Received, jobs: Jobs, stack: AsyncExitStack) -> None:
     files: list[tuple[str, Incoming]] = []
-    limits = Limits(jobs.settings.max_archive_files, jobs.settings.max_archive_size, jobs.settings.max_archive_ratio)
+    limits = Limits(jobs.settings.max_archive_files, jobs.settings.max_archive_size, MAX_RATIO)
     for name, incoming in received.files:
         if not is_archive(incoming.head):
             files.append((name, incoming))

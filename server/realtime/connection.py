@@ -34,7 +34,7 @@ class Connection(WebSocketSession):
 
     async def run(self) -> None:
         """Run until one side ends the connection. No task is left afterwards."""
-        limit_s = self.session.assistant.settings.realtime_session_s
+        limit_s = self.session.lives_s
         expired = Expired(f"Your session hit the maximum duration of {limit_s / 60:g} minutes.")
         async with self.session as session:
             expiry = asyncio.get_running_loop().call_later(limit_s, session.translation.close, expired)

@@ -13,6 +13,9 @@ from server.realtime.out_of_band import OutOfBand
 from server.realtime.responses import Response, ServerEvent
 from server.realtime.server_events import OUTBOX, Translation
 
+MAX_SESSION_S = 3600.0
+"""Maximum length of a session in seconds, as at OpenAI."""
+
 
 class RealtimeSession:
     """One session: its configuration, its conversation, and what it has to send. Enter it with `async with`."""
@@ -30,11 +33,12 @@ class RealtimeSession:
         """model, transcription, timings: see `Config`. record: whether the client agrees to be recorded. room: budget
         for audio that waits for its transcript."""
         self.assistant = assistant
+        self.lives_s = MAX_SESSION_S
         self.config = Config(
             assistant,
             model=model,
             transcription=transcription,
-            lives_s=assistant.settings.realtime_session_s,
+            lives_s=self.lives_s,
             timings=timings,
         )
         self.sound = SoundIn(self.config.input_format)

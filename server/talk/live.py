@@ -27,6 +27,7 @@ from server.ops.kept_conversations import agreed
 from server.parameters import language_code, system_prompt
 from server.state import state_of
 from server.talk.audio import LiveSound, WholeFile
+from server.talk.resume import RESUME_S
 
 SPEECH_PER_STEP = 16_000
 """Samples passed to the session at a time (about 3 ms of work), so that other conversations can run in between."""
@@ -145,7 +146,7 @@ class LiveSocket(WebSocketSession):
             "recorded": self.recorded,
             "resume": self._token,
             "resumed": self._resumed,
-            "resume_seconds": self._assistant.settings.resume_seconds,
+            "resume_seconds": RESUME_S,
             "voice": self._voice.name,
             "language": self._language,
             "options": asdict(self._options),

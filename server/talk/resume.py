@@ -10,6 +10,9 @@ from pipeline.conversation.history import Conversation
 Owner = tuple[str, str]
 """Kind and name of the caller that owns a conversation; the token is invalid for all other callers."""
 
+RESUME_S = 120.0
+"""How long a client can return to a conversation after its connection dropped, in seconds."""
+
 
 class Resumable:
     """Conversations to resume: at most `most`, each kept for `seconds`; the oldest are dropped first. A token is

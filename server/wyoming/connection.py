@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 
 MAX_PAYLOAD_BYTES = 1 << 20
 """Largest chunk of sound: clients send about 60 ms at a time."""
+FIRST_EVENT_S = 10.0
+"""Timeout for the first event of a connection, in seconds: until then it has no slot."""
 IDLE_S = 60.0
 """Idle timeout in seconds: clients open a connection for each request."""
 WRITE_S = 30.0
@@ -97,7 +99,7 @@ class Connection:
         idle_s = min(IDLE_S, settings.idle_timeout_s or IDLE_S)
         with ExitStack() as stack:
             try:
-                event = await self._next(settings.header_timeout_s)
+                event = await self._next(FIRST_EVENT_S)
                 if event is None:
                     return
                 stack.enter_context(self._place())

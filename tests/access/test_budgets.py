@@ -13,7 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.server_process import ServerProcess, let_in, serving
+from tests.server_process import ServerProcess, constants, let_in, serving
 from tests.waiting import until
 
 LATE_S = 60.0
@@ -26,7 +26,8 @@ HELD_BYTES = 8 << 20
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with serving(
         tmp_path_factory.mktemp("budgets"),
-        MAX_UPLOADS=str(UPLOADS), MAX_WAITING_BYTES=str(HELD_BYTES), STALL_TIMEOUT_S="20",
+        MAX_WAITING_BYTES=str(HELD_BYTES), MAX_FILES="1",
+        **constants({"server.access.budgets:UPLOADS_PER_FILE": UPLOADS, "server.http.stalling:STALL_TIMEOUT_S": 20.0}),
     ) as running:  # fmt: skip
         yield running
 

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import ConfigError, Overloaded
 from pipeline.settings import Settings
 from pipeline.workers.lag import HALF_S, Lag
-from server.access import Access, AccessMiddleware, Caller, bodies
+from server.access import Access, AccessMiddleware, Caller, bodies, budgets, rates
 from server.access.callers import USE
 from server.access.limits import HELD, AtMost, Budget, Share, share
 from server.access.rates import Rates, TooOften
@@ -54,6 +54,7 @@ def test_slots_are_limited_in_total_per_key_and_per_address() -> None:
 
 
 def test_new_conversations_are_refused_while_the_models_lag() -> None:
+
     class Clock:
         now = 0.0
 
@@ -116,7 +117,7 @@ async def test_endless_uploads_of_one_key_leave_half_of_the_slots_to_others() ->
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"{}"})
 
-    access = Access(Settings(api_keys="anna:transcribe:first,ben:transcribe:second", max_uploads=4))
+    access = Access(Settings(api_keys="anna:transcribe:first,ben:transcribe:second", max_files=1))
     door = AccessMiddleware(app, access)
     upload = Route("POST", "/v1/audio/transcriptions")
 
@@ -138,7 +139,8 @@ async def test_endless_uploads_of_one_key_leave_half_of_the_slots_to_others() ->
     assert access.budgets.uploads.taken == 0
 
 
-async def test_uploads_over_the_limit_are_refused_before_they_are_read() -> None:
+async def test_uploads_over_the_limit_are_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "UPLOADS_PER_FILE", 1)
     inside, leave = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -146,7 +148,7 @@ async def test_uploads_over_the_limit_are_refused_before_they_are_read() -> None
         await leave.wait()
         raise RuntimeError("an upload that fails")
 
-    access = Access(Settings(max_uploads=1))
+    access = Access(Settings(max_files=1))
     door = AccessMiddleware(app, access)
     upload = Route("POST", "/jobs")
     first = asyncio.create_task(call(door, scope(upload)))
@@ -237,8 +239,9 @@ async def test_without_keys_an_address_has_the_rate_limit_of_a_key() -> None:
     assert [one.status for one in told] == [404, 404, 404, 429]
 
 
-async def test_local_requests_and_health_checks_are_counted_apart() -> None:
-    app = create_app(Settings(**KEYS, rate_limit_address="1/minute", rate_limit_open="3/minute"))  # type: ignore[arg-type]
+async def test_local_requests_and_health_checks_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "OPEN_LIMIT", "3/minute")
+    app = create_app(Settings(**KEYS, rate_limit_address="1/minute"))  # type: ignore[arg-type]
     for _ in range(4):
         assert (await call(app, scope(Route("GET", "/jobs"), client="127.0.0.1"))).status == 401
         assert (await call(app, scope(Route("GET", "/"), client="127.0.0.1"))).status == 200
@@ -337,10 +340,12 @@ async def answered(sender: Sender, path: str = "/v1/audio/speech", **options: An
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(dict(message))
 
-    app = create_app(Settings(body_timeout_s=options.pop("timeout_s", 5.0)))
-    headers = {"content-type": "application/json", **options}
-    async with asyncio.timeout(WAIT_S):
-        await app(scope(Route("POST", path), headers), sender, send)
+    app = create_app(Settings())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "BODY_TIMEOUT_S", options.pop("timeout_s", 5.0))
+        headers = {"content-type": "application/json", **options}
+        async with asyncio.timeout(WAIT_S):
+            await app(scope(Route("POST", path), headers), sender, send)
     return sent[0]["status"], json.loads(sent[1]["body"])["error"]["code"]
 
 
@@ -362,9 +367,10 @@ async def test_a_trickling_body_times_out_but_a_slow_connection_does_not(monkeyp
     assert (await answered(Sender(*[b" " * 200] * 15, pause_s=0.2), timeout_s=2.0))[0] == 400
 
 
-async def test_waiting_for_a_disconnect_has_no_timeout() -> None:
+async def test_waiting_for_a_disconnect_has_no_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 0.1)
     scope = {"headers": [], HELD: Share(Budget(1000), None)}
-    bounded = bodies.Bounded(scope, Sender(b"all"), Rule("/x", Open.ALL), 0.1)
+    bounded = bodies.Bounded(scope, Sender(b"all"), Rule("/x", Open.ALL))
     assert (await bounded())["body"] == b"all"
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.4):

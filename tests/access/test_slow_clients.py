@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.server_process import ServerProcess, let_in, serving
+from tests.server_process import ServerProcess, constants, let_in, serving
 from tests.waiting import until
 
 HEADER_S, BODY_S, STALL_S, IDLE_S, MOST = 2.0, 1.0, 2.0, 2.0, 12
@@ -26,8 +26,10 @@ LATE_S = 60.0
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with serving(
         tmp_path_factory.mktemp("patience"),
-        HEADER_TIMEOUT_S=str(HEADER_S), BODY_TIMEOUT_S=str(BODY_S), STALL_TIMEOUT_S=str(STALL_S),
-        IDLE_TIMEOUT_S=str(IDLE_S), MAX_CONNECTIONS=str(MOST), MAX_SESSIONS="4",
+        IDLE_TIMEOUT_S=str(IDLE_S), MAX_CONNECTIONS=str(MOST), MAX_SESSIONS="4", **constants({
+            "server.http.uvicorn_protocols:HEADER_TIMEOUT_S": HEADER_S, "server.access.bodies:BODY_TIMEOUT_S": BODY_S,
+            "server.http.stalling:STALL_TIMEOUT_S": STALL_S,
+        }),
     ) as running:  # fmt: skip
         yield running
 

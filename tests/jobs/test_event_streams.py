@@ -15,6 +15,7 @@ from jobs.store import JobStore
 from jobs.watching import Watching
 from tests.in_process import in_process
 from tests.jobs.conftest import recording, submission
+from tests.server_process import constants
 from tests.waiting import until
 
 WATCHERS = 100
@@ -60,7 +61,7 @@ async def test_many_watchers_share_one_query(database: Database, store: JobStore
 @pytest.mark.parametrize("keys", ["", "secret-one-of-many-characters"])
 def test_event_streams_are_limited(tmp_path: Path, keys: str) -> None:
     """503 when all slots are taken, 429 when one caller has half of them. A closed stream frees its slot."""
-    limits = {"MAX_EVENT_STREAMS": "4", "JOB_WORKERS": "0", "API_KEYS": keys}
+    limits = {**constants({"server.access.budgets:EVENT_STREAMS": 4}), "JOB_WORKERS": "0", "API_KEYS": keys}
     headers = {"Authorization": f"Bearer {keys}"} if keys else {}
     with (
         in_process(tmp_path, **limits) as service,

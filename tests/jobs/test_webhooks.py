@@ -15,6 +15,7 @@ from sqlalchemy import update
 from standardwebhooks import Webhook
 
 from jobs import schema
+from jobs import webhooks as sending
 from jobs.database import Database
 from jobs.lanes import MOST_OF_ONE
 from jobs.outbox import Attempt, Delivery, Outbox
@@ -40,7 +41,7 @@ def web() -> Iterator[Web]:
 
 
 @asynccontextmanager
-async def delivering(database: Database, **settings: Any) -> AsyncIterator[Outbox]:
+async def delivering(database: Database, retry_s: float = 0.05, **settings: Any) -> AsyncIterator[Outbox]:
     outbox = Outbox(database)
 
     async def describe(job_id: str) -> dict[str, Any]:
@@ -53,7 +54,9 @@ async def delivering(database: Database, **settings: Any) -> AsyncIterator[Outbo
     # Signal the job's end as the service does, so that the outbox does not wait for its next check.
     told = asyncio.create_task(_tell(webhooks))
     try:
-        yield outbox
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sending, "RETRY_S", retry_s)
+            yield outbox
     finally:
         for one in (task, told):
             one.cancel()
@@ -122,7 +125,7 @@ async def test_signatures_follow_the_standard_webhooks_specification(store: JobS
 
 async def test_a_receiver_that_fails_five_times_gets_the_same_id(store: JobStore, web: Web) -> None:
     web.statuses = [500, 503, 302, 404, 429]
-    async with delivering(store.database, webhook_retry_s=0.01) as outbox:
+    async with delivering(store.database, retry_s=0.01) as outbox:
         delivery = await settled(outbox, await ended(store, f"{web.address}/hook"))
     assert delivery.delivery.status == "delivered"
     assert delivery.statuses == [500, 503, 302, 404, 429, 204]

@@ -11,6 +11,7 @@ from pipeline.audio.clip import Clip
 from pipeline.llm import ToolCall
 from pipeline.stt import Transcript
 from pipeline.tools import Function, Toolbox, function_of
+from server.realtime import session as realtime_session
 from tests.realtime.desk import Desk, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from tests.test_tools import CallingLLM
@@ -659,11 +660,13 @@ def test_a_reader_that_never_reads_again_is_disconnected() -> None:
     hold(script, llm=ScriptedLLM(LONG, tokens_per_s=2))
 
 
-def test_a_session_has_a_maximum_duration() -> None:
+def test_a_session_has_a_maximum_duration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(realtime_session, "MAX_SESSION_S", 60.0)
+
     async def script(d: Desk) -> None:
         await d.silence(61_000)
 
-    d = hold(script, realtime_session_s=60)
+    d = hold(script)
     assert d.closed is not None
     assert d.of("error")[-1]["error"]["code"] == "session_expired"
 

@@ -223,7 +223,7 @@ def test_the_windowed_vocoder_equals_a_full_decode(engine: Any) -> None:
 def test_an_int8_model_speaks(config: XttsConfig) -> None:
     from pipeline.tts.xtts_engine import Xtts
 
-    engine = Xtts(replace(config, int8=True))
+    engine = Xtts(replace(config, precision="int8"))
     assert engine.describe()["int8"]
     clips = [clip for clip in engine.speak("Hello.", "en", "Ana Florence", ()) if clip is not None]
     assert sum(clip.seconds for clip in clips) > 0.1

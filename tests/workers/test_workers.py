@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
+from pipeline import workers
 from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError, Overloaded, WorkerCrashed
 from pipeline.settings import HOME, Settings
@@ -39,10 +40,10 @@ def opened(
     spec: EngineSpec = SPEC,
     **serving: Any,
 ) -> AbstractAsyncContextManager[Worker]:
-    settings = Settings(
-        isolate_models=isolate, max_waiting=max_waiting, max_wait_s=max_wait_s, model_idle_seconds=idle_s
-    )
-    return open_worker(spec, settings, Serving(silence_s, batched=frozenset({"hear"}), **serving))
+    settings = Settings(isolate_models=isolate, max_wait_s=max_wait_s, model_idle_seconds=idle_s)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "MAX_WAITING", max_waiting)
+        return open_worker(spec, settings, Serving(silence_s, batched=frozenset({"hear"}), **serving))
 
 
 @pytest.fixture(params=["process", "thread"])

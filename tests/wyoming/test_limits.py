@@ -22,14 +22,14 @@ from server.access.callers import ALL, Caller
 from server.access.limits import Budget
 from server.wyoming.audio import SoundIn
 from tests.questions import spoken
-from tests.server_process import ServerProcess, let_in, serving
+from tests.server_process import ServerProcess, constants, let_in, serving
 from tests.servers.running import closed_port, wait_for_port
 
 PATIENCE_S = 60.0
 PLACES = 4
 LIMITS = {
-    "MAX_SESSIONS": str(PLACES), "MAX_AUDIO_SECONDS": "600", "HEADER_TIMEOUT_S": "3", "IDLE_TIMEOUT_S": "4",
-    "MAX_WAITING_BYTES": "40000000",
+    "MAX_SESSIONS": str(PLACES), "MAX_AUDIO_SECONDS": "600", "IDLE_TIMEOUT_S": "4",
+    "MAX_WAITING_BYTES": "40000000", **constants({"server.wyoming.connection:FIRST_EVENT_S": 3.0}),
 }  # fmt: skip
 SECOND = AudioChunk(48_000, 4, 2, bytes(48_000 * 4 * 2))
 

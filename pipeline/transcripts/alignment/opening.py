@@ -42,7 +42,7 @@ async def open_aligner(settings: Settings, language: str) -> AsyncIterator[Align
             f"{' and '.join(missing)} is not installed.", remedy="Install the extra `align`: make run EXTRAS=align."
         )
     folder = await _folder(settings, language)
-    config = CtcConfig(str(folder), "cpu", settings.tts_threads)
+    config = CtcConfig(str(folder), "cpu", 1)
     spec = EngineSpec(f"align-{language}", "pipeline.transcripts.alignment.ctc:CtcEngine", config)
     async with open_worker(spec, settings, Serving(SILENCE_S)) as worker:
         yield WorkerAligner(worker)

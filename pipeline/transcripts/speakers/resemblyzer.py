@@ -196,7 +196,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     """Load the encoder in a worker, which takes some seconds."""
     await probe(settings)
     weights = find_weights(settings)
-    config = EncoderConfig(str(weights), settings.tts_threads)
+    config = EncoderConfig(str(weights), 1)
     spec = EngineSpec("speakers", "pipeline.transcripts.speakers.encoder:EncoderEngine", config)
     async with open_worker(spec, settings, Serving(SILENCE_S)) as worker:
         yield Opened(EmbeddingDiarizer(worker), "resemblyzer", "cpu", worker.load)
