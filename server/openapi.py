@@ -78,7 +78,7 @@ TAGS = {
 
 
 class Answer(BaseModel):
-    """Base of the response schemas in the OpenAPI document."""
+    """Base of the models of JSON responses."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -86,12 +86,6 @@ class Answer(BaseModel):
 def like(*examples: dict[str, Any]) -> ConfigDict:
     """Return a `model_config` with examples of the model."""
     return ConfigDict(json_schema_extra={"examples": list(examples)})
-
-
-def answers(model: type[BaseModel], status: int = 200) -> dict[int | str, dict[str, Any]]:
-    """Return a value for `responses=`, to use with `response_model=None`: it describes the response without validating
-    each one."""
-    return {status: {"model": model, "description": (model.__doc__ or "").strip().split("\n\n")[0]}}
 
 
 def event_stream(example: str, *fields: str) -> dict[str, Any]:

@@ -1,8 +1,4 @@
-"""Response schemas of the job endpoints, for the OpenAPI document.
-
-`server.jobs.views` builds the responses without these models, because validating hours of transcript for each request
-would be slow; `tests/jobs/test_answers.py` checks that both agree.
-"""
+"""Responses of the job endpoints."""
 
 from typing import Any
 
