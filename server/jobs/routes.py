@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, aclosing
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, Response
@@ -57,7 +57,7 @@ SpeakerNames = Annotated[
 PING_S = 15.0
 """Longest silence of an event stream in seconds: reverse proxies cut silent connections."""
 ACTIVE_SHOWN = 200
-EVENTS: dict[int | str, dict[str, Any]] = {
+EVENTS: dict[int | str, dict[str, object]] = {
     200: {
         "description": "The events; `data` is the job without its result.",
         "content": {

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import Depends, Request
@@ -51,7 +51,7 @@ async def jobs_of(request: Request) -> Jobs:
 
 AllJobs = Annotated[Jobs, Depends(jobs_of)]
 
-TRANSCRIPT: dict[int | str, dict[str, Any]] = {
+TRANSCRIPT: dict[int | str, dict[str, object]] = {
     200: {
         "description": "The transcript as a file.",
         "content": {
@@ -66,7 +66,7 @@ TRANSCRIPT: dict[int | str, dict[str, Any]] = {
 }
 """Description of a download, for `responses=`."""
 BINARY = {"schema": {"type": "string", "format": "binary"}}
-RECORDING: dict[int | str, dict[str, Any]] = {
+RECORDING: dict[int | str, dict[str, object]] = {
     200: {
         "description": "The recording.",
         "content": dict.fromkeys(MEDIA_TYPES, BINARY),
@@ -98,7 +98,7 @@ class JobOptions(BaseModel):
 
     @field_validator("words", "translate", "align", "diarize", mode="before")
     @classmethod
-    def _none_is_default(cls, value: Any) -> Any:
+    def _none_is_default(cls, value: object) -> object:
         """Use the default for "None", which Python clients send for a missing value."""
         if isinstance(value, str) and value.lower() == "none":
             raise PydanticUseDefault

@@ -2,7 +2,7 @@
 
 import functools
 import importlib.metadata
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from fastapi import APIRouter, Request, Response
 
@@ -15,14 +15,14 @@ from server.openapi import Answer, like
 from server.state import has_started, state_of
 
 router = APIRouter(tags=["health"])
-HARDWARE: dict[str, Any] = {
+HARDWARE: dict[str, object] = {
     "device_available": "cpu", "torch_version": None, "cuda_available": False, "fp16_supported": False,
     "hardware": {
         "cpu": "AMD EPYC", "cores": 8, "memory_mb": 32_000, "cpu_features": ["avx2"],
         "cpu_compute_types": ["float32", "int8"], "gpus": [],
     },
 }  # fmt: skip
-ENGINE: dict[str, Any] = {
+ENGINE: dict[str, object] = {
     "stage": "stt", "engine": "whisper", "model": "small (int8)", "device": "cpu", "ready_s": 2.1, "notes": [],
     "languages": ["en"], "name": "small", "compute_type": "int8",
     "load": {"replicas": 1, "loaded": 1, "running": 0, "waiting": 0, "restarts": 0, "lag_s": 0.0},

@@ -1,7 +1,6 @@
 """`GET /status`: state of the service, for the page's Status tab and for operators with the admin permission."""
 
 import time
-from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
@@ -13,7 +12,7 @@ from server.ops.health import ENGINE, HARDWARE, Health, details, phase
 from server.state import state_of
 
 router = APIRouter(tags=["health"], dependencies=[Depends(require_key)])
-TURN: dict[str, Any] = {
+TURN: dict[str, object] = {
     "id": "5f0c1d2e3a4b5c6d", "session": "4c1e", "kind": "live", "at": 1795195800.5, "outcome": "completed",
     "code": None, "timings_ms": {"transcript": 180.0, "first_token": 320.0, "first_audio": 510.0},
 }  # fmt: skip
