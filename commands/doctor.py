@@ -3,7 +3,6 @@
 import asyncio
 import platform
 import shutil
-from typing import Any
 
 from commands.mic import sound_system
 from commands.start import JsonOption, load_settings, print_rows, run
@@ -41,7 +40,7 @@ async def _doctor(settings: Settings, as_json: bool) -> None:
     print_rows([*_machine(settings), *engines], as_json=as_json)
 
 
-async def _engine(stage: str, table: dict[str, str], name: str, settings: Settings) -> dict[str, Any]:
+async def _engine(stage: str, table: dict[str, str], name: str, settings: Settings) -> dict[str, object]:
     try:
         async with asyncio.timeout(10):
             await load(table, name).probe(settings)
@@ -54,7 +53,7 @@ async def _engine(stage: str, table: dict[str, str], name: str, settings: Settin
     return _row(f"{stage} {name}", "ok", "")
 
 
-def _machine(settings: Settings) -> list[dict[str, Any]]:
+def _machine(settings: Settings) -> list[dict[str, object]]:
     found = hardware.detect()
     gpus = "; ".join(
         f"{gpu.name}, {gpu.memory_mb / 1024:.0f} GB, compute capability {gpu.compute_capability or 'unknown'}, "
@@ -88,5 +87,5 @@ def _microphone() -> tuple[str, ...]:
     return ()
 
 
-def _row(what: str, state: str, detail: str, remedy: str = "") -> dict[str, Any]:
+def _row(what: str, state: str, detail: str, remedy: str = "") -> dict[str, object]:
     return {"what": what, "state": state, "detail": detail, "mend": remedy}  # language: allow

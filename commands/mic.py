@@ -23,7 +23,7 @@ FRAME = RATE_HZ // 50
 """Samples in each callback of the microphone: 20 ms."""
 
 
-def sound_system() -> Any:
+def sound_system() -> object:
     """Return the module sounddevice, with a microphone and a loudspeaker. Raises EngineUnavailable if a part is
     missing."""
     try:

@@ -68,7 +68,9 @@ def refuse(message: str) -> typer.Exit:
     return typer.Exit(2)
 
 
-def run(settings: Settings, work: Coroutine[Any, Any, None], *, level: int = logging.ERROR, ends: bool = False) -> None:
+def run(
+    settings: Settings, work: Coroutine[object, object, None], *, level: int = logging.ERROR, ends: bool = False
+) -> None:
     """Run a command; report an error in one sentence, without a traceback. level: log level without DEBUG_MODE. ends:
     the caller ends the process by `leave`."""
     set_up(settings.log_format, logging.DEBUG if settings.debug_mode else level, Redaction(secrets_of(settings)))
@@ -85,7 +87,9 @@ def run(settings: Settings, work: Coroutine[Any, Any, None], *, level: int = log
         raise typer.Exit(130) from None
 
 
-def run_to_end(work: Coroutine[Any, Any, None], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> None:
+def run_to_end(
+    work: Coroutine[object, object, None], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
+) -> None:
     """Run a service until it is asked to stop, without waiting for threads that still run then; see `leave`."""
     runner = asyncio.Runner(loop_factory=loop_factory)
     try:

@@ -117,7 +117,7 @@ def _bar(path: Path) -> Iterator[Callable[[Progress], None]]:
         yield lambda step: bar.update(task, completed=step.done_s, total=step.total_s)
 
 
-def _row(path: Path, found: Transcription, *, words: bool) -> dict[str, Any]:
+def _row(path: Path, found: Transcription, *, words: bool) -> dict[str, object]:
     row: dict[str, Any] = {
         "file": str(path),
         "language": found.language,

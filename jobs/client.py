@@ -201,5 +201,5 @@ class _Bounded(httpcore.AsyncNetworkStream):
     ) -> httpcore.AsyncNetworkStream:
         return _Bounded(await self._below.start_tls(ssl_context, server_hostname, timeout))
 
-    def get_extra_info(self, info: str) -> Any:
+    def get_extra_info(self, info: str) -> object:
         return self._below.get_extra_info(info)

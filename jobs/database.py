@@ -86,7 +86,7 @@ class Database:
         self._file = file
         self.is_sqlite = engine.dialect.name == "sqlite"
         # SQLite allows one writer at a time. This lock is fair; SQLite's own waiting is not.
-        self._writing: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.is_sqlite else nullcontext()
+        self._writing: AbstractAsyncContextManager[object] = asyncio.Lock() if self.is_sqlite else nullcontext()
         self._trouble: StorageError | None = None
         self._unwritable = False
         """Whether writing failed; a successful read does not reset this."""

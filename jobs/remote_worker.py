@@ -174,13 +174,13 @@ class Updates:
             raise refused
         return job
 
-    def _verified(self, body: bytes, headers: Mapping[str, str]) -> Any:
+    def _verified(self, body: bytes, headers: Mapping[str, str]) -> object:
         try:
             return encodable_json(self._signer.verify(body, dict(headers)))
         except (WebhookVerificationError, ValueError, RecursionError):
             raise ParleyError("The signature is missing or wrong (Standard Webhooks).", code="unauthorized") from None
 
-    async def _progress(self, job: Job, update: dict[str, Any]) -> None:
+    async def _progress(self, job: Job, update: dict[str, object]) -> None:
         done_s, duration_s = _seconds(update.get("done_s")), _seconds(update.get("duration_s"))
         progress = min(0.99, done_s / duration_s) if duration_s else 0.0
         await self._store.update(job, progress=progress, done_s=done_s, duration_s=duration_s or None)
@@ -211,7 +211,7 @@ def _probability(value: Any) -> float:
     return 1.0 if value is None else float(value)
 
 
-def _segments(told: Any) -> list[Segment]:
+def _segments(told: object) -> list[Segment]:
     """Parse segments. Raises KeyError, TypeError, ValueError, AttributeError for invalid ones."""
     if not isinstance(told, list) or len(told) > MAX_SEGMENTS:
         raise TypeError

@@ -99,18 +99,14 @@ class Jobs:
 
     async def body(self, job: Job) -> str:
         """Return the stored result, JSON from `jobs.result.store_form`. Raises NotPossible (no_result)."""
-        body = await self._store.result(job.result_key) if job.result_key else None
+        body = await self.stored_result(job)
         if body is None:
             raise NotPossible(f"The job does not have a result; it is {job.status.value}.", code="no_result")
         return body
 
-    async def result(self, job: Job) -> dict[str, Any] | None:
-        """Return the stored result, parsed, or None without a result."""
-        if job.result_key is None:
-            return None
-        body = await self._store.result(job.result_key)
-        # In a thread: the transcript of some hours is megabytes of JSON.
-        return None if body is None else await asyncio.to_thread(json.loads, body)
+    async def stored_result(self, job: Job) -> str | None:
+        """Return the stored result, JSON from `jobs.result.store_form`, or None without a result."""
+        return await self._store.result(job.result_key) if job.result_key else None
 
     async def list(self, **wanted: Any) -> Page:
         """Call `jobs.listing.list_jobs`."""

@@ -74,7 +74,7 @@ async def create(
     return made
 
 
-def _as_mapping(row: Mapping[str, Any]) -> RowMapping:
+def _as_mapping(row: Mapping[str, object]) -> RowMapping:
     return row  # type: ignore[return-value]  # has all columns by name, like a row
 
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from standardwebhooks import Webhook
 
@@ -45,7 +44,7 @@ LONGEST_S by then."""
 LOOK_S = 5.0
 """Maximum delay in seconds until deliveries added by another process are found."""
 
-Describe = Callable[[str], Awaitable[dict[str, Any]]]
+Describe = Callable[[str], Awaitable[dict[str, object]]]
 TraceOf = Callable[[str], Awaitable[str | None]]
 
 
@@ -140,7 +139,7 @@ class Webhooks:
         )
         return None if status == "delivered" else "unreachable" if code is None else str(code)
 
-    async def _payload(self, delivery: Delivery) -> dict[str, Any]:
+    async def _payload(self, delivery: Delivery) -> dict[str, object]:
         at = datetime.fromtimestamp(delivery.created_at, UTC).isoformat()
         # Report the state of that time, even if the job was retried since.
         data = {**await self._describe(delivery.job_id), "status": delivery.event.rpartition(".")[2]}

@@ -6,7 +6,7 @@ under a field is its documentation; `.env.example` is generated from it.
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -373,7 +373,7 @@ class Settings(BaseSettings):
 
     @field_validator("max_file_size", "max_archive_size", mode="before")
     @classmethod
-    def _bytes(cls, value: Any) -> Any:
+    def _bytes(cls, value: object) -> object:
         found = (
             re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", value, re.IGNORECASE)
             if isinstance(value, str)

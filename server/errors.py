@@ -120,7 +120,7 @@ def as_json(error: ParleyError) -> dict[str, Any]:
     return {"error": body}
 
 
-def as_openai(error: ParleyError) -> dict[str, Any]:
+def as_openai(error: ParleyError) -> dict[str, object]:
     """`{"error": {"message", "type", "param", "code"}}`."""
     status = status_of(error)
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
@@ -154,7 +154,7 @@ def answer(request: HTTPConnection, error: ParleyError) -> Response:
     return JSONResponse(encodable_json(body_of(request.url.path, error)), status_of(error), headers)
 
 
-def body_of(path: str, error: ParleyError) -> dict[str, Any]:
+def body_of(path: str, error: ParleyError) -> dict[str, object]:
     """Return an error in the form of the API that the path belongs to."""
     if path.startswith(f"{OPENAI}/"):
         return as_openai(error)

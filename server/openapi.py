@@ -78,7 +78,7 @@ TAGS = {
 
 
 class Answer(BaseModel):
-    """Base of the response schemas in the OpenAPI document."""
+    """Base of the models of JSON responses."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -88,13 +88,7 @@ def like(*examples: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": list(examples)})
 
 
-def answers(model: type[BaseModel], status: int = 200) -> dict[int | str, dict[str, Any]]:
-    """Return a value for `responses=`, to use with `response_model=None`: it describes the response without validating
-    each one."""
-    return {status: {"model": model, "description": (model.__doc__ or "").strip().split("\n\n")[0]}}
-
-
-def event_stream(example: str, *fields: str) -> dict[str, Any]:
+def event_stream(example: str, *fields: str) -> dict[str, object]:
     """Return the schema of Server-Sent Events, as in OpenAPI 3.2. fields: fields of each event besides `data`."""
     text = {"type": "string"}
     item = {"type": "object", "properties": dict.fromkeys(("data", *fields), text), "required": ["data", *fields]}
@@ -127,7 +121,7 @@ class PlainError(BaseModel):
     error: ErrorDetail
 
 
-def errors(*statuses: int, form: str = OPENAI) -> dict[int | str, dict[str, Any]]:
+def errors(*statuses: int, form: str = OPENAI) -> dict[int | str, dict[str, object]]:
     """Return error descriptions for `responses=`. form: OPENAI, or any other text for the plain form."""
     model = OpenAIError if form == OPENAI else PlainError
     headers = {
@@ -228,13 +222,13 @@ def _all(model: type[Answer]) -> Iterator[type[Answer]]:
         yield from _all(one)
 
 
-def _examples(model: type[Answer]) -> list[Any]:
+def _examples(model: type[Answer]) -> list[object]:
     """Return the examples as written; FastAPI would omit their null values."""
     extra = model.model_config.get("json_schema_extra")
     return list(extra["examples"]) if isinstance(extra, dict) else []  # type: ignore[arg-type]
 
 
-def _add_common(responses: dict[str, Any], path: str, method: str) -> None:
+def _add_common(responses: dict[str, object], path: str, method: str) -> None:
     """Add the errors that any route of this kind can return: those of access control, of bodies and of ids."""
     statuses = [429]
     if rule_for(path, method.upper()).needed is not Open.ALL:
@@ -253,7 +247,7 @@ def _add_common(responses: dict[str, Any], path: str, method: str) -> None:
         _add(responses, path, status)
 
 
-def _add(responses: dict[str, Any], path: str, status: int) -> None:
+def _add(responses: dict[str, object], path: str, status: int) -> None:
     """Describe an error in the form of its API, unless the route already describes it."""
     model = OpenAIError if path.startswith(f"{OPENAI}/") else PlainError
     described = errors(status, form=OPENAI if model is OpenAIError else "plain")[status]

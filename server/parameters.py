@@ -1,7 +1,7 @@
 """Request parameters shared by several endpoints: bodies, query parameters."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Query
 from pydantic import BaseModel, model_validator
@@ -23,7 +23,7 @@ class NullIsAbsent(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, body: Any) -> Any:
+    def _without_nulls(cls, body: object) -> object:
         body = encodable_json(body)
         return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
 
@@ -60,7 +60,7 @@ def system_prompt(value: str | None) -> str | None:
     return value
 
 
-def from_json(value: Any) -> Any:
+def from_json(value: object) -> object:
     """Parse an object or list sent as JSON in a form field, for validators."""
     if isinstance(value, str) and value[:1] in "{[":
         try:

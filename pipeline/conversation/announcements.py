@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
 
 from pipeline.conversation.history import Conversation, Reminder
 from pipeline.conversation.tasks import Tasks
@@ -53,7 +52,7 @@ class Announcements:
         """Spoken language (ISO 639-1), if it is known."""
         return self._language() or self._conversation.language
 
-    def later(self, work: Coroutine[Any, Any, None]) -> None:
+    def later(self, work: Coroutine[object, object, None]) -> None:
         """Run `work` in the background; it is cancelled when the conversation ends."""
         self._tasks.start(work)
 

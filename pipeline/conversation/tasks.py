@@ -19,7 +19,7 @@ class Tasks:
     def __init__(self, session: str) -> None:
         """session: identifies the conversation to the schedulers of the shared models."""
         self._session = session
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
     def start(self, work: Coroutine[Any, Any, T], urgency: Urgency = Urgency.NOW) -> asyncio.Task[T]:
         """Start a task for this conversation."""
@@ -41,14 +41,14 @@ class Tasks:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def _done(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         error = let_go(task)
         if error is not None and not isinstance(error, ParleyError):
             log.error("a task of a conversation failed", exc_info=error)
 
 
-def let_go(task: asyncio.Task[Any]) -> BaseException | None:
+def let_go(task: asyncio.Task[object]) -> BaseException | None:
     """Return the error of a finished task; None if it succeeded or was cancelled.
 
     A cancelled task keeps its CancelledError until that is retrieved once. The error's traceback holds all frames of

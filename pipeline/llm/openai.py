@@ -148,7 +148,7 @@ def _extra(text: str) -> dict[str, Any]:
     return extra
 
 
-def _piece(chunk: Mapping[str, Any] | None) -> Piece:
+def _piece(chunk: Mapping[str, object] | None) -> Piece:
     """Parse a chunk; None is the end of the stream. A server that does not stream sends a single chunk.
 
     `reasoning_content` and `reasoning` contain thinking and are left out.
@@ -168,7 +168,7 @@ def _piece(chunk: Mapping[str, Any] | None) -> Piece:
     )
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: Message) -> dict[str, object]:
     told: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.calls:
         told["content"] = message.content or None
@@ -187,6 +187,6 @@ def _arguments(call: ToolCall) -> str:
     return json.dumps(read_arguments(call.arguments))
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: Tool) -> dict[str, object]:
     function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
     return {"type": "function", "function": function}

@@ -18,7 +18,7 @@ MAX_ARGUMENT_CHARS = 200_000
 """Limit for the arguments of one call; the rest is dropped, and the call fails."""
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, object]:
     """Return an object, or an empty one in place of anything else."""
     return value if isinstance(value, dict) else {}
 
@@ -28,7 +28,7 @@ def items(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list) else [value] if isinstance(value, dict) else ()
 
 
-def written(value: Any, *, depth: int = 3) -> str:
+def written(value: object, *, depth: int = 3) -> str:
     """Return the text of a message: a string, or a list of parts, without those that are thinking."""
     match value:
         case str():
@@ -55,12 +55,12 @@ def count(value: Any) -> int:
     return min(MAX_COUNT, max(0, int(number))) if math.isfinite(number) else 0
 
 
-def usage(inputs: Any, outputs: Any) -> Usage:
+def usage(inputs: object, outputs: object) -> Usage:
     """Return both counts."""
     return Usage(count(inputs), count(outputs))
 
 
-def error_in(value: Any) -> str:
+def error_in(value: object) -> str:
     """Return the error message of a response, in any of the forms that servers use; empty if there is none."""
     told = mapping(value)
     error = told.get("error") or (told if told.get("object") == "error" or told.get("type") == "error" else None)
@@ -80,7 +80,7 @@ def error_in(value: Any) -> str:
     return encodable(str(error))
 
 
-def read_arguments(text: str) -> dict[str, Any]:
+def read_arguments(text: str) -> dict[str, object]:
     """Parse the arguments of a call; return an empty object if the model did not write an object."""
     try:
         arguments = json.loads(text or "{}")

@@ -28,7 +28,7 @@ class NotTheProtocol(Exception):
 
 
 @asynccontextmanager
-async def posted(client: httpx.AsyncClient, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+async def posted(client: httpx.AsyncClient, path: str, body: Mapping[str, object]) -> AsyncIterator[httpx.Response]:
     """Yield the response to a request, with its body unread. Leaving the block before the body's end closes the
     connection.
 
@@ -106,7 +106,7 @@ async def values(response: httpx.Response) -> AsyncGenerator[Any, None]:
         yield _object(held)
 
 
-def _object(text: bytearray) -> dict[str, Any]:
+def _object(text: bytearray) -> dict[str, object]:
     value = _parsed(text.decode(errors="replace"))
     if reason := error_in(value):
         raise Refused(None, reason)
@@ -118,7 +118,7 @@ def _object(text: bytearray) -> dict[str, Any]:
 _UNREADABLE = object()
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

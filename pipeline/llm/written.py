@@ -178,7 +178,7 @@ def _calls_cut_short(text: str, tools: Collection[str]) -> list[Call]:
     return _calls_in_values(text + brackets.missing, tools) if brackets.missing else []
 
 
-def _calls_of(value: Any, tools: Collection[str]) -> list[Call]:
+def _calls_of(value: object, tools: Collection[str]) -> list[Call]:
     if isinstance(value, list):
         calls = [_calls_of(item, tools) for item in value]
         return [call for called in calls for call in called] if all(calls) else []
@@ -198,7 +198,7 @@ def _calls_of(value: Any, tools: Collection[str]) -> list[Call]:
     return _checked([(name, arguments_text(arguments))], tools)
 
 
-def arguments_text(arguments: Any) -> str:
+def arguments_text(arguments: object) -> str:
     """Return the arguments of a call, in any form, as the text of a JSON object."""
     if arguments is None:
         return "{}"
@@ -235,7 +235,7 @@ def _python_calls(text: str, tools: Collection[str]) -> list[Call]:
     return _checked(found, tools)
 
 
-def _literal(node: ast.expr) -> Any:
+def _literal(node: ast.expr) -> object:
     """Return a value in Python's syntax, or one of the three names of JSON."""
     if isinstance(node, ast.Name) and node.id in ("true", "false", "null"):
         return json.loads(node.id)

@@ -74,7 +74,7 @@ class OpenAITranscriber:
         for segment in _segments(answer, request, window.seconds):
             yield segment
 
-    async def _ask(self, wav: bytes, fields: Mapping[str, Any], words: bool, *, translate: bool = False) -> Any:
+    async def _ask(self, wav: bytes, fields: Mapping[str, object], words: bool, *, translate: bool = False) -> object:
         import openai
 
         try:

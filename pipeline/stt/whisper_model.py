@@ -164,7 +164,7 @@ def hear(
                 yield wanted[place], heard
 
 
-def _together(model: Any, utterances: Sequence[Utterance], beam: int) -> Iterator[tuple[int, Heard | None]]:
+def _together(model: object, utterances: Sequence[Utterance], beam: int) -> Iterator[tuple[int, Heard | None]]:
     batch = Batch(model, utterances, beam)
     yield 0, None  # encoding is the longer half: a chance to cancel after it
     batch.prepare()

@@ -37,11 +37,11 @@ def parsed(text: str, *, most_chars: int, hook: Callable[[dict[str, Any]], Any] 
     return encodable_json(value) if "\\u" in text else value
 
 
-def _check(value: Any) -> None:
+def _check(value: object) -> None:
     """Check the depth, number and size of the values. Raises BadJson."""
     level, seen = [value], 0
     for _ in range(MAX_DEPTH):
-        below: list[Any] = []
+        below: list[object] = []
         for one in level:
             if isinstance(one, dict):
                 below.extend(one.values())

@@ -46,7 +46,7 @@ class Company(Protocol):
         """Language spoken in the conversation (ISO 639-1)."""
         ...
 
-    def later(self, work: Coroutine[Any, Any, None]) -> None:
+    def later(self, work: Coroutine[object, object, None]) -> None:
         """Run `work` beside the conversation, and end it with the conversation."""
         ...
 
@@ -60,7 +60,7 @@ class Company(Protocol):
         ...
 
 
-Run = Callable[[Mapping[str, Any], Company | None], Awaitable[str]]
+Run = Callable[[Mapping[str, object], Company | None], Awaitable[str]]
 """Takes the checked arguments and the live conversation, if there is one; returns the text for the model."""
 
 
@@ -212,7 +212,7 @@ def function_of(declared: Callable[..., Any], *, side_effects: bool = False, liv
     return Function(Tool(declared.__name__, description, schema), run, side_effects=side_effects, live=live)
 
 
-def _json(result: Any) -> str:
+def _json(result: object) -> str:
     """Return a result as JSON, even if it contains half a surrogate pair."""
     anything: TypeAdapter[Any] = TypeAdapter(Any)
     return anything.dump_json(encodable_json(anything.dump_python(result, mode="json"))).decode()

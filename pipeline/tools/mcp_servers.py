@@ -53,7 +53,7 @@ async def open_servers(settings: Settings) -> AsyncIterator[Mapping[str, Functio
         await asyncio.gather(*(server.close() for server in servers))
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def _read(path: Path) -> dict[str, dict[str, object]]:
     try:
         servers = json.loads(path.read_text(encoding="utf-8"))["mcpServers"]
     except (OSError, ValueError, KeyError, TypeError):

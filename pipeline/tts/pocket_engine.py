@@ -160,7 +160,7 @@ def _read(clips: tuple[str, ...]) -> tuple[str, list[bytes]]:
     return digest.hexdigest(), contents
 
 
-def _prompt(contents: list[bytes], rate_hz: int) -> Any:
+def _prompt(contents: list[bytes], rate_hz: int) -> object:
     """Join the recordings and cut them to PROMPT_S: torch, shape (1, n)."""
     try:
         joined = Clip.join((decode_blocking(content, max_seconds=MAX_CLIP_S) for content in contents), rate_hz)

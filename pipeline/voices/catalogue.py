@@ -27,7 +27,7 @@ MAX_TOML_BYTES = 64 * 2**10
 DEFAULT_LANGUAGE = "en"
 """Language of a voice that lists none, when the request names none either."""
 
-Stamp = tuple[Any, ...]
+Stamp = tuple[object, ...]
 """Changes when the files of a voice change: names, times and sizes."""
 
 
@@ -41,7 +41,7 @@ class Voice:
     """Reference recordings for engines that clone voices."""
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes that the voice is meant for; empty: whatever the engine speaks."""
-    engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    engines: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """Parameters for each engine: {"espeak": {"en": "en-us+m3", …}, "xtts": {"speaker": "…"}, …}."""
     licence: str = ""
     """Owner and permitted use of the voice, for people."""
@@ -201,7 +201,7 @@ def _parse(name: str, table: dict[str, Any], clips: Mapping[str, Path]) -> Voice
     )
 
 
-def _strings(table: dict[str, Any], key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+def _strings(table: dict[str, object], key: str, default: tuple[str, ...]) -> tuple[str, ...]:
     value = table.get(key, default)
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise ValueError(f"{key} must be a list of strings")

@@ -85,7 +85,7 @@ class Jwts:
         )
         return claims
 
-    def _caller(self, claims: Mapping[str, Any]) -> Caller:
+    def _caller(self, claims: Mapping[str, object]) -> Caller:
         issuer = None if self._issuer else claims.get("iss")
         name = _name(claims.get("sub"), issuer)
         return Caller(name, _rights(claims), kind="jwt", until=_expiry(claims["exp"]))
@@ -115,7 +115,7 @@ def _expiry(told: Any) -> float:
         return math.inf
 
 
-def _rights(claims: Mapping[str, Any]) -> frozenset[Permission]:
+def _rights(claims: Mapping[str, object]) -> frozenset[Permission]:
     """Return the permissions of `scope` (RFC 8693: words in one string), `scp` or `scopes`. A token without any of
     these claims may use the service but not change it."""
     for name in ("scope", "scp", "scopes"):
@@ -190,7 +190,7 @@ class KeySet:
 class JwksClient(jwt.PyJWKClient):
     """PyJWT's client, which limits neither the size of a response nor its total time, nor the number of keys."""
 
-    def fetch_data(self) -> Any:
+    def fetch_data(self) -> object:
         """Return the set as JSON. Blocks. Does not follow redirects: the operator chose this URL, not their targets."""
         deadline = time.monotonic() + FETCH_S
         body = bytearray()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Mapping
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -19,7 +19,7 @@ class ClientGone(ParleyError):
     code = "client_gone"
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def while_connected(request: Request, work: Coroutine[object, object, T]) -> T:
     """Return the result of the work. Cancel it and raise ClientGone if the client closes its connection.
 
     The request's body must have been read.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipeline.errors import ParleyError
 
@@ -18,7 +18,7 @@ class Idle(ParleyError):
         super().__init__("The connection was idle for too long.")
 
 
-async def unless_idle(receive: Coroutine[Any, Any, T], idle_s: float, busy: Callable[[], bool]) -> T:
+async def unless_idle(receive: Coroutine[object, object, T], idle_s: float, busy: Callable[[], bool]) -> T:
     """Return the client's next message. Raises Idle if none comes for `idle_s` (0: no limit) while the connection is
     not busy."""
     if not idle_s:

@@ -24,7 +24,7 @@ TEXT_LIMIT = "parley.text_limit"
 """Key in a connection's scope: the longest text message that its route reads, in characters."""
 
 
-def limit_text(scope: MutableMapping[str, Any], chars: int) -> None:
+def limit_text(scope: MutableMapping[str, object], chars: int) -> None:
     """Announce, before the connection is accepted, the longest text that its route reads: more is not even parsed.
 
     The route still gets more than `chars` characters of a longer text, and refuses it.

@@ -91,7 +91,7 @@ class WebSocketSession(ABC):
         """Return the message that reports an error."""
         return as_json(error)
 
-    def goodbye(self, reason: ParleyError) -> Mapping[str, Any] | None:
+    def goodbye(self, reason: ParleyError) -> Mapping[str, object] | None:
         """Return the last message before the close. None for a normal end: in a protocol of requests and responses the
         client would take the message for a response."""
         return None if isinstance(reason, Leaving | Idle) else self.error(reason)
@@ -119,7 +119,7 @@ class WebSocketSession(ABC):
         if reason is not None:
             await self._close(reason)
 
-    async def send(self, message: Mapping[str, Any] | bytes) -> None:
+    async def send(self, message: Mapping[str, object] | bytes) -> None:
         """Send a message, as JSON or binary, unless the connection is closed."""
         if self._socket.application_state is WebSocketState.CONNECTED:
             with suppress(WebSocketDisconnect, RuntimeError):  # disconnected: the reader notices it, too
@@ -182,7 +182,9 @@ class WebSocketSession(ABC):
 
 
 async def _after(
-    event: Callable[[], Coroutine[Any, Any, Any]], then: Callable[[ParleyError], Awaitable[None]], reason: ParleyError
+    event: Callable[[], Coroutine[object, object, object]],
+    then: Callable[[ParleyError], Awaitable[None]],
+    reason: ParleyError,
 ) -> None:
     await event()
     await then(reason)
@@ -201,6 +203,6 @@ def _shortened(message: str) -> str:
     return message.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
-async def _send_json(socket: WebSocket, message: Mapping[str, Any]) -> None:
+async def _send_json(socket: WebSocket, message: Mapping[str, object]) -> None:
     """Send one object like starlette's own method, but accept any text in it, such as lone surrogates."""
     await socket.send_text(encodable(json.dumps(message, separators=(",", ":"), ensure_ascii=False)))

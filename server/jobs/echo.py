@@ -1,6 +1,6 @@
 """`/api/v1/upload/…` and `/api/v1/transcription…`: transcription jobs with the names of the Echo API."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
@@ -25,10 +25,11 @@ from server.jobs.views import (
     downloaded,
     idempotency_key,
     listed,
-    shown,
+    named,
     skipped,
+    with_result,
 )
-from server.openapi import answers, errors, form_body, like
+from server.openapi import errors, form_body, like
 from server.parameters import NullIsAbsent, SubtitleLayout
 
 router = APIRouter(prefix="/api/v1", tags=["transcriptions"], dependencies=[Depends(require_key)])
@@ -50,11 +51,11 @@ class FromUrl(NullIsAbsent, JobOptions):
     "/upload/file",
     summary="Create a job from a file",
     status_code=202,
-    response_model=None,
-    responses={**answers(EchoJob, 202), **errors(404, form="plain")},
+    response_model_exclude_unset=True,
+    responses=errors(404, form="plain"),
     openapi_extra=form_body(JobOptions, "file", example={"language": "pt"}),
 )
-async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
+async def upload_file(request: Request, jobs: AllJobs) -> EchoJob:
     """Create one job from one file (`file`); a zip must contain exactly one recording."""
     key = idempotency_key(request, owner_of(request))
     async with received_files(request, jobs) as form:
@@ -68,17 +69,18 @@ async def upload_file(request: Request, jobs: AllJobs) -> dict[str, Any]:
         name, options, file.sha256, file.size_bytes, session_id=wanted.session_id, webhook_url=wanted.webhook_url,
         owner=owner_of(request),
     )  # fmt: skip
-    return {**_short((await jobs.submit([one], key=key))[0]), **skipped(form)}
+    [made] = await jobs.submit([one], key=key)
+    return EchoJob(job_id=made.id, status=named(made.status, NAMES), **skipped(form))
 
 
 @router.post(
     "/upload/url",
     summary="Create a job from a URL",
     status_code=202,
-    response_model=None,
-    responses={**answers(EchoJob, 202), **errors(404, 422, form="plain")},
+    response_model_exclude_unset=True,
+    responses=errors(404, 422, form="plain"),
 )
-async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> dict[str, Any]:
+async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> EchoJob:
     """Create one job that downloads the recording from a URL. A null field counts as not sent."""
     options = body.options()
     await jobs.check_model(options.model_id)
@@ -89,10 +91,10 @@ async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> dict[str
     return _short((await jobs.submit([one], key=idempotency_key(request, one.owner)))[0])
 
 
-@router.get("/transcription/{job_id}", summary="Get a job", response_model=None, responses=answers(JobAnswer))
-async def one(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+@router.get("/transcription/{job_id}", summary="Get a job", response_model_exclude_unset=True)
+async def one(job: OwnJob, jobs: AllJobs) -> JobAnswer:
     """Return the job, with its result if it has one."""
-    return shown(job, NAMES, await jobs.result(job))
+    return await with_result(jobs, job, NAMES)
 
 
 @router.get(
@@ -106,17 +108,17 @@ async def download(job: OwnJob, jobs: AllJobs, layout: SubtitleLayout, format: s
     return await downloaded(jobs, job, format, layout)
 
 
-@router.delete("/transcription/{job_id}", summary="Cancel a job", response_model=None, responses=answers(EchoJob))
-async def cancel(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+@router.delete("/transcription/{job_id}", summary="Cancel a job", response_model_exclude_unset=True)
+async def cancel(job: OwnJob, jobs: AllJobs) -> EchoJob:
     """Cancel a queued or running job."""
     return _short(await jobs.cancel(job.id))
 
 
-@router.get("/transcriptions", summary="List jobs", response_model=None, responses=answers(JobPage))
-async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
+@router.get("/transcriptions", summary="List jobs")
+async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> JobPage:
     """List jobs, newest first, by page or cursor: the caller's own jobs, or all for keys with the admin permission."""
     return await listed(jobs, query, NAMES, seen_by(request))
 
 
-def _short(job: Job) -> dict[str, Any]:
-    return {"job_id": job.id, "status": NAMES.get(job.status, job.status.value)}
+def _short(job: Job) -> EchoJob:
+    return EchoJob(job_id=job.id, status=named(job.status, NAMES))

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, aclosing
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, Response
@@ -24,7 +24,7 @@ from server.http.client_disconnect import Stream, begun
 from server.http.media_types import media_type
 from server.http.uploads import parse
 from server.jobs.owners import OwnJob, owner_of, seen_by
-from server.jobs.schemas import LISTED, DeliveriesAnswer, JobAnswer, JobPage, NewJobs, QueuesAnswer
+from server.jobs.schemas import LISTED, DeliveriesAnswer, JobAnswer, JobPage, NewJob, NewJobs, QueuesAnswer
 from server.jobs.uploads import received_files
 from server.jobs.views import (
     OUTSIDE,
@@ -36,12 +36,14 @@ from server.jobs.views import (
     downloaded,
     idempotency_key,
     listed,
+    named,
     recording_file,
     shown,
     shown_delivery,
     skipped,
+    with_result,
 )
-from server.openapi import answers, errors, event_stream, form_body
+from server.openapi import errors, event_stream, form_body
 from server.parameters import SubtitleLayout
 
 router = APIRouter(tags=["jobs"], dependencies=[Depends(require_key)])
@@ -55,7 +57,7 @@ SpeakerNames = Annotated[
 PING_S = 15.0
 """Longest silence of an event stream in seconds: reverse proxies cut silent connections."""
 ACTIVE_SHOWN = 200
-EVENTS: dict[int | str, dict[str, Any]] = {
+EVENTS: dict[int | str, dict[str, object]] = {
     200: {
         "description": "The events; `data` is the job without its result.",
         "content": {
@@ -69,11 +71,11 @@ EVENTS: dict[int | str, dict[str, Any]] = {
     "/jobs",
     summary="Create jobs from files",
     status_code=202,
-    response_model=None,
-    responses={**answers(NewJobs, 202), **errors(404, form="plain")},
+    response_model_exclude_unset=True,
+    responses=errors(404, form="plain"),
     openapi_extra=form_body(JobOptions, "files", several=True, example={"language": "pt"}),
 )
-async def create(request: Request, jobs: AllJobs) -> dict[str, Any]:
+async def create(request: Request, jobs: AllJobs) -> NewJobs:
     """Create a job for each file in the form (`files`) and for each recording in a zip; all or none. Files in a zip
     that are clearly not recordings are listed in `skipped`."""
     key = idempotency_key(request, owner_of(request))
@@ -95,17 +97,17 @@ async def create(request: Request, jobs: AllJobs) -> dict[str, Any]:
         for name, file in stored
     ]
     made = await jobs.submit(submissions, key=key)
-    return {"jobs": [_short(job) for job in made], **skipped(form)}
+    return NewJobs(jobs=[_short(job) for job in made], **skipped(form))
 
 
-@router.get("/jobs", summary="List jobs", response_model=None, responses=answers(JobPage))
-async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> dict[str, Any]:
+@router.get("/jobs", summary="List jobs")
+async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> JobPage:
     """List jobs, newest first, by page or cursor: the caller's own jobs, or all for keys with the admin permission."""
     return await listed(jobs, query, OUTSIDE, seen_by(request))
 
 
-@router.get("/queues", summary="Count jobs by state", response_model=None, responses=answers(QueuesAnswer))
-async def queues(request: Request, jobs: AllJobs) -> dict[str, Any]:
+@router.get("/queues", summary="Count jobs by state")
+async def queues(request: Request, jobs: AllJobs) -> QueuesAnswer:
     """Count the jobs that the caller can see by state, and list up to 200 running and queued ones."""
     owner = seen_by(request)
     counted = await jobs.numbers(owner)
@@ -114,41 +116,30 @@ async def queues(request: Request, jobs: AllJobs) -> dict[str, Any]:
     running = (await jobs.list(limit=ACTIVE_SHOWN, statuses=[Status.RUNNING], owner=owner)).items
     begun = {job.id for job in running}
     active = [*running, *(job for job in waiting if job.id not in begun)][:ACTIVE_SHOWN]
-    told: dict[str, Any] = {OUTSIDE.get(status, status.value): number for status, number in counted.items()}
-    return {**told, "total": sum(counted.values()), "jobs": [shown(job, OUTSIDE) for job in active]}
+    told = {OUTSIDE.get(status, status.value): number for status, number in counted.items()}
+    return QueuesAnswer(**told, total=sum(counted.values()), jobs=[shown(job, OUTSIDE) for job in active])
 
 
-@router.get("/jobs/{job_id}", summary="Get a job", response_model=None, responses=answers(JobAnswer))
-async def one(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+@router.get("/jobs/{job_id}", summary="Get a job", response_model_exclude_unset=True)
+async def one(job: OwnJob, jobs: AllJobs) -> JobAnswer:
     """Return the job, with its result if it has one."""
-    return shown(job, OUTSIDE, await jobs.result(job))
+    return await with_result(jobs, job, OUTSIDE)
 
 
-@router.post("/jobs/{job_id}/cancel", summary="Cancel a job", response_model=None, responses=answers(JobAnswer))
-async def cancel(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+@router.post("/jobs/{job_id}/cancel", summary="Cancel a job")
+async def cancel(job: OwnJob, jobs: AllJobs) -> JobAnswer:
     """Cancel a queued or running job."""
     return shown(await jobs.cancel(job.id), OUTSIDE)
 
 
-@router.post(
-    "/jobs/{job_id}/retry",
-    summary="Retry a job",
-    status_code=202,
-    response_model=None,
-    responses=answers(JobAnswer, 202),
-)
-async def retry(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+@router.post("/jobs/{job_id}/retry", summary="Retry a job", status_code=202)
+async def retry(job: OwnJob, jobs: AllJobs) -> JobAnswer:
     """Queue a failed, expired or cancelled job again."""
     return shown(await jobs.retry(job.id), OUTSIDE)
 
 
-@router.put(
-    "/jobs/{job_id}/speakers",
-    summary="Name the speakers",
-    response_model=None,
-    responses=answers(JobAnswer),
-)
-async def name_speakers(job: OwnJob, names: SpeakerNames, jobs: AllJobs) -> dict[str, Any]:
+@router.put("/jobs/{job_id}/speakers", summary="Name the speakers")
+async def name_speakers(job: OwnJob, names: SpeakerNames, jobs: AllJobs) -> JobAnswer:
     """Name the speakers of the result: `{"A": "Anna"}`. Replaces all earlier names; null removes a name. Downloads use
     these names."""
     told = {letter: name for letter, name in names.items() if name is not None}
@@ -209,7 +200,7 @@ async def _events(
                             yield b": still here\n\n"
                         continue
                     name = job.status.value if job.final else "progress"
-                    told = f"event: {name}\nid: {job.version}\ndata: {json.dumps(shown(job, OUTSIDE))}\n\n"
+                    told = f"event: {name}\nid: {job.version}\ndata: {json.dumps(shown(job, OUTSIDE).model_dump())}\n\n"
                     yield told.encode()
         except JobNotFound:  # removed meanwhile
             pass
@@ -217,13 +208,8 @@ async def _events(
             yield f"event: error\ndata: {json.dumps(as_json(error))}\n\n".encode()
 
 
-@router.get(
-    "/jobs/{job_id}/deliveries",
-    summary="List the webhook deliveries of a job",
-    response_model=None,
-    responses=answers(DeliveriesAnswer),
-)
-async def deliveries(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
+@router.get("/jobs/{job_id}/deliveries", summary="List the webhook deliveries of a job")
+async def deliveries(job: OwnJob, jobs: AllJobs) -> DeliveriesAnswer:
     """List the deliveries with all their attempts."""
     return await _delivered(jobs, job)
 
@@ -232,18 +218,16 @@ async def deliveries(job: OwnJob, jobs: AllJobs) -> dict[str, Any]:
     "/jobs/{job_id}/deliveries/{delivery_id}/redeliver",
     summary="Repeat a webhook delivery",
     status_code=202,
-    response_model=None,
-    responses=answers(DeliveriesAnswer, 202),
 )
-async def redeliver(job: OwnJob, delivery_id: str, jobs: AllJobs) -> dict[str, Any]:
+async def redeliver(job: OwnJob, delivery_id: str, jobs: AllJobs) -> DeliveriesAnswer:
     """Send the message again with the same id."""
     await jobs.redeliver(job.id, delivery_id)
     return await _delivered(jobs, job)
 
 
-async def _delivered(jobs: Jobs, job: Job) -> dict[str, Any]:
-    return {"deliveries": [shown_delivery(*one) for one in await jobs.outbox.of_job(job.id)]}
+async def _delivered(jobs: Jobs, job: Job) -> DeliveriesAnswer:
+    return DeliveriesAnswer(deliveries=[shown_delivery(*one) for one in await jobs.outbox.of_job(job.id)])
 
 
-def _short(job: Job) -> dict[str, Any]:
-    return {"job_id": job.id, "filename": job.filename, "status": OUTSIDE.get(job.status, job.status.value)}
+def _short(job: Job) -> NewJob:
+    return NewJob(job_id=job.id, filename=job.filename, status=named(job.status, OUTSIDE))

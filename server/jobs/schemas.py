@@ -1,18 +1,12 @@
-"""Response schemas of the job endpoints, for the OpenAPI document.
-
-`server.jobs.views` builds the responses without these models, because validating hours of transcript for each request
-would be slow; `tests/jobs/test_answers.py` checks that both agree.
-"""
-
-from typing import Any
+"""Responses of the job endpoints."""
 
 from pydantic import Field
 
 from server.openapi import Answer, like
 
 ID = "01a1f8f227346d52396faac293c7e584"
-SHORT: dict[str, Any] = {"job_id": ID, "filename": "talk.mp3", "status": "queued"}
-RESULT: dict[str, Any] = {
+SHORT: dict[str, object] = {"job_id": ID, "filename": "talk.mp3", "status": "queued"}
+RESULT: dict[str, object] = {
     "text": "Good morning. What can I do for you?",
     "language": "en",
     "duration": 3.2,
@@ -25,7 +19,7 @@ RESULT: dict[str, Any] = {
         }
     ],
 }  # fmt: skip
-JOB: dict[str, Any] = {
+JOB: dict[str, object] = {
     "job_id": ID, "status": "completed", "progress": 100.0, "result": RESULT, "error": None, "filename": "talk.mp3",
     "model_id": None, "language": "en", "diarize": True, "speakers": {"A": "Anna"}, "session_id": None,
     "source_url": None, "size": 51_200, "duration": 3.2, "attempts": 1, "created_at": "2026-11-20T17:30:00.000+00:00",
@@ -33,7 +27,7 @@ JOB: dict[str, Any] = {
 }  # fmt: skip
 LISTED = {**JOB, "result": None}
 SKIPPED = {"filename": "talks.zip/cover.jpg", "reason": "a picture"}
-DELIVERY: dict[str, Any] = {
+DELIVERY: dict[str, object] = {
     "id": "msg_2f1c0d4f7a9b4c5d8e6f708192a3b4c5", "url": "https://example.org/hook", "event": "transcription.completed",
     "status": "delivered", "created_at": "2026-11-20T17:30:01.750+00:00", "next_attempt_at": None,
     "attempts": [{"at": "2026-11-20T17:30:01.900+00:00", "took_ms": 84, "http_status": 204, "error": None}],

@@ -1,7 +1,5 @@
 """`/api/v1/webhooks/transcription`: callbacks of remote job workers, authenticated by signature instead of a key."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 
@@ -11,8 +9,8 @@ from server.access import held_of
 from server.access.limits import RETRY_S
 from server.jobs.echo import NAMES
 from server.jobs.schemas import ID, EchoJob
-from server.jobs.views import RECORDING, AllJobs, recording_file
-from server.openapi import answers, errors
+from server.jobs.views import RECORDING, AllJobs, named, recording_file
+from server.openapi import errors
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
@@ -25,8 +23,8 @@ HELD_PER_BYTE = 2
 @router.post(
     "/transcription",
     summary="Update a job from a remote worker",
-    response_model=None,
-    responses={**answers(EchoJob), **errors(401, form="plain")},
+    response_model_exclude_unset=True,
+    responses=errors(401, form="plain"),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -39,9 +37,7 @@ HELD_PER_BYTE = 2
         }
     },
 )
-async def update(
-    request: Request, jobs: AllJobs, job: str = "", attempt: str = "", signature: str = ""
-) -> dict[str, Any]:
+async def update(request: Request, jobs: AllJobs, job: str = "", attempt: str = "", signature: str = "") -> EchoJob:
     """Receive progress, a result or an error of one attempt, and return the state of the job. A worker can stop when
     its job is no longer `processing`. The query is that of the job's `updates_url`; it is checked before the body is
     read."""
@@ -54,7 +50,7 @@ async def update(
         if len(body) > MAX_BYTES:
             raise TooLarge(f"An update has at most {MAX_BYTES} bytes.")
     told = await jobs.updated(bytes(body), request.headers)
-    return {"job_id": told.id, "status": NAMES.get(told.status, told.status.value)}
+    return EchoJob(job_id=told.id, status=named(told.status, NAMES))
 
 
 @router.get(

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import Depends, Request
@@ -22,6 +22,15 @@ from jobs.states import Status
 from pipeline.transcripts.subtitles import Layout
 from server.errors import BadField
 from server.http.media_types import MEDIA_TYPES
+from server.jobs.schemas import (
+    DeliveryAnswer,
+    DeliveryAttempt,
+    JobAnswer,
+    JobError,
+    JobPage,
+    SkippedMember,
+    Transcript,
+)
 from server.jobs.uploads import Received
 from server.parameters import MAX_TRACK, TRACK, language_code
 from server.state import state_of
@@ -42,7 +51,7 @@ async def jobs_of(request: Request) -> Jobs:
 
 AllJobs = Annotated[Jobs, Depends(jobs_of)]
 
-TRANSCRIPT: dict[int | str, dict[str, Any]] = {
+TRANSCRIPT: dict[int | str, dict[str, object]] = {
     200: {
         "description": "The transcript as a file.",
         "content": {
@@ -57,7 +66,7 @@ TRANSCRIPT: dict[int | str, dict[str, Any]] = {
 }
 """Description of a download, for `responses=`."""
 BINARY = {"schema": {"type": "string", "format": "binary"}}
-RECORDING: dict[int | str, dict[str, Any]] = {
+RECORDING: dict[int | str, dict[str, object]] = {
     200: {
         "description": "The recording.",
         "content": dict.fromkeys(MEDIA_TYPES, BINARY),
@@ -89,7 +98,7 @@ class JobOptions(BaseModel):
 
     @field_validator("words", "translate", "align", "diarize", mode="before")
     @classmethod
-    def _none_is_default(cls, value: Any) -> Any:
+    def _none_is_default(cls, value: object) -> object:
         """Use the default for "None", which Python clients send for a missing value."""
         if isinstance(value, str) and value.lower() == "none":
             raise PydanticUseDefault
@@ -125,14 +134,14 @@ class ListQuery(BaseModel):
     """Text in the name of the file or in its URL."""
 
 
-async def listed(jobs: Jobs, query: ListQuery, names: dict[Status, str], owner: str | None) -> dict[str, Any]:
+async def listed(jobs: Jobs, query: ListQuery, names: dict[Status, str], owner: str | None) -> JobPage:
     """Return the newest jobs, by page or cursor. owner: only that caller's jobs. Raises BadInput."""
     found = await jobs.list(
         limit=query.limit, page=query.page, cursor=query.cursor, statuses=statuses(query.status),
         owner=owner, session_id=query.session_id, search=query.search,
     )  # fmt: skip
     items = [shown(job, names) for job in found.items]
-    return {"items": items, "next_cursor": found.next_cursor, "total": found.total}
+    return JobPage(items=items, next_cursor=found.next_cursor, total=found.total)
 
 
 async def recording_file(jobs: Jobs, job: Job) -> Path:
@@ -165,56 +174,68 @@ def idempotency_key(request: Request, owner: str) -> str | None:
     return json.dumps([owner, request.url.path, key])  # unambiguous: an owner can contain spaces and slashes
 
 
-def time_of(seconds: float | None) -> str | None:
+def iso(seconds: float) -> str:
     """Format a time as ISO 8601 in UTC."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-def shown(job: Job, names: dict[Status, str], result: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return a job as JSON. `progress` is in percent, `duration` in seconds."""
-    error = {"code": job.error_code, "message": job.error_message} if job.error_code else None
-    duration_s = job.duration_s if job.duration_s is not None else (result or {}).get("duration")
-    return {
-        "job_id": job.id,
-        "status": named(job.status, names),
-        "progress": round(100 * job.progress, 1),
-        "result": result,
-        "error": error,
-        "filename": job.filename,
-        "model_id": job.options.model_id,
-        "language": job.options.language,
-        "diarize": job.options.diarize,
-        "speakers": job.speakers,
-        "session_id": job.session_id,
-        "source_url": job.source_url,
-        "size": job.size_bytes,
-        "duration": None if duration_s is None else round(duration_s, 3),
-        "attempts": job.attempts,
-        "created_at": time_of(job.created_at),
-        "started_at": time_of(job.started_at),
-        "finished_at": time_of(job.finished_at),
-    }
+def time_of(seconds: float | None) -> str | None:
+    """Format a time as ISO 8601 in UTC; None stays None."""
+    return None if seconds is None else iso(seconds)
 
 
-def shown_delivery(one: Delivery, attempts: Sequence[Attempt]) -> dict[str, Any]:
-    """Return a webhook delivery as JSON."""
-    return {
-        "id": one.id,
-        "url": one.url,
-        "event": one.event,
-        "status": one.status,
-        "created_at": time_of(one.created_at),
-        "next_attempt_at": time_of(one.due_at) if one.status == "pending" else None,
-        "attempts": [
-            {"at": time_of(each.at), "took_ms": each.took_ms, "http_status": each.http_status, "error": each.error}
+async def with_result(jobs: Jobs, job: Job, names: dict[Status, str]) -> JobAnswer:
+    """Describe a job, with its result if it has one. In a thread: the transcript of some hours is megabytes of JSON."""
+    body = await jobs.stored_result(job)
+    result = None if body is None else await asyncio.to_thread(Transcript.model_validate_json, body)
+    return shown(job, names, result)
+
+
+def shown(job: Job, names: dict[Status, str], result: Transcript | None = None) -> JobAnswer:
+    """Describe a job. `progress` is in percent, `duration` in seconds."""
+    error = JobError(code=job.error_code, message=job.error_message or "") if job.error_code else None
+    duration_s = job.duration_s if job.duration_s is not None or result is None else result.duration
+    return JobAnswer(
+        job_id=job.id,
+        status=named(job.status, names),
+        progress=round(100 * job.progress, 1),
+        result=result,
+        error=error,
+        filename=job.filename,
+        model_id=job.options.model_id,
+        language=job.options.language,
+        diarize=job.options.diarize,
+        speakers=dict(job.speakers),
+        session_id=job.session_id,
+        source_url=job.source_url,
+        size=job.size_bytes,
+        duration=None if duration_s is None else round(duration_s, 3),
+        attempts=job.attempts,
+        created_at=iso(job.created_at),
+        started_at=time_of(job.started_at),
+        finished_at=time_of(job.finished_at),
+    )
+
+
+def shown_delivery(one: Delivery, attempts: Sequence[Attempt]) -> DeliveryAnswer:
+    """Describe a webhook delivery."""
+    return DeliveryAnswer(
+        id=one.id,
+        url=one.url,
+        event=one.event,
+        status=one.status,
+        created_at=iso(one.created_at),
+        next_attempt_at=time_of(one.due_at) if one.status == "pending" else None,
+        attempts=[
+            DeliveryAttempt(at=iso(each.at), took_ms=each.took_ms, http_status=each.http_status, error=each.error)
             for each in attempts
         ],
-    }
+    )
 
 
-def skipped(form: Received) -> dict[str, Any]:
-    """Return the skipped archive members as JSON; empty if there are none."""
-    found = [{"filename": name, "reason": reason} for name, reason in form.skipped]
+def skipped(form: Received) -> dict[str, list[SkippedMember]]:
+    """Return the field `skipped` of a response; without skipped archive members, no field."""
+    found = [SkippedMember(filename=name, reason=reason) for name, reason in form.skipped]
     return {"skipped": found} if found else {}
 
 

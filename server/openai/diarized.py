@@ -6,7 +6,6 @@ import binascii
 import math
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from typing import Any
 
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import decode
@@ -53,7 +52,7 @@ async def _clip(url: str) -> Clip:
     return clip
 
 
-def _segment(segment: Segment) -> dict[str, Any]:
+def _segment(segment: Segment) -> dict[str, object]:
     return {
         "type": "transcript.text.segment",
         "id": f"seg_{segment.id:03}",
@@ -64,7 +63,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
     }
 
 
-def diarized_json(found: Transcription) -> dict[str, Any]:
+def diarized_json(found: Transcription) -> dict[str, object]:
     """Return the response for `diarized_json`."""
     return {
         "task": "transcribe",

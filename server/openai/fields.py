@@ -13,7 +13,7 @@ MAX_PROMPT_CHARS = 4000
 MAX_KNOWN_SPEAKERS = 4
 
 
-def _as_list(value: Any) -> Any:
+def _as_list(value: object) -> object:
     """Convert a single value to a list of one, or parse it as a JSON list."""
     found: list[Any] = []
     for one in value if isinstance(value, list) else [value]:

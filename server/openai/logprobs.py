@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 from pipeline.stt import Word
 
 
-def logprobs(words: Iterable[Word]) -> list[dict[str, Any]]:
+def logprobs(words: Iterable[Word]) -> list[dict[str, object]]:
     """Return one token for each word, the smallest unit for which the engines report a probability."""
     return [
         {

@@ -1,7 +1,7 @@
 """`/v1/models`: the loaded models, OpenAI's names for them, and models for recordings that are loaded on first use."""
 
 import asyncio
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Request
 
@@ -14,7 +14,7 @@ from server.openapi import Answer, errors, like
 from server.state import state_of
 
 router = APIRouter(tags=["models"])
-MODEL: dict[str, Any] = {"id": "whisper-1", "object": "model", "created": 1795190000, "owned_by": "alias"}
+MODEL: dict[str, object] = {"id": "whisper-1", "object": "model", "created": 1795190000, "owned_by": "alias"}
 
 
 def names(assistant: Assistant, stage: str) -> list[str]:

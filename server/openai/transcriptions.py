@@ -127,7 +127,7 @@ def _answer(found: Transcription, wanted: TranscriptionFields | TranslationField
             return JSONResponse(body)
 
 
-def _verbose(found: Transcription, wanted: TranscriptionFields | TranslationFields, language: str) -> dict[str, Any]:
+def _verbose(found: Transcription, wanted: TranscriptionFields | TranslationFields, language: str) -> dict[str, object]:
     translating = isinstance(wanted, TranslationFields)
     granularities = ["segment"] if isinstance(wanted, TranslationFields) else wanted.timestamp_granularities
     body: dict[str, Any] = {
@@ -148,7 +148,7 @@ def _verbose(found: Transcription, wanted: TranscriptionFields | TranslationFiel
     return body
 
 
-def _segment(segment: Segment) -> dict[str, Any]:
+def _segment(segment: Segment) -> dict[str, object]:
     told = segment_dict(segment)
     told.pop("words", None)
     # Whisper's segments start with a space, so that clients can join them directly.
@@ -156,7 +156,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
     return told
 
 
-def _usage(duration_s: float) -> dict[str, Any]:
+def _usage(duration_s: float) -> dict[str, object]:
     return {"type": "duration", "seconds": math.ceil(duration_s)}
 
 

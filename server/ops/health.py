@@ -2,8 +2,7 @@
 
 import functools
 import importlib.metadata
-from dataclasses import asdict
-from typing import Any
+from typing import TypedDict
 
 from fastapi import APIRouter, Request, Response
 
@@ -12,18 +11,18 @@ from pipeline.errors import StorageError
 from pipeline.workers.hardware import Hardware
 from server.access import caller_of
 from server.http.draining import RETRY_S
-from server.openapi import Answer, answers, like
+from server.openapi import Answer, like
 from server.state import has_started, state_of
 
 router = APIRouter(tags=["health"])
-HARDWARE: dict[str, Any] = {
+HARDWARE: dict[str, object] = {
     "device_available": "cpu", "torch_version": None, "cuda_available": False, "fp16_supported": False,
     "hardware": {
         "cpu": "AMD EPYC", "cores": 8, "memory_mb": 32_000, "cpu_features": ["avx2"],
         "cpu_compute_types": ["float32", "int8"], "gpus": [],
     },
 }  # fmt: skip
-ENGINE: dict[str, Any] = {
+ENGINE: dict[str, object] = {
     "stage": "stt", "engine": "whisper", "model": "small (int8)", "device": "cpu", "ready_s": 2.1, "notes": [],
     "languages": ["en"], "name": "small", "compute_type": "int8",
     "load": {"replicas": 1, "loaded": 1, "running": 0, "waiting": 0, "restarts": 0, "lag_s": 0.0},
@@ -78,34 +77,33 @@ class Root(Health):
     docs: str
 
 
-@router.get("/health/live", summary="Check liveness", response_model=None, responses=answers(Lives))
-async def live() -> dict[str, str]:
+@router.get("/health/live", summary="Check liveness")
+async def live() -> Lives:
     """Return ok while the process responds. The process needs a restart only when this fails."""
-    return {"status": "ok"}
+    return Lives(status="ok")
 
 
 @router.get(
     "/health/ready",
     summary="Check readiness",
-    response_model=None,
+    response_model_exclude_unset=True,
     responses={
-        **answers(Readiness),
         503: {
             "model": Readiness,
             "description": "The service is starting or stopping, or its database is unavailable: use another instance.",
         },
     },
 )
-async def ready(request: Request, response: Response) -> dict[str, str]:
+async def ready(request: Request, response: Response) -> Readiness:
     """Return ok if all stages are loaded, the database is available, and the service is not stopping."""
     status = phase(request)
-    told = {"status": status}
+    told = Readiness(status=status)
     if status == "ok":
         try:
             await state_of(request).jobs.check()
         except StorageError as error:
-            told = {"status": error.code, "message": error.message}
-    if told["status"] != "ok":
+            told = Readiness(status=error.code, message=error.message)
+    if told.status != "ok":
         response.status_code = 503
         response.headers["Retry-After"] = f"{RETRY_S:g}"
     return told
@@ -118,42 +116,47 @@ def phase(request: Request) -> str:
     return "draining" if state_of(request).draining.begun.is_set() else "ok"
 
 
-@router.get("/health", summary="State of the service", response_model=None, responses=answers(Health))
-async def health(request: Request) -> dict[str, Any]:
+@router.get("/health", summary="State of the service", response_model_exclude_unset=True)
+async def health(request: Request) -> Health:
     """Return the state of the service, its hardware and its engines. Callers without a key get only the state."""
-    return {"status": phase(request), **_details(request)}
+    return Health(status=phase(request), **_details(request))
 
 
-@router.get("/", summary="Entry point", response_model=None, responses=answers(Root))
-async def root(request: Request) -> dict[str, Any]:
+@router.get("/", summary="Entry point", response_model_exclude_unset=True)
+async def root(request: Request) -> Root:
     """Return the state of the service, and links to its WebSocket and its documentation."""
-    return {
-        "status": phase(request), "message": "Parley is listening.", "websocket": "/ws", "docs": "/docs",
-        **_details(request),
-    }  # fmt: skip
+    return Root(
+        status=phase(request), message="Parley is listening.", websocket="/ws", docs="/docs", **_details(request)
+    )
 
 
-def _details(request: Request) -> dict[str, Any]:
+class Details(TypedDict, total=False):
+    """The fields of `Health` that only callers with a key see."""
+
+    device_available: str
+    torch_version: str | None
+    cuda_available: bool
+    fp16_supported: bool
+    hardware: Hardware
+    engines: list[EngineInfo]
+
+
+def _details(request: Request) -> Details:
     """Return hardware and engines, for callers with any permission."""
-    if not caller_of(request).permissions:
-        return {}
-    return {**hardware(request), "engines": engines(request)}
+    return details(request) if caller_of(request).permissions else {}
 
 
-def engines(request: Request) -> list[dict[str, Any]]:
-    return [asdict(info) for info in state_of(request).assistant.engines]
-
-
-def hardware(request: Request) -> dict[str, Any]:
-    """Return device and torch version, without importing torch: the import takes seconds, and the default install does
-    not include it."""
+def details(request: Request) -> Details:
+    """Return hardware, torch version and engines, without importing torch: the import takes seconds, and the default
+    install does not include it."""
     found = state_of(request).assistant.recognisers.hardware
     return {
         "device_available": "cuda" if found.cuda else "cpu",
         "torch_version": _torch_version(),
         "cuda_available": found.cuda,
         "fp16_supported": found.fp16,
-        "hardware": asdict(found),
+        "hardware": found,
+        "engines": list(state_of(request).assistant.engines),
     }
 
 

@@ -1,20 +1,18 @@
 """`GET /status`: state of the service, for the page's Status tab and for operators with the admin permission."""
 
 import time
-from dataclasses import asdict
-from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
 from jobs.service import Jobs
 from pipeline.telemetry.metrics import Ended, recent
 from server.access import require_key
-from server.openapi import Answer, answers, like
-from server.ops.health import ENGINE, HARDWARE, Health, engines, hardware, phase
+from server.openapi import Answer, like
+from server.ops.health import ENGINE, HARDWARE, Health, details, phase
 from server.state import state_of
 
 router = APIRouter(tags=["health"], dependencies=[Depends(require_key)])
-TURN: dict[str, Any] = {
+TURN: dict[str, object] = {
     "id": "5f0c1d2e3a4b5c6d", "session": "4c1e", "kind": "live", "at": 1795195800.5, "outcome": "completed",
     "code": None, "timings_ms": {"transcript": 180.0, "first_token": 320.0, "first_audio": 510.0},
 }  # fmt: skip
@@ -50,22 +48,22 @@ class StatusAnswer(Health):
     turns: list[Ended]
 
 
-@router.get("/status", summary="State and load", response_model=None, responses=answers(StatusAnswer))
-async def status(request: Request) -> dict[str, Any]:
+@router.get("/status", summary="State and load", response_model_exclude_unset=True)
+async def status(request: Request) -> StatusAnswer:
     """Return conversations, engines, hardware, jobs by state, and the timings of the last hundred turns, without their
     texts."""
     state = state_of(request)
-    return {
-        "status": phase(request),
-        "now": time.time(),
-        "started": state.started,
-        "sessions": {"open": state.access.places.taken, "most": state.assistant.settings.max_sessions},
-        "recordings": {"open": state.access.budgets.recordings.taken, "most": state.assistant.settings.max_files},
-        "engines": engines(request),
-        **hardware(request),
-        "jobs": await _jobs(state.jobs),
-        "turns": [asdict(turn) for turn in recent],
-    }
+    settings = state.assistant.settings
+    return StatusAnswer(
+        status=phase(request),
+        now=time.time(),
+        started=state.started,
+        sessions=Taken(open=state.access.places.taken, most=settings.max_sessions),
+        recordings=Taken(open=state.access.budgets.recordings.taken, most=settings.max_files),
+        **details(request),
+        jobs=await _jobs(state.jobs),
+        turns=list(recent),
+    )
 
 
 async def _jobs(jobs: Jobs) -> dict[str, int] | None:

@@ -24,7 +24,7 @@ from server.realtime.errors import RealtimeError
 from server.realtime.items import MAX_TEXT_CHARS
 from server.realtime.parsing import check_known
 
-EAGERNESS: dict[str, dict[str, Any]] = {
+EAGERNESS: dict[str, dict[str, object]] = {
     "low": {"silence_ms": 900, "max_silence_ms": 8000},
     "medium": {"silence_ms": 500, "max_silence_ms": 4000},
     "high": {"silence_ms": 300, "max_silence_ms": 2000},
@@ -284,7 +284,7 @@ def aloud(modalities: Sequence[str] | None, param: str) -> bool:
     raise RealtimeError(f"'{param}' must be ['audio'] or ['text'].", code="invalid_value", param=param)
 
 
-def max_tokens(wanted: Any, param: str) -> int | None:
+def max_tokens(wanted: object, param: str) -> int | None:
     """Return the token limit, or None for "inf". Raises RealtimeError."""
     if wanted is None or wanted == "inf":
         return None
@@ -317,7 +317,7 @@ def _choice(choice: Any) -> Choice:
     return choice or "auto"
 
 
-def _turn_detection(wanted: dict[str, Any] | None) -> dict[str, Any] | None:
+def _turn_detection(wanted: dict[str, object] | None) -> dict[str, object] | None:
     """Return the turn detection with defaults for omitted fields."""
     if wanted is None:
         return None

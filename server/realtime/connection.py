@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 
 from fastapi import WebSocket
 from starlette.types import Message
@@ -69,7 +68,7 @@ class Connection(WebSocketSession):
     async def send_error(self, error: ParleyError) -> None:
         self.session.translation.send(as_event(error, None))
 
-    def goodbye(self, reason: ParleyError) -> Mapping[str, Any]:
+    def goodbye(self, reason: ParleyError) -> Mapping[str, object]:
         code = reason.openai_code if isinstance(reason, Revoked) else reason.code
         return {"event_id": "event_last", **error_event(reason.message, code)}
 

@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pipeline.conversation.session import Session
 from server.realtime.errors import RealtimeError
 from server.realtime.responses import Response, Wanted
 from server.realtime.server_events import Translation
 
-Start = Callable[[Coroutine[Any, Any, None]], None]
+Start = Callable[[Coroutine[object, object, None]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class Deferred:
     """The response after whose end this one begins. None: it begins after the user's utterance, as the response to
     it."""
     wanted: Wanted
-    request: Callable[[], Coroutine[Any, Any, None]]
+    request: Callable[[], Coroutine[object, object, None]]
     """Requests the response again."""
 
 
@@ -33,7 +32,7 @@ class Deferral:
         self._live, self._translation, self._start = live, translation, start
         self._deferred: Deferred | None = None
 
-    def defer(self, wanted: Wanted, request: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+    def defer(self, wanted: Wanted, request: Callable[[], Coroutine[object, object, None]]) -> bool:
         """Defer this response if it cannot begin now; return whether it was deferred.
 
         It is deferred while the current response still speaks after handing a function to the client: it then comes

@@ -1,7 +1,5 @@
 """Errors in the format of the Realtime API."""
 
-from typing import Any
-
 from pipeline.errors import ParleyError
 
 SERVER_CODES = frozenset(
@@ -21,7 +19,7 @@ class RealtimeError(ParleyError):
 
 def error_event(
     message: str, code: str, *, param: str | None = None, event_id: str | None = None, type: str | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the server event `error`."""
     kind = type or ("server_error" if code in SERVER_CODES else "invalid_request_error")
     return {
@@ -30,7 +28,7 @@ def error_event(
     }
 
 
-def as_event(error: ParleyError, event_id: str | None) -> dict[str, Any]:
+def as_event(error: ParleyError, event_id: str | None) -> dict[str, object]:
     """Return the server event for an error raised while a client event was handled."""
     if isinstance(error, RealtimeError):
         return error_event(error.message, error.code, param=error.param, event_id=error.event_id or event_id)

@@ -148,7 +148,7 @@ def _words(messages: Sequence[Message], shape: Shape) -> str:
     return words.removesuffix(INTERRUPTED) if shape.role == "assistant" else words
 
 
-def _content(words: str, shape: Shape) -> dict[str, Any]:
+def _content(words: str, shape: Shape) -> dict[str, object]:
     if shape.content == "input_audio":
         return {"type": "input_audio", "transcript": words or None}
     if shape.content == "output_audio":
@@ -158,7 +158,7 @@ def _content(words: str, shape: Shape) -> dict[str, Any]:
 
 def mcp_call(
     id: str, server: str, call: ToolCall | None, output: str | None, *, failed: bool = False
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return an item for a call of a function that the service runs."""
     return {
         "id": id,

@@ -108,7 +108,7 @@ def validated(
         raise RealtimeError("The event is nested too deeply.", code="unknown_or_invalid_event") from None
 
 
-def check_known(value: Any, path: str, *, passed_over: frozenset[str] = frozenset()) -> None:
+def check_known(value: object, path: str, *, passed_over: frozenset[str] = frozenset()) -> None:
     """Raises RealtimeError (unknown_parameter) for the first field that the protocol does not define. path: path of the
     value in its event. passed_over: fields of the value to ignore."""
     if isinstance(value, list):
@@ -128,7 +128,7 @@ def _unknown(param: str, event_id: str | None = None) -> RealtimeError:
     return RealtimeError(told, code="unknown_parameter", param=param, event_id=event_id)
 
 
-def _prepared(message: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+def _prepared(message: dict[str, object]) -> tuple[dict[str, object], list[int]]:
     """Remove references to items from a response's input: its type does not allow them, and they are looked up later.
     Return the message, and the original indices of the other items."""
     response = message.get("response")

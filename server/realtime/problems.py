@@ -103,7 +103,7 @@ def _steps(error: Any, message: Any) -> tuple[tuple[int | str, bool], ...]:
     return tuple(zip(location, (*real, True) if missing else real, strict=True))
 
 
-def _has(value: Any, part: int | str) -> bool:
+def _has(value: object, part: int | str) -> bool:
     if isinstance(value, dict):
         return part in value
     return isinstance(value, list) and isinstance(part, int) and part < len(value)

@@ -14,7 +14,7 @@ from pipeline.llm import Message, ToolCall, Usage
 from server.realtime.audio import Format, SoundOut, as_json
 from server.realtime.items import mcp_call
 
-ServerEvent = dict[str, Any]
+ServerEvent = dict[str, object]
 TIMINGS = "timings_ms"
 """Key of the times in a response's metadata."""
 MAX_METADATA = 16
@@ -238,14 +238,14 @@ def _with_timings(metadata: Mapping[str, str], timings_ms: Mapping[str, float]) 
     return {**metadata, TIMINGS: json.dumps(dict(timings_ms), separators=(",", ":"))}
 
 
-def _function_call(call: ToolCall, id: str) -> dict[str, Any]:
+def _function_call(call: ToolCall, id: str) -> dict[str, object]:
     return {
         "id": id, "object": "realtime.item", "type": "function_call", "status": "completed", "call_id": call.id,
         "name": call.name, "arguments": call.arguments,
     }  # fmt: skip
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _usage(usage: Usage) -> dict[str, object]:
     """Return the usage. All tokens are text tokens, because the language model handles only text."""
     return {
         "total_tokens": usage.input_tokens + usage.output_tokens,

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
@@ -332,7 +331,7 @@ def _named(event: ServerEvent) -> ServerEvent:
     return {"event_id": f"event_{secrets.token_hex(10)}", **event}
 
 
-def _transcript_delta(item_id: str, delta: str, known: list[dict[str, Any]] | None = None) -> ServerEvent:
+def _transcript_delta(item_id: str, delta: str, known: list[dict[str, object]] | None = None) -> ServerEvent:
     """known: the logprobs of the words, if requested."""
     return {
         "type": "conversation.item.input_audio_transcription.delta", "item_id": item_id, "content_index": 0,

@@ -250,7 +250,7 @@ class LiveSocket(WebSocketSession):
             await self.send({"type": NAMES[type(event)], **told})
 
 
-def _text(command: dict[str, Any]) -> str:
+def _text(command: dict[str, object]) -> str:
     text = command.get("text")
     if not isinstance(text, str) or not text.strip():
         raise BadInput('"text" must be a string that is not empty.', code="bad_parameter")
@@ -259,7 +259,7 @@ def _text(command: dict[str, Any]) -> str:
     return text.strip()
 
 
-def _milliseconds(command: dict[str, Any]) -> float:
+def _milliseconds(command: dict[str, object]) -> float:
     ms = command.get("ms")
     if isinstance(ms, bool) or not isinstance(ms, int | float) or not 0 <= ms < 1e9:
         raise BadInput('"ms" must be the number of milliseconds of the reply that were played.', code="bad_parameter")

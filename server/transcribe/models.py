@@ -1,14 +1,13 @@
 """`GET /models`: the available models for recordings."""
 
 import asyncio
-from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 
 from pipeline.engines import EngineInfo
 from pipeline.stt.recognisers import Recognisers
 from server.access import require_key
-from server.openapi import Answer, answers, like
+from server.openapi import Answer, like
 from server.state import state_of
 
 router = APIRouter(tags=["models"], dependencies=[Depends(require_key)])
@@ -48,41 +47,41 @@ class ModelsAnswer(Answer):
     models: list[RecordingModel]
 
 
-@router.get("/models", summary="Models for recordings", response_model=None, responses=answers(ModelsAnswer))
-async def models(request: Request) -> dict[str, Any]:
+@router.get("/models", summary="Models for recordings")
+async def models(request: Request) -> ModelsAnswer:
     """List the models by the ids that jobs accept: first the default model, then models that this machine can run, then
     other models on disk. Models that are not `loaded` are loaded on first use."""
     assistant = state_of(request).assistant
     own = next((info for info in assistant.engines if info.stage == "stt"), None)
-    return {"models": await asyncio.to_thread(_listed, assistant.recognisers, own)}
+    return ModelsAnswer(models=await asyncio.to_thread(_listed, assistant.recognisers, own))
 
 
-def _listed(recognisers: Recognisers, own: EngineInfo | None) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _listed(recognisers: Recognisers, own: EngineInfo | None) -> list[RecordingModel]:
+    found: dict[str, RecordingModel] = {}
     if own is not None:
-        found[own.name] = {
-            "id": own.name, "model": own.name, "implementation": _implementation(own.engine),
-            "compute_type": own.compute_type or None, "requires_gpu": False, "device": own.device,
-            "description": "Always loaded; used by requests without a model.", "loaded": True, "default": True,
-        }  # fmt: skip
+        found[own.name] = RecordingModel(
+            id=own.name, model=own.name, implementation=_implementation(own.engine),
+            compute_type=own.compute_type or None, requires_gpu=False, device=own.device,
+            description="Always loaded; used by requests without a model.", loaded=True, default=True,
+        )  # fmt: skip
     for one in recognisers.runnable:
         choice = one.choice
-        found[choice.id] = {
-            "id": choice.id, "model": choice.model, "implementation": choice.implementation,
-            "compute_type": choice.compute_type, "requires_gpu": choice.requires_gpu, "device": one.device,
-            "description": choice.description, "loaded": recognisers.is_loaded(recognisers.find(choice.id)),
-            "default": False,
-        }  # fmt: skip
+        found[choice.id] = RecordingModel(
+            id=choice.id, model=choice.model, implementation=choice.implementation,
+            compute_type=choice.compute_type, requires_gpu=choice.requires_gpu, device=one.device,
+            description=choice.description, loaded=recognisers.is_loaded(recognisers.find(choice.id)),
+            default=False,
+        )  # fmt: skip
     for name in recognisers.here():
         there = recognisers.find(name)
         if there.settings is None or name in found:
             continue  # the default model, or one that is already listed
-        found[name] = {
-            "id": name, "model": name, "implementation": _implementation("whisper"),
-            "compute_type": there.settings.whisper_compute_type, "requires_gpu": False,
-            "device": there.settings.whisper_device, "description": "On this machine.",
-            "loaded": recognisers.is_loaded(there), "default": False,
-        }  # fmt: skip
+        found[name] = RecordingModel(
+            id=name, model=name, implementation=_implementation("whisper"),
+            compute_type=there.settings.whisper_compute_type, requires_gpu=False,
+            device=there.settings.whisper_device, description="On this machine.",
+            loaded=recognisers.is_loaded(there), default=False,
+        )  # fmt: skip
     return list(found.values())
 
 

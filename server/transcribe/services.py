@@ -1,8 +1,6 @@
 """Transcription compatible with two other services: `POST /api/v1/transcribe`, and `POST /transcribe/` with WhisperX's
 response (segments, words, speakers)."""
 
-from typing import Any
-
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
@@ -93,7 +91,7 @@ class WhisperXSegment(Answer):
     speaker: str | None = None
 
 
-WORD: dict[str, Any] = {"word": "Bom", "start": 0.3, "end": 0.5, "score": 0.98, "speaker": "SPEAKER_00"}
+WORD: dict[str, object] = {"word": "Bom", "start": 0.3, "end": 0.5, "score": 0.98, "speaker": "SPEAKER_00"}
 
 
 class WhisperXAnswer(Answer):

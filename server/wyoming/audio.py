@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
 
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Eventable
@@ -98,7 +97,7 @@ def _format(chunk: AudioChunk) -> Format:
 class SoundOut:
     """The sound of one response. Sends `audio-start` before the first clip, and `audio-stop` even without clips."""
 
-    def __init__(self, tell: Callable[[Eventable], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, tell: Callable[[Eventable], Coroutine[object, object, None]]) -> None:
         self._tell = tell
         self._rate_hz = 0
 

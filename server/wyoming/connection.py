@@ -11,7 +11,6 @@ import logging
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack, aclosing
-from typing import Any
 
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -198,7 +197,7 @@ class Connection:
         else:
             await self._tell_error(error)
 
-    async def _answer(self, work: Callable[[], Coroutine[Any, Any, None]], *ends: Eventable) -> None:
+    async def _answer(self, work: Callable[[], Coroutine[object, object, None]], *ends: Eventable) -> None:
         """Run a request after the previous one, in a task, so that a disconnect is noticed. ends: the events to send if
         the work fails, because the client waits for them."""
         self._end_text()
@@ -206,7 +205,7 @@ class Connection:
             await asyncio.wait([self._answering])
         self._answering = asyncio.create_task(self._answered(work(), ends))
 
-    async def _answered(self, work: Coroutine[Any, Any, None], ends: Sequence[Eventable]) -> None:
+    async def _answered(self, work: Coroutine[object, object, None], ends: Sequence[Eventable]) -> None:
         self._draining.came()
         try:
             with calling(session=self._name, urgency=Urgency.NOW):

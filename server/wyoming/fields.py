@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from wyoming.event import Event
 
@@ -13,33 +12,33 @@ from pipeline.errors import BadInput
 class Field:
     """A field of an event's data."""
 
-    fits: Callable[[Any], bool]
+    fits: Callable[[object], bool]
     kind: str
     """Description of the type for the error message."""
     required: bool = False
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _are_texts(value: Any) -> bool:
+def _are_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def _is_object(value: Any) -> bool:
+def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
-def _is_voice(value: Any) -> bool:
+def _is_voice(value: object) -> bool:
     return isinstance(value, dict) and all(
         value.get(name) is None or isinstance(value[name], str) for name in ("name", "language", "speaker")
     )

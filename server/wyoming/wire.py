@@ -72,7 +72,7 @@ def encoded(event: Event) -> bytes:
     """Encode an event for sending."""
     data = json.dumps(encodable_json(event.data), ensure_ascii=False).encode() if event.data else b""
     payload = event.payload or b""
-    head: dict[str, Any] = {"type": event.type, "version": __version__}
+    head: dict[str, object] = {"type": event.type, "version": __version__}
     if data:
         head["data_length"] = len(data)
     if payload:
@@ -106,7 +106,7 @@ async def _body(reader: asyncio.StreamReader, size: int, held: Share) -> bytes:
         held.give_back(len(data))
 
 
-def _head(line: bytes) -> dict[str, Any]:
+def _head(line: bytes) -> dict[str, object]:
     try:
         found = json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -116,7 +116,7 @@ def _head(line: bytes) -> dict[str, Any]:
     return found
 
 
-def _data(text: bytes) -> Any:
+def _data(text: bytes) -> object:
     """Parse an event's data. Raises BadInput, not Broken: the length is known, so the next event can be found."""
     try:
         return json.loads(text, parse_constant=_no_constant)
@@ -124,7 +124,7 @@ def _data(text: bytes) -> Any:
         raise _bad("The data of an event is not valid JSON.") from None
 
 
-def _length(head: dict[str, Any], name: str, most: int) -> int:
+def _length(head: dict[str, object], name: str, most: int) -> int:
     length = head.get(name)
     if length is None:
         return 0
@@ -141,7 +141,7 @@ def _too_deep(text: bytes) -> bool:
     return text.count(b"{") + text.count(b"[") > MAX_DEPTH
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(value: object) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [

@@ -3,14 +3,17 @@
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Protocol
 
 import av
 import numpy as np
+import numpy.typing as npt
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
 
 from pipeline.audio.clip import Samples
 from pipeline.audio.decode.limits import OVER_S, bad_audio, check_format, too_long
-from pipeline.audio.decode.links import Coming, Window, after_id3, links
+from pipeline.audio.decode.links import Coming, SeekableSource, Source, Window, after_id3, links
 from pipeline.audio.decode.mixing import Mono, make_finite
 from pipeline.audio.decode.wire import Busy, Request, Told
 from pipeline.errors import BadInput
@@ -37,32 +40,26 @@ FAILURES = (av.error.FFmpegError, ValueError, EOFError)
 """Exceptions that PyAV raises for a damaged file."""
 
 
-class Source(Protocol):
-    """The bytes of the file, in the form that PyAV expects."""
-
-    def read(self, size: int) -> bytes: ...
-
-
-def decoded(source: Any, request: Request) -> Iterator[Samples | Told | Busy]:
+def decoded(source: Source, request: Request) -> Iterator[Samples | Told | Busy]:
     """Yield Told, then the samples of one track. Raises BadInput."""
-    if not request.seekable:
+    if not isinstance(source, SeekableSource):
         yield from _joined(Coming(source).links(), request)
         return
     if (begin := after_id3(source)) > 0:
         source = Window(source, begin, source.seek(0, os.SEEK_END))
     parts = links(source)
     if len(parts) < 2:
-        yield from _link(source, request)
+        yield from _link(source, source, request)
     else:
         yield from _joined((Window(source, begin, end) for begin, end in parts), request)
 
 
-def _joined(parts: Iterable[Any], request: Request) -> Iterator[Samples | Told | Busy]:
+def _joined(parts: Iterable[Coming | Window], request: Request) -> Iterator[Samples | Told | Busy]:
     """Decode the parts one after another, at the rate of the first. A later part that is damaged is left out."""
     begun = False
     for part in parts:
         try:
-            for item in _link(part, request):
+            for item in _link(part, part if isinstance(part, Window) else None, request):
                 if not isinstance(item, Told):
                     yield item
                 elif not begun:
@@ -73,26 +70,27 @@ def _joined(parts: Iterable[Any], request: Request) -> Iterator[Samples | Told |
                 raise
 
 
-def _link(source: Any, request: Request) -> Iterator[Samples | Told | Busy]:
-    with _open(source, request.seekable) as container:
+def _link(source: Source, again: SeekableSource | None, request: Request) -> Iterator[Samples | Told | Busy]:
+    """Decode one link. again: the same source, if it can be read from its beginning again."""
+    with _open(source, again is not None) as container:
         stream = _stream(container, request.track)
         duration_s = None if container.duration is None else max(0.0, container.duration / 1e6)
         rate_hz = request.rate_hz or stream.rate
         yield Told(duration_s, rate_hz)
         claims_more = duration_s is not None and duration_s > request.max_seconds + OVER_S
-        if not claims_more or not request.seekable:
+        if not claims_more or again is None:
             yield from _Decoder(container, stream, rate_hz).samples()
             return
         # The header's duration can be a guess from the first packets, or be written before the end of the stream was
         # known. The packets show the real one without being decoded.
         if _packets_last(container, stream, request.max_seconds + OVER_S):
             raise too_long(request.max_seconds)
-    source.seek(0)
-    with _open(source, seekable=True) as container:
+    again.seek(0)
+    with _open(again, seekable=True) as container:
         yield from _Decoder(container, _stream(container, request.track), rate_hz).samples()
 
 
-def _open(source: Any, seekable: bool) -> Any:
+def _open(source: Source, seekable: bool) -> InputContainer:
     try:
         return av.open(
             source if seekable else _Forward(source),
@@ -111,12 +109,13 @@ class _Forward:
         self.read = source.read
 
 
-def _stream(container: Any, track: int | None) -> Any:
+def _stream(container: InputContainer, track: int | None) -> AudioStream:
     tracks = container.streams.audio
     if not tracks:
         raise BadInput("The file has no audio track.", code="no_audio")
     if track is None:
-        chosen = container.streams.best("audio") or tracks[0]
+        best = container.streams.best("audio")
+        chosen = best if isinstance(best, AudioStream) else tracks[0]
     elif not 0 <= track < len(tracks):
         raise BadInput(
             f"There is no audio track {track}; the file has {len(tracks)}.", code="bad_parameter", param="audio_track"
@@ -128,7 +127,7 @@ def _stream(container: Any, track: int | None) -> Any:
     return chosen
 
 
-def _packets_last(container: Any, stream: Any, seconds: float) -> bool:
+def _packets_last(container: InputContainer, stream: AudioStream, seconds: float) -> bool:
     """Whether the packets of a track last longer than `seconds` in total. Reads no further than that."""
     lasted_s = 0.0
     try:
@@ -145,7 +144,7 @@ def _packets_last(container: Any, stream: Any, seconds: float) -> bool:
 class _Decoder:
     """One track of an open container into samples on one clock."""
 
-    def __init__(self, container: Any, stream: Any, rate_hz: int) -> None:
+    def __init__(self, container: InputContainer, stream: AudioStream, rate_hz: int) -> None:
         self._container, self._stream = container, stream
         self._timed = container.format.name.split(",")[0] in TIMED
         self._zero_s = (container.start_time or 0) / 1e6
@@ -170,7 +169,7 @@ class _Decoder:
         if not any_sound and failed:
             raise bad_audio()
 
-    def _frames(self) -> Iterator[Any]:
+    def _frames(self) -> Iterator[AudioFrame | None]:
         """Yield frames, and None now and then while there are none."""
         bad, good, quiet = 0, 0, 0
         last: Exception | None = None
@@ -190,7 +189,7 @@ class _Decoder:
         if not good and last is not None:
             raise last
 
-    def _taken(self, frame: Any) -> Iterator[Samples]:
+    def _taken(self, frame: AudioFrame) -> Iterator[Samples]:
         """Return the sound of a frame, after the silence that is missing before it. The format can change with each
         frame."""
         rate_hz, names = frame.sample_rate, tuple(channel.name for channel in frame.layout.channels)
@@ -202,7 +201,7 @@ class _Decoder:
             missing -= some
         yield from self._mono.feed(rate_hz, names, _values(frame, len(names)))
 
-    def _missing(self, frame: Any) -> int:
+    def _missing(self, frame: AudioFrame) -> int:
         """Number of samples of silence to insert before a frame."""
         if not self._timed:
             return 0
@@ -223,17 +222,17 @@ class _Decoder:
         return missing
 
 
-def _values(frame: Any, channels: int) -> Any:
+def _values(frame: AudioFrame, channels: int) -> npt.NDArray[np.float32]:
     """The samples of a frame: float32, shape (n, channels)."""
     values = frame.to_ndarray()
     values = values.T if frame.format.is_planar else values.reshape(-1, channels)
     kind = values.dtype
     # Always copied: the array that PyAV returns is FFmpeg's memory.
-    values = np.array(values, np.float32, order="C")
+    samples: npt.NDArray[np.float32] = np.array(values, np.float32, order="C")
     if kind.kind == "u":
-        values = (values - np.float32(128)) / np.float32(128)
+        samples = (samples - np.float32(128)) / np.float32(128)
     elif kind.kind == "i":
-        values *= np.float32(2.0 ** (1 - 8 * kind.itemsize))
+        samples *= np.float32(2.0 ** (1 - 8 * kind.itemsize))
     else:
-        make_finite(values)
-    return values
+        make_finite(samples)
+    return samples

@@ -7,7 +7,7 @@ link of Ogg starts at pages that begin a stream (RFC 3533, section 4) and follow
 import os
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 MAGIC = b"OggS"
 FLAC = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
@@ -23,7 +23,22 @@ SEARCH_BYTES = 2**16
 """Step size in the search for the next page after damage."""
 
 
-def links(source: Any) -> list[tuple[int, int]]:
+class Source(Protocol):
+    """Bytes that can be read once."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+@runtime_checkable
+class SeekableSource(Source, Protocol):
+    """Bytes that can be read at any position; an open binary file is one."""
+
+    def seek(self, offset: int, whence: int = ..., /) -> int: ...
+
+    def tell(self) -> int: ...
+
+
+def links(source: SeekableSource) -> list[tuple[int, int]]:
     """Begin and end of each link, in bytes; one link for a file that cannot be chained. The source is at its beginning
     before and after the call."""
     head = source.read(4)
@@ -37,7 +52,7 @@ def links(source: Any) -> list[tuple[int, int]]:
     return list(zip(begins, [*begins[1:], end], strict=True))
 
 
-def after_id3(source: Any) -> int:
+def after_id3(source: SeekableSource) -> int:
     """Offset of the sound after ID3v2 tags. They are skipped, because reading thousands of them takes minutes. The
     source is at its beginning before and after the call."""
     begin = 0
@@ -52,7 +67,7 @@ def after_id3(source: Any) -> int:
     return begin
 
 
-def _flac_links(source: Any) -> list[int]:
+def _flac_links(source: SeekableSource) -> list[int]:
     """Offsets of all links but the first."""
     found: list[int] = []
     at, rest = 4, b""
@@ -69,7 +84,7 @@ def _flac_links(source: Any) -> list[int]:
     return sorted(found)
 
 
-def _ogg_links(source: Any) -> list[int]:
+def _ogg_links(source: SeekableSource) -> list[int]:
     """Offsets of all links. Reads the headers of all pages."""
     begins: list[int] = []
     at, beginning = 0, False
@@ -98,11 +113,11 @@ def page_bytes(head: bytes, segments: bytes) -> int:
     return _HEAD_BYTES + len(segments) + sum(segments)
 
 
-def _next_page(source: Any, at: int) -> int | None:
+def _next_page(source: SeekableSource, at: int) -> int | None:
     while True:
         source.seek(at + 1)
         data = source.read(SEARCH_BYTES)
-        found: int = data.find(MAGIC)
+        found = data.find(MAGIC)
         if found >= 0:
             return at + 1 + found
         if len(data) < SEARCH_BYTES:
@@ -129,7 +144,7 @@ class Sought:
 class Window(Sought):
     """A part of a seekable source, as a source."""
 
-    def __init__(self, source: Any, begin: int, end: int) -> None:
+    def __init__(self, source: SeekableSource, begin: int, end: int) -> None:
         super().__init__(end - begin)
         self._source, self._begin = source, begin
 
@@ -138,7 +153,7 @@ class Window(Sought):
         if size <= 0:
             return b""
         self._source.seek(self._begin + self._at)
-        data: bytes = self._source.read(size)
+        data = self._source.read(size)
         self._at += len(data)
         return data
 
@@ -146,7 +161,7 @@ class Window(Sought):
 class Coming:
     """A source that can only be read once, split into links."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
         self._data = bytearray()
         self._left = 0

@@ -16,8 +16,9 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, runtime_checkable
 
+from pipeline.audio.decode.links import SeekableSource
 from pipeline.audio.decode.places import Slots
 from pipeline.audio.decode.wire import Done, Frame, Frames, Misbehaved, Request
 from pipeline.errors import BadInput, Overloaded
@@ -324,14 +325,22 @@ def descriptor(data: bytes) -> int:
     return _read_only(_memory(data))
 
 
-def descriptor_of(file: Any) -> tuple[int, int]:
+@runtime_checkable
+class _Open(Protocol):
+    """A file object that may have a descriptor; `fileno` raises OSError if it has none."""
+
+    def fileno(self) -> int: ...
+
+
+def descriptor_of(file: SeekableSource) -> tuple[int, int]:
     """Return a read-only descriptor of a seekable file object, and its size. The position is kept.
 
     A file object without a descriptor is copied.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        fd = _read_only(os.dup(file.fileno()))
-        return fd, os.fstat(fd).st_size
+    if isinstance(file, _Open):
+        with contextlib.suppress(OSError):
+            fd = _read_only(os.dup(file.fileno()))
+            return fd, os.fstat(fd).st_size
     at = file.tell()
     file.seek(0)
     fd, size = _anonymous(), 0

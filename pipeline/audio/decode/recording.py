@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Generator, Iterator
 from os import SEEK_END
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 import soxr
@@ -13,6 +13,7 @@ import soxr
 from pipeline.audio.clip import Samples, mono
 from pipeline.audio.decode import wav
 from pipeline.audio.decode.limits import OVER_S, TEXT_HEAD, bad_audio, refuse_text, too_long
+from pipeline.audio.decode.links import SeekableSource, Source
 from pipeline.audio.decode.mixing import Mono, Offset
 from pipeline.audio.decode.processes import FILES, GROWING, Lane, Stopped, Stopping, called, descriptor_of
 from pipeline.audio.decode.wire import Frame, Told
@@ -33,9 +34,9 @@ class Recording:
     """
 
     def __init__(
-        self, file: Any, *, max_seconds: float, track: int | None = None, raw_rate_hz: int | None = None
+        self, file: Source, *, max_seconds: float, track: int | None = None, raw_rate_hz: int | None = None
     ) -> None:
-        """file: any readable file object; most containers need `seek`, too.
+        """file: a file object; most containers need `seek` and `tell`, too.
         track: audio track, from 0; None: the one that a player would take.
         raw_rate_hz: the file is 16-bit little-endian mono PCM of that rate, without a header."""
         self._file = file
@@ -84,13 +85,14 @@ class Recording:
             return self._raw(self._raw_rate_hz)
         if not _seekable(self._file):
             return self._growing()
-        at = self._file.tell()
-        head = self._file.read(TEXT_HEAD)
-        self._file.seek(at)
+        file = self._file
+        at = file.tell()
+        head = file.read(TEXT_HEAD)
+        file.seek(at)
         refuse_text(head)
-        if self._track in (None, 0) and wav.is_plain(self._file):
-            return self._plain()
-        fd, size = descriptor_of(self._file)
+        if self._track in (None, 0) and wav.is_plain(file):
+            return self._plain(file)
+        fd, size = descriptor_of(file)
         if not size:
             os.close(fd)
             raise bad_audio()
@@ -116,12 +118,12 @@ class Recording:
         if rate_hz != RATE_HZ:
             yield offset.without(np.asarray(resampler.resample_chunk(np.zeros(0, np.float32), last=True), np.float32))
 
-    def _plain(self) -> Iterator[Samples]:
-        self.duration_s = wav.seconds(self._file)
+    def _plain(self, file: SeekableSource) -> Iterator[Samples]:
+        self.duration_s = wav.seconds(file)
         if self.duration_s is not None and self.duration_s > self._max_seconds + OVER_S:
             raise too_long(self._max_seconds)
         one = Mono(RATE_HZ)
-        for form, frames in wav.blocks(self._file, BLOCK_S / 2):
+        for form, frames in wav.blocks(file, BLOCK_S / 2):
             yield from one.feed(form.rate_hz, form.names, frames)
         yield one.finish()
 
@@ -147,7 +149,7 @@ class Recording:
         yield from self._decoded(GROWING, reading, 0)
 
 
-def _feed(file: Any, fd: int) -> None:
+def _feed(file: Source, fd: int) -> None:
     try:
         while data := file.read(FEED_BYTES):
             view = memoryview(data)
@@ -159,7 +161,7 @@ def _feed(file: Any, fd: int) -> None:
         os.close(fd)
 
 
-def _seekable(file: Any) -> bool:
+def _seekable(file: Source) -> TypeGuard[SeekableSource]:
     """Whether the file can be read twice. A file that is still being received cannot."""
     return hasattr(file, "seek") and (not hasattr(file, "seekable") or file.seekable())
 

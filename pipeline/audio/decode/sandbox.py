@@ -8,6 +8,7 @@ import resource
 import select
 import signal
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.audio.decode.decoding import decoded
@@ -153,5 +154,5 @@ def work(request: Request, file: int, out: int, life: int) -> None:
         sock.sendall(frame(DONE))
 
 
-def _json(told: dict[str, Any]) -> bytes:
+def _json(told: Mapping[str, object]) -> bytes:
     return json.dumps(told).encode()[:MAX_TEXT_BYTES]

@@ -9,12 +9,12 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.audio.clip import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
+from pipeline.audio.decode.links import SeekableSource
 from pipeline.audio.decode.mixing import make_finite
 from pipeline.errors import BadInput
 
@@ -62,7 +62,7 @@ class Link:
     """Bytes that the header claims; None: up to the end of the file."""
 
 
-def is_plain(file: Any) -> bool:
+def is_plain(file: SeekableSource) -> bool:
     """Whether this module reads the file. Keeps the file's position. Raises BadInput for an impossible header."""
     at = file.tell()
     try:
@@ -71,7 +71,7 @@ def is_plain(file: Any) -> bool:
         file.seek(at)
 
 
-def blocks(file: Any, block_s: float) -> Iterator[tuple[Format, npt.NDArray[np.float32]]]:
+def blocks(file: SeekableSource, block_s: float) -> Iterator[tuple[Format, npt.NDArray[np.float32]]]:
     """Yield formats and samples, shape (n, channels), of all WAVs of a chain. Raises BadInput."""
     form, changes = None, 0
     for _ in range(MAX_LINKS):
@@ -95,7 +95,7 @@ def blocks(file: Any, block_s: float) -> Iterator[tuple[Format, npt.NDArray[np.f
             file.seek(1, os.SEEK_CUR)
 
 
-def seconds(file: Any) -> float | None:
+def seconds(file: SeekableSource) -> float | None:
     """Duration of the first WAV by its header and its size; None: unknown. Keeps the file's position."""
     at = file.tell()
     try:
@@ -130,7 +130,7 @@ def values(data: bytes, form: Format) -> npt.NDArray[np.float32]:
     return found.reshape(-1, len(form.names))
 
 
-def _link(file: Any) -> Link | None:
+def _link(file: SeekableSource) -> Link | None:
     """Find the next WAV and position the file at its samples; None: the next bytes are not a WAV."""
     head = _exactly(file, 12)
     if head[:4] not in HEADS or head[8:12] != b"WAVE":
@@ -189,7 +189,7 @@ def _names(mask: int, channels: int) -> tuple[str, ...]:
     return tuple((named + [""] * channels)[:channels])
 
 
-def _exactly(file: Any, size: int) -> bytes:
+def _exactly(file: SeekableSource, size: int) -> bytes:
     """Read `size` bytes, or as many as there are."""
     data = b""
     while len(data) < size and (more := file.read(size - len(data))):

@@ -6,9 +6,8 @@ kind, four for the length, then JSON or raw float32 samples. Nothing is unpickle
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -130,15 +129,19 @@ def _frame(kind: bytes, body: bytes) -> Frame:
     return answer
 
 
-def _told(told: dict[str, Any]) -> Told:
+def _told(told: Mapping[str, object]) -> Told:
     duration_s, rate_hz = told["duration_s"], told["rate_hz"]
-    if not isinstance(rate_hz, int) or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+    if (
+        not isinstance(duration_s, int | float | None)
+        or not isinstance(rate_hz, int)
+        or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ
+    ):
         raise ValueError
     return Told(None if duration_s is None else max(0.0, float(duration_s)), rate_hz)
 
 
-def _error(told: dict[str, Any]) -> BadInput:
+def _error(told: Mapping[str, object]) -> BadInput:
     code, message, param = told["code"], told["message"], told.get("param")
-    if code not in CODES or not isinstance(message, str):
+    if not isinstance(code, str) or code not in CODES or not isinstance(message, str):
         raise ValueError
-    return BadInput(message, code=code, param=param if param in PARAMS else None)
+    return BadInput(message, code=code, param=param if isinstance(param, str) and param in PARAMS else None)

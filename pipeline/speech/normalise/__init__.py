@@ -30,7 +30,7 @@ _SPOKEN_MARKS = frozenset(".,;:!?'-¿¡…。！？、，；：؟،؛।·")
 def for_voice(text: str, language: str | None) -> str:
     """Return one line to speak, or "" if `text` has nothing speakable.
 
-    `language` is an ISO 639-1 code (a region can follow); None leaves numbers as digits. Any Unicode is accepted.
+    `language` is an ISO 639-1 code (a region can follow); None leaves numbers as digits. object Unicode is accepted.
     """
     words = LANGUAGES.get(re.split("[-_]", language or "")[0].lower())
     spoken = unicodedata.normalize("NFC", html.unescape(text)).translate(_TYPED).translate(_INVISIBLE)
