@@ -243,8 +243,9 @@ class Settings(BaseSettings):
     """How much of a conversation is sent to the language model, in tokens (estimated); older turns are left out."""
 
     # --- speech ---
-    tts_engine: Literal["auto", "xtts", "pocket", "espeak", "openai"] = "auto"
-    """auto: xtts or pocket if installed and their weights are here, else espeak."""
+    tts_engine: Literal["auto", "xtts", "pocket", "kokoro", "piper", "espeak", "openai"] = "auto"
+    """auto: xtts or pocket if installed and their weights are here, kokoro if its weights are here and the machine
+    speaks with it in real time, else espeak."""
     voice_name: str = "man"
     """The assistant's voice: the name of a folder or file in voices/ or audios/, without its extension."""
     speech_language: str = ""
@@ -260,7 +261,7 @@ class Settings(BaseSettings):
     tts_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for XTTS and pocket."""
     tts_threads: int = Field(default=1, ge=1)
-    """CPU threads of XTTS and pocket; more than one helps only on an otherwise idle machine."""
+    """CPU threads of XTTS, pocket, Kokoro and Piper; more than one helps only on an otherwise idle machine."""
     xtts_model: str = ""
     """Folder with XTTS v2 (config.json, model.pth, vocab.json, speakers_xtts.pth); empty: downloaded once."""
     xtts_int8: bool = False
@@ -275,6 +276,10 @@ class Settings(BaseSettings):
     """A pocket-tts YAML config with local paths; empty: the model for the language, from the hub."""
     pocket_int8: bool = False
     """Quantise pocket-tts to int8."""
+    kokoro_model: str = ""
+    """Folder with Kokoro-82M (model.onnx, vocab.json, voices/NAME.bin); empty: kokoro-82m in MODELS_DIR."""
+    piper_model: str = ""
+    """Folder with a Piper voice (NAME.onnx, NAME.onnx.json), for TTS_ENGINE=piper."""
     tts_openai_url: str = "http://localhost:8880/v1"
     """Base URL of an OpenAI-compatible speech server, for TTS_ENGINE=openai."""
     tts_openai_key: str = ""
