@@ -15,7 +15,7 @@ from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import HOME, Settings
 from pipeline.support.progress import Report
 from pipeline.tts import espeak
-from pipeline.tts.common import clean, within
+from pipeline.tts.common import clean, sounding, within
 from pipeline.tts.kokoro_engine import KokoroConfig
 from pipeline.tts.kokoro_voices import LANGUAGES, built_in, choose, espeak_voice, find_voices
 from pipeline.tts.phonemes import Phonemes, open_phonemes
@@ -96,7 +96,7 @@ class KokoroSpeech:
             raise EngineError(f"The voice {voice.name} needs a Kokoro speed of 0.5 to 2.")
         phonemes = await self._phonemes.of(said, reader)
         stream = self._worker.stream("speak", phonemes, str(self._files[own].resolve()), float(speed))
-        async with aclosing(within(stream, self._timeout_s, "Kokoro")) as clips:
+        async with aclosing(within(sounding(stream), self._timeout_s, "Kokoro")) as clips:
             async for clip in clips:
                 yield clip
 

@@ -1,7 +1,6 @@
 """Kokoro-82M (hexgrad, Apache-2.0) as a synchronous engine on onnxruntime; imported in its worker only."""
 
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +9,14 @@ import numpy as np
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.errors import EngineError
-from pipeline.tts.onnx_session import cost, load
+from pipeline.tts.onnx_session import cost, load, run
 from pipeline.tts.silence import Trimmer, pause_after
 from pipeline.tts.split import split
 
-log = logging.getLogger(__name__)
-
 RATE_HZ = 24_000
 MAX_PHONEMES = 250
-"""Limit for one run of the model, about 15 s of speech. Its context holds 510, but a run cannot be stopped, and must
-end within the timeout on a slow machine."""
+"""Limit for one run of the model, about 15 s of speech. Its context holds 510, but a run must end within the
+timeout on a slow machine, too."""
 AUDIBLE = 0.01
 """Amplitude below which a sample is silence. The model puts a third of a second of it before a clause and half a second
 after it."""
@@ -60,35 +57,25 @@ class Kokoro:
         """Return the seconds of CPU that a second of sound took at the start."""
         return self._cost
 
-    def speak(self, phonemes: str, voice: str, speed: float) -> Iterator[Clip]:
+    def speak(self, phonemes: str, voice: str, speed: float) -> Iterator[Clip | None]:
         """Speak phonemes (IPA of eSpeak, with punctuation). voice: its file. speed: 0.5 to 2.
 
-        Yields clips at 24 kHz, without the silence around each. Closing the generator stops at the next clip. Raises
-        EngineError.
+        Yields clips at 24 kHz, without the silence around each, and None while the model runs. Closing the generator
+        stops it. Raises EngineError.
         """
         styles = self._styles(voice)
         known = "".join(symbol for symbol in phonemes.translate(SYMBOLS) if symbol in self._vocab)
         for piece in split(known, MAX_PHONEMES):
             tokens = [self._vocab[symbol] for symbol in piece]
+            inputs = {
+                "tokens": np.array([[0, *tokens, 0]], np.int64),
+                "style": styles[len(tokens)][None],
+                "speed": np.array([speed], np.float32),
+            }
+            wave = yield from run(self._session, inputs)
             trimmer = Trimmer(RATE_HZ, pause_after(piece), audible=AUDIBLE)
-            sound = trimmer.push(self._run(tokens, styles[len(tokens)], speed))
+            sound = trimmer.push(wave)
             yield Clip(np.concatenate([sound, trimmer.finish()]), RATE_HZ)
-
-    def _run(self, tokens: list[int], style: Samples, speed: float) -> Samples:
-        try:
-            (wave,) = self._session.run(
-                None,
-                {
-                    "tokens": np.array([[0, *tokens, 0]], np.int64),
-                    "style": style[None],
-                    "speed": np.array([speed], np.float32),
-                },
-            )
-        except Exception as error:
-            log.exception("Kokoro failed")
-            raise EngineError(f"Kokoro failed: {type(error).__name__}: {error}") from error
-        samples: Samples = np.asarray(wave, np.float32).ravel()
-        return samples
 
     def _styles(self, voice: str) -> Samples:
         """Return a voice: a style for each number of phonemes, shape (510, 256)."""

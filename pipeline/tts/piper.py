@@ -17,7 +17,7 @@ from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.support.progress import Report
 from pipeline.tts import espeak
-from pipeline.tts.common import clean, within
+from pipeline.tts.common import clean, sounding, within
 from pipeline.tts.phonemes import Phonemes, open_phonemes
 from pipeline.tts.piper_engine import PiperConfig
 from pipeline.voices.catalogue import Voice
@@ -66,7 +66,7 @@ class PiperSpeech:
         if not (isinstance(speaker, int) and 0 <= speaker < self._speakers):
             raise EngineError(f"The voice {voice.name} needs a Piper speaker of 0 to {self._speakers - 1}.")
         stream = self._worker.stream("speak", await self._phonemes.of(said, self._reader), speaker)
-        async with aclosing(within(stream, self._timeout_s, "Piper")) as clips:
+        async with aclosing(within(sounding(stream), self._timeout_s, "Piper")) as clips:
             async for clip in clips:
                 yield clip
 

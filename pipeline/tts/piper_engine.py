@@ -1,6 +1,5 @@
 """A Piper voice as a synchronous engine on onnxruntime; imported in its worker only."""
 
-import logging
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,12 +9,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.audio.clip import Clip
-from pipeline.errors import EngineError
-from pipeline.tts.onnx_session import cost, load
+from pipeline.tts.onnx_session import cost, load, run
 from pipeline.tts.silence import Trimmer, pause_after
 from pipeline.tts.split import split
-
-log = logging.getLogger(__name__)
 
 MAX_PHONEMES = 400
 """Limit for one run of the model, about half a minute of speech."""
@@ -52,10 +48,11 @@ class Piper:
         """Return the seconds of CPU that a second of sound took at the start."""
         return self._cost
 
-    def speak(self, phonemes: str, speaker: int) -> Iterator[Clip]:
+    def speak(self, phonemes: str, speaker: int) -> Iterator[Clip | None]:
         """Speak phonemes (IPA of eSpeak, with punctuation). speaker: number below the voice's `speakers`.
 
-        Yields clips without the silence around each. Closing the generator stops at the next clip. Raises EngineError.
+        Yields clips without the silence around each, and None while the model runs. Closing the generator stops it.
+        Raises EngineError.
         """
         config = self._config
         for piece in split(phonemes, MAX_PHONEMES):
@@ -66,13 +63,9 @@ class Piper:
             inputs["input_lengths"] = np.array([inputs["input"].shape[1]], np.int64)
             if config.speakers > 1:
                 inputs["sid"] = np.array([speaker], np.int64)
-            try:
-                (wave,) = self._session.run(None, inputs)
-            except Exception as error:
-                log.exception("Piper failed")
-                raise EngineError(f"Piper failed: {type(error).__name__}: {error}") from error
+            wave = yield from run(self._session, inputs)
             trimmer = Trimmer(config.rate_hz, pause_after(piece), audible=AUDIBLE)
-            sound = trimmer.push(np.clip(np.asarray(wave, np.float32).ravel(), -1, 1))
+            sound = trimmer.push(np.clip(wave, -1, 1))
             yield Clip(np.concatenate([sound, trimmer.finish()]), config.rate_hz)
 
     def _ids(self, phonemes: str) -> list[int]:
