@@ -134,7 +134,7 @@ async def test_a_text_beyond_the_context_is_spoken_whole(opened: Opened[KokoroSp
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_cancelled_clause_stops_within_its_run(opened: Opened[KokoroSpeech]) -> None:
-    long = "This is a sentence of many words, which go on and on. " * 8
+    long = "This is a sentence of many words, which go on and on. " * 4
     busy_s = []
     for seconds in (0.5, 600):
         before = _busy_s()
