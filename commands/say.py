@@ -36,9 +36,11 @@ def say(
 
 
 async def _say(settings: Settings, text: str, output: Path, voice: str, language: str, as_json: bool) -> None:
-    chosen = Voices.load(settings).get(voice or settings.voice_name)
+    voices = Voices.load(settings)
     clips: list[Clip] = []
     async with progress_bar() as report, open_tts(settings, report) as running:
+        voices.add_built_in(running.voices)
+        chosen = voices.get(voice or settings.voice_name)
         said = pipeline.speech.synthesize.say(
             running.engine, text, voice=chosen, language=language or None, usual=settings.speech_language
         )

@@ -190,7 +190,6 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
     """Load and warm up all stages. Raises EngineUnavailable, EngineError or BadInput when the settings cannot be
     met."""
     voices = Voices.load(settings)
-    voices.get(settings.voice_name)
     opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
     async with (
         open_tools(settings) as tools,
@@ -198,6 +197,8 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
         open_transcriber(settings, hears) as transcriber,
         open_recorder(settings) as recorder,
     ):
+        voices.add_built_in(speaks.voices)
+        voices.get(settings.voice_name)
         await asyncio.to_thread(SileroActivity)  # loads the VAD that all sessions share
         await asyncio.to_thread(decode.warm_up)
         stages = Stages(stt=hears.engine, llm=thinks.engine, tts=speaks.engine)

@@ -21,6 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from pipeline.errors import EngineUnavailable, ParleyError
 from pipeline.settings import Settings
 from pipeline.support.progress import Report
+from pipeline.voices.catalogue import Voice
 from pipeline.workers import Load
 
 T_co = TypeVar("T_co", covariant=True)
@@ -43,6 +44,8 @@ class Opened(Generic[T_co]):
     """Name of the model without details ("base"), where `model` has some."""
     compute_type: str = ""
     """Number format of a local model's weights: "int8", "float16"; empty: unknown."""
+    voices: Sequence[Voice] = ()
+    """Built-in voices of a speech model."""
 
 
 class EngineModule(Protocol[T_co]):
@@ -84,6 +87,8 @@ class Running(Generic[T_co]):
     info: EngineInfo
     """The description from when the engine was opened."""
     load: Callable[[], Load] | None = None
+    voices: Sequence[Voice] = ()
+    """Built-in voices of a speech model."""
 
     @property
     def now(self) -> EngineInfo:
@@ -110,7 +115,7 @@ async def open_named(
             stage, name, opened.model, opened.device, ready_s, tuple(notes), languages=tuple(sorted(opened.languages)),
             name=opened.name or opened.model, compute_type=opened.compute_type,
         )  # fmt: skip
-        yield Running(opened.engine, info, opened.load)
+        yield Running(opened.engine, info, opened.load, opened.voices)
 
 
 @asynccontextmanager

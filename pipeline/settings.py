@@ -211,8 +211,9 @@ class Settings(BaseSettings):
     Ollama's context window is this, LLM_MAX_TOKENS and 584 more."""
 
     # --- speech ---
-    tts_engine: Literal["auto", "xtts", "pocket", "espeak", "openai"] = "auto"
-    """auto: xtts or pocket if installed and their weights are here, else espeak."""
+    tts_engine: Literal["auto", "xtts", "pocket", "kokoro", "piper", "espeak", "openai"] = "auto"
+    """auto: xtts or pocket if installed and their weights are here, kokoro if its weights are here and the machine
+    speaks with it in real time, else espeak."""
     voice_name: str = "man"
     """The assistant's voice: the name of a folder or file in voices/ or audios/, without its extension."""
     speech_language: str = ""
@@ -238,6 +239,10 @@ class Settings(BaseSettings):
     """Accept the Coqui Public Model License (non-commercial) of XTTS's weights; required to download them."""
     pocket_model: str = ""
     """A pocket-tts YAML config with local paths; empty: the model for the language, from the hub."""
+    kokoro_model: str = ""
+    """Folder with Kokoro-82M (model.onnx, vocab.json, voices/NAME.bin); empty: kokoro-82m in MODELS_DIR."""
+    piper_model: str = ""
+    """Folder with a Piper voice (NAME.onnx, NAME.onnx.json), for TTS_ENGINE=piper."""
     tts_openai_url: str = "http://localhost:8880/v1"
     """Base URL of an OpenAI-compatible speech server, for TTS_ENGINE=openai."""
     tts_openai_key: str = ""

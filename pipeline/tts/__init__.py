@@ -26,10 +26,12 @@ class TextToSpeech(Protocol):
 ENGINES: dict[str, str] = {
     "xtts": "pipeline.tts.xtts",
     "pocket": "pipeline.tts.pocket",
+    "kokoro": "pipeline.tts.kokoro",
+    "piper": "pipeline.tts.piper",
     "espeak": "pipeline.tts.espeak",
     "openai": "pipeline.tts.openai",
 }
 """Engine name → module; see `pipeline.engines` for what a module provides."""
 
-AUTO_ORDER = ("xtts", "pocket", "espeak")
+AUTO_ORDER = ("xtts", "pocket", "kokoro", "espeak")
 """Engines that `auto` tries, best first; the last one always works."""

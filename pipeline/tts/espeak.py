@@ -30,13 +30,17 @@ async def probe(settings: Settings) -> None:
         raise EngineUnavailable("eSpeak NG is not installed.", remedy="pip install espeakng-loader")
 
 
+def spec() -> EngineSpec:
+    """Describe the engine to its worker."""
+    return EngineSpec("espeak", "pipeline.tts.espeak_engine:Espeak", None)
+
+
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["EspeakSpeech"]]:
     """Start eSpeak in its worker. Raises EngineUnavailable, or EngineError when the library does not start."""
     await probe(settings)
-    spec = EngineSpec("espeak", "pipeline.tts.espeak_engine:Espeak", None)
     serving = Serving(settings.tts_timeout_s, settings.tts_replicas)
-    async with open_worker(spec, settings, serving) as worker:
+    async with open_worker(spec(), settings, serving) as worker:
         codes, version = await worker.call("describe")
         speech = EspeakSpeech(worker, codes, settings.tts_timeout_s)
         yield Opened(speech, f"eSpeak NG {version}", "cpu", worker.load, sorted(codes))

@@ -7,6 +7,7 @@ than real time (real-time factor 0.005) and passes 60 ms at a time to a callback
 import ctypes as c
 import functools
 import logging
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -41,6 +42,10 @@ CHUNK_S = 0.25
 """Length of each chunk except the first, which is sent as soon as there is sound."""
 AHEAD = 4
 """Buffers that the library can be ahead of the reader."""
+_IPA = 2
+"""Phoneme mode: the symbols of the International Phonetic Alphabet."""
+_PUNCTUATION = re.compile(r"((?:[!?;—…“”\"()]|[.,:](?!\w))+)")
+"""Separates a text at its punctuation marks, except inside numbers, times and addresses."""
 
 
 class _VoiceInfo(c.Structure):
@@ -67,6 +72,8 @@ class _Library:
         library.espeak_SetVoiceByName.argtypes = [c.c_char_p]
         library.espeak_ListVoices.argtypes = [c.c_void_p]
         library.espeak_ListVoices.restype = c.POINTER(c.POINTER(_VoiceInfo))
+        library.espeak_TextToPhonemes.argtypes = [c.POINTER(c.c_char_p), c.c_int, c.c_int]
+        library.espeak_TextToPhonemes.restype = c.c_char_p
         library.espeak_Info.argtypes = [c.c_void_p]
         library.espeak_Info.restype = c.c_char_p
         data = espeakng_loader.get_data_path().encode()
@@ -120,6 +127,24 @@ class _Library:
                     raise EngineError("eSpeak could not speak this text.")
             finally:
                 self._sink = None
+
+    def phonemes(self, text: str, voice: str) -> str:
+        """Return the phonemes of a text as IPA, with the text's punctuation marks, which carry its intonation. Raises
+        EngineError."""
+        said = ""
+        with self._lock:
+            self._set_voice(voice)
+            for index, part in enumerate(_PUNCTUATION.split(text)):
+                said = f"{said.rstrip()}{part} " if index % 2 else f"{said}{self._ipa(part)} "
+        return " ".join(said.split())
+
+    def _ipa(self, text: str) -> str:
+        """Return the phonemes of a text without punctuation in the voice that is set."""
+        rest = c.c_char_p(text.strip().encode("utf-8", "replace"))
+        clauses = []
+        while rest.value:
+            clauses.append((self._library.espeak_TextToPhonemes(c.byref(rest), _CHARS_UTF8, _IPA) or b"").decode())
+        return " ".join(clauses)
 
     def _set_voice(self, voice: str) -> None:
         """Set a voice by its name, or by a language code that is not a voice's name (fr-fr, en-gb). Raises EngineError.
@@ -226,6 +251,10 @@ class Espeak:
     def describe(self) -> tuple[dict[str, str], str]:
         """Return language codes → voice names, and the version."""
         return _library().codes, _library().version()
+
+    def phonemes(self, text: str, voice: str) -> str:
+        """Return the phonemes of a text without control characters as IPA, punctuation kept. Raises EngineError."""
+        return _library().phonemes(text[:MAX_CHARS], voice)
 
     def speak(self, text: str, voice: str, speed: int, pitch: int) -> Iterator[Clip]:
         """Speak a text without control characters. voice: "en-us+m3"; speed: words per minute; pitch: 0 to 99.

@@ -7,7 +7,7 @@ a voice as well. Names are looked up in the list of existing voices, never turne
 import logging
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -69,12 +69,17 @@ class Voices:
 
     def __init__(self, voices_dir: Path, audios_dir: Path) -> None:
         self._folders = (voices_dir, audios_dir)
+        self._built_in: Sequence[Voice] = ()
         self._known: dict[Path, tuple[Stamp, Voice | None]] = {}
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
         """Load the voices of VOICES_DIR and AUDIOS_DIR. A missing folder counts as empty."""
         return cls(settings.voices_dir, settings.audios_dir)
+
+    def add_built_in(self, voices: Sequence[Voice]) -> None:
+        """Add the voices of a speech model. A voice in a folder with the same name takes precedence."""
+        self._built_in = voices
 
     def names(self) -> list[str]:
         """Return all names, sorted."""
@@ -117,6 +122,8 @@ class Voices:
             if before[1] is not None:
                 found.setdefault(before[1].name, before[1])
         self._known = known
+        for voice in self._built_in:
+            found.setdefault(voice.name, voice)
         return found
 
 

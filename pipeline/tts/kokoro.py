@@ -1,0 +1,113 @@
+"""Kokoro-82M (hexgrad, Apache-2.0): neural speech on onnxruntime, without torch, in six languages.
+
+It reads phonemes, which eSpeak NG gives in a separate process, and runs in a worker of its own.
+"""
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+from pipeline.audio.clip import Clip
+from pipeline.engines import Opened
+from pipeline.errors import EngineError, EngineUnavailable
+from pipeline.settings import HOME, Settings
+from pipeline.support.progress import Report
+from pipeline.tts import espeak
+from pipeline.tts.common import clean, sounding, within
+from pipeline.tts.kokoro_engine import KokoroConfig
+from pipeline.tts.kokoro_voices import LANGUAGES, built_in, choose, espeak_voice, find_voices
+from pipeline.tts.phonemes import Phonemes, open_phonemes
+from pipeline.voices.catalogue import Voice
+from pipeline.workers import EngineSpec, Serving, Worker, open_worker
+
+NAME = "kokoro-82m"
+SHIPPED_VOICES = HOME / "voices" / "kokoro"
+REAL_TIME = 0.9
+"""Seconds of CPU for a second of sound, above which the machine is too slow for conversations."""
+
+
+async def probe(settings: Settings) -> None:
+    """Raise EngineUnavailable if the model or a library is missing."""
+    await espeak.probe(settings)
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise EngineUnavailable("onnxruntime is not installed.", remedy="pip install onnxruntime")
+    folder = _folder(settings)
+    if not await asyncio.to_thread(_is_complete, folder):
+        raise EngineUnavailable(
+            f"There is no Kokoro model in {folder}.",
+            remedy="Put model.onnx and vocab.json of Kokoro-82M there, or set KOKORO_MODEL to their folder.",
+        )
+
+
+async def kokoro_folder(settings: Settings, report: Report) -> Path:
+    """Return the folder with the model. Raises EngineUnavailable."""
+    await probe(settings)
+    return _folder(settings)
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["KokoroSpeech"]]:
+    """Start Kokoro and eSpeak NG in their workers. Raises EngineUnavailable, also when `auto` finds the machine too
+    slow, and EngineError."""
+    folder = await kokoro_folder(settings, report)
+    files = await asyncio.to_thread(find_voices, [folder / "voices", SHIPPED_VOICES])
+    if not files:
+        raise EngineUnavailable("Kokoro has no voices.", remedy=f"Put its voices (NAME.bin) into {folder / 'voices'}.")
+    config = KokoroConfig(str(folder.resolve()), str(next(iter(files.values())).resolve()))
+    spec = EngineSpec("kokoro", "pipeline.tts.kokoro_engine:Kokoro", config)
+    serving = Serving(settings.tts_timeout_s, settings.tts_replicas)
+    async with open_phonemes(settings) as phonemes, open_worker(spec, settings, serving) as worker:
+        cost = await worker.call("cost")
+        if settings.tts_engine == "auto" and cost > REAL_TIME:
+            raise EngineUnavailable(
+                f"Kokoro needs {cost:.1f} s of CPU for a second of sound here, which is too slow for a conversation.",
+                remedy="Set TTS_ENGINE=kokoro to use it all the same.",
+            )
+        speech = KokoroSpeech(worker, phonemes, files, settings.tts_timeout_s)
+        yield Opened(speech, "Kokoro-82M", "cpu", worker.load, list(LANGUAGES), voices=built_in(files))
+
+
+class KokoroSpeech:
+    """See `pipeline.tts.TextToSpeech`. 24 kHz."""
+
+    def __init__(self, worker: Worker, phonemes: Phonemes, files: Mapping[str, Path], timeout_s: float) -> None:
+        """files: voice of the model → its file, not empty."""
+        self._worker = worker
+        self._phonemes = phonemes
+        self._files = files
+        self._timeout_s = timeout_s
+
+    async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
+        """Yield no clip for text without a letter or digit. Raises EngineError (unsupported_language, timeout),
+        Overloaded."""
+        said = clean(text)
+        if not said:
+            return
+        code = voice.language(language)
+        own = choose(voice, code, self._files)
+        reader = espeak_voice(code, own)
+        if reader is None:
+            spoken = ", ".join(LANGUAGES)
+            raise EngineError(f"Kokoro does not speak {code[:20]!r}, only {spoken}.", code="unsupported_language")
+        speed = voice.engines.get("kokoro", {}).get("speed", 1.0)
+        if not (isinstance(speed, int | float) and 0.5 <= speed <= 2):
+            raise EngineError(f"The voice {voice.name} needs a Kokoro speed of 0.5 to 2.")
+        phonemes = await self._phonemes.of(said, reader)
+        stream = self._worker.stream("speak", phonemes, str(self._files[own].resolve()), float(speed))
+        async with aclosing(within(sounding(stream), self._timeout_s, "Kokoro")) as clips:
+            async for clip in clips:
+                yield clip
+
+    def speaks(self, language: str) -> bool:
+        """See `pipeline.tts.TextToSpeech`."""
+        return language.partition("-")[0] in LANGUAGES
+
+
+def _folder(settings: Settings) -> Path:
+    return Path(settings.kokoro_model) if settings.kokoro_model else settings.models_dir / NAME
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / "model.onnx").is_file() and (folder / "vocab.json").is_file()

@@ -1,0 +1,92 @@
+"""Kokoro-82M (hexgrad, Apache-2.0) as a synchronous engine on onnxruntime; imported in its worker only."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.audio.clip import Clip, Samples
+from pipeline.errors import EngineError
+from pipeline.tts.onnx_session import cost, load, run
+from pipeline.tts.silence import Trimmer, pause_after
+from pipeline.tts.split import split
+
+RATE_HZ = 24_000
+MAX_PHONEMES = 250
+"""Limit for one run of the model, about 15 s of speech. Its context holds 510, but a run must end within the
+timeout on a slow machine, too."""
+AUDIBLE = 0.01
+"""Amplitude below which a sample is silence. The model puts a third of a second of it before a clause and half a second
+after it."""
+STYLE_WIDTH = 256
+SYMBOLS = str.maketrans({"ɚ": "əɹ", "r": "ɹ", "x": "k"})
+"""eSpeak's symbols → the model's. Other symbols that the model does not know are left out."""
+CALIBRATION = "ðɪs ɪz ɐ ʃˈɔːɹt sˈɛntəns, tə fˈaɪnd ˈaʊt hˌaʊ fˈæst ðɪs məʃˈiːn ɪz."
+VOICES_KEPT = 64
+"""Voices kept in memory, 0.5 MB each."""
+
+
+@dataclass(frozen=True, slots=True)
+class KokoroConfig:
+    """Files of the model, and how to run it."""
+
+    folder: str
+    """Folder with model.onnx and vocab.json."""
+    voice: str
+    """File of the voice that is used for the calibration."""
+    threads: int = 1
+
+
+class Kokoro:
+    """The engine, loaded and warmed up."""
+
+    def __init__(self, config: KokoroConfig) -> None:
+        """Load the model. Raises EngineError."""
+        folder = Path(config.folder)
+        try:
+            self._vocab: dict[str, int] = json.loads((folder / "vocab.json").read_text("utf-8"))["vocab"]
+        except (OSError, ValueError, KeyError) as error:
+            raise EngineError(f"Kokoro's vocab.json cannot be read ({type(error).__name__}).") from None
+        self._session = load(folder / "model.onnx", config.threads)
+        self._voices: dict[str, Samples] = {}
+        self._cost = cost(lambda: self.speak(CALIBRATION, config.voice, 1.0))
+
+    def cost(self) -> float:
+        """Return the seconds of CPU that a second of sound took at the start."""
+        return self._cost
+
+    def speak(self, phonemes: str, voice: str, speed: float) -> Iterator[Clip | None]:
+        """Speak phonemes (IPA of eSpeak, with punctuation). voice: its file. speed: 0.5 to 2.
+
+        Yields clips at 24 kHz, without the silence around each, and None while the model runs. Closing the generator
+        stops it. Raises EngineError.
+        """
+        styles = self._styles(voice)
+        known = "".join(symbol for symbol in phonemes.translate(SYMBOLS) if symbol in self._vocab)
+        for piece in split(known, MAX_PHONEMES):
+            tokens = [self._vocab[symbol] for symbol in piece]
+            inputs = {
+                "tokens": np.array([[0, *tokens, 0]], np.int64),
+                "style": styles[len(tokens)][None],
+                "speed": np.array([speed], np.float32),
+            }
+            wave = yield from run(self._session, inputs)
+            trimmer = Trimmer(RATE_HZ, pause_after(piece), audible=AUDIBLE)
+            sound = trimmer.push(wave)
+            yield Clip(np.concatenate([sound, trimmer.finish()]), RATE_HZ)
+
+    def _styles(self, voice: str) -> Samples:
+        """Return a voice: a style for each number of phonemes, shape (510, 256)."""
+        if voice not in self._voices:
+            try:
+                styles = np.fromfile(voice, "<f4").reshape(-1, STYLE_WIDTH)
+            except (OSError, ValueError):
+                raise EngineError(f"Kokoro's voice {Path(voice).stem} cannot be read.") from None
+            if len(styles) <= MAX_PHONEMES:
+                raise EngineError(f"Kokoro's voice {Path(voice).stem} is not complete.")
+            while len(self._voices) >= VOICES_KEPT:
+                self._voices.pop(next(iter(self._voices)))
+            self._voices[voice] = styles
+        return self._voices[voice]
