@@ -190,8 +190,12 @@ class Settings(BaseSettings):
     extra `speakers`)."""
 
     # --- language model ---
-    llm_engine: Literal["auto", "ollama", "openai", "builtin"] = "auto"
-    """auto: ollama as soon as it responds and has the model, else the built-in responder."""
+    llm_engine: Literal["auto", "ollama", "openai", "local", "builtin"] = "auto"
+    """auto: ollama as soon as it responds and has the model, else LOCAL_LLM if it is set, else the built-in
+    responder."""
+    local_llm: str = ""
+    """A folder with a CTranslate2 language model (`python main.py convert FILE.gguf FOLDER` makes one), or the hub name
+    of one, for LLM_ENGINE=local and auto."""
     llama_model: str = "llama3.2"
     """The model in Ollama."""
     llama_endpoint: str = "http://localhost:11434"
@@ -201,7 +205,7 @@ class Settings(BaseSettings):
     llama_keep_alive: str = "30m"
     """How long Ollama keeps the model loaded after a turn ("30m"; "-1": forever)."""
     llama_context: int = Field(default=4096, ge=512)
-    """Context window requested from Ollama, in tokens."""
+    """Context window requested from Ollama, and the limit of LOCAL_LLM, in tokens."""
     llm_openai_url: str = "http://localhost:8080/v1"
     """Base URL of an OpenAI-compatible chat server (vLLM, llama.cpp), for LLM_ENGINE=openai."""
     llm_openai_key: str = ""
