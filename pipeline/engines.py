@@ -46,6 +46,8 @@ class Opened(Generic[T_co]):
     """Number format of a local model's weights: "int8", "float16"; empty: unknown."""
     voices: Sequence[Voice] = ()
     """Built-in voices of a speech model."""
+    notes: Sequence[str] = ()
+    """One sentence for each thing that a user must know about this model."""
 
 
 class EngineModule(Protocol[T_co]):
@@ -68,7 +70,8 @@ class EngineInfo:
     ready_s: float
     """Seconds from the start to ready."""
     notes: tuple[str, ...] = ()
-    """One sentence for each better engine that is not available: why, and how to get it."""
+    """One sentence for each better engine that is not available (why, and how to get it), and what a user must know
+    about this one."""
     load: Load | None = None
     """Load of a local model; None for a remote one."""
     languages: tuple[str, ...] = ()
@@ -112,8 +115,9 @@ async def open_named(
     async with module.open_engine(settings, report) as opened:
         ready_s = time.perf_counter() - start
         info = EngineInfo(
-            stage, name, opened.model, opened.device, ready_s, tuple(notes), languages=tuple(sorted(opened.languages)),
-            name=opened.name or opened.model, compute_type=opened.compute_type,
+            stage, name, opened.model, opened.device, ready_s, (*notes, *opened.notes),
+            languages=tuple(sorted(opened.languages)), name=opened.name or opened.model,
+            compute_type=opened.compute_type,
         )  # fmt: skip
         yield Running(opened.engine, info, opened.load, opened.voices)
 

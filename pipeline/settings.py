@@ -20,6 +20,10 @@ HOME = Path(__file__).resolve().parent.parent
 """The project's folder, with voices/, audios/ and web/."""
 
 
+SYSTEM_TOKENS = 584
+"""Tokens of the language model's context window for the system prompt and the functions."""
+
+
 class Settings(BaseSettings):
     """The settings of one deployment. Environment names are the fields' names in capitals."""
 
@@ -169,8 +173,12 @@ class Settings(BaseSettings):
     extra `speakers`)."""
 
     # --- language model, functions ---
-    llm_engine: Literal["auto", "ollama", "openai", "builtin"] = "auto"
-    """auto: ollama as soon as it responds and has the model, else the built-in responder."""
+    llm_engine: Literal["auto", "ollama", "openai", "local", "builtin"] = "auto"
+    """auto: ollama as soon as it responds and has the model, else LOCAL_LLM if it is set, else the built-in
+    responder."""
+    local_llm: str = ""
+    """A folder with a CTranslate2 language model (`python main.py convert FILE.gguf FOLDER` makes one), or the hub name
+    of one, for LLM_ENGINE=local and auto."""
     llama_model: str = "llama3.2"
     """The model in Ollama."""
     llama_endpoint: str = "http://localhost:11434"
@@ -208,7 +216,7 @@ class Settings(BaseSettings):
     """IANA time zone (Europe/Lisbon) for the built-in responder's clock; empty: the machine's own."""
     history_tokens: int = Field(default=3000, ge=256)
     """How much of a conversation is sent to the language model, in tokens (estimated); older turns are left out.
-    Ollama's context window is this, LLM_MAX_TOKENS and 584 more."""
+    The context window of Ollama and of LOCAL_LLM is this, LLM_MAX_TOKENS and 584 more."""
 
     # --- speech ---
     tts_engine: Literal["auto", "xtts", "pocket", "kokoro", "piper", "espeak", "openai"] = "auto"
@@ -396,6 +404,11 @@ class Settings(BaseSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
+
+    @property
+    def context_tokens(self) -> int:
+        """Context window of the language model: the history, the reply and SYSTEM_TOKENS."""
+        return self.history_tokens + self.llm_max_tokens + SYSTEM_TOKENS
 
 
 def names(field: str) -> list[str]:

@@ -79,9 +79,10 @@ class LanguageModel(Protocol):
 ENGINES: dict[str, str] = {
     "ollama": "pipeline.llm.ollama",
     "openai": "pipeline.llm.openai",
+    "local": "pipeline.llm.local",
     "builtin": "pipeline.llm.builtin",
 }
 """Engine name → module; see `pipeline.engines` for what a module provides."""
 
 AUTO_ORDER = ("ollama", "builtin")
-"""Engines that `auto` tries, best first; the last one always works."""
+"""Engines that `auto` tries, best first; the last one always works. With LOCAL_LLM, `local` stands in for it."""

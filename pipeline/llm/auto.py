@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
-from pipeline.engines import EngineInfo, Running, load, note, open_named
+from pipeline.engines import EngineInfo, Running, load, note, open_best, open_named
 from pipeline.errors import EngineError, ParleyError
 from pipeline.llm import AUTO_ORDER, ENGINES, LanguageModel, Message, ReplyDelta, Tool
 from pipeline.settings import Settings
@@ -63,7 +63,8 @@ class AutoLanguageModel:
         """The engine in use."""
         if self._better is not None:
             return self._better.info
-        return replace(self._always.info, notes=(self._why_not,) if self._why_not else ())
+        own = self._always.info
+        return replace(own, notes=(self._why_not, *own.notes) if self._why_not else own.notes)
 
     async def look(self, report: Report = _log_progress, *, patience_s: float = PATIENCE_S) -> None:
         """Switch to the better engine if it is available. Repeat a check that was not quick only after RECHECK_S.
@@ -157,7 +158,8 @@ class AutoLanguageModel:
 @asynccontextmanager
 async def open_auto(settings: Settings, report: Report) -> AsyncIterator[AutoLanguageModel]:
     """Open a model that keeps checking for the better engine. Wait for the first check, however long it takes."""
-    async with open_named("llm", ENGINES, ALWAYS, settings, report) as always:
+    order = ("local", ALWAYS) if settings.local_llm else (ALWAYS,)
+    async with open_best("llm", ENGINES, order, settings, report) as always:
         model = AutoLanguageModel(settings, always)
         try:
             await model.look(report, patience_s=math.inf)

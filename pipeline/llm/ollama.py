@@ -38,8 +38,6 @@ _BROKEN = (ResponseError, httpx.HTTPError, ConnectionError, ValueError, Attribut
 
 START_TIMEOUT_S = 120.0
 """Timeout for loading a model in Ollama, and for each step of pulling it, in seconds."""
-SYSTEM_TOKENS = 584
-"""Tokens of the context window for the system prompt and the functions, besides the history and the reply."""
 
 
 async def probe(settings: Settings) -> None:
@@ -131,7 +129,7 @@ class OllamaModel(ServedModel):
         # A bare number means seconds; Ollama would refuse it as a string.
         self._keep_alive: str | float = float(keep_alive) if keep_alive.lstrip("-").isdecimal() else keep_alive
         self._options = {
-            "num_ctx": settings.history_tokens + settings.llm_max_tokens + SYSTEM_TOKENS,
+            "num_ctx": settings.context_tokens,
             "temperature": settings.llm_temperature,
             "num_predict": settings.llm_max_tokens,
         }
