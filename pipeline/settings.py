@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     second SIGTERM ends it at once."""
 
     # --- speech to text ---
-    stt_engine: Literal["auto", "whisper", "sphinx", "openai"] = "auto"
+    stt_engine: Literal["auto", "whisper", "sphinx", "parakeet", "openai"] = "auto"
     """auto: whisper if its weights are here or can be downloaded, else sphinx (English only)."""
     whisper_model: str = Field(default="base", validation_alias=AliasChoices("whisper_model", "model_size"))
     """A size (tiny, base, small, medium, large-v3, turbo, …), a hub name (owner/name) or a folder."""
@@ -164,6 +164,8 @@ class Settings(BaseSettings):
     whisper_pack: bool = True
     """Let utterances of a recording with long pauses between them share a window of 30 s, because Whisper always
     encodes a full window; times are converted back."""
+    parakeet_model: str = "istupakov/parakeet-tdt-0.6b-v3-onnx"
+    """A hub name (owner/name) or a folder for STT_ENGINE=parakeet: Parakeet or Canary in onnx-asr's layout."""
     models_dir: Path = Path("models")
     """Folder for downloaded models and cached voice latents."""
     hf_token: str = ""
