@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     """Never contact the model hub: use only what is in MODELS_DIR."""
 
     # --- speech to text ---
-    stt_engine: Literal["auto", "whisper", "sphinx", "openai"] = "auto"
+    stt_engine: Literal["auto", "whisper", "sphinx", "parakeet", "openai"] = "auto"
     """auto: whisper if its weights are here or can be downloaded, else sphinx (English only)."""
     whisper_model: str = Field(default="base", validation_alias=AliasChoices("whisper_model", "model_size"))
     """A size (tiny, base, small, medium, large-v3, turbo, …), a hub name (owner/name) or a folder."""
@@ -157,6 +157,8 @@ class Settings(BaseSettings):
     on a CPU) and can cost accuracy."""
     stt_timeout_s: float = Field(default=60.0, gt=0)
     """Timeout for the transcript of one utterance, in seconds."""
+    parakeet_model: str = "istupakov/parakeet-tdt-0.6b-v3-onnx"
+    """A hub name (owner/name) or a folder for STT_ENGINE=parakeet: Parakeet or Canary in onnx-asr's layout."""
     stt_openai_url: str = "http://localhost:8001/v1"
     """Base URL of an OpenAI-compatible transcription server, for STT_ENGINE=openai."""
     stt_openai_key: str = ""

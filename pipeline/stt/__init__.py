@@ -152,6 +152,7 @@ async def in_time(
 ENGINES: dict[str, str] = {
     "whisper": "pipeline.stt.whisper",
     "sphinx": "pipeline.stt.sphinx",
+    "parakeet": "pipeline.stt.parakeet",
     "openai": "pipeline.stt.openai",
 }
 """Engine name → module; see `pipeline.engines` for what a module provides."""

@@ -18,7 +18,7 @@ from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.listening.vad import speech_spans, trim
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word
-from pipeline.stt.worker_client import WorkerFront
+from pipeline.stt.worker_client import TellingFront
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
 
@@ -201,4 +201,6 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     spec = EngineSpec("sphinx", "pipeline.stt.sphinx:SphinxEngine", SphinxConfig(grammar()))
     serving = Serving(settings.stt_timeout_s, settings.stt_replicas or 1)
     async with open_worker(spec, settings, serving) as worker:
-        yield Opened(WorkerFront(worker, "sphinx", settings.stt_timeout_s, LIMITS), "en-us", "cpu", worker.load, ["en"])
+        yield Opened(
+            TellingFront(worker, "sphinx", settings.stt_timeout_s, LIMITS), "en-us", "cpu", worker.load, ["en"]
+        )

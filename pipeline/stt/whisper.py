@@ -34,7 +34,7 @@ from pipeline.stt.whisper_model import (
 from pipeline.stt.whisper_plan import plan
 from pipeline.stt.whisper_windows import Asked, first_pass
 from pipeline.stt.word_times import Timed, filled
-from pipeline.stt.worker_client import WorkerFront
+from pipeline.stt.worker_client import TellingFront
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
 from pipeline.workers.hardware import this_machine
@@ -374,7 +374,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         loaded: Description = await worker.call("describe")
         name = settings.whisper_model.rstrip("/").rpartition("/")[2]
         limits = WindowLimits(batch=planned.file_batch, pack=PACK)
-        front = WorkerFront(worker, "whisper", settings.stt_timeout_s, limits)
+        front = TellingFront(worker, "whisper", settings.stt_timeout_s, limits)
         languages = list(NAMES) if loaded.multilingual else ["en"]
         kind = loaded.compute_type
         yield Opened(front, f"{name} ({kind})", loaded.device, worker.load, languages, name, kind)

@@ -16,7 +16,7 @@ MAX_QUEUE_S = 3600.0
 class WorkerFront:
     """A recogniser behind a worker, as `pipeline.stt.SpeechToText`.
 
-    The engine in the worker has `language_of(clip)` and two generators, which yield None where they can be cancelled:
+    The engine in the worker has two generators, which yield None where they can be cancelled:
     `transcribe(clip, language, prompt, words)`, which ends with the Transcript, and `segments(clip, request)`, which
     yields None as soon as its turn comes, and then Segments.
     """
@@ -44,15 +44,6 @@ class WorkerFront:
                 if step is not None:
                     yield step
 
-    async def language_of(self, clip: Clip) -> tuple[str, float]:
-        """See `TellsLanguage`. Raises EngineError (timeout) when waiting and detecting together take too long."""
-        try:
-            async with asyncio.timeout(MAX_QUEUE_S):
-                language, probability = await self._worker.call("language_of", clip)
-        except TimeoutError:
-            raise EngineError(f"{self._name} returned no language within {MAX_QUEUE_S:g} s.", code="timeout") from None
-        return language, probability
-
     async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
         """See the Protocol. Raises EngineError (timeout) when waiting and decoding together take too long."""
         try:
@@ -64,6 +55,19 @@ class WorkerFront:
         except TimeoutError:
             raise EngineError(f"{self._name} returned no text in {self._timeout_s:g} s.", code="timeout") from None
         raise AssertionError("an engine ends with its transcript")
+
+
+class TellingFront(WorkerFront):
+    """A front for an engine in the worker that also has `language_of(clip)`; a `TellsLanguage`."""
+
+    async def language_of(self, clip: Clip) -> tuple[str, float]:
+        """See `TellsLanguage`. Raises EngineError (timeout) when waiting and detecting together take too long."""
+        try:
+            async with asyncio.timeout(MAX_QUEUE_S):
+                language, probability = await self._worker.call("language_of", clip)
+        except TimeoutError:
+            raise EngineError(f"{self._name} returned no language within {MAX_QUEUE_S:g} s.", code="timeout") from None
+        return language, probability
 
 
 def last(steps: Iterator[Transcript | None]) -> Transcript:
