@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Tool:
 
     name: str
     description: str
-    parameters: Mapping[str, object]
+    parameters: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

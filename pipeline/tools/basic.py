@@ -19,7 +19,7 @@ MAX_TIMER_S = 24 * 3600.0
 def basic(zone: tzinfo | None) -> Mapping[str, Function]:
     """Return these functions by name. zone: time zone for `current_time`; None: the machine's own."""
 
-    def current_time() -> dict[str, object]:
+    def current_time() -> dict[str, str]:
         """The current local time and date, day of the week included."""
         now = datetime.now(UTC).astimezone(zone)
         return {

@@ -32,9 +32,9 @@ IN_MEMORY = 64
 class Latents:
     """A voice's latents for one model."""
 
-    conditioning: object
+    conditioning: Any
     """The GPT's conditioning: torch, shape (1, n, width)."""
-    speaker: object
+    speaker: Any
     """The vocoder's speaker embedding: torch, shape (1, 512, 1)."""
 
 
