@@ -17,6 +17,7 @@ from pipeline.languages import NAMES
 from pipeline.listening.vad import speech_spans
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word, weights
+from pipeline.stt.short_context import agree, known_clip
 from pipeline.stt.whisper_model import (
     MAX_COMPRESSION,
     MAX_NO_SPEECH,
@@ -34,7 +35,7 @@ from pipeline.stt.whisper_model import (
 from pipeline.stt.whisper_plan import plan
 from pipeline.stt.whisper_windows import Asked, first_pass
 from pipeline.stt.word_times import Timed, filled
-from pipeline.stt.worker_client import TellingFront
+from pipeline.stt.worker_client import TellingFront, last
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
 from pipeline.workers.hardware import this_machine
@@ -54,6 +55,9 @@ PAD_MS = 400
 """Silence kept around the speech; faster-whisper's default for its VAD."""
 LONG_PAUSE_S = 2.0
 """Pauses of this length are cut out, because Whisper invents words in them."""
+NO_SPEECH_FOR_CERTAIN = 0.7
+"""Above this probability of no speech, text is dropped even if its tokens are likely. tiny.en and base invented "you"
+or "I'm sorry." in silence, music and breath at 0.74 to 0.98; in recordings of speech it was at most 0.25."""
 HOPELESS_LOGPROB = -2.0
 """Below this mean log-probability no word is likely to be right, whatever the probability of speech."""
 
@@ -69,6 +73,9 @@ class WhisperConfig:
     beam: int
     context_s: float
     """Minimum length of sound to encode, in seconds; the model's own is 30."""
+    known: Clip | None = None
+    """Speech that must give the same text with this context as with the full one; otherwise the full one is used.
+    None: use the context unchecked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,23 @@ class WhisperEngine:
                 if (device, compute_type) == config.ways[-1]:
                     raise EngineError(f"The Whisper model cannot be loaded: {error}") from error
                 log.warning("Whisper does not run on %s with %s: %s", device, compute_type, error)
+        if config.known is not None and not self._bears_short_context(config.known):
+            log.warning("This Whisper model is less exact with a context of %g s: using 30 s.", config.context_s)
+            self._model.context_s = WINDOW_S
         self._description = Description(device, compute_type, bool(self._model.model.is_multilingual))
+
+    def _bears_short_context(self, known: Clip) -> bool:
+        """Whether the model writes the same with its short context as with the full one."""
+        short = last(self.transcribe(known, "en", None, False)).text
+        context_s, self._model.context_s = self._model.context_s, WINDOW_S
+        full = last(self.transcribe(known, "en", None, False)).text
+        self._model.context_s = context_s
+        return agree(full, short)
+
+    @property
+    def context_s(self) -> float:
+        """Minimum length of sound that is encoded, in seconds."""
+        return float(self._model.context_s)
 
     def describe(self) -> Description:
         return self._description
@@ -130,7 +153,7 @@ class WhisperEngine:
                 (short if speech.short else others)[index] = speech
         utterances = [
             Utterance(
-                features_of(self._model, speech.sound, self._config.context_s),
+                features_of(self._model, speech.sound),
                 speech.request.language,
                 prompt_of(self._model, speech.request.prompt),
             )
@@ -204,9 +227,8 @@ class WhisperEngine:
                 task = "translate" if request.translate else "transcribe"
                 together[index] = Asked(sound, code, request.prompt, request.words, task, request.batch_size)
         indices = list(together)
-        context_s, beam = self._config.context_s, self._config.beam
         for place, found in first_pass(
-            self._model, list(together.values()), beam=beam, context_s=context_s,
+            self._model, list(together.values()), beam=self._config.beam,
             cancelled=lambda place: cancelled(indices[place]),
         ):  # fmt: skip
             index = indices[place]
@@ -228,7 +250,7 @@ class WhisperEngine:
         code = self._language(None)
         if code is not None:
             return code, 1.0
-        return language_of(self._model, features_of(self._model, sound, self._config.context_s))
+        return language_of(self._model, features_of(self._model, sound))
 
     def _language(self, asked: str | None) -> str | None:
         """Return the code to decode in, None to detect it. Raises EngineError for a language that the model lacks."""
@@ -304,6 +326,8 @@ def _believable(segment: Any) -> bool:
     """Whether a segment passes the gates. The library applies them, too, but keeps the text when all tries fail."""
     if segment.compression_ratio > MAX_COMPRESSION or segment.avg_logprob < HOPELESS_LOGPROB:
         return False
+    if segment.no_speech_prob > NO_SPEECH_FOR_CERTAIN:
+        return False
     return not (segment.no_speech_prob > MAX_NO_SPEECH and segment.avg_logprob < MIN_LOGPROB)
 
 
@@ -354,12 +378,18 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     planned = plan(
         settings, await asyncio.to_thread(this_machine), weights.weights_mb(settings, settings.whisper_model)
     )
+    context_s, known = planned.context_s, None
+    # The sizes were measured; a context from the settings is the operator's own decision.
+    if not settings.whisper_context_s and context_s < WINDOW_S and settings.whisper_model not in weights.sizes():
+        known = await known_clip(settings)
+        context_s = WINDOW_S if known is None else context_s
     config = WhisperConfig(
         folder=str(await asyncio.to_thread(folder.resolve)),
         ways=planned.ways,
         threads=planned.threads,
         beam=BEAM,
-        context_s=settings.whisper_context_s,
+        context_s=context_s,
+        known=known,
     )
     spec = EngineSpec("whisper", "pipeline.stt.whisper:WhisperEngine", config)
     serving = Serving(

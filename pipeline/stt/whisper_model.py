@@ -80,6 +80,8 @@ def load(folder: str, device: str, compute_type: str, threads: int, context_s: f
         """Caches the encoded window: the library encodes the first one twice when it detects the language, its most
         expensive step."""
 
+        context_s: float
+        """Minimum length of sound to encode, in seconds."""
         _last: tuple[Samples, Any] | None = None
         known_alignment: list[Any] | None = None
         """Alignment of words and sound that was made for a whole batch; returned to the library's next request."""
@@ -100,14 +102,16 @@ def load(folder: str, device: str, compute_type: str, threads: int, context_s: f
 
         def encode(self, features: Samples) -> Any:
             if self._last is None or not np.array_equal(self._last[0], features):
-                self._last = (features, super().encode(shortened(features, context_s)))
+                self._last = (features, super().encode(shortened(features, self.context_s)))
             return self._last[1]
 
         def detect_language(self, audio: Any = None, features: Any = None, **options: Any) -> Any:
             # Decoding leaves out the last frame. Doing the same here lets both encode the same window.
             return super().detect_language(audio, None if features is None else features[..., :-1], **options)
 
-    return TurnWhisper(folder, device=device, compute_type=compute_type, cpu_threads=threads)
+    model = TurnWhisper(folder, device=device, compute_type=compute_type, cpu_threads=threads)
+    model.context_s = context_s
+    return model
 
 
 def shortened(features: Samples, context_s: float) -> Samples:
@@ -122,11 +126,11 @@ def shortened(features: Samples, context_s: float) -> Samples:
     return np.ascontiguousarray(features[..., : frames + frames % 2])  # the encoder halves the frames
 
 
-def features_of(model: Any, sound: Samples, context_s: float) -> Samples:
+def features_of(model: Any, sound: Samples) -> Samples:
     """Return the encoder's input for a sound (16 kHz, at most 30 s), computed as the library does."""
     from faster_whisper.audio import pad_or_trim
 
-    return shortened(pad_or_trim(model.feature_extractor(sound)[:, :-1]), context_s)
+    return shortened(pad_or_trim(model.feature_extractor(sound)[:, :-1]), model.context_s)
 
 
 def language_of(model: Any, features: Samples) -> tuple[str, float]:

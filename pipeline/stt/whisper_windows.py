@@ -43,12 +43,12 @@ class Pass:
 
 
 def first_pass(
-    model: Any, windows: Sequence[Asked], *, beam: int, context_s: float, cancelled: Callable[[int], bool]
+    model: Any, windows: Sequence[Asked], *, beam: int, cancelled: Callable[[int], bool]
 ) -> Iterator[tuple[int, Pass | None]]:
     """Yield (index, Pass) for each window that was not cancelled, and (index, None) in between, where all can be
     cancelled."""
     utterances = [
-        Utterance(features_of(model, one.sound, context_s), one.language, prompt_of(model, one.prompt), one.task, True)
+        Utterance(features_of(model, one.sound), one.language, prompt_of(model, one.prompt), one.task, True)
         for one in windows
     ]
     groups: dict[object, list[int]] = {}

@@ -110,3 +110,13 @@ def spoken_clip(number: int) -> Clip:
 
 def never(index: int) -> bool:
     return False
+
+
+def test_a_model_that_loses_words_with_a_short_context_gets_the_full_one(caplog: pytest.LogCaptureFixture) -> None:
+    clip = spoken_clip(0)
+    engine = WhisperEngine(WhisperConfig(str(MODEL), (("cpu", "int8"),), 1, 1, 10.0, clip))
+    assert engine.context_s == 10
+    deaf = Clip(np.zeros(3 * RATE_HZ, np.float32), RATE_HZ)  # without a text there is nothing to compare
+    assert WhisperEngine(WhisperConfig(str(MODEL), (("cpu", "int8"),), 1, 1, 10.0, deaf)).context_s == 30
+    assert "less exact" in caplog.text
+    assert last(engine.transcribe(clip, "en", None, False)).text == spoken()[0][0]

@@ -118,7 +118,7 @@ def test_cancelled_utterances_are_skipped_and_others_decoded(said: list[tuple[st
 def test_doubtful_text_is_decoded_again_alone(random_whisper: Path, said: list[tuple[str, Clip]]) -> None:
     """This model is unsure of all its text: each utterance is decoded twice, and has a result."""
     engine = engine_of(random_whisper)
-    sounds = [features_of(engine._model, clip.at(RATE_HZ).samples, 30.0) for _, clip in said[:3]]
+    sounds = [features_of(engine._model, clip.at(RATE_HZ).samples) for _, clip in said[:3]]
     steps = list(hear(engine._model, [Utterance(one, "en", ()) for one in sounds], beam=1, cancelled=lambda i: False))
     results = [(index, heard) for index, heard in steps if heard is not None]
     assert sorted(index for index, _ in results) == [0, 1, 2]

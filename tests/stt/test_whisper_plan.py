@@ -80,16 +80,31 @@ def test_replicas_and_threads_fit_the_hardware(
 def test_batches_are_used_where_they_are_faster() -> None:
     on_gpu, on_cpu = machine(gpu=(24_000, 23_000)), machine()
     assert (planned(on_gpu).batch, planned(on_gpu).file_batch) == (16, 16)
-    assert (planned(on_cpu).batch, planned(on_cpu).file_batch) == (1, 1)
-    assert planned(on_cpu, whisper_context_s=10).batch == 8
-    assert planned(on_gpu, whisper_device="cpu").batch == 1
+    assert (planned(on_cpu).batch, planned(on_cpu).file_batch) == (8, 1)
+    assert planned(on_cpu, whisper_context_s=30).batch == 1
+    assert planned(on_gpu, whisper_device="cpu").batch == 8
+
+
+def test_a_cpu_encodes_ten_seconds_at_least_and_cuda_thirty() -> None:
+    on_gpu, on_cpu = machine(gpu=(24_000, 23_000)), machine()
+    assert (planned(on_cpu).context_s, planned(on_gpu).context_s) == (10, 30)
+    assert (planned(on_cpu, whisper_context_s=30).context_s, planned(on_gpu, whisper_context_s=12).context_s) == (
+        30,
+        12,
+    )
+
+
+@pytest.mark.parametrize("context_s", [-1, 0.5, 9.9, 31])
+def test_a_context_below_ten_seconds_is_refused(context_s: float) -> None:
+    with pytest.raises(ValueError, match="whisper_context_s"):
+        planned(machine(), whisper_context_s=context_s)
 
 
 def test_settings_override_the_plan() -> None:
     hardware = machine(cores=32, memory_mb=64_000, gpu=(24_000, 23_000))
     named = {"stt_replicas": 3, "whisper_threads": 7, "stt_batch": 5, "stt_file_batch": 6}
     found = planned(hardware, whisper_device="cpu", whisper_compute_type="float32", **named)
-    assert found == Plan((("cpu", "float32"),), 3, 7, 5, 6)
+    assert found == Plan((("cpu", "float32"),), 3, 7, 5, 6, 10)
     # An explicit device is tried whether it seems to fit or not, and no other.
     full = planned(machine(gpu=(4_000, 500)), LARGE_MB, whisper_device="cuda", whisper_compute_type="float16")
     assert full.ways == (("cuda", "float16"),)

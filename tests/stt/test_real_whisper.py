@@ -1,0 +1,127 @@
+"""Real weights on real recordings: the text with a short context is the text with 30 s, and nothing is invented."""
+
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+
+from bench.wer_whisper import plain, unspoken
+from pipeline.audio.clip import Clip
+from pipeline.audio.decode import decode_blocking
+from pipeline.stt import FileRequest
+from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.worker_client import last
+from tests.speech import Espeak
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared" / "audio"
+TINY, BASE = ROOT / "models" / "whisper-tiny.en", ROOT / "models" / "whisper-base"
+RATE_HZ = 16_000
+
+needs_recordings = pytest.mark.skipif(not SHARED.is_dir(), reason="the recordings are missing")
+needs_tiny = pytest.mark.skipif(not TINY.is_dir(), reason="models/whisper-tiny.en is missing")
+needs_base = pytest.mark.skipif(not BASE.is_dir(), reason="models/whisper-base is missing")
+
+
+@functools.cache
+def engine_of(model: Path, context_s: float = 10.0) -> WhisperEngine:
+    return WhisperEngine(WhisperConfig(str(model), (("cpu", "int8"),), 1, 1, context_s))
+
+
+@functools.cache
+def recording(names: str) -> Clip:
+    """Recordings, one after the other."""
+    parts = [decode_blocking((SHARED / f"{name}.wav").read_bytes(), max_seconds=60) for name in names.split()]
+    return Clip(np.concatenate([part.at(RATE_HZ).samples for part in parts]), RATE_HZ)
+
+
+def said(names: str) -> str:
+    texts = {entry["file"]: entry["text"] for entry in json.loads((SHARED / "manifest.json").read_text("utf-8"))}
+    return plain(" ".join(texts[f"{name}.wav"] for name in names.split()))
+
+
+LONG = ("jfk", "libri1088", "LJ001-0001 LJ001-0003", "jfk libri1088", "libri1088 LJ001-0003 lj_0020")
+"""11 to 28 s."""
+
+
+@needs_recordings
+@needs_tiny
+def test_short_context_hears_long_utterances_as_well_as_the_full_one() -> None:
+    texts = [said(names) for names in LONG]
+    clips = [recording(names) for names in LONG]
+    short, full = ([*heard(engine_of(TINY, context_s), clips)] for context_s in (10.0, 30.0))
+    assert jiwer.wer(texts, short) <= jiwer.wer(texts, full) + 0.02
+    assert jiwer.wer(texts, short) < 0.06
+
+
+@needs_recordings
+@needs_tiny
+def test_batches_and_file_windows_hear_the_same_as_single_turns() -> None:
+    engine = engine_of(TINY)
+    clips = [recording(names) for names in LONG]
+    texts = [said(names) for names in LONG]
+    together: dict[int, str] = {}
+    for index, step in engine.transcribe_many([(clip, "en", None, False) for clip in clips], never):
+        if step is not None and not isinstance(step, Exception):
+            together[index] = plain(step.text)
+    parts: dict[int, list[str]] = {index: [] for index in range(len(clips))}
+    for index, found in engine.segments_many([(clip, FileRequest("en")) for clip in clips], never):
+        if found is not None and not isinstance(found, Exception):
+            parts[index].append(found.text)
+    assert jiwer.wer([*heard(engine, clips)], [together[index] for index in range(len(clips))]) < 0.02
+    assert jiwer.wer(texts, [plain(" ".join(parts[index])) for index in range(len(clips))]) < 0.06
+
+
+@needs_recordings
+@needs_tiny
+def test_an_utterance_of_sixteen_seconds_is_not_empty() -> None:
+    [text] = heard(engine_of(TINY), [recording("libri1088")])
+    assert text.startswith("as you know")
+    assert text.endswith("in person")
+
+
+@needs_recordings
+@needs_tiny
+def test_nothing_is_invented_after_an_utterance_of_eleven_seconds() -> None:
+    [text] = heard(engine_of(TINY), [recording("jfk")])
+    assert text == said("jfk")
+
+
+@needs_recordings
+@needs_tiny
+def test_a_model_that_bears_a_short_context_keeps_it(caplog: pytest.LogCaptureFixture) -> None:
+    config = WhisperConfig(str(TINY), (("cpu", "int8"),), 1, 1, 10.0, recording("goforward"))
+    assert WhisperEngine(config).context_s == 10
+    assert "less exact" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(TINY, marks=needs_tiny, id="tiny.en"), pytest.param(BASE, marks=needs_base, id="base")]
+)
+def test_no_words_are_invented_in_sound_without_speech(model: Path) -> None:
+    """The voice activity detection, which would find no speech, is left out: files and turns are decoded."""
+    engine = engine_of(model)
+    for kind, clip in unspoken(60.0):
+        found = [one.text for one in engine.segments(clip, FileRequest("en")) if one is not None]
+        assert not found, kind
+
+
+@needs_tiny
+def test_sentences_of_espeak_are_heard_alike_with_both_contexts() -> None:
+    sound = Clip(Espeak().say("please tell me what the weather will be like tomorrow", "en-us+f2"), RATE_HZ)
+    short, full = (last(engine_of(TINY, context_s).transcribe(sound, "en", None, False)).text for context_s in (10, 30))
+    assert "weather" in short
+    assert short == full
+
+
+def heard(engine: WhisperEngine, clips: list[Clip]) -> Iterator[str]:
+    for clip in clips:
+        yield plain(last(engine.transcribe(clip, "en", None, False)).text)
+
+
+def never(index: int) -> bool:
+    return False
