@@ -2,7 +2,7 @@
 
 import typer
 
-from commands import doctor, keys, recordings, say, serve, talk, transcribe, voices, worker
+from commands import doctor, keys, models, recordings, say, serve, talk, transcribe, voices, worker
 
 cli = typer.Typer(help="Parley: you speak, it answers.", add_completion=False, pretty_exceptions_enable=False)
 
@@ -14,7 +14,9 @@ def default(context: typer.Context) -> None:
         serve.serve()
 
 
-for command in (serve.serve, talk.talk, transcribe.transcribe, say.say, voices.voices, doctor.doctor, worker.worker):
+for command in (
+    serve.serve, talk.talk, transcribe.transcribe, say.say, voices.voices, models.models, doctor.doctor, worker.worker,
+):  # fmt: skip
     cli.command()(command)
 cli.add_typer(keys.keys, name="keys")
 cli.add_typer(recordings.recordings, name="recordings")

@@ -43,6 +43,12 @@ class Opened(Generic[T_co]):
     """Name of the model without details ("base"), where `model` has some."""
     compute_type: str = ""
     """Number format of a local model's weights: "int8", "float16"; empty: unknown."""
+    source: str = ""
+    """Source of a local model: folder, hub, package index; empty: with its engine, or unknown."""
+    licence: str = ""
+    """Licence of a local model's weights (SPDX); empty: unknown."""
+    notes: Sequence[str] = ()
+    """Sentences for the user about the choice of the model."""
 
 
 class EngineModule(Protocol[T_co]):
@@ -74,6 +80,15 @@ class EngineInfo:
     """Name of the model without the details in `model`."""
     compute_type: str = ""
     """Number format of a local model's weights; empty: unknown."""
+    source: str = ""
+    """Source of a local model: folder, hub, package index; empty: with its engine, or unknown."""
+    licence: str = ""
+    """Licence of a local model's weights (SPDX); empty: unknown."""
+
+    @property
+    def origin(self) -> str:
+        """Source and licence of the model, for people; empty: unknown."""
+        return ", ".join(filter(None, (self.source, self.licence)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +122,9 @@ async def open_named(
     async with module.open_engine(settings, report) as opened:
         ready_s = time.perf_counter() - start
         info = EngineInfo(
-            stage, name, opened.model, opened.device, ready_s, tuple(notes), languages=tuple(sorted(opened.languages)),
-            name=opened.name or opened.model, compute_type=opened.compute_type,
+            stage, name, opened.model, opened.device, ready_s, (*notes, *opened.notes),
+            languages=tuple(sorted(opened.languages)), name=opened.name or opened.model,
+            compute_type=opened.compute_type, source=opened.source, licence=opened.licence,
         )  # fmt: skip
         yield Running(opened.engine, info, opened.load)
 

