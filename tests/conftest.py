@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.reach import starts_a_service
+from tests.real_models import kokoro, piper_joe, smollm2, whisper_base, whisper_tiny_en  # noqa: F401
 from tests.server_process import PATIENT, ServerProcess, serving
 
 # Use the same examples in every run, without a deadline, because the machine can be busy. To search for others:

@@ -55,7 +55,7 @@ def find(settings: Settings) -> Path | None:
 
 async def choose(settings: Settings) -> tuple[Settings, str]:
     """Return the settings with the model to use, and a note if it is not the default one: English takes SMALLEST where
-    the hub does not answer and nobody chose a model. Takes 2 s at most."""
+    the hub does not answer and no model was chosen. Takes 2 s at most."""
     if (
         "whisper_model" in settings.model_fields_set
         or settings.speech_language.partition("-")[0] not in ("", "en")
@@ -67,10 +67,7 @@ async def choose(settings: Settings) -> tuple[Settings, str]:
         await Hub.of(settings).check(hub_name(settings.whisper_model))
     except EngineUnavailable as error:
         if "index" in settings.model_sources or await asyncio.to_thread(find, smallest) is not None:
-            why = (
-                f"{settings.whisper_model}: {error.message} {SMALLEST} is used instead, which understands English only."
-            )
-            return smallest, why
+            return smallest, f"{error.message} {SMALLEST} is used instead, which understands English only."
     return settings, ""
 
 

