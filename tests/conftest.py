@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.reach import starts_a_service
+from tests.real_models import kokoro, piper_joe, smollm2, whisper_base, whisper_tiny_en  # noqa: F401
 from tests.server_process import CONSTANTS, PATIENT, ServerProcess, serving
 
 # Use the same examples in every run, without a deadline, because the machine can be busy. To search for others:
@@ -18,6 +19,8 @@ settings.register_profile("shrinking", ALIKE)
 settings.register_profile("alike", ALIKE, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target])
 settings.load_profile("alike")
 
+# No test downloads from the package index, except those of it.
+os.environ.setdefault("MODEL_SOURCES", "hub")
 # On a busy machine a slow model must not be mistaken for one that hangs.
 for limit in PATIENT:
     os.environ.setdefault(limit, PATIENT[limit])

@@ -39,6 +39,7 @@ EMBEDDED = {
     "LLM_ENGINE": "builtin",
     "TTS_ENGINE": "espeak",
     "HF_HUB_OFFLINE": "true",
+    "MODEL_SOURCES": "hub",
     **PATIENT,
 }
 """Engines that run anywhere, with the same result each time. The limits are PATIENT because a slow model on a busy

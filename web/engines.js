@@ -15,13 +15,13 @@ export async function showEngines(list, key) {
   list.replaceChildren(...(engines ?? []).map(item));
 }
 
-function item({ stage, engine, model, device, notes }) {
+function item({ stage, engine, model, device, source, licence, notes }) {
   const entry = document.createElement("li");
   const name = document.createElement("span");
   name.className = "stage";
   name.textContent = text(`engine_${stage}`);
   const what = document.createElement("span");
-  what.textContent = [engine, model, device].filter(Boolean).join(" · ");
+  what.textContent = [engine, model, device, source, licence].filter(Boolean).join(" · ");
   entry.append(name, " ", what);
   if (notes?.length) entry.append(whyNotBetter(notes));
   return entry;

@@ -79,7 +79,7 @@ class Recognisers:
         info = self._own.info
         own = [name for name in (info.name, info.engine) if name]
         if info.engine == "whisper":
-            own.append(self._settings.whisper_model)
+            own.append(self._own_model)
             if info.name in weights.sizes():
                 own += [f"whisper-{info.name}", weights.hub_name(info.name)]
         return list(dict.fromkeys([*own, *openai_names.MODELS["stt"]]))
@@ -165,9 +165,15 @@ class Recognisers:
         wanted["stt_file_batch"] = own.stt_file_batch or (8 if where == "cpu" or not self.hardware.cuda else 16)
         return Model(f"{model.rpartition('/')[2]} ({kind})", own.model_copy(update=wanted), mb)
 
+    @property
+    def _own_model(self) -> str:
+        """The loaded model of Whisper, as in WHISPER_MODEL: if that is not set, another one can be loaded."""
+        chosen = "whisper_model" in self._settings.model_fields_set
+        return self._settings.whisper_model if chosen else self._own.info.name or self._settings.whisper_model
+
     def _same(self, model: str) -> bool:
         """Whether this is the loaded model, perhaps under another name."""
-        own = self._settings.whisper_model
+        own = self._own_model
         if weights.size_of(own) is not None:
             return weights.size_of(own) == model
         folders = [weights.find(self._settings.model_copy(update={"whisper_model": name})) for name in (own, model)]
@@ -177,7 +183,7 @@ class Recognisers:
         return needed_mb(weights.weights_mb(self._settings, model), self._settings.whisper_compute_type, self.hardware)
 
     def _own_mb(self) -> int:
-        return self._mb(self._settings.whisper_model) * max(1, self._own.load().replicas if self._own.load else 1)
+        return self._mb(self._own_model) * max(1, self._own.load().replicas if self._own.load else 1)
 
     def _here(self, size: str) -> bool:
         return weights.find(self._settings.model_copy(update={"whisper_model": size})) is not None

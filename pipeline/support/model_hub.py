@@ -63,7 +63,7 @@ class Hub:
 
     @classmethod
     def of(cls, settings: Settings) -> "Hub":
-        return cls(settings.hf_endpoint, settings.hf_token, settings.hf_hub_offline)
+        return cls(settings.hf_endpoint, settings.hf_token, settings.hub_offline)
 
     async def check(self, repo: str) -> None:
         """Check that the hub is reachable and grants access to this model ("owner/name"); takes at most 2 s. Raises
@@ -209,8 +209,8 @@ class Hub:
     def _need_online(self, repo: str) -> None:
         if self.offline:
             raise EngineUnavailable(
-                f"The model {repo} is not installed, and HF_HUB_OFFLINE forbids downloading it.",
-                remedy="Unset HF_HUB_OFFLINE, or put the model's folder into MODELS_DIR.",
+                f"The model {repo} is not installed, and HF_HUB_OFFLINE or MODEL_SOURCES forbids downloading it.",
+                remedy="Unset HF_HUB_OFFLINE, add hub to MODEL_SOURCES, or put the model's folder into MODELS_DIR.",
             )
 
     def _raise_for_status(self, answer: httpx.Response, repo: str) -> None:

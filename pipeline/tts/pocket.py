@@ -45,7 +45,7 @@ async def probe(settings: Settings) -> None:
     config = Path(spec.submodule_search_locations[0], "config", f"{MODELS[_first(settings)]}.yaml")
     if await asyncio.to_thread(_is_cached, config, _hub_cache(settings)):
         return
-    if settings.hf_hub_offline or not await _hub_answers(settings):
+    if settings.hub_offline or not await _hub_answers(settings):
         raise EngineUnavailable(
             "pocket-tts's weights are missing and the model hub does not respond.",
             remedy="Connect to the internet once, or set POCKET_MODEL to a YAML with local paths.",
@@ -138,7 +138,7 @@ def _config(settings: Settings) -> PocketConfig:
         hub_cache=str(_hub_cache(settings).resolve()),
         hub=settings.hf_endpoint,
         hub_token=settings.hf_token,
-        offline=settings.hf_hub_offline,
+        offline=settings.hub_offline,
         # It is made for CPUs and as fast there: use a GPU only when the setting says so.
         device="cuda" if settings.tts_device == "cuda" else "cpu",
         int8=settings.tts_precision == "int8",

@@ -116,11 +116,11 @@ function engines(list) {
   }
   table.append(element("thead"), element("tbody"));
   table.tHead.append(head);
-  for (const { stage, engine, model, device, load, notes } of list) {
+  for (const { stage, engine, model, device, source, licence, load, notes } of list) {
     const row = element("tr");
     const name = element("th", "", text(`engine_${stage}`));
     name.scope = "row";
-    const what = element("td", "", `${engine} · ${model}`);
+    const what = element("td", "", [engine, model, source, licence].filter(Boolean).join(" · "));
     for (const note of notes) what.append(element("small", "", note));
     row.append(name, what, element("td", "", device), element("td", "", load ? loadWords(load) : "–"));
     table.tBodies[0].append(row);
