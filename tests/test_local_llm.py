@@ -126,7 +126,7 @@ async def test_damaged_weights_are_refused(smollm: Path, tmp_path: Path) -> None
 
 
 async def test_auto_uses_it_while_ollama_is_away_only_if_it_is_named(smollm: Path) -> None:
-    away = {"llama_endpoint": f"http://127.0.0.1:{closed_port()}"}
+    away: dict[str, Any] = {"llama_endpoint": f"http://127.0.0.1:{closed_port()}"}
     async with open_auto(settings(smollm, **away), quiet) as model:
         assert model.info.engine == "local"
         assert any("Ollama does not respond" in note for note in model.info.notes)
@@ -178,8 +178,7 @@ async def test_closed_reply_stops_within_a_few_tokens(worker: Worker) -> None:
     before = await worker.call("count_generated")
     async with aclosing(worker.stream("reply", asked("Tell me a long story."), (), 400)) as story:
         await anext(story)
-    # Those in the channels between the worker and its caller were generated already.
-    assert await worker.call("count_generated") - before < 100
+    assert await worker.call("count_generated") - before < 10  # some were on their way to the caller
 
 
 async def test_characters_of_several_tokens_arrive_whole(worker: Worker) -> None:

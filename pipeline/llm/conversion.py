@@ -24,7 +24,7 @@ ROPE_INTERLEAVED = {"llama": True, "qwen2": False}
 COMPUTE_TYPES = ("int8", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32")
 
 _UNREADABLE = (ValueError, LookupError, TypeError, OverflowError, AttributeError, MemoryError, NotImplementedError)
-"""What the reader raises for a damaged file."""
+"""Errors of the reader for a damaged file."""
 
 Weights = Callable[[str], NDArray[np.float32]]
 

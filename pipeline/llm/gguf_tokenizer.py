@@ -28,7 +28,7 @@ def build_tokenizer(
     than byte-level BPE."""
     if model != "gpt2":
         raise BadInput(f"The tokeniser {model[:40]!r} is not supported; only byte-level BPE (gpt2) is.")
-    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
+    pairs = [(first, second) for first, _, second in (merge.partition(" ") for merge in merges)]
     numbers = {token: number for number, token in enumerate(tokens)}
     try:
         tokenizer = Tokenizer(models.BPE(numbers, pairs, ignore_merges=pre == "llama-bpe"))

@@ -1,4 +1,4 @@
-"""What the service tells the worker of the engine `local`, and what it knows of a model's folder."""
+"""The config of the engine `local`, and checks of a model's folder."""
 
 import struct
 from dataclasses import dataclass

@@ -174,15 +174,15 @@ class LocalModel:
         return len(beginning)
 
     def _end_tokens(self, folder: Path, eos: str, special: Sequence[str]) -> list[str]:
-        ids = _read(folder / "generation_config.json").get("eos_token_id", ()) if _has_generation(folder) else ()
-        named = [self._tokenizer.id_to_token(number) for number in (ids if isinstance(ids, list) else [ids]) if ids]
+        told = _read(folder / "generation_config.json").get("eos_token_id") if _has_generation(folder) else None
+        ids = [number for number in (told if isinstance(told, list) else [told]) if isinstance(number, int)]
+        named = [self._tokenizer.id_to_token(number) for number in ids]
         found = {eos, *named, *(ENDS & set(special))}
         return sorted(token for token in found if token and self._tokenizer.token_to_id(token) is not None)
 
 
 class _Steps:
-    """Passes tokens from CTranslate2's thread. That thread keeps the callback until its next call, so the callback must
-    not refer to the generator: freeing a generator in its own thread ends the process."""
+    """Passes tokens on from CTranslate2's thread, which waits for the reader of each."""
 
     def __init__(self, ends: Sequence[str]) -> None:
         self._ends = ends
