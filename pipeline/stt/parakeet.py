@@ -18,7 +18,7 @@ from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word
 from pipeline.stt import parakeet_weights as weights
 from pipeline.stt.parakeet_words import segments_of, text_of, tokens_of, words_of
-from pipeline.stt.worker_client import TellingFront, WorkerFront
+from pipeline.stt.worker_client import GATHER_S, TellingFront, WorkerFront
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
 from pipeline.workers.hardware import this_machine
@@ -58,7 +58,7 @@ class _Window:
     """Sound that is encoded at once."""
 
     sound: Samples
-    """At RATE_HZ."""
+    """Samples at RATE_HZ."""
     start_s: float
     """Its start in the clip."""
     language: str | None
@@ -276,7 +276,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         batched=frozenset({"transcribe", "segments"}),
         batch=batch,
         file_batch=file_batch,
-        gather_s=settings.stt_batch_ms / 1000,
+        gather_s=GATHER_S,
     )
     spec = EngineSpec(
         "parakeet", "pipeline.stt.parakeet:ParakeetEngine", ParakeetConfig(str(folder), languages, threads)

@@ -35,7 +35,7 @@ from pipeline.stt.whisper_model import (
 from pipeline.stt.whisper_plan import plan
 from pipeline.stt.whisper_windows import Asked, first_pass
 from pipeline.stt.word_times import Timed, filled
-from pipeline.stt.worker_client import TellingFront, last
+from pipeline.stt.worker_client import GATHER_S, TellingFront, last
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
 from pipeline.workers.hardware import this_machine
@@ -45,9 +45,6 @@ log = logging.getLogger(__name__)
 RATE_HZ = 16_000
 BEAM = 1
 """Beam size: more is slightly more exact, and slower; 1 is right for a spoken turn."""
-GATHER_S = 0.01
-"""While many users speak, seconds that a batch waits for as many utterances as the previous one had. A single utterance
-never waits."""
 PACK = True
 """Let utterances of a recording with long pauses between them share a window of 30 s, because Whisper always encodes a
 full window. Times are converted back."""
@@ -411,6 +408,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         languages = list(NAMES) if loaded.multilingual else ["en"]
         kind = loaded.compute_type
         yield Opened(
-            front, f"{name} ({kind})", loaded.device, worker.load, languages, name, kind, origin.source, origin.licence,
+            front, f"{name} ({kind})", loaded.device, worker.load, languages, name, kind, source=origin.source,
+            licence=origin.licence,
             notes=[f"whisper: {note}"] if note else [],
         )  # fmt: skip

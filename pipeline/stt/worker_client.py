@@ -11,6 +11,9 @@ from pipeline.workers import Worker
 
 MAX_QUEUE_S = 3600.0
 """Maximum wait of a window of a file for its turn, in seconds: conversations go first."""
+GATHER_S = 0.01
+"""While many users speak, seconds that a batch waits for as many utterances as the previous one had. A single utterance
+never waits."""
 
 
 class WorkerFront:

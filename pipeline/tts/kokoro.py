@@ -13,6 +13,9 @@ from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import HOME, Settings
+from pipeline.support import model_sources
+from pipeline.support.model_catalogue import CATALOGUE
+from pipeline.support.model_sources import FOLDER, Obtained
 from pipeline.support.progress import Report
 from pipeline.tts import espeak
 from pipeline.tts.common import clean, sounding, within
@@ -29,29 +32,32 @@ REAL_TIME = 0.9
 
 
 async def probe(settings: Settings) -> None:
-    """Raise EngineUnavailable if the model or a library is missing."""
+    """Raise EngineUnavailable if a library is missing, or the model is neither here nor can be fetched."""
     await espeak.probe(settings)
     if importlib.util.find_spec("onnxruntime") is None:
         raise EngineUnavailable("onnxruntime is not installed.", remedy="pip install onnxruntime")
-    folder = _folder(settings)
-    if not await asyncio.to_thread(_is_complete, folder):
+    if not settings.kokoro_model:
+        await model_sources.check(settings, NAME)
+    elif not await asyncio.to_thread(_is_complete, Path(settings.kokoro_model)):
         raise EngineUnavailable(
-            f"There is no Kokoro model in {folder}.",
-            remedy="Put model.onnx and vocab.json of Kokoro-82M there, or set KOKORO_MODEL to their folder.",
+            f"There is no Kokoro model in {settings.kokoro_model}.",
+            remedy="Put model.onnx and vocab.json of Kokoro-82M there, or unset KOKORO_MODEL.",
         )
 
 
-async def kokoro_folder(settings: Settings, report: Report) -> Path:
-    """Return the folder with the model. Raises EngineUnavailable."""
-    await probe(settings)
-    return _folder(settings)
+async def kokoro_model(settings: Settings, report: Report) -> Obtained:
+    """Return the model of the settings, after fetching it if necessary. Raises EngineUnavailable."""
+    if settings.kokoro_model:
+        return Obtained(Path(settings.kokoro_model), FOLDER, CATALOGUE[NAME].licence)
+    return await model_sources.obtain(settings, NAME, report)
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["KokoroSpeech"]]:
     """Start Kokoro and eSpeak NG in their workers. Raises EngineUnavailable, also when `auto` finds the machine too
     slow, and EngineError."""
-    folder = await kokoro_folder(settings, report)
+    origin = await kokoro_model(settings, report)
+    folder = origin.folder
     files = await asyncio.to_thread(find_voices, [folder / "voices", SHIPPED_VOICES])
     if not files:
         raise EngineUnavailable("Kokoro has no voices.", remedy=f"Put its voices (NAME.bin) into {folder / 'voices'}.")
@@ -66,7 +72,10 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
                 remedy="Set TTS_ENGINE=kokoro to use it all the same.",
             )
         speech = KokoroSpeech(worker, phonemes, files, settings.tts_timeout_s)
-        yield Opened(speech, "Kokoro-82M", "cpu", worker.load, list(LANGUAGES), voices=built_in(files))
+        yield Opened(
+            speech, "Kokoro-82M", "cpu", worker.load, list(LANGUAGES), voices=built_in(files), source=origin.source,
+            licence=origin.licence,
+        )  # fmt: skip
 
 
 class KokoroSpeech:
@@ -103,10 +112,6 @@ class KokoroSpeech:
     def speaks(self, language: str) -> bool:
         """See `pipeline.tts.TextToSpeech`."""
         return language.partition("-")[0] in LANGUAGES
-
-
-def _folder(settings: Settings) -> Path:
-    return Path(settings.kokoro_model) if settings.kokoro_model else settings.models_dir / NAME
 
 
 def _is_complete(folder: Path) -> bool:

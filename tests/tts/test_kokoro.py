@@ -28,7 +28,7 @@ need("kokoro-82m", "whisper-tiny.en")
 TEXT = "The quick brown fox jumps over the lazy dog."
 WORDS = "the quick brown fox jumps over the lazy dog"
 FILES = find_voices([kokoro.SHIPPED_VOICES])
-SETTINGS = Settings(tts_engine="kokoro", models_dir=MODELS, tts_timeout_s=300, worker_start_timeout_s=300)
+SETTINGS = Settings(tts_engine="kokoro", models_dir=MODELS, tts_timeout_s=300)
 
 
 @pytest.fixture(scope="module")
