@@ -112,7 +112,7 @@ def never(index: int) -> bool:
     return False
 
 
-def test_a_model_that_loses_words_with_a_short_context_gets_the_full_one(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_that_hears_nothing_in_the_known_clip_gets_30_s(caplog: pytest.LogCaptureFixture) -> None:
     clip = spoken_clip(0)
     engine = WhisperEngine(WhisperConfig(str(MODEL), (("cpu", "int8"),), 1, 1, 10.0, clip))
     assert engine.context_s == 10
