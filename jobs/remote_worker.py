@@ -41,7 +41,7 @@ def _engine_of(model_id: str | None) -> str:
     return ENGINE if model_id is None else f"{ENGINE}: {model_id}"
 
 
-class Outside:
+class RemoteWorker:
     """Posts jobs to a remote worker and waits for their ends."""
 
     def __init__(self, store: JobStore, settings: Settings, secret: str) -> None:

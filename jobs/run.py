@@ -46,7 +46,7 @@ WORDS = {"completed": "completed", "failed": "failed", "again": "needs a retry",
 """Outcome of an attempt → its text in the log."""
 
 
-class Elsewhere(Protocol):
+class Remote(Protocol):
     """A remote worker, whose results reach the table independently of this object."""
 
     def engine_of(self, model_id: str | None) -> str:
@@ -61,9 +61,9 @@ class Elsewhere(Protocol):
         ...
 
 
-async def engine_of(transcriber: Transcriber, outside: Elsewhere | None, model_id: str | None) -> str:
+async def engine_of(transcriber: Transcriber, remote: Remote | None, model_id: str | None) -> str:
     """Return the engine that makes a model's results. Raises UnknownModel."""
-    return await transcriber.engine_of(model_id) if outside is None else outside.engine_of(model_id)
+    return await transcriber.engine_of(model_id) if remote is None else remote.engine_of(model_id)
 
 
 class Runner:
@@ -71,15 +71,15 @@ class Runner:
 
     def __init__(
         self, store: JobStore, files: FileStore, transcriber: Transcriber, settings: Settings,
-        changed: Callable[[str], None], outside: Elsewhere | None = None,
+        changed: Callable[[str], None], remote: Remote | None = None,
     ) -> None:  # fmt: skip
-        """changed: called with the ID of a changed job. outside: a remote worker that transcribes instead."""
+        """changed: called with the ID of a changed job. remote: a remote worker that transcribes instead."""
         self._store = store
         self._files = files
         self._transcriber = transcriber
         self._settings = settings
         self._changed = changed
-        self._outside = outside
+        self._remote = remote
         self._rule = Reachable(settings.url_allow)
 
     async def run(self, job: Job) -> float | None:
@@ -186,15 +186,15 @@ class Runner:
         if job.sha256 is None:
             job = await self._fetched(job)
         assert job.sha256 is not None  # noqa: S101  # fetched just now
-        engine = await engine_of(self._transcriber, self._outside, job.options.model_id)
+        engine = await engine_of(self._transcriber, self._remote, job.options.model_id)
         key = key_of(job.sha256, job.options, engine)
         known = await self._store.result(key)
         if known is not None:
             told = await asyncio.to_thread(json.loads, known)
             await self._store.complete(job, key, known, told["duration"])
             return
-        if self._outside is not None:
-            await self._outside.transcribe(job)
+        if self._remote is not None:
+            await self._remote.transcribe(job)
             return
         await self._transcriber.check(job.options.request().refining)
         file = await asyncio.to_thread(self._files.open, job.sha256)

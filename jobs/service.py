@@ -18,7 +18,7 @@ from jobs.listing import Page, list_jobs, numbers
 from jobs.outbox import Outbox
 from jobs.queue import Queue
 from jobs.queue.local import LocalQueue
-from jobs.remote_worker import Outside, Updates
+from jobs.remote_worker import RemoteWorker, Updates
 from jobs.result import key_of
 from jobs.run import Runner, engine_of
 from jobs.schema import Job, Submission
@@ -41,7 +41,7 @@ class Jobs:
 
     def __init__(
         self, settings: Settings, store: JobStore, files: FileStore, queue: Queue, transcriber: Transcriber,
-        outside: Outside | None, notices: Notices, outbox: Outbox, webhooks: Webhooks, janitor: Janitor,
+        remote: RemoteWorker | None, notices: Notices, outbox: Outbox, webhooks: Webhooks, janitor: Janitor,
         updates: Updates, watching: Watching,
     ) -> None:  # fmt: skip
         self.settings = settings
@@ -56,7 +56,7 @@ class Jobs:
         self._store = store
         self._queue = queue
         self._transcriber = transcriber
-        self._outside = outside
+        self._remote = remote
         self._notices = notices
         self._webhooks = webhooks
 
@@ -85,12 +85,12 @@ class Jobs:
 
     async def check_model(self, model_id: str | None) -> None:
         """Raises UnknownModel, which lists the available models."""
-        await engine_of(self._transcriber, self._outside, model_id)
+        await engine_of(self._transcriber, self._remote, model_id)
 
     async def _result_key(self, one: Submission) -> str | None:
         if one.sha256 is None:
             return None
-        engine = await engine_of(self._transcriber, self._outside, one.options.model_id)
+        engine = await engine_of(self._transcriber, self._remote, one.options.model_id)
         return key_of(one.sha256, one.options, engine)
 
     async def get(self, job_id: str) -> Job:
@@ -220,8 +220,8 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
             notices.tell(job_id)
             webhooks.added.tell()
 
-        outside = Outside(store, settings, secret) if settings.job_engine == "modal" else None
-        runner = Runner(store, files, transcriber, settings, changed, outside)
+        remote = RemoteWorker(store, settings, secret) if settings.job_engine == "modal" else None
+        runner = Runner(store, files, transcriber, settings, changed, remote)
         queue = _queue(settings, store, runner)
         janitor = Janitor(database, files, settings)
         watching = Watching(store, notices)
@@ -234,7 +234,7 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
                     files,
                     queue,
                     transcriber,
-                    outside,
+                    remote,
                     notices,
                     outbox,
                     webhooks,

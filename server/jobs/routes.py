@@ -27,8 +27,8 @@ from server.jobs.owners import OwnJob, owner_of, seen_by
 from server.jobs.schemas import LISTED, DeliveriesAnswer, JobAnswer, JobPage, NewJob, NewJobs, QueuesAnswer
 from server.jobs.uploads import received_files
 from server.jobs.views import (
-    OUTSIDE,
     RECORDING,
+    STATE_NAMES,
     TRANSCRIPT,
     AllJobs,
     JobOptions,
@@ -103,7 +103,7 @@ async def create(request: Request, jobs: AllJobs) -> NewJobs:
 @router.get("/jobs", summary="List jobs")
 async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Query()]) -> JobPage:
     """List jobs, newest first, by page or cursor: the caller's own jobs, or all for keys with the admin permission."""
-    return await listed(jobs, query, OUTSIDE, seen_by(request))
+    return await listed(jobs, query, STATE_NAMES, seen_by(request))
 
 
 @router.get("/queues", summary="Count jobs by state")
@@ -116,26 +116,26 @@ async def queues(request: Request, jobs: AllJobs) -> QueuesAnswer:
     running = (await jobs.list(limit=ACTIVE_SHOWN, statuses=[Status.RUNNING], owner=owner)).items
     begun = {job.id for job in running}
     active = [*running, *(job for job in waiting if job.id not in begun)][:ACTIVE_SHOWN]
-    told = {OUTSIDE.get(status, status.value): number for status, number in counted.items()}
-    return QueuesAnswer(**told, total=sum(counted.values()), jobs=[shown(job, OUTSIDE) for job in active])
+    told = {STATE_NAMES.get(status, status.value): number for status, number in counted.items()}
+    return QueuesAnswer(**told, total=sum(counted.values()), jobs=[shown(job, STATE_NAMES) for job in active])
 
 
 @router.get("/jobs/{job_id}", summary="Get a job", response_model_exclude_unset=True)
 async def one(job: OwnJob, jobs: AllJobs) -> JobAnswer:
     """Return the job, with its result if it has one."""
-    return await with_result(jobs, job, OUTSIDE)
+    return await with_result(jobs, job, STATE_NAMES)
 
 
 @router.post("/jobs/{job_id}/cancel", summary="Cancel a job")
 async def cancel(job: OwnJob, jobs: AllJobs) -> JobAnswer:
     """Cancel a queued or running job."""
-    return shown(await jobs.cancel(job.id), OUTSIDE)
+    return shown(await jobs.cancel(job.id), STATE_NAMES)
 
 
 @router.post("/jobs/{job_id}/retry", summary="Retry a job", status_code=202)
 async def retry(job: OwnJob, jobs: AllJobs) -> JobAnswer:
     """Queue a failed, expired or cancelled job again."""
-    return shown(await jobs.retry(job.id), OUTSIDE)
+    return shown(await jobs.retry(job.id), STATE_NAMES)
 
 
 @router.put("/jobs/{job_id}/speakers", summary="Name the speakers")
@@ -143,7 +143,7 @@ async def name_speakers(job: OwnJob, names: SpeakerNames, jobs: AllJobs) -> JobA
     """Name the speakers of the result: `{"A": "Anna"}`. Replaces all earlier names; null removes a name. Downloads use
     these names."""
     told = {letter: name for letter, name in names.items() if name is not None}
-    return shown(await jobs.name_speakers(job.id, told), OUTSIDE)
+    return shown(await jobs.name_speakers(job.id, told), STATE_NAMES)
 
 
 @router.delete("/jobs/{job_id}", summary="Delete a job", status_code=204)
@@ -200,8 +200,8 @@ async def _events(
                             yield b": still here\n\n"
                         continue
                     name = job.status.value if job.final else "progress"
-                    told = f"event: {name}\nid: {job.version}\ndata: {json.dumps(shown(job, OUTSIDE).model_dump())}\n\n"
-                    yield told.encode()
+                    data = json.dumps(shown(job, STATE_NAMES).model_dump())
+                    yield f"event: {name}\nid: {job.version}\ndata: {data}\n\n".encode()
         except JobNotFound:  # removed meanwhile
             pass
         except StorageError as error:
@@ -230,4 +230,4 @@ async def _delivered(jobs: Jobs, job: Job) -> DeliveriesAnswer:
 
 
 def _short(job: Job) -> NewJob:
-    return NewJob(job_id=job.id, filename=job.filename, status=named(job.status, OUTSIDE))
+    return NewJob(job_id=job.id, filename=job.filename, status=named(job.status, STATE_NAMES))

@@ -39,9 +39,9 @@ MAX_TEXT = 200
 MAX_PROMPT = 2_000
 MAX_SPEAKERS = 50
 MODEL = "An id of `GET /models`, a size of Whisper or a folder in MODELS_DIR; by default the loaded model."
-OUTSIDE = {Status.RUNNING: "processing"}
+STATE_NAMES = {Status.RUNNING: "processing"}
 """States that have another name in the API; for /api/v1, see `server.jobs.echo`."""
-INSIDE = {"pending": Status.QUEUED, "processing": Status.RUNNING}
+BY_NAME = {"pending": Status.QUEUED, "processing": Status.RUNNING}
 
 
 async def jobs_of(request: Request) -> Jobs:
@@ -159,7 +159,7 @@ def named(status: Status, names: dict[Status, str]) -> str:
 def statuses(text: str | None) -> list[Status]:
     """Parse comma-separated states, by their internal or API names. Raises BadField."""
     try:
-        return [INSIDE.get(one.strip()) or Status(one.strip()) for one in (text or "").split(",") if one.strip()]
+        return [BY_NAME.get(one.strip()) or Status(one.strip()) for one in (text or "").split(",") if one.strip()]
     except ValueError:
         raise BadField("status", f"status must be one of {', '.join(Status)}, pending, processing.") from None
 
