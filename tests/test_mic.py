@@ -67,7 +67,7 @@ def test_spoken_question_gets_a_reply_through_the_sound_card(tmp_path: Path) -> 
     quiet = Clip(np.zeros(16_000, np.float32), 16_000)
     (tmp_path / "question.wav").write_bytes(encode_wav(Clip.join([quiet, spoken(SUM)], 16_000)))
     settings = environment(
-        PYTHONPATH=str(HOME / "tests" / "sound_card"), MICROPHONE="question.wav", LOUDSPEAKER="reply.raw"
+        PYTHONPATH=f"{HOME}/tests/sound_card:{HOME}/tests/constants", MICROPHONE="question.wav", LOUDSPEAKER="reply.raw"
     )
     process = subprocess.Popen(
         [sys.executable, str(HOME / "main.py"), "talk", "--mic"], cwd=tmp_path, env=settings,

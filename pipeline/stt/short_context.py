@@ -16,6 +16,8 @@ from pipeline.workers import EngineSpec, Serving, open_worker
 log = logging.getLogger(__name__)
 
 SENTENCE = "Please tell me what the weather will be like tomorrow, and set an alarm for seven in the morning."
+MOST_WORDS = 200
+"""Words that are compared: many more than the sentence has, for a model that repeats itself."""
 MIN_SAME = 0.8
 """Minimum part of the words that both transcripts must share: each may hear a word or two of eSpeak differently."""
 
@@ -41,5 +43,5 @@ async def known_clip(settings: Settings) -> Clip | None:
 
 def agree(full: str, short: str) -> bool:
     """Whether two transcripts, with the full and with a shorter context, are nearly the same text."""
-    first, second = (re.findall(r"\w+", text.lower()) for text in (full, short))
+    first, second = (re.findall(r"\w+", text.lower())[:MOST_WORDS] for text in (full, short))
     return bool(first) and SequenceMatcher(None, first, second, autojunk=False).ratio() >= MIN_SAME

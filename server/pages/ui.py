@@ -29,7 +29,8 @@ async def root(request: Request) -> Response:
     """Return the page to a browser, and `health.root` to a program."""
     if wants_html(request.headers.get("accept", "")):
         return page()
-    return JSONResponse(await health.root(request), headers={"Vary": "Accept"})
+    told = await health.root(request)
+    return JSONResponse(told.model_dump(mode="json", exclude_unset=True), headers={"Vary": "Accept"})
 
 
 @router.api_route("/ui", methods=["GET", "HEAD"])

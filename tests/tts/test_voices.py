@@ -33,7 +33,7 @@ def test_the_shipped_voices_speak_three_languages_on_every_engine() -> None:
     for name in ("man", "woman"):
         voice = shipped.get(name)
         assert voice.languages == ("en", "pt", "es")
-        assert set(voice.engines) == {"espeak", "xtts", "pocket", "openai"}
+        assert set(voice.engines) == {"espeak", "xtts", "pocket", "kokoro", "openai"}
         assert voice.description
         assert voice.licence
         assert set(voice.languages) <= set(voice.engines["espeak"])
