@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.reach import starts_a_service
-from tests.real_models import kokoro, piper_joe, smollm2, whisper_base, whisper_tiny_en  # noqa: F401
 from tests.server_process import CONSTANTS, PATIENT, ServerProcess, serving
 
 # Use the same examples in every run, without a deadline, because the machine can be busy. To search for others:

@@ -14,7 +14,7 @@ from pipeline.errors import BadInput
 from pipeline.llm.conversion import convert
 from pipeline.llm.local_config import check, parameters
 from tests.builders import gguf_model
-from tests.smollm import smollm_file
+from tests.real_models import real_model
 
 TEXT = "<|im_start|>user\nWhat is 2 + 34? Não sei, 日本語.<|im_end|>\n<|im_start|>assistant\n"
 
@@ -42,7 +42,7 @@ def test_scaled_rotary_embeddings_are_refused(tmp_path: Path) -> None:
 
 
 def test_real_smollm2_has_the_logits_of_its_weights(tmp_path: Path) -> None:
-    file = smollm_file()
+    file = next(real_model("smollm2-135m").glob("*.gguf"))
     convert(file, tmp_path / "exact", "float32")
     tokens, found = ours(tmp_path / "exact", TEXT, "float32")
     wanted = gguf_model.logits(file, tokens)

@@ -20,9 +20,9 @@ from pipeline.llm.streaming import ContextExceeded
 from pipeline.settings import SYSTEM_TOKENS, Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 from tests.llm_replies import quiet
+from tests.real_models import real_model
 from tests.server_process import ServerProcess, serving
 from tests.servers.running import closed_port
-from tests.smollm import smollm_file
 
 SYSTEM = (
     "You are a voice assistant. Answer in one or two short sentences of plain text, without lists, markup or emoji. "
@@ -36,7 +36,7 @@ STORY = [Message("system", SYSTEM), Message("user", "Tell me a long story about 
 def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return SmolLM2 as the command converts it."""
     folder = tmp_path_factory.mktemp("local") / "SmolLM2-135M"
-    convert(smollm_file(), folder)
+    convert(next(real_model("smollm2-135m").glob("*.gguf")), folder)
     return folder
 
 

@@ -4,6 +4,7 @@ Any index is only a mirror: a file counts by its digest, which is that of the up
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ class KnownModel:
     def size(self) -> int:
         """Size of its files in bytes."""
         return sum(file.size for file in self.files)
+
+    def missing(self, folder: Path) -> list[str]:
+        """Return the names of its files that are not in a folder. Blocking."""
+        return [file.name for file in self.files if not (folder / file.name).is_file()]
 
 
 def _one_wheel(folder: str, *files: tuple[str, int, str]) -> tuple[DataFile, ...]:

@@ -36,7 +36,7 @@ def find(settings: Settings, name: str) -> Obtained | None:
     """Return a model of the catalogue if its folder is in MODELS_DIR. Blocking."""
     folder = settings.models_dir / name
     known = CATALOGUE[name]
-    if not all((folder / file.name).is_file() for file in known.files):
+    if known.missing(folder):
         return None
     return described(folder, known.licence)
 

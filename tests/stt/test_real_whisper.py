@@ -15,21 +15,20 @@ from pipeline.audio.decode import decode_blocking
 from pipeline.stt import FileRequest
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
 from pipeline.stt.worker_client import last
+from tests.real_models import real_model
 from tests.speech import Espeak
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "audio"
-TINY, BASE = ROOT / "models" / "whisper-tiny.en", ROOT / "models" / "whisper-base"
+TINY, BASE = "whisper-tiny.en", "whisper-base"
 RATE_HZ = 16_000
 
 needs_recordings = pytest.mark.skipif(not SHARED.is_dir(), reason="the recordings are missing")
-needs_tiny = pytest.mark.skipif(not TINY.is_dir(), reason="models/whisper-tiny.en is missing")
-needs_base = pytest.mark.skipif(not BASE.is_dir(), reason="models/whisper-base is missing")
 
 
 @functools.cache
-def engine_of(model: Path, context_s: float = 10.0) -> WhisperEngine:
-    return WhisperEngine(WhisperConfig(str(model), (("cpu", "int8"),), 1, 1, context_s))
+def engine_of(model: str, context_s: float = 10.0) -> WhisperEngine:
+    return WhisperEngine(WhisperConfig(str(real_model(model)), (("cpu", "int8"),), 1, 1, context_s))
 
 
 @functools.cache
@@ -49,7 +48,6 @@ LONG = ("jfk", "libri1088", "LJ001-0001 LJ001-0003", "jfk libri1088", "libri1088
 
 
 @needs_recordings
-@needs_tiny
 def test_short_context_hears_long_utterances_as_well_as_the_full_one() -> None:
     texts = [said(names) for names in LONG]
     clips = [recording(names) for names in LONG]
@@ -59,7 +57,6 @@ def test_short_context_hears_long_utterances_as_well_as_the_full_one() -> None:
 
 
 @needs_recordings
-@needs_tiny
 def test_batches_and_file_windows_hear_the_same_as_single_turns() -> None:
     engine = engine_of(TINY)
     clips = [recording(names) for names in LONG]
@@ -77,7 +74,6 @@ def test_batches_and_file_windows_hear_the_same_as_single_turns() -> None:
 
 
 @needs_recordings
-@needs_tiny
 def test_an_utterance_of_sixteen_seconds_is_not_empty() -> None:
     [text] = heard(engine_of(TINY), [recording("libri1088")])
     assert text.startswith("as you know")
@@ -85,24 +81,20 @@ def test_an_utterance_of_sixteen_seconds_is_not_empty() -> None:
 
 
 @needs_recordings
-@needs_tiny
 def test_nothing_is_invented_after_an_utterance_of_eleven_seconds() -> None:
     [text] = heard(engine_of(TINY), [recording("jfk")])
     assert text == said("jfk")
 
 
 @needs_recordings
-@needs_tiny
 def test_a_model_that_bears_a_short_context_keeps_it(caplog: pytest.LogCaptureFixture) -> None:
-    config = WhisperConfig(str(TINY), (("cpu", "int8"),), 1, 1, 10.0, recording("goforward"))
+    config = WhisperConfig(str(real_model(TINY)), (("cpu", "int8"),), 1, 1, 10.0, recording("goforward"))
     assert WhisperEngine(config).context_s == 10
     assert "less exact" not in caplog.text
 
 
-@pytest.mark.parametrize(
-    "model", [pytest.param(TINY, marks=needs_tiny, id="tiny.en"), pytest.param(BASE, marks=needs_base, id="base")]
-)
-def test_no_words_are_invented_in_sound_without_speech(model: Path) -> None:
+@pytest.mark.parametrize("model", [TINY, BASE])
+def test_no_words_are_invented_in_sound_without_speech(model: str) -> None:
     """The voice activity detection, which would find no speech, is left out: files and turns are decoded."""
     engine = engine_of(model)
     for kind, clip in unspoken(60.0):
@@ -110,7 +102,6 @@ def test_no_words_are_invented_in_sound_without_speech(model: Path) -> None:
         assert not found, kind
 
 
-@needs_tiny
 def test_sentences_of_espeak_are_heard_alike_with_both_contexts() -> None:
     sound = Clip(Espeak().say("please tell me what the weather will be like tomorrow", "en-us+f2"), RATE_HZ)
     short, full = (last(engine_of(TINY, context_s).transcribe(sound, "en", None, False)).text for context_s in (10, 30))

@@ -1,30 +1,19 @@
-"""Real weights for speech tests, and Whisper as their listener."""
+"""Whisper as the listener of speech tests."""
 
 import functools
 from typing import Any
 
-import pytest
 import soxr
 
 from pipeline.audio.clip import Clip
-from pipeline.settings import HOME
-
-MODELS = HOME / "models"
-WHISPER = MODELS / "whisper-tiny.en"
-
-
-def need(*names: str) -> None:
-    """Skip the module if one of these folders of models/ is missing."""
-    missing = [name for name in names if not (MODELS / name).is_dir()]
-    if missing:
-        pytest.skip(f"models/{missing[0]} is not installed", allow_module_level=True)
+from tests.real_models import real_model
 
 
 @functools.cache
 def _whisper() -> Any:
     from faster_whisper import WhisperModel
 
-    return WhisperModel(str(WHISPER), device="cpu", compute_type="int8", cpu_threads=1)
+    return WhisperModel(str(real_model("whisper-tiny.en")), device="cpu", compute_type="int8", cpu_threads=1)
 
 
 def heard(clip: Clip) -> str:

@@ -20,10 +20,12 @@ from pipeline.tts import kokoro
 from pipeline.tts.kokoro import KokoroSpeech
 from pipeline.tts.kokoro_voices import OPENAI, built_in, choose, espeak_voice, find_voices
 from pipeline.voices.catalogue import Voice, Voices
+from tests.real_models import real_model
 from tests.server_process import serving
-from tests.tts.hearing import MODELS, heard, need
+from tests.tts.hearing import heard
 
-need("kokoro-82m", "whisper-tiny.en")
+MODELS = real_model("kokoro-82m").parent
+real_model("whisper-tiny.en")
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 WORDS = "the quick brown fox jumps over the lazy dog"

@@ -15,16 +15,18 @@ from pipeline.settings import Settings
 from pipeline.tts import piper
 from pipeline.tts.piper import PiperSpeech
 from pipeline.voices.catalogue import Voice
-from tests.tts.hearing import MODELS, heard, need
+from tests.real_models import real_model
+from tests.tts.hearing import heard
 
-need("piper-joe", "whisper-tiny.en")
+JOE = real_model("piper-joe")
+real_model("whisper-tiny.en")
 
 ANY = Voice("any")
 
 
 @pytest.fixture(scope="module")
 async def speech() -> AsyncIterator[PiperSpeech]:
-    settings = Settings(tts_engine="piper", piper_model=str(MODELS / "piper-joe"), tts_timeout_s=300)
+    settings = Settings(tts_engine="piper", piper_model=str(JOE), tts_timeout_s=300)
     await piper.probe(settings)
     async with piper.open_engine(settings, lambda progress: None) as opened:
         assert (opened.model, list(opened.languages)) == ("en_US-joe-medium", ["en"])
