@@ -2,11 +2,15 @@
 
 import asyncio
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TypeVar
 
+from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError
+from pipeline.voices.catalogue import Voice
+from pipeline.workers import Worker
 
 T = TypeVar("T")
 
@@ -47,3 +51,31 @@ async def sounding(items: AsyncGenerator[T | None, None]) -> AsyncGenerator[T, N
         async for item in items:
             if item is not None:
                 yield item
+
+
+class WorkerSpeech(ABC):
+    """An engine in a worker, as `pipeline.tts.TextToSpeech`. A subclass says what to ask it for."""
+
+    def __init__(self, worker: Worker, name: str, timeout_s: float) -> None:
+        """name: of the engine, for errors. timeout_s: longest wait for the next sound."""
+        self._worker = worker
+        self._name = name
+        self._timeout_s = timeout_s
+
+    @abstractmethod
+    async def _request(self, said: str, voice: Voice, language: str | None) -> tuple[object, ...]:
+        """Return the arguments of the engine's `speak`. said: see `clean`, not empty. Raises EngineError
+        (unsupported_language)."""
+
+    @abstractmethod
+    def speaks(self, language: str) -> bool:
+        """See `pipeline.tts.TextToSpeech`."""
+
+    async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
+        """Yield no clip for text without a letter or digit. Raises EngineError (unsupported_language, timeout),
+        Overloaded."""
+        if said := clean(text):
+            stream = self._worker.stream("speak", *await self._request(said, voice, language))
+            async with aclosing(within(sounding(stream), self._timeout_s, self._name)) as clips:
+                async for clip in clips:
+                    yield clip

@@ -4,15 +4,14 @@ The library is GPL-3, so it runs in a separate process (see `espeak_engine.py`),
 """
 
 import importlib.util
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
-from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.support.progress import Report
-from pipeline.tts.common import clean, within
+from pipeline.tts.common import WorkerSpeech
 from pipeline.voices.catalogue import Voice
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
@@ -46,30 +45,21 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         yield Opened(speech, f"eSpeak NG {version}", "cpu", worker.load, sorted(codes))
 
 
-class EspeakSpeech:
+class EspeakSpeech(WorkerSpeech):
     """See `pipeline.tts.TextToSpeech`. 22,050 Hz."""
 
     def __init__(self, worker: Worker, codes: Mapping[str, str], timeout_s: float) -> None:
         """codes: each language code that eSpeak knows → the name of its voice."""
-        self._worker = worker
+        super().__init__(worker, "eSpeak", timeout_s)
         self._codes = codes
-        self._timeout_s = timeout_s
 
-    async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
-        """Yield no clip for text without a letter or digit. Raises EngineError (unsupported_language, timeout),
-        Overloaded."""
-        said = clean(text)
-        if not said:
-            return
+    async def _request(self, said: str, voice: Voice, language: str | None) -> tuple[object, ...]:
         name = espeak_voice(voice, language, self._codes)
         own = voice.engines.get("espeak", {})
         speed, pitch = own.get("speed", DEFAULT_SPEED_WPM), own.get("pitch", DEFAULT_PITCH)
         if not (isinstance(speed, int) and 80 <= speed <= 450 and isinstance(pitch, int) and 0 <= pitch <= 99):
             raise EngineError(f"The voice {voice.name} needs an eSpeak speed of 80 to 450 and a pitch of 0 to 99.")
-        stream = self._worker.stream("speak", said, name, speed, pitch)
-        async with aclosing(within(stream, self._timeout_s, "eSpeak")) as clips:
-            async for clip in clips:
-                yield clip
+        return said, name, speed, pitch
 
     def speaks(self, language: str) -> bool:
         """See `pipeline.tts.TextToSpeech`."""

@@ -5,11 +5,10 @@ It reads phonemes, which eSpeak NG gives in a separate process, and runs in a wo
 
 import asyncio
 import importlib.util
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import HOME, Settings
@@ -18,7 +17,7 @@ from pipeline.support.model_catalogue import CATALOGUE
 from pipeline.support.model_sources import FOLDER, Obtained
 from pipeline.support.progress import Report
 from pipeline.tts import espeak
-from pipeline.tts.common import clean, sounding, within
+from pipeline.tts.common import WorkerSpeech
 from pipeline.tts.kokoro_engine import KokoroConfig
 from pipeline.tts.kokoro_voices import LANGUAGES, built_in, choose, espeak_voice, find_voices
 from pipeline.tts.phonemes import Phonemes, open_phonemes
@@ -38,7 +37,7 @@ async def probe(settings: Settings) -> None:
         raise EngineUnavailable("onnxruntime is not installed.", remedy="pip install onnxruntime")
     if not settings.kokoro_model:
         await model_sources.check(settings, NAME)
-    elif not await asyncio.to_thread(_is_complete, Path(settings.kokoro_model)):
+    elif await asyncio.to_thread(CATALOGUE[NAME].missing, Path(settings.kokoro_model)):
         raise EngineUnavailable(
             f"There is no Kokoro model in {settings.kokoro_model}.",
             remedy="Put model.onnx and vocab.json of Kokoro-82M there, or unset KOKORO_MODEL.",
@@ -78,22 +77,16 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         )  # fmt: skip
 
 
-class KokoroSpeech:
+class KokoroSpeech(WorkerSpeech):
     """See `pipeline.tts.TextToSpeech`. 24 kHz."""
 
     def __init__(self, worker: Worker, phonemes: Phonemes, files: Mapping[str, Path], timeout_s: float) -> None:
         """files: voice of the model → its file, not empty."""
-        self._worker = worker
+        super().__init__(worker, "Kokoro", timeout_s)
         self._phonemes = phonemes
         self._files = files
-        self._timeout_s = timeout_s
 
-    async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
-        """Yield no clip for text without a letter or digit. Raises EngineError (unsupported_language, timeout),
-        Overloaded."""
-        said = clean(text)
-        if not said:
-            return
+    async def _request(self, said: str, voice: Voice, language: str | None) -> tuple[object, ...]:
         code = voice.language(language)
         own = choose(voice, code, self._files)
         reader = espeak_voice(code, own)
@@ -104,15 +97,8 @@ class KokoroSpeech:
         if not (isinstance(speed, int | float) and 0.5 <= speed <= 2):
             raise EngineError(f"The voice {voice.name} needs a Kokoro speed of 0.5 to 2.")
         phonemes = await self._phonemes.of(said, reader)
-        stream = self._worker.stream("speak", phonemes, str(self._files[own].resolve()), float(speed))
-        async with aclosing(within(sounding(stream), self._timeout_s, "Kokoro")) as clips:
-            async for clip in clips:
-                yield clip
+        return phonemes, str(self._files[own].resolve()), float(speed)
 
     def speaks(self, language: str) -> bool:
         """See `pipeline.tts.TextToSpeech`."""
         return language.partition("-")[0] in LANGUAGES
-
-
-def _is_complete(folder: Path) -> bool:
-    return (folder / "model.onnx").is_file() and (folder / "vocab.json").is_file()

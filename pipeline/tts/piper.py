@@ -6,18 +6,17 @@ eSpeak NG gives in a separate process, and runs in a worker of its own.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.support.progress import Report
 from pipeline.tts import espeak
-from pipeline.tts.common import clean, sounding, within
+from pipeline.tts.common import WorkerSpeech
 from pipeline.tts.phonemes import Phonemes, open_phonemes
 from pipeline.tts.piper_engine import PiperConfig
 from pipeline.voices.catalogue import Voice
@@ -41,23 +40,17 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         yield Opened(speech, Path(config.model).stem, "cpu", worker.load, [_plain(reader)])
 
 
-class PiperSpeech:
+class PiperSpeech(WorkerSpeech):
     """See `pipeline.tts.TextToSpeech`. The voice's rate, usually 22,050 Hz."""
 
     def __init__(self, worker: Worker, phonemes: Phonemes, reader: str, speakers: int, timeout_s: float) -> None:
         """reader: the eSpeak voice that gives the phonemes. speakers: how many the model has."""
-        self._worker = worker
+        super().__init__(worker, "Piper", timeout_s)
         self._phonemes = phonemes
         self._reader = reader
         self._speakers = speakers
-        self._timeout_s = timeout_s
 
-    async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
-        """Yield no clip for text without a letter or digit. Raises EngineError (unsupported_language, timeout),
-        Overloaded."""
-        said = clean(text)
-        if not said:
-            return
+    async def _request(self, said: str, voice: Voice, language: str | None) -> tuple[object, ...]:
         if language and not self.speaks(voice.language(language)):
             raise EngineError(
                 f"This Piper voice speaks {_plain(self._reader)!r}, not {language[:20]!r}.", code="unsupported_language"
@@ -65,10 +58,7 @@ class PiperSpeech:
         speaker = voice.engines.get("piper", {}).get("speaker", 0)
         if not (isinstance(speaker, int) and 0 <= speaker < self._speakers):
             raise EngineError(f"The voice {voice.name} needs a Piper speaker of 0 to {self._speakers - 1}.")
-        stream = self._worker.stream("speak", await self._phonemes.of(said, self._reader), speaker)
-        async with aclosing(within(sounding(stream), self._timeout_s, "Piper")) as clips:
-            async for clip in clips:
-                yield clip
+        return await self._phonemes.of(said, self._reader), speaker
 
     def speaks(self, language: str) -> bool:
         """See `pipeline.tts.TextToSpeech`."""

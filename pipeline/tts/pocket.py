@@ -9,18 +9,17 @@ import asyncio
 import importlib.util
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 
-from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.support.progress import Report
-from pipeline.tts.common import clean, within
+from pipeline.tts.common import WorkerSpeech
 from pipeline.tts.pocket_config import MODELS, PocketConfig
 from pipeline.voices.catalogue import DEFAULT_LANGUAGE, Voice
 from pipeline.workers import START_TIMEOUT_S, EngineSpec, Serving, Worker, open_worker
@@ -83,36 +82,27 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         yield Opened(speech, shown, config.device, worker.load, languages, model, kind)
 
 
-class PocketSpeech:
+class PocketSpeech(WorkerSpeech):
     """See `pipeline.tts.TextToSpeech`. 24 kHz."""
 
     def __init__(
         self, worker: Worker, first: str, timeout_s: float, load_timeout_s: float, *, any_language: bool
     ) -> None:
         """first: the language that is loaded. any_language: one model speaks all languages."""
-        self._worker = worker
+        super().__init__(worker, "pocket-tts", timeout_s)
         self._first = first
         self._loaded = {first}
-        self._timeout_s = timeout_s
         self._load_timeout_s = load_timeout_s
         self._any_language = any_language
 
-    async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
-        """Yield no clip for text without a letter or digit. Raises EngineError (unsupported_language, timeout),
-        Overloaded."""
-        said = clean(text)
-        if not said:
-            return
+    async def _request(self, said: str, voice: Voice, language: str | None) -> tuple[object, ...]:
         code = self._first if self._any_language else voice.language(language).partition("-")[0]
         if code not in MODELS:
             raise EngineError(f"pocket-tts does not speak {code[:20]!r}.", code="unsupported_language")
         await self._load(code)
         own = voice.engines.get("pocket", {})
         builtin = str(own.get(code, own.get("voice", "")))
-        stream = self._worker.stream("speak", said, code, builtin, tuple(str(clip) for clip in voice.clips))
-        async with aclosing(within(stream, self._timeout_s, "pocket-tts")) as clips:
-            async for clip in clips:
-                yield clip
+        return said, code, builtin, tuple(str(clip) for clip in voice.clips)
 
     def speaks(self, language: str) -> bool:
         """See `pipeline.tts.TextToSpeech`."""

@@ -5,17 +5,16 @@ COQUI_TOS_AGREED accepts its terms. The model runs in a worker; this module does
 """
 
 import importlib.util
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.support.progress import Report
 from pipeline.tts import xtts_weights
-from pipeline.tts.common import clean, sounding, within
+from pipeline.tts.common import WorkerSpeech
 from pipeline.tts.xtts_config import XttsConfig
 from pipeline.voices.catalogue import Voice
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
@@ -48,28 +47,19 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         yield Opened(speech, model, about["device"], worker.load, about["languages"], "XTTS v2", kind)
 
 
-class XttsSpeech:
+class XttsSpeech(WorkerSpeech):
     """See `pipeline.tts.TextToSpeech`. 24 kHz."""
 
     def __init__(self, worker: Worker, languages: Sequence[str], timeout_s: float) -> None:
         """languages: codes of the model's languages, as XTTS writes them."""
-        self._worker = worker
+        super().__init__(worker, "XTTS", timeout_s)
         self._languages = languages
-        self._timeout_s = timeout_s
 
-    async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
-        """Yield no clip for text without a letter or digit. Raises EngineError (unsupported_language, timeout),
-        Overloaded."""
-        said = clean(text)
-        if not said:
-            return
+    async def _request(self, said: str, voice: Voice, language: str | None) -> tuple[object, ...]:
         code = xtts_language(voice.language(language), self._languages)
         speaker = str(voice.engines.get("xtts", {}).get("speaker", DEFAULT_SPEAKER))
         clips = tuple(str(clip) for clip in voice.clips)
-        stream = sounding(self._worker.stream("speak", said, code, speaker, clips))
-        async with aclosing(within(stream, self._timeout_s, "XTTS")) as spoken:
-            async for clip in spoken:
-                yield clip
+        return said, code, speaker, clips
 
     def speaks(self, language: str) -> bool:
         """See `pipeline.tts.TextToSpeech`."""
