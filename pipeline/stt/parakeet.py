@@ -3,7 +3,7 @@
 import asyncio
 import importlib.util
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word
 from pipeline.stt import parakeet_weights as weights
 from pipeline.stt.parakeet_words import segments_of, text_of, tokens_of, words_of
-from pipeline.stt.worker_client import GATHER_S, TellingFront, WorkerFront
+from pipeline.stt.worker_client import GATHER_S, TellingFront, WorkerFront, alone
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
 from pipeline.workers.hardware import this_machine
@@ -97,10 +97,7 @@ class ParakeetEngine:
         self, clip: Clip, language: str | None, prompt: str | None, words: bool
     ) -> Iterator[Transcript | None]:
         """See `SpeechToText` and `WorkerFront`; can be cancelled between windows. Without speech nothing is decoded."""
-        for _, step in self.transcribe_many([(clip, language, prompt, words)], lambda index: False):
-            if isinstance(step, Exception):
-                raise step
-            yield step
+        yield from alone(self.transcribe_many([(clip, language, prompt, words)], lambda index: False))
 
     def transcribe_many(
         self, calls: Sequence[tuple[Clip, str | None, str | None, bool]], cancelled: Callable[[int], bool]
@@ -116,11 +113,7 @@ class ParakeetEngine:
                 yield index, error
                 continue
             windows[index] = _windows(clip, codes[index])
-        found: dict[int, list[Word]] = {index: [] for index in windows}
-        for index, words in self._words(windows, cancelled):
-            found[index] += words or ()
-            if words is None:
-                yield index, None
+        found = yield from self._found(windows, cancelled)
         for index, all_words in found.items():
             if not cancelled(index):
                 clip, _, _, wanted = calls[index]
@@ -133,10 +126,7 @@ class ParakeetEngine:
 
     def segments(self, window: Clip, request: FileRequest) -> Iterator[Segment | None]:
         """See `SpeechToText` and `WorkerFront`."""
-        for _, step in self.segments_many([(window, request)], lambda index: False):
-            if isinstance(step, Exception):
-                raise step
-            yield step
+        yield from alone(self.segments_many([(window, request)], lambda index: False))
 
     def segments_many(
         self, calls: Sequence[tuple[Clip, FileRequest]], cancelled: Callable[[int], bool]
@@ -154,11 +144,7 @@ class ParakeetEngine:
                 yield index, error
                 continue
             windows[index] = [replace(one, translate=request.translate) for one in _windows(window, codes[index])]
-        found: dict[int, list[Word]] = {index: [] for index in windows}
-        for index, words in self._words(windows, cancelled):
-            found[index] += words or ()
-            if words is None:
-                yield index, None
+        found = yield from self._found(windows, cancelled)
         for index, all_words in found.items():
             if not cancelled(index):
                 for segment in segments_of(all_words, codes[index], calls[index][1].words):
@@ -180,6 +166,18 @@ class ParakeetEngine:
                 code="unsupported_language",
             )
         return code
+
+    def _found(
+        self, windows: dict[int, list[_Window]], cancelled: Callable[[int], bool]
+    ) -> Generator[tuple[int, None], None, dict[int, list[Word]]]:
+        """Return the words of each call; yield (call, None) before each batch."""
+        found: dict[int, list[Word]] = {index: [] for index in windows}
+        for index, words in self._words(windows, cancelled):
+            if words is None:
+                yield index, None
+            else:
+                found[index] += words
+        return found
 
     def _words(
         self, windows: dict[int, list[_Window]], cancelled: Callable[[int], bool]

@@ -35,7 +35,7 @@ from pipeline.stt.whisper_model import (
 from pipeline.stt.whisper_plan import plan
 from pipeline.stt.whisper_windows import Asked, first_pass
 from pipeline.stt.word_times import Timed, filled
-from pipeline.stt.worker_client import GATHER_S, TellingFront, last
+from pipeline.stt.worker_client import GATHER_S, TellingFront, alone, last
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
 from pipeline.workers.hardware import this_machine
@@ -126,10 +126,7 @@ class WhisperEngine:
 
         Text that fails the gates is left out. Without speech nothing is decoded.
         """
-        for _, step in self.transcribe_many([(clip, language, prompt, words)], lambda index: False):
-            if isinstance(step, Exception):
-                raise step
-            yield step
+        yield from alone(self.transcribe_many([(clip, language, prompt, words)], lambda index: False))
 
     def transcribe_many(
         self, calls: Sequence[tuple[Clip, str | None, str | None, bool]], cancelled: Callable[[int], bool]

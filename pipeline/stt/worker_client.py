@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from typing import TypeVar
 
 from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError
 from pipeline.stt import FileRequest, Segment, Transcript, WindowLimits
 from pipeline.workers import Worker
+
+T = TypeVar("T")
 
 MAX_QUEUE_S = 3600.0
 """Maximum wait of a window of a file for its turn, in seconds: conversations go first."""
@@ -71,6 +74,14 @@ class TellingFront(WorkerFront):
         except TimeoutError:
             raise EngineError(f"{self._name} returned no language within {MAX_QUEUE_S:g} s.", code="timeout") from None
         return language, probability
+
+
+def alone(steps: Iterator[tuple[int, T | Exception | None]]) -> Iterator[T | None]:
+    """Yield the items of a batch of one call (see `pipeline.workers.run_calls`); raise its exception."""
+    for _, step in steps:
+        if isinstance(step, Exception):
+            raise step
+        yield step
 
 
 def last(steps: Iterator[Transcript | None]) -> Transcript:
