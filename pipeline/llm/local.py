@@ -114,7 +114,7 @@ class LocalLanguageModel(ServedModel):
         self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
     ) -> AsyncGenerator[Piece, None]:
         """See `ServedModel`. Nothing enforces `must_call`: CTranslate2 has no grammars."""
-        stream = self._worker.stream("reply", _told(messages), [_tool(tool) for tool in tools])
+        stream = self._worker.stream("reply", _told(messages), [tool.as_function() for tool in tools])
         async with aclosing(stream) as chunks:
             async for chunk in chunks:
                 yield Piece(chunk.text, usage=chunk.usage, finished=chunk.usage is not None)
@@ -139,8 +139,3 @@ def _told(messages: Sequence[Message]) -> list[dict[str, Any]]:
             one |= {"tool_call_id": message.call_id, "name": names.get(message.call_id, "")}
         told.append(one)
     return told
-
-
-def _tool(tool: Tool) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
-    return {"type": "function", "function": function}

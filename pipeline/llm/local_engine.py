@@ -75,11 +75,10 @@ class LocalModel:
             pass
 
     def describe(self) -> dict[str, Any]:
-        """Return what the start-up table shows: device, compute type, and whether the model calls functions."""
+        """Return what the start-up table shows: device and compute type."""
         return {
             "device": self._generator.device,
             "compute_type": self._generator.compute_type,
-            "tools": self._template.offers_tools,
         }
 
     def count_generated(self) -> int:

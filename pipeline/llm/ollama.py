@@ -223,7 +223,7 @@ class OllamaModel(ServedModel):
             "options": self._options,
         }
         if tools and self._calls_tools:
-            body["tools"] = [_tool(tool) for tool in tools]
+            body["tools"] = [tool.as_function() for tool in tools]
         if tools and must_call:
             body["format"] = _call_form(tools)
         if self._think is not None:
@@ -294,8 +294,3 @@ def _call_form(tools: Sequence[Tool]) -> dict[str, Any]:
         for tool in tools
     ]
     return calls[0] if len(calls) == 1 else {"anyOf": calls}
-
-
-def _tool(tool: Tool) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
-    return {"type": "function", "function": function}

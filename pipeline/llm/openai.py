@@ -105,7 +105,7 @@ class OpenAIModel(ServedModel):
             "stream": True,
         }
         if tools:
-            body["tools"] = [_tool(tool) for tool in tools]
+            body["tools"] = [tool.as_function() for tool in tools]
             if must_call:
                 body["tool_choice"] = "required"
         if self._count_tokens:
@@ -185,8 +185,3 @@ def _arguments(call: ToolCall) -> str:
     """Return a call's arguments as a JSON object: some servers parse them, and refuse every later turn if the model
     wrote malformed ones."""
     return json.dumps(read_arguments(call.arguments))
-
-
-def _tool(tool: Tool) -> dict[str, object]:
-    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
-    return {"type": "function", "function": function}
