@@ -178,7 +178,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "jobs.webhooks:retry_after_s": webhooks.retry_after_s,
     "pipeline.transcripts.alignment.ctc:split_words": lambda text: list(ctc.split_words(text)),
     "pipeline.transcripts.line_breaks:by_characters": lambda text: line_breaks.by_characters(without_times(text)),
-    "pipeline.stt.short_context:agree": lambda text: short_context.agree(text, text),
+    "pipeline.stt.short_context:agree": lambda text: short_context.agree(text, text, text),
     "pipeline.stt.word_times:filled": lambda text: word_times.filled(
         [word_times.Timed(word, None) for word in text.split()], 0.0, 9.0
     ),

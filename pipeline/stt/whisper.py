@@ -17,7 +17,7 @@ from pipeline.languages import NAMES
 from pipeline.listening.vad import speech_spans
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word, weights
-from pipeline.stt.short_context import agree, known_clip
+from pipeline.stt.short_context import Known, agree, known_clip
 from pipeline.stt.whisper_model import (
     MAX_COMPRESSION,
     MAX_NO_SPEECH,
@@ -70,8 +70,8 @@ class WhisperConfig:
     beam: int
     context_s: float
     """Minimum length of sound to encode, in seconds; the model's own is 30."""
-    known: Clip | None = None
-    """Speech that must give the same text with this context as with the full one; otherwise the full one is used.
+    known: Known | None = None
+    """Speech that the model must understand, with this context as with the full one; otherwise the full one is used.
     None: use the context unchecked."""
 
 
@@ -99,17 +99,18 @@ class WhisperEngine:
                     raise EngineError(f"The Whisper model cannot be loaded: {error}") from error
                 log.warning("Whisper does not run on %s with %s: %s", device, compute_type, error)
         if config.known is not None and not self._bears_short_context(config.known):
-            log.warning("This Whisper model is less exact with a context of %g s: using 30 s.", config.context_s)
+            reason = "This Whisper model is less exact with a context of %g s, or cannot be checked for it: using 30 s."
+            log.warning(reason, config.context_s)
             self._model.context_s = WINDOW_S
         self._description = Description(device, compute_type, bool(self._model.model.is_multilingual))
 
-    def _bears_short_context(self, known: Clip) -> bool:
+    def _bears_short_context(self, known: Known) -> bool:
         """Whether the model writes the same with its short context as with the full one."""
-        short = last(self.transcribe(known, "en", None, False)).text
+        short = last(self.transcribe(known.clip, "en", None, False)).text
         context_s, self._model.context_s = self._model.context_s, WINDOW_S
-        full = last(self.transcribe(known, "en", None, False)).text
+        full = last(self.transcribe(known.clip, "en", None, False)).text
         self._model.context_s = context_s
-        return agree(full, short)
+        return agree(known.text, full, short)
 
     @property
     def context_s(self) -> float:

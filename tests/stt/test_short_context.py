@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import decode_blocking
 from pipeline.stt import FileRequest
+from pipeline.stt.short_context import Known
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
 from pipeline.stt.whisper_model import shortened
 from pipeline.stt.worker_client import last
@@ -112,11 +113,21 @@ def never(index: int) -> bool:
     return False
 
 
-def test_a_model_that_hears_nothing_in_the_known_clip_gets_30_s(caplog: pytest.LogCaptureFixture) -> None:
-    clip = spoken_clip(0)
-    engine = WhisperEngine(WhisperConfig(str(MODEL), (("cpu", "int8"),), 1, 1, 10.0, clip))
+@pytest.mark.parametrize(
+    "known",
+    [
+        Known(Clip(np.zeros(3 * RATE_HZ, np.float32), RATE_HZ), spoken()[0][0]),
+        Known(spoken_clip(0), "Please tell me what the weather will be like tomorrow."),
+    ],
+    ids=["nothing is heard", "other words are heard"],
+)
+def test_a_model_that_does_not_understand_the_known_clip_gets_30_s(
+    known: Known, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip, text = spoken_clip(0), spoken()[0][0]
+    engine = WhisperEngine(WhisperConfig(str(MODEL), (("cpu", "int8"),), 1, 1, 10.0, Known(clip, text)))
     assert engine.context_s == 10
-    deaf = Clip(np.zeros(3 * RATE_HZ, np.float32), RATE_HZ)  # without a text there is nothing to compare
-    assert WhisperEngine(WhisperConfig(str(MODEL), (("cpu", "int8"),), 1, 1, 10.0, deaf)).context_s == 30
+    assert "less exact" not in caplog.text
+    assert WhisperEngine(WhisperConfig(str(MODEL), (("cpu", "int8"),), 1, 1, 10.0, known)).context_s == 30
     assert "less exact" in caplog.text
-    assert last(engine.transcribe(clip, "en", None, False)).text == spoken()[0][0]
+    assert last(engine.transcribe(clip, "en", None, False)).text == text
