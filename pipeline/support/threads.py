@@ -1,13 +1,17 @@
-"""Iterate over a blocking generator in a thread."""
+"""Threads: iterate over a blocking generator in one, and the number of cores that they run on."""
 
 import asyncio
 import contextvars
+import os
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""CPU cores that this process may use."""
 
 
 async def in_threads(steps: Generator[T, None, None], stop: Callable[[], None]) -> AsyncGenerator[T, None]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.support.environment import clean_environment
+from pipeline.support.threads import CORES
 
 QUERY_TIMEOUT_S = 5.0
 """nvidia-smi takes a second with a cold driver, and hangs with a broken one."""
@@ -91,7 +92,7 @@ def detect() -> Hardware:
     model, features = _cpu(Path("/proc/cpuinfo"))
     return Hardware(
         cpu=model or platform.machine(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=CORES,
         memory_mb=_memory_mb(),
         cpu_features=features,
         cpu_compute_types=tuple(sorted(ctranslate2.get_supported_compute_types("cpu"))),

@@ -16,7 +16,6 @@ import pytest
 
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import Recording, decode, decode_blocking, processes, warm_up
-from pipeline.audio.decode.places import Slots
 from pipeline.audio.decode.processes import FILES, Call, Stopped, descriptor
 from pipeline.audio.decode.wire import HEAD, SAMPLES, TOLD, Frames, Misbehaved, frame
 from pipeline.errors import BadInput
@@ -81,20 +80,6 @@ async def test_decoding_of_a_long_file_with_many_tags_is_ended_too() -> None:
                 pass
     assert raised.value.code == "bad_audio"
     await eventually(lambda: not at_work())
-
-
-def test_the_smallest_file_gets_the_next_slot() -> None:
-    places = Slots(1)
-    first, large, gone, small = places.ask(9), places.ask(8), places.ask(1), places.ask(2)
-    assert first.done()
-    gone.cancel()
-    places.leave()
-    assert small.done()
-    assert not large.done()
-    places.leave()
-    assert large.done()
-    places.leave()
-    assert places.ask(5).done()
 
 
 async def test_long_decoding_lowers_its_priority() -> None:
@@ -173,8 +158,8 @@ async def test_a_step_that_waits_for_a_slot_can_be_cancelled() -> None:
             await asyncio.wait([reading])
         await blocks.aclose()
     finally:
-        for _ in taken:
-            FILES.places.leave()
+        for place in taken:
+            FILES.places.leave(place)
     assert (await decode(written("MP3"), max_seconds=10)).seconds == pytest.approx(0.2, abs=0.1)
     assert next(Recording(io.BytesIO(written("MP3")), max_seconds=10).blocks()).size
 

@@ -13,6 +13,7 @@ from bench.wer_whisper import plain, unspoken
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import decode_blocking
 from pipeline.stt import FileRequest
+from pipeline.stt.short_context import Known
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
 from pipeline.stt.worker_client import last
 from tests.real_models import real_model
@@ -88,7 +89,9 @@ def test_nothing_is_invented_after_an_utterance_of_eleven_seconds() -> None:
 
 @needs_recordings
 def test_a_model_that_bears_a_short_context_keeps_it(caplog: pytest.LogCaptureFixture) -> None:
-    config = WhisperConfig(str(real_model(TINY)), (("cpu", "int8"),), 1, 1, 10.0, recording("goforward"))
+    config = WhisperConfig(
+        str(real_model(TINY)), (("cpu", "int8"),), 1, 1, 10.0, Known(recording("goforward"), said("goforward"))
+    )
     assert WhisperEngine(config).context_s == 10
     assert "less exact" not in caplog.text
 

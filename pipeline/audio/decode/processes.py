@@ -24,6 +24,7 @@ from pipeline.audio.decode.wire import Done, Frame, Frames, Misbehaved, Request
 from pipeline.errors import BadInput, Overloaded
 from pipeline.settings import HOME
 from pipeline.support.environment import clean_environment
+from pipeline.support.threads import CORES
 
 SILENCE_S = 60.0
 """A process that has not sent anything for this long is ended. Its limit of CPU time ends it earlier, unless the
@@ -59,8 +60,8 @@ class Lane:
         )  # fmt: skip
 
 
-TURNS = Lane(Slots(32), 1.0, 0.1, 192 * 2**20, 10)
-"""Utterances of users who wait for a reply, and reference recordings."""
+TURNS = Lane(Slots(32, most_of_one=min(16, max(1, CORES // 2))), 1.0, 0.1, 192 * 2**20, 10)
+"""Utterances of users who wait for a reply, and reference recordings. One account has at most half of the cores."""
 FILES = Lane(Slots(8), 5.0, 0.2, 512 * 2**20, 7)
 """Uploads and jobs."""
 GROWING = Lane(Slots(32), 2.0, 0.2, 192 * 2**20, 7, None)
@@ -247,12 +248,14 @@ def _silent() -> BadInput:
     return BadInput("Decoding this file takes too long.", code="bad_audio")
 
 
-def called(lane: Lane, request: Request, file: int, size: int, stopping: Stopping) -> Generator[Frame, None, None]:
+def called(
+    lane: Lane, request: Request, file: int, size: int, stopping: Stopping, account: str
+) -> Generator[Frame, None, None]:
     """Wait for a slot, then yield one file's frames. Blocking.
 
-    file: a descriptor, which is closed here. Raises BadInput, Overloaded, Stopped.
+    file: a descriptor, which is closed here. account: see `Slots.ask`. Raises BadInput, Overloaded, Stopped.
     """
-    place = lane.places.ask(size)
+    place = lane.places.ask(size, account)
     stopping.ends(place.cancel)
     try:
         place.result(WAIT_S)
@@ -271,12 +274,12 @@ def called(lane: Lane, request: Request, file: int, size: int, stopping: Stoppin
         finally:
             call.close()
     finally:
-        lane.places.leave()
+        lane.places.leave(place)
 
 
-async def called_async(lane: Lane, request: Request, file: int, size: int) -> AsyncGenerator[Frame, None]:
+async def called_async(lane: Lane, request: Request, file: int, size: int, account: str) -> AsyncGenerator[Frame, None]:
     """Do the same on an event loop; closing the generator ends the process."""
-    place = lane.places.ask(size)
+    place = lane.places.ask(size, account)
     try:
         async with asyncio.timeout(WAIT_S):
             await asyncio.shield(asyncio.wrap_future(place))
@@ -294,7 +297,7 @@ async def called_async(lane: Lane, request: Request, file: int, size: int) -> As
         finally:
             call.close()
     finally:
-        lane.places.leave()
+        lane.places.leave(place)
 
 
 def overloaded() -> Overloaded:

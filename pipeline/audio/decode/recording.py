@@ -18,6 +18,7 @@ from pipeline.audio.decode.mixing import Mono, Offset
 from pipeline.audio.decode.processes import FILES, GROWING, Lane, Stopped, Stopping, called, descriptor_of
 from pipeline.audio.decode.wire import Frame, Told
 from pipeline.errors import BadInput
+from pipeline.workers.scheduler import current
 
 RATE_HZ = 16_000
 """The rate that recognisers and the VAD expect."""
@@ -44,6 +45,7 @@ class Recording:
         self._track = track
         self._raw_rate_hz = raw_rate_hz
         self._stopping = Stopping()
+        self._account = current().account  # here, because a thread that reads can lack the caller's context
         self.duration_s: float | None = None
         """Duration that the container claims, once the first block is read; None if it claims none."""
         self.samples = 0
@@ -129,7 +131,7 @@ class Recording:
 
     def _decoded(self, lane: Lane, fd: int, size: int) -> Iterator[Samples]:
         request = lane.request(self._max_seconds, rate_hz=RATE_HZ, track=self._track, seekable=lane is not GROWING)
-        frames = called(lane, request, fd, size, self._stopping)
+        frames = called(lane, request, fd, size, self._stopping, self._account)
         with contextlib.closing(frames):
             for frame in frames:
                 if (samples := self._taken(frame)) is not None:

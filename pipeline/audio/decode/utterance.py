@@ -16,6 +16,7 @@ from pipeline.audio.decode.processes import TURNS, Stopping, called, called_asyn
 from pipeline.audio.decode.recording import Recording
 from pipeline.audio.decode.wire import Frame, Told
 from pipeline.errors import BadInput
+from pipeline.workers.scheduler import current
 
 CHECKED_S = 86_400.0
 """Length limit for a reference recording, in seconds; engines use half a minute of it."""
@@ -38,7 +39,7 @@ async def decode(data: bytes, *, max_seconds: float) -> Clip:
         if len(data) <= INLINE_BYTES and data.count(b"WAVE") <= INLINE_LINKS:
             return _plain(data, max_seconds)
         return await asyncio.to_thread(_plain, data, max_seconds)
-    frames = called_async(TURNS, TURNS.request(max_seconds), descriptor(data), len(data))
+    frames = called_async(TURNS, TURNS.request(max_seconds), descriptor(data), len(data), current().account)
     collected = _Collected()
     async with contextlib.aclosing(frames):
         async for frame in frames:
@@ -51,7 +52,7 @@ def decode_blocking(data: bytes, *, max_seconds: float) -> Clip:
     _check(data)
     if wav.is_plain(io.BytesIO(data)):
         return _plain(data, max_seconds)
-    frames = called(TURNS, TURNS.request(max_seconds), descriptor(data), len(data), Stopping())
+    frames = called(TURNS, TURNS.request(max_seconds), descriptor(data), len(data), Stopping(), current().account)
     collected = _Collected()
     with contextlib.closing(frames):
         for frame in frames:
