@@ -8,7 +8,7 @@ from wyoming.event import Eventable
 
 from pipeline.audio.clip import MAX_RATE_HZ, MIN_RATE_HZ, Clip, Samples
 from pipeline.audio.decode import wav
-from pipeline.audio.decode.mixing import Mono
+from pipeline.audio.decode.mixing import PIECE_S, Mono
 from pipeline.audio.decode.wav import Format
 from pipeline.errors import BadInput, Overloaded
 from pipeline.listening.detector import RATE_HZ
@@ -17,8 +17,8 @@ from server.access.limits import Share
 MAX_CHANNELS = 8
 SILENT_RATE_HZ = 22_050
 """Rate sent for sound without samples."""
-FRAMES_PER_STEP = 16_384
-"""Samples per channel resampled at a time (under 1 ms), so that other connections can run in between."""
+VALUES_PER_STEP = 16_384
+"""Samples of all channels converted at a time (under 1 ms)."""
 _KINDS = {1: "u1", 2: "<i2", 4: "<i4"}
 """Bytes per sample → numpy's name."""
 
@@ -26,9 +26,10 @@ _KINDS = {1: "u1", 2: "<i2", 4: "<i4"}
 class SoundIn:
     """The sound of one request, converted to 16-bit mono at 16 kHz (32 kB per second) whatever its format."""
 
-    def __init__(self, held: Share, max_seconds: float) -> None:
-        """held: counts the bytes that are kept."""
-        self._held, self._max_seconds = held, max_seconds
+    def __init__(self, held: Share, max_seconds: float, converting: asyncio.Lock) -> None:
+        """held: counts the bytes that are kept. converting: held during one step by one connection, so that many of
+        them take no more of an iteration of the event loop than one."""
+        self._held, self._max_seconds, self._converting = held, max_seconds, converting
         self.kept = 0
         """Bytes held in the budget until `release`."""
         self._pcm = bytearray()
@@ -37,7 +38,7 @@ class SoundIn:
         """Format of the current chunks."""
         self._rest = b""
         """Beginning of a frame that the next chunk completes."""
-        self._mono = Mono(RATE_HZ)
+        self._mono = _mono()
 
     async def take(self, chunk: AudioChunk) -> None:
         """Add the next chunk; its format can differ from the previous one.
@@ -56,13 +57,14 @@ class SoundIn:
             raise BadInput(
                 f"The sound is longer than {self._max_seconds:g} seconds (MAX_AUDIO_SECONDS).", code="audio_too_long"
             )
-        step = FRAMES_PER_STEP * frame
+        step = VALUES_PER_STEP // chunk.channels * frame
         for start in range(0, whole, step):
-            values = wav.values(data[start : min(start + step, whole)], form)
-            for samples in self._mono.feed(form.rate_hz, form.names, values):
-                self._keep(samples)
-            if whole > step:
-                await asyncio.sleep(0)
+            async with self._converting:
+                values = wav.values(data[start : min(start + step, whole)], form)
+                for samples in self._mono.feed(form.rate_hz, form.names, values):
+                    self._keep(samples)
+                if whole > step:
+                    await asyncio.sleep(0)
 
     def end(self) -> Clip:
         """Return all of the sound. Raises Overloaded."""
@@ -71,7 +73,7 @@ class SoundIn:
 
     def release(self) -> None:
         """Discard the sound and free its bytes in the budget."""
-        self._pcm, self._mono = bytearray(), Mono(RATE_HZ)
+        self._pcm, self._mono = bytearray(), _mono()
         self._held.give_back(self.kept)
         self.kept = 0
 
@@ -81,6 +83,10 @@ class SoundIn:
             raise Overloaded("Too much sound is waiting; retry soon.")
         self.kept += len(pcm)
         self._pcm += pcm
+
+
+def _mono() -> Mono:
+    return Mono(RATE_HZ, block_s=PIECE_S)
 
 
 def _format(chunk: AudioChunk) -> Format:

@@ -77,12 +77,14 @@ class Connection:
         draining: Draining,
         held: Share,
         place: Place,
+        converting: asyncio.Lock,
     ) -> None:
         """held: counts the bytes of arriving events and of the sound kept. place: the slot, taken with the first event
-        because a silent connection needs none; raises Overloaded."""
+        because a silent connection needs none; raises Overloaded. converting: see `SoundIn`; all connections
+        share one."""
         self._reader, self._writer = reader, writer
         self._assistant, self._conversations, self._draining = assistant, conversations, draining
-        self._held, self._place = held, place
+        self._held, self._place, self._converting = held, place, converting
         self._name = secrets.token_hex(8)
         self._asked = Transcribe()
         self._sound: SoundIn | None = None
@@ -231,7 +233,7 @@ class Connection:
         if self._refused:
             return
         if self._sound is None:
-            self._sound = SoundIn(self._held, self._assistant.settings.max_audio_seconds)
+            self._sound = SoundIn(self._held, self._assistant.settings.max_audio_seconds, self._converting)
         try:
             await self._sound.take(chunk)
         except ParleyError as error:

@@ -41,6 +41,7 @@ async def open_wyoming(
     conversations = Conversations(assistant.conversation, most=settings.max_sessions, seconds=CONVERSATION_S)
     places = budgets.wyoming
     open_now: set[asyncio.Task[None]] = set()
+    converting = asyncio.Lock()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -53,7 +54,7 @@ async def open_wyoming(
             places.check(caller)
             with budgets.memory.share(caller) as held, calling(account=caller.account):
                 await Connection(
-                    reader, writer, assistant, conversations, draining, held, lambda: places.one(caller)
+                    reader, writer, assistant, conversations, draining, held, lambda: places.one(caller), converting
                 ).run()
         except Overloaded as error:
             writer.write(encoded(Error(error.message, error.code).event()))
