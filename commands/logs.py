@@ -32,6 +32,8 @@ def set_up(form: Literal["console", "json"], level: int, redaction: Redaction | 
         logging.getLogger(chatty).setLevel(logging.WARNING)
     for name in ("uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).addFilter(without_queries)
+    if level > logging.DEBUG:
+        logging.getLogger("uvicorn.error").addFilter(not_of_access)
 
 
 def without_queries(record: logging.LogRecord) -> bool:
@@ -39,6 +41,11 @@ def without_queries(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
         record.args = tuple(arg.partition("?")[0] if isinstance(arg, str) else arg for arg in record.args)
     return True
+
+
+def not_of_access(record: logging.LogRecord) -> bool:
+    """Whether a record is not a line of the access log, which uvicorn also writes here, one for each WebSocket."""
+    return not record.msg.startswith('%s - "WebSocket %s" ') if isinstance(record.msg, str) else True
 
 
 def about(record: logging.LogRecord) -> bool:

@@ -5,7 +5,9 @@ a voice as well. Names are looked up in the list of existing voices, never turne
 """
 
 import logging
+import math
 import os
+import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ MAX_TOML_BYTES = 64 * 2**10
 """A larger voice.toml is a mistake."""
 DEFAULT_LANGUAGE = "en"
 """Language of a voice that lists none, when the request names none either."""
+RESCAN_S = 1.0
+"""Seconds for which `get` trusts the last listing of the folders."""
 
 Stamp = tuple[object, ...]
 """Changes when the files of a voice change: names, times and sizes."""
@@ -61,16 +65,19 @@ class Voice:
 
 
 class Voices:
-    """The voices that exist now: a file dropped into a folder is found at the next lookup.
+    """The voices that exist now: a new file in a folder is found at once, a changed or deleted one within RESCAN_S.
 
-    Every lookup lists the folders (well under a millisecond); files are opened only when they have changed. Unreadable
-    files are skipped, with one warning for each change.
+    Files are opened only when they have changed. Unreadable files are skipped, with one warning for each change.
     """
 
     def __init__(self, voices_dir: Path, audios_dir: Path) -> None:
         self._folders = (voices_dir, audios_dir)
         self._built_in: Sequence[Voice] = ()
         self._known: dict[Path, tuple[Stamp, Voice | None]] = {}
+        self._found: dict[str, Voice] = {}
+        """Result of the last scan."""
+        self._scanned = -math.inf
+        """`time.monotonic()` of the last scan."""
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
@@ -80,6 +87,7 @@ class Voices:
     def add_built_in(self, voices: Sequence[Voice]) -> None:
         """Add the voices of a speech model. A voice in a folder with the same name takes precedence."""
         self._built_in = voices
+        self._scanned = -math.inf
 
     def names(self) -> list[str]:
         """Return all names, sorted."""
@@ -87,6 +95,9 @@ class Voices:
 
     def get(self, name: str) -> Voice:
         """Return the voice of that name. Raises BadInput (unknown_voice) with the names that exist."""
+        # Each new connection asks for a voice: many in a second must not list the folders each time.
+        if time.monotonic() - self._scanned < RESCAN_S and name in self._found:
+            return self._found[name]
         voices = self._scan()
         if name in voices:
             return voices[name]
@@ -124,6 +135,7 @@ class Voices:
         self._known = known
         for voice in self._built_in:
             found.setdefault(voice.name, voice)
+        self._found, self._scanned = found, time.monotonic()
         return found
 
 

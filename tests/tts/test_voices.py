@@ -60,12 +60,36 @@ def test_a_described_voice_uses_its_recordings(voices: Voices, folders: tuple[Pa
     (folder / "b.wav").write_bytes(TONE)
     assert [clip.name for clip in voices.get("rita").clips] == ["a.wav", "b.wav"]
     (folder / "voice.toml").write_text('description = "Rita"\nlanguages = ["pt"]\nclips = ["b.wav"]\n[xtts]\nx = 1\n')
+    assert voices.names() == ["rita"]
     voice = voices.get("rita")
     assert [clip.name for clip in voice.clips] == ["b.wav"]
     assert (voice.description, voice.languages, voice.engines) == ("Rita", ("pt",), {"xtts": {"x": 1}})
     # A described voice has precedence over a bare recording of the same name.
     (folders[1] / "rita.wav").write_bytes(TONE)
     assert voices.get("rita").description == "Rita"
+
+
+def test_a_deleted_voice_is_gone_a_second_later(
+    voices: Voices, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("pipeline.voices.catalogue.time.monotonic", lambda: now)
+    (folders[0] / "ana.wav").write_bytes(TONE)
+    assert voices.get("ana").name == "ana"
+    (folders[0] / "ana.wav").unlink()
+    (folders[0] / "new.wav").write_bytes(TONE)
+    now += 0.5
+    assert voices.get("ana").name == "ana"
+    now += 1
+    with pytest.raises(BadInput, match="no voice 'ana'; there are: new"):
+        voices.get("ana")
+
+
+def test_a_new_voice_is_found_at_once(voices: Voices, folders: tuple[Path, Path]) -> None:
+    (folders[0] / "ana.wav").write_bytes(TONE)
+    assert voices.get("ana").name == "ana"
+    (folders[0] / "new.wav").write_bytes(TONE)
+    assert voices.get("new").name == "new"
 
 
 @pytest.mark.parametrize(
