@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from commands.redaction import Redaction
 from pipeline.support.encodable import encodable
@@ -88,7 +88,7 @@ class JsonLines(logging.Formatter):
     exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
+        told: dict[str, str] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,

@@ -4,8 +4,8 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, suppress
-from types import TracebackType
-from typing import Any, Protocol, Self
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
@@ -19,11 +19,14 @@ from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
 from pipeline.settings import Settings
 
+if TYPE_CHECKING:
+    from sounddevice import OutputStream
+
 FRAME = RATE_HZ // 50
 """Samples in each callback of the microphone: 20 ms."""
 
 
-def sound_system() -> object:
+def sound_system() -> ModuleType:
     """Return the module sounddevice, with a microphone and a loudspeaker. Raises EngineUnavailable if a part is
     missing."""
     try:
@@ -44,7 +47,8 @@ def sound_system() -> object:
             f"No usable microphone and loudspeaker: {str(error).splitlines()[0].rstrip('.')}.",
             remedy="Connect them; list the devices with: python -m sounddevice",
         ) from None
-    return sounddevice
+    module: ModuleType = sounddevice
+    return module
 
 
 class Speaker(Protocol):
@@ -91,10 +95,10 @@ class PlayQueue:
 class Loudspeaker:
     """The sound card's output, opened at the rate of the clips."""
 
-    def __init__(self, sounddevice: Any) -> None:
+    def __init__(self, sounddevice: ModuleType) -> None:
         self._sounddevice = sounddevice
         self._queue = PlayQueue()
-        self._stream: Any = None
+        self._stream: OutputStream | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +120,7 @@ class Loudspeaker:
     def hush(self) -> None:
         self._queue.clear()
 
-    def _played(self, out: Any, frames: int, time: Any, status: Any) -> None:
+    def _played(self, out: Samples, frames: int, time: object, status: object) -> None:
         self._queue.fill(out[:, 0])
 
     def _close(self) -> None:
@@ -125,16 +129,16 @@ class Loudspeaker:
             self._stream = None
 
 
-def microphone(sounddevice: Any, hear: Callable[[Samples], None]) -> AbstractContextManager[Any]:
+def microphone(sounddevice: ModuleType, hear: Callable[[Samples], None]) -> AbstractContextManager[object]:
     """Open the microphone: while it is open, `hear` is called in the event loop with 20 ms of float32 mono at 16
     kHz."""
     loop = asyncio.get_running_loop()
 
-    def recorded(samples: Any, frames: int, time: Any, status: Any) -> None:
+    def recorded(samples: Samples, frames: int, time: object, status: object) -> None:
         with suppress(RuntimeError):  # the last frame can arrive after the loop has ended
             loop.call_soon_threadsafe(hear, np.array(samples[:, 0]))
 
-    stream: AbstractContextManager[Any] = sounddevice.InputStream(
+    stream: AbstractContextManager[object] = sounddevice.InputStream(
         samplerate=RATE_HZ, channels=1, dtype="float32", blocksize=FRAME, callback=recorded
     )
     return stream

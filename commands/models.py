@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -47,7 +47,7 @@ async def _install(settings: Settings, names: list[str]) -> None:
             await model_sources.obtain(settings, name, report)
 
 
-def _rows(settings: Settings) -> list[dict[str, Any]]:
+def _rows(settings: Settings) -> list[dict[str, object]]:
     rows = []
     for name, known in CATALOGUE.items():
         found = model_sources.find(settings, name)

@@ -7,10 +7,10 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from dotenv import dotenv_values
@@ -25,6 +25,7 @@ from pipeline.audio.decode import decode
 from pipeline.errors import BadInput, EngineUnavailable, ParleyError
 from pipeline.languages import language_code
 from pipeline.settings import SECRET, Settings
+from pipeline.support.progress import Report
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ async def write_wav(path: Path, clip: Clip) -> None:
 
 
 @asynccontextmanager
-async def progress_bar() -> AsyncIterator[Any]:
+async def progress_bar() -> AsyncIterator[Report]:
     """Yield a callback that shows the slow steps of the start on stderr."""
     from commands.progress import StartProgress
 
@@ -149,7 +150,7 @@ async def progress_bar() -> AsyncIterator[Any]:
         yield progress.report
 
 
-def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
     """Print rows as a table in a terminal, as tab-separated lines in a pipe, or as JSON."""
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=2))

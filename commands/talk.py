@@ -3,7 +3,7 @@
 import json
 from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NotRequired, TypedDict
 
 import typer
 
@@ -68,11 +68,21 @@ async def _talk(
             await write_wav(output, Clip.join(replies, replies[0].rate_hz))
 
 
+class Told(TypedDict):
+    """A turn as `--json` prints it."""
+
+    transcription: str
+    language: str | None
+    llama: str
+    timings_ms: dict[str, float]
+    speech_error: NotRequired[str]
+
+
 async def _turn(
     assistant: Assistant, conversation: Conversation, question: Clip, voice: str, language: str
-) -> tuple[dict[str, Any], list[Clip]]:
+) -> tuple[Told, list[Clip]]:
     """Run one turn; return its texts and times, and its speech."""
-    told: dict[str, Any] = {"transcription": "", "language": None, "llama": "", "timings_ms": {}}
+    told: Told = {"transcription": "", "language": None, "llama": "", "timings_ms": {}}
     speech: list[Clip] = []
     answer = assistant.answer(question, conversation, voice=assistant.voice(voice), language=language or None)
     async with aclosing(answer) as happenings:

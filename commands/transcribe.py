@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -76,7 +76,7 @@ async def _transcribe(settings: Settings, files: list[Path], wanted: _Wanted, *,
     for path in files:
         if not path.is_file():
             raise BadInput(f"{path}: file not found.", code="bad_audio")
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     async with AsyncExitStack() as stack:
         report = await stack.enter_async_context(progress_bar())
         own = await stack.enter_async_context(open_stt(settings, report))
@@ -118,7 +118,7 @@ def _bar(path: Path) -> Iterator[Callable[[Progress], None]]:
 
 
 def _row(path: Path, found: Transcription, *, words: bool) -> dict[str, object]:
-    row: dict[str, Any] = {
+    row: dict[str, object] = {
         "file": str(path),
         "language": found.language,
         "seconds": round(found.duration_s, 2),

@@ -9,8 +9,7 @@ import ipaddress
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import httpx
 
@@ -209,28 +208,43 @@ def _translated(number: int) -> Iterator[ipaddress.IPv4Address]:
 _lookups = threading.BoundedSemaphore(MAX_LOOKUPS)
 
 
-async def _resolved(host: str, port: int) -> list[Any]:
+Found = list[
+    tuple[
+        socket.AddressFamily,
+        socket.SocketKind,
+        int,
+        str,
+        tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes],
+    ]
+]
+"""Result of `socket.getaddrinfo`; the last part of each entry is its address."""
+
+
+async def _resolved(host: str, port: int) -> Found:
     """Call `socket.getaddrinfo` in a thread that ends by itself. Raises OSError, UnicodeError."""
     if not _lookups.acquire(blocking=False):
         raise OSError("too many names are being looked up")
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[Any]] = loop.create_future()
+    answer: asyncio.Future[Found] = loop.create_future()
 
-    def tell(say: Callable[[Any], None], what: Any) -> None:
-        if not answer.done():
-            say(what)
+    def tell(found: Found | Exception) -> None:
+        if answer.done():
+            return
+        if isinstance(found, Exception):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
 
     def ask() -> None:
-        say: Callable[[Any], None] = answer.set_result
-        what: Any
+        found: Found | Exception
         try:
-            what = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
         except Exception as error:
-            say, what = answer.set_exception, error
+            found = error
         finally:
             _lookups.release()
         if not loop.is_closed():
-            loop.call_soon_threadsafe(tell, say, what)
+            loop.call_soon_threadsafe(tell, found)
 
     threading.Thread(target=ask, name="look-up", daemon=True).start()
     return await answer

@@ -3,9 +3,12 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ class NoCache:
 class RedisCache:
     """A cache shared by all services on one Redis; it is empty while Redis is unavailable."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: "Redis") -> None:
         self._client = client
 
     async def get(self, key: str) -> str | None:
@@ -47,7 +50,7 @@ class RedisCache:
         except Exception as error:
             self._away(error)
             return None
-        return None if found is None else str(found, "utf-8")
+        return found.decode() if isinstance(found, bytes) else found
 
     async def put(self, key: str, body: str) -> None:
         data = body.encode()

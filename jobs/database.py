@@ -8,14 +8,14 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Insert, Table, event, make_url, text
+from sqlalchemy import Connection, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -27,6 +27,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only
 
 from jobs import sqlite_file
@@ -194,11 +195,10 @@ class Database:
             log.warning("the database can be used again")
         self._trouble, self._unwritable, self._announced = None, False, False
 
-    def insert(self, table: Table) -> Any:
+    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         """Return an INSERT with `on_conflict_do_nothing` and `on_conflict_do_update`, which have the same syntax in
         both databases."""
-        statement: Insert = sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
-        return statement
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
 
 @asynccontextmanager
@@ -260,7 +260,7 @@ async def _engine(url: URL, file: SqliteFile | None) -> AsyncEngine:
     engine = create_async_engine(url, pool_size=5, pool_timeout=30)
 
     @event.listens_for(engine.sync_engine, "connect")
-    def connected(connection: Any, record: Any) -> None:
+    def connected(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         # Stop the driver from beginning transactions: `begun` does, depending on whether the transaction will write.
         connection.isolation_level = None
         cursor = connection.cursor()
@@ -275,7 +275,7 @@ async def _engine(url: URL, file: SqliteFile | None) -> AsyncEngine:
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "checkout")
-    def lent(connection: Any, record: Any, proxy: Any) -> None:
+    def lent(connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
         if file is not None:
             try:
                 await_only(asyncio.to_thread(file.check, record.info["parley_files"]))
@@ -300,7 +300,7 @@ def _make(database: Path) -> None:
         open(database, "xb", opener=opener).close()
 
 
-def _into_wal(cursor: Any) -> None:
+def _into_wal(cursor: DBAPICursor) -> None:
     """Switch to a write-ahead log. Retry on a lock: several services may create the same database at once, and SQLite
     itself does not wait in this case."""
     deadline = time.monotonic() + BUSY_MS / 1000

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
 
@@ -160,5 +159,5 @@ def _due(now: float) -> tuple[ColumnElement[bool], ...]:
     return deliveries.c.status == "pending", deliveries.c.due_at <= now
 
 
-def _with_a_place(lanes: Lanes) -> tuple[Any, ...]:
+def _with_a_place(lanes: Lanes) -> tuple[ColumnElement[bool], ...]:
     return deliveries.c.owner.not_in(lanes.full_owners), deliveries.c.host.not_in(lanes.full_hosts)

@@ -201,9 +201,10 @@ class Updates:
         await self._store.complete(job, key_of(job.sha256 or "", job.options, engine), body, duration_s)
 
 
-def _seconds(value: Any) -> float:
-    ok = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e7
-    return float(value) if ok else 0.0
+def _seconds(value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e7:
+        return float(value)
+    return 0.0
 
 
 def _probability(value: Any) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.schema import Options
 from pipeline.stt import Segment, Word
 from pipeline.support.encodable import encodable
+from pipeline.support.json_types import JsonObject
 from pipeline.transcripts.subtitles import PLAIN, Layout, render, segment_dict, text_of
 
 FORMATS = {
@@ -39,7 +40,7 @@ def store_form(segments: Sequence[Segment], *, language: str | None, duration_s:
     return encodable(json.dumps(told, ensure_ascii=False))
 
 
-def _segment(segment: Segment) -> dict[str, object]:
+def _segment(segment: Segment) -> JsonObject:
     told = segment_dict(segment)
     told.pop("tokens")  # half the size, and useless without the model
     return told

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 from jobs import database, metrics
 from jobs.addresses import Reachable
@@ -19,6 +19,7 @@ from jobs.schema import Job
 from jobs.store import JobStore
 from pipeline.errors import BadInput, EngineUnavailable, Overloaded, ParleyError, StorageError, StorageFull
 from pipeline.settings import Settings
+from pipeline.support.background import background
 from pipeline.telemetry import tracing
 from pipeline.transcripts.long_files import Finished, Progress
 from pipeline.transcripts.transcriber import Transcriber
@@ -104,14 +105,8 @@ class Runner:
     async def _attempt(self, job: Job) -> tuple[str, float | None]:
         """Return the outcome (one of `jobs.metrics.OUTCOMES`), and the seconds until the job is due again."""
         try:
-            working = asyncio.create_task(self._traced(job))
-            beating = asyncio.create_task(self._beat(job))
-            try:
+            async with background(self._traced(job)) as working, background(self._beat(job)) as beating:
                 await asyncio.wait([working, beating], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (working, beating):
-                    task.cancel()
-                await asyncio.wait([working, beating])
             if working.cancelled():
                 return "lost", None
             working.result()
@@ -242,8 +237,6 @@ class Runner:
         async with self._files.receive() as incoming:
             name = await fetch(job.source_url, incoming, self._rule)
             stored = await incoming.commit()
-        known: dict[str, Any] = {"sha256": stored.sha256, "size_bytes": stored.size_bytes}
-        if name is not None:
-            known["filename"] = name
-        await self._store.update(job, **known)
-        return replace(job, **known)
+        filename = job.filename if name is None else name
+        await self._store.update(job, sha256=stored.sha256, size_bytes=stored.size_bytes, filename=filename)
+        return replace(job, sha256=stored.sha256, size_bytes=stored.size_bytes, filename=filename)

@@ -28,6 +28,7 @@ from jobs.watching import Watching
 from jobs.webhooks import Webhooks, secret_of
 from pipeline.errors import ConfigError
 from pipeline.settings import Settings
+from pipeline.support.json_types import JsonObject
 from pipeline.transcripts.transcriber import Transcriber
 
 MAX_JOBS = 100_000
@@ -201,9 +202,9 @@ async def open_jobs(settings: Settings, transcriber: Transcriber) -> AsyncIterat
         store = JobStore(database, max_waiting=MAX_JOBS, webhook_url=settings.webhook_url, cache=cache)
         notices, outbox = Notices(), Outbox(database)
 
-        async def describe(job_id: str) -> dict[str, Any]:
+        async def describe(job_id: str) -> JsonObject:
             job = await store.get(job_id)
-            told: dict[str, Any] = {"job_id": job.id, "filename": job.filename, "session_id": job.session_id}
+            told: JsonObject = {"job_id": job.id, "filename": job.filename, "session_id": job.session_id}
             if job.error_code:
                 told["error"] = {"code": job.error_code, "message": job.error_message}
             if job.result_key and (body := await store.result(job.result_key)) is not None:

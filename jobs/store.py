@@ -6,15 +6,16 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Unpack
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs import schema
 from jobs.cache import Cache, NoCache
 from jobs.database import Database
 from jobs.errors import JobNotFound, KeyReused, NotPossible
+from jobs.rows import Changes, JobRow
 from jobs.schema import Job, Submission, jobs, new_id
 from jobs.states import FINAL, Status
 from jobs.transitions import count, create, move
@@ -119,7 +120,7 @@ class JobStore:
             found = await connection.scalar(wanted.order_by(jobs.c.id).limit(1).with_for_update(skip_locked=True))
             if found is None:
                 return None
-            begun: dict[str, Any] = {
+            begun: Changes = {
                 "lease": lease,
                 "started_at": now,
                 "heartbeat_at": now,
@@ -137,12 +138,12 @@ class JobStore:
             )
             return due
 
-    async def update(self, job: Job, **values: Any) -> bool:
+    async def update(self, job: Job, **values: Unpack[Changes]) -> bool:
         """Update a job that the caller runs; return False if the caller's lease is lost."""
         now = time.time()
-        values |= {"version": jobs.c.version + 1, "updated_at": now, "heartbeat_at": now}
+        changed = {**values, "version": jobs.c.version + 1, "updated_at": now, "heartbeat_at": now}
         async with self.database.writing() as connection:
-            done = await connection.execute(update(jobs).where(*_mine(job)).values(values))
+            done = await connection.execute(update(jobs).where(*_mine(job)).values(changed))
         return bool(done.rowcount)
 
     async def beat(self, job: Job) -> bool:
@@ -185,7 +186,7 @@ class JobStore:
         """Queue the job again at its old position, because its job worker is stopping."""
         return await self._leave(job, Status.QUEUED, **_interrupted())
 
-    async def _leave(self, job: Job, target: Status, **values: Any) -> bool:
+    async def _leave(self, job: Job, target: Status, **values: Unpack[Changes]) -> bool:
         async with self.database.writing() as connection:
             moved = await move(connection, self.database, target, *_mine(job), webhook_url=self._webhook_url, **values)
         return bool(moved)
@@ -221,18 +222,18 @@ class JobStore:
 
     async def retry(self, job_id: str) -> Job:
         """Queue a failed, expired or cancelled job again. Raises JobNotFound, NotPossible."""
-        fresh: dict[str, Any] = {
+        fresh: Changes = {
             "attempts": 0,
             "interruptions": 0,
             "due_at": time.time(),
             "finished_at": None,
             "progress": 0.0,
+            "done_s": 0.0,
+            "error_code": None,
+            "error_message": None,
         }
         async with self.database.writing() as connection:
-            moved = await move(
-                connection, self.database, Status.QUEUED, jobs.c.id == job_id, within=FINAL, **fresh,
-                done_s=0.0, error_code=None, error_message=None,
-            )  # fmt: skip
+            moved = await move(connection, self.database, Status.QUEUED, jobs.c.id == job_id, within=FINAL, **fresh)
         if not moved:
             raise NotPossible(
                 f"The job is {(await self.get(job_id)).status.value}; only failed, cancelled or expired jobs can be "
@@ -292,23 +293,23 @@ async def remove(connection: AsyncConnection, database: Database, ids: Sequence[
     return len(gone)
 
 
-def _mine(job: Job) -> tuple[Any, ...]:
+def _mine(job: Job) -> tuple[ColumnElement[bool], ...]:
     return jobs.c.id == job.id, jobs.c.lease == job.lease, jobs.c.status == Status.RUNNING
 
 
-def _interrupted() -> dict[str, Any]:
+def _interrupted() -> Changes:
     return {
         "lease": None, "due_at": time.time(), "attempts": jobs.c.attempts - 1,
         "interruptions": jobs.c.interruptions + 1,
     }  # fmt: skip
 
 
-def _content(one: Submission) -> tuple[Any, ...]:
+def _content(one: Submission) -> tuple[str | None, ...]:
     # Not `owner`: the keys already include their sender.
     return one.filename, one.options.dumps(), one.sha256, one.source_url, one.session_id, one.webhook_url
 
 
-def _row(one: Submission, result_key: str | None, duration_s: float | None, now: float) -> dict[str, Any]:
+def _row(one: Submission, result_key: str | None, duration_s: float | None, now: float) -> JobRow:
     """Return a row for a new job. duration_s: duration of the recording, if the result exists."""
     done = result_key is not None
     return {

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Unpack
 
 from sqlalchemy import RowMapping, Table, insert, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,6 +16,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from jobs import schema
 from jobs.addresses import counted_host
 from jobs.database import Database
+from jobs.rows import Changes, JobRow
 from jobs.schema import Job, jobs
 from jobs.states import FINAL, Status, sources
 
@@ -37,7 +38,7 @@ async def move(
     *which: ColumnElement[bool],
     within: frozenset[Status] = frozenset(Status),
     webhook_url: str = "",
-    **values: Any,
+    **values: Unpack[Changes],
 ) -> list[Job]:
     """Move the jobs that match the conditions to `target` if that is allowed; return the changed jobs.
 
@@ -64,7 +65,7 @@ async def move(
 
 
 async def create(
-    connection: AsyncConnection, database: Database, rows: Sequence[dict[str, Any]], *, webhook_url: str = ""
+    connection: AsyncConnection, database: Database, rows: Sequence[JobRow], *, webhook_url: str = ""
 ) -> list[Job]:
     """Insert new jobs with the states in their rows; return the jobs."""
     await connection.execute(insert(jobs), list(rows))

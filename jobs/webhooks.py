@@ -12,7 +12,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,7 +44,7 @@ LONGEST_S by then."""
 LOOK_S = 5.0
 """Maximum delay in seconds until deliveries added by another process are found."""
 
-Describe = Callable[[str], Awaitable[dict[str, object]]]
+Describe = Callable[[str], Awaitable[Mapping[str, object]]]
 TraceOf = Callable[[str], Awaitable[str | None]]
 
 

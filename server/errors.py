@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,7 +12,8 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 
 from jobs.database import SETTING as DATABASE
 from pipeline.errors import BadInput, EngineError, EngineUnavailable, Overloaded, ParleyError, StorageError
-from pipeline.support.encodable import encodable_json
+from pipeline.support.encodable import encodable_object
+from pipeline.support.json_types import JsonObject
 from pipeline.support.storage_errors import FULL, full_place, storage_full
 from server.parameters import from_json
 from server.state import state_of
@@ -76,7 +77,15 @@ class BadField(BadInput):
         super().__init__(message, code=code, param=param)
 
 
-def bad_field(found: Sequence[Mapping[str, Any]], body: Any) -> BadField:
+class FieldError(TypedDict):
+    """The part of pydantic's `ErrorDetails` that is reported."""
+
+    type: str
+    loc: tuple[int | str, ...]
+    msg: str
+
+
+def bad_field(found: Sequence[FieldError], body: object) -> BadField:
     """Convert the first of pydantic's errors in a body (`loc`, `type`, `msg`).
 
     For a field with several possible types, pydantic reports an error for each type and adds the type's name to `loc`.
@@ -92,7 +101,7 @@ def bad_field(found: Sequence[Mapping[str, Any]], body: Any) -> BadField:
     return BadField(name, f"{'.'.join([name, *within])}: {first['msg']}")
 
 
-def _place(error: Mapping[str, Any], body: Any) -> tuple[list[str], list[str]]:
+def _place(error: FieldError, body: object) -> tuple[list[str], list[str]]:
     """Return the path of the field with the error, and the path inside it, without the names of types: clients do not
     send those."""
     field: list[str] = []
@@ -112,15 +121,20 @@ def _place(error: Mapping[str, Any], body: Any) -> tuple[list[str], list[str]]:
     return field, within[1:]
 
 
-def as_json(error: ParleyError) -> dict[str, Any]:
-    """Return `{"error": {"code", "message"}}`: the form of /ws, and of every API without its own form."""
-    body: dict[str, Any] = {"code": error.code, "message": error.message}
+def error_fields(error: ParleyError) -> JsonObject:
+    """Return `{"code", "message"}`, and `retry_after_s` after an overload."""
+    fields: JsonObject = {"code": error.code, "message": error.message}
     if isinstance(error, Overloaded):
-        body["retry_after_s"] = error.retry_after_s
-    return {"error": body}
+        fields["retry_after_s"] = error.retry_after_s
+    return fields
 
 
-def as_openai(error: ParleyError) -> dict[str, object]:
+def as_json(error: ParleyError) -> JsonObject:
+    """Return `{"error": {"code", "message"}}`: the form of /ws, and of every API without its own form."""
+    return {"error": error_fields(error)}
+
+
+def as_openai(error: ParleyError) -> JsonObject:
     """`{"error": {"message", "type", "param", "code"}}`."""
     status = status_of(error)
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
@@ -151,10 +165,10 @@ def answer(request: HTTPConnection, error: ParleyError) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if error.code == "forbidden":
         headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{getattr(error, "right", "")}"'
-    return JSONResponse(encodable_json(body_of(request.url.path, error)), status_of(error), headers)
+    return JSONResponse(encodable_object(body_of(request.url.path, error)), status_of(error), headers)
 
 
-def body_of(path: str, error: ParleyError) -> dict[str, object]:
+def body_of(path: str, error: ParleyError) -> JsonObject:
     """Return an error in the form of the API that the path belongs to."""
     if path.startswith(f"{OPENAI}/"):
         return as_openai(error)
@@ -177,7 +191,10 @@ def add_error_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":  # its `loc` is an offset in the body
             return answer(request, BadField("body", "The body is not valid JSON."))
-        found = [{**one, "loc": one["loc"][one["loc"][0] in SOURCES :]} for one in error.errors()]
+        found: list[FieldError] = [
+            {"type": one["type"], "loc": one["loc"][one["loc"][0] in SOURCES :], "msg": one["msg"]}
+            for one in error.errors()
+        ]
         return answer(request, bad_field(found, error.body if first["loc"][0] == "body" else None))
 
     async def http(request: Request, error: Exception) -> Response:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, model_validator
 from pipeline.errors import BadInput
 from pipeline.languages import language_code as language_code
 from pipeline.support.encodable import encodable_json
+from pipeline.support.json_types import Json
 from pipeline.transcripts.subtitles import Layout
 
 MAX_SYSTEM_CHARS = 8_000
@@ -23,7 +24,7 @@ class NullIsAbsent(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nulls(cls, body: object) -> object:
+    def _without_nulls(cls, body: Json) -> object:
         body = encodable_json(body)
         return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
 

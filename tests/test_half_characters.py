@@ -14,6 +14,7 @@ from wyoming.client import AsyncTcpClient
 from wyoming.handle import Handled
 
 from pipeline.support.encodable import Halves, encodable, encodable_json
+from pipeline.support.json_types import Json
 from tests.in_process import in_process
 from tests.realtime.desk import Desk, hold
 from tests.scripted import ScriptedLLM
@@ -40,7 +41,7 @@ def test_text_becomes_encodable_however_it_is_cut(text: str, data: st.DataObject
 
 
 def test_json_value_becomes_encodable_everywhere() -> None:
-    value = {"a\ud83d": ["\ud83d\ude00", {"b": "\ude00"}, 7, None, True]}
+    value: Json = {"a\ud83d": ["\ud83d\ude00", {"b": "\ude00"}, 7, None, True]}
     assert encodable_json(value) == {"a\ufffd": ["😀", {"b": "\ufffd"}, 7, None, True]}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -45,10 +46,11 @@ def test_function_is_described_by_its_signature() -> None:
         return f"{room} {on}"
 
     described = function_of(light).tool
+    parameters: Any = described.parameters
     assert described.name == "light"
     assert described.description == "Switch the light of a room."
-    assert described.parameters["required"] == ["room"]
-    assert described.parameters["properties"]["on"]["type"] == "boolean"
+    assert parameters["required"] == ["room"]
+    assert parameters["properties"]["on"]["type"] == "boolean"
     assert call(box(function_of(light)), "light", '{"room": "hall"}') == Outcome("hall True")
 
 

@@ -7,13 +7,17 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import soxr
 
 from pipeline.audio.clip import Clip, Samples, wav_header
 from pipeline.audio.speed import Tempo
+
+if TYPE_CHECKING:
+    from av import AudioFrame
+    from av.audio import AudioStream
 
 RATE_HZ = 24_000
 """Rate of all encoded speech: OpenAI's rate, and supported by each codec."""
@@ -57,7 +61,7 @@ class Encoder:
         self._speed = speed
         self._rate_hz = 0
         self._tempo: Tempo | None = None
-        self._resampler: Any = None
+        self._resampler: soxr.ResampleStream | None = None
         self._muxer = _Muxer(self._form) if self._form.container else None
         self._begun = False
 
@@ -116,7 +120,7 @@ class _Muxer:
         self._out = _Written()
         options = {"flush_packets": "1", **dict(form.options)}
         self._container = av.open(self._out, "w", format=form.container, options=options)
-        self._stream = cast("Any", self._container.add_stream(form.codec, rate=RATE_HZ, layout="mono"))
+        self._stream = cast("AudioStream", self._container.add_stream(form.codec, rate=RATE_HZ, layout="mono"))
         self._stream.codec_context.format = form.sample
         if form.bit_rate:
             self._stream.bit_rate = form.bit_rate
@@ -142,7 +146,7 @@ class _Muxer:
             self._container.close()
         return self._out.take()
 
-    def _frames(self, size: int, last: bool) -> Iterator[Any]:
+    def _frames(self, size: int, last: bool) -> "Iterator[AudioFrame]":
         while (frame := self._fifo.read(size)) is not None:
             yield frame
         if last and (frame := self._fifo.read(0, partial=True)) is not None:

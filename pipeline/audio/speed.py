@@ -1,7 +1,6 @@
 """Change the speed of speech without changing its pitch."""
 
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ class Tempo:
         import av
 
         self._av, self.rate_hz = av, rate_hz
-        self._graph: Any = av.filter.Graph()
+        self._graph = av.filter.Graph()
         nodes = [self._graph.add_abuffer(sample_rate=rate_hz, format="flt", layout="mono", time_base=_ticks(rate_hz))]
         # One filter slows down without an echo only to half the speed.
         for factor in (speed**0.5, speed**0.5) if not 0.5 <= speed <= 2.0 else (speed,):

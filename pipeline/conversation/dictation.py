@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from pipeline.audio.clip import Clip
 from pipeline.conversation import events
@@ -10,6 +10,8 @@ from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.errors import EngineError, ParleyError
 from pipeline.stt import Transcript
+
+T = TypeVar("T")
 
 MAX_PENDING = 64
 """Limit of utterances of one session that wait for their transcript."""
@@ -37,6 +39,12 @@ class Unlimited:
         pass
 
 
+class Start(Protocol):
+    """Starts a task."""
+
+    def __call__(self, work: Coroutine[object, object, T], /) -> asyncio.Task[T]: ...
+
+
 class Dictation:
     """The pending transcripts of one session, in the order of their utterances."""
 
@@ -44,8 +52,8 @@ class Dictation:
         self,
         conversation: Conversation,
         *,
-        transcribe: Callable[[Clip], Coroutine[Any, Any, Transcript]],
-        start: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
+        transcribe: Callable[[Clip], Coroutine[object, object, Transcript]],
+        start: Start,
         emit: Callable[[Event], None],
         limit_s: float,
         room: Room,

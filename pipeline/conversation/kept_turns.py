@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from pipeline.conversation import events
 from pipeline.conversation.events import Event
 from pipeline.errors import BadInput
 from pipeline.settings import Settings
+from pipeline.support.background import background
 from pipeline.support.encodable import encodable
 from pipeline.support.private_files import opener, private_folder
 from pipeline.support.storage_errors import storage_error
@@ -228,15 +229,12 @@ async def open_recorder(settings: Settings) -> AsyncIterator[Recorder | None]:
     recordings = Recordings(settings.recordings_dir)
     recorder = Recorder(recordings) if settings.record else None
     sweeps = settings.record or settings.record_days
-    sweeping = asyncio.create_task(_sweep(recordings, settings.record_days)) if sweeps else None
-    try:
-        yield recorder
-    finally:
-        if sweeping is not None:
-            sweeping.cancel()
-            await asyncio.wait([sweeping])
-        if recorder is not None:
-            await recorder.close()
+    async with background(_sweep(recordings, settings.record_days)) if sweeps else nullcontext():
+        try:
+            yield recorder
+        finally:
+            if recorder is not None:
+                await recorder.close()
 
 
 async def _sweep(recordings: Recordings, days: float) -> None:

@@ -4,7 +4,6 @@ every turn, or for a single one."""
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipeline.llm import Message
 from pipeline.tools import Toolbox
@@ -40,7 +39,7 @@ class ReplyOptions:
 class ReplyToHistory:
     """Request for a reply to the conversation as it is, without new words of the user."""
 
-    before: Sequence[asyncio.Task[Any]] = ()
+    before: Sequence[asyncio.Task[object]] = ()
     """Pending transcripts to wait for first."""
     messages: Sequence[Message] | None = None
     """Messages to reply to instead of the conversation's; neither they nor the reply become part of it."""

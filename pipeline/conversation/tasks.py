@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipeline.errors import ParleyError
 from pipeline.workers.scheduler import Urgency, calling
@@ -21,7 +21,7 @@ class Tasks:
         self._session = session
         self._tasks: set[asyncio.Task[object]] = set()
 
-    def start(self, work: Coroutine[Any, Any, T], urgency: Urgency = Urgency.NOW) -> asyncio.Task[T]:
+    def start(self, work: Coroutine[object, object, T], urgency: Urgency = Urgency.NOW) -> asyncio.Task[T]:
         """Start a task for this conversation."""
         with calling(session=self._session, urgency=urgency):
             return self.keep(asyncio.create_task(work))

@@ -21,6 +21,7 @@ from pipeline.speech.clauses import Clause, clauses
 from pipeline.speech.language import text_language
 from pipeline.speech.normalise import for_voice
 from pipeline.stt import SpeechToText, Transcript
+from pipeline.support.background import background
 from pipeline.support.channel import Channel
 from pipeline.support.encodable import Halves, encodable
 from pipeline.support.phrases import NOTHING_HEARD, ONE_MOMENT, phrase
@@ -238,15 +239,11 @@ class Turn:
                     continue
                 reply.called = True
                 if not reply.text.strip() and (words := self._words_meanwhile(call, language)) is not None:
-                    running = asyncio.create_task(self._call(call, out))
-                    try:
+                    async with background(self._call(call, out)) as running:
                         done, _ = await asyncio.wait([running], timeout=TOOL_SILENCE_S)
                         if not done:
                             yield ReplyDelta(words)
                         outcome = await running
-                    finally:
-                        running.cancel()
-                        await asyncio.wait([running])
                 else:
                     outcome = await self._call(call, out)
                 messages.append(Message("tool", outcome.output, call_id=call.id))

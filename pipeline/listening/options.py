@@ -1,5 +1,6 @@
 """Options of a live session: defaults, a few of them set for the deployment, which the client can change."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -77,18 +78,20 @@ class LiveOptions:
         names = [field.name for field in fields(cls) if field.name in type(settings).model_fields]
         return cls(**{name: getattr(settings, name) for name in names})
 
-    def changed(self, wishes: dict[str, Any]) -> Self:
+    def changed(self, wishes: Mapping[str, object]) -> Self:
         """Return a copy with the client's changes. Raises BadInput (bad_parameter) for an unknown name or a value out
         of range."""
         return replace(self, **{name: self._checked(name, value) for name, value in wishes.items()})
 
-    def _checked(self, name: str, value: Any) -> Any:
+    def _checked(self, name: str, value: object) -> Any:
         if name not in self.__dataclass_fields__:
             raise BadInput(f"{name[:40]!r} is not an option of a conversation.", code="bad_parameter")
         current = getattr(self, name)
         try:
             if isinstance(current, bool):
                 return _BOOLEANS[str(value).lower()]
+            if not isinstance(value, str | int | float):
+                raise TypeError
             number = type(current)(float(value))
         except (KeyError, ValueError, TypeError, OverflowError):
             raise BadInput(f"{name} cannot be {str(value)[:40]!r}.", code="bad_parameter") from None

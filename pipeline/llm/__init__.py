@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
+
+from pipeline.support.json_types import Json, JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,11 @@ class Tool:
 
     name: str
     description: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Json]
 
-    def as_function(self) -> dict[str, Any]:
+    def as_function(self) -> JsonObject:
         """Return it in OpenAI's form, which Ollama and chat templates read, too."""
-        function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        function: JsonObject = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {"type": "function", "function": function}
 
 

@@ -7,13 +7,15 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipeline.errors import EngineError
+from pipeline.llm.chat_message import ChatMessage
+from pipeline.support.json_types import Json
 
 TOOLS = re.compile(r"\btools\b")
 """Matches in templates that can offer functions."""
@@ -39,7 +41,7 @@ class ChatTemplate:
         """Whether the model can call functions."""
 
     def render(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], *, reply: bool = True
+        self, messages: Sequence[ChatMessage], tools: Sequence[Mapping[str, Json]], *, reply: bool = True
     ) -> str:
         """Return the prompt. messages, tools: in OpenAI's form, with parsed arguments. reply: the prompt ends where the
         reply begins. Raises EngineError."""
@@ -54,29 +56,29 @@ class ChatTemplate:
         except (TemplateError, TypeError, ValueError, LookupError) as error:
             raise EngineError(f"The model's chat template fails: {str(error)[:200]}.") from error
 
-    def _rendered(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], *, reply: bool) -> str:
+    def _rendered(self, messages: Sequence[ChatMessage], tools: Sequence[Mapping[str, Json]], *, reply: bool) -> str:
         offered = list(tools) if tools and self.offers_tools else None
         return self._template.render(
             messages=messages, tools=offered, add_generation_prompt=reply, enable_thinking=False, **self._special
         )
 
-    def _harmless(self, message: Mapping[str, Any]) -> dict[str, Any]:
+    def _harmless(self, message: ChatMessage) -> ChatMessage:
         """Split special tokens in the text: a document that a tool returns must not be able to end its message."""
-        split = dict(message)
+        split = message.copy()
         if self._tokens is not None:
             split["content"] = self._tokens.sub(lambda found: found[0][0] + " " + found[0][1:], message["content"])
         return split
 
 
-def _without_system(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _without_system(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     """Move the system message into the user's first one."""
     system, *rest = messages
     if not rest:
         return [{"role": "user", "content": system["content"]}]
-    return [{**rest[0], "content": f"{system['content']}\n\n{rest[0]['content']}"}, *map(dict, rest[1:])]
+    return [{**rest[0], "content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
 
 
-def _json(value: Any, indent: int | None = None) -> str:
+def _json(value: object, indent: int | None = None) -> str:
     """Return plain JSON: Jinja's own filter escapes for HTML."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
 

@@ -6,7 +6,7 @@ vocabulary, `tokenizer.json`, and `tokenizer_config.json` with the chat template
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import BadInput
 from pipeline.llm.gguf_tokenizer import build_tokenizer
+from pipeline.support.json_types import JsonObject
 
 ROPE_INTERLEAVED = {"llama": True, "qwen2": False}
 """Architecture → whether gguf's converter has permuted the rows of its queries and keys. Mistral is a "llama", too."""
@@ -127,7 +128,9 @@ def _spec(metadata: _Metadata, reader: GGUFReader) -> transformer_spec.Transform
     return spec
 
 
-def _fill(layer: Any, prefix: str, weights: Weights, tensors: dict[str, Any]) -> None:
+def _fill(
+    layer: transformer_spec.TransformerDecoderLayerSpec, prefix: str, weights: Weights, tensors: Collection[str]
+) -> None:
     """Fill one layer. The queries, keys and values are one matrix."""
     attention, ffn = layer.self_attention, layer.ffn
     attention.layer_norm.gamma = weights(prefix + "attn_norm.weight")
@@ -152,7 +155,7 @@ def _write_tokenizer(metadata: _Metadata, folder: Path) -> None:
         merges=[str(merge) for merge in metadata.get("tokenizer.ggml.merges", [])],
     )
     tokenizer.save(str(folder / "tokenizer.json"))
-    config: dict[str, Any] = {
+    config: JsonObject = {
         "model_max_length": int(metadata.of_model("context_length")),
         "eos_token": tokens[int(metadata.get("tokenizer.ggml.eos_token_id"))],
         "chat_template": str(metadata.get("tokenizer.chat_template")),

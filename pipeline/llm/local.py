@@ -8,11 +8,11 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from pipeline.engines import Opened
 from pipeline.errors import EngineUnavailable
 from pipeline.llm import Message, Tool
+from pipeline.llm.chat_message import ChatMessage
 from pipeline.llm.local_config import TOO_SMALL, WANTED, LocalConfig, check, parameters
 from pipeline.llm.reading import read_arguments
 from pipeline.llm.streaming import Piece, ServedModel
@@ -120,12 +120,12 @@ class LocalLanguageModel(ServedModel):
                 yield Piece(chunk.text, usage=chunk.usage, finished=chunk.usage is not None)
 
 
-def _told(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def _told(messages: Sequence[Message]) -> list[ChatMessage]:
     """Return the messages in the form that chat templates read."""
     names = {call.id: call.name for message in messages for call in message.calls}
-    told: list[dict[str, Any]] = []
+    told: list[ChatMessage] = []
     for message in messages:
-        one: dict[str, Any] = {"role": message.role, "content": message.content}
+        one: ChatMessage = {"role": message.role, "content": message.content}
         if message.calls:
             one["tool_calls"] = [
                 {
@@ -136,6 +136,6 @@ def _told(messages: Sequence[Message]) -> list[dict[str, Any]]:
                 for call in message.calls
             ]
         if message.call_id is not None:
-            one |= {"tool_call_id": message.call_id, "name": names.get(message.call_id, "")}
+            one["tool_call_id"], one["name"] = message.call_id, names.get(message.call_id, "")
         told.append(one)
     return told

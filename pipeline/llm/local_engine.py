@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import ctranslate2
 from tokenizers import Tokenizer
 
 from pipeline.errors import EngineError
 from pipeline.llm import Usage
+from pipeline.llm.chat_message import ChatMessage
 from pipeline.llm.chat_template import ChatTemplate
 from pipeline.llm.local_config import LocalConfig
 from pipeline.llm.streaming import ContextExceeded
+from pipeline.support.json_types import Json, JsonObject
 
 TOP_K = 40
 """Most likely tokens from which one is drawn."""
@@ -74,7 +75,7 @@ class LocalModel:
         for _ in self.reply([{"role": "user", "content": "Hello"}], (), max_tokens=1):
             pass
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, str]:
         """Return what the start-up table shows: device and compute type."""
         return {
             "device": self._generator.device,
@@ -86,7 +87,7 @@ class LocalModel:
         return self._generated
 
     def reply(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], max_tokens: int = 0
+        self, messages: Sequence[ChatMessage], tools: Sequence[Mapping[str, Json]], max_tokens: int = 0
     ) -> Iterator[Chunk]:
         """Stream a reply, one chunk a token; closing the generator stops at the next token.
 
@@ -149,9 +150,7 @@ class LocalModel:
             thread.join()
             self._generated += steps.count
 
-    def _keep(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], prompt: list[str]
-    ) -> int:
+    def _keep(self, messages: Sequence[ChatMessage], tools: Sequence[Mapping[str, Json]], prompt: list[str]) -> int:
         """Return how many tokens at the beginning of the prompt are the same for the whole conversation, if their state
         is kept: from the second use on."""
         system = [message for message in messages[:1] if message["role"] == "system"]
@@ -189,7 +188,7 @@ class _Steps:
         self.stopped = threading.Event()
         self.count = 0
 
-    def take(self, step: Any) -> bool:
+    def take(self, step: ctranslate2.GenerationStepResult) -> bool:
         """Pass a token on; return whether to stop."""
         self.count += 1
         if not step.is_last or step.token not in self._ends:
@@ -230,7 +229,7 @@ def _common(one: Sequence[str], other: Sequence[str]) -> tuple[str, ...]:
     return tuple(token for token, _ in alike)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> JsonObject:
     value = json.loads(path.read_text("utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not an object")
@@ -241,14 +240,14 @@ def _has_generation(folder: Path) -> bool:
     return (folder / "generation_config.json").is_file()
 
 
-def _token(value: Any) -> str:
+def _token(value: Json) -> str:
     """Return a special token, which is written as a string or as an object."""
     if isinstance(value, dict):
         value = value.get("content")
     return value if isinstance(value, str) else ""
 
 
-def _template(folder: Path, config: Mapping[str, Any]) -> str:
+def _template(folder: Path, config: Mapping[str, Json]) -> str:
     """Return the model's chat template: a file of its own, a string, or the default of several. Raises EngineError."""
     own = folder / "chat_template.jinja"
     if own.is_file():

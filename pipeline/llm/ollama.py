@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import Any, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -30,7 +30,8 @@ from pipeline.llm.streaming import (
 )
 from pipeline.llm.wire import NotTheProtocol, Refused, posted, values
 from pipeline.settings import Settings
-from pipeline.support.encodable import encodable_json
+from pipeline.support.encodable import encodable_object
+from pipeline.support.json_types import JsonObject
 from pipeline.support.progress import Progress, Report
 
 # Errors that can end a stream, in addition to Ollama's own. The last three mean that it is not Ollama's protocol.
@@ -53,18 +54,19 @@ async def probe(settings: Settings) -> None:
             f"The server at {settings.llama_endpoint} is not Ollama.",
             remedy="Set LLAMA_ENDPOINT to Ollama's address.",
         )
-    installed = [str(model.get("name") or model.get("model")) for model in tags.get("models") or ()]
+    models = [mapping(model) for model in items(tags.get("models"))]
+    installed = [str(model.get("name") or model.get("model")) for model in models]
     if not settings.llama_pull and not _has(installed, settings.llama_model):
         raise _missing(settings)
 
 
-async def _looked(settings: Settings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+async def _looked(settings: Settings) -> tuple[JsonObject, JsonObject]:
     """Return the version and the models."""
     async with httpx.AsyncClient(base_url=settings.llama_endpoint, timeout=2 * PROBE_S) as client:
         return await _get(client, "/api/version"), await _get(client, "/api/tags")
 
 
-async def _get(client: httpx.AsyncClient, path: str) -> Mapping[str, Any]:
+async def _get(client: httpx.AsyncClient, path: str) -> JsonObject:
     response = await client.get(path)
     response.raise_for_status()
     answer = response.json()
@@ -214,8 +216,8 @@ class OllamaModel(ServedModel):
             return True
         return False
 
-    def _body(self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool) -> dict[str, Any]:
-        body: dict[str, Any] = {
+    def _body(self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool) -> JsonObject:
+        body: JsonObject = {
             "model": self._model,
             "messages": _told_messages(messages),
             "stream": True,
@@ -228,8 +230,7 @@ class OllamaModel(ServedModel):
             body["format"] = _call_form(tools)
         if self._think is not None:
             body["think"] = self._think
-        whole: dict[str, Any] = encodable_json(body)
-        return whole
+        return encodable_object(body)
 
     def _told(self, error: Exception) -> EngineError:
         """Turn an exception into an error with one helpful sentence."""
@@ -258,9 +259,9 @@ class OllamaModel(ServedModel):
         return EngineError(f"The server at {endpoint} does not speak Ollama's protocol; check LLAMA_ENDPOINT.")
 
 
-def _told_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def _told_messages(messages: Sequence[Message]) -> list[JsonObject]:
     names = {call.id: call.name for message in messages for call in message.calls}
-    told: list[dict[str, Any]] = []
+    told: list[JsonObject] = []
     for message in messages:
         told.append({"role": message.role, "content": message.content})
         if message.calls:
@@ -272,7 +273,7 @@ def _told_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return told
 
 
-def _piece(chunk: Mapping[str, Any] | None) -> Piece:
+def _piece(chunk: Mapping[str, object] | None) -> Piece:
     """Parse a line of the stream; None is the end as other servers send it. `thinking` is left out."""
     if chunk is None:
         return Piece(finished=True)
@@ -282,9 +283,9 @@ def _piece(chunk: Mapping[str, Any] | None) -> Piece:
     return Piece(written(message.get("content")), items(message.get("tool_calls")), counted, finished=done)
 
 
-def _call_form(tools: Sequence[Tool]) -> dict[str, Any]:
+def _call_form(tools: Sequence[Tool]) -> JsonObject:
     """Return a JSON schema for a call of one of the tools: Ollama can require a schema, but not a call."""
-    calls = [
+    calls: list[JsonObject] = [
         {
             "type": "object",
             "description": tool.description,

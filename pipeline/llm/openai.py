@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,7 +16,8 @@ from pipeline.llm.reading import items, mapping, read_arguments, usage, written
 from pipeline.llm.streaming import CONNECT_TIMEOUT_S, ContextExceeded, Piece, ServedModel, is_too_long, one_line
 from pipeline.llm.wire import NotTheProtocol, Refused, posted, values
 from pipeline.settings import Settings
-from pipeline.support.encodable import encodable, encodable_json
+from pipeline.support.encodable import encodable, encodable_object
+from pipeline.support.json_types import JsonObject
 from pipeline.support.progress import Report
 
 
@@ -96,8 +96,8 @@ class OpenAIModel(ServedModel):
             except (httpx.HTTPError, NotTheProtocol) as error:
                 raise self._told(error) from error
 
-    def _body(self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool) -> dict[str, Any]:
-        body: dict[str, Any] = {
+    def _body(self, messages: Sequence[Message], tools: Sequence[Tool], must_call: bool) -> JsonObject:
+        body: JsonObject = {
             "model": self._model,
             "messages": [_message(message) for message in messages],
             "temperature": self._settings.llm_temperature,
@@ -110,8 +110,7 @@ class OpenAIModel(ServedModel):
                 body["tool_choice"] = "required"
         if self._count_tokens:
             body["stream_options"] = {"include_usage": True}
-        whole: dict[str, Any] = encodable_json(body | self._extra)
-        return whole
+        return encodable_object(body | self._extra)
 
     def _told(self, error: Exception) -> EngineError:
         """Turn an exception into an error with one helpful sentence."""
@@ -136,7 +135,7 @@ class OpenAIModel(ServedModel):
         return EngineError(f"The language model server refused the request ({status}): {reason}.")
 
 
-def _extra(text: str) -> dict[str, Any]:
+def _extra(text: str) -> JsonObject:
     if not text:
         return {}
     try:
@@ -168,8 +167,8 @@ def _piece(chunk: Mapping[str, object] | None) -> Piece:
     )
 
 
-def _message(message: Message) -> dict[str, object]:
-    told: dict[str, Any] = {"role": message.role, "content": message.content}
+def _message(message: Message) -> JsonObject:
+    told: JsonObject = {"role": message.role, "content": message.content}
     if message.calls:
         told["content"] = message.content or None
         told["tool_calls"] = [

@@ -5,11 +5,11 @@ import math
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipeline.llm import ToolCall, Usage
 from pipeline.llm.written import Brackets, arguments_text, known_name
 from pipeline.support.encodable import encodable
+from pipeline.support.json_types import JsonObject
 
 MAX_COUNT = 10**9
 MAX_CALLS = 64
@@ -23,7 +23,7 @@ def mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def items(value: Any) -> Sequence[Any]:
+def items(value: object) -> Sequence[object]:
     """Return a list; a single object becomes a list of one, anything else an empty list."""
     return value if isinstance(value, list) else [value] if isinstance(value, dict) else ()
 
@@ -46,11 +46,13 @@ def written(value: object, *, depth: int = 3) -> str:
             return ""
 
 
-def count(value: Any) -> int:
+def count(value: object) -> int:
     """Return a number of tokens; 0 when the value is not one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return 0
     try:
-        number = 0.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
+        number = float(value)
+    except (ValueError, OverflowError):
         return 0
     return min(MAX_COUNT, max(0, int(number))) if math.isfinite(number) else 0
 
@@ -80,7 +82,7 @@ def error_in(value: object) -> str:
     return encodable(str(error))
 
 
-def read_arguments(text: str) -> dict[str, object]:
+def read_arguments(text: str) -> JsonObject:
     """Parse the arguments of a call; return an empty object if the model did not write an object."""
     try:
         arguments = json.loads(text or "{}")
@@ -120,7 +122,7 @@ class Calls:
         self._at: dict[int, _Call] = {}
         """The latest call with each number."""
 
-    def take(self, piece: Any) -> None:
+    def take(self, piece: object) -> None:
         """Take a chunk: `{"index", "id", "function": {"name", "arguments"}}`. Each field can be missing or null."""
         told = mapping(piece)
         function = mapping(told.get("function")) or told

@@ -3,11 +3,11 @@
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
 
 import httpx
 
 from pipeline.llm.reading import error_in
+from pipeline.support.json_types import Json
 
 MAX_LINE_BYTES = 4_000_000
 """Limit for one line of a stream; a server that sends longer ones does not speak the protocol."""
@@ -28,7 +28,7 @@ class NotTheProtocol(Exception):
 
 
 @asynccontextmanager
-async def posted(client: httpx.AsyncClient, path: str, body: Mapping[str, object]) -> AsyncIterator[httpx.Response]:
+async def posted(client: httpx.AsyncClient, path: str, body: Mapping[str, Json]) -> AsyncIterator[httpx.Response]:
     """Yield the response to a request, with its body unread. Leaving the block before the body's end closes the
     connection.
 
@@ -59,7 +59,7 @@ async def _reason(response: httpx.Response) -> str:
     return text
 
 
-async def values(response: httpx.Response) -> AsyncGenerator[Any, None]:
+async def values(response: httpx.Response) -> AsyncGenerator[Mapping[str, object] | None, None]:
     """Yield the JSON objects of a response: one per line, one per server-sent event, or a single one over all lines.
 
     Comments, keep-alives and the like are skipped; `None` stands for the `[DONE]` that ends a stream of events.

@@ -8,7 +8,8 @@ import json
 import re
 from collections.abc import Collection, Iterable
 from enum import Enum, auto
-from typing import Any
+
+from pipeline.support.json_types import Json
 
 Call = tuple[str, str]
 """The name of a function, and its arguments: a JSON object as text."""
@@ -134,12 +135,13 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> Json:
     """Parse a value in which a string has no quotation marks."""
     try:
-        return json.loads(text)
+        value: Json = json.loads(text)
     except (ValueError, RecursionError):
         return text
+    return value
 
 
 def _calls_in_values(text: str, tools: Collection[str]) -> list[Call]:

@@ -1,6 +1,5 @@
 """Speak a whole text clause by clause: the first sound is ready when the first clause is."""
 
-import asyncio
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -9,6 +8,7 @@ from pipeline.audio.clip import Clip
 from pipeline.speech.clauses import split
 from pipeline.speech.language import text_language
 from pipeline.speech.normalise import for_voice
+from pipeline.support.background import background
 from pipeline.support.channel import Channel
 from pipeline.telemetry import metrics
 from pipeline.tts import TextToSpeech
@@ -41,13 +41,9 @@ async def say(
         else:
             ahead.close()
 
-    speaking = asyncio.create_task(speak())
-    try:
+    async with background(speak()):
         async for clip in ahead:
             yield clip
-    finally:
-        speaking.cancel()
-        await asyncio.wait([speaking])
 
 
 async def _said(

@@ -2,9 +2,9 @@
 
 import asyncio
 import importlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,6 +21,7 @@ from pipeline.support.progress import Report
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+    from openai.types.audio import TranscriptionSegment, TranscriptionWord
 
 RATE_HZ = 16_000
 """The rate that these models use; a higher one would only cost transfer."""
@@ -48,7 +49,7 @@ class OpenAITranscriber:
         if not await asyncio.to_thread(has_speech, clip):
             return Transcript("", language, clip.seconds)
         wav = await asyncio.to_thread(lambda: encode_wav(clip.at(RATE_HZ)))
-        fields: dict[str, Any] = {"language": language, "prompt": prompt}
+        fields: dict[str, object] = {"language": language, "prompt": prompt}
         fields = {name: value for name, value in fields.items() if value}
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -60,7 +61,7 @@ class OpenAITranscriber:
     async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
         """See the Protocol. Yields the server's segments, or one for the whole window if it returns none."""
         wav = await asyncio.to_thread(lambda: encode_wav(window.at(RATE_HZ)))
-        fields: dict[str, Any] = {"language": request.language, "prompt": request.prompt}
+        fields: dict[str, object] = {"language": request.language, "prompt": request.prompt}
         if request.translate:
             del fields["language"]
         fields = {name: value for name, value in fields.items() if value}
@@ -105,20 +106,22 @@ class OpenAITranscriber:
         except (openai.OpenAIError, ValueError) as error:
             raise EngineError(f"{self._host} returned a response that is not a transcription.") from error
 
-    async def _create(self, wav: bytes, response_format: str, fields: Mapping[str, Any], translate: bool) -> Any:
+    async def _create(self, wav: bytes, response_format: str, fields: Mapping[str, object], translate: bool) -> object:
         audio = self._client.audio
-        create: Any = audio.translations.create if translate else audio.transcriptions.create
+        create: Callable[..., Awaitable[object]] = (
+            audio.translations.create if translate else audio.transcriptions.create
+        )
         return await create(
             file=("speech.wav", wav, "audio/wav"), model=self._model, response_format=response_format, **fields
         )
 
 
-def _transcript(answer: Any, asked: str | None, duration_s: float) -> Transcript:
+def _transcript(answer: object, asked: str | None, duration_s: float) -> Transcript:
     """Build a Transcript from the server's response. Raises EngineError if the response is not a transcription."""
     text = getattr(answer, "text", None)
     if not isinstance(text, str):
         raise EngineError("The transcription server returned a response that is not a transcription.")
-    found: Sequence[Any] = getattr(answer, "words", None) or ()
+    found: Sequence[TranscriptionWord] = getattr(answer, "words", None) or ()
     heard = getattr(answer, "language", None)
     return Transcript(
         text=encodable(text).strip(),
@@ -128,10 +131,10 @@ def _transcript(answer: Any, asked: str | None, duration_s: float) -> Transcript
     )
 
 
-def _segments(answer: Any, request: FileRequest, duration_s: float) -> list[Segment]:
+def _segments(answer: object, request: FileRequest, duration_s: float) -> list[Segment]:
     """Build Segments from the server's response. Raises EngineError if the response is not a transcription."""
     whole = _transcript(answer, request.language, duration_s)
-    found: Sequence[Any] = getattr(answer, "segments", None) or ()
+    found: Sequence[TranscriptionSegment] = getattr(answer, "segments", None) or ()
     if not found:
         return [Segment(0.0, duration_s, whole.text, whole.language, whole.words)] if whole.text else []
     words = list(whole.words)

@@ -8,7 +8,7 @@ import math
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,10 @@ from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowL
 from pipeline.stt.worker_client import TellingFront
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
+
+if TYPE_CHECKING:
+    import pocketsphinx
+
 
 RATE_HZ = 16_000
 FRAMES_PER_S = 100
@@ -160,7 +164,7 @@ def decide(engine: SphinxEngine, pcm: bytes) -> Generator[None, None, Decoded | 
     return sentence if aligned is None or sentence.score - aligned.score >= MIN_OVER_OPEN else words
 
 
-def _decode(decoder: Any, pcm: bytes) -> Decoded | None:
+def _decode(decoder: "pocketsphinx.Decoder", pcm: bytes) -> Decoded | None:
     """Run the active search over a whole utterance of 16-bit samples at RATE_HZ."""
     decoder.start_utt()
     decoder.process_raw(pcm, full_utt=True)  # loudness is normalised over the whole clip: 31 % errors, 36 % streamed

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -33,6 +32,7 @@ from pipeline.stt.whisper_model import (
     prompt_of,
 )
 from pipeline.stt.whisper_plan import plan
+from pipeline.stt.whisper_types import FoundSegment, FoundWord, LanguageInfo, Scored
 from pipeline.stt.whisper_windows import Asked, first_pass
 from pipeline.stt.word_times import Timed, filled
 from pipeline.stt.worker_client import GATHER_S, TellingFront, alone, last
@@ -102,7 +102,7 @@ class WhisperEngine:
             reason = "This Whisper model is less exact with a context of %g s, or cannot be checked for it: using 30 s."
             log.warning(reason, config.context_s)
             self._model.context_s = WINDOW_S
-        self._description = Description(device, compute_type, bool(self._model.model.is_multilingual))
+        self._description = Description(device, compute_type, self._model.model.is_multilingual)
 
     def _bears_short_context(self, known: Known) -> bool:
         """Whether the model writes the same with its short context as with the full one."""
@@ -115,7 +115,7 @@ class WhisperEngine:
     @property
     def context_s(self) -> float:
         """Minimum length of sound that is encoded, in seconds."""
-        return float(self._model.context_s)
+        return self._model.context_s
 
     def describe(self) -> Description:
         return self._description
@@ -264,10 +264,10 @@ class WhisperEngine:
 
     def _decode(
         self, sound: Samples, request: FileRequest, *, times: bool = False, cut: bool = False, start_s: float = 0.0
-    ) -> tuple[Iterable[Any], Any]:
+    ) -> tuple[Iterable[FoundSegment], LanguageInfo]:
         """Return the segments (decoded lazily) and the info of faster-whisper. `cut` removes long pauses first; sound
         before `start_s` is not decoded."""
-        segments, info = self._model.transcribe(
+        return self._model.transcribe(
             sound,
             language=request.language,
             task="translate" if request.translate else "transcribe",
@@ -284,7 +284,6 @@ class WhisperEngine:
             vad_filter=cut,
             clip_timestamps=[start_s] if start_s else "0",
         )
-        return segments, info
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +316,7 @@ def _transcript(heard: Heard, speech: _Speech) -> Transcript:
     )
 
 
-def _believable(segment: Any) -> bool:
+def _believable(segment: Scored) -> bool:
     """Whether a segment passes the gates. The library applies them, too, but keeps the text when all tries fail."""
     if segment.compression_ratio > MAX_COMPRESSION or segment.avg_logprob < HOPELESS_LOGPROB:
         return False
@@ -326,18 +325,18 @@ def _believable(segment: Any) -> bool:
     return not (segment.no_speech_prob > MAX_NO_SPEECH and segment.avg_logprob < MIN_LOGPROB)
 
 
-def _word(word: Any, offset_s: float) -> Word:
+def _word(word: FoundWord, offset_s: float) -> Word:
     """Convert to plain floats: the library's are numpy's, which JSON cannot encode."""
     return Word(word.word.strip(), float(word.start) + offset_s, float(word.end) + offset_s, float(word.probability))
 
 
-def _segments(found: Iterable[Any], info: Any) -> Iterator[Segment | None]:
-    """Yield the believable segments, and None for each other one. info: has the language."""
+def _segments(found: Iterable[FoundSegment], info: LanguageInfo) -> Iterator[Segment | None]:
+    """Yield the believable segments, and None for each other one."""
     for segment in found:
         yield _segment(segment, info) if _believable(segment) and segment.text.strip() else None
 
 
-def _segment(segment: Any, info: Any) -> Segment:
+def _segment(segment: FoundSegment, info: LanguageInfo) -> Segment:
     words = [_word(word, 0.0) for word in segment.words or ()]
     if words and words[0].start_s >= words[-1].end_s:  # all at one moment: their times are unknown
         timed = [Timed(word.text, None, word.probability) for word in words]

@@ -3,11 +3,11 @@ utterances of several speakers are decoded together."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pipeline.audio.clip import Samples
+from pipeline.stt.whisper_types import AlignedWord, Encoded, Generated, Search, SplitSegment, Tokenizer, WhisperModel
 
 WINDOW_S = 30.0
 """Length of Whisper's window, in seconds."""
@@ -72,42 +72,48 @@ class Heard:
         )
 
 
-def load(folder: str, device: str, compute_type: str, threads: int, context_s: float) -> Any:
+def load(folder: str, device: str, compute_type: str, threads: int, context_s: float) -> WhisperModel:
     """Load a WhisperModel that encodes each window once, and only as far as necessary."""
-    from faster_whisper import WhisperModel
+    import faster_whisper
 
-    class TurnWhisper(WhisperModel):  # type: ignore[misc]
+    class TurnWhisper(faster_whisper.WhisperModel):  # type: ignore[misc]
         """Caches the encoded window: the library encodes the first one twice when it detects the language, its most
         expensive step."""
 
         context_s: float
         """Minimum length of sound to encode, in seconds."""
-        _last: tuple[Samples, Any] | None = None
-        known_alignment: list[Any] | None = None
+        _last: tuple[Samples, Encoded] | None = None
+        known_alignment: list[list[AlignedWord]] | None = None
         """Alignment of words and sound that was made for a whole batch; returned to the library's next request."""
 
-        def find_alignment(self, *rest: Any, **options: Any) -> Any:
+        def find_alignment(self, *rest: object, **options: object) -> list[list[AlignedWord]]:
             known, self.known_alignment = self.known_alignment, None
             return super().find_alignment(*rest, **options) if known is None else known
 
-        def add_word_timestamps(self, segments: list[list[dict[str, Any]]], *rest: Any, **options: Any) -> Any:
+        def add_word_timestamps(self, segments: list[list[SplitSegment]], *rest: object, **options: object) -> float:
             # The library moves a segment to the times of its words, and drops it with its text if those have shrunk to
             # one moment, as those of a single short word can.
             before = [(one, one["start"], one["end"]) for window in segments for one in window]
-            result = super().add_word_timestamps(segments, *rest, **options)
+            result: float = super().add_word_timestamps(segments, *rest, **options)
             for segment, start, end in before:
                 if segment["end"] <= segment["start"]:
                     segment["start"], segment["end"] = start, end
             return result
 
-        def encode(self, features: Samples) -> Any:
+        def encode(self, features: Samples) -> Encoded:
             if self._last is None or not np.array_equal(self._last[0], features):
                 self._last = (features, super().encode(shortened(features, self.context_s)))
             return self._last[1]
 
-        def detect_language(self, audio: Any = None, features: Any = None, **options: Any) -> Any:
+        def detect_language(
+            self, audio: Samples | None = None, features: Samples | None = None, **options: object
+        ) -> tuple[str, float, Sequence[tuple[str, float]]]:
             # Decoding leaves out the last frame. Doing the same here lets both encode the same window.
-            return super().detect_language(audio, None if features is None else features[..., :-1], **options)
+            features = None if features is None else features[..., :-1]
+            detected: tuple[str, float, Sequence[tuple[str, float]]] = super().detect_language(
+                audio, features, **options
+            )
+            return detected
 
     model = TurnWhisper(folder, device=device, compute_type=compute_type, cpu_threads=threads)
     model.context_s = context_s
@@ -126,14 +132,14 @@ def shortened(features: Samples, context_s: float) -> Samples:
     return np.ascontiguousarray(features[..., : frames + frames % 2])  # the encoder halves the frames
 
 
-def features_of(model: Any, sound: Samples) -> Samples:
+def features_of(model: WhisperModel, sound: Samples) -> Samples:
     """Return the encoder's input for a sound (16 kHz, at most 30 s), computed as the library does."""
     from faster_whisper.audio import pad_or_trim
 
     return shortened(pad_or_trim(model.feature_extractor(sound)[:, :-1]), model.context_s)
 
 
-def language_of(model: Any, features: Samples) -> tuple[str, float]:
+def language_of(model: WhisperModel, features: Samples) -> tuple[str, float]:
     """Return the likeliest language of a window from `features_of`, as Whisper's code, and its probability."""
     from ctranslate2 import StorageView
 
@@ -146,13 +152,13 @@ def _likeliest(detected: Sequence[tuple[str, float]]) -> tuple[str, float]:
     return token[2:-2], float(probability)
 
 
-def prompt_of(model: Any, text: str | None) -> tuple[int, ...]:
+def prompt_of(model: WhisperModel, text: str | None) -> tuple[int, ...]:
     """Return the tokens of the preceding text."""
     return tuple(model.hf_tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids) if text else ()
 
 
 def hear(
-    model: Any, utterances: Sequence[Utterance], *, beam: int, cancelled: Callable[[int], bool]
+    model: WhisperModel, utterances: Sequence[Utterance], *, beam: int, cancelled: Callable[[int], bool]
 ) -> Iterator[tuple[int, Heard | None]]:
     """Decode utterances. Those of one shape are decoded together, each with the result that it would have alone.
 
@@ -168,7 +174,7 @@ def hear(
                 yield wanted[place], heard
 
 
-def _together(model: object, utterances: Sequence[Utterance], beam: int) -> Iterator[tuple[int, Heard | None]]:
+def _together(model: WhisperModel, utterances: Sequence[Utterance], beam: int) -> Iterator[tuple[int, Heard | None]]:
     batch = Batch(model, utterances, beam)
     yield 0, None  # encoding is the longer half: a chance to cancel after it
     batch.prepare()
@@ -178,14 +184,14 @@ def _together(model: object, utterances: Sequence[Utterance], beam: int) -> Iter
 class Batch:
     """Sounds of one shape that are encoded and decoded together."""
 
-    def __init__(self, model: Any, utterances: Sequence[Utterance], beam: int) -> None:
+    def __init__(self, model: WhisperModel, utterances: Sequence[Utterance], beam: int) -> None:
         """Encode the utterances."""
         from ctranslate2 import StorageView
 
         self._model, self._utterances, self._beam = model, utterances, beam
         self._windows = np.stack([one.features for one in utterances])
         self.encoded = model.model.encode(StorageView.from_array(self._windows))
-        self.tokenizers: list[Any] = []
+        self.tokenizers: list[Tokenizer] = []
         self._languages: list[tuple[str, float]] = []
         self._prompts: list[list[int]] = []
 
@@ -238,24 +244,26 @@ class Batch:
             for place, result in zip(places, results, strict=True)
         ]
 
-    def _alone(self, place: int) -> Any:
+    def _alone(self, place: int) -> Encoded:
         """Return the encoder's output for one member."""
         from ctranslate2 import StorageView
 
         if self.encoded.device == "cpu":
-            return StorageView.from_array(np.ascontiguousarray(np.asarray(self.encoded)[place : place + 1]))
+            alone: Encoded = StorageView.from_array(np.ascontiguousarray(np.asarray(self.encoded)[place : place + 1]))
+            return alone
         # Encoding again is cheaper than copying to the CPU.
         return self._model.model.encode(StorageView.from_array(self._windows[place : place + 1]))
 
 
 def _generate(
-    model: Any, encoded: Any, prompts: list[list[int]], tokenizer: Any, beam: int, temperature: float
-) -> Sequence[Any]:
+    model: WhisperModel, encoded: Encoded, prompts: list[list[int]], tokenizer: Tokenizer, beam: int, temperature: float
+) -> Sequence[Generated]:
     """Call CTranslate2 once, with the library's own options."""
     from faster_whisper.transcribe import get_suppressed_tokens
 
-    free = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature}
-    found: Sequence[Any] = model.model.generate(
+    beams: Search = {"beam_size": beam, "patience": 1.0}
+    free: Search = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature}
+    return model.model.generate(
         encoded,
         prompts,
         max_length=model.max_length,
@@ -263,12 +271,13 @@ def _generate(
         return_no_speech_prob=True,
         suppress_blank=True,
         suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
-        **(free if temperature else {"beam_size": beam, "patience": 1.0}),
+        **(free if temperature else beams),
     )
-    return found
 
 
-def _heard(result: Any, tokenizer: Any, language: str, language_probability: float, temperature: float) -> Heard:
+def _heard(
+    result: Generated, tokenizer: Tokenizer, language: str, language_probability: float, temperature: float
+) -> Heard:
     from faster_whisper.transcribe import get_compression_ratio
 
     tokens = result.sequences_ids[0]

@@ -6,10 +6,10 @@ first pass is batched, and a window that needs a second one gets it alone from t
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.audio.clip import Samples
 from pipeline.stt.whisper_model import MAX_NO_SPEECH, MIN_LOGPROB, Batch, Heard, Utterance, features_of, prompt_of
+from pipeline.stt.whisper_types import FoundSegment, SplitSegment, Tokenizer, WhisperModel
 
 FRAMES_PER_S = 100
 PREPEND, APPEND = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
@@ -34,8 +34,7 @@ class Asked:
 class Pass:
     """Result of the first pass over a window."""
 
-    segments: Sequence[Any]
-    """The library's segments."""
+    segments: Sequence[FoundSegment]
     language: str
     language_probability: float
     rest_s: float | None
@@ -43,7 +42,7 @@ class Pass:
 
 
 def first_pass(
-    model: Any, windows: Sequence[Asked], *, beam: int, cancelled: Callable[[int], bool]
+    model: WhisperModel, windows: Sequence[Asked], *, beam: int, cancelled: Callable[[int], bool]
 ) -> Iterator[tuple[int, Pass | None]]:
     """Yield (index, Pass) for each window that was not cancelled, and (index, None) in between, where all can be
     cancelled."""
@@ -85,19 +84,19 @@ def _batches(groups: Sequence[Sequence[int]], windows: Sequence[Asked]) -> Itera
 class _Split:
     """The segments that the library makes of one window."""
 
-    segments: list[dict[str, Any]]
+    segments: list[SplitSegment]
     seek: int
     """Frame up to which the window is decoded."""
     ended: bool
     """Whether the window has no speech after the last segment."""
 
 
-def _frames(model: Any, sound: Samples) -> int:
+def _frames(model: WhisperModel, sound: Samples) -> int:
     """Number of frames of 10 ms, as the library counts them."""
-    return min(3000, len(sound) // int(model.feature_extractor.hop_length))
+    return min(3000, len(sound) // model.feature_extractor.hop_length)
 
 
-def _split(model: Any, tokenizer: Any, heard: Heard, frames: int) -> _Split:
+def _split(model: WhisperModel, tokenizer: Tokenizer, heard: Heard, frames: int) -> _Split:
     if heard.no_speech_prob > MAX_NO_SPEECH and heard.avg_logprob <= MIN_LOGPROB:
         return _Split([], frames, True)
     segments, seek, ended = model._split_segments_by_timestamps(
@@ -111,7 +110,7 @@ def _split(model: Any, tokenizer: Any, heard: Heard, frames: int) -> _Split:
     return _Split(segments, seek, ended)
 
 
-def _add_words(model: Any, batch: Batch, passes: Sequence[_Split], lengths: Sequence[int]) -> None:
+def _add_words(model: WhisperModel, batch: Batch, passes: Sequence[_Split], lengths: Sequence[int]) -> None:
     """Align all words together, then handle each window alone: the library would let one window's end move
     another's."""
     from faster_whisper.transcribe import get_end
@@ -132,7 +131,7 @@ def _add_words(model: Any, batch: Batch, passes: Sequence[_Split], lengths: Sequ
                 one.seek = round(end_s * FRAMES_PER_S)
 
 
-def _result(tokenizer: Any, heard: Heard, split: _Split, frames: int) -> Pass:
+def _result(tokenizer: Tokenizer, heard: Heard, split: _Split, frames: int) -> Pass:
     from faster_whisper.transcribe import Segment, Word
 
     segments: list[Segment] = []

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class ContextHolder(Generic[T]):
 
 
 @asynccontextmanager
-async def open_together(*contexts: AbstractAsyncContextManager[Any]) -> AsyncIterator[list[Any]]:
+async def open_together(*contexts: AbstractAsyncContextManager[T]) -> AsyncIterator[list[T]]:
     """Enter all contexts concurrently; when one fails, the others are left and its error is raised."""
     keepers = [ContextHolder(context) for context in contexts]
     try:

@@ -2,10 +2,13 @@
 
 JSON can contain half of a surrogate pair ("\\ud83d"), and Python keeps it in a string that cannot be encoded: one such
 character in a reply or a name would break the connection, file or log that it is written to. Use `encodable` for text
-from outside, `encodable_json` for a whole JSON value, and `Halves` for text that arrives in chunks.
+from outside, `encodable_json` for a whole JSON value, `encodable_object` for one that is an object, and `Halves` for
+text that arrives in chunks.
 """
 
-from typing import Any
+from collections.abc import Mapping
+
+from pipeline.support.json_types import Json, JsonObject
 
 
 def encodable(text: str) -> str:
@@ -18,7 +21,7 @@ def encodable(text: str) -> str:
     return text
 
 
-def encodable_json(value: Any) -> Any:
+def encodable_json(value: Json) -> Json:
     """Apply `encodable` to all strings of a JSON value, including keys.
 
     Raises RecursionError for a value nested as deeply as `json.loads` itself refuses.
@@ -27,11 +30,16 @@ def encodable_json(value: Any) -> Any:
         case str():
             return encodable(value)
         case dict():
-            return {encodable(key): encodable_json(inner) for key, inner in value.items()}
+            return encodable_object(value)
         case list():
             return [encodable_json(inner) for inner in value]
         case _:
             return value
+
+
+def encodable_object(value: Mapping[str, Json]) -> JsonObject:
+    """Apply `encodable_json` to a JSON object."""
+    return {encodable(key): encodable_json(inner) for key, inner in value.items()}
 
 
 class Halves:

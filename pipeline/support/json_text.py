@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 from pipeline.support.encodable import encodable_json
+from pipeline.support.json_types import Json, JsonObject
 
 MAX_DEPTH = 64
 MAX_VALUES = 10_000
@@ -23,12 +23,12 @@ class BadNumber(BadJson):
     """The JSON contains a number that is invalid or too large."""
 
 
-def parsed(text: str, *, most_chars: int, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+def parsed(text: str, *, most_chars: int, hook: Callable[[JsonObject], JsonObject] | None = None) -> Json:
     """Parse a JSON text. hook: see `json.loads` (object_hook). Raises BadJson."""
     if len(text) > most_chars:
         raise BadJson(f"is longer than {most_chars} characters")
     try:
-        value = json.loads(text, parse_constant=_no_constant, object_hook=hook)
+        value: Json = json.loads(text, parse_constant=_no_constant, object_hook=hook)
     except BadNumber:
         raise
     except (ValueError, RecursionError):

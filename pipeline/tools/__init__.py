@@ -158,14 +158,14 @@ def _threads() -> ThreadPoolExecutor:
 REGISTERED: dict[str, Function] = {}
 """Functions declared with `tool`, by name."""
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 
 @overload
 def tool(function: F) -> F: ...
 @overload
 def tool(*, side_effects: bool = False, live: bool = False) -> Callable[[F], F]: ...
-def tool(function: Any = None, *, side_effects: bool = False, live: bool = False) -> Any:
+def tool(function: F | None = None, *, side_effects: bool = False, live: bool = False) -> F | Callable[[F], F]:
     """Declare a function, plain or async, as a tool. A plain one runs in a thread.
 
     The model sees its name, docstring and parameters (with their types). A parameter annotated with `Company` receives
@@ -181,7 +181,7 @@ def tool(function: Any = None, *, side_effects: bool = False, live: bool = False
     return declare if function is None else declare(function)
 
 
-def function_of(declared: Callable[..., Any], *, side_effects: bool = False, live: bool = False) -> Function:
+def function_of(declared: Callable[..., object], *, side_effects: bool = False, live: bool = False) -> Function:
     """Make a `Function` from a Python function."""
     parameters = inspect.signature(declared, eval_str=True).parameters
     companies = [name for name, parameter in parameters.items() if parameter.annotation is Company]
@@ -194,7 +194,7 @@ def function_of(declared: Callable[..., Any], *, side_effects: bool = False, liv
     schema = arguments.model_json_schema()
     schema.pop("title", None)
 
-    async def run(given: Mapping[str, Any], company: Company | None) -> str:
+    async def run(given: Mapping[str, object], company: Company | None) -> str:
         try:
             checked = arguments.model_validate(given)
         except ValidationError as error:
@@ -214,5 +214,5 @@ def function_of(declared: Callable[..., Any], *, side_effects: bool = False, liv
 
 def _json(result: object) -> str:
     """Return a result as JSON, even if it contains half a surrogate pair."""
-    anything: TypeAdapter[Any] = TypeAdapter(Any)
+    anything = TypeAdapter(object)
     return anything.dump_json(encodable_json(anything.dump_python(result, mode="json"))).decode()

@@ -5,7 +5,6 @@ import operator
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from fractions import Fraction
-from typing import Any
 
 from pipeline.support.phrases import TIMER_OVER, phrase
 from pipeline.tools import Company, Function, ToolError, function_of
@@ -51,7 +50,7 @@ async def set_timer(seconds: float, company: Company, label: str = "") -> str:
     return f"The timer rings in {seconds:g} seconds."
 
 
-_OPERATORS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Any]] = {
+_OPERATORS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction | int]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,

@@ -90,13 +90,13 @@ class Server:
     def _function(self, found: types.Tool) -> Function:
         reads_only = bool(found.annotations and found.annotations.read_only_hint)
 
-        async def run(arguments: Mapping[str, Any], _: Company | None) -> str:
+        async def run(arguments: Mapping[str, object], _: Company | None) -> str:
             return await self._call(found.name, dict(arguments), again=reads_only)
 
         tool = Tool(_NAME.sub("_", f"{self.name}_{found.name}")[:64], found.description or "", found.input_schema)
         return Function(tool, run, side_effects=not reads_only, server=self.name)
 
-    async def _call(self, name: str, arguments: dict[str, Any], *, again: bool) -> str:
+    async def _call(self, name: str, arguments: dict[str, object], *, again: bool) -> str:
         """Call a function. again: whether to retry when the connection was lost meanwhile."""
         if self._in_doubt:
             await self._lives()

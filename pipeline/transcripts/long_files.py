@@ -5,7 +5,6 @@ ahead of those being transcribed; no more is held in memory. Each window is a se
 conversation's, so that a file of hours delays no turn.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 from pipeline.audio.decode import Recording
 from pipeline.listening.detector import RATE_HZ, SileroActivity
 from pipeline.stt import FileRequest, Segment, SpeechToText
+from pipeline.support.background import background
 from pipeline.support.channel import Channel
 from pipeline.support.threads import in_threads
 from pipeline.telemetry import metrics
@@ -85,13 +85,9 @@ def cutting_for(stt: SpeechToText, *, threshold: float = 0.5, vad: bool = True) 
 async def _windows(recording: Recording, cutting: Cutting) -> AsyncGenerator[Window | float, None]:
     """Yield windows, and while there is none for a while, the decoder's position in seconds. One is made ahead."""
     made: Channel[Window | float] = Channel(1)
-    making = asyncio.create_task(_make(recording, cutting, made))
-    try:
+    async with background(_make(recording, cutting, made)):
         async for item in made:
             yield item
-    finally:
-        making.cancel()
-        await asyncio.wait([making])
 
 
 async def _make(recording: Recording, cutting: Cutting, made: Channel[Window | float]) -> None:

@@ -14,6 +14,7 @@ from itertools import groupby
 from math import inf
 
 from pipeline.stt import Segment
+from pipeline.support.json_types import JsonObject
 from pipeline.transcripts.line_breaks import Piece, clean, fits, line_of, lines, pieces, spaceless, width
 
 LEAST_MS = 100
@@ -71,9 +72,9 @@ def as_json(segments: Sequence[Segment], language: str | None) -> str:
     return json.dumps(whole, ensure_ascii=False)
 
 
-def segment_dict(segment: Segment) -> dict[str, object]:
+def segment_dict(segment: Segment) -> JsonObject:
     """Return a segment with openai-whisper's keys, plus `words` and `speaker` if there are any."""
-    told: dict[str, object] = {
+    told: JsonObject = {
         "id": segment.id, "seek": segment.seek, "start": _s(segment.start_s), "end": _s(segment.end_s),
         "text": segment.text, "tokens": list(segment.tokens), "temperature": segment.temperature,
         "avg_logprob": segment.avg_logprob, "compression_ratio": segment.compression_ratio,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pipeline.audio.clip import Clip
 from pipeline.listening.detector import RATE_HZ
 from pipeline.stt import FileRequest, Segment, SpeechToText
+from pipeline.support.background import background
 from pipeline.support.channel import Channel
 from pipeline.transcripts.windows import Window
 from pipeline.workers.scheduler import Urgency, calling
@@ -27,7 +28,6 @@ class UnderWay:
         self._stt, self._request = stt, request
         self._most = 2 * batch if batch > 1 else 1  # a second batch waits while the first is decoded
         self._session = secrets.token_hex(8)
-        self._running: set[asyncio.Task[None]] = set()
         self._given = 0
         """Windows whose segments are not all read yet."""
         self._changed = asyncio.Event()
@@ -47,35 +47,28 @@ class UnderWay:
         """Yield (window, its segments as they are found) in order; for a time in seconds, no segments. Read the
         segments of one step before asking for the next."""
         steps: Channel[Step] = Channel(self._most)
-        handing = asyncio.create_task(self._hand(windows, steps))
-        try:
+        async with background(self._hand(windows, steps)):
             async for step in steps:
                 yield step
                 if isinstance(step[0], Window):
                     self._given -= 1
                     self._changed.set()
-        finally:
-            tasks = [handing, *self._running]
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
 
     async def _hand(self, windows: AsyncIterator[Window | float], steps: Channel[Step]) -> None:
-        try:
-            async for window in windows:
-                found: Channel[Segment] = Channel(MOST_SEGMENTS)
-                if isinstance(window, Window):
-                    await self._room()
-                    with calling(session=self._session, urgency=Urgency.FILE):
-                        task = asyncio.create_task(self._hear(window, found))
-                    self._running.add(task)
-                    task.add_done_callback(self._running.discard)
-                else:
-                    found.close()
-                await steps.send((window, found))
-            steps.close()
-        except Exception as error:  # any error is raised in the reader of the steps
-            steps.close(error)
+        async with asyncio.TaskGroup() as hearing:
+            try:
+                async for window in windows:
+                    found: Channel[Segment] = Channel(MOST_SEGMENTS)
+                    if isinstance(window, Window):
+                        await self._room()
+                        with calling(session=self._session, urgency=Urgency.FILE):
+                            hearing.create_task(self._hear(window, found))
+                    else:
+                        found.close()
+                    await steps.send((window, found))
+                steps.close()
+            except Exception as error:  # any error is raised in the reader of the steps; earlier windows are still read
+                steps.close(error)
 
     async def _room(self) -> None:
         while self._given >= (self._most if self._request.language else 1):

@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.errors import EngineError
@@ -19,7 +19,7 @@ STEP_S = 0.1
 """Interval at which a run can be stopped."""
 
 
-def load(model: Path, threads: int) -> Any:
+def load(model: Path, threads: int) -> onnxruntime.InferenceSession:
     """Load a model for the CPU. Raises EngineError."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -31,7 +31,9 @@ def load(model: Path, threads: int) -> Any:
         raise EngineError(f"{model.name} could not be loaded ({type(error).__name__}).") from error
 
 
-def run(session: Any, inputs: dict[str, Any]) -> Generator[None, None, Samples]:
+def run(
+    session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[np.generic]]
+) -> Generator[None, None, Samples]:
     """Run a model, and return its one output, flattened. Yields None while it runs; closing the generator stops it.
 
     Raises EngineError.

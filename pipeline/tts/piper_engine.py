@@ -4,9 +4,9 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.audio.clip import Clip
 from pipeline.tts.onnx_session import cost, load, run
@@ -56,7 +56,7 @@ class Piper:
         """
         config = self._config
         for piece in split(phonemes, MAX_PHONEMES):
-            inputs: dict[str, Any] = {
+            inputs: dict[str, NDArray[np.generic]] = {
                 "input": np.array([self._ids(piece)], np.int64),
                 "scales": np.array(config.scales, np.float32),
             }

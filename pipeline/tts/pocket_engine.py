@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,6 +15,10 @@ from pipeline.audio.decode import decode_blocking
 from pipeline.errors import BadInput, EngineError
 from pipeline.tts.pocket_config import MODELS, PocketConfig
 from pipeline.tts.split import split
+
+if TYPE_CHECKING:
+    from pocket_tts import TTSModel
+    from pocket_tts.modules.stateful_module import ModelState
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +42,11 @@ class Pocket:
         """Load the first model. Raises EngineError when that fails."""
         self._config = config
         _tell_hub_library(config)
-        self._models: dict[str, Any] = {}
-        self._voices: dict[tuple[str, str], Any] = {}
+        self._models: dict[str, TTSModel] = {}
+        self._voices: dict[tuple[str, str], ModelState] = {}
         self.load(config.first)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return the device and whether int8 is used."""
         return {"device": self._config.device, "int8": self._config.int8}
 
@@ -95,7 +99,7 @@ class Pocket:
             log.exception("pocket-tts failed")
             raise EngineError(f"pocket-tts failed: {type(error).__name__}: {error}") from error
 
-    def _voice(self, model: Any, language: str, builtin: str, clips: tuple[str, ...]) -> Any:
+    def _voice(self, model: "TTSModel", language: str, builtin: str, clips: tuple[str, ...]) -> "ModelState":
         """Return the model's state for a voice, cached."""
         key, contents = _read(clips) if clips else (builtin, [])
         if (language, key) not in self._voices:
@@ -130,7 +134,7 @@ def _tell_hub_library(config: PocketConfig) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def _of_catalogue(model: Any, language: str, name: str) -> Any:
+def _of_catalogue(model: "TTSModel", language: str, name: str) -> "ModelState":
     """Return the state of a voice of the catalogue ("": the language's default). The default also replaces a voice that
     the language lacks. Raises ValueError for a name that is not in the catalogue."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError

@@ -9,11 +9,11 @@ import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import NoReturn
 
 
 def import_coqui() -> None:
@@ -38,9 +38,9 @@ def import_torchaudio() -> None:
 def _no_extension() -> ModuleType:
     """Return a `torchaudio._extension` as in builds without the extension, with the names that torchaudio uses."""
 
-    def fail_if_no_align(function: Any) -> Any:
+    def fail_if_no_align(function: Callable[..., object]) -> Callable[..., NoReturn]:
         @functools.wraps(function)
-        def fail(*args: Any, **kwargs: Any) -> Any:
+        def fail(*args: object, **kwargs: object) -> NoReturn:
             raise RuntimeError("torchaudio's extension is not loaded here")
 
         return fail

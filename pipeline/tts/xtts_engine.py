@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from pipeline.tts.xtts_compat import import_coqui
 from pipeline.tts.xtts_config import XttsConfig
 from pipeline.tts.xtts_stream import WindowedVocoder, latents
 from pipeline.tts.xtts_voice import Latents, VoiceLatents, model_key
+
+if TYPE_CHECKING:
+    from TTS.tts.models.xtts import Xtts as CoquiXtts
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ class Xtts:
         except Exception as error:
             raise EngineError(f"XTTS could not be loaded: {type(error).__name__}: {error}") from error
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return the languages (as XTTS names them), the device and whether int8 is used."""
         return {"languages": list(self._model.config.languages), "device": self._device, "int8": self._int8}
 
@@ -118,10 +121,10 @@ class Xtts:
             pass
 
 
-def _synthesise(model: Any, tokens: list[int], voice: Latents) -> Iterator[Samples]:
+def _synthesise(model: "CoquiXtts", tokens: list[int], voice: Latents) -> Iterator[Samples]:
     """Synthesise a text's tokens. Yields the final samples after each audio token, often none."""
     vocoder = WindowedVocoder(model.hifigan_decoder, voice.speaker)
-    fresh: list[Any] = []
+    fresh: list[torch.Tensor] = []
     want = FIRST_TOKENS
     for latent in latents(model, tokens, voice.conditioning):
         fresh.append(latent)
@@ -134,7 +137,7 @@ def _synthesise(model: Any, tokens: list[int], voice: Latents) -> Iterator[Sampl
     yield vocoder.finish()
 
 
-def _load(folder: Path, device: str) -> Any:
+def _load(folder: Path, device: str) -> "CoquiXtts":
     import_coqui()
     from TTS.tts.configs.xtts_config import XttsConfig as CoquiConfig
     from TTS.tts.models.xtts import Xtts as CoquiXtts
@@ -146,7 +149,7 @@ def _load(folder: Path, device: str) -> Any:
     return model.to(device)
 
 
-def _quantise(gpt: Any) -> None:
+def _quantise(gpt: torch.nn.Module) -> None:
     """Quantise the linear layers of a GPT-2 to int8, in place. Its projections are transposed (Conv1D), which torch
     cannot quantise, so they are converted to Linear first."""
     from transformers.pytorch_utils import Conv1D
@@ -162,11 +165,13 @@ def _quantise(gpt: Any) -> None:
     torch.ao.quantization.quantize_dynamic(gpt, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
 
 
-def _lower(gpt: Any, kind: Any) -> None:
+def _lower(gpt: torch.nn.Module, kind: torch.dtype) -> None:
     """Convert the GPT's transformer to half precision, in place. Voices are still analysed and tokens still chosen in
     full precision."""
 
-    def cast(module: Any, args: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def cast(
+        module: torch.nn.Module, args: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]
+    ) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
         embeddings = named.get("inputs_embeds")
         return args, named if embeddings is None else {**named, "inputs_embeds": embeddings.to(kind)}
 
@@ -176,7 +181,7 @@ def _lower(gpt: Any, kind: Any) -> None:
     gpt.final_norm.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))
 
 
-def _compile(decoder: Any, *, graphs: bool) -> None:
+def _compile(decoder: torch.nn.Module, *, graphs: bool) -> None:
     """Compile the vocoder: fuse kernels and, with CUDA graphs, launch them together. Windows have few lengths."""
     mode = "reduce-overhead" if graphs else "default"
     decoder.waveform_decoder = torch.compile(decoder.waveform_decoder, mode=mode, dynamic=True)

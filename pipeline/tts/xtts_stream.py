@@ -7,13 +7,17 @@ each chunk.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from pipeline.audio.clip import Samples
+
+if TYPE_CHECKING:
+    from TTS.tts.layers.xtts.hifigan_decoder import HifiDecoder
+    from TTS.tts.models.xtts import Xtts as CoquiXtts
 
 CONTEXT_FRAMES = 16
 """The vocoder's context on either side, in frames of 256 samples at 24 kHz. Most of it is the widest residual block at
@@ -26,15 +30,15 @@ EDGE_FRAMES = 3
 class WindowedVocoder:
     """Turns the latents of one text, in order, into samples as soon as they are final."""
 
-    def __init__(self, decoder: Any, speaker: Any) -> None:
-        """decoder: the model's HifiDecoder; speaker: embedding, shape (1, 512, 1)."""
+    def __init__(self, decoder: "HifiDecoder", speaker: torch.Tensor) -> None:
+        """speaker: embedding, shape (1, 512, 1)."""
         self._decoder = decoder
         self._speaker = speaker
-        self._latents: list[Any] = []
+        self._latents: list[torch.Tensor] = []
         self._done = 0  # frames already returned
         self._hop: int = decoder.output_hop_length
 
-    def push(self, latents: list[Any]) -> Samples:
+    def push(self, latents: list[torch.Tensor]) -> Samples:
         """Take latents, each of shape (1, width); return the final samples, shape (n,), possibly empty."""
         self._latents += latents
         return self._decode(CONTEXT_FRAMES + EDGE_FRAMES)
@@ -58,7 +62,7 @@ class WindowedVocoder:
             samples: Samples = wave.float().cpu().numpy()
             return samples
 
-    def _frames(self) -> Any:
+    def _frames(self) -> torch.Tensor:
         """Turn all latents so far into vocoder frames, with the two interpolations of HifiDecoder.forward."""
         decoder = self._decoder
         latents = torch.cat(self._latents, 0)[None].float().transpose(1, 2)
@@ -72,7 +76,7 @@ class WindowedVocoder:
         return frames
 
 
-def latents(model: Any, tokens: list[int], conditioning: Any) -> Iterator[Any]:
+def latents(model: "CoquiXtts", tokens: list[int], conditioning: torch.Tensor) -> Iterator[torch.Tensor]:
     """Yield the latent of each audio token that the model's GPT samples for a text, shape (1, width), until it stops.
 
     tokens: the text's; conditioning: the voice's, shape (1, n, width). Sampling follows the model's config.

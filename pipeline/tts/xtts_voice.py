@@ -11,7 +11,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ import torch
 from pipeline.audio.clip import Clip
 from pipeline.audio.decode import decode_blocking
 from pipeline.errors import BadInput, EngineError
+
+if TYPE_CHECKING:
+    from TTS.tts.models.xtts import Xtts as CoquiXtts
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +35,10 @@ IN_MEMORY = 64
 class Latents:
     """A voice's latents for one model."""
 
-    conditioning: Any
-    """The GPT's conditioning: torch, shape (1, n, width)."""
-    speaker: Any
-    """The vocoder's speaker embedding: torch, shape (1, 512, 1)."""
+    conditioning: torch.Tensor
+    """The GPT's conditioning: shape (1, n, width)."""
+    speaker: torch.Tensor
+    """The vocoder's speaker embedding: shape (1, 512, 1)."""
 
 
 def model_key(folder: Path) -> str:
@@ -56,7 +59,7 @@ def model_key(folder: Path) -> str:
 class VoiceLatents:
     """The latents of all voices used with one loaded model."""
 
-    def __init__(self, model: Any, key: str, folder: Path) -> None:
+    def __init__(self, model: "CoquiXtts", key: str, folder: Path) -> None:
         """key: `model_key`; folder: for the cache (created when needed)."""
         self._model = model
         self._key = key
@@ -132,7 +135,7 @@ class VoiceLatents:
         self._store(key, conditioning, speaker)
         return self._on_device(conditioning, speaker)
 
-    def _store(self, key: str, conditioning: Any, speaker: Any) -> None:
+    def _store(self, key: str, conditioning: torch.Tensor, speaker: torch.Tensor) -> None:
         """Write atomically, by renaming a temporary file. A full or read-only disk only means computing again later."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +152,7 @@ class VoiceLatents:
         except OSError as error:
             log.warning("the latents of a voice could not be stored: %s", error)
 
-    def _on_device(self, conditioning: Any, speaker: Any) -> Latents:
+    def _on_device(self, conditioning: torch.Tensor, speaker: torch.Tensor) -> Latents:
         device = self._model.device
         # Clone, because tensors made in inference mode cannot be used outside it.
         return Latents(conditioning.float().to(device).clone(), speaker.float().to(device).clone())

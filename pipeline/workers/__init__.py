@@ -30,7 +30,7 @@ class EngineSpec:
     """Name in logs and errors: "sphinx", "xtts"."""
     target: str
     """module:Class of the synchronous engine."""
-    config: Any
+    config: object
     """The one argument of its constructor; must be picklable."""
     downloads: bool = False
     """Whether it fetches weights itself, so that its process needs the proxies (`environment.py`)."""
@@ -73,7 +73,7 @@ class Load:
 class Worker(Protocol):
     """An asynchronous interface to a model, shared by all sessions."""
 
-    async def call(self, method: str, *args: Any) -> Any:
+    async def call(self, method: str, *args: object) -> Any:
         """Run an ordinary method. Raises the method's own errors, WorkerCrashed, or Overloaded when too many calls
         wait.
 
@@ -82,7 +82,7 @@ class Worker(Protocol):
         """
         ...
 
-    def stream(self, method: str, *args: Any) -> AsyncGenerator[Any, None]:
+    def stream(self, method: str, *args: object) -> AsyncGenerator[Any, None]:
         """Run a generator method; closing the stream stops it at its next item. Raises the same errors as `call`."""
         ...
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from pipeline.support.channel import Channel
 from pipeline.telemetry import tracing
@@ -16,7 +15,7 @@ ITEMS_AHEAD = 4
 class ModelCall:
     """A model call: its method and arguments, its caller, and the channel for its results."""
 
-    def __init__(self, method: str, args: tuple[Any, ...], caller: Caller, *, batched: bool = False) -> None:
+    def __init__(self, method: str, args: tuple[object, ...], caller: Caller, *, batched: bool = False) -> None:
         """batched: whether it can run together with other calls of the same method."""
         self.method = method
         self.args = args

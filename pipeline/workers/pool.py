@@ -88,20 +88,20 @@ class Pool:
             lag_s=round(self._lag.seconds, 3),
         )
 
-    async def call(self, method: str, *args: Any) -> Any:
+    async def call(self, method: str, *args: object) -> Any:
         async with contextlib.aclosing(self._answers(method, args)) as answers:
             async for answer in answers:
                 if isinstance(answer, Done):
                     return answer.value
         return None
 
-    async def stream(self, method: str, *args: Any) -> AsyncGenerator[Any, None]:
+    async def stream(self, method: str, *args: object) -> AsyncGenerator[Any, None]:
         async with contextlib.aclosing(self._answers(method, args)) as answers:
             async for answer in answers:
                 if isinstance(answer, Item):
                     yield answer.value
 
-    async def _answers(self, method: str, args: tuple[Any, ...]) -> AsyncGenerator[Item | Done, None]:
+    async def _answers(self, method: str, args: tuple[object, ...]) -> AsyncGenerator[Item | Done, None]:
         if self._closed:
             raise EngineError(f"{self._name} is closed.")
         job = ModelCall(method, args, current(), batched=method in self._serving.batched)

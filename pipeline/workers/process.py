@@ -9,7 +9,7 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 from pipeline.errors import EngineError, WorkerCrashed
 from pipeline.settings import HOME
@@ -17,7 +17,7 @@ from pipeline.support.channel import Channel
 from pipeline.support.environment import clean_environment
 from pipeline.workers import EngineSpec
 from pipeline.workers.model_call import ModelCall
-from pipeline.workers.wire import LENGTH, Batch, Call, Cancel, Failed, Ready, pack, unpack
+from pipeline.workers.wire import LENGTH, Answer, Batch, Call, Cancel, Failed, Ready, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class _Child:
         """Callback for the end of the process."""
         self._name = name
         self._writer = writer
-        self._inbox: Channel[Any] = Channel(MESSAGES_AHEAD)
+        self._inbox: Channel[Answer] = Channel(MESSAGES_AHEAD)
         self._reading = asyncio.create_task(self._read(reader))
 
     @classmethod
@@ -85,7 +85,7 @@ class _Child:
         except OSError:
             raise WorkerCrashed(f"{self._name} ended unexpectedly.") from None
 
-    async def receive(self) -> Any:
+    async def receive(self) -> Answer:
         """Return the next message. Raises WorkerCrashed when the process is gone."""
         return await anext(self._inbox)
 
@@ -185,6 +185,7 @@ class ProcessHost:
                 await child.send(calls[0] if len(calls) == 1 else Batch(calls))
                 while running:
                     message = await child.receive()
+                    assert not isinstance(message, Ready)  # noqa: S101  # only the first message of the protocol
                     job = running[message.number]
                     limit.reschedule(None)  # the engine is allowed to wait while its caller is behind
                     await job.take(message)

@@ -3,7 +3,7 @@
 A method `transcribe` that supports batches has a second form for them:
 
     def transcribe_many(self, calls: Sequence[tuple[args…]], cancelled: Callable[[int], bool])
-        -> Iterator[tuple[int, Any]]
+        -> Iterator[tuple[int, item | Exception]]
 
 It yields (index of the call, item), in any order; an Exception as the item ends that call alone. `cancelled(index)`
 returns whether a call was cancelled.
@@ -15,19 +15,19 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from pipeline.workers import EngineSpec
 from pipeline.workers.wire import Call, Done, Failed, Item, Ran
 
 
-def build(spec: EngineSpec) -> Any:
+def build(spec: EngineSpec) -> object:
     """Build the engine that a spec describes, and load it."""
     module, _, name = spec.target.partition(":")
-    return getattr(importlib.import_module(module), name)(spec.config)
+    engine: object = getattr(importlib.import_module(module), name)(spec.config)
+    return engine
 
 
-def answers(engine: Any, calls: Sequence[Call], cancelled: Callable[[int], bool]) -> Iterator[Item | Done | Failed]:
+def answers(engine: object, calls: Sequence[Call], cancelled: Callable[[int], bool]) -> Iterator[Item | Done | Failed]:
     """Run calls (of one method) and yield the messages of each, up to its Done or Failed.
 
     cancelled: whether the call with a number was cancelled; asked after each item.
@@ -50,7 +50,7 @@ def answers(engine: Any, calls: Sequence[Call], cancelled: Callable[[int], bool]
         yield from (Done(call.number, ran=ran()) for call in calls if call.number not in over)
 
 
-def _one(engine: Any, call: Call, cancelled: Callable[[int], bool]) -> Iterator[Item | Done]:
+def _one(engine: object, call: Call, cancelled: Callable[[int], bool]) -> Iterator[Item | Done]:
     result = getattr(engine, call.method)(*call.args)
     if not inspect.isgenerator(result):
         yield Done(call.number, result)
@@ -64,7 +64,7 @@ def _one(engine: Any, call: Call, cancelled: Callable[[int], bool]) -> Iterator[
         result.close()
 
 
-def _many(engine: Any, calls: Sequence[Call], cancelled: Callable[[int], bool]) -> Iterator[Item | Failed]:
+def _many(engine: object, calls: Sequence[Call], cancelled: Callable[[int], bool]) -> Iterator[Item | Failed]:
     numbers = [call.number for call in calls]
     together = getattr(engine, f"{calls[0].method}_many")
     steps = together([call.args for call in calls], lambda index: cancelled(numbers[index]))

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TypeVar
 
 from pipeline.workers import EngineSpec
 from pipeline.workers.model_call import ModelCall
 from pipeline.workers.run_calls import answers, build
 from pipeline.workers.wire import Call
+
+T = TypeVar("T")
 
 
 class ThreadHost:
@@ -19,7 +21,7 @@ class ThreadHost:
         self._spec = spec
         # One thread: calls of one engine never overlap, and a generator is closed after its current step.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=spec.name)
-        self._engine: Any = None
+        self._engine: object = None
 
     @property
     def loaded(self) -> bool:
@@ -49,5 +51,5 @@ class ThreadHost:
         finally:
             self._thread.submit(steps.close)  # type: ignore[attr-defined]  # it is a generator
 
-    async def _run(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def _run(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)

@@ -18,7 +18,7 @@ class Call:
 
     number: int
     method: str
-    args: tuple[Any, ...]
+    args: tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Item:
     """Message of the process: the next item of a generator method."""
 
     number: int
-    value: Any
+    value: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Done:
     """Message of the process: the call ended; `value` is what an ordinary method returned."""
 
     number: int
-    value: Any = None
+    value: object = None
     ran: Ran | None = None
 
 
@@ -77,6 +77,10 @@ class Failed:
     number: int
     error: Exception
     ran: Ran | None = None
+
+
+Answer = Ready | Item | Done | Failed
+"""Message of the process."""
 
 
 def pack(message: object) -> bytes:

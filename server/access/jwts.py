@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -73,9 +73,9 @@ class Jwts:
             return None
         return None
 
-    def _claims(self, token: str, key: Any, algorithms: Any) -> dict[str, Any]:
+    def _claims(self, token: str, key: str | jwt.PyJWK, algorithms: Iterable[str]) -> Mapping[str, object]:
         # `exp` is required: a token without it could never be revoked.
-        claims: dict[str, Any] = jwt.decode(
+        claims: Mapping[str, object] = jwt.decode(
             token,
             key,
             algorithms=list(algorithms),
@@ -91,7 +91,7 @@ class Jwts:
         return Caller(name, _rights(claims), kind="jwt", until=_expiry(claims["exp"]))
 
 
-def _name(subject: Any, issuer: Any) -> str:
+def _name(subject: object, issuer: object) -> str:
     """Return the caller's name, which is unique for each subject of each issuer and identifies the caller for jobs and
     limits. All tokens without a subject belong to one caller. issuer: the token's issuer, unless JWT_ISSUER fixes it.
 
@@ -100,11 +100,14 @@ def _name(subject: Any, issuer: Any) -> str:
     """
     if subject is None and issuer is None:
         return MADE
-    plain = isinstance(subject, str) and 0 < len(subject) <= MAX_NAME_CHARS and subject.isprintable()
-    if plain and issuer is None and not subject.startswith(MADE):
-        return str(subject)
+    if isinstance(subject, str) and issuer is None and _suits(subject):
+        return subject
     told = json.dumps([subject, issuer], ensure_ascii=False).encode("utf-8", "surrogatepass")
     return MADE + hashlib.sha256(told).hexdigest()
+
+
+def _suits(subject: str) -> bool:
+    return 0 < len(subject) <= MAX_NAME_CHARS and subject.isprintable() and not subject.startswith(MADE)
 
 
 def _expiry(told: Any) -> float:
@@ -137,7 +140,7 @@ class KeySet:
         self._tried_at: float | None = None
         self._fetching: asyncio.Task[None] | None = None
 
-    async def key(self, kid: Any) -> jwt.PyJWK | None:
+    async def key(self, kid: object) -> jwt.PyJWK | None:
         """Return the key with this ID; a token without an ID means the only key in the set. Raises Overloaded while
         there are no keys at all."""
         if not isinstance(kid, str | None):

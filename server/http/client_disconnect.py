@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pipeline.errors import ParleyError
+from pipeline.support.background import background
 
 T = TypeVar("T")
 
@@ -24,17 +25,11 @@ async def while_connected(request: Request, work: Coroutine[object, object, T]) 
 
     The request's body must have been read.
     """
-    working = asyncio.ensure_future(work)
-    watching = asyncio.create_task(_gone(request))
-    try:
+    async with background(work) as working, background(_gone(request)) as watching:
         await asyncio.wait([working, watching], return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientGone("The client disconnected.")
         return working.result()
-    finally:
-        for task in (working, watching):
-            task.cancel()
-        await asyncio.wait([working, watching])
 
 
 async def _gone(request: Request) -> None:

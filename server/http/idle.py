@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from pipeline.errors import ParleyError
+from pipeline.support.background import background
 
 T = TypeVar("T")
 
@@ -23,11 +24,8 @@ async def unless_idle(receive: Coroutine[object, object, T], idle_s: float, busy
     not busy."""
     if not idle_s:
         return await receive
-    receiving = asyncio.create_task(receive)
-    try:
+    async with background(receive) as receiving:
         while not (await asyncio.wait([receiving], timeout=idle_s))[0]:
             if not busy():
                 raise Idle
         return receiving.result()
-    finally:
-        receiving.cancel()

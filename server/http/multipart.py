@@ -9,7 +9,7 @@ import codecs
 import contextlib
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
@@ -244,22 +244,27 @@ def _decoded(text: bytes | bytearray, charset: str) -> str:
         return text.decode("latin-1")
 
 
-def fields_of(items: Iterable[tuple[str, str]]) -> dict[str, Any]:
+FormValue = str | list[str] | dict[str, str]
+"""Value of a form field; see `fields_of`."""
+
+
+def fields_of(items: Iterable[tuple[str, str]]) -> dict[str, FormValue]:
     """Return the fields of a form by name. The value is a list if the name ends with [] or [0] or is repeated, and an
     object for name[key]."""
-    fields: dict[str, Any] = {}
+    objects: dict[str, dict[str, str]] = {}
     came: dict[str, list[tuple[int, str]]] = {}
     """Name → values, each with its index in brackets, or its position."""
     lists = set[str]()
     for name, value in items:
         plain, bracket, inner = name[:-1].partition("[") if name.endswith("]") else (name, "", "")
         if inner and not _is_number(inner):
-            fields.setdefault(plain, {})[inner] = value
+            objects.setdefault(plain, {})[inner] = value
             continue
         if bracket:
             lists.add(plain)
         values = came.setdefault(plain, [])
         values.append((int(inner) if inner else len(values), value))
+    fields: dict[str, FormValue] = {**objects}
     for name, numbered in came.items():
         found = [value for _, value in sorted(numbered, key=lambda one: one[0])]
         fields[name] = found if name in lists or len(found) > 1 else found[0]

@@ -2,19 +2,19 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated, Any, TypeVar, cast
+from typing import IO, Annotated, TypeVar, cast
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
 from pipeline.support.storage_errors import TEMPORARY, storing
 from server.access import budgets_of, caller_of
-from server.errors import BadField, bad_field
-from server.http.multipart import bad_form, fields_of, read_form
+from server.errors import BadField, FieldError, bad_field
+from server.http.multipart import FormValue, bad_form, fields_of, read_form
 from server.state import state_of
 
 MAX_FILES = 4
@@ -56,7 +56,7 @@ class Upload:
 class Form:
     """A received form."""
 
-    fields: dict[str, Any]
+    fields: Mapping[str, FormValue]
     files: dict[str, Upload]
 
     def file(self, *names: str) -> Upload:
@@ -73,13 +73,16 @@ class Form:
         return parse(model, self.fields)
 
 
-def parse(model: type[ModelT], fields: dict[str, Any]) -> ModelT:
+def parse(model: type[ModelT], fields: Mapping[str, object]) -> ModelT:
     """Parse fields of a form or a query as a model. An empty value counts as missing. Raises BadField."""
     try:
         return model.model_validate({name: value for name, value in fields.items() if value != ""})
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
-        plain = [{**one, "loc": [part for part in one["loc"] if isinstance(part, str)]} for one in found]
+        plain: list[FieldError] = [
+            {"type": one["type"], "loc": tuple(part for part in one["loc"] if isinstance(part, str)), "msg": one["msg"]}
+            for one in found
+        ]
         raise bad_field(plain, fields) from None
 
 

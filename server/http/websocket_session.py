@@ -6,7 +6,6 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any
 
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -87,7 +86,7 @@ class WebSocketSession(ABC):
         """Whether the client waits for something, and so is not idle."""
         return False
 
-    def error(self, error: ParleyError) -> Mapping[str, Any]:
+    def error(self, error: ParleyError) -> Mapping[str, object]:
         """Return the message that reports an error."""
         return as_json(error)
 

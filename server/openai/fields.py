@@ -1,6 +1,6 @@
 """Form fields of `/v1/audio/transcriptions` and `/v1/audio/translations`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
@@ -15,7 +15,7 @@ MAX_KNOWN_SPEAKERS = 4
 
 def _as_list(value: object) -> object:
     """Convert a single value to a list of one, or parse it as a JSON list."""
-    found: list[Any] = []
+    found: list[object] = []
     for one in value if isinstance(value, list) else [value]:
         inside = from_json(one)
         found += inside if isinstance(inside, list) else [one]

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable
 
 from pipeline.stt import Word
+from pipeline.support.json_types import JsonObject
 
 
-def logprobs(words: Iterable[Word]) -> list[dict[str, object]]:
+def logprobs(words: Iterable[Word]) -> list[JsonObject]:
     """Return one token for each word, the smallest unit for which the engines report a probability."""
     return [
         {

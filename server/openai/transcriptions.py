@@ -3,7 +3,6 @@
 import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -11,6 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pipeline.errors import ParleyError
 from pipeline.languages import NAMES
 from pipeline.stt import FileRequest, Segment
+from pipeline.support.json_types import JsonObject
 from pipeline.transcripts.line_breaks import spaceless
 from pipeline.transcripts.long_files import FileEvent, Finished
 from pipeline.transcripts.refine import Refining
@@ -121,16 +121,16 @@ def _answer(found: Transcription, wanted: TranscriptionFields | TranslationField
         case "verbose_json":
             return JSONResponse(_verbose(found, wanted, language))
         case _:
-            body: dict[str, Any] = {"text": found.text, "usage": _usage(found.duration_s)}
+            body: JsonObject = {"text": found.text, "usage": _usage(found.duration_s)}
             if isinstance(wanted, TranscriptionFields) and "logprobs" in wanted.include:
                 body["logprobs"] = [one for segment in found.segments for one in logprobs(segment.words)]
             return JSONResponse(body)
 
 
-def _verbose(found: Transcription, wanted: TranscriptionFields | TranslationFields, language: str) -> dict[str, object]:
+def _verbose(found: Transcription, wanted: TranscriptionFields | TranslationFields, language: str) -> JsonObject:
     translating = isinstance(wanted, TranslationFields)
     granularities = ["segment"] if isinstance(wanted, TranslationFields) else wanted.timestamp_granularities
-    body: dict[str, Any] = {
+    body: JsonObject = {
         "task": "translate" if translating else "transcribe",
         "language": language,
         "duration": round(found.duration_s, 3),
@@ -148,7 +148,7 @@ def _verbose(found: Transcription, wanted: TranscriptionFields | TranslationFiel
     return body
 
 
-def _segment(segment: Segment) -> dict[str, object]:
+def _segment(segment: Segment) -> JsonObject:
     told = segment_dict(segment)
     told.pop("words", None)
     # Whisper's segments start with a space, so that clients can join them directly.
@@ -156,7 +156,7 @@ def _segment(segment: Segment) -> dict[str, object]:
     return told
 
 
-def _usage(duration_s: float) -> dict[str, object]:
+def _usage(duration_s: float) -> JsonObject:
     return {"type": "duration", "seconds": math.ceil(duration_s)}
 
 
@@ -165,7 +165,7 @@ async def _stream(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the transcript as events. An error before the first text is raised; a later one becomes an event."""
     texts: list[str] = []
-    known: list[dict[str, Any]] = []
+    known: list[JsonObject] = []
     tokens = 0
     try:
         async with aclosing(events):
@@ -175,10 +175,10 @@ async def _stream(
                         delta = separator(texts[-1] if texts else "", event.text) + event.text
                         texts.append(event.text)
                         tokens += len(event.tokens) or len(event.text.split())
-                        told: dict[str, Any] = {"type": "transcript.text.delta", "delta": delta}
+                        told: JsonObject = {"type": "transcript.text.delta", "delta": delta}
                         if with_logprobs:
-                            told["logprobs"] = logprobs(event.words)
-                            known += told["logprobs"]
+                            told["logprobs"] = said = logprobs(event.words)
+                            known += said
                         yield sse(told)
                     case Finished():
                         heard = math.ceil(event.duration_s * 10)

@@ -2,10 +2,11 @@
 
 import base64
 import binascii
-from typing import Any, Literal
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 import soxr
+from numpy.typing import NDArray
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode.mixing import Offset
@@ -18,7 +19,14 @@ MAX_APPEND_BYTES = 15 * 2**20
 """Maximum size of the decoded sound in one event, as for OpenAI's server."""
 
 
-def as_json(format: Format) -> dict[str, Any]:
+class FormatJson(TypedDict):
+    """A format as a session reports it."""
+
+    type: Format
+    rate: NotRequired[int]
+
+
+def as_json(format: Format) -> FormatJson:
     """Return the format as a session reports it."""
     return {"type": format, "rate": 24_000} if format == "audio/pcm" else {"type": format}
 
@@ -95,7 +103,7 @@ class SoundOut:
 
     def __init__(self, format: Format) -> None:
         self._format = format
-        self._resampler: Any = None
+        self._resampler: soxr.ResampleStream | None = None
         self._rate_hz = 0
 
     def take(self, clip: Clip) -> str:
@@ -142,22 +150,18 @@ def _alaw_table() -> Samples:
 _TABLES: dict[str, Samples] = {"audio/pcmu": _mulaw_table(), "audio/pcma": _alaw_table()}
 
 
-def _to_mulaw(linear: np.ndarray[Any, np.dtype[np.int32]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _to_mulaw(linear: NDArray[np.int32]) -> NDArray[np.uint8]:
     magnitude = np.minimum(np.abs(linear), 32_635) + 0x84
     exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 7
     mantissa = (magnitude >> (exponent + 3)) & 0x0F
-    coded: np.ndarray[Any, np.dtype[np.uint8]] = (
-        ~(np.where(linear < 0, 0x80, 0) | (exponent << 4) | mantissa) & 0xFF
-    ).astype(np.uint8)
+    coded: NDArray[np.uint8] = (~(np.where(linear < 0, 0x80, 0) | (exponent << 4) | mantissa) & 0xFF).astype(np.uint8)
     return coded
 
 
-def _to_alaw(linear: np.ndarray[Any, np.dtype[np.int32]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _to_alaw(linear: NDArray[np.int32]) -> NDArray[np.uint8]:
     negative = linear < 0
     magnitude = np.minimum(np.where(negative, -linear - 1, linear), 32_767)
     exponent = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 7, 0)
     mantissa = (magnitude >> np.where(exponent > 0, exponent + 3, 4)) & 0x0F
-    coded: np.ndarray[Any, np.dtype[np.uint8]] = (
-        (np.where(negative, 0, 0x80) | (exponent << 4) | mantissa) ^ 0x55
-    ).astype(np.uint8)
+    coded: NDArray[np.uint8] = ((np.where(negative, 0, 0x80) | (exponent << 4) | mantissa) ^ 0x55).astype(np.uint8)
     return coded

@@ -4,9 +4,9 @@ import copy
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Literal, cast
 
 from openai.types.realtime import SessionUpdateEvent
 from pydantic import BaseModel
@@ -23,6 +23,16 @@ from server.realtime.audio import Format, as_json
 from server.realtime.errors import RealtimeError
 from server.realtime.items import MAX_TEXT_CHARS
 from server.realtime.parsing import check_known
+from server.realtime.session_json import (
+    AnyTool,
+    ChoiceJson,
+    SessionJson,
+    ToolChoice,
+    ToolJson,
+    Transcription,
+    TurnDetection,
+    VoiceId,
+)
 
 EAGERNESS: dict[str, dict[str, object]] = {
     "low": {"silence_ms": 900, "max_silence_ms": 8000},
@@ -32,7 +42,7 @@ EAGERNESS: dict[str, dict[str, object]] = {
 """Options for each `eagerness` of semantic_vad; `max_silence_ms` is OpenAI's. "auto" is "medium"."""
 SERVERS_OWN = frozenset({"id", "object", "expires_at"})
 """Fields of a session that a client cannot change; they are ignored when a client sends a whole session back."""
-DETECTION_OPTIONS = {
+DETECTION_OPTIONS: Mapping[Literal["prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms"], str] = {
     "prefix_padding_ms": "preroll_ms", "silence_duration_ms": "silence_ms", "idle_timeout_ms": "idle_prompt_s",
 }  # fmt: skip
 """Numbers of server_vad → the corresponding options of a conversation."""
@@ -57,7 +67,7 @@ class Config:
         self.timings = timings
         self._system_prompt = assistant.settings.system_prompt
         self._hears = next((engine.model or engine.engine for engine in assistant.engines), "")
-        self.json: dict[str, Any] = {
+        self.json: SessionJson = {
             "id": f"sess_{secrets.token_hex(10)}",
             "object": "realtime.transcription_session" if transcription else "realtime.session",
             "type": "transcription" if transcription else "realtime",
@@ -113,11 +123,12 @@ class Config:
             )
         check_known(event.session, "session", passed_over=SERVERS_OWN)
         known = {*self.json, "reasoning", "parallel_tool_calls"} - SERVERS_OWN
-        changed = _merged(self.json, {name: value for name, value in wished.items() if name in known})
-        for direction in ("input", "output"):
-            form = changed["audio"].get(direction, {}).get("format", True)
-            if not form or (isinstance(form, dict) and not form.get("type")):
-                changed["audio"][direction]["format"] = as_json("audio/pcm")
+        changed = cast(
+            SessionJson, _merged(self.json, {name: value for name, value in wished.items() if name in known})
+        )
+        for side in filter(None, (changed["audio"]["input"], changed["audio"].get("output"))):
+            if not (side["format"] or {}).get("type"):
+                side["format"] = as_json("audio/pcm")
         changed["audio"]["input"]["turn_detection"] = _turn_detection(changed["audio"]["input"]["turn_detection"])
         if (transcription := changed["audio"]["input"]["transcription"]) is not None:
             transcription["model"] = transcription.get("model") or self._hears
@@ -130,10 +141,10 @@ class Config:
         self._derive(changed)
         self.json = changed
 
-    def _derive(self, json: dict[str, Any]) -> None:
+    def _derive(self, json: SessionJson) -> None:
         """Set the options derived from a configuration. Raises RealtimeError and changes nothing if it is invalid."""
         heard = json["audio"]["input"]
-        transcription = heard["transcription"] or {}
+        transcription: Transcription = heard["transcription"] or {}
         try:
             language = language_code(
                 transcription.get("language") or next(iter(transcription.get("languages") or ()), None)
@@ -183,9 +194,9 @@ class Config:
         self.options, self.reply_options, self.voice_now = options, reply_options, voice
         self.instructions: str = json.get("instructions") or ""
 
-    def _options(self, detection: dict[str, Any] | None, *, partials: bool) -> LiveOptions:
+    def _options(self, detection: TurnDetection | None, *, partials: bool) -> LiveOptions:
         options = LiveOptions.of(self._assistant.settings)
-        wishes: dict[str, Any] = {"turn_detection": detection is not None, "idle_prompt_s": 0}
+        wishes: dict[str, object] = {"turn_detection": detection is not None, "idle_prompt_s": 0}
         if not partials:
             wishes["partial_ms"] = 0
         if detection is not None:
@@ -211,7 +222,7 @@ class Config:
 
     # --- options that a single response can also set ---
 
-    def voice(self, wanted: Any, param: str) -> Voice:
+    def voice(self, wanted: str | VoiceId, param: str) -> Voice:
         """Return the voice with that name (or {"id"}), or the deployment's voice for OpenAI's names. Raises
         RealtimeError."""
         name = wanted.get("id") if isinstance(wanted, dict) else wanted
@@ -220,22 +231,22 @@ class Config:
         except BadInput as error:
             raise RealtimeError(error.message, code="invalid_value", param=param) from None
 
-    def toolbox(self, tools: Sequence[Any], choice: Any, param: str) -> Toolbox:
+    def toolbox(self, tools: Sequence[AnyTool], choice: ToolChoice, param: str) -> Toolbox:
         """Return the client's and the operator's functions with the tool choice. Raises RealtimeError."""
         if len(tools) > MAX_TOOLS:
             raise RealtimeError(f"There are more than {MAX_TOOLS} tools.", code="invalid_value", param=f"{param}.tools")
         client: list[Tool] = []
         for index, tool in enumerate(tools):
-            given = tool.model_dump(mode="json") if isinstance(tool, BaseModel) else tool
+            given = _tool_json(tool)
             where = f"{param}.tools[{index}]"
             if given.get("type") == "mcp":
                 self._check_mcp(given, where)
                 continue
-            if not given.get("name"):
+            if not (name := given.get("name")):
                 raise RealtimeError(
                     f"Missing required parameter: '{where}.name'.", code="missing_required_parameter", param=where
                 )
-            if not TOOL_NAME.fullmatch(given["name"]):
+            if not TOOL_NAME.fullmatch(name):
                 raise RealtimeError(
                     f"'{where}.name' must match {TOOL_NAME.pattern}.", code="invalid_value", param=f"{where}.name"
                 )
@@ -245,7 +256,7 @@ class Config:
                     f"'{where}.parameters' must be an object.", code="invalid_type", param=f"{where}.parameters"
                 )
             schema = parameters or {"type": "object", "properties": {}}
-            client.append(Tool(given["name"], given.get("description") or "", schema))
+            client.append(Tool(name, given.get("description") or "", schema))
         toolbox = replace(self._assistant.tools, client=client, choice=_choice(choice))
         if toolbox.choice not in ("auto", "none", "required") and not toolbox.tools(live=True):
             raise RealtimeError(
@@ -255,7 +266,7 @@ class Config:
             )
         return toolbox
 
-    def _check_mcp(self, tool: dict[str, Any], where: str) -> None:
+    def _check_mcp(self, tool: ToolJson, where: str) -> None:
         """Check that a client names only MCP servers that the operator has configured: it must not make this service
         connect to others. Raises RealtimeError."""
         servers = {function.server for function in self._assistant.tools.functions.values()}
@@ -268,10 +279,10 @@ class Config:
                 param=where,
             )
 
-    def shown_servers(self, tools: Sequence[Any] | None = None) -> set[str]:
+    def shown_servers(self, tools: Sequence[AnyTool] | None = None) -> set[str]:
         """Return the servers whose calls the client wants to see, because it lists them among its tools."""
         listed = self.json.get("tools") if tools is None else tools
-        given = [tool.model_dump(mode="json") if isinstance(tool, BaseModel) else tool for tool in listed or ()]
+        given = map(_tool_json, listed or ())
         return {tool["server_label"] for tool in given if tool.get("type") == "mcp"}
 
 
@@ -309,15 +320,18 @@ def _no_detection(field: str, why: str) -> RealtimeError:
     return RealtimeError(f"'{param}' {why}", code="invalid_value", param=param)
 
 
-def _choice(choice: Any) -> Choice:
-    if isinstance(choice, BaseModel):
-        choice = choice.model_dump(mode="json")
-    if isinstance(choice, dict):
-        return str(choice.get("name") or "required")
-    return choice or "auto"
+def _tool_json(tool: AnyTool) -> ToolJson:
+    return cast(ToolJson, tool.model_dump(mode="json")) if isinstance(tool, BaseModel) else tool
 
 
-def _turn_detection(wanted: dict[str, object] | None) -> dict[str, object] | None:
+def _choice(choice: ToolChoice) -> Choice:
+    if isinstance(choice, str | None):
+        return choice or "auto"
+    given = cast(ChoiceJson, choice.model_dump(mode="json")) if isinstance(choice, BaseModel) else choice
+    return given.get("name") or "required"
+
+
+def _turn_detection(wanted: Mapping[str, object] | None) -> TurnDetection | None:
     """Return the turn detection with defaults for omitted fields."""
     if wanted is None:
         return None
@@ -328,20 +342,22 @@ def _turn_detection(wanted: dict[str, object] | None) -> dict[str, object] | Non
         defaults = {
             **common, "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500, "idle_timeout_ms": None,
         }  # fmt: skip
-    return {name: default if wanted.get(name) is None else wanted[name] for name, default in defaults.items()}
+    whole = {name: default if wanted.get(name) is None else wanted[name] for name, default in defaults.items()}
+    return cast(TurnDetection, whole)
 
 
 _WHOLE = frozenset({"turn_detection", "transcription", "noise_reduction", "format", "tools", "tool_choice", "include"})
 """Fields that are replaced as a whole: their parts are meaningless without each other."""
 
 
-def _merged(current: dict[str, Any], wished: dict[str, Any]) -> dict[str, Any]:
+def _merged(current: Mapping[str, object], wished: Mapping[str, object]) -> dict[str, object]:
     """Return the configuration with a client's changes. Omitted fields stay, and so do fields set to null where null
     has no meaning."""
-    merged = copy.deepcopy(current)
+    merged = copy.deepcopy(dict(current))
     for name, value in wished.items():
-        if isinstance(value, dict) and isinstance(merged.get(name), dict) and name not in _WHOLE:
-            merged[name] = _merged(merged[name], value)
-        elif value is not None or name in _WHOLE or merged.get(name) is None:
+        before = merged.get(name)
+        if isinstance(value, dict) and isinstance(before, dict) and name not in _WHOLE:
+            merged[name] = _merged(before, value)
+        elif value is not None or name in _WHOLE or before is None:
             merged[name] = value
     return merged

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from openai.types.realtime import (
@@ -23,9 +23,11 @@ from openai.types.realtime import (
 from pydantic import BaseModel
 
 from pipeline.errors import BadInput, ParleyError
+from pipeline.support.json_types import JsonObject
 from server.realtime.audio import decoded
 from server.realtime.errors import RealtimeError, as_event, error_event
 from server.realtime.items import as_json, given
+from server.realtime.parsing import sent_input
 from server.realtime.requests import requested
 from server.realtime.session import RealtimeSession
 
@@ -40,21 +42,21 @@ LEAST_MS = 100.0
 """Minimum duration of a commit; less is an error, as with OpenAI's server."""
 
 E = TypeVar("E", bound=BaseModel)
-Handler = Callable[[RealtimeSession, Any, dict[str, Any]], Awaitable[None]]
+Handler = Callable[[RealtimeSession, Any, JsonObject], Awaitable[None]]
 HANDLERS: dict[type[BaseModel], Handler] = {}
 
 
-def handles(model: type[E]) -> Callable[[Callable[[RealtimeSession, E, dict[str, Any]], Awaitable[None]]], Handler]:
+def handles(model: type[E]) -> Callable[[Callable[[RealtimeSession, E, JsonObject], Awaitable[None]]], Handler]:
     """Register the handler of a client event. It receives the session, the event, and the event as it was sent."""
 
-    def register(handler: Callable[[RealtimeSession, E, dict[str, Any]], Awaitable[None]]) -> Handler:
+    def register(handler: Callable[[RealtimeSession, E, JsonObject], Awaitable[None]]) -> Handler:
         HANDLERS[model] = handler
         return handler
 
     return register
 
 
-async def handle(session: RealtimeSession, event: BaseModel, sent: dict[str, Any]) -> None:
+async def handle(session: RealtimeSession, event: BaseModel, sent: JsonObject) -> None:
     """Handle a client event; report its errors to the client. sent: the event as it was sent."""
     event_id: str | None = getattr(event, "event_id", None)
     try:
@@ -68,7 +70,7 @@ async def handle(session: RealtimeSession, event: BaseModel, sent: dict[str, Any
 
 
 @handles(SessionUpdateEvent)
-async def update(session: RealtimeSession, event: SessionUpdateEvent, sent: dict[str, Any]) -> None:
+async def update(session: RealtimeSession, event: SessionUpdateEvent, sent: JsonObject) -> None:
     session.config.update(event)
     session.configure()
     session.translation.send({"type": "session.updated", "session": session.config.json})
@@ -76,7 +78,7 @@ async def update(session: RealtimeSession, event: SessionUpdateEvent, sent: dict
 
 
 @handles(InputAudioBufferAppendEvent)
-async def append(session: RealtimeSession, event: InputAudioBufferAppendEvent, sent: dict[str, Any]) -> None:
+async def append(session: RealtimeSession, event: InputAudioBufferAppendEvent, sent: JsonObject) -> None:
     if len(event.audio) > LARGE_CHARS:
         data = await asyncio.to_thread(decoded, event.audio, "audio")
     else:
@@ -97,7 +99,7 @@ async def append(session: RealtimeSession, event: InputAudioBufferAppendEvent, s
 
 
 @handles(InputAudioBufferCommitEvent)
-async def commit(session: RealtimeSession, event: InputAudioBufferCommitEvent, sent: dict[str, Any]) -> None:
+async def commit(session: RealtimeSession, event: InputAudioBufferCommitEvent, sent: JsonObject) -> None:
     there_ms = session.translation.uncommitted_ms
     empty = RealtimeError(
         f"Error committing input audio buffer: buffer too small. Expected at least {LEAST_MS:.0f}ms of audio, but "
@@ -114,7 +116,7 @@ async def commit(session: RealtimeSession, event: InputAudioBufferCommitEvent, s
 
 
 @handles(InputAudioBufferClearEvent)
-async def clear(session: RealtimeSession, event: InputAudioBufferClearEvent, sent: dict[str, Any]) -> None:
+async def clear(session: RealtimeSession, event: InputAudioBufferClearEvent, sent: JsonObject) -> None:
     session.live.clear()
     session.sound.end()
     session.translation.uncommitted_ms = 0.0
@@ -122,7 +124,7 @@ async def clear(session: RealtimeSession, event: InputAudioBufferClearEvent, sen
 
 
 @handles(ConversationItemCreateEvent)
-async def create(session: RealtimeSession, event: ConversationItemCreateEvent, sent: dict[str, Any]) -> None:
+async def create(session: RealtimeSession, event: ConversationItemCreateEvent, sent: JsonObject) -> None:
     if session.config.transcription:
         raise RealtimeError("A transcription session does not accept items.", code="invalid_value", param="type")
     limit_s = session.assistant.settings.max_audio_seconds
@@ -159,7 +161,7 @@ async def create(session: RealtimeSession, event: ConversationItemCreateEvent, s
 
 
 def _has_long_sound(item: ConversationItem) -> bool:
-    parts: Any = getattr(item, "content", None) or ()
+    parts: Sequence[BaseModel] = getattr(item, "content", None) or ()
     return any(len(getattr(part, "audio", None) or "") > LARGE_CHARS for part in parts)
 
 
@@ -170,7 +172,7 @@ def _is_called(session: RealtimeSession, call_id: str | None) -> bool:
 
 
 @handles(ConversationItemDeleteEvent)
-async def delete(session: RealtimeSession, event: ConversationItemDeleteEvent, sent: dict[str, Any]) -> None:
+async def delete(session: RealtimeSession, event: ConversationItemDeleteEvent, sent: JsonObject) -> None:
     _check(session, event.item_id, "delete")
     session.live.conversation.delete(event.item_id)
     del session.translation.shapes[event.item_id]
@@ -178,7 +180,7 @@ async def delete(session: RealtimeSession, event: ConversationItemDeleteEvent, s
 
 
 @handles(ConversationItemRetrieveEvent)
-async def retrieve(session: RealtimeSession, event: ConversationItemRetrieveEvent, sent: dict[str, Any]) -> None:
+async def retrieve(session: RealtimeSession, event: ConversationItemRetrieveEvent, sent: JsonObject) -> None:
     _check(session, event.item_id, "retrieve")
     item = session.live.conversation.get(event.item_id)
     told = as_json(item, session.translation.shapes[event.item_id])
@@ -186,7 +188,7 @@ async def retrieve(session: RealtimeSession, event: ConversationItemRetrieveEven
 
 
 @handles(ConversationItemTruncateEvent)
-async def truncate(session: RealtimeSession, event: ConversationItemTruncateEvent, sent: dict[str, Any]) -> None:
+async def truncate(session: RealtimeSession, event: ConversationItemTruncateEvent, sent: JsonObject) -> None:
     _check(session, event.item_id, "truncate")
     if event.content_index != 0:
         raise RealtimeError("A message has only content part 0.", code="invalid_value", param="content_index")
@@ -218,10 +220,10 @@ def _check(session: RealtimeSession, item_id: str, action: str) -> None:
 
 
 @handles(ResponseCreateEvent)
-async def respond(session: RealtimeSession, event: ResponseCreateEvent, sent: dict[str, Any]) -> None:
+async def respond(session: RealtimeSession, event: ResponseCreateEvent, sent: JsonObject) -> None:
     if session.config.transcription:
         raise RealtimeError("A transcription session does not create responses.", code="invalid_value", param="type")
-    wanted = requested(session, event.response, sent.get("response"))
+    wanted = requested(session, event.response, sent_input(sent))
     if wanted.asked.conversation_id is None:
         session.out_of_band.respond(wanted)
         return
@@ -240,7 +242,7 @@ async def respond(session: RealtimeSession, event: ResponseCreateEvent, sent: di
 
 
 @handles(ResponseCancelEvent)
-async def cancel(session: RealtimeSession, event: ResponseCancelEvent, sent: dict[str, Any]) -> None:
+async def cancel(session: RealtimeSession, event: ResponseCancelEvent, sent: JsonObject) -> None:
     if event.response_id is not None and session.out_of_band.cancel(event.response_id):
         return
     response = session.translation.response
@@ -254,7 +256,7 @@ async def cancel(session: RealtimeSession, event: ResponseCancelEvent, sent: dic
 
 
 @handles(OutputAudioBufferClearEvent)
-async def clear_output(session: RealtimeSession, event: OutputAudioBufferClearEvent, sent: dict[str, Any]) -> None:
+async def clear_output(session: RealtimeSession, event: OutputAudioBufferClearEvent, sent: JsonObject) -> None:
     raise RealtimeError(
         "'output_audio_buffer.clear' is for WebRTC and SIP: over WebSocket the client holds the sound. Send "
         "response.cancel and conversation.item.truncate.",

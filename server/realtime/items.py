@@ -1,8 +1,8 @@
 """Conversion between items of the conversation (`pipeline.conversation.history`) and those of the Realtime API."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, NotRequired, TypedDict
 
 from openai.types.realtime import (
     ConversationItem,
@@ -16,6 +16,7 @@ from openai.types.realtime import (
 from pipeline.audio.clip import Clip
 from pipeline.conversation.history import INTERRUPTED, Item, item_id
 from pipeline.llm import Message, Tool, ToolCall
+from pipeline.support.json_types import Json, JsonObject
 from server.realtime.audio import Format, check_length, decoded, decoded_size, milliseconds, whole
 from server.realtime.errors import RealtimeError
 from server.realtime.parsing import check_known
@@ -25,6 +26,32 @@ MAX_TEXT_CHARS = 100_000
 MAX_ID_CHARS = 64
 
 Kind = Literal["message", "function_call", "function_call_output", "mcp_call", "mcp_list_tools"]
+
+
+class ToolDescription(TypedDict):
+    name: str
+    description: str
+    input_schema: Mapping[str, Json]
+
+
+class ItemJson(TypedDict):
+    """An item as the server reports it."""
+
+    id: str
+    type: Kind
+    object: NotRequired[Literal["realtime.item"]]
+    status: NotRequired[str]
+    # Fields of a message:
+    role: NotRequired[str]
+    content: NotRequired[list[JsonObject]]
+    # Fields of a call, its output, or a list of functions:
+    call_id: NotRequired[str]
+    name: NotRequired[str]
+    arguments: NotRequired[str]
+    output: NotRequired[str | None]
+    server_label: NotRequired[str]
+    error: NotRequired[Mapping[str, str] | None]
+    tools: NotRequired[list[ToolDescription]]
 
 
 @dataclass(slots=True)
@@ -118,20 +145,20 @@ def _short(text: str, param: str) -> str:
     return text
 
 
-def as_json(item: Item, shape: Shape) -> dict[str, Any]:
+def as_json(item: Item, shape: Shape) -> ItemJson:
     """Return an item as the server reports it, with the content that the conversation holds."""
-    told: dict[str, Any] = {"id": item.id, "object": "realtime.item", "type": shape.kind, "status": shape.status}
+    told: ItemJson = {"id": item.id, "object": "realtime.item", "type": shape.kind, "status": shape.status}
     call = next((call for message in item.messages for call in message.calls), None)
     output = next((message for message in item.messages if message.role == "tool"), None)
     match shape.kind:
         case "message":
-            return told | {"role": shape.role, "content": [_content(_words(item.messages, shape), shape)]}
+            return {**told, "role": shape.role, "content": [_content(_words(item.messages, shape), shape)]}
         case "function_call" if call:
             return told | {"call_id": call.id, "name": call.name, "arguments": call.arguments}
         case "function_call_output" if output:
             return told | {"call_id": output.call_id or "", "output": output.content}
         case "mcp_list_tools":
-            tools = [
+            tools: list[ToolDescription] = [
                 {"name": tool.name, "description": tool.description, "input_schema": tool.parameters}
                 for tool in shape.tools
             ]
@@ -148,7 +175,7 @@ def _words(messages: Sequence[Message], shape: Shape) -> str:
     return words.removesuffix(INTERRUPTED) if shape.role == "assistant" else words
 
 
-def _content(words: str, shape: Shape) -> dict[str, object]:
+def _content(words: str, shape: Shape) -> JsonObject:
     if shape.content == "input_audio":
         return {"type": "input_audio", "transcript": words or None}
     if shape.content == "output_audio":
@@ -156,9 +183,7 @@ def _content(words: str, shape: Shape) -> dict[str, object]:
     return {"type": shape.content, "text": words}
 
 
-def mcp_call(
-    id: str, server: str, call: ToolCall | None, output: str | None, *, failed: bool = False
-) -> dict[str, object]:
+def mcp_call(id: str, server: str, call: ToolCall | None, output: str | None, *, failed: bool = False) -> ItemJson:
     """Return an item for a call of a function that the service runs."""
     return {
         "id": id,

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import aclosing
-from typing import Any
 
 from pipeline.conversation import events
 from pipeline.conversation.history import item_id
@@ -33,7 +32,7 @@ class OutOfBand:
         response = Response(wanted.asked, item_id(), lambda _: None)
         self.start(self._respond(response, wanted), response.id)
 
-    def start(self, work: Coroutine[Any, Any, None], name: str | None = None) -> None:
+    def start(self, work: Coroutine[object, object, None], name: str | None = None) -> None:
         """Start a task; name: the ID of its response."""
         task = asyncio.create_task(work)
         known = name or task.get_name()

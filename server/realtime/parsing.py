@@ -3,12 +3,13 @@
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import get_args
 
 from openai.types.realtime import RealtimeClientEvent
 from pydantic import BaseModel, ValidationError
 
 from pipeline.support.json_text import BadJson, parsed
+from pipeline.support.json_types import Json, JsonObject
 from server.realtime.errors import RealtimeError
 from server.realtime.problems import first_problem, written
 
@@ -32,13 +33,13 @@ LONG_SOUND_CHARS = 4096
 _SOUND = re.compile(r'"audio"\s*:\s*"')
 
 
-def parse(text: str) -> tuple[BaseModel, dict[str, Any]]:
+def parse(text: str) -> tuple[BaseModel, JsonObject]:
     """Return the event, and the object as it was sent. Raises RealtimeError."""
     sounds: dict[str, str] = {}
     if len(text) > LONG_SOUND_CHARS:
         text, sounds = _without_sound(text)
 
-    def put_back(found: dict[str, Any]) -> dict[str, Any]:
+    def put_back(found: JsonObject) -> JsonObject:
         if (name := found.get("audio")) and isinstance(name, str) and name in sounds:
             found["audio"] = sounds[name]
         return found
@@ -88,7 +89,7 @@ def _without_sound(text: str) -> tuple[str, dict[str, str]]:
 
 
 def validated(
-    model: type[BaseModel], message: Mapping[str, Any], inputs: Sequence[int] = (), event_id: str | None = None
+    model: type[BaseModel], message: Mapping[str, Json], inputs: Sequence[int] = (), event_id: str | None = None
 ) -> BaseModel:
     """Return the object as a `model`. inputs: original indices of the response's input items that were kept. Raises
     RealtimeError, which names the first invalid field."""
@@ -128,14 +129,21 @@ def _unknown(param: str, event_id: str | None = None) -> RealtimeError:
     return RealtimeError(told, code="unknown_parameter", param=param, event_id=event_id)
 
 
-def _prepared(message: dict[str, object]) -> tuple[dict[str, object], list[int]]:
+def sent_input(message: JsonObject) -> Sequence[Json]:
+    """Return the items of a response's input as they were sent, with references to items."""
+    response = message.get("response")
+    given = response.get("input") if isinstance(response, dict) else None
+    return given if isinstance(given, list) else ()
+
+
+def _prepared(message: JsonObject) -> tuple[JsonObject, list[int]]:
     """Remove references to items from a response's input: its type does not allow them, and they are looked up later.
     Return the message, and the original indices of the other items."""
     response = message.get("response")
     if message.get("type") != "response.create" or not isinstance(response, dict):
         return message, []
-    given = response.get("input")
-    if not isinstance(given, list):
+    given = sent_input(message)
+    if not given:
         return message, []
     kept = [
         index

@@ -7,9 +7,9 @@ path ("item.RealtimeConversationItemUserMessage.content", "voice.str"). This mod
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 TAGS = ("type", "role")
 """Fields that identify the intended member of a union, the more specific one first."""
@@ -34,17 +34,16 @@ class _Found:
 
     steps: tuple[tuple[int | str, bool], ...]
     """The error's location: each part, and whether it is in the event (not the name of a member)."""
-    error: Any
+    error: ErrorDetails
 
     @property
     def path(self) -> Path:
         return tuple(part for part, real in self.steps if real)
 
 
-def first_problem(error: ValidationError, message: Any) -> Problem:
+def first_problem(error: ValidationError, message: object) -> Problem:
     """Return the problem of this message that is most worth reporting."""
-    errors: Sequence[Any] = error.errors(include_url=False)
-    found = _chosen([_Found(_steps(one, message), one) for one in errors], 0)
+    found = _chosen([_Found(_steps(one, message), one) for one in error.errors(include_url=False)], 0)
     kind = found[0].error["type"]
     code = _CODES.get(kind, "invalid_type" if kind.endswith("_type") else "invalid_value")
     return Problem(found[0].path, code, _message(found))
@@ -84,29 +83,30 @@ def _chosen(found: list[_Found], depth: int) -> list[_Found]:
     return _chosen(best, depth + 1)
 
 
-def _steps(error: Any, message: Any) -> tuple[tuple[int | str, bool], ...]:
+def _steps(error: ErrorDetails, message: object) -> tuple[tuple[int | str, bool], ...]:
     """Return each part of an error's location with whether it is in the message: the parts in the message lead to the
     error's input."""
     missing = error["type"] == "missing"
     location: Path = error["loc"]
     last = len(location) - missing
 
-    def follow(depth: int, value: Any) -> tuple[bool, ...] | None:
+    def follow(depth: int, value: object) -> tuple[bool, ...] | None:
         if depth == last:
             return () if value is error["input"] else None
-        part = location[depth]
-        if _has(value, part) and (rest := follow(depth + 1, value[part])) is not None:
-            return (True, *rest)
+        for inside in _at(value, location[depth]):
+            if (rest := follow(depth + 1, inside)) is not None:
+                return (True, *rest)
         return None if (rest := follow(depth + 1, value)) is None else (False, *rest)
 
     real = follow(0, message) or tuple(False for _ in range(last))
     return tuple(zip(location, (*real, True) if missing else real, strict=True))
 
 
-def _has(value: object, part: int | str) -> bool:
+def _at(value: object, part: int | str) -> Sequence[object]:
+    """Return what an object or a list has at `part`: one value, or none."""
     if isinstance(value, dict):
-        return part in value
-    return isinstance(value, list) and isinstance(part, int) and part < len(value)
+        return [value[part]] if part in value else []
+    return value[part : part + 1] if isinstance(value, list) and isinstance(part, int) else []
 
 
 def _message(found: Sequence[_Found]) -> str:
@@ -114,5 +114,5 @@ def _message(found: Sequence[_Found]) -> str:
     expected = [one.error["ctx"]["expected"] for one in found if one.error["type"] == "literal_error"]
     if len(expected) > 1:
         return f"Supported values are: {', '.join(dict.fromkeys(expected))}"
-    told: str = found[0].error["msg"]
-    return "Input should be an object" if found[0].error["type"] == "model_type" else told
+    first = found[0].error
+    return "Input should be an object" if first["type"] == "model_type" else first["msg"]

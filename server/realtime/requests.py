@@ -1,11 +1,12 @@
 """Options of the response that a `response.create` requests."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from openai.types.realtime import RealtimeResponseCreateParams
 
 from pipeline.llm import Message
+from pipeline.support.json_types import Json
 from server.realtime.config import aloud, max_tokens
 from server.realtime.errors import RealtimeError
 from server.realtime.items import given
@@ -14,8 +15,8 @@ from server.realtime.responses import Wanted
 from server.realtime.session import RealtimeSession
 
 
-def requested(session: RealtimeSession, params: RealtimeResponseCreateParams | None, sent: Any) -> Wanted:
-    """Return the session's options with the changes for this response. sent: the parameters as they were sent.
+def requested(session: RealtimeSession, params: RealtimeResponseCreateParams | None, sent: Sequence[Json]) -> Wanted:
+    """Return the session's options with the changes for this response. sent: the items of its input as they were sent.
 
     Raises RealtimeError.
     """
@@ -35,7 +36,7 @@ def requested(session: RealtimeSession, params: RealtimeResponseCreateParams | N
         reply_options = replace(
             reply_options, max_tokens=max_tokens(params.max_output_tokens, "response.max_output_tokens")
         )
-    tools = params.tools if params.tools is not None else config.json["tools"]
+    tools = params.tools if params.tools is not None else config.json["tools"] or []
     if params.tool_choice is not None or params.tools is None:
         choice = config.json["tool_choice"] if params.tool_choice is None else params.tool_choice
     else:  # the session's choice may name one of the session's tools, which this response replaces
@@ -45,7 +46,7 @@ def requested(session: RealtimeSession, params: RealtimeResponseCreateParams | N
     output = params.audio.output if params.audio else None
     if output is not None:
         if output.voice is not None:
-            chosen = output.voice if isinstance(output.voice, str) else {"id": output.voice.id}
+            chosen = output.voice if isinstance(output.voice, str) else output.voice.id
             voice = config.voice(chosen, "response.audio.output.voice")
         if output.format is not None:
             format = output.format.type or "audio/pcm"
@@ -68,7 +69,9 @@ def requested(session: RealtimeSession, params: RealtimeResponseCreateParams | N
     )
 
 
-def _messages(session: RealtimeSession, params: RealtimeResponseCreateParams, sent: Any) -> list[Message] | None:
+def _messages(
+    session: RealtimeSession, params: RealtimeResponseCreateParams, sent: Sequence[Json]
+) -> list[Message] | None:
     """Return the response's own input after the instructions, or None without an input. Raises RealtimeError."""
     if params.input is None:
         return None
@@ -76,7 +79,7 @@ def _messages(session: RealtimeSession, params: RealtimeResponseCreateParams, se
     messages = [Message("system", conversation.instructions)]
     limit_s = session.assistant.settings.max_audio_seconds
     items = iter(params.input)
-    for index, raw in enumerate(sent["input"]):
+    for index, raw in enumerate(sent):
         where = f"response.input[{index}]"
         if isinstance(raw, dict) and raw.get("type") == "item_reference":
             id = raw.get("id")

@@ -4,15 +4,15 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipeline.audio.clip import Clip
 from pipeline.conversation import events
 from pipeline.conversation.history import item_id
 from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.llm import Message, ToolCall, Usage
+from pipeline.support.json_types import JsonObject
 from server.realtime.audio import Format, SoundOut, as_json
-from server.realtime.items import mcp_call
+from server.realtime.items import ItemJson, mcp_call
 
 ServerEvent = dict[str, object]
 TIMINGS = "timings_ms"
@@ -65,7 +65,7 @@ class Response:
         self._sound = SoundOut(asked.format)
         self._text = ""
         self._message_index: int | None = None
-        self._output: list[dict[str, Any]] = []
+        self._output: list[ItemJson] = []
         self._running: dict[int, events.ToolStarted] = {}
         """Visible calls that have not ended, by their index in the output."""
         self._spoke = False
@@ -95,7 +95,7 @@ class Response:
         self.handed_over = True
         call, item = event.call, _function_call(event.call, event.item_id or item_id())
         index = self._add(item)
-        opened = {**item, "status": "in_progress", "arguments": ""}
+        opened: ItemJson = {**item, "status": "in_progress", "arguments": ""}
         place = {"response_id": self.id, "item_id": item["id"], "output_index": index, "call_id": call.id}
         yield from self._added(index, opened)
         yield {"type": "response.function_call_arguments.delta", **place, "delta": call.arguments}
@@ -127,7 +127,7 @@ class Response:
     def finished(self, end: events.TurnCompleted | events.TurnInterrupted | events.TurnFailed) -> Iterator[ServerEvent]:
         """Translate the end of the turn."""
         usage: Usage | None = None
-        details: dict[str, Any]
+        details: JsonObject
         match end:
             case events.TurnCompleted(cut=True):
                 status, details = "incomplete", {"type": "incomplete", "reason": "max_output_tokens"}
@@ -138,7 +138,7 @@ class Response:
                 reason = "client_cancelled" if self.cancelled_by_client else "turn_detected"
                 status, details = "cancelled", {"type": "cancelled", "reason": reason}
             case events.TurnFailed():
-                error = {"type": "server_error", "code": end.code, "message": end.message}
+                error: JsonObject = {"type": "server_error", "code": end.code, "message": end.message}
                 status, details = "failed", {"type": "failed", "error": error}
         for index, started in self._running.items():
             yield from self._call_ended(index, started.server, started.call, "It was cancelled.", failed=True)
@@ -179,31 +179,31 @@ class Response:
         yield {"type": "response.content_part.done", **self._place(), "part": self._part()}
         yield from self._done(self._message_index, self._message(status))
 
-    def _add(self, item: dict[str, Any]) -> int:
+    def _add(self, item: ItemJson) -> int:
         self._output.append(item)
         return len(self._output) - 1
 
-    def _added(self, index: int, item: dict[str, Any]) -> Iterator[ServerEvent]:
+    def _added(self, index: int, item: ItemJson) -> Iterator[ServerEvent]:
         yield {"type": "response.output_item.added", "response_id": self.id, "output_index": index, "item": item}
         if self.asked.conversation_id is not None:
             yield {"type": "conversation.item.added", "previous_item_id": self._before(item["id"]), "item": item}
 
-    def _done(self, index: int, item: dict[str, Any]) -> Iterator[ServerEvent]:
+    def _done(self, index: int, item: ItemJson) -> Iterator[ServerEvent]:
         self._output[index] = item
         yield {"type": "response.output_item.done", "response_id": self.id, "output_index": index, "item": item}
         if self.asked.conversation_id is not None:
             yield {"type": "conversation.item.done", "previous_item_id": self._before(item["id"]), "item": item}
 
-    def _place(self) -> dict[str, Any]:
+    def _place(self) -> ServerEvent:
         return {
             "response_id": self.id, "item_id": self.item_id, "output_index": self._message_index, "content_index": 0,
         }  # fmt: skip
 
-    def _part(self) -> dict[str, Any]:
+    def _part(self) -> ServerEvent:
         return {"type": "audio", "transcript": self._text} if self.asked.aloud else {"type": "text", "text": self._text}
 
-    def _message(self, status: str) -> dict[str, Any]:
-        content = (
+    def _message(self, status: str) -> ItemJson:
+        content: JsonObject = (
             {"type": "output_audio", "transcript": self._text}
             if self.asked.aloud
             else {"type": "output_text", "text": self._text}
@@ -213,7 +213,7 @@ class Response:
             "content": [content],
         }  # fmt: skip
 
-    def _json(self, status: str, details: dict[str, Any] | None = None, usage: Usage | None = None) -> dict[str, Any]:
+    def _json(self, status: str, details: JsonObject | None = None, usage: Usage | None = None) -> ServerEvent:
         asked = self.asked
         return {
             "id": self.id,
@@ -238,7 +238,7 @@ def _with_timings(metadata: Mapping[str, str], timings_ms: Mapping[str, float]) 
     return {**metadata, TIMINGS: json.dumps(dict(timings_ms), separators=(",", ":"))}
 
 
-def _function_call(call: ToolCall, id: str) -> dict[str, object]:
+def _function_call(call: ToolCall, id: str) -> ItemJson:
     return {
         "id": id, "object": "realtime.item", "type": "function_call", "status": "completed", "call_id": call.id,
         "name": call.name, "arguments": call.arguments,

@@ -9,6 +9,7 @@ from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation, Item
 from pipeline.stt import Word
 from pipeline.support.channel import Channel
+from pipeline.support.json_types import JsonObject
 from pipeline.tools import Function
 from server.http.websocket_session import SlowReader
 from server.openai.logprobs import logprobs
@@ -331,7 +332,7 @@ def _named(event: ServerEvent) -> ServerEvent:
     return {"event_id": f"event_{secrets.token_hex(10)}", **event}
 
 
-def _transcript_delta(item_id: str, delta: str, known: list[dict[str, object]] | None = None) -> ServerEvent:
+def _transcript_delta(item_id: str, delta: str, known: list[JsonObject] | None = None) -> ServerEvent:
     """known: the logprobs of the words, if requested."""
     return {
         "type": "conversation.item.input_audio_transcription.delta", "item_id": item_id, "content_index": 0,

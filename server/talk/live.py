@@ -5,9 +5,7 @@ session's events as JSON and its audio as bytes.
 """
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from fastapi import WebSocket
 from starlette.types import Message
@@ -20,8 +18,9 @@ from pipeline.conversation.history import Conversation
 from pipeline.errors import BadInput, ParleyError
 from pipeline.listening.options import LiveOptions
 from pipeline.support.json_text import BadJson, BadNumber, parsed
+from pipeline.support.json_types import JsonObject
 from server.access import caller_of, held_of
-from server.errors import as_json
+from server.errors import error_fields
 from server.http.websocket_session import WebSocketSession
 from server.ops.kept_conversations import agreed
 from server.parameters import language_code, system_prompt
@@ -133,13 +132,13 @@ class LiveSocket(WebSocketSession):
         """End the conversation at once. The writer sends the reason after all events."""
         self._session.leave(reason)
 
-    def error(self, error: ParleyError) -> Mapping[str, Any]:
-        return {"type": "error", **as_json(error)["error"]}
+    def error(self, error: ParleyError) -> JsonObject:
+        return {"type": "error", **error_fields(error)}
 
-    def goodbye(self, reason: ParleyError) -> Mapping[str, Any]:
-        return {"type": "session_ended", **as_json(reason)["error"]}
+    def goodbye(self, reason: ParleyError) -> JsonObject:
+        return {"type": "session_ended", **error_fields(reason)}
 
-    def _started(self) -> dict[str, Any]:
+    def _started(self) -> JsonObject:
         return {
             "type": "session_started",
             "session": self.session_id,
@@ -192,13 +191,14 @@ class LiveSocket(WebSocketSession):
             )
         try:
             command = parsed(text, most_chars=MAX_COMMAND_CHARS)
-            kind = command["type"]
         except BadNumber as error:
             raise BadInput(f"The message {error}.", code="bad_parameter") from None
-        except (BadJson, TypeError, KeyError):
-            raise BadInput('Send JSON with a "type"; see docs/protocol.md.', code="unsupported_message") from None
+        except BadJson:
+            command = None
+        if not isinstance(command, dict) or "type" not in command:
+            raise BadInput('Send JSON with a "type"; see docs/protocol.md.', code="unsupported_message")
         session = self._session
-        match kind:
+        match command["type"]:
             case "begin":
                 session.begin()
             case "commit":
@@ -213,10 +213,10 @@ class LiveSocket(WebSocketSession):
                 session.played(_milliseconds(command))
             case "configure":
                 self._configure(command)
-            case _:
+            case kind:
                 raise BadInput(f"Unknown message type {str(kind)[:40]!r}.", code="unsupported_message")
 
-    def _configure(self, command: dict[str, Any]) -> None:
+    def _configure(self, command: JsonObject) -> None:
         """Apply all changes or none: validate everything first."""
         options = command.get("options", {})
         if not isinstance(options, dict):
@@ -250,7 +250,7 @@ class LiveSocket(WebSocketSession):
             await self.send({"type": NAMES[type(event)], **told})
 
 
-def _text(command: dict[str, object]) -> str:
+def _text(command: JsonObject) -> str:
     text = command.get("text")
     if not isinstance(text, str) or not text.strip():
         raise BadInput('"text" must be a string that is not empty.', code="bad_parameter")
@@ -259,7 +259,7 @@ def _text(command: dict[str, object]) -> str:
     return text.strip()
 
 
-def _milliseconds(command: dict[str, object]) -> float:
+def _milliseconds(command: JsonObject) -> float:
     ms = command.get("ms")
     if isinstance(ms, bool) or not isinstance(ms, int | float) or not 0 <= ms < 1e9:
         raise BadInput('"ms" must be the number of milliseconds of the reply that were played.', code="bad_parameter")

@@ -189,10 +189,10 @@ class StreamingSocket(WebSocketSession):
 
     def _stop(self, text: str) -> None:
         try:
-            action = parsed(text, most_chars=MAX_TEXT_CHARS).get("action")
-        except (BadJson, AttributeError):
-            action = None
-        if action != "stop":
+            message = parsed(text, most_chars=MAX_TEXT_CHARS)
+        except BadJson:
+            message = None
+        if not isinstance(message, dict) or message.get("action") != "stop":
             raise BadInput('Send audio as bytes, then {"action": "stop"}.', code="unsupported_message")
         if self._incoming.refused:  # the client was notified by an error
             self._incoming = Incoming()

@@ -6,13 +6,13 @@ An event is a line of JSON, then `data_length` bytes of JSON, then `payload_leng
 import asyncio
 import contextlib
 import json
-from typing import Any
 
 from wyoming.event import Event
 from wyoming.version import __version__
 
 from pipeline.errors import BadInput, Overloaded, ParleyError
-from pipeline.support.encodable import encodable, encodable_json
+from pipeline.support.encodable import encodable, encodable_object
+from pipeline.support.json_types import JsonObject
 from server.access.limits import Share
 
 MAX_DATA_BYTES = 256 * 1024
@@ -56,7 +56,7 @@ async def read_event(reader: asyncio.StreamReader, *, max_payload: int, held: Sh
     kind = head.get("type")
     if not isinstance(kind, str):
         raise _bad("The field 'type' of an event must be a string.")
-    data: dict[str, Any] = {}
+    data: JsonObject = {}
     for part in (head.get("data"), _data(more) if more else None):
         if part is not None and not isinstance(part, dict):
             raise _bad(f"The data of the event {kind[:40]!r} must be an object.")
@@ -64,13 +64,13 @@ async def read_event(reader: asyncio.StreamReader, *, max_payload: int, held: Sh
     if _too_deep(line) or _too_deep(more):
         _check_depth(data)
     if b"\\u" in line or b"\\u" in more:
-        kind, data = encodable(kind), encodable_json(data)
+        kind, data = encodable(kind), encodable_object(data)
     return Event(kind, data, payload or None)
 
 
 def encoded(event: Event) -> bytes:
     """Encode an event for sending."""
-    data = json.dumps(encodable_json(event.data), ensure_ascii=False).encode() if event.data else b""
+    data = json.dumps(encodable_object(event.data), ensure_ascii=False).encode() if event.data else b""
     payload = event.payload or b""
     head: dict[str, object] = {"type": event.type, "version": __version__}
     if data:

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -18,6 +19,7 @@ from pipeline.languages import NAMES
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText, TellsLanguage, whisper, whisper_model
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.whisper_types import Encoded
 from pipeline.stt.worker_client import last
 from pipeline.support.progress import Progress
 from tests.builders import whisper as builder
@@ -177,12 +179,12 @@ def test_language_detection_encodes_the_sound_once(babbling_whisper: Path, speec
     encode = inner.encode
 
     class Counting:
-        def __getattr__(self, name: str) -> object:
+        def __getattr__(self, name: str) -> Any:
             return getattr(inner, name)
 
-        def encode(self, features: object, **options: object) -> object:
+        def encode(self, features: object, *, to_cpu: bool = False) -> Encoded:
             encoded.append(features)
-            return encode(features, **options)
+            return encode(features, to_cpu=to_cpu)
 
     engine._model.model = Counting()
     assert last(engine.transcribe(speech, None, None, False)).language

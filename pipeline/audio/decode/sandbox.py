@@ -9,7 +9,6 @@ import select
 import signal
 import socket
 from collections.abc import Mapping
-from typing import Any
 
 from pipeline.audio.decode.decoding import decoded
 from pipeline.audio.decode.limits import bad_audio, too_long
@@ -32,7 +31,7 @@ from pipeline.errors import BadInput
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE = 1, 38, 4
 _CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
 """Values from linux/prctl.h and linux/sched.h."""
-LIBC: Any = ctypes.CDLL(None, use_errno=True)
+LIBC = ctypes.CDLL(None, use_errno=True)
 BYTES_PER_S = 20e6
 """Minimum number of a file's bytes that are read in a second of CPU time."""
 SLACK_S = 2.0

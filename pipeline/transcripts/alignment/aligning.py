@@ -7,11 +7,10 @@ import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from pipeline.audio.clip import Clip
+from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode import RATE_HZ, Recording
 from pipeline.errors import EngineUnavailable, Overloaded, ParleyError, WorkerCrashed
 from pipeline.settings import Settings
@@ -113,7 +112,7 @@ def _placed(segment: Segment, words: Sequence[Word], start_s: float) -> Segment:
     return replace(segment, words=moved, start_s=moved[0].start_s, end_s=max(moved[-1].end_s, moved[0].start_s))
 
 
-def _stretches(recording: Recording, segments: Sequence[Segment]) -> Generator[tuple[int, Any], None, None]:
+def _stretches(recording: Recording, segments: Sequence[Segment]) -> Generator[tuple[int, Samples], None, None]:
     """Yield the first sample's index and the audio of each segment, in order, holding only one segment. Blocks."""
     held = np.zeros(0, np.float32)
     start = 0

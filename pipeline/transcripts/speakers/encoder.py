@@ -4,7 +4,6 @@ verification" (2018): 1.6 s of mel frames become a unit vector of size 256."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -32,8 +31,8 @@ class EncoderEngine:
         torch.set_num_threads(config.threads)
         self._torch = torch
         state = torch.load(config.weights, map_location="cpu", weights_only=True)["model_state"]
-        self._lstm: Any = torch.nn.LSTM(BANDS, 256, 3, batch_first=True)
-        self._linear: Any = torch.nn.Linear(256, 256)
+        self._lstm = torch.nn.LSTM(BANDS, 256, 3, batch_first=True)
+        self._linear = torch.nn.Linear(256, 256)
         for name, module in (("lstm.", self._lstm), ("linear.", self._linear)):
             module.load_state_dict({key[len(name) :]: value for key, value in state.items() if key.startswith(name)})
             module.eval()

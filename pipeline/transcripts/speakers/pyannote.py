@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class PyannoteEngine:
         os.environ["PYANNOTE_METRICS_ENABLED"] = "0"  # its telemetry is on by default
         from pyannote.audio import Pipeline
 
-        self._pipeline: Any = Pipeline.from_pretrained(config.model, token=config.token or None)
+        self._pipeline = Pipeline.from_pretrained(config.model, token=config.token or None)
         if self._pipeline is None:
             raise EngineUnavailable(f"{config.model} cannot be loaded.", remedy="Accept its terms; set HF_TOKEN.")
 
