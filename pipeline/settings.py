@@ -51,8 +51,6 @@ class Settings(BaseSettings):
     forwarded_allow_ips: str = "127.0.0.1,::1"
     """Comma-separated addresses and networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are
     trusted. With *, every client is trusted, and can choose its own address."""
-    ws_ping_s: float = Field(default=20.0, ge=0)
-    """Interval between WebSocket pings, and timeout for the pong, in seconds; 0: no pings."""
     drain_seconds: float = Field(default=25.0, ge=0)
     """After SIGTERM, the service accepts no new clients and gives running work this long to finish, in seconds. A
     second SIGTERM ends it at once."""
@@ -62,11 +60,9 @@ class Settings(BaseSettings):
     """Detailed logs, including transcripts and replies."""
     log_format: Literal["console", "json"] = "console"
     """Log format: lines for people, or one JSON object a line with session, turn and trace_id."""
-    metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Port on which `python main.py worker` serves its metrics for Prometheus (the service has them on PORT, under
-    /metrics). 0: none."""
-    metrics_host: str = "127.0.0.1"
-    """Address to listen on for METRICS_PORT. It needs no key: every client that reaches it can read the metrics."""
+    metrics_address: str = ""
+    """Address on which `python main.py worker` serves its metrics for Prometheus (127.0.0.1:9464); empty: none. It
+    needs no key: every client that reaches it can read them. The service has its own on PORT, under /metrics."""
 
     # --- access ---
     api_keys: str = ""
@@ -99,20 +95,13 @@ class Settings(BaseSettings):
     """Longest utterance, in seconds."""
     max_sessions: int = Field(default=64, ge=1)
     """Maximum number of simultaneous conversations; further ones are refused at once with 503."""
-    max_lag_s: float = Field(default=5.0, ge=0)
-    """Refuse new conversations with 503 while calls of conversations wait longer than this for a model, in seconds, so
-    that the open ones stay fast. 0: never."""
-    max_sessions_per_key: int = Field(default=0, ge=0)
-    """Maximum number of simultaneous conversations of one key; further ones are refused with 429. 0: half of
-    MAX_SESSIONS."""
-    max_sessions_per_address: int = Field(default=0, ge=0)
-    """The same for one address (an IPv6 /64; this machine's own addresses are not counted). 0: MAX_SESSIONS."""
+    max_sessions_per_caller: int = Field(default=0, ge=0)
+    """The same for one key, or for one address where keys are not needed (an IPv6 /64; this machine's own addresses are
+    not counted); further ones are refused with 429. 0: half of MAX_SESSIONS for a key, all for an address."""
     rate_limit: str = "1200/minute"
     """Rate limit for requests of one key, or of one address where keys are not needed; further ones are refused with
-    429 and Retry-After. Separate several limits by ;, write "none" for no limit. Counted in Redis if REDIS_URL is
-    set."""
-    rate_limit_address: str = "300/minute"
-    """Rate limit for requests of one address without a valid key; further ones get 429 instead of 401."""
+    429 and Retry-After. An address that sends no valid key has a quarter of it. Separate several limits by ;, write
+    "none" for no limit. Counted in Redis if REDIS_URL is set."""
     max_file_size: int = Field(default=524_288_000, ge=1024)
     """Largest file that is uploaded or fetched, in bytes or with a unit (500MB; a KB is 1024 bytes)."""
     max_file_seconds: float = Field(default=21_600.0, gt=0)
@@ -123,10 +112,6 @@ class Settings(BaseSettings):
     max_files_per_caller: int = Field(default=0, ge=0)
     """The same for one key, or for one address where keys are not needed (this machine's own addresses are not
     counted); further ones are refused with 429. 0: half of MAX_FILES."""
-    max_uploads_per_caller: int = Field(default=0, ge=0)
-    """Maximum number of simultaneous requests with files and streams of /api/v1/streaming of one caller, from their
-    start to the response; further ones are refused with 429. All callers together have four for each of MAX_FILES. 0:
-    half of these."""
 
     # --- models ---
     models_dir: Path = Path("models")
@@ -291,7 +276,7 @@ class Settings(BaseSettings):
     max_wait_s: float = Field(default=20.0, gt=0)
     """Maximum time that a conversation's call waits for a model, in seconds. A call that is expected to wait longer is
     refused at once; one that has waited this long is refused then, because the user has probably left. Files are not
-    refused."""
+    refused. While calls wait longer than a quarter of it, new conversations are refused with 503."""
     stt_replicas: int = Field(default=0, ge=0, le=64)
     """Copies of the recogniser that work in parallel, each with its own memory. 0: for Whisper on a CPU one for each 8
     cores, at most 4, within a quarter of the memory; else one."""
@@ -326,9 +311,8 @@ class Settings(BaseSettings):
     job_workers: int = Field(default=1, ge=0, le=64)
     """Number of jobs that this process runs at the same time; 0: none, job workers run them."""
     job_attempts: int = Field(default=3, ge=1)
-    """Maximum number of attempts at a job that fails for a reason that can be temporary."""
-    job_retry_s: float = Field(default=5.0, gt=0)
-    """Delay between the first failure and the second attempt, in seconds; doubles each time."""
+    """Maximum number of attempts at a job that fails for a reason that can be temporary: the second one after 5 s, then
+    after twice the time."""
     job_silence_s: float = Field(default=900.0, gt=0)
     """A job without progress for this long is retried, in seconds."""
     job_expire_hours: float = Field(default=72.0, ge=0)
@@ -337,10 +321,8 @@ class Settings(BaseSettings):
     """Ended jobs are removed after this many hours, with files and results that no other job uses; 0: never."""
 
     # --- job inputs ---
-    max_archive_files: int = Field(default=500, ge=1)
-    """Maximum number of files in one request, and in one zip."""
     max_archive_size: int = Field(default=2_147_483_648, ge=1024)
-    """Maximum unpacked size of a zip, in bytes or with a unit."""
+    """Maximum unpacked size of a zip, in bytes or with a unit. A zip, or a request, can contain 500 files."""
     url_allow: str = ""
     """Comma-separated addresses and networks (10.0.0.0/8) that URLs and webhooks can lead to, besides public ones."""
 
