@@ -105,7 +105,6 @@ COMPOSE_FIXED = {
     "LLAMA_ENDPOINT": "http://ollama-ai:11434",
     "MODELS_DIR": "/app/models",
     "VOICES_DIR": "/app/voices",
-    "AUDIOS_DIR": "/app/audios",
     "UPLOAD_DIR": "/app/data/uploads",
     "RECORDINGS_DIR": "/app/data/recordings",
 }

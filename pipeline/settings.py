@@ -18,6 +18,10 @@ SECRET = re.compile(r"(keys?|secret|token|token_id|database_url|redis_url|webhoo
 
 HOME = Path(__file__).resolve().parent.parent
 """The project's folder, with voices/, audios/ and web/."""
+VOICES = HOME / "voices"
+"""Folder of the voices that come with the service."""
+AUDIOS = HOME / "audios"
+"""Folder in which a bare WAV is a voice."""
 
 
 SYSTEM_TOKENS = 584
@@ -146,14 +150,14 @@ class Settings(BaseSettings):
     it is loaded."""
     stt_timeout_s: float = Field(default=60.0, gt=0)
     """Timeout for the transcript of one utterance, in seconds."""
-    parakeet_model: str = "istupakov/parakeet-tdt-0.6b-v3-onnx"
-    """A hub name (owner/name) or a folder for STT_ENGINE=parakeet: Parakeet or Canary in onnx-asr's layout."""
+    stt_model: str = ""
+    """Model of STT_ENGINE=parakeet: a hub name (owner/name) or a folder with Parakeet or Canary in onnx-asr's layout;
+    empty: istupakov/parakeet-tdt-0.6b-v3-onnx. Of STT_ENGINE=openai: a name on that server; empty: whisper-1. Whisper's
+    is WHISPER_MODEL."""
     stt_openai_url: str = "http://localhost:8001/v1"
     """Base URL of an OpenAI-compatible transcription server, for STT_ENGINE=openai."""
     stt_openai_key: str = ""
     """Key for that server."""
-    stt_openai_model: str = "whisper-1"
-    """Model on that server."""
 
     # --- long recordings ---
     align_model: str = ""
@@ -219,35 +223,27 @@ class Settings(BaseSettings):
     """Language of the users, if it is always the same: a code of ISO 639 (pt, por), a tag (pt-BR) or an English name;
     empty: detected in each turn. Texts in its alphabet are pronounced in it, too. (Not called LANGUAGE, because
     desktops set that to something else.)"""
-    voices_dir: Path = HOME / "voices"
-    """Folder of reference voices: a folder (voice.toml and clips) or a bare WAV each."""
-    audios_dir: Path = HOME / "audios"
-    """Folder in which a bare WAV is a voice, too."""
+    voices_dir: Path = VOICES
+    """Folder of your voices: a folder (voice.toml and clips) or a bare WAV each. Those in Parley's own voices/, and
+    WAVs in its audios/, are voices, too."""
     tts_timeout_s: float = Field(default=30.0, gt=0)
     """Timeout from a clause to its first sound, and between two chunks, in seconds."""
     tts_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device for XTTS and pocket."""
-    xtts_model: str = ""
-    """Folder with XTTS v2 (config.json, model.pth, vocab.json, speakers_xtts.pth); empty: downloaded once."""
+    tts_model: str = ""
+    """Model of TTS_ENGINE, or of the engine that auto should pick; empty: the engine's usual one. A folder for xtts
+    (config.json, model.pth, vocab.json, speakers_xtts.pth), kokoro (model.onnx, vocab.json, voices/NAME.bin) and piper
+    (NAME.onnx, NAME.onnx.json; required); a YAML config with local paths for pocket; a name on the server for openai
+    (tts-1)."""
     tts_precision: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     """Precision of the voice's model. int8: XTTS and pocket on a CPU (XTTS is about four times faster). float16,
     bfloat16: XTTS on a GPU. Everything but float32 is unverified."""
-    xtts_compile: bool = False
-    """Compile XTTS's vocoder with torch.compile; makes the start a minute longer; for a GPU, and unverified."""
     coqui_tos_agreed: bool = False
     """Accept the Coqui Public Model License (non-commercial) of XTTS's weights; required to download them."""
-    pocket_model: str = ""
-    """A pocket-tts YAML config with local paths; empty: the model for the language, from the hub."""
-    kokoro_model: str = ""
-    """Folder with Kokoro-82M (model.onnx, vocab.json, voices/NAME.bin); empty: kokoro-82m in MODELS_DIR."""
-    piper_model: str = ""
-    """Folder with a Piper voice (NAME.onnx, NAME.onnx.json), for TTS_ENGINE=piper."""
     tts_openai_url: str = "http://localhost:8880/v1"
     """Base URL of an OpenAI-compatible speech server, for TTS_ENGINE=openai."""
     tts_openai_key: str = ""
     """Key for that server."""
-    tts_openai_model: str = "tts-1"
-    """Model on that server."""
     tts_openai_voice: str = ""
     """Voice on that server, regardless of VOICE_NAME; empty: the one in the description of the voice."""
 
@@ -267,7 +263,7 @@ class Settings(BaseSettings):
     the protocols inform them."""
     record_days: float = Field(default=30.0, ge=0)
     """Days after which kept turns are removed; 0: never."""
-    recordings_dir: Path = HOME / "audios" / "recordings"
+    recordings_dir: Path = AUDIOS / "recordings"
     """Folder of kept conversations: one folder a session."""
 
     # --- local models ---

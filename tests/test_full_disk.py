@@ -38,7 +38,7 @@ def server(disks: Disks) -> Iterator[ServerProcess]:
     places = {setting: str(disks.folder / name) for setting, name in NAMES.items()}
     places["DATABASE_URL"] = f"sqlite:///{places['DATABASE_URL']}/parley.db"
     settings = {**HEARS, **places, "RECORD": "true", "VOICE_NAME": "woman", **constants({"jobs.run:RETRY_S": 0.05})}
-    with serving(disks.folder, within=disks.within(), **settings, AUDIOS_DIR=str(voices(disks.folder))) as running:
+    with serving(disks.folder, within=disks.within(), **settings, VOICES_DIR=str(voices(disks.folder))) as running:
         yield running
 
 
