@@ -7,7 +7,6 @@ import wave
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -38,16 +37,8 @@ def server(disks: Disks) -> Iterator[ServerProcess]:
     places = {setting: str(disks.folder / name) for setting, name in NAMES.items()}
     places["DATABASE_URL"] = f"sqlite:///{places['DATABASE_URL']}/parley.db"
     settings = {**HEARS, **places, "RECORD": "true", "VOICE_NAME": "woman", **constants({"jobs.run:RETRY_S": 0.05})}
-    with serving(disks.folder, within=disks.within(), **settings, VOICES_DIR=str(voices(disks.folder))) as running:
+    with serving(disks.folder, within=disks.within(), **settings) as running:
         yield running
-
-
-def voices(folder: Path) -> Path:
-    """Make the voice of the service outside the tiny disks."""
-    place = folder / "audios"
-    place.mkdir()
-    (place / "woman.wav").write_bytes(encode_wav(spliced([(0.5, 0)])[0]))
-    return place
 
 
 @pytest.fixture
