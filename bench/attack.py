@@ -97,7 +97,7 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
     """Run one attack; return whether all targets were met."""
     question, wyoming = sample("hello"), closed_port()
     settings = {
-        **HEARS, "API_KEYS": KEYS, "DRAIN_SECONDS": str(DRAIN_S), "RATE_LIMIT": "none", "RATE_LIMIT_ADDRESS": "none",
+        **HEARS, "API_KEYS": KEYS, "DRAIN_SECONDS": str(DRAIN_S), "RATE_LIMIT": "none",
         **constants({"server.access.rates:OPEN_LIMIT": "1000000/minute"}), "WYOMING_URI": f"tcp://127.0.0.1:{wyoming}",
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:

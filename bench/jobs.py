@@ -28,7 +28,7 @@ from jobs.listing import list_jobs
 from jobs.schema import new_id
 from jobs.states import Status
 from tests.jobs.test_doors import HEARS, slow_recording
-from tests.server_process import killed, serving
+from tests.server_process import constants, killed, serving
 from tests.servers import postgres, web
 
 OWNERS = [f"key:k{number}" for number in range(10)]
@@ -142,7 +142,7 @@ def kills(count: int) -> dict[str, Any]:
 
 def crashes(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, web.serving() as receiver:
-        settings = {**HEARS, "JOB_ATTEMPTS": "1000", "JOB_RETRY_S": "0.1"}
+        settings = {**HEARS, "JOB_ATTEMPTS": "1000", **constants({"jobs.run:RETRY_S": 0.1})}
         with (
             killed(Path(name), **settings) as service,
             httpx.Client(base_url=service.url, timeout=60) as client,

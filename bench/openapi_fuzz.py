@@ -19,16 +19,15 @@ from pathlib import Path
 
 import httpx
 
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ServerProcess, constants, serving
 
 KEY = "fuzz-" + "k" * 40
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 LIMITS = {
     "API_KEYS": KEY,
     "RATE_LIMIT": "none",
-    "RATE_LIMIT_ADDRESS": "none",
     "MAX_FILE_SIZE": "2MB",
-    "JOB_RETRY_S": "1",
+    **constants({"jobs.run:RETRY_S": 1.0}),
 }
 
 

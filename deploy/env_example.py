@@ -14,13 +14,13 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from pipeline.settings import HOME, Settings, names
+from pipeline.settings import HOME, PARTS, Settings, names
 
 WIDTH = 120
 
 HEADER = """\
 Parley's settings. Copy this file to .env and uncomment what you change. Each line shows the default.
-Generated from the docstrings in pipeline/settings.py by `python -m deploy.env_example`.
+Generated from the docstrings in pipeline/settings/ by `python -m deploy.env_example`.
 """
 
 
@@ -105,7 +105,6 @@ COMPOSE_FIXED = {
     "LLAMA_ENDPOINT": "http://ollama-ai:11434",
     "MODELS_DIR": "/app/models",
     "VOICES_DIR": "/app/voices",
-    "AUDIOS_DIR": "/app/audios",
     "UPLOAD_DIR": "/app/data/uploads",
     "RECORDINGS_DIR": "/app/data/recordings",
 }
@@ -115,9 +114,9 @@ HANDED_THROUGH = "# From here on: passed through from .env or the shell, if set 
 
 
 def sections() -> Iterator[tuple[str, list[str]]]:
-    """Yield the settings in their order, under the `# --- … ---` comments of their class."""
+    """Yield the settings in their order, under the `# --- … ---` comments of their classes."""
     title, fields = "", list[str]()
-    for line in inspect.getsource(Settings).splitlines():
+    for line in "".join(inspect.getsource(part) for part in PARTS).splitlines():
         if heading := re.fullmatch(r"    # --- (.+) ---", line):
             if fields:
                 yield title, fields

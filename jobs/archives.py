@@ -20,6 +20,8 @@ SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 MAX_DIRECTORY_BYTES = 4 << 20
 """Maximum size of the list of members, which is read into memory."""
 READ_BYTES = 1 << 18
+MAX_ARCHIVE_FILES = 500
+"""Maximum number of files in one archive, and in one request."""
 MAX_RATIO = 200.0
 """Maximum unpacked size of an archive, as a multiple of its own size: audio barely compresses."""
 FREE_BYTES = 16 << 20
@@ -109,7 +111,7 @@ def _unpack(
     with zipfile.ZipFile(path) as archive:
         wanted = [entry for entry in archive.infolist() if not entry.is_dir()]
         if sum(not _is_litter(entry) for entry in wanted) > limits.files:
-            raise TooLarge(f"The archive has more than {limits.files} files (MAX_ARCHIVE_FILES).")
+            raise TooLarge(f"The archive has more than {limits.files} files; send several.")
         for entry in archive.infolist():
             _check_entry(entry)
         _check_overlaps(path, archive.infolist(), archive.start_dir)
@@ -209,7 +211,7 @@ def _check_directory(path: Path, limits: Limits) -> None:
     found = _directory(path)
     # Folders are entries, too, so allow twice as many and some more.
     most = 2 * limits.files + 100
-    too_many = TooLarge(f"The archive has more than {limits.files} files (MAX_ARCHIVE_FILES).")
+    too_many = TooLarge(f"The archive has more than {limits.files} files; send several.")
     if found.entries > most or found.length > MAX_DIRECTORY_BYTES:
         raise too_many
     if found.start < 0:

@@ -34,9 +34,11 @@ BEAT_S = 0.5
 """Interval in seconds at which a job worker checks its lease. A job that is cancelled elsewhere stops within this."""
 SILENT_S = 20.0
 """Seconds without a heartbeat after which a job worker counts as gone and its job is free."""
+RETRY_S = 5.0
+"""Delay between the first failure and the second attempt, in seconds; doubles each time."""
 MAX_RETRY_S = 3600.0
 ROOM_RETRIES = 12
-"""Factor on JOB_RETRY_S for the wait after a full disk, which does not count as an attempt."""
+"""Factor on RETRY_S for the wait after a full disk, which does not count as an attempt."""
 HOPELESS = frozenset({"unsupported_language"})
 """Recognisers' error codes for which a retry is useless."""
 HEARD = 0.8
@@ -141,14 +143,14 @@ class Runner:
     async def _again(self, job: Job, code: str, message: str) -> tuple[str, float | None]:
         if job.attempts >= self._settings.job_attempts:
             return await self._fail(job, code, message)
-        in_s = min(MAX_RETRY_S, self._settings.job_retry_s * 2.0 ** (job.attempts - 1))
+        in_s = min(MAX_RETRY_S, RETRY_S * 2.0 ** (job.attempts - 1))
         log.info("job %s: %s: %s Retry in %g s.", job.id, code, message, in_s)
         await self._store.again(job, code, message, in_s=in_s)
         return "again", in_s
 
     async def _for_room(self, job: Job, error: ParleyError) -> tuple[str, float]:
         """Schedule a retry for a time when the disk may have space."""
-        in_s = ROOM_RETRIES * self._settings.job_retry_s
+        in_s = ROOM_RETRIES * RETRY_S
         log.warning("job %s: %s Retry in %g s.", job.id, error.message, in_s)
         await self._store.again(job, error.code, error.message, in_s=in_s, counted=False)
         return "again", in_s

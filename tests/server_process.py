@@ -29,7 +29,7 @@ READY_S = 180.0
 """Generous, like the other limits, because the machine can be busy."""
 TURN_S = 180.0
 END_S = 60.0
-PATIENT = dict.fromkeys(("STT_TIMEOUT_S", "TTS_TIMEOUT_S", "MAX_WAIT_S", "MAX_LAG_S"), "300")
+PATIENT = dict.fromkeys(("STT_TIMEOUT_S", "TTS_TIMEOUT_S", "MAX_WAIT_S"), "300")
 """Limits of the service that are not reached even on a busy machine."""
 CONSTANTS: dict[str, Any] = {"pipeline.stt.whisper:PACK": False, "pipeline.workers:NICENESS": 0}
 """Constants of the services that tests start. PACK is off because the small Whisper of the tests was trained on one

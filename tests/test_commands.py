@@ -143,7 +143,7 @@ def test_say_writes_speech_of_plausible_length(tmp_path: Path) -> None:
 def test_voices_lists_included_and_added_voices(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "grandma.wav").write_bytes(sample("hello"))
-    rows = {row["voice"]: row for row in json.loads(worked("voices", "--json", folder=tmp_path, AUDIOS_DIR="mine"))}
+    rows = {row["voice"]: row for row in json.loads(worked("voices", "--json", folder=tmp_path, VOICES_DIR="mine"))}
     assert set(rows) >= {"man", "woman", "grandma"}
     assert rows["grandma"]["clips"] == 1
     for name in ("man", "woman"):

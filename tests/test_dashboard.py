@@ -93,7 +93,8 @@ def test_prometheus_scrapes_the_service_and_job_workers() -> None:
     job, workers = scraped["scrape_configs"]
     [found] = workers["dns_sd_configs"]
     assert found["names"] == ["worker"]
-    assert found["port"] == COMPOSE["services"]["worker"]["environment"]["METRICS_PORT"]
+    # In its container, 127.0.0.1 would be unreachable for Prometheus.
+    assert COMPOSE["services"]["worker"]["environment"]["METRICS_ADDRESS"] == f"0.0.0.0:{found['port']}"
     assert job["metrics_path"] == "/metrics"
     script = COMPOSE["services"]["prometheus"]["command"][0]
     [target] = job["static_configs"][0]["targets"]

@@ -124,7 +124,7 @@ def test_team_env_matches_the_compose_file() -> None:
     assert added["REDIS_URL"] == "redis://redis:6379"
     worker, api = services["worker"], services["api"]
     assert (worker["image"], worker["build"]) == (api["image"], api["build"])
-    its_own = dict.fromkeys(("JOB_WORKERS", "METRICS_PORT"))
+    its_own = dict.fromkeys(("JOB_WORKERS", "METRICS_ADDRESS"))
     assert {**worker["environment"], **its_own} == api["environment"]
     assert set(worker["volumes"]) <= set(api["volumes"])
     assert not {"ports"} & (set(worker) | set(services["postgres"]) | set(services["redis"]))

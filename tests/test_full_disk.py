@@ -7,7 +7,6 @@ import wave
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +16,7 @@ from websockets.sync.client import connect
 from pipeline.audio.clip import encode_wav
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, SAID, done
-from tests.server_process import ServerProcess, ask, serving
+from tests.server_process import ServerProcess, ask, constants, serving
 from tests.servers import web as servers
 from tests.stt.recordings import spliced
 from tests.tiny_disks import Disks, needs_disks
@@ -37,17 +36,9 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> Disks:
 def server(disks: Disks) -> Iterator[ServerProcess]:
     places = {setting: str(disks.folder / name) for setting, name in NAMES.items()}
     places["DATABASE_URL"] = f"sqlite:///{places['DATABASE_URL']}/parley.db"
-    settings = {**HEARS, **places, "JOB_RETRY_S": "0.05", "RECORD": "true", "VOICE_NAME": "woman"}
-    with serving(disks.folder, within=disks.within(), **settings, AUDIOS_DIR=str(voices(disks.folder))) as running:
+    settings = {**HEARS, **places, "RECORD": "true", "VOICE_NAME": "woman", **constants({"jobs.run:RETRY_S": 0.05})}
+    with serving(disks.folder, within=disks.within(), **settings) as running:
         yield running
-
-
-def voices(folder: Path) -> Path:
-    """Make the voice of the service outside the tiny disks."""
-    place = folder / "audios"
-    place.mkdir()
-    (place / "woman.wav").write_bytes(encode_wav(spliced([(0.5, 0)])[0]))
-    return place
 
 
 @pytest.fixture

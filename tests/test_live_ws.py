@@ -376,13 +376,15 @@ def test_concurrent_conversations_do_not_mix(server: ServerProcess) -> None:
 # --- a service with one slot and a short resume time ---
 
 
-SOON = constants({"server.app:RESUME_S": 1.0, "server.talk.live:RESUME_S": 1.0})
+SOON = constants(
+    {"server.app:RESUME_S": 1.0, "server.talk.live:RESUME_S": 1.0, "server.http.uvicorn_protocols:PING_S": None}
+)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # Without pings: the service must notice a lost client in another way.
-    with in_process(tmp_path_factory.mktemp("small"), MAX_SESSIONS="1", WS_PING_S="0", **SOON) as running:
+    with in_process(tmp_path_factory.mktemp("small"), MAX_SESSIONS="1", **SOON) as running:
         yield running
 
 

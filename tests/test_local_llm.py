@@ -17,7 +17,8 @@ from pipeline.llm.conversion import convert
 from pipeline.llm.local import LocalLanguageModel, open_engine
 from pipeline.llm.local_config import LocalConfig
 from pipeline.llm.streaming import ContextExceeded
-from pipeline.settings import SYSTEM_TOKENS, Settings
+from pipeline.settings import Settings
+from pipeline.settings.stages import SYSTEM_TOKENS
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 from tests.llm_replies import quiet
 from tests.real_models import real_model

@@ -24,7 +24,7 @@ def hears(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def locked() -> FastAPI:
-    return create_app(Settings(api_keys=API_KEYS, jwt_secret=SECRET, rate_limit="", rate_limit_address=""))
+    return create_app(Settings(api_keys=API_KEYS, jwt_secret=SECRET, rate_limit=""))
 
 
 async def outcome(app: FastAPI, route: Route, key: str) -> Answer | str:

@@ -21,6 +21,8 @@ KNOWN = {name for field in Settings.model_fields for name in names(field)}
         ("SOMETHING_ELSE", "SOMETHING_ELSE in .env is unknown"),
         ("LEAD_MS", "LEAD_MS is no longer a setting (clients choose it per session, docs/turn-taking.md)"),
         ("XTTS_PRECISION", "XTTS_PRECISION is no longer a setting (set TTS_PRECISION)"),
+        ("KOKORO_MODEL", "KOKORO_MODEL is no longer a setting (set TTS_MODEL)"),
+        ("MAX_LAG_S", "MAX_LAG_S is no longer a setting (a quarter of MAX_WAIT_S)"),
     ],
 )
 def test_unknown_names_in_env_are_reported_with_the_nearest(name: str, told: str) -> None:

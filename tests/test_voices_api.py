@@ -48,7 +48,7 @@ def test_new_voice_is_listed_and_speaks_immediately(client: openai.OpenAI, runni
     assert (voice.id, voice.name, voice.object) == ("Maria João", "Maria João", "audio.voice")
     assert voice.created_at > 1_700_000_000
     listed = {one["id"] for one in httpx.get(f"{running.url}/v1/audio/voices").json()["voices"]}
-    assert listed == {"man", "Maria João"}
+    assert listed == {"man", "woman", "Maria João"}
     assert len(client.audio.speech.create(model="tts-1", voice={"id": voice.id}, input="Hello.").read()) > 500
     assert 'signed \\"today\\"' in (folder / "Maria João" / "voice.toml").read_text()
 

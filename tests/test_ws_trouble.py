@@ -263,7 +263,7 @@ def ollama_host(remote: Remote) -> str:
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     limits = {"MAX_MESSAGE_BYTES": MAX_MESSAGE, "MAX_AUDIO_SECONDS": LONGEST_S}
-    places = {"MAX_SESSIONS": SESSIONS, "MAX_SESSIONS_PER_KEY": SESSIONS}
+    places = {"MAX_SESSIONS": SESSIONS, "MAX_SESSIONS_PER_CALLER": SESSIONS}
     with in_process(
         tmp_path_factory.mktemp("guarded"),
         API_KEYS="first-key, second-key", ALLOWED_ORIGINS="https://example.org",
@@ -395,7 +395,7 @@ def test_long_recording_in_a_small_file_is_rejected(guarded: Service) -> None:
 
 def test_client_without_a_network_is_disconnected(tmp_path: Path) -> None:
     """The client does not respond to a ping, so that its slot is freed."""
-    with in_process(tmp_path, WS_PING_S="0.5", MAX_SESSIONS="1") as started:
+    with in_process(tmp_path, MAX_SESSIONS="1", **constants({"server.http.uvicorn_protocols:PING_S": 0.5})) as started:
         host, port = urlsplit(started.url).hostname or "", urlsplit(started.url).port
         with socket.create_connection((host, port or 0), TURN_S) as silent:
             silent.sendall(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from openai.types.audio import TranscriptionSegment, TranscriptionWord
 
+DEFAULT_MODEL = "whisper-1"
 RATE_HZ = 16_000
 """The rate that these models use; a higher one would only cost transfer."""
 PROBE_TIMEOUT_S = 10.0
@@ -98,7 +99,7 @@ class OpenAITranscriber:
             raise EngineError(f"{self._host} refuses the key; check STT_OPENAI_KEY.") from error
         except openai.NotFoundError as error:
             raise EngineError(
-                f"{self._host} has no model {self._model}, or no /audio/transcriptions; check STT_OPENAI_MODEL and "
+                f"{self._host} has no model {self._model}, or no /audio/transcriptions; check STT_MODEL and "
                 "STT_OPENAI_URL."
             ) from error
         except openai.APIStatusError as error:
@@ -189,5 +190,5 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         timeout=settings.stt_timeout_s,
         max_retries=1,
     ) as client:
-        model = settings.stt_openai_model
+        model = settings.stt_model or DEFAULT_MODEL
         yield Opened(OpenAITranscriber(client, model, settings.stt_timeout_s, host), model, host)

@@ -209,7 +209,7 @@ class ParakeetEngine:
         ]
 
 
-NO_TRANSLATION = "Parakeet does not translate; use Whisper, or Canary in PARAKEET_MODEL."
+NO_TRANSLATION = "Parakeet does not translate; use Whisper, or Canary in STT_MODEL."
 
 
 def _windows(clip: Clip, language: str | None) -> list[_Window]:
@@ -280,7 +280,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         "parakeet", "pipeline.stt.parakeet:ParakeetEngine", ParakeetConfig(str(folder), languages, threads)
     )
     kind = weights.quantization_of(folder) or "float32"
-    name = settings.parakeet_model.rstrip("/").rpartition("/")[2]
+    name = weights.model_name(settings).rstrip("/").rpartition("/")[2]
     async with open_worker(spec, settings, serving) as worker:
         front_of = TellingFront if len(languages) == 1 else WorkerFront
         front = front_of(worker, "parakeet", settings.stt_timeout_s, WindowLimits(WINDOW_S, batch=file_batch))

@@ -13,6 +13,8 @@ from pipeline.settings import Settings
 from pipeline.support.model_hub import Hub, RemoteFile
 from pipeline.support.progress import Report
 
+DEFAULT_MODEL = "istupakov/parakeet-tdt-0.6b-v3-onnx"
+REMEDY = f"Set STT_MODEL to a hub name, such as {DEFAULT_MODEL}, or to a folder of that layout."
 GRAPHS = {
     "nemo-conformer-tdt": ("encoder-model", "decoder_joint-model"),
     "nemo-conformer-rnnt": ("encoder-model", "decoder_joint-model"),
@@ -24,13 +26,18 @@ PLAIN = ("config.json", "vocab.txt")
 INT8 = ".int8"
 
 
+def model_name(settings: Settings) -> str:
+    """Return the hub name or the folder of the model."""
+    return settings.stt_model or DEFAULT_MODEL
+
+
 def find(settings: Settings) -> Path | None:
-    """Return the folder with the weights that PARAKEET_MODEL names, None if they are not on this machine.
+    """Return the folder with the weights that STT_MODEL names, None if they are not on this machine.
 
     Looks for the name as a folder, as a folder in MODELS_DIR, and where `fetch` stores a model. Raises
     EngineUnavailable for a folder without a model and for an invalid name.
     """
-    name = settings.parakeet_model
+    name = model_name(settings)
     for folder in (Path(name).expanduser(), settings.models_dir / name):
         if folder.is_dir():
             check_folder(folder)
@@ -45,7 +52,7 @@ def find(settings: Settings) -> Path | None:
 async def check(settings: Settings) -> None:
     """Raise EngineUnavailable if the weights are neither here nor available from the hub; takes 2 s at most."""
     if await asyncio.to_thread(find, settings) is None:
-        await Hub.of(settings).check(_hub_name(settings.parakeet_model))
+        await Hub.of(settings).check(_hub_name(model_name(settings)))
 
 
 async def fetch(settings: Settings, report: Report) -> Path:
@@ -54,7 +61,7 @@ async def fetch(settings: Settings, report: Report) -> Path:
     folder = await asyncio.to_thread(find, settings)
     if folder is not None:
         return folder
-    repo = _hub_name(settings.parakeet_model)
+    repo = _hub_name(model_name(settings))
     hub = Hub.of(settings)
     files = _needed(await hub.files(repo, lambda name: name in PLAIN or ("/" not in name and ".onnx" in name)))
     if not files:
@@ -63,9 +70,6 @@ async def fetch(settings: Settings, report: Report) -> Path:
     await hub.fetch(repo, files, folder, report)
     await asyncio.to_thread(check_folder, folder)
     return folder
-
-
-REMEDY = "Set PARAKEET_MODEL to a hub name, such as istupakov/parakeet-tdt-0.6b-v3-onnx, or to a folder of that layout."
 
 
 def _needed(files: list[RemoteFile]) -> list[RemoteFile]:
@@ -84,7 +88,7 @@ def _hub_name(model: str) -> str:
     owner, slash, name = model.partition("/")
     if slash and owner and name and "/" not in name and not model.startswith((".", "~", "/")):
         return model
-    raise EngineUnavailable(f"PARAKEET_MODEL={model} is not a hub name or a folder.", remedy=REMEDY)
+    raise EngineUnavailable(f"STT_MODEL={model} is not a hub name or a folder.", remedy=REMEDY)
 
 
 def check_folder(folder: Path) -> None:

@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from prometheus_client import REGISTRY, disable_created_metrics, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of series
 
+NOT_AN_ADDRESS = "METRICS_ADDRESS must be a host and a port, such as 127.0.0.1:9464."
 CALLS = ("waiting", "running")
 REPLICAS = ("loaded", "unloaded")
 CLOSE_S = 0.1
@@ -61,19 +63,17 @@ def engine_metrics(engines: Sequence["EngineInfo"]) -> Iterator[Metric]:
 
 @asynccontextmanager
 async def exposed(settings: Settings, engines: Callable[[], Sequence["EngineInfo"]]) -> AsyncIterator[None]:
-    """Serve metrics on METRICS_HOST and METRICS_PORT, by plain HTTP and without a key, while the block runs; not at all
-    where the port is 0. Raises ConfigError when the port cannot be opened."""
-    if not settings.metrics_port:
+    """Serve metrics on METRICS_ADDRESS, by plain HTTP and without a key, while the block runs; not at all if it is
+    empty. Raises ConfigError if it is not an address, or cannot be listened on."""
+    if not settings.metrics_address:
         yield
         return
     here = Collected(lambda: engine_metrics(engines()))
+    host, port = _address(settings.metrics_address)
     try:
-        server, thread = start_http_server(settings.metrics_port, settings.metrics_host)
+        server, thread = start_http_server(port, host)
     except OSError as error:
-        raise ConfigError(
-            f"Cannot listen on METRICS_HOST={settings.metrics_host}, METRICS_PORT={settings.metrics_port}: "
-            f"{error.strerror}."
-        ) from None
+        raise ConfigError(f"Cannot listen on METRICS_ADDRESS={settings.metrics_address}: {error.strerror}.") from None
     REGISTRY.register(here)
     try:
         yield
@@ -82,3 +82,15 @@ async def exposed(settings: Settings, engines: Callable[[], Sequence["EngineInfo
         await asyncio.to_thread(server.shutdown)
         server.server_close()
         thread.join(CLOSE_S)
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Return the host and the port of METRICS_ADDRESS. Raises ConfigError."""
+    try:
+        found = urlsplit(f"//{text}")
+        host, port = found.hostname, found.port
+    except ValueError:
+        raise ConfigError(NOT_AN_ADDRESS) from None
+    if not host or not port:
+        raise ConfigError(NOT_AN_ADDRESS)
+    return host, port

@@ -35,19 +35,19 @@ async def probe(settings: Settings) -> None:
     await espeak.probe(settings)
     if importlib.util.find_spec("onnxruntime") is None:
         raise EngineUnavailable("onnxruntime is not installed.", remedy="pip install onnxruntime")
-    if not settings.kokoro_model:
+    if not settings.tts_model:
         await model_sources.check(settings, NAME)
-    elif await asyncio.to_thread(CATALOGUE[NAME].missing, Path(settings.kokoro_model)):
+    elif await asyncio.to_thread(CATALOGUE[NAME].missing, Path(settings.tts_model)):
         raise EngineUnavailable(
-            f"There is no Kokoro model in {settings.kokoro_model}.",
-            remedy="Put model.onnx and vocab.json of Kokoro-82M there, or unset KOKORO_MODEL.",
+            f"There is no Kokoro model in {settings.tts_model}.",
+            remedy="Put model.onnx and vocab.json of Kokoro-82M there, or unset TTS_MODEL.",
         )
 
 
 async def kokoro_model(settings: Settings, report: Report) -> Obtained:
     """Return the model of the settings, after fetching it if necessary. Raises EngineUnavailable."""
-    if settings.kokoro_model:
-        return Obtained(Path(settings.kokoro_model), FOLDER, CATALOGUE[NAME].licence)
+    if settings.tts_model:
+        return Obtained(Path(settings.tts_model), FOLDER, CATALOGUE[NAME].licence)
     return await model_sources.obtain(settings, NAME, report)
 
 

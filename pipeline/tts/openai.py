@@ -27,6 +27,7 @@ CONNECT_TIMEOUT_S = 3.0
 PROBE_TIMEOUT_S = 10.0
 """Long, because it includes loading the other stages on a machine that may be slow. A server that is not running is
 noticed at once."""
+DEFAULT_MODEL = "tts-1"
 DEFAULT_VOICE = "alloy"
 """Used for a voice that does not name one of the server's voices."""
 READ_BYTES = 4_800
@@ -61,8 +62,9 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         max_retries=0,  # a retry would come too late for a conversation
     )
     async with client:
-        speech = OpenAiSpeech(client, settings.tts_openai_model, settings.tts_openai_voice, settings.tts_timeout_s)
-        yield Opened(speech, settings.tts_openai_model, _host(settings))
+        model = settings.tts_model or DEFAULT_MODEL
+        speech = OpenAiSpeech(client, model, settings.tts_openai_voice, settings.tts_timeout_s)
+        yield Opened(speech, model, _host(settings))
 
 
 class OpenAiSpeech:

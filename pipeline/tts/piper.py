@@ -24,7 +24,7 @@ from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 
 
 async def probe(settings: Settings) -> None:
-    """Raise EngineUnavailable if PIPER_MODEL does not name a folder with a voice."""
+    """Raise EngineUnavailable if TTS_MODEL does not name a folder with a voice."""
     await espeak.probe(settings)
     await asyncio.to_thread(_read, settings)
 
@@ -71,13 +71,13 @@ def _plain(reader: str) -> str:
 
 
 def _read(settings: Settings) -> tuple[PiperConfig, str]:
-    """Read the description of the voice in PIPER_MODEL; return it with its eSpeak voice. Raises EngineUnavailable."""
-    remedy = "Set PIPER_MODEL to a folder with one Piper voice: NAME.onnx and NAME.onnx.json."
-    if not settings.piper_model:
+    """Read the description of the voice in TTS_MODEL; return it with its eSpeak voice. Raises EngineUnavailable."""
+    remedy = "Set TTS_MODEL to a folder with one Piper voice: NAME.onnx and NAME.onnx.json."
+    if not settings.tts_model:
         raise EngineUnavailable("No Piper voice is set.", remedy=remedy)
-    models = sorted(Path(settings.piper_model).glob("*.onnx"))
+    models = sorted(Path(settings.tts_model).glob("*.onnx"))
     if len(models) != 1:
-        raise EngineUnavailable(f"The folder in PIPER_MODEL has {len(models)} ONNX files, not one.", remedy=remedy)
+        raise EngineUnavailable(f"The folder in TTS_MODEL has {len(models)} ONNX files, not one.", remedy=remedy)
     try:
         return _parse(models[0], json.loads(Path(f"{models[0]}.json").read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,7 +1,7 @@
 """pocket-tts (Kyutai, MIT): neural speech made for CPUs, in seven languages, with voice cloning. An extra.
 
 Each language has a model. The one for SPEECH_LANGUAGE (else English) is loaded at the start, the others when they are
-first needed. The weights come from the model hub, or from the paths in the YAML of POCKET_MODEL. The models run in a
+first needed. The weights come from the model hub, or from the paths in the YAML of TTS_MODEL. The models run in a
 worker.
 """
 
@@ -35,10 +35,10 @@ async def probe(settings: Settings) -> None:
     spec = importlib.util.find_spec("pocket_tts")
     if spec is None or not spec.submodule_search_locations or importlib.util.find_spec("torch") is None:
         raise EngineUnavailable("pocket-tts is not installed.", remedy="make run EXTRAS=pocket")
-    if settings.pocket_model:
-        if not _is_file(settings.pocket_model):
+    if settings.tts_model:
+        if not _is_file(settings.tts_model):
             raise EngineUnavailable(
-                "The file in POCKET_MODEL does not exist.", remedy="Set it to a pocket-tts YAML, or leave it empty."
+                "TTS_MODEL is not a file.", remedy="Set it to a pocket-tts YAML, or leave it empty."
             )
         return
     config = Path(spec.submodule_search_locations[0], "config", f"{MODELS[_first(settings)]}.yaml")
@@ -47,7 +47,7 @@ async def probe(settings: Settings) -> None:
     if settings.hub_offline or not await _hub_answers(settings):
         raise EngineUnavailable(
             "pocket-tts's weights are missing and the model hub does not respond.",
-            remedy="Connect to the internet once, or set POCKET_MODEL to a YAML with local paths.",
+            remedy="Connect to the internet once, or set TTS_MODEL to a YAML with local paths.",
         )
 
 
@@ -123,7 +123,7 @@ class PocketSpeech(WorkerSpeech):
 
 def _config(settings: Settings) -> PocketConfig:
     return PocketConfig(
-        config=str(Path(settings.pocket_model).resolve()) if settings.pocket_model else "",
+        config=str(Path(settings.tts_model).resolve()) if settings.tts_model else "",
         first=_first(settings),
         hub_cache=str(_hub_cache(settings).resolve()),
         hub=settings.hf_endpoint,

@@ -72,7 +72,6 @@ def _config(settings: Settings, folder: Path) -> XttsConfig:
         latents_dir=str((settings.models_dir / "latents").resolve()),
         device=settings.tts_device,
         precision=settings.tts_precision,
-        compile=settings.xtts_compile,
     )
 
 

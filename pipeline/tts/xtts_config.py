@@ -16,5 +16,3 @@ class XttsConfig:
     threads: int = 1
     precision: str = "float32"
     """The GPT's precision, as torch names it; int8: quantised, on a CPU only."""
-    compile: bool = False
-    """Compile the vocoder with torch.compile."""

@@ -58,8 +58,6 @@ class Xtts:
                 _quantise(self._model.gpt.gpt)
             elif config.precision not in ("float32", "int8"):
                 _lower(self._model.gpt, getattr(torch, config.precision))
-            if config.compile:
-                _compile(self._model.hifigan_decoder, graphs=self._device == "cuda")
             self._voices = VoiceLatents(self._model, model_key(folder), Path(config.latents_dir))
             self.rate_hz = int(self._model.config.model_args.output_sample_rate)
             self._warm_up()
@@ -179,12 +177,6 @@ def _lower(gpt: torch.nn.Module, kind: torch.dtype) -> None:
     gpt.gpt.wpe = lambda *rest, **named: positions(*rest, **named).to(kind)
     gpt.gpt.to(kind).register_forward_pre_hook(cast, with_kwargs=True)
     gpt.final_norm.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))
-
-
-def _compile(decoder: torch.nn.Module, *, graphs: bool) -> None:
-    """Compile the vocoder: fuse kernels and, with CUDA graphs, launch them together. Windows have few lengths."""
-    mode = "reduce-overhead" if graphs else "default"
-    decoder.waveform_decoder = torch.compile(decoder.waveform_decoder, mode=mode, dynamic=True)
 
 
 def _normal(text: str) -> str:

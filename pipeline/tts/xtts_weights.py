@@ -1,4 +1,4 @@
-"""Finds the weights of XTTS v2: in XTTS_MODEL, in an earlier download, or on the hub once their licence is accepted."""
+"""Finds the weights of XTTS v2: in TTS_MODEL, in an earlier download, or on the hub once their licence is accepted."""
 
 import asyncio
 from pathlib import Path
@@ -17,13 +17,13 @@ WANTED = (*NEEDED, "speakers_xtts.pth")
 
 def find(settings: Settings) -> Path | None:
     """Return the folder with the weights, or None when they are not on this machine. Raises EngineUnavailable when
-    XTTS_MODEL is not a folder with the weights."""
-    folder = Path(settings.xtts_model).expanduser() if settings.xtts_model else _store(settings)
+    TTS_MODEL is not a folder with the weights."""
+    folder = Path(settings.tts_model).expanduser() if settings.tts_model else _store(settings)
     missing = [name for name in NEEDED if not (folder / name).is_file()]
-    if missing and settings.xtts_model:
+    if missing and settings.tts_model:
         raise EngineUnavailable(
-            f"The folder in XTTS_MODEL lacks {missing[0]}.",
-            remedy=f"Set XTTS_MODEL to a folder with XTTS v2's {', '.join(WANTED)}.",
+            f"The folder in TTS_MODEL lacks {missing[0]}.",
+            remedy=f"Set TTS_MODEL to a folder with XTTS v2's {', '.join(WANTED)}.",
         )
     return None if missing else folder.resolve()
 
@@ -47,7 +47,7 @@ async def fetch(settings: Settings, report: Report) -> Path:
     folder = await asyncio.to_thread(find, settings)
     if folder is None:
         raise EngineUnavailable(
-            f"The hub's {REPOSITORY} is not XTTS v2.", remedy="Set XTTS_MODEL to a folder with XTTS v2."
+            f"The hub's {REPOSITORY} is not XTTS v2.", remedy="Set TTS_MODEL to a folder with XTTS v2."
         )
     return folder
 
@@ -61,5 +61,5 @@ def _need_licence(settings: Settings) -> None:
         raise EngineUnavailable(
             "XTTS's weights are missing, and their licence was not accepted.",
             remedy="Read the Coqui Public Model License (non-commercial), then set COQUI_TOS_AGREED=1 to download "
-            "them, or set XTTS_MODEL to a folder with them.",
+            "them, or set TTS_MODEL to a folder with them.",
         )

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from pipeline.audio.decode import check_sound
 from pipeline.errors import BadInput, ParleyError
-from pipeline.settings import Settings
+from pipeline.settings import AUDIOS, VOICES, Settings
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,11 @@ class Voices:
     Files are opened only when they have changed. Unreadable files are skipped, with one warning for each change.
     """
 
-    def __init__(self, voices_dir: Path, audios_dir: Path) -> None:
-        self._folders = (voices_dir, audios_dir)
+    def __init__(self, voices_dir: Path, audios_dir: Path, *included: Path) -> None:
+        """voices_dir, included: folders of described voices and bare recordings, in this order of precedence.
+        audios_dir: a folder of bare recordings."""
+        self._folders = dict.fromkeys((voices_dir, *included))
+        self._audios_dir = audios_dir
         self._built_in: Sequence[Voice] = ()
         self._known: dict[Path, tuple[Stamp, Voice | None]] = {}
         self._found: dict[str, Voice] = {}
@@ -81,8 +84,8 @@ class Voices:
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
-        """Load the voices of VOICES_DIR and AUDIOS_DIR. A missing folder counts as empty."""
-        return cls(settings.voices_dir, settings.audios_dir)
+        """Load the voices of VOICES_DIR, and Parley's own. A missing folder counts as empty."""
+        return cls(settings.voices_dir, AUDIOS, VOICES)
 
     def add_built_in(self, voices: Sequence[Voice]) -> None:
         """Add the voices of a speech model. A voice in a folder with the same name takes precedence."""
@@ -116,10 +119,12 @@ class Voices:
     def _scan(self) -> dict[str, Voice]:
         found: dict[str, Voice] = {}
         known: dict[Path, tuple[Stamp, Voice | None]] = {}
-        voices_dir, audios_dir = self._folders
         # The first voice of a name wins: a described voice before a bare recording, voices/ before audios/.
-        places = [path for path in _inside(voices_dir) if path.is_dir()]
-        places += [path for path in (*_inside(voices_dir), *_inside(audios_dir)) if _is_clip(path)]
+        places: list[Path] = []
+        for folder in self._folders:
+            inside = _inside(folder)
+            places += [path for path in inside if path.is_dir()] + [path for path in inside if _is_clip(path)]
+        places += [path for path in _inside(self._audios_dir) if _is_clip(path)]
         for path in places:
             try:
                 files = [file for file in _inside(path) if file.is_file()] if path.is_dir() else [path]

@@ -23,11 +23,11 @@ class Budgets:
         and of sound that waits for its transcript. A connection's share is `held_of(connection)`."""
         self.conversations = Slots(settings)
         """Slots for WebSockets."""
-        self.wyoming = Slots(settings, at_address=share(settings.max_sessions, settings.max_sessions_per_address))
+        self.wyoming = Slots(settings, at_address=share(settings.max_sessions, settings.max_sessions_per_caller))
         """Slots for Wyoming connections, which have no keys: as many as for conversations, counted separately."""
         self.uploads = AtMost(
             uploads := UPLOADS_PER_FILE * settings.max_files,
-            share(uploads, settings.max_uploads_per_caller),
+            share(uploads, UPLOADS_PER_FILE * settings.max_files_per_caller),
             "uploads are in progress",
         )
         """Slots for requests with files, and for uploads in parts, from their first byte to their response: each is

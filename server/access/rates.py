@@ -17,6 +17,8 @@ from server.access.callers import Caller
 
 log = logging.getLogger(__name__)
 
+REJECTED_SHARE = 4
+"""Divisor of RATE_LIMIT for requests of an address without a valid key."""
 OPEN_LIMIT = "6000/minute"
 """Limit of an address for requests that need no key (the page, its files, the API's documentation), and the same again
 for health checks: far above what a page or a load balancer sends."""
@@ -34,24 +36,26 @@ class TooOften(Overloaded):
 
 
 class Rates:
-    """RATE_LIMIT for admitted callers, RATE_LIMIT_ADDRESS for rejected ones, OPEN_LIMIT for public paths."""
+    """RATE_LIMIT for admitted callers, a quarter of it for rejected ones, OPEN_LIMIT for public paths."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises ConfigError for an invalid limit or Redis URL."""
-        self._of_key = _parsed("RATE_LIMIT", settings.rate_limit)
-        self._of_address = _parsed("RATE_LIMIT_ADDRESS", settings.rate_limit_address)
+        self._of_caller = _parsed(settings.rate_limit)
+        self._of_rejected = [
+            type(limit)(max(1, limit.amount // REJECTED_SHARE), limit.multiples) for limit in self._of_caller
+        ]
         self._of_open = parse_many(OPEN_LIMIT)
         self._here = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared: SlidingWindowCounterRateLimiter | None = None
         self._clock = clock
         self._rests_until = -math.inf
-        if settings.redis_url and (self._of_key or self._of_address):
+        if settings.redis_url and self._of_caller:
             self._shared = SlidingWindowCounterRateLimiter(_redis(settings.redis_url))
 
     async def count(self, caller: Caller, *, refused: bool = False) -> None:
         """Count one request of this caller, by key, or by address without a key. refused: whether the request lacks a
         valid key. Raises TooOften, with the time to wait. Callers on this machine without a key are not counted."""
-        limits = self._of_address if refused else self._of_key
+        limits = self._of_rejected if refused else self._of_caller
         name = (caller.kind, caller.name) if caller.known else ("address", caller.address)
         if name[1]:
             for limit in limits:
@@ -102,11 +106,11 @@ async def _hit(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, n
     return min(max(reset_at - time.time(), 1.0), float(limit.get_expiry()))
 
 
-def _parsed(setting: str, text: str) -> list[RateLimitItem]:
+def _parsed(text: str) -> list[RateLimitItem]:
     try:
         return parse_many(text) if text.strip().lower() not in ("", "none") else []
     except ValueError:
-        raise ConfigError(f"{setting} must be like 1200/minute (separate several by ;), or 'none'.") from None
+        raise ConfigError("RATE_LIMIT must be like 1200/minute (separate several by ;), or 'none'.") from None
 
 
 def _redis(url: str) -> Storage:

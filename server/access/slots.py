@@ -1,4 +1,4 @@
-"""Limits on simultaneous conversations: in total, per key and per address."""
+"""Limits on simultaneous conversations: in total and per caller."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,6 +10,9 @@ from server.access.callers import Caller
 from server.access.limits import RETRY_S, share
 
 OPENAI_CODE = "session_limit_reached"
+LAG_SHARE = 0.25
+"""Share of MAX_WAIT_S: new conversations are refused while calls of the open ones wait longer for a model, so that
+these stay fast."""
 
 
 class Full(Overloaded):
@@ -29,15 +32,15 @@ class Slots:
     """The conversation slots of one process."""
 
     def __init__(self, settings: Settings, *, at_address: int = 0) -> None:
-        """at_address: limit per address, if different from MAX_SESSIONS_PER_ADDRESS."""
+        """at_address: limit of an address without a key, if different from MAX_SESSIONS_PER_CALLER."""
         self._most = settings.max_sessions
-        self._most_of_key = share(settings.max_sessions, settings.max_sessions_per_key)
-        self._most_at_address = at_address or settings.max_sessions_per_address or settings.max_sessions
-        self._max_lag_s = settings.max_lag_s
+        self._most_of_key = share(settings.max_sessions, settings.max_sessions_per_caller)
+        self._most_at_address = at_address or settings.max_sessions_per_caller or settings.max_sessions
+        self._max_lag_s = LAG_SHARE * settings.max_wait_s
         self.lag_s: Callable[[], float] = lambda: 0.0
         """Callable that returns how far the models lag behind the open conversations, in seconds; set by the code that
         opens them."""
-        self._taken: Counter[tuple[str, ...]] = Counter()
+        self._taken: Counter[tuple[str, str]] = Counter()
         self.taken = 0
         """The number of open conversations."""
 
@@ -45,18 +48,13 @@ class Slots:
         """Raises Full (no slot for any caller), TooMany (no slot for this caller)."""
         if self.taken >= self._most:
             raise Full("All conversation slots are taken; retry soon.", retry_after_s=RETRY_S)
-        if 0 < self._max_lag_s < self.lag_s():
+        if self.lag_s() > self._max_lag_s:
             raise Full("The models cannot keep up with the open conversations; retry soon.", retry_after_s=RETRY_S)
-        if caller.known and self._taken["key", caller.kind, caller.name] >= self._most_of_key:
+        most = self._most_of_key if caller.known else self._most_at_address
+        if caller.counted_as is not None and self._taken[caller.counted_as] >= most:
             raise TooMany(
-                f"{self._most_of_key} conversations are open with this key (MAX_SESSIONS_PER_KEY); end one, or retry "
-                "soon.",
-                retry_after_s=RETRY_S,
-            )
-        if caller.address and self._taken["address", caller.address] >= self._most_at_address:
-            raise TooMany(
-                f"{self._most_at_address} conversations are open from this address (MAX_SESSIONS_PER_ADDRESS); end "
-                "one, or retry soon.",
+                f"{most} conversations are open {'with this key' if caller.known else 'from this address'} "
+                "(MAX_SESSIONS_PER_CALLER); end one, or retry soon.",
                 retry_after_s=RETRY_S,
             )
 
@@ -64,18 +62,15 @@ class Slots:
     def one(self, caller: Caller) -> Iterator[None]:
         """Hold one slot for the duration of the block. Raises the errors of `check`."""
         self.check(caller)
-        names: list[tuple[str, ...]] = []
-        if caller.known:
-            names.append(("key", caller.kind, caller.name))
-        if caller.address:
-            names.append(("address", caller.address))
+        counted_as = caller.counted_as
         self.taken += 1
-        self._taken.update(names)
+        if counted_as is not None:
+            self._taken[counted_as] += 1
         try:
             yield
         finally:
             self.taken -= 1
-            for name in names:
-                self._taken[name] -= 1
-                if not self._taken[name]:
-                    del self._taken[name]
+            if counted_as is not None:
+                self._taken[counted_as] -= 1
+                if not self._taken[counted_as]:
+                    del self._taken[counted_as]

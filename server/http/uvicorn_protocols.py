@@ -17,6 +17,9 @@ from server.http.stalling import MAX_HEAD_BYTES, MAX_HEADERS, Stall, refuse_head
 from server.http.websocket_protocol import BoundedWebSocket
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+PING_S = 20.0
+"""Interval between WebSocket pings, and timeout for the pong, in seconds; reverse proxies close connections that are
+silent for a minute."""
 HEADER_TIMEOUT_S = 10.0
 """Timeout for a request's headers on a new connection, in seconds; a client sends them at once."""
 MAX_AHEAD = 8
@@ -234,8 +237,8 @@ def bounded(settings: Settings) -> dict[str, Any]:
         "ws": type("Socket", (BoundedWebSocket,), {"settings": settings}),
         "ws_max_size": settings.max_message_bytes,
         # A client that has lost its network sends nothing; its conversation ends without a pong.
-        "ws_ping_interval": settings.ws_ping_s or None,
-        "ws_ping_timeout": settings.ws_ping_s or None,
+        "ws_ping_interval": PING_S,
+        "ws_ping_timeout": PING_S,
         # No compression: a kilobyte can decompress to a megabyte, and audio hardly gets smaller.
         "ws_per_message_deflate": False,
         "forwarded_allow_ips": settings.forwarded_allow_ips,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastapi import Request
 
-from jobs.archives import MAX_RATIO, Limits, Unpacked, is_archive, unpack
+from jobs.archives import MAX_ARCHIVE_FILES, MAX_RATIO, Limits, Unpacked, is_archive, unpack
 from jobs.errors import Refused, TooLarge
 from jobs.files import Incoming, StoredFile
 from jobs.names import safe_name
@@ -19,6 +19,7 @@ from server.http.multipart import read_form
 
 FORM_BYTES = 1 << 20
 """Limit of a form's bytes besides its files."""
+TOO_MANY = f"More than {MAX_ARCHIVE_FILES} files; send several requests."
 FILE_FIELD = re.compile(r"files?(\[\d{0,6}\])?")
 
 
@@ -52,8 +53,8 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
         async def keep(name: str, filename: str) -> Incoming | None:
             if not FILE_FIELD.fullmatch(name):
                 return None
-            if len(received.files) >= settings.max_archive_files:
-                raise TooLarge(f"More than {settings.max_archive_files} files (MAX_ARCHIVE_FILES).")
+            if len(received.files) >= MAX_ARCHIVE_FILES:
+                raise TooLarge(TOO_MANY)
             incoming = await stack.enter_async_context(jobs.files.receive())
             received.files.append((safe_name(filename) or "audio", incoming))
             return incoming
@@ -69,7 +70,7 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
 
 async def _unpack_archives(received: Received, jobs: Jobs, stack: AsyncExitStack) -> None:
     files: list[tuple[str, Incoming]] = []
-    limits = Limits(jobs.settings.max_archive_files, jobs.settings.max_archive_size, MAX_RATIO)
+    limits = Limits(MAX_ARCHIVE_FILES, jobs.settings.max_archive_size, MAX_RATIO)
     for name, incoming in received.files:
         if not is_archive(incoming.head):
             files.append((name, incoming))
@@ -82,7 +83,7 @@ async def _unpack_archives(received: Received, jobs: Jobs, stack: AsyncExitStack
         received.skipped += [(f"{name}/{inside}", what) for inside, what in unpacked.skipped]
         incoming.discard()
         if len(files) > limits.files:
-            raise TooLarge(f"More than {limits.files} files (MAX_ARCHIVE_FILES).")
+            raise TooLarge(TOO_MANY)
     received.files = files
 
 

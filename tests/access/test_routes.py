@@ -20,7 +20,7 @@ GUARDED = [route for route in every_route() if route.path not in OPEN]
 
 @pytest.fixture(scope="module")
 def locked() -> FastAPI:
-    return create_app(Settings(api_keys=API_KEYS, jwt_secret=SECRET, rate_limit="", rate_limit_address=""))
+    return create_app(Settings(api_keys=API_KEYS, jwt_secret=SECRET, rate_limit=""))
 
 
 async def test_only_the_listed_routes_are_open(locked: FastAPI) -> None:
@@ -68,7 +68,7 @@ async def test_a_redirect_stays_on_this_host(locked: FastAPI, asked: str, leads_
 
 
 async def test_a_newly_added_route_is_closed() -> None:
-    app = create_app(Settings(api_keys=API_KEYS, rate_limit_address=""))
+    app = create_app(Settings(api_keys=API_KEYS, rate_limit=""))
 
     @app.get("/new/thing")
     async def new() -> str:
@@ -136,7 +136,7 @@ async def test_each_key_opens_its_routes() -> None:
     async def inside(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope[SCOPE])
 
-    door = AccessMiddleware(inside, Access(Settings(api_keys=API_KEYS, rate_limit_address="")))
+    door = AccessMiddleware(inside, Access(Settings(api_keys=API_KEYS, rate_limit="")))
     for route in GUARDED:
         needed = rule_for(route.example, route.method).needed
         for right, key in (("talk", TALKS), ("transcribe", TRANSCRIBES), ("admin", ADMIN)):

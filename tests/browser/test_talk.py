@@ -12,8 +12,6 @@ pytestmark = pytest.mark.real_time
 AFTER_S = 60.0
 """Silence after the last word."""
 SUM = said(2.0, "what_is_two_plus_three", AFTER_S)
-REJECTS = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', '%s'))"
-INSECURE = "Object.defineProperty(window, 'isSecureContext', { value: false })"
 MEANWHILE = said(2.0, "what_time_is_it", AFTER_S)
 """Speech during a story, which takes half a minute."""
 

@@ -17,7 +17,7 @@ import soundfile
 
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
-from tests.server_process import ServerProcess, serving
+from tests.server_process import ServerProcess, constants, serving
 from tests.servers import web as servers
 from tests.stt.recordings import MODEL, encoded, spliced
 from tests.waiting import until
@@ -34,8 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(folder: Path) -> Iterator[ServerProcess]:
-    limits = {"MAX_FILE_SIZE": "2MB", "MAX_FILE_SECONDS": "600", "MAX_ARCHIVE_SIZE": "3MB", "MAX_ARCHIVE_FILES": "5"}
-    with serving(folder, **HEARS, **limits) as running:
+    limits = {"MAX_FILE_SIZE": "2MB", "MAX_FILE_SECONDS": "600", "MAX_ARCHIVE_SIZE": "3MB"}
+    with serving(folder, **HEARS, **limits, **constants({"jobs.archives:MAX_ARCHIVE_FILES": 5})) as running:
         yield running
 
 

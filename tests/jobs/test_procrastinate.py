@@ -125,7 +125,7 @@ def test_a_job_worker_exports_metrics_and_traces(tmp_path: Path, pg: Postgres) -
     ):
         collector.answer = lambda _: 200
         traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_SERVICE_NAME": "workers"}
-        with worker(tmp_path, {**settings, **traced, "METRICS_PORT": str(port)}):
+        with worker(tmp_path, {**settings, **traced, "METRICS_ADDRESS": f"127.0.0.1:{port}"}):
             files = {"files": ("a.wav", recording(1))}
             made = client.post("/jobs", files=files, data={"language": "en"}).json()["jobs"]
             assert done(client, made[0]["job_id"])["status"] == "completed"

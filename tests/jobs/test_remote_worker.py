@@ -22,7 +22,7 @@ from tests.in_process import in_process
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import SAID, WAIT_S, done
 from tests.jobs.test_webhooks import SECRET
-from tests.server_process import Service
+from tests.server_process import Service, constants
 from tests.servers import web as servers
 from tests.servers.running import closed_port
 from tests.servers.web import Request, Web
@@ -67,7 +67,7 @@ def elsewhere(folder: Path) -> Iterator[tuple[Service, httpx.Client, Worker]]:
         settings = {
             "JOB_ENGINE": "modal", "MODAL_WEBHOOK_URL": web.address, "APP_URL": f"http://127.0.0.1:{port}",
             "PORT": str(port), "WEBHOOK_SECRET": SECRET, "MODAL_TOKEN_ID": "wk-1", "MODAL_TOKEN_SECRET": "ws-1",
-            "JOB_RETRY_S": "0.1", "URL_ALLOW": "127.0.0.1",
+            "URL_ALLOW": "127.0.0.1", **constants({"jobs.run:RETRY_S": 0.1}),
         }  # fmt: skip
         worker = Worker(web)
         with in_process(folder, **settings) as running, httpx.Client(base_url=running.url, timeout=30) as client:

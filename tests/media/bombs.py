@@ -9,7 +9,7 @@ import av
 import numpy as np
 import soundfile
 
-from pipeline.audio.clip import Clip, encode_wav
+from pipeline.audio.clip import Clip
 
 
 def sound(seconds: float = 0.2, rate_hz: int = 16_000) -> Clip:
@@ -176,8 +176,3 @@ BOMBS: dict[str, tuple[Callable[[int], bytes], int]] = {
     "matroska": (matroska, 60_000),
 }
 """Kind → generator, and a number of tags that takes a reader minutes."""
-
-
-def plain_wav() -> bytes:
-    """A plain WAV, which is read without FFmpeg."""
-    return encode_wav(sound())

@@ -34,7 +34,7 @@ def speech() -> Clip:
 
 
 def settings(server: TranscriptionServer, **more: object) -> Settings:
-    return Settings(stt_openai_url=server.url, stt_openai_model="large").model_copy(update=more)
+    return Settings(stt_openai_url=server.url, stt_model="large").model_copy(update=more)
 
 
 async def test_a_transcript_has_text_language_and_words(server: TranscriptionServer, speech: Clip) -> None:

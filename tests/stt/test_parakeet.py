@@ -159,7 +159,7 @@ async def test_a_model_from_the_hub_runs_in_its_worker(
 ) -> None:
     model_hub.repos["someone/parakeet-v2"] = folders["tdt"]
     settings = Settings(
-        parakeet_model="someone/parakeet-v2", models_dir=tmp_path, hf_endpoint=model_hub.address, stt_batch=4
+        stt_model="someone/parakeet-v2", models_dir=tmp_path, hf_endpoint=model_hub.address, stt_batch=4
     )
     await parakeet.probe(settings)
     async with parakeet.open_engine(settings, ignore) as opened:
@@ -183,14 +183,14 @@ async def test_a_missing_or_damaged_model_has_a_remedy(folders: dict[str, Path],
     (other / "config.json").write_text('{"model_type": "something"}')
     for name in (str(lacking), str(other), "owner/absent", "nonsense"):
         with pytest.raises(EngineUnavailable) as raised:
-            await parakeet.probe(Settings(parakeet_model=name, models_dir=tmp_path, hf_hub_offline=True))
+            await parakeet.probe(Settings(stt_model=name, models_dir=tmp_path, hf_hub_offline=True))
         assert raised.value.remedy
     with pytest.raises(EngineError, match="cannot be loaded"):
         ParakeetEngine(ParakeetConfig(str(broken), (), 1))
 
 
 def test_a_service_answers_with_words(folders: dict[str, Path], clips: list[Clip], tmp_path: Path) -> None:
-    with serving(tmp_path, STT_ENGINE="parakeet", PARAKEET_MODEL=str(folders["tdt"])) as service:
+    with serving(tmp_path, STT_ENGINE="parakeet", STT_MODEL=str(folders["tdt"])) as service:
         answer = httpx.post(
             f"{service.url}/v1/audio/transcriptions",
             files={"file": ("clip.wav", encode_wav(clips[2]))},

@@ -192,12 +192,12 @@ async def test_a_missing_or_broken_model_is_reported(tmp_path: Path) -> None:
         await kokoro.probe(Settings(models_dir=tmp_path, model_sources="none"))
     assert "MODELS_DIR" in raised.value.remedy
     with pytest.raises(EngineUnavailable, match="no Kokoro model in") as raised:
-        await kokoro.probe(Settings(kokoro_model=str(tmp_path)))
-    assert "KOKORO_MODEL" in raised.value.remedy
+        await kokoro.probe(Settings(tts_model=str(tmp_path)))
+    assert "TTS_MODEL" in raised.value.remedy
     (tmp_path / "model.onnx").write_bytes(b"nothing")
     (tmp_path / "vocab.json").write_text(json.dumps({"vocab": {"a": 1}}))
     with pytest.raises(EngineError, match="could not be loaded"):
-        async with kokoro.open_engine(Settings(kokoro_model=str(tmp_path)), lambda progress: None):
+        async with kokoro.open_engine(Settings(tts_model=str(tmp_path)), lambda progress: None):
             pass
 
 

@@ -44,7 +44,7 @@ async def test_all_sound_arrives(mode: str, rate_hz: int) -> None:
 
 async def test_the_server_gets_model_voice_and_text() -> None:
     async with speech_server() as server:
-        await said(server, "Say this.", tts_openai_model="kokoro")
+        await said(server, "Say this.", tts_model="kokoro")
         await said(server, voice=Voice("dropped"))
         await said(server, tts_openai_voice="af_sky")
         assert server.requests[0] == {

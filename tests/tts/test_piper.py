@@ -26,7 +26,7 @@ ANY = Voice("any")
 
 @pytest.fixture(scope="module")
 async def speech() -> AsyncIterator[PiperSpeech]:
-    settings = Settings(tts_engine="piper", piper_model=str(JOE), tts_timeout_s=300)
+    settings = Settings(tts_engine="piper", tts_model=str(JOE), tts_timeout_s=300)
     await piper.probe(settings)
     async with piper.open_engine(settings, lambda progress: None) as opened:
         assert (opened.model, list(opened.languages)) == ("en_US-joe-medium", ["en"])
@@ -82,7 +82,7 @@ async def test_wrong_languages_and_speakers_are_refused(speech: PiperSpeech) -> 
 async def test_a_folder_without_a_voice_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match="No Piper voice is set"):
         await piper.probe(Settings())
-    settings = Settings(piper_model=str(tmp_path))
+    settings = Settings(tts_model=str(tmp_path))
     with pytest.raises(EngineUnavailable, match="0 ONNX files"):
         await piper.probe(settings)
     (tmp_path / "voice.onnx").write_bytes(b"nothing")

@@ -37,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 async def speech(model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PocketSpeech]:
-    settings = Settings(pocket_model=str(model), models_dir=tmp_path_factory.mktemp("models"))
+    settings = Settings(tts_model=str(model), models_dir=tmp_path_factory.mktemp("models"))
     await pocket.probe(settings)
     async with pocket.open_engine(settings, lambda progress: None) as opened:
         assert (opened.model, opened.device) == ("pocket-tts pocket", "cpu")
@@ -107,7 +107,7 @@ async def test_two_replicas_and_many_streams_do_not_mix(model: Path, tmp_path: P
     the voice.
     """
     texts = ["Hello.", "Hello there, my friend.", "And this is a sentence that takes much longer than both."]
-    settings = Settings(pocket_model=str(model), models_dir=tmp_path, tts_replicas=2)
+    settings = Settings(tts_model=str(model), models_dir=tmp_path, tts_replicas=2)
     async with pocket.open_engine(settings, lambda progress: None) as opened:
         alone = [(await said(opened.engine, text)).seconds for text in texts]
         assert alone[0] < 0.9 * alone[1] < 0.9 * 0.9 * alone[2]
@@ -193,8 +193,8 @@ async def test_an_unknown_language_is_refused(speech: PocketSpeech) -> None:
 async def test_probe_reports_missing_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_HOME", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(EngineUnavailable, match="POCKET_MODEL"):
-        await pocket.probe(Settings(pocket_model=str(tmp_path / "none.yaml")))
+    with pytest.raises(EngineUnavailable, match="TTS_MODEL"):
+        await pocket.probe(Settings(tts_model=str(tmp_path / "none.yaml")))
     with pytest.raises(EngineUnavailable, match="does not respond"):
         await pocket.probe(Settings(models_dir=tmp_path, hf_endpoint="http://127.0.0.1:9"))
     with pytest.raises(EngineUnavailable, match="does not respond"):

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.errors import BadInput
-from pipeline.settings import HOME, Settings
+from pipeline.settings import Settings
 from pipeline.voices.catalogue import Voices
 
 TONE = encode_wav(Clip((0.3 * np.sin(np.arange(16_000) * 0.07)).astype(np.float32), 16_000))
@@ -25,11 +25,11 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def voices(folders: tuple[Path, Path]) -> Voices:
-    return Voices.load(Settings(voices_dir=folders[0], audios_dir=folders[1]))
+    return Voices(*folders)
 
 
 def test_the_shipped_voices_speak_three_languages_on_every_engine() -> None:
-    shipped = Voices.load(Settings(voices_dir=HOME / "voices", audios_dir=HOME / "audios"))
+    shipped = Voices.load(Settings())
     for name in ("man", "woman"):
         voice = shipped.get(name)
         assert voice.languages == ("en", "pt", "es")
@@ -165,8 +165,18 @@ def test_a_malicious_name_is_an_unknown_voice(name: str, voices: Voices, folders
     raised.value.message.encode()
 
 
+def test_a_voice_in_voices_dir_precedes_an_included_one(folders: tuple[Path, Path]) -> None:
+    own = folders[0]
+    (own / "ana.wav").write_bytes(TONE)
+    (own / "man.wav").write_bytes(TONE)
+    voices = Voices.load(Settings(voices_dir=own))
+    assert {"ana", "man", "woman"} <= {*voices.names()}
+    assert voices.get("man").clips == (own / "man.wav",)
+    assert voices.get("woman").description
+
+
 def test_without_folders_there_are_no_voices(tmp_path: Path) -> None:
-    voices = Voices.load(Settings(voices_dir=tmp_path / "no", audios_dir=tmp_path / "none"))
+    voices = Voices(tmp_path / "no", tmp_path / "none")
     assert list(voices) == []
     with pytest.raises(BadInput, match="there are: none"):
         voices.get("man")

@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(xtts_model=str(folder), models_dir=tmp_path_factory.mktemp("models"), tts_device="cpu")
+    return Settings(tts_model=str(folder), models_dir=tmp_path_factory.mktemp("models"), tts_device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,7 @@ def test_a_half_precision_model_speaks(config: XttsConfig) -> None:
 
 async def test_two_replicas_and_many_streams_do_not_mix(folder: Path, tmp_path: Path) -> None:
     """Each stream has the timbre of its own voice, without the sound of concurrent streams."""
-    settings = Settings(xtts_model=str(folder), models_dir=tmp_path, tts_device="cpu", tts_replicas=2)
+    settings = Settings(tts_model=str(folder), models_dir=tmp_path, tts_device="cpu", tts_replicas=2)
     voices = [VOICES.get("man"), VOICES.get("woman"), CLONED]
     async with xtts.open_engine(settings, lambda progress: None) as opened:
         alone = [timbre(await said(opened.engine, "Hello there.", voice)) for voice in voices]
@@ -269,7 +269,7 @@ def test_a_broken_model_is_reported(config: XttsConfig, tmp_path: Path) -> None:
 
 async def test_probe_reports_missing_parts(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match=r"lacks config\.json"):
-        await xtts.probe(Settings(xtts_model=str(tmp_path)))
+        await xtts.probe(Settings(tts_model=str(tmp_path)))
     with pytest.raises(EngineUnavailable, match="licence") as raised:
         await xtts.probe(Settings(models_dir=tmp_path, coqui_tos_agreed=False))
     assert "COQUI_TOS_AGREED" in raised.value.remedy

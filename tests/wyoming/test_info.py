@@ -10,16 +10,20 @@ from pipeline.settings import Settings
 from server.wyoming.info import info
 from tests.stt.recordings import MODEL
 
+INCLUDED = ("man", "woman")
+"""Voices that come with the service."""
+
 
 def offered(assistant: Assistant, stt: EngineInfo, tts: EngineInfo) -> tuple[list[str], dict[str, list[str]]]:
-    """Languages of the recogniser, and of each voice."""
+    """Languages of the recogniser, and of each voice that does not come with the service."""
     llm = EngineInfo("llm", "builtin", "rules", "cpu", 0.0)
     told = info(Assistant(assistant.settings, assistant.stages, assistant.voices, lambda: (stt, llm, tts)))
     assert all(program.installed and program.attribution.name for program in (*told.asr, *told.tts, *told.handle))
     spoken: dict[str, list[str]] = {}
     for voice in told.tts[0].voices:  # "both:pt" is the voice "both" in Portuguese
         spoken.setdefault(voice.name.partition(":")[0], []).extend(voice.languages)
-    return told.asr[0].models[0].languages, spoken
+    own = {name: languages for name, languages in spoken.items() if name not in INCLUDED}
+    return told.asr[0].models[0].languages, own
 
 
 async def test_only_available_languages_are_offered(tmp_path: Path) -> None:

@@ -1,0 +1,30 @@
+"""Settings of live conversations, and of kept ones."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from pipeline.settings.group import AUDIOS, Group
+
+
+class ConversationSettings(Group):
+    """Live and kept conversations."""
+
+    # --- live conversation ---
+    silence_ms: int = Field(default=500, ge=100)
+    """Silence after which a turn is over, in ms."""
+    speculations: int = Field(default=3, ge=0)
+    """Maximum number of speculative replies for an utterance; 0 disables speculation."""
+    half_duplex: bool = False
+    """Ignore the microphone while the assistant speaks: for loudspeakers without echo cancellation."""
+    idle_timeout_s: float = Field(default=600.0, ge=0)
+    """Silence after which a conversation is closed, in seconds; 0: never."""
+
+    # --- kept conversations ---
+    record: bool = False
+    """Keep the sound and text of conversations. Get the users' consent first: docs/operations.md says how the page and
+    the protocols inform them."""
+    record_days: float = Field(default=30.0, ge=0)
+    """Days after which kept turns are removed; 0: never."""
+    recordings_dir: Path = AUDIOS / "recordings"
+    """Folder of kept conversations: one folder a session."""

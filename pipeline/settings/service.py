@@ -1,0 +1,94 @@
+"""Settings of the service: where it listens, its logs, who has access, and limits."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from pipeline.settings.group import Group
+
+
+class ServiceSettings(Group):
+    """Network, logs and metrics, access, limits."""
+
+    # --- network ---
+    host: str = "127.0.0.1"
+    """Address to listen on. An address other than loopback needs API_KEYS, or ALLOW_ANONYMOUS=true."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on (0: any free one)."""
+    wyoming_uri: str = ""
+    """Address for the Wyoming protocol, which Home Assistant uses (tcp://127.0.0.1:10300); empty: off. It has no
+    keys: every client that reaches the address has access."""
+    allowed_origins: str = ""
+    """Comma-separated web origins (https://example.org) whose pages can connect and send requests (CORS), in addition
+    to the service's own."""
+    forwarded_allow_ips: str = "127.0.0.1,::1"
+    """Comma-separated addresses and networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are
+    trusted. With *, every client is trusted, and can choose its own address."""
+    drain_seconds: float = Field(default=25.0, ge=0)
+    """After SIGTERM, the service accepts no new clients and gives running work this long to finish, in seconds. A
+    second SIGTERM ends it at once."""
+
+    # --- logs, metrics ---
+    debug_mode: bool = False
+    """Detailed logs, including transcripts and replies."""
+    log_format: Literal["console", "json"] = "console"
+    """Log format: lines for people, or one JSON object a line with session, turn and trace_id."""
+    metrics_address: str = ""
+    """Address on which `python main.py worker` serves its metrics for Prometheus (127.0.0.1:9464); empty: none. It
+    needs no key: every client that reaches it can read them. The service has its own on PORT, under /metrics."""
+
+    # --- access ---
+    api_keys: str = ""
+    """Comma-separated keys; when set, every client must send one (Authorization: Bearer KEY). An entry is KEY, which
+    has all permissions, or NAME:PERMISSIONS:KEY, with the permissions talk, transcribe or admin, joined by +."""
+    api_keys_file: str = ""
+    """A file with hashed keys, made by `python main.py keys add NAME`; reloaded when it changes."""
+    jwt_secret: str = ""
+    """Secret of JWTs (HS256, HS384, HS512; 32 characters or more). When set, a JWT that has not expired is accepted as
+    a key. Its claim `scope` contains the permissions."""
+    jwt_jwks_url: str = ""
+    """URL of a JSON Web Key Set. When set, JWTs signed with its keys (RS, PS, ES, EdDSA) are accepted, too."""
+    jwt_issuer: str = ""
+    """Required issuer of JWTs (`iss`); empty: any."""
+    jwt_audience: str = ""
+    """Required audience of JWTs (`aud`); empty: any. Set it if the issuer also issues tokens for other services."""
+    allow_anonymous: bool = False
+    """Serve without keys beyond this machine. Use it only behind something that authenticates clients."""
+
+    # --- limits ---
+    max_message_bytes: int = Field(default=26_214_400, ge=1024)
+    """Largest WebSocket message, in bytes; a larger one closes the connection with 1009."""
+    max_waiting_bytes: int = Field(default=268_435_456, ge=1024)
+    """Memory budget shared by all connections, in bytes: for messages and requests while they are received, wait, and
+    are parsed or decoded, and for sound that waits for its transcript. One caller can use half of it. Data beyond the
+    budget is refused with `overloaded`."""
+    max_connections: int = Field(default=1024, ge=8)
+    """Maximum number of simultaneous connections of any kind; further ones are closed at once."""
+    max_audio_seconds: float = Field(default=120.0, gt=0)
+    """Longest utterance, in seconds."""
+    max_sessions: int = Field(default=64, ge=1)
+    """Maximum number of simultaneous conversations; further ones are refused at once with 503."""
+    max_sessions_per_caller: int = Field(default=0, ge=0)
+    """The same for one key, or for one address where keys are not needed (an IPv6 /64; this machine's own addresses are
+    not counted); further ones are refused with 429. 0: half of MAX_SESSIONS for a key, all for an address."""
+    rate_limit: str = "1200/minute"
+    """Rate limit for requests of one key, or of one address where keys are not needed; further ones are refused with
+    429 and Retry-After. An address that sends no valid key has a quarter of it. Separate several limits by ;, write
+    "none" for no limit. Counted in Redis if REDIS_URL is set."""
+    max_file_size: int = Field(default=524_288_000, ge=1024)
+    """Largest file that is uploaded or fetched, in bytes or with a unit (500MB; a KB is 1024 bytes)."""
+    max_file_seconds: float = Field(default=21_600.0, gt=0)
+    """Longest recording to transcribe, in seconds."""
+    max_files: int = Field(default=8, ge=1)
+    """Maximum number of recordings transcribed at the same time; further ones are refused with 503 and Retry-After. One
+    caller can have half of them. Four times as many uploads can be in progress."""
+    max_files_per_caller: int = Field(default=0, ge=0)
+    """The same for one key, or for one address where keys are not needed (this machine's own addresses are not
+    counted); further ones are refused with 429. 0: half of MAX_FILES."""
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, value: str) -> str:
+        if 0 < len(value) < 32:
+            raise ValueError("must have 32 characters or more (openssl rand -hex 32)")
+        return value

