@@ -1,6 +1,7 @@
 """Location of a Whisper model's weights: a folder, an earlier download, the hub, or the package index."""
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import EngineUnavailable
@@ -23,6 +24,20 @@ SIZES_MB = {
     "tiny": 75, "base": 140, "small": 470, "medium": 1460, "large": 2950,
 }  # fmt: skip
 """Part of a size's name → its weights at half precision, in MB; the first match counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A model and the source of its weights: a folder, the package index, or else the hub."""
+
+    settings: Settings
+    """Settings with the model in WHISPER_MODEL."""
+    folder: Path | None = None
+    """Folder with the weights, if they are on this machine."""
+    mirrored: KnownModel | None = None
+    """Entry of the catalogue, if the package index is to be used."""
+    note: str = ""
+    """Reason why it is not the model of the settings."""
 
 
 def find(settings: Settings) -> Path | None:
@@ -53,49 +68,48 @@ def find(settings: Settings) -> Path | None:
     return folder if is_model(folder) else None
 
 
-async def choose(settings: Settings) -> tuple[Settings, str]:
-    """Return the settings with the model to use, and a note if it is not the default one: English takes SMALLEST where
-    the hub does not answer and no model was chosen. Takes 2 s at most."""
-    if (
-        "whisper_model" in settings.model_fields_set
-        or settings.speech_language.partition("-")[0] not in ("", "en")
-        or await asyncio.to_thread(find, settings) is not None
-    ):
-        return settings, ""
-    smallest = settings.model_copy(update={"whisper_model": SMALLEST})
+async def choose(settings: Settings) -> Choice:
+    """Return the model to use and the source of its weights: the one of the settings, or SMALLEST for English where the
+    hub does not answer and no model was chosen. Asks the hub at most once, for 2 s at most.
+
+    Raises EngineUnavailable if no source has the weights.
+    """
+    folder, known = await asyncio.to_thread(find, settings), _known(settings)
+    if folder is not None:
+        return Choice(settings, folder)
     try:
         await Hub.of(settings).check(hub_name(settings.whisper_model))
+        return Choice(settings)
     except EngineUnavailable as error:
-        if "index" in settings.model_sources or await asyncio.to_thread(find, smallest) is not None:
-            return smallest, f"{error.message} {SMALLEST} is used instead, which understands English only."
-    return settings, ""
+        if known is not None and "index" in settings.model_sources:
+            return Choice(settings, mirrored=known)
+        if "whisper_model" in settings.model_fields_set or settings.speech_language.partition("-")[0] not in ("", "en"):
+            raise
+        smallest = settings.model_copy(update={"whisper_model": SMALLEST})
+        note = f"{error.message} {SMALLEST} is used instead, which understands English only."
+        folder = await asyncio.to_thread(find, smallest)
+        if folder is not None:
+            return Choice(smallest, folder, note=note)
+        if "index" in settings.model_sources:
+            return Choice(smallest, mirrored=_known(smallest), note=note)
+        raise
 
 
 async def check(settings: Settings) -> None:
-    """Raise EngineUnavailable if the weights are neither here nor available from the hub or the package index; takes
-    7 s at most."""
-    if await asyncio.to_thread(find, settings) is not None:
-        return
-    known = _known(settings)
-    try:
-        await Hub.of(settings).check(hub_name(settings.whisper_model))
-    except EngineUnavailable:
-        if known is None or "index" not in settings.model_sources:
-            raise
-        await model_index.check(known)
+    """Raise EngineUnavailable if no weights are here, or available from the hub or the package index; takes 7 s at
+    most."""
+    choice = await choose(settings)
+    if choice.mirrored is not None:
+        await model_index.check(choice.mirrored)
 
 
-async def fetch(settings: Settings, report: Report) -> Path:
+async def fetch(choice: Choice, report: Report) -> Path:
     """Return the folder with the weights, after downloading them if necessary. Raises EngineUnavailable."""
-    folder = await asyncio.to_thread(find, settings)
-    if folder is not None:
-        return folder
-    known = _known(settings)
-    if known is not None and "index" in settings.model_sources:
-        try:
-            await Hub.of(settings).check(hub_name(settings.whisper_model))
-        except EngineUnavailable:
-            return (await model_sources.from_index(settings, known, report)).folder
+    if choice.folder is not None:
+        return choice.folder
+    settings = choice.settings
+    if choice.mirrored is not None:
+        return (await model_sources.from_index(settings, choice.mirrored, report)).folder
     repo, folder = hub_name(settings.whisper_model), _store(settings)
     hub = Hub.of(settings)
     files = await hub.files(repo, lambda name: name in WANTED or name.startswith("vocabulary."))

