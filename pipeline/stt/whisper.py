@@ -220,7 +220,9 @@ class WhisperEngine:
                 others.append(index)
             else:
                 task = "translate" if request.translate else "transcribe"
-                together[index] = Asked(sound, code, request.prompt, request.words, task, request.batch_size)
+                together[index] = Asked(
+                    sound, code, request.prompt, request.words, task, request.batch_size, request.expected
+                )
         indices = list(together)
         for place, found in first_pass(
             self._model, list(together.values()), beam=self._config.beam,
@@ -267,6 +269,7 @@ class WhisperEngine:
     ) -> tuple[Iterable[Any], Any]:
         """Return the segments (decoded lazily) and the info of faster-whisper. `cut` removes long pauses first; sound
         before `start_s` is not decoded."""
+        self._model.expected = request.expected
         segments, info = self._model.transcribe(
             sound,
             language=request.language,

@@ -34,13 +34,14 @@ class UnderWay:
 
     @property
     def language(self) -> str | None:
-        """The spoken language, as requested or as detected."""
-        return self._request.language
+        """The language of the recording: as requested, or of its first speech."""
+        return self._request.language or self._request.expected
 
     def speaks(self, language: str | None) -> None:
-        """Set the detected language. Until then, one window is transcribed at a time."""
+        """Set the language of the first speech, which is expected in the other windows, too. Until then, one window is
+        transcribed at a time."""
         if self._request.language is None:
-            self._request = replace(self._request, language=language)
+            self._request = replace(self._request, expected=language)
             self._changed.set()
 
     async def results(self, windows: AsyncIterator[Window | float]) -> AsyncGenerator[Step, None]:
@@ -78,7 +79,7 @@ class UnderWay:
             steps.close(error)
 
     async def _room(self) -> None:
-        while self._given >= (self._most if self._request.language else 1):
+        while self._given >= (self._most if self.language else 1):
             self._changed.clear()
             await self._changed.wait()
         self._given += 1

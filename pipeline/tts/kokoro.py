@@ -42,9 +42,11 @@ async def _check_installed(settings: Settings) -> None:
     await espeak.probe(settings)
     if importlib.util.find_spec("onnxruntime") is None:
         raise EngineUnavailable("onnxruntime is not installed.", remedy="pip install onnxruntime")
-    if bool(settings.kokoro_model) and await asyncio.to_thread(CATALOGUE[NAME].missing, Path(settings.kokoro_model)):
+    folder = settings.kokoro_model
+    missing = await asyncio.to_thread(CATALOGUE[NAME].missing, Path(folder)) if folder else []
+    if missing:
         raise EngineUnavailable(
-            f"There is no Kokoro model in {settings.kokoro_model}.",
+            f"There is no Kokoro model in {folder}.",
             remedy="Put model.onnx and vocab.json of Kokoro-82M there, or unset KOKORO_MODEL.",
         )
 
