@@ -6,16 +6,22 @@ from pathlib import Path
 
 from pipeline.errors import EngineUnavailable
 from pipeline.settings import Settings
+from pipeline.stt import whisper_size
 from pipeline.support import model_index, model_sources
 from pipeline.support.model_catalogue import CATALOGUE, KnownModel, of_repo
 from pipeline.support.model_hub import Hub
 from pipeline.support.model_sources import Obtained
 from pipeline.support.progress import Report
+from pipeline.workers.hardware import this_machine
 
 NEEDED = ("model.bin", "config.json", "tokenizer.json")
 """Files that make a folder a model; without the last one faster-whisper would contact the hub itself."""
+DEFAULT = "base"
+"""The size that is used until the machine's speed is known."""
 SMALLEST = "tiny.en"
 """The size that the package index has, for English."""
+MULTILINGUAL = "whisper-base"
+"""The model of the catalogue for other languages: never fetched by itself, because its digest is not pinned."""
 WANTED = (*NEEDED, "preprocessor_config.json")
 """Files of a model that are downloaded, besides vocabulary.*."""
 
@@ -69,30 +75,51 @@ def find(settings: Settings) -> Path | None:
 
 
 async def choose(settings: Settings) -> Choice:
-    """Return the model to use and the source of its weights: the one of the settings, or SMALLEST for English where the
-    hub does not answer and no model was chosen. Asks the hub at most once, for 2 s at most.
+    """Return the model to use and the source of its weights. Asks the hub at most once, for 2 s at most.
 
-    Raises EngineUnavailable if no source has the weights.
+    Without WHISPER_MODEL it is the size that this machine carries (`pipeline.stt.whisper_size`), at first DEFAULT.
+    Where the hub does not answer, it is DEFAULT if it is here, or else SMALLEST for English and MULTILINGUAL, if it is
+    here, for other languages. Raises EngineUnavailable if no source has the weights.
     """
+    if "whisper_model" in settings.model_fields_set:
+        return await _named(settings)
+    hardware = await asyncio.to_thread(this_machine)
+    size = await asyncio.to_thread(whisper_size.kept, settings, hardware) or DEFAULT
+    english = settings.speech_language.partition("-")[0] in ("", "en")
+    only_english = settings.speech_language and english
+    size = f"{size}.en" if size == "tiny" and only_english else size
+    try:
+        return await _named(_with(settings, size))
+    except EngineUnavailable as error:
+        other = SMALLEST if english else MULTILINGUAL
+        what = "understands English only" if english else "was installed by name"
+        for name in (DEFAULT, other):
+            folder = await asyncio.to_thread(find, _with(settings, name))
+            if folder is not None:
+                note = f"{error.message} {name} is used instead{f', which {what}' if name == other else ''}."
+                return Choice(_with(settings, name), folder, note=note)
+        if english and "index" in settings.model_sources:
+            note = f"{error.message} {SMALLEST} is used instead, which {what}."
+            return Choice(_with(settings, SMALLEST), mirrored=_known(_with(settings, SMALLEST)), note=note)
+        raise
+
+
+async def _named(settings: Settings) -> Choice:
+    """Return the model of the settings with its source."""
     folder, known = await asyncio.to_thread(find, settings), _known(settings)
     if folder is not None:
         return Choice(settings, folder)
     try:
         await Hub.of(settings).check(hub_name(settings.whisper_model))
-        return Choice(settings)
-    except EngineUnavailable as error:
-        if known is not None and "index" in settings.model_sources:
-            return Choice(settings, mirrored=known)
-        if "whisper_model" in settings.model_fields_set or settings.speech_language.partition("-")[0] not in ("", "en"):
+    except EngineUnavailable:
+        if known is None or "index" not in settings.model_sources:
             raise
-        smallest = settings.model_copy(update={"whisper_model": SMALLEST})
-        note = f"{error.message} {SMALLEST} is used instead, which understands English only."
-        folder = await asyncio.to_thread(find, smallest)
-        if folder is not None:
-            return Choice(smallest, folder, note=note)
-        if "index" in settings.model_sources:
-            return Choice(smallest, mirrored=_known(smallest), note=note)
-        raise
+        return Choice(settings, mirrored=known)
+    return Choice(settings)
+
+
+def _with(settings: Settings, model: str) -> Settings:
+    return settings.model_copy(update={"whisper_model": model})
 
 
 async def check(settings: Settings) -> None:
