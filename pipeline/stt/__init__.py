@@ -99,6 +99,8 @@ class WindowLimits:
     pad_s: float = 0.4
     batch: int = 1
     """Number of windows decoded together beyond which the engine gets no faster."""
+    parallel: int = 1
+    """Number of batches decoded at the same time."""
     pack: bool = False
     """Whether a short window costs as much as a long one, so that several short stretches should share a window."""
 

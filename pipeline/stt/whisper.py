@@ -446,7 +446,7 @@ async def _open(choice: weights.Choice, report: Report) -> AsyncIterator[Opened[
     async with open_worker(spec, settings, serving) as worker:
         loaded: Description = await worker.call("describe")
         name = settings.whisper_model.rstrip("/").rpartition("/")[2]
-        limits = WindowLimits(batch=planned.file_batch, pack=PACK)
+        limits = WindowLimits(batch=planned.file_batch, parallel=planned.replicas, pack=PACK)
         front = TellingFront(worker, "whisper", settings.stt_timeout_s, limits)
         languages = list(NAMES) if loaded.multilingual else ["en"]
         kind = loaded.compute_type

@@ -1,4 +1,4 @@
-"""The windows of one recording that the recogniser is working on: one, or as many at a time as the engine batches."""
+"""The windows of one recording that the recogniser is working on: one, or as many at a time as the engine decodes."""
 
 import asyncio
 import secrets
@@ -25,7 +25,8 @@ class UnderWay:
     def __init__(self, stt: SpeechToText, request: FileRequest) -> None:
         batch = min(request.batch_size or stt.limits.batch, stt.limits.batch)
         self._stt, self._request = stt, request
-        self._most = 2 * batch if batch > 1 else 1  # a second batch waits while the first is decoded
+        at_once = batch * stt.limits.parallel
+        self._most = 2 * at_once if at_once > 1 else 1  # the next batches wait while the first are decoded
         self._session = secrets.token_hex(8)
         self._running: set[asyncio.Task[None]] = set()
         self._given = 0
