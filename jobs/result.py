@@ -43,6 +43,7 @@ def store_form(segments: Sequence[Segment], *, language: str | None, duration_s:
 def _segment(segment: Segment) -> JsonObject:
     told = segment_dict(segment)
     told.pop("tokens")  # half the size, and useless without the model
+    told["language"] = segment.language
     return told
 
 
@@ -55,6 +56,7 @@ def segments_of(result: dict[str, Any]) -> list[Segment]:
             one["text"],
             words=[Word(w["word"], w["start"], w["end"], w.get("probability", 1.0)) for w in one.get("words", ())],
             speaker=one.get("speaker"),
+            language=one.get("language"),
             id=number,
         )
         for number, one in enumerate(result["segments"])

@@ -3,12 +3,12 @@
 A stage's table (`pipeline.stt.ENGINES`, …) maps a name to a module, imported only on use. The module has:
 
     async def probe(settings: Settings) -> None
-        Cheap (under a second, no model loaded): returns when the engine can run here, else raises EngineUnavailable
-        with the reason and a remedy.
+        Cheap (no model loaded): returns when the engine can run here, else raises EngineUnavailable with the reason
+        and a remedy. For `doctor`, and for the check whether an engine is back.
 
     def open_engine(settings: Settings, report: Report) -> AbstractAsyncContextManager[Opened[T]]
-        Loads the model, warms it up, yields it ready to serve; closes everything it started. Raises EngineUnavailable
-        or EngineError. Calls `report` during slow steps (downloads).
+        Checks the same, loads the model, warms it up, yields it ready to serve; closes everything it started. Raises
+        EngineUnavailable or EngineError. Calls `report` during slow steps (downloads).
 """
 
 import importlib
@@ -124,7 +124,6 @@ async def open_named(
     """Open exactly this engine. Raises EngineUnavailable or EngineError when it cannot run."""
     start = time.perf_counter()
     module = load(table, name)
-    await module.probe(settings)
     async with module.open_engine(settings, report) as opened:
         ready_s = time.perf_counter() - start
         info = EngineInfo(

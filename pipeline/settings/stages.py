@@ -32,7 +32,8 @@ class StageSettings(Group):
     stt_engine: Literal["auto", "whisper", "sphinx", "parakeet", "openai"] = "auto"
     """auto: whisper if its weights are here or can be downloaded, else sphinx (English only)."""
     whisper_model: str = Field(default="base", validation_alias=AliasChoices("whisper_model", "model_size"))
-    """A size (tiny, base, small, medium, large-v3, turbo, …), a hub name (owner/name) or a folder."""
+    """A size (tiny, base, small, medium, large-v3, turbo, …), a hub name (owner/name) or a folder. Not set: the size
+    that this machine carries at conversation speed (docs/files.md)."""
     whisper_device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", validation_alias=AliasChoices("whisper_device", "device")
     )

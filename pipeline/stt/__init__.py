@@ -51,7 +51,7 @@ class FileRequest:
     """The options for transcribing a recording; the same for each of its windows."""
 
     language: str | None = None
-    """ISO 639-1; None: detected in the first speech."""
+    """ISO 639-1; None: detected in each window."""
     prompt: str | None = None
     """A hint for names and style."""
     words: bool = False
@@ -62,6 +62,8 @@ class FileRequest:
     """Sampling temperature; 0 takes the likeliest words."""
     batch_size: int | None = None
     """Maximum number of windows decoded together; None: as many as are efficient."""
+    expected: str | None = None
+    """Language (ISO 639-1) of windows in which no language is detected with certainty; None: the likeliest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class WindowLimits:
     pad_s: float = 0.4
     batch: int = 1
     """Number of windows decoded together beyond which the engine gets no faster."""
+    parallel: int = 1
+    """Number of batches decoded at the same time."""
     pack: bool = False
     """Whether a short window costs as much as a long one, so that several short stretches should share a window."""
 

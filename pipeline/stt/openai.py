@@ -62,7 +62,7 @@ class OpenAITranscriber:
     async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
         """See the Protocol. Yields the server's segments, or one for the whole window if it returns none."""
         wav = await asyncio.to_thread(lambda: encode_wav(window.at(RATE_HZ)))
-        fields: dict[str, object] = {"language": request.language, "prompt": request.prompt}
+        fields: dict[str, object] = {"language": request.language or request.expected, "prompt": request.prompt}
         if request.translate:
             del fields["language"]
         fields = {name: value for name, value in fields.items() if value}

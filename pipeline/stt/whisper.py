@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.engines import Opened
-from pipeline.errors import EngineError
+from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.languages import NAMES
 from pipeline.listening.vad import speech_spans
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word, weights
+from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word, weights, whisper_size
+from pipeline.stt.models import needed_mb
 from pipeline.stt.short_context import Known, agree, known_clip
 from pipeline.stt.whisper_model import (
     MAX_COMPRESSION,
@@ -220,7 +221,9 @@ class WhisperEngine:
                 others.append(index)
             else:
                 task = "translate" if request.translate else "transcribe"
-                together[index] = Asked(sound, code, request.prompt, request.words, task, request.batch_size)
+                together[index] = Asked(
+                    sound, code, request.prompt, request.words, task, request.batch_size, request.expected
+                )
         indices = list(together)
         for place, found in first_pass(
             self._model, list(together.values()), beam=self._config.beam,
@@ -267,6 +270,7 @@ class WhisperEngine:
     ) -> tuple[Iterable[FoundSegment], LanguageInfo]:
         """Return the segments (decoded lazily) and the info of faster-whisper. `cut` removes long pauses first; sound
         before `start_s` is not decoded."""
+        self._model.expected = request.expected
         return self._model.transcribe(
             sound,
             language=request.language,
@@ -362,15 +366,56 @@ def _warm_up_sound() -> Samples:
 
 async def probe(settings: Settings) -> None:
     """Raise EngineUnavailable unless the weights are here, or the hub or the package index has them."""
-    chosen, _ = await weights.choose(settings)
-    await weights.check(chosen)
+    await weights.check(settings)
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[SpeechToText]]:
-    """Download the weights if necessary; load and warm up the model in its worker."""
-    settings, note = await weights.choose(settings)
-    folder = await weights.fetch(settings, report)
+    """Download the weights if necessary; load and warm up the model in its worker. The first start without
+    WHISPER_MODEL measures this machine's speed, and continues with another size if that is better."""
+    choice = await weights.choose(settings)
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(_open(choice, report))
+        if "whisper_model" not in settings.model_fields_set and not choice.note:
+            better = await _better(settings, opened, report)
+            if better is not None:
+                await stack.aclose()
+                opened = await stack.enter_async_context(_open(better, report))
+        yield opened
+
+
+async def _better(settings: Settings, opened: Opened[SpeechToText], report: Report) -> weights.Choice | None:
+    """Measure the speed of the loaded model, unless a size was kept for this machine. Return another size with its
+    weights on this machine, if it is better; None if it is not, or cannot be had."""
+    hardware = await asyncio.to_thread(this_machine)
+    if await asyncio.to_thread(whisper_size.kept, settings, hardware) is not None:
+        return None
+    known = await known_clip(settings)
+    if known is None:
+        return None
+    seconds = await whisper_size.turn_s(opened.engine, known.clip)
+    room_mb = hardware.gpus[0].free_mb if opened.device == "cuda" else hardware.memory_mb // 4
+
+    def fits(size: str) -> bool:
+        return needed_mb(weights.weights_mb(settings, size), opened.compute_type, hardware) <= room_mb
+
+    size = await asyncio.to_thread(whisper_size.largest, seconds, opened.name, fits)
+    log.info("%s needs %.2f s for %.0f s of speech: using %s", opened.name, seconds, known.clip.seconds, size)
+    try:
+        await asyncio.to_thread(whisper_size.keep, settings, hardware, size)
+        better = await weights.choose(settings)
+        if better.note or better.settings.whisper_model == opened.name:
+            return None
+        return replace(better, folder=await weights.fetch(better, report))
+    except (OSError, EngineUnavailable) as error:
+        log.warning("Whisper %s cannot be used: %s", size, error)
+        return None
+
+
+@asynccontextmanager
+async def _open(choice: weights.Choice, report: Report) -> AsyncIterator[Opened[SpeechToText]]:
+    """Open a chosen model."""
+    settings, folder = choice.settings, await weights.fetch(choice, report)
     origin = await asyncio.to_thread(weights.described, settings, folder)
     planned = plan(
         settings, await asyncio.to_thread(this_machine), weights.weights_mb(settings, settings.whisper_model)
@@ -400,12 +445,12 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     async with open_worker(spec, settings, serving) as worker:
         loaded: Description = await worker.call("describe")
         name = settings.whisper_model.rstrip("/").rpartition("/")[2]
-        limits = WindowLimits(batch=planned.file_batch, pack=PACK)
+        limits = WindowLimits(batch=planned.file_batch, parallel=planned.replicas, pack=PACK)
         front = TellingFront(worker, "whisper", settings.stt_timeout_s, limits)
         languages = list(NAMES) if loaded.multilingual else ["en"]
         kind = loaded.compute_type
         yield Opened(
             front, f"{name} ({kind})", loaded.device, worker.load, languages, name, kind, source=origin.source,
             licence=origin.licence,
-            notes=[f"whisper: {note}"] if note else [],
+            notes=[f"whisper: {choice.note}"] if choice.note else [],
         )  # fmt: skip

@@ -11,6 +11,9 @@ from pipeline.stt.whisper_types import AlignedWord, Encoded, Generated, Search, 
 
 WINDOW_S = 30.0
 """Length of Whisper's window, in seconds."""
+SURE_OF_LANGUAGE = 0.8
+"""Probability from which a window of a recording is in another language than expected. Base is sure of 3 s of English
+or German speech with 0.93 and more, and takes half a second of English for Russian with 0.56."""
 MARGIN_FRAMES = 100
 """Silence kept after the sound in a shortened window, in frames of 10 ms. If the sound reaches the end of a window
 shorter than 30 s, Whisper repeats itself or writes nothing. Word errors of tiny.en and base on recordings, by this
@@ -43,6 +46,8 @@ class Utterance:
     """transcribe or translate."""
     times: bool = False
     """Whether to transcribe with the times of segments."""
+    expected: str | None = None
+    """Code of the language if the detection is not sure of another one; None: the likeliest."""
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -83,6 +88,8 @@ def load(folder: str, device: str, compute_type: str, threads: int, context_s: f
         context_s: float
         """Minimum length of sound to encode, in seconds."""
         _last: tuple[Samples, Encoded] | None = None
+        expected: str | None = None
+        """Language of the sound if the detection is not sure of another one; None: the likeliest."""
         known_alignment: list[list[AlignedWord]] | None = None
         """Alignment of words and sound that was made for a whole batch; returned to the library's next request."""
 
@@ -109,11 +116,10 @@ def load(folder: str, device: str, compute_type: str, threads: int, context_s: f
             self, audio: Samples | None = None, features: Samples | None = None, **options: object
         ) -> tuple[str, float, Sequence[tuple[str, float]]]:
             # Decoding leaves out the last frame. Doing the same here lets both encode the same window.
+            detected: Sequence[tuple[str, float]]
             features = None if features is None else features[..., :-1]
-            detected: tuple[str, float, Sequence[tuple[str, float]]] = super().detect_language(
-                audio, features, **options
-            )
-            return detected
+            *_, detected = super().detect_language(audio, features, **options)
+            return *_language(detected, self.expected), detected
 
     model = TurnWhisper(folder, device=device, compute_type=compute_type, cpu_threads=threads)
     model.context_s = context_s
@@ -144,12 +150,19 @@ def language_of(model: WhisperModel, features: Samples) -> tuple[str, float]:
     from ctranslate2 import StorageView
 
     encoded = model.model.encode(StorageView.from_array(np.ascontiguousarray(features[None])))
-    return _likeliest(model.model.detect_language(encoded)[0])
+    return _language(_codes(model.model.detect_language(encoded)[0]), None)
 
 
-def _likeliest(detected: Sequence[tuple[str, float]]) -> tuple[str, float]:
-    token, probability = detected[0]
-    return token[2:-2], float(probability)
+def _codes(detected: Sequence[tuple[str, float]]) -> Sequence[tuple[str, float]]:
+    return [(token[2:-2], float(probability)) for token, probability in detected]
+
+
+def _language(detected: Sequence[tuple[str, float]], expected: str | None) -> tuple[str, float]:
+    """Return the language to decode in, and its probability. detected: codes, the likeliest first."""
+    code, probability = detected[0]
+    if expected is None or probability >= SURE_OF_LANGUAGE:
+        return code, probability
+    return expected, dict(detected).get(expected, 0.0)
 
 
 def prompt_of(model: WhisperModel, text: str | None) -> tuple[int, ...]:
@@ -192,6 +205,7 @@ class Batch:
         self._windows = np.stack([one.features for one in utterances])
         self.encoded = model.model.encode(StorageView.from_array(self._windows))
         self.tokenizers: list[Tokenizer] = []
+        """One of each member's language, after `prepare`."""
         self._languages: list[tuple[str, float]] = []
         self._prompts: list[list[int]] = []
 
@@ -205,7 +219,7 @@ class Batch:
             detected = model.model.detect_language(self.encoded)
             for place, one in enumerate(utterances):
                 if one.language is None:
-                    self._languages[place] = _likeliest(detected[place])
+                    self._languages[place] = _language(_codes(detected[place]), one.expected)
         multilingual = model.model.is_multilingual
         self.tokenizers = [
             Tokenizer(model.hf_tokenizer, multilingual, one.task, code)
@@ -236,7 +250,7 @@ class Batch:
 
     def _written(self, places: Sequence[int], temperature: float) -> list[Heard]:
         all_of_them = len(places) == len(self._utterances)
-        sound = self.encoded if all_of_them else self._alone(places[0])
+        sound = self.encoded if all_of_them else self.alone(places[0])
         prompts = [self._prompts[place] for place in places]
         results = _generate(self._model, sound, prompts, self.tokenizers[0], self._beam, temperature)
         return [
@@ -244,7 +258,7 @@ class Batch:
             for place, result in zip(places, results, strict=True)
         ]
 
-    def _alone(self, place: int) -> Encoded:
+    def alone(self, place: int) -> Encoded:
         """Return the encoder's output for one member."""
         from ctranslate2 import StorageView
 

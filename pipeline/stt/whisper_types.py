@@ -71,6 +71,8 @@ class Tokenizer(Protocol):
     def eot(self) -> int:
         """The first special token; smaller ones are text."""
 
+    @property
+    def language_code(self) -> str: ...
     def decode(self, tokens: Sequence[int]) -> str: ...
 
 
@@ -149,6 +151,7 @@ class WhisperModel(Protocol):
     hf_tokenizer: TextEncoder
     max_length: int
     context_s: float
+    expected: str | None
     known_alignment: list[list[AlignedWord]] | None
 
     @property

@@ -28,6 +28,8 @@ class Asked:
     task: str
     batch_size: int | None = None
     """Maximum batch size for this window."""
+    expected: str | None = None
+    """Language if the detection is not sure of another one; None: the likeliest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,9 @@ def first_pass(
     """Yield (index, Pass) for each window that was not cancelled, and (index, None) in between, where all can be
     cancelled."""
     utterances = [
-        Utterance(features_of(model, one.sound), one.language, prompt_of(model, one.prompt), one.task, True)
+        Utterance(
+            features_of(model, one.sound), one.language, prompt_of(model, one.prompt), one.task, True, one.expected
+        )
         for one in windows
     ]
     groups: dict[object, list[int]] = {}
@@ -111,15 +115,21 @@ def _split(model: WhisperModel, tokenizer: Tokenizer, heard: Heard, frames: int)
 
 
 def _add_words(model: WhisperModel, batch: Batch, passes: Sequence[_Split], lengths: Sequence[int]) -> None:
-    """Align all words together, then handle each window alone: the library would let one window's end move
-    another's."""
+    """Align all words of one language together, then handle each window alone: the library would let one window's end
+    move another's."""
     from faster_whisper.transcribe import get_end
 
     texts = [
         [token for segment in one.segments for token in segment["tokens"] if token < batch.tokenizers[place].eot]
         for place, one in enumerate(passes)
     ]
-    aligned = model.find_alignment(batch.tokenizers[0], texts, batch.encoded, list(lengths))
+    if len({tokenizer.language_code for tokenizer in batch.tokenizers}) == 1:
+        aligned = model.find_alignment(batch.tokenizers[0], texts, batch.encoded, list(lengths))
+    else:
+        aligned = [
+            model.find_alignment(tokenizer, [texts[place]], batch.alone(place), [lengths[place]])[0]
+            for place, tokenizer in enumerate(batch.tokenizers)
+        ]
     for place, one in enumerate(passes):
         if one.segments:
             model.known_alignment = [aligned[place]]

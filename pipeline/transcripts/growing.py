@@ -178,5 +178,5 @@ class _Growing:
                 if segment is None:
                     return joined(texts)
                 texts.append(segment.text)
-                if self._request.language is None and segment.language:
-                    self._request = replace(self._request, language=segment.language)
+                if self._request.expected is None and segment.language:
+                    self._request = replace(self._request, expected=segment.language)

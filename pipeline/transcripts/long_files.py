@@ -53,11 +53,15 @@ async def transcribe_file(
 ) -> AsyncGenerator[FileEvent, None]:
     """Yield Segments in order, Progress in between, Finished at the end. Closing the generator stops all work below it.
 
-    cutting: None: the engine's own. Raises BadInput for a file that is not a recording, EngineError, Overloaded.
+    Without a language in the request, each window is in the language that is detected in it, and if the detection is
+    not certain, in that of the first speech. cutting: None: the engine's own. Raises BadInput for a file that is not a
+    recording, EngineError, Overloaded.
     """
     probability, count = 0.0, 0
     heard, heard_s = False, 0.0
     cutting = cutting or cutting_for(stt)
+    if request.language is None:
+        cutting = replace(cutting, pack=False)  # utterances that share a window could be in different languages
     under_way = UnderWay(stt, request)
     async with aclosing(_windows(recording, cutting)) as windows, aclosing(under_way.results(windows)) as results:
         async for step, segments in results:

@@ -1,4 +1,4 @@
-"""The windows of one recording that the recogniser is working on: one, or as many at a time as the engine batches."""
+"""The windows of one recording that the recogniser is working on: one, or as many at a time as the engine decodes."""
 
 import asyncio
 import secrets
@@ -26,7 +26,8 @@ class UnderWay:
     def __init__(self, stt: SpeechToText, request: FileRequest) -> None:
         batch = min(request.batch_size or stt.limits.batch, stt.limits.batch)
         self._stt, self._request = stt, request
-        self._most = 2 * batch if batch > 1 else 1  # a second batch waits while the first is decoded
+        at_once = batch * stt.limits.parallel
+        self._most = 2 * at_once if at_once > 1 else 1  # the next batches wait while the first are decoded
         self._session = secrets.token_hex(8)
         self._given = 0
         """Windows whose segments are not all read yet."""
@@ -34,13 +35,14 @@ class UnderWay:
 
     @property
     def language(self) -> str | None:
-        """The spoken language, as requested or as detected."""
-        return self._request.language
+        """The language of the recording: as requested, or of its first speech."""
+        return self._request.language or self._request.expected
 
     def speaks(self, language: str | None) -> None:
-        """Set the detected language. Until then, one window is transcribed at a time."""
+        """Set the language of the first speech, which is expected in the other windows, too. Until then, one window is
+        transcribed at a time."""
         if self._request.language is None:
-            self._request = replace(self._request, language=language)
+            self._request = replace(self._request, expected=language)
             self._changed.set()
 
     async def results(self, windows: AsyncIterator[Window | float]) -> AsyncGenerator[Step, None]:
@@ -71,7 +73,7 @@ class UnderWay:
                 steps.close(error)
 
     async def _room(self) -> None:
-        while self._given >= (self._most if self._request.language else 1):
+        while self._given >= (self._most if self.language else 1):
             self._changed.clear()
             await self._changed.wait()
         self._given += 1

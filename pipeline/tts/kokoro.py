@@ -32,14 +32,21 @@ REAL_TIME = 0.9
 
 async def probe(settings: Settings) -> None:
     """Raise EngineUnavailable if a library is missing, or the model is neither here nor can be fetched."""
+    await _check_installed(settings)
+    if not settings.tts_model:
+        await model_sources.check(settings, NAME)
+
+
+async def _check_installed(settings: Settings) -> None:
+    """Raise EngineUnavailable if a library or the folder in TTS_MODEL is missing."""
     await espeak.probe(settings)
     if importlib.util.find_spec("onnxruntime") is None:
         raise EngineUnavailable("onnxruntime is not installed.", remedy="pip install onnxruntime")
-    if not settings.tts_model:
-        await model_sources.check(settings, NAME)
-    elif await asyncio.to_thread(CATALOGUE[NAME].missing, Path(settings.tts_model)):
+    folder = settings.tts_model
+    missing = await asyncio.to_thread(CATALOGUE[NAME].missing, Path(folder)) if folder else []
+    if missing:
         raise EngineUnavailable(
-            f"There is no Kokoro model in {settings.tts_model}.",
+            f"There is no Kokoro model in {folder}.",
             remedy="Put model.onnx and vocab.json of Kokoro-82M there, or unset TTS_MODEL.",
         )
 
@@ -55,6 +62,7 @@ async def kokoro_model(settings: Settings, report: Report) -> Obtained:
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["KokoroSpeech"]]:
     """Start Kokoro and eSpeak NG in their workers. Raises EngineUnavailable, also when `auto` finds the machine too
     slow, and EngineError."""
+    await _check_installed(settings)
     origin = await kokoro_model(settings, report)
     folder = origin.folder
     files = await asyncio.to_thread(find_voices, [folder / "voices", SHIPPED_VOICES])

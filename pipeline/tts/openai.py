@@ -55,6 +55,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     """Open a client of the server. There is no warm-up, because some servers charge for speech."""
     from openai import AsyncOpenAI, Timeout
 
+    await probe(settings)
     client = AsyncOpenAI(
         base_url=settings.tts_openai_url,
         api_key=settings.tts_openai_key or "none",

@@ -32,6 +32,7 @@ async def probe(settings: Settings) -> None:
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["PiperSpeech"]]:
     """Start Piper and eSpeak NG in their workers. Raises EngineUnavailable, EngineError."""
+    await espeak.probe(settings)
     config, reader = await asyncio.to_thread(_read, settings)
     spec = EngineSpec("piper", "pipeline.tts.piper_engine:Piper", config)
     serving = Serving(settings.tts_timeout_s, settings.tts_replicas)

@@ -63,6 +63,7 @@ async def _hub_answers(settings: Settings) -> bool:
 @asynccontextmanager
 async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["PocketSpeech"]]:
     """Start pocket-tts in its worker, with its first model loaded. Raises EngineUnavailable, EngineError."""
+    await probe(settings)
     config = _config(settings)
     spec = EngineSpec("pocket", "pipeline.tts.pocket_engine:Pocket", config, downloads=True)
     # A model call can include loading the model of another language.

@@ -36,6 +36,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
 
     Raises EngineUnavailable, EngineError.
     """
+    await probe(settings)
     config = _config(settings, await xtts_weights.fetch(settings, report))
     spec = EngineSpec("xtts", "pipeline.tts.xtts_engine:Xtts", config)
     serving = Serving(settings.tts_timeout_s, settings.tts_replicas)

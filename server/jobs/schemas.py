@@ -15,6 +15,7 @@ RESULT: dict[str, object] = {
         {
             "id": 0, "seek": 0, "start": 0.3, "end": 2.9, "text": "Good morning. What can I do for you?",
             "temperature": 0.0, "avg_logprob": -0.2, "compression_ratio": 0.9, "no_speech_prob": 0.01,
+            "language": "en",
             "words": [{"word": "Good", "start": 0.3, "end": 0.5, "probability": 0.98}], "speaker": "A",
         }
     ],
@@ -60,6 +61,8 @@ class TranscriptSegment(Answer):
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    language: str | None = None
+    """Language of this segment: a recording can have several."""
     words: list[TranscriptWord] = Field(default_factory=list)
     speaker: str | None = None
 

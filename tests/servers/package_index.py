@@ -23,6 +23,8 @@ class PackageIndex:
     """File names of wheels that end in the middle."""
     hang: threading.Event | None = None
     """Respond only after this is set."""
+    listed: list[str] = field(default_factory=list)
+    """Packages whose versions were asked for."""
     fetched: list[str] = field(default_factory=list)
     """File names of the wheels that were asked for."""
 
@@ -70,6 +72,7 @@ def _handler(index: PackageIndex) -> type[BaseHTTPRequestHandler]:
                 index.hang.wait()
             _, kind, name, *_ = [*self.path.split("/"), ""]
             if kind == "simple":
+                index.listed.append(name)
                 files = [file for file in index.wheels if file.startswith(f"{name.replace('-', '_')}-")]
                 links = "".join(f'<a href="/files/{file}">{file}</a>' for file in files)
                 self._send(f"<!DOCTYPE html><html><body>{links}</body></html>".encode(), "text/html")

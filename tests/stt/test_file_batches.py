@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from pipeline.audio.decode import Recording
 from pipeline.engines import Opened
 from pipeline.errors import EngineError
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest, Segment, SpeechToText, whisper
+from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, whisper
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
 from pipeline.transcripts.long_files import transcribe_file
 from tests.stt.recordings import MODEL, RATE_HZ, spliced
@@ -134,3 +134,25 @@ async def test_slow_and_leaving_readers_do_not_delay_others(sparse: tuple[bytes,
         load = batched.load
         assert load is not None
         await eventually(lambda: load().running == load().waiting == 0)
+
+
+class Pairs:
+    """Two copies of a recogniser, each of which waits until both have a window."""
+
+    limits = WindowLimits(parallel=2)
+
+    def __init__(self) -> None:
+        self._both = asyncio.Barrier(2)
+
+    async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
+        async with asyncio.timeout(60):
+            await self._both.wait()
+        yield Segment(0.0, window.seconds, "words", "en")
+
+    async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+        raise NotImplementedError
+
+
+async def test_one_recording_keeps_all_copies_of_the_recogniser_busy() -> None:
+    clip, _ = spliced([(2.5, number) for number in range(4)])
+    assert len(await heard(Pairs(), encode_wav(clip), FileRequest("en"))) == 4

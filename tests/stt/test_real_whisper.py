@@ -2,7 +2,8 @@
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import jiwer
@@ -11,11 +12,15 @@ import pytest
 
 from bench.wer_whisper import plain, unspoken
 from pipeline.audio.clip import Clip
-from pipeline.audio.decode import decode_blocking
-from pipeline.stt import FileRequest
+from pipeline.audio.decode import Recording, decode_blocking
+from pipeline.settings import Settings
+from pipeline.stt import FileRequest, Segment, SpeechToText, whisper
 from pipeline.stt.short_context import Known
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.whisper_model import Batch, Utterance, features_of
 from pipeline.stt.worker_client import last
+from pipeline.transcripts.growing import GrowingFile, transcribe_growing
+from pipeline.transcripts.long_files import transcribe_file
 from tests.real_models import real_model
 from tests.speech import Espeak
 
@@ -75,6 +80,51 @@ def test_batches_and_file_windows_hear_the_same_as_single_turns() -> None:
 
 
 @needs_recordings
+@pytest.mark.parametrize(("file_batch", "words"), [(1, False), (4, True)])
+async def test_each_window_of_a_file_is_in_its_own_language(file_batch: int, words: bool) -> None:
+    """English, then German."""
+    async with opened(BASE, file_batch) as stt:
+        found = await segments_of(stt, FileRequest(words=words))
+    languages = [one.language for one in found]
+    assert languages == ["en"] * languages.count("en") + ["de"] * languages.count("de")
+    texts = {code: " ".join(one.text for one in found if one.language == code) for code in ("en", "de")}
+    assert texts["en"].startswith("Permission is hereby granted, free of charge")
+    assert "Software zu verwenden" in texts["de"]
+
+
+@needs_recordings
+async def test_a_file_stays_in_the_language_of_its_request() -> None:
+    async with opened(BASE, 1) as stt:
+        found = await segments_of(stt, FileRequest("en"))
+    assert {one.language for one in found} == {"en"}
+    assert "Software zu verwenden" not in " ".join(one.text for one in found)
+
+
+@needs_recordings
+async def test_a_growing_recording_is_heard_in_its_languages() -> None:
+    async with opened(BASE, 1) as stt:
+        file = GrowingFile()
+        file.put((SHARED / "multilingual.mp3").read_bytes())
+        file.end()
+        recording = Recording(file, max_seconds=3600)
+        *_, whole = [one async for one in transcribe_growing(stt, recording, file, FileRequest())]
+    assert whole.text.startswith("Permission is hereby granted")
+    assert "Software zu verwenden" in whole.text
+
+
+def test_an_unsure_detection_follows_the_expected_language() -> None:
+    engine = engine_of(BASE)
+    breath = Clip((np.random.default_rng(0).standard_normal(RATE_HZ) * 0.05).astype(np.float32), RATE_HZ)
+    likeliest, probability = engine.language_of(breath)
+    assert probability < 0.8
+    expected = "pt" if likeliest != "pt" else "de"
+    request = Utterance(features_of(engine._model, breath.samples), None, (), times=True, expected=expected)
+    batch = Batch(engine._model, [request], 1)
+    batch.prepare()
+    assert batch.tokenizers[0].language_code == expected
+
+
+@needs_recordings
 def test_an_utterance_of_sixteen_seconds_is_not_empty() -> None:
     [text] = heard(engine_of(TINY), [recording("libri1088")])
     assert text.startswith("as you know")
@@ -110,6 +160,21 @@ def test_sentences_of_espeak_are_heard_alike_with_both_contexts() -> None:
     short, full = (last(engine_of(TINY, context_s).transcribe(sound, "en", None, False)).text for context_s in (10, 30))
     assert "weather" in short
     assert short == full
+
+
+@asynccontextmanager
+async def opened(model: str, file_batch: int) -> AsyncIterator[SpeechToText]:
+    settings = Settings(
+        whisper_model=str(real_model(model)), stt_file_batch=file_batch, isolate_models=False, whisper_context_s=10.0
+    )
+    async with whisper.open_engine(settings, lambda progress: None) as running:
+        yield running.engine
+
+
+async def segments_of(stt: SpeechToText, request: FileRequest) -> list[Segment]:
+    with (SHARED / "multilingual.mp3").open("rb") as file:
+        events = transcribe_file(stt, Recording(file, max_seconds=3600), request)
+        return [event async for event in events if isinstance(event, Segment)]
 
 
 def heard(engine: WhisperEngine, clips: list[Clip]) -> Iterator[str]:

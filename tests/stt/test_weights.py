@@ -10,7 +10,7 @@ from pipeline.errors import EngineUnavailable
 from pipeline.settings import Settings
 from pipeline.stt import weights, whisper
 from pipeline.support import model_hub as hub_module
-from pipeline.support.progress import Progress
+from pipeline.support.progress import Progress, Report
 from tests.servers.hub import Hub
 
 REPO = "Systran/faster-whisper-base"
@@ -33,6 +33,10 @@ def ignore(progress: Progress) -> None:
     pass
 
 
+async def fetch(settings: Settings, report: Report) -> Path:
+    return await weights.fetch(await weights.choose(settings), report)
+
+
 def same(folder: Path, model: Path) -> bool:
     names = {file.name for file in folder.iterdir()}
     return names == FILES and all((folder / name).read_bytes() == (model / name).read_bytes() for name in names)
@@ -42,7 +46,7 @@ async def test_a_model_is_downloaded_once(settings: Settings, model_hub: Hub, ra
     (random_whisper / "README.md").write_text("not wanted")
     told: list[Progress] = []
     try:
-        folder = await weights.fetch(settings, told.append)
+        folder = await fetch(settings, told.append)
     finally:
         (random_whisper / "README.md").unlink()
     assert folder == settings.models_dir / STORE
@@ -53,20 +57,20 @@ async def test_a_model_is_downloaded_once(settings: Settings, model_hub: Hub, ra
     assert {step.total for step in told} == {total}
     assert len({step.done for step in told}) > len(FILES)  # within a file, too
     requests = len(model_hub.seen)
-    assert await weights.fetch(settings, ignore) == folder
+    assert await fetch(settings, ignore) == folder
     assert len(model_hub.seen) == requests
 
 
 async def test_the_token_goes_to_the_hub_and_not_to_its_storage(settings: Settings, model_hub: Hub) -> None:
     model_hub.needs_token = "hf_secret"
     with pytest.raises(EngineUnavailable, match="refuses access") as refused:
-        await weights.fetch(settings, ignore)
+        await fetch(settings, ignore)
     assert "HF_TOKEN" in refused.value.remedy
     with pytest.raises(EngineUnavailable, match="refuses access"):
         await weights.check(settings)
     known = settings.model_copy(update={"hf_token": "hf_secret"})
     await weights.check(known)
-    await weights.fetch(known, ignore)
+    await fetch(known, ignore)
     storage = [seen for seen in model_hub.seen if seen.path.startswith("/storage")]
     assert storage
     assert not any(seen.token for seen in storage)
@@ -75,7 +79,7 @@ async def test_the_token_goes_to_the_hub_and_not_to_its_storage(settings: Settin
 async def test_an_interrupted_download_resumes(settings: Settings, model_hub: Hub, random_whisper: Path) -> None:
     size = (random_whisper / "model.bin").stat().st_size
     model_hub.breaks = [300_000, 500_000, 100_000]
-    folder = await weights.fetch(settings, ignore)
+    folder = await fetch(settings, ignore)
     assert same(folder, random_whisper)
     ranges = [seen.range for seen in model_hub.seen if seen.path.startswith("/storage")]
     assert len(ranges) == 4
@@ -89,11 +93,11 @@ async def test_a_hub_that_dies_leaves_no_model_but_a_partial_download(
 ) -> None:
     model_hub.breaks = [2_000_000, *[0] * 10]
     with pytest.raises(EngineUnavailable, match="cannot be reached"):
-        await weights.fetch(settings, ignore)
+        await fetch(settings, ignore)
     assert weights.find(settings) is None
     model_hub.breaks = []
     model_hub.sent_bytes = 0
-    assert same(await weights.fetch(settings, ignore), random_whisper)
+    assert same(await fetch(settings, ignore), random_whisper)
     assert model_hub.sent_bytes < 1_500_000
 
 
@@ -102,9 +106,7 @@ async def test_a_cancelled_download_stops_at_once_and_is_resumed(
 ) -> None:
     model_hub.pause_s = 0.06  # 1 MB/s
     some = asyncio.Event()
-    task = asyncio.create_task(
-        weights.fetch(settings, lambda step: some.set() if step.done > step.total * 0.6 else None)
-    )
+    task = asyncio.create_task(fetch(settings, lambda step: some.set() if step.done > step.total * 0.6 else None))
     await some.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -112,13 +114,13 @@ async def test_a_cancelled_download_stops_at_once_and_is_resumed(
     assert weights.find(settings) is None
     model_hub.pause_s = 0.0
     model_hub.sent_bytes = 0
-    assert same(await weights.fetch(settings, ignore), random_whisper)
+    assert same(await fetch(settings, ignore), random_whisper)
     assert model_hub.sent_bytes < (random_whisper / "model.bin").stat().st_size
 
 
 async def test_a_slow_hub_does_not_block_the_event_loop(settings: Settings, model_hub: Hub) -> None:
     model_hub.pause_s = 0.02
-    download = asyncio.create_task(weights.fetch(settings, ignore))
+    download = asyncio.create_task(fetch(settings, ignore))
     rounds = 0
     while not download.done():
         await asyncio.sleep(0.005)
@@ -130,17 +132,17 @@ async def test_a_slow_hub_does_not_block_the_event_loop(settings: Settings, mode
 async def test_wrong_bytes_are_refused(settings: Settings, model_hub: Hub) -> None:
     model_hub.corrupt = True
     with pytest.raises(EngineUnavailable, match="does not match the hub's checksum"):
-        await weights.fetch(settings, ignore)
+        await fetch(settings, ignore)
     assert weights.find(settings) is None
     model_hub.corrupt = False
-    await weights.fetch(settings, ignore)
+    await fetch(settings, ignore)
     assert weights.find(settings)
 
 
 async def test_a_failing_hub_is_retried(settings: Settings, model_hub: Hub) -> None:
     model_hub.status = 503
     with pytest.raises(EngineUnavailable, match="cannot be reached"):
-        await weights.fetch(settings, ignore)
+        await weights.fetch(weights.Choice(settings), ignore)
     assert len(model_hub.seen) == hub_module.ATTEMPTS
     with pytest.raises(EngineUnavailable, match="cannot be reached"):
         await weights.check(settings)
@@ -161,7 +163,7 @@ async def test_a_file_shorter_than_listed_is_an_error(
 
 async def test_a_missing_model_is_an_error(settings: Settings, model_hub: Hub) -> None:
     absent = settings.model_copy(update={"whisper_model": "absent/nothing"})
-    for ask in (weights.check(absent), weights.fetch(absent, ignore)):
+    for ask in (weights.check(absent), fetch(absent, ignore)):
         with pytest.raises(EngineUnavailable, match="has no model absent/nothing"):
             await ask
     await weights.check(settings)
@@ -173,7 +175,7 @@ async def test_a_model_that_is_not_a_whisper_is_refused(settings: Settings, mode
     (other / "config.json").write_text("{}")
     model_hub.repos["someone/else"] = other
     with pytest.raises(EngineUnavailable, match=r"lacks model\.bin and tokenizer\.json"):
-        await weights.fetch(settings.model_copy(update={"whisper_model": "someone/else"}), ignore)
+        await fetch(settings.model_copy(update={"whisper_model": "someone/else"}), ignore)
 
 
 async def test_missing_and_silent_hubs_fail_quickly(settings: Settings, model_hub: Hub) -> None:
@@ -189,7 +191,7 @@ async def test_missing_and_silent_hubs_fail_quickly(settings: Settings, model_hu
 
 async def test_offline_mode_makes_no_request(settings: Settings, model_hub: Hub) -> None:
     offline = settings.model_copy(update={"hf_hub_offline": True})
-    for ask in (weights.check(offline), weights.fetch(offline, ignore)):
+    for ask in (weights.check(offline), fetch(offline, ignore)):
         with pytest.raises(EngineUnavailable, match="HF_HUB_OFFLINE"):
             await ask
     assert not model_hub.seen
@@ -200,7 +202,7 @@ async def test_a_folder_needs_no_hub(settings: Settings, model_hub: Hub, random_
     for name in ("mine", str(random_whisper)):
         local = settings.model_copy(update={"whisper_model": name})
         await weights.check(local)
-        assert same(await weights.fetch(local, ignore), random_whisper)
+        assert same(await fetch(local, ignore), random_whisper)
     assert not model_hub.seen
 
 
@@ -219,7 +221,7 @@ async def test_a_folder_without_a_model_is_explained(settings: Settings, tmp_pat
 async def test_a_full_disk_is_explained(settings: Settings, tmp_path: Path) -> None:
     settings.models_dir.write_text("a file where the folder should be")
     with pytest.raises(EngineUnavailable, match="cannot be stored") as raised:
-        await weights.fetch(settings, ignore)
+        await fetch(settings, ignore)
     assert "MODELS_DIR" in raised.value.remedy
 
 

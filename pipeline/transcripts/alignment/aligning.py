@@ -53,8 +53,22 @@ class Aligners:
     ) -> list[Segment]:
         """Return the segments with their words' times from an aligner, or from the recogniser if that is impossible.
 
-        recording: opens the recording again from its start. Raises BadInput when it cannot be read again.
+        recording: opens the recording again from its start, once for each language. language: of segments without one.
+        Raises BadInput when it cannot be read again.
         """
+        found = list(segments)
+        places: dict[str, list[int]] = {}
+        for place, segment in enumerate(found):
+            places.setdefault(segment.language or language, []).append(place)
+        for code, own in places.items():
+            aligned = await self._in_language([found[place] for place in own], recording, code)
+            for place, segment in zip(own, aligned, strict=True):
+                found[place] = segment
+        return found
+
+    async def _in_language(
+        self, segments: Sequence[Segment], recording: Callable[[], Recording], language: str
+    ) -> list[Segment]:
         plain = [segment if segment.words else replace(segment, words=by_characters(segment)) for segment in segments]
         if self._residents.failures.recent(language) is not None:
             return plain
