@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from pipeline.audio.clip import Clip, Samples
+from pipeline.audio.clip import Samples
 from pipeline.errors import EngineError
 
 log = logging.getLogger(__name__)
 
 STEP_S = 0.1
 """Interval at which a run can be stopped."""
+RUNS = 4
+"""Runs for measuring the speed of a model on a machine that seems too slow."""
 
 
 def load(model: Path, threads: int) -> Any:
@@ -52,9 +54,17 @@ def run(session: Any, inputs: dict[str, Any]) -> Generator[None, None, Samples]:
     return samples
 
 
-def cost(speak: Callable[[], Iterable[Clip | None]]) -> float:
-    """Return the seconds of CPU for a second of sound, measured on the second of two runs."""
-    list(speak())
-    before = time.process_time()
-    seconds = sum(clip.seconds for clip in speak() if clip is not None)
-    return (time.process_time() - before) / max(seconds, 0.1)
+def cost(speak: Callable[[], float], enough: float) -> float:
+    """Return the seconds of CPU for a second of sound: the least of RUNS runs, or the first that is not over `enough`.
+
+    speak: runs the loaded model, and returns the seconds of sound that it produced. Other work on the machine, such as
+    the loading of other models, makes a run dearer, also in CPU time, where two processors share a core.
+    """
+    least = float("inf")
+    for _ in range(RUNS):
+        before = time.process_time()
+        seconds = speak()
+        least = min(least, (time.process_time() - before) / max(seconds, 0.1))
+        if least <= enough:
+            break
+    return least
