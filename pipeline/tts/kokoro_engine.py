@@ -51,7 +51,7 @@ class Kokoro:
             self._vocab: dict[str, int] = json.loads((folder / "vocab.json").read_text("utf-8"))["vocab"]
         except (OSError, ValueError, KeyError) as error:
             raise EngineError(f"Kokoro's vocab.json cannot be read ({type(error).__name__}).") from None
-        self._session = load(folder / "model.onnx", config.threads)
+        self._session = load(folder / "model.onnx", config.threads, fast_convolutions=True)
         self._voices: dict[str, Samples] = {}
         self._voice = config.voice
         self._sample()

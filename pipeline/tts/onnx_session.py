@@ -12,6 +12,7 @@ import onnxruntime
 
 from pipeline.audio.clip import Samples
 from pipeline.errors import EngineError
+from pipeline.tts import integer_convolutions, onnx_graph
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +22,19 @@ RUNS = 4
 """Runs for measuring the speed of a model on a machine that seems too slow."""
 
 
-def load(model: Path, threads: int) -> Any:
-    """Load a model for the CPU. Raises EngineError."""
+def load(model: Path, threads: int, *, fast_convolutions: bool = False) -> Any:
+    """Load a model for the CPU. fast_convolutions: see `integer_convolutions`. Raises EngineError."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        source: str | bytes = str(model)
+        if fast_convolutions:
+            graph = onnx_graph.read(model)
+            integer_convolutions.speed_up(graph)
+            source = graph.SerializeToString()
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise EngineError(f"{model.name} could not be loaded ({type(error).__name__}).") from error
 
