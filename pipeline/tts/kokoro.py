@@ -16,7 +16,7 @@ from pipeline.support import model_sources
 from pipeline.support.model_catalogue import CATALOGUE
 from pipeline.support.model_sources import FOLDER, Obtained
 from pipeline.support.progress import Report
-from pipeline.tts import espeak
+from pipeline.tts import calibration, espeak
 from pipeline.tts.common import WorkerSpeech
 from pipeline.tts.kokoro_engine import KokoroConfig
 from pipeline.tts.kokoro_voices import LANGUAGES, built_in, choose, espeak_voice, find_voices
@@ -72,17 +72,26 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     spec = EngineSpec("kokoro", "pipeline.tts.kokoro_engine:Kokoro", config)
     serving = Serving(settings.tts_timeout_s, settings.tts_replicas)
     async with open_phonemes(settings) as phonemes, open_worker(spec, settings, serving) as worker:
-        cost = await worker.call("cost")
-        if settings.tts_engine == "auto" and cost > REAL_TIME:
-            raise EngineUnavailable(
-                f"Kokoro needs {cost:.1f} s of CPU for a second of sound here, which is too slow for a conversation.",
-                remedy="Set TTS_ENGINE=kokoro to use it all the same.",
-            )
+        if settings.tts_engine == "auto":
+            await _check_speed(worker, settings.models_dir, folder / "model.onnx")
         speech = KokoroSpeech(worker, phonemes, files, settings.tts_timeout_s)
         yield Opened(
             speech, "Kokoro-82M", "cpu", worker.load, list(LANGUAGES), voices=built_in(files), source=origin.source,
             licence=origin.licence,
         )  # fmt: skip
+
+
+async def _check_speed(worker: Worker, kept_in: Path, model: Path) -> None:
+    """Raise EngineUnavailable if this machine is too slow for the model. kept_in: folder of the measured speed."""
+    if await asyncio.to_thread(calibration.kept, kept_in, NAME, model) is not None:
+        return
+    cost = await worker.call("cost", REAL_TIME)
+    if cost > REAL_TIME:
+        raise EngineUnavailable(
+            f"Kokoro needs {cost:.1f} s of CPU for a second of sound here, which is too slow for a conversation.",
+            remedy="Set TTS_ENGINE=kokoro to use it all the same.",
+        )
+    await asyncio.to_thread(calibration.keep, kept_in, NAME, model, cost)
 
 
 class KokoroSpeech(WorkerSpeech):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,8 @@ after it."""
 STYLE_WIDTH = 256
 SYMBOLS = str.maketrans({"ɚ": "əɹ", "r": "ɹ", "x": "k"})
 """eSpeak's symbols → the model's. Other symbols that the model does not know are left out."""
-CALIBRATION = "ðɪs ɪz ɐ ʃˈɔːɹt sˈɛntəns, tə fˈaɪnd ˈaʊt hˌaʊ fˈæst ðɪs məʃˈiːn ɪz."
+SAMPLE = "ðɪs ɪz ɐ ʃˈɔːɹt sˈɛntəns."
+"""A sentence for the warm-up and for measuring the speed."""
 VOICES_KEPT = 64
 """Voices kept in memory, 0.5 MB each."""
 
@@ -35,7 +37,7 @@ class KokoroConfig:
     folder: str
     """Folder with model.onnx and vocab.json."""
     voice: str
-    """File of the voice that is used for the calibration."""
+    """File of the voice that is used for the warm-up."""
     threads: int = 1
 
 
@@ -49,13 +51,32 @@ class Kokoro:
             self._vocab: dict[str, int] = json.loads((folder / "vocab.json").read_text("utf-8"))["vocab"]
         except (OSError, ValueError, KeyError) as error:
             raise EngineError(f"Kokoro's vocab.json cannot be read ({type(error).__name__}).") from None
-        self._session = load(folder / "model.onnx", config.threads)
+        self._session = load(folder / "model.onnx", config.threads, fast_convolutions=True)
         self._voices: dict[str, Samples] = {}
-        self._cost = cost(lambda: self.speak(CALIBRATION, config.voice, 1.0))
+        self._voice = config.voice
+        self._sample()
 
-    def cost(self) -> float:
-        """Return the seconds of CPU that a second of sound took at the start."""
-        return self._cost
+    def cost(self, enough: float) -> float:
+        """Return the seconds of CPU for a second of sound on this machine; see `pipeline.tts.onnx_session.cost`."""
+        return cost(self._sample, enough)
+
+    def _sample(self) -> float:
+        """Speak a short sentence; return the seconds of sound that the model produced, with the silence around it."""
+        wave = self._session.run(None, self._inputs(self._known(SAMPLE), self._styles(self._voice), 1.0))[0]
+        return float(wave.size / RATE_HZ)
+
+    def _known(self, phonemes: str) -> str:
+        """Return the model's symbols for phonemes of eSpeak."""
+        return "".join(symbol for symbol in phonemes.translate(SYMBOLS) if symbol in self._vocab)
+
+    def _inputs(self, symbols: str, styles: Samples, speed: float) -> dict[str, Any]:
+        """Return the model's inputs. symbols: of its vocabulary."""
+        tokens = [self._vocab[symbol] for symbol in symbols]
+        return {
+            "tokens": np.array([[0, *tokens, 0]], np.int64),
+            "style": styles[len(tokens)][None],
+            "speed": np.array([speed], np.float32),
+        }
 
     def speak(self, phonemes: str, voice: str, speed: float) -> Iterator[Clip | None]:
         """Speak phonemes (IPA of eSpeak, with punctuation). voice: its file. speed: 0.5 to 2.
@@ -64,15 +85,8 @@ class Kokoro:
         stops it. Raises EngineError.
         """
         styles = self._styles(voice)
-        known = "".join(symbol for symbol in phonemes.translate(SYMBOLS) if symbol in self._vocab)
-        for piece in split(known, MAX_PHONEMES):
-            tokens = [self._vocab[symbol] for symbol in piece]
-            inputs = {
-                "tokens": np.array([[0, *tokens, 0]], np.int64),
-                "style": styles[len(tokens)][None],
-                "speed": np.array([speed], np.float32),
-            }
-            wave = yield from run(self._session, inputs)
+        for piece in split(self._known(phonemes), MAX_PHONEMES):
+            wave = yield from run(self._session, self._inputs(piece, styles, speed))
             trimmer = Trimmer(RATE_HZ, pause_after(piece), audible=AUDIBLE)
             sound = trimmer.push(wave)
             yield Clip(np.concatenate([sound, trimmer.finish()]), RATE_HZ)

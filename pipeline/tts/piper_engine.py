@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audio.clip import Clip
-from pipeline.tts.onnx_session import cost, load, run
+from pipeline.tts.onnx_session import load, run
 from pipeline.tts.silence import Trimmer, pause_after
 from pipeline.tts.split import split
 
@@ -17,7 +17,7 @@ MAX_PHONEMES = 400
 """Limit for one run of the model, about half a minute of speech."""
 AUDIBLE = 0.01
 """Amplitude below which a sample is silence."""
-CALIBRATION = "ðɪs ɪz ɐ ʃˈɔːɹt sˈɛntəns."
+WARM_UP = "ðɪs ɪz ɐ ʃˈɔːɹt sˈɛntəns."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,7 @@ class Piper:
         """Load the voice. Raises EngineError."""
         self._config = config
         self._session = load(Path(config.model), config.threads)
-        self._cost = cost(lambda: self.speak(CALIBRATION, 0))
-
-    def cost(self) -> float:
-        """Return the seconds of CPU that a second of sound took at the start."""
-        return self._cost
+        list(self.speak(WARM_UP, 0))
 
     def speak(self, phonemes: str, speaker: int) -> Iterator[Clip | None]:
         """Speak phonemes (IPA of eSpeak, with punctuation). speaker: number below the voice's `speakers`.

@@ -17,6 +17,7 @@ from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import HOME, Settings
 from pipeline.tts import kokoro
+from pipeline.tts.calibration import FILE
 from pipeline.tts.kokoro import KokoroSpeech
 from pipeline.tts.kokoro_voices import OPENAI, built_in, choose, espeak_voice, find_voices
 from pipeline.voices.catalogue import Voice, Voices
@@ -201,12 +202,55 @@ async def test_a_missing_or_broken_model_is_reported(tmp_path: Path) -> None:
             pass
 
 
-async def test_auto_refuses_a_machine_that_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+def automatic(tmp_path: Path) -> Settings:
+    return Settings(tts_model=str(MODELS / "kokoro-82m"), models_dir=tmp_path, tts_timeout_s=300)
+
+
+async def test_auto_refuses_a_machine_that_is_too_slow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(kokoro, "REAL_TIME", 0.001)
-    slow = SETTINGS.model_copy(update={"tts_engine": "auto"})
     with pytest.raises(EngineUnavailable, match="too slow for a conversation"):
-        async with kokoro.open_engine(slow, lambda progress: None):
+        async with kokoro.open_engine(automatic(tmp_path), lambda progress: None):
             pass
+    assert not list(tmp_path.iterdir())  # it may only have been busy: the next start measures again
+
+
+async def test_the_speed_of_a_machine_is_measured_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for limit in (1000, 0.001):
+        monkeypatch.setattr(kokoro, "REAL_TIME", limit)
+        async with kokoro.open_engine(automatic(tmp_path), lambda progress: None) as opened:
+            assert (await said(opened, "Hello.", Voice("any"))).seconds > 0.3
+    table = json.loads((tmp_path / FILE).read_text())
+    table[kokoro.NAME]["place"] = "another processor"
+    (tmp_path / FILE).write_text(json.dumps(table))
+    with pytest.raises(EngineUnavailable, match="too slow"):
+        async with kokoro.open_engine(automatic(tmp_path), lambda progress: None):
+            pass
+
+
+async def test_the_speed_does_not_matter_to_a_named_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(kokoro, "REAL_TIME", 0.001)
+    named = automatic(tmp_path).model_copy(update={"tts_engine": "kokoro"})
+    async with kokoro.open_engine(named, lambda progress: None) as opened:
+        assert opened.model == "Kokoro-82M"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("model", "why"), [(b"nothing", "could not be loaded"), (None, "no Kokoro model in")])
+def test_the_service_speaks_without_a_usable_kokoro(tmp_path: Path, model: bytes | None, why: str) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    if model:
+        (folder / "model.onnx").write_bytes(model)
+        (folder / "vocab.json").write_bytes((MODELS / "kokoro-82m" / "vocab.json").read_bytes())
+    with serving(tmp_path, TTS_ENGINE="auto", TTS_MODEL=str(folder)) as server:
+        health = httpx.get(f"{server.url}/health").raise_for_status().json()
+        speaker = next(engine for engine in health["engines"] if engine["stage"] == "tts")
+        assert speaker["engine"] == "espeak"
+        assert [note for note in speaker["notes"] if note.startswith("kokoro:") and why in note]
+        body = {"model": "tts-1", "input": TEXT, "voice": "alloy", "response_format": "wav"}
+        answer = httpx.post(f"{server.url}/v1/audio/speech", json=body, timeout=60).raise_for_status()
+        samples, rate_hz = soundfile.read(io.BytesIO(answer.content), dtype="float32")
+        assert len(samples) > rate_hz
 
 
 def test_the_service_speaks_with_it(tmp_path: Path) -> None:
