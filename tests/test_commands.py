@@ -14,20 +14,16 @@ from websockets.sync.client import connect
 
 from pipeline.audio.clip import encode_wav
 from pipeline.settings import HOME
+from tests import forked
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
 from tests.server_process import ServerProcess, ask, environment, serving, wav
 from tests.servers.running import closed_port
 from tests.stt.recordings import MODEL, spliced
 
-LONGEST_S = 180
-
 
 def parley(*arguments: str | Path, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a command until it exits."""
-    return subprocess.run(
-        [sys.executable, str(HOME / "main.py"), *map(str, arguments)], cwd=folder, env=environment(**settings),
-        capture_output=True, text=True, timeout=LONGEST_S, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
+    return forked.run(*map(str, arguments), folder=folder, env=environment(**settings))
 
 
 def worked(*arguments: str | Path, folder: Path, **settings: str) -> str:
