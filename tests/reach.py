@@ -9,10 +9,13 @@ import pytest
 
 STARTERS = {
     "subprocess", "create_subprocess_exec", "sync_playwright", "open_assistant", "open_best", "open_worker",
-    "open_hearing",
+    "open_hearing", "real_model", "torch",
 }  # fmt: skip
 """Names that start a process or load a model."""
-MODELS = ("pipeline.stt.sphinx", "pipeline.stt.whisper", "pipeline.tts.pocket", "pipeline.tts.xtts")
+MODELS = (
+    "pipeline.stt.sphinx", "pipeline.stt.whisper", "pipeline.tts.pocket", "pipeline.tts.xtts", "pipeline.tts.kokoro",
+    "pipeline.tts.piper", "pipeline.llm.local",
+)  # fmt: skip
 """Modules whose engines load a speech model."""
 
 
@@ -36,7 +39,7 @@ def _starts(function: object) -> bool:
             waiting += vars(one).values()
             continue
         names = set(_names(one.__code__))
-        if names & STARTERS:
+        if names & STARTERS or any(name.startswith(MODELS) and name.endswith("engine") for name in names):
             return True
         modules = [value for name in names if isinstance(value := one.__globals__.get(name), ModuleType)]
         for space in (one.__globals__, *map(vars, modules)):

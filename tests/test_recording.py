@@ -1,9 +1,8 @@
 """Kept conversations: nothing by default, complete turns with RECORD, and permanent erasure."""
 
+import functools
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from pipeline.audio.decode import decode_blocking
 from pipeline.conversation import events
 from pipeline.conversation.kept_turns import Recorder, Recordings
 from pipeline.errors import BadInput
-from pipeline.settings import HOME, Settings
+from pipeline.settings import Settings
+from tests import forked
 from tests.dialogue import Dialogue, hold
 from tests.in_process import in_process
 from tests.questions import sample
@@ -99,13 +99,12 @@ def test_turns_are_kept_until_their_session_is_erased(tmp_path: Path) -> None:
         assert httpx.delete(f"{server.url}/recordings/{session}").status_code == 204
         assert httpx.delete(f"{server.url}/recordings/..%2f..").status_code in (400, 404)
         assert httpx.delete(f"{server.url}/recordings/nothing").status_code == 400
-        command = [sys.executable, str(HOME / "main.py"), "recordings"]
-        options = {"cwd": tmp_path, "env": environment(**settings), "text": True, "timeout": 60}
-        listing = subprocess.run([*command, "list"], capture_output=True, check=True, **options)  # type: ignore[call-overload]
+        command = functools.partial(forked.run, "recordings", folder=tmp_path, env=environment(**settings))
+        listing = command("list")
         assert listing.stdout.split("\t")[:2] == [other, "1"]
-        erased = subprocess.run([*command, "erase", other], capture_output=True, check=False, **options)  # type: ignore[call-overload]
+        erased = command("erase", other)
         assert (erased.returncode, erased.stdout, erased.stderr) == (0, "", "")
-        again = subprocess.run([*command, "erase", other], capture_output=True, check=False, **options)  # type: ignore[call-overload]
+        again = command("erase", other)
         assert (again.returncode, again.stderr) == (2, "parley: No turns of this session are kept.\n")
     assert {path.name for path in folder.glob("*/")} == {".erased"}
     assert not (folder / refusing).exists()

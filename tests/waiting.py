@@ -8,6 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 WAIT_S = 60.0
 LOOK_S = 0.02
+MOST_LOOK_S = 0.1
 
 
 def until(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
@@ -15,8 +16,13 @@ def until(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {found!r}"
-        time.sleep(LOOK_S)
+        time.sleep(_pause_s(deadline - within_s))
     return found
+
+
+def _pause_s(started: float) -> float:
+    """Return the seconds until the next look: longer in a long wait, because looking takes the time of others."""
+    return min(MOST_LOOK_S, max(LOOK_S, (time.monotonic() - started) / 20))
 
 
 async def eventually(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
@@ -24,5 +30,5 @@ async def eventually(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {found!r}"
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(_pause_s(deadline - within_s))
     return found

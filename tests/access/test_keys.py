@@ -16,6 +16,8 @@ from server.access import Permission
 from server.access.access import check_exposure
 from server.access.callers import ALL
 from server.access.keys import KeyRing, hashed, keys_of_setting, weak
+from tests import forked
+from tests.server_process import environment
 
 
 class Clock:
@@ -240,19 +242,10 @@ def test_any_kind_of_key_allows_a_public_address(setting: str, file: Path) -> No
 
 def test_concurrent_additions_both_keep_their_key(file: Path) -> None:
     """The file is locked while it changes. Each `add` is a separate process."""
-    import subprocess
-    import sys
-
-    from pipeline.settings import HOME
-
-    environment = {"PATH": os.environ["PATH"], "API_KEYS_FILE": str(file)}
+    env = environment(API_KEYS_FILE=str(file))
     running = [
-        subprocess.Popen(
-            [sys.executable, str(HOME / "main.py"), "keys", "add", f"key{number}"],
-            stdout=subprocess.PIPE, text=True, env=environment, cwd=file.parents[1],
-        )
-        for number in range(3)
-    ]  # fmt: skip
+        forked.start("keys", "add", f"key{number}", folder=file.parents[1], env=env, stdout=True) for number in range(3)
+    ]
     keys = [process.communicate(timeout=60)[0].strip() for process in running]
     ring = KeyRing("", file)
     assert all(ring.find(key) for key in keys)

@@ -12,6 +12,7 @@ from websockets.sync.client import connect
 from commands.logs import Redacted
 from commands.redaction import HIDDEN, Redaction, secrets_of
 from pipeline.settings import Settings
+from tests import forked
 from tests.server_process import environment, serving
 
 KEY = "parley_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
@@ -92,16 +93,8 @@ def test_a_running_service_logs_no_key(tmp_path: Path, debug: str) -> None:
 
 
 def test_an_unusable_secret_is_not_shown(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    from pipeline.settings import HOME
-
     for name, value in (("JWT_SECRET", "too-short-5ecret"), ("API_KEYS", "anna:tlak:a-5ecret")):
-        ended = subprocess.run(
-            [sys.executable, str(HOME / "main.py")], cwd=tmp_path, env=environment(**{name: value}),
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        ended = forked.run(folder=tmp_path, env=environment(**{name: value}))
         assert ended.returncode == 2
         assert name in ended.stderr
         assert "5ecret" not in ended.stderr + ended.stdout

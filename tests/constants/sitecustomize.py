@@ -1,4 +1,5 @@
-"""Change constants of a service that a test starts: TEST_CONSTANTS is a JSON object of "module:NAME" and values.
+"""Change constants of a service that a test starts: TEST_CONSTANTS is a JSON object of "module:NAME" or
+"module:NAME.field" and values.
 
 Python imports this file at its start, because `tests.server_process.environment` puts its folder on PYTHONPATH.
 """
@@ -22,9 +23,11 @@ class Loader(SourceFileLoader):
         for place, value in CONSTANTS.items():
             name, _, constant = place.partition(":")
             if name == module.__name__:
-                if not hasattr(module, constant):
+                owner, _, field = constant.rpartition(".")
+                holder = getattr(module, owner) if owner else module
+                if not hasattr(holder, field):
                     raise ImportError(f"{name} has no constant {constant}")
-                setattr(module, constant, value)
+                object.__setattr__(holder, field, value)  # a frozen dataclass, too
 
 
 class Finder(PathFinder):

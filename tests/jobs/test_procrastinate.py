@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipeline.settings import HOME
+from tests import forked
 from tests.jobs.conftest import needs_postgres, recording
 from tests.jobs.test_doors import HEARS, SAID, done, slow_recording
 from tests.server_process import END_S, busy_s, environment, serving
@@ -26,12 +24,9 @@ pytest.importorskip("procrastinate")
 
 
 @contextmanager
-def worker(folder: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def worker(folder: Path, settings: dict[str, str]) -> Iterator[forked.Process]:
     """A running `python main.py worker`."""
-    process = subprocess.Popen(
-        [sys.executable, str(HOME / "main.py"), "worker"], cwd=folder, env=environment(**settings),
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = forked.start("worker", folder=folder, env=environment(**settings), stdout=True)
     try:
         assert process.stdout is not None
         assert "at a time" in process.stdout.readline()
@@ -145,10 +140,7 @@ def test_a_job_worker_exports_metrics_and_traces(tmp_path: Path, pg: Postgres) -
 
 
 def test_procrastinate_on_sqlite_is_refused(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, str(HOME / "main.py")], cwd=tmp_path, env=environment(JOB_QUEUE="procrastinate"),
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    ended = forked.run(folder=tmp_path, env=environment(JOB_QUEUE="procrastinate"))
     assert ended.returncode == 2
     assert "PostgreSQL" in ended.stderr
     assert "Traceback" not in ended.stderr

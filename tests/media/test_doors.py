@@ -18,7 +18,17 @@ from tests.media.bombs import BOMBS
 from tests.media.test_processes import SDP, udp_ports
 from tests.media.test_sound import fmt, wave
 from tests.questions import sample
-from tests.server_process import END_S, ServerProcess, ask, environment, error_code, receive, refused, serving
+from tests.server_process import (
+    END_S,
+    ServerProcess,
+    ask,
+    constants,
+    environment,
+    error_code,
+    receive,
+    refused,
+    serving,
+)
 from tests.waiting import until
 
 QUESTION = "what_is_two_plus_three"
@@ -32,12 +42,14 @@ def long_bomb() -> bytes:
     return FLAC(3 * TAGS)
 
 
+SOON = constants({"pipeline.audio.decode.processes:FILES.open_s": 2.0})
+"""CPU seconds that a file decoder has for the tags of a file: fewer, because each of them is used up here."""
 BAD_WAV = wave(fmt(bits=0), bytes(4000))
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with serving(tmp_path_factory.mktemp("media"), JOB_WORKERS="1") as running:
+    with serving(tmp_path_factory.mktemp("media"), JOB_WORKERS="1", **SOON) as running:
         yield running
 
 

@@ -150,7 +150,7 @@ def test_a_model_that_bears_a_short_context_keeps_it(caplog: pytest.LogCaptureFi
 def test_no_words_are_invented_in_sound_without_speech(model: str) -> None:
     """The voice activity detection, which would find no speech, is left out: files and turns are decoded."""
     engine = engine_of(model)
-    for kind, clip in unspoken(60.0):
+    for kind, clip in unspoken(30.0):
         found = [one.text for one in engine.segments(clip, FileRequest("en")) if one is not None]
         assert not found, kind
 

@@ -1,0 +1,204 @@
+"""`python main.py` in a fork of a process that has imported it already, which saves two CPU seconds a start.
+
+A fork is like a new process in its environment, folder, arguments, output, signals and exit code. Only constants that
+are changed during the imports must be those of that process; otherwise `start` runs a new interpreter.
+"""
+
+import atexit
+import contextlib
+import functools
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+from pipeline.settings import HOME
+
+MAIN = str(HOME / "main.py")
+CODE = struct.Struct("i")
+MAX_REQUEST_BYTES = 2**17
+EARLY = ("TEST_CONSTANTS", "PYTHON", "LANG", "LC_", "TZ", "LD_", "MALLOC_", "GLIBC_", "OPENBLAS_", "OMP_")
+"""Prefixes of variables that are read before or during the imports."""
+
+
+class Forked:
+    """A running fork, with the methods of `subprocess.Popen`."""
+
+    def __init__(self, pid: int, status: int, stdout: IO[str] | None, stderr: IO[str] | None) -> None:
+        """status: descriptor that its exit code is read from."""
+        self.pid, self.stdout, self.stderr = pid, stdout, stderr
+        self.returncode: int | None = None
+        self._status = status
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._status], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(MAIN, timeout or 0)
+            self.returncode = CODE.unpack(os.read(self._status, CODE.size))[0]
+            os.close(self._status)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Return its whole stdout and stderr when it has ended."""
+        with ThreadPoolExecutor(2) as threads:
+            texts = [threads.submit(pipe.read) if pipe else None for pipe in (self.stdout, self.stderr)]
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+            stdout, stderr = (text.result() if text else "" for text in texts)
+        return stdout, stderr
+
+
+Process = subprocess.Popen[str] | Forked
+
+
+def start(
+    *arguments: str, folder: Path, env: dict[str, str], within: Sequence[str] = (), stdout: bool = False
+) -> Process:
+    """Start `main.py` in `folder`, with a pipe for its stderr. stdout: with one for its stdout, too.
+
+    within: a command that executes it in its own process (exec).
+    """
+    if not within and _warm().fits(env):
+        return _warm().fork(arguments, folder, env, stdout)
+    return subprocess.Popen(
+        [*within, sys.executable, MAIN, *arguments], cwd=folder, env=env, text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if stdout else None, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def run(*arguments: str, folder: Path, env: dict[str, str], timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
+    """Run `main.py` in `folder` until it ends."""
+    process = start(*arguments, folder=folder, env=env, stdout=True)
+    stdout, stderr = process.communicate(timeout=timeout_s)
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+
+class Warm:
+    """The process that is forked, one for each process of pytest."""
+
+    def __init__(self) -> None:
+        from tests.server_process import environment
+
+        self._env = environment()
+        self._lock = threading.Lock()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.forked", str(theirs.fileno())], pass_fds=[theirs.fileno()], cwd=HOME,
+                env=self._env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+        atexit.register(self.end)
+
+    def fits(self, env: dict[str, str]) -> bool:
+        """Whether what a process with this environment reads before and during the imports is the same."""
+        changed = {name for name in env.keys() | self._env.keys() if env.get(name) != self._env.get(name)}
+        return hasattr(os, "pidfd_open") and not any(name.startswith(EARLY) for name in changed)
+
+    def fork(self, arguments: Sequence[str], folder: Path, env: dict[str, str], stdout: bool) -> Forked:
+        status, told = os.pipe()
+        pipes = [os.pipe() if piped else None for piped in (stdout, True)]
+        nothing = os.open(os.devnull, os.O_RDWR)
+        fds = [nothing, *(pipe[1] if pipe else nothing for pipe in pipes), told]
+        request = json.dumps({"arguments": arguments, "folder": str(folder), "env": env}).encode()
+        with self._lock:
+            socket.send_fds(self._control, [request], fds)
+            pid = int(self._control.recv(32))
+        for fd in set(fds):
+            os.close(fd)
+        out, err = (os.fdopen(pipe[0]) if pipe else None for pipe in pipes)
+        return Forked(pid, status, out, err)
+
+    def end(self) -> None:
+        self._control.close()
+        self.process.wait()
+
+
+_warm = functools.cache(Warm)
+
+
+def main() -> None:
+    """Fork for each request, and report the exit codes. A fork returns from here, too."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    from commands.serve import MAX_LINE_BYTES
+
+    os.environ["WEBSOCKETS_MAX_LINE_LENGTH"] = str(MAX_LINE_BYTES)  # as `serve` sets it before it imports websockets
+    for module in ("uvicorn", "jobs.service", "server.app"):
+        importlib.import_module(module)
+    assert threading.active_count() == 1, "a fork has no other thread"
+    gc.collect()
+    gc.freeze()  # keeps the memory pages of these objects shared with the forks
+    running: dict[int, tuple[int, int]] = {}  # pidfd → pid, descriptor for the exit code
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    while True:
+        for ready, _ in poll.poll():
+            if ready in running:
+                poll.unregister(ready)
+                pid, told = running.pop(ready)
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(told, CODE.pack(code))
+                for fd in (ready, told):
+                    os.close(fd)
+                continue
+            data, fds, _, _ = socket.recv_fds(control, MAX_REQUEST_BYTES, 4)
+            if not data:
+                return
+            pid = os.fork()
+            if pid == 0:
+                _become(json.loads(data), fds)
+                return
+            control.send(str(pid).encode())
+            for fd in fds[:3]:
+                os.close(fd)
+            own = os.pidfd_open(pid)
+            running[own] = pid, fds[3]
+            poll.register(own, select.POLLIN)
+
+
+def _become(request: dict[str, object], fds: Sequence[int]) -> None:
+    for standard, fd in enumerate(fds[:3]):
+        os.dup2(fd, standard)
+    os.closerange(3, 1024)
+    os.chdir(str(request["folder"]))
+    os.environ.clear()
+    os.environ.update(request["env"])  # type: ignore[call-overload]
+    sys.argv[:] = [MAIN, *request["arguments"]]  # type: ignore[misc]
+    sys.path[0] = str(HOME)
+    runpy.run_path(MAIN, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
