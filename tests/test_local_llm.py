@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipeline.llm.auto import open_auto
 from pipeline.llm.conversion import convert
 from pipeline.llm.local import LocalLanguageModel, open_engine
 from pipeline.llm.local_config import LocalConfig
+from pipeline.llm.local_engine import LocalModel
 from pipeline.llm.streaming import ContextExceeded
 from pipeline.settings import SYSTEM_TOKENS, Settings
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
@@ -90,6 +91,19 @@ async def test_reply_after_a_cancelled_one_is_complete(opened: Opened[LocalLangu
         async with aclosing(opened.engine.reply(STORY)) as story:
             await anext(story)
     assert await said(opened.engine, CAPITAL) == before
+
+
+async def test_caller_that_stops_reading_does_not_hold_the_model(opened: Opened[LocalLanguageModel]) -> None:
+    async with aclosing(opened.engine.reply(STORY)) as story:
+        await anext(story)
+        assert "Paris" in "".join(await said(opened.engine, CAPITAL))
+        assert len([delta async for delta in story]) > 10
+
+
+async def test_failure_of_the_model_is_the_callers_error(smollm: Path) -> None:
+    async with open_engine(settings(smollm, llm_max_tokens=1, history_tokens=256), quiet) as opened:
+        with pytest.raises(ContextExceeded):
+            await said(opened.engine, [Message("system", "word " * 5000), CAPITAL[1]])
 
 
 async def test_oldest_turns_are_dropped_when_the_context_is_full(smollm: Path) -> None:
@@ -181,6 +195,15 @@ async def test_closed_reply_stops_within_a_few_tokens(worker: Worker) -> None:
     assert await worker.call("count_generated") - before < 10  # some were on their way to the caller
 
 
+def test_closed_reply_computes_no_further_token(smollm: Path) -> None:
+    model = LocalModel(LocalConfig(str(smollm), "cpu", "int8", 1, 1024, 400, 0.0, 1.1))
+    before = model.count_generated()
+    with closing(model.reply(asked("Tell me a long story."), ())) as story:
+        for _ in range(3):
+            next(story)
+    assert model.count_generated() - before == 3
+
+
 async def test_characters_of_several_tokens_arrive_whole(worker: Worker) -> None:
     found = await chunks(worker, asked("Repeat exactly: 日本語 ☕ naïve 🎉 日本語 ☕ 🎉"))
     assert len(found) > 5
@@ -204,16 +227,24 @@ async def test_special_tokens_in_a_message_cannot_end_it(worker: Worker) -> None
     assert last.usage.input_tokens - plain.usage.input_tokens > 20  # written out, not taken for tokens
 
 
-def test_spoken_conversation_with_the_running_service(smollm: Path, tmp_path: Path) -> None:
+def test_service_answers_after_another_caller_hung_up_in_a_story(smollm: Path, tmp_path: Path) -> None:
     with serving(tmp_path, LLM_ENGINE="local", LOCAL_LLM=str(smollm), LLM_TEMPERATURE="0") as server:
         assert "too few to be trusted" in server.text
         health = httpx.get(f"{server.url}/health").raise_for_status().json()
         llm = next(engine for engine in health["engines"] if engine["stage"] == "llm")
         assert (llm["engine"], llm["device"]) == ("local", "cpu")
         assert "too small to be trusted" in llm["model"]
+        _hang_up_during_a_story(server)
         replies = _typed(server, "What is the capital of France?", "And of Italy?")
         assert "Paris" in replies[0]
         assert replies[1]
+
+
+def _hang_up_during_a_story(server: ServerProcess) -> None:
+    with server.connect("?stream=1") as connection:
+        connection.send(json.dumps({"type": "say", "text": "Tell me a very long story about a lighthouse."}))
+        while not isinstance(connection.recv(timeout=60), bytes):
+            pass
 
 
 def _typed(server: ServerProcess, *questions: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The config of the engine `local`, and checks of a model's folder."""
+"""The config and the output of the engine `local`, and checks of a model's folder."""
 
 import struct
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import EngineUnavailable
+from pipeline.llm import Usage
 
 NEEDED = ("model.bin", "config.json", "tokenizer.json", "tokenizer_config.json")
 WANTED = (
@@ -33,6 +34,14 @@ class LocalConfig:
     """Most tokens of a reply."""
     temperature: float
     repetition_penalty: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next part of a reply, "" for a token within a character. The last one has the usage."""
+
+    text: str
+    usage: Usage | None = None
 
 
 def check(folder: Path) -> None:

@@ -4,8 +4,7 @@ import json
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from tokenizers import Tokenizer
 from pipeline.errors import EngineError
 from pipeline.llm import Usage
 from pipeline.llm.chat_template import ChatTemplate
-from pipeline.llm.local_config import LocalConfig
+from pipeline.llm.local_config import Chunk, LocalConfig
 from pipeline.llm.streaming import ContextExceeded
 
 TOP_K = 40
@@ -36,14 +35,6 @@ ENDS = frozenset(
     ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<end_of_turn>", "</s>", "<|end|>")
 )
 """Tokens that end a reply, in addition to those that the model's files name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The next part of a reply, "" for a token within a character. The last one has the usage."""
-
-    text: str
-    usage: Usage | None = None
 
 
 class LocalModel:
@@ -87,7 +78,7 @@ class LocalModel:
 
     def reply(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], max_tokens: int = 0
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk, None, None]:
         """Stream a reply, one chunk a token; closing the generator stops at the next token.
 
         messages, tools: see `ChatTemplate.render`. max_tokens: less than the configured limit; 0: that limit. Raises
@@ -111,8 +102,10 @@ class LocalModel:
         return list(self._tokenizer.encode(text, add_special_tokens=False).tokens)
 
     def _generate(self, prompt: list[str], kept: int, max_tokens: int) -> Iterator[int]:
-        """Yield the tokens of a reply; at most two are generated ahead. kept: tokens of the prompt whose state is
-        kept."""
+        """Yield the tokens of a reply. Each is computed when it is asked for, so that a closed reply computes none.
+
+        kept: tokens of the prompt whose state is kept.
+        """
         steps = _Steps(self._ends)
 
         def run() -> None:
@@ -132,20 +125,19 @@ class LocalModel:
                 )
             except Exception as error:
                 end = EngineError(f"The model failed during the reply: {str(error)[:200]}.")
-            steps.queue.put(end)
+            steps.tokens.put(end)
 
         thread = threading.Thread(target=run, name="generating")
         thread.start()
-        step: int | Exception | None = 0
         try:
-            while isinstance(step := steps.queue.get(), int):
+            while isinstance(step := steps.tokens.get(), int):
                 yield step
+                steps.go_on.release()
             if step is not None:
                 raise step
         finally:
-            steps.stopped.set()
-            while isinstance(step, int):  # the reply was closed: let the model reach its next token
-                step = steps.queue.get()
+            steps.stopped = True
+            steps.go_on.release()
             thread.join()
             self._generated += steps.count
 
@@ -181,20 +173,24 @@ class LocalModel:
 
 
 class _Steps:
-    """Passes tokens on from CTranslate2's thread, which waits for the reader of each."""
+    """Passes tokens on from CTranslate2's thread, which computes the next one only when the reader asks for it."""
 
     def __init__(self, ends: Sequence[str]) -> None:
         self._ends = ends
-        self.queue: queue.Queue[int | Exception | None] = queue.Queue(maxsize=1)
-        self.stopped = threading.Event()
+        self.tokens: queue.SimpleQueue[int | Exception | None] = queue.SimpleQueue()
+        """Holds at most one token, then an error or None at the end."""
+        self.go_on = threading.Semaphore(0)
+        self.stopped = False
         self.count = 0
 
     def take(self, step: Any) -> bool:
-        """Pass a token on; return whether to stop."""
+        """Pass a token on and wait for the reader; return whether to stop."""
         self.count += 1
-        if not step.is_last or step.token not in self._ends:
-            self.queue.put(step.token_id)
-        return self.stopped.is_set()
+        if step.is_last and step.token in self._ends:
+            return False
+        self.tokens.put(step.token_id)
+        self.go_on.acquire()
+        return self.stopped
 
 
 class _Text:
