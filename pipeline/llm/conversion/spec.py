@@ -16,7 +16,7 @@ MAX_WIDTH = 2**17
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What distinguishes an architecture from Llama's."""
+    """Differences of an architecture from Llama's."""
 
     rope_interleaved: bool = False
     """Whether gguf's converter has permuted the rows of its queries and keys."""

@@ -10,7 +10,7 @@ from pipeline.llm.conversion.metadata import Metadata
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 """Types of tokens in gguf. The last two are found in a text before it is split."""
 LONGEST_PIECE = 256
-"""Most characters of a token of SentencePiece, whose trainer writes 16 and Gemma's 48."""
+"""Most characters of a token of SentencePiece; its trainer's default is 16."""
 
 _SPACE = "\u2581"
 """SentencePiece's sign for a space."""
