@@ -14,9 +14,10 @@ from tokenizers import Tokenizer
 
 from pipeline.errors import EngineError
 from pipeline.llm import Usage
-from pipeline.llm.chat_template import ChatTemplate
 from pipeline.llm.local_config import Chunk, LocalConfig
+from pipeline.llm.local_tokenizer import read_tokenizer
 from pipeline.llm.streaming import ContextExceeded
+from pipeline.llm.template_process import TemplateProcess
 
 TOP_K = 40
 """Most likely tokens from which one is drawn."""
@@ -43,22 +44,24 @@ class LocalModel:
     def __init__(self, config: LocalConfig) -> None:
         """Load the model and warm it up. Raises EngineError when that fails."""
         folder = Path(config.folder)
+        self._config = config
         try:
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._tokenizer = read_tokenizer(folder)
             told = _read(folder / "tokenizer_config.json")
             self._generator = ctranslate2.Generator(
                 config.folder, device=config.device, compute_type=config.compute_type, intra_threads=config.threads
             )
+            special = sorted({added.content for added in self._tokenizer.get_added_tokens_decoder().values()})
+            named = {name: _token(told.get(name)) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+            self._ends = self._end_tokens(folder, named["eos_token"], special)
+            self._template = TemplateProcess(_template(folder, told), {k: v for k, v in named.items() if v}, special)
+            length = told.get("model_max_length")
+            self.context = min(config.context, int(length)) if isinstance(length, int | float) else config.context
+            """Most tokens of prompt and reply together."""
+        except EngineError:
+            raise
         except Exception as error:  # the libraries raise whatever they like for a damaged file
             raise EngineError(f"The model in LOCAL_LLM could not be loaded ({type(error).__name__}).") from error
-        self._config = config
-        special = sorted({added.content for added in self._tokenizer.get_added_tokens_decoder().values()})
-        named = {name: _token(told.get(name)) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
-        self._template = ChatTemplate(_template(folder, told), {k: v for k, v in named.items() if v}, special)
-        self._ends = self._end_tokens(folder, named["eos_token"], special)
-        length = told.get("model_max_length")
-        self.context = min(config.context, int(length)) if isinstance(length, int | float) else config.context
-        """Most tokens of prompt and reply together."""
         self._generated = 0
         self._kept: set[tuple[str, ...]] = set()
         self._known: OrderedDict[tuple[str, ...], None] = OrderedDict()
@@ -81,7 +84,7 @@ class LocalModel:
     ) -> Generator[Chunk, None, None]:
         """Stream a reply, one chunk a token; closing the generator stops at the next token.
 
-        messages, tools: see `ChatTemplate.render`. max_tokens: less than the configured limit; 0: that limit. Raises
+        messages, tools: see `TemplateProcess.render`. max_tokens: less than the configured limit; 0: that limit. Raises
         ContextExceeded when the prompt leaves too little room for the reply.
         """
         prompt = self._tokens(self._template.render(messages, tools))
