@@ -1,6 +1,8 @@
 """The engine `local` on SmolLM2-135M: replies, stops, cancellation, the context's limit and the kept prompt."""
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, closing
 from pathlib import Path
@@ -202,6 +204,16 @@ def test_closed_reply_computes_no_further_token(smollm: Path) -> None:
         for _ in range(3):
             next(story)
     assert model.count_generated() - before == 3
+
+
+def test_program_that_ends_within_a_reply_ends_cleanly(smollm: Path) -> None:
+    code = (
+        "import sys; from pipeline.llm.local_engine import LocalModel, LocalConfig;"
+        "model = LocalModel(LocalConfig(sys.argv[1], 'cpu', 'int8', 1, 256, 100, 0.0, 1.0));"
+        "story = model.reply([{'role': 'user', 'content': 'Hello'}], ()); next(story)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(smollm)], timeout=120, check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 async def test_characters_of_several_tokens_arrive_whole(worker: Worker) -> None:

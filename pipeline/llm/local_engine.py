@@ -1,8 +1,10 @@
 """A language model in CTranslate2 as a synchronous engine; runs in a worker."""
 
+import atexit
 import json
 import queue
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import takewhile
@@ -28,6 +30,8 @@ LONGEST_CHARACTER = 4
 PROMPTS_KEPT = 4
 """Beginnings of prompts whose state is kept: up to 100 MB each for a small model. CTranslate2 never forgets one, so for
 another one the model is loaded again."""
+FREE_S = 10.0
+"""Deadline for CTranslate2 to drop the callback of a reply, in seconds; it takes microseconds."""
 PROMPTS_KNOWN = 64
 """Beginnings of prompts that are remembered to recognise the second use."""
 MIN_KEPT = 32
@@ -113,6 +117,9 @@ class LocalModel:
 
         def run() -> None:
             end: Exception | None = None
+            take = steps.take
+            freed = threading.Event()
+            watch = weakref.ref(take, lambda _: freed.set())
             try:
                 self._generator.generate_batch(
                     [prompt[kept:]],
@@ -124,13 +131,26 @@ class LocalModel:
                     sampling_topp=1 if self._config.temperature == 0 else TOP_P,
                     sampling_temperature=self._config.temperature or 1.0,
                     repetition_penalty=self._config.repetition_penalty,
-                    callback=steps.take,
+                    callback=take,
                 )
             except Exception as error:
                 end = EngineError(f"The model failed during the reply: {str(error)[:200]}.")
+            del take
+            # CTranslate2's thread drops the callback a moment after the reply's end. If Python ended or the model were
+            # freed before that, the process would abort.
+            freed.wait(FREE_S)
+            del watch
             steps.tokens.put(end)
 
-        thread = threading.Thread(target=run, name="generating")
+        thread = threading.Thread(target=run, name="generating", daemon=True)
+
+        def stop() -> None:
+            steps.stopped = True
+            steps.go_on.release()
+            thread.join()
+
+        # If Python ends with this reply open, the thread must neither hold it up nor call back into it afterwards.
+        atexit.register(stop)
         thread.start()
         try:
             while isinstance(step := steps.tokens.get(), int):
@@ -139,9 +159,8 @@ class LocalModel:
             if step is not None:
                 raise step
         finally:
-            steps.stopped = True
-            steps.go_on.release()
-            thread.join()
+            stop()
+            atexit.unregister(stop)
             self._generated += steps.count
 
     def _keep(
