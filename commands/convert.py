@@ -10,7 +10,7 @@ from pipeline.errors import BadInput
 
 
 def convert(
-    model: Annotated[Path, typer.Argument(help="A gguf file of a Llama, Mistral, SmolLM2 or Qwen2 model.")],
+    model: Annotated[Path, typer.Argument(help="A gguf file of a Llama, Mistral, SmolLM2, Qwen or Gemma model.")],
     folder: Annotated[Path, typer.Argument(help="The folder to make, for LOCAL_LLM.")],
     compute_type: Annotated[str, typer.Option(help="Number format of the weights in the folder.")] = "int8",
 ) -> None:

@@ -1,6 +1,7 @@
 """`main.py convert`: the converted model computes what the gguf file's weights say."""
 
 from pathlib import Path
+from typing import Any
 
 import ctranslate2
 import numpy as np
@@ -26,19 +27,69 @@ def ours(folder: Path, text: str, compute_type: str) -> tuple[list[int], NDArray
     return encoded.ids, np.asarray(generator.forward_batch([encoded.tokens]))[0].astype(np.float64)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
-def test_converted_model_has_the_logits_of_its_weights(tmp_path: Path, architecture: str) -> None:
-    file = gguf_model.build(tmp_path / "tiny.gguf", architecture, pre="qwen2" if architecture == "qwen2" else "smollm")
+HALF = gguf_model.WIDTH // gguf_model.HEADS // 2
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [
+        ("llama", {}),  # also Mistral and SmolLM2
+        ("llama", {"pieces": True}),  # Llama 2, Mistral 7B
+        ("llama", {"pre": "tekken", "head": 24}),  # Mistral Nemo
+        ("llama", {"pre": "llama-bpe", "rope": np.linspace(1, 8, HALF).astype(np.float32)}),  # Llama 3.1 and later
+        ("llama", {"pre": "llama-bpe", "linear": 4.0}),
+        ("qwen2", {"pre": "qwen2"}),
+        ("qwen3", {"pre": "qwen2", "head": 32}),
+        ("gemma", {"pieces": True, "head": 32}),
+    ],
+)
+def test_converted_model_has_the_logits_of_its_weights(
+    tmp_path: Path, architecture: str, options: dict[str, Any]
+) -> None:
+    file = gguf_model.build(tmp_path / "tiny.gguf", architecture, **options)
     convert(file, tmp_path / "exact", "float32")
     tokens, found = ours(tmp_path / "exact", TEXT, "float32")
     assert np.allclose(found, gguf_model.logits(file, tokens), atol=2e-4)
 
 
-def test_scaled_rotary_embeddings_are_refused(tmp_path: Path) -> None:
-    rope = np.linspace(1, 5, gguf_model.WIDTH // gguf_model.HEADS // 2).astype(np.float32)
-    file = gguf_model.build(tmp_path / "tiny.gguf", rope=rope)
-    with pytest.raises(BadInput, match="Scaled rotary"):
+@pytest.mark.parametrize(
+    ("architecture", "reason"),
+    [("gemma2", "soft-capping"), ("gemma3", "two kinds of attention"), ("qwen3moe", "several experts")],
+)
+def test_model_that_cannot_be_computed_exactly_is_refused(tmp_path: Path, architecture: str, reason: str) -> None:
+    file = gguf_model.build(tmp_path / "tiny.gguf", architecture)
+    with pytest.raises(BadInput, match=reason):
         convert(file, tmp_path / "folder")
+
+
+def test_sentencepiece_merges_the_best_scores_first(tmp_path: Path) -> None:
+    file = gguf_model.build(tmp_path / "tiny.gguf", "gemma", pieces=True)
+    convert(file, tmp_path / "folder")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "folder" / "tokenizer.json"))
+    text = "then the hand and a tea, ça \u2615<|im_end|>and"
+    encoded = tokenizer.encode(text, add_special_tokens=False)
+    before, after = text.replace(" ", "\u2581").split("<|im_end|>")
+    assert encoded.tokens == [*merged(before), "<|im_end|>", *merged(after)]
+    assert tokenizer.decode(encoded.ids, skip_special_tokens=False) == text
+
+
+def merged(text: str) -> list[str]:
+    """Return a text's tokens as SentencePiece finds them: the best union of neighbours, again and again."""
+    parts = list(text)
+    while True:
+        unions = [
+            (gguf_model.PIECES.index(parts[at] + parts[at + 1]), at)
+            for at in range(len(parts) - 1)
+            if parts[at] + parts[at + 1] in gguf_model.PIECES
+        ]
+        if not unions:
+            return [token for part in parts for token in written(part)]
+        _, at = min(unions)
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+
+
+def written(part: str) -> list[str]:
+    return [part] if part in gguf_model.PIECES else [f"<0x{byte:02X}>" for byte in part.encode()]
 
 
 def test_real_smollm2_has_the_logits_of_its_weights(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """The engine `local` on SmolLM2-135M: replies, stops, cancellation, the context's limit and the kept prompt."""
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from pipeline.engines import Opened, open_named
 from pipeline.errors import EngineUnavailable
 from pipeline.llm import ENGINES, Message, Tool
 from pipeline.llm.auto import open_auto
+from pipeline.llm.chat_message import ChatMessage
 from pipeline.llm.conversion import convert
 from pipeline.llm.local import LocalLanguageModel, open_engine
 from pipeline.llm.local_config import LocalConfig
+from pipeline.llm.local_engine import LocalModel
 from pipeline.llm.streaming import ContextExceeded
 from pipeline.settings import Settings
 from pipeline.settings.stages import SYSTEM_TOKENS
@@ -93,6 +97,19 @@ async def test_reply_after_a_cancelled_one_is_complete(opened: Opened[LocalLangu
     assert await said(opened.engine, CAPITAL) == before
 
 
+async def test_caller_that_stops_reading_does_not_hold_the_model(opened: Opened[LocalLanguageModel]) -> None:
+    async with aclosing(opened.engine.reply(STORY)) as story:
+        await anext(story)
+        assert "Paris" in "".join(await said(opened.engine, CAPITAL))
+        assert len([delta async for delta in story]) > 10
+
+
+async def test_failure_of_the_model_is_the_callers_error(smollm: Path) -> None:
+    async with open_engine(settings(smollm, llm_max_tokens=1, history_tokens=256), quiet) as opened:
+        with pytest.raises(ContextExceeded):
+            await said(opened.engine, [Message("system", "word " * 5000), CAPITAL[1]])
+
+
 async def test_oldest_turns_are_dropped_when_the_context_is_full(smollm: Path) -> None:
     filler = [Message("user", "word " * 150), Message("assistant", "Yes, that is right. " * 10)] * 6
     async with open_engine(settings(smollm, llm_max_tokens=30, history_tokens=256), quiet) as opened:
@@ -150,15 +167,15 @@ async def worker(smollm: Path) -> AsyncIterator[Worker]:
         yield one
 
 
-def asked(question: str, system: str = SYSTEM) -> list[dict[str, Any]]:
+def asked(question: str, system: str = SYSTEM) -> list[ChatMessage]:
     return [{"role": "system", "content": system}, {"role": "user", "content": question}]
 
 
-async def chunks(worker: Worker, messages: list[dict[str, Any]], max_tokens: int = 0) -> list[Any]:
+async def chunks(worker: Worker, messages: list[ChatMessage], max_tokens: int = 0) -> list[Any]:
     return [chunk async for chunk in worker.stream("reply", messages, (), max_tokens)]
 
 
-async def text(worker: Worker, messages: list[dict[str, Any]], max_tokens: int = 0) -> str:
+async def text(worker: Worker, messages: list[ChatMessage], max_tokens: int = 0) -> str:
     return "".join(chunk.text for chunk in await chunks(worker, messages, max_tokens))
 
 
@@ -180,6 +197,25 @@ async def test_closed_reply_stops_within_a_few_tokens(worker: Worker) -> None:
     async with aclosing(worker.stream("reply", asked("Tell me a long story."), (), 400)) as story:
         await anext(story)
     assert await worker.call("count_generated") - before < 10  # some were on their way to the caller
+
+
+def test_closed_reply_computes_no_further_token(smollm: Path) -> None:
+    model = LocalModel(LocalConfig(str(smollm), "cpu", "int8", 1, 1024, 400, 0.0, 1.1))
+    before = model.count_generated()
+    with closing(model.reply(asked("Tell me a long story."), ())) as story:
+        for _ in range(3):
+            next(story)
+    assert model.count_generated() - before == 3
+
+
+def test_program_that_ends_within_a_reply_ends_cleanly(smollm: Path) -> None:
+    code = (
+        "import sys; from pipeline.llm.local_engine import LocalModel, LocalConfig;"
+        "model = LocalModel(LocalConfig(sys.argv[1], 'cpu', 'int8', 1, 256, 100, 0.0, 1.0));"
+        "story = model.reply([{'role': 'user', 'content': 'Hello'}], ()); next(story)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(smollm)], timeout=120, check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 async def test_characters_of_several_tokens_arrive_whole(worker: Worker) -> None:
@@ -205,16 +241,24 @@ async def test_special_tokens_in_a_message_cannot_end_it(worker: Worker) -> None
     assert last.usage.input_tokens - plain.usage.input_tokens > 20  # written out, not taken for tokens
 
 
-def test_spoken_conversation_with_the_running_service(smollm: Path, tmp_path: Path) -> None:
+def test_service_answers_after_another_caller_hung_up_in_a_story(smollm: Path, tmp_path: Path) -> None:
     with serving(tmp_path, LLM_ENGINE="local", LOCAL_LLM=str(smollm), LLM_TEMPERATURE="0") as server:
         assert "too few to be trusted" in server.text
         health = httpx.get(f"{server.url}/health").raise_for_status().json()
         llm = next(engine for engine in health["engines"] if engine["stage"] == "llm")
         assert (llm["engine"], llm["device"]) == ("local", "cpu")
         assert "too small to be trusted" in llm["model"]
+        _hang_up_during_a_story(server)
         replies = _typed(server, "What is the capital of France?", "And of Italy?")
         assert "Paris" in replies[0]
         assert replies[1]
+
+
+def _hang_up_during_a_story(server: ServerProcess) -> None:
+    with server.connect("?stream=1") as connection:
+        connection.send(json.dumps({"type": "say", "text": "Tell me a very long story about a lighthouse."}))
+        while not isinstance(connection.recv(timeout=60), bytes):
+            pass
 
 
 def _typed(server: ServerProcess, *questions: str) -> list[str]:

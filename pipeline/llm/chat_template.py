@@ -1,6 +1,7 @@
 """Renders a conversation with a model's own chat template (Jinja), as Hugging Face's tokenisers do.
 
-The template comes with the model, so it runs in a sandbox: it can neither import nor change anything.
+The template comes with the model, so it runs in a sandbox: it can neither import nor change anything. The limits of
+time and memory are in `template_process`.
 """
 
 import json
@@ -33,7 +34,7 @@ class ChatTemplate:
         environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
         try:
             self._template = environment.from_string(source)
-        except TemplateError as error:
+        except Exception as error:  # among others RecursionError for a template that is nested too deeply
             raise EngineError(f"The model's chat template is malformed: {str(error)[:200]}.") from None
         self._special = dict(special)
         self._tokens = re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True)))) if tokens else None
@@ -48,12 +49,12 @@ class ChatTemplate:
         told = [self._harmless(message) for message in messages]
         try:
             return self._rendered(told, tools, reply=reply)
-        except (TemplateError, TypeError, ValueError, LookupError) as error:
+        except Exception as error:  # the template is a foreign program
             if not told or told[0]["role"] != "system":
                 raise EngineError(f"The model's chat template fails: {str(error)[:200]}.") from error
         try:
             return self._rendered(_without_system(told), tools, reply=reply)  # Gemma's template refuses the role
-        except (TemplateError, TypeError, ValueError, LookupError) as error:
+        except Exception as error:
             raise EngineError(f"The model's chat template fails: {str(error)[:200]}.") from error
 
     def _rendered(self, messages: Sequence[ChatMessage], tools: Sequence[Mapping[str, Json]], *, reply: bool) -> str:

@@ -1,11 +1,12 @@
 """A language model in CTranslate2 as a synchronous engine; runs in a worker."""
 
+import atexit
 import json
 import queue
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from tokenizers import Tokenizer
 from pipeline.errors import EngineError
 from pipeline.llm import Usage
 from pipeline.llm.chat_message import ChatMessage
-from pipeline.llm.chat_template import ChatTemplate
-from pipeline.llm.local_config import LocalConfig
+from pipeline.llm.local_config import Chunk, LocalConfig
+from pipeline.llm.local_tokenizer import read_tokenizer
 from pipeline.llm.streaming import ContextExceeded
+from pipeline.llm.template_process import TemplateProcess
 from pipeline.support.json_types import Json, JsonObject
 
 TOP_K = 40
@@ -29,6 +31,8 @@ LONGEST_CHARACTER = 4
 PROMPTS_KEPT = 4
 """Beginnings of prompts whose state is kept: up to 100 MB each for a small model. CTranslate2 never forgets one, so for
 another one the model is loaded again."""
+FREE_S = 10.0
+"""Deadline for CTranslate2 to drop the callback of a reply, in seconds; it takes microseconds."""
 PROMPTS_KNOWN = 64
 """Beginnings of prompts that are remembered to recognise the second use."""
 MIN_KEPT = 32
@@ -39,36 +43,30 @@ ENDS = frozenset(
 """Tokens that end a reply, in addition to those that the model's files name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The next part of a reply, "" for a token within a character. The last one has the usage."""
-
-    text: str
-    usage: Usage | None = None
-
-
 class LocalModel:
     """The engine: one model, one reply at a time."""
 
     def __init__(self, config: LocalConfig) -> None:
         """Load the model and warm it up. Raises EngineError when that fails."""
         folder = Path(config.folder)
+        self._config = config
         try:
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._tokenizer = read_tokenizer(folder)
             told = _read(folder / "tokenizer_config.json")
             self._generator = ctranslate2.Generator(
                 config.folder, device=config.device, compute_type=config.compute_type, intra_threads=config.threads
             )
+            special = sorted({added.content for added in self._tokenizer.get_added_tokens_decoder().values()})
+            named = {name: _token(told.get(name)) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+            self._ends = self._end_tokens(folder, named["eos_token"], special)
+            self._template = TemplateProcess(_template(folder, told), {k: v for k, v in named.items() if v}, special)
+            length = told.get("model_max_length")
+            self.context = min(config.context, int(length)) if isinstance(length, int | float) else config.context
+            """Most tokens of prompt and reply together."""
+        except EngineError:
+            raise
         except Exception as error:  # the libraries raise whatever they like for a damaged file
             raise EngineError(f"The model in LOCAL_LLM could not be loaded ({type(error).__name__}).") from error
-        self._config = config
-        special = sorted({added.content for added in self._tokenizer.get_added_tokens_decoder().values()})
-        named = {name: _token(told.get(name)) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
-        self._template = ChatTemplate(_template(folder, told), {k: v for k, v in named.items() if v}, special)
-        self._ends = self._end_tokens(folder, named["eos_token"], special)
-        length = told.get("model_max_length")
-        self.context = min(config.context, int(length)) if isinstance(length, int | float) else config.context
-        """Most tokens of prompt and reply together."""
         self._generated = 0
         self._kept: set[tuple[str, ...]] = set()
         self._known: OrderedDict[tuple[str, ...], None] = OrderedDict()
@@ -88,10 +86,10 @@ class LocalModel:
 
     def reply(
         self, messages: Sequence[ChatMessage], tools: Sequence[Mapping[str, Json]], max_tokens: int = 0
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk, None, None]:
         """Stream a reply, one chunk a token; closing the generator stops at the next token.
 
-        messages, tools: see `ChatTemplate.render`. max_tokens: less than the configured limit; 0: that limit. Raises
+        messages, tools: see `TemplateProcess.render`. max_tokens: less than the configured limit; 0: that limit. Raises
         ContextExceeded when the prompt leaves too little room for the reply.
         """
         prompt = self._tokens(self._template.render(messages, tools))
@@ -112,12 +110,17 @@ class LocalModel:
         return list(self._tokenizer.encode(text, add_special_tokens=False).tokens)
 
     def _generate(self, prompt: list[str], kept: int, max_tokens: int) -> Iterator[int]:
-        """Yield the tokens of a reply; at most two are generated ahead. kept: tokens of the prompt whose state is
-        kept."""
+        """Yield the tokens of a reply. Each is computed when it is asked for, so that a closed reply computes none.
+
+        kept: tokens of the prompt whose state is kept.
+        """
         steps = _Steps(self._ends)
 
         def run() -> None:
             end: Exception | None = None
+            take = steps.take
+            freed = threading.Event()
+            watch = weakref.ref(take, lambda _: freed.set())
             try:
                 self._generator.generate_batch(
                     [prompt[kept:]],
@@ -129,25 +132,36 @@ class LocalModel:
                     sampling_topp=1 if self._config.temperature == 0 else TOP_P,
                     sampling_temperature=self._config.temperature or 1.0,
                     repetition_penalty=self._config.repetition_penalty,
-                    callback=steps.take,
+                    callback=take,
                 )
             except Exception as error:
                 end = EngineError(f"The model failed during the reply: {str(error)[:200]}.")
-            steps.queue.put(end)
+            del take
+            # CTranslate2's thread drops the callback a moment after the reply's end. If Python ended or the model were
+            # freed before that, the process would abort.
+            freed.wait(FREE_S)
+            del watch
+            steps.tokens.put(end)
 
-        thread = threading.Thread(target=run, name="generating")
+        thread = threading.Thread(target=run, name="generating", daemon=True)
+
+        def stop() -> None:
+            steps.stopped = True
+            steps.go_on.release()
+            thread.join()
+
+        # If Python ends with this reply open, the thread must neither hold it up nor call back into it afterwards.
+        atexit.register(stop)
         thread.start()
-        step: int | Exception | None = 0
         try:
-            while isinstance(step := steps.queue.get(), int):
+            while isinstance(step := steps.tokens.get(), int):
                 yield step
+                steps.go_on.release()
             if step is not None:
                 raise step
         finally:
-            steps.stopped.set()
-            while isinstance(step, int):  # the reply was closed: let the model reach its next token
-                step = steps.queue.get()
-            thread.join()
+            stop()
+            atexit.unregister(stop)
             self._generated += steps.count
 
     def _keep(self, messages: Sequence[ChatMessage], tools: Sequence[Mapping[str, Json]], prompt: list[str]) -> int:
@@ -180,20 +194,24 @@ class LocalModel:
 
 
 class _Steps:
-    """Passes tokens on from CTranslate2's thread, which waits for the reader of each."""
+    """Passes tokens on from CTranslate2's thread, which computes the next one only when the reader asks for it."""
 
     def __init__(self, ends: Sequence[str]) -> None:
         self._ends = ends
-        self.queue: queue.Queue[int | Exception | None] = queue.Queue(maxsize=1)
-        self.stopped = threading.Event()
+        self.tokens: queue.SimpleQueue[int | Exception | None] = queue.SimpleQueue()
+        """Holds at most one token, then an error or None at the end."""
+        self.go_on = threading.Semaphore(0)
+        self.stopped = False
         self.count = 0
 
     def take(self, step: ctranslate2.GenerationStepResult) -> bool:
-        """Pass a token on; return whether to stop."""
+        """Pass a token on and wait for the reader; return whether to stop."""
         self.count += 1
-        if not step.is_last or step.token not in self._ends:
-            self.queue.put(step.token_id)
-        return self.stopped.is_set()
+        if step.is_last and step.token in self._ends:
+            return False
+        self.tokens.put(step.token_id)
+        self.go_on.acquire()
+        return self.stopped
 
 
 class _Text:

@@ -90,7 +90,8 @@ class ParakeetEngine:
             ).with_timestamps()
             self._recognised([_Window(np.zeros(RATE_HZ, np.float32), 0.0, None)])
         except Exception as error:  # onnxruntime's errors have no common class
-            raise EngineError(f"The model {folder.name} cannot be loaded: {error}") from error
+            reason = " ".join(str(error).split())[:200]
+            raise EngineError(f"The model {folder.name} cannot be loaded: {reason}") from error
         speech_spans(np.zeros(RATE_HZ, np.float32))  # loads the VAD
 
     def transcribe(

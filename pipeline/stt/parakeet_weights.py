@@ -24,6 +24,10 @@ GRAPHS = {
 """`model_type` → its graphs: Parakeet TDT, RNN-T and CTC, and Canary."""
 PLAIN = ("config.json", "vocab.txt")
 INT8 = ".int8"
+LIMITS = {"features_size": 1024, "subsampling_factor": 64, "max_tokens_per_step": 100, "max_sequence_length": 16_384}
+"""Numbers in `config.json` → the largest that makes sense; with a larger one, decoding could take for ever."""
+LARGEST = 16 * 2**20
+"""Most bytes of a file beside the graphs; a vocabulary of 16,384 tokens has a hundredth of it."""
 
 
 def model_name(settings: Settings) -> str:
@@ -96,14 +100,28 @@ def check_folder(folder: Path) -> None:
     quantization_of(folder)
     if not (folder / "vocab.txt").is_file():
         raise EngineUnavailable(f"The folder {folder.name} has no vocab.txt.", remedy=REMEDY)
+    try:
+        _text(folder / "vocab.txt")
+    except (OSError, ValueError):
+        raise EngineUnavailable(f"The vocab.txt in the folder {folder.name} is damaged.", remedy=REMEDY) from None
+
+
+def _text(path: Path) -> str:
+    """Return a small file's text. Raises OSError, ValueError."""
+    if path.stat().st_size > LARGEST:
+        raise ValueError("too large")
+    return path.read_text("utf-8")
 
 
 def type_of(folder: Path) -> str:
-    """Return the `model_type` of a folder's model. Raises EngineUnavailable if it is not one of GRAPHS."""
+    """Return the `model_type` of a folder's model. Raises EngineUnavailable if it is not one of GRAPHS, or if
+    `config.json` has an impossible number."""
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        kind = str(config["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        config = json.loads(_text(folder / "config.json"))
+        kind = config["model_type"]
+        if not isinstance(kind, str):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise EngineUnavailable(
             f"The folder {folder.name} has no config.json with a model_type.", remedy=REMEDY
         ) from error
@@ -111,6 +129,12 @@ def type_of(folder: Path) -> str:
         raise EngineUnavailable(
             f"Models of type {kind[:40]!r} are not supported: only {', '.join(GRAPHS)}.", remedy=REMEDY
         )
+    for name, most in LIMITS.items():
+        value = config.get(name, 1)
+        if not isinstance(value, int) or not 1 <= value <= most:
+            raise EngineUnavailable(
+                f"The {name} in the config.json of the folder {folder.name} is not from 1 to {most}.", remedy=REMEDY
+            )
     return kind
 
 

@@ -189,6 +189,50 @@ async def test_a_missing_or_damaged_model_has_a_remedy(folders: dict[str, Path],
         ParakeetEngine(ParakeetConfig(str(broken), (), 1))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("config.json", b"[" * 100_000, "no config.json"),
+        ("config.json", b'{"model_type": ["nemo-conformer-tdt"]}', "no config.json"),
+        (
+            "config.json",
+            b'{"model_type": "nemo-conformer-tdt", "max_tokens_per_step": 1000000000}',
+            "max_tokens_per_step",
+        ),
+        ("config.json", b'{"model_type": "nemo-conformer-tdt", "subsampling_factor": 0}', "subsampling_factor"),
+        ("vocab.txt", b"\xff\xfe\xfd", "vocab.txt in the folder hostile is damaged"),
+    ],
+)
+async def test_a_hostile_folder_is_refused_with_a_sentence(
+    folders: dict[str, Path], tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    hostile = shutil.copytree(folders["tdt"], tmp_path / "hostile")
+    (hostile / name).write_bytes(content)
+    with pytest.raises(EngineUnavailable, match=reason):
+        await parakeet.probe(Settings(stt_model=str(hostile)))
+
+
+async def test_an_enormous_file_beside_the_graphs_is_not_read(folders: dict[str, Path], tmp_path: Path) -> None:
+    hostile = shutil.copytree(folders["tdt"], tmp_path / "hostile")
+    for name in ("vocab.txt", "config.json"):
+        with (hostile / name).open("r+b") as file:
+            file.truncate(2**40)  # sparse
+        with pytest.raises(EngineUnavailable, match=name):
+            await parakeet.probe(Settings(stt_model=str(hostile)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_truncated_graph_is_refused_with_a_short_sentence(
+    folders: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    hostile = shutil.copytree(folders[kind], tmp_path / "hostile")
+    for graph in hostile.glob("*.onnx"):
+        graph.write_bytes(graph.read_bytes()[: graph.stat().st_size // 2])
+    with pytest.raises(EngineError, match="cannot be loaded") as refused:
+        ParakeetEngine(ParakeetConfig(str(hostile), (), 1))
+    assert len(refused.value.message) < 300
+
+
 def test_a_service_answers_with_words(folders: dict[str, Path], clips: list[Clip], tmp_path: Path) -> None:
     with serving(tmp_path, STT_ENGINE="parakeet", STT_MODEL=str(folders["tdt"])) as service:
         answer = httpx.post(
