@@ -14,6 +14,9 @@ from pipeline.stt.whisper_model import MAX_NO_SPEECH, MIN_LOGPROB, Batch, Heard,
 FRAMES_PER_S = 100
 PREPEND, APPEND = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 """Marks that belong to the word after and before them; the library's defaults."""
+REST_S = 0.3
+"""Sound after the last segment in which no word fits, so that it is not decoded: Whisper invents or repeats text there.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,5 +158,5 @@ def _result(tokenizer: Any, heard: Heard, split: _Split, frames: int) -> Pass:
                 words=[Word(**word) for word in one["words"]] if "words" in one else None,
             )
         )
-    rest_s = split.seek / FRAMES_PER_S if split.seek < frames else None
+    rest_s = split.seek / FRAMES_PER_S if split.seek < frames - REST_S * FRAMES_PER_S else None
     return Pass(segments, heard.language, heard.language_probability, rest_s)
