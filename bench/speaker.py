@@ -106,10 +106,13 @@ class Heard:
     missing: int = 0
 
 
-async def converse(port: int, turns: int, *, chunk_ms: int = CHUNK_MS, wait_s: float = 0.0, **options: Any) -> Heard:
-    """Simulate one user with this many questions, each asked after the previous reply is complete."""
+async def converse(
+    port: int, turns: int, *, chunk_ms: int = CHUNK_MS, wait_s: float = 0.0, asked: Samples | None = None,
+    within_s: float = 20.0, **options: Any
+) -> Heard:  # fmt: skip
+    """Simulate one user with this many questions (`asked`, at 16 kHz), each after the previous reply is complete."""
     heard = Heard()
-    asked = question()
+    asked = question() if asked is None else asked
     await asyncio.sleep(wait_s)
     async with speaker(port, chunk_ms, **options) as person:
         await person.quiet(0.5)
@@ -118,7 +121,7 @@ async def converse(port: int, turns: int, *, chunk_ms: int = CHUNK_MS, wait_s: f
             await person.quiet(0.5 + np.random.default_rng().uniform(0, 0.032))
             spoke_until = await person.send(asked)
             try:
-                await person.until("turn_completed", turn)
+                await person.until("turn_completed", turn, within_s)
                 heard.first_audio_s.append(
                     next(t for t, w in person.got if isinstance(w, int) and t > spoke_until) - spoke_until
                 )

@@ -2,10 +2,13 @@
 
 python -m bench.startup          warm starts and memory
 python -m bench.startup --cold   `make run` as well: the committed tree in a temporary folder, a new .venv
+python -m bench.startup --fresh  only a fresh machine without a hub: `make run` as above, with the models of the package
+                                 index, until the first spoken answer; megabytes on the disk and in memory
 """
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import statistics
@@ -14,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +31,7 @@ HOME = Path(__file__).resolve().parent.parent
 EMBEDDED = {"STT_ENGINE": "sphinx", "LLM_ENGINE": "builtin", "TTS_ENGINE": "espeak"}
 AUTOMATIC = {"HF_HUB_OFFLINE": "true", "LLAMA_ENDPOINT": "http://127.0.0.1:9"}
 """Settings that simulate a machine without a hub and without Ollama."""
+MAKE_RUN = ("make", "--no-print-directory", "run")
 LONGEST_S, WARM_RUNS, MAX_WARM_S = 900, 5, 5.0
 
 
@@ -81,40 +86,86 @@ def warm(settings: dict[str, str]) -> list[float]:
 def cold() -> tuple[float, float]:
     """Seconds of `make run` in a folder with only the committed files, and of the same command again."""
     with tempfile.TemporaryDirectory() as folder:
-        archive = subprocess.run(["git", "archive", "HEAD"], cwd=HOME, stdout=subprocess.PIPE, check=True).stdout
-        subprocess.run(["tar", "-x"], cwd=folder, input=archive, check=True)
-        command = ["make", "--no-print-directory", "run"]
-        with started(command, Path(folder), AUTOMATIC) as (first, _, _):
+        unpack(folder)
+        with started(MAKE_RUN, Path(folder), AUTOMATIC) as (first, _, _):
             pass
-        with started(command, Path(folder), AUTOMATIC) as (second, _, _):
+        with started(MAKE_RUN, Path(folder), AUTOMATIC) as (second, _, _):
             pass
     return first, second
 
 
-def memory() -> list[tuple[str, float, float]]:
-    """Kind, resident MB, and MB with shared pages split (PSS) of each process of the service after three turns."""
+def unpack(folder: str) -> None:
+    """Put the committed files into a folder."""
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=HOME, stdout=subprocess.PIPE, check=True).stdout
+    subprocess.run(["tar", "-x"], cwd=folder, input=archive, check=True)
+
+
+def ask(port: int, times: int) -> None:
+    """Ask a spoken question, and wait for each spoken answer."""
     question = (HOME / "audios" / "samples" / "what_is_two_plus_three.wav").read_bytes()
+    with connect(f"ws://127.0.0.1:{port}/ws", max_size=None) as connection:
+        for _ in range(times):
+            connection.send(question)
+            assert "transcription" in connection.recv(timeout=60)
+            assert isinstance(connection.recv(timeout=60), bytes)
+
+
+def used(service: psutil.Process) -> list[tuple[str, float, float]]:
+    """Return kind, resident MB, and MB with shared pages split (PSS) of each process of the service."""
+    rows = []
+    for process in (service, *service.children(recursive=True)):
+        now = process.memory_full_info()
+        name = "service" if process == service else "worker"
+        rows.append((name, now.rss / 1e6, now.pss / 1e6))
+    return rows
+
+
+def on_disk(folder: Path) -> float:
+    """Return the MB of the files in a folder."""
+    files = (path.lstat() for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(file.st_size for file in files) / 1e6
+
+
+def fresh(console: Console, command: Sequence[str]) -> None:
+    """Print what the command costs in a folder with only the committed files, until the first answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        unpack(folder)
+        began = time.perf_counter()
+        with started(command, Path(folder), AUTOMATIC) as (ready_s, port, service):
+            ask(port, 1)
+            answer_s = time.perf_counter() - began
+            rows = used(service)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as health:
+                engines = [engine["engine"] for engine in json.load(health)["engines"]]
+        packages, models = (on_disk(Path(folder) / name) for name in (".venv", "models"))
+    table = Table("what", "value", title="A fresh machine without a hub, until the first answer")
+    table.add_row("engines", ", ".join(engines))
+    table.add_row("listening after", f"{ready_s:.0f} s")
+    table.add_row("first answer after", f"{answer_s:.0f} s")
+    table.add_row("packages on the disk", f"{packages:.0f} MB")
+    table.add_row("models on the disk", f"{models:.0f} MB")
+    table.add_row(f"memory of {len(rows)} processes (PSS)", f"{sum(row[2] for row in rows):.0f} MB")
+    console.print(table)
+
+
+def memory() -> list[tuple[str, float, float]]:
+    """Return `used` of the embedded engines after three turns."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(HOME / "main.py")]
         with started(command, Path(folder), EMBEDDED) as (_, port, service):
-            with connect(f"ws://127.0.0.1:{port}/ws", max_size=None) as connection:
-                for _ in range(3):
-                    connection.send(question)
-                    assert "transcription" in connection.recv(timeout=60)
-                    assert isinstance(connection.recv(timeout=60), bytes)
-            rows = []
-            for process in (service, *service.children(recursive=True)):
-                used = process.memory_full_info()
-                name = "service" if process == service else "worker"
-                rows.append((name, used.rss / 1e6, used.pss / 1e6))
-            return rows
+            ask(port, 3)
+            return used(service)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cold", action="store_true", help="build a new .venv with `make run`, too")
+    parser.add_argument("--fresh", action="store_true", help="only a fresh machine without a hub")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
+    if options.fresh:
+        fresh(console, MAKE_RUN)
+        return 0
     starts = Table("start", "ready after s", title="Seconds until it listens")
     good = True
     for name, settings in (("warm, embedded engines", EMBEDDED), ("warm, auto without hub and Ollama", AUTOMATIC)):
@@ -128,11 +179,11 @@ def main() -> int:
         starts.add_row("cold: make run, empty .venv", f"{first:.1f}")
         starts.add_row("make run again", f"{second:.1f}")
     console.print(starts)
-    used = Table("process", "resident MB", "PSS MB", title="Memory after three turns, embedded engines")
+    processes = Table("process", "resident MB", "PSS MB", title="Memory after three turns, embedded engines")
     rows = memory()
     for name, rss, pss in [*rows, ("all", sum(row[1] for row in rows), sum(row[2] for row in rows))]:
-        used.add_row(name, f"{rss:.0f}", f"{pss:.0f}")
-    console.print(used)
+        processes.add_row(name, f"{rss:.0f}", f"{pss:.0f}")
+    console.print(processes)
     return 0 if good else 1
 
 

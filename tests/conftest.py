@@ -3,11 +3,13 @@
 import importlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.reach import starts_a_service
+from tests.real_models import converted_llm, real_engines
 from tests.server_process import CONSTANTS, PATIENT, ServerProcess, serving
 
 # Use the same examples in every run, without a deadline, because the machine can be busy. To search for others:
@@ -54,4 +56,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Run the service with its embedded engines, for tests that do not change its state."""
     with serving(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def smollm(pytestconfig: pytest.Config) -> Path:
+    """Return the folder of SmolLM2-135M for LOCAL_LLM."""
+    assert pytestconfig.cache is not None
+    return converted_llm(pytestconfig.cache)
+
+
+@pytest.fixture(scope="session")
+def real_service(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Run the service with Whisper tiny.en, SmolLM2 and Kokoro."""
+    with serving(tmp_path_factory.mktemp("real"), **real_engines(smollm, "kokoro")) as running:
         yield running

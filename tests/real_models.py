@@ -1,14 +1,22 @@
-"""Folders of real models, which `make models` installs under models/."""
+"""Real models, which `make models` installs under models/, a service on them, and recordings of real speech."""
 
+import contextlib
+import hashlib
+import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from pipeline.settings import HOME
 from pipeline.support.model_catalogue import CATALOGUE
+from tests.server_process import constants
 
 MODELS = HOME / "models"
+RECORDINGS = HOME.parent / "shared" / "audio"
+CONVERTER = ("conversion", "gguf_tokenizer")
+"""Modules whose change makes `converted_llm` convert again."""
 
 
 def real_model(name: str) -> Path:
@@ -21,3 +29,46 @@ def real_model(name: str) -> Path:
             pytest.fail(why)
         pytest.skip(why, allow_module_level=True)
     return folder
+
+
+def converted_llm(cache: pytest.Cache) -> Path:
+    """Return the folder of SmolLM2 as `main.py convert` makes it; the cache keeps it as long as the converter is the
+    same."""
+    from pipeline.llm.conversion import convert
+
+    source = next(real_model("smollm2-135m").glob("*.gguf"))
+    converter = b"".join((HOME / "pipeline" / "llm" / f"{name}.py").read_bytes() for name in CONVERTER)
+    kept = cache.mkdir(f"smollm2-{hashlib.sha256(converter).hexdigest()[:16]}")
+    folder = kept / "SmolLM2-135M"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=kept) as own:
+            convert(source, Path(own) / folder.name)
+            with contextlib.suppress(OSError):  # another process of the tests was faster
+                (Path(own) / folder.name).rename(folder)
+    return folder
+
+
+def real_engines(llm: Path, tts: str) -> dict[str, str]:
+    """Return the settings of a service with Whisper tiny.en, this language model, and Kokoro or Piper. Replies are
+    short, because a busy machine speaks slowly."""
+    voice = {"kokoro": "kokoro-82m", "piper": "piper-joe"}[tts]
+    return {
+        "STT_ENGINE": "whisper", "WHISPER_MODEL": str(real_model("whisper-tiny.en")),
+        "LLM_ENGINE": "local", "LOCAL_LLM": str(llm), "LLM_TEMPERATURE": "0", "LLM_MAX_TOKENS": "48",
+        "TTS_ENGINE": tts, f"{tts.upper()}_MODEL": str(real_model(voice)),
+        **constants({"pipeline.workers:NICENESS": 0}, by_default=False),
+    }  # fmt: skip
+
+
+def recording(name: str) -> bytes:
+    """Return a recording of real speech as a WAV file. Without it the test is skipped."""
+    file = RECORDINGS / f"{name}.wav"
+    if not file.is_file():
+        pytest.skip("the recordings are missing")
+    return file.read_bytes()
+
+
+def spoken_text(name: str) -> str:
+    """Return what is said in a recording."""
+    entries = json.loads((RECORDINGS / "manifest.json").read_text("utf-8"))
+    return next(str(entry["text"]) for entry in entries if entry["file"] == f"{name}.wav")

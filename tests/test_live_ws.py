@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,76 +18,13 @@ from websockets.sync.client import connect
 
 from pipeline.audio.clip import Clip, wav_header
 from tests.in_process import in_process
+from tests.live_client import ENDS, Live
 from tests.questions import SUM, SUM_ANSWER, sample, spoken
 from tests.server_process import TURN_S, ServerProcess, Service, constants, let_in
 
 pytestmark = pytest.mark.real_time
-ENDS = ("turn_completed", "turn_interrupted", "turn_failed")
 SAYING = "The heron stands quite still. It waits for a small fish. Then it eats the fish."
 """Several clauses and a few seconds: long enough for pacing and for an interruption."""
-
-
-class Live:
-    """A client that sends audio and commands and keeps what it receives."""
-
-    def __init__(self, server: Service, query: str = "rate=16000", **options: Any) -> None:
-        self.connection = server.connect(f"?stream=1&{query}", **options)
-        self.events: list[dict[str, Any]] = []
-        self.sound: list[bytes] = []
-        self.order: list[str] = []
-        """Types of the events, and "sound" for binary messages; each run of one type once."""
-
-    def __enter__(self) -> Self:
-        self.started = self.until("session_started")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.connection.close()
-
-    def receive(self) -> dict[str, Any] | None:
-        """Receive the next message; return an event, or None for audio."""
-        message = self.connection.recv(timeout=TURN_S)
-        event = None if isinstance(message, bytes) else json.loads(message)
-        if isinstance(message, bytes):
-            self.sound.append(message)
-        else:
-            assert isinstance(event, dict)
-            self.events.append(event)
-        name = event["type"] if event else "sound"
-        if not self.order or self.order[-1] != name:
-            self.order.append(name)
-        return event
-
-    def until(self, *types: str) -> dict[str, Any]:
-        """Return the next event of one of these types."""
-        while True:
-            event = self.receive()
-            if event is not None and event["type"] in types:
-                return event
-
-    def tell(self, type: str, **fields: Any) -> None:
-        self.connection.send(json.dumps({"type": type, **fields}))
-
-    def speak(self, clip: Clip, silence_s: float = 1.5, rate_hz: int = 16_000, chunk_ms: int = 40) -> None:
-        """Send speech faster than real time: the service counts samples, not seconds."""
-        pause = Clip(np.zeros(int(silence_s * rate_hz), np.float32), rate_hz)
-        pcm = Clip.join([clip, pause], rate_hz).pcm16()
-        step = rate_hz * chunk_ms // 1000 * 2
-        for start in range(0, len(pcm), step):
-            self.connection.send(pcm[start : start + step])
-
-    @property
-    def sound_ms(self) -> float:
-        """Duration of the received audio in ms (eSpeak: 16-bit at 22,050 Hz)."""
-        return sum(map(len, self.sound)) / 2 / 22.05
-
-    def of(self, type: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["type"] == type]
-
-    def ask(self, text: str = SUM) -> dict[str, Any]:
-        """Ask a spoken question and wait for the end of the turn."""
-        self.speak(spoken(text))
-        return self.until(*ENDS)
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 48_000])

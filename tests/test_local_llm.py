@@ -16,7 +16,6 @@ from pipeline.errors import EngineUnavailable
 from pipeline.llm import ENGINES, Message, Tool
 from pipeline.llm.auto import open_auto
 from pipeline.llm.chat_message import ChatMessage
-from pipeline.llm.conversion import convert
 from pipeline.llm.local import LocalLanguageModel, open_engine
 from pipeline.llm.local_config import LocalConfig
 from pipeline.llm.local_engine import LocalModel
@@ -25,7 +24,6 @@ from pipeline.settings import Settings
 from pipeline.settings.stages import SYSTEM_TOKENS
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
 from tests.llm_replies import quiet
-from tests.real_models import real_model
 from tests.server_process import ServerProcess, serving
 from tests.servers.running import closed_port
 
@@ -35,14 +33,6 @@ SYSTEM = (
 )
 CAPITAL = [Message("system", SYSTEM), Message("user", "What is the capital of France?")]
 STORY = [Message("system", SYSTEM), Message("user", "Tell me a long story about a lighthouse and the sea.")]
-
-
-@pytest.fixture(scope="session")
-def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return SmolLM2 as the command converts it."""
-    folder = tmp_path_factory.mktemp("local") / "SmolLM2-135M"
-    convert(next(real_model("smollm2-135m").glob("*.gguf")), folder)
-    return folder
 
 
 def settings(folder: Path, **changes: Any) -> Settings:

@@ -34,7 +34,7 @@ from pipeline.stt.whisper_model import (
 )
 from pipeline.stt.whisper_plan import plan
 from pipeline.stt.whisper_types import FoundSegment, FoundWord, LanguageInfo, Scored
-from pipeline.stt.whisper_windows import Asked, first_pass
+from pipeline.stt.whisper_windows import REST_S, Asked, first_pass
 from pipeline.stt.word_times import Timed, filled
 from pipeline.stt.worker_client import GATHER_S, TellingFront, alone, last
 from pipeline.support.progress import Report
@@ -200,8 +200,9 @@ class WhisperEngine:
         """See `SpeechToText` and `WorkerFront`; can be cancelled before each segment. Doubtful text is left out."""
         yield None
         code = self._language(request.language)
-        found, info = self._decode(window.at(RATE_HZ).samples, replace(request, language=code), times=True)
-        yield from _segments(found, info)
+        sound = window.at(RATE_HZ).samples
+        found, info = self._decode(sound, replace(request, language=code), times=True)
+        yield from _segments(found, info, len(sound) / RATE_HZ)
 
     def segments_many(
         self, calls: Sequence[tuple[Clip, FileRequest]], cancelled: Callable[[int], bool]
@@ -233,11 +234,12 @@ class WhisperEngine:
             if found is None:
                 yield index, None
                 continue
-            yield from ((index, segment) for segment in _segments(found.segments, found))
+            sound = together[index].sound
+            yield from ((index, segment) for segment in _segments(found.segments, found, len(sound) / RATE_HZ))
             if found.rest_s is not None and not cancelled(index):
                 request = replace(calls[index][1], language=found.language, prompt=None)
-                rest, _ = self._decode(together[index].sound, request, times=True, start_s=found.rest_s)
-                yield from ((index, segment) for segment in _segments(rest, found))
+                rest, _ = self._decode(sound, request, times=True, start_s=found.rest_s)
+                yield from ((index, segment) for segment in _segments(rest, found, len(sound) / RATE_HZ))
         for index in others:
             if not cancelled(index):
                 yield from ((index, segment) for segment in self.segments(*calls[index]))
@@ -334,10 +336,13 @@ def _word(word: FoundWord, offset_s: float) -> Word:
     return Word(word.word.strip(), float(word.start) + offset_s, float(word.end) + offset_s, float(word.probability))
 
 
-def _segments(found: Iterable[FoundSegment], info: LanguageInfo) -> Iterator[Segment | None]:
-    """Yield the believable segments, and None for each other one."""
+def _segments(found: Iterable[FoundSegment], info: LanguageInfo, seconds: float) -> Iterator[Segment | None]:
+    """Yield the believable segments, and None for each other one, up to the last that fits into this many seconds of
+    sound."""
     for segment in found:
         yield _segment(segment, info) if _believable(segment) and segment.text.strip() else None
+        if segment.end > seconds - REST_S:
+            return
 
 
 def _segment(segment: FoundSegment, info: LanguageInfo) -> Segment:

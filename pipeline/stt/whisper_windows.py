@@ -14,6 +14,9 @@ from pipeline.stt.whisper_types import FoundSegment, SplitSegment, Tokenizer, Wh
 FRAMES_PER_S = 100
 PREPEND, APPEND = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 """Marks that belong to the word after and before them; the library's defaults."""
+REST_S = 0.3
+"""Sound after the last segment in which no word fits, so that it is not decoded: Whisper invents or repeats text there.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,5 +167,5 @@ def _result(tokenizer: Tokenizer, heard: Heard, split: _Split, frames: int) -> P
                 words=[Word(**word) for word in one["words"]] if "words" in one else None,
             )
         )
-    rest_s = split.seek / FRAMES_PER_S if split.seek < frames else None
+    rest_s = split.seek / FRAMES_PER_S if split.seek < frames - REST_S * FRAMES_PER_S else None
     return Pass(segments, heard.language, heard.language_probability, rest_s)

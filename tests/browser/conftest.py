@@ -49,11 +49,13 @@ def chromium_path() -> str:
     pytest.fail("Chromium is not installed: run `make services`, or set PARLEY_NO_BROWSER=1 to skip these tests.")
 
 
-def said(*parts: str | float) -> Clip:
-    """The microphone's sound: names of samples, and seconds of silence."""
+def said(*parts: str | Clip | float) -> Clip:
+    """The microphone's sound: names of samples, clips, and seconds of silence."""
     clips = [
         decode_blocking(sample(part), max_seconds=60).at(RATE_HZ)
         if isinstance(part, str)
+        else part.at(RATE_HZ)
+        if isinstance(part, Clip)
         else Clip(np.zeros(int(part * RATE_HZ), np.float32), RATE_HZ)
         for part in parts
     ]

@@ -130,11 +130,6 @@ def test_a_shorter_context_never_cuts_the_sound(context_s: float, sound_s: float
     assert shortened.sum() == features.sum()
 
 
-async def test_a_shorter_context_transcribes_too(babbling_whisper: Path, speech: Clip) -> None:
-    async with opened(babbling_whisper, whisper_context_s=10.0) as engine:
-        assert (await engine.engine.transcribe(speech, language=None, prompt=None, words=True)).text
-
-
 async def test_silence_has_no_transcript(babbling_whisper: Path, speech: Clip) -> None:
     async with opened(babbling_whisper) as engine:
         for name in UNSPOKEN:
