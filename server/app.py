@@ -26,6 +26,8 @@ from server.openapi import describe
 from server.ops import health, kept_conversations, metrics, status
 from server.pages import api_reference, page_token, ui
 from server.realtime import route as realtime
+from server.realtime.webrtc import route as webrtc
+from server.realtime.webrtc.registry import Calls
 from server.state import State, keep_state
 from server.talk import turns
 from server.talk.resume import RESUME_S, Resumable
@@ -57,6 +59,7 @@ def create_app(
             async with (
                 nullcontext(kept) if kept else open_jobs(settings, opened.transcriber) as jobs,
                 open_wyoming(settings, opened, access.budgets, draining),
+                Calls(draining) as calls,
             ):
                 keep_state(
                     app,
@@ -65,6 +68,7 @@ def create_app(
                         access=access,
                         draining=draining,
                         jobs=jobs,
+                        calls=calls,
                         resumable=Resumable(RESUME_S, most=4 * settings.max_sessions),
                         started=int(time.time()),
                     ),
@@ -118,4 +122,5 @@ def create_app(
     app.include_router(updates.router)
     app.include_router(turns.router)
     app.include_router(realtime.router)
+    app.include_router(webrtc.router)
     return app

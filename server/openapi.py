@@ -63,6 +63,7 @@ FRAMEWORK = ("HTTPValidationError", "ValidationError")
 INVALID = "#/components/schemas/HTTPValidationError"
 ERROR_MODELS = ("/OpenAIError", "/PlainError")
 TAGS = {
+    "realtime": "Conversations over WebRTC, in OpenAI's form. Those over WebSockets are not part of this document.",
     "health": "Liveness, readiness and state of the service.",
     "access": "Keys and tokens.",
     "transcription": "Transcribe recordings while the client waits.",

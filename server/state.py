@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # every package of `server` imports this module
     from pipeline.assistant import Assistant
     from server.access import Access
     from server.http.draining import Draining
+    from server.realtime.webrtc.registry import Calls
     from server.talk.resume import Resumable
 
 
@@ -24,6 +25,8 @@ class State:
     jobs: "Jobs"
     resumable: "Resumable"
     """Live conversations that can continue on another connection."""
+    calls: "Calls"
+    """Open calls over WebRTC."""
     started: int
     """Unix time."""
 

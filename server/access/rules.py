@@ -65,6 +65,8 @@ RULES = (
     # talk
     Rule("/ws", Permission.TALK),
     Rule("/v1/realtime", Permission.TALK),
+    Rule("/v1/realtime/calls", Permission.TALK),
+    Rule("/v1/realtime/calls/", Permission.TALK),
     Rule("/v1/audio/speech", Permission.TALK),
     Rule("/v1/audio/voices", Open.ANY_KEY, READ),
     Rule("/v1/audio/voices", Permission.ADMIN, files=True),

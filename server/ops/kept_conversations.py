@@ -2,7 +2,8 @@
 
 import asyncio
 
-from fastapi import APIRouter, Depends, Request, WebSocket
+from fastapi import APIRouter, Depends, Request
+from starlette.requests import HTTPConnection
 
 from pipeline.assistant import Assistant
 from pipeline.conversation.kept_turns import Kept, Recordings
@@ -54,9 +55,9 @@ def _recordings(request: Request) -> Recordings:
     return Recordings(assistant.settings.recordings_dir)
 
 
-def agreed(socket: WebSocket) -> bool:
+def agreed(connection: HTTPConnection) -> bool:
     """Whether the client allows keeping the conversation: `?record=0` forbids it."""
-    return socket.query_params.get("record", "").lower() not in NO
+    return connection.query_params.get("record", "").lower() not in NO
 
 
 async def told(assistant: Assistant, session: str, recorded: bool) -> list[tuple[bytes, bytes]]:

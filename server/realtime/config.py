@@ -59,10 +59,19 @@ class Config:
     """One session's configuration: `json`, which the client sees, and the options derived from it."""
 
     def __init__(
-        self, assistant: Assistant, *, model: str, transcription: bool, lives_s: float, timings: bool = False
+        self,
+        assistant: Assistant,
+        *,
+        model: str,
+        transcription: bool,
+        lives_s: float,
+        timings: bool = False,
+        lead_ms: int | None = None,
     ) -> None:
         """model: the model name that the client requested; it is only echoed. lives_s: seconds until the session
-        expires. timings: whether each response reports the times of its turn."""
+        expires. timings: whether each response reports the times of its turn. lead_ms: for sound on the tracks of a
+        call, whose formats are not the session's: how far ahead of real time it is passed to the track."""
+        self._lead_ms = lead_ms
         self._assistant = assistant
         self.timings = timings
         self._system_prompt = assistant.settings.system_prompt
@@ -127,7 +136,7 @@ class Config:
             SessionJson, _merged(self.json, {name: value for name, value in wished.items() if name in known})
         )
         for side in filter(None, (changed["audio"]["input"], changed["audio"].get("output"))):
-            if not (side["format"] or {}).get("type"):
+            if self._lead_ms is not None or not (side["format"] or {}).get("type"):
                 side["format"] = as_json("audio/pcm")
         changed["audio"]["input"]["turn_detection"] = _turn_detection(changed["audio"]["input"]["turn_detection"])
         if (transcription := changed["audio"]["input"]["transcription"]) is not None:
@@ -199,6 +208,8 @@ class Config:
         wishes: dict[str, object] = {"turn_detection": detection is not None, "idle_prompt_s": 0}
         if not partials:
             wishes["partial_ms"] = 0
+        if self._lead_ms is not None:
+            wishes["lead_ms"] = self._lead_ms
         if detection is not None:
             wishes["interruptible"] = detection["interrupt_response"] is not False
             if detection["type"] == "semantic_vad":

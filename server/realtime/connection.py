@@ -23,11 +23,25 @@ class Connection(WebSocketSession):
     """One connection."""
 
     def __init__(
-        self, socket: WebSocket, assistant: Assistant, *, model: str, transcription: bool, record: bool, timings: bool
+        self,
+        socket: WebSocket,
+        assistant: Assistant,
+        *,
+        model: str,
+        transcription: bool,
+        record: bool,
+        timings: bool,
+        lead_ms: int | None = None,
     ) -> None:
         """See `RealtimeSession`."""
         self.session = RealtimeSession(
-            assistant, model=model, transcription=transcription, record=record, timings=timings, room=held_of(socket)
+            assistant,
+            model=model,
+            transcription=transcription,
+            record=record,
+            timings=timings,
+            room=held_of(socket),
+            lead_ms=lead_ms,
         )
         super().__init__(socket, ended=self.session.translation.closed)
 

@@ -257,9 +257,14 @@ async def cancel(session: RealtimeSession, event: ResponseCancelEvent, sent: Jso
 
 @handles(OutputAudioBufferClearEvent)
 async def clear_output(session: RealtimeSession, event: OutputAudioBufferClearEvent, sent: JsonObject) -> None:
-    raise RealtimeError(
-        "'output_audio_buffer.clear' is for WebRTC and SIP: over WebSocket the client holds the sound. Send "
-        "response.cancel and conversation.item.truncate.",
-        code="unknown_or_invalid_event",
-        param="type",
-    )
+    if session.player is None:
+        raise RealtimeError(
+            "'output_audio_buffer.clear' is for WebRTC and SIP: over WebSocket the client holds the sound. Send "
+            "response.cancel and conversation.item.truncate.",
+            code="unknown_or_invalid_event",
+            param="type",
+        )
+    if session.live.answering:
+        session.translation.cancel_by_client()
+        session.live.interrupt()
+    session.player.clear()

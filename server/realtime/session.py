@@ -1,7 +1,7 @@
 """The state of a Realtime session, without its socket: the handlers of client events work on it."""
 
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from pipeline.assistant import Assistant
 from pipeline.conversation.dictation import Room
@@ -17,6 +17,13 @@ MAX_SESSION_S = 3600.0
 """Maximum length of a session in seconds, as at OpenAI."""
 
 
+class Player(Protocol):
+    """Plays the responses in real time."""
+
+    def clear(self) -> None:
+        """Drop the sound that is not played yet, and tell the client."""
+
+
 class RealtimeSession:
     """One session: its configuration, its conversation, and what it has to send. Enter it with `async with`."""
 
@@ -29,10 +36,13 @@ class RealtimeSession:
         record: bool,
         timings: bool,
         room: Room | None = None,
+        lead_ms: int | None = None,
     ) -> None:
-        """model, transcription, timings: see `Config`. record: whether the client agrees to be recorded. room: budget
-        for audio that waits for its transcript."""
+        """model, transcription, timings, lead_ms: see `Config`. record: whether the client agrees to be recorded. room:
+        budget for audio that waits for its transcript."""
         self.assistant = assistant
+        self.player: Player | None = None
+        """Plays the responses, if the service does and not the client."""
         self.lives_s = MAX_SESSION_S
         self.config = Config(
             assistant,
@@ -40,6 +50,7 @@ class RealtimeSession:
             transcription=transcription,
             lives_s=self.lives_s,
             timings=timings,
+            lead_ms=lead_ms,
         )
         self.sound = SoundIn(self.config.input_format)
         self.outbox: Channel[ServerEvent] = Channel(OUTBOX)

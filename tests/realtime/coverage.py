@@ -13,21 +13,21 @@ DOCUMENT = HOME / "docs" / "realtime.md"
 BEGIN, END = "<!-- events: made by python -m tests.realtime.coverage -->", "<!-- end of events -->"
 
 REFUSED = {
-    "output_audio_buffer.clear": "`unknown_or_invalid_event`: WebRTC only; over WebSocket the client holds the sound",
+    "output_audio_buffer.clear": "`unknown_or_invalid_event`: [WebRTC](#webrtc) only",
 }
 """Client events that are refused → their error."""
 
 NOT_SENT = {
-    "conversation.created": "beta API only",
-    "conversation.item.created": "beta API only; now `conversation.item.added`",
-    "conversation.item.input_audio_transcription.segment": "only with diarizing models",
-    "input_audio_buffer.dtmf_event_received": "SIP only",
-    "mcp_list_tools.failed": "unreachable servers are left out at startup",
-    "output_audio_buffer.cleared": "WebRTC and SIP only",
-    "output_audio_buffer.started": "WebRTC and SIP only",
-    "output_audio_buffer.stopped": "WebRTC and SIP only",
+    "conversation.created": "never: beta API only",
+    "conversation.item.created": "never: beta API only; now `conversation.item.added`",
+    "conversation.item.input_audio_transcription.segment": "never: only with diarizing models",
+    "input_audio_buffer.dtmf_event_received": "never: SIP only",
+    "mcp_list_tools.failed": "never: unreachable servers are left out at startup",
+    "output_audio_buffer.cleared": "over [WebRTC](#webrtc) only",
+    "output_audio_buffer.started": "over [WebRTC](#webrtc) only",
+    "output_audio_buffer.stopped": "over [WebRTC](#webrtc) only",
 }
-"""Server events that are never sent → the reason. A test has seen all others."""
+"""Server events that a WebSocket never gets → the reason. A test has seen all others."""
 
 
 def render() -> str:
@@ -37,9 +37,7 @@ def render() -> str:
         f"| `{name}` | {'refused with ' + REFUSED[name] if name in REFUSED else 'yes'} |" for name in sorted(EVENTS)
     ]
     lines += ["", "| server event | |", "|---|---|"]
-    lines += [
-        f"| `{name}` | {'never: ' + NOT_SENT[name] if name in NOT_SENT else 'yes'} |" for name in sorted(SERVER_EVENTS)
-    ]
+    lines += [f"| `{name}` | {NOT_SENT.get(name, 'yes')} |" for name in sorted(SERVER_EVENTS)]
     return "\n".join([*lines, ""])
 
 

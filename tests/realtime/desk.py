@@ -24,6 +24,7 @@ from pipeline.voices.catalogue import Voices
 from server.access import Access, AccessMiddleware
 from server.http.draining import Draining
 from server.realtime.route import router
+from server.realtime.webrtc.registry import Calls
 from server.state import State, keep_state
 from server.talk.resume import Resumable
 from tests import virtual_time
@@ -179,7 +180,13 @@ def application(assistant: Assistant) -> tuple[FastAPI, Access]:
     keep_state(
         app,
         State(
-            assistant=assistant, access=access, draining=Draining(), jobs=without_jobs, resumable=resumable, started=0
+            assistant=assistant,
+            access=access,
+            draining=(draining := Draining()),
+            jobs=without_jobs,
+            resumable=resumable,
+            calls=Calls(draining),
+            started=0,
         ),
     )
     return app, access

@@ -1,0 +1,177 @@
+"""The calls of one deployment: each has a peer connection and a session, and ends with the first of them."""
+
+import asyncio
+import json
+import logging
+import secrets
+from contextlib import ExitStack, suppress
+
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
+from openai.types.realtime import SessionUpdateEvent
+from starlette.requests import Request
+from starlette.websockets import WebSocket
+
+from pipeline.errors import BadInput, ParleyError
+from pipeline.support.json_text import BadJson, parsed
+from pipeline.workers.scheduler import calling
+from server.access import budgets_of, caller_of
+from server.access.limits import HELD
+from server.ops.kept_conversations import agreed
+from server.realtime.errors import RealtimeError
+from server.realtime.parsing import MAX_EVENT_CHARS, parse
+from server.realtime.webrtc.connection import CallConnection
+from server.realtime.webrtc.data_channel import DataChannel
+from server.realtime.webrtc.listening import listening_on
+from server.realtime.webrtc.sound import Speaker
+from server.state import state_of
+
+log = logging.getLogger(__name__)
+
+CONNECT_S = 15.0
+"""Timeout in seconds from the answer to the open data channel: for ICE, DTLS and SCTP together."""
+CLOSE_S = 2.0
+"""Timeout in seconds for saying goodbye to the caller."""
+GATHER_S = 5.0
+"""Timeout in seconds for finding our own addresses, which asks the STUN and TURN servers."""
+MAX_SDP_CHARS = 1 << 15
+MAX_CANDIDATES = 64
+"""Maximum number of the caller's addresses: each is tried."""
+NEEDED = {
+    "a=ice-ufrag:": "ICE user name", "a=ice-pwd:": "ICE password", "a=fingerprint:": "DTLS fingerprint",
+    "opus/48000/2": "Opus",
+}  # fmt: skip
+"""Parts of an offer without which it cannot be answered."""
+EVENTS = "oai-events"
+"""Name of the data channel."""
+
+
+def offer_of(sdp: str) -> RTCSessionDescription:
+    """Check the size and the kind of an offer. Raises BadInput."""
+    if len(sdp) > MAX_SDP_CHARS or sdp.count("a=candidate:") > MAX_CANDIDATES:
+        raise _bad_offer(f"is longer than {MAX_SDP_CHARS} characters or has more than {MAX_CANDIDATES} candidates")
+    if not sdp.startswith("v=0"):
+        raise _bad_offer("does not begin with v=0")
+    for kind, what in (("audio", "audio"), ("application", "a data channel")):
+        if sdp.count(f"\nm={kind} ") != 1:
+            raise _bad_offer(f"must have one section for {what} (m={kind})")
+    for line, what in NEEDED.items():
+        if line not in sdp:
+            raise _bad_offer(f"has no {what} ({line})")
+    return RTCSessionDescription(sdp, "offer")
+
+
+def _update(session: str) -> SessionUpdateEvent:
+    """Return the configuration as an event. Raises BadInput, RealtimeError."""
+    try:
+        sent = parsed(session, most_chars=MAX_EVENT_CHARS)
+    except BadJson as error:
+        raise BadInput(f"'session' {error}.", code="invalid_value", param="session") from None
+    event, _ = parse(json.dumps({"type": "session.update", "session": sent}))
+    assert isinstance(event, SessionUpdateEvent)  # noqa: S101  # by its type
+    return event
+
+
+def _bad_offer(why: str) -> BadInput:
+    return BadInput(f"The SDP offer {why}.", code="invalid_offer", param="sdp")
+
+
+class Call:
+    """One call. `answer` connects it, `run` runs it to its end."""
+
+    def __init__(self, request: Request, *, model: str, session: str | None) -> None:
+        """request: the admitted request that opens the call; the call takes a slot and memory of its caller until
+        `close`. session: JSON of the session's configuration. Raises ParleyError."""
+        self.id = f"rtc_{secrets.token_hex(16)}"
+        self.caller, budgets = caller_of(request), budgets_of(request)
+        assistant = state_of(request).assistant
+        self._host = assistant.settings.host
+        self.recorded = agreed(request) and assistant.recorder is not None
+        with ExitStack() as stack:
+            stack.enter_context(budgets.conversations.one(self.caller))
+            memory = stack.enter_context(budgets.memory.share(self.caller))
+            self._channel = DataChannel(memory)
+            scope = {**request.scope, "type": "websocket", HELD: memory}
+            self._socket = WebSocket(scope, self._channel.receive, self._channel.send)
+            self._speaker = Speaker()
+            self.connection = CallConnection(
+                self._socket, assistant, model=model, record=agreed(request), speaker=self._speaker
+            )
+            if session is not None:
+                try:
+                    self.connection.session.config.update(_update(session))
+                except RealtimeError as error:
+                    raise BadInput(error.message, code=error.code, param=error.param) from None
+                self.connection.session.configure()
+            self._held = stack.pop_all()
+        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._peer.on("datachannel", self._opened)
+        self._peer.on("track", self._received)
+        self._peer.on("connectionstatechange", self._changed)
+
+    async def answer(self, offer: RTCSessionDescription) -> str:
+        """Return the SDP answer. Raises BadInput."""
+        try:
+            async with asyncio.timeout(GATHER_S):
+                with listening_on(self._host):
+                    await self._negotiate(offer)
+        except TimeoutError:
+            raise ParleyError("Our own network addresses were not found in time.", code="timeout") from None
+        except Exception as error:  # the parser of a stranger's text raises what it likes
+            log.info("an SDP offer was refused: %r", error)
+            raise _bad_offer("cannot be answered") from None
+        return str(self._peer.localDescription.sdp)
+
+    async def _negotiate(self, offer: RTCSessionDescription) -> None:
+        await self._peer.setRemoteDescription(offer)
+        [audio] = [one for one in self._peer.getTransceivers() if one.kind == "audio"]
+        codecs = RTCRtpSender.getCapabilities("audio").codecs
+        audio.setCodecPreferences([one for one in codecs if one.mimeType == "audio/opus"])
+        audio.direction = "sendrecv"
+        audio.sender.replaceTrack(self._speaker)
+        await self._peer.setLocalDescription(await self._peer.createAnswer())
+
+    async def run(self) -> None:
+        """Run the session until the caller hangs up, the connection is lost, or the session ends."""
+        try:
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    await self._channel.opened.wait()
+            except TimeoutError:
+                log.info("call %s: the caller did not connect", self.id)
+                return
+            with calling(account=self.caller.account):
+                await self._socket.accept()
+                await self.connection.run()
+        finally:
+            await self.close()
+
+    def hang_up(self) -> None:
+        """End the call: its session sees a disconnect."""
+        self._channel.close()
+        self._channel.opened.set()
+
+    async def close(self) -> None:
+        """Close the peer connection and release what the call holds."""
+        self._held.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._peer.close()
+
+    def _opened(self, channel: RTCDataChannel) -> None:
+        if channel.label == EVENTS:
+            self._channel.attach(channel)
+
+    def _received(self, track: MediaStreamTrack) -> None:
+        if track.kind == "audio":
+            self.connection.hear(track)
+
+    def _changed(self) -> None:
+        if self._peer.connectionState in ("failed", "closed"):
+            self.hang_up()

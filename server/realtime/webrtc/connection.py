@@ -1,0 +1,100 @@
+"""A Realtime session whose sound is on the tracks of a call."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+
+from aiortc import MediaStreamTrack
+from aiortc.mediastreams import MediaStreamError
+from av import AudioFrame
+from starlette.websockets import WebSocket
+
+from pipeline.assistant import Assistant
+from server.realtime.audio import decoded, samples
+from server.realtime.connection import Connection
+from server.realtime.responses import ServerEvent
+from server.realtime.webrtc.sound import Microphone, Speaker
+
+LEAD_MS = 80
+"""How far ahead of real time sound is passed to the track, in ms: the track sends it in real time itself."""
+
+
+class CallConnection(Connection):
+    """One call's session: `socket` is its data channel."""
+
+    def __init__(self, socket: WebSocket, assistant: Assistant, *, model: str, record: bool, speaker: Speaker) -> None:
+        """model, record: see `RealtimeSession`. speaker: the call's track for the replies."""
+        super().__init__(
+            socket, assistant, model=model, transcription=False, record=record, timings=False, lead_ms=LEAD_MS
+        )
+        self.session.player = self
+        self._speaker = speaker
+        self._track: asyncio.Future[MediaStreamTrack] = asyncio.get_running_loop().create_future()
+        self._response = ""
+        """ID of the conversation's current response. The sound of others is sent as events: there is one track."""
+        self._sounding = False
+        """Whether the client was told that the response is heard, and not yet that it no longer is."""
+
+    def hear(self, track: MediaStreamTrack) -> None:
+        """Listen to the caller's track; only the first one counts."""
+        if not self._track.done():
+            self._track.set_result(track)
+
+    def clear(self) -> None:
+        """See `Player`."""
+        self.session.translation.send(*self._silent("cleared"))
+
+    async def work(self) -> None:
+        listening = asyncio.create_task(self._listen())
+        try:
+            async for event in self.session.outbox:
+                for told in self._played(event):
+                    await self.send(told)
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
+
+    async def _listen(self) -> None:
+        """Pass the caller's sound to the session, until the track ends."""
+        microphone, track, session = Microphone(), await self._track, self.session
+        while True:
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                return
+            assert isinstance(frame, AudioFrame)  # noqa: S101  # aiortc decodes Opus
+            heard = microphone.take(frame)
+            session.translation.uncommitted_ms += len(heard) / 16
+            session.live.hear(heard)
+
+    def _played(self, event: ServerEvent) -> list[Mapping[str, object]]:
+        """Play the sound of an event; return the events to send in its place."""
+        kind, response = event["type"], event.get("response")
+        if kind == "response.output_audio.delta" and event["response_id"] == self._response:
+            self._speaker.play(samples(decoded(str(event["delta"]), "delta"), "audio/pcm"))
+            if self._sounding:
+                return []
+            self._sounding = True
+            return [self._about("started")]
+        if not isinstance(response, dict):
+            return [event]
+        if kind == "response.created" and response["conversation_id"] is not None:
+            self._response = response["id"]
+        if kind == "response.done" and response["id"] == self._response:
+            return [event, *self._silent("cleared" if response["status"] == "cancelled" else "stopped")]
+        return [event]
+
+    def _silent(self, how: str) -> list[dict[str, object]]:
+        """End the sound of the response. At `stopped` it was played: a response ends with its playback."""
+        if how == "cleared":
+            self._speaker.cut()
+        if not self._sounding:
+            return []
+        self._sounding = False
+        return [self._about(how)]
+
+    def _about(self, what: str) -> dict[str, object]:
+        return {
+            "type": f"output_audio_buffer.{what}", "event_id": f"event_{secrets.token_hex(10)}",
+            "response_id": self._response,
+        }  # fmt: skip

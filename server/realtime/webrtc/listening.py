@@ -1,0 +1,38 @@
+"""Where calls receive UDP: aioice itself would listen on every address of the machine except 127.0.0.1."""
+
+import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from aioice import Candidate, Connection
+from aiortc import rtcicetransport
+
+_host: ContextVar[str] = ContextVar("_host", default="")
+"""Address to listen on; empty: all."""
+
+
+class _Connection(Connection):
+    """Listens on one address if `listening_on` says so."""
+
+    async def get_component_candidates(self, component: int, addresses: list[str], timeout: int = 5) -> list[Candidate]:
+        host = _host.get()
+        return await super().get_component_candidates(component, [host] if host else addresses, timeout)
+
+
+rtcicetransport.Connection = _Connection  # type: ignore[attr-defined]
+
+
+@contextmanager
+def listening_on(host: str) -> Iterator[None]:
+    """Connections that are made in the block listen on `host`; on all addresses if it is 0.0.0.0, :: or a name."""
+    try:
+        address = ipaddress.ip_address(host)
+        chosen = "" if address.is_unspecified else str(address)
+    except ValueError:
+        chosen = "127.0.0.1" if host == "localhost" else ""
+    token = _host.set(chosen)
+    try:
+        yield
+    finally:
+        _host.reset(token)

@@ -1,0 +1,95 @@
+"""The routes `/v1/realtime/calls`."""
+
+import asyncio
+import importlib
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from pipeline.errors import BadInput
+from server.access import require_key
+from server.access.rules import SMALL
+from server.http.multipart import read_form
+from server.openapi import errors
+from server.ops.kept_conversations import told
+from server.realtime.route import DEFAULT_MODEL, MAX_MODEL_CHARS
+from server.state import state_of
+
+router = APIRouter(prefix="/v1/realtime/calls", tags=["realtime"], dependencies=[Depends(require_key)])
+SDP = "application/sdp"
+
+
+@router.post(
+    "",
+    summary="Open a Realtime session over WebRTC",
+    status_code=201,
+    response_class=Response,
+    responses={
+        201: {"description": "The SDP answer.", "content": {SDP: {"schema": {"type": "string"}}}},
+        **errors(400, 401, 403, 429, 503),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                SDP: {"schema": {"type": "string"}},
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["sdp"],
+                        "properties": {"sdp": {"type": "string"}, "session": {"type": "string", "description": "JSON"}},
+                    },
+                },
+            },
+        },
+    },
+)
+async def call(request: Request, model: Annotated[str, Query(max_length=MAX_MODEL_CHARS)] = "") -> Response:
+    """Open a session over WebRTC: send the SDP offer, as `application/sdp` or as the form fields `sdp` and `session`;
+    the response is the SDP answer, and its `Location` names the call."""
+    sdp, session = await _sent(request)
+    module = await asyncio.to_thread(importlib.import_module, "server.realtime.webrtc.calls")
+    offer = module.offer_of(sdp)
+    made = module.Call(request, model=model.strip() or DEFAULT_MODEL, session=session)
+    try:
+        answer = await made.answer(offer)
+        about = await told(state_of(request).assistant, made.connection.session.live.conversation.id, made.recorded)
+    except BaseException:
+        await made.close()
+        raise
+    state_of(request).calls.start(made)
+    headers = {name.decode(): value.decode() for name, value in about}
+    return Response(answer, 201, {"Location": f"/v1/realtime/calls/{made.id}", **headers}, media_type=SDP)
+
+
+@router.post(
+    "/{call_id}/hangup",
+    summary="End a call",
+    response_class=Response,
+    responses={
+        200: {"description": "The call is ending.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **errors(401, 403, 404),
+    },
+)
+async def hang_up(request: Request, call_id: str) -> Response:
+    """End a call. Only the caller that opened it may."""
+    state_of(request).calls.get(call_id, request).hang_up()
+    return PlainTextResponse("")
+
+
+async def _sent(request: Request) -> tuple[str, str | None]:
+    """Return the offer, and the session's configuration as JSON. Raises BadInput."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == SDP:
+        return (await request.body()).decode("utf-8", "replace"), None
+    if kind != "multipart/form-data":
+        raise BadInput(f"Send the SDP offer as {SDP}, or as a form with 'sdp' and 'session'.", code="bad_request")
+    fields = dict(await read_form(request, SMALL, _as_field))
+    if "sdp" not in fields:
+        raise BadInput("Missing required parameter: 'sdp'.", code="missing_required_parameter", param="sdp")
+    return fields["sdp"], fields.get("session")
+
+
+async def _as_field(name: str, filename: str) -> None:
+    """Read each part as a field."""

@@ -1,0 +1,94 @@
+"""Sound of a call: the caller's track to 16 kHz, and the replies as a track in real time."""
+
+import asyncio
+from fractions import Fraction
+
+import numpy as np
+import soxr
+from aiortc import MediaStreamTrack
+from aiortc.mediastreams import MediaStreamError
+from av import AudioFrame
+
+from pipeline.audio.clip import Samples
+from pipeline.listening.detector import RATE_HZ
+
+PLAY_HZ = 24_000
+"""Rate of the sound in `Speaker`, that of `audio/pcm`."""
+FRAME_MS = 20
+"""Duration of a packet, the usual one of Opus."""
+FRAME = PLAY_HZ * FRAME_MS // 1000
+FADE = PLAY_HZ * 10 // 1000
+"""Samples of the fade when the sound is cut: an abrupt end clicks."""
+MAX_GAP_S = 1.0
+"""Longest gap between two packets that is filled with silence; a longer one is a pause of the sender."""
+MAX_BEHIND_S = 0.2
+"""How late a frame may be before the clock of the track starts again, after a pause of the whole process."""
+
+
+class Speaker(MediaStreamTrack):
+    """Plays sound as it is added, and silence in between, one frame each 20 ms."""
+
+    kind = "audio"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sound = np.zeros(0, np.int16)
+        self._frames = 0
+        """Number of frames returned."""
+        self._begun = 0.0
+        """Loop time of frame 0."""
+
+    @property
+    def waiting_ms(self) -> float:
+        """Duration of the sound that was added and not sent."""
+        return len(self._sound) * 1000 / PLAY_HZ
+
+    def play(self, samples: Samples) -> None:
+        """Add sound: float32 at 24 kHz. The caller adds it in real time (see `Playback`), so that little waits."""
+        pcm = (np.clip(samples, -1.0, 1.0) * 32_767).astype(np.int16)
+        self._sound = np.concatenate([self._sound, pcm])
+
+    def cut(self) -> None:
+        """Drop the sound that waits, after a short fade."""
+        rest = self._sound[:FADE]
+        self._sound = (rest * np.linspace(1, 0, len(rest))).astype(np.int16)
+
+    async def recv(self) -> AudioFrame:
+        """Return the next frame when it is due. Raises MediaStreamError after `stop`."""
+        if self.readyState != "live":
+            raise MediaStreamError
+        loop = asyncio.get_running_loop()
+        due = self._begun + self._frames * FRAME_MS / 1000
+        if not self._frames or loop.time() - due > MAX_BEHIND_S:
+            self._begun = loop.time() - self._frames * FRAME_MS / 1000
+        elif (wait_s := due - loop.time()) > 0:
+            await asyncio.sleep(wait_s)
+        part, self._sound = self._sound[:FRAME], self._sound[FRAME:]
+        frame = AudioFrame.from_ndarray(np.pad(part, (0, FRAME - len(part)))[None, :], format="s16", layout="mono")
+        frame.sample_rate, frame.time_base = PLAY_HZ, Fraction(1, PLAY_HZ)
+        frame.pts = self._frames * FRAME
+        self._frames += 1
+        return frame
+
+
+class Microphone:
+    """Converts the frames of the caller's track to float32 mono at 16 kHz, with silence for those that were lost."""
+
+    def __init__(self) -> None:
+        self._rate_hz = 0
+        self._resampler: soxr.ResampleStream | None = None
+        self._next = 0
+        """Timestamp that the next frame has if none was lost."""
+
+    def take(self, frame: AudioFrame) -> Samples:
+        """Return the next samples."""
+        channels = len(frame.layout.channels)
+        values = frame.to_ndarray().reshape(-1, channels).mean(axis=1, dtype=np.float32) / 32_768
+        if self._resampler is None or self._rate_hz != frame.sample_rate:
+            self._rate_hz = frame.sample_rate
+            self._resampler = soxr.ResampleStream(frame.sample_rate, RATE_HZ, 1, dtype="float32")
+        elif frame.pts is not None and 0 < (lost := frame.pts - self._next) <= MAX_GAP_S * self._rate_hz:
+            values = np.concatenate([np.zeros(lost, np.float32), values])
+        if frame.pts is not None:
+            self._next = frame.pts + frame.samples
+        return np.asarray(self._resampler.resample_chunk(values), np.float32)
