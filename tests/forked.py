@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
+import pipeline
 from pipeline.settings import HOME
 
 MAIN = str(HOME / "main.py")
@@ -195,6 +196,7 @@ def _become(request: dict[str, object], fds: Sequence[int]) -> None:
     os.chdir(str(request["folder"]))
     os.environ.clear()
     os.environ.update(request["env"])  # type: ignore[call-overload]
+    importlib.reload(pipeline)  # sets variables, as the first import does
     sys.argv[:] = [MAIN, *request["arguments"]]  # type: ignore[misc]
     sys.path[0] = str(HOME)
     runpy.run_path(MAIN, run_name="__main__")

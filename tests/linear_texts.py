@@ -46,6 +46,7 @@ from server.pages import ui
 from server.realtime import audio as realtime_sound
 from server.realtime import parsing
 from server.realtime.errors import RealtimeError
+from server.realtime.webrtc import calls
 from server.wyoming import wire
 from server.wyoming.wire import Broken
 
@@ -178,6 +179,9 @@ CASES: dict[str, Callable[[str], object]] = {
     "jobs.webhooks:retry_after_s": webhooks.retry_after_s,
     "pipeline.transcripts.alignment.ctc:split_words": lambda text: list(ctc.split_words(text)),
     "pipeline.transcripts.line_breaks:by_characters": lambda text: line_breaks.by_characters(without_times(text)),
+    "server.realtime.webrtc.calls:offer_of": quietly(
+        lambda text: calls.offer_of(f"v=0\r\nm=audio \r\nm=application \r\n{text}")
+    ),
     "pipeline.stt.short_context:agree": lambda text: short_context.agree(text, text, text),
     "pipeline.stt.word_times:filled": lambda text: word_times.filled(
         [word_times.Timed(word, None) for word in text.split()], 0.0, 9.0

@@ -23,7 +23,8 @@ OWN_TEXTS = {
     "pipeline.support.model_catalogue:of_repo",
     "pipeline.stt.whisper_model:load", "server.access.keys:parse_permissions", "server.access.keys:entries_of_setting",
     "server.access.keys:weak", "server.access.keys:keys_of_setting",
-    "server.openapi:event_stream", "server.http.multipart:bad_form",
+    "server.openapi:event_stream", "server.realtime.webrtc.listening:listening_on", "pipeline.tts.onnx_graph:node",
+    "pipeline.tts.onnx_graph:tensor", "server.http.multipart:bad_form",
 }  # fmt: skip
 """Functions that read only settings or text of the program itself."""
 NAMES_ONLY = {

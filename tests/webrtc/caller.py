@@ -1,4 +1,4 @@
-"""A WebRTC client for the tests, with `aiortc`: speaks a clip in real time, and keeps what it hears and is told."""
+"""A WebRTC client for the tests, with `aiortc`: speaks a clip in real time, and keeps what it hears, and the events."""
 
 import asyncio
 import json

@@ -181,7 +181,7 @@ async def test_bad_offers_are_refused_with_a_sentence(server: ServerProcess, cha
         ("{", "session"),
         ("[]", "session"),
         ('{"type": "transcription"}', "?intent=transcription"),
-        ('{"type": "realtime", "audio": {"output": {"voice": "nobody"}}}', "voice"),
+        ('{"type": "realtime", "audio": {"output": {"voice": "missing"}}}', "voice"),
         ('{"type": "realtime", "unknown": 1}', "unknown"),
     ],
 )

@@ -33,7 +33,7 @@ class CallConnection(Connection):
         self._response = ""
         """ID of the conversation's current response. The sound of others is sent as events: there is one track."""
         self._sounding = False
-        """Whether the client was told that the response is heard, and not yet that it no longer is."""
+        """Whether `output_audio_buffer.started` was sent, and no event that ends it."""
 
     def hear(self, track: MediaStreamTrack) -> None:
         """Listen to the caller's track; only the first one counts."""

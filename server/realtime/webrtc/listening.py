@@ -1,4 +1,4 @@
-"""Where calls receive UDP: aioice itself would listen on every address of the machine except 127.0.0.1."""
+"""The address on which calls receive UDP: aioice alone listens on every address of the machine but 127.0.0.1."""
 
 import ipaddress
 from collections.abc import Iterator
