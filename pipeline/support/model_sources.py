@@ -57,7 +57,7 @@ def note_origin(folder: Path, source: str, licence: str) -> Obtained:
 
 
 async def check(settings: Settings, name: str) -> None:
-    """Raise EngineUnavailable unless a model of the catalogue is here or can be fetched; takes at most 7 s."""
+    """Raise EngineUnavailable unless a model of the catalogue is here or can be fetched. A network that does not answer takes about 7 s."""
     if await asyncio.to_thread(find, settings, name) is not None:
         return
     known = CATALOGUE[name]
