@@ -1,7 +1,6 @@
 """The calls of one deployment: each has a peer connection and a session, and ends with the first of them."""
 
 import asyncio
-import json
 import logging
 import secrets
 from contextlib import ExitStack, suppress
@@ -14,18 +13,15 @@ from aiortc import (
     RTCRtpSender,
     RTCSessionDescription,
 )
-from openai.types.realtime import SessionUpdateEvent
 from starlette.requests import Request
 from starlette.websockets import WebSocket
 
 from pipeline.errors import BadInput, ParleyError
-from pipeline.support.json_text import BadJson, parsed
 from pipeline.workers.scheduler import calling
-from server.access import budgets_of, caller_of
+from server.access import bound_session, budgets_of, caller_of
 from server.access.limits import HELD
 from server.ops.kept_conversations import agreed
-from server.realtime.errors import RealtimeError
-from server.realtime.parsing import MAX_EVENT_CHARS, parse
+from server.realtime.initial import begin_with, session_of
 from server.realtime.webrtc.connection import CallConnection
 from server.realtime.webrtc.data_channel import DataChannel
 from server.realtime.webrtc.listening import listening_on
@@ -67,17 +63,6 @@ def offer_of(sdp: str) -> RTCSessionDescription:
     return RTCSessionDescription(sdp, "offer")
 
 
-def _update(session: str) -> SessionUpdateEvent:
-    """Return the configuration as an event. Raises BadInput, RealtimeError."""
-    try:
-        sent = parsed(session, most_chars=MAX_EVENT_CHARS)
-    except BadJson as error:
-        raise BadInput(f"'session' {error}.", code="invalid_value", param="session") from None
-    event, _ = parse(json.dumps({"type": "session.update", "session": sent}))
-    assert isinstance(event, SessionUpdateEvent)  # noqa: S101  # by its type
-    return event
-
-
 def _bad_offer(why: str) -> BadInput:
     return BadInput(f"The SDP offer {why}.", code="invalid_offer", param="sdp")
 
@@ -103,12 +88,10 @@ class Call:
             self.connection = CallConnection(
                 self._socket, assistant, model=model, record=agreed(request), speaker=self._speaker
             )
-            if session is not None:
-                try:
-                    self.connection.session.config.update(_update(session))
-                except RealtimeError as error:
-                    raise BadInput(error.message, code=error.code, param=error.param) from None
-                self.connection.session.configure()
+            for given in (bound_session(request), session_of(session) if session is not None else {}):
+                if given != {}:
+                    begin_with(self.connection.session.config, given)
+            self.connection.session.configure()
             self._held = stack.pop_all()
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._peer.on("datachannel", self._opened)
