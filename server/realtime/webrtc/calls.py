@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 from aiortc import (
     MediaStreamTrack,
@@ -22,6 +22,7 @@ from server.access import bound_session, budgets_of, caller_of
 from server.access.limits import HELD
 from server.ops.kept_conversations import agreed
 from server.realtime.initial import begin_with, session_of
+from server.realtime.webrtc import bounds
 from server.realtime.webrtc.connection import CallConnection
 from server.realtime.webrtc.data_channel import DataChannel
 from server.realtime.webrtc.listening import listening_on
@@ -32,8 +33,6 @@ log = logging.getLogger(__name__)
 
 CONNECT_S = 15.0
 """Timeout in seconds from the answer to the open data channel: for ICE, DTLS and SCTP together."""
-CLOSE_S = 2.0
-"""Timeout in seconds for saying goodbye to the caller."""
 GATHER_S = 5.0
 """Timeout in seconds for finding our own addresses, which asks the STUN and TURN servers."""
 MAX_SDP_CHARS = 1 << 15
@@ -54,13 +53,17 @@ def offer_of(sdp: str) -> RTCSessionDescription:
         raise _bad_offer(f"is longer than {MAX_SDP_CHARS} characters or has more than {MAX_CANDIDATES} candidates")
     if not sdp.startswith("v=0"):
         raise _bad_offer("does not begin with v=0")
-    for kind, what in (("audio", "audio"), ("application", "a data channel")):
-        if sdp.count(f"\nm={kind} ") != 1:
-            raise _bad_offer(f"must have one section for {what} (m={kind})")
+    lines = sdp.splitlines()
+    sections = sorted(line.partition(" ")[0] for line in lines if line.startswith("m="))
+    if sections != ["m=application", "m=audio"]:
+        raise _bad_offer("must have one section for audio, one for a data channel, and no others")
     for line, what in NEEDED.items():
         if line not in sdp:
             raise _bad_offer(f"has no {what} ({line})")
-    return RTCSessionDescription(sdp, "offer")
+    # Names of the local network would be asked for by multicast; without an end, the caller can still call from others.
+    kept = [line for line in lines if not (line.startswith("a=candidate:") and ".local " in line)]
+    kept = [line for line in kept if not line.startswith("a=end-of-candidates")]
+    return RTCSessionDescription("\r\n".join(kept) + "\r\n", "offer")
 
 
 def _bad_offer(why: str) -> BadInput:
@@ -106,18 +109,23 @@ class Call:
                     await self._negotiate(offer)
         except TimeoutError:
             raise ParleyError("Our own network addresses were not found in time.", code="timeout") from None
+        except BadInput:
+            raise
         except Exception as error:  # the parser of a stranger's text raises what it likes
             log.info("an SDP offer was refused: %r", error)
             raise _bad_offer("cannot be answered") from None
         return str(self._peer.localDescription.sdp)
 
     async def _negotiate(self, offer: RTCSessionDescription) -> None:
-        await self._peer.setRemoteDescription(offer)
-        [audio] = [one for one in self._peer.getTransceivers() if one.kind == "audio"]
+        # Added before the offer is read, which would otherwise choose the codecs.
+        audio = self._peer.addTransceiver(self._speaker, "sendrecv")
         codecs = RTCRtpSender.getCapabilities("audio").codecs
         audio.setCodecPreferences([one for one in codecs if one.mimeType == "audio/opus"])
-        audio.direction = "sendrecv"
-        audio.sender.replaceTrack(self._speaker)
+        bounds.bound_sound(audio.receiver)
+        await self._peer.setRemoteDescription(offer)
+        if self._peer.getTransceivers() != [audio] or self._peer.sctp is None:
+            raise _bad_offer("has other sections than audio and a data channel")
+        bounds.bound_messages(self._peer.sctp, self.hang_up)
         await self._peer.setLocalDescription(await self._peer.createAnswer())
 
     async def run(self) -> None:
@@ -142,14 +150,16 @@ class Call:
 
     async def close(self) -> None:
         """Close the peer connection and release what the call holds."""
-        self._held.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                await self._peer.close()
+        try:
+            await bounds.close(self._peer)
+        finally:
+            self._held.close()
 
     def _opened(self, channel: RTCDataChannel) -> None:
         if channel.label == EVENTS:
             self._channel.attach(channel)
+            for one in self._peer.getTransceivers():
+                bounds.listen(one.receiver)
 
     def _received(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio":
