@@ -25,6 +25,7 @@ from server.openai import voices
 from server.openapi import describe
 from server.ops import health, kept_conversations, metrics, status
 from server.pages import api_reference, page_token, ui
+from server.realtime import client_secrets
 from server.realtime import route as realtime
 from server.realtime.webrtc import route as webrtc
 from server.realtime.webrtc.registry import Calls
@@ -123,4 +124,5 @@ def create_app(
     app.include_router(turns.router)
     app.include_router(realtime.router)
     app.include_router(webrtc.router)
+    app.include_router(client_secrets.router)
     return app

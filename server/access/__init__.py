@@ -16,6 +16,7 @@
 from server.access.access import Access, check_exposure
 from server.access.budgets import Budgets, budgets_of
 from server.access.callers import Caller, Permission, caller_of, require_key
+from server.access.client_secrets import bound_session
 from server.access.limits import held_of
 from server.access.middleware import AccessMiddleware
 from server.access.revocation import Revoked, stay_of
@@ -27,6 +28,7 @@ __all__ = [
     "Caller",
     "Permission",
     "Revoked",
+    "bound_session",
     "budgets_of",
     "caller_of",
     "check_exposure",

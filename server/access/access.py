@@ -11,6 +11,8 @@ from pipeline.errors import ConfigError, ParleyError
 from pipeline.settings import Settings
 from server.access.budgets import Budgets
 from server.access.callers import ALL, Caller, Permission, address_of
+from server.access.client_secrets import SCOPE as SESSION
+from server.access.client_secrets import ClientSecrets
 from server.access.jwts import Jwts
 from server.access.keys import KeyRing
 from server.access.origins import Origins
@@ -35,6 +37,7 @@ class Access:
         self._keys = KeyRing(settings.api_keys, Path(settings.api_keys_file) if settings.api_keys_file else None)
         self._jwts = Jwts(settings)
         self.page_tokens = PageTokens(settings.jwt_secret, PAGE_TOKEN_S)
+        self.client_secrets = ClientSecrets()
         self.origins = Origins(settings, keys=self.wants_keys)
         self.rates = Rates(settings)
         self.budgets = Budgets(settings)
@@ -78,9 +81,14 @@ class Access:
         """Return the caller whose key a request carries, or None without a valid key. If the deployment does not
         require keys, every caller has all permissions. Raises Overloaded when a JWT cannot be checked now."""
         address = address_of(connection)
+        sent = _sent(connection)
+        secret = self.client_secrets.find(sent, connection.scope["path"])
+        if secret is not None:
+            connection.scope[SESSION] = secret.session
         if not self.wants_keys:
             return Caller("", ALL, kind="anonymous", address=address)
-        sent = _sent(connection)
+        if secret is not None:
+            return secret.caller.at(address) if self.holds(secret.caller, Permission.TALK) else None
         caller = self._keys.find(sent)
         if caller is None and sent.startswith(PREFIX) and connection.scope["type"] == "websocket":
             caller = self._of_page(sent)

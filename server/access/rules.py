@@ -65,6 +65,7 @@ RULES = (
     # talk
     Rule("/ws", Permission.TALK),
     Rule("/v1/realtime", Permission.TALK),
+    Rule("/v1/realtime/client_secrets", Permission.TALK),
     Rule("/v1/realtime/calls", Permission.TALK),
     Rule("/v1/realtime/calls/", Permission.TALK),
     Rule("/v1/audio/speech", Permission.TALK),

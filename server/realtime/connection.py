@@ -8,10 +8,12 @@ from starlette.types import Message
 
 from pipeline.assistant import Assistant
 from pipeline.errors import ParleyError
+from pipeline.support.json_types import JsonObject
 from server.access import Revoked, held_of
 from server.http.websocket_session import WebSocketSession
 from server.realtime.errors import RealtimeError, as_event, error_event
 from server.realtime.handlers import handle
+from server.realtime.initial import begin_with
 from server.realtime.parsing import parse
 from server.realtime.session import RealtimeSession
 
@@ -44,6 +46,11 @@ class Connection(WebSocketSession):
             lead_ms=lead_ms,
         )
         super().__init__(socket, ended=self.session.translation.closed)
+
+    def begin_with(self, session: JsonObject) -> None:
+        """Begin with this configuration, that of a client secret. Raises BadInput."""
+        begin_with(self.session.config, session)
+        self.session.configure()
 
     async def run(self) -> None:
         """Run until one side ends the connection. No task is left afterwards."""

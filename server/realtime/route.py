@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Depends, WebSocket
 
 from pipeline.errors import BadInput
-from server.access import require_key
+from server.access import bound_session, require_key
 from server.errors import answer
 from server.ops.kept_conversations import agreed, told
 from server.state import state_of
@@ -34,15 +34,22 @@ async def realtime(socket: WebSocket) -> None:
         await socket.send_denial_response(answer(socket, error))
         return
     offered = socket.scope.get("subprotocols") or []
+    bound = bound_session(socket)
     make = await _connection_class()
     connection = make(
         socket,
         assistant,
         model=query.get("model", "").strip()[:MAX_MODEL_CHARS] or DEFAULT_MODEL,
-        transcription=query.get("intent") == "transcription",
+        transcription=bound.get("type", query.get("intent")) == "transcription",
         record=agreed(socket),
         timings=query.get("timings", "").lower() in TRUE,
     )
+    if bound:
+        try:
+            connection.begin_with(bound)
+        except BadInput as error:  # its voice or its tools have gone since the secret was made
+            await socket.send_denial_response(answer(socket, error))
+            return
     recorded = agreed(socket) and assistant.recorder is not None
     about = await told(assistant, connection.session.live.conversation.id, recorded)
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None, about)

@@ -105,8 +105,9 @@ class Caller:
         await self.peer.close()
 
 
-async def _post(url: str, sdp: str, session: str | None) -> httpx.Response:
-    async with httpx.AsyncClient(timeout=20) as client:
+async def _post(url: str, sdp: str, session: str | None, key: str = "") -> httpx.Response:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with httpx.AsyncClient(timeout=20, headers=headers) as client:
         if session is None:
             return await client.post(
                 f"{url}/v1/realtime/calls", content=sdp, headers={"Content-Type": "application/sdp"}
@@ -132,14 +133,16 @@ def without_addresses(sdp: str) -> str:
 
 
 @asynccontextmanager
-async def calling(url: str, *, trickle: bool = False, session: dict[str, Any] | None = None) -> AsyncIterator[Caller]:
+async def calling(
+    url: str, *, trickle: bool = False, session: dict[str, Any] | None = None, key: str = ""
+) -> AsyncIterator[Caller]:
     """Open a call. trickle: see `without_addresses`."""
     caller = Caller()
     try:
         await caller.peer.setLocalDescription(await caller.peer.createOffer())
         sdp = caller.peer.localDescription.sdp
         answer = await _post(
-            url, without_addresses(sdp) if trickle else sdp, None if session is None else json.dumps(session)
+            url, without_addresses(sdp) if trickle else sdp, None if session is None else json.dumps(session), key
         )
         assert answer.status_code == 201, answer.text
         assert answer.headers["Content-Type"].startswith("application/sdp")

@@ -158,8 +158,10 @@ async def test_a_caller_who_never_connects_leaves_no_call(server: ServerProcess)
     [
         (lambda sdp: "", "does not begin with v=0"),
         (lambda sdp: "hello", "does not begin with v=0"),
-        (lambda sdp: sdp.partition("m=application")[0], "must have one section for a data channel"),
+        (lambda sdp: sdp.partition("m=application")[0], "must have one section for audio, one for a data channel"),
         (lambda sdp: "v=0\r\nm=application 9 x\r\n", "must have one section for audio"),
+        (lambda sdp: sdp + sdp[sdp.index("m=audio") :].replace("m=audio", "m=video"), "and no others"),
+        (lambda sdp: sdp + "\x0bm=video 9 UDP/TLS/RTP/SAVPF 96\r\n", "and no others"),
         (lambda sdp: sdp + "a=candidate:1 1 udp 1 127.0.0.1 1 typ host\r\n" * 65, "more than 64 candidates"),
         (lambda sdp: sdp + "a=x\r\n" * 10_000, "longer than 32768 characters"),
         (lambda sdp: sdp.replace("opus", "PCMX"), "has no Opus"),

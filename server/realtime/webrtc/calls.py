@@ -1,10 +1,9 @@
 """The calls of one deployment: each has a peer connection and a session, and ends with the first of them."""
 
 import asyncio
-import json
 import logging
 import secrets
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 from aiortc import (
     MediaStreamTrack,
@@ -14,18 +13,16 @@ from aiortc import (
     RTCRtpSender,
     RTCSessionDescription,
 )
-from openai.types.realtime import SessionUpdateEvent
 from starlette.requests import Request
 from starlette.websockets import WebSocket
 
 from pipeline.errors import BadInput, ParleyError
-from pipeline.support.json_text import BadJson, parsed
 from pipeline.workers.scheduler import calling
-from server.access import budgets_of, caller_of
+from server.access import bound_session, budgets_of, caller_of
 from server.access.limits import HELD
 from server.ops.kept_conversations import agreed
-from server.realtime.errors import RealtimeError
-from server.realtime.parsing import MAX_EVENT_CHARS, parse
+from server.realtime.initial import begin_with, session_of
+from server.realtime.webrtc import bounds
 from server.realtime.webrtc.connection import CallConnection
 from server.realtime.webrtc.data_channel import DataChannel
 from server.realtime.webrtc.listening import listening_on
@@ -36,8 +33,6 @@ log = logging.getLogger(__name__)
 
 CONNECT_S = 15.0
 """Timeout in seconds from the answer to the open data channel: for ICE, DTLS and SCTP together."""
-CLOSE_S = 2.0
-"""Timeout in seconds for saying goodbye to the caller."""
 GATHER_S = 5.0
 """Timeout in seconds for finding our own addresses, which asks the STUN and TURN servers."""
 MAX_SDP_CHARS = 1 << 15
@@ -58,24 +53,17 @@ def offer_of(sdp: str) -> RTCSessionDescription:
         raise _bad_offer(f"is longer than {MAX_SDP_CHARS} characters or has more than {MAX_CANDIDATES} candidates")
     if not sdp.startswith("v=0"):
         raise _bad_offer("does not begin with v=0")
-    for kind, what in (("audio", "audio"), ("application", "a data channel")):
-        if sdp.count(f"\nm={kind} ") != 1:
-            raise _bad_offer(f"must have one section for {what} (m={kind})")
+    lines = sdp.splitlines()
+    sections = sorted(line.partition(" ")[0] for line in lines if line.startswith("m="))
+    if sections != ["m=application", "m=audio"]:
+        raise _bad_offer("must have one section for audio, one for a data channel, and no others")
     for line, what in NEEDED.items():
         if line not in sdp:
             raise _bad_offer(f"has no {what} ({line})")
-    return RTCSessionDescription(sdp, "offer")
-
-
-def _update(session: str) -> SessionUpdateEvent:
-    """Return the configuration as an event. Raises BadInput, RealtimeError."""
-    try:
-        sent = parsed(session, most_chars=MAX_EVENT_CHARS)
-    except BadJson as error:
-        raise BadInput(f"'session' {error}.", code="invalid_value", param="session") from None
-    event, _ = parse(json.dumps({"type": "session.update", "session": sent}))
-    assert isinstance(event, SessionUpdateEvent)  # noqa: S101  # by its type
-    return event
+    # Names of the local network would be asked for by multicast; without an end, the caller can still call from others.
+    kept = [line for line in lines if not (line.startswith("a=candidate:") and ".local " in line)]
+    kept = [line for line in kept if not line.startswith("a=end-of-candidates")]
+    return RTCSessionDescription("\r\n".join(kept) + "\r\n", "offer")
 
 
 def _bad_offer(why: str) -> BadInput:
@@ -103,12 +91,10 @@ class Call:
             self.connection = CallConnection(
                 self._socket, assistant, model=model, record=agreed(request), speaker=self._speaker
             )
-            if session is not None:
-                try:
-                    self.connection.session.config.update(_update(session))
-                except RealtimeError as error:
-                    raise BadInput(error.message, code=error.code, param=error.param) from None
-                self.connection.session.configure()
+            for given in (bound_session(request), session_of(session) if session is not None else {}):
+                if given != {}:
+                    begin_with(self.connection.session.config, given)
+            self.connection.session.configure()
             self._held = stack.pop_all()
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._peer.on("datachannel", self._opened)
@@ -123,18 +109,23 @@ class Call:
                     await self._negotiate(offer)
         except TimeoutError:
             raise ParleyError("Our own network addresses were not found in time.", code="timeout") from None
+        except BadInput:
+            raise
         except Exception as error:  # the parser of a stranger's text raises what it likes
             log.info("an SDP offer was refused: %r", error)
             raise _bad_offer("cannot be answered") from None
         return str(self._peer.localDescription.sdp)
 
     async def _negotiate(self, offer: RTCSessionDescription) -> None:
-        await self._peer.setRemoteDescription(offer)
-        [audio] = [one for one in self._peer.getTransceivers() if one.kind == "audio"]
+        # Added before the offer is read, which would otherwise choose the codecs.
+        audio = self._peer.addTransceiver(self._speaker, "sendrecv")
         codecs = RTCRtpSender.getCapabilities("audio").codecs
         audio.setCodecPreferences([one for one in codecs if one.mimeType == "audio/opus"])
-        audio.direction = "sendrecv"
-        audio.sender.replaceTrack(self._speaker)
+        bounds.bound_sound(audio.receiver)
+        await self._peer.setRemoteDescription(offer)
+        if self._peer.getTransceivers() != [audio] or self._peer.sctp is None:
+            raise _bad_offer("has other sections than audio and a data channel")
+        bounds.bound_messages(self._peer.sctp, self.hang_up)
         await self._peer.setLocalDescription(await self._peer.createAnswer())
 
     async def run(self) -> None:
@@ -159,14 +150,16 @@ class Call:
 
     async def close(self) -> None:
         """Close the peer connection and release what the call holds."""
-        self._held.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                await self._peer.close()
+        try:
+            await bounds.close(self._peer)
+        finally:
+            self._held.close()
 
     def _opened(self, channel: RTCDataChannel) -> None:
         if channel.label == EVENTS:
             self._channel.attach(channel)
+            for one in self._peer.getTransceivers():
+                bounds.listen(one.receiver)
 
     def _received(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio":

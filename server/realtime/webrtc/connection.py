@@ -1,6 +1,7 @@
 """A Realtime session whose sound is on the tracks of a call."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Mapping
 
@@ -10,13 +11,22 @@ from av import AudioFrame
 from starlette.websockets import WebSocket
 
 from pipeline.assistant import Assistant
+from pipeline.errors import ParleyError
+from pipeline.listening.detector import RATE_HZ
 from server.realtime.audio import decoded, samples
 from server.realtime.connection import Connection
 from server.realtime.responses import ServerEvent
 from server.realtime.webrtc.sound import Microphone, Speaker
 
+log = logging.getLogger(__name__)
+
 LEAD_MS = 80
 """How far ahead of real time sound is passed to the track, in ms: the track sends it in real time itself."""
+
+
+MAX_AHEAD_S = 2.0
+"""How much more sound than time may arrive, in seconds: timestamps of packets are the caller's."""
+CLEARED = "output_audio_buffer.cleared"
 
 
 class CallConnection(Connection):
@@ -42,10 +52,11 @@ class CallConnection(Connection):
 
     def clear(self) -> None:
         """See `Player`."""
-        self.session.translation.send(*self._silent("cleared"))
+        self.session.translation.send({"type": CLEARED})  # in order with the sound before it
 
     async def work(self) -> None:
         listening = asyncio.create_task(self._listen())
+        listening.add_done_callback(self._deaf)
         try:
             async for event in self.session.outbox:
                 for told in self._played(event):
@@ -54,9 +65,17 @@ class CallConnection(Connection):
             listening.cancel()
             await asyncio.wait([listening])
 
+    def _deaf(self, listening: asyncio.Task[None]) -> None:
+        """End a call whose sound can no longer be heard."""
+        if not listening.cancelled() and (error := listening.exception()) is not None:
+            log.error("the sound of a call could not be heard", exc_info=error)
+            self.session.translation.close(ParleyError("Something went wrong inside the service."))
+
     async def _listen(self) -> None:
         """Pass the caller's sound to the session, until the track ends."""
         microphone, track, session = Microphone(), await self._track, self.session
+        loop = asyncio.get_running_loop()
+        ahead_s, since = 0.0, loop.time()
         while True:
             try:
                 frame = await track.recv()
@@ -64,6 +83,11 @@ class CallConnection(Connection):
                 return
             assert isinstance(frame, AudioFrame)  # noqa: S101  # aiortc decodes Opus
             heard = microphone.take(frame)
+            now = loop.time()
+            ahead_s, since = max(0.0, ahead_s - (now - since)), now
+            if ahead_s > MAX_AHEAD_S:
+                continue
+            ahead_s += len(heard) / RATE_HZ
             session.translation.uncommitted_ms += len(heard) / 16
             session.live.hear(heard)
 
@@ -76,6 +100,8 @@ class CallConnection(Connection):
                 return []
             self._sounding = True
             return [self._about("started")]
+        if kind == CLEARED:
+            return self._silent("cleared")
         if not isinstance(response, dict):
             return [event]
         if kind == "response.created" and response["conversation_id"] is not None:
@@ -84,7 +110,7 @@ class CallConnection(Connection):
             return [event, *self._silent("cleared" if response["status"] == "cancelled" else "stopped")]
         return [event]
 
-    def _silent(self, how: str) -> list[dict[str, object]]:
+    def _silent(self, how: str) -> list[Mapping[str, object]]:
         """End the sound of the response. At `stopped` it was played: a response ends with its playback."""
         if how == "cleared":
             self._speaker.cut()

@@ -8,8 +8,8 @@ from starlette.types import Message
 
 from server.access.limits import Share
 
-MAX_WAITING = 256
-"""Maximum number of received messages that wait: they carry no sound, so a conversation sends a few a second."""
+MAX_WAITING = 4096
+"""Maximum number of received messages that wait: a client can restore a long history at once."""
 MAX_UNSENT_BYTES = 1 << 20
 """Bytes that wait in the channel before a sender waits, too."""
 
@@ -82,4 +82,8 @@ class DataChannel:
             await self._writable.wait()
         if self._closed or channel is None or channel.readyState != "open":
             raise OSError("The data channel is closed.")
-        channel.send(message.get("text") or message.get("bytes") or b"")
+        try:
+            channel.send(message.get("text") or message.get("bytes") or b"")
+        except ValueError:  # longer than the client says it accepts
+            self.close()
+            raise OSError("The client does not accept messages of this size.") from None

@@ -1,0 +1,71 @@
+"""Ephemeral keys of the Realtime API: a server makes one with its key, and a browser opens sessions with it.
+
+A secret opens Realtime sessions only, any number until it expires, each with the configuration that it was made for. A
+session continues after that, and ends with the key that the secret was made with.
+"""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from starlette.requests import HTTPConnection
+
+from pipeline.errors import Overloaded
+from pipeline.support.json_types import JsonObject
+from server.access.callers import Caller, Permission
+
+PREFIX = "ek_"
+PATHS = ("/v1/realtime", "/v1/realtime/calls", "/v1/realtime/calls/")
+"""Paths that accept a secret; with a slash at the end, also those below."""
+SCOPE = "parley.session"
+"""Key in an ASGI scope under which the configuration of the secret's sessions is stored."""
+MOST, MOST_OF_ONE = 10_000, 1_000
+"""Maximum number of valid secrets, in total and of one caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecret:
+    """What a secret permits."""
+
+    caller: Caller
+    """The caller that has made it, with the permission to talk only."""
+    session: JsonObject
+    """Configuration of its sessions, as in `session.update`; empty: the default."""
+    expires_at: float
+    """Unix time."""
+
+
+class ClientSecrets:
+    """The valid secrets of one process."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._known: dict[str, ClientSecret] = {}
+
+    def make(self, caller: Caller, session: JsonObject, seconds: float) -> tuple[str, int]:
+        """Return a new secret, and its expiry in Unix time: never later than the caller's own. Raises Overloaded."""
+        now = self._clock()
+        self._known = {value: secret for value, secret in self._known.items() if secret.expires_at > now}
+        of_one = Counter(secret.caller.counted_as for secret in self._known.values())[caller.counted_as]
+        if len(self._known) >= MOST or of_one >= MOST_OF_ONE:
+            raise Overloaded("Too many client secrets are valid; retry when some have expired.", retry_after_s=60.0)
+        value = PREFIX + secrets.token_urlsafe(32)
+        expires_at = min(now + seconds, caller.until)
+        own = replace(caller, permissions=frozenset({Permission.TALK}), address="")
+        self._known[value] = ClientSecret(own, session, expires_at)
+        return value, int(expires_at)
+
+    def find(self, value: str, path: str) -> ClientSecret | None:
+        """Return what a secret permits at this path; None if it is unknown, expired, or for other paths."""
+        if not any(path.startswith(one) if one.endswith("/") else path == one for one in PATHS):
+            return None
+        secret = self._known.get(value)
+        return secret if secret is not None and self._clock() < secret.expires_at else None
+
+
+def bound_session(connection: HTTPConnection) -> JsonObject:
+    """Return the configuration of the secret that opened a connection; empty without one."""
+    session: JsonObject = connection.scope.get(SCOPE, {})
+    return session

@@ -1,0 +1,90 @@
+"""What a caller can make the service keep or do: packets, sources and channels beyond the limits."""
+
+import asyncio
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from aiortc.rtp import HeaderExtensionsMap, RtpPacket
+
+from tests.questions import SUM, spoken
+from tests.server_process import ServerProcess, serving
+from tests.webrtc.caller import Caller, calling
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.real_time]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with serving(tmp_path_factory.mktemp("bounds")) as server:
+        yield server
+    assert "Traceback" not in server.text
+
+
+def udp_ports(server: ServerProcess) -> int:
+    return len(psutil.Process(server.process.pid).net_connections("udp"))
+
+
+async def closed(server: ServerProcess) -> None:
+    """Wait until the service has no call."""
+    async with asyncio.timeout(20):
+        while udp_ports(server):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def flood(caller: Caller, packets: int, sources: int, step: int) -> None:
+    """Send small packets of several sources, whose timestamps claim more sound than there is time."""
+    [transceiver] = caller.peer.getTransceivers()
+    for number in range(packets):
+        packet = RtpPacket(
+            payload_type=96, sequence_number=number % 2**16, timestamp=number * step % 2**32, ssrc=1 + number % sources
+        )
+        packet.payload = b"\xf8\xff\xfe"
+        await transceiver.sender.transport._send_rtp(packet.serialize(HeaderExtensionsMap()))
+        if number % 100 == 0:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("sources", "step"), [(200, 960), (1, 47_000)], ids=["many sources", "leaping timestamps"])
+async def test_a_flood_of_packets_ends_with_its_call(server: ServerProcess, sources: int, step: int) -> None:
+    before = psutil.Process(server.process.pid).memory_info().rss
+    async with calling(server.url) as caller:
+        assert udp_ports(server)
+        await flood(caller, 5_000, sources, step)
+        await asyncio.sleep(1.5)  # a report about the sources
+        async with calling(server.url) as other:
+            other.mouth.say(spoken(SUM))
+            await other.until("response.done")
+    await closed(server)
+    assert psutil.Process(server.process.pid).memory_info().rss - before < 60 * 2**20
+
+
+async def test_a_caller_with_too_many_channels_is_disconnected(server: ServerProcess) -> None:
+    async with calling(server.url) as caller:
+        for number in range(700):
+            caller.peer.createDataChannel(str(number))
+        async with asyncio.timeout(20):
+            await caller.ended.wait()
+    await closed(server)
+
+
+async def test_a_question_with_lost_packets_is_answered(server: ServerProcess) -> None:
+    async with calling(server.url) as caller:
+        [transceiver] = caller.peer.getTransceivers()
+        transport, sent = transceiver.sender.transport, 0
+        send = transport._send_rtp
+
+        async def losing(data: bytes) -> None:
+            nonlocal sent
+            sent += 1
+            if sent % 20:
+                await send(data)
+
+        transport._send_rtp = losing  # type: ignore[method-assign]
+        caller.mouth.say(spoken(SUM))
+        done = await caller.until("response.done")
+        assert done["response"]["status"] == "completed"
+        stopped = next(event for event in caller.events if event["type"] == "input_audio_buffer.speech_stopped")
+        started = next(event for event in caller.events if event["type"] == "input_audio_buffer.speech_started")
+        length_ms = stopped["audio_end_ms"] - started["audio_start_ms"]
+        assert length_ms == pytest.approx(1000 * spoken(SUM).seconds, abs=600)
