@@ -15,8 +15,8 @@ from tests.server_process import constants
 
 MODELS = HOME / "models"
 RECORDINGS = HOME.parent / "shared" / "audio"
-CONVERTER = ("conversion", "gguf_tokenizer")
-"""Modules whose change makes `converted_llm` convert again."""
+CONVERTER = HOME / "pipeline" / "llm" / "conversion"
+"""The package whose change makes `converted_llm` convert again."""
 
 
 def real_model(name: str) -> Path:
@@ -37,7 +37,7 @@ def converted_llm(cache: pytest.Cache) -> Path:
     from pipeline.llm.conversion import convert
 
     source = next(real_model("smollm2-135m").glob("*.gguf"))
-    converter = b"".join((HOME / "pipeline" / "llm" / f"{name}.py").read_bytes() for name in CONVERTER)
+    converter = b"".join(path.read_bytes() for path in sorted(CONVERTER.glob("*.py")))
     kept = cache.mkdir(f"smollm2-{hashlib.sha256(converter).hexdigest()[:16]}")
     folder = kept / "SmolLM2-135M"
     if not folder.exists():
@@ -55,7 +55,7 @@ def real_engines(llm: Path, tts: str) -> dict[str, str]:
     return {
         "STT_ENGINE": "whisper", "WHISPER_MODEL": str(real_model("whisper-tiny.en")),
         "LLM_ENGINE": "local", "LOCAL_LLM": str(llm), "LLM_TEMPERATURE": "0", "LLM_MAX_TOKENS": "48",
-        "TTS_ENGINE": tts, f"{tts.upper()}_MODEL": str(real_model(voice)),
+        "TTS_ENGINE": tts, "TTS_MODEL": str(real_model(voice)),
         **constants({"pipeline.workers:NICENESS": 0}, by_default=False),
     }  # fmt: skip
 

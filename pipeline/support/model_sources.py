@@ -57,7 +57,8 @@ def note_origin(folder: Path, source: str, licence: str) -> Obtained:
 
 
 async def check(settings: Settings, name: str) -> None:
-    """Raise EngineUnavailable unless a model of the catalogue is here or can be fetched. A network that does not answer takes about 7 s."""
+    """Raise EngineUnavailable unless a model of the catalogue is here or can be fetched. Takes about 7 s in a network
+    that does not answer."""
     if await asyncio.to_thread(find, settings, name) is not None:
         return
     known = CATALOGUE[name]

@@ -29,6 +29,8 @@ class SpeechServer:
     left_early: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a client closed the connection during a response."""
     port: int = 0
+    key: str = KEY
+    listening: asyncio.Server = field(init=False)
 
     @property
     def url(self) -> str:
@@ -54,7 +56,7 @@ class SpeechServer:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        if headers.get("authorization") not in (f"Bearer {KEY}", "Bearer none", None):
+        if headers.get("authorization") not in (f"Bearer {self.key}", "Bearer none", None):
             return self._whole(writer, 401, b'{"error": {"message": "wrong key"}}')
         if path == "/v1/models":
             return self._whole(writer, 200, b'{"data": []}')
@@ -116,5 +118,6 @@ async def speech_server(mode: str = "pcm", wav_rate_hz: int = 24_000) -> AsyncIt
     """A server on a free local port."""
     server = SpeechServer(mode, wav_rate_hz)
     async with await asyncio.start_server(server.handle, "127.0.0.1", 0) as listening:
+        server.listening = listening
         server.port = listening.sockets[0].getsockname()[1]
         yield server

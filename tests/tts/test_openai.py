@@ -100,22 +100,22 @@ async def test_a_closed_stream_closes_the_connection() -> None:
 
 async def test_a_wrong_key_and_an_unreachable_server_are_reported() -> None:
     async with speech_server() as server:
-        await openai.probe(settings(server))
-        wrong = Settings(tts_openai_url=server.url, tts_openai_key="wrong")
+        right = settings(server)
         with pytest.raises(EngineUnavailable, match="refuses the key") as raised:
-            await openai.probe(wrong)
+            await openai.probe(Settings(tts_openai_url=server.url, tts_openai_key="wrong"))
         assert "TTS_OPENAI_KEY" in raised.value.remedy
-        async with openai.open_engine(wrong, lambda progress: None) as opened:
+        async with openai.open_engine(right, lambda progress: None) as opened:
+            assert opened.device == f"127.0.0.1:{server.port}"
+            server.key = "another"
             with pytest.raises(EngineError, match="refuses the key"):
                 await anext(opened.engine.speak("Hello.", voice=MAN, language="en"))
-        gone = settings(server)
-    with pytest.raises(EngineUnavailable, match="does not respond") as raised:
-        await openai.probe(gone)
-    assert "TTS_OPENAI_URL" in raised.value.remedy
-    async with openai.open_engine(gone, lambda progress: None) as opened:
-        assert opened.device == f"127.0.0.1:{server.port}"
+    async with speech_server() as server, openai.open_engine(settings(server), lambda progress: None) as opened:
+        server.listening.close()
         with pytest.raises(EngineError, match="cannot be reached"):
             await anext(opened.engine.speak("Hello.", voice=MAN, language="en"))
+    with pytest.raises(EngineUnavailable, match="does not respond") as raised:
+        await openai.probe(right)
+    assert "TTS_OPENAI_URL" in raised.value.remedy
 
 
 def test_a_wav_split_anywhere_is_decoded() -> None:
