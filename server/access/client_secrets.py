@@ -27,7 +27,7 @@ MOST, MOST_OF_ONE = 10_000, 1_000
 
 @dataclass(frozen=True, slots=True)
 class ClientSecret:
-    """What a secret permits."""
+    """The permission of a secret."""
 
     caller: Caller
     """The caller that has made it, with the permission to talk only."""

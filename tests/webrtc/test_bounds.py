@@ -1,4 +1,4 @@
-"""What a caller can make the service keep or do: packets, sources and channels beyond the limits."""
+"""Limits on what a caller can make the service keep or do: packets, sources and channels."""
 
 import asyncio
 from collections.abc import Iterator
