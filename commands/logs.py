@@ -18,6 +18,8 @@ CHATTY = (
     "alembic", "procrastinate", "psycopg", "opentelemetry", "requests",
 )  # fmt: skip
 """Libraries whose messages are logged only from WARNING on."""
+OF_ACCESS = ('%s - "WebSocket %s" ', "connection open", "connection closed")
+"""Beginnings of uvicorn's messages about each WebSocket."""
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 ABOUT = ("session", "turn", "trace_id")
 
@@ -45,7 +47,7 @@ def without_queries(record: logging.LogRecord) -> bool:
 
 def not_of_access(record: logging.LogRecord) -> bool:
     """Whether a record is not a line of the access log, which uvicorn also writes here, one for each WebSocket."""
-    return not record.msg.startswith('%s - "WebSocket %s" ') if isinstance(record.msg, str) else True
+    return not (isinstance(record.msg, str) and record.msg.startswith(OF_ACCESS))
 
 
 def about(record: logging.LogRecord) -> bool:

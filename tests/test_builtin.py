@@ -130,6 +130,23 @@ def test_reply_language_is_detected_from_the_words(language: str, asked: str, re
     assert answer(asked, language=None) == replied
 
 
+@pytest.mark.parametrize(
+    ("asked", "plain"),
+    [
+        ("Can you tell me the time?", "what time is it"),
+        ("Time, please.", "what time is it"),
+        ("Could you please tell me what day is it tomorrow?", "what day is tomorrow"),
+        ("Which day of the week is it?", "what day is it"),
+        ("Hey Parley, can you tell me a joke please?", "tell me a joke"),
+        ("Who am I talking to?", "who are you"),
+        ("How many kilometers are ten miles?", "how many kilometers are in ten miles"),
+    ],
+)
+def test_polite_and_loose_requests_get_the_reply_of_the_plain_one(asked: str, plain: str) -> None:
+    assert answer(asked) == answer(plain)
+    assert "no language model" not in answer(asked)
+
+
 def test_each_language_tells_a_joke_and_a_story_of_several_sentences() -> None:
     asked = {"en": ("tell me a joke", "Tell me a story."), "pt": ("Conte uma piada.", "Conte uma história."),
              "es": ("Cuéntame un chiste.", "Cuéntame una historia.")}  # fmt: skip

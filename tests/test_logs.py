@@ -28,6 +28,7 @@ def test_json_lines_name_the_turn_and_the_session(tmp_path: Path) -> None:
     assert "secret" not in server.text
     assert "hello" not in server.text.lower()
     assert "accepted]" not in server.text  # the access log, in debug mode only
+    assert "connection open" not in server.text
 
 
 def test_transcripts_and_replies_are_logged_in_debug_mode_only(tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ LOOSE = (
     ("<amount> <unit> (in | to) <unit>", "convert"),
     ("spelled <word>", "spell"),
     ("good bye", "goodbye"),
+    ("[the] time", "time"),
+    ("what day is it tomorrow", "tomorrow"),
+    ("which day [of the week] is it [today]", "day"),
+    ("who am i talking to", "who"),
+    ("are you a (robot | computer | machine | human | person)", "who"),
+    ("i am bored", "joke"),
+    ("how many <unit> (are | is) <amount> <unit>", "how_many"),
 )
 """Patterns that are not in the recogniser's grammar, because short words in any order sound like everything else."""
 

@@ -16,7 +16,8 @@ from pipeline.llm.builtin.spanish import SPANISH
 LANGUAGES: Mapping[str, Language] = {language.code: language for language in (ENGLISH, PORTUGUESE, SPANISH)}
 MAX_CHARS, MAX_WORDS = 600, 60
 """Limits for an utterance; a longer one cannot match and is not tried."""
-MAX_TRAIL_WORDS = 6
+MAX_POLITE_WORDS = 6
+"""Maximum number of polite words at either end that are left out."""
 _SYMBOLS = {"+": "+", "-": "-", "*": "*", "/": "/"}
 
 
@@ -85,13 +86,13 @@ def understand(text: str, language: Language) -> Wanted | None:
     if len(text) > MAX_CHARS or not heard.words or len(heard.words) > MAX_WORDS:
         return None
     line, rules = heard.line, compiled(language)
-    lead = rules.lead.match(line)
-    start = lead.end() if lead else 0
     words = [word.start() for word in re.finditer(r"\S+", line)]
+    # "can you tell me a joke": the last polite words can belong to the request, so try each place where it could begin.
+    starts = [word for word in words[1 : MAX_POLITE_WORDS + 1] if rules.lead.fullmatch(line, 0, word)]
     # "thank you please": polite words can be the request itself, so try each place where a polite ending could begin.
-    ends = [word for word in words[-MAX_TRAIL_WORDS:] if rules.trail.fullmatch(line, word)]
+    ends = [word for word in words[-MAX_POLITE_WORDS:] if rules.trail.fullmatch(line, word)]
     # Match the whole line or the line without polite words. Text to be repeated keeps its polite ending.
-    for first in dict.fromkeys((0, start)):
+    for first in (0, *reversed(starts)):
         for last in (*ends, len(line)):
             for pattern, intent in rules.patterns:
                 if last < len(line) and intent == "repeat":
