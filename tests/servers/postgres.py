@@ -59,11 +59,15 @@ class Postgres:
     def kill(self) -> None:
         """Kill the postmaster and all its processes, as a power cut would."""
         assert self.process is not None
-        family = psutil.Process(self.process.pid)
-        for process in (*family.children(recursive=True), family):
-            with suppress(psutil.NoSuchProcess):  # the others end by themselves when one of them is killed
+        postmaster = psutil.Process(self.process.pid)
+        postmaster.suspend()  # otherwise it would start others in place of those that are killed
+        family = [*postmaster.children(recursive=True), postmaster]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait(20)
+        _, alive = psutil.wait_procs(family, 20)  # the next server needs their shared memory
+        assert not alive
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
