@@ -51,7 +51,7 @@ async def client_secret(request: Request, wanted: Wanted) -> Made:
     initial = await asyncio.to_thread(importlib.import_module, "server.realtime.initial")
     session = cast("JsonObject", {"type": "realtime", **wanted.session} if wanted.session else {})
     config = initial.Config(
-        state.assistant, model=DEFAULT_MODEL, transcription=initial.transcribes(session),
+        state.assistant, model=DEFAULT_MODEL, transcription=session.get("type") == "transcription",
         lives_s=wanted.expires_after.seconds,
     )  # fmt: skip
     if session:

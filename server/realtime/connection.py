@@ -8,7 +8,7 @@ from starlette.types import Message
 
 from pipeline.assistant import Assistant
 from pipeline.errors import ParleyError
-from pipeline.support.json_types import JsonObject
+from pipeline.support.json_types import Json
 from server.access import Revoked, held_of
 from server.http.websocket_session import WebSocketSession
 from server.realtime.errors import RealtimeError, as_event, error_event
@@ -47,8 +47,8 @@ class Connection(WebSocketSession):
         )
         super().__init__(socket, ended=self.session.translation.closed)
 
-    def begin_with(self, session: JsonObject) -> None:
-        """Begin with this configuration, that of a client secret. Raises BadInput."""
+    def begin_with(self, session: Json) -> None:
+        """Begin with this configuration, that of a client secret or of the request. Raises BadInput."""
         begin_with(self.session.config, session)
         self.session.configure()
 

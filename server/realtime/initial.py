@@ -6,7 +6,7 @@ from openai.types.realtime import SessionUpdateEvent
 
 from pipeline.errors import BadInput
 from pipeline.support.json_text import BadJson, parsed
-from pipeline.support.json_types import Json, JsonObject
+from pipeline.support.json_types import Json
 from server.realtime.config import Config
 from server.realtime.errors import RealtimeError
 from server.realtime.parsing import MAX_EVENT_CHARS, parse
@@ -28,8 +28,3 @@ def begin_with(config: Config, session: Json) -> None:
         config.update(event)
     except RealtimeError as error:
         raise BadInput(error.message, code=error.code, param=error.param) from None
-
-
-def transcribes(session: JsonObject) -> bool:
-    """Whether it is the configuration of a transcription session."""
-    return session.get("type") == "transcription"

@@ -21,7 +21,7 @@ from pipeline.workers.scheduler import calling
 from server.access import bound_session, budgets_of, caller_of
 from server.access.limits import HELD
 from server.ops.kept_conversations import agreed
-from server.realtime.initial import begin_with, session_of
+from server.realtime.initial import session_of
 from server.realtime.webrtc import bounds
 from server.realtime.webrtc.connection import CallConnection
 from server.realtime.webrtc.data_channel import DataChannel
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 CONNECT_S = 15.0
 """Timeout in seconds from the answer to the open data channel: for ICE, DTLS and SCTP together."""
 GATHER_S = 5.0
-"""Timeout in seconds for finding our own addresses, which asks the STUN and TURN servers."""
+"""Timeout in seconds for finding our own addresses."""
 MAX_SDP_CHARS = 1 << 15
 MAX_CANDIDATES = 64
 """Maximum number of the caller's addresses: each is tried."""
@@ -91,12 +91,12 @@ class Call:
             self.connection = CallConnection(
                 self._socket, assistant, model=model, record=agreed(request), speaker=self._speaker
             )
-            for given in (bound_session(request), session_of(session) if session is not None else {}):
-                if given != {}:
-                    begin_with(self.connection.session.config, given)
-            self.connection.session.configure()
+            if bound := bound_session(request):
+                self.connection.begin_with(bound)
+            if session is not None and (given := session_of(session)) != {}:
+                self.connection.begin_with(given)
+            self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
             self._held = stack.pop_all()
-        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._peer.on("datachannel", self._opened)
         self._peer.on("track", self._received)
         self._peer.on("connectionstatechange", self._changed)

@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket
 from pipeline.assistant import Assistant
 from pipeline.errors import ParleyError
 from pipeline.listening.detector import RATE_HZ
+from pipeline.support.background import background
 from server.realtime.audio import decoded, samples
 from server.realtime.connection import Connection
 from server.realtime.responses import ServerEvent
@@ -22,8 +23,6 @@ log = logging.getLogger(__name__)
 
 LEAD_MS = 80
 """How far ahead of real time sound is passed to the track, in ms: the track sends it in real time itself."""
-
-
 MAX_AHEAD_S = 2.0
 """How much more sound than time may arrive, in seconds: timestamps of packets are the caller's."""
 CLEARED = "output_audio_buffer.cleared"
@@ -55,15 +54,11 @@ class CallConnection(Connection):
         self.session.translation.send({"type": CLEARED})  # in order with the sound before it
 
     async def work(self) -> None:
-        listening = asyncio.create_task(self._listen())
-        listening.add_done_callback(self._deaf)
-        try:
+        async with background(self._listen()) as listening:
+            listening.add_done_callback(self._deaf)
             async for event in self.session.outbox:
                 for told in self._played(event):
                     await self.send(told)
-        finally:
-            listening.cancel()
-            await asyncio.wait([listening])
 
     def _deaf(self, listening: asyncio.Task[None]) -> None:
         """End a call whose sound can no longer be heard."""
