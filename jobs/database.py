@@ -217,6 +217,7 @@ async def open_database(database_url: str) -> AsyncIterator[Database]:
             if file is not None:
                 async with database.reading() as connection:
                     await connection.run_sync(sqlite_file.check_pages, file.path)
+                file.created = True
         except StorageError as error:
             shown = url.render_as_string(hide_password=True)
             reason = _reason(error.__cause__ or error)
@@ -263,6 +264,8 @@ async def _engine(url: URL, file: SqliteFile | None) -> AsyncEngine:
     def connected(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         # Stop the driver from beginning transactions: `begun` does, depending on whether the transaction will write.
         connection.isolation_level = None
+        if file is not None:
+            await_only(asyncio.to_thread(file.check_before_opening))
         cursor = connection.cursor()
         # FULL: acknowledged writes survive a power cut, too.
         for pragma in (f"busy_timeout={BUSY_MS}", "synchronous=FULL", "temp_store=MEMORY"):

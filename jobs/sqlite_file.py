@@ -37,17 +37,39 @@ class SqliteFile:
         self.path = path
         # Kept open: closing a file releases all locks of this process on it (POSIX), including SQLite's own.
         self._opened: dict[tuple[int, int], int] = {}
+        self.created = False
+        """Whether the database has its tables, so that an empty file is no longer a new database."""
 
     def identity(self) -> Identity:
         """Return the identity of the existing files. Raises OSError."""
         stats = [os.stat(f"{self.path}{suffix}") for suffix in SUFFIXES]
         return tuple((stat.st_dev, stat.st_ino) for stat in stats)
 
+    def check_before_opening(self) -> None:
+        """Check the first bytes of a database that was created earlier, before a connection opens it.
+
+        SQLite takes an empty file for a new database, removes its write-ahead log, and waits `BUSY_MS` for the
+        connections that have still opened the log. Raises Damaged.
+        """
+        if self.created:
+            try:
+                # Kept open, like those in `_opened`, for the same reason.
+                stat = os.stat(self.path)
+                head = os.pread(self._descriptor((stat.st_dev, stat.st_ino)), len(MAGIC), 0)
+            except OSError as error:
+                raise Damaged(f"the file cannot be read: {error.strerror}") from None
+            if head != MAGIC:
+                raise Damaged("the file is damaged")
+
+    def _descriptor(self, file: tuple[int, int]) -> int:
+        if file not in self._opened:
+            self._opened[file] = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._opened[file]
+
     def opened(self) -> Identity:
         """Return the identity for a connection that was just opened, for `check` to compare. Raises OSError."""
         found = self.identity()
-        if found[0] not in self._opened:
-            self._opened[found[0]] = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor(found[0])
         return found
 
     def check(self, opened: Identity) -> None:

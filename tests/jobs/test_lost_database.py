@@ -2,6 +2,7 @@
 other jobs are refused with a code, and when the database is back, everything works again.
 """
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -126,6 +127,17 @@ def test_a_job_that_would_be_lost_is_refused(server: Service, tmp_path: Path, ha
     assert httpx.get(f"{server.url}/jobs/{kept[0]}").json()["job_id"] == kept[0]
     accepted(server)
     assert "the database can be used again" in server.text
+
+
+def test_an_emptied_database_in_use_elsewhere_is_refused_at_once(server: Service, tmp_path: Path) -> None:
+    accepted(server)
+    with contextlib.closing(sqlite3.connect(files(tmp_path)[0])) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM jobs").fetchall()
+        truncate(tmp_path)
+        for _ in range(3):  # SQLite itself waits 30 s for the other connection's lock, in each new connection
+            refused(httpx.post(f"{server.url}/jobs", files={"files": ("a.wav", recording(0))}, timeout=20))
+        assert files(tmp_path)[1].stat().st_size > 0  # the write-ahead log has the job
 
 
 def _checkpoint(folder: Path) -> None:
