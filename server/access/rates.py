@@ -14,6 +14,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from pipeline.errors import ConfigError, Overloaded
 from pipeline.settings import Settings
 from server.access.callers import Caller
+from server.access.pace import PACE_WAIT_S, Pace
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,9 @@ class Rates:
             type(limit)(max(1, limit.amount // REJECTED_SHARE), limit.multiples) for limit in self._of_caller
         ]
         self._of_open = parse_many(OPEN_LIMIT)
+        # Twice the mean rate: a caller that sends steadily does not wait.
+        means = [limit.amount / limit.get_expiry() for limit in self._of_caller]
+        self._pace = Pace(2 * min(means, default=0.0), clock)
         self._here = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared: SlidingWindowCounterRateLimiter | None = None
         self._clock = clock
@@ -54,12 +58,21 @@ class Rates:
 
     async def count(self, caller: Caller, *, refused: bool = False) -> None:
         """Count one request of this caller, by key, or by address without a key. refused: whether the request lacks a
-        valid key. Raises TooOften, with the time to wait. Callers on this machine without a key are not counted."""
+        valid key. A request beyond the pace of `Pace` waits for its turn. Raises TooOften, with the time to wait.
+        Callers on this machine without a key are not counted."""
         limits = self._of_rejected if refused else self._of_caller
         name = (caller.kind, caller.name) if caller.known else ("address", caller.address)
-        if name[1]:
+        if name[1] and limits:
             for limit in limits:
                 _check(limit, await self._hit(limit, name))
+            wait_s = self._pace.wait_s(name)
+            if wait_s > PACE_WAIT_S:
+                raise TooOften(
+                    f"More than {self._pace.per_s:g} requests per second; retry in {math.ceil(wait_s)} s.",
+                    retry_after_s=math.ceil(wait_s),
+                )
+            if wait_s:
+                await asyncio.sleep(wait_s)
 
     async def count_open(self, caller: Caller, *, health: bool) -> None:
         """Count one request for a public path, by address. health: whether it is a health check. Health checks are

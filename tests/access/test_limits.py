@@ -15,10 +15,12 @@ from pipeline.workers.lag import HALF_S, Lag
 from server.access import Access, AccessMiddleware, Caller, bodies, budgets, rates
 from server.access.callers import USE
 from server.access.limits import HELD, AtMost, Budget, Share, share
+from server.access.pace import MIN_PER_S, PACE_WAIT_S
 from server.access.rates import Rates, TooOften
 from server.access.rules import Open, Rule
 from server.access.slots import Full, Slots, TooMany
 from server.app import create_app
+from tests import virtual_time
 from tests.access.calls import Route, call, scope
 from tests.servers.redis_server import needs_redis, redis
 from tests.servers.running import closed_port
@@ -274,6 +276,48 @@ async def test_a_request_succeeds_after_the_advised_delay() -> None:
     await asyncio.sleep(refused.value.retry_after_s)
     await rates.count(caller("anna"))
     await rates.close()
+
+
+def test_a_burst_of_one_caller_waits_for_its_turns() -> None:
+    async def run() -> None:
+        rates, clock = (
+            Rates(Settings(rate_limit="1000/minute"), asyncio.get_running_loop().time),
+            asyncio.get_running_loop(),
+        )
+        began: dict[str, list[float]] = {"anna": [], "ben": []}
+
+        async def request(name: str) -> None:
+            await rates.count(caller(name))
+            began[name].append(clock.time())
+
+        start = clock.time()
+        burst = await asyncio.gather(*(request("anna") for _ in range(400)), request("ben"), return_exceptions=True)
+        assert began["ben"][0] - start < 0.1, "another caller does not wait"
+        waits = [moment - start for moment in began["anna"]]
+        assert sum(wait < 0.02 for wait in waits) == pytest.approx(MIN_PER_S, abs=2)
+        assert max(waits) == pytest.approx(PACE_WAIT_S, abs=0.1), "later ones are refused"
+        assert len(waits) == pytest.approx(MIN_PER_S * (1 + PACE_WAIT_S), abs=2)
+        refused = [one for one in burst if isinstance(one, TooOften)]
+        assert len(waits) + len(refused) == 400
+        await asyncio.sleep(refused[0].retry_after_s)
+        await request("anna")
+        await rates.close()
+
+    virtual_time.run(run())
+
+
+@pytest.mark.parametrize(("limit", "waits"), [("60000/minute", False), ("none", False), ("1200/minute", True)])
+def test_the_pace_follows_the_rate_limit(limit: str, waits: bool) -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        rates = Rates(Settings(rate_limit=limit), loop.time)
+        start = loop.time()
+        for _ in range(100):
+            await rates.count(caller("anna"))
+        assert (loop.time() - start > 1) is waits
+        await rates.close()
+
+    virtual_time.run(run())
 
 
 def test_invalid_limits_are_refused_at_startup() -> None:
