@@ -20,7 +20,7 @@ class Pace:
         self.per_s = max(per_s, MIN_PER_S)
         self._clock = clock
         self._next: OrderedDict[tuple[str, str], float] = OrderedDict()
-        """When the last request of each recent caller begins at a steady pace, least recently used caller first."""
+        """Begin of the last request of each recent caller at a steady pace, least recently used caller first."""
 
     def wait_s(self, caller: tuple[str, str]) -> float:
         """Reserve the next turn of this caller. Return the seconds until it, at most PACE_WAIT_S, or the seconds until
