@@ -19,7 +19,7 @@ import numpy as np
 
 from pipeline.audio.decode import Recording, decode, processes, warm_up
 from pipeline.errors import BadInput
-from tests.media.bombs import muxed, sound, written
+from tests.decode.bombs import muxed, sound, written
 
 MAX_S = 30.0
 EXTREMES = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)

@@ -23,7 +23,7 @@ from bench.rows import Rows
 from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode import decode_blocking
 from pipeline.stt import FileRequest
-from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.stt.worker_client import last
 
 RATE_HZ = 16_000

@@ -28,7 +28,7 @@ from pipeline.audio.clip import Clip
 from pipeline.audio.decode import decode_blocking
 from pipeline.settings import Settings
 from pipeline.stt import whisper
-from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.stt.worker_client import last
 from tests.builders.whisper import SIZES, build
 from tests.questions import sample

@@ -4,6 +4,8 @@ Raised where the problem is found, turned into a response in one place per proto
 changes; `message` is one sentence for a person.
 """
 
+from typing import Self
+
 
 class ParleyError(Exception):
     """Base of all errors that are shown to a user.
@@ -32,12 +34,6 @@ class BadInput(ParleyError):
         self.param = param
 
 
-class StageFailed(ParleyError):
-    """A stage of the turn failed. Codes: stt_failed, llm_unavailable, tts_failed, timeout."""
-
-    code = "stage_failed"
-
-
 class EngineError(ParleyError):
     """One call of an engine failed (bad model output, server refused, crash). The turn reports its stage's code."""
 
@@ -48,6 +44,17 @@ class WorkerCrashed(EngineError):
     """The worker process of a local model died during a call. It is restarted for the next call."""
 
     code = "worker_crashed"
+
+
+class StageFailed(ParleyError):
+    """A stage of the turn failed. Codes: stt_failed, llm_unavailable, tts_failed, timeout."""
+
+    code = "stage_failed"
+
+    @classmethod
+    def of(cls, error: EngineError, *, code: str) -> Self:
+        """Return an engine's error with the code of its stage; a timeout stays one."""
+        return cls(error.message, code="timeout" if error.code == "timeout" else code)
 
 
 class Overloaded(ParleyError):

@@ -242,6 +242,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.llm.reading:read_arguments": quietly(reading.read_arguments),
     "pipeline.llm.reply:ReplyText": written_reply,
     "pipeline.llm.written:calls_in": lambda text: written.calls_in(text, ["get_time"]),
+    "pipeline.llm.written:calls_in_values": lambda text: written.calls_in_values(text, ["get_time"]),
     "pipeline.llm.written:known_name": lambda text: written.known_name(text, ["get_time"]),
     "pipeline.languages:language_code": quietly(languages.language_code),
     "pipeline.support.openai_names:known_as": lambda text: openai_names.known_as(text, ["whisper-1"]),

@@ -22,9 +22,7 @@ from pipeline.conversation.kept_turns import Recorder
 from pipeline.conversation.partials import PartialTranscripts
 from pipeline.conversation.playback import Playback
 from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
-from pipeline.conversation.tasks import Tasks
-from pipeline.conversation.turn import TURN_TIMEOUT_S, Announcement, Stages, Turn, Utterance
-from pipeline.conversation.turn_taking import (
+from pipeline.conversation.states import (
     Answering,
     Claim,
     Hearing,
@@ -36,6 +34,8 @@ from pipeline.conversation.turn_taking import (
     Step,
     UserTurn,
 )
+from pipeline.conversation.tasks import Tasks
+from pipeline.conversation.turn import TURN_TIMEOUT_S, Announcement, Stages, Turn, Utterance
 from pipeline.conversation.watchdog import LOOK_S, Finding, IdleTimeout, Watchdog
 from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.listening.detector import VoiceActivity
@@ -347,7 +347,7 @@ class Session:
         await self.dictation.written()
         self._finish()
 
-    # --- effects of the transitions, see `turn_taking.Context` ---
+    # --- effects of the transitions, see `states.Context` ---
 
     def _do(self, step: Step) -> None:
         """Make a transition: set the next state, then run the effects. They can report further events."""

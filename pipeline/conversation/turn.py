@@ -3,47 +3,41 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from pipeline import stt
 from pipeline.audio.clip import Clip
-from pipeline.audio.speed import Tempo
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
+from pipeline.conversation.spoken_reply import SpokenReply
 from pipeline.conversation.timings import Timings
+from pipeline.conversation.tool_rounds import ToolRounds
 from pipeline.errors import EngineError, ParleyError, StageFailed
-from pipeline.llm import LanguageModel, Message, ReplyDelta, Tool, ToolCall, Usage
+from pipeline.llm import LanguageModel, Message, ReplyDelta, Usage
 from pipeline.settings import Settings
 from pipeline.speech.clauses import Clause, clauses
-from pipeline.speech.language import text_language
-from pipeline.speech.normalise import for_voice
 from pipeline.stt import SpeechToText, Transcript
-from pipeline.support.background import background
 from pipeline.support.channel import Channel
 from pipeline.support.encodable import Halves, encodable
-from pipeline.support.phrases import NOTHING_HEARD, ONE_MOMENT, phrase
+from pipeline.support.phrases import NOTHING_HEARD, phrase
 from pipeline.telemetry import metrics
-from pipeline.tools import Company, Outcome
+from pipeline.tools import Company
 from pipeline.tts import TextToSpeech
 from pipeline.voices.catalogue import Voice
-from pipeline.workers.scheduler import Urgency, for_session, less_urgent
+from pipeline.workers.scheduler import for_session
 
 log = logging.getLogger(__name__)
 
 TURN_TIMEOUT_S = 300.0
 """Timeout for a whole turn in seconds, from the end of the user's words to the end of the reply; in a live
 conversation, to the end of its sound. Reached only by a model that does not stop."""
-TOOL_SILENCE_S = 0.7
-"""Seconds of a function call after which the assistant says that it takes a moment: a longer silence sounds broken."""
 EVENTS_AHEAD = 256
 """Limit of events that wait for a slow reader before the stages wait, too."""
 CLAUSES_AHEAD = 64
 """Limit of clauses that wait for the voice before the language model waits, too."""
-TOOL_ROUNDS = 5
-"""Limit of rounds of function calls in a turn: a model that only calls functions would never reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +70,6 @@ class _Reply:
     tokens: int = 0
     cut: bool = False
     """Whether the reply ended at its token limit."""
-    handed_over: bool = False
-    """Whether the reply ended with a function call that the client runs."""
-    called: bool = False
-    """Whether functions were called: that counts as a reply, even if the model says nothing about it."""
     timings: Timings = field(default_factory=Timings)
 
 
@@ -111,7 +101,7 @@ class Turn:
         self._language = language
         self._answer_silence = answer_silence
         self._said_before = said_before
-        self._manner = reply_options or ReplyOptions()
+        self._options = reply_options or ReplyOptions()
         self._committed = committed
         self._ahead = ahead
         self._company = company
@@ -191,80 +181,30 @@ class Turn:
                     await self._committed.wait()
                 if not said:
                     prompt, language = phrase(NOTHING_HEARD, self._language or conversation.language or language)
-        deltas = _only(prompt) if isinstance(prompt, str) else self._deltas(self._asked(prompt), language, reply, out)
+        rounds = ToolRounds(
+            self._stages.llm, self._options.tools, company=self._company, committed=self._committed, out=out
+        )
+        if isinstance(prompt, str):
+            deltas = _only(prompt)
+        else:
+            deltas = rounds.deltas(self._asked(prompt), language, is_silent=lambda: not reply.text.strip())
+        spoken = SpokenReply(self._stages.tts, self._voice, self._options, self._settings.tts_timeout_s)
         pending: Channel[Clause] = Channel(CLAUSES_AHEAD)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write(deltas, language, reply, pending, out))
-                await self._speak(pending, language, reply, out)
+                await spoken.speak(pending, language, reply.timings, out)
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed  # the first one is the cause, later ones only follow from it
-        if not (reply.text.strip() or reply.called or reply.handed_over or reply.cut):
+        if not (reply.text.strip() or rounds.called or rounds.handed_over or reply.cut):
             raise StageFailed("The language model returned an empty reply.", code="llm_unavailable")
 
     def _asked(self, prompt: list[Message]) -> list[Message]:
         """Return the prompt with the instructions of this turn."""
-        if self._manner.instructions is None:
+        if self._options.instructions is None:
             return prompt
         rest = prompt[1:] if prompt and prompt[0].role == "system" else prompt
-        return [Message("system", self._manner.instructions), *rest]
-
-    async def _deltas(
-        self, messages: list[Message], language: str | None, reply: _Reply, out: Channel[Event]
-    ) -> AsyncGenerator[ReplyDelta, None]:
-        """Yield the reply; run the functions that the model calls in between."""
-        for round in range(TOOL_ROUNDS):
-            tools: Sequence[Tool] = ()
-            # A required call is required once: the round after it is the reply.
-            if round == 0 or self._manner.tools.choice == "auto":
-                tools = self._manner.tools.tools(live=self._company is not None)
-            must_call = round == 0 and bool(tools) and self._manner.tools.choice not in ("auto", "none")
-            calls: list[ToolCall] = []
-            said = ""
-            with metrics.stage("llm") as stage:
-                async with aclosing(self._stages.llm.reply(messages, tools=tools, must_call=must_call)) as deltas:
-                    async for delta in deltas:
-                        if delta.text or delta.calls:
-                            stage.first()
-                        calls += [_encodable(call) for call in delta.calls]
-                        said += delta.text
-                        yield delta
-            if not calls or reply.cut:
-                return
-            messages = [*messages, Message("assistant", said, calls=tuple(calls))]
-            for call in calls:
-                if self._manner.tools.is_client(call.name):
-                    reply.handed_over = True
-                    await out.send(events.ToolCalled(call))
-                    continue
-                reply.called = True
-                if not reply.text.strip() and (words := self._words_meanwhile(call, language)) is not None:
-                    async with background(self._call(call, out)) as running:
-                        done, _ = await asyncio.wait([running], timeout=TOOL_SILENCE_S)
-                        if not done:
-                            yield ReplyDelta(words)
-                        outcome = await running
-                else:
-                    outcome = await self._call(call, out)
-                messages.append(Message("tool", outcome.output, call_id=call.id))
-            if reply.handed_over:
-                return
-        raise StageFailed("The language model keeps calling functions without a reply.", code="llm_unavailable")
-
-    def _words_meanwhile(self, call: ToolCall, language: str | None) -> str | None:
-        return phrase(ONE_MOMENT, language)[0] + " " if self._manner.tools.function(call.name) else None
-
-    async def _call(self, call: ToolCall, out: Channel[Event]) -> Outcome:
-        """Run a function here, with events for its start and its end."""
-        function = self._manner.tools.function(call.name)
-        server = function.server if function else ""
-        if function is not None and function.side_effects and self._committed is not None:
-            await self._committed.wait()
-        await out.send(events.ToolStarted(call, server))
-        with metrics.stage("tool"):
-            outcome = await self._manner.tools.call(call, self._company)
-        await out.send(events.ToolEnded(call, server, outcome.output, outcome.failed))
-        return outcome
+        return [Message("system", self._options.instructions), *rest]
 
     async def _transcribe(self, utterance: Clip) -> Transcript:
         try:
@@ -273,14 +213,14 @@ class Turn:
                     self._stages.stt,
                     utterance,
                     language=self._language,
-                    prompt=self._manner.hint,
+                    prompt=self._options.hint,
                     limit_s=self._settings.stt_timeout_s,
-                    words=self._manner.words,
+                    words=self._options.words,
                 )
             metrics.TRANSCRIBED.inc(utterance.seconds)
             return replace(heard, text=encodable(heard.text))
         except EngineError as error:
-            raise _failed(error, "stt_failed") from error
+            raise StageFailed.of(error, code="stt_failed") from error
 
     async def _write(
         self,
@@ -304,7 +244,7 @@ class Turn:
                 if text:
                     yield await said(text)
                     reply.tokens += 1
-                    if self._manner.max_tokens is not None and reply.tokens >= self._manner.max_tokens:
+                    if self._options.max_tokens is not None and reply.tokens >= self._options.max_tokens:
                         reply.cut = True
                         return
             if text := halves.finish():
@@ -322,7 +262,7 @@ class Turn:
                     reply.timings.mark("first_clause")
                     await pending.send(clause)
         except EngineError as error:
-            pending.close(_failed(error, "llm_unavailable"))
+            pending.close(StageFailed.of(error, code="llm_unavailable"))
         except ParleyError as error:
             pending.close(error)
         else:
@@ -330,66 +270,6 @@ class Turn:
             pending.close()
         finally:
             await deltas.aclose()
-
-    async def _speak(self, pending: Channel[Clause], language: str | None, reply: _Reply, out: Channel[Event]) -> None:
-        """Synthesise the clauses. When the voice fails, the turn continues without it: the text still arrives."""
-        started = False
-        usual = spoken = self._voice.language(language)
-        async for clause in pending:
-            spoken = text_language(clause.text, usual=usual, speaks=self._stages.tts.speaks, before=spoken)
-            text = for_voice(clause.text, spoken) if self._manner.aloud else ""
-            if not text:
-                continue
-            # The listener waits in silence for the first clause; later ones are ready while the earlier ones play.
-            with less_urgent(Urgency.LATER) if started else nullcontext():
-                try:
-                    with metrics.stage("tts") as stage:
-                        async for clip in self._paced(self._clips(text, spoken)):
-                            stage.first()
-                            metrics.SPOKEN.inc(clip.seconds)
-                            if not started:
-                                started = True
-                                reply.timings.mark("first_audio")
-                                await out.send(events.SpeechStarted(clip.rate_hz))
-                            await out.send(events.SpeechChunk(clip, (clause.start, clause.end)))
-                except ParleyError as error:
-                    log.warning("speech synthesis failed: %s: %s", error.code, error.message)
-                    await out.send(events.StageError(error.code, error.message))
-                    break
-        async for _ in pending:
-            pass  # the voice has failed, but the reply is written to its end
-        reply.timings.mark("speech_done")
-
-    async def _paced(self, clips: AsyncGenerator[Clip, None]) -> AsyncGenerator[Clip, None]:
-        """Apply the requested speed, clause by clause, so that each keeps the position of its own audio."""
-        async with aclosing(clips):
-            if self._manner.speed == 1.0:
-                async for clip in clips:
-                    yield clip
-                return
-            tempo: Tempo | None = None
-            async for clip in clips:
-                tempo = tempo or Tempo(clip.rate_hz, self._manner.speed)
-                if len(samples := tempo.feed(clip.samples)):
-                    yield Clip(samples, clip.rate_hz)
-            if tempo is not None and len(samples := tempo.finish()):
-                yield Clip(samples, tempo.rate_hz)
-
-    async def _clips(self, text: str, language: str | None) -> AsyncGenerator[Clip, None]:
-        """Yield the voice's clips of one clause, each within its deadline."""
-        try:
-            async with aclosing(self._stages.tts.speak(text, voice=self._voice, language=language)) as clips:
-                while True:
-                    try:
-                        async with asyncio.timeout(self._settings.tts_timeout_s):
-                            clip = await anext(clips)
-                    except StopAsyncIteration:
-                        return
-                    yield clip
-        except TimeoutError:
-            raise StageFailed("Speech synthesis took too long.", code="timeout") from None
-        except EngineError as error:
-            raise _failed(error, "tts_failed") from error
 
 
 def _watched(watch: metrics.TurnWatch, event: Event) -> None:
@@ -400,15 +280,6 @@ def _watched(watch: metrics.TurnWatch, event: Event) -> None:
             watch.end("failed", code=code, timings_ms=event.timings_ms)
         case _:
             pass
-
-
-def _encodable(call: ToolCall) -> ToolCall:
-    return ToolCall(encodable(call.id), encodable(call.name), encodable(call.arguments))
-
-
-def _failed(error: EngineError, code: str) -> StageFailed:
-    """Return an engine's error with the code of its stage; a timeout stays one."""
-    return StageFailed(error.message, code="timeout" if error.code == "timeout" else code)
 
 
 async def _only(sentence: str) -> AsyncGenerator[ReplyDelta, None]:

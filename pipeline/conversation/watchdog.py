@@ -3,7 +3,7 @@
 import asyncio
 from enum import Enum, auto
 
-from pipeline.conversation.turn_taking import Answering, Hearing, Listening, Paused, State
+from pipeline.conversation.states import Answering, Hearing, Listening, Paused, State
 from pipeline.errors import ParleyError
 from pipeline.listening.options import LiveOptions
 

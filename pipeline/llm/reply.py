@@ -12,7 +12,8 @@ from enum import Enum, auto
 from pipeline.llm import ToolCall
 from pipeline.llm.lexing import Lexer
 from pipeline.llm.markers import Kind, Marker
-from pipeline.llm.written import Call, WrittenCalls, calls_in
+from pipeline.llm.written import Call, calls_in
+from pipeline.llm.written_stream import WrittenCalls
 from pipeline.support.encodable import Halves
 
 MAX_HEADER_CHARS = 200

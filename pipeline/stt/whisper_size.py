@@ -1,12 +1,12 @@
 """The size of Whisper that a machine carries at conversation speed, measured at the first start and kept on disk."""
 
-import json
 import time
 from collections.abc import Callable
 
 from pipeline.audio.clip import Clip
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText
+from pipeline.support import measurements
 from pipeline.workers.hardware import Hardware
 
 COSTS = {"tiny": 0.5, "base": 1.0, "small": 3.4, "large-v3-turbo": 18.0}
@@ -16,8 +16,8 @@ MAX_TURN_S = 0.4
 """Seconds for a turn of some 6 s of speech in which a conversation is still quick."""
 MEASURE_S = 3.0
 """Seconds after which the measurement makes no further call."""
-KEPT = "whisper-size.json"
-"""File in MODELS_DIR with the size for a machine."""
+NAME = "whisper-size"
+"""Name of the measurement."""
 
 
 async def turn_s(stt: SpeechToText, clip: Clip) -> float:
@@ -41,20 +41,15 @@ def largest(seconds: float, model: str, fits: Callable[[str], bool]) -> str:
 
 def kept(settings: Settings, hardware: Hardware) -> str | None:
     """Return the size that was kept for this machine and these settings. Blocking."""
-    try:
-        told = json.loads((settings.models_dir / KEPT).read_text("utf-8"))
-        return str(told["size"]) if told["machine"] == _machine(settings, hardware) and told["size"] in COSTS else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    size = measurements.kept(settings.models_dir, NAME, _conditions(settings, hardware))
+    return size if isinstance(size, str) and size in COSTS else None
 
 
 def keep(settings: Settings, hardware: Hardware, size: str) -> None:
-    """Keep the size for this machine and these settings. Blocking. Raises OSError."""
-    told = {"machine": _machine(settings, hardware), "size": size}
-    settings.models_dir.mkdir(parents=True, exist_ok=True)
-    (settings.models_dir / KEPT).write_text(json.dumps(told) + "\n", "utf-8")
+    """Keep the size for this machine and these settings. Blocking."""
+    measurements.keep(settings.models_dir, NAME, _conditions(settings, hardware), size)
 
 
-def _machine(settings: Settings, hardware: Hardware) -> str:
+def _conditions(settings: Settings, hardware: Hardware) -> str:
     """Name everything that the speed depends on."""
     return f"{hardware.summary}; {settings.whisper_device}, {settings.whisper_compute_type}"

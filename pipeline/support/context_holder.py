@@ -64,8 +64,8 @@ class ContextHolder(Generic[T]):
 @asynccontextmanager
 async def open_together(*contexts: AbstractAsyncContextManager[T]) -> AsyncIterator[list[T]]:
     """Enter all contexts concurrently; when one fails, the others are left and its error is raised."""
-    keepers = [ContextHolder(context) for context in contexts]
+    holders = [ContextHolder(context) for context in contexts]
     try:
-        yield await asyncio.gather(*(keeper.open() for keeper in keepers))
+        yield await asyncio.gather(*(holder.open() for holder in holders))
     finally:
-        await asyncio.gather(*(keeper.close() for keeper in keepers))
+        await asyncio.gather(*(holder.close() for holder in holders))

@@ -22,7 +22,7 @@ async def in_threads(steps: Generator[T, None, None], stop: Callable[[], None]) 
     other work.
     """
     loop = asyncio.get_running_loop()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="stepping")
+    thread = ThreadPoolExecutor(1, thread_name_prefix="steps")
     try:
         while True:
             context = contextvars.copy_context()

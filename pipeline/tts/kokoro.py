@@ -4,6 +4,7 @@ It reads phonemes, which eSpeak NG gives in a separate process, and runs in a wo
 """
 
 import asyncio
+import importlib.metadata
 import importlib.util
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,17 +13,18 @@ from pathlib import Path
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import HOME, Settings
-from pipeline.support import model_sources
+from pipeline.support import measurements, model_sources
 from pipeline.support.model_catalogue import CATALOGUE
 from pipeline.support.model_sources import FOLDER, Obtained
 from pipeline.support.progress import Report
-from pipeline.tts import calibration, espeak
+from pipeline.tts import espeak
 from pipeline.tts.common import WorkerSpeech
 from pipeline.tts.kokoro_engine import KokoroConfig
 from pipeline.tts.kokoro_voices import LANGUAGES, built_in, choose, espeak_voice, find_voices
 from pipeline.tts.phonemes import Phonemes, open_phonemes
 from pipeline.voices.catalogue import Voice
 from pipeline.workers import EngineSpec, Serving, Worker, open_worker
+from pipeline.workers.hardware import this_machine
 
 NAME = "kokoro-82m"
 SHIPPED_VOICES = HOME / "voices" / "kokoro"
@@ -81,9 +83,14 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         )  # fmt: skip
 
 
-async def _check_speed(worker: Worker, kept_in: Path, model: Path) -> None:
-    """Raise EngineUnavailable if this machine is too slow for the model. kept_in: folder of the measured speed."""
-    if await asyncio.to_thread(calibration.kept, kept_in, NAME, model) is not None:
+async def _check_speed(worker: Worker, models_dir: Path, model: Path) -> None:
+    """Raise EngineUnavailable if this machine is too slow for the model. model: its ONNX file.
+
+    The seconds of CPU for a second of sound are measured once. Only a sufficient speed is kept: a machine that was too
+    slow may have been busy, so the next start measures again.
+    """
+    conditions = await asyncio.to_thread(_conditions, model)
+    if await asyncio.to_thread(measurements.kept, models_dir, NAME, conditions) is not None:
         return
     cost = await worker.call("cost", REAL_TIME)
     if cost > REAL_TIME:
@@ -91,7 +98,14 @@ async def _check_speed(worker: Worker, kept_in: Path, model: Path) -> None:
             f"Kokoro needs {cost:.1f} s of CPU for a second of sound here, which is too slow for a conversation.",
             remedy="Set TTS_ENGINE=kokoro to use it all the same.",
         )
-    await asyncio.to_thread(calibration.keep, kept_in, NAME, model, cost)
+    await asyncio.to_thread(measurements.keep, models_dir, NAME, conditions, round(cost, 3))
+
+
+def _conditions(model: Path) -> str:
+    """Name everything that the speed depends on. Blocking. Raises OSError."""
+    machine = this_machine()
+    library = f"onnxruntime {importlib.metadata.version('onnxruntime')}"
+    return f"{machine.cpu}, {machine.cores} cores, {library}, {model.name} of {model.stat().st_size} bytes"
 
 
 class KokoroSpeech(WorkerSpeech):

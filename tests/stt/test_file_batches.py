@@ -16,7 +16,7 @@ from pipeline.engines import Opened
 from pipeline.errors import EngineError
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, whisper
-from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.transcripts.long_files import transcribe_file
 from tests.stt.recordings import MODEL, RATE_HZ, spliced
 from tests.waiting import eventually

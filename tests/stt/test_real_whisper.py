@@ -16,7 +16,7 @@ from pipeline.audio.decode import Recording, decode_blocking
 from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, whisper
 from pipeline.stt.short_context import Known
-from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.stt.whisper_model import Batch, Utterance, features_of
 from pipeline.stt.worker_client import last
 from pipeline.transcripts.growing import GrowingFile, transcribe_growing

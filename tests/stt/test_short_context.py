@@ -13,7 +13,7 @@ from pipeline.audio.clip import Clip
 from pipeline.audio.decode import decode_blocking
 from pipeline.stt import FileRequest
 from pipeline.stt.short_context import Known
-from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.stt.whisper_model import shortened
 from pipeline.stt.worker_client import last
 from tests.stt.recordings import MODEL, RATE_HZ, spoken

@@ -18,7 +18,7 @@ from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.languages import NAMES
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText, TellsLanguage, whisper, whisper_model
-from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.stt.whisper_types import Encoded
 from pipeline.stt.worker_client import last
 from pipeline.support.progress import Progress

@@ -12,7 +12,7 @@ from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError
 from pipeline.settings import Settings
 from pipeline.stt import Transcript, whisper
-from pipeline.stt.whisper import WhisperConfig, WhisperEngine
+from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.stt.whisper_model import Utterance, features_of, hear
 from pipeline.stt.worker_client import last
 from tests.speech import Espeak

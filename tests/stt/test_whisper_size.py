@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.settings import Settings
 from pipeline.stt import weights, whisper, whisper_size
+from pipeline.support import measurements
 from pipeline.workers.hardware import Hardware
 from tests.servers.hub import Hub
 from tests.stt.recordings import MODEL
@@ -43,8 +44,8 @@ def test_a_size_is_kept_for_one_machine(tmp_path: Path) -> None:
     other = Hardware("CPU", 2, 16_000, ("avx2",), ("float32", "int8"), ())
     assert whisper_size.kept(settings(tmp_path / "new"), other) is None
     assert whisper_size.kept(settings(tmp_path / "new", whisper_device="cpu"), MACHINE) is None
-    (tmp_path / whisper_size.KEPT).write_text("{damaged")
-    assert whisper_size.kept(settings(tmp_path), MACHINE) is None
+    (tmp_path / "new" / measurements.FOLDER / f"{whisper_size.NAME}.json").write_text("{damaged")
+    assert whisper_size.kept(settings(tmp_path / "new"), MACHINE) is None
 
 
 @pytest.mark.parametrize(("limit_s", "size"), [(1e6, "small"), (0.0, "tiny")])

@@ -16,8 +16,8 @@ from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.settings import HOME, Settings
+from pipeline.support import measurements
 from pipeline.tts import kokoro
-from pipeline.tts.calibration import FILE
 from pipeline.tts.kokoro import KokoroSpeech
 from pipeline.tts.kokoro_voices import OPENAI, built_in, choose, espeak_voice, find_voices
 from pipeline.voices.catalogue import Voice, Voices
@@ -219,9 +219,8 @@ async def test_the_speed_of_a_machine_is_measured_once(monkeypatch: pytest.Monke
         monkeypatch.setattr(kokoro, "REAL_TIME", limit)
         async with kokoro.open_engine(automatic(tmp_path), lambda progress: None) as opened:
             assert (await said(opened, "Hello.", Voice("any"))).seconds > 0.3
-    table = json.loads((tmp_path / FILE).read_text())
-    table[kokoro.NAME]["place"] = "another processor"
-    (tmp_path / FILE).write_text(json.dumps(table))
+    file = tmp_path / measurements.FOLDER / f"{kokoro.NAME}.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"conditions": "another processor"}))
     with pytest.raises(EngineUnavailable, match="too slow"):
         async with kokoro.open_engine(automatic(tmp_path), lambda progress: None):
             pass

@@ -1,4 +1,4 @@
-"""FFmpeg decoding of one file. Only decoding processes import this module (`tests/media/test_one_place.py`)."""
+"""FFmpeg decoding of one file. Only decoding processes import this module (`tests/decode/test_one_place.py`)."""
 
 import os
 from collections.abc import Iterable, Iterator

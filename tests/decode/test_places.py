@@ -10,7 +10,7 @@ from pipeline.audio.decode.places import REMEMBERED, Place, Slots
 from pipeline.audio.decode.processes import TURNS
 from pipeline.errors import Overloaded
 from pipeline.workers.scheduler import calling
-from tests.media.bombs import BOMBS, written
+from tests.decode.bombs import BOMBS, written
 from tests.waiting import eventually
 
 

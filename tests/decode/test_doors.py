@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from pipeline.settings import HOME
-from tests.media.bombs import BOMBS
-from tests.media.test_processes import SDP, udp_ports
-from tests.media.test_sound import fmt, wave
+from tests.decode.bombs import BOMBS
+from tests.decode.test_processes import SDP, udp_ports
+from tests.decode.test_sound import fmt, wave
 from tests.questions import sample
 from tests.server_process import (
     END_S,

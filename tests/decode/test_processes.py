@@ -23,7 +23,7 @@ from pipeline.audio.decode.wire import HEAD, SAMPLES, TOLD, Frames, Misbehaved, 
 from pipeline.errors import BadInput
 from pipeline.support.threads import in_threads
 from pipeline.transcripts.transcription import likeliest_language
-from tests.media.bombs import BOMBS, muxed, written
+from tests.decode.bombs import BOMBS, muxed, written
 from tests.waiting import WAIT_S, eventually, until
 
 SDP = b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio %d RTP/AVP 0\na=rtpmap:0 PCMU/8000\n"
