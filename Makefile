@@ -1,5 +1,5 @@
 # make run               build .venv from pinned versions, start the service
-# make run EXTRAS=xtts   with a heavy engine (xtts, pocket, align, speakers, mic; several: xtts,pocket)
+# make run EXTRAS=xtts   with a heavy engine (xtts, pocket, align, speakers, mic, wake; several: xtts,pocket)
 # make test              lint, types and tests; installs their dependencies (AT_ONCE=1: one file of tests at a time)
 # make test-fast         tests that start no process, browser or speech model, in an environment that is installed
 # make run PYTHON=…      build .venv with this Python (3.11 or 3.12); to change it, run `make clean` first

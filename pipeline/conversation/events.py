@@ -5,6 +5,7 @@
 
 A live conversation (`session.py`) adds, before a turn, UserSpeechStarted, TranscriptPartial*, UserSpeechStopped;
 within a turn, SpeechHeld and SpeechResumed; and UtteranceIgnored in place of a turn if there is nothing to reply to.
+WakeWordHeard precedes the first UserSpeechStarted of a session with a wake word, and of each one after FellAsleep.
 UtteranceCommitted replaces UserSpeechStopped where the client has ended an utterance that must not get an automatic
 reply. An utterance without an automatic reply has UtteranceTranscribed or UtteranceFailed in place of a turn. UserIdle
 precedes a turn in which the assistant asks whether the user is still there.
@@ -31,6 +32,23 @@ class TurnStarted:
     turn_id: str
     item_id: str = ""
     """Id of the reply's item, in a live conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class WakeWordHeard:
+    """The wake word was said: the session listens."""
+
+    wake_word: str
+    at_ms: float
+    """Position on the clock of audio received in this session."""
+
+
+@dataclass(frozen=True, slots=True)
+class FellAsleep:
+    """Nothing happened for `listening.wake_word.AWAKE_S`: the session ignores the microphone until the wake word."""
+
+    at_ms: float
+    """Position on the clock of audio received in this session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +251,8 @@ class TurnFailed:
 
 Event = (
     TurnStarted
+    | WakeWordHeard
+    | FellAsleep
     | UserSpeechStarted
     | UserSpeechStopped
     | UtteranceCommitted

@@ -42,6 +42,7 @@ from pipeline.listening.detector import VoiceActivity
 from pipeline.listening.ear import Ear, milliseconds
 from pipeline.listening.false_alarms import Wariness
 from pipeline.listening.options import LiveOptions
+from pipeline.listening.wake_word import MicroWakeWord, WakeGate, WakeWordDetector
 from pipeline.llm import Message
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
@@ -111,10 +112,12 @@ class Session:
         recorder: Recorder | None = None,
         idle: Callable[[], bool] = lambda: False,
         room: Room | None = None,
+        wake_word: Callable[[str], WakeWordDetector] = MicroWakeWord,
     ) -> None:
         """activity: the VAD of this session. language: spoken language as ISO 639-1; None to detect it. sink: receives
         the events as they happen, instead of `events`. recorder: keeps the turns. idle: whether the recogniser has no
-        calls. room: budget for audio that waits for its transcript; None: unlimited."""
+        calls. room: budget for audio that waits for its transcript; None: unlimited. wake_word: creates
+        the detector of a wake word."""
         self._out = Outlet(sink)
         self.events: Channel[Event] = self._out.events
         """Events in order; closed with an Overloaded error when the reader is too slow."""
@@ -125,6 +128,9 @@ class Session:
         self.conversation = conversation
         self.voice, self.language, self.options = voice, language, options
         self.ear = Ear(activity, threshold=options.vad_threshold, preroll_ms=options.preroll_ms)
+        self._wake_word = wake_word
+        self._gate: WakeGate | None = None
+        self._set_gate()
         self.wariness = Wariness()
         self.idle = idle
         self.state: State = Listening()
@@ -195,6 +201,9 @@ class Session:
         if self.options.half_duplex and answer is not None and answer.playback.audible:
             self.ear.skip(frame)
             return
+        if self._gate is not None and self._ignores(frame, self._gate):
+            self.ear.skip(frame)
+            return
         self.ear.take(frame)
         if self.ear.detector.speaking:
             self._watchdog.spoke(milliseconds(self.ear.detector.now))
@@ -202,6 +211,26 @@ class Session:
             self._do(turn_taking.frame(self.state, self))
         else:
             self._do(turn_taking.frame_by_key(self.state, self, keep_s=self._settings.max_audio_seconds))
+
+    def _ignores(self, frame: Samples, gate: WakeGate) -> bool:
+        """Whether the session is asleep, and stays so with this frame."""
+        end = self.ear.detector.now + len(frame)
+        if gate.asleep:
+            self._watchdog.active()  # an open microphone may wait for days
+            if gate.wakes(frame, end):
+                self._out.emit(events.WakeWordHeard(gate.name, milliseconds(end)))
+            return True
+        if not isinstance(self.state, Listening) or self.ear.detector.speaking:
+            gate.stay(end)
+        if gate.falls_asleep(end):
+            self._out.emit(events.FellAsleep(milliseconds(end)))
+        return gate.asleep
+
+    def _set_gate(self) -> None:
+        """Follow the options: with push-to-talk the key is the wake word."""
+        name = self.options.wake_word if self.options.turn_detection else ""
+        if name != (self._gate.name if self._gate is not None else ""):
+            self._gate = WakeGate(name, self._wake_word(name)) if name else None
 
     def begin(self) -> None:
         """Handle the press of the push-to-talk key. Stops a running reply; a current utterance continues."""
@@ -307,6 +336,7 @@ class Session:
         """Change options, voice and language from the next turn on, including the VAD's threshold and the pacing."""
         self.options, self.voice, self.language = options, voice, language
         self.ear.detector.threshold, self.ear.preroll_ms = options.vad_threshold, options.preroll_ms
+        self._set_gate()
         self._do(turn_taking.configured(self.state, self))
 
     def interrupt(self) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from pipeline.errors import BadInput
+from pipeline.listening.wake_word import check_wake_word
 from pipeline.settings import Settings
 
 LIMITS: dict[str, tuple[float, float]] = {
@@ -41,6 +42,8 @@ class LiveOptions:
     """Whether the user can interrupt the assistant by speaking."""
     half_duplex: bool = False
     """Ignore the microphone while the assistant speaks: for loudspeakers without echo cancellation."""
+    wake_word: str = ""
+    """Ignore the microphone until this wake word is said (`listening/wake_word.py`); empty: always listen."""
     vad_threshold: float = 0.5
     """Speech probability (Silero VAD) above which a frame is speech."""
     preroll_ms: int = 300
@@ -87,6 +90,10 @@ class LiveOptions:
         if name not in self.__dataclass_fields__:
             raise BadInput(f"{name[:40]!r} is not an option of a conversation.", code="bad_parameter")
         current = getattr(self, name)
+        if isinstance(current, str):
+            if value:
+                check_wake_word(str(value))
+            return str(value or "")
         try:
             if isinstance(current, bool):
                 return _BOOLEANS[str(value).lower()]

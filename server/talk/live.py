@@ -36,6 +36,8 @@ MAX_COMMAND_CHARS = 16 * MAX_TEXT_CHARS
 """Longest text message: JSON can need twelve characters for one."""
 
 NAMES: dict[type[Event], str] = {
+    events.WakeWordHeard: "wake_word_heard",
+    events.FellAsleep: "fell_asleep",
     events.UserSpeechStarted: "user_speech_started",
     events.UserSpeechStopped: "user_speech_stopped",
     events.UtteranceIgnored: "utterance_ignored",

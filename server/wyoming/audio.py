@@ -1,7 +1,8 @@
 """Audio of the Wyoming protocol: incoming sound, resampled as it arrives, and outgoing sound."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Eventable
@@ -23,28 +24,26 @@ _KINDS = {1: "u1", 2: "<i2", 4: "<i4"}
 """Bytes per sample → numpy's name."""
 
 
-class SoundIn:
-    """The sound of one request, converted to 16-bit mono at 16 kHz (32 kB per second) whatever its format."""
+class Conversion:
+    """Converts a stream of chunks to mono at 16 kHz, whatever their format."""
 
-    def __init__(self, held: Share, max_seconds: float, converting: asyncio.Lock) -> None:
-        """held: counts the bytes that are kept. converting: held during one step by one connection, so that many of
-        them take no more of an iteration of the event loop than one."""
-        self._held, self._max_seconds, self._converting = held, max_seconds, converting
-        self.kept = 0
-        """Bytes held in the budget until `release`."""
-        self._pcm = bytearray()
-        self._seconds = 0.0
+    def __init__(self, converting: asyncio.Lock) -> None:
+        """converting: held during one step by one connection, so that many of them take no more of an iteration of the
+        event loop than one."""
+        self._converting = converting
         self._format: Format | None = None
         """Format of the current chunks."""
         self._rest = b""
         """Beginning of a frame that the next chunk completes."""
-        self._mono = _mono()
+        self._mono = Mono(RATE_HZ, block_s=PIECE_S)
 
-    async def take(self, chunk: AudioChunk) -> None:
-        """Add the next chunk; its format can differ from the previous one.
+    def seconds(self, chunk: AudioChunk) -> float:
+        """Return the duration of a chunk. Raises BadInput (unsupported_audio)."""
+        return len(chunk.audio) / _format(chunk).frame_bytes / chunk.rate
 
-        Raises BadInput (unsupported_audio, audio_too_long), Overloaded when the budget is exhausted.
-        """
+    async def converted(self, chunk: AudioChunk) -> AsyncGenerator[Samples, None]:
+        """Yield the samples of the next chunk; its format can differ from the previous one. Raises BadInput
+        (unsupported_audio)."""
         form = _format(chunk)
         if form != self._format:
             self._format, self._rest = form, b""
@@ -52,28 +51,54 @@ class SoundIn:
         data = self._rest + chunk.audio
         whole = len(data) // frame * frame
         self._rest = data[whole:]
-        self._seconds += whole / frame / chunk.rate
-        if self._seconds > self._max_seconds:
-            raise BadInput(
-                f"The sound is longer than {self._max_seconds:g} seconds (MAX_AUDIO_SECONDS).", code="audio_too_long"
-            )
         step = VALUES_PER_STEP // chunk.channels * frame
         for start in range(0, whole, step):
             async with self._converting:
                 values = wav.values(data[start : min(start + step, whole)], form)
-                for samples in self._mono.feed(form.rate_hz, form.names, values):
-                    self._keep(samples)
+                ready = list(self._mono.feed(form.rate_hz, form.names, values))
                 if whole > step:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # with the lock: the others wait until the next iteration, too
+            for samples in ready:
+                yield samples
+
+    def rest(self) -> Samples:
+        """Return the last samples, which the resampler holds back."""
+        return self._mono.finish()
+
+
+class SoundIn:
+    """The sound of one request, kept as 16-bit mono at 16 kHz (32 kB per second)."""
+
+    def __init__(self, held: Share, max_seconds: float, conversion: Conversion) -> None:
+        """held: counts the bytes that are kept."""
+        self._held, self._max_seconds, self._conversion = held, max_seconds, conversion
+        self.kept = 0
+        """Bytes held in the budget until `release`."""
+        self._pcm = bytearray()
+        self._seconds = 0.0
+
+    async def take(self, chunk: AudioChunk) -> None:
+        """Add the next chunk.
+
+        Raises BadInput (unsupported_audio, audio_too_long), Overloaded when the budget is exhausted.
+        """
+        self._seconds += self._conversion.seconds(chunk)
+        if self._seconds > self._max_seconds:
+            raise BadInput(
+                f"The sound is longer than {self._max_seconds:g} seconds (MAX_AUDIO_SECONDS).", code="audio_too_long"
+            )
+        async with aclosing(self._conversion.converted(chunk)) as converted:
+            async for samples in converted:
+                self._keep(samples)
 
     def end(self) -> Clip:
         """Return all of the sound. Raises Overloaded."""
-        self._keep(self._mono.finish())
+        self._keep(self._conversion.rest())
         return Clip.from_pcm16(bytes(self._pcm), RATE_HZ)
 
     def release(self) -> None:
         """Discard the sound and free its bytes in the budget."""
-        self._pcm, self._mono = bytearray(), _mono()
+        self._pcm = bytearray()
         self._held.give_back(self.kept)
         self.kept = 0
 
@@ -83,10 +108,6 @@ class SoundIn:
             raise Overloaded("Too much sound is waiting; retry soon.")
         self.kept += len(pcm)
         self._pcm += pcm
-
-
-def _mono() -> Mono:
-    return Mono(RATE_HZ, block_s=PIECE_S)
 
 
 def _format(chunk: AudioChunk) -> Format:

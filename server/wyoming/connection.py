@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack, aclosing
+from functools import partial
 
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -43,12 +44,13 @@ from server.http.draining import Draining
 from server.http.idle import Idle, unless_idle
 from server.openai.speech import MAX_CHARS
 from server.parameters import language_code
-from server.wyoming.audio import SoundIn, SoundOut
+from server.wyoming.audio import Conversion, SoundIn, SoundOut
 from server.wyoming.conversations import Conversations
 from server.wyoming.fields import checked
 from server.wyoming.info import info
 from server.wyoming.streamed_texts import Texts
 from server.wyoming.voices import chosen
+from server.wyoming.wake import WakeStream
 from server.wyoming.wire import Broken, encoded, linger, read_event
 
 log = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ class Connection:
         converting: asyncio.Lock,
     ) -> None:
         """held: counts the bytes of arriving events and of the sound kept. place: the slot, taken with the first event
-        because a silent connection needs none; raises Overloaded. converting: see `SoundIn`; all connections
+        because a silent connection needs none; raises Overloaded. converting: see `Conversion`; all connections
         share one."""
         self._reader, self._writer = reader, writer
         self._assistant, self._conversations, self._draining = assistant, conversations, draining
@@ -90,6 +92,8 @@ class Connection:
         self._sound: SoundIn | None = None
         self._refused = False
         """Whether the arriving sound was refused; the client has received the error."""
+        self._wake: WakeStream | None = None
+        """Searches the arriving sound for wake words; None: it is transcribed."""
         self._texts: Texts | None = None
         """The text that is still arriving."""
         self._answering: asyncio.Task[None] | None = None
@@ -151,13 +155,15 @@ class Connection:
         elif Ping.is_type(kind):
             await self._tell(Pong(Ping.from_event(event).text))
         elif Transcribe.is_type(kind):
-            self._asked = Transcribe.from_event(event)
+            self._asked, self._wake = Transcribe.from_event(event), None
+        elif Detect.is_type(kind):
+            await self._detect(Detect.from_event(event))
         elif AudioStart.is_type(kind):
             self._forget_sound()
         elif AudioChunk.is_type(kind):
             await self._hear(AudioChunk.from_event(event))
         elif AudioStop.is_type(kind):
-            await self._transcribe()
+            await (self._transcribe() if self._wake is None else self._end_detection())
         elif Synthesize.is_type(kind):
             if self._texts is None:  # otherwise it repeats the whole streamed text, for older servers
                 asked = Synthesize.from_event(event)
@@ -174,8 +180,6 @@ class Connection:
             await self._answer(lambda: self._handle(said), NotHandled("There is no reply to this text."))
         elif Recognize.is_type(kind):
             await self._answer(lambda: _failing(_not_offered("intents")), NotRecognized())
-        elif Detect.is_type(kind):
-            await self._answer(lambda: _failing(_not_offered("wake words")), NotDetected())
         # Other events belong to other kinds of services; the protocol requires ignoring them.
 
     async def _refuse(self, kind: str, error: BadInput) -> None:
@@ -184,7 +188,7 @@ class Connection:
             await self._refuse_sound(error)
         elif AudioStop.is_type(kind):
             await self._tell_error(error)
-            await self._transcribe()
+            await (self._transcribe() if self._wake is None else self._end_detection())
         elif SynthesizeChunk.is_type(kind) and self._texts is not None:
             self._texts.close(error)
         elif Synthesize.is_type(kind) and self._texts is None:
@@ -232,8 +236,12 @@ class Connection:
     async def _hear(self, chunk: AudioChunk) -> None:
         if self._refused:
             return
+        if self._wake is not None:
+            await self._listen(self._wake, chunk)
+            return
         if self._sound is None:
-            self._sound = SoundIn(self._held, self._assistant.settings.max_audio_seconds, self._converting)
+            conversion = Conversion(self._converting)
+            self._sound = SoundIn(self._held, self._assistant.settings.max_audio_seconds, conversion)
         try:
             await self._sound.take(chunk)
         except ParleyError as error:
@@ -272,6 +280,32 @@ class Connection:
         finally:
             sound.release()
         await self._tell(Transcript(heard.text, language=heard.language))
+
+    # --- wake words ---
+
+    async def _detect(self, asked: Detect) -> None:
+        """Search the sound that follows for wake words, instead of transcribing it."""
+        self._forget_sound()
+        try:
+            self._wake = WakeStream(asked.names, Conversion(self._converting))
+        except BadInput as error:
+            await self._answer(partial(_failing, error), NotDetected())
+
+    async def _listen(self, wake: WakeStream, chunk: AudioChunk) -> None:
+        try:
+            found = await wake.take(chunk)
+        except BadInput as error:
+            await self._refuse_sound(error)
+        else:
+            if found is not None:
+                with contextlib.suppress(OSError):  # disconnected: the reader handles it
+                    await self._tell(found)
+
+    async def _end_detection(self) -> None:
+        wake, self._wake = self._wake, None
+        self._forget_sound()
+        if wake is not None and not wake.detected:
+            await self._answer(lambda: self._tell(NotDetected()))
 
     # --- speech ---
 

@@ -8,21 +8,30 @@ from wyoming.info import (
     HandleProgram,
     Info,
     TtsProgram,
+    WakeModel,
+    WakeProgram,
 )
 
 from pipeline.assistant import Assistant
 from pipeline.engines import EngineInfo
 from pipeline.languages import NAMES
+from pipeline.listening.wake_word import WAKE_WORDS, wake_words
 from server import VERSION
 from server.wyoming.voices import EVERYWHERE, offered
 
 OURS = Attribution("Parley", "")
+MICRO_WAKE_WORD = Attribution("Kevin Ahrendt", "https://github.com/kahrendt/microWakeWord")
 
 
 def info(assistant: Assistant) -> Info:
     """Return one program for each stage, from which clients choose voices and languages."""
     stages = {engine.stage: engine for engine in assistant.engines}
-    return Info(asr=[_asr(stages["stt"])], tts=[_tts(assistant, stages["tts"])], handle=[_handle(stages["llm"])])
+    return Info(
+        asr=[_asr(stages["stt"])],
+        tts=[_tts(assistant, stages["tts"])],
+        handle=[_handle(stages["llm"])],
+        wake=[_wake()] if wake_words() else [],
+    )
 
 
 def _asr(engine: EngineInfo) -> AsrProgram:
@@ -36,6 +45,14 @@ def _tts(assistant: Assistant, engine: EngineInfo) -> TtsProgram:
     return TtsProgram(
         "parley", OURS, True, f"Parley ({engine.engine})", VERSION, voices, supports_synthesize_streaming=True
     )
+
+
+def _wake() -> WakeProgram:
+    models = [
+        WakeModel(name, MICRO_WAKE_WORD, True, word.phrase, VERSION, list(word.languages), word.phrase)
+        for name, word in WAKE_WORDS.items()
+    ]
+    return WakeProgram("parley", OURS, True, "Parley (microWakeWord)", VERSION, models)
 
 
 def _handle(engine: EngineInfo) -> HandleProgram:

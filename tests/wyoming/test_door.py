@@ -26,7 +26,7 @@ from wyoming.tts import (
     SynthesizeStopped,
     SynthesizeVoice,
 )
-from wyoming.wake import Detect
+from wyoming.wake import Detect, Detection, NotDetected
 
 from pipeline.audio.clip import Clip
 from tests.questions import spoken
@@ -198,7 +198,8 @@ async def test_each_language_of_a_voice_is_listed_with_its_own_name(server: Serv
         ([Transcript("")], "bad_parameter", ["not-handled"]),
         ([Transcript("a", language="??")], "unsupported_language", ["not-handled"]),
         ([Recognize("turn on the light")], "unsupported_message", ["not-recognized"]),
-        ([Detect(["ok nabu"])], "unsupported_message", ["not-detected"]),
+        ([Detect(["ok nabu"])], "bad_parameter", ["not-detected"]),
+        ([Detect(), AudioChunk(16_000, 3, 1, bytes(480)), AudioStop()], "unsupported_audio", ["not-detected"]),
         ([Transcribe(language="??")], None, []),
     ],
 )
@@ -217,6 +218,32 @@ async def test_failures_are_reported_and_the_connection_continues(
         await client.write_event(Event("no-such-event", {}))  # ignored
         await speak(client, spoken("tell me a joke"))
         assert Transcript.from_event(await told(client)).text == "tell me a joke"
+
+
+@pytest.mark.parametrize(("rate_hz", "names"), [(16_000, None), (48_000, ["alexa", "okay_nabu"])])
+async def test_a_wake_word_is_detected(server: ServerProcess, port: int, rate_hz: int, names: list[str] | None) -> None:
+    called = spoken("Okay Nabu", "en-us").at(rate_hz)
+    async with connected(port) as client:
+        await send(client, Describe())
+        found = Info.from_event(await told(client)).wake[0].models
+        assert {model.name: model.phrase for model in found}["okay_nabu"] == "Okay Nabu"
+        await send(client, Detect(names), AudioStart(rate_hz, 2, 1))
+        for at, clip in enumerate([spoken("tell me a joke").at(rate_hz), called, called]):
+            await send(client, AudioChunk(rate_hz, 2, 1, clip.pcm16(), timestamp=at * 1000))
+        detection = Detection.from_event(await told(client))
+        assert (detection.name, detection.timestamp) == ("okay_nabu", 1000)
+        await send(client, AudioStop())
+        await speak(client, spoken("tell me a joke"))
+        assert Transcript.from_event(await told(client)).text == "tell me a joke", "detected once"
+
+
+async def test_sound_without_the_wake_word_is_not_detected(server: ServerProcess, port: int) -> None:
+    async with connected(port) as client:
+        await send(client, Detect(["alexa"]), AudioStart(16_000, 2, 1))
+        for _ in range(40):  # 60 s, more than a recording may have: none of it is kept
+            await send(client, AudioChunk(16_000, 2, 1, bytes(48_000)))
+        await send(client, AudioChunk(16_000, 2, 1, spoken("Okay Nabu", "en-us").pcm16()), AudioStop())
+        assert NotDetected.is_type((await told(client)).type)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from pipeline.audio.clip import Clip
 from pipeline.listening.detector import RATE_HZ
 from server.access.callers import ALL, Caller
 from server.access.limits import Budget
-from server.wyoming.audio import VALUES_PER_STEP, SoundIn
+from server.wyoming.audio import VALUES_PER_STEP, Conversion, SoundIn
 from tests.questions import spoken
 from tests.server_process import ServerProcess, constants, let_in, serving
 from tests.servers.running import closed_port, wait_for_port
@@ -238,7 +238,7 @@ async def test_a_format_change_within_the_sound_loses_nothing() -> None:
     held = Budget(10_000_000)
     tone = Clip(np.sin(np.arange(96_000) * 2 * np.pi * 300 / 48_000).astype(np.float32) * 0.5, 48_000)
     with held.share(Caller("", ALL, kind="anonymous")) as share:
-        sound = SoundIn(share, 60.0, asyncio.Lock())
+        sound = SoundIn(share, 60.0, Conversion(asyncio.Lock()))
         for rate_hz in (48_000, 16_000, 8_000):
             pcm = tone.at(rate_hz).pcm16()
             for start in range(0, len(pcm), 999):
@@ -259,7 +259,7 @@ async def test_cancelling_channels_and_an_offset_lose_no_sound(right: float, off
     both = np.stack([noise, right * noise], 1) + np.float32(offset)
     pcm = (both * 32_767).astype("<i2").tobytes()
     with Budget(10_000_000).share(Caller("", ALL, kind="anonymous")) as share:
-        sound = SoundIn(share, 60.0, asyncio.Lock())
+        sound = SoundIn(share, 60.0, Conversion(asyncio.Lock()))
         for start in range(0, len(pcm), 999):
             await sound.take(AudioChunk(16_000, 2, 2, pcm[start : start + 999]))
         middle = sound.end().samples[16_000:32_000]
@@ -281,7 +281,7 @@ async def test_eight_senders_of_large_chunks_share_the_event_loop() -> None:
     counting = asyncio.create_task(count())
     converting = asyncio.Lock()
     with Budget(10_000_000).share(Caller("", ALL, kind="anonymous")) as share:
-        sounds = [SoundIn(share, 60.0, converting) for _ in range(8)]
+        sounds = [SoundIn(share, 60.0, Conversion(converting)) for _ in range(8)]
         await asyncio.gather(*(sound.take(chunk) for sound in sounds))
         counting.cancel()
         assert [len(sound.end().samples) for sound in sounds] == [RATE_HZ * frames // 384_000] * 8

@@ -1,0 +1,34 @@
+"""Wake words over the Wyoming protocol: `detect`, sound, then `detection` or `not-detected`."""
+
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from wyoming.audio import AudioChunk
+from wyoming.wake import Detection
+
+from pipeline.listening.wake_word import MicroWakeWord, wake_words
+from server.wyoming.audio import Conversion
+
+
+class WakeStream:
+    """Searches a stream of sound of any length for wake words; keeps none of it."""
+
+    def __init__(self, names: Sequence[str] | None, conversion: Conversion) -> None:
+        """names: the wake words to detect; None or empty: any. Raises BadInput (bad_parameter) for unknown names."""
+        self._words = {name: MicroWakeWord(name) for name in dict.fromkeys(names or wake_words())}
+        self._conversion = conversion
+        self.detected = False
+        """Whether a wake word was found; further sound is ignored."""
+
+    async def take(self, chunk: AudioChunk) -> Detection | None:
+        """Process the next chunk; return the detection if a wake word ends in it. Raises BadInput
+        (unsupported_audio)."""
+        if self.detected:
+            return None
+        async with aclosing(self._conversion.converted(chunk)) as converted:
+            async for samples in converted:
+                for name, word in self._words.items():
+                    if word.hears(samples):
+                        self.detected = True
+                        return Detection(name=name, timestamp=chunk.timestamp)
+        return None
