@@ -42,8 +42,8 @@ def turn(connection: ClientConnection, question: bytes) -> tuple[str, str, float
     speech = connection.recv(timeout=120)
     if not isinstance(speech, bytes):
         raise ValueError(f"expected a WAV, not {speech!r}")
-    with wave.open(io.BytesIO(speech)) as answer:
-        return reply["transcription"], reply["llama"], answer.getnframes() / answer.getframerate()
+    with wave.open(io.BytesIO(speech)) as spoken:
+        return reply["transcription"], reply["llama"], spoken.getnframes() / spoken.getframerate()
 
 
 def main() -> int:
@@ -62,11 +62,11 @@ def main() -> int:
         with reach(asked.url, asked.wait) as connection:
             reached = time.monotonic()
             heard, said, seconds = turn(connection, asked.question.read_bytes())
-            answered = time.monotonic()
+            replied = time.monotonic()
     except (OSError, WebSocketException, ValueError, wave.Error) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"reached after {reached - began:.1f} s, replied after {answered - reached:.2f} s")
+    print(f"reached after {reached - began:.1f} s, replied after {replied - reached:.2f} s")
     print(f"heard: {heard}\nsaid:  {said} ({seconds:.1f} s)")
     fits = re.search(asked.heard, heard, re.IGNORECASE) and re.search(asked.says, said, re.IGNORECASE) and seconds > 0.3
     if not fits:

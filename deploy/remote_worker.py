@@ -62,9 +62,9 @@ async def _work(client: httpx.AsyncClient, job: dict[str, Any], secret: str, tra
 
 
 async def _download(client: httpx.AsyncClient, url: str, file: Any) -> None:
-    async with client.stream("GET", url, follow_redirects=True) as answer:
-        answer.raise_for_status()
-        async for data in answer.aiter_bytes():
+    async with client.stream("GET", url, follow_redirects=True) as response:
+        response.raise_for_status()
+        async for data in response.aiter_bytes():
             await asyncio.to_thread(file.write, data)
     file.flush()
 
@@ -82,10 +82,10 @@ async def _tell(client: httpx.AsyncClient, job: dict[str, Any], secret: str, upd
             "webhook-signature": Webhook(secret).sign(message, now, body),
         }
         try:
-            answer = await client.post(job["updates_url"], content=body.encode(), headers=headers)
-            if answer.status_code < 500:
-                answer.raise_for_status()
-                return str(answer.json()["status"])
+            response = await client.post(job["updates_url"], content=body.encode(), headers=headers)
+            if response.status_code < 500:
+                response.raise_for_status()
+                return str(response.json()["status"])
         except httpx.TransportError:
             pass
         if attempt < ATTEMPTS - 1:

@@ -225,15 +225,15 @@ async def _resolved(host: str, port: int) -> Found:
     if not _lookups.acquire(blocking=False):
         raise OSError("too many names are being looked up")
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Found] = loop.create_future()
+    result: asyncio.Future[Found] = loop.create_future()
 
     def tell(found: Found | Exception) -> None:
-        if answer.done():
+        if result.done():
             return
         if isinstance(found, Exception):
-            answer.set_exception(found)
+            result.set_exception(found)
         else:
-            answer.set_result(found)
+            result.set_result(found)
 
     def ask() -> None:
         found: Found | Exception
@@ -247,4 +247,4 @@ async def _resolved(host: str, port: int) -> Found:
             loop.call_soon_threadsafe(tell, found)
 
     threading.Thread(target=ask, name="look-up", daemon=True).start()
-    return await answer
+    return await result

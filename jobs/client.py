@@ -36,7 +36,7 @@ LEAST_PIECE_BYTES = 8
 _BROKEN = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol)
 
 
-class Answer:
+class ServerResponse:
     """A server's response whose body has not been read."""
 
     def __init__(self, response: httpcore.Response) -> None:
@@ -80,7 +80,7 @@ class Client:
     @asynccontextmanager
     async def stream(
         self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | None = None
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[ServerResponse]:
         """Send one request. url: a URL that `Reachable.check` returned. Raises Refused, FetchFailed."""
         sent = [
             (b"Host", url.netloc),
@@ -104,7 +104,7 @@ class Client:
             connection = response.extensions.get("network_stream")
             if isinstance(connection, _Bounded):
                 connection.head_is_over()
-            yield Answer(response)
+            yield ServerResponse(response)
         finally:
             await response.aclose()
 

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from urllib.parse import urljoin
 
 from jobs.addresses import MAX_URL_CHARS, Reachable
-from jobs.client import Answer, Client, open_client
+from jobs.client import Client, ServerResponse, open_client
 from jobs.errors import FetchFailed, Refused, TooLarge
 from jobs.files import Incoming
 from jobs.names import name_in_disposition
@@ -73,11 +73,11 @@ class _Fetching:
         url = self._url
         for _ in range(MAX_REDIRECTS + 1):
             target = self._rule.check(url)
-            async with self._client.stream("GET", target, {**IDENTITY, **self._range()}) as answer:
-                if answer.status not in REDIRECTS:
-                    await self._read(answer)
+            async with self._client.stream("GET", target, {**IDENTITY, **self._range()}) as response:
+                if response.status not in REDIRECTS:
+                    await self._read(response)
                     return
-                url = _joined(str(target), answer.header("location", MAX_URL_CHARS))
+                url = _joined(str(target), response.header("location", MAX_URL_CHARS))
         raise Refused(f"The URL redirects more than {MAX_REDIRECTS} times.", code="fetch_refused")
 
     def _range(self) -> dict[str, str]:
@@ -85,33 +85,33 @@ class _Fetching:
             return {}
         return {"Range": f"bytes={self._incoming.size_bytes}-", "If-Range": self._tag}
 
-    async def _read(self, answer: Answer) -> None:
-        self._check(answer)
-        resumed = answer.status == 206
+    async def _read(self, response: ServerResponse) -> None:
+        self._check(response)
+        resumed = response.status == 206
         if self._incoming.size_bytes and not resumed:
             await self._incoming.restart()
         if not resumed:
-            self._tag = _tag(answer)
-            self._total = whole_number(answer.header("content-length"))
-            self.name = name_in_disposition(answer.header("content-disposition") or "")
+            self._tag = _tag(response)
+            self._total = whole_number(response.header("content-length"))
+            self.name = name_in_disposition(response.header("content-disposition") or "")
         if self._total is not None and self._total > self._incoming.max_bytes:
             raise TooLarge(f"The file has {self._total} bytes; {self._incoming.max_bytes} are allowed (MAX_FILE_SIZE).")
-        async with aclosing(answer.pieces()) as pieces:
+        async with aclosing(response.pieces()) as pieces:
             async for data in pieces:
                 await self._incoming.write(data)
         if self._total is not None and self._incoming.size_bytes < self._total:
             raise FetchFailed("The download was incomplete.")
 
-    def _check(self, answer: Answer) -> None:
-        status = answer.status
+    def _check(self, response: ServerResponse) -> None:
+        status = response.status
         if status in TEMPORARY:
             raise FetchFailed(f"The URL's server returned status {status}.")
         if status not in (200, 206):
             raise Refused(f"The URL's server returned status {status}.", code="fetch_refused")
-        if (answer.header("content-encoding") or "identity").lower() != "identity":
+        if (response.header("content-encoding") or "identity").lower() != "identity":
             raise Refused("The URL's server sent a compressed file despite the request.", code="fetch_refused")
         if status == 206:
-            found = _RANGE.fullmatch(answer.header("content-range") or "")
+            found = _RANGE.fullmatch(response.header("content-range") or "")
             if found is None or int(found[1]) != self._incoming.size_bytes or not self._incoming.size_bytes:
                 raise Refused("The URL's server sent a range that was not requested.", code="fetch_refused")
 
@@ -126,9 +126,9 @@ def _joined(url: str, location: str | None) -> str:
     raise Refused("The URL redirects to an invalid URL.", code="bad_url")
 
 
-def _tag(answer: Answer) -> str | None:
-    tag = answer.header("etag")
+def _tag(response: ServerResponse) -> str | None:
+    tag = response.header("etag")
     if tag is not None and not tag.startswith("W/"):
         return tag if _TAG.fullmatch(tag) else None
-    modified = answer.header("last-modified")
+    modified = response.header("last-modified")
     return modified if modified and _DATE.fullmatch(modified) else None

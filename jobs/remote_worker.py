@@ -97,11 +97,11 @@ class RemoteWorker:
         headers |= sign(self._signer, f"job_{job.lease}", body)
         try:
             async with httpx.AsyncClient(timeout=POST_S) as client:
-                answer = await client.post(url, content=body.encode(), headers=headers | tracing.headers())
+                response = await client.post(url, content=body.encode(), headers=headers | tracing.headers())
         except httpx.HTTPError as error:
             raise FetchFailed("The remote worker cannot be reached (MODAL_WEBHOOK_URL).", code="worker_lost") from error
-        if not answer.is_success:
-            raise FetchFailed(f"The remote worker returned status {answer.status_code}.", code="worker_lost")
+        if not response.is_success:
+            raise FetchFailed(f"The remote worker returned status {response.status_code}.", code="worker_lost")
 
 
 def file_signature(secret: str, job_id: str, attempt: str) -> str:

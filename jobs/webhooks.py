@@ -123,8 +123,8 @@ class Webhooks:
                 url = self._rule.check(delivery.url)
                 headers = sign(self._signer, delivery.id, body) | tracing.headers()
                 # Wait only for the head of the response; the body is ignored.
-                async with client.stream("POST", url, headers, body.encode()) as answer:
-                    code, wanted_s = answer.status, retry_after_s(answer.header("retry-after"))
+                async with client.stream("POST", url, headers, body.encode()) as response:
+                    code, wanted_s = response.status, retry_after_s(response.header("retry-after"))
         except (Refused, FetchFailed, JobNotFound) as refused:
             error = refused.message
         except TimeoutError:

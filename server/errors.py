@@ -154,7 +154,7 @@ def status_of(error: ParleyError) -> int:
     return 502 if isinstance(error, EngineError) else 500
 
 
-def answer(request: HTTPConnection, error: ParleyError) -> Response:
+def error_response(request: HTTPConnection, error: ParleyError) -> Response:
     """Return an error as the response to this request or handshake."""
     headers = {}
     if isinstance(error, Overloaded):
@@ -184,23 +184,23 @@ def add_error_handlers(app: FastAPI) -> None:
         if status_of(error) >= 500 and getattr(error, "setting", None) != DATABASE:  # the database logs its own errors
             log.warning("%s %s: %s: %s", request.method, request.url.path, error.code, error.message)
         message = f"{error.message} {error.remedy}" if isinstance(error, EngineUnavailable) else None
-        return answer(request, BadInput(message, code=error.code) if message else error)
+        return error_response(request, BadInput(message, code=error.code) if message else error)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for this class
         first = error.errors()[0]
         if first["type"] == "json_invalid":  # its `loc` is an offset in the body
-            return answer(request, BadField("body", "The body is not valid JSON."))
+            return error_response(request, BadField("body", "The body is not valid JSON."))
         found: list[FieldError] = [
             {"type": one["type"], "loc": one["loc"][one["loc"][0] in SOURCES :], "msg": one["msg"]}
             for one in error.errors()
         ]
-        return answer(request, bad_field(found, error.body if first["loc"][0] == "body" else None))
+        return error_response(request, bad_field(found, error.body if first["loc"][0] == "body" else None))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  # registered for this class
         told = BadInput(str(error.detail), code=SAME_KIND.get(error.status_code, "bad_request"))
-        response = answer(request, told)
+        response = error_response(request, told)
         response.status_code = error.status_code
         for name, value in (error.headers or {}).items():
             response.headers[name] = value
@@ -212,13 +212,13 @@ def add_error_handlers(app: FastAPI) -> None:
             raise error
         found = storage_full(full_place(state_of(request).assistant.settings))
         log.warning("%s %s: %s: %s", request.method, request.url.path, found.code, found.message)
-        return answer(request, found)
+        return error_response(request, found)
 
     async def gone(request: Request, error: Exception) -> Response:
-        return answer(request, ParleyError("The client disconnected.", code="client_gone"))
+        return error_response(request, ParleyError("The client disconnected.", code="client_gone"))
 
     async def unexpected(request: Request, error: Exception) -> Response:
-        return answer(request, ParleyError("Something went wrong inside the service."))
+        return error_response(request, ParleyError("Something went wrong inside the service."))
 
     app.add_exception_handler(ParleyError, parley)
     app.add_exception_handler(OSError, disk)

@@ -78,7 +78,7 @@ TAGS = {
 """Descriptions of the groups of routes, in the order in which `/docs` shows them."""
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """Base of the models of JSON responses."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -186,9 +186,9 @@ def describe(app: FastAPI) -> None:
                 told = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 for name, schema in {**told.pop("$defs", {}), model.__name__: told}.items():
                     schemas.setdefault(name, schema)
-            for answer in _all(Answer):
-                if answer.__name__ in schemas and (shown := _examples(answer)):
-                    schemas[answer.__name__]["examples"] = shown
+            for own in _all(ResponseModel):
+                if own.__name__ in schemas and (shown := _examples(own)):
+                    schemas[own.__name__]["examples"] = shown
             for path, operations in document["paths"].items():
                 for method, operation in operations.items():
                     if rule_for(path, method.upper()).needed not in (Open.ALL, Open.SIGNED):
@@ -217,13 +217,13 @@ def describe(app: FastAPI) -> None:
         return Response(rendered(), media_type="application/json")
 
 
-def _all(model: type[Answer]) -> Iterator[type[Answer]]:
+def _all(model: type[ResponseModel]) -> Iterator[type[ResponseModel]]:
     for one in model.__subclasses__():
         yield one
         yield from _all(one)
 
 
-def _examples(model: type[Answer]) -> list[object]:
+def _examples(model: type[ResponseModel]) -> list[object]:
     """Return the examples as written; FastAPI would omit their null values."""
     extra = model.model_config.get("json_schema_extra")
     return list(extra["examples"]) if isinstance(extra, dict) else []  # type: ignore[arg-type]

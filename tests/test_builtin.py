@@ -115,7 +115,7 @@ def answer(*asked: str, language: str | None = "en") -> str:
     reply = ""
     for text in asked:
         messages.append(Message("user", text, language))
-        reply = RESPONDER.answer(messages)
+        reply = RESPONDER.text_for(messages)
         messages.append(Message("assistant", reply))
     return reply
 
@@ -199,8 +199,8 @@ async def test_reply_streams_words_and_ends_with_usage() -> None:
 def test_hours_are_in_the_format_of_the_language(hour: int, said: str) -> None:
     clock = NOW.replace(hour=hour)
     responder = BuiltinResponder(model="m", clock=lambda: clock)
-    assert responder.answer([Message("user", "what time is it", "en")]) == f"It is {said}."
-    assert ("É 1h30." if hour == 1 else f"São {hour}h30.") == responder.answer(
+    assert responder.text_for([Message("user", "what time is it", "en")]) == f"It is {said}."
+    assert ("É 1h30." if hour == 1 else f"São {hour}h30.") == responder.text_for(
         [Message("user", "Que horas são?", "pt")]
     )
 

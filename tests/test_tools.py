@@ -158,14 +158,14 @@ def answered(question: str, language: str = "en") -> tuple[ToolCall | None, str]
     tools = [function.tool for function in BASIC.values()]
     called = responder.call(messages, tools)
     if called is None:
-        return None, responder.answer(messages)
+        return None, responder.text_for(messages)
     if called.name == "set_timer":
         output = f"The timer rings in {json.loads(called.arguments)['seconds']:g} seconds."
     else:
         output = call(Toolbox(BASIC), called.name, called.arguments).output
     messages += [Message("assistant", "", calls=(called,)), Message("tool", output, call_id=called.id)]
     assert responder.call(messages, tools) is None
-    return called, responder.answer(messages)
+    return called, responder.text_for(messages)
 
 
 @pytest.mark.parametrize(

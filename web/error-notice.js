@@ -2,7 +2,7 @@
 
 import { hasText, number, text } from "./texts.js";
 
-export class TroubleBox {
+export class ErrorNotice {
   /** @param {HTMLElement} box @param {HTMLElement} words @param {HTMLButtonElement} button */
   constructor(box, words, button) {
     this.box = box;

@@ -2,7 +2,7 @@
 
 import { text } from "./texts.js";
 
-export class Recorded {
+export class KeptConversations {
   /** @param {HTMLElement} notice a paragraph and a button @param {() => string} key */
   constructor(notice, key) {
     this.notice = notice;

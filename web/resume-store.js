@@ -4,7 +4,7 @@ import { withKey } from "./key.js";
 
 const STORE = "parley.resume";
 
-export class Keeping {
+export class ResumeStore {
   /** The token of a conversation that can probably be resumed; "" for none. */
   get token() {
     try {

@@ -1,6 +1,6 @@
 /** The talk button: press to talk and press to stop or, with push-to-talk, hold while speaking. */
 
-export class PressButton {
+export class TalkButton {
   /**
    * @param {HTMLButtonElement} button
    * @param {object} told callbacks

@@ -1,7 +1,7 @@
 /** The view of Talk: button, level, state, errors and transcript. */
 
 import { Transcript } from "./transcript.js";
-import { TroubleBox } from "./error-notice.js";
+import { ErrorNotice } from "./error-notice.js";
 import { text } from "./texts.js";
 
 const find = (id) => document.getElementById(id);
@@ -15,7 +15,7 @@ export class TalkView {
     this.press = find("press");
     this.meter = find("level");
     this.transcript = new Transcript(find("turns"), find("scroll"), find("welcome"));
-    this.trouble = new TroubleBox(find("trouble"), find("trouble-words"), find("trouble-action"));
+    this.trouble = new ErrorNotice(find("trouble"), find("trouble-words"), find("trouble-action"));
     this.shown = "";
   }
 

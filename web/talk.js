@@ -3,10 +3,10 @@
 import { possible } from "./audio.js";
 import { Choices } from "./choices.js";
 import { Connection } from "./connection.js";
-import { Keeping } from "./resume-store.js";
+import { ResumeStore } from "./resume-store.js";
 import { Microphone } from "./microphone.js";
-import { PressButton } from "./talk-button.js";
-import { Recorded } from "./kept-conversations.js";
+import { TalkButton } from "./talk-button.js";
+import { KeptConversations } from "./kept-conversations.js";
 import { TalkView } from "./talk-view.js";
 import { examples } from "./texts.js";
 import { Turns } from "./turns.js";
@@ -25,7 +25,7 @@ export class Talk {
   constructor() {
     this.view = new TalkView();
     this.turns = new Turns(this.view, (message) => this.connection.send(message));
-    this.keeping = new Keeping();
+    this.keeping = new ResumeStore();
     this.choices = new Choices(document.getElementById("choices"), (name) => this.chosen(name));
     this.connection = new Connection({
       status: (status, trouble) => this.connected(status, trouble),
@@ -34,8 +34,8 @@ export class Talk {
       query: () => this.choices.query,
       key: () => this.choices.key,
     });
-    this.recorded = new Recorded(document.getElementById("recorded"), () => this.choices.key);
-    this.button = new PressButton(document.getElementById("press"), {
+    this.recorded = new KeptConversations(document.getElementById("recorded"), () => this.choices.key);
+    this.button = new TalkButton(document.getElementById("press"), {
       holds: () => this.choices.push,
       pressed: () => (this.microphone || this.opening ? this.stop() : this.start()),
       held: () => this.hold(),

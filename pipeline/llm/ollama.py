@@ -69,10 +69,10 @@ async def _looked(settings: Settings) -> tuple[JsonObject, JsonObject]:
 async def _get(client: httpx.AsyncClient, path: str) -> JsonObject:
     response = await client.get(path)
     response.raise_for_status()
-    answer = response.json()
-    if not isinstance(answer, dict):
+    body = response.json()
+    if not isinstance(body, dict):
         raise ValueError("not an object")
-    return answer
+    return body
 
 
 def _away(settings: Settings) -> EngineUnavailable:

@@ -58,17 +58,17 @@ class TemplateProcess:
         return process
 
     def _asked(self, process: "subprocess.Popen[bytes]", question: object) -> str:
-        """Send a question, return the answer. Raises EngineError, and ends a process that exceeds a limit."""
+        """Send a question, return the result. Raises EngineError, and ends a process that exceeds a limit."""
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018  # both are pipes
         try:
             _write(process.stdin, question)
-            answer = json.loads(_read_in_time(process.stdout, time.monotonic() + WAIT_S))
+            result = json.loads(_read_in_time(process.stdout, time.monotonic() + WAIT_S))
         except (OSError, EOFError, ValueError):
             _end(process)
             raise EngineError("The model's chat template takes too much time or memory.") from None
-        if "error" in answer:
-            raise EngineError(answer["error"])
-        return str(answer["text"])
+        if "error" in result:
+            raise EngineError(result["error"])
+        return str(result["text"])
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -129,15 +129,15 @@ def main() -> None:
         except EOFError:
             return
         _limit()
-        answer: dict[str, str] = {"text": ""}
+        result: dict[str, str] = {"text": ""}
         try:
             if template is None:
                 template = ChatTemplate(*question)
             else:
-                answer["text"] = template.render(*question)
+                result["text"] = template.render(*question)
         except EngineError as error:
-            answer = {"error": error.message}
-        _write(sys.stdout.buffer, answer)
+            result = {"error": error.message}
+        _write(sys.stdout.buffer, result)
 
 
 if __name__ == "__main__":

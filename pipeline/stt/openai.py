@@ -54,10 +54,10 @@ class OpenAITranscriber:
         fields = {name: value for name, value in fields.items() if value}
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await self._ask(wav, fields, words)
+                response = await self._ask(wav, fields, words)
         except TimeoutError:
             raise EngineError(f"{self._host} returned no text in {self._timeout_s:g} s.", code="timeout") from None
-        return _transcript(answer, language, clip.seconds)
+        return _transcript(response, language, clip.seconds)
 
     async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
         """See the Protocol. Yields the server's segments, or one for the whole window if it returns none."""
@@ -70,10 +70,10 @@ class OpenAITranscriber:
             fields["temperature"] = request.temperature
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await self._ask(wav, fields, request.words, translate=request.translate)
+                response = await self._ask(wav, fields, request.words, translate=request.translate)
         except TimeoutError:
             raise EngineError(f"{self._host} returned no text in {self._timeout_s:g} s.", code="timeout") from None
-        for segment in _segments(answer, request, window.seconds):
+        for segment in _segments(response, request, window.seconds):
             yield segment
 
     async def _ask(self, wav: bytes, fields: Mapping[str, object], words: bool, *, translate: bool = False) -> object:
@@ -87,9 +87,9 @@ class OpenAITranscriber:
                 except (openai.BadRequestError, openai.UnprocessableEntityError):
                     # gpt-4o-transcribe and some servers have only json. A request that is bad for another reason is
                     # refused again below, with that reason.
-                    answer = await self._create(wav, "json", fields, translate)
+                    response = await self._create(wav, "json", fields, translate)
                     self._verbose = False
-                    return answer
+                    return response
             return await self._create(wav, "json", fields, translate)
         except openai.APITimeoutError:
             raise TimeoutError from None
@@ -117,13 +117,13 @@ class OpenAITranscriber:
         )
 
 
-def _transcript(answer: object, asked: str | None, duration_s: float) -> Transcript:
+def _transcript(response: object, asked: str | None, duration_s: float) -> Transcript:
     """Build a Transcript from the server's response. Raises EngineError if the response is not a transcription."""
-    text = getattr(answer, "text", None)
+    text = getattr(response, "text", None)
     if not isinstance(text, str):
         raise EngineError("The transcription server returned a response that is not a transcription.")
-    found: Sequence[TranscriptionWord] = getattr(answer, "words", None) or ()
-    heard = getattr(answer, "language", None)
+    found: Sequence[TranscriptionWord] = getattr(response, "words", None) or ()
+    heard = getattr(response, "language", None)
     return Transcript(
         text=encodable(text).strip(),
         language=code_of(heard) if isinstance(heard, str) else asked,
@@ -132,10 +132,10 @@ def _transcript(answer: object, asked: str | None, duration_s: float) -> Transcr
     )
 
 
-def _segments(answer: object, request: FileRequest, duration_s: float) -> list[Segment]:
+def _segments(response: object, request: FileRequest, duration_s: float) -> list[Segment]:
     """Build Segments from the server's response. Raises EngineError if the response is not a transcription."""
-    whole = _transcript(answer, request.language, duration_s)
-    found: Sequence[TranscriptionSegment] = getattr(answer, "segments", None) or ()
+    whole = _transcript(response, request.language, duration_s)
+    found: Sequence[TranscriptionSegment] = getattr(response, "segments", None) or ()
     if not found:
         return [Segment(0.0, duration_s, whole.text, whole.language, whole.words)] if whole.text else []
     words = list(whole.words)
@@ -169,12 +169,12 @@ async def probe(settings: Settings) -> None:
     try:
         # The client is created before the timeout starts: on a busy machine its certificates take a while to load.
         async with httpx.AsyncClient(headers=headers) as client, asyncio.timeout(PROBE_TIMEOUT_S):
-            answer = await client.get(f"{url}/models")
+            response = await client.get(f"{url}/models")
     except (httpx.HTTPError, TimeoutError) as error:
         raise EngineUnavailable(
             f"No transcription server responds at {url}.", remedy="Start it, or set STT_OPENAI_URL."
         ) from error
-    if answer.status_code in (401, 403):  # any other status is fine: not every server lists its models
+    if response.status_code in (401, 403):  # any other status is fine: not every server lists its models
         raise EngineUnavailable(f"The transcription server at {url} refuses the key.", remedy="Set STT_OPENAI_KEY.")
 
 

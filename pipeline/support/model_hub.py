@@ -79,9 +79,9 @@ class Hub:
         """Return the files of the model's newest version whose names are `wanted`. Raises EngineUnavailable."""
         self._need_online(repo)
         async with self._client() as client:
-            answer = await self._patiently(repo, lambda: client.get(f"/api/models/{repo}", params={"blobs": "true"}))
+            response = await self._patiently(repo, lambda: client.get(f"/api/models/{repo}", params={"blobs": "true"}))
         try:
-            listing = answer.json()
+            listing = response.json()
             commit = str(listing["sha"])
             found = [entry for entry in listing["siblings"][:MANY_FILES] if wanted(entry["rfilename"])]
             return [
@@ -157,18 +157,18 @@ class Hub:
         headers["Accept-Encoding"] = "identity"  # so that lengths and ranges refer to the file
         url = f"/{repo}/resolve/{file.version}/{file.name}"
         try:
-            async with self._client() as client, client.stream("GET", url, headers=headers) as answer:
-                if answer.status_code == 416:  # longer than the file: the part belongs to another one
+            async with self._client() as client, client.stream("GET", url, headers=headers) as response:
+                if response.status_code == 416:  # longer than the file: the part belongs to another one
                     _remove(part)
                     raise _Broken("the hub has no such range")
-                self._raise_for_status(answer, repo)
-                resumed = answer.status_code == 206
+                self._raise_for_status(response, repo)
+                resumed = response.status_code == 206
                 have = have if resumed else 0
                 with part.open("ab" if resumed else "wb", buffering=CHUNK_BYTES) as out:
                     progress.at(have)
                     # Write bytes as they arrive: an incomplete chunk of a fixed size would be lost when the connection
                     # breaks.
-                    async for piece in answer.aiter_bytes():
+                    async for piece in response.aiter_bytes():
                         out.write(piece)  # into memory; to the disk in a thread
                         have += len(piece)
                         if have % CHUNK_BYTES < len(piece):
@@ -186,9 +186,9 @@ class Hub:
         wait_s = FIRST_WAIT_S
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                answer = await request()
-                self._raise_for_status(answer, repo)
-                return answer
+                response = await request()
+                self._raise_for_status(response, repo)
+                return response
             except (httpx.TransportError, _Broken) as error:
                 if attempt == ATTEMPTS:
                     raise self._unreachable(repo, error) from error
@@ -213,9 +213,9 @@ class Hub:
                 remedy="Unset HF_HUB_OFFLINE, add hub to MODEL_SOURCES, or put the model's folder into MODELS_DIR.",
             )
 
-    def _raise_for_status(self, answer: httpx.Response, repo: str) -> None:
+    def _raise_for_status(self, response: httpx.Response, repo: str) -> None:
         """Raise EngineUnavailable if the hub refuses the request, or _Broken for a temporary error."""
-        status, reason = answer.status_code, answer.headers.get("X-Error-Code", "")
+        status, reason = response.status_code, response.headers.get("X-Error-Code", "")
         if status < 400:
             return
         if status == 429 or status >= 500:

@@ -31,7 +31,7 @@ from pipeline.support.storage_errors import storage_error, storage_full
 log = logging.getLogger(__name__)
 
 ANSWER_S = 5
-"""Timeout of the index's answer in `check`, in seconds."""
+"""Timeout of the index's response in `check`, in seconds."""
 PROBE_TIMEOUT_S = 30.0
 """Timeout of `check`, in seconds. Starting pip alone takes several on a small or busy machine, and a first start that
 gave up too early would have no model."""

@@ -45,7 +45,7 @@ class Serving:
     replicas: int = 1
     """Copies of the model, each with its own memory."""
     batched: frozenset[str] = frozenset()
-    """Methods that can also run many calls at once (see `running.py`)."""
+    """Methods that can also run many calls at once (see `run_calls.py`)."""
     batch: int = 1
     """Maximum number of these calls that run together."""
     file_batch: int = 1

@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import Any
 
-from pipeline.workers.run_calls import answers, build
+from pipeline.workers.run_calls import build, run
 from pipeline.workers.wire import LENGTH, Batch, Call, Cancel, Failed, Ready, pack, unpack
 
 
@@ -78,8 +78,8 @@ def main() -> None:
     while True:
         call = calls.queue.get()
         wanted = call.calls if isinstance(call, Batch) else [call]
-        for answer in answers(engine, wanted, calls.cancelled):
-            sock.sendall(pack(answer))
+        for message in run(engine, wanted, calls.cancelled):
+            sock.sendall(pack(message))
         calls.forget(wanted[-1].number)
 
 

@@ -110,12 +110,12 @@ def _nvidia_smi() -> Sequence[tuple[str, int, int, str]]:
     """Name, memory, free memory (MB) and compute capability of each device; empty if nvidia-smi is missing or hangs."""
     fields = "name,memory.total,memory.free,compute_cap"
     try:
-        answer = subprocess.run(
+        result = subprocess.run(
             ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"],
             capture_output=True, text=True, timeout=QUERY_TIMEOUT_S, check=True, stdin=subprocess.DEVNULL,
             env=clean_environment(),
         )  # fmt: skip
-        return [_device(line) for line in answer.stdout.splitlines() if line.strip()]
+        return [_device(line) for line in result.stdout.splitlines() if line.strip()]
     except (OSError, subprocess.SubprocessError, ValueError):
         return []
 

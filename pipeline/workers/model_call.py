@@ -21,7 +21,7 @@ class ModelCall:
         self.args = args
         self.caller = caller
         self.batched = batched
-        self.answers: Channel[Item | Done] = Channel(ITEMS_AHEAD)
+        self.results: Channel[Item | Done] = Channel(ITEMS_AHEAD)
         self.given = False
         """Whether the caller has received a result: then the call cannot be retried."""
         self.retried = False
@@ -45,21 +45,21 @@ class ModelCall:
             return
         if isinstance(message, Item) or message.value is not None:  # the end of a stream needs no room in the channel
             self.given = self.given or message.value is not None
-            await self.answers.send(message)
+            await self.results.send(message)
         if isinstance(message, Done):
             self.over = True
-            self.answers.close()
+            self.results.close()
 
     def fail(self, error: BaseException) -> None:
         """End the call with this error, which is raised where its results are read."""
         self.over = True
-        self.answers.close(error)
+        self.results.close(error)
 
     def cancel(self) -> None:
         """Cancel the call. Returns at once; the engine stops at its next item."""
         if self.over or self.cancelled:
             return
         self.cancelled = True
-        self.answers.close()
+        self.results.close()
         if self.on_cancel is not None:
             self.on_cancel()

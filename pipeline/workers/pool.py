@@ -34,7 +34,7 @@ class Host(Protocol):
         """Load the engine, again if it was lost. Raises the errors of its constructor, or EngineError."""
         ...
 
-    async def serve(self, jobs: Sequence[ModelCall]) -> None:
+    async def serve(self, calls: Sequence[ModelCall]) -> None:
         """Run these calls, which are of one method, together until they end. Raises WorkerCrashed when the engine is
         lost; unfinished calls then stay open."""
         ...
@@ -89,41 +89,41 @@ class Pool:
         )
 
     async def call(self, method: str, *args: object) -> Any:
-        async with contextlib.aclosing(self._answers(method, args)) as answers:
-            async for answer in answers:
-                if isinstance(answer, Done):
-                    return answer.value
+        async with contextlib.aclosing(self._results(method, args)) as results:
+            async for result in results:
+                if isinstance(result, Done):
+                    return result.value
         return None
 
     async def stream(self, method: str, *args: object) -> AsyncGenerator[Any, None]:
-        async with contextlib.aclosing(self._answers(method, args)) as answers:
-            async for answer in answers:
-                if isinstance(answer, Item):
-                    yield answer.value
+        async with contextlib.aclosing(self._results(method, args)) as results:
+            async for result in results:
+                if isinstance(result, Item):
+                    yield result.value
 
-    async def _answers(self, method: str, args: tuple[object, ...]) -> AsyncGenerator[Item | Done, None]:
+    async def _results(self, method: str, args: tuple[object, ...]) -> AsyncGenerator[Item | Done, None]:
         if self._closed:
             raise EngineError(f"{self._name} is closed.")
-        job = ModelCall(method, args, current(), batched=method in self._serving.batched)
+        call = ModelCall(method, args, current(), batched=method in self._serving.batched)
         try:
-            self._scheduler.put(job)
+            self._scheduler.put(call)
         except Overloaded:
             self._refusals.inc()
             raise
-        waited = asyncio.get_running_loop().call_later(self._max_wait_s, self._refuse, job)
+        waited = asyncio.get_running_loop().call_later(self._max_wait_s, self._refuse, call)
         try:
-            async for answer in job.answers:
-                yield answer
+            async for result in call.results:
+                yield result
         finally:
             waited.cancel()
-            self._scheduler.remove(job)
-            job.cancel()
+            self._scheduler.remove(call)
+            call.cancel()
 
-    def _refuse(self, job: ModelCall) -> None:
+    def _refuse(self, call: ModelCall) -> None:
         """Refuse a call that has waited for the maximum time."""
-        if job.caller.urgency < Urgency.FILE and self._scheduler.remove(job):
+        if call.caller.urgency < Urgency.FILE and self._scheduler.remove(call):
             self._refusals.inc()
-            job.fail(self._scheduler.overloaded())
+            call.fail(self._scheduler.overloaded())
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Pool"]:
@@ -143,25 +143,25 @@ class Pool:
                 loop.cancel()
             if loops:
                 await asyncio.wait(loops)
-            for job in self._scheduler.clear():
-                job.fail(EngineError(f"{self._name} is closed."))
+            for call in self._scheduler.clear():
+                call.fail(EngineError(f"{self._name} is closed."))
             await asyncio.gather(*(host.unload() for host in self._hosts))
 
     async def _serve(self, host: Host) -> None:
         """Serve with one replica: run calls one after another, replace a lost engine, unload an idle one."""
         while True:
-            jobs = await self._wait(host)
-            for job in jobs:
-                waited_s = time.monotonic() - job.put_at
-                self._waits[job.caller.urgency].observe(waited_s)
-                if job.caller.urgency is Urgency.NOW:
+            calls = await self._wait(host)
+            for call in calls:
+                waited_s = time.monotonic() - call.put_at
+                self._waits[call.caller.urgency].observe(waited_s)
+                if call.caller.urgency is Urgency.NOW:
                     self._lag.note(waited_s)
             began = asyncio.get_running_loop().time()
             crashed = hung = False
             failure: Exception = EngineError(f"{self._name} did not end its call.")
             try:
                 await host.load()
-                await host.serve(jobs)
+                await host.serve(calls)
             except asyncio.CancelledError:
                 failure = EngineError(f"{self._name} is closed.")
                 raise
@@ -176,28 +176,28 @@ class Pool:
             finally:
                 took_s = asyncio.get_running_loop().time() - began
                 self._busy_seconds.inc(took_s)
-                self._scheduler.finished(jobs, took_s)
-                for job in jobs:
-                    self._trace(job)
+                self._scheduler.finished(calls, took_s)
+                for call in calls:
+                    self._trace(call)
                     # A call of a conversation has waited too long already; a file has time for a retry.
-                    self._end(job, failure, again=crashed or (hung and job.caller.urgency is Urgency.FILE))
+                    self._end(call, failure, again=crashed or (hung and call.caller.urgency is Urgency.FILE))
 
-    def _trace(self, job: ModelCall) -> None:
+    def _trace(self, call: ModelCall) -> None:
         """Add the engine's work to the caller's trace, even if the caller left before its end."""
-        if (ran := job.ran) is not None:
+        if (ran := call.ran) is not None:
             about = {"process.pid": ran.pid, "parley.batch": ran.together}
-            tracing.happened(f"{self._name}.{job.method}", job.around, ran.began_ns, ran.ended_ns, about)
+            tracing.happened(f"{self._name}.{call.method}", call.around, ran.began_ns, ran.ended_ns, about)
 
-    def _end(self, job: ModelCall, failure: Exception, *, again: bool) -> None:
+    def _end(self, call: ModelCall, failure: Exception, *, again: bool) -> None:
         """Finish a call that was taken: nothing if it has ended, a retry once, else its error."""
-        if job.over or job.cancelled:
+        if call.over or call.cancelled:
             return
-        if again and not job.given and not job.retried:
-            job.retried = True
-            job.batched = False  # if this call crashed the engine, it must not take others down again
-            self._scheduler.put_back(job)
+        if again and not call.given and not call.retried:
+            call.retried = True
+            call.batched = False  # if this call crashed the engine, it must not take others down again
+            self._scheduler.put_back(call)
         else:
-            job.fail(failure)
+            call.fail(failure)
 
     async def _wait(self, host: Host) -> list[ModelCall]:
         """Wait for the next calls. Meanwhile load a lost engine again, and unload an idle one."""

@@ -158,15 +158,15 @@ class ProcessHost:
         if child is not None:
             await child.end()
 
-    async def serve(self, jobs: Sequence[ModelCall]) -> None:
+    async def serve(self, calls: Sequence[ModelCall]) -> None:
         """See Host. Raises WorkerCrashed with the code `timeout` for a process that hung and was ended."""
         child = self._child
         assert child is not None  # noqa: S101  # `load` comes first
         running: dict[int, ModelCall] = {}
-        for job in jobs:
-            if not job.cancelled:
+        for call in calls:
+            if not call.cancelled:
                 self._number += 1
-                running[self._number] = job
+                running[self._number] = call
         if not running:
             return
         loop = asyncio.get_running_loop()
@@ -176,22 +176,22 @@ class ProcessHost:
                 def cancel(number: int) -> None:
                     child.post(Cancel(number))
                     when = limit.when()
-                    if all(job.cancelled for job in running.values()) and when is not None and not limit.expired():
+                    if all(call.cancelled for call in running.values()) and when is not None and not limit.expired():
                         limit.reschedule(min(when, loop.time() + CANCEL_GRACE_S))
 
-                for number, job in running.items():
-                    job.on_cancel = partial(cancel, number)
-                calls = [Call(number, job.method, job.args) for number, job in running.items()]
-                await child.send(calls[0] if len(calls) == 1 else Batch(calls))
+                for number, call in running.items():
+                    call.on_cancel = partial(cancel, number)
+                messages = [Call(number, call.method, call.args) for number, call in running.items()]
+                await child.send(messages[0] if len(messages) == 1 else Batch(messages))
                 while running:
                     message = await child.receive()
                     assert not isinstance(message, Ready)  # noqa: S101  # only the first message of the protocol
-                    job = running[message.number]
+                    call = running[message.number]
                     limit.reschedule(None)  # the engine is allowed to wait while its caller is behind
-                    await job.take(message)
-                    if job.over:
+                    await call.take(message)
+                    if call.over:
                         del running[message.number]
-                    unwanted = all(job.cancelled for job in running.values())
+                    unwanted = all(call.cancelled for call in running.values())
                     limit.reschedule(loop.time() + (CANCEL_GRACE_S if unwanted else self._silence_s))
         except WorkerCrashed:
             await child.end()  # a process that refused a message can still be running
@@ -203,5 +203,5 @@ class ProcessHost:
                 f"{self._spec.name} hung for {self._silence_s:g} s and was ended.", code="timeout"
             ) from None
         finally:
-            for job in jobs:
-                job.on_cancel = None
+            for call in calls:
+                call.on_cancel = None

@@ -27,7 +27,7 @@ def build(spec: EngineSpec) -> object:
     return engine
 
 
-def answers(engine: object, calls: Sequence[Call], cancelled: Callable[[int], bool]) -> Iterator[Item | Done | Failed]:
+def run(engine: object, calls: Sequence[Call], cancelled: Callable[[int], bool]) -> Iterator[Item | Done | Failed]:
     """Run calls (of one method) and yield the messages of each, up to its Done or Failed.
 
     cancelled: whether the call with a number was cancelled; asked after each item.

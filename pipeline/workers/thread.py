@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pipeline.workers import EngineSpec
 from pipeline.workers.model_call import ModelCall
-from pipeline.workers.run_calls import answers, build
+from pipeline.workers.run_calls import build, run
 from pipeline.workers.wire import Call
 
 T = TypeVar("T")
@@ -41,13 +41,13 @@ class ThreadHost:
         await self._run(lambda: None)
         self._engine = None
 
-    async def serve(self, jobs: Sequence[ModelCall]) -> None:
+    async def serve(self, calls: Sequence[ModelCall]) -> None:
         """See Host."""
-        calls = [Call(number, job.method, job.args) for number, job in enumerate(jobs)]
-        steps = answers(self._engine, calls, lambda number: jobs[number].cancelled)
+        messages = [Call(number, call.method, call.args) for number, call in enumerate(calls)]
+        steps = run(self._engine, messages, lambda number: calls[number].cancelled)
         try:
             while (message := await self._run(next, steps, None)) is not None:
-                await jobs[message.number].take(message)
+                await calls[message.number].take(message)
         finally:
             self._thread.submit(steps.close)  # type: ignore[attr-defined]  # it is a generator
 

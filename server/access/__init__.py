@@ -1,14 +1,14 @@
 """Access control: authentication, permissions, rate limits and budgets.
 
-`door.py` is the middleware before every route and socket. It uses the other modules in this order:
+`middleware.py` runs before every route and socket. It uses the other modules in this order:
 
-    permissions.py    the permission that each path needs; an unlisted path needs the highest
+    rules.py     the permission that each path needs; an unlisted path needs the highest
     origins.py   which origins of web pages may call
     keys.py jwts.py page_tokens.py   authentication
     rates.py     rate limits
-    budgets.py   memory and slots, counted by counted.py and places.py
+    budgets.py   memory and slots, counted by limits.py and slots.py
     bodies.py    the maximum size and minimum speed of a body
-    staying.py   the end of open connections whose key was revoked or has expired
+    revocation.py   the end of open connections whose key was revoked or has expired
 
 `server.http.uvicorn_protocols` handles connections that never become a request.
 """

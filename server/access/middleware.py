@@ -16,7 +16,7 @@ from server.access.limits import HELD
 from server.access.revocation import SCOPE as STAY
 from server.access.revocation import Stay
 from server.access.rules import SOCKET, rule_for
-from server.errors import answer
+from server.errors import error_response
 
 
 class AccessMiddleware:
@@ -61,7 +61,7 @@ class AccessMiddleware:
 
 async def _refuse(error: ParleyError, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the error in the format of the API that the path belongs to, for a WebSocket as the handshake's response."""
-    response = answer(HTTPConnection(scope), error)
+    response = error_response(HTTPConnection(scope), error)
     if scope["type"] == "websocket":
         await WebSocket(scope, receive, send).send_denial_response(response)
         return

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from pipeline.errors import Overloaded
-from server.errors import answer
+from server.errors import error_response
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class DrainingMiddleware:
             await self._app(scope, receive, send)
             return
         if self._draining.begun.is_set():
-            refusal = answer(HTTPConnection(scope), Leaving())
+            refusal = error_response(HTTPConnection(scope), Leaving())
             if scope["type"] == "websocket":
                 await WebSocket(scope, receive, send).send_denial_response(refusal)
                 return

@@ -13,7 +13,7 @@ from jobs.states import Status
 from server.access import require_key
 from server.http.uploads import parse
 from server.jobs.owners import OwnJob, owner_of, seen_by
-from server.jobs.schemas import EchoJob, JobAnswer, JobPage
+from server.jobs.schemas import EchoJob, JobPage, JobResponse
 from server.jobs.uploads import received_files
 from server.jobs.views import (
     MAX_TEXT,
@@ -92,7 +92,7 @@ async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> EchoJob:
 
 
 @router.get("/transcription/{job_id}", summary="Get a job", response_model_exclude_unset=True)
-async def one(job: OwnJob, jobs: AllJobs) -> JobAnswer:
+async def one(job: OwnJob, jobs: AllJobs) -> JobResponse:
     """Return the job, with its result if it has one."""
     return await with_result(jobs, job, NAMES)
 

@@ -24,7 +24,7 @@ from server.http.client_disconnect import Stream, begun
 from server.http.media_types import media_type
 from server.http.uploads import parse
 from server.jobs.owners import OwnJob, owner_of, seen_by
-from server.jobs.schemas import LISTED, DeliveriesAnswer, JobAnswer, JobPage, NewJob, NewJobs, QueuesAnswer
+from server.jobs.schemas import LISTED, DeliveriesResponse, JobPage, JobResponse, NewJob, NewJobs, QueuesResponse
 from server.jobs.uploads import received_files
 from server.jobs.views import (
     RECORDING,
@@ -107,7 +107,7 @@ async def newest(request: Request, jobs: AllJobs, query: Annotated[ListQuery, Qu
 
 
 @router.get("/queues", summary="Count jobs by state")
-async def queues(request: Request, jobs: AllJobs) -> QueuesAnswer:
+async def queues(request: Request, jobs: AllJobs) -> QueuesResponse:
     """Count the jobs that the caller can see by state, and list up to 200 running and queued ones."""
     owner = seen_by(request)
     counted = await jobs.numbers(owner)
@@ -117,29 +117,29 @@ async def queues(request: Request, jobs: AllJobs) -> QueuesAnswer:
     begun = {job.id for job in running}
     active = [*running, *(job for job in waiting if job.id not in begun)][:ACTIVE_SHOWN]
     told = {STATE_NAMES.get(status, status.value): number for status, number in counted.items()}
-    return QueuesAnswer(**told, total=sum(counted.values()), jobs=[shown(job, STATE_NAMES) for job in active])
+    return QueuesResponse(**told, total=sum(counted.values()), jobs=[shown(job, STATE_NAMES) for job in active])
 
 
 @router.get("/jobs/{job_id}", summary="Get a job", response_model_exclude_unset=True)
-async def one(job: OwnJob, jobs: AllJobs) -> JobAnswer:
+async def one(job: OwnJob, jobs: AllJobs) -> JobResponse:
     """Return the job, with its result if it has one."""
     return await with_result(jobs, job, STATE_NAMES)
 
 
 @router.post("/jobs/{job_id}/cancel", summary="Cancel a job")
-async def cancel(job: OwnJob, jobs: AllJobs) -> JobAnswer:
+async def cancel(job: OwnJob, jobs: AllJobs) -> JobResponse:
     """Cancel a queued or running job."""
     return shown(await jobs.cancel(job.id), STATE_NAMES)
 
 
 @router.post("/jobs/{job_id}/retry", summary="Retry a job", status_code=202)
-async def retry(job: OwnJob, jobs: AllJobs) -> JobAnswer:
+async def retry(job: OwnJob, jobs: AllJobs) -> JobResponse:
     """Queue a failed, expired or cancelled job again."""
     return shown(await jobs.retry(job.id), STATE_NAMES)
 
 
 @router.put("/jobs/{job_id}/speakers", summary="Name the speakers")
-async def name_speakers(job: OwnJob, names: SpeakerNames, jobs: AllJobs) -> JobAnswer:
+async def name_speakers(job: OwnJob, names: SpeakerNames, jobs: AllJobs) -> JobResponse:
     """Name the speakers of the result: `{"A": "Anna"}`. Replaces all earlier names; null removes a name. Downloads use
     these names."""
     told = {letter: name for letter, name in names.items() if name is not None}
@@ -209,7 +209,7 @@ async def _events(
 
 
 @router.get("/jobs/{job_id}/deliveries", summary="List the webhook deliveries of a job")
-async def deliveries(job: OwnJob, jobs: AllJobs) -> DeliveriesAnswer:
+async def deliveries(job: OwnJob, jobs: AllJobs) -> DeliveriesResponse:
     """List the deliveries with all their attempts."""
     return await _delivered(jobs, job)
 
@@ -219,14 +219,14 @@ async def deliveries(job: OwnJob, jobs: AllJobs) -> DeliveriesAnswer:
     summary="Repeat a webhook delivery",
     status_code=202,
 )
-async def redeliver(job: OwnJob, delivery_id: str, jobs: AllJobs) -> DeliveriesAnswer:
+async def redeliver(job: OwnJob, delivery_id: str, jobs: AllJobs) -> DeliveriesResponse:
     """Send the message again with the same id."""
     await jobs.redeliver(job.id, delivery_id)
     return await _delivered(jobs, job)
 
 
-async def _delivered(jobs: Jobs, job: Job) -> DeliveriesAnswer:
-    return DeliveriesAnswer(deliveries=[shown_delivery(*one) for one in await jobs.outbox.of_job(job.id)])
+async def _delivered(jobs: Jobs, job: Job) -> DeliveriesResponse:
+    return DeliveriesResponse(deliveries=[shown_delivery(*one) for one in await jobs.outbox.of_job(job.id)])
 
 
 def _short(job: Job) -> NewJob:

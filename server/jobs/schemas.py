@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from server.openapi import Answer, like
+from server.openapi import ResponseModel, like
 
 ID = "01a1f8f227346d52396faac293c7e584"
 SHORT: dict[str, object] = {"job_id": ID, "filename": "talk.mp3", "status": "queued"}
@@ -35,21 +35,21 @@ DELIVERY: dict[str, object] = {
 }  # fmt: skip
 
 
-class JobError(Answer):
+class JobError(ResponseModel):
     """The reason why a job failed or waits for a retry."""
 
     code: str
     message: str
 
 
-class TranscriptWord(Answer):
+class TranscriptWord(ResponseModel):
     word: str
     start: float
     end: float
     probability: float
 
 
-class TranscriptSegment(Answer):
+class TranscriptSegment(ResponseModel):
     """A segment with Whisper's keys; times in seconds."""
 
     id: int
@@ -67,7 +67,7 @@ class TranscriptSegment(Answer):
     speaker: str | None = None
 
 
-class Transcript(Answer):
+class Transcript(ResponseModel):
     """The result of a job."""
 
     model_config = like(RESULT)
@@ -81,7 +81,7 @@ class Transcript(Answer):
     segments: list[TranscriptSegment]
 
 
-class JobAnswer(Answer):
+class JobResponse(ResponseModel):
     """A job. `progress` in percent, `duration` in seconds, times in ISO 8601 (UTC)."""
 
     model_config = like(JOB)
@@ -109,7 +109,7 @@ class JobAnswer(Answer):
     finished_at: str | None
 
 
-class SkippedMember(Answer):
+class SkippedMember(ResponseModel):
     """A file in an archive that is clearly not a recording; it does not become a job."""
 
     filename: str
@@ -117,7 +117,7 @@ class SkippedMember(Answer):
     reason: str
 
 
-class NewJob(Answer):
+class NewJob(ResponseModel):
     """The created job, or the one that was already created with this Idempotency-Key."""
 
     job_id: str
@@ -126,7 +126,7 @@ class NewJob(Answer):
     """queued; completed if the same recording was transcribed before with the same options."""
 
 
-class NewJobs(Answer):
+class NewJobs(ResponseModel):
     """One job for each file and each recording in a zip, in order."""
 
     model_config = like({"jobs": [SHORT]}, {"jobs": [SHORT], "skipped": [SKIPPED]})
@@ -136,7 +136,7 @@ class NewJobs(Answer):
     """Only if files were skipped."""
 
 
-class EchoJob(Answer):
+class EchoJob(ResponseModel):
     """A job in short form."""
 
     model_config = like({"job_id": ID, "status": "pending"})
@@ -148,19 +148,19 @@ class EchoJob(Answer):
     """Files in an archive that are not recordings; only if files were skipped."""
 
 
-class JobPage(Answer):
+class JobPage(ResponseModel):
     """One page of a list of jobs, newest first."""
 
     model_config = like({"items": [LISTED], "next_cursor": None, "total": 1})
 
-    items: list[JobAnswer]
+    items: list[JobResponse]
     next_cursor: str | None
     """Cursor of the next page; null on the last page."""
     total: int
     """Number of jobs in the whole list, ignoring `search`."""
 
 
-class QueuesAnswer(Answer):
+class QueuesResponse(ResponseModel):
     """Number of jobs in each state."""
 
     model_config = like(
@@ -177,18 +177,18 @@ class QueuesAnswer(Answer):
     cancelled: int
     expired: int
     total: int
-    jobs: list[JobAnswer]
+    jobs: list[JobResponse]
     """Running and queued jobs."""
 
 
-class DeliveryAttempt(Answer):
+class DeliveryAttempt(ResponseModel):
     at: str
     took_ms: int
     http_status: int | None
     error: str | None
 
 
-class DeliveryAnswer(Answer):
+class DeliveryResponse(ResponseModel):
     """A message to a webhook."""
 
     id: str
@@ -202,9 +202,9 @@ class DeliveryAnswer(Answer):
     attempts: list[DeliveryAttempt]
 
 
-class DeliveriesAnswer(Answer):
+class DeliveriesResponse(ResponseModel):
     """Webhook deliveries of a job."""
 
     model_config = like({"deliveries": [DELIVERY]})
 
-    deliveries: list[DeliveryAnswer]
+    deliveries: list[DeliveryResponse]

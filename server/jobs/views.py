@@ -23,11 +23,11 @@ from pipeline.transcripts.subtitles import Layout
 from server.errors import BadField
 from server.http.media_types import MEDIA_TYPES
 from server.jobs.schemas import (
-    DeliveryAnswer,
     DeliveryAttempt,
-    JobAnswer,
+    DeliveryResponse,
     JobError,
     JobPage,
+    JobResponse,
     SkippedMember,
     Transcript,
 )
@@ -184,18 +184,18 @@ def time_of(seconds: float | None) -> str | None:
     return None if seconds is None else iso(seconds)
 
 
-async def with_result(jobs: Jobs, job: Job, names: dict[Status, str]) -> JobAnswer:
+async def with_result(jobs: Jobs, job: Job, names: dict[Status, str]) -> JobResponse:
     """Describe a job, with its result if it has one. In a thread: the transcript of some hours is megabytes of JSON."""
     body = await jobs.stored_result(job)
     result = None if body is None else await asyncio.to_thread(Transcript.model_validate_json, body)
     return shown(job, names, result)
 
 
-def shown(job: Job, names: dict[Status, str], result: Transcript | None = None) -> JobAnswer:
+def shown(job: Job, names: dict[Status, str], result: Transcript | None = None) -> JobResponse:
     """Describe a job. `progress` is in percent, `duration` in seconds."""
     error = JobError(code=job.error_code, message=job.error_message or "") if job.error_code else None
     duration_s = job.duration_s if job.duration_s is not None or result is None else result.duration
-    return JobAnswer(
+    return JobResponse(
         job_id=job.id,
         status=named(job.status, names),
         progress=round(100 * job.progress, 1),
@@ -217,9 +217,9 @@ def shown(job: Job, names: dict[Status, str], result: Transcript | None = None) 
     )
 
 
-def shown_delivery(one: Delivery, attempts: Sequence[Attempt]) -> DeliveryAnswer:
+def shown_delivery(one: Delivery, attempts: Sequence[Attempt]) -> DeliveryResponse:
     """Describe a webhook delivery."""
-    return DeliveryAnswer(
+    return DeliveryResponse(
         id=one.id,
         url=one.url,
         event=one.event,

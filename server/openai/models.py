@@ -10,7 +10,7 @@ from pipeline.errors import BadInput
 from pipeline.stt.recognisers import UnknownModel
 from pipeline.support.openai_names import MODELS, known_as
 from server.errors import BadField
-from server.openapi import Answer, errors, like
+from server.openapi import ResponseModel, errors, like
 from server.state import state_of
 
 router = APIRouter(tags=["models"])
@@ -69,7 +69,7 @@ def listed(assistant: Assistant, created: int) -> list["OpenAIModel"]:
     return list({one.id: one for one in found}.values())
 
 
-class OpenAIModel(Answer):
+class OpenAIModel(ResponseModel):
     """A model in OpenAI's format."""
 
     model_config = like(MODEL)
@@ -81,7 +81,7 @@ class OpenAIModel(Answer):
     """parley, or alias for OpenAI's names."""
 
 
-class ModelList(Answer):
+class ModelList(ResponseModel):
     """All models."""
 
     model_config = like({"object": "list", "data": [MODEL]})

@@ -5,19 +5,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from server.openapi import Answer, like
+from server.openapi import ResponseModel, like
 
 USAGE = {"type": "duration", "seconds": 2}
 
 
-class Usage(Answer):
+class Usage(ResponseModel):
     """Length of the recording, rounded up to seconds."""
 
     type: Literal["duration"]
     seconds: float
 
 
-class Word(Answer):
+class Word(ResponseModel):
     word: str
     start: float
     end: float
@@ -27,7 +27,7 @@ class SegmentWord(Word):
     probability: float
 
 
-class Segment(Answer):
+class Segment(ResponseModel):
     """A segment of `verbose_json`, with Whisper's ten keys."""
 
     id: int
@@ -49,7 +49,7 @@ class WhisperSegment(Segment):
     words: list[SegmentWord] = Field(default_factory=list)
 
 
-class LogProb(Answer):
+class LogProb(ResponseModel):
     """Log probability of a word."""
 
     token: str
@@ -57,7 +57,7 @@ class LogProb(Answer):
     logprob: float
 
 
-class TextAnswer(Answer):
+class TextResponse(ResponseModel):
     """The response for `json`."""
 
     model_config = like({"text": "Good morning.", "usage": USAGE})
@@ -67,7 +67,7 @@ class TextAnswer(Answer):
     logprobs: list[LogProb] | None = None
 
 
-class VerboseAnswer(Answer):
+class VerboseResponse(ResponseModel):
     """The response for `verbose_json`."""
 
     task: Literal["transcribe", "translate"]
@@ -80,7 +80,7 @@ class VerboseAnswer(Answer):
     words: list[Word] | None = None
 
 
-class SpeakerSegment(Answer):
+class SpeakerSegment(ResponseModel):
     """A segment with its speaker."""
 
     type: Literal["transcript.text.segment"]
@@ -91,7 +91,7 @@ class SpeakerSegment(Answer):
     speaker: str
 
 
-class DiarizedAnswer(Answer):
+class DiarizedResponse(ResponseModel):
     """The response for `diarized_json`."""
 
     task: Literal["transcribe"]

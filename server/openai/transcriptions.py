@@ -24,7 +24,7 @@ from server.openai.diarized import diarized_events, diarized_json, known_speaker
 from server.openai.fields import TranscriptionFields, TranslationFields
 from server.openai.logprobs import logprobs
 from server.openai.models import named
-from server.openai.schemas import DiarizedAnswer, TextAnswer, VerboseAnswer
+from server.openai.schemas import DiarizedResponse, TextResponse, VerboseResponse
 from server.openai.sse import DONE, sse
 from server.openapi import errors, event_stream, form_body
 from server.parameters import language_code
@@ -46,7 +46,7 @@ EVENTS = event_stream(
     response_class=Response,
     responses={
         200: {
-            "model": TextAnswer | VerboseAnswer | DiarizedAnswer,
+            "model": TextResponse | VerboseResponse | DiarizedResponse,
             "description": "The transcript in the requested format; with `stream=true` as events.",
             "content": {**TEXTS, "text/event-stream": EVENTS},
         },
@@ -86,7 +86,7 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
     response_class=Response,
     responses={
         200: {
-            "model": TextAnswer | VerboseAnswer,
+            "model": TextResponse | VerboseResponse,
             "description": "The English text in the requested format.",
             "content": TEXTS,
         },

@@ -15,7 +15,7 @@ from pipeline.voices.enrol import MAX_S, enrol
 from server.access import require_key
 from server.errors import BadField
 from server.http.uploads import Form, received
-from server.openapi import Answer, errors, form_body, like
+from server.openapi import ResponseModel, errors, form_body, like
 from server.state import state_of
 
 router = APIRouter(prefix="/v1/audio", tags=["voices"], dependencies=[Depends(require_key)])
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/audio", tags=["voices"], dependencies=[Depends(re
 MAX_SAMPLE_BYTES = 10 * 2**20
 
 
-class VoiceAnswer(Answer):
+class VoiceResponse(ResponseModel):
     """A voice."""
 
     id: str
@@ -34,7 +34,7 @@ class VoiceAnswer(Answer):
     default: bool
 
 
-class VoicesAnswer(Answer):
+class VoicesResponse(ResponseModel):
     """All voices."""
 
     model_config = like(
@@ -45,19 +45,19 @@ class VoicesAnswer(Answer):
         }
     )  # fmt: skip
 
-    voices: list[VoiceAnswer]
+    voices: list[VoiceResponse]
 
 
 @router.get("/voices", summary="List voices", responses=errors(401, 403))
-async def voices(request: Request) -> VoicesAnswer:
+async def voices(request: Request) -> VoicesResponse:
     """List all voices. A file added to the voices folder appears at once."""
     assistant = state_of(request).assistant
     usual = assistant.settings.voice_name
-    return VoicesAnswer(voices=[_described(voice, default=voice.name == usual) for voice in assistant.voices])
+    return VoicesResponse(voices=[_described(voice, default=voice.name == usual) for voice in assistant.voices])
 
 
-def _described(voice: Voice, *, default: bool) -> VoiceAnswer:
-    return VoiceAnswer(
+def _described(voice: Voice, *, default: bool) -> VoiceResponse:
+    return VoiceResponse(
         id=voice.name, name=voice.name, description=voice.description, languages=list(voice.languages), default=default
     )
 
@@ -71,7 +71,7 @@ class VoiceFields(BaseModel):
     )
 
 
-class NewVoice(Answer):
+class NewVoice(ResponseModel):
     """The new voice."""
 
     model_config = like(

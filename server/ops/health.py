@@ -11,7 +11,7 @@ from pipeline.errors import StorageError
 from pipeline.workers.hardware import Hardware
 from server.access import caller_of
 from server.http.draining import RETRY_S
-from server.openapi import Answer, like
+from server.openapi import ResponseModel, like
 from server.state import has_started, state_of
 
 router = APIRouter(tags=["health"])
@@ -29,7 +29,7 @@ ENGINE: dict[str, object] = {
 }  # fmt: skip
 
 
-class Lives(Answer):
+class Lives(ResponseModel):
     """Liveness of the service."""
 
     model_config = like({"status": "ok"})

@@ -9,7 +9,7 @@ from pipeline.assistant import Assistant
 from pipeline.conversation.kept_turns import Kept, Recordings
 from pipeline.support.storage_errors import storing
 from server.access import require_key
-from server.openapi import Answer, errors, like
+from server.openapi import ResponseModel, errors, like
 from server.state import state_of
 
 router = APIRouter(tags=["recordings"], dependencies=[Depends(require_key)])
@@ -17,7 +17,7 @@ router = APIRouter(tags=["recordings"], dependencies=[Depends(require_key)])
 NO = ("0", "false", "no")
 
 
-class RecordingsAnswer(Answer):
+class RecordingsResponse(ResponseModel):
     """The kept conversations."""
 
     model_config = like({"sessions": [{"session": "4c1e", "turns": 3, "bytes": 812_000, "last_at": 1795195800.5}]})
@@ -30,11 +30,11 @@ class RecordingsAnswer(Answer):
     summary="List kept conversations",
     responses=errors(401, 403, form="plain"),
 )
-async def listed(request: Request) -> RecordingsAnswer:
+async def listed(request: Request) -> RecordingsResponse:
     """List kept conversations by session, newest first."""
     with storing("RECORDINGS_DIR"):
         kept = await asyncio.to_thread(lambda: list(_recordings(request).list()))
-    return RecordingsAnswer(sessions=sorted(kept, key=lambda one: -one.last_at))
+    return RecordingsResponse(sessions=sorted(kept, key=lambda one: -one.last_at))
 
 
 @router.delete(

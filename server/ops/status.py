@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from jobs.service import Jobs
 from pipeline.telemetry.metrics import Ended, recent
 from server.access import require_key
-from server.openapi import Answer, like
+from server.openapi import ResponseModel, like
 from server.ops.health import ENGINE, HARDWARE, Health, details, phase
 from server.state import state_of
 
@@ -18,14 +18,14 @@ TURN: dict[str, object] = {
 }  # fmt: skip
 
 
-class Taken(Answer):
+class Taken(ResponseModel):
     """Slots in use, and their limit."""
 
     open: int
     most: int
 
 
-class StatusAnswer(Health):
+class StatusResponse(Health):
     """State and load of the service, with its latest turns."""
 
     model_config = like(
@@ -49,12 +49,12 @@ class StatusAnswer(Health):
 
 
 @router.get("/status", summary="State and load", response_model_exclude_unset=True)
-async def status(request: Request) -> StatusAnswer:
+async def status(request: Request) -> StatusResponse:
     """Return conversations, engines, hardware, jobs by state, and the timings of the last hundred turns, without their
     texts."""
     state = state_of(request)
     settings = state.assistant.settings
-    return StatusAnswer(
+    return StatusResponse(
         status=phase(request),
         now=time.time(),
         started=state.started,

@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Request
 
 from server.access import caller_of
-from server.openapi import Answer, errors, like
+from server.openapi import ResponseModel, errors, like
 from server.state import state_of
 
 router = APIRouter(tags=["access"])
 
 
-class PageToken(Answer):
+class PageToken(ResponseModel):
     """A token and its expiry time."""
 
     model_config = like({"token": "pt_eyJ0…", "expires_at": 1795195860})

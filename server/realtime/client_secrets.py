@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, JsonValue
 
 from pipeline.support.json_types import JsonObject
 from server.access import caller_of, require_key
-from server.openapi import Answer, errors, like
+from server.openapi import ResponseModel, errors, like
 from server.realtime.route import DEFAULT_MODEL
 from server.state import state_of
 
@@ -30,7 +30,7 @@ class Wanted(BaseModel):
     session: dict[str, JsonValue] = Field(default={}, description="As in `session.update`.")
 
 
-class Made(Answer):
+class Made(ResponseModel):
     """A client secret."""
 
     model_config = like({"value": "ek_Zm9v…", "expires_at": 1795195860, "session": {"type": "realtime"}})

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, WebSocket
 
 from pipeline.errors import BadInput
 from server.access import bound_session, require_key
-from server.errors import answer
+from server.errors import error_response
 from server.ops.kept_conversations import agreed, told
 from server.state import state_of
 
@@ -31,7 +31,7 @@ async def realtime(socket: WebSocket) -> None:
     query = socket.query_params
     if "call_id" in query:
         error = BadInput("Telephone calls are not supported.", code="invalid_value")
-        await socket.send_denial_response(answer(socket, error))
+        await socket.send_denial_response(error_response(socket, error))
         return
     offered = socket.scope.get("subprotocols") or []
     bound = bound_session(socket)
@@ -48,7 +48,7 @@ async def realtime(socket: WebSocket) -> None:
         try:
             connection.begin_with(bound)
         except BadInput as error:  # its voice or its tools have gone since the secret was made
-            await socket.send_denial_response(answer(socket, error))
+            await socket.send_denial_response(error_response(socket, error))
             return
     recorded = agreed(socket) and assistant.recorder is not None
     about = await told(assistant, connection.session.live.conversation.id, recorded)

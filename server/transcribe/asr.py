@@ -15,7 +15,7 @@ from server.http.client_disconnect import while_connected
 from server.http.uploads import ReceivedForm
 from server.openai.schemas import WhisperSegment
 from server.openai.transcriptions import language_name
-from server.openapi import Answer, errors, form_body, like
+from server.openapi import ResponseModel, errors, form_body, like
 from server.parameters import MAX_TRACK, TRACK, SubtitleLayout, language_code
 from server.state import state_of
 
@@ -31,7 +31,7 @@ DETECTION_S = 30.0
 JSON = "application/json"
 
 
-class WhisperTranscript(Answer):
+class WhisperTranscript(ResponseModel):
     """The transcript for `output=json`, in openai-whisper's format."""
 
     model_config = like(
@@ -111,7 +111,7 @@ async def asr(
     return Response(text, media_type=KINDS[output], headers=headers)
 
 
-class DetectedLanguage(Answer):
+class DetectedLanguage(ResponseModel):
     """The detected language."""
 
     model_config = like({"detected_language": "portuguese", "language_code": "pt", "confidence": 0.98})

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends, Request
 from pipeline.engines import EngineInfo
 from pipeline.stt.recognisers import Recognisers
 from server.access import require_key
-from server.openapi import Answer, like
+from server.openapi import ResponseModel, like
 from server.state import state_of
 
 router = APIRouter(tags=["models"], dependencies=[Depends(require_key)])
 
 
-class RecordingModel(Answer):
+class RecordingModel(ResponseModel):
     """A model for recordings."""
 
     id: str
@@ -29,7 +29,7 @@ class RecordingModel(Answer):
     """Whether requests without a model use this one."""
 
 
-class ModelsAnswer(Answer):
+class ModelsResponse(ResponseModel):
     """The available models."""
 
     model_config = like(
@@ -48,12 +48,12 @@ class ModelsAnswer(Answer):
 
 
 @router.get("/models", summary="Models for recordings")
-async def models(request: Request) -> ModelsAnswer:
+async def models(request: Request) -> ModelsResponse:
     """List the models by the ids that jobs accept: first the default model, then models that this machine can run, then
     other models on disk. Models that are not `loaded` are loaded on first use."""
     assistant = state_of(request).assistant
     own = next((info for info in assistant.engines if info.stage == "stt"), None)
-    return ModelsAnswer(models=await asyncio.to_thread(_listed, assistant.recognisers, own))
+    return ModelsResponse(models=await asyncio.to_thread(_listed, assistant.recognisers, own))
 
 
 def _listed(recognisers: Recognisers, own: EngineInfo | None) -> list[RecordingModel]:

@@ -11,7 +11,7 @@ from server.access import require_key
 from server.http.client_disconnect import while_connected
 from server.http.uploads import ReceivedForm
 from server.openai.models import named
-from server.openapi import Answer, errors, form_body, like
+from server.openapi import ResponseModel, errors, form_body, like
 from server.parameters import MAX_TRACK, TRACK, language_code
 from server.state import state_of
 
@@ -31,7 +31,7 @@ class PlainFields(BaseModel):
     audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=TRACK)
 
 
-class PlainTranscription(Answer):
+class PlainTranscription(ResponseModel):
     """The text of a recording."""
 
     model_config = like({"transcription": "Bom dia."})
@@ -75,7 +75,7 @@ class WhisperXFields(BaseModel):
     audio_track: int | None = Field(default=None, ge=0, le=MAX_TRACK, description=TRACK)
 
 
-class WhisperXWord(Answer):
+class WhisperXWord(ResponseModel):
     word: str
     start: float
     end: float
@@ -83,7 +83,7 @@ class WhisperXWord(Answer):
     speaker: str | None = None
 
 
-class WhisperXSegment(Answer):
+class WhisperXSegment(ResponseModel):
     start: float
     end: float
     text: str
@@ -94,7 +94,7 @@ class WhisperXSegment(Answer):
 WORD: dict[str, object] = {"word": "Bom", "start": 0.3, "end": 0.5, "score": 0.98, "speaker": "SPEAKER_00"}
 
 
-class WhisperXAnswer(Answer):
+class WhisperXResponse(ResponseModel):
     """A transcript in WhisperX's format. Fields that were not requested or are unknown are omitted."""
 
     model_config = like(
@@ -123,7 +123,7 @@ class WhisperXAnswer(Answer):
     response_model_exclude_none=True,
     openapi_extra=form_body(WhisperXFields, "audio_file"),
 )
-async def transcribe_with_words(request: Request, form: ReceivedForm) -> WhisperXAnswer:
+async def transcribe_with_words(request: Request, form: ReceivedForm) -> WhisperXResponse:
     """Return WhisperX's format: `segments` with their words, `word_segments`, and the speakers if requested."""
     assistant = state_of(request).assistant
     upload, wanted = form.file("audio_file", "file"), form.parse(WhisperXFields)
@@ -139,7 +139,7 @@ async def transcribe_with_words(request: Request, form: ReceivedForm) -> Whisper
     asked = TranscriptionRequest(recognition, refining, model, or_own=True, track=wanted.audio_track)
     found = await while_connected(request, assistant.transcriber.transcribe(upload.file, asked))
     segments = [_segment(segment) for segment in found.segments]
-    return WhisperXAnswer(
+    return WhisperXResponse(
         segments=segments,
         word_segments=[word for segment in segments for word in segment.words or ()],
         language=found.language or NOBODYS_LANGUAGE,

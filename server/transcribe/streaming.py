@@ -118,9 +118,9 @@ class StreamingSocket(WebSocketSession):
         self._stopped: Channel[Incoming] = Channel(1)
         self._transcribing: Incoming | None = None
         """The recording from its stop until its text is known."""
-        self._answering = False
-        """Whether the client waits for an answer; it is sent after the recording was discarded, because the client may
-        send its next recording as soon as it reads the answer."""
+        self._responding = False
+        """Whether the client waits for a response; it is sent after the recording was discarded, because the client may
+        send its next recording as soon as it reads the response."""
         self._quiet = asyncio.Event()
         """Set while no recording is arriving or being transcribed."""
         self._quiet.set()
@@ -143,9 +143,9 @@ class StreamingSocket(WebSocketSession):
     async def work(self) -> None:
         """Transcribe the recordings."""
         async for incoming in self._stopped:
-            self._answering = True
-            await self.report(self._answer(incoming))
-            self._answering = False
+            self._responding = True
+            await self.report(self._respond(incoming))
+            self._responding = False
             if not self._incoming.size and self._transcribing is None:
                 self._quiet.set()
 
@@ -155,7 +155,7 @@ class StreamingSocket(WebSocketSession):
         raise Ended(reason)
 
     def busy(self) -> bool:
-        return self._answering or self._transcribing is not None
+        return self._responding or self._transcribing is not None
 
     async def _take(self, data: bytes) -> None:
         incoming = self._incoming
@@ -206,7 +206,7 @@ class StreamingSocket(WebSocketSession):
         self._transcribing = incoming
         self._stopped.offer(incoming)
 
-    async def _answer(self, incoming: Incoming) -> None:
+    async def _respond(self, incoming: Incoming) -> None:
         try:
             text = await self._text(incoming)
         finally:

@@ -96,7 +96,7 @@ class Connection:
         """Searches the arriving sound for wake words; None: it is transcribed."""
         self._texts: Texts | None = None
         """The text that is still arriving."""
-        self._answering: asyncio.Task[None] | None = None
+        self._request: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Run until the client disconnects or is idle, then stop all work of the connection. Raises Overloaded."""
@@ -124,9 +124,9 @@ class Connection:
         """Cancel the running request."""
         if self._texts is not None:
             self._texts.close()
-        if self._answering is not None:
-            self._answering.cancel()
-            await asyncio.wait([self._answering])
+        if self._request is not None:
+            self._request.cancel()
+            await asyncio.wait([self._request])
 
     async def _next(self, idle_s: float) -> Event | BadInput | None:
         """Return the next event; BadInput for an event that was refused, after reporting it to the client; None at the
@@ -141,7 +141,7 @@ class Connection:
             return error
 
     def _busy(self) -> bool:
-        return self._answering is not None and not self._answering.done()
+        return self._request is not None and not self._request.done()
 
     async def _take(self, event: Event) -> None:
         try:
@@ -167,7 +167,7 @@ class Connection:
         elif Synthesize.is_type(kind):
             if self._texts is None:  # otherwise it repeats the whole streamed text, for older servers
                 asked = Synthesize.from_event(event)
-                await self._answer(lambda: self._speak(asked), AudioStop())
+                await self._begin_request(lambda: self._speak(asked), AudioStop())
         elif SynthesizeStart.is_type(kind):
             await self._begin_text(SynthesizeStart.from_event(event))
         elif SynthesizeChunk.is_type(kind):
@@ -177,9 +177,9 @@ class Connection:
             self._end_text()
         elif Transcript.is_type(kind):
             said = Transcript.from_event(event)
-            await self._answer(lambda: self._handle(said), NotHandled("There is no reply to this text."))
+            await self._begin_request(lambda: self._handle(said), NotHandled("There is no reply to this text."))
         elif Recognize.is_type(kind):
-            await self._answer(lambda: _failing(_not_offered("intents")), NotRecognized())
+            await self._begin_request(lambda: _failing(_not_offered("intents")), NotRecognized())
         # Other events belong to other kinds of services; the protocol requires ignoring them.
 
     async def _refuse(self, kind: str, error: BadInput) -> None:
@@ -192,26 +192,26 @@ class Connection:
         elif SynthesizeChunk.is_type(kind) and self._texts is not None:
             self._texts.close(error)
         elif Synthesize.is_type(kind) and self._texts is None:
-            await self._answer(lambda: _failing(error), AudioStop())
+            await self._begin_request(lambda: _failing(error), AudioStop())
         elif SynthesizeStart.is_type(kind):
             await self._begin(Texts(error))
         elif Transcript.is_type(kind):
-            await self._answer(lambda: _failing(error), NotHandled(error.message))
+            await self._begin_request(lambda: _failing(error), NotHandled(error.message))
         elif Ping.is_type(kind):
             await self._tell_error(error)
             await self._tell(Pong())
         else:
             await self._tell_error(error)
 
-    async def _answer(self, work: Callable[[], Coroutine[object, object, None]], *ends: Eventable) -> None:
+    async def _begin_request(self, work: Callable[[], Coroutine[object, object, None]], *ends: Eventable) -> None:
         """Run a request after the previous one, in a task, so that a disconnect is noticed. ends: the events to send if
         the work fails, because the client waits for them."""
         self._end_text()
-        if self._answering is not None:
-            await asyncio.wait([self._answering])
-        self._answering = asyncio.create_task(self._answered(work(), ends))
+        if self._request is not None:
+            await asyncio.wait([self._request])
+        self._request = asyncio.create_task(self._run_request(work(), ends))
 
-    async def _answered(self, work: Coroutine[object, object, None], ends: Sequence[Eventable]) -> None:
+    async def _run_request(self, work: Coroutine[object, object, None], ends: Sequence[Eventable]) -> None:
         self._draining.came()
         try:
             with calling(session=self._name, urgency=Urgency.NOW):
@@ -260,9 +260,9 @@ class Connection:
         asked, sound, refused = self._asked, self._sound, self._refused
         self._asked, self._sound, self._refused = Transcribe(), None, False
         if refused:
-            await self._answer(lambda: self._tell(Transcript("")))
+            await self._begin_request(lambda: self._tell(Transcript("")))
         else:
-            await self._answer(lambda: self._transcribed(asked, sound), Transcript(""))
+            await self._begin_request(lambda: self._transcribed(asked, sound), Transcript(""))
 
     async def _transcribed(self, asked: Transcribe, sound: SoundIn | None) -> None:
         if sound is None:
@@ -289,7 +289,7 @@ class Connection:
         try:
             self._wake = WakeStream(asked.names, Conversion(self._converting))
         except BadInput as error:
-            await self._answer(partial(_failing, error), NotDetected())
+            await self._begin_request(partial(_failing, error), NotDetected())
 
     async def _listen(self, wake: WakeStream, chunk: AudioChunk) -> None:
         try:
@@ -305,7 +305,7 @@ class Connection:
         wake, self._wake = self._wake, None
         self._forget_sound()
         if wake is not None and not wake.detected:
-            await self._answer(lambda: self._tell(NotDetected()))
+            await self._begin_request(lambda: self._tell(NotDetected()))
 
     # --- speech ---
 
@@ -329,7 +329,7 @@ class Connection:
         """Begin a streamed text. voice: None for the deployment's default voice."""
         speaker = voice or self._assistant.voice()
         ends = (AudioStop(), SynthesizeStopped())
-        await self._answer(lambda: self._speak_as_it_comes(texts, speaker, language), *ends)
+        await self._begin_request(lambda: self._speak_as_it_comes(texts, speaker, language), *ends)
         self._texts = texts
 
     def _end_text(self) -> None:
@@ -365,18 +365,18 @@ class Connection:
         if not asked.text.strip() or len(asked.text) > MAX_CHARS:
             raise BadInput(f"The text must have 1 to {MAX_CHARS} characters.", code="bad_parameter")
         said = Heard(asked.text.strip(), language_code(asked.language), 0.0)
-        answer: Eventable = NotHandled("No reply.")
+        outcome: Eventable = NotHandled("No reply.")
         turn = self._assistant.answer(said, conversation, voice=self._assistant.voice(), aloud=False)
         async with aclosing(turn) as happenings:
             async for event in happenings:
                 match event:
                     case events.TurnCompleted(reply):
-                        answer = Handled(reply.strip(), context=context or None)
+                        outcome = Handled(reply.strip(), context=context or None)
                     case events.TurnFailed(_, message):
-                        answer = NotHandled(message, context=context or None)
+                        outcome = NotHandled(message, context=context or None)
                     case _:
                         pass
-        await self._tell(answer)
+        await self._tell(outcome)
 
     # --- out ---
 

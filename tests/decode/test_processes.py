@@ -150,19 +150,19 @@ async def test_a_cancelled_language_detection_ends_its_process() -> None:
 
 
 async def test_a_step_that_waits_for_a_slot_can_be_cancelled() -> None:
-    taken = [FILES.places.ask(0) for _ in range(FILES.places._free)]
+    taken = [FILES.slots.ask(0) for _ in range(FILES.slots._free)]
     try:
         recording = Recording(io.BytesIO(written("MP3")), max_seconds=10)
         blocks = in_threads(recording.blocks(), recording.stop)
         reading = asyncio.ensure_future(anext(blocks))
-        await eventually(lambda: FILES.places._waiting)
+        await eventually(lambda: FILES.slots._waiting)
         reading.cancel()
         async with asyncio.timeout(processes.WAIT_S / 2):
             await asyncio.wait([reading])
         await blocks.aclose()
     finally:
-        for place in taken:
-            FILES.places.leave(place)
+        for slot in taken:
+            FILES.slots.leave(slot)
     assert (await decode(written("MP3"), max_seconds=10)).seconds == pytest.approx(0.2, abs=0.1)
     assert next(Recording(io.BytesIO(written("MP3")), max_seconds=10).blocks()).size
 

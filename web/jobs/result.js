@@ -2,7 +2,7 @@
 
 import { languageName } from "../languages.js";
 import { text } from "../texts.js";
-import { Finding } from "./transcript-search.js";
+import { TranscriptSearch } from "./transcript-search.js";
 import { clock } from "./formats.js";
 import { element, shownJob } from "./row.js";
 import { Sound } from "./sound.js";
@@ -27,7 +27,7 @@ export class ResultView {
     this.id = "";
     this.scrolledAt = 0;
     this.transcript = new TranscriptView(find("transcript"), (seconds) => this.sound.play(seconds));
-    this.finding = new Finding(find("finding"), find("transcript"));
+    this.search = new TranscriptSearch(find("finding"), find("transcript"));
     this.sound = new Sound(find("player"), find("load-sound"), find("no-sound"), service, (seconds) => this.heard(seconds));
     for (const kind of ["wheel", "touchmove"]) {
       find("result-scroll").addEventListener(kind, () => (this.scrolledAt = Date.now()), { passive: true });
@@ -124,7 +124,7 @@ export class ResultView {
     this.names = { ...job.speakers };
     this.transcript.show(job.result, (speaker) => this.nameOf(speaker));
     if (!job.result.segments.length) find("transcript").append(element("p", "nothing", text("nothingHeard")));
-    this.finding.reset();
+    this.search.reset();
     const { speakers } = this.transcript;
     find("speakers").hidden = speakers.length === 0;
     find("speaker-list").replaceChildren(...speakers.map((speaker) => this.speakerField(speaker)));

@@ -1,8 +1,8 @@
 /** The Transcribe tab: uploads, the list of jobs, and one open result. */
 
 import { text } from "../texts.js";
-import { TroubleBox } from "../error-notice.js";
-import { Intake } from "./upload-form.js";
+import { ErrorNotice } from "../error-notice.js";
+import { UploadForm } from "./upload-form.js";
 import { JobList } from "./list.js";
 import { ResultView } from "./result.js";
 import { Row, shownJob, shownUpload } from "./row.js";
@@ -18,8 +18,8 @@ export class Transcribe {
   /** @param {() => string} key the access key */
   constructor(key) {
     this.service = new Service(key);
-    this.trouble = new TroubleBox(find("jobs-trouble"), find("jobs-trouble-words"), find("jobs-trouble-action"));
-    this.intake = new Intake((files) => this.take(files), (url) => this.fetch(url));
+    this.trouble = new ErrorNotice(find("jobs-trouble"), find("jobs-trouble-words"), find("jobs-trouble-action"));
+    this.form = new UploadForm((files) => this.take(files), (url) => this.fetch(url));
     this.uploads = new Uploads(this.service, {
       changed: () => this.showUploads(),
       made: (upload, jobs) => this.made(jobs),
@@ -67,7 +67,7 @@ export class Transcribe {
   async begin() {
     await this.list.refresh();
     try {
-      this.intake.setModels((await this.service.json("models")).models);
+      this.form.setModels((await this.service.json("models")).models);
     } catch {
       // The list has reported the error.
     }
@@ -77,7 +77,7 @@ export class Transcribe {
 
   /** @private */
   take(files) {
-    for (const file of files) this.uploads.add(new Upload(file, this.intake.fields));
+    for (const file of files) this.uploads.add(new Upload(file, this.form.fields));
   }
 
   /** @private */
@@ -88,9 +88,9 @@ export class Transcribe {
     const button = find("url-send");
     button.disabled = true;
     try {
-      const job = await this.service.send("POST", "api/v1/upload/url", { url, ...this.intake.wishes }, headers);
+      const job = await this.service.send("POST", "api/v1/upload/url", { url, ...this.form.wishes }, headers);
       this.asked = null;
-      this.intake.clearUrl();
+      this.form.clearUrl();
       this.trouble.hide();
       await this.made([{ ...job, filename: url }]);
     } catch (error) {

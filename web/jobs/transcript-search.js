@@ -13,7 +13,7 @@ function fold(unit) {
 }
 const folded = (words) => [...words].map((point) => (point.length === 1 ? fold(point) : point)).join("");
 
-export class Finding {
+export class TranscriptSearch {
   /** @param {HTMLElement} form @param {HTMLElement} box the searched element */
   constructor(form, box) {
     this.form = form;

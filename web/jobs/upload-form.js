@@ -8,7 +8,7 @@ const STORE = "parley.transcribe";
 /** Largest number of speakers to choose from. */
 const MOST = 8;
 
-export class Intake {
+export class UploadForm {
   /** @param {(files: File[]) => void} files @param {(url: string) => void} url */
   constructor(files, url) {
     this.form = find("job-options");

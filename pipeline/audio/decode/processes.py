@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from pipeline.audio.decode.links import SeekableSource
-from pipeline.audio.decode.places import Slots
+from pipeline.audio.decode.slots import Slots
 from pipeline.audio.decode.wire import Done, Frame, Frames, Misbehaved, Request
 from pipeline.errors import BadInput, Overloaded
 from pipeline.settings import HOME
@@ -39,7 +39,7 @@ COPY_BYTES = 2**20
 class Lane:
     """Files of one kind, with their limits. The files of one lane do not wait for those of another."""
 
-    places: Slots
+    slots: Slots
     open_s: float
     """CPU seconds until the first sample. A valid header takes some milliseconds, the index of a film half a second."""
     decode_s: float
@@ -255,15 +255,15 @@ def called(
 
     file: a descriptor, which is closed here. account: see `Slots.ask`. Raises BadInput, Overloaded, Stopped.
     """
-    place = lane.places.ask(size, account)
-    stopping.ends(place.cancel)
+    slot = lane.slots.ask(size, account)
+    stopping.ends(slot.cancel)
     try:
-        place.result(WAIT_S)
+        slot.result(WAIT_S)
     except CancelledError:
         os.close(file)
         raise Stopped from None
     except TimeoutError:
-        lane.places.give_up(place)
+        lane.slots.give_up(slot)
         os.close(file)
         raise overloaded() from None
     try:
@@ -274,17 +274,17 @@ def called(
         finally:
             call.close()
     finally:
-        lane.places.leave(place)
+        lane.slots.leave(slot)
 
 
 async def called_async(lane: Lane, request: Request, file: int, size: int, account: str) -> AsyncGenerator[Frame, None]:
     """Do the same on an event loop; closing the generator ends the process."""
-    place = lane.places.ask(size, account)
+    slot = lane.slots.ask(size, account)
     try:
         async with asyncio.timeout(WAIT_S):
-            await asyncio.shield(asyncio.wrap_future(place))
+            await asyncio.shield(asyncio.wrap_future(slot))
     except BaseException as error:
-        lane.places.give_up(place)
+        lane.slots.give_up(slot)
         os.close(file)
         raise (overloaded() if isinstance(error, TimeoutError) else error) from None
     try:
@@ -297,7 +297,7 @@ async def called_async(lane: Lane, request: Request, file: int, size: int, accou
         finally:
             call.close()
     finally:
-        lane.places.leave(place)
+        lane.slots.leave(slot)
 
 
 def overloaded() -> Overloaded:

@@ -121,12 +121,12 @@ def _frame(kind: bytes, body: bytes) -> Frame:
         return Done()
     try:
         told = json.loads(body)
-        answer = _error(told) if kind == FAILED else _told(told)
+        result = _error(told) if kind == FAILED else _told(told)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Misbehaved from None
-    if isinstance(answer, BadInput):
-        raise answer
-    return answer
+    if isinstance(result, BadInput):
+        raise result
+    return result
 
 
 def _told(told: Mapping[str, object]) -> Told:

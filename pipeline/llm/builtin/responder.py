@@ -42,7 +42,7 @@ class BuiltinResponder:
         if call is not None:
             yield ReplyDelta("", Usage(input_tokens=0, output_tokens=1), (call,))
             return
-        text = self.answer(messages)
+        text = self.text_for(messages)
         pieces = re.findall(r"\s*\S+\s*", text)
         for piece in pieces:
             yield ReplyDelta(piece)
@@ -57,7 +57,7 @@ class BuiltinResponder:
         wanted = understand(messages[-1].content, language)
         return calling.call_for(wanted, language, {tool.name for tool in tools}) if wanted else None
 
-    def answer(self, messages: Sequence[Message]) -> str:
+    def text_for(self, messages: Sequence[Message]) -> str:
         """Return the whole reply to the last user message, with the results of its calls."""
         asked = [message for message in messages if message.role == "user"]
         if not asked:
@@ -69,8 +69,8 @@ class BuiltinResponder:
         now = calling.told_time(result) or self._clock()
         talk = _Talk(language, messages, asked[:-1], now, result)
         wanted = understand(asked[-1].content, language)
-        answer = talk.answer(wanted) if wanted else None
-        return answer or talk.fallback(asked[-1].content, self._model)
+        reply = talk.reply(wanted) if wanted else None
+        return reply or talk.fallback(asked[-1].content, self._model)
 
 
 def _language(message: Message) -> Language:
@@ -88,7 +88,7 @@ class _Talk:
     result: Message | None = None
     """Result of the call for the last message."""
 
-    def answer(self, wanted: Wanted) -> str | None:
+    def reply(self, wanted: Wanted) -> str | None:
         """Return the reply; None when the request cannot be served after all."""
         intent = wanted.intent
         if intent in ("time", "day", "tomorrow", "date", "month", "year"):

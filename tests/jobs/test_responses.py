@@ -8,8 +8,8 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from server.jobs.schemas import DeliveriesAnswer, EchoJob, JobAnswer, JobPage, NewJobs, QueuesAnswer, Transcript
-from server.transcribe.models import ModelsAnswer
+from server.jobs.schemas import DeliveriesResponse, EchoJob, JobPage, JobResponse, NewJobs, QueuesResponse, Transcript
+from server.transcribe.models import ModelsResponse
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
 from tests.jobs.test_doors import HEARS, done, zipped
@@ -42,27 +42,27 @@ def test_all_responses_of_a_job_match_the_document(client: httpx.Client) -> None
     assert made["skipped"] == [{"filename": "all.zip/notes.wav", "reason": "text"}]
     job_id = made["jobs"][0]["job_id"]
     done(client, job_id)
-    assert like(JobAnswer, client.get(f"/jobs/{job_id}"))["result"]["segments"][0]["words"]
-    like(JobAnswer, client.get(f"/api/v1/transcription/{job_id}"))
-    like(JobAnswer, client.put(f"/jobs/{job_id}/speakers", json={"A": "Ana", "B": None}))
+    assert like(JobResponse, client.get(f"/jobs/{job_id}"))["result"]["segments"][0]["words"]
+    like(JobResponse, client.get(f"/api/v1/transcription/{job_id}"))
+    like(JobResponse, client.put(f"/jobs/{job_id}/speakers", json={"A": "Ana", "B": None}))
     like(Transcript, client.get(f"/jobs/{job_id}/download?format=json"))
     for path in ("/jobs", "/api/v1/transcriptions?limit=1"):
         like(JobPage, client.get(path))
-    like(QueuesAnswer, client.get("/queues"))
-    like(ModelsAnswer, client.get("/models"))
+    like(QueuesResponse, client.get("/queues"))
+    like(ModelsResponse, client.get("/models"))
 
 
 def test_responses_of_a_failed_job_match_the_document(client: httpx.Client) -> None:
     job_id = like(EchoJob, client.post("/api/v1/upload/file", files={"file": ("a.wav", b"no audio")}))["job_id"]
     done(client, job_id)
-    assert like(JobAnswer, client.get(f"/jobs/{job_id}"))["error"]["code"] == "bad_audio"
-    like(JobAnswer, client.post(f"/jobs/{job_id}/retry"))
+    assert like(JobResponse, client.get(f"/jobs/{job_id}"))["error"]["code"] == "bad_audio"
+    like(JobResponse, client.post(f"/jobs/{job_id}/retry"))
     done(client, job_id)
     with servers.serving() as web:
         web.statuses = [503] * 100
         job_id = like(EchoJob, client.post("/api/v1/upload/url", json={"url": f"{web.address}/file"}))["job_id"]
         like(EchoJob, client.delete(f"/api/v1/transcription/{job_id}"))
-        like(JobAnswer, client.post(f"/jobs/{job_id}/cancel"))
+        like(JobResponse, client.post(f"/jobs/{job_id}/cancel"))
 
 
 def test_webhook_deliveries_match_the_document(client: httpx.Client) -> None:
@@ -71,10 +71,10 @@ def test_webhook_deliveries_match_the_document(client: httpx.Client) -> None:
         form = {"webhook_url": f"{web.address}/hook", "language": "en"}
         made = client.post("/jobs", files={"files": ("a.wav", recording(1))}, data=form).json()
         path, until = f"/jobs/{made['jobs'][0]['job_id']}/deliveries", time.monotonic() + 60
-        while not (told := like(DeliveriesAnswer, client.get(path))["deliveries"]) or told[0]["status"] == "pending":
+        while not (told := like(DeliveriesResponse, client.get(path))["deliveries"]) or told[0]["status"] == "pending":
             assert time.monotonic() < until, told
             time.sleep(0.05)
-        like(DeliveriesAnswer, client.post(f"{path}/{told[0]['id']}/redeliver"))
+        like(DeliveriesResponse, client.post(f"{path}/{told[0]['id']}/redeliver"))
     attempt = told[0]["attempts"][0]
     for moment in (told[0]["created_at"], attempt["at"]):
         # Job times are in this format, too.
