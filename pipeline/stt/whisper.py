@@ -15,7 +15,7 @@ from pipeline.stt.models import needed_mb
 from pipeline.stt.short_context import known_clip
 from pipeline.stt.whisper_engine import Description, WhisperConfig
 from pipeline.stt.whisper_model import WINDOW_S
-from pipeline.stt.whisper_plan import plan
+from pipeline.stt.whisper_plan import plan, window_s
 from pipeline.stt.worker_client import GATHER_S, TellingFront
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
@@ -106,12 +106,15 @@ async def _open(choice: weights.Choice, report: Report) -> AsyncIterator[Opened[
         batched=frozenset({"transcribe", "segments"}),
         batch=planned.batch,
         file_batch=planned.file_batch,
+        file_batch_beside_users=planned.file_batch_beside_users,
         gather_s=GATHER_S,
     )
     async with open_worker(spec, settings, serving) as worker:
         loaded: Description = await worker.call("describe")
         name = settings.whisper_model.rstrip("/").rpartition("/")[2]
-        limits = WindowLimits(batch=planned.file_batch, parallel=planned.replicas, pack=PACK)
+        limits = WindowLimits(
+            window_s(loaded.context_s), batch=planned.file_batch, parallel=planned.replicas, pack=PACK
+        )
         front = TellingFront(worker, "whisper", settings.stt_timeout_s, limits)
         languages = list(NAMES) if loaded.multilingual else ["en"]
         kind = loaded.compute_type

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -62,6 +63,8 @@ class Description:
     device: str
     compute_type: str
     multilingual: bool
+    context_s: float
+    """Minimum length of sound that is encoded, in seconds."""
 
 
 class WhisperEngine:
@@ -82,15 +85,23 @@ class WhisperEngine:
             reason = "This Whisper model is less exact with a context of %g s, or cannot be checked for it: using 30 s."
             log.warning(reason, config.context_s)
             self._model.context_s = WINDOW_S
-        self._description = Description(device, compute_type, self._model.model.is_multilingual)
+        self._description = Description(device, compute_type, self._model.model.is_multilingual, self._model.context_s)
 
     def _bears_short_context(self, known: Known) -> bool:
         """Whether the model writes the same with its short context as with the full one."""
         short = last(self.transcribe(known.clip, "en", None, False)).text
-        context_s, self._model.context_s = self._model.context_s, WINDOW_S
-        full = last(self.transcribe(known.clip, "en", None, False)).text
-        self._model.context_s = context_s
+        with self._full_context():
+            full = last(self.transcribe(known.clip, "en", None, False)).text
         return agree(known.text, full, short)
+
+    @contextmanager
+    def _full_context(self) -> Iterator[None]:
+        """Encode 30 s while the block runs."""
+        context_s, self._model.context_s = self._model.context_s, WINDOW_S
+        try:
+            yield
+        finally:
+            self._model.context_s = context_s
 
     @property
     def context_s(self) -> float:
@@ -183,10 +194,7 @@ class WhisperEngine:
     def segments(self, window: Clip, request: FileRequest) -> Iterator[Segment | None]:
         """See `SpeechToText` and `WorkerFront`; can be cancelled before each segment. Doubtful text is left out."""
         yield None
-        code = self._language(request.language)
-        sound = window.at(RATE_HZ).samples
-        found, info = self._decode(sound, replace(request, language=code), times=True)
-        yield from segments_of(found, info, len(sound) / RATE_HZ)
+        yield from alone(self.segments_many([(window, request)], lambda index: False))
 
     def segments_many(
         self, calls: Sequence[tuple[Clip, FileRequest]], cancelled: Callable[[int], bool]
@@ -219,6 +227,10 @@ class WhisperEngine:
                 yield index, None
                 continue
             sound = together[index].sound
+            if found.repeats and self.context_s < WINDOW_S:
+                with self._full_context():
+                    yield from ((index, segment) for segment in self._by_library(*calls[index]))
+                continue
             yield from ((index, segment) for segment in segments_of(found.segments, found, len(sound) / RATE_HZ))
             if found.rest_s is not None and not cancelled(index):
                 request = replace(calls[index][1], language=found.language, prompt=None)
@@ -226,7 +238,13 @@ class WhisperEngine:
                 yield from ((index, segment) for segment in segments_of(rest, found, len(sound) / RATE_HZ))
         for index in others:
             if not cancelled(index):
-                yield from ((index, segment) for segment in self.segments(*calls[index]))
+                yield from ((index, segment) for segment in self._by_library(*calls[index]))
+
+    def _by_library(self, window: Clip, request: FileRequest) -> Iterator[Segment | None]:
+        """Transcribe a window alone: a long one, one with a sampling temperature, or one that repeats itself."""
+        sound = window.at(RATE_HZ).samples
+        found, info = self._decode(sound, replace(request, language=self._language(request.language)), times=True)
+        yield from segments_of(found, info, len(sound) / RATE_HZ)
 
     def language_of(self, clip: Clip) -> tuple[str, float]:
         """Return the likeliest language of at most 30 s of any sound, and its probability."""

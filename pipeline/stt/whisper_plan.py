@@ -18,9 +18,15 @@ the size again. On a CPU int8 is twice as fast as float32, and no published meas
 MOST_THREADS = 4
 """Maximum number of threads of one model on a CPU: decoding gains nothing from the second on, encoding
 little beyond this."""
+SMALL_MODEL_MB = 200
+"""Size of weights (base has 140 MB at half precision) up to which one thread is quick enough for a turn. Then each core
+has its own copy: two copies with a thread each transcribe more than one copy with two threads."""
 CORES_A_COPY = 8
-"""Cores for each copy: on fewer cores, two copies would only take turns."""
+"""Cores for each copy of a larger model."""
 MOST_COPIES = 4
+FILE_BATCH = 8
+"""Windows of recordings decoded together on a CPU while nobody converses: beyond this, little is gained."""
+WINDOW_S = 9.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class Plan:
     """Number of short utterances decoded together."""
     file_batch: int
     """Number of windows of recordings decoded together."""
+    file_batch_beside_users: int
+    """The same while conversations use the model."""
     context_s: float
     """Minimum length of sound to encode, in seconds."""
 
@@ -47,19 +55,25 @@ def plan(settings: Settings, hardware: Hardware, weights_mb: int) -> Plan:
     """
     ways = _ways(settings, hardware, weights_mb)
     device, kind = ways[0]
-    replicas = settings.stt_replicas or _replicas(device, hardware, needed_mb(weights_mb, kind, hardware))
+    replicas = settings.stt_replicas or _replicas(device, hardware, weights_mb, needed_mb(weights_mb, kind, hardware))
     # On a CPU, encoding a full window is most of the work and keeps the cores busy by itself: batching utterances would
     # only delay the first ones.
     context_s = settings.whisper_context_s or (FULL_CONTEXT_S if device == "cuda" else SHORT_CONTEXT_S)
     batch = 16 if device == "cuda" else 8 if context_s < FULL_CONTEXT_S else 1
+    file_batch = settings.stt_file_batch or (16 if device == "cuda" else FILE_BATCH)
     return Plan(
         ways,
         replicas,
         threads=settings.whisper_threads or max(1, min(MOST_THREADS, hardware.cores // replicas)),
         batch=settings.stt_batch or batch,
-        file_batch=settings.stt_file_batch or (16 if device == "cuda" else 1),
+        file_batch=file_batch,
+        file_batch_beside_users=file_batch if device == "cuda" else 1,
         context_s=context_s,
     )
+
+
+def window_s(context_s: float) -> float:
+    return WINDOW_S if context_s < FULL_CONTEXT_S else FULL_CONTEXT_S
 
 
 def _ways(settings: Settings, hardware: Hardware, weights_mb: int) -> tuple[tuple[str, str], ...]:
@@ -84,8 +98,9 @@ def _fits(kind: str, gpu: Gpu, weights_mb: int, hardware: Hardware) -> bool:
     return not gpu.memory_mb or needed_mb(weights_mb, kind, hardware) <= gpu.free_mb
 
 
-def _replicas(device: str, hardware: Hardware, mb: int) -> int:
+def _replicas(device: str, hardware: Hardware, weights_mb: int, mb: int) -> int:
     if device == "cuda":
         return 1  # batches fill a GPU better than copies
     by_memory = hardware.memory_mb // 4 // max(1, mb)
-    return max(1, min(MOST_COPIES, hardware.cores // CORES_A_COPY, by_memory))
+    cores = 1 if weights_mb <= SMALL_MODEL_MB else CORES_A_COPY
+    return max(1, min(MOST_COPIES, hardware.cores // cores, by_memory))

@@ -4,8 +4,10 @@ The library's own batched pipeline decodes each window once and drops what the m
 first pass is batched, and a window that needs a second one gets it alone from the library, which is rare.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pipeline.audio.clip import Samples
 from pipeline.stt.whisper_model import MAX_NO_SPEECH, MIN_LOGPROB, Batch, Heard, Utterance, features_of, prompt_of
@@ -44,6 +46,12 @@ class Pass:
     language_probability: float
     rest_s: float | None
     """Time from which the window must be decoded again; None: all of it is done."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a segment has the words of the one before it, as it can happen with a short context."""
+        words = [re.findall(r"\w+", segment.text.lower()) for segment in self.segments]
+        return any(len(before) > 1 and before == after for before, after in pairwise(words))
 
 
 def first_pass(

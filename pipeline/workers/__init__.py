@@ -50,6 +50,8 @@ class Serving:
     """Maximum number of these calls that run together."""
     file_batch: int = 1
     """The same for calls of files."""
+    file_batch_beside_users: int = 1
+    """The same while conversations use the model, which wait until a batch has ended."""
     gather_s: float = 0.0
     """Time that a batch waits for as many calls as the previous one had; see `Scheduler.take`."""
 

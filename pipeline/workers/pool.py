@@ -213,7 +213,10 @@ class Pool:
                     if host.when_lost(lost):
                         lost()
                     try:
-                        return await self._scheduler.take(self._serving.batch, self._serving.file_batch)
+                        serving = self._serving
+                        return await self._scheduler.take(
+                            serving.batch, serving.file_batch, serving.file_batch_beside_users
+                        )
                     finally:
                         host.when_lost(None)
             except TimeoutError:

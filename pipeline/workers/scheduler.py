@@ -102,6 +102,8 @@ REMEMBERED = 256
 runs, and far fewer files are transcribed at a time."""
 STEADY_S = 1.0
 """Age at which a batch says nothing about the current rate of calls, in seconds."""
+CONVERSING_S = 30.0
+"""Time after a conversation's call during which its user is expected to need the model again, in seconds."""
 
 
 class Scheduler(Generic[T]):
@@ -133,6 +135,8 @@ class Scheduler(Generic[T]):
         self._mean_s = 0.1
         self._last_batch = (0, -math.inf)
         """Size of the last batch, and when it ended."""
+        self._conversed_at = -math.inf
+        """Time of the newest call that is not of a file."""
         self.running = 0
         """Number of running calls."""
 
@@ -144,6 +148,8 @@ class Scheduler(Generic[T]):
     def put(self, call: T) -> None:
         """Queue a call. Raises Overloaded at once if too many wait already, or if its turn is expected to take longer
         than `max_wait_s`; files wait without a limit."""
+        if call.batched and call.caller.urgency < Urgency.FILE:
+            self._conversed_at = asyncio.get_running_loop().time()
         if self._hand_over(call):
             return
         ahead = sum(other.caller.urgency <= call.caller.urgency for other in self._queue)
@@ -195,8 +201,17 @@ class Scheduler(Generic[T]):
             return False
         return True
 
-    async def take(self, most: int = 1, most_of_files: int = 1) -> list[T]:
-        """Take the next call and, up to `most`, those that can run together with it; `finished` ends them.
+    @property
+    def conversing(self) -> bool:
+        """Whether conversations use the model now."""
+        return asyncio.get_running_loop().time() - self._conversed_at < CONVERSING_S
+
+    async def take(self, most: int = 1, most_of_files: int = 1, most_beside_users: int = 1) -> list[T]:
+        """Take the next call and, up to `most`, those that can run together with it; `finished` ends them. Each replica
+        takes its share of the calls, so that none is idle while another one runs them all.
+
+        most_of_files: the limit for calls of files. most_beside_users: the same while conversations use the model,
+        which wait until a batch has ended.
 
         A single call does not wait for others, unless the previous batch, just now, had more: then it waits for as
         many, for `gather_s` at most.
@@ -208,7 +223,8 @@ class Scheduler(Generic[T]):
             first = await self._handed()
         batch = [first]
         self._serve(first)
-        most = most_of_files if first.caller.urgency is Urgency.FILE else most
+        if first.caller.urgency is Urgency.FILE:
+            most = most_beside_users if self.conversing else most_of_files
         try:
             if most > 1 and first.batched:
                 await self._fill(batch, most)
@@ -262,13 +278,14 @@ class Scheduler(Generic[T]):
                 for call in self._queue
                 if call.batched and call.method == first.method and call.caller.urgency == first.caller.urgency
             ]
-            while alike and len(batch) < most:
+            share = -(-(len(alike) + self.running) // self._size)
+            while alike and len(batch) < min(most, share):
                 call = self._next(alike)
                 alike.remove(call)
                 self._queue.remove(call)
                 batch.append(call)
                 self._serve(call)
-            if len(batch) >= (min(before, most) if steady else 1) or loop.time() >= until:
+            if alike or len(batch) >= (min(before, most) if steady else 1) or loop.time() >= until:
                 return
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):

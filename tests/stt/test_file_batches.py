@@ -108,7 +108,10 @@ async def test_a_batched_recording_has_the_transcript_of_single_windows(
     isolate: bool, sparse: tuple[bytes, list[str]]
 ) -> None:
     data, texts = sparse
-    async with opened(isolate_models=False) as alone, opened(isolate_models=isolate, stt_file_batch=8) as batched:
+    async with (
+        opened(isolate_models=False, stt_file_batch=1) as alone,
+        opened(isolate_models=isolate, stt_file_batch=8) as batched,
+    ):
         assert (alone.engine.limits.batch, batched.engine.limits.batch) == (1, 8)
         for request in (FileRequest(), FileRequest("en", words=True), FileRequest("en", batch_size=3)):
             one_by_one = await heard(alone.engine, data, request)

@@ -9,7 +9,7 @@ from pipeline.settings import Settings
 from pipeline.stt.whisper_plan import Plan, plan
 from pipeline.workers.hardware import Gpu, Hardware
 
-BASE_MB, LARGE_MB = 140, 2950
+BASE_MB, SMALL_MB, LARGE_MB = 140, 470, 2950
 MODERN = ("float16", "float32", "int8", "int8_float16")
 
 
@@ -62,10 +62,13 @@ def test_device_and_precision_fit_the_hardware(
     ("hardware", "weights_mb", "replicas", "threads"),
     [
         (machine(cores=1), BASE_MB, 1, 1),
-        (machine(cores=2), BASE_MB, 1, 2),
-        (machine(cores=8), BASE_MB, 1, 4),
-        (machine(cores=32, memory_mb=64_000), BASE_MB, 4, 4),
-        (machine(cores=32, memory_mb=3_200), BASE_MB, 1, 4),
+        (machine(cores=2), BASE_MB, 2, 1),
+        (machine(cores=2), SMALL_MB, 1, 2),
+        (machine(cores=2, memory_mb=2_000), BASE_MB, 1, 2),
+        (machine(cores=8), BASE_MB, 4, 2),
+        (machine(cores=8), SMALL_MB, 1, 4),
+        (machine(cores=32, memory_mb=64_000), SMALL_MB, 4, 4),
+        (machine(cores=32, memory_mb=3_200), SMALL_MB, 1, 4),
         (machine(cores=128, memory_mb=512_000), LARGE_MB, 4, 4),
         (machine(cores=32, gpu=(24_000, 23_000)), LARGE_MB, 1, 4),
     ],
@@ -79,8 +82,8 @@ def test_replicas_and_threads_fit_the_hardware(
 
 def test_batches_are_used_where_they_are_faster() -> None:
     on_gpu, on_cpu = machine(gpu=(24_000, 23_000)), machine()
-    assert (planned(on_gpu).batch, planned(on_gpu).file_batch) == (16, 16)
-    assert (planned(on_cpu).batch, planned(on_cpu).file_batch) == (8, 1)
+    assert (planned(on_gpu).batch, planned(on_gpu).file_batch, planned(on_gpu).file_batch_beside_users) == (16, 16, 16)
+    assert (planned(on_cpu).batch, planned(on_cpu).file_batch, planned(on_cpu).file_batch_beside_users) == (8, 8, 1)
     assert planned(on_cpu, whisper_context_s=30).batch == 1
     assert planned(on_gpu, whisper_device="cpu").batch == 8
 
@@ -104,7 +107,7 @@ def test_settings_override_the_plan() -> None:
     hardware = machine(cores=32, memory_mb=64_000, gpu=(24_000, 23_000))
     named = {"stt_replicas": 3, "whisper_threads": 7, "stt_batch": 5, "stt_file_batch": 6}
     found = planned(hardware, whisper_device="cpu", whisper_compute_type="float32", **named)
-    assert found == Plan((("cpu", "float32"),), 3, 7, 5, 6, 10)
+    assert found == Plan((("cpu", "float32"),), 3, 7, 5, 6, 1, 10)
     # An explicit device is tried whether it seems to fit or not, and no other.
     full = planned(machine(gpu=(4_000, 500)), LARGE_MB, whisper_device="cuda", whisper_compute_type="float16")
     assert full.ways == (("cuda", "float16"),)

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 import pytest
 
 from pipeline.errors import Overloaded
-from pipeline.workers.scheduler import Caller, Scheduler, Urgency, calling, current, for_session, less_urgent
+from pipeline.workers.scheduler import (
+    CONVERSING_S,
+    Caller,
+    Scheduler,
+    Urgency,
+    calling,
+    current,
+    for_session,
+    less_urgent,
+)
 from tests import virtual_time
 
 
@@ -286,6 +295,45 @@ def test_a_batch_waits_briefly_for_as_many_calls_as_the_last_one() -> None:
     late = [(5.0, call) for call in alike("a")]
     # A batch from long ago does not make the next one wait.
     assert batches([*first, *late], most=8, gather_s=0.02)[2] == (5.0, ["a"])
+
+
+def test_replicas_share_the_waiting_calls() -> None:
+    order: list[list[str]] = []
+
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=100, size=2)
+        async with model(scheduler, order, size=2, most=8):
+            for call in alike(*"abcdefgh"):
+                scheduler.put(call)
+            await asyncio.sleep(0.15)
+
+    virtual_time.run(run())
+    assert order == [["a", "c", "d", "e"], ["b", "f", "g", "h"]]
+
+
+def test_files_have_small_batches_while_somebody_converses() -> None:
+    taken: list[int] = []
+
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=100)
+
+        async def take(count: int) -> None:
+            for call in alike(*"abcdefgh"[:count], urgency=Urgency.FILE):
+                scheduler.put(call)
+            calls = await scheduler.take(1, 8, 2)
+            taken.append(len(calls))
+            scheduler.finished(calls, 0.1)
+
+        await take(4)
+        (said,) = alike("said", urgency=Urgency.LATER)
+        scheduler.put(said)
+        scheduler.finished(await scheduler.take(1, 8, 2), 0.1)
+        await take(4)
+        await asyncio.sleep(CONVERSING_S)
+        await take(4)
+
+    virtual_time.run(run())
+    assert taken == [4, 2, 6]
 
 
 def test_a_sessions_caller_is_reused() -> None:
