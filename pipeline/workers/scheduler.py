@@ -105,6 +105,10 @@ STEADY_S = 1.0
 CONVERSING_S = 30.0
 """Time after a conversation's call during which its user is expected to need the model again, in seconds."""
 
+ACCOUNT_S = 0.15
+"""Time that the calls of one account in a batch take together while other accounts use the model, in seconds. On a CPU
+that is one call or two; a GPU decodes a whole batch in it."""
+
 
 class Scheduler(Generic[T]):
     """The queue for one model: callers put calls in, the model's replicas take them out.
@@ -130,8 +134,8 @@ class Scheduler(Generic[T]):
         self._arrived = asyncio.Event()
         self._served: OrderedDict[str, None] = OrderedDict()
         """Sessions in the order in which they were served last."""
-        self._served_accounts: OrderedDict[str, None] = OrderedDict()
-        """Accounts in the order in which they were served last."""
+        self._served_accounts: OrderedDict[str, float] = OrderedDict()
+        """Accounts in the order in which they were served last, and when."""
         self._mean_s = 0.1
         self._last_batch = (0, -math.inf)
         """Size of the last batch, and when it ended."""
@@ -279,9 +283,14 @@ class Scheduler(Generic[T]):
                 if call.batched and call.method == first.method and call.caller.urgency == first.caller.urgency
             ]
             share = -(-(len(alike) + self.running) // self._size)
+            of_files = first.caller.urgency is Urgency.FILE
+            of_account = math.inf if of_files else self._places_of_account()
             while alike and len(batch) < min(most, share):
                 call = self._next(alike)
                 alike.remove(call)
+                together = sum(other.caller.shares_with == call.caller.shares_with for other in batch)
+                if together >= of_account:
+                    continue
                 self._queue.remove(call)
                 batch.append(call)
                 self._serve(call)
@@ -291,6 +300,13 @@ class Scheduler(Generic[T]):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(until):
                     await self._arrived.wait()
+
+    def _places_of_account(self) -> float:
+        """Maximum number of calls of one account in a batch of conversations. Others wait until a batch has ended, so
+        while they use the model, the calls of one account together take ACCOUNT_S at most."""
+        since = asyncio.get_running_loop().time() - CONVERSING_S
+        using = sum(at >= since for at in self._served_accounts.values())
+        return math.inf if using < 2 else max(1, int(ACCOUNT_S / self._mean_s))
 
     def _next(self, calls: Sequence[T]) -> T:
         sessions = {session: index for index, session in enumerate(self._served)}
@@ -307,11 +323,12 @@ class Scheduler(Generic[T]):
 
     def _serve(self, call: T) -> None:
         self.running += 1
+        self._served[call.caller.session] = None
+        self._served_accounts[call.caller.shares_with] = asyncio.get_running_loop().time()
         for served, name in (
             (self._served, call.caller.session),
             (self._served_accounts, call.caller.shares_with),
         ):
-            served[name] = None
             served.move_to_end(name)
             while len(served) > max(REMEMBERED, 4 * self._max_waiting):
                 served.popitem(last=False)

@@ -336,6 +336,39 @@ def test_files_have_small_batches_while_somebody_converses() -> None:
     assert taken == [4, 2, 6]
 
 
+@pytest.mark.parametrize(("seconds", "others", "together"), [(0.1, True, 1), (0.1, False, 8), (0.01, True, 8)])
+def test_one_account_has_a_small_part_of_a_batch_while_others_wait(seconds: float, others: bool, together: int) -> None:
+    """A slow model runs few calls of one account together, so that another user need not wait for all of them."""
+
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=100)
+
+        def put(name: str, account: str) -> None:
+            with calling(session=name, urgency=Urgency.NOW, account=account):
+                scheduler.put(Call(name, batched=True))
+
+        for _ in range(100):  # so that it knows how long a call takes
+            put("warm", "mallory")
+            scheduler.finished(await scheduler.take(), seconds)
+        if others:
+            put("question", "anna")
+            scheduler.finished(await scheduler.take(), seconds)
+        for number in range(8):
+            put(f"flood {number}", "mallory")
+        batch = await scheduler.take(8)
+        assert len(batch) == together
+        if others:
+            scheduler.finished(batch, seconds * together)
+            put("next question", "anna")
+            for number in range(8):
+                put(f"more {number}", "mallory")
+            batch = await scheduler.take(8)
+            assert batch[0].name == "next question"
+        assert sum(call.caller.account == "mallory" for call in batch) <= together
+
+    virtual_time.run(run())
+
+
 def test_a_sessions_caller_is_reused() -> None:
     with calling(session="a", urgency=Urgency.AHEAD) as caller:
         with for_session("a") as inner:
