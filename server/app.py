@@ -32,6 +32,8 @@ from server.realtime.webrtc.registry import Calls
 from server.state import State, keep_state
 from server.talk import turns
 from server.talk.resume import RESUME_S, Resumable
+from server.telephone.audiosocket.server import open_audiosocket
+from server.telephone.twilio import route as twilio
 from server.transcribe import asr, models, services, streaming
 from server.wyoming.tcp_server import open_wyoming
 
@@ -60,6 +62,7 @@ def create_app(
             async with (
                 nullcontext(kept) if kept else open_jobs(settings, opened.transcriber) as jobs,
                 open_wyoming(settings, opened, access.budgets, draining),
+                open_audiosocket(settings, opened, access.budgets, draining),
                 Calls(draining) as calls,
             ):
                 keep_state(
@@ -125,4 +128,5 @@ def create_app(
     app.include_router(realtime.router)
     app.include_router(webrtc.router)
     app.include_router(client_secrets.router)
+    app.include_router(twilio.router)
     return app

@@ -27,6 +27,7 @@ STATUS: Mapping[str, int] = {
     "forbidden": 403,
     "forbidden_origin": 403,
     "forbidden_host": 403,
+    "forbidden_signature": 403,
     "not_found": 404,
     "job_not_found": 404,
     "job_finished": 409,

@@ -47,6 +47,8 @@ from server.realtime import audio as realtime_sound
 from server.realtime import parsing
 from server.realtime.errors import RealtimeError
 from server.realtime.webrtc import calls
+from server.telephone.twilio import messages as twilio_messages
+from server.telephone.twilio.signature import signature
 from server.wyoming import wire
 from server.wyoming.wire import Broken
 
@@ -271,6 +273,8 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.realtime.audio:decoded": quietly(lambda text: realtime_sound.decoded(text, "audio")),
     "server.pages.ui:wants_html": ui.wants_html,
     "server.http.multipart:fields_of": form,
+    "server.telephone.twilio.messages:message_of": quietly(twilio_messages.message_of),
+    "server.telephone.twilio.signature:signature": lambda text: signature("token", text, [(text, text)]),
     "server.wyoming.wire:_head": quietly(lambda text: wire._head(text.encode("utf-8", "replace"))),
 }
 """Functions by module and name."""

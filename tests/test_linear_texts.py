@@ -25,6 +25,7 @@ OWN_TEXTS = {
     "server.access.keys:weak", "server.access.keys:keys_of_setting",
     "server.openapi:event_stream", "server.realtime.webrtc.listening:listening_on", "pipeline.tts.onnx_graph:node",
     "pipeline.tts.onnx_graph:tensor", "server.http.multipart:bad_form",
+    "server.telephone.audiosocket.server:networks",
 }  # fmt: skip
 """Functions that read only settings or text of the program itself."""
 NAMES_ONLY = {
@@ -40,6 +41,7 @@ NAMES_ONLY = {
     "server.realtime.items:mcp_call", "server.jobs.updates:file", "pipeline.tools.basic:calculate",
     "pipeline.tts.kokoro_voices:espeak_voice", "server.realtime.initial:session_of",
     "pipeline.listening.wake_word:check_wake_word",
+    "server.telephone.twilio.signature:websocket_url", "server.http.tcp_server:listening",
 }  # fmt: skip
 """Functions that only pass on or compare a text, or are measured by another name (`evaluated`, `render`, `check`)."""
 PARTS = ("pipeline.speech.normalise.",)

@@ -44,7 +44,7 @@ class JobSettings(Group):
     """Transcriber of the recordings of jobs. local: this service's recogniser. modal: a remote worker
     (deploy/modal_worker.py, or a program with the same protocol; docs/jobs.md)."""
     app_url: str = ""
-    """This service's public URL, which remote workers use."""
+    """This service's public URL, which remote workers and Twilio use."""
     modal_webhook_url: str = ""
     """URL to which JOB_ENGINE=modal posts its jobs."""
     modal_token_id: str = ""

@@ -18,6 +18,13 @@ class ServiceSettings(Group):
     wyoming_uri: str = ""
     """Address for the Wyoming protocol, which Home Assistant uses (tcp://127.0.0.1:10300); empty: off. It has no
     keys: every client that reaches the address has access."""
+    audiosocket_address: str = ""
+    """Address for calls from Asterisk by AudioSocket (127.0.0.1:9092; docs/telephone.md); empty: off."""
+    audiosocket_allowed: str = "127.0.0.1,::1"
+    """Comma-separated addresses and networks (10.0.0.0/8) from which AUDIOSOCKET_ADDRESS accepts calls. The protocol
+    has no keys."""
+    twilio_auth_token: str = ""
+    """Auth token of your Twilio account. When set, /twilio/voice accepts its calls (docs/telephone.md)."""
     allowed_origins: str = ""
     """Comma-separated web origins (https://example.org) whose pages can connect and send requests (CORS), in addition
     to the service's own."""

@@ -61,6 +61,8 @@ RULES = (
     Rule("/docs/", Open.ALL, READ),
     Rule("/api/v1/webhooks/transcription", Open.SIGNED, files=True),
     Rule("/api/v1/webhooks/transcription/", Open.SIGNED, READ),
+    Rule("/twilio/voice", Open.SIGNED),
+    Rule("/twilio/media", Open.SIGNED),
     Rule("/page-token", Open.ANY_KEY),
     # talk
     Rule("/ws", Permission.TALK),

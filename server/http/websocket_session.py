@@ -27,7 +27,7 @@ GOODBYE_S = 1.0
 REFUSED_CODE = 1008
 CLOSE_CODES = {
     "overloaded": 1013, "file_too_large": 1009, "session_expired": 1001, Leaving.code: CLOSE_CODE,
-    Revoked.code: REVOKED_CODE,
+    Revoked.code: REVOKED_CODE, "unsupported_message": 1003,
 }  # fmt: skip
 """Code of the error that ends a connection → close code, if it is not 1000."""
 MAX_REASON_BYTES = 123

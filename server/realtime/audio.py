@@ -6,10 +6,10 @@ from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode.mixing import Offset
+from pipeline.audio.g711 import from_alaw, from_mulaw, to_alaw, to_mulaw
 from pipeline.listening.detector import RATE_HZ
 from server.realtime.errors import RealtimeError
 
@@ -62,7 +62,7 @@ def samples(data: bytes, format: Format) -> Samples:
     """Return the samples; an odd last byte of PCM is dropped."""
     if format == "audio/pcm":
         return Clip.from_pcm16(data, RATES_HZ[format]).samples
-    return _TABLES[format][np.frombuffer(data, np.uint8)]
+    return from_mulaw(data) if format == "audio/pcmu" else from_alaw(data)
 
 
 def whole(data: bytes, format: Format) -> Clip:
@@ -125,43 +125,12 @@ class SoundOut:
         return self._encoded(tail)
 
     def _encoded(self, values: Samples) -> str:
-        pcm = Clip(np.asarray(values, np.float32), 0).pcm16()
-        if self._format != "audio/pcm":
-            linear = np.frombuffer(pcm, "<i2").astype(np.int32)
-            pcm = (_to_mulaw(linear) if self._format == "audio/pcmu" else _to_alaw(linear)).tobytes()
-        return base64.b64encode(pcm).decode()
-
-
-def _mulaw_table() -> Samples:
-    """Return the sample for each µ-law byte (ITU-T G.711)."""
-    code = ~np.arange(256, dtype=np.int32) & 0xFF
-    magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code & 0x70) >> 4)) - 0x84
-    return (np.where(code & 0x80, -magnitude, magnitude) / 32768).astype(np.float32)
-
-
-def _alaw_table() -> Samples:
-    """Return the sample for each A-law byte (ITU-T G.711)."""
-    code = np.arange(256, dtype=np.int32) ^ 0x55
-    exponent, mantissa = (code & 0x70) >> 4, (code & 0x0F) << 4
-    magnitude = np.where(exponent > 0, (mantissa + 0x108) << np.maximum(exponent - 1, 0), mantissa + 8)
-    return (np.where(code & 0x80, magnitude, -magnitude) / 32768).astype(np.float32)
-
-
-_TABLES: dict[str, Samples] = {"audio/pcmu": _mulaw_table(), "audio/pcma": _alaw_table()}
-
-
-def _to_mulaw(linear: NDArray[np.int32]) -> NDArray[np.uint8]:
-    magnitude = np.minimum(np.abs(linear), 32_635) + 0x84
-    exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 7
-    mantissa = (magnitude >> (exponent + 3)) & 0x0F
-    coded: NDArray[np.uint8] = (~(np.where(linear < 0, 0x80, 0) | (exponent << 4) | mantissa) & 0xFF).astype(np.uint8)
-    return coded
-
-
-def _to_alaw(linear: NDArray[np.int32]) -> NDArray[np.uint8]:
-    negative = linear < 0
-    magnitude = np.minimum(np.where(negative, -linear - 1, linear), 32_767)
-    exponent = np.maximum(np.floor(np.log2(np.maximum(magnitude, 1))).astype(np.int32) - 7, 0)
-    mantissa = (magnitude >> np.where(exponent > 0, exponent + 3, 4)) & 0x0F
-    coded: NDArray[np.uint8] = ((np.where(negative, 0, 0x80) | (exponent << 4) | mantissa) ^ 0x55).astype(np.uint8)
-    return coded
+        sound = np.asarray(values, np.float32)
+        match self._format:
+            case "audio/pcm":
+                coded = Clip(sound, RATES_HZ[self._format]).pcm16()
+            case "audio/pcmu":
+                coded = to_mulaw(sound)
+            case "audio/pcma":
+                coded = to_alaw(sound)
+        return base64.b64encode(coded).decode()

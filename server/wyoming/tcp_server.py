@@ -15,6 +15,7 @@ from pipeline.workers.scheduler import calling
 from server.access.budgets import Budgets
 from server.access.callers import ALL, Caller, address_in
 from server.http.draining import Draining
+from server.http.tcp_server import listening
 from server.wyoming.connection import Connection
 from server.wyoming.conversations import Conversations
 from server.wyoming.wire import encoded, linger
@@ -40,17 +41,11 @@ async def open_wyoming(
     host, port = _address(settings.wyoming_uri)
     conversations = Conversations(assistant.conversation, most=settings.max_sessions, seconds=CONVERSATION_S)
     places = budgets.wyoming
-    open_now: set[asyncio.Task[None]] = set()
     converting = asyncio.Lock()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # asyncio runs each connection in one
-        open_now.add(task)
         caller = _caller(writer)
         try:
-            if len(open_now) > settings.max_connections:
-                return
             places.check(caller)
             with budgets.memory.share(caller) as held, calling(account=caller.account):
                 await Connection(
@@ -59,33 +54,13 @@ async def open_wyoming(
         except Overloaded as error:
             writer.write(encoded(Error(error.message, error.code).event()))
             await linger(reader, writer)
-        except OSError:
-            pass  # disconnected
-        except asyncio.CancelledError:
-            pass  # the service is stopping
-        finally:
-            open_now.discard(task)
-            writer.close()
 
-    try:
-        server = await asyncio.start_server(serve, host, port)
-    except OSError as error:
-        raise ConfigError(f"Cannot listen on WYOMING_URI={settings.wyoming_uri}: {error.strerror}.") from None
-    closing = asyncio.create_task(_close_when_draining(server, draining))
-    log.info("Wyoming listens on tcp://%s:%d", *server.sockets[0].getsockname()[:2])
-    try:
+    setting = f"WYOMING_URI={settings.wyoming_uri}"
+    async with listening(
+        host, port, serve, setting=setting, most=settings.max_connections, draining=draining
+    ) as address:
+        log.info("Wyoming listens on tcp://%s:%d", *address)
         yield
-    finally:
-        closing.cancel()
-        server.close()
-        for task in open_now:
-            task.cancel()
-        await asyncio.wait([closing, *open_now])
-
-
-async def _close_when_draining(server: asyncio.Server, draining: Draining) -> None:
-    await draining.begun.wait()
-    server.close()
 
 
 def _address(uri: str) -> tuple[str, int]:

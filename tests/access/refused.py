@@ -17,10 +17,10 @@ from tests.access.calls import SECRET, Route
 OPEN = {
     "/", "/ui", "/web", "/web/anything", "/health", "/health/live", "/health/ready", "/openapi.json", "/docs",
     "/docs/anything", "/docs/oauth2-redirect",
-    "/api/v1/webhooks/transcription", "/api/v1/webhooks/transcription/{job_id}/file",
+    "/api/v1/webhooks/transcription", "/api/v1/webhooks/transcription/{job_id}/file", "/twilio/voice", "/twilio/media",
 }  # fmt: skip
-"""Routes that need no key: the public ones, and two for remote workers, which sign their requests. A comment must say
-why when you add one.
+"""Routes that need no key: the public ones, two for remote workers and two for Twilio, which sign their requests. A
+comment must say why when you add one.
 """
 TALKS, TRANSCRIBES, ADMIN = "talks-" + "a" * 40, "transcribes-" + "b" * 40, "admin-" + "c" * 40
 API_KEYS = f"anna:talk:{TALKS},tess:transcribe:{TRANSCRIBES},root:admin:{ADMIN}"

@@ -1,0 +1,57 @@
+"""TCP servers of protocols other than HTTP, beside the HTTP server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from pipeline.errors import ConfigError
+from server.http.draining import Draining
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def listening(
+    host: str, port: int, serve: Serve, *, setting: str, most: int, draining: Draining
+) -> AsyncIterator[tuple[str, int]]:
+    """Serve connections while the block runs, and accept none once the service is draining; yield the address.
+
+    serve: runs one connection; may raise OSError (disconnected), and is cancelled when the block ends. setting: the
+    address as NAME=VALUE. most: maximum number of connections; further ones are closed at once. Raises ConfigError if
+    listening fails.
+    """
+    open_now: set[asyncio.Task[None]] = set()
+
+    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # asyncio runs each connection in one
+        open_now.add(task)
+        try:
+            if len(open_now) <= most:
+                await serve(reader, writer)
+        except OSError:
+            pass  # disconnected
+        except asyncio.CancelledError:
+            pass  # the service is stopping
+        finally:
+            open_now.discard(task)
+            writer.close()
+
+    try:
+        server = await asyncio.start_server(run, host, port)
+    except OSError as error:
+        raise ConfigError(f"Cannot listen on {setting}: {error.strerror}.") from None
+    closing = asyncio.create_task(_close_when_draining(server, draining))
+    try:
+        yield server.sockets[0].getsockname()[:2]
+    finally:
+        closing.cancel()
+        server.close()
+        for task in open_now:
+            task.cancel()
+        await asyncio.wait([closing, *open_now])
+
+
+async def _close_when_draining(server: asyncio.Server, draining: Draining) -> None:
+    await draining.begun.wait()
+    server.close()

@@ -1,0 +1,1 @@
+"""Asterisk's AudioSocket: a TCP connection for each call, on its own port."""

@@ -1,0 +1,107 @@
+"""Sound of telephone lines: resampling chunk by chunk, and replies in real time."""
+
+import numpy as np
+import soxr
+
+from pipeline.audio.clip import Clip, Samples
+
+FRAME_MS = 20
+"""Duration of a frame, as usual in telephony."""
+
+
+class Resampler:
+    """Converts a stream of chunks, whose rate can change, to one rate."""
+
+    def __init__(self, rate_hz: int) -> None:
+        """rate_hz: rate of the output."""
+        self._rate_hz = rate_hz
+        self._from_hz = 0
+        self._stream: soxr.ResampleStream | None = None
+
+    def take(self, clip: Clip) -> Samples:
+        """Return the next samples. The resampler keeps some milliseconds back."""
+        if clip.rate_hz != self._from_hz:
+            self._from_hz = clip.rate_hz
+            same = clip.rate_hz == self._rate_hz
+            self._stream = None if same else soxr.ResampleStream(clip.rate_hz, self._rate_hz, 1, dtype="float32")
+        if self._stream is None:
+            return clip.samples
+        return np.asarray(self._stream.resample_chunk(clip.samples), np.float32)
+
+    def end(self) -> Samples:
+        """Return what was kept back, and begin another stream."""
+        rest = np.zeros(0, np.float32)
+        if self._stream is not None:
+            rest = np.asarray(self._stream.resample_chunk(rest, last=True), np.float32)
+        self._stream, self._from_hz = None, 0
+        return rest
+
+
+class Speaker:
+    """A `Line` that gives its sound frame by frame, for a connection that sends each frame when it is due."""
+
+    def __init__(self, rate_hz: int) -> None:
+        """rate_hz: rate of the frames."""
+        self._added_ms = 0.0
+        self._held = False
+        self.closed = False
+        """Whether the conversation has ended."""
+        self.use(rate_hz)
+
+    def use(self, rate_hz: int) -> None:
+        """Change the rate of the frames, and drop the sound that waits."""
+        self._rate_hz = rate_hz
+        self._frame = rate_hz * FRAME_MS // 1000
+        self._resampler = Resampler(rate_hz)
+        self._sound = np.zeros(0, np.float32)
+        """Sound that is due next."""
+        self._fading = np.zeros(0, np.float32)
+        """Sound before it, which was cut short."""
+
+    @property
+    def played_ms(self) -> float:
+        return max(0.0, self._added_ms - len(self._sound) * 1000 / self._rate_hz)
+
+    def begin(self) -> None:
+        self._added_ms = 0.0
+
+    def play(self, clip: Clip) -> bool:
+        self._added_ms += clip.seconds * 1000
+        self._sound = np.concatenate([self._sound, self._resampler.take(clip)])
+        return True
+
+    def hold(self) -> None:
+        if not self._held:
+            self._held = True
+            rest = self._sound[: self._frame]
+            self._fading = rest * np.linspace(1, 0, len(rest), dtype=np.float32)
+
+    def resume(self) -> None:
+        self._held = False
+
+    def cut(self) -> None:
+        self.hold()
+        self._held = False
+        self._resampler.end()
+        self._added_ms = self.played_ms
+        self._sound = self._sound[:0]
+
+    def end(self) -> None:
+        self._sound = np.concatenate([self._sound, self._resampler.end()])
+
+    def close(self, error: BaseException | None = None) -> None:
+        self.closed = True
+
+    @property
+    def silent(self) -> bool:
+        """Whether all sound was given."""
+        return not len(self._sound) and not len(self._fading)
+
+    def frame(self) -> bytes:
+        """Return the next frame, as 16-bit little-endian samples, with silence where there is no sound."""
+        part, self._fading = self._fading, self._fading[:0]
+        if not self._held and len(part) < self._frame:
+            more = self._frame - len(part)
+            part, self._sound = np.concatenate([part, self._sound[:more]]), self._sound[more:]
+        padded = np.pad(part, (0, self._frame - len(part)))
+        return Clip(padded, self._rate_hz).pcm16()
