@@ -39,6 +39,7 @@ NAMES_ONLY = {
     "pipeline.transcripts.line_breaks:spaceless", "server.jobs.owners:own_job", "server.realtime.errors:error_event",
     "server.realtime.items:mcp_call", "server.jobs.updates:file", "pipeline.tools.basic:calculate",
     "pipeline.tts.kokoro_voices:espeak_voice", "server.realtime.initial:session_of",
+    "server.realtime.route:imported", "server.realtime.parsing:read", "server.realtime.audio:decoded_aside",
 }  # fmt: skip
 """Functions that only pass on or compare a text, or are measured by another name (`evaluated`, `render`, `check`)."""
 PARTS = ("pipeline.speech.normalise.",)
