@@ -52,11 +52,10 @@ class LocalAgreement:
                 break
             common += 1
         self._previous = words
-        if common <= len(self._agreed):
-            return False
         # Words that were shown stay unchanged; new ones take case and punctuation from the newest hypothesis.
-        self._agreed += words[len(self._agreed) : common]
-        return True
+        more = following(self._agreed, words[:common])
+        self._agreed += more
+        return bool(more)
 
 
 def following(known: Sequence[str], words: Sequence[str]) -> Sequence[str]:
@@ -64,7 +63,7 @@ def following(known: Sequence[str], words: Sequence[str]) -> Sequence[str]:
     one"), so they end where both match last."""
     count = len(known)
     start = max(0, count - NEAR)
-    here, there = ([_bare(word) for word in text[start : count + NEAR]] for text in (known, words))
+    here, there = ([_bare(word) for word in some[start : count + NEAR]] for some in (known, words))
     *found, _ = SequenceMatcher(None, here, there, autojunk=False).get_matching_blocks()  # the last one is empty
     return words[max(0, count + (found[-1].b - found[-1].a if found else 0)) :]
 

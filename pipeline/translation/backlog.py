@@ -13,8 +13,8 @@ MAX_CHARS = 4 * MERGED_CHARS
 
 
 class Backlog:
-    """A bounded queue from one task to another. What waits is taken as one text: a language model that falls behind
-    gets longer texts, whose fixed costs it pays once, instead of a longer queue."""
+    """A bounded queue from one task to another. All waiting clauses are taken as one text: a language model that falls
+    behind gets longer texts, whose fixed costs it pays once, instead of a longer queue."""
 
     def __init__(self) -> None:
         self._clauses: deque[SourceClause] = deque()

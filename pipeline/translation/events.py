@@ -1,5 +1,4 @@
-"""What a translation yields, in the order in which it happens. `until_ms` is always a position in the speaker's
-sound."""
+"""Events of a translation. `until_ms` is always a position in the speaker's sound."""
 
 from dataclasses import dataclass
 

@@ -127,7 +127,6 @@ class Interpreter:
     async def _translate_one(self, clause: SourceClause, language: str) -> None:
         splitter = ClauseSplitter(language=language)
         begun = False
-
         async with aclosing(self._translator.translate(clause, language)) as chunks:
             async for chunk in chunks:
                 space = "" if begun else separator(self._last, chunk)

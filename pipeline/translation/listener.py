@@ -1,4 +1,4 @@
-"""From sound to the speaker's words, and to clauses of them.
+"""Recognition of the speaker's words, and of clauses of them.
 
 A window of speech is transcribed again and again while it grows. Words on which two transcripts in a row agree are
 final, and so are all words before a pause. The window goes on over short pauses, because recognisers need context:
@@ -81,7 +81,7 @@ class Listener:
         self._looked_until = 0
         """End of the sound in the newest transcript."""
         self._newest: Transcript | None = None
-        """That transcript; None: it failed."""
+        """The newest transcript; None: it failed."""
         self._next_s = 0.0
         self._cutter = ClauseCutter()
         self._complete_until = 0

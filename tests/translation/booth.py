@@ -87,7 +87,7 @@ class Booth:
     running: Running
     log: list[tuple[float, TranslationEvent]] = field(default_factory=list)
     reads: asyncio.Event = field(default_factory=asyncio.Event)
-    """Cleared while nobody reads the events."""
+    """Cleared while the events are not read."""
     spoken: int = 0
     """Words that were spoken so far."""
     interpreter: Interpreter = field(init=False)

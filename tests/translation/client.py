@@ -18,6 +18,8 @@ from tests.realtime.client import EVENT_S
 
 RATE_HZ = 24_000
 CHUNK_MS = 200
+PATIENT: Any = {"open_timeout": EVENT_S}
+"""Options of the connection: the first session imports the types, which takes seconds on a busy machine."""
 SERVER_EVENTS = events_of(RealtimeTranslationServerEvent)
 
 
@@ -96,7 +98,7 @@ async def translating(url: str, *, key: str = "none", model: str = "gpt-realtime
     """Open a session."""
     async with (
         AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client,
-        client.realtime.translations.connect(model=model) as connection,
+        client.realtime.translations.connect(model=model, websocket_connection_options=PATIENT) as connection,
     ):
         listener = Listener(connection)
         await listener.until("session.created")

@@ -208,8 +208,8 @@ def test_nothing_runs_after_a_cancel_in_the_middle_of_a_clause() -> None:
     assert not booth.translation
 
 
-def test_the_client_waits_when_nobody_reads() -> None:
-    """What waits is bounded: at last the sound does not get in."""
+def test_the_client_waits_when_the_events_are_not_read() -> None:
+    """All queues are bounded: at last the sound does not get in."""
 
     async def script(booth: Booth) -> None:
         booth.reads.clear()

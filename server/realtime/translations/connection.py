@@ -124,7 +124,6 @@ class TranslationConnection(WebSocketSession):
             self._interpreter.finish()
 
     async def end(self, reason: ParleyError) -> None:
-        """End the session at once. The writer sends the reason after all events."""
         self._end(reason)
 
     def busy(self) -> bool:
@@ -175,7 +174,7 @@ class TranslationConnection(WebSocketSession):
             reason = ParleyError("Something went wrong inside the service.")
         else:
             reason = self._last or Closed()
-        self._end(reason)
+        self._outbox.close(reason)  # without a deadline: the client may take its time to read the rest
 
     async def _emit(self, event: TranslationEvent) -> None:
         for told in self._told(event):
@@ -205,6 +204,7 @@ class TranslationConnection(WebSocketSession):
             self._end(SlowReader())
 
     def _end(self, reason: ParleyError) -> None:
+        """End the session at once; the client has a moment to read what waits for it."""
         self._outbox.close(reason)
         self._closed.set()
 
