@@ -14,7 +14,7 @@ from server.realtime.translations import connection  # imported before: no threa
 from server.realtime.translations.config import EVENTS
 from server.realtime.translations.route import PATH, router
 from tests.realtime.desk import Desk, hold_at
-from tests.scripted import ScriptedLLM, ScriptedTTS
+from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from tests.translation.client import SERVER_EVENTS
 
 CLOSE = "session.close"
@@ -261,6 +261,20 @@ def test_a_client_that_does_not_read_loses_its_session() -> None:
         assert desk.over
 
     translate(script, llm=ScriptedLLM("palabra " * 400, tokens_per_s=500.0))
+
+
+def test_a_session_ends_when_the_models_take_no_more_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "STUCK_S", 4.0)
+
+    async def script(desk: TranslationDesk) -> None:
+        await desk.speak(8000)
+        assert desk.closed is None
+        await desk.speak(4000)
+        assert desk.of("error")[-1]["error"]["code"] == "overloaded"
+
+    desk = translate(script, stt=ScriptedSTT(seconds=60.0), stt_timeout_s=300)
+    assert desk.closed is not None
+    assert desk.closed[0] == 1013
 
 
 def test_a_language_without_a_voice_gets_text_only() -> None:

@@ -8,6 +8,7 @@ import pytest
 from pipeline.errors import EngineError
 from pipeline.translation import events
 from pipeline.translation.translator import CONTEXT, TIMEOUT_S
+from tests.dialogue import tone
 from tests.scripted import ScriptedTTS
 from tests.translation.booth import Booth, interpret
 
@@ -228,8 +229,6 @@ def test_the_client_waits_when_the_events_are_not_read() -> None:
 def test_a_recording_can_be_sent_faster_than_real_time() -> None:
     async def script(booth: Booth) -> None:
         async def at_once(ms: int, level: float) -> None:
-            from tests.dialogue import tone
-
             await booth.interpreter.hear(tone(16 * ms, level))
 
         booth._feed = at_once  # type: ignore[method-assign]

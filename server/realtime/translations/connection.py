@@ -13,9 +13,9 @@ from openai.types.realtime import (
 from starlette.types import Message
 
 from pipeline.assistant import Assistant
-from pipeline.audio.clip import Clip
+from pipeline.audio.clip import Clip, Samples
 from pipeline.conversation.watchdog import IdleTimeout
-from pipeline.errors import ParleyError
+from pipeline.errors import Overloaded, ParleyError
 from pipeline.support.background import background
 from pipeline.support.channel import Channel
 from pipeline.support.json_types import JsonObject
@@ -37,6 +37,8 @@ OUTBOX = 64
 """Maximum number of unsent server events; then the translation waits for the client."""
 SLOW_READER_S = 30.0
 """Longest time that an event waits for a client that does not read, in seconds."""
+STUCK_S = 60.0
+"""Longest time in which the models take no sound, in seconds: longer than the timeouts of one call."""
 FORMAT: Format = "audio/pcm"
 STEP_MS = 200
 """Longest sound that is passed on at a time, in both directions; `elapsed_ms` advances in such steps."""
@@ -120,7 +122,7 @@ class TranslationConnection(WebSocketSession):
         """End the session after what the client has sent is translated."""
         if self._last is None:
             self._last = reason
-            await self._interpreter.hear(self._heard.end())
+            await self._hear(self._heard.end())
             self._interpreter.finish()
 
     async def end(self, reason: ParleyError) -> None:
@@ -145,9 +147,17 @@ class TranslationConnection(WebSocketSession):
             raise RealtimeError("The session is closing.", code="invalid_value", param="type")
         data = await decoded_aside(event.audio, "audio")
         for start in range(0, len(data), STEP_BYTES):
-            await self._interpreter.hear(self._heard.take(data[start : start + STEP_BYTES]))
+            await self._hear(self._heard.take(data[start : start + STEP_BYTES]))
         if self._idle_s and self._interpreter.silence_s >= self._idle_s:
             self._end(IdleTimeout())
+
+    async def _hear(self, samples: Samples) -> None:
+        """Wait for room, then add sound. Meanwhile the client's next message is not read."""
+        try:
+            async with asyncio.timeout(STUCK_S):
+                await self._interpreter.hear(samples)
+        except TimeoutError:
+            self._end(Overloaded("The models cannot keep up with this translation; the session is closed."))
 
     async def _update(self, event: RealtimeTranslationSessionUpdateEvent) -> None:
         before = self._config.language
