@@ -20,8 +20,8 @@ from pipeline.conversation.turn import Stages, Turn
 from pipeline.engines import EngineInfo, Running, open_best, open_named
 from pipeline.listening.detector import SileroActivity, VoiceActivity
 from pipeline.listening.options import LiveOptions
-from pipeline.llm import Message
-from pipeline.llm.auto import open_auto
+from pipeline.llm import Message, ReplyDelta
+from pipeline.llm.auto import AutoLanguageModel, open_auto
 from pipeline.settings import Settings
 from pipeline.stt import SpeechToText, Transcript
 from pipeline.stt.recognisers import Recognisers
@@ -75,6 +75,18 @@ class Assistant:
     def engines(self) -> Sequence[EngineInfo]:
         """The engine of each stage at present, in the order stt, llm, tts."""
         return self._engines()
+
+    async def has_model(self) -> bool:
+        """Whether there is a language model now, and not only the built-in responder."""
+        if isinstance(self.stages.llm, AutoLanguageModel):
+            await self.stages.llm.look()
+        return all(info.engine != "builtin" for info in self.engines if info.stage == "llm")
+
+    def model_reply(self, messages: Sequence[Message]) -> AsyncGenerator[ReplyDelta, None]:
+        """Stream the language model's reply to a prompt, without functions and without the built-in responder in its
+        place. Raises EngineError."""
+        engine = self.stages.llm
+        return engine.model_reply(messages) if isinstance(engine, AutoLanguageModel) else engine.reply(messages)
 
     def _hears(self) -> EngineInfo:
         return next((info for info in self.engines if info.stage == "stt"), EngineInfo("stt", "unknown", "", "", 0.0))

@@ -27,6 +27,7 @@ from server.ops import health, kept_conversations, metrics, status
 from server.pages import api_reference, page_token, ui
 from server.realtime import client_secrets
 from server.realtime import route as realtime
+from server.realtime.translations import route as translations
 from server.realtime.webrtc import route as webrtc
 from server.realtime.webrtc.registry import Calls
 from server.state import State, keep_state
@@ -129,4 +130,5 @@ def create_app(
     app.include_router(webrtc.router)
     app.include_router(client_secrets.router)
     app.include_router(twilio.router)
+    app.include_router(translations.router)
     return app

@@ -44,6 +44,7 @@ STATUS: Mapping[str, int] = {
     "too_many_requests": 429,
     "client_gone": 499,
     "timeout": 504,
+    "language_model_required": 503,
     "storage_full": 507,
     "storage_failed": 503,
 }

@@ -34,6 +34,7 @@ from pipeline.tools import ToolError, basic
 from pipeline.transcripts import line_breaks, subtitles
 from pipeline.transcripts.alignment import ctc
 from pipeline.transcripts.speakers import SpeakerTurn, assigning
+from pipeline.translation.clauses import ClauseCutter
 from pipeline.tts import common, silence, xtts
 from pipeline.tts import split as pieces
 from server import errors, parameters
@@ -197,6 +198,7 @@ CASES: dict[str, Callable[[str], object]] = {
         interruption.words_beyond_backchannels(text, "en", more_comes=more) for more in (True, False)
     ],
     "pipeline.conversation.partials:LocalAgreement": agreed,
+    "pipeline.translation.clauses:ClauseCutter": lambda text: ClauseCutter().add(text.split(), "en"),
     "pipeline.llm.builtin.numbers:value": lambda text: numbers.value(
         text.split(), numbers.ENGLISH, point="point", comma_decimal=False
     ),
@@ -281,7 +283,7 @@ CASES: dict[str, Callable[[str], object]] = {
 SLOW = {
     "pipeline.transcripts.line_breaks:by_characters", "pipeline.transcripts.speakers.assigning:with_speakers",
     "pipeline.speech.normalise.__init__:for_voice", "pipeline.transcripts.subtitles:render",
-    "pipeline.speech.clauses:ClauseSplitter",
+    "pipeline.speech.clauses:ClauseSplitter", "pipeline.translation.clauses:ClauseCutter",
     "pipeline.conversation.timeline:Timeline.heard_text", "pipeline.transcripts.line_breaks:pieces",
 }  # fmt: skip
 """Cases that take long for any text and are therefore measured with a few patterns only."""

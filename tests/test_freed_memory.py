@@ -16,6 +16,7 @@ from pipeline.conversation.turn import Stages
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
 from server.realtime import route as realtime
+from server.realtime.translations import route as translations
 from server.talk import turns
 from tests.dialogue import tone
 from tests.realtime.desk import Desk, application, assistant, hold
@@ -136,7 +137,7 @@ async def converse(path: str, query: str, stt: ScriptedSTT, sent: list[Message])
     running = Running()
     stages = Stages(stt, ScriptedLLM(running=running), ScriptedTTS(running=running))
     app, access = application(assistant(stages, settings))
-    for module in (turns, realtime):
+    for module in (turns, realtime, translations):
         app.include_router(module.router)
     inbox: asyncio.Queue[Message] = asyncio.Queue()
     for one in ({"type": "websocket.connect"}, *sent):
@@ -168,7 +169,7 @@ QUIET = Clip(np.zeros(32_000, np.float32), 16_000)
 
 @pytest.mark.parametrize(
     ("path", "query"),
-    [("/ws", ""), ("/ws", "stream=1&rate=16000"), ("/ws", "stream=1"), ("/v1/realtime", "")],
+    [("/ws", ""), ("/ws", "stream=1&rate=16000"), ("/ws", "stream=1"), ("/v1/realtime", ""), (translations.PATH, "")],
 )
 def test_no_audio_outlives_a_disconnected_client(path: str, query: str, uncollected: None) -> None:
     stt = RememberingSTT(seconds=30.0)
@@ -176,6 +177,9 @@ def test_no_audio_outlives_a_disconnected_client(path: str, query: str, uncollec
         item = {"type": "message", "role": "user", "content": [{"type": "input_audio"}]}
         item["content"][0]["audio"] = base64.b64encode(LOUD.pcm16()).decode()  # type: ignore[index]
         sent = [message({"type": "conversation.item.create", "item": item})] * 2
+    elif path == translations.PATH:
+        audio = base64.b64encode(LOUD.pcm16()).decode()
+        sent = [message({"type": "session.input_audio_buffer.append", "audio": audio})]
     elif "rate" in query:
         sent = [message(LOUD.pcm16()), message(QUIET.pcm16())]
     else:

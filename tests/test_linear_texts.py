@@ -42,6 +42,7 @@ NAMES_ONLY = {
     "pipeline.tts.kokoro_voices:espeak_voice", "server.realtime.initial:session_of",
     "pipeline.listening.wake_word:check_wake_word",
     "server.telephone.twilio.signature:websocket_url", "server.http.tcp_server:listening",
+    "server.realtime.route:imported", "server.realtime.parsing:read", "server.realtime.audio:decoded_aside",
 }  # fmt: skip
 """Functions that only pass on or compare a text, or are measured by another name (`evaluated`, `render`, `check`)."""
 PARTS = ("pipeline.speech.normalise.",)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.audio.clip import Samples
-from pipeline.conversation.partials import LocalAgreement
+from pipeline.conversation.partials import LocalAgreement, following
 from pipeline.listening.detector import FRAME, RATE_HZ, SileroActivity, SpeechDetector
 from pipeline.listening.endpointing import COMPLETE, UNFINISHED, completeness, delay
 from pipeline.listening.interruption import BargeIn, Decision, words_beyond_backchannels
@@ -283,6 +283,27 @@ def test_shown_words_stay_shown(hypotheses: list[list[str]]) -> None:
         assert agreement.text.startswith(before)
         assert more is (agreement.text != before)
         before = agreement.text
+
+
+@pytest.mark.parametrize(
+    ("known", "heard", "new"),
+    [
+        ("", "turn on", "turn on"),
+        ("turn on", "Turn on, the light.", "the light."),
+        ("turn on the light", "turn on", ""),
+        ("twenty one apples", "21 apples and pears", "and pears"),
+        ("21 apples", "twenty one apples and pears", "and pears"),
+        ("so turn on the", "turn on the light", "light"),
+        ("we can do it", "we can do it, we can do it", "we can do it"),
+        ("something else", "turn on the light", "the light"),
+    ],
+)
+def test_words_after_known_ones_are_found_in_another_writing(known: str, heard: str, new: str) -> None:
+    assert " ".join(following(known.split(), heard.split())) == new
+    agreement = LocalAgreement(known.split())
+    for _ in range(2):
+        agreement.add(heard)
+    assert agreement.text == f"{known} {new}".strip()
 
 
 # --- speech detection ---

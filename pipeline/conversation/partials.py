@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from difflib import SequenceMatcher
 
 from pipeline.audio.clip import Clip
 from pipeline.errors import ParleyError
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 
 PAUSE = 4.0
 """Pause after a partial transcript, as a multiple of its duration."""
+NEAR = 20
+"""Words before and after the end of known words among which that end is found again in another transcript."""
 
 _BARE = re.compile(r"[\W_]+", re.UNICODE)
 
@@ -24,9 +27,15 @@ class LocalAgreement:
     LocalAgreement-2 (Macháček, Dabre, Bojar: "Turning Whisper into Real-Time Transcription System", 2023).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agreed: Sequence[str] = ()) -> None:
+        """agreed: words with which the utterance is known to begin."""
         self._previous: list[str] = []
-        self._agreed: list[str] = []
+        self._agreed = [*agreed]
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The agreed words so far."""
+        return self._agreed
 
     @property
     def text(self) -> str:
@@ -43,11 +52,20 @@ class LocalAgreement:
                 break
             common += 1
         self._previous = words
-        if common <= len(self._agreed):
-            return False
         # Words that were shown stay unchanged; new ones take case and punctuation from the newest hypothesis.
-        self._agreed += words[len(self._agreed) : common]
-        return True
+        more = following(self._agreed, words[:common])
+        self._agreed += more
+        return bool(more)
+
+
+def following(known: Sequence[str], words: Sequence[str]) -> Sequence[str]:
+    """Return the words of a transcript that follow the known ones. It can write these differently ("21" for "twenty
+    one"), so they end where both match last."""
+    count = len(known)
+    start = max(0, count - NEAR)
+    here, there = ([_bare(word) for word in some[start : count + NEAR]] for some in (known, words))
+    *found, _ = SequenceMatcher(None, here, there, autojunk=False).get_matching_blocks()  # the last one is empty
+    return words[max(0, count + (found[-1].b - found[-1].a if found else 0)) :]
 
 
 def _bare(word: str) -> str:

@@ -120,6 +120,17 @@ class AutoLanguageModel:
             async for delta in deltas:
                 yield delta
 
+    async def model_reply(self, messages: Sequence[Message]) -> AsyncGenerator[ReplyDelta, None]:
+        """Stream the reply of a language model, never that of the built-in responder. Raises EngineError without
+        one."""
+        await self.look()
+        model = self._better or self._always
+        if model.info.engine == ALWAYS:
+            raise EngineError(f"There is no language model at present. {self._why_not}".strip())
+        async with aclosing(self._replies(model, messages, (), must_call=False)) as deltas:
+            async for delta in deltas:
+                yield delta
+
     async def _replies(
         self, better: Running[LanguageModel], messages: Sequence[Message], tools: Sequence[Tool], must_call: bool
     ) -> AsyncGenerator[ReplyDelta, None]:

@@ -88,9 +88,19 @@ class Windows:
         return Window(self._start, np.concatenate(self._held)) if self._open else None
 
     @property
+    def pending_start(self) -> int | None:
+        """First sample of the incomplete window; None: there is none."""
+        return self._start if self._open else None
+
+    @property
     def now(self) -> int:
         """Number of samples fed so far, in whole frames."""
         return self._detector.now
+
+    @property
+    def last_speech(self) -> int:
+        """End of the last speech, in samples."""
+        return self._detector.last_speech
 
     def feed(self, samples: Samples) -> list[Window]:
         """Add samples; return the windows that they complete."""
@@ -114,7 +124,11 @@ class Windows:
             done = self._take(frame, self._activity.probability(frame))
             if self._held:
                 self._held[-1] = self._held[-1][: len(tail)]
-        return done + (self._close(min(self._detector.last_speech + self._pad, self._now)) if self._open else [])
+        return done + self.close()
+
+    def close(self) -> list[Window]:
+        """End the incomplete window with its last speech; return it, if there is one."""
+        return self._close(min(self._detector.last_speech + self._pad, self._now)) if self._open else []
 
     @property
     def _now(self) -> int:

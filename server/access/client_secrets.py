@@ -1,7 +1,7 @@
 """Ephemeral keys of the Realtime API: a server makes one with its key, and a browser opens sessions with it.
 
-A secret opens Realtime sessions only, any number until it expires, each with the configuration that it was made for. A
-session continues after that, and ends with the key that the secret was made with.
+A secret opens Realtime sessions of one kind only, any number until it expires, each with the configuration that it was
+made for. A session continues after that, and ends with the key that the secret was made with.
 """
 
 import secrets
@@ -17,8 +17,10 @@ from pipeline.support.json_types import JsonObject
 from server.access.callers import Caller, Permission
 
 PREFIX = "ek_"
-PATHS = ("/v1/realtime", "/v1/realtime/calls", "/v1/realtime/calls/")
-"""Paths that accept a secret; with a slash at the end, also those below."""
+CONVERSATIONS = ("/v1/realtime", "/v1/realtime/calls", "/v1/realtime/calls/")
+"""Paths that accept a secret for conversations; with a slash at the end, also those below."""
+TRANSLATIONS = ("/v1/realtime/translations",)
+"""Paths that accept a secret for translations."""
 SCOPE = "parley.session"
 """Key in an ASGI scope under which the configuration of the secret's sessions is stored."""
 MOST, MOST_OF_ONE = 10_000, 1_000
@@ -35,6 +37,8 @@ class ClientSecret:
     """Configuration of its sessions, as in `session.update`; empty: the default."""
     expires_at: float
     """Unix time."""
+    paths: tuple[str, ...]
+    """Paths that accept it."""
 
 
 class ClientSecrets:
@@ -44,7 +48,9 @@ class ClientSecrets:
         self._clock = clock
         self._known: dict[str, ClientSecret] = {}
 
-    def make(self, caller: Caller, session: JsonObject, seconds: float) -> tuple[str, int]:
+    def make(
+        self, caller: Caller, session: JsonObject, seconds: float, paths: tuple[str, ...] = CONVERSATIONS
+    ) -> tuple[str, int]:
         """Return a new secret, and its expiry in Unix time: never later than the caller's own. Raises Overloaded."""
         now = self._clock()
         self._known = {value: secret for value, secret in self._known.items() if secret.expires_at > now}
@@ -54,15 +60,16 @@ class ClientSecrets:
         value = PREFIX + secrets.token_urlsafe(32)
         expires_at = min(now + seconds, caller.until)
         own = replace(caller, permissions=frozenset({Permission.TALK}), address="")
-        self._known[value] = ClientSecret(own, session, expires_at)
+        self._known[value] = ClientSecret(own, session, expires_at, paths)
         return value, int(expires_at)
 
     def find(self, value: str, path: str) -> ClientSecret | None:
         """Return what a secret permits at this path; None if it is unknown, expired, or for other paths."""
-        if not any(path.startswith(one) if one.endswith("/") else path == one for one in PATHS):
-            return None
         secret = self._known.get(value)
-        return secret if secret is not None and self._clock() < secret.expires_at else None
+        if secret is None or self._clock() >= secret.expires_at:
+            return None
+        fits = any(path.startswith(one) if one.endswith("/") else path == one for one in secret.paths)
+        return secret if fits else None
 
 
 def bound_session(connection: HTTPConnection) -> JsonObject:

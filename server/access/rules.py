@@ -68,6 +68,8 @@ RULES = (
     Rule("/ws", Permission.TALK),
     Rule("/v1/realtime", Permission.TALK),
     Rule("/v1/realtime/client_secrets", Permission.TALK),
+    Rule("/v1/realtime/translations", Permission.TALK),
+    Rule("/v1/realtime/translations/client_secrets", Permission.TALK),
     Rule("/v1/realtime/calls", Permission.TALK),
     Rule("/v1/realtime/calls/", Permission.TALK),
     Rule("/v1/audio/speech", Permission.TALK),

@@ -1,5 +1,6 @@
 """Sound formats of the Realtime API: PCM at 24 kHz, µ-law and A-law at 8 kHz; base64 on the wire."""
 
+import asyncio
 import base64
 import binascii
 from typing import Literal, NotRequired, TypedDict
@@ -17,6 +18,9 @@ Format = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
 RATES_HZ: dict[str, int] = {"audio/pcm": 24_000, "audio/pcmu": 8_000, "audio/pcma": 8_000}
 MAX_APPEND_BYTES = 15 * 2**20
 """Maximum size of the decoded sound in one event, as for OpenAI's server."""
+
+LARGE_CHARS = 2**18
+"""Base64 longer than this is decoded in a thread."""
 
 
 class FormatJson(TypedDict):
@@ -56,6 +60,11 @@ def decoded(audio: str, param: str) -> bytes:
         return binascii.a2b_base64(audio, strict_mode=True)
     except (binascii.Error, ValueError):
         raise RealtimeError(f"Invalid '{param}': not base64.", code="invalid_value", param=param) from None
+
+
+async def decoded_aside(audio: str, param: str) -> bytes:
+    """Do the same as `decoded`, without blocking the event loop for long."""
+    return await asyncio.to_thread(decoded, audio, param) if len(audio) > LARGE_CHARS else decoded(audio, param)
 
 
 def samples(data: bytes, format: Format) -> Samples:

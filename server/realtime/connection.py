@@ -14,11 +14,8 @@ from server.http.websocket_session import WebSocketSession
 from server.realtime.errors import RealtimeError, as_event, error_event
 from server.realtime.handlers import handle
 from server.realtime.initial import begin_with
-from server.realtime.parsing import parse
+from server.realtime.parsing import read
 from server.realtime.session import RealtimeSession
-
-LARGE_CHARS = 2**18
-"""Longer messages are parsed in a thread."""
 
 
 class Connection(WebSocketSession):
@@ -69,7 +66,7 @@ class Connection(WebSocketSession):
         if text is None:
             raise RealtimeError("Events must be text messages with JSON.", code="unknown_or_invalid_event")
         with self.held.held(len(text)):
-            event, sent = await asyncio.to_thread(parse, text) if len(text) > LARGE_CHARS else parse(text)
+            event, sent = await read(text)
             await handle(self.session, event, sent)
 
     async def work(self) -> None:

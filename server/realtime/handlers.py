@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from pipeline.errors import BadInput, ParleyError
 from pipeline.support.json_types import JsonObject
-from server.realtime.audio import decoded
+from server.realtime.audio import LARGE_CHARS, decoded_aside
 from server.realtime.errors import RealtimeError, as_event, error_event
 from server.realtime.items import as_json, given
 from server.realtime.parsing import sent_input
@@ -36,8 +36,6 @@ log = logging.getLogger(__name__)
 BYTES_PER_STEP = 1 << 15
 """Bytes of sound passed to the session at a time, up to 4 s (about 10 ms of work): other conversations run in
 between."""
-LARGE_CHARS = 2**18
-"""Base64 longer than this is decoded in a thread."""
 LEAST_MS = 100.0
 """Minimum duration of a commit; less is an error, as with OpenAI's server."""
 
@@ -79,10 +77,7 @@ async def update(session: RealtimeSession, event: SessionUpdateEvent, sent: Json
 
 @handles(InputAudioBufferAppendEvent)
 async def append(session: RealtimeSession, event: InputAudioBufferAppendEvent, sent: JsonObject) -> None:
-    if len(event.audio) > LARGE_CHARS:
-        data = await asyncio.to_thread(decoded, event.audio, "audio")
-    else:
-        data = decoded(event.audio, "audio")
+    data = await decoded_aside(event.audio, "audio")
     length_ms = session.sound.ms(len(data))
     limit_s = session.assistant.settings.max_audio_seconds
     if session.config.reply_options.keeps_all and session.translation.uncommitted_ms + length_ms > 1000 * limit_s:

@@ -1,5 +1,6 @@
 """Parsing of a WebSocket message into a client event: JSON, then the `openai` package's own type."""
 
+import asyncio
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,17 @@ from pipeline.support.json_types import Json, JsonObject
 from server.realtime.errors import RealtimeError
 from server.realtime.problems import first_problem, written
 
-EVENTS: Mapping[str, type[BaseModel]] = {
-    get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(RealtimeClientEvent)[0])
-}
-"""`type` on the wire → the class of the event: all client events of the installed `openai` package."""
+Events = Mapping[str, type[BaseModel]]
+"""`type` on the wire → the class of the event."""
+
+
+def events_of(union: object) -> Events:
+    """Return the members of one of the `openai` package's unions of events."""
+    return {get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(union)[0])}
+
+
+EVENTS = events_of(RealtimeClientEvent)
+"""All client events of the installed `openai` package."""
 
 BETA_FIELDS = frozenset({
     "modalities", "voice", "input_audio_format", "output_audio_format", "input_audio_transcription", "turn_detection",
@@ -30,10 +38,17 @@ many."""
 MAX_SOUNDS = 256
 """Maximum number of sound fields that are taken out of one event before it is parsed."""
 LONG_SOUND_CHARS = 4096
+LARGE_CHARS = 2**18
+"""Longer messages are parsed in a thread."""
 _SOUND = re.compile(r'"audio"\s*:\s*"')
 
 
-def parse(text: str) -> tuple[BaseModel, JsonObject]:
+async def read(text: str, events: Events = EVENTS) -> tuple[BaseModel, JsonObject]:
+    """Do the same as `parse`, without blocking the event loop for long."""
+    return await asyncio.to_thread(parse, text, events) if len(text) > LARGE_CHARS else parse(text, events)
+
+
+def parse(text: str, events: Events = EVENTS) -> tuple[BaseModel, JsonObject]:
     """Return the event, and the object as it was sent. Raises RealtimeError."""
     sounds: dict[str, str] = {}
     if len(text) > LONG_SOUND_CHARS:
@@ -54,10 +69,10 @@ def parse(text: str) -> tuple[BaseModel, JsonObject]:
     if not isinstance(event_id, str) or len(event_id) > MAX_EVENT_ID_CHARS:
         event_id = None
     kind = message.get("type")
-    model = EVENTS.get(kind) if isinstance(kind, str) else None
+    model = events.get(kind) if isinstance(kind, str) else None
     if model is None:
         raise RealtimeError(
-            f"Invalid value: {str(kind)[:60]!r}. Supported values are: {', '.join(sorted(EVENTS))}.",
+            f"Invalid value: {str(kind)[:60]!r}. Supported values are: {', '.join(sorted(events))}.",
             code="unknown_or_invalid_event",
             param="type",
             event_id=event_id,

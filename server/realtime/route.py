@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, WebSocket
 
@@ -35,8 +35,8 @@ async def realtime(socket: WebSocket) -> None:
         return
     offered = socket.scope.get("subprotocols") or []
     bound = bound_session(socket)
-    make = await _connection_class()
-    connection = make(
+    make = await imported("server.realtime.connection", "Connection")
+    connection: Connection = make(
         socket,
         assistant,
         model=query.get("model", "").strip()[:MAX_MODEL_CHARS] or DEFAULT_MODEL,
@@ -56,10 +56,10 @@ async def realtime(socket: WebSocket) -> None:
     await connection.run()
 
 
-async def _connection_class() -> "type[Connection]":
-    """Return `Connection`, imported with the first session: importing the `openai` package's types takes most of a
-    second, and not every deployment needs them. The import runs in a thread so as not to block other conversations."""
-    name = "server.realtime.connection"
+async def imported(module: str, name: str) -> Any:
+    """Return a class of a module that is imported with the first session: importing the `openai` package's types takes
+    most of a second, and not every deployment needs them. The import runs in a thread so as not to block other
+    conversations."""
     # A module that another session's thread is importing is in `sys.modules`, but incomplete.
-    found: type[Connection] | None = getattr(sys.modules.get(name), "Connection", None)
-    return found or (await asyncio.to_thread(importlib.import_module, name)).Connection
+    found = getattr(sys.modules.get(module), name, None)
+    return found or getattr(await asyncio.to_thread(importlib.import_module, module), name)

@@ -38,7 +38,7 @@ async def test_only_the_listed_routes_are_open(locked: FastAPI) -> None:
                 assert set(error) == {"code", "message"}
             told[attempt.kind] += 1
     assert len(GUARDED) > 30
-    assert sum(route.method == "WEBSOCKET" for route in GUARDED) == 3
+    assert sum(route.method == "WEBSOCKET" for route in GUARDED) == 4
     assert min(told.values()) >= len(GUARDED), told
 
 
@@ -144,7 +144,7 @@ async def test_each_key_opens_its_routes() -> None:
                 for headers in ({"Authorization": f"bearer  {key} "}, {"X-API-Key": key}):
                     await door(scope(route, headers), None, None)  # type: ignore[arg-type]
                     assert seen.pop().name == {"talk": "anna", "transcribe": "tess", "admin": "root"}[right]
-    for path in ("/ws", "/v1/realtime"):
+    for path in ("/ws", "/v1/realtime", "/v1/realtime/translations"):
         protocols = {"Sec-WebSocket-Protocol": f"realtime, openai-insecure-api-key.{TALKS}"}
         await door(scope(Route("WEBSOCKET", path), protocols), None, None)  # type: ignore[arg-type]
         assert seen.pop().name == "anna"

@@ -8,9 +8,9 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, TypeVar, cast
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 import server.realtime.connection  # noqa: F401  # before: no thread moves the virtual clock
 from jobs.service import Jobs
@@ -23,6 +23,7 @@ from pipeline.tools import Toolbox
 from pipeline.voices.catalogue import Voices
 from server.access import Access, AccessMiddleware
 from server.http.draining import Draining
+from server.realtime.parsing import Events
 from server.realtime.route import router
 from server.realtime.webrtc.registry import Calls
 from server.state import State, keep_state
@@ -63,6 +64,12 @@ class Desk:
     count: int = 0
     over: bool = False
     """Whether the server has finished with this connection."""
+    draining: Draining = field(default_factory=Draining)
+    path: ClassVar[str] = "/v1/realtime"
+    router: ClassVar[APIRouter] = router
+    server_events: ClassVar[Events] = SERVER_EVENTS
+    appends: ClassVar[str] = "input_audio_buffer.append"
+    """Event that carries sound."""
 
     @property
     def now(self) -> float:
@@ -77,7 +84,7 @@ class Desk:
         await self.reads.wait()
         if message["type"] == "websocket.send":
             event = json.loads(message["text"])
-            parsed = SERVER_EVENTS[event["type"]].model_validate(event)
+            parsed = self.server_events[event["type"]].model_validate(event)
             assert not parsed.model_extra, (event["type"], parsed.model_extra)
             self.log.append((self.now, event))
         elif message["type"] == "websocket.close":
@@ -112,7 +119,7 @@ class Desk:
     def append(self, ms: int, level: float = 0.2) -> None:
         """Append sound in one event."""
         pcm = tone(RATE_HZ * ms // 1000, int(level * 32767)).astype("<i2").tobytes()
-        self.send("input_audio_buffer.append", audio=base64.b64encode(pcm).decode())
+        self.send(self.appends, audio=base64.b64encode(pcm).decode())
 
     async def _feed(self, ms: int, level: float) -> float:
         for _ in range(ms // FRAME_MS):
@@ -172,7 +179,7 @@ class Desk:
         return str(content.get("transcript") or content.get("text") or "")
 
 
-def application(assistant: Assistant) -> tuple[FastAPI, Access]:
+def application(assistant: Assistant, draining: Draining | None = None) -> tuple[FastAPI, Access]:
     """Return an application without routes and jobs, and its access control."""
     app, access = FastAPI(), Access(assistant.settings)
     app.add_middleware(AccessMiddleware, access=access)
@@ -182,7 +189,7 @@ def application(assistant: Assistant) -> tuple[FastAPI, Access]:
         State(
             assistant=assistant,
             access=access,
-            draining=(draining := Draining()),
+            draining=(draining := draining or Draining()),
             jobs=without_jobs,
             resumable=resumable,
             calls=Calls(draining),
@@ -192,17 +199,26 @@ def application(assistant: Assistant) -> tuple[FastAPI, Access]:
     return app, access
 
 
-def scope(app: FastAPI, query: str = "", subprotocols: tuple[str, ...] = ()) -> dict[str, Any]:
+def scope(app: FastAPI, query: str = "", subprotocols: tuple[str, ...] = (), path: str = Desk.path) -> dict[str, Any]:
     headers = [(b"host", b"test")]
     return {
-        "type": "websocket", "path": "/v1/realtime", "raw_path": b"/v1/realtime", "query_string": query.encode(),
+        "type": "websocket", "path": path, "raw_path": path.encode(), "query_string": query.encode(),
         "headers": headers, "subprotocols": list(subprotocols), "app": app, "extensions": {}, "root_path": "",
         "scheme": "ws", "client": ("test", 1), "server": ("test", 80),
     }  # fmt: skip
 
 
-def hold(
-    script: Callable[[Desk], Awaitable[None]],
+D = TypeVar("D", bound=Desk)
+
+
+def hold(script: Callable[[Desk], Awaitable[None]], **options: Any) -> Desk:
+    """Run a script with a conversation; see `hold_at`."""
+    return hold_at(Desk, script, **options)
+
+
+def hold_at(
+    kind: type[D],
+    script: Callable[[D], Awaitable[None]],
     *,
     stt: ScriptedSTT | None = None,
     llm: ScriptedLLM | None = None,
@@ -210,23 +226,23 @@ def hold(
     tools: Toolbox | None = None,
     query: str = "model=test",
     **settings: Any,
-) -> Desk:
-    """Run a script. The client disconnects at its end, and then nothing of the session may still run."""
+) -> D:
+    """Run a script at an endpoint. The client disconnects at its end, and then nothing of the session may still run."""
 
-    async def run() -> Desk:
+    async def run() -> D:
         running = Running()
         stages = Stages(stt or ScriptedSTT(), llm or ScriptedLLM(), tts or ScriptedTTS())
         for stage in (stages.stt, stages.llm, stages.tts):
             stage.running = running  # type: ignore[union-attr]
         numbers = Settings(**{"idle_timeout_s": 0} | settings)
-        app, _ = application(assistant(stages, numbers, tools))
-        app.include_router(router)
-        desk = Desk(stages, running)
+        desk = kind(stages, running)
+        app, _ = application(assistant(stages, numbers, tools), desk.draining)
+        app.include_router(desk.router)
         desk.reads.set()
         desk.inbox.put_nowait({"type": "websocket.connect"})
 
         async def serve() -> None:
-            await app(scope(app, query), desk.receive, desk.deliver)
+            await app(scope(app, query, path=desk.path), desk.receive, desk.deliver)
             desk.over = True
 
         serving = asyncio.create_task(serve())

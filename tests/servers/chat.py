@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,8 @@ class FakeChat:
 
     models: list[str] = field(default_factory=lambda: ["tiny", "other"])
     reply: str = "I am a small model. I run here."
+    reply_to: Callable[[list[dict[str, Any]]], str] | None = None
+    """Makes the reply from the messages of a request, in place of `reply`."""
     key: str = ""
     """Key that every client must send, when set."""
     tokens_per_second: float = 0.0
@@ -97,7 +99,8 @@ class FakeChat:
     async def _stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
         traps, ended = self.traps, False
         thought = f"<think>{traps.think_in_content}</think>" if traps.think_in_content else ""
-        words = (thought + self.reply).split(" ")
+        reply = self.reply_to(body["messages"]) if self.reply_to is not None else self.reply
+        words = (thought + reply).split(" ")
         try:
             await asyncio.sleep(traps.first_token_s)
             if traps.raw is not None:

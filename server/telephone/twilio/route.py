@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response, WebSocket
 
 from pipeline.errors import BadInput, Overloaded, ParleyError
 from server.access import caller_of, require_key
-from server.errors import answer
+from server.errors import error_response
 from server.http.websocket_protocol import limit_text
 from server.parameters import language_code, system_prompt
 from server.state import state_of
@@ -53,7 +53,7 @@ async def media(socket: WebSocket) -> None:
     try:
         check_signature(socket, assistant.settings)
     except ParleyError as error:
-        await socket.send_denial_response(answer(socket, error))
+        await socket.send_denial_response(error_response(socket, error))
         return
     limit_text(socket.scope, MAX_MESSAGE_CHARS)
     await socket.accept()
