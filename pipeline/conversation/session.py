@@ -20,6 +20,7 @@ from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation, Item
 from pipeline.conversation.kept_turns import Recorder
 from pipeline.conversation.partials import PartialTranscripts
+from pipeline.conversation.pause_sound import PauseSound
 from pipeline.conversation.playback import Playback
 from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
 from pipeline.conversation.tasks import Tasks
@@ -42,6 +43,7 @@ from pipeline.listening.detector import VoiceActivity
 from pipeline.listening.ear import Ear, milliseconds
 from pipeline.listening.false_alarms import Wariness
 from pipeline.listening.options import LiveOptions
+from pipeline.listening.smart_turn import TurnEnd
 from pipeline.llm import Message
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
@@ -111,10 +113,12 @@ class Session:
         recorder: Recorder | None = None,
         idle: Callable[[], bool] = lambda: False,
         room: Room | None = None,
+        turn_end: TurnEnd | None = None,
     ) -> None:
         """activity: the VAD of this session. language: spoken language as ISO 639-1; None to detect it. sink: receives
         the events as they happen, instead of `events`. recorder: keeps the turns. idle: whether the recogniser has no
-        calls. room: budget for audio that waits for its transcript; None: unlimited."""
+        calls. room: budget for audio that waits for its transcript; None: unlimited. turn_end: hears whether the user
+        has finished; None: only the words tell."""
         self._out = Outlet(sink)
         self.events: Channel[Event] = self._out.events
         """Events in order; closed with an Overloaded error when the reader is too slow."""
@@ -139,6 +143,7 @@ class Session:
         """The last answer that has ended; the client can still report what it has played of it."""
         self._judgement: asyncio.Task[None] | None = None
         self._tasks = Tasks(conversation.id)
+        self.pause_sound = PauseSound(turn_end, self._tasks.start)
         self._watchdog = Watchdog()
         self.dictation = Dictation(
             conversation,

@@ -16,8 +16,10 @@ import server.realtime.connection  # noqa: F401  # before: no thread moves the v
 from jobs.service import Jobs
 from pipeline.assistant import Assistant
 from pipeline.conversation.turn import Stages
+from pipeline.conversation.turn_end import SmartTurnHere
 from pipeline.engines import EngineInfo
 from pipeline.listening.detector import VoiceActivity
+from pipeline.listening.smart_turn import TurnEnd
 from pipeline.settings import Settings
 from pipeline.tools import Toolbox
 from pipeline.voices.catalogue import Voices
@@ -35,6 +37,18 @@ from tests.scripted import Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
 RATE_HZ = 24_000
 FRAME_MS = 20
 Message = MutableMapping[str, Any]
+
+
+class ScriptedSmartTurn(SmartTurnHere):
+    """Scripted estimates in place of Smart Turn."""
+
+    def __init__(self, settings: Settings, turn_end: TurnEnd | None) -> None:
+        super().__init__(settings)
+        self._scripted = turn_end
+
+    @property
+    def turn_end(self) -> TurnEnd | None:
+        return self._scripted
 
 
 class ScriptedAssistant(Assistant):
@@ -209,6 +223,7 @@ def hold(
     tts: ScriptedTTS | None = None,
     tools: Toolbox | None = None,
     query: str = "model=test",
+    turn_end: TurnEnd | None = None,
     **settings: Any,
 ) -> Desk:
     """Run a script. The client disconnects at its end, and then nothing of the session may still run."""
@@ -219,7 +234,9 @@ def hold(
         for stage in (stages.stt, stages.llm, stages.tts):
             stage.running = running  # type: ignore[union-attr]
         numbers = Settings(**{"idle_timeout_s": 0} | settings)
-        app, _ = application(assistant(stages, numbers, tools))
+        served = assistant(stages, numbers, tools)
+        served.smart_turn = ScriptedSmartTurn(numbers, turn_end)
+        app, _ = application(served)
         app.include_router(router)
         desk = Desk(stages, running)
         desk.reads.set()
