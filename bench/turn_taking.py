@@ -224,8 +224,8 @@ def trade_off(turns: list[Script]) -> dict[str, list[tuple[int, float, float]]]:
     return curves
 
 
-def draw(curves: dict[str, list[tuple[int, float, float]]]) -> str:
-    """Draw the curves as SVG, readable on paper or a screen, light or dark."""
+def draw(curves: dict[str, list[tuple[int, float, float]]], of: str = "turns") -> str:
+    """Draw the curves as SVG, readable on paper or a screen, light or dark. of: what the cut-offs are a share of."""
     width, height, left, bottom = 720, 420, 64, 56
     most_x = 100 * (1 + int(max(x for points in curves.values() for _, x, _ in points) // 100))
     most_y = 10 * (1 + int(max(y for points in curves.values() for _, _, y in points) // 10))
@@ -251,7 +251,7 @@ def draw(curves: dict[str, list[tuple[int, float, float]]]) -> str:
     )
     lines.append(
         f'<text transform="translate(18 {height / 2}) rotate(-90)" text-anchor="middle">'
-        "false cut-offs, % of turns</text>"
+        f"false cut-offs, % of {of}</text>"
     )
     for index, ((name, points), colour) in enumerate(zip(curves.items(), ("#888", "#0b62d6", "#c2410c"), strict=True)):
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(delay, cut_offs) for _, delay, cut_offs in points))

@@ -3,6 +3,7 @@
 import asyncio
 import platform
 import shutil
+from collections.abc import Awaitable
 
 from commands.mic import sound_system
 from commands.models import installed
@@ -10,8 +11,10 @@ from commands.start import JsonOption, load_settings, print_rows, run
 from pipeline import llm, stt, tts
 from pipeline.engines import load
 from pipeline.errors import EngineUnavailable, ParleyError
+from pipeline.listening import smart_turn
 from pipeline.settings import Settings
 from pipeline.stt.models import runnable
+from pipeline.support import model_sources
 from pipeline.workers import hardware
 
 MIN_FREE_GB = 2.0
@@ -32,26 +35,27 @@ async def _doctor(settings: Settings, as_json: bool) -> None:
     ]
     engines = await asyncio.gather(
         *(
-            _engine(stage, table, name, settings)
+            _probed(f"{stage} {name}", load(table, name).probe(settings))
             for stage, table, wanted in stages
             for name in table
             if name != "openai" or wanted == "openai"  # a remote server is probed only if it is configured
-        )
+        ),
+        _probed("turn smart-turn", model_sources.check(settings, smart_turn.NAME)),
     )
     print_rows([*_machine(settings), *engines], as_json=as_json)
 
 
-async def _engine(stage: str, table: dict[str, str], name: str, settings: Settings) -> dict[str, object]:
+async def _probed(what: str, probe: Awaitable[None]) -> dict[str, object]:
     try:
         async with asyncio.timeout(10):
-            await load(table, name).probe(settings)
+            await probe
     except EngineUnavailable as error:
-        return _row(f"{stage} {name}", "missing", error.message, error.remedy)
+        return _row(what, "missing", error.message, error.remedy)
     except ParleyError as error:
-        return _row(f"{stage} {name}", "missing", error.message)
+        return _row(what, "missing", error.message)
     except TimeoutError:
-        return _row(f"{stage} {name}", "missing", "It did not respond within 10 s.")
-    return _row(f"{stage} {name}", "ok", "")
+        return _row(what, "missing", "It did not respond within 10 s.")
+    return _row(what, "ok", "")
 
 
 def _machine(settings: Settings) -> list[dict[str, object]]:

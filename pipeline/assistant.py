@@ -17,6 +17,7 @@ from pipeline.conversation.kept_turns import Recorder, open_recorder
 from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.conversation.session import Session, Sink
 from pipeline.conversation.turn import Stages, Turn
+from pipeline.conversation.turn_end import SmartTurnHere, open_turn_end
 from pipeline.engines import EngineInfo, Running, open_best, open_named
 from pipeline.listening.detector import SileroActivity, VoiceActivity
 from pipeline.listening.options import LiveOptions
@@ -62,6 +63,9 @@ class Assistant:
         """The functions that the language model may call."""
         self.recorder: Recorder | None = None
         """Keeps conversations; None: they are not kept."""
+        self.smart_turn: SmartTurnHere | None = None
+        """Hears whether users have finished, for conversations that begin once it is loaded; None: only the words
+        tell."""
         if transcriber is None:
             own = Running(stages.stt, self._hears())
             recognisers = Recognisers(settings, own, NOTHING_KNOWN)
@@ -73,8 +77,9 @@ class Assistant:
 
     @property
     def engines(self) -> Sequence[EngineInfo]:
-        """The engine of each stage at present, in the order stt, llm, tts."""
-        return self._engines()
+        """The engine of each stage at present, in the order stt, llm, tts; and Smart Turn (turn) where it is loaded."""
+        turn = self.smart_turn.info if self.smart_turn is not None else None
+        return [*self._engines(), *([turn] if turn is not None else [])]
 
     async def has_model(self) -> bool:
         """Whether there is a language model now, and not only the built-in responder."""
@@ -141,6 +146,7 @@ class Assistant:
             recorder=self.recorder if record else None,
             idle=self.idle,
             room=room,
+            turn_end=self.smart_turn.turn_end if self.smart_turn is not None else None,
         )
 
     async def answer(
@@ -208,6 +214,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
         opening as (hears, thinks, speaks),
         open_transcriber(settings, hears) as transcriber,
         open_recorder(settings) as recorder,
+        open_turn_end(settings) as smart_turn,
     ):
         voices.add_built_in(speaks.voices)
         voices.get(settings.voice_name)
@@ -220,7 +227,7 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
             return (hears.now, current, speaks.now)
 
         assistant = Assistant(settings, stages, voices, engines, tools, transcriber)
-        assistant.recorder = recorder
+        assistant.recorder, assistant.smart_turn = recorder, smart_turn
         yield assistant
 
 

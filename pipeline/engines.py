@@ -67,7 +67,7 @@ class EngineInfo:
     """Engine of a stage, for the start-up table, `/health` and the page."""
 
     stage: str
-    """stt, llm or tts."""
+    """stt, llm, tts or turn."""
     engine: str
     model: str
     device: str

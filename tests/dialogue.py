@@ -15,6 +15,7 @@ from pipeline.conversation.history import Conversation
 from pipeline.conversation.session import Session
 from pipeline.conversation.turn import TURN_TIMEOUT_S, Stages
 from pipeline.listening.options import LiveOptions
+from pipeline.listening.smart_turn import TurnEnd
 from pipeline.listening.wake_word import MicroWakeWord, WakeWordDetector
 from pipeline.settings import Settings
 from tests import virtual_time
@@ -108,6 +109,7 @@ def hold(
     idle: bool = False,
     turn_s: float = TURN_TIMEOUT_S,
     wake_word_detector: Callable[[str], WakeWordDetector] = MicroWakeWord,
+    turn_end: TurnEnd | None = None,
     **options: Any,
 ) -> Dialogue:
     """Play a dialogue to the end of its script, then close the session."""
@@ -120,7 +122,7 @@ def hold(
         session = Session(
             stages, Settings(), LiveOptions(**{"partial_ms": 0} | options),
             Conversation("sys", budget_tokens=4000), voice=VOICE, language=None, activity=LoudIsSpeech(),
-            idle=lambda: idle, wake_word=wake_word_detector,
+            idle=lambda: idle, wake_word=wake_word_detector, turn_end=turn_end,
         )  # fmt: skip
         dialogue = Dialogue(session, stages, running)
 

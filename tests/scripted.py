@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.audio.clip import Clip
+from pipeline.audio.clip import Clip, Samples
 from pipeline.llm import Message, ReplyDelta, Tool, Usage
 from pipeline.stt import FileRequest, Segment, Transcript, WindowLimits
 from pipeline.voices.catalogue import Voice
@@ -127,3 +127,18 @@ class ScriptedTTS:
 
     def speaks(self, language: str) -> bool:
         return True
+
+
+@dataclass
+class ScriptedTurnEnd:
+    """Estimates that the user has finished with these probabilities, one a call, after `seconds`; the last repeats."""
+
+    finished: Sequence[float | None] = (0.9,)
+    seconds: float = 0.03
+    asked: list[int] = field(default_factory=list)
+    """Samples of each call."""
+
+    async def probability(self, samples: Samples) -> float | None:
+        self.asked.append(len(samples))
+        await asyncio.sleep(self.seconds)
+        return self.finished[min(len(self.asked), len(self.finished)) - 1]

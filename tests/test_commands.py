@@ -161,6 +161,7 @@ def test_doctor_names_what_is_missing_and_how_to_fix_it(tmp_path: Path) -> None:
     assert "ollama serve" in rows["llm ollama"]["mend"]  # language: allow
     assert rows["stt whisper"]["state"] == "missing"
     assert rows["stt whisper"]["mend"]  # language: allow
+    assert rows["turn smart-turn"]["state"] == "missing"
     assert all(row["mend"] for row in rows.values() if row["state"] == "missing")  # language: allow
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.audio.clip import Samples
 from pipeline.conversation.partials import LocalAgreement, following
 from pipeline.listening.detector import FRAME, RATE_HZ, SileroActivity, SpeechDetector
-from pipeline.listening.endpointing import COMPLETE, UNFINISHED, completeness, delay
+from pipeline.listening.endpointing import COMPLETE, UNFINISHED, Sound, completeness, delay
 from pipeline.listening.interruption import BargeIn, Decision, words_beyond_backchannels
 from pipeline.listening.options import LiveOptions
 from pipeline.listening.utterance import Utterance
@@ -166,8 +166,9 @@ def _each(table: dict[str, str]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("language", "text"), _each(DICTATED))
-def test_dictation_gets_the_long_delay(language: str, text: str) -> None:
-    assert delay(text, language, LiveOptions()) == 1200
+@pytest.mark.parametrize("sound", Sound)
+def test_dictation_gets_the_long_delay_whatever_its_sound(language: str, text: str, sound: Sound) -> None:
+    assert delay(text, language, LiveOptions(), sound=sound) == 1200
 
 
 @pytest.mark.parametrize(("language", "text"), _each(NOT_DICTATED))
@@ -183,6 +184,26 @@ def test_possibly_complete_number_gets_the_usual_delay(text: str) -> None:
 def test_pending_transcript_gets_the_long_delay() -> None:
     assert delay(None, None, LiveOptions(), coming=True) == 1200
     assert delay(None, None, LiveOptions(adaptive_endpointing=False), coming=True) == 500
+
+
+@pytest.mark.parametrize(
+    ("text", "sound", "wait_ms"),
+    [
+        ("what time is it?", Sound.UNKNOWN, 300),
+        ("what time is it?", Sound.COMING, 440),
+        ("what time is it?", Sound.FINISHED, 440),
+        ("what time is it?", Sound.GOES_ON, 1200),
+        ("turn on the light", Sound.UNKNOWN, 500),
+        ("turn on the light", Sound.COMING, 500),
+        ("turn on the light", Sound.FINISHED, 440),
+        ("turn on the light", Sound.GOES_ON, 1200),
+        (None, Sound.FINISHED, 440),
+    ],
+)
+def test_sound_decides_after_words_that_can_be_complete(text: str | None, sound: Sound, wait_ms: float) -> None:
+    assert delay(text, "en", LiveOptions(), sound=sound) == pytest.approx(wait_ms)
+    assert delay(text, "en", LiveOptions(adaptive_endpointing=False), sound=sound) == 500
+    assert delay(None, None, LiveOptions(), coming=True, sound=sound) == 1200
 
 
 @pytest.mark.parametrize(("text", "language"), [("", "en"), ("...!?", None), ("turn on and", "xx"), ("え", "ja")])

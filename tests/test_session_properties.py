@@ -20,7 +20,7 @@ from pipeline.conversation import events
 from pipeline.errors import BadInput, EngineError, Overloaded
 from pipeline.stt import Transcript
 from tests.dialogue import RATE_HZ, Dialogue, hold
-from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
+from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedTurnEnd
 
 FRAME = 512
 LOUD, QUIET = np.float32(0.5), np.float32(0)
@@ -334,10 +334,15 @@ def check(played: Played, *, closed: bool) -> None:
     chosen=options,
     chunk=st.sampled_from([320, 512, 640, 1600]),
     hang_up=st.sampled_from([None, None, 0.0, 0.3, 1.0]),
+    turn_end=st.none() | st.builds(ScriptedTurnEnd, st.lists(st.none() | st.floats(0, 1), min_size=1, max_size=3)),
 )
 @settings(max_examples=80)
 def test_invariants_hold_for_any_order_of_events(
-    script: list[tuple[str, Any]], chosen: dict[str, Any], chunk: int, hang_up: float | None
+    script: list[tuple[str, Any]],
+    chosen: dict[str, Any],
+    chunk: int,
+    hang_up: float | None,
+    turn_end: ScriptedTurnEnd | None,
 ) -> None:
     stt = TellingSTT(may_skip=chosen.get("half_duplex", False))
     made: list[Played] = []
@@ -363,7 +368,7 @@ def test_invariants_hold_for_any_order_of_events(
                 break
         assert not busy(dialogue), "a turn does not end"
 
-    hold(run, stt=stt, llm=ScriptedLLM(REPLY), tts=ScriptedTTS(), **chosen)
+    hold(run, stt=stt, llm=ScriptedLLM(REPLY), tts=ScriptedTTS(), turn_end=turn_end, **chosen)
     check(made[0], closed=hang_up is not None)
 
 

@@ -20,6 +20,7 @@ from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation, Item
 from pipeline.conversation.kept_turns import Recorder
 from pipeline.conversation.partials import PartialTranscripts
+from pipeline.conversation.pause_sound import PauseSound
 from pipeline.conversation.playback import Playback
 from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
 from pipeline.conversation.states import (
@@ -42,6 +43,7 @@ from pipeline.listening.detector import VoiceActivity
 from pipeline.listening.ear import Ear, milliseconds
 from pipeline.listening.false_alarms import Wariness
 from pipeline.listening.options import LiveOptions
+from pipeline.listening.smart_turn import TurnEnd
 from pipeline.listening.wake_word import MicroWakeWord, WakeGate, WakeWordDetector
 from pipeline.llm import Message
 from pipeline.settings import Settings
@@ -113,11 +115,12 @@ class Session:
         idle: Callable[[], bool] = lambda: False,
         room: Room | None = None,
         wake_word: Callable[[str], WakeWordDetector] = MicroWakeWord,
+        turn_end: TurnEnd | None = None,
     ) -> None:
         """activity: the VAD of this session. language: spoken language as ISO 639-1; None to detect it. sink: receives
         the events as they happen, instead of `events`. recorder: keeps the turns. idle: whether the recogniser has no
-        calls. room: budget for audio that waits for its transcript; None: unlimited. wake_word: creates
-        the detector of a wake word."""
+        calls. room: budget for audio that waits for its transcript; None: unlimited. wake_word: creates the detector of
+        a wake word. turn_end: hears whether the user has finished; None: only the words tell."""
         self._out = Outlet(sink)
         self.events: Channel[Event] = self._out.events
         """Events in order; closed with an Overloaded error when the reader is too slow."""
@@ -145,6 +148,7 @@ class Session:
         """The last answer that has ended; the client can still report what it has played of it."""
         self._judgement: asyncio.Task[None] | None = None
         self._tasks = Tasks(conversation.id)
+        self.pause_sound = PauseSound(turn_end, self._tasks.start)
         self._watchdog = Watchdog()
         self.dictation = Dictation(
             conversation,

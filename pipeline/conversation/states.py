@@ -14,6 +14,7 @@ from pipeline.conversation.answer import Answer
 from pipeline.conversation.dictation import Dictation
 from pipeline.conversation.events import Event
 from pipeline.conversation.partials import PartialTranscripts
+from pipeline.conversation.pause_sound import PauseSound
 from pipeline.conversation.playback import Playback
 from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.listening.detector import SpeechDetector
@@ -146,6 +147,7 @@ class Context(Protocol):
     wariness: Wariness
     partials: PartialTranscripts
     dictation: Dictation
+    pause_sound: PauseSound
     idle: Callable[[], bool]
     """Returns whether the recogniser has no calls."""
 

@@ -157,7 +157,11 @@ def silence(state: Paused, c: Context, silence_ms: float) -> Step:
         state, coming = replace(state, was_read=True), True
         reads = partial(c.dictation.read, c.ear.clip())
         effects = [_prepare(state.turn, c, ahead=False) if c.reply_options.answers else reads]
-    wait_ms = delay(said.text if said else None, said.language if said else None, c.options, coming=coming)
+    pause = c.ear.detector.last_speech
+    if c.options.adaptive_endpointing and c.pause_sound.due(pause, silence_ms):
+        effects.append(partial(c.pause_sound.judge, pause, c.ear.clip()))
+    text, language = (said.text, said.language) if said else (None, None)
+    wait_ms = delay(text, language, c.options, coming=coming, sound=c.pause_sound.of(pause))
     if silence_ms >= wait_ms and not c.ear.detector.speaking:
         effects.append(c.end_turn)  # after the reply that may just have been prepared for its words
     return state, effects

@@ -193,8 +193,26 @@ SMOLLM2 = KnownModel(
 )  # fmt: skip
 """A language model for tests and benchmarks; too small to be trusted."""
 
+SMART_TURN = KnownModel(
+    "smart-turn-v3", "BSD-2-Clause",
+    _one_wheel(
+        "pipecat/audio/turn/smart_turn/data",
+        (
+            "smart-turn-v3.2-cpu.onnx", 8_679_182,
+            "2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
+        ),
+    ),
+    (
+        Wheel(
+            "pipecat-ai", "1.14.0", "0352f504b44e78bdf524e45af4bc759601c835b9b7dc195efe5e03384b974a44", 12_109_725
+        ),
+    ),
+    repo="pipecat-ai/smart-turn-v3",
+)  # fmt: skip
+"""Hears whether a user has finished. The package is its authors' own, read for this one file and not installed."""
+
 CATALOGUE: dict[str, KnownModel] = {
-    model.name: model for model in (WHISPER_TINY_EN, WHISPER_BASE, KOKORO, PIPER_JOE, SMOLLM2)
+    model.name: model for model in (WHISPER_TINY_EN, WHISPER_BASE, KOKORO, PIPER_JOE, SMOLLM2, SMART_TURN)
 }
 """Name → model."""
 

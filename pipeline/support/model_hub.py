@@ -65,13 +65,13 @@ class Hub:
     def of(cls, settings: Settings) -> "Hub":
         return cls(settings.hf_endpoint, settings.hf_token, settings.hub_offline)
 
-    async def check(self, repo: str) -> None:
+    async def check(self, repo: str, file: str = "config.json") -> None:
         """Check that the hub is reachable and grants access to this model ("owner/name"); takes at most 2 s. Raises
-        EngineUnavailable otherwise."""
+        EngineUnavailable otherwise. file: one that the model has."""
         self._need_online(repo)
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S), self._client() as client:
-                self._raise_for_status(await client.head(f"/{repo}/resolve/main/config.json"), repo)
+                self._raise_for_status(await client.head(f"/{repo}/resolve/main/{file}"), repo)
         except (httpx.HTTPError, TimeoutError, _Broken) as error:
             raise self._unreachable(repo, error) from error
 

@@ -65,7 +65,7 @@ async def check(settings: Settings, name: str) -> None:
     try:
         if not known.repo:
             raise _no_source(known)
-        await Hub.of(settings).check(known.repo)
+        await Hub.of(settings).check(known.repo, known.files[0].name)
     except EngineUnavailable:
         if "index" not in settings.model_sources:
             raise
@@ -82,7 +82,7 @@ async def obtain(settings: Settings, name: str, report: Report) -> Obtained:
         if not known.repo:
             raise _no_source(known)
         hub, wanted = Hub.of(settings), {file.name for file in known.files}
-        await hub.check(known.repo)
+        await hub.check(known.repo, known.files[0].name)
         await hub.fetch(known.repo, await hub.files(known.repo, wanted.__contains__), folder, report)
         return await asyncio.to_thread(note_origin, folder, HUB, known.licence)
     except EngineUnavailable:

@@ -16,8 +16,10 @@ import server.realtime.connection  # noqa: F401  # before: no thread moves the v
 from jobs.service import Jobs
 from pipeline.assistant import Assistant
 from pipeline.conversation.turn import Stages
+from pipeline.conversation.turn_end import SmartTurnHere
 from pipeline.engines import EngineInfo
 from pipeline.listening.detector import VoiceActivity
+from pipeline.listening.smart_turn import TurnEnd
 from pipeline.settings import Settings
 from pipeline.tools import Toolbox
 from pipeline.voices.catalogue import Voices
@@ -36,6 +38,18 @@ from tests.scripted import Running, ScriptedLLM, ScriptedSTT, ScriptedTTS
 RATE_HZ = 24_000
 FRAME_MS = 20
 Message = MutableMapping[str, Any]
+
+
+class ScriptedSmartTurn(SmartTurnHere):
+    """Scripted estimates in place of Smart Turn."""
+
+    def __init__(self, settings: Settings, turn_end: TurnEnd | None) -> None:
+        super().__init__(settings)
+        self._scripted = turn_end
+
+    @property
+    def turn_end(self) -> TurnEnd | None:
+        return self._scripted
 
 
 class ScriptedAssistant(Assistant):
@@ -225,6 +239,7 @@ def hold_at(
     tts: ScriptedTTS | None = None,
     tools: Toolbox | None = None,
     query: str = "model=test",
+    turn_end: TurnEnd | None = None,
     **settings: Any,
 ) -> D:
     """Run a script at an endpoint. The client disconnects at its end, and then nothing of the session may still run."""
@@ -236,7 +251,9 @@ def hold_at(
             stage.running = running  # type: ignore[union-attr]
         numbers = Settings(**{"idle_timeout_s": 0} | settings)
         desk = kind(stages, running)
-        app, _ = application(assistant(stages, numbers, tools), desk.draining)
+        served = assistant(stages, numbers, tools)
+        served.smart_turn = ScriptedSmartTurn(numbers, turn_end)
+        app, _ = application(served, desk.draining)
         app.include_router(desk.router)
         desk.reads.set()
         desk.inbox.put_nowait({"type": "websocket.connect"})

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import EngineError
 from tests.realtime.desk import Desk, hold
-from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
+from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS, ScriptedTurnEnd
 
 LONG = " ".join(f"This is sentence number {n} of a long reply." for n in ("one", "two", "three", "four", "five"))
 MANUAL: dict[str, Any] = {"audio": {"input": {"turn_detection": None}}}
@@ -403,6 +403,32 @@ def test_eagerness_sets_the_endpointing_delay() -> None:
 
     waits = [waited(eagerness) for eagerness in ("high", "auto", "medium", "low")]
     assert waits[0] < waits[1] == waits[2] < waits[3]
+
+
+@pytest.mark.parametrize(
+    ("detection", "finished", "wait_s"),
+    [
+        ({"type": "semantic_vad", "eagerness": "high"}, 0.9, 0.26),
+        ({"type": "semantic_vad", "eagerness": "high"}, 0.1, 0.72),
+        ({"type": "semantic_vad", "eagerness": "low"}, 0.9, 0.79),
+        ({"type": "server_vad"}, 0.1, 0.5),
+    ],
+)
+def test_semantic_vad_hears_whether_the_user_has_finished(
+    detection: dict[str, str], finished: float, wait_s: float
+) -> None:
+    ended = 0.0
+
+    async def script(d: Desk) -> None:
+        nonlocal ended
+        await d.update(audio={"input": {"turn_detection": detection}})
+        ended = await d.speak(600)
+        await d.silence(3000)
+
+    hears = ScriptedTurnEnd((finished,), seconds=0.02)
+    d = hold(script, stt=ScriptedSTT("turn on the light"), turn_end=hears)
+    assert d.at("input_audio_buffer.speech_stopped") - ended == pytest.approx(wait_s, abs=0.06)
+    assert len(hears.asked) == (detection["type"] == "semantic_vad")
 
 
 def test_timings_are_sent_only_on_request() -> None:

@@ -10,8 +10,8 @@ from pipeline.errors import BadInput, ParleyError
 from pipeline.support.json_types import JsonObject
 from server.access import bound_session, caller_of, require_key
 from server.access.client_secrets import TRANSLATIONS
-from server.errors import answer
-from server.openapi import Answer, errors, like
+from server.errors import error_response
+from server.openapi import ResponseModel, errors, like
 from server.realtime.client_secrets import ExpiresAfter
 from server.realtime.route import MAX_MODEL_CHARS, SUBPROTOCOL, imported
 from server.state import state_of
@@ -47,7 +47,7 @@ class TranslationWanted(BaseModel):
     session: dict[str, JsonValue] = Field(description="`model`, and `audio` as in `session.update`.")
 
 
-class TranslationSecret(Answer):
+class TranslationSecret(ResponseModel):
     """A client secret for translations."""
 
     model_config = like(
@@ -73,7 +73,7 @@ async def translations(socket: WebSocket) -> None:
         make = await imported("server.realtime.translations.connection", "TranslationConnection")
         connection: TranslationConnection = make(socket, assistant, model=model or DEFAULT_MODEL, session=bound)
     except ParleyError as error:
-        await socket.send_denial_response(answer(socket, error))
+        await socket.send_denial_response(error_response(socket, error))
         return
     offered = socket.scope.get("subprotocols") or []
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
