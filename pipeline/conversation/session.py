@@ -41,6 +41,7 @@ from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.listening.detector import VoiceActivity
 from pipeline.listening.ear import Ear, milliseconds
 from pipeline.listening.false_alarms import Wariness
+from pipeline.listening.interruption import is_echo
 from pipeline.listening.options import LiveOptions
 from pipeline.llm import Message
 from pipeline.settings import Settings
@@ -187,6 +188,7 @@ class Session:
         self._watchdog.heard()
         for frame in self.ear.frames(samples):
             self._take(frame)
+        self.ear.arrived(self._loop.time())
         if isinstance(self.state, Paused) and self.options.turn_detection:
             self._do(turn_taking.silence(self.state, self, self.ear.silence_ms))
 
@@ -471,7 +473,7 @@ class Session:
         )
         silence = self.ear.received - of.spoke_until(self.ear.detector) if of is not None else 0
         sound = utterance if isinstance(utterance, Clip) else None
-        emit = self._out.emit
+        emit = self._emit_of_reply
         answer = Answer(
             turn.run(utterance, self.conversation),
             self.conversation,
@@ -485,9 +487,25 @@ class Session:
             said_item=of.item if of is not None else None,
             typed=utterance if isinstance(utterance, Transcript) else None,
             aloud=options.aloud,
+            is_echo=self._echo_of_last(of),
         )
         self._tasks.keep(answer.task)
         return Reply(answer, options, sound if of is not None else None)
+
+    def _emit_of_reply(self, event: Event) -> None:
+        """Send an event of a reply. The microphone can pick up its sound."""
+        answer = turn_taking.current(self.state)
+        if isinstance(event, events.SpeechChunk) and answer is not None:
+            left_ms = answer.playback.sent_ms - answer.playback.played_ms()
+            self.ear.plays(event.clip, self._loop.time() + left_ms / 1000 - event.clip.seconds)
+        self._out.emit(event)
+
+    def _echo_of_last(self, turn: UserTurn | None) -> Callable[[str], bool]:
+        """Return a function that tells whether the words of a turn are the echo of the last reply's end."""
+        echo, last = self.ear.echo, self._last
+        if turn is None or last is None or not echo.known or turn.began > echo.until:
+            return lambda text: False
+        return lambda text: is_echo(text, last.saying)
 
     def _answered(self, answer: Answer) -> None:
         """Handle the end of an answer."""
