@@ -9,19 +9,31 @@ a whole conversation: a question, a long reply, and during it only what the part
 import argparse
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.room_sounds import CUT_INS, QUESTION, REPLY, STEP, TELEVISION, VOICES, Microphone, spoken
+from bench.room_sounds import (
+    CUT_INS,
+    LEVEL_DB,
+    QUESTION,
+    REPLY,
+    STEP,
+    TELEVISION,
+    VOICES,
+    Microphone,
+    at_level,
+    spoken,
+)
 from bench.rows import Rows
 from pipeline.audio.clip import Clip, Samples
 from pipeline.conversation import events
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.session import Session
+from pipeline.conversation.speaker_lock import FIRST, SpeakerLock
 from pipeline.conversation.turn import Stages
 from pipeline.listening.detector import RATE_HZ, SileroActivity
 from pipeline.listening.echo import Echo
@@ -30,6 +42,8 @@ from pipeline.settings import Settings
 from pipeline.stt import Transcript
 from pipeline.stt.whisper import WhisperConfig, WhisperEngine
 from pipeline.stt.worker_client import last
+from pipeline.transcripts.speakers.encoder import EncoderConfig, EncoderEngine
+from pipeline.transcripts.speakers.resemblyzer import find_weights
 from pipeline.voices.catalogue import Voice
 from tests import virtual_time
 from tests.scripted import VOICE, ScriptedLLM, ScriptedSTT, ScriptedTTS
@@ -80,7 +94,7 @@ class SpokenTTS(ScriptedTTS):
 
 @dataclass
 class Outcome:
-    """What happened in one conversation."""
+    """Events of one conversation."""
 
     interrupted: bool = False
     held: int = 0
@@ -89,7 +103,7 @@ class Outcome:
     heard: str = ""
     """Words of the last turn."""
     delay_ms: float = 0.0
-    """From the start of the interruption to the stop of the reply."""
+    """Time from the start of the interruption to the stop of the reply."""
 
 
 def converse(
@@ -98,6 +112,7 @@ def converse(
     engine: WhisperEngine,
     microphone: Microphone,
     during: Samples | None,
+    encoder: "VoiceEncoder | None" = None,
     **options: Any,
 ) -> Outcome:
     """Ask a question (None: typed), and let `during` sound while the reply is spoken."""
@@ -108,6 +123,7 @@ def converse(
         session = Session(
             stages, Settings(), LiveOptions(**{"partial_ms": 0} | options), Conversation("", budget_tokens=4000),
             voice=VOICE, language="en", activity=SileroActivity(),
+            lock=None if encoder is None else lambda wanted, owner: SpeakerLock(stages.stt, encoder, owner),
         )  # fmt: skip
         loop = asyncio.get_running_loop()
         log: list[tuple[float, Any]] = []
@@ -191,6 +207,47 @@ class Bench:
         if self.verbose and (outcome.interrupted != user_speaks or (not user_speaks and outcome.answered)):
             print(number, voice, f"{microphone.delay_ms:.0f} ms", outcome)
         return outcome
+
+    def lock(self) -> None:
+        """A second voice at 10 dB below the user: interruptions and answers, and those of the user."""
+        rows = Rows("a second voice at -10 dB", "conversations", "interrupted", "answered", "held", "median delay")
+        encoder = VoiceEncoder()
+        for name, lock in (("locked", encoder), ("not locked", None)):
+            for what, owner in (("the second voice", False), ("the user", True)):
+                if owner and lock is None:
+                    continue
+                outcomes = [self._locked(number, owner, lock) for number in range(self.trials)]
+                delays = [one.delay_ms for one in outcomes if one.interrupted]
+                rows.add(
+                    f"{what}, {name}", str(len(outcomes)), str(sum(one.interrupted for one in outcomes)),
+                    str(sum(one.answered > 0 for one in outcomes)), str(sum(one.held for one in outcomes)),
+                    f"{np.median(delays):.0f} ms" if delays else "",
+                )  # fmt: skip
+
+    def _locked(self, number: int, owner: bool, encoder: "VoiceEncoder | None") -> Outcome:
+        rng = np.random.default_rng(number)
+        user, other = (VOICES[index] for index in rng.choice(len(VOICES), 2, replace=False))
+        if owner:
+            during = self.sounds[user, CUT_INS[number % len(CUT_INS)]]
+        else:
+            during = at_level(self.sounds[other, TELEVISION[number % len(TELEVISION)]], LEVEL_DB - 10)
+        options = {"speaker_lock": FIRST} if encoder else {}
+        outcome = converse(
+            self.sounds[user, QUESTION], self.reply, self.engine, Microphone(rng), during, encoder, **options
+        )
+        if self.verbose and encoder and (outcome.interrupted != owner or (not owner and outcome.answered)):
+            print(number, user, other, outcome)
+        return outcome
+
+
+class VoiceEncoder:
+    """The encoder of the speaker lock, which takes no virtual time."""
+
+    def __init__(self) -> None:
+        self._engine = EncoderEngine(EncoderConfig(str(find_weights(Settings())), 1))
+
+    async def embed(self, clips: Sequence[Samples]) -> Samples:
+        return self._engine.embed(clips)
 
 
 def main() -> None:

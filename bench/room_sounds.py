@@ -118,7 +118,7 @@ class Microphone:
     echo_db: float | None = None
     """Level of the reply's echo, relative to the user; None: none."""
     delay_ms: float = 150.0
-    """From the service's sending to the microphone."""
+    """Time from the service's sending to the microphone."""
     now: int = 0
     _sounds: list[tuple[int, Samples]] = field(default_factory=list)
     _played: Samples = field(default_factory=lambda: np.zeros(RATE_HZ * 120, np.float32))
@@ -129,7 +129,7 @@ class Microphone:
         self._response = impulse(self.rng, float(self.rng.uniform(0.2, 0.5)))
 
     def hears(self, samples: Samples, *, after: int = 0) -> int:
-        """Let somebody speak, `after` samples from now; return the end."""
+        """Let a person speak, `after` samples from now; return the end."""
         self._sounds.append((self.now + after, samples))
         return self.now + after + len(samples)
 

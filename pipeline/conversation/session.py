@@ -7,6 +7,7 @@ anything that takes time (a turn, a judgement, a partial transcript) is a task o
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -22,6 +23,7 @@ from pipeline.conversation.kept_turns import Recorder
 from pipeline.conversation.partials import PartialTranscripts
 from pipeline.conversation.playback import Playback
 from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
+from pipeline.conversation.speaker_lock import Owner, SpeakerLock
 from pipeline.conversation.tasks import Tasks
 from pipeline.conversation.turn import TURN_TIMEOUT_S, Announcement, Stages, Turn, Utterance
 from pipeline.conversation.turn_taking import (
@@ -112,10 +114,12 @@ class Session:
         recorder: Recorder | None = None,
         idle: Callable[[], bool] = lambda: False,
         room: Room | None = None,
+        lock: Callable[[str, Owner], SpeakerLock] | None = None,
     ) -> None:
         """activity: the VAD of this session. language: spoken language as ISO 639-1; None to detect it. sink: receives
         the events as they happen, instead of `events`. recorder: keeps the turns. idle: whether the recogniser has no
-        calls. room: budget for audio that waits for its transcript; None: unlimited."""
+        calls. room: budget for audio that waits for its transcript; None: unlimited. lock: makes the recogniser that
+        hears only one voice. Raises BadInput if the options need a lock and there is none."""
         self._out = Outlet(sink)
         self.events: Channel[Event] = self._out.events
         """Events in order; closed with an Overloaded error when the reader is too slow."""
@@ -133,7 +137,10 @@ class Session:
         self.partials = PartialTranscripts(
             self._transcribe, lambda text: self._out.emit(events.TranscriptPartial(text))
         )
-        self._stages, self._settings, self._recorder = stages, settings, recorder
+        self._hearing_all, self._lock = stages, lock
+        self._stages = self._locked(options.speaker_lock)
+        """Stages of the turns: with the recogniser of the speaker lock, if it is on."""
+        self._settings, self._recorder = settings, recorder
         self._loop = asyncio.get_running_loop()
         self._finishing: ParleyError | None = None
         self._last: Answer | None = None
@@ -156,6 +163,7 @@ class Session:
 
     async def __aenter__(self) -> Self:
         self._tasks.start(self._watch())
+        self._tasks.start(self._prepare_lock())
         self.announcements.resume()
         return self
 
@@ -306,10 +314,30 @@ class Session:
         self._do(turn_taking.answer(self.state, self._reply(utterance, answers_silence=True), self, typed=True))
 
     def configure(self, options: LiveOptions, *, voice: Voice, language: str | None) -> None:
-        """Change options, voice and language from the next turn on, including the VAD's threshold and the pacing."""
+        """Change options, voice and language from the next turn on, including the VAD's threshold and the pacing.
+
+        Raises BadInput if the speaker lock cannot be used; then nothing is changed.
+        """
+        if options.speaker_lock != self.options.speaker_lock:
+            self._stages = self._locked(options.speaker_lock)
+            self._tasks.start(self._prepare_lock())
         self.options, self.voice, self.language = options, voice, language
         self.ear.detector.threshold, self.ear.preroll_ms = options.vad_threshold, options.preroll_ms
         self._do(turn_taking.configured(self.state, self))
+
+    def _locked(self, wanted: str) -> Stages:
+        """Return the stages that hear only this voice; "": all. Raises BadInput."""
+        if not wanted:
+            return self._hearing_all
+        if self._lock is None:
+            raise BadInput("There is no speaker lock here.", code="speaker_lock_unavailable", param="speaker_lock")
+        return replace(self._hearing_all, stt=self._lock(wanted, self.conversation.owner))
+
+    async def _prepare_lock(self) -> None:
+        """Load the speaker encoder before the first utterance needs it; that one reports the error, if there is one."""
+        if isinstance(self._stages.stt, SpeakerLock):
+            with contextlib.suppress(ParleyError):
+                await self._stages.stt.prepare()
 
     def interrupt(self) -> None:
         """Stop the running reply, if there is one."""

@@ -25,7 +25,7 @@ HISTORY = 48
 REACH = LAGS * HOP
 """Samples after the end of a reply in which its echo can arrive."""
 JITTER = 1600
-"""Samples by which the start of a piece can be uncertain: a shorter gap between two pieces is none."""
+"""Samples by which the start of a piece can be uncertain: a shorter gap between two pieces does not count."""
 FLOOR_DB = -65.0
 """Level of silence. Quieter sound in the reply has no echo that matters."""
 RANGE_DB = 30.0
