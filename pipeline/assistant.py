@@ -16,9 +16,11 @@ from pipeline.conversation.history import Conversation
 from pipeline.conversation.kept_turns import Recorder, open_recorder
 from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.conversation.session import Session, Sink
+from pipeline.conversation.speaker_lock import FIRST, Owner, SpeakerLock
 from pipeline.conversation.turn import Stages, Turn
 from pipeline.conversation.turn_end import SmartTurnHere, open_turn_end
 from pipeline.engines import EngineInfo, Running, open_best, open_named
+from pipeline.errors import BadInput, EngineUnavailable
 from pipeline.listening.detector import SileroActivity, VoiceActivity
 from pipeline.listening.options import LiveOptions
 from pipeline.llm import Message, ReplyDelta
@@ -32,6 +34,7 @@ from pipeline.support.progress import Progress, Report
 from pipeline.tools import Toolbox
 from pipeline.tools.loading import open_tools
 from pipeline.transcripts.refine import Refiners
+from pipeline.transcripts.speakers import resemblyzer
 from pipeline.transcripts.transcriber import Transcriber, open_transcriber
 from pipeline.tts import TextToSpeech
 from pipeline.voices.catalogue import Voice, Voices
@@ -132,7 +135,7 @@ class Assistant:
     ) -> Session:
         """Create a live conversation; open it with `async with`. reply_options: None: reply with the deployment's
         functions. sink: receives events as they happen. record: the user agrees to be recorded, where RECORD is on.
-        room: budget for audio that waits for its transcript."""
+        room: budget for audio that waits for its transcript. Raises BadInput if the speaker lock cannot be used."""
         return Session(
             self.stages,
             self.settings,
@@ -147,7 +150,24 @@ class Assistant:
             idle=self.idle,
             room=room,
             turn_end=self.smart_turn.turn_end if self.smart_turn is not None else None,
+            lock=self.speaker_lock,
         )
+
+    def speaker_lock(self, wanted: str, owner: Owner) -> SpeakerLock:
+        """Return a recogniser that hears only one voice. wanted: the name of an enrolled one, or `FIRST`: the owner's,
+        learned from the conversation. Raises BadInput."""
+        try:
+            resemblyzer.check(self.settings)
+        except EngineUnavailable as error:
+            message = f"The speaker lock cannot be used: {error.message} {error.remedy}"
+            raise BadInput(message, code="speaker_lock_unavailable", param="speaker_lock") from None
+        if wanted == FIRST:
+            return SpeakerLock(self.stages.stt, self.transcriber.refiners, owner)
+        voice = self.voice(wanted)
+        if not voice.clips:
+            message = f"The voice {voice.name!r} has no recording, so it cannot be recognised."
+            raise BadInput(message, code="unknown_voice", param="speaker_lock")
+        return SpeakerLock(self.stages.stt, self.transcriber.refiners, Owner(), voice.clips[0])
 
     async def answer(
         self,
@@ -228,6 +248,8 @@ async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncI
 
         assistant = Assistant(settings, stages, voices, engines, tools, transcriber)
         assistant.recorder, assistant.smart_turn = recorder, smart_turn
+        if settings.speaker_lock:
+            await assistant.speaker_lock(settings.speaker_lock, Owner()).prepare()
         yield assistant
 
 

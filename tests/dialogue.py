@@ -13,6 +13,7 @@ from pipeline.conversation import events, session, turn
 from pipeline.conversation.events import Event
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.session import Session
+from pipeline.conversation.speaker_lock import Encoder, SpeakerLock
 from pipeline.conversation.turn import TURN_TIMEOUT_S, Stages
 from pipeline.listening.options import LiveOptions
 from pipeline.listening.smart_turn import TurnEnd
@@ -110,9 +111,10 @@ def hold(
     turn_s: float = TURN_TIMEOUT_S,
     wake_word_detector: Callable[[str], WakeWordDetector] = MicroWakeWord,
     turn_end: TurnEnd | None = None,
+    encoder: Encoder | None = None,
     **options: Any,
 ) -> Dialogue:
-    """Play a dialogue to the end of its script, then close the session."""
+    """Play a dialogue to the end of its script, then close the session. encoder: for the speaker lock."""
 
     async def run() -> Dialogue:
         running = Running()
@@ -123,6 +125,7 @@ def hold(
             stages, Settings(), LiveOptions(**{"partial_ms": 0} | options),
             Conversation("sys", budget_tokens=4000), voice=VOICE, language=None, activity=LoudIsSpeech(),
             idle=lambda: idle, wake_word=wake_word_detector, turn_end=turn_end,
+            lock=None if encoder is None else lambda wanted, owner: SpeakerLock(stages.stt, encoder, owner),
         )  # fmt: skip
         dialogue = Dialogue(session, stages, running)
 

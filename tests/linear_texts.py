@@ -238,6 +238,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.support.encodable:encodable": lambda text: encodable(text + "\ud83d"),
     "pipeline.support.json_text:parsed": quietly(json_text.parsed, most_chars=10**6),
     "pipeline.listening.dictated_text:dictated": lambda text: [dictated(text, language) for language in ("en", "de")],
+    "pipeline.listening.interruption:is_command": interruption.is_command,
     "pipeline.listening.interruption:is_echo": lambda text: interruption.is_echo(
         text, "It is ten past nine in Lisbon."
     ),

@@ -208,6 +208,7 @@ BAD: list[tuple[str | bytes, str]] = [
     ('{"type": "configure", "options": {"silence_ms": 1}}', "bad_parameter"),
     ('{"type": "configure", "options": {"silence_ms": "NaN"}}', "bad_parameter"),
     ('{"type": "configure", "options": {"interruptible": "perhaps"}}', "bad_parameter"),
+    ('{"type": "configure", "options": {"speaker_lock": 5}}', "bad_parameter"),
     ('{"type": "configure", "voice": "woman", "options": {"lead_ms": 1e999}}', "bad_parameter"),
     (b"", "empty_message"),
     (b"this is not sound", "bad_audio"),

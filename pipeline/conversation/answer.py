@@ -51,13 +51,15 @@ class Answer:
         said_item: str | None = None,
         typed: Transcript | None = None,
         aloud: bool = True,
+        is_echo: Callable[[str], bool] = lambda text: False,
     ) -> None:
         """happenings: `Turn.run(…)`. emit: receives committed events in order; must not block. ended: called once,
         after the end event. spoke_until: loop time of the user's last speech, the origin of all timings. limit_s: time
         from the commit to the end of the reply's audio; audio that is still unplayed then is dropped. answers_silence:
         whether to reply to an empty transcript; if not, the commit emits UtteranceIgnored. committed: event that the
         commit sets. said_item: id of the item for the user's words; None: create one. typed: the user's words, if they
-        are already known. aloud: False for a text-only reply."""
+        are already known. aloud: False for a text-only reply. is_echo: whether a transcript is the echo of an earlier
+        reply, which gets no reply."""
         self.playback = Playback(self._sound, lead_ms=lead_ms)
         self.said: TranscriptFinal | None = None
         """The user's words, once they are transcribed."""
@@ -71,6 +73,7 @@ class Answer:
         self._interrupted = False
         self._begun = self._placed = False
         self._said_item, self._typed, self._aloud = said_item, typed, aloud
+        self._is_echo = is_echo
         self._truncated_ms: float | None = None
         self._call_items: dict[str, str] = {}
         self._conversation = conversation
@@ -223,6 +226,9 @@ class Answer:
         """Emit the held events, unless it is still open whether there is anything to reply to."""
         if self.said is not None and not self.said.text and not self._answers_silence:
             self.withdraw("nothing_understood")
+            return
+        if self.said is not None and not self._begun and not self._answers_silence and self._is_echo(self.said.text):
+            self.withdraw("echo")
             return
         held, self._held = self._held, []
         for index, event in enumerate(held):

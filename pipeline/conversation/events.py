@@ -112,8 +112,9 @@ class UserIdle:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceIgnored:
-    """An utterance had nothing to reply to; no turn follows. Reasons: nothing_understood, cleared, and continued: the
-    user continued before their words were transcribed, and the next utterance holds both."""
+    """An utterance had nothing to reply to; no turn follows. Reasons: nothing_understood; echo: it was the end of the
+    reply before; cleared; and continued: the user continued before their words were transcribed, and the next utterance
+    holds both."""
 
     reason: str
 

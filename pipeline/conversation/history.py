@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pipeline.conversation.speaker_lock import Owner
 from pipeline.conversation.timeline import Timeline
 from pipeline.errors import BadInput
 from pipeline.llm import Message
@@ -63,6 +64,8 @@ class Conversation:
         self._total_tokens = 0
         self.language: str | None = None
         """The user's last spoken language (ISO 639-1)."""
+        self.owner = Owner()
+        """The voice that began the conversation, with the speaker lock."""
         self.reminders: list[Reminder] = []
         """Pending reminders; the live session announces them."""
 

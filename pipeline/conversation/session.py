@@ -7,6 +7,7 @@ anything that takes time (a turn, a judgement, a partial transcript) is a task o
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -23,6 +24,7 @@ from pipeline.conversation.partials import PartialTranscripts
 from pipeline.conversation.pause_sound import PauseSound
 from pipeline.conversation.playback import Playback
 from pipeline.conversation.reply_options import ReplyOptions, ReplyToHistory
+from pipeline.conversation.speaker_lock import Owner, SpeakerLock
 from pipeline.conversation.states import (
     Answering,
     Claim,
@@ -42,6 +44,7 @@ from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.listening.detector import VoiceActivity
 from pipeline.listening.ear import Ear, milliseconds
 from pipeline.listening.false_alarms import Wariness
+from pipeline.listening.interruption import is_echo
 from pipeline.listening.options import LiveOptions
 from pipeline.listening.smart_turn import TurnEnd
 from pipeline.listening.wake_word import MicroWakeWord, WakeGate, WakeWordDetector
@@ -116,11 +119,13 @@ class Session:
         room: Room | None = None,
         wake_word: Callable[[str], WakeWordDetector] = MicroWakeWord,
         turn_end: TurnEnd | None = None,
+        lock: Callable[[str, Owner], SpeakerLock] | None = None,
     ) -> None:
         """activity: the VAD of this session. language: spoken language as ISO 639-1; None to detect it. sink: receives
         the events as they happen, instead of `events`. recorder: keeps the turns. idle: whether the recogniser has no
         calls. room: budget for audio that waits for its transcript; None: unlimited. wake_word: creates the detector of
-        a wake word. turn_end: hears whether the user has finished; None: only the words tell."""
+        a wake word. turn_end: hears whether the user has finished; None: only the words tell. lock: makes the
+        recogniser that hears only one voice. Raises BadInput if the options need a lock and there is none."""
         self._out = Outlet(sink)
         self.events: Channel[Event] = self._out.events
         """Events in order; closed with an Overloaded error when the reader is too slow."""
@@ -141,7 +146,10 @@ class Session:
         self.partials = PartialTranscripts(
             self._transcribe, lambda text: self._out.emit(events.TranscriptPartial(text))
         )
-        self._stages, self._settings, self._recorder = stages, settings, recorder
+        self._hearing_all, self._lock = stages, lock
+        self._stages = self._locked(options.speaker_lock)
+        """Stages of the turns: with the recogniser of the speaker lock, if it is on."""
+        self._settings, self._recorder = settings, recorder
         self._loop = asyncio.get_running_loop()
         self._finishing: ParleyError | None = None
         self._last: Answer | None = None
@@ -165,6 +173,7 @@ class Session:
 
     async def __aenter__(self) -> Self:
         self._tasks.start(self._watch())
+        self._tasks.start(self._prepare_lock())
         self.announcements.resume()
         return self
 
@@ -197,6 +206,7 @@ class Session:
         self._watchdog.heard()
         for frame in self.ear.frames(samples):
             self._take(frame)
+        self.ear.arrived(self._loop.time())
         if isinstance(self.state, Paused) and self.options.turn_detection:
             self._do(turn_taking.silence(self.state, self, self.ear.silence_ms))
 
@@ -337,11 +347,31 @@ class Session:
         self._do(turn_taking.answer(self.state, self._reply(utterance, answers_silence=True), self, typed=True))
 
     def configure(self, options: LiveOptions, *, voice: Voice, language: str | None) -> None:
-        """Change options, voice and language from the next turn on, including the VAD's threshold and the pacing."""
+        """Change options, voice and language from the next turn on, including the VAD's threshold and the pacing.
+
+        Raises BadInput if the speaker lock cannot be used; then nothing is changed.
+        """
+        if options.speaker_lock != self.options.speaker_lock:
+            self._stages = self._locked(options.speaker_lock)
+            self._tasks.start(self._prepare_lock())
         self.options, self.voice, self.language = options, voice, language
         self.ear.detector.threshold, self.ear.preroll_ms = options.vad_threshold, options.preroll_ms
         self._set_gate()
         self._do(turn_taking.configured(self.state, self))
+
+    def _locked(self, wanted: str) -> Stages:
+        """Return the stages that hear only this voice; "": all. Raises BadInput."""
+        if not wanted:
+            return self._hearing_all
+        if self._lock is None:
+            raise BadInput("There is no speaker lock here.", code="speaker_lock_unavailable", param="speaker_lock")
+        return replace(self._hearing_all, stt=self._lock(wanted, self.conversation.owner))
+
+    async def _prepare_lock(self) -> None:
+        """Load the speaker encoder before the first utterance needs it; that one reports the error, if there is one."""
+        if isinstance(self._stages.stt, SpeakerLock):
+            with contextlib.suppress(ParleyError):
+                await self._stages.stt.prepare()
 
     def interrupt(self) -> None:
         """Stop the running reply, if there is one."""
@@ -505,7 +535,7 @@ class Session:
         )
         silence = self.ear.received - of.spoke_until(self.ear.detector) if of is not None else 0
         sound = utterance if isinstance(utterance, Clip) else None
-        emit = self._out.emit
+        emit = self._emit_of_reply
         answer = Answer(
             turn.run(utterance, self.conversation),
             self.conversation,
@@ -519,9 +549,25 @@ class Session:
             said_item=of.item if of is not None else None,
             typed=utterance if isinstance(utterance, Transcript) else None,
             aloud=options.aloud,
+            is_echo=self._echo_of_last(of),
         )
         self._tasks.keep(answer.task)
         return Reply(answer, options, sound if of is not None else None)
+
+    def _emit_of_reply(self, event: Event) -> None:
+        """Send an event of a reply. The microphone can pick up its sound."""
+        answer = turn_taking.current(self.state)
+        if isinstance(event, events.SpeechChunk) and answer is not None:
+            left_ms = answer.playback.sent_ms - answer.playback.played_ms()
+            self.ear.plays(event.clip, self._loop.time() + left_ms / 1000 - event.clip.seconds)
+        self._out.emit(event)
+
+    def _echo_of_last(self, turn: UserTurn | None) -> Callable[[str], bool]:
+        """Return a function that tells whether the words of a turn are the echo of the last reply's end."""
+        echo, last = self.ear.echo, self._last
+        if turn is None or last is None or not echo.known or turn.began > echo.until:
+            return lambda text: False
+        return lambda text: is_echo(text, last.saying)
 
     def _answered(self, answer: Answer) -> None:
         """Handle the end of an answer."""

@@ -292,7 +292,8 @@ def _follow_claim(state: Answering, c: Context) -> Step:
     """Process a frame during a reply.
 
     If the user cannot interrupt, the reply is not held, and their words are kept for after it. It is also not held at
-    once if earlier holds were false alarms (`Wariness`): then words interrupt it while it plays.
+    once if earlier holds were false alarms (`Wariness`), and never with the speaker lock: then words interrupt it while
+    it plays.
     """
     detector, options, effects = c.ear.detector, c.options, list[Effect]()
     if state.claim is None:
@@ -302,7 +303,7 @@ def _follow_claim(state: Answering, c: Context) -> Step:
     claim = state.claim
     assert claim is not None  # noqa: S101  # it was opened above
     playback, speech = state.reply.answer.playback, claim.speech
-    if not speech.held and not speech.stands and options.interruptible:
+    if not speech.held and not speech.stands and options.interruptible and not options.speaker_lock:
         enough_ms = c.wariness.hold_ms(detector.now, options)
         if max(speech.spoken_ms(detector), detector.run_ms) >= enough_ms:
             # A late claim may be an echo of the reply, which ends when the audio sent so far has been played.

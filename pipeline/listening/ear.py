@@ -5,7 +5,11 @@ import numpy as np
 from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode.mixing import Offset
 from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceActivity
+from pipeline.listening.echo import Echo, Received
 from pipeline.listening.utterance import Utterance
+
+MAYBE_SPEECH = 0.1
+"""Speech probability from which a frame is compared with the reply."""
 
 
 class Ear:
@@ -14,9 +18,11 @@ class Ear:
     def __init__(self, activity: VoiceActivity, *, threshold: float, preroll_ms: int) -> None:
         """preroll_ms: audio to keep from before an utterance; can be changed at any time."""
         self.detector = SpeechDetector(activity, threshold)
+        self.echo = Echo()
         self.preroll_ms = preroll_ms
         self.dropped = 0
         """Number of samples that were deliberately ignored."""
+        self._activity, self._clock = activity, Received()
         self._utterance = Utterance()
         self._rest: list[Samples] = []
         self._offset = Offset(RATE_HZ)
@@ -55,10 +61,12 @@ class Ear:
         self._rest = []
 
     def take(self, frame: Samples) -> None:
-        """Process the next frame."""
+        """Process the next frame. The echo of a reply is not speech."""
         self._utterance.add(frame)
         spoken_until = self.detector.last_speech
-        self.detector.feed(frame)
+        self.echo.hear(frame)
+        probability = self._activity.probability(frame)
+        self.detector.feed(frame, 0.0 if probability > MAYBE_SPEECH and self.echo.is_echo() else probability)
         if spoken_until < self.detector.began < self.detector.last_speech:
             self._utterance.note_pause(spoken_until, self.detector.began)
 
@@ -66,7 +74,19 @@ class Ear:
         """Ignore the next frame, but advance the clock."""
         self.dropped += len(frame)
         self.detector.skip(len(frame))
+        self.echo.skip(len(frame))
         self._utterance.skip(len(frame))
+
+    # --- the reply's echo ---
+
+    def arrived(self, now_s: float) -> None:
+        """Note that all audio so far has arrived by this loop time."""
+        self._clock.arrived(self.received, now_s)
+
+    def plays(self, clip: Clip, at_s: float) -> None:
+        """Take sound of a reply that the client starts to play at this loop time: its echo is not speech."""
+        if (at := self._clock.sample_at(at_s)) is not None:
+            self.echo.plays(clip.at(RATE_HZ).samples, at)
 
     # --- the buffer ---
 

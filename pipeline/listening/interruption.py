@@ -24,6 +24,9 @@ _ANY = frozenset().union(*BACKCHANNELS.values())
 _LONGEST = max(len(phrase.split()) for phrase in _ANY)
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?", re.UNICODE)
 _COMMANDS = frozenset(phrase for phrases in COMMANDS.values() for phrase in phrases)
+LOCKED_MS = 600
+"""Length of a claim in ms after which it is judged with the speaker lock, unless it ends before: shorter speech hardly
+tells a voice."""
 LONG_WORD = 3
 """Only words longer than this are searched for inside of others."""
 
@@ -52,6 +55,11 @@ def words_beyond_backchannels(text: str, language: str | None, *, more_comes: bo
     return count
 
 
+def is_command(text: str) -> bool:
+    """Whether the words are a short complete turn ("stop", "yes please")."""
+    return " ".join(word.lower() for word in _WORD.findall(text)) in _COMMANDS
+
+
 def is_echo(heard: str, saying: str) -> bool:
     """Whether the heard words are the assistant's own: more than half of them occur in its text.
 
@@ -59,7 +67,7 @@ def is_echo(heard: str, saying: str) -> bool:
     """
     words = [word.lower() for word in _WORD.findall(heard)]
     own = {word.lower() for word in _WORD.findall(saying)}
-    if not words or " ".join(words) in _COMMANDS:
+    if not words or is_command(heard):
         return False
     text = saying.lower()  # in languages without spaces, single words cannot be compared
     return 2 * sum(word in own or (len(word) > LONG_WORD and word in text) for word in words) > len(words)
@@ -114,9 +122,10 @@ class BargeIn:
         if self.judging:
             return Decision.WAIT
         if not self.judged_until:
-            return Decision.JUDGE
+            soon = options.speaker_lock and not ended and self.spoken_ms(detector) < LOCKED_MS
+            return Decision.WAIT if soon else Decision.JUDGE
         unjudged_ms = (detector.last_speech - self.judged_until) * 1000 / RATE_HZ
         if not ended:
-            enough_ms = options.interrupt_ms if self.held else options.backchannel_ms
+            enough_ms = options.interrupt_ms if self.held or options.speaker_lock else options.backchannel_ms
             return Decision.JUDGE if unjudged_ms >= enough_ms else Decision.WAIT
         return Decision.GO_ON if unjudged_ms <= 0 else Decision.JUDGE

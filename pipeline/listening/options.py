@@ -28,6 +28,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "idle_timeout_s": (1, 86_400),
 }
 """Range that a client can set for each number."""
+MAX_NAME_CHARS = 60
+"""Maximum length of the name of a voice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class LiveOptions:
     max_utterance_s: float = 60.0
     idle_prompt_s: float = 0.0
     idle_timeout_s: float = 600.0
+    speaker_lock: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -95,6 +98,8 @@ class LiveOptions:
                 check_wake_word(str(value))
             return str(value or "")
         try:
+            if isinstance(current, str):
+                return _name(value)
             if isinstance(current, bool):
                 return _BOOLEANS[str(value).lower()]
             if not isinstance(value, str | int | float):
@@ -106,6 +111,13 @@ class LiveOptions:
         if not low <= number <= high:
             raise BadInput(f"{name} must be from {low:g} to {high:g}.", code="bad_parameter")
         return number
+
+
+def _name(value: object) -> str:
+    """Raises ValueError."""
+    if not isinstance(value, str | None) or len(value or "") > MAX_NAME_CHARS:
+        raise ValueError
+    return "" if value in (None, "off") else value
 
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

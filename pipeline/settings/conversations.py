@@ -17,6 +17,10 @@ class ConversationSettings(Group):
     """Maximum number of speculative replies for an utterance; 0 disables speculation."""
     half_duplex: bool = False
     """Ignore the microphone while the assistant speaks: for loudspeakers without echo cancellation."""
+    speaker_lock: str = ""
+    """Hear only one voice, so that others neither interrupt nor are answered. first: the voice that begins the
+    conversation; a name: the voice of that name in VOICES_DIR, by its recording; empty: hear all. Needs the extra
+    `speakers`."""
     idle_timeout_s: float = Field(default=600.0, ge=0)
     """Silence after which a conversation is closed, in seconds; 0: never."""
 

@@ -7,7 +7,9 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from pipeline.audio.clip import Samples
 from pipeline.audio.decode import Recording
 from pipeline.engines import Running, open_best, open_named
 from pipeline.errors import BadInput, EngineError, ParleyError
@@ -17,8 +19,11 @@ from pipeline.transcripts import speakers
 from pipeline.transcripts.alignment.aligning import Aligners
 from pipeline.transcripts.speakers import Diarizer, HowMany, KnownSpeaker, pyannote
 from pipeline.transcripts.speakers.assigning import with_names, with_speakers
+from pipeline.transcripts.speakers.clustering import Matrix
+from pipeline.transcripts.speakers.resemblyzer import EmbeddingDiarizer
 from pipeline.transcripts.transcription import Transcription
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 MAX_TOKENS = 2
@@ -62,7 +67,7 @@ class Refiners:
         self._aligners = Aligners(settings)
         self._of_callers: dict[str, OnDemand[Running[Diarizer]]] = {}
         self._diarizer = OnDemand(lambda: _open_diarizer(settings), Failures(RETRY_S))
-        self._voices = OnDemand(lambda: _open_voices(settings), Failures(RETRY_S))
+        self._voices: OnDemand[Running[EmbeddingDiarizer]] = OnDemand(lambda: _open_voices(settings), Failures(RETRY_S))
         """Recognises known speakers for a diarizer that cannot."""
 
     async def refine(self, found: Transcription, recording: Callable[[], Recording], wanted: Refining) -> Transcription:
@@ -91,6 +96,10 @@ class Refiners:
         diarizer = await self._speakers(wanted.hf_token)
         if wanted.known and not diarizer.recognises:
             await self._voices.get()
+
+    async def embed(self, clips: Sequence[Samples]) -> Matrix:
+        """See `pipeline.conversation.speaker_lock.Encoder`."""
+        return await (await self._voices.get()).engine.embed(clips)
 
     async def _speakers(self, hf_token: str | None) -> Diarizer:
         """Return the deployment's diarizer, or the one that the caller's token opens: only for callers with this token,
@@ -124,12 +133,12 @@ def _open_diarizer(settings: Settings) -> AbstractAsyncContextManager[Running[Di
     return _loading(open_named("diarization", table, wanted, settings, lambda progress: None))
 
 
-def _open_voices(settings: Settings) -> AbstractAsyncContextManager[Running[Diarizer]]:
+def _open_voices(settings: Settings) -> AbstractAsyncContextManager[Running[EmbeddingDiarizer]]:
     return _loading(open_named("diarization", speakers.ENGINES, "resemblyzer", settings, lambda progress: None))
 
 
 @asynccontextmanager
-async def _loading(opening: AbstractAsyncContextManager[Running[Diarizer]]) -> AsyncIterator[Running[Diarizer]]:
+async def _loading(opening: AbstractAsyncContextManager[Running[T]]) -> AsyncIterator[Running[T]]:
     """Load a diarizer. Raises EngineError for errors of its libraries."""
     async with AsyncExitStack() as stack:
         try:

@@ -42,7 +42,7 @@ class Transcriber:
     def __init__(self, recognisers: Recognisers, refiners: Refiners, max_seconds: float) -> None:
         """max_seconds: longest recording."""
         self.recognisers = recognisers
-        self._refiners = refiners
+        self.refiners = refiners
         self._max_seconds = max_seconds
 
     async def engine_of(self, model: str | None) -> str:
@@ -54,7 +54,7 @@ class Transcriber:
         EngineUnavailable, EngineError."""
         refining.check()
         if refining.diarize:
-            await self._refiners.check_speakers(refining)
+            await self.refiners.check_speakers(refining)
 
     async def events(
         self, file: IO[bytes], wanted: TranscriptionRequest
@@ -79,7 +79,7 @@ class Transcriber:
                         case _:
                             pass
                     yield event
-        yield await self._refiners.refine(found, lambda: self._recording(file, wanted), wanted.refining)
+        yield await self.refiners.refine(found, lambda: self._recording(file, wanted), wanted.refining)
 
     async def transcribe(
         self, file: IO[bytes], wanted: TranscriptionRequest, report: Callable[[Progress], None] = ignore

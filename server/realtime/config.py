@@ -67,11 +67,13 @@ class Config:
         lives_s: float,
         timings: bool = False,
         lead_ms: int | None = None,
+        speaker_lock: str | None = None,
     ) -> None:
         """model: the model name that the client requested; it is only echoed. lives_s: seconds until the session
         expires. timings: whether each response reports the times of its turn. lead_ms: for sound on the tracks of a
-        call, whose formats are not the session's: how far ahead of real time it is passed to the track."""
-        self._lead_ms = lead_ms
+        call, whose formats are not the session's: how far ahead of real time it is passed to the track. speaker_lock:
+        None: the deployment's. Raises BadInput."""
+        self._lead_ms, self._speaker_lock = lead_ms, speaker_lock
         self._assistant = assistant
         self.timings = timings
         self._system_prompt = assistant.settings.system_prompt
@@ -210,6 +212,8 @@ class Config:
             wishes["partial_ms"] = 0
         if self._lead_ms is not None:
             wishes["lead_ms"] = self._lead_ms
+        if self._speaker_lock is not None:
+            wishes["speaker_lock"] = self._speaker_lock
         if detection is not None:
             wishes["interruptible"] = detection["interrupt_response"] is not False
             if detection["type"] == "semantic_vad":

@@ -31,6 +31,7 @@ class Connection(WebSocketSession):
         record: bool,
         timings: bool,
         lead_ms: int | None = None,
+        speaker_lock: str | None = None,
     ) -> None:
         """See `RealtimeSession`."""
         self.session = RealtimeSession(
@@ -41,6 +42,7 @@ class Connection(WebSocketSession):
             timings=timings,
             room=held_of(socket),
             lead_ms=lead_ms,
+            speaker_lock=speaker_lock,
         )
         super().__init__(socket, ended=self.session.translation.closed)
 

@@ -36,20 +36,21 @@ async def realtime(socket: WebSocket) -> None:
     offered = socket.scope.get("subprotocols") or []
     bound = bound_session(socket)
     make = await imported("server.realtime.connection", "Connection")
-    connection: Connection = make(
-        socket,
-        assistant,
-        model=query.get("model", "").strip()[:MAX_MODEL_CHARS] or DEFAULT_MODEL,
-        transcription=bound.get("type", query.get("intent")) == "transcription",
-        record=agreed(socket),
-        timings=query.get("timings", "").lower() in TRUE,
-    )
-    if bound:
-        try:
+    try:
+        connection: Connection = make(
+            socket,
+            assistant,
+            model=query.get("model", "").strip()[:MAX_MODEL_CHARS] or DEFAULT_MODEL,
+            transcription=bound.get("type", query.get("intent")) == "transcription",
+            record=agreed(socket),
+            timings=query.get("timings", "").lower() in TRUE,
+            speaker_lock=query.get("speaker_lock"),
+        )
+        if bound:
             connection.begin_with(bound)
-        except BadInput as error:  # its voice or its tools have gone since the secret was made
-            await socket.send_denial_response(error_response(socket, error))
-            return
+    except BadInput as error:  # or the secret's voice or tools have gone since it was made
+        await socket.send_denial_response(error_response(socket, error))
+        return
     recorded = agreed(socket) and assistant.recorder is not None
     about = await told(assistant, connection.session.live.conversation.id, recorded)
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None, about)

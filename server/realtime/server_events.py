@@ -279,7 +279,7 @@ class Translation:
 
     def _ignored(self, reason: str) -> Iterable[ServerEvent]:
         awaited = self._awaited
-        if awaited is not None and reason == "nothing_understood":
+        if awaited is not None and reason in ("nothing_understood", "echo"):
             yield from self._transcribed(awaited, "", self._seconds)
         elif awaited is not None and reason == "continued":
             self._awaited = None

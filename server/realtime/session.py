@@ -37,9 +37,11 @@ class RealtimeSession:
         timings: bool,
         room: Room | None = None,
         lead_ms: int | None = None,
+        speaker_lock: str | None = None,
     ) -> None:
-        """model, transcription, timings, lead_ms: see `Config`. record: whether the client agrees to be recorded. room:
-        budget for audio that waits for its transcript."""
+        """model, transcription, timings, lead_ms, speaker_lock: see `Config`. record: whether the client agrees to be
+        recorded. room: budget for audio that waits for its transcript. Raises BadInput if the speaker lock cannot be
+        used."""
         self.assistant = assistant
         self.player: Player | None = None
         """Plays the responses, if the service does and not the client."""
@@ -51,6 +53,7 @@ class RealtimeSession:
             lives_s=self.lives_s,
             timings=timings,
             lead_ms=lead_ms,
+            speaker_lock=speaker_lock,
         )
         self.sound = SoundIn(self.config.input_format)
         self.outbox: Channel[ServerEvent] = Channel(OUTBOX)

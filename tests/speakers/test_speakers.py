@@ -11,15 +11,21 @@ import numpy as np
 import openai
 import pytest
 
+from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import Recording
+from pipeline.conversation.speaker_lock import Owner, SpeakerLock
+from pipeline.conversation.turn import Stages
+from pipeline.errors import BadInput
 from pipeline.settings import Settings
 from pipeline.stt import Segment, Word
 from pipeline.transcripts.speakers import HowMany, KnownSpeaker, SpeakerTurn, letter
 from pipeline.transcripts.speakers.assigning import with_names, with_speakers
 from pipeline.transcripts.speakers.clustering import path
+from pipeline.voices.catalogue import Voices
 from tests.clips import hearing_process
 from tests.jobs.test_doors import done
+from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from tests.server_process import Service
 from tests.speech import Espeak
 
@@ -247,3 +253,37 @@ def test_a_missing_engine_says_how_to_install_it(tmp_path: Path, talk: Any) -> N
         )
     assert answer.status_code == 400
     assert "pyannote" in answer.json()["detail"]
+
+
+async def test_locked_conversation_hears_only_its_first_voice() -> None:
+    """The real encoder: the same and the other voice, also one after the other."""
+    espeak, stt = Espeak(), ScriptedSTT()
+    own, other = (np.concatenate([espeak.say(text, voice) for text in SENTENCES]) for voice in (WOMAN, MAN))
+    async with resemblyzer.open_engine(Settings(isolate_models=False), lambda progress: None) as opened:
+        lock = SpeakerLock(stt, opened.engine, Owner())
+
+        async def heard(sound: np.ndarray) -> str:
+            found = await lock.transcribe(Clip(sound, RATE_HZ), language="en", prompt=None, words=False)
+            return found.text
+
+        assert await heard(espeak.say("tell me something about the heron", WOMAN))
+        assert await heard(own)
+        assert not await heard(other)
+        assert not await heard(espeak.say("what time is it", MAN))
+        assert await heard(np.concatenate([other, own, other]))
+
+
+def test_speaker_lock_without_its_extra_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resemblyzer, "find_weights", lambda settings: None)
+    stages = Stages(ScriptedSTT(), ScriptedLLM(), ScriptedTTS())
+    assistant = Assistant(Settings(), stages, Voices.load(Settings()), lambda: ())
+    with pytest.raises(BadInput, match="make run EXTRAS=speakers") as refused:
+        assistant.speaker_lock("first", Owner())
+    assert refused.value.code == "speaker_lock_unavailable"
+
+
+def test_speaker_lock_needs_a_recorded_voice() -> None:
+    stages = Stages(ScriptedSTT(), ScriptedLLM(), ScriptedTTS())
+    assistant = Assistant(Settings(), stages, Voices.load(Settings()), lambda: ())
+    with pytest.raises(BadInput, match="no voice 'absent'"):
+        assistant.speaker_lock("absent", Owner())

@@ -86,6 +86,11 @@ class EmbeddingDiarizer:
                 voices = await self._worker.call("embed", clips)
         return _named(_turns(heard, found), _names(found, voices, known))
 
+    async def embed(self, clips: Sequence[Samples]) -> Matrix:
+        """Return a unit vector for the voice in each clip, shape (clips, 256). clips: at 16 kHz."""
+        found: Matrix = await self._worker.call("embed", clips)
+        return found
+
     async def _listen(self, recording: Callable[[], Recording], session: str) -> Heard | None:
         slices: list[Slice] = []
         vectors: list[Matrix] = []
@@ -184,6 +189,11 @@ def find_weights(settings: Settings) -> Path | None:
 
 
 async def probe(settings: Settings) -> None:
+    """Raise EngineUnavailable when the weights, torch or scipy are missing."""
+    check(settings)
+
+
+def check(settings: Settings) -> None:
     """Raise EngineUnavailable when the weights, torch or scipy are missing."""
     missing = [name for name in ("torch", "scipy") if importlib.util.find_spec(name) is None]
     if missing or find_weights(settings) is None:

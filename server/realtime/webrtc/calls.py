@@ -73,9 +73,10 @@ def _bad_offer(why: str) -> BadInput:
 class Call:
     """One call. `answer` connects it, `run` runs it to its end."""
 
-    def __init__(self, request: Request, *, model: str, session: str | None) -> None:
+    def __init__(self, request: Request, *, model: str, session: str | None, speaker_lock: str | None) -> None:
         """request: the admitted request that opens the call; the call takes a slot and memory of its caller until
-        `close`. session: JSON of the session's configuration. Raises ParleyError."""
+        `close`. session: JSON of the session's configuration. speaker_lock: see `RealtimeSession`. Raises
+        ParleyError."""
         self.id = f"rtc_{secrets.token_hex(16)}"
         self.caller, budgets = caller_of(request), budgets_of(request)
         assistant = state_of(request).assistant
@@ -89,8 +90,9 @@ class Call:
             self._socket = WebSocket(scope, self._channel.receive, self._channel.send)
             self._speaker = Speaker()
             self.connection = CallConnection(
-                self._socket, assistant, model=model, record=agreed(request), speaker=self._speaker
-            )
+                self._socket, assistant, model=model, record=agreed(request), speaker=self._speaker,
+                speaker_lock=speaker_lock,
+            )  # fmt: skip
             if bound := bound_session(request):
                 self.connection.begin_with(bound)
             if session is not None and (given := session_of(session)) != {}:

@@ -31,11 +31,21 @@ CLEARED = "output_audio_buffer.cleared"
 class CallConnection(Connection):
     """One call's session: `socket` is its data channel."""
 
-    def __init__(self, socket: WebSocket, assistant: Assistant, *, model: str, record: bool, speaker: Speaker) -> None:
-        """model, record: see `RealtimeSession`. speaker: the call's track for the replies."""
+    def __init__(
+        self,
+        socket: WebSocket,
+        assistant: Assistant,
+        *,
+        model: str,
+        record: bool,
+        speaker: Speaker,
+        speaker_lock: str | None,
+    ) -> None:
+        """model, record, speaker_lock: see `RealtimeSession`. speaker: the call's track for the replies."""
         super().__init__(
-            socket, assistant, model=model, transcription=False, record=record, timings=False, lead_ms=LEAD_MS
-        )
+            socket, assistant, model=model, transcription=False, record=record, timings=False, lead_ms=LEAD_MS,
+            speaker_lock=speaker_lock,
+        )  # fmt: skip
         self.session.player = self
         self._speaker = speaker
         self._track: asyncio.Future[MediaStreamTrack] = asyncio.get_running_loop().create_future()

@@ -45,13 +45,17 @@ SDP = "application/sdp"
         },
     },
 )
-async def call(request: Request, model: Annotated[str, Query(max_length=MAX_MODEL_CHARS)] = "") -> Response:
+async def call(
+    request: Request,
+    model: Annotated[str, Query(max_length=MAX_MODEL_CHARS)] = "",
+    speaker_lock: Annotated[str | None, Query(description="Hear one voice only: docs/turn-taking.md.")] = None,
+) -> Response:
     """Open a session over WebRTC: send the SDP offer, as `application/sdp` or as the form fields `sdp` and `session`;
     the response is the SDP answer, and its `Location` names the call."""
     sdp, session = await _sent(request)
     module = await asyncio.to_thread(importlib.import_module, "server.realtime.webrtc.calls")
     offer = module.offer_of(sdp)
-    made = module.Call(request, model=model.strip() or DEFAULT_MODEL, session=session)
+    made = module.Call(request, model=model.strip() or DEFAULT_MODEL, session=session, speaker_lock=speaker_lock)
     try:
         answer = await made.answer(offer)
         about = await told(state_of(request).assistant, made.connection.session.live.conversation.id, made.recorded)

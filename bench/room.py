@@ -1,0 +1,273 @@
+"""The room: noise, a second voice, and the reply's own echo, with real models on virtual time.
+
+    python -m bench.room [--trials 100] [--parts echo lock noise] [--whisper models/whisper-tiny.en]
+
+Kokoro's voices speak (kept in --kept), the real Silero VAD listens, Whisper transcribes. A trial of "echo" or "lock" is
+a whole conversation: a question, a long reply, and during it only what the part is about.
+"""
+
+import argparse
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.room_sounds import (
+    CUT_INS,
+    LEVEL_DB,
+    QUESTION,
+    REPLY,
+    STEP,
+    TELEVISION,
+    VOICES,
+    Microphone,
+    at_level,
+    spoken,
+)
+from bench.rows import Rows
+from pipeline.audio.clip import Clip, Samples
+from pipeline.conversation import events
+from pipeline.conversation.history import Conversation
+from pipeline.conversation.session import Session
+from pipeline.conversation.speaker_lock import FIRST, SpeakerLock
+from pipeline.conversation.turn import Stages
+from pipeline.listening.detector import RATE_HZ, SileroActivity
+from pipeline.listening.echo import Echo
+from pipeline.listening.options import LiveOptions
+from pipeline.settings import Settings
+from pipeline.stt import Transcript
+from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
+from pipeline.stt.worker_client import last
+from pipeline.transcripts.speakers.encoder import EncoderConfig, EncoderEngine
+from pipeline.transcripts.speakers.resemblyzer import find_weights
+from pipeline.voices.catalogue import Voice
+from tests import virtual_time
+from tests.scripted import VOICE, ScriptedLLM, ScriptedSTT, ScriptedTTS
+
+SPEAKER = "am_puck"
+"""Voice of the reply."""
+DELAYS_MS = (20, 500)
+"""Range of the delay from sending a reply's sound to hearing it."""
+STT_S = 0.15
+"""Virtual time of a transcript."""
+AFTER_S = 2.5
+"""Time to go on listening after the reply or the interruption."""
+
+
+class RealSTT(ScriptedSTT):
+    """Whisper, which takes no virtual time except STT_S."""
+
+    def __init__(self, engine: WhisperEngine) -> None:
+        super().__init__(seconds=STT_S)
+        self._engine = engine
+
+    async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+        with self.running.call("stt"):
+            await asyncio.sleep(self.seconds)
+            return last(self._engine.transcribe(clip, "en", prompt, words))
+
+
+@dataclass
+class SpokenTTS(ScriptedTTS):
+    """Speaks sentences with Kokoro's sound."""
+
+    sounds: Mapping[str, Samples] = field(default_factory=dict)
+
+    async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
+        with self.running.call("tts"):
+            await asyncio.sleep(self.first_s)
+            sound = self._sound(text.strip())
+            for start in range(0, len(sound), 1280):
+                yield Clip(sound[start : start + 1280], RATE_HZ)
+                await asyncio.sleep(0.008)
+
+    def _sound(self, text: str) -> Samples:
+        """Return the part of a sentence's sound that speaks this clause, by its share of the letters."""
+        sentence = next(sentence for sentence in self.sounds if text in sentence)
+        sound, start = self.sounds[sentence], sentence.index(text)
+        return sound[len(sound) * start // len(sentence) : len(sound) * (start + len(text)) // len(sentence)]
+
+
+@dataclass
+class Outcome:
+    """Events of one conversation."""
+
+    interrupted: bool = False
+    held: int = 0
+    answered: int = 0
+    """Turns after the first."""
+    heard: str = ""
+    """Words of the last turn."""
+    delay_ms: float = 0.0
+    """Time from the start of the interruption to the stop of the reply."""
+
+
+def converse(
+    question: Samples | None,
+    reply: Mapping[str, Samples],
+    engine: WhisperEngine,
+    microphone: Microphone,
+    during: Samples | None,
+    encoder: "VoiceEncoder | None" = None,
+    **options: Any,
+) -> Outcome:
+    """Ask a question (None: typed), and let `during` sound while the reply is spoken."""
+
+    async def run() -> Outcome:
+        llm = ScriptedLLM(" ".join(REPLY), tokens_per_s=1000)
+        stages = Stages(RealSTT(engine), llm, SpokenTTS(sounds=reply))
+        session = Session(
+            stages, Settings(), LiveOptions(**{"partial_ms": 0} | options), Conversation("", budget_tokens=4000),
+            voice=VOICE, language="en", activity=SileroActivity(),
+            lock=None if encoder is None else lambda wanted, owner: SpeakerLock(stages.stt, encoder, owner),
+        )  # fmt: skip
+        loop = asyncio.get_running_loop()
+        log: list[tuple[float, Any]] = []
+
+        async def listen() -> None:
+            async for event in session.events:
+                log.append((loop.time(), event))
+                if isinstance(event, events.SpeechChunk):
+                    microphone.plays(event.clip)
+
+        def of(kind: type[Any]) -> list[Any]:
+            return [event for _, event in log if isinstance(event, kind)]
+
+        async def hear(until: Callable[[], bool]) -> None:
+            while not until():
+                await asyncio.sleep(STEP / RATE_HZ)
+                session.hear(microphone.step())
+
+        async with session:
+            listening = asyncio.create_task(listen())
+            if question is None:
+                session.say(QUESTION)
+            else:
+                microphone.hears(question, after=8000)
+            deadline = RATE_HZ * 20
+            await hear(lambda: bool(of(events.SpeechChunk)) or microphone.now > deadline)
+            began = loop.time() + float(microphone.rng.uniform(1.0, 5.0))
+            ended = 0
+            if during is not None:
+                ended = microphone.hears(during, after=int((began - loop.time()) * RATE_HZ))
+            done = (events.TurnCompleted, events.TurnInterrupted)
+            await hear(lambda: any(isinstance(event, done) for _, event in log) and microphone.now > ended)
+            end = microphone.now + int(AFTER_S * RATE_HZ)
+            await hear(lambda: microphone.now > end)
+            await session.close()
+            await asyncio.wait([listening])
+        outcome = Outcome(bool(of(events.TurnInterrupted)), len(of(events.SpeechHeld)), len(of(events.TurnStarted)) - 1)
+        outcome.heard = of(events.TranscriptFinal)[-1].text if of(events.TranscriptFinal) else ""
+        stops = [at for at, event in log if isinstance(event, events.TurnInterrupted)]
+        outcome.delay_ms = 1000 * (stops[0] - began) if stops else 0.0
+        return outcome
+
+    return virtual_time.run(run())
+
+
+@dataclass
+class Bench:
+    """Models, sounds and numbers of trials."""
+
+    engine: WhisperEngine
+    sounds: Mapping[tuple[str, str], Samples]
+    trials: int
+    verbose: bool
+
+    @property
+    def reply(self) -> dict[str, Samples]:
+        return {text: self.sounds[SPEAKER, text] for text in REPLY}
+
+    def echo(self) -> None:
+        """The reply's own echo at -10 dB: false interruptions and answers, and barge-ins of the user over it."""
+        rows = Rows("echo at -10 dB", "conversations", "interrupted", "answered", "held", "median delay")
+        known = Echo.is_echo
+        for name, found in (("by level and words", known), ("by words only", lambda self: False)):
+            Echo.is_echo = found  # type: ignore[method-assign]
+            for what, user_speaks in (("only the echo", False), ("the user cuts in", True)):
+                outcomes = [self._echo(number, user_speaks) for number in range(self.trials)]
+                delays = [one.delay_ms for one in outcomes if one.interrupted]
+                rows.add(
+                    f"{what}, {name}", str(len(outcomes)), str(sum(one.interrupted for one in outcomes)),
+                    str(sum(one.answered > 0 for one in outcomes)), str(sum(one.held for one in outcomes)),
+                    f"{np.median(delays):.0f} ms" if delays else "",
+                )  # fmt: skip
+        Echo.is_echo = known  # type: ignore[method-assign]
+
+    def _echo(self, number: int, user_speaks: bool) -> Outcome:
+        rng = np.random.default_rng(number)
+        voice = VOICES[number % len(VOICES)]
+        microphone = Microphone(rng, -10.0, float(rng.uniform(*DELAYS_MS)))
+        cut_in = self.sounds[voice, CUT_INS[number % len(CUT_INS)]] if user_speaks else None
+        outcome = converse(None, self.reply, self.engine, microphone, cut_in)
+        if self.verbose and (outcome.interrupted != user_speaks or (not user_speaks and outcome.answered)):
+            print(number, voice, f"{microphone.delay_ms:.0f} ms", outcome)
+        return outcome
+
+    def lock(self) -> None:
+        """A second voice at 10 dB below the user: interruptions and answers, and those of the user."""
+        rows = Rows("a second voice at -10 dB", "conversations", "interrupted", "answered", "held", "median delay")
+        encoder = VoiceEncoder()
+        for name, lock in (("locked", encoder), ("not locked", None)):
+            for what, owner in (("the second voice", False), ("the user", True)):
+                if owner and lock is None:
+                    continue
+                outcomes = [self._locked(number, owner, lock) for number in range(self.trials)]
+                delays = [one.delay_ms for one in outcomes if one.interrupted]
+                rows.add(
+                    f"{what}, {name}", str(len(outcomes)), str(sum(one.interrupted for one in outcomes)),
+                    str(sum(one.answered > 0 for one in outcomes)), str(sum(one.held for one in outcomes)),
+                    f"{np.median(delays):.0f} ms" if delays else "",
+                )  # fmt: skip
+
+    def _locked(self, number: int, owner: bool, encoder: "VoiceEncoder | None") -> Outcome:
+        rng = np.random.default_rng(number)
+        user, other = (VOICES[index] for index in rng.choice(len(VOICES), 2, replace=False))
+        if owner:
+            during = self.sounds[user, CUT_INS[number % len(CUT_INS)]]
+        else:
+            during = at_level(self.sounds[other, TELEVISION[number % len(TELEVISION)]], LEVEL_DB - 10)
+        options = {"speaker_lock": FIRST} if encoder else {}
+        outcome = converse(
+            self.sounds[user, QUESTION], self.reply, self.engine, Microphone(rng), during, encoder, **options
+        )
+        if self.verbose and encoder and (outcome.interrupted != owner or (not owner and outcome.answered)):
+            print(number, user, other, outcome)
+        return outcome
+
+
+class VoiceEncoder:
+    """The encoder of the speaker lock, which takes no virtual time."""
+
+    def __init__(self) -> None:
+        self._engine = EncoderEngine(EncoderConfig(str(find_weights(Settings())), 1))
+
+    async def embed(self, clips: Sequence[Samples]) -> Samples:
+        return self._engine.embed(clips)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--parts", nargs="*", default=["echo", "lock", "noise"])
+    parser.add_argument("--whisper", type=Path, default=Path("models/whisper-tiny.en"))
+    parser.add_argument("--kokoro", type=Path, default=Path("models/kokoro-82m"))
+    parser.add_argument(
+        "--kept", type=Path, default=Path(tempfile.gettempdir()) / "parley-room", help="folder for the spoken sentences"
+    )
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    engine = WhisperEngine(WhisperConfig(str(options.whisper), (("cpu", "int8"),), 1, 1, 10.0))
+    wanted = [(SPEAKER, text) for text in REPLY]
+    wanted += [(voice, text) for text in (QUESTION, *CUT_INS, *TELEVISION) for voice in VOICES]
+    bench = Bench(engine, spoken(wanted, options.kokoro, options.kept), options.trials, options.verbose)
+    for part in options.parts:
+        getattr(bench, part)()
+
+
+if __name__ == "__main__":
+    main()

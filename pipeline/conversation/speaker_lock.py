@@ -1,0 +1,194 @@
+"""The speaker lock: of all that is said, hear only one voice: the one that began the conversation, or an enrolled one.
+
+`SpeakerLock` stands before the recogniser of a conversation. It compares the voice of each stretch of sound with the
+owner's, and cuts off what others say before and after the owner. Sound without the owner has no words for the
+conversation, so it neither interrupts nor is answered, as any other noise.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.audio.clip import Clip, Samples
+from pipeline.audio.decode import decode
+from pipeline.listening.interruption import is_command
+from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits
+
+FIRST = "first"
+"""Name of the lock on the voice that begins the conversation."""
+RATE_HZ = 16_000
+FRAME = 160
+QUIET_DB = 30.0
+"""Frames this far below the loud ones are pauses."""
+SLICE_S, STEP_S = 1.6, 0.8
+"""Length of the stretches whose voices are compared, and the step between them, in seconds of speech."""
+OWNER_S = 1.0
+"""Speech that the conversation's first voice needs to become its owner, in seconds. Until then every voice is heard."""
+SHORTEST_S = 0.3
+"""Less speech than this does not tell a voice: it is not heard once there is an owner."""
+SHORT_S = 1.0
+"""Speech that is shorter is hardly the owner's for sure, so that a command ("stop", "yes") needs only be likely."""
+LENGTHS_S = (0.4, 0.7, 1.0, 1.6)
+SURE = (0.72, 0.75, 0.77, 0.78)
+"""Cosine from which speech of these lengths is the owner's for sure: at most 1 % of other voices reach it."""
+LIKELY = (0.62, 0.68, 0.71, 0.74)
+"""Cosine at which as many other voices are taken for the owner's as the other way round: 9, 4, 3 and 3 % (10 Kokoro
+voices and 6 people, each against one sentence of the owner)."""
+OTHER = 0.6
+"""Cosine of a whole slice below which another voice speaks; half of the slices of other voices have 0.53 or less."""
+SAMPLE_S, LONGEST_S = 30.0, 600.0
+"""Speech of an enrolled owner that is used, and the limit for the recording, in seconds."""
+MORE_S = 10.0
+"""Speech from which the owner's voice is known well enough."""
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Encoder(Protocol):
+    """Tells voices apart."""
+
+    async def embed(self, clips: Sequence[Samples]) -> Vectors:
+        """Return unit vectors, shape (clips, n), that are the more similar the more the voices are. clips: speech at
+        16 kHz. Raises EngineError, EngineUnavailable, Overloaded."""
+        ...
+
+
+@dataclass
+class Owner:
+    """The voice that a conversation listens to."""
+
+    vector: Vectors | None = None
+    """None until it is known."""
+    seconds: float = 0.0
+    """Speech from which it is known."""
+
+    def learn(self, vector: Vectors, seconds: float) -> None:
+        """Learn from more speech of the owner."""
+        if self.seconds < MORE_S:
+            known = vector * seconds if self.vector is None else self.vector * self.seconds + vector * seconds
+            self.vector, self.seconds = known / (np.linalg.norm(known) + 1e-9), self.seconds + seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The owner's part of a clip."""
+
+    clip: Clip
+    vector: Vectors | None = None
+    """Its voice, if there is enough speech to learn from it."""
+    seconds: float = 0.0
+    """Duration of the speech in it."""
+    only_commands: bool = False
+    """Whether it is so short that it counts only as a command."""
+
+
+class SpeakerLock:
+    """A recogniser that hears only the owner's voice; see `SpeechToText`."""
+
+    def __init__(self, stt: SpeechToText, encoder: Encoder, owner: Owner, sample: Path | None = None) -> None:
+        """owner: the voice so far; learned from the first speech if it is not known. sample: a recording of the
+        enrolled owner."""
+        self._stt, self._encoder, self._owner, self._sample = stt, encoder, owner, sample
+        self._learning = asyncio.Lock()
+
+    @property
+    def limits(self) -> WindowLimits:
+        """See `SpeechToText`."""
+        return self._stt.limits
+
+    def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
+        """See `SpeechToText`. Recordings are not a part of the conversation, so all voices are heard."""
+        return self._stt.segments(window, request)
+
+    async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+        """See `SpeechToText`. Empty if the owner does not speak."""
+        async with self._learning:
+            part = await self._owners_part(clip.at(RATE_HZ))
+        nothing = Transcript("", language, clip.seconds)
+        if part is None:
+            return nothing
+        found = await self._stt.transcribe(part.clip, language=language, prompt=prompt, words=words)
+        if part.only_commands and not is_command(found.text):
+            return nothing
+        if part.vector is not None and found.text:
+            self._owner.learn(part.vector, part.seconds)
+        return replace(found, duration_s=clip.seconds)
+
+    async def prepare(self) -> None:
+        """Load the encoder, and learn the enrolled owner's voice. Raises EngineError, EngineUnavailable, Overloaded."""
+        async with self._learning:
+            await self._enrol()
+            if self._sample is None:
+                await self._encoder.embed([np.zeros(RATE_HZ, np.float32)])
+
+    async def _enrol(self) -> None:
+        if self._sample is not None and self._owner.vector is None:
+            clip = await decode(await asyncio.to_thread(self._sample.read_bytes), max_seconds=LONGEST_S)
+            speech = spoken(clip.at(RATE_HZ).samples)[0][: int(SAMPLE_S * RATE_HZ)]
+            vectors = await self._encoder.embed([speech])
+            self._owner.learn(vectors[0], max(MORE_S, len(speech) / RATE_HZ))
+
+    async def _owners_part(self, clip: Clip) -> Part | None:
+        await self._enrol()
+        speech, places = spoken(clip.samples)
+        seconds, owner = len(speech) / RATE_HZ, self._owner.vector
+        if owner is None:
+            if seconds < OWNER_S:
+                return Part(clip)
+            return Part(clip, (await self._encoder.embed([speech]))[0], seconds)
+        if seconds < SHORTEST_S:
+            return None
+        size, starts = int(SLICE_S * RATE_HZ), slices(len(speech))
+        vectors = await self._encoder.embed([speech[start : start + size] for start in starts])
+        found = owned(vectors @ owner, min(seconds, SLICE_S))
+        if found is None:
+            likely = seconds < SHORT_S and vectors[0] @ owner >= np.interp(seconds, LENGTHS_S, LIKELY)
+            return Part(clip, only_commands=True) if likely else None
+        first, last = found
+        start = 0 if first == 0 else places[starts[first] // FRAME]
+        end = len(clip.samples)
+        if last < len(starts) - 1:
+            end = places[(starts[last] + size) // FRAME - 1] + FRAME
+        whole = len(starts) == last - first + 1 and seconds >= OWNER_S
+        return Part(Clip(clip.samples[start:end], RATE_HZ), vectors.mean(axis=0) if whole else None, seconds)
+
+
+def owned(likeness: Vectors, seconds: float) -> tuple[int, int] | None:
+    """Return the first and the last slice of the owner; None without the owner. likeness: cosine of each slice.
+    seconds: length of a slice.
+
+    A slice is surely the owner's only beside one that is likely so. The owner's speech extends from there until another
+    voice begins.
+    """
+    sure, likely = likeness >= np.interp(seconds, LENGTHS_S, SURE), likeness >= np.interp(seconds, LENGTHS_S, LIKELY)
+    if len(likeness) > 1:
+        sure &= np.append(likely[1:], False) | np.append(False, likely[:-1])
+    if not sure.any():
+        return None
+    first, last = int(np.argmax(sure)), len(sure) - 1 - int(np.argmax(sure[::-1]))
+    while first > 0 and likeness[first - 1] >= OTHER:
+        first -= 1
+    while last < len(sure) - 1 and likeness[last + 1] >= OTHER:
+        last += 1
+    return first, last
+
+
+def slices(length: int) -> list[int]:
+    """Return the starts of the slices of this many samples of speech, in steps; a rest belongs to the last one."""
+    size, step = int(SLICE_S * RATE_HZ), int(STEP_S * RATE_HZ)
+    return list(range(0, max(1, length - size + step), step))
+
+
+def spoken(samples: Samples) -> tuple[Samples, Sequence[int]]:
+    """Return the sound without pauses, and the start in `samples` of each of its frames of FRAME samples."""
+    whole = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+    if not len(whole):
+        return np.zeros(0, np.float32), []
+    level = 10 * np.log10(np.square(whole).mean(axis=1) + 1e-12)
+    loud = level > np.percentile(level, 95) - QUIET_DB
+    return whole[loud].reshape(-1), [int(place) for place in np.flatnonzero(loud) * FRAME]

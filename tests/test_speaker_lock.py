@@ -1,0 +1,177 @@
+"""The speaker lock on virtual time: only the voice that began the conversation interrupts and is answered."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from pipeline.audio.clip import Clip, Samples
+from pipeline.conversation import events
+from pipeline.conversation.speaker_lock import FIRST, Owner, SpeakerLock, spoken
+from pipeline.errors import BadInput, EngineError
+from pipeline.stt import Transcript
+from tests.dialogue import RATE_HZ, Dialogue, hold
+from tests.scripted import ScriptedLLM, ScriptedSTT
+
+LONG = " ".join(f"This is sentence number {n} of a long reply." for n in ("one", "two", "three", "four", "five", "six"))
+OWNER_HZ, TELEVISION_HZ = 400, 1500
+
+
+def voice(hz: float, seconds: float) -> Samples:
+    """Return the sound of a voice, which is known by its pitch."""
+    return (0.2 * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)).astype(np.float32)
+
+
+@dataclass
+class Pitch:
+    """A speaker encoder that knows voices by their pitch; sound with two voices is like both."""
+
+    error: Exception | None = None
+
+    async def embed(self, clips: Sequence[Samples]) -> Samples:
+        if self.error is not None:
+            raise self.error
+        found = []
+        for clip in clips:
+            power = np.abs(np.fft.rfft(clip, RATE_HZ))
+            bands = np.array([power[at - 50 : at + 50].max() for at in (OWNER_HZ, TELEVISION_HZ)])
+            found.append(bands / (np.linalg.norm(bands) + 1e-9))
+        return np.array(found, np.float32)
+
+
+@dataclass
+class Heard(ScriptedSTT):
+    """Writes down who speaks in a clip, and how long."""
+
+    clips: list[Clip] = field(default_factory=list)
+
+    async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+        self.clips.append(clip)
+        return await super().transcribe(clip, language=language, prompt=prompt, words=words)
+
+
+async def say(d: Dialogue, sound: Samples) -> float:
+    for start in range(0, len(sound), 320):
+        await asyncio.sleep(0.02)
+        d.session.hear(sound[start : start + 320])
+    return d.now
+
+
+def test_television_neither_interrupts_nor_is_answered() -> None:
+    async def script(d: Dialogue) -> None:
+        await say(d, voice(OWNER_HZ, 1.5))
+        await d.until(events.SpeechStarted)
+        await say(d, voice(TELEVISION_HZ, 6.0))
+        await d.until(events.TurnCompleted)
+        await say(d, voice(TELEVISION_HZ, 3.0))
+        await d.silence(3000)
+
+    d = hold(script, llm=ScriptedLLM(LONG, tokens_per_s=1000), encoder=Pitch(), speaker_lock=FIRST)
+    assert d.kinds.count("TurnStarted") == 1
+    assert "TurnInterrupted" not in d.kinds
+    assert "SpeechHeld" not in d.kinds
+
+
+@pytest.mark.parametrize("seconds", [0.45, 0.8, 2.0])
+def test_owner_interrupts(seconds: float) -> None:
+    began_s = 0.0
+
+    async def script(d: Dialogue) -> None:
+        nonlocal began_s
+        await say(d, voice(OWNER_HZ, 1.5))
+        await d.until(events.SpeechStarted)
+        await d.silence(1000)
+        began_s = d.now
+        await say(d, voice(OWNER_HZ, seconds))
+        await d.until(events.TurnInterrupted)
+
+    d = hold(
+        script, llm=ScriptedLLM(LONG, tokens_per_s=1000), encoder=Pitch(), speaker_lock=FIRST, stt=ScriptedSTT("stop")
+    )
+    assert d.log[-1][0] - began_s <= 0.6 + 0.1 + 0.1
+
+
+def test_owner_is_answered_again_and_television_before_and_after_is_cut_off() -> None:
+    stt = Heard()
+
+    async def script(d: Dialogue) -> None:
+        await say(d, voice(OWNER_HZ, 2.0))
+        await d.until(events.TurnCompleted)
+        await d.silence(1000)
+        await say(d, voice(TELEVISION_HZ, 5.0))
+        await say(d, voice(OWNER_HZ, 3.0))
+        await say(d, voice(TELEVISION_HZ, 5.0))
+        await d.until(events.TurnCompleted, count=2)
+
+    d = hold(script, stt=stt, llm=ScriptedLLM("Yes."), encoder=Pitch(), speaker_lock=FIRST)
+    assert d.kinds.count("TurnStarted") == 2
+    assert 3.0 <= stt.clips[-1].seconds <= 3.0 + 2 * 1.6
+    power = np.abs(np.fft.rfft(stt.clips[-1].samples, 10 * RATE_HZ))
+    assert power[10 * OWNER_HZ] > power[10 * TELEVISION_HZ]
+
+
+def test_short_first_utterance_is_answered_and_locks_nothing() -> None:
+    async def script(d: Dialogue) -> None:
+        await say(d, voice(TELEVISION_HZ, 0.6))
+        await d.until(events.TurnCompleted)
+        await d.silence(1000)
+        await say(d, voice(OWNER_HZ, 1.5))
+        await d.until(events.TurnCompleted, count=2)
+        await d.silence(1000)
+        await say(d, voice(TELEVISION_HZ, 2.0))
+        await d.silence(2000)
+
+    d = hold(script, llm=ScriptedLLM("Yes."), encoder=Pitch(), speaker_lock=FIRST)
+    assert d.kinds.count("TurnStarted") == 2
+
+
+def test_lock_can_be_switched_on_and_off_in_a_conversation() -> None:
+    async def script(d: Dialogue) -> None:
+        await say(d, voice(OWNER_HZ, 1.5))
+        await d.until(events.TurnCompleted)
+        await say(d, voice(TELEVISION_HZ, 1.5))
+        await d.silence(2000)
+        assert d.kinds.count("TurnStarted") == 1
+        off = d.session.options.changed({"speaker_lock": "off"})
+        d.session.configure(off, voice=d.session.voice, language=None)
+        await say(d, voice(TELEVISION_HZ, 1.5))
+        await d.until(events.TurnCompleted, count=2)
+
+    hold(script, llm=ScriptedLLM("Yes."), encoder=Pitch(), speaker_lock=FIRST)
+
+
+def test_conversation_keeps_its_owner_for_a_reconnection() -> None:
+    async def script(d: Dialogue) -> None:
+        await say(d, voice(OWNER_HZ, 1.5))
+        await d.until(events.TurnCompleted)
+        assert d.session.conversation.owner.vector is not None
+
+    hold(script, llm=ScriptedLLM("Yes."), encoder=Pitch(), speaker_lock=FIRST)
+
+
+def test_broken_encoder_fails_the_turn() -> None:
+    async def script(d: Dialogue) -> None:
+        await say(d, voice(OWNER_HZ, 1.5))
+        await d.until(events.TurnFailed)
+
+    d = hold(script, llm=ScriptedLLM("Yes."), encoder=Pitch(EngineError("deaf")), speaker_lock=FIRST)
+    assert d.of(events.TurnFailed)[0].code == "stt_failed"
+
+
+def test_lock_without_an_encoder_is_refused() -> None:
+    with pytest.raises(BadInput, match="speaker lock"):
+        hold(lambda d: asyncio.sleep(0), speaker_lock=FIRST)
+
+
+async def test_pauses_are_not_compared() -> None:
+    quiet = np.zeros(RATE_HZ, np.float32)
+    sound = np.concatenate([quiet, voice(OWNER_HZ, 1.0), quiet, voice(OWNER_HZ, 1.0), quiet])
+    speech, places = spoken(sound)
+    assert len(speech) == pytest.approx(2 * RATE_HZ, abs=1600)
+    assert places[0] == pytest.approx(RATE_HZ, abs=320)
+    owner = Owner()
+    lock = SpeakerLock(ScriptedSTT(), Pitch(), owner)
+    await lock.transcribe(Clip(sound, RATE_HZ), language=None, prompt=None, words=False)
+    assert owner.seconds == pytest.approx(2.0, abs=0.1)
