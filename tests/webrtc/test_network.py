@@ -191,8 +191,8 @@ print(asyncio.run(offered(sys.argv[1], None)).text)
 
 @needs_networks
 def test_on_loopback_only_this_machine_can_call(tmp_path: Path) -> None:
-    """Calls also listen on the machine's other addresses, for browsers that call no loopback address, but drop datagrams
-    from other machines."""
+    """Calls also listen on the machine's other addresses, for browsers that call no loopback address. They drop
+    datagrams from other machines."""
     with network() as net:
         home, other = net.host(), net.host()
         net.cable(home, "10.0.2.2/24", other, "10.0.2.1/24")
