@@ -96,6 +96,8 @@ COMPOSE_DEFAULTS = {
     "ALLOW_ANONYMOUS": "true",
     "LLAMA_PULL": "true",
     "DATABASE_URL": "sqlite:////app/data/parley.db",
+    "WEBRTC_UDP_PORTS": "20000-20031",
+    "WEBRTC_ADDRESS": "127.0.0.1",
 }
 """Settings with another default under Docker Compose, which publishes to this machine only, and brings Ollama and a
 volume."""

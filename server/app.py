@@ -25,17 +25,18 @@ from server.openai import voices
 from server.openapi import describe
 from server.ops import health, kept_conversations, metrics, status
 from server.pages import api_reference, page_token, ui
+from server.realtime import calls as realtime_calls
 from server.realtime import client_secrets
 from server.realtime import route as realtime
 from server.realtime.translations import route as translations
-from server.realtime.webrtc import route as webrtc
-from server.realtime.webrtc.registry import Calls
 from server.state import State, keep_state
 from server.talk import turns
 from server.talk.resume import RESUME_S, Resumable
 from server.telephone.audiosocket.server import open_audiosocket
 from server.telephone.twilio import route as twilio
 from server.transcribe import asr, models, services, streaming
+from server.webrtc.network import Network
+from server.webrtc.registry import Calls
 from server.wyoming.tcp_server import open_wyoming
 
 
@@ -47,10 +48,10 @@ def create_app(
     assistant, kept: an open assistant and an open job store; the caller closes them. None: the application opens them
     when it starts and closes them when it stops.
     draining: told by the caller's server that the service stops.
-    Raises ConfigError when the settings would expose the service without keys.
+    Raises ConfigError when the settings would expose the service without keys, or its network cannot be used.
     """
     check_exposure(settings)
-    access, draining = Access(settings), draining or Draining()
+    access, draining, network = Access(settings), draining or Draining(), Network.of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -64,7 +65,7 @@ def create_app(
                 nullcontext(kept) if kept else open_jobs(settings, opened.transcriber) as jobs,
                 open_wyoming(settings, opened, access.budgets, draining),
                 open_audiosocket(settings, opened, access.budgets, draining),
-                Calls(draining) as calls,
+                Calls(draining, network) as calls,
             ):
                 keep_state(
                     app,
@@ -127,7 +128,7 @@ def create_app(
     app.include_router(updates.router)
     app.include_router(turns.router)
     app.include_router(realtime.router)
-    app.include_router(webrtc.router)
+    app.include_router(realtime_calls.router)
     app.include_router(client_secrets.router)
     app.include_router(twilio.router)
     app.include_router(translations.router)

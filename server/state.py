@@ -11,8 +11,8 @@ if TYPE_CHECKING:  # every package of `server` imports this module
     from pipeline.assistant import Assistant
     from server.access import Access
     from server.http.draining import Draining
-    from server.realtime.webrtc.registry import Calls
     from server.talk.resume import Resumable
+    from server.webrtc.registry import Calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

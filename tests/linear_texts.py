@@ -47,9 +47,9 @@ from server.pages import ui
 from server.realtime import audio as realtime_sound
 from server.realtime import parsing
 from server.realtime.errors import RealtimeError
-from server.realtime.webrtc import calls
 from server.telephone.twilio import messages as twilio_messages
 from server.telephone.twilio.signature import signature
+from server.webrtc import call
 from server.wyoming import wire
 from server.wyoming.wire import Broken
 
@@ -182,9 +182,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "jobs.webhooks:retry_after_s": webhooks.retry_after_s,
     "pipeline.transcripts.alignment.ctc:split_words": lambda text: list(ctc.split_words(text)),
     "pipeline.transcripts.line_breaks:by_characters": lambda text: line_breaks.by_characters(without_times(text)),
-    "server.realtime.webrtc.calls:offer_of": quietly(
-        lambda text: calls.offer_of(f"v=0\r\nm=audio \r\nm=application \r\n{text}")
-    ),
+    "server.webrtc.call:offer_of": quietly(lambda text: call.offer_of(f"v=0\r\nm=audio \r\nm=application \r\n{text}")),
     "pipeline.stt.short_context:agree": lambda text: short_context.agree(text, text, text),
     "pipeline.stt.word_times:filled": lambda text: word_times.filled(
         [word_times.Timed(word, None) for word in text.split()], 0.0, 9.0

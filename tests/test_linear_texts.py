@@ -23,7 +23,7 @@ OWN_TEXTS = {
     "pipeline.support.model_catalogue:of_repo",
     "pipeline.stt.whisper_model:load", "server.access.keys:parse_permissions", "server.access.keys:entries_of_setting",
     "server.access.keys:weak", "server.access.keys:keys_of_setting",
-    "server.openapi:event_stream", "server.realtime.webrtc.listening:listening_on", "pipeline.tts.onnx_graph:node",
+    "server.openapi:event_stream", "server.webrtc.listening:is_here", "pipeline.tts.onnx_graph:node",
     "pipeline.tts.onnx_graph:tensor", "server.http.multipart:bad_form",
     "server.telephone.audiosocket.server:networks",
 }  # fmt: skip

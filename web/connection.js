@@ -1,10 +1,13 @@
 /**
- * The WebSocket of a live conversation. It reconnects and resumes the conversation until it is closed.
+ * The connection of a live conversation: a call over WebRTC where one connects, otherwise a WebSocket. It reconnects and
+ * resumes the conversation until it is closed.
  *
  * Browsers hide why a WebSocket was refused, so the page requests the same address over plain HTTP to learn the reason.
  */
 
+import { CallLink, allowCalls, callable } from "./call-link.js";
 import { refusal, socketToken } from "./key.js";
+import { SocketLink } from "./socket-link.js";
 
 const FIRST_WAIT_S = 0.5;
 const LONGEST_WAIT_S = 15;
@@ -18,6 +21,7 @@ export class Connection {
    * @param {(status: "connecting" | "open" | "waiting" | "idle", trouble: Trouble | null) => void} told.status
    * @param {(event: object) => void} told.event takes an event of the protocol
    * @param {(pcm: ArrayBuffer) => void} told.sound
+   * @param {(receiver: RTCRtpReceiver | null) => void} told.track takes the sound of the replies in a call
    * @param {() => Record<string, string>} told.query parameters of a new connection
    * @param {() => string} told.key
    *
@@ -30,18 +34,28 @@ export class Connection {
     this.token = "";
     /** Whether the service has announced a restart: then a missing response is expected. */
     this.draining = false;
-    /** @type {WebSocket | null} */
-    this.socket = null;
+    /** @type {CallLink | SocketLink | null} */
+    this.link = null;
+    /** The user's sound for the track of a call; null: it is sent as messages. @type {MediaStreamTrack | null} */
+    this.track = null;
     /** The running attempt to get a token. @type {object | null} */
     this.asking = null;
     this.ready = false;
-    window.addEventListener("online", () => this.hurry());
+    window.addEventListener("online", () => {
+      allowCalls(true); // perhaps another network
+      this.hurry();
+    });
+  }
+
+  /** How the conversation is connected: webrtc, websocket, or "". */
+  get via() {
+    return this.ready ? this.link.via : "";
   }
 
   /** Connect, and stay connected. */
   open() {
     this.wanted = true;
-    if (this.socket || this.asking) return;
+    if (this.link || this.asking) return;
     this.attempts = 0;
     this.connect();
   }
@@ -50,29 +64,32 @@ export class Connection {
   close() {
     this.wanted = false;
     clearTimeout(this.timer);
-    const socket = this.socket;
     this.drop();
-    socket?.close(1000);
     this.told.status("idle", null);
   }
 
   /** @returns {boolean} whether the message was sent */
   send(message) {
-    if (this.ready) this.socket.send(JSON.stringify(message));
+    if (this.ready) this.link.send(JSON.stringify(message));
     return this.ready;
   }
 
   /** @param {ArrayBuffer} pcm @returns {boolean} whether it was sent; unsendable sound is dropped */
   sendSound(pcm) {
     if (!this.ready) return false;
-    if (this.socket.bufferedAmount > STUCK_BYTES) {
-      const socket = this.socket;
-      this.closed(socket, STUCK_CODE);
-      socket.close(STUCK_CODE);
+    if (this.track && this.link.via === "webrtc") return true; // the track sends it
+    if (this.link.waiting > STUCK_BYTES) {
+      this.closed(this.link, STUCK_CODE);
       return false;
     }
-    this.socket.send(pcm);
+    this.link.send(pcm);
     return true;
+  }
+
+  /** @param {MediaStreamTrack | null} track see `track` */
+  speak(track) {
+    this.track = track;
+    if (this.link?.via === "webrtc") this.link.speak(track);
   }
 
   /** @private */
@@ -80,22 +97,42 @@ export class Connection {
     clearTimeout(this.timer);
     this.told.status("connecting", null);
     const asking = (this.asking = {});
-    const { token, trouble } = await socketToken(this.told.key());
-    if (asking !== this.asking) return; // closed in the meantime
+    const { link, trouble } = await this.dial();
+    if (asking !== this.asking) {
+      link?.close(); // closed in the meantime
+      return;
+    }
     this.asking = null;
     if (trouble) {
       this.rest(trouble);
       return;
     }
-    const url = new URL("ws", document.baseURI);
-    url.protocol = url.protocol.replace("http", "ws");
+    this.link = link;
+    if (link.via === "webrtc") {
+      link.speak(this.track);
+      this.told.track(link.receiver);
+    }
+  }
+
+  /** @private @returns {Promise<{link?: CallLink | SocketLink, trouble?: Trouble}>} */
+  async dial() {
+    const key = this.told.key();
+    const told = { message: (data) => this.receive(data), closed: (link, code) => this.closed(link, code) };
+    if (callable()) {
+      const call = await CallLink.open(this.address("ws/call"), key, told);
+      if (call.link || call.trouble) return call;
+      allowCalls(false);
+    }
+    const { token, trouble } = await socketToken(key);
+    return trouble ? { trouble } : { link: new SocketLink(this.address("ws"), token, told) };
+  }
+
+  /** @private */
+  address(path) {
+    const url = new URL(path, document.baseURI);
     const query = { stream: "1", rate: "16000", ...this.told.query(), ...(this.token && { resume: this.token }) };
     url.search = new URLSearchParams(query).toString();
-    this.socket = token ? new WebSocket(url, ["parley", `openai-insecure-api-key.${token}`]) : new WebSocket(url);
-    const socket = this.socket;
-    socket.binaryType = "arraybuffer";
-    socket.onmessage = ({ data }) => this.receive(data);
-    socket.onclose = ({ code }) => this.closed(socket, code);
+    return url;
   }
 
   /** @private */
@@ -123,8 +160,8 @@ export class Connection {
   }
 
   /** @private */
-  async closed(socket, code) {
-    if (socket !== this.socket) return;
+  async closed(link, code) {
+    if (link !== this.link) return;
     const wasReady = this.ready;
     const rejection = this.rejection;
     this.drop();
@@ -137,8 +174,11 @@ export class Connection {
 
   /** @private */
   drop() {
-    if (this.socket) this.socket.onmessage = this.socket.onclose = null;
-    this.socket = null;
+    if (this.link) {
+      this.link.close();
+      this.told.track(null);
+    }
+    this.link = null;
     this.asking = null;
     this.ready = false;
     this.rejection = null;
@@ -164,7 +204,7 @@ export class Connection {
 
   /** Reconnect now: the network is back, or the user asked for it. */
   hurry() {
-    if (!this.wanted || this.socket || this.asking) return;
+    if (!this.wanted || this.link || this.asking) return;
     this.attempts = 0;
     this.connect();
   }

@@ -35,11 +35,11 @@ export async function socketToken(key) {
 
 /**
  * Find out why the service refused a connection: browsers hide it, so the same address is requested over HTTP.
- * @param {string} key @returns {Promise<Trouble>}
+ * @param {string} key @param {Response} [answer] the refusal, if it is known @returns {Promise<Trouble>}
  */
-export async function refusal(key) {
+export async function refusal(key, answer) {
   try {
-    return await whyNot(await ask("ws", key), key);
+    return await whyNot(answer ?? (await ask("ws", key)), key);
   } catch {
     return GONE;
   }
@@ -53,6 +53,8 @@ async function whyNot(answer, key) {
   const seconds = Number(answer.headers.get("Retry-After")) || undefined;
   const { error } = await answer.json().catch(() => ({}));
   switch (answer.status) {
+    case 400:
+      return { code: error.code, message: error.message, final: true };
     case 401:
       return { code: key ? "key" : "key_needed", final: true };
     case 403:

@@ -49,6 +49,11 @@ export class Microphone {
     stream.getAudioTracks()[0].onended = lost;
   }
 
+  /** The sound as a track. */
+  get track() {
+    return this.stream.getAudioTracks()[0];
+  }
+
   close() {
     for (const track of this.stream.getTracks()) {
       track.onended = null;

@@ -92,8 +92,8 @@ export class TalkView {
     this.section.style.setProperty("--loudness", shareOf(rms).toFixed(3));
   }
 
-  /** @param {{on: boolean, opening: boolean, phase: string, held: boolean, link: string, holding: boolean, push: boolean}} now */
-  show({ on, opening, phase, held, link = "idle", holding, push }) {
+  /** @param {{on: boolean, opening: boolean, phase: string, held: boolean, link: string, via: string, holding: boolean, push: boolean}} now */
+  show({ on, opening, phase, held, link = "idle", via, holding, push }) {
     const waiting = opening || (on && link !== "open");
     const resting = waiting ? "starting" : push ? "ready" : on ? "listening" : "off";
     const state = phase === "rest" ? (push && holding ? "hearing" : resting) : held ? "held" : phase;
@@ -107,7 +107,7 @@ export class TalkView {
     else this.press.removeAttribute("aria-pressed");
     this.press.dataset.shows = name;
     find("link").dataset.link = link;
-    find("link-words").textContent = text(`link_${link}`);
+    find("link-words").textContent = text(via ? `link_${via}` : `link_${link}`);
     if (state !== this.shown && ["off", "listening", "ready"].includes(state) && phase === "rest" && this.shown) {
       if (!["hearing", "thinking", "speaking", "held"].includes(this.shown)) this.announce(`state_${words}`);
     }

@@ -31,6 +31,7 @@ export class Talk {
       status: (status, trouble) => this.connected(status, trouble),
       event: (event) => this.happened(event),
       sound: (pcm) => this.turns.spoken(pcm),
+      track: (receiver) => this.turns.call(receiver),
       query: () => this.choices.query,
       key: () => this.choices.key,
     });
@@ -76,6 +77,7 @@ export class Talk {
         (pcm, level) => this.heard(pcm, level),
         () => this.lost(),
       );
+      this.speak();
       // Stopped, or refused by the service, while the browser asked for permission.
       if (!this.opening || !this.connection.wanted) this.closeMicrophone();
     } catch (error) {
@@ -162,6 +164,11 @@ export class Talk {
     if (this.connection.sendSound(pcm)) this.turns.clock.note(PIECE_MS);
   }
 
+  /** In a call the track carries the user's sound; with push-to-talk, messages do, as it begins before the press. */
+  speak() {
+    this.connection.speak(this.choices.push ? null : (this.microphone?.track ?? null));
+  }
+
   lost() {
     this.closeMicrophone();
     this.view.trouble.show({ code: "lost" });
@@ -171,6 +178,7 @@ export class Talk {
     clearTimeout(this.unused);
     this.microphone?.close();
     this.microphone = null;
+    this.speak();
     this.before = [];
     this.holding = false;
     this.view.level(0);
@@ -223,8 +231,10 @@ export class Talk {
   }
 
   show() {
-    const { microphone, opening, link, holding } = this;
+    const { microphone, opening, holding } = this;
     const { phase, held } = this.turns;
-    this.view.show({ on: Boolean(microphone), opening, phase, held, link, holding, push: this.choices.push });
+    const { via } = this.connection;
+    const link = this.link === "open" && !via ? "connecting" : this.link; // lost a moment ago
+    this.view.show({ on: Boolean(microphone), opening, phase, held, link, via, holding, push: this.choices.push });
   }
 }

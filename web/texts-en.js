@@ -55,7 +55,8 @@ export const en = {
 
   link_idle: "not connected",
   link_connecting: "connecting …",
-  link_open: "connected",
+  link_webrtc: "connected (WebRTC)",
+  link_websocket: "connected (WebSocket)",
   link_waiting: "no connection",
 
   trouble_refused:

@@ -55,7 +55,8 @@ export const es = {
 
   link_idle: "sin conexión",
   link_connecting: "conectando …",
-  link_open: "conectado",
+  link_webrtc: "conectado (WebRTC)",
+  link_websocket: "conectado (WebSocket)",
   link_waiting: "sin conexión",
 
   trouble_refused:

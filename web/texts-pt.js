@@ -55,7 +55,8 @@ export const pt = {
 
   link_idle: "sem conexão",
   link_connecting: "conectando …",
-  link_open: "conectado",
+  link_webrtc: "conectado (WebRTC)",
+  link_websocket: "conectado (WebSocket)",
   link_waiting: "sem conexão",
 
   trouble_refused:

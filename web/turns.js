@@ -1,6 +1,7 @@
 /** The turns of a conversation: turns the service's events into transcript and sound. */
 
 import { possible } from "./audio.js";
+import { CallPlayer } from "./call-player.js";
 import { SoundClock } from "./clock.js";
 import { Player } from "./player.js";
 
@@ -13,14 +14,21 @@ export class Turns {
     this.view = view;
     this.tell = tell;
     this.clock = new SoundClock();
-    /** @type {Player | null} */
-    this.player = null;
+    /** Plays sound that comes as messages. @type {Player | null} */
+    this.ownPlayer = null;
+    /** Plays the track of a call. @type {CallPlayer | null} */
+    this.callPlayer = null;
     /** @type {"rest" | "hearing" | "thinking" | "speaking"} */
     this.phase = "rest";
     /** Whether the reply pauses until it is decided whether the user interrupts. */
     this.held = false;
     /** Sample rate of the current reply in Hz. */
     this.rate = 0;
+  }
+
+  /** @returns {Player | CallPlayer | null} */
+  get player() {
+    return this.callPlayer ?? this.ownPlayer;
   }
 
   /** @param {{type: string}} event from the protocol, or connection_lost */
@@ -64,6 +72,9 @@ export class Turns {
       case "speech_span":
         transcript.span(event.start, event.end);
         break;
+      case "speech_sound":
+        this.sounds(event.samples, event.samples);
+        break;
       case "speech_held":
       case "speech_resumed":
         this.held = event.type === "speech_held";
@@ -101,8 +112,20 @@ export class Turns {
 
   /** @param {ArrayBuffer} pcm the next sound of the reply */
   spoken(pcm) {
-    this.view.transcript.receives(pcm.byteLength / 2);
-    this.player?.push(pcm);
+    this.sounds(pcm.byteLength / 2, pcm);
+  }
+
+  /** @private */
+  sounds(samples, sound) {
+    this.view.transcript.receives(samples);
+    this.player?.push(sound);
+  }
+
+  /** @param {RTCRtpReceiver | null} receiver the sound of the replies in a call; null: it comes as messages */
+  call(receiver) {
+    this.callPlayer?.close();
+    this.callPlayer = receiver && new CallPlayer(receiver, this.playing());
+    if (this.ownPlayer) this.callPlayer?.open(); // after a press
   }
 
   /** @private */
@@ -124,22 +147,32 @@ export class Turns {
 
   /** Open the player. Call this in the handler of a press. Without sound the reply is still written. */
   async openPlayer() {
-    if (this.player || !possible()) return;
+    if (!possible()) return;
     try {
-      this.player = await Player.open({
-        began: () => {
-          if (this.spokeAt !== undefined) {
-            this.heardAfter = performance.now() + this.player.latencyMs - this.spokeAt;
-          }
-        },
-        played: (samples, level) => {
-          this.view.transcript.played(samples);
-          this.view.loudness(level);
-        },
-      });
-      if (this.rate) this.player.start(this.rate); // in the middle of a reply
+      this.ownPlayer ??= await this.openOwn();
+      await this.callPlayer?.open();
     } catch {
       this.view.trouble.show({ code: "silent" });
     }
+  }
+
+  /** @private */
+  async openOwn() {
+    const player = await Player.open(this.playing());
+    if (this.rate) player.start(this.rate); // in the middle of a reply
+    return player;
+  }
+
+  /** @private */
+  playing() {
+    return {
+      began: () => {
+        if (this.spokeAt !== undefined) this.heardAfter = performance.now() + this.player.latencyMs - this.spokeAt;
+      },
+      played: (samples, level) => {
+        this.view.transcript.played(samples);
+        this.view.loudness(level);
+      },
+    };
   }
 }

@@ -93,13 +93,9 @@ class LiveOptions:
         if name not in self.__dataclass_fields__:
             raise BadInput(f"{name[:40]!r} is not an option of a conversation.", code="bad_parameter")
         current = getattr(self, name)
-        if isinstance(current, str):
-            if value:
-                check_wake_word(str(value))
-            return str(value or "")
         try:
             if isinstance(current, str):
-                return _name(value)
+                return _name(value) if name != "wake_word" else _wake_word(value)
             if isinstance(current, bool):
                 return _BOOLEANS[str(value).lower()]
             if not isinstance(value, str | int | float):
@@ -118,6 +114,13 @@ def _name(value: object) -> str:
     if not isinstance(value, str | None) or len(value or "") > MAX_NAME_CHARS:
         raise ValueError
     return "" if value in (None, "off") else value
+
+
+def _wake_word(value: object) -> str:
+    """Raises BadInput."""
+    if value:
+        check_wake_word(str(value))
+    return str(value or "")
 
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

@@ -16,7 +16,7 @@ from pipeline.settings.stages import StageSettings
 
 __all__ = ["AUDIOS", "HOME", "PARTS", "SECRET", "VOICES", "Settings", "names"]
 
-SECRET = re.compile(r"(keys?|secret|token|token_id|database_url|redis_url|webhook_url)$", re.IGNORECASE)
+SECRET = re.compile(r"(keys?|secret|token|token_id|database_url|redis_url|webhook_url|ice_servers)$", re.IGNORECASE)
 """Names of settings whose values are never shown."""
 PARTS: tuple[type[Group], ...] = (ServiceSettings, StageSettings, ConversationSettings, JobSettings)
 """The classes that make up `Settings`, in the order of `.env.example`."""

@@ -35,6 +35,16 @@ class ServiceSettings(Group):
     """After SIGTERM, the service accepts no new clients and gives running work this long to finish, in seconds. A
     second SIGTERM ends it at once."""
 
+    # --- WebRTC ---
+    webrtc_udp_ports: str = ""
+    """Range of UDP ports for the sound of calls over WebRTC, such as 20000-20031, one for each call; empty: any."""
+    webrtc_address: str = ""
+    """Comma-separated IP addresses at which clients reach these ports, if they are not this machine's own (NAT,
+    containers). With it or WEBRTC_ICE_SERVERS, calls listen on all addresses, whatever HOST is."""
+    webrtc_ice_servers: str = ""
+    """Comma-separated servers that the service uses to be reached behind a NAT: one for STUN (stun:HOST:PORT), which
+    tells it its address, and one for TURN (turn:NAME:PASSWORD@HOST:PORT), which relays the calls."""
+
     # --- logs, metrics ---
     debug_mode: bool = False
     """Detailed logs, including transcripts and replies."""

@@ -66,6 +66,7 @@ RULES = (
     Rule("/page-token", Open.ANY_KEY),
     # talk
     Rule("/ws", Permission.TALK),
+    Rule("/ws/call", Permission.TALK),
     Rule("/v1/realtime", Permission.TALK),
     Rule("/v1/realtime/client_secrets", Permission.TALK),
     Rule("/v1/realtime/translations", Permission.TALK),

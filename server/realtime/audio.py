@@ -1,7 +1,6 @@
 """Sound formats of the Realtime API: PCM at 24 kHz, µ-law and A-law at 8 kHz; base64 on the wire."""
 
 import asyncio
-import base64
 import binascii
 from typing import Literal, NotRequired, TypedDict
 
@@ -108,14 +107,14 @@ class SoundIn:
 
 
 class SoundOut:
-    """Converts the sound of one reply to base64 in its format."""
+    """Converts the sound of one reply to its format."""
 
     def __init__(self, format: Format) -> None:
         self._format = format
         self._resampler: soxr.ResampleStream | None = None
         self._rate_hz = 0
 
-    def take(self, clip: Clip) -> str:
+    def take(self, clip: Clip) -> bytes:
         """Return the next chunk; empty while the resampler has no complete output yet."""
         rate_hz = RATES_HZ[self._format]
         if clip.rate_hz == rate_hz:
@@ -125,21 +124,20 @@ class SoundOut:
             self._rate_hz = clip.rate_hz
         return self._encoded(self._resampler.resample_chunk(clip.samples))
 
-    def end(self) -> str:
+    def end(self) -> bytes:
         """Return the sound that the resampler has buffered."""
         if self._resampler is None:
-            return ""
+            return b""
         tail = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
         self._resampler = None
         return self._encoded(tail)
 
-    def _encoded(self, values: Samples) -> str:
+    def _encoded(self, values: Samples) -> bytes:
         sound = np.asarray(values, np.float32)
         match self._format:
             case "audio/pcm":
-                coded = Clip(sound, RATES_HZ[self._format]).pcm16()
+                return Clip(sound, RATES_HZ[self._format]).pcm16()
             case "audio/pcmu":
-                coded = to_mulaw(sound)
+                return to_mulaw(sound)
             case "audio/pcma":
-                coded = to_alaw(sound)
-        return base64.b64encode(coded).decode()
+                return to_alaw(sound)

@@ -1,6 +1,7 @@
 """One Realtime connection: a reading and a writing task, with the session between them."""
 
 import asyncio
+import base64
 from collections.abc import Mapping
 
 from fastapi import WebSocket
@@ -46,6 +47,11 @@ class Connection(WebSocketSession):
         )
         super().__init__(socket, ended=self.session.translation.closed)
 
+    @property
+    def session_id(self) -> str:
+        """ID of the conversation."""
+        return self.session.live.conversation.id
+
     def begin_with(self, session: Json) -> None:
         """Begin with this configuration, that of a client secret or of the request. Raises BadInput."""
         begin_with(self.session.config, session)
@@ -75,6 +81,12 @@ class Connection(WebSocketSession):
         """Write the server events. Raises the reason with which the session has ended."""
         async for event in self.session.outbox:
             await self.send(event)
+
+    async def send(self, message: Mapping[str, object] | bytes) -> None:
+        """Send a server event; sound in it becomes base64."""
+        if isinstance(message, Mapping) and isinstance(sound := message.get("delta"), bytes):
+            message = {**message, "delta": base64.b64encode(sound).decode()}
+        await super().send(message)
 
     async def finish(self, reason: ParleyError) -> None:
         """End the session after its current responses."""

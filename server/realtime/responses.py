@@ -1,4 +1,5 @@
-"""One response of the Realtime API: translates the events of a turn into `response.…` server events, in order."""
+"""One response of the Realtime API: translates the events of a turn into `response.…` server events, in order. Sound in
+them is bytes, which become base64 where they are sent (`Connection.send`)."""
 
 import json
 import secrets
@@ -170,7 +171,7 @@ class Response:
     def _message_done(self, status: str) -> Iterator[ServerEvent]:
         assert self._message_index is not None  # noqa: S101  # there is a message
         if self.asked.aloud:
-            if tail := self._sound.end() if self._spoke and status == "completed" else "":
+            if tail := self._sound.end() if self._spoke and status == "completed" else b"":
                 yield {"type": "response.output_audio.delta", **self._place(), "delta": tail}
             yield {"type": "response.output_audio.done", **self._place()}
             yield {"type": "response.output_audio_transcript.done", **self._place(), "transcript": self._text}

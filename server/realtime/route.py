@@ -52,7 +52,7 @@ async def realtime(socket: WebSocket) -> None:
         await socket.send_denial_response(error_response(socket, error))
         return
     recorded = agreed(socket) and assistant.recorder is not None
-    about = await told(assistant, connection.session.live.conversation.id, recorded)
+    about = await told(assistant, connection.session_id, recorded)
     await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None, about)
     await connection.run()
 

@@ -5,12 +5,13 @@ session's events as JSON and its audio as bytes.
 """
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from fastapi import WebSocket
 from starlette.types import Message
 
 from pipeline.assistant import Assistant
+from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode import decode
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
@@ -72,8 +73,9 @@ class Moved(ParleyError):
 class LiveSocket(WebSocketSession):
     """A connection: one task reads, another writes, and the session connects them."""
 
-    def __init__(self, socket: WebSocket, assistant: Assistant) -> None:
-        """Raises BadInput for invalid query parameters."""
+    def __init__(self, socket: WebSocket, assistant: Assistant, *, lead_ms: int | None = None) -> None:
+        """lead_ms: how far ahead of real time sound is sent, if the transport decides it. Raises BadInput for invalid
+        query parameters."""
         query = dict(socket.query_params)
         query.pop("stream", None)
         self._assistant = assistant
@@ -86,7 +88,8 @@ class LiveSocket(WebSocketSession):
         query.pop("record", None)
         for secret in ("api_key", "token"):
             query.pop(secret, None)
-        self._options = LiveOptions.of(assistant.settings).changed(query)
+        options = LiveOptions.of(assistant.settings).changed(query)
+        self._options = options if lead_ms is None else replace(options, lead_ms=lead_ms)
         caller = caller_of(socket)
         self._owner = (caller.kind, caller.name)
         kept = self._store.take(token, self._owner) if token else None
@@ -182,8 +185,12 @@ class LiveSocket(WebSocketSession):
             self._session.ask(clip)
             return
         for start in range(0, len(part), SPEECH_PER_STEP):
-            self._session.hear(part[start : start + SPEECH_PER_STEP])
+            self.hear(part[start : start + SPEECH_PER_STEP])
             await asyncio.sleep(0)
+
+    def hear(self, samples: Samples) -> None:
+        """Pass the user's next sound to the session: float32 at 16 kHz."""
+        self._session.hear(samples)
 
     def _obey(self, text: str) -> None:
         if len(text) > MAX_COMMAND_CHARS:
@@ -236,20 +243,25 @@ class LiveSocket(WebSocketSession):
     async def work(self) -> None:
         """Write the session's events. Raises the reason with which the session has ended."""
         async for event in self._session.events:
-            await self._tell(event)
+            await self.tell(event)
 
-    async def _tell(self, event: Event) -> None:
+    async def tell(self, event: Event) -> None:
+        """Send an event to the client."""
         if isinstance(event, events.SpeechChunk):
             if event.text_span != self._span:
                 self._span = event.text_span
                 await self.send({"type": "speech_span", "start": self._span[0], "end": self._span[1]})
-            await self.send(event.clip.pcm16())
+            await self.play(event.clip)
             return
         if isinstance(event, events.TurnStarted):
             self._span = None
         if type(event) in NAMES:
             told = {name: value for name, value in asdict(event).items() if name not in UNTOLD}
             await self.send({"type": NAMES[type(event)], **told})
+
+    async def play(self, clip: Clip) -> None:
+        """Send the next sound of the reply."""
+        await self.send(clip.pcm16())
 
 
 def _text(command: JsonObject) -> str:

@@ -8,6 +8,8 @@ open. Each connection is one conversation. Query: `voice`, `language`, `system`;
 
 import asyncio
 import contextlib
+import importlib
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends, Request, Response, WebSocket
 from fastapi.responses import JSONResponse
@@ -27,6 +29,11 @@ from server.ops.kept_conversations import agreed, told
 from server.parameters import language_code, system_prompt
 from server.state import state_of
 from server.talk.live import MAX_COMMAND_CHARS, LiveSocket
+from server.webrtc.opening import open_call
+
+if TYPE_CHECKING:  # aiortc is imported with the first call
+    from server.talk.call import LiveCall
+    from server.webrtc.tracks import Tracks
 
 router = APIRouter(dependencies=[Depends(require_key)])
 
@@ -63,6 +70,19 @@ async def voice_socket(socket: WebSocket) -> None:
         return
     await socket.accept(protocol, await told(assistant, conversation.session_id, conversation.recorded))
     await conversation.run()
+
+
+@router.post("/ws/call", include_in_schema=False)
+async def voice_call(request: Request) -> Response:
+    """Open a live conversation over WebRTC: an SDP offer in, the SDP answer out."""
+    sdp = (await request.body()).decode("utf-8", "replace")
+    module = await asyncio.to_thread(importlib.import_module, "server.talk.call")
+
+    def session_on(socket: WebSocket, tracks: "Tracks") -> "LiveCall":
+        made: LiveCall = module.LiveCall(socket, state_of(request).assistant, tracks)
+        return made
+
+    return await open_call(request, sdp, session_on)
 
 
 class VoiceSocket(WebSocketSession):

@@ -136,7 +136,8 @@ def _launch(chromium: BrowserType, flags: Sequence[str]) -> Browser:
 
 @pytest.fixture
 def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -> Iterator[Visit]:
-    """Open a page in a fresh profile. microphone: the sound it records; refused: whether the permission is denied."""
+    """Open a page in a fresh profile. microphone: the sound it records; refused: whether the permission is denied;
+    calls: whether the browser has WebRTC."""
     with ExitStack() as stack:
 
         def open_page(
@@ -144,6 +145,7 @@ def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -
             *,
             microphone: Clip | None = None,
             refused: bool = False,
+            calls: bool = True,
             size: tuple[int, int] = (1100, 800),
             scheme: str = "light",
             language: str = "en-US",
@@ -165,6 +167,8 @@ def visit(chromium: BrowserType, usual: Callable[[], Browser], tmp_path: Path) -
                 locale=language,
             )
             stack.callback(context.close)
+            if not calls:
+                context.add_init_script("delete window.RTCPeerConnection")
             visitor = Visitor(context.new_page())
             page = visitor.page
             page.set_default_timeout(DEADLINE_MS)

@@ -8,17 +8,20 @@ from server.access.callers import USE
 from server.access.keys import KeyFile
 from tests.browser.conftest import Visit
 from tests.in_process import in_process
-from tests.server_process import ServerProcess, killed, serving
+from tests.server_process import ServerProcess, constants, killed, serving
 from tests.servers.running import closed_port
 
 pytestmark = pytest.mark.real_time
 
 
-def test_the_page_resumes_the_conversation_after_a_dropped_connection(server: ServerProcess, visit: Visit) -> None:
-    visitor = visit(server.url)
+@pytest.mark.parametrize(("calls", "link"), [(True, "channel"), (False, "socket")], ids=["WebRTC", "WebSocket"])
+def test_the_page_resumes_the_conversation_after_a_dropped_connection(
+    server: ServerProcess, visit: Visit, calls: bool, link: str
+) -> None:
+    visitor = visit(server.url, calls=calls)
     visitor.ask("my name is Alice")
     token = visitor.talk("talk.connection.token")
-    visitor.talk("talk.connection.socket.close()")
+    visitor.talk(f"talk.connection.link.{link}.close()")
     visitor.until(
         "old => import('/web/app.js').then(({ talk: { connection: c } }) => c.ready && c.token !== old)", token
     )
@@ -67,6 +70,35 @@ def test_a_vanished_service_is_reported_without_promises(visit: Visit, tmp_path:
     assert "If only the network failed" in visitor.words("#trouble")
 
 
+def test_where_udp_is_blocked_the_page_falls_back_to_the_websocket(visit: Visit, tmp_path: Path) -> None:
+    deaf = constants({"server.webrtc.listening:MAX_ADDRESSES": 0})  # no address of a client gets an answer
+    with serving(tmp_path, **deaf) as server:
+        visitor = visit(server.url)
+        asked: list[str] = []
+        visitor.page.on("request", lambda request: asked.append(request.url))
+        visitor.ask("my name is Alice")
+        assert visitor.page.text_content("#link-words") == "connected (WebSocket)"
+        assert [url for url in asked if "/ws/call" in url]
+        asked.clear()
+        visitor.page.reload()
+        visitor.see("text=my name is Alice")
+        visitor.ask("what is my name")
+        visitor.see("text=Your name is Alice.")
+        assert not [url for url in asked if "/ws/call" in url], "the tab remembers it"
+
+
+def test_a_call_that_fails_keeps_the_conversation_it_has_resumed(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    visitor.ask("my name is Alice")
+    visitor.page.evaluate(
+        "() => { RTCPeerConnection.prototype.setRemoteDescription = () => Promise.reject(new Error()); }"
+    )
+    visitor.talk("talk.connection.link.channel.close()")
+    visitor.until("document.getElementById('link-words').textContent === 'connected (WebSocket)'")
+    visitor.ask("what is my name")
+    visitor.see("text=Your name is Alice.")
+
+
 def test_a_full_service_is_explained_and_retried(visit: Visit, tmp_path: Path) -> None:
     with in_process(tmp_path, MAX_SESSIONS="1") as server:
         with server.connect():
@@ -79,9 +111,10 @@ def test_a_full_service_is_explained_and_retried(visit: Visit, tmp_path: Path) -
         visitor.see("#trouble", state="hidden")
 
 
-def test_the_page_asks_for_a_key_and_uses_it(visit: Visit, tmp_path: Path) -> None:
+@pytest.mark.parametrize("calls", [True, False], ids=["WebRTC", "WebSocket"])
+def test_the_page_asks_for_a_key_and_uses_it(visit: Visit, tmp_path: Path, calls: bool) -> None:
     with in_process(tmp_path, API_KEYS="transcriber:transcribe:no-sesame,open-sesame") as server:
-        visitor = visit(server.url)
+        visitor = visit(server.url, calls=calls)
         visitor.see("#trouble:visible")
         assert "needs an access key" in visitor.words("#trouble"), "shown before the user presses a button"
         assert visitor.page.evaluate("document.activeElement.id") == "key"
@@ -102,7 +135,7 @@ def test_the_page_asks_for_a_key_and_uses_it(visit: Visit, tmp_path: Path) -> No
         visitor.page.press("#key", "Enter")
         visitor.see("text=lacks the 'talk' permission")
         sent: list[str] = []
-        visitor.page.on("websocket", lambda socket: sent.append(socket.url))
+        visitor.page.on("websocket" if not calls else "request", lambda opened: sent.append(opened.url))
         visitor.page.fill("#key", "open-sesame")
         visitor.page.press("#key", "Enter")
         visitor.see("text=2 plus 3 is 5.")

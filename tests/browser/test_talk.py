@@ -14,12 +14,18 @@ AFTER_S = 60.0
 SUM = said(2.0, "what_is_two_plus_three", AFTER_S)
 MEANWHILE = said(2.0, "what_time_is_it", AFTER_S)
 """Speech during a story, which takes half a minute."""
+both = pytest.mark.parametrize("calls", [True, False], ids=["WebRTC", "WebSocket"])
+"""Runs a test over both of the page's transports; the other tests use WebRTC."""
 
 
-def test_a_spoken_question_gets_a_written_and_spoken_reply(server: ServerProcess, visit: Visit, tmp_path: Path) -> None:
-    visitor = visit(server.url, microphone=SUM)
+@both
+def test_a_spoken_question_gets_a_written_and_spoken_reply(
+    server: ServerProcess, visit: Visit, calls: bool, tmp_path: Path
+) -> None:
+    visitor = visit(server.url, microphone=SUM, calls=calls)
     visitor.page.click("#press")
     visitor.see(".reply .waterfall")
+    assert visitor.page.text_content("#link-words") == f"connected ({'WebRTC' if calls else 'WebSocket'})"
     assert visitor.words(".you p") == "what is two plus three"
     assert visitor.words(".reply p") == "2 plus 3 is 5."
     visitor.until(
@@ -46,8 +52,11 @@ def test_partial_transcripts_appear_during_speech(server: ServerProcess, visit: 
     visitor.see(".you:not(.partial)")
 
 
-def test_an_interruption_stops_the_reply_and_marks_the_heard_part(server: ServerProcess, visit: Visit) -> None:
-    visitor = visit(server.url, microphone=MEANWHILE)
+@both
+def test_an_interruption_stops_the_reply_and_marks_the_heard_part(
+    server: ServerProcess, visit: Visit, calls: bool
+) -> None:
+    visitor = visit(server.url, microphone=MEANWHILE, calls=calls)
     visitor.ask("tell me a story")
     visitor.see(".reply.speaking .heard:not(:empty)")
     visitor.page.click("#press")
@@ -62,8 +71,9 @@ def test_an_interruption_stops_the_reply_and_marks_the_heard_part(server: Server
     assert visitor.complaints == []
 
 
-def test_words_light_up_as_they_are_spoken(server: ServerProcess, visit: Visit) -> None:
-    visitor = visit(server.url)
+@both
+def test_words_light_up_as_they_are_spoken(server: ServerProcess, visit: Visit, calls: bool) -> None:
+    visitor = visit(server.url, calls=calls)
     visitor.page.fill("#words", "tell me a story")
     visitor.page.press("#words", "Enter")
     visitor.see(".reply.speaking .heard:not(:empty)")
@@ -113,7 +123,7 @@ def test_after_an_interruption_the_heard_part_is_in_view(server: ServerProcess, 
 
 
 def test_the_page_reports_how_much_it_has_played(server: ServerProcess, visit: Visit) -> None:
-    visitor = visit(server.url)
+    visitor = visit(server.url, calls=False)
     sent: list[str] = []
     visitor.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))))
     visitor.page.click("text=Tell me a story.")
@@ -161,8 +171,9 @@ def test_an_unavailable_microphone_is_explained(server: ServerProcess, visit: Vi
     assert told in visitor.words("#trouble")
 
 
-def test_push_to_talk_listens_while_the_button_is_held(server: ServerProcess, visit: Visit) -> None:
-    visitor = visit(server.url, microphone=SUM)
+@both
+def test_push_to_talk_listens_while_the_button_is_held(server: ServerProcess, visit: Visit, calls: bool) -> None:
+    visitor = visit(server.url, microphone=SUM, calls=calls)
     page = visitor.page
     page.click("#settings summary")
     page.check("#push")

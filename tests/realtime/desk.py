@@ -27,9 +27,10 @@ from server.access import Access, AccessMiddleware
 from server.http.draining import Draining
 from server.realtime.parsing import Events
 from server.realtime.route import router
-from server.realtime.webrtc.registry import Calls
 from server.state import State, keep_state
 from server.talk.resume import Resumable
+from server.webrtc.network import Network
+from server.webrtc.registry import Calls
 from tests import virtual_time
 from tests.dialogue import LoudIsSpeech, tone
 from tests.realtime.client import SERVER_EVENTS
@@ -206,7 +207,7 @@ def application(assistant: Assistant, draining: Draining | None = None) -> tuple
             draining=(draining := draining or Draining()),
             jobs=without_jobs,
             resumable=resumable,
-            calls=Calls(draining),
+            calls=Calls(draining, Network()),
             started=0,
         ),
     )

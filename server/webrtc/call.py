@@ -1,14 +1,18 @@
-"""The calls of one deployment: each has a peer connection and a session, and ends with the first of them."""
+"""One call: a peer connection and a session. It ends with the first of them."""
 
 import asyncio
+import ipaddress
 import logging
 import secrets
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Protocol
 
 from aiortc import (
     MediaStreamTrack,
     RTCConfiguration,
     RTCDataChannel,
+    RTCIceServer,
     RTCPeerConnection,
     RTCRtpSender,
     RTCSessionDescription,
@@ -16,18 +20,16 @@ from aiortc import (
 from starlette.requests import Request
 from starlette.websockets import WebSocket
 
-from pipeline.errors import BadInput, ParleyError
+from pipeline.errors import BadInput, Overloaded, ParleyError
 from pipeline.workers.scheduler import calling
-from server.access import bound_session, budgets_of, caller_of
+from server.access import budgets_of, caller_of
 from server.access.limits import HELD
-from server.ops.kept_conversations import agreed
-from server.realtime.initial import session_of
-from server.realtime.webrtc import bounds
-from server.realtime.webrtc.connection import CallConnection
-from server.realtime.webrtc.data_channel import DataChannel
-from server.realtime.webrtc.listening import listening_on
-from server.realtime.webrtc.sound import Speaker
 from server.state import state_of
+from server.webrtc import bounds
+from server.webrtc.data_channel import DataChannel
+from server.webrtc.listening import is_here, listening
+from server.webrtc.network import Network
+from server.webrtc.tracks import Tracks
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ NEEDED = {
     "opus/48000/2": "Opus",
 }  # fmt: skip
 """Parts of an offer without which it cannot be answered."""
+DISCARD = 9
+"""A port on which clients do not listen (RFC 863)."""
 EVENTS = "oai-events"
 """Name of the data channel."""
 
@@ -70,48 +74,56 @@ def _bad_offer(why: str) -> BadInput:
     return BadInput(f"The SDP offer {why}.", code="invalid_offer", param="sdp")
 
 
+class CallSession(Protocol):
+    """The session of a call."""
+
+    @property
+    def session_id(self) -> str:
+        """ID of its conversation."""
+
+    async def run(self) -> None:
+        """Run until one side ends it."""
+
+
 class Call:
     """One call. `answer` connects it, `run` runs it to its end."""
 
-    def __init__(self, request: Request, *, model: str, session: str | None, speaker_lock: str | None) -> None:
+    def __init__(self, request: Request, open_session: Callable[[WebSocket, Tracks], CallSession]) -> None:
         """request: the admitted request that opens the call; the call takes a slot and memory of its caller until
-        `close`. session: JSON of the session's configuration. speaker_lock: see `RealtimeSession`. Raises
+        `close`. open_session: makes the session, which reads and writes the data channel like a WebSocket. Raises
         ParleyError."""
         self.id = f"rtc_{secrets.token_hex(16)}"
+        """Name of the call, for `…/hangup`."""
         self.caller, budgets = caller_of(request), budgets_of(request)
-        assistant = state_of(request).assistant
-        self._host = assistant.settings.host
-        self.recorded = agreed(request) and assistant.recorder is not None
+        self._network = state_of(request).calls.network
+        self._host = request.client.host if request.client else ""
+        if self._network.local and not is_here(self._host):
+            raise BadInput(
+                "Calls are possible from this machine only: set WEBRTC_ADDRESS (docs/webrtc.md).", code="not_reachable"
+            )
+        self._tracks = Tracks()
         with ExitStack() as stack:
             stack.enter_context(budgets.conversations.one(self.caller))
             memory = stack.enter_context(budgets.memory.share(self.caller))
             self._channel = DataChannel(memory)
             scope = {**request.scope, "type": "websocket", HELD: memory}
             self._socket = WebSocket(scope, self._channel.receive, self._channel.send)
-            self._speaker = Speaker()
-            self.connection = CallConnection(
-                self._socket, assistant, model=model, record=agreed(request), speaker=self._speaker,
-                speaker_lock=speaker_lock,
-            )  # fmt: skip
-            if bound := bound_session(request):
-                self.connection.begin_with(bound)
-            if session is not None and (given := session_of(session)) != {}:
-                self.connection.begin_with(given)
-            self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+            self.session = open_session(self._socket, self._tracks)
+            self._peer = RTCPeerConnection(RTCConfiguration(iceServers=_ice_servers(self._network)))
             self._held = stack.pop_all()
         self._peer.on("datachannel", self._opened)
         self._peer.on("track", self._received)
         self._peer.on("connectionstatechange", self._changed)
 
     async def answer(self, offer: RTCSessionDescription) -> str:
-        """Return the SDP answer. Raises BadInput."""
+        """Return the SDP answer. Raises BadInput, or Overloaded if no UDP port is free."""
         try:
             async with asyncio.timeout(GATHER_S):
-                with listening_on(self._host):
+                with listening(self._network):
                     await self._negotiate(offer)
         except TimeoutError:
             raise ParleyError("Our own network addresses were not found in time.", code="timeout") from None
-        except BadInput:
+        except (BadInput, Overloaded):
             raise
         except Exception as error:  # the parser of a stranger's text raises what it likes
             log.info("an SDP offer was refused: %r", error)
@@ -120,11 +132,11 @@ class Call:
 
     async def _negotiate(self, offer: RTCSessionDescription) -> None:
         # Added before the offer is read, which would otherwise choose the codecs.
-        audio = self._peer.addTransceiver(self._speaker, "sendrecv")
+        audio = self._peer.addTransceiver(self._tracks.speaker, "sendrecv")
         codecs = RTCRtpSender.getCapabilities("audio").codecs
         audio.setCodecPreferences([one for one in codecs if one.mimeType == "audio/opus"])
         bounds.bound_sound(audio.receiver)
-        await self._peer.setRemoteDescription(offer)
+        await self._peer.setRemoteDescription(_with_host(offer, self._host) if self._network.servers else offer)
         if self._peer.getTransceivers() != [audio] or self._peer.sctp is None:
             raise _bad_offer("has other sections than audio and a data channel")
         bounds.bound_messages(self._peer.sctp, self.hang_up)
@@ -138,10 +150,10 @@ class Call:
                     await self._channel.opened.wait()
             except TimeoutError:
                 log.info("call %s: the caller did not connect", self.id)
-                return
+                self.hang_up()  # the session runs in any case: it keeps a conversation that the call has resumed
             with calling(account=self.caller.account):
                 await self._socket.accept()
-                await self.connection.run()
+                await self.session.run()
         finally:
             await self.close()
 
@@ -165,8 +177,24 @@ class Call:
 
     def _received(self, track: MediaStreamTrack) -> None:
         if track.kind == "audio":
-            self.connection.hear(track)
+            self._tracks.receive(track)
 
     def _changed(self) -> None:
         if self._peer.connectionState in ("failed", "closed"):
             self.hang_up()
+
+
+def _with_host(offer: RTCSessionDescription, host: str) -> RTCSessionDescription:
+    """Add the address of the request to those of the client, which may have left out its own: a NAT or a TURN server in
+    front of the service lets in only an address to which the service has sent. The port does not matter."""
+    try:
+        host = str(ipaddress.ip_address(host))
+    except ValueError:
+        return offer
+    first, mark, second = offer.sdp.rpartition("\r\nm=")
+    added = f"\r\na=candidate:host 1 udp 1 {host} {DISCARD} typ host"
+    return RTCSessionDescription(first + added + mark + second, "offer")
+
+
+def _ice_servers(network: Network) -> list[RTCIceServer]:
+    return [RTCIceServer(server.url, server.name, server.password) for server in network.servers]

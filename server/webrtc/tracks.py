@@ -1,6 +1,7 @@
 """Sound of a call: the caller's track to 16 kHz, and the replies as a track in real time."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +10,7 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame
 
-from pipeline.audio.clip import Samples
+from pipeline.audio.clip import Clip, Samples
 from pipeline.listening.detector import RATE_HZ
 
 PLAY_HZ = 24_000
@@ -23,6 +24,10 @@ MAX_GAP_S = 1.0
 """Longest gap between two packets that is filled with silence; a longer one is a pause of the sender."""
 MAX_BEHIND_S = 0.2
 """How late a frame may be before the clock of the track starts again, after a pause of the whole process."""
+LEAD_MS = 80
+"""How far ahead of real time sound is passed to `Speaker`, in ms: it sends it in real time itself."""
+MAX_AHEAD_S = 2.0
+"""How much more sound than time may arrive, in seconds: timestamps of packets are the caller's."""
 
 
 class Speaker(MediaStreamTrack):
@@ -33,23 +38,26 @@ class Speaker(MediaStreamTrack):
     def __init__(self) -> None:
         super().__init__()
         self._sound = np.zeros(0, np.int16)
+        self._resampler: soxr.ResampleStream | None = None
+        self._rate_hz = 0
         self._frames = 0
         """Number of frames returned."""
         self._begun = 0.0
         """Loop time of frame 0."""
 
-    @property
-    def waiting_ms(self) -> float:
-        """Duration of the sound that was added and not sent."""
-        return len(self._sound) * 1000 / PLAY_HZ
-
-    def play(self, samples: Samples) -> None:
-        """Add sound: float32 at 24 kHz. The caller adds it in real time (see `Playback`), so that little waits."""
-        pcm = (np.clip(samples, -1.0, 1.0) * 32_767).astype(np.int16)
-        self._sound = np.concatenate([self._sound, pcm])
+    def play(self, clip: Clip) -> None:
+        """Add sound, which comes in real time (see `Playback`), so that little waits."""
+        samples = clip.samples
+        if clip.rate_hz != PLAY_HZ:
+            if self._resampler is None or self._rate_hz != clip.rate_hz:
+                self._resampler = soxr.ResampleStream(clip.rate_hz, PLAY_HZ, 1, dtype="float32")
+                self._rate_hz = clip.rate_hz
+            samples = np.asarray(self._resampler.resample_chunk(samples), np.float32)
+        self._sound = np.concatenate([self._sound, np.frombuffer(Clip(samples, PLAY_HZ).pcm16(), np.int16)])
 
     def cut(self) -> None:
         """Drop the sound that waits, after a short fade."""
+        self._resampler = None
         rest = self._sound[:FADE]
         self._sound = (rest * np.linspace(1, 0, len(rest))).astype(np.int16)
 
@@ -92,3 +100,34 @@ class Microphone:
         if frame.pts is not None:
             self._next = frame.pts + frame.samples
         return np.asarray(self._resampler.resample_chunk(values), np.float32)
+
+
+class Tracks:
+    """The two tracks of a call."""
+
+    def __init__(self) -> None:
+        self.speaker = Speaker()
+        """Plays the replies."""
+        self._caller: asyncio.Future[MediaStreamTrack] = asyncio.get_running_loop().create_future()
+
+    def receive(self, track: MediaStreamTrack) -> None:
+        """Hear the caller on this track; only the first one counts."""
+        if not self._caller.done():
+            self._caller.set_result(track)
+
+    async def heard(self) -> AsyncGenerator[Samples, None]:
+        """Yield what the caller says, float32 at 16 kHz, until the track ends."""
+        microphone, track, loop = Microphone(), await self._caller, asyncio.get_running_loop()
+        ahead_s, since = 0.0, loop.time()
+        while True:
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                return
+            assert isinstance(frame, AudioFrame)  # noqa: S101  # aiortc decodes Opus
+            heard = microphone.take(frame)
+            now = loop.time()
+            ahead_s, since = max(0.0, ahead_s - (now - since)), now
+            if ahead_s <= MAX_AHEAD_S:
+                ahead_s += len(heard) / RATE_HZ
+                yield heard

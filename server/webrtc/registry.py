@@ -9,9 +9,10 @@ from starlette.requests import Request
 from pipeline.errors import ParleyError
 from server.access import caller_of
 from server.http.draining import Draining
+from server.webrtc.network import Network
 
 if TYPE_CHECKING:
-    from server.realtime.webrtc.calls import Call
+    from server.webrtc.call import Call
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,9 @@ log = logging.getLogger(__name__)
 class Calls:
     """The open calls. They end with the block."""
 
-    def __init__(self, draining: Draining) -> None:
+    def __init__(self, draining: Draining, network: Network) -> None:
+        self.network = network
+        """The addresses and ports of the calls."""
         self._draining = draining
         self._open: dict[str, tuple[Call, asyncio.Task[None]]] = {}
 

@@ -5,26 +5,23 @@ import logging
 import secrets
 from collections.abc import Mapping
 
-from aiortc import MediaStreamTrack
-from aiortc.mediastreams import MediaStreamError
-from av import AudioFrame
+from starlette.requests import Request
 from starlette.websockets import WebSocket
 
 from pipeline.assistant import Assistant
+from pipeline.audio.clip import Clip
 from pipeline.errors import ParleyError
-from pipeline.listening.detector import RATE_HZ
 from pipeline.support.background import background
-from server.realtime.audio import decoded, samples
+from server.access import bound_session
+from server.ops.kept_conversations import agreed
 from server.realtime.connection import Connection
+from server.realtime.initial import session_of
 from server.realtime.responses import ServerEvent
-from server.realtime.webrtc.sound import Microphone, Speaker
+from server.state import state_of
+from server.webrtc.tracks import LEAD_MS, PLAY_HZ, Tracks
 
 log = logging.getLogger(__name__)
 
-LEAD_MS = 80
-"""How far ahead of real time sound is passed to the track, in ms: the track sends it in real time itself."""
-MAX_AHEAD_S = 2.0
-"""How much more sound than time may arrive, in seconds: timestamps of packets are the caller's."""
 CLEARED = "output_audio_buffer.cleared"
 
 
@@ -35,29 +32,23 @@ class CallConnection(Connection):
         self,
         socket: WebSocket,
         assistant: Assistant,
+        tracks: Tracks,
         *,
         model: str,
         record: bool,
-        speaker: Speaker,
         speaker_lock: str | None,
     ) -> None:
-        """model, record, speaker_lock: see `RealtimeSession`. speaker: the call's track for the replies."""
+        """model, record, speaker_lock: see `RealtimeSession`."""
         super().__init__(
             socket, assistant, model=model, transcription=False, record=record, timings=False, lead_ms=LEAD_MS,
             speaker_lock=speaker_lock,
         )  # fmt: skip
         self.session.player = self
-        self._speaker = speaker
-        self._track: asyncio.Future[MediaStreamTrack] = asyncio.get_running_loop().create_future()
+        self._tracks = tracks
         self._response = ""
         """ID of the conversation's current response. The sound of others is sent as events: there is one track."""
         self._sounding = False
         """Whether `output_audio_buffer.started` was sent, and no event that ends it."""
-
-    def hear(self, track: MediaStreamTrack) -> None:
-        """Listen to the caller's track; only the first one counts."""
-        if not self._track.done():
-            self._track.set_result(track)
 
     def clear(self) -> None:
         """See `Player`."""
@@ -77,30 +68,17 @@ class CallConnection(Connection):
             self.session.translation.close(ParleyError("Something went wrong inside the service."))
 
     async def _listen(self) -> None:
-        """Pass the caller's sound to the session, until the track ends."""
-        microphone, track, session = Microphone(), await self._track, self.session
-        loop = asyncio.get_running_loop()
-        ahead_s, since = 0.0, loop.time()
-        while True:
-            try:
-                frame = await track.recv()
-            except MediaStreamError:
-                return
-            assert isinstance(frame, AudioFrame)  # noqa: S101  # aiortc decodes Opus
-            heard = microphone.take(frame)
-            now = loop.time()
-            ahead_s, since = max(0.0, ahead_s - (now - since)), now
-            if ahead_s > MAX_AHEAD_S:
-                continue
-            ahead_s += len(heard) / RATE_HZ
-            session.translation.uncommitted_ms += len(heard) / 16
-            session.live.hear(heard)
+        """Pass the caller's sound to the session."""
+        async for heard in self._tracks.heard():
+            self.session.translation.uncommitted_ms += len(heard) / 16
+            self.session.live.hear(heard)
 
     def _played(self, event: ServerEvent) -> list[Mapping[str, object]]:
         """Play the sound of an event; return the events to send in its place."""
         kind, response = event["type"], event.get("response")
-        if kind == "response.output_audio.delta" and event["response_id"] == self._response:
-            self._speaker.play(samples(decoded(str(event["delta"]), "delta"), "audio/pcm"))
+        sound = event.get("delta")
+        if isinstance(sound, bytes) and event["response_id"] == self._response:
+            self._tracks.speaker.play(Clip.from_pcm16(sound, PLAY_HZ))
             if self._sounding:
                 return []
             self._sounding = True
@@ -118,7 +96,7 @@ class CallConnection(Connection):
     def _silent(self, how: str) -> list[Mapping[str, object]]:
         """End the sound of the response. At `stopped` it was played: a response ends with its playback."""
         if how == "cleared":
-            self._speaker.cut()
+            self._tracks.speaker.cut()
         if not self._sounding:
             return []
         self._sounding = False
@@ -129,3 +107,17 @@ class CallConnection(Connection):
             "type": f"output_audio_buffer.{what}", "event_id": f"event_{secrets.token_hex(10)}",
             "response_id": self._response,
         }  # fmt: skip
+
+
+def connection(
+    request: Request, socket: WebSocket, tracks: Tracks, *, model: str, session: str | None, speaker_lock: str | None
+) -> CallConnection:
+    """Return the session of the call that this request opens. session: JSON of its configuration, in addition to that
+    of a client secret. Raises BadInput."""
+    assistant = state_of(request).assistant
+    made = CallConnection(socket, assistant, tracks, model=model, record=agreed(request), speaker_lock=speaker_lock)
+    if bound := bound_session(request):
+        made.begin_with(bound)
+    if session is not None and (given := session_of(session)) != {}:
+        made.begin_with(given)
+    return made
