@@ -20,6 +20,9 @@ SLOWEST = --durations=30 --durations-min=1
 comma := ,
 STAMP  = $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
+# Without compiled files each process of the tests would compile the source again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run install same-python services models test tests test-fast lint format lock clean
 
 run: same-python $(STAMP)

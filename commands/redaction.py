@@ -4,7 +4,8 @@ line."""
 import re
 from collections.abc import Iterable
 
-from pipeline.settings import SECRET, Settings
+from pipeline.settings import Settings
+from pipeline.support.environment import SECRET
 from server.access.keys import entries_of_setting
 
 HIDDEN = "…"

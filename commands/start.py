@@ -24,7 +24,8 @@ from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import decode
 from pipeline.errors import BadInput, EngineUnavailable, ParleyError
 from pipeline.languages import language_code
-from pipeline.settings import SECRET, Settings
+from pipeline.settings import Settings
+from pipeline.support.environment import SECRET
 from pipeline.support.progress import Report
 
 log = logging.getLogger(__name__)

@@ -16,13 +16,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from pipeline.errors import EngineUnavailable, ParleyError
-from pipeline.settings import Settings
 from pipeline.support.progress import Report
 from pipeline.voices.catalogue import Voice
 from pipeline.workers import Load
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -57,9 +59,9 @@ class Opened(Generic[T_co]):
 class EngineModule(Protocol[T_co]):
     """Interface of an engine's module."""
 
-    async def probe(self, settings: Settings) -> None: ...
+    async def probe(self, settings: "Settings") -> None: ...
 
-    def open_engine(self, settings: Settings, report: Report) -> AbstractAsyncContextManager[Opened[T_co]]: ...
+    def open_engine(self, settings: "Settings", report: Report) -> AbstractAsyncContextManager[Opened[T_co]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def load(table: dict[str, str], name: str) -> EngineModule[Any]:
 
 @asynccontextmanager
 async def open_named(
-    stage: str, table: dict[str, str], name: str, settings: Settings, report: Report, notes: Sequence[str] = ()
+    stage: str, table: dict[str, str], name: str, settings: "Settings", report: Report, notes: Sequence[str] = ()
 ) -> AsyncIterator[Running[Any]]:
     """Open exactly this engine. Raises EngineUnavailable or EngineError when it cannot run."""
     start = time.perf_counter()
@@ -136,7 +138,7 @@ async def open_named(
 
 @asynccontextmanager
 async def open_best(
-    stage: str, table: dict[str, str], order: Sequence[str], settings: Settings, report: Report
+    stage: str, table: dict[str, str], order: Sequence[str], settings: "Settings", report: Report
 ) -> AsyncIterator[Running[Any]]:
     """Open the first engine of `order` that runs here, with a note for each that does not."""
     notes: list[str] = []

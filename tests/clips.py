@@ -7,9 +7,7 @@ from pathlib import Path
 from pipeline.audio.clip import Clip, encode_wav
 from tests.in_process import in_process
 from tests.server_process import ServerProcess, Service, serving
-from tests.stt.recordings import MODEL, spliced
-
-TRAINED = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(MODEL)}
+from tests.stt.recordings import TRAINED, spliced
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from tests.reach import starts_a_service
 from tests.real_models import converted_llm, real_engines
-from tests.server_process import CONSTANTS, PATIENT, ServerProcess, serving
+from tests.server_process import CONSTANTS, NO_CERTIFICATES, PATIENT, ServerProcess, serving
 
 # Use the same examples in every run, without a deadline, because the machine can be busy. To search for others:
 # `pytest --hypothesis-profile=default --hypothesis-seed=1`. A failing example is not shrunk, because shrinking takes up
@@ -22,6 +22,9 @@ settings.load_profile("alike")
 
 # No test downloads from the package index, except those of it.
 os.environ.setdefault("MODEL_SOURCES", "hub")
+# No test speaks TLS, and httpx would read 300 certificates for each client.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = NO_CERTIFICATES
 # On a busy machine a slow model must not be mistaken for one that hangs.
 for limit in PATIENT:
     os.environ.setdefault(limit, PATIENT[limit])

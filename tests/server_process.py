@@ -44,6 +44,9 @@ EMBEDDED = {
 """Engines that run anywhere, with the same result each time. The limits are PATIENT because a slow model on a busy
 machine does not hang."""
 
+NO_CERTIFICATES = str(HOME / "tests" / "constants")
+"""A folder without certificates, as SSL_CERT_DIR."""
+
 
 def constants(changed: dict[str, Any], *, by_default: bool = True) -> dict[str, str]:
     """Return settings for `serving` and its like that change constants ("module:NAME") of the service. by_default:
@@ -60,7 +63,8 @@ def environment(**settings: str) -> dict[str, str]:
     """
     needed = ("PATH", "HOME", "TMPDIR", "LANG", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name in needed or name.startswith("OPENBLAS_")}
-    return {**kept, "PORT": "0", "COLUMNS": "200", **EMBEDDED, **constants({}), **settings}
+    ours = {"PORT": "0", "COLUMNS": "200", "SSL_CERT_DIR": NO_CERTIFICATES}
+    return {**kept, **ours, **EMBEDDED, **constants({}), **settings}
 
 
 @dataclass

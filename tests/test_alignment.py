@@ -1,5 +1,6 @@
 """Word alignment: it finds the likeliest path and never drops a word."""
 
+import importlib.util
 import io
 import itertools
 import json
@@ -26,8 +27,8 @@ from pipeline.transcripts.alignment.ctc import CtcConfig, CtcEngine, best_path, 
 from tests.builders import wav2vec2
 from tests.clips import hearing_process, recording
 
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
+if not all(map(importlib.util.find_spec, ("torch", "transformers"))):  # importing them takes seconds
+    pytest.skip("torch or transformers is not installed (make run EXTRAS=align)", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -147,15 +148,6 @@ async def test_broken_model_keeps_recogniser_times_and_is_logged_once(
         assert await aligners.aligned([HEARD], sound, "en") == [HEARD]
     await aligners.close()
     assert len([one for one in caplog.records if "keep the recogniser's times" in one.message]) == 1
-
-
-def test_service_transcribes_with_a_damaged_alignment_model(tmp_path: Path, model: Path) -> None:
-    wav, truth = recording(0)
-    with hearing_process(tmp_path, ALIGN_MODEL=str(damaged(model, tmp_path / "broken", "weights"))) as running:
-        for _ in range(2):
-            answer = httpx.post(f"{running.url}/transcribe/", files={"audio_file": wav}, timeout=120)
-            assert answer.status_code == 200, answer.text
-            assert [word["word"] for word in answer.json()["word_segments"]] == truth[0][0].split()
 
 
 class FirstFine:

@@ -6,14 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import EngineError
 from pipeline.llm import Message, ReplyDelta, Tool, ToolCall, Usage
 from pipeline.llm.prompt import alternating, estimated_tokens, in_the_users_language, shortened
 from pipeline.llm.reading import Calls, with_ids
 from pipeline.llm.reply import ReplyText
-from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
 
 T = TypeVar("T")
 
@@ -72,7 +74,7 @@ class Piece:
 class ServedModel(ABC):
     """One model on one server, for all sessions; see `pipeline.llm.LanguageModel`."""
 
-    def __init__(self, server: str, model: str, settings: Settings) -> None:
+    def __init__(self, server: str, model: str, settings: "Settings") -> None:
         """server: the server's name at the start of an error message."""
         self._server = server
         self._model = model
@@ -229,7 +231,7 @@ async def with_deadlines(
 
 
 async def in_time(
-    deltas: AsyncGenerator[ReplyDelta, None], *, server: str, settings: Settings
+    deltas: AsyncGenerator[ReplyDelta, None], *, server: str, settings: "Settings"
 ) -> AsyncGenerator[ReplyDelta, None]:
     """Yield the deltas that contain something, within the timeouts of the settings. Raises like `with_deadlines`."""
     timed = with_deadlines(

@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from pipeline.errors import EngineError
+from pipeline.folders import HOME
 from pipeline.llm.chat_template import ChatTemplate
-from pipeline.settings import HOME
 from pipeline.support.environment import clean_environment
 
 CPU_S = 3

@@ -8,16 +8,15 @@ import re
 
 from pydantic import AliasChoices, ValidationInfo, field_validator
 
+from pipeline.folders import HOME
 from pipeline.settings.conversations import ConversationSettings
-from pipeline.settings.group import AUDIOS, HOME, VOICES, Group
+from pipeline.settings.group import Group
 from pipeline.settings.jobs import JobSettings
 from pipeline.settings.service import ServiceSettings
 from pipeline.settings.stages import StageSettings
 
-__all__ = ["AUDIOS", "HOME", "PARTS", "SECRET", "VOICES", "Settings", "names"]
+__all__ = ["HOME", "PARTS", "Settings", "names"]
 
-SECRET = re.compile(r"(keys?|secret|token|token_id|database_url|redis_url|webhook_url|ice_servers)$", re.IGNORECASE)
-"""Names of settings whose values are never shown."""
 PARTS: tuple[type[Group], ...] = (ServiceSettings, StageSettings, ConversationSettings, JobSettings)
 """The classes that make up `Settings`, in the order of `.env.example`."""
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipeline.settings.group import AUDIOS, Group
+from pipeline.folders import AUDIOS
+from pipeline.settings.group import Group
 
 
 class ConversationSettings(Group):

@@ -1,15 +1,6 @@
-"""The common part of all settings: where they are read from, and Parley's own folders."""
-
-from pathlib import Path
+"""The common part of all settings: where they are read from."""
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-HOME = Path(__file__).resolve().parent.parent.parent
-"""The project's folder, with voices/, audios/ and web/."""
-VOICES = HOME / "voices"
-"""Folder of the voices that come with the service."""
-AUDIOS = HOME / "audios"
-"""Folder in which a bare WAV is a voice."""
 
 
 class Group(BaseSettings):

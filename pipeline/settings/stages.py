@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import AliasChoices, Field, field_validator
 
 from pipeline.errors import BadInput
-from pipeline.settings.group import VOICES, Group
+from pipeline.folders import VOICES
+from pipeline.settings.group import Group
 
 SYSTEM_TOKENS = 584
 """Tokens of the language model's context window for the system prompt and the functions."""

@@ -16,7 +16,6 @@ from pipeline.audio.clip import Clip
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.listening.vad import speech_spans, trim
-from pipeline.settings import Settings
 from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word
 from pipeline.stt.worker_client import TellingFront
 from pipeline.support.progress import Report
@@ -24,6 +23,8 @@ from pipeline.workers import EngineSpec, Serving, open_worker
 
 if TYPE_CHECKING:
     import pocketsphinx
+
+    from pipeline.settings import Settings
 
 
 RATE_HZ = 16_000
@@ -189,7 +190,7 @@ LEAST_LOG = -745.0
 """The log of the smallest double: the score of a long word that is reported as 0."""
 
 
-async def probe(settings: Settings) -> None:
+async def probe(settings: "Settings") -> None:
     """Raise EngineUnavailable if the package cannot be imported."""
     import importlib.util
 
@@ -198,7 +199,7 @@ async def probe(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened[SpeechToText]]:
+async def open_engine(settings: "Settings", report: Report) -> AsyncIterator[Opened[SpeechToText]]:
     """Load the engine in a separate process; takes about a second."""
     from pipeline.llm.builtin import grammar
 

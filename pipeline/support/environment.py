@@ -7,8 +7,6 @@ import os
 import re
 from collections.abc import Mapping
 
-from pipeline.settings import SECRET
-
 NAMES = frozenset(
     {
         "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "TERM", "VIRTUAL_ENV",
@@ -24,10 +22,12 @@ FAMILIES = (
     "TORCH", "PYTORCH_", "TRITON_", "CT2_", "ORT_", "NUMBA_", "MPL", "HF_HUB_", "ESPEAK_",
 )  # fmt: skip
 """Prefixes of further variables that are passed on: of the loader, the C library, numerical libraries, and GPUs."""
+SECRET = re.compile(r"(keys?|secret|token|token_id|database_url|redis_url|webhook_url|ice_servers)$", re.IGNORECASE)
+"""Names of settings whose values are never shown."""
 PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
 """Passed on only to processes that download, because their addresses can contain a password."""
 PASSWORD = re.compile(r"passw|passphrase|credential|authorization|headers", re.IGNORECASE)
-"""Names of secrets, in addition to those that match `pipeline.settings.SECRET`."""
+"""Names of secrets, in addition to those that match SECRET."""
 USER_INFO = re.compile(r"://[^/\s]*@")
 """An address with a user name or password."""
 

@@ -12,11 +12,14 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.audio.decode import check_sound
 from pipeline.errors import BadInput, ParleyError
-from pipeline.settings import AUDIOS, VOICES, Settings
+from pipeline.folders import AUDIOS, VOICES
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +86,7 @@ class Voices:
         """`time.monotonic()` of the last scan."""
 
     @classmethod
-    def load(cls, settings: Settings) -> Self:
+    def load(cls, settings: "Settings") -> Self:
         """Load the voices of VOICES_DIR, and Parley's own. A missing folder counts as empty."""
         return cls(settings.voices_dir, AUDIOS, VOICES)
 

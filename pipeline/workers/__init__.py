@@ -9,9 +9,10 @@ front of one or more copies of it (`pool.py`), each of which runs one call, or o
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.settings import Settings
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
 
 START_TIMEOUT_S = 120.0
 """Timeout for loading a local model, in seconds, without downloads."""
@@ -93,7 +94,7 @@ class Worker(Protocol):
         ...
 
 
-def open_worker(spec: EngineSpec, settings: Settings, serving: Serving) -> AbstractAsyncContextManager[Worker]:
+def open_worker(spec: EngineSpec, settings: "Settings", serving: Serving) -> AbstractAsyncContextManager[Worker]:
     """Open a worker and load its engine; end it with the block. Raises the errors of the engine's constructor."""
     from pipeline.workers.pool import Host, Pool
     from pipeline.workers.process import ProcessHost

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Self
 
 from pipeline.errors import EngineError, WorkerCrashed
-from pipeline.settings import HOME
+from pipeline.folders import HOME
 from pipeline.support.channel import Channel
 from pipeline.support.environment import clean_environment
 from pipeline.workers import EngineSpec

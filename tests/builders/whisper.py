@@ -4,13 +4,15 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from ctranslate2.specs import WhisperSpec
-from ctranslate2.specs.model_spec import OPTIONAL, visit_spec
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from pipeline.languages import NAMES
+
+if TYPE_CHECKING:
+    from ctranslate2.specs import WhisperSpec
 
 SOUND_POSITIONS, TEXT_POSITIONS = 1500, 448
 PLAIN_TOKENS = 50_257
@@ -55,6 +57,8 @@ def build(
     The transcripts are nonsense, with low confidence: all tokens are about equally likely. With `sure`, confidence is
     high.
     """
+    from ctranslate2.specs import WhisperSpec  # imports torch if it is installed
+
     folder.mkdir(parents=True)
     tokenizer = _tokenizer(PLAIN_TOKENS if multilingual else 256, LANGUAGES if multilingual else ["en"])
     words = tokenizer.get_vocab_size()
@@ -101,8 +105,10 @@ def _tokenizer(plain: int, languages: list[str]) -> Tokenizer:
     return tokenizer
 
 
-def _fill(spec: WhisperSpec, vocabulary: int, size: Size, rng: np.random.Generator) -> None:
+def _fill(spec: "WhisperSpec", vocabulary: int, size: Size, rng: np.random.Generator) -> None:
     """Give every weight of the specification an array of its shape."""
+    from ctranslate2.specs.model_spec import OPTIONAL, visit_spec
+
     width = size.width
 
     def shape(name: str) -> tuple[int, ...]:

@@ -42,8 +42,9 @@ def long_bomb() -> bytes:
     return FLAC(3 * TAGS)
 
 
-SOON = constants({"pipeline.audio.decode.processes:FILES.open_s": 2.0})
-"""CPU seconds that a file decoder has for the tags of a file: fewer, because each of them is used up here."""
+DECODERS = "pipeline.audio.decode.processes"
+SOON = constants({f"{DECODERS}:FILES.open_s": 1.0, f"{DECODERS}:TURNS.open_s": 0.5})
+"""CPU seconds that a decoder has for the tags of a file: fewer, because each of them is used up here."""
 BAD_WAV = wave(fmt(bits=0), bytes(4000))
 
 

@@ -14,6 +14,8 @@ from tests.server_process import killed, serving
 from tests.servers import web as servers
 from tests.waiting import until
 
+THREADED = {**HEARS, "ISOLATE_MODELS": "false"}
+"""The model in the process that is killed, which starts twice as fast."""
 POINTS_S = [0.0, 0.3, 1.2]
 """Delays between the acceptance of the jobs and the kill."""
 
@@ -22,16 +24,16 @@ def test_no_job_is_lost_when_killed_at_several_points(tmp_path: Path) -> None:
     made = dict[str, list[tuple[str, tuple[str, bytes]]]]()
     with servers.serving() as web:
         for number, point_s in enumerate(POINTS_S):
-            with killed(tmp_path, **HEARS) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+            with killed(tmp_path, **THREADED) as service, httpx.Client(base_url=service.url, timeout=60) as client:
                 data = {"language": "en", "words": "false", "webhook_url": f"{web.address}/hook"}
-                long_one = slow_recording(number, count=8)
+                long_one = slow_recording(number, count=5)
                 files = [("files", ("long.flac", long_one)), ("files", ("a.wav", recording(number)))]
                 answer = client.post("/jobs", files=files, data=data, headers={"Idempotency-Key": f"{number}"})
                 assert answer.status_code == 202
                 long, short = (job["job_id"] for job in answer.json()["jobs"])
                 made |= {long: files[:1], short: files[1:]}
                 time.sleep(point_s)
-        with serving(tmp_path, **HEARS) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        with serving(tmp_path, **THREADED) as running, httpx.Client(base_url=running.url, timeout=60) as client:
             ended = {job_id: done(client, job_id) for job_id in made}
             again = client.post("/jobs", files=files, data=data, headers={"Idempotency-Key": f"{number}"})
             assert [job["job_id"] for job in again.json()["jobs"]] == [long, short]
@@ -58,37 +60,37 @@ def told(request: Any) -> str:
 def test_a_job_killed_during_its_fetch_is_done_after_a_restart(tmp_path: Path) -> None:
     with servers.serving() as web:
         web.data, web.pause_s = recording(3), 0.2
-        with killed(tmp_path, **HEARS) as service, httpx.Client(base_url=service.url, timeout=60) as client:
+        with killed(tmp_path, **THREADED) as service, httpx.Client(base_url=service.url, timeout=60) as client:
             url = {"url": f"{web.address}/talk.wav", "language": "en"}
             job_id = client.post("/api/v1/upload/url", json=url).json()["job_id"]
             until(lambda: left_incoming(tmp_path))
         web.pause_s = 0
-        with serving(tmp_path, **HEARS) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        with serving(tmp_path, **THREADED) as running, httpx.Client(base_url=running.url, timeout=60) as client:
             assert done(client, job_id)["result"]["text"] == SAID[3]
     assert left_incoming(tmp_path) == []
 
 
 def test_a_job_stopped_at_shutdown_resumes_at_the_next_start(tmp_path: Path) -> None:
-    with serving(tmp_path, **HEARS) as running, httpx.Client(base_url=running.url, timeout=60) as client:
-        job_id = client.post("/jobs", files={"files": ("long.flac", slow_recording(count=16))}).json()["jobs"][0][
+    with serving(tmp_path, **THREADED) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        job_id = client.post("/jobs", files={"files": ("long.flac", slow_recording(count=8))}).json()["jobs"][0][
             "job_id"
         ]
         done(client, job_id, "processing")
     with sqlite3.connect(tmp_path / "data" / "parley.db") as database:
         assert database.execute("SELECT status FROM jobs").fetchall() == [("queued",)]
-    with serving(tmp_path, **HEARS) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+    with serving(tmp_path, **THREADED) as running, httpx.Client(base_url=running.url, timeout=60) as client:
         job = done(client, job_id)
     assert (job["status"], job["attempts"]) == ("completed", 1)
 
 
 def test_a_second_service_takes_over_when_the_first_is_killed(tmp_path: Path) -> None:
     with (
-        killed(tmp_path, **HEARS) as first,
-        serving(tmp_path, **HEARS) as second,
+        killed(tmp_path, **THREADED) as first,
+        serving(tmp_path, **THREADED) as second,
         httpx.Client(base_url=second.url, timeout=60) as client,
     ):
         # While both run, the first one does the jobs that the second one accepts.
-        running = client.post("/jobs", files={"files": ("long.flac", slow_recording(count=16))}).json()["jobs"][0][
+        running = client.post("/jobs", files={"files": ("long.flac", slow_recording(count=8))}).json()["jobs"][0][
             "job_id"
         ]
         done(client, running, "processing")
@@ -101,14 +103,14 @@ def test_a_second_service_takes_over_when_the_first_is_killed(tmp_path: Path) ->
         assert done(client, new.json()["jobs"][0]["job_id"])["result"]["text"] == SAID[3]
         assert "this one takes over" in second.text
         # A third service waits behind the second.
-        with serving(tmp_path, **HEARS) as third:
+        with serving(tmp_path, **THREADED) as third:
             assert "only accepts jobs" in third.text
 
 
 def test_a_second_service_only_accepts_jobs_until_the_first_ends(tmp_path: Path) -> None:
     with (
-        serving(tmp_path, **HEARS) as first,
-        serving(tmp_path, **HEARS) as second,
+        serving(tmp_path, **THREADED) as first,
+        serving(tmp_path, **THREADED) as second,
         httpx.Client(base_url=second.url, timeout=60) as client,
     ):
 
@@ -125,7 +127,7 @@ def test_a_second_service_only_accepts_jobs_until_the_first_ends(tmp_path: Path)
 
 def test_open_event_streams_do_not_delay_shutdown(tmp_path: Path) -> None:
     with (
-        serving(tmp_path, **HEARS, JOB_WORKERS="0", DRAIN_SECONDS="300") as running,
+        serving(tmp_path, **THREADED, JOB_WORKERS="0", DRAIN_SECONDS="300") as running,
         httpx.Client(base_url=running.url, timeout=60) as client,
     ):
         job_id = client.post("/jobs", files={"files": ("a.wav", recording(0))}).json()["jobs"][0]["job_id"]

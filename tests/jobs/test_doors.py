@@ -19,11 +19,11 @@ from tests.in_process import in_process
 from tests.jobs.conftest import recording
 from tests.server_process import ServerProcess, constants, serving
 from tests.servers import web as servers
-from tests.stt.recordings import MODEL, encoded, spliced
+from tests.stt.recordings import MODEL, TRAINED, encoded, spliced
 from tests.waiting import until
 
 WAIT_S = 120.0
-HEARS = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(MODEL), "URL_ALLOW": "127.0.0.1"}
+HEARS = {**TRAINED, "URL_ALLOW": "127.0.0.1"}
 SAID = [one["text"] for one in json.loads((MODEL / "utterances.json").read_text("utf-8"))["utterances"]]
 
 
@@ -244,7 +244,7 @@ def test_a_hundred_identical_requests_at_once_make_one_job(client: httpx.Client,
     assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
 
 
-def slow_recording(first: int = 0, count: int = 24) -> bytes:
+def slow_recording(first: int = 0, count: int = 10) -> bytes:
     """A compressed recording of this many sentences, which takes the recogniser some seconds."""
     numbers = [number % 12 for number in range(first, first + count)]
     sound, rate_hz = soundfile.read(io.BytesIO(recording(*numbers, silence_s=2.5)), dtype="float32")

@@ -78,6 +78,7 @@ def test_all_jobs_survive_kills_of_workers_and_database(tmp_path: Path, pg: Post
 def test_two_workers_share_jobs_and_one_takes_over_from_the_other(tmp_path: Path, pg: Postgres) -> None:
     settings = {
         **HEARS,
+        "ISOLATE_MODELS": "false",
         "DATABASE_URL": pg.database(),
         "JOB_QUEUE": "procrastinate",
         "UPLOAD_DIR": str(tmp_path / "up"),

@@ -1,6 +1,7 @@
 """Diarization of eSpeak voices, which are as different as people's."""
 
 import base64
+import importlib.util
 import io
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from pipeline.conversation.turn import Stages
 from pipeline.errors import BadInput
 from pipeline.settings import Settings
 from pipeline.stt import Segment, Word
-from pipeline.transcripts.speakers import HowMany, KnownSpeaker, SpeakerTurn, letter
+from pipeline.transcripts.speakers import HowMany, KnownSpeaker, SpeakerTurn, letter, resemblyzer
 from pipeline.transcripts.speakers.assigning import with_names, with_speakers
 from pipeline.transcripts.speakers.clustering import path
 from pipeline.voices.catalogue import Voices
@@ -29,10 +30,7 @@ from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from tests.server_process import Service
 from tests.speech import Espeak
 
-pytest.importorskip("torch")
-pytest.importorskip("scipy")
-resemblyzer = pytest.importorskip("pipeline.transcripts.speakers.resemblyzer")
-if resemblyzer.find_weights(Settings()) is None:
+if importlib.util.find_spec("torch") is None or resemblyzer.find_weights(Settings()) is None:
     pytest.skip("the speaker encoder is missing", allow_module_level=True)
 
 RATE_HZ = 16_000

@@ -15,6 +15,8 @@ from tests.speech import Espeak
 
 RATE_HZ = 16_000
 MODEL = Path(__file__).parents[1] / "models" / "whisper-tiny-words"
+TRAINED = {"STT_ENGINE": "whisper", "WHISPER_MODEL": str(MODEL), "WHISPER_CONTEXT_S": "30"}
+"""Settings of a service with this model. It needs the whole context, which would otherwise be found at each start."""
 
 
 @functools.cache

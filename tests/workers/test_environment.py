@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import SECRET, Settings
-from pipeline.support.environment import clean_environment
+from pipeline.settings import Settings
+from pipeline.support.environment import SECRET, clean_environment
 from tests.server_process import serving
 
 MARK = "never-for-a-child"

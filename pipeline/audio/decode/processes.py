@@ -22,7 +22,7 @@ from pipeline.audio.decode.links import SeekableSource
 from pipeline.audio.decode.slots import Slots
 from pipeline.audio.decode.wire import Done, Frame, Frames, Misbehaved, Request
 from pipeline.errors import BadInput, Overloaded
-from pipeline.settings import HOME
+from pipeline.folders import HOME
 from pipeline.support.environment import clean_environment
 from pipeline.support.threads import CORES
 

@@ -1,14 +1,16 @@
 """A model's weights and sizes in CTranslate2's layout, for the architectures that CTranslate2 computes exactly."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ctranslate2.specs import attention_spec, common_spec, transformer_spec
 
 from pipeline.errors import BadInput
 from pipeline.llm.conversion.gguf_file import GgufFile
 from pipeline.llm.conversion.metadata import Metadata
+
+if TYPE_CHECKING:
+    from ctranslate2.specs.transformer_spec import TransformerDecoderModelSpec
 
 MAX_WIDTH = 2**17
 """Upper bound for the sizes in the metadata; the largest models have a tenth of it."""
@@ -71,8 +73,10 @@ def architecture_of(metadata: Metadata) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def build_spec(file: GgufFile, metadata: Metadata) -> transformer_spec.TransformerDecoderModelSpec:
+def build_spec(file: GgufFile, metadata: Metadata) -> "TransformerDecoderModelSpec":
     """Return the model. Raises BadInput when something is missing, contradictory or not supported."""
+    from ctranslate2.specs import attention_spec, common_spec, transformer_spec  # imports torch if it is installed
+
     kind = architecture_of(metadata)
     sizes = _sizes(file, metadata)
     scaling: dict[str, Any] = {}
