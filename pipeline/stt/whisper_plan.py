@@ -25,7 +25,7 @@ CORES_A_COPY = 8
 """Cores for each copy of a larger model."""
 MOST_COPIES = 4
 FILE_BATCH = 8
-"""Windows of recordings decoded together on a CPU while nobody converses: beyond this, little is gained."""
+"""Windows of recordings decoded together on a CPU without conversations: beyond this, little is gained."""
 WINDOW_S = 9.0
 
 

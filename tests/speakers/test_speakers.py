@@ -258,6 +258,7 @@ async def test_locked_conversation_hears_only_its_first_voice() -> None:
     espeak, stt = Espeak(), ScriptedSTT()
     own, other = (np.concatenate([espeak.say(text, voice) for text in SENTENCES]) for voice in (WOMAN, MAN))
     async with resemblyzer.open_engine(Settings(isolate_models=False), lambda progress: None) as opened:
+        assert isinstance(opened.engine, resemblyzer.EmbeddingDiarizer)
         lock = SpeakerLock(stt, opened.engine, Owner())
 
         async def heard(sound: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""AudioSocket's port: who may connect, and frames that are not Asterisk's."""
+"""Access to AudioSocket's port, and frames that Asterisk does not send."""
 
 import asyncio
 import socket
