@@ -15,7 +15,7 @@ from pipeline.listening.smart_turn import FILE, MAX_WAITING, NAME, RATE_HZ, SECO
 from pipeline.settings import Settings
 from pipeline.support.model_catalogue import CATALOGUE
 from tests.real_models import real_model, recording
-from tests.servers import package_index
+from tests.servers import hub, package_index
 from tests.servers.package_index import packed
 from tests.waiting import eventually
 
@@ -106,6 +106,16 @@ async def test_model_is_fetched_beside_conversations_that_go_on(
             await eventually(lambda: here.turn_end is not None, 300)
             assert here.info is not None
             assert here.info.source == "package index"
+
+
+async def test_model_comes_from_the_hub_where_it_answers(tmp_path: Path) -> None:
+    with hub.serve() as model_hub:
+        model_hub.repos["pipecat-ai/smart-turn-v3"] = FOLDER  # which has no config.json
+        from_there = Settings(models_dir=tmp_path, hf_endpoint=model_hub.address, hf_hub_offline=False)
+        async with open_turn_end(from_there) as here:
+            await eventually(lambda: here.turn_end is not None)
+            assert here.info is not None
+            assert here.info.source == "hub"
 
 
 @pytest.mark.parametrize("damaged", [False, True])
