@@ -28,6 +28,7 @@ export const en = {
   engine_stt: "Speech to text",
   engine_llm: "Language model",
   engine_tts: "Text to speech",
+  engine_turn: "End of turn",
   whyNotBetter: "Upgrade",
 
   you: "You",

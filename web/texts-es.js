@@ -28,6 +28,7 @@ export const es = {
   engine_stt: "Voz a texto",
   engine_llm: "Modelo de lenguaje",
   engine_tts: "Texto a voz",
+  engine_turn: "Fin de turno",
   whyNotBetter: "Mejorar",
 
   you: "Usted",

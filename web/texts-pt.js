@@ -28,6 +28,7 @@ export const pt = {
   engine_stt: "Fala para texto",
   engine_llm: "Modelo de linguagem",
   engine_tts: "Texto para fala",
+  engine_turn: "Fim da vez",
   whyNotBetter: "Melhorar",
 
   you: "Você",

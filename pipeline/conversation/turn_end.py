@@ -32,16 +32,15 @@ class SmartTurnHere:
         """Hears whether a user has finished; None: it is not loaded (yet)."""
         return self._threaded
 
-    async def load(self) -> None:
-        """Load the model if it is in MODELS_DIR."""
+    async def load(self) -> bool:
+        """Load the model if it is in MODELS_DIR. Returns whether it is there."""
         found = await asyncio.to_thread(model_sources.find, self._settings, NAME)
         if found is not None:
             await self._load(found)
+        return found is not None
 
     async def fetch(self) -> None:
-        """Fetch and load the model if it is not loaded. A failure is logged: then the words decide alone."""
-        if self._threaded is not None:
-            return
+        """Fetch and load the model. A failure is logged: then the words decide alone."""
         try:
             await self._load(await model_sources.obtain(self._settings, NAME, _ignore))
         except ParleyError as error:
@@ -72,9 +71,11 @@ async def open_turn_end(settings: Settings) -> AsyncIterator[SmartTurnHere]:
     """Load Smart Turn, or fetch it beside the block."""
     here = SmartTurnHere(settings)
     try:
-        await here.load()
-        async with background(here.fetch()):
+        if await here.load():
             yield here
+        else:
+            async with background(here.fetch()):
+                yield here
     finally:
         here.close()
 

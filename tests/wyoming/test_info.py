@@ -36,7 +36,7 @@ async def test_only_available_languages_are_offered(tmp_path: Path) -> None:
         voice_name="any", isolate_models=False,
     )  # fmt: skip
     async with open_assistant(settings) as assistant:
-        stt, _, tts = assistant.engines
+        stt, _, tts = assistant.engines[:3]  # not Smart Turn, which can be installed here
         hears, speak = offered(assistant, stt, tts)
         assert hears == (["en"] if stt.languages == ("en",) else sorted(NAMES))
         assert {"en", "pt", "ru", "zh"} <= set(speak["any"])
