@@ -1,5 +1,5 @@
 # make run               build .venv from pinned versions, start the service
-# make run EXTRAS=xtts   with a heavy engine (xtts, pocket, align, speakers, mic, wake; several: xtts,pocket)
+# make run EXTRAS=xtts   with a heavy engine (xtts, pocket, align, speakers, noise, mic, wake; several: xtts,pocket)
 # make test              lint, types and tests; installs their dependencies (AT_ONCE=1: one file of tests at a time)
 # make test-fast         tests that start no process, browser or speech model, in an environment that is installed
 # make run PYTHON=…      build .venv with this Python (3.11 or 3.12); to change it, run `make clean` first
@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt requirements.lock deploy/install.sh dep
 
 # A test of a real model fails without it, instead of being skipped.
 test: export PARLEY_NEED_MODELS := $(if $(filter 1,$(PARLEY_NO_MODELS)),,1)
-test: EXTRAS := test,xtts,pocket,align,speakers,postgres,redis
+test: EXTRAS := test,xtts,pocket,align,speakers,noise,postgres,redis
 test:
 	@$(MAKE) --no-print-directory -j2 install services EXTRAS=$(EXTRAS)
 	@$(MAKE) --no-print-directory models EXTRAS=$(EXTRAS)

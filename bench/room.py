@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jiwer
 import numpy as np
 
 from bench.room_sounds import (
@@ -26,17 +27,21 @@ from bench.room_sounds import (
     VOICES,
     Microphone,
     at_level,
+    babble,
+    fan,
     spoken,
 )
 from bench.rows import Rows
+from bench.wer_whisper import load, plain
 from pipeline.audio.clip import Clip, Samples
 from pipeline.conversation import events
 from pipeline.conversation.history import Conversation
 from pipeline.conversation.session import Session
 from pipeline.conversation.speaker_lock import FIRST, SpeakerLock
 from pipeline.conversation.turn import Stages
-from pipeline.listening.detector import RATE_HZ, SileroActivity
+from pipeline.listening.detector import FRAME, RATE_HZ, SileroActivity, SpeechDetector
 from pipeline.listening.echo import Echo
+from pipeline.listening.noise import LATER, NoiseFilter
 from pipeline.listening.options import LiveOptions
 from pipeline.settings import Settings
 from pipeline.stt import Transcript
@@ -46,6 +51,7 @@ from pipeline.transcripts.speakers.encoder import EncoderConfig, EncoderEngine
 from pipeline.transcripts.speakers.resemblyzer import find_weights
 from pipeline.voices.catalogue import Voice
 from tests import virtual_time
+from tests.real_models import RECORDINGS
 from tests.scripted import VOICE, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 SPEAKER = "am_puck"
@@ -54,6 +60,8 @@ DELAYS_MS = (20, 500)
 """Range of the delay from sending a reply's sound to hearing it."""
 STT_S = 0.15
 """Virtual time of a transcript."""
+LONGEST_S, NOISE_S = 6.0, 30.0
+"""Longest recording that is transcribed in noise, and length of the noise alone."""
 AFTER_S = 2.5
 """Time to go on listening after the reply or the interruption."""
 
@@ -175,6 +183,7 @@ class Bench:
 
     engine: WhisperEngine
     sounds: Mapping[tuple[str, str], Samples]
+    recordings: Path
     trials: int
     verbose: bool
 
@@ -239,6 +248,58 @@ class Bench:
             print(number, user, other, outcome)
         return outcome
 
+    def noise(self) -> None:
+        """Fan and babble: word error rate of recordings, false starts of the detector in noise, and speech found."""
+        rows = Rows("noise", "SNR", "word errors", "filtered", "false starts", "filtered", "speech found", "filtered")
+        talkers = [self.sounds[voice, text] for voice in VOICES for text in TELEVISION]
+        read = [(text, clip) for text, _, clip in load(self.recordings) if clip.seconds <= LONGEST_S]
+        said, speech = zip(*read[: self.trials], strict=True)
+        voices = [at_level(clip.at(RATE_HZ).samples, LEVEL_DB) for clip in speech]
+        for kind in ("fan", "babble"):
+            for snr_db in (20, 10, 5, 0):
+                rng = np.random.default_rng(snr_db)
+
+                def noise(count: int, kind: str = kind, rng: Any = rng, gain: float = 10 ** (-snr_db / 20)) -> Samples:
+                    return gain * (fan(count, rng) if kind == "fan" else babble(count, rng, talkers))
+
+                noisy = [np.pad(one, 8000) + noise(len(one) + 16_000) for one in voices]
+                alone = noise(int(NOISE_S * RATE_HZ))
+                ways = [(noisy, alone), ([filtered(one) for one in noisy], filtered(alone))]
+                cells = [kind, f"{snr_db} dB"]
+                cells += [f"{jiwer.wer(list(said), list(map(self._written, sounds))):.1%}" for sounds, _ in ways]
+                cells += [f"{len(runs(sound))} in {NOISE_S:g} s" for _, sound in ways]
+                cells += [f"{np.mean([found(one, len(one) - 16_000) for one in sounds]):.0%}" for sounds, _ in ways]
+                rows.add(*cells)
+
+    def _written(self, sound: Samples) -> str:
+        return plain(last(self.engine.transcribe(Clip(sound, RATE_HZ), "en", None, False)).text)
+
+
+def filtered(sound: Samples) -> Samples:
+    """Return the sound after the noise filter, without its delay."""
+    reduction = NoiseFilter(1.0)
+    padded = np.pad(sound, (0, LATER + FRAME))
+    parts = [reduction.reduced(padded[at : at + FRAME]) for at in range(0, len(padded) // FRAME * FRAME, FRAME)]
+    return np.concatenate(parts)[LATER : LATER + len(sound)]
+
+
+def runs(sound: Samples) -> list[tuple[int, int]]:
+    """Return the runs of at least 60 ms of speech (start, end) that the detector finds, and that begin utterances."""
+    detector, began = SpeechDetector(SileroActivity(), 0.5), list[tuple[int, int]]()
+    for at in range(0, len(sound) // FRAME * FRAME, FRAME):
+        detector.feed(sound[at : at + FRAME])
+        if detector.run_ms >= 60:
+            if began and began[-1][0] == detector.began:
+                began.pop()
+            began.append((detector.began, detector.now))
+    return began
+
+
+def found(sound: Samples, spoken: int) -> float:
+    """Return the share of the speech that the detector finds. spoken: samples of it, after 8000 without."""
+    inside = [max(0, min(end, 8000 + spoken) - max(start, 8000)) for start, end in runs(sound)]
+    return sum(inside) / spoken
+
 
 class VoiceEncoder:
     """The encoder of the speaker lock, which takes no virtual time."""
@@ -259,12 +320,14 @@ def main() -> None:
     parser.add_argument(
         "--kept", type=Path, default=Path(tempfile.gettempdir()) / "parley-room", help="folder for the spoken sentences"
     )
+    parser.add_argument("--recordings", type=Path, default=RECORDINGS, help="folder with manifest.json")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     engine = WhisperEngine(WhisperConfig(str(options.whisper), (("cpu", "int8"),), 1, 1, 10.0))
     wanted = [(SPEAKER, text) for text in REPLY]
     wanted += [(voice, text) for text in (QUESTION, *CUT_INS, *TELEVISION) for voice in VOICES]
-    bench = Bench(engine, spoken(wanted, options.kokoro, options.kept), options.trials, options.verbose)
+    sounds = spoken(wanted, options.kokoro, options.kept)
+    bench = Bench(engine, sounds, options.recordings, options.trials, options.verbose)
     for part in options.parts:
         getattr(bench, part)()
 

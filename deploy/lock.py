@@ -48,6 +48,7 @@ def render() -> str:
         wanted[extra] = [entry for entry in found if entry.name == "torchaudio" or not TORCH.match(entry.name)]
     # Only for the weights in its wheel, without its declared dependencies (deploy/install.sh).
     wanted["speakers"] += compiled("--no-deps", "-", source="resemblyzer\n")
+    wanted["noise"] += compiled("--no-deps", "-", source="pyrnnoise\n")  # only for the library in its wheel
     # A group lists only packages that the service itself does not need.
     shared = {entry.text for entry in wanted[BASE]}
     entries: dict[str, set[str]] = {}

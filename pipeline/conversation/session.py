@@ -40,7 +40,7 @@ from pipeline.conversation.states import (
 from pipeline.conversation.tasks import Tasks
 from pipeline.conversation.turn import TURN_TIMEOUT_S, Announcement, Stages, Turn, Utterance
 from pipeline.conversation.watchdog import LOOK_S, Finding, IdleTimeout, Watchdog
-from pipeline.errors import BadInput, Overloaded, ParleyError
+from pipeline.errors import BadInput, EngineUnavailable, Overloaded, ParleyError
 from pipeline.listening.detector import VoiceActivity
 from pipeline.listening.ear import Ear, milliseconds
 from pipeline.listening.false_alarms import Wariness
@@ -125,7 +125,8 @@ class Session:
         the events as they happen, instead of `events`. recorder: keeps the turns. idle: whether the recogniser has no
         calls. room: budget for audio that waits for its transcript; None: unlimited. wake_word: creates the detector of
         a wake word. turn_end: hears whether the user has finished; None: only the words tell. lock: makes the
-        recogniser that hears only one voice. Raises BadInput if the options need a lock and there is none."""
+        recogniser that hears only one voice. Raises BadInput if the options need a lock or a noise filter and there is
+        none."""
         self._out = Outlet(sink)
         self.events: Channel[Event] = self._out.events
         """Events in order; closed with an Overloaded error when the reader is too slow."""
@@ -139,6 +140,7 @@ class Session:
         self._wake_word = wake_word
         self._gate: WakeGate | None = None
         self._set_gate()
+        self._reduce_noise(options)
         self.wariness = Wariness()
         self.idle = idle
         self.state: State = Listening()
@@ -349,15 +351,27 @@ class Session:
     def configure(self, options: LiveOptions, *, voice: Voice, language: str | None) -> None:
         """Change options, voice and language from the next turn on, including the VAD's threshold and the pacing.
 
-        Raises BadInput if the speaker lock cannot be used; then nothing is changed.
+        Raises BadInput if the noise filter or the speaker lock cannot be used; then nothing is changed.
         """
+        stages = self._stages
         if options.speaker_lock != self.options.speaker_lock:
-            self._stages = self._locked(options.speaker_lock)
+            stages = self._locked(options.speaker_lock)
+        self._reduce_noise(options)
+        if stages is not self._stages:
+            self._stages = stages
             self._tasks.start(self._prepare_lock())
         self.options, self.voice, self.language = options, voice, language
         self.ear.detector.threshold, self.ear.preroll_ms = options.vad_threshold, options.preroll_ms
         self._set_gate()
         self._do(turn_taking.configured(self.state, self))
+
+    def _reduce_noise(self, options: LiveOptions) -> None:
+        """Raises BadInput if there is no noise filter."""
+        try:
+            self.ear.reduce_noise(options.noise_reduction, words=options.noise_reduction_words)
+        except EngineUnavailable as error:
+            message = f"Noise cannot be reduced: {error.message} {error.remedy}"
+            raise BadInput(message, code="noise_reduction_unavailable", param="noise_reduction") from None
 
     def _locked(self, wanted: str) -> Stages:
         """Return the stages that hear only this voice; "": all. Raises BadInput."""

@@ -6,6 +6,7 @@ from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode.mixing import Offset
 from pipeline.listening.detector import FRAME, RATE_HZ, SpeechDetector, VoiceActivity
 from pipeline.listening.echo import Echo, Received
+from pipeline.listening.noise import NoiseFilter
 from pipeline.listening.utterance import Utterance
 
 MAYBE_SPEECH = 0.1
@@ -23,6 +24,8 @@ class Ear:
         self.dropped = 0
         """Number of samples that were deliberately ignored."""
         self._activity, self._clock = activity, Received()
+        self._noise: NoiseFilter | None = None
+        self._words_filtered = False
         self._utterance = Utterance()
         self._rest: list[Samples] = []
         self._offset = Offset(RATE_HZ)
@@ -62,10 +65,11 @@ class Ear:
 
     def take(self, frame: Samples) -> None:
         """Process the next frame. The echo of a reply is not speech."""
-        self._utterance.add(frame)
+        filtered = frame if self._noise is None else self._noise.reduced(frame)
+        self._utterance.add(filtered if self._words_filtered else frame)
         spoken_until = self.detector.last_speech
         self.echo.hear(frame)
-        probability = self._activity.probability(frame)
+        probability = self._activity.probability(filtered)
         self.detector.feed(frame, 0.0 if probability > MAYBE_SPEECH and self.echo.is_echo() else probability)
         if spoken_until < self.detector.began < self.detector.last_speech:
             self._utterance.note_pause(spoken_until, self.detector.began)
@@ -76,6 +80,15 @@ class Ear:
         self.detector.skip(len(frame))
         self.echo.skip(len(frame))
         self._utterance.skip(len(frame))
+
+    def reduce_noise(self, strength: float, *, words: bool) -> None:
+        """Detect speech in sound with less noise from now on. strength: 0 to 1; 0: unfiltered. words: whether the
+        recogniser gets the filtered sound, too. Raises EngineUnavailable."""
+        if strength and self._noise is not None:
+            self._noise.strength = strength
+        else:
+            self._noise = NoiseFilter(strength) if strength else None
+        self._words_filtered = words
 
     # --- the reply's echo ---
 

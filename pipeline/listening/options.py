@@ -26,6 +26,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "max_utterance_s": (1, 600),
     "idle_prompt_s": (0, 86_400),
     "idle_timeout_s": (1, 86_400),
+    "noise_reduction": (0, 1),
 }
 """Range that a client can set for each number."""
 MAX_NAME_CHARS = 60
@@ -77,6 +78,10 @@ class LiveOptions:
     idle_prompt_s: float = 0.0
     idle_timeout_s: float = 600.0
     speaker_lock: str = ""
+    noise_reduction: float = 0.0
+    """Strength of the filter before the VAD (RNNoise), from 0 to 1; 0: unfiltered."""
+    noise_reduction_words: bool = False
+    """Whether the recogniser gets the filtered sound, too; it makes Whisper less exact."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:

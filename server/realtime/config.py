@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pipeline.assistant import Assistant
 from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.errors import BadInput
+from pipeline.listening import noise
 from pipeline.listening.options import LIMITS, LiveOptions
 from pipeline.llm import Tool
 from pipeline.tools import Choice, Toolbox
@@ -26,6 +27,7 @@ from server.realtime.parsing import check_known
 from server.realtime.session_json import (
     AnyTool,
     ChoiceJson,
+    NoiseReduction,
     SessionJson,
     ToolChoice,
     ToolJson,
@@ -40,6 +42,8 @@ EAGERNESS: dict[str, dict[str, object]] = {
     "high": {"silence_ms": 300, "max_silence_ms": 2000},
 }
 """Options for each `eagerness` of semantic_vad; `max_silence_ms` is OpenAI's. "auto" is "medium"."""
+NOISE_REDUCTION = {"near_field": 0.7, "far_field": 1.0}
+"""Strength of each type of noise reduction."""
 SERVERS_OWN = frozenset({"id", "object", "expires_at"})
 """Fields of a session that a client cannot change; they are ignored when a client sends a whole session back."""
 DETECTION_OPTIONS: Mapping[Literal["prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms"], str] = {
@@ -145,8 +149,9 @@ class Config:
             transcription["model"] = transcription.get("model") or self._hears
         if "model" in self.json:
             changed["model"] = changed["model"] or self.json["model"]
+        if not noise.available():
+            changed["audio"]["input"]["noise_reduction"] = None
         # Not supported: report null, so that the client sees it. Traces belong to the operator.
-        changed["audio"]["input"]["noise_reduction"] = None
         if "tracing" in changed:
             changed["tracing"] = None
         self._derive(changed)
@@ -165,7 +170,7 @@ class Config:
                 error.message, code="invalid_value", param="session.audio.input.transcription.language"
             ) from None
         detection = heard["turn_detection"]
-        options = self._options(detection, partials=json["type"] == "transcription")
+        options = self._options(detection, heard["noise_reduction"], partials=json["type"] == "transcription")
         reply_options = ReplyOptions(
             answers=json["type"] == "realtime" and detection is not None and detection["create_response"] is not False,
             keeps_all=detection is None,
@@ -205,13 +210,21 @@ class Config:
         self.options, self.reply_options, self.voice_now = options, reply_options, voice
         self.instructions: str = json.get("instructions") or ""
 
-    def _options(self, detection: TurnDetection | None, *, partials: bool) -> LiveOptions:
+    def _options(
+        self, detection: TurnDetection | None, reduction: NoiseReduction | None, *, partials: bool
+    ) -> LiveOptions:
         options = LiveOptions.of(self._assistant.settings)
         wishes: dict[str, object] = {"turn_detection": detection is not None, "idle_prompt_s": 0}
         if not partials:
             wishes["partial_ms"] = 0
         if self._lead_ms is not None:
             wishes["lead_ms"] = self._lead_ms
+        if reduction is not None:
+            strength = reduction.get("strength", NOISE_REDUCTION[reduction["type"]])
+            if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
+                param = "session.audio.input.noise_reduction.strength"
+                raise RealtimeError(f"'{param}' must be from 0 to 1.", code="invalid_value", param=param)
+            wishes["noise_reduction"] = strength
         if self._speaker_lock is not None:
             wishes["speaker_lock"] = self._speaker_lock
         if detection is not None:

@@ -22,6 +22,12 @@ class TurnDetection(TypedDict, total=False):
     idle_timeout_ms: int | None
 
 
+class NoiseReduction(TypedDict, total=False):
+    type: Required[Literal["near_field", "far_field"]]
+    strength: float
+    """Parley's own field."""
+
+
 class Transcription(TypedDict, total=False):
     model: str
     prompt: str | None
@@ -31,7 +37,7 @@ class Transcription(TypedDict, total=False):
 
 class AudioInput(TypedDict):
     format: FormatJson
-    noise_reduction: None
+    noise_reduction: NoiseReduction | None
     transcription: Transcription | None
     turn_detection: TurnDetection | None
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.audio.clip import Clip
+from pipeline.listening import noise
 from pipeline.stt import Transcript, Word
 from tests.realtime.desk import Desk, hold
 from tests.realtime.test_items import MANUAL, WEATHER, create, message
@@ -73,8 +74,47 @@ def test_a_recogniser_without_confidences_sends_none() -> None:
 
 def test_unsupported_options_are_null_in_the_session() -> None:
     async def script(d: Desk) -> None:
-        told = await d.update(tracing="auto", audio={"input": {"noise_reduction": {"type": "near_field"}}})
+        told = await d.update(tracing="auto")
         assert told["tracing"] is None
+
+    hold(script)
+
+
+@pytest.mark.skipif(not noise.available(), reason="the extra noise is not installed")
+@pytest.mark.parametrize(
+    "wanted", [{"type": "near_field"}, {"type": "far_field"}, {"type": "far_field", "strength": 0.25}, None]
+)
+def test_noise_reduction_is_reported(wanted: dict[str, Any] | None) -> None:
+    async def script(d: Desk) -> None:
+        told = await d.update(audio={"input": {"noise_reduction": wanted}})
+        assert told["audio"]["input"]["noise_reduction"] == wanted
+        await d.speak(600)
+        await d.silence(600)
+        await d.until("response.done")
+
+    hold(script)
+
+
+@pytest.mark.parametrize("strength", [2, -0.1, "high", None])
+def test_noise_reduction_of_an_impossible_strength_is_refused(
+    strength: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise, "available", lambda: True)
+    reduction = {"type": "near_field", "strength": strength}
+
+    async def script(d: Desk) -> None:
+        session = {"type": "realtime", "audio": {"input": {"noise_reduction": reduction}}}
+        error = await d.error(d.send("session.update", session=session))
+        assert error["param"] == "session.audio.input.noise_reduction.strength"
+
+    hold(script)
+
+
+def test_noise_reduction_without_the_library_is_null_in_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "available", lambda: False)
+
+    async def script(d: Desk) -> None:
+        told = await d.update(audio={"input": {"noise_reduction": {"type": "near_field"}}})
         assert told["audio"]["input"]["noise_reduction"] is None
 
     hold(script)
