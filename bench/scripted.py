@@ -33,14 +33,21 @@ def work_s(stages: dict[str, float]) -> float:
     return stages["stt_s"] + stages["first_token_s"] + words / stages["tokens_per_s"] + stages["first_audio_s"]
 
 
-def serve(port: int, stages: dict[str, float]) -> None:
+def serve(
+    port: int,
+    stages: dict[str, float],
+    *,
+    host: str = "127.0.0.1",
+    reply: str = REPLY,
+    tts: type[ScriptedTTS] = ScriptedTTS,
+) -> None:
     """Serve until it is ended; `/running` reports the running calls, and when the last call ended."""
-    settings = Settings(max_sessions=1000)
+    settings = Settings(max_sessions=1000, host=host, allow_anonymous=True)
     running = Running()
     scripted = Stages(
         stt=ScriptedSTT(seconds=stages["stt_s"], running=running),
-        llm=ScriptedLLM(REPLY, stages["first_token_s"], stages["tokens_per_s"], running=running),
-        tts=ScriptedTTS(first_s=stages["first_audio_s"], running=running),
+        llm=ScriptedLLM(reply, stages["first_token_s"], stages["tokens_per_s"], running=running),
+        tts=tts(first_s=stages["first_audio_s"], running=running),
     )
     app = create_app(settings, Assistant(settings, scripted, Voices.load(settings), lambda: ()))
 
@@ -49,7 +56,7 @@ def serve(port: int, stages: dict[str, float]) -> None:
         ended = max((call.ended_s for call in running.spans), default=0.0)
         return {"now": running.now, "ended_s": ended, "clock_s": asyncio.get_running_loop().time()}
 
-    uvicorn.run(app, host="127.0.0.1", port=port, ws="websockets-sansio", log_level="warning", server_header=False)
+    uvicorn.run(app, host=host, port=port, ws="websockets-sansio", log_level="warning", server_header=False)
 
 
 def parley(stages: dict[str, float], port: int) -> list[str]:
@@ -58,13 +65,13 @@ def parley(stages: dict[str, float], port: int) -> list[str]:
 
 
 @contextmanager
-def process(command: list[str], port: int) -> Iterator[psutil.Process]:
+def process(command: list[str], port: int, host: str = "127.0.0.1") -> Iterator[psutil.Process]:
     """A server that listens on the port while the block runs."""
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(command, cwd=HOME, stdout=log, stderr=log)
         try:
             deadline = time.monotonic() + 90
-            while not listens(port):
+            while not listens(port, host):
                 if child.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
                     raise RuntimeError(f"the server did not start: {log.read()[-2000:].decode()}")
@@ -79,9 +86,9 @@ def process(command: list[str], port: int) -> Iterator[psutil.Process]:
                 child.wait()
 
 
-def listens(port: int) -> bool:
+def listens(port: int, host: str = "127.0.0.1") -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
+        socket.create_connection((host, port), 1).close()
     except OSError:
         return False
     return True
