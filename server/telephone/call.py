@@ -73,7 +73,7 @@ class Call:
     ) -> None:
         """lead_ms: how far ahead of real time the line gets its sound. room: see `Session`. voice, language, system:
         those of this call, instead of the deployment's. Raises BadInput."""
-        # Calls are not kept where RECORD is on, because their users could not be told; and they show no partials.
+        # Calls are not kept where RECORD is on, because their users are not informed; and they show no partials.
         options = replace(LiveOptions.of(assistant.settings), lead_ms=lead_ms, partial_ms=0)
         self.session = assistant.session(
             options,

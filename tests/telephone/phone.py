@@ -20,7 +20,7 @@ class Phone(ABC):
 
     def __init__(self) -> None:
         self.heard: list[Samples] = []
-        """What the user has heard, by frames."""
+        """Sound that the user has heard, by frames."""
         self.frames = 0
         """Number of frames that were sent."""
         self.spoke_at: float | None = None

@@ -1,4 +1,4 @@
-"""AudioSocket's port: who may connect, and frames that are not Asterisk's."""
+"""AudioSocket's port: addresses with permission, and frames that are not Asterisk's."""
 
 import asyncio
 import socket
