@@ -86,7 +86,7 @@ async def _twilio(assistant: Assistant) -> AsyncIterator[TwilioPhone]:
     asked = {**scope(app), "path": MEDIA, "raw_path": MEDIA.encode()}
     headers = signed(f"ws://test{MEDIA}").items()
     asked["headers"] = [(b"host", b"test"), *((name.lower().encode(), value.encode()) for name, value in headers)]
-    serving = asyncio.create_task(app(asked, socket.to_service.get, socket.deliver))  # type: ignore[arg-type]
+    serving = asyncio.create_task(app(asked, socket.to_service.get, socket.deliver))
     phone = TwilioPhone(cast("Any", socket))
     await phone.start()
     try:
