@@ -5,6 +5,7 @@ what a telephone says and hears.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -25,14 +26,8 @@ class StreamResampler:
     def __init__(self, from_hz: int, to_hz: int) -> None:
         common = math.gcd(from_hz, to_hz)
         self._up, self._down = to_hz // common, from_hz // common
-        stretch = max(1.0, self._down / self._up)
-        self._half = math.ceil(CROSSINGS * stretch)
-        taps = np.arange(1 - self._half, self._half + 1)
-        distance = (taps - np.arange(self._up)[:, np.newaxis] / self._up) / stretch
-        inside = np.sqrt(np.clip(1 - (distance / CROSSINGS) ** 2, 0, None))
-        table = np.sinc(distance * CUTOFF) * np.i0(BETA * inside)
-        self._table = (table / table.sum(axis=1, keepdims=True)).astype(np.float32)
-        """The filter for each position, shape (up, taps)."""
+        self._table = _filters(self._up, self._down)
+        self._half = self._table.shape[1] // 2
         self._sound = np.zeros(self._half - 1, np.float32)
         """Input that is still needed."""
         self._next = 0
@@ -56,3 +51,15 @@ class StreamResampler:
     def end(self) -> Samples:
         """Return the rest, after which the stream is over."""
         return self.take(np.zeros(self._half, np.float32))
+
+
+@lru_cache(maxsize=32)
+def _filters(up: int, down: int) -> Samples:
+    """Return the filter for each position between two input samples: shape (up, taps), with an even number of taps."""
+    stretch = max(1.0, down / up)
+    half = math.ceil(CROSSINGS * stretch)
+    distance = (np.arange(1 - half, half + 1) - np.arange(up)[:, np.newaxis] / up) / stretch
+    inside = np.sqrt(np.clip(1 - (distance / CROSSINGS) ** 2, 0, None))
+    table = np.sinc(distance * CUTOFF) * np.i0(BETA * inside)
+    filters: Samples = (table / table.sum(axis=1, keepdims=True)).astype(np.float32)
+    return filters

@@ -120,7 +120,8 @@ class Call:
         if self._pause is not None:
             self._pause.cancel()
         if key == END_OF_DIGITS:
-            self._dialled(self._digits or END_OF_DIGITS)
+            # Later, after the report of what was heard of the reply that this key stops.
+            self._loop.call_soon(self._dialled, self._digits or END_OF_DIGITS)
             return
         self._digits += key
         if len(self._digits) == MAX_DIGITS:
