@@ -5,17 +5,16 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self
 
-import numpy as np
-
 from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip, Samples
-from pipeline.audio.decode.mixing import Mono
+from pipeline.audio.decode.mixing import Offset
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
 from server.access.limits import Share
 from server.parameters import language_code, system_prompt
+from server.telephone.sound import Resampler
 
 DIGITS_S = 2.0
 """Pause after a digit that ends a number, in seconds."""
@@ -73,7 +72,7 @@ class Call:
     ) -> None:
         """lead_ms: how far ahead of real time the line gets its sound. room: see `Session`. voice, language, system:
         those of this call, instead of the deployment's. Raises BadInput."""
-        # Calls are not kept where RECORD is on, because their users cannot consent; and they show no partials.
+        # Calls are not kept where RECORD is on, because their users are not informed; and they show no partials.
         options = replace(LiveOptions.of(assistant.settings), lead_ms=lead_ms, partial_ms=0)
         self.session = assistant.session(
             options,
@@ -84,7 +83,7 @@ class Call:
             room=room,
         )
         self._line = line
-        self._mono = Mono(RATE_HZ, block_s=0.0)
+        self._resampler, self._offset = Resampler(RATE_HZ), Offset(RATE_HZ)
         self._loop = asyncio.get_running_loop()
         self._ahead_s, self._since = 0.0, self._loop.time()
         self._digits = ""
@@ -110,8 +109,7 @@ class Call:
         if self._ahead_s > MAX_AHEAD_S:
             return
         self._ahead_s += len(samples) / rate_hz
-        for part in self._mono.feed(rate_hz, ("",), samples[:, np.newaxis]):
-            self.session.hear(part)
+        self.session.hear(self._offset.without(self._resampler.take(Clip(samples, rate_hz))))
 
     def press(self, key: str) -> None:
         """Process a key of the telephone: stop a running reply, and collect the digits of a number until # or a pause.
@@ -122,7 +120,8 @@ class Call:
         if self._pause is not None:
             self._pause.cancel()
         if key == END_OF_DIGITS:
-            self._dialled(self._digits or END_OF_DIGITS)
+            # Later, after the report of what was heard of the reply that this key stops.
+            self._loop.call_soon(self._dialled, self._digits or END_OF_DIGITS)
             return
         self._digits += key
         if len(self._digits) == MAX_DIGITS:

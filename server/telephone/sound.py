@@ -1,9 +1,9 @@
 """Sound of telephone lines: resampling chunk by chunk, and replies in real time."""
 
 import numpy as np
-import soxr
 
 from pipeline.audio.clip import Clip, Samples
+from pipeline.audio.stream_resampler import StreamResampler
 
 FRAME_MS = 20
 """Duration of a frame, as usual in telephony."""
@@ -16,23 +16,18 @@ class Resampler:
         """rate_hz: rate of the output."""
         self._rate_hz = rate_hz
         self._from_hz = 0
-        self._stream: soxr.ResampleStream | None = None
+        self._stream: StreamResampler | None = None
 
     def take(self, clip: Clip) -> Samples:
-        """Return the next samples. The resampler keeps some milliseconds back."""
+        """Return the next samples. The resampler keeps 2 ms back."""
         if clip.rate_hz != self._from_hz:
             self._from_hz = clip.rate_hz
-            same = clip.rate_hz == self._rate_hz
-            self._stream = None if same else soxr.ResampleStream(clip.rate_hz, self._rate_hz, 1, dtype="float32")
-        if self._stream is None:
-            return clip.samples
-        return np.asarray(self._stream.resample_chunk(clip.samples), np.float32)
+            self._stream = StreamResampler(clip.rate_hz, self._rate_hz) if clip.rate_hz != self._rate_hz else None
+        return clip.samples if self._stream is None else self._stream.take(clip.samples)
 
     def end(self) -> Samples:
         """Return what was kept back, and begin another stream."""
-        rest = np.zeros(0, np.float32)
-        if self._stream is not None:
-            rest = np.asarray(self._stream.resample_chunk(rest, last=True), np.float32)
+        rest = np.zeros(0, np.float32) if self._stream is None else self._stream.end()
         self._stream, self._from_hz = None, 0
         return rest
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from pipeline.audio.clip import Clip, Samples
-from tests.telephone.phone import FRAME, RATE_HZ, Phone
+from tests.telephone.phone import FRAME, LOUD, RATE_HZ, Phone
 
 KINDS = {8_000: 0x10, 12_000: 0x11, 16_000: 0x12, 24_000: 0x13, 48_000: 0x16}
 CALL = uuid.UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
@@ -30,6 +30,8 @@ class AsteriskPhone(Phone):
         """Kinds of the frames received."""
         self.arrived: list[float] = []
         """Times at which frames of sound have arrived."""
+        self.loud_at = 0.0
+        """Time at which the last frame that is not silent has arrived."""
         self._rate_hz = rate_hz
         self._incoming: list[Samples] = []
 
@@ -61,8 +63,11 @@ class AsteriskPhone(Phone):
                 if self._rate_hz == RATE_HZ or kind != KINDS[RATE_HZ]:  # the service has not heard our rate before
                     assert kind == KINDS[self._rate_hz]
                     assert len(payload) == self._rate_hz // 50 * 2
-                    self.arrived.append(asyncio.get_running_loop().time())
-                    self._incoming.append(Clip.from_pcm16(payload, self._rate_hz).at(RATE_HZ).samples)
+                    now, sound = asyncio.get_running_loop().time(), Clip.from_pcm16(payload, self._rate_hz)
+                    self.arrived.append(now)
+                    if np.abs(sound.samples).max() > LOUD:
+                        self.loud_at = now
+                    self._incoming.append(sound.at(RATE_HZ).samples)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         self.over.set()
