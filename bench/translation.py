@@ -50,6 +50,8 @@ class Lags:
     text_s: list[float] = field(default_factory=list)
     sound_s: list[float] = field(default_factory=list)
     words: list[int] = field(default_factory=list)
+    silent: int = 0
+    """Clauses that the voice did not begin in time."""
     left_s: list[float] = field(default_factory=list)
     """Time from the end of each recording to the end of its session."""
 
@@ -90,7 +92,7 @@ async def listen(url: str, clip: Clip) -> tuple[list[Clause], float]:
                 clause = clauses[event["elapsed_ms"]]
                 clause.sound_s = clause.sound_s or now
             else:
-                assert event["type"] != "error", event
+                assert event["type"] != "error" or event["error"]["code"] == "overloaded", event
         await speaking
     return list(clauses.values()), time.monotonic() - began - clip.seconds
 
@@ -113,6 +115,7 @@ def lags(clauses: Sequence[Clause], ends: Sequence[tuple[str, float]], into: Lag
     for clause in clauses:
         count += len(clause.words)
         into.words.append(len(clause.words))
+        into.silent += not clause.sound_s
         if (end_s := end_of.get(count - 1)) is not None:
             into.text_s.append(clause.text_s - end_s)
             if clause.sound_s:
@@ -134,7 +137,7 @@ async def run(options: argparse.Namespace) -> None:
         return str(messages[-1]["content"])
 
     chat = FakeChat(reply_to=echo, tokens_per_second=options.tokens, traps=ChatTraps(first_token_s=options.first_token))
-    rows = Rows("voice", "clauses", "words", "text p50", "p95", "sound p50", "p95", "end", "CPU s/s")
+    rows = Rows("voice", "clauses", "words", "text p50", "p95", "sound p50", "p95", "silent", "end", "CPU s/s")
     async with running(chat.app()) as address:
         for tts in options.tts:
             settings = {
@@ -157,7 +160,7 @@ async def run(options: argparse.Namespace) -> None:
             rows.add(
                 tts, str(len(found.words)), f"{sum(found.words) / len(found.words):.1f}",
                 *(f"{percentile(values, p):.2f} s" for values in (found.text_s, found.sound_s) for p in (50, 95)),
-                f"{percentile(found.left_s, 50):.2f} s", f"{busy_s / spoken_s:.2f}",
+                str(found.silent), f"{percentile(found.left_s, 50):.2f} s", f"{busy_s / spoken_s:.2f}",
             )  # fmt: skip
 
 

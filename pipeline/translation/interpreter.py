@@ -40,8 +40,11 @@ log = logging.getLogger(__name__)
 
 SOUND_AHEAD = 256
 """Limit of pieces of sound that wait for the recogniser, each of 200 ms at most."""
-TEXTS_AHEAD = 8
+TEXTS_AHEAD = 4
 """Limit of translated clauses that wait for the voice."""
+LATE_S = 10.0
+"""Longest wait for the voice, in seconds: a clause that is not spoken by then has text only. A voice that is slower
+than the speaker would fall further and further behind, and hold back the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Sayable:
     text: str
     language: str
     until_ms: float
+    late_at: float
+    """Time of the event loop after which it is not spoken."""
 
 
 class Interpreter:
@@ -81,6 +86,9 @@ class Interpreter:
         self._translator = Translator(reply)
         self._last = ""
         """The end of the translation so far."""
+        self._late = False
+        """Whether the last clause was too late to be spoken."""
+        self._loop = asyncio.get_running_loop()
         self._listener = Listener(
             stt,
             activity=activity,
@@ -133,14 +141,33 @@ class Interpreter:
                 begun, self._last = True, chunk[-1]
                 await self._emit(TranslationDelta(space + chunk, clause.until_ms))
                 for said in splitter.feed(chunk):
-                    await self._sayable.send(Sayable(said.text, language, clause.until_ms))
+                    await self._hand_over(said.text, language, clause.until_ms)
         for said in splitter.finish():
-            await self._sayable.send(Sayable(said.text, language, clause.until_ms))
+            await self._hand_over(said.text, language, clause.until_ms)
+
+    async def _hand_over(self, text: str, language: str, until_ms: float) -> None:
+        """Pass a part of the translation to the voice, if it speaks the language and has room in time."""
+        if not self._tts.speaks(language):
+            return
+        late_at = self._loop.time() + LATE_S
+        try:
+            async with asyncio.timeout_at(late_at):
+                await self._sayable.send(Sayable(text, language, until_ms, late_at))
+        except TimeoutError:
+            await self._skip()
+
+    async def _skip(self) -> None:
+        """Leave out the sound of a part. Of several in a row only the first is reported."""
+        if not self._late:
+            self._late = True
+            await self._emit(Failed("overloaded", "The voice cannot keep up: a part of the translation has text only."))
 
     async def _speak(self) -> None:
         async for one in self._sayable:
-            if not self._tts.speaks(one.language):
+            if self._loop.time() > one.late_at:
+                await self._skip()
                 continue
+            self._late = False
             try:
                 with metrics.stage("tts") as stage:
                     async with aclosing(self._clips(one)) as clips:

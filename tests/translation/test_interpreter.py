@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.errors import EngineError
 from pipeline.translation import events
+from pipeline.translation.interpreter import LATE_S
 from pipeline.translation.translator import CONTEXT, TIMEOUT_S
 from tests.dialogue import tone
 from tests.scripted import ScriptedTTS
@@ -189,6 +190,23 @@ def test_a_failed_voice_leaves_the_text() -> None:
     assert {event.code for event in booth.of(events.Failed)} == {"tts_failed"}
     assert booth.translation == of_sources(booth)
     assert "listening" in booth.tts.spoken[-1]
+
+
+def test_a_voice_that_cannot_keep_up_skips_parts_and_delays_no_text() -> None:
+    async def script(booth: Booth) -> None:
+        ended = await booth.speak(COUNT)
+        await booth.silence(600)
+        await booth.until(lambda: booth.translation.endswith("to me.)"))
+        assert booth.now - ended < LATE_S + 2
+
+    booth = interpret(LONG, script, tts=ScriptedTTS(rtf=3.0))
+    assert booth.translation == of_sources(booth)
+    assert {event.code for event in booth.of(events.Failed)} == {"overloaded"}
+    whole = interpret(LONG, lambda booth: booth.speak(COUNT))
+    assert 3 < booth.sound_s < whole.sound_s * 0.8
+    texts = {event.until_ms: at for at, event in booth.log if isinstance(event, events.TranslationDelta)}
+    lags = [at - texts[event.until_ms] for at, event in booth.log if isinstance(event, events.SpeechDelta)]
+    assert max(lags) < LATE_S + 12, "a part that is late is not begun; the longest takes 12 s here"
 
 
 def test_speech_in_the_target_language_passes_without_the_model() -> None:
