@@ -155,8 +155,8 @@ class StageSettings(Group):
     refused at once; one that has waited this long is refused then, because the user has probably left. Files are not
     refused. While calls wait longer than a quarter of it, new conversations are refused with 503."""
     stt_replicas: int = Field(default=0, ge=0, le=64)
-    """Copies of the recogniser that work in parallel, each with its own memory. 0: for Whisper on a CPU one for each 8
-    cores, at most 4, within a quarter of the memory; else one."""
+    """Copies of the recogniser that work in parallel, each with its own memory. 0: for Whisper on a CPU one for each
+    core if it is tiny or base, else one for each 8 cores, at most 4, within a quarter of the memory; else one."""
     tts_replicas: int = Field(default=1, ge=1, le=64)
     """The same for the voice engine."""
     stt_batch: int = Field(default=0, ge=0, le=64)
@@ -170,7 +170,7 @@ class StageSettings(Group):
     four fifths of the GPU's memory, or half of the machine's."""
     stt_file_batch: int = Field(default=0, ge=0, le=64)
     """Maximum number of windows of recordings that Whisper decodes together; a conversation waits for a whole batch. 0:
-    16 on CUDA; on a CPU 8 for a model loaded for recordings, 1 for that of conversations."""
+    16 on CUDA; on a CPU 4, or 8 for a model loaded for recordings, and 1 while conversations use it."""
     model_idle_seconds: float = Field(default=0.0, ge=0)
     """Time without use after which a local model is unloaded, in seconds: its process ends and frees its memory; the
     next call waits until it is loaded again. 0: never."""

@@ -249,7 +249,8 @@ class Batch:
         all_of_them = len(places) == len(self._utterances)
         sound = self.encoded if all_of_them else self.alone(places[0])
         prompts = [self._prompts[place] for place in places]
-        results = _generate(self._model, sound, prompts, self.tokenizers[0], self._beam, temperature)
+        frames = self._utterances[0].features.shape[-1]
+        results = _generate(self._model, sound, frames, prompts, self.tokenizers[0], self._beam, temperature)
         return [
             _heard(result, self.tokenizers[place], *self._languages[place], temperature)
             for place, result in zip(places, results, strict=True)
@@ -279,17 +280,25 @@ def _encoded(model: WhisperModel, windows: Sequence[Samples]) -> Encoded:
 
 
 def _generate(
-    model: WhisperModel, encoded: Encoded, prompts: list[list[int]], tokenizer: Tokenizer, beam: int, temperature: float
+    model: WhisperModel,
+    encoded: Encoded,
+    frames: int,
+    prompts: list[list[int]],
+    tokenizer: Tokenizer,
+    beam: int,
+    temperature: float,
 ) -> Sequence[Generated]:
-    """Call CTranslate2 once, with the library's own options."""
+    """Call CTranslate2 once, with the library's own options, and for a shorter window with a limit of tokens in
+    proportion: a model that repeats itself goes on until the limit."""
     from faster_whisper.transcribe import get_suppressed_tokens
 
+    most = len(prompts[0]) + int(model.max_length * frames / (WINDOW_S * 100))
     beams: Search = {"beam_size": beam, "patience": 1.0}
     free: Search = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature}
     return model.model.generate(
         encoded,
         prompts,
-        max_length=model.max_length,
+        max_length=min(model.max_length, most),
         return_scores=True,
         return_no_speech_prob=True,
         suppress_blank=True,

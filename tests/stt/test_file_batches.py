@@ -66,7 +66,9 @@ def test_windows_in_a_batch_have_the_same_segments_as_alone(
             if step is not None:
                 found[number].append(step)
         for number, (window, request) in enumerate(calls):
-            alone = [one for one in engine.segments(window, request) if one is not None]
+            # A shorter window has fewer tokens at most than the library allows.
+            call = engine.segments if context_s < 30 else engine._by_library
+            alone = [one for one in call(window, request) if one is not None]
             assert told(found[number]) == told(alone), number
         if which != "random":
             assert sum(map(len, found.values())) >= 4

@@ -18,6 +18,7 @@ from pipeline.stt import FileRequest, Segment, SpeechToText, whisper
 from pipeline.stt.short_context import Known
 from pipeline.stt.whisper_engine import WhisperConfig, WhisperEngine
 from pipeline.stt.whisper_model import Batch, Utterance, features_of
+from pipeline.stt.whisper_windows import Asked, first_pass
 from pipeline.stt.worker_client import last
 from pipeline.transcripts.growing import GrowingFile, transcribe_growing
 from pipeline.transcripts.long_files import transcribe_file
@@ -129,6 +130,20 @@ def test_an_utterance_of_sixteen_seconds_is_not_empty() -> None:
     [text] = heard(engine_of(TINY), [recording("libri1088")])
     assert text.startswith("as you know")
     assert text.endswith("in person")
+
+
+@needs_recordings
+def test_a_sentence_that_is_said_twice_is_heard_twice() -> None:
+    """Equal segments can also be a mistake of the short context: the window is transcribed again with the full one."""
+    engine = engine_of(TINY)
+    sentence = recording("sb_spk1_snt5").samples
+    window = Clip(np.concatenate([sentence, np.zeros(3 * RATE_HZ // 2, np.float32), sentence]), RATE_HZ)
+    asked = Asked(window.samples, "en", None, False, "transcribe")
+    [first] = [found for _, found in first_pass(engine._model, [asked], beam=1, cancelled=never) if found]
+    assert first.repeats
+    found = [plain(one.text) for one in engine.segments(window, FileRequest("en")) if one is not None]
+    assert found == [said("sb_spk1_snt5")] * 2
+    assert engine.context_s == 10
 
 
 @needs_recordings
