@@ -284,5 +284,7 @@ SLOW = {
     "pipeline.speech.normalise.__init__:for_voice", "pipeline.transcripts.subtitles:render",
     "pipeline.speech.clauses:ClauseSplitter", "pipeline.translation.clauses:ClauseCutter",
     "pipeline.conversation.timeline:Timeline.heard_text", "pipeline.transcripts.line_breaks:pieces",
+    "pipeline.llm.reply:ReplyText", "server.realtime.parsing:parse, many mistakes",
 }  # fmt: skip
-"""Cases that take long for any text and are therefore measured with a few patterns only."""
+"""Cases that take long for any text and are therefore measured with a few patterns only. ReplyText has more in
+`tests/test_reply_text.py`."""

@@ -21,7 +21,7 @@ import webvtt
 
 from pipeline.audio.clip import Clip, encode_wav
 from pipeline.audio.decode import decode_blocking
-from tests.clips import hearing_process, long_recording, recording
+from tests.clips import hearing, hearing_process, long_recording, recording
 from tests.server_process import ServerProcess
 from tests.stt.recordings import encoded, spliced
 from tests.waiting import until
@@ -108,7 +108,7 @@ def test_stream_sends_deltas_and_a_final_event(client: openai.OpenAI, three: Any
 
 
 def test_first_event_comes_long_before_the_last(client: openai.OpenAI) -> None:
-    wav = long_recording(4)
+    wav = long_recording(2)
     began = time.monotonic()
     times = [time.monotonic() - began for _ in transcribe(client, wav, stream=True)]
     assert len(times) > 20
@@ -242,7 +242,7 @@ def test_too_large_body_is_413_with_and_without_a_content_length(hears: ServerPr
 
 def test_health_responds_during_a_transcription(hears: ServerProcess, client: openai.OpenAI) -> None:
     """Responses come repeatedly and never wait for the file. Their latency depends on the load of this machine."""
-    wav = long_recording(5)
+    wav = long_recording(2)
     done = threading.Event()
 
     def work() -> None:
@@ -381,7 +381,7 @@ def test_null_is_treated_as_a_missing_field(client: openai.OpenAI) -> None:
 
 
 def test_wrong_keys_are_rejected_with_an_openai_error(tmp_path: Path, three: Any) -> None:
-    with hearing_process(tmp_path, API_KEYS="right") as locked:
+    with hearing(tmp_path, API_KEYS="right") as locked:
         for key, good in (("right", True), ("wrong", False)):
             with openai.OpenAI(base_url=f"{locked.url}/v1", api_key=key, max_retries=0) as client:
                 if good:
@@ -400,7 +400,7 @@ def test_wrong_keys_are_rejected_with_an_openai_error(tmp_path: Path, three: Any
 
 
 def test_full_service_responds_with_retry_after(tmp_path: Path) -> None:
-    with hearing_process(tmp_path, MAX_FILES="1") as small:
+    with hearing(tmp_path, MAX_FILES="1") as small:
         wav = long_recording(10)
         with openai.OpenAI(base_url=f"{small.url}/v1", api_key="none", max_retries=0) as client:
             stream = transcribe(client, wav, stream=True)

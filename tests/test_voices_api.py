@@ -36,10 +36,9 @@ def client(running: Service) -> Iterator[openai.OpenAI]:
         yield client
 
 
-SAMPLE = encode_wav(spliced([(0.5, 0), (0.5, 1), (0.5, 2)])[0])
-
-
-def add(client: openai.OpenAI, name: str, sample: bytes = SAMPLE, consent: str = 'signed "today"\n') -> Any:
+def add(client: openai.OpenAI, name: str, sample: bytes = b"", consent: str = 'signed "today"\n') -> Any:
+    """Upload a voice. sample: its recording; by default three sentences."""
+    sample = sample or encode_wav(spliced([(0.5, 0), (0.5, 1), (0.5, 2)])[0])
     return client.audio.voices.create(name=name, audio_sample=("a.wav", sample, "audio/wav"), consent=consent)
 
 

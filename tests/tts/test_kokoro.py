@@ -54,9 +54,8 @@ async def said(opened: Opened[KokoroSpeech], text: str, voice: Voice, language: 
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("name", ["man", "woman", "bf_emma"])
-async def test_whisper_hears_the_words(opened: Opened[KokoroSpeech], voices: Voices, name: str) -> None:
-    clip = await said(opened, TEXT, voices.get(name))
+async def test_whisper_hears_the_words(opened: Opened[KokoroSpeech], voices: Voices) -> None:
+    clip = await said(opened, TEXT, voices.get("bf_emma"))
     assert heard(clip) == WORDS
     assert 0.1 < np.abs(clip.samples).max() <= 1.0
 
@@ -101,8 +100,6 @@ def _pitch_hz(clip: Clip) -> float:
         ("hi", "नमस्ते, आप कैसे हैं?"),
         ("it", "Buongiorno, come sta?"),
         ("pt", "Não há bem que sempre dure."),
-        ("en-gb", "A cup of tea."),
-        ("pt-pt", "Bom dia."),
     ],
 )
 async def test_other_languages_are_spoken(opened: Opened[KokoroSpeech], language: str, text: str) -> None:
@@ -234,18 +231,16 @@ async def test_the_speed_does_not_matter_to_a_named_engine(monkeypatch: pytest.M
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("model", "why"), [(b"nothing", "could not be loaded"), (None, "no Kokoro model in")])
-def test_the_service_speaks_without_a_usable_kokoro(tmp_path: Path, model: bytes | None, why: str) -> None:
+def test_the_service_speaks_without_a_usable_kokoro(tmp_path: Path) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
-    if model:
-        (folder / "model.onnx").write_bytes(model)
-        (folder / "vocab.json").write_bytes((MODELS / "kokoro-82m" / "vocab.json").read_bytes())
+    (folder / "model.onnx").write_bytes(b"nothing")
+    (folder / "vocab.json").write_bytes((MODELS / "kokoro-82m" / "vocab.json").read_bytes())
     with serving(tmp_path, TTS_ENGINE="auto", TTS_MODEL=str(folder)) as server:
         health = httpx.get(f"{server.url}/health").raise_for_status().json()
         speaker = next(engine for engine in health["engines"] if engine["stage"] == "tts")
         assert speaker["engine"] == "espeak"
-        assert [note for note in speaker["notes"] if note.startswith("kokoro:") and why in note]
+        assert [note for note in speaker["notes"] if note.startswith("kokoro:") and "could not be loaded" in note]
         body = {"model": "tts-1", "input": TEXT, "voice": "alloy", "response_format": "wav"}
         answer = httpx.post(f"{server.url}/v1/audio/speech", json=body, timeout=60).raise_for_status()
         samples, rate_hz = soundfile.read(io.BytesIO(answer.content), dtype="float32")
