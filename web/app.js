@@ -12,6 +12,7 @@ showTabs();
 export const talk = new Talk();
 export const transcribe = new Transcribe(() => talk.choices.key);
 export const status = new Status(document.getElementById("status"), () => talk.choices.key);
-const engines = () => showEngines(document.getElementById("engines"), talk.choices.key);
+const engines = () =>
+  showEngines(document.getElementById("engines"), talk.choices.key, (phrases) => talk.setWakeWords(phrases));
 for (const changed of [engines, () => status.look()]) document.getElementById("key").addEventListener("change", changed);
 await engines();

@@ -1,6 +1,7 @@
 /** The user's settings: voice, language and mode are kept in this browser, the key only until the tab is closed. */
 
 import { fillLanguages, isLanguage } from "./languages.js";
+import { text } from "./texts.js";
 
 const STORE = "parley.choices";
 const KEY_STORE = "parley.key";
@@ -16,9 +17,14 @@ export class Choices {
     form.elements.loudspeaker.checked = Boolean(kept.loudspeaker);
     form.elements.key.value = sessionStorage.getItem(KEY_STORE) ?? "";
     this.voice = String(kept.voice ?? "");
+    /** Name of the wake word; "" to listen always. */
+    this.wake = String(kept.wake ?? "");
+    /** Wake words of the service, name → phrase. @type {Record<string, string>} */
+    this.phrases = {};
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("change", ({ target }) => {
       if (target.name === "voice") this.voice = target.value;
+      if (target.name === "wake") this.wake = target.value;
       this.keep();
       changed(target.name);
     });
@@ -37,7 +43,11 @@ export class Choices {
     return {
       ...(this.voice && { voice: this.voice }),
       language: this.language,
-      options: { turn_detection: !this.push, half_duplex: this.form.elements.loudspeaker.checked },
+      options: {
+        turn_detection: !this.push,
+        half_duplex: this.form.elements.loudspeaker.checked,
+        wake_word: this.phrases[this.wake] ? this.wake : "",
+      },
     };
   }
 
@@ -66,6 +76,16 @@ export class Choices {
     select.value = known ? this.voice : (voices.find((voice) => voice.default) ?? voices[0])?.id ?? "";
   }
 
+  /** @param {Record<string, string>} phrases wake words of the service, name → phrase */
+  setWakeWords(phrases) {
+    this.phrases = phrases;
+    const select = this.form.elements.wake;
+    const names = Object.entries(phrases).map(([name, phrase]) => new Option(phrase, name));
+    select.replaceChildren(new Option(text("wakeNone"), ""), ...names);
+    select.value = phrases[this.wake] ? this.wake : "";
+    document.getElementById("wake-choice").hidden = !names.length;
+  }
+
   /** Forget the chosen voice: the service no longer has it. */
   forgetVoice() {
     this.voice = "";
@@ -74,7 +94,8 @@ export class Choices {
 
   keep() {
     const { push, loudspeaker } = this.form.elements;
-    const kept = { voice: this.voice, language: this.language, push: push.checked, loudspeaker: loudspeaker.checked };
+    const { voice, language, wake } = this;
+    const kept = { voice, language, wake, push: push.checked, loudspeaker: loudspeaker.checked };
     localStorage.setItem(STORE, JSON.stringify(kept));
     sessionStorage.setItem(KEY_STORE, this.key);
   }

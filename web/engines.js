@@ -3,15 +3,19 @@
 import { withKey } from "./key.js";
 import { text } from "./texts.js";
 
-/** @param {HTMLElement} list @param {string} key the service lists its engines for valid keys only */
-export async function showEngines(list, key) {
-  let engines;
+/**
+ * @param {HTMLElement} list @param {string} key the service lists its engines for valid keys only
+ * @param {(phrases: Record<string, string>) => void} wakes takes the wake words: name → phrase
+ */
+export async function showEngines(list, key, wakes) {
+  let engines, wake_words;
   try {
     const answer = await fetch(new URL("health", document.baseURI), { cache: "no-store", headers: withKey(key) });
-    ({ engines } = await answer.json());
+    ({ engines, wake_words } = await answer.json());
   } catch {
     return; // the conversation reports that the service does not respond
   }
+  wakes(wake_words ?? {});
   list.replaceChildren(...(engines ?? []).map(item));
 }
 

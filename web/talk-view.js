@@ -92,14 +92,18 @@ export class TalkView {
     this.section.style.setProperty("--loudness", shareOf(rms).toFixed(3));
   }
 
-  /** @param {{on: boolean, opening: boolean, phase: string, held: boolean, link: string, via: string, holding: boolean, push: boolean}} now */
-  show({ on, opening, phase, held, link = "idle", via, holding, push }) {
+  /**
+   * @param {{on: boolean, opening: boolean, phase: string, held: boolean, link: string, via: string, holding: boolean, push: boolean, phrase: string}} now
+   *   phrase: the wake word that the service waits for; "" if it listens
+   */
+  show({ on, opening, phase, held, link = "idle", via, holding, push, phrase }) {
     const waiting = opening || (on && link !== "open");
     const resting = waiting ? "starting" : push ? "ready" : on ? "listening" : "off";
     const state = phase === "rest" ? (push && holding ? "hearing" : resting) : held ? "held" : phase;
-    const words = state === "speaking" && (!on || push) ? "answering" : state;
+    const asleep = state === "listening" && phrase;
+    const words = asleep ? "asleep" : state === "speaking" && (!on || push) ? "answering" : state;
     this.section.dataset.state = state;
-    find("state").textContent = text(`state_${words}`);
+    find("state").textContent = text(`state_${words}`, { phrase });
     const name = push ? "hold" : on || opening ? "stop" : "talk";
     find("press-name").textContent = text(`press_${name}`);
     // A button that changes its name (Talk, Stop) has no pressed state: screen readers would announce both.
@@ -109,7 +113,7 @@ export class TalkView {
     find("link").dataset.link = link;
     find("link-words").textContent = text(via ? `link_${via}` : `link_${link}`);
     if (state !== this.shown && ["off", "listening", "ready"].includes(state) && phase === "rest" && this.shown) {
-      if (!["hearing", "thinking", "speaking", "held"].includes(this.shown)) this.announce(`state_${words}`);
+      if (!["hearing", "thinking", "speaking", "held"].includes(this.shown)) this.announce(`state_${words}`, { phrase });
     }
     this.shown = state;
   }

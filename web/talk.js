@@ -148,6 +148,19 @@ export class Talk {
       return;
     }
     if (name === "push") this.closeMicrophone();
+    if (name === "wake") this.turns.asleep = Boolean(this.choices.wake);
+    this.configure();
+  }
+
+  /** @param {Record<string, string>} phrases wake words of the service, name → phrase */
+  setWakeWords(phrases) {
+    this.choices.setWakeWords(phrases);
+    if (!phrases[this.choices.wake]) return;
+    this.turns.asleep = true;
+    this.configure(); // the connection can be older than the list
+  }
+
+  configure() {
     this.connection.send({ type: "configure", ...this.choices.wishes });
     this.show();
   }
@@ -234,7 +247,9 @@ export class Talk {
     const { microphone, opening, holding } = this;
     const { phase, held } = this.turns;
     const { via } = this.connection;
+    const phrase = this.turns.asleep ? (this.choices.phrases[this.choices.wake] ?? "") : "";
     const link = this.link === "open" && !via ? "connecting" : this.link; // lost a moment ago
-    this.view.show({ on: Boolean(microphone), opening, phase, held, link, via, holding, push: this.choices.push });
+    const { push } = this.choices;
+    this.view.show({ on: Boolean(microphone), opening, phase, held, link, via, holding, push, phrase });
   }
 }

@@ -22,6 +22,8 @@ export class Turns {
     this.phase = "rest";
     /** Whether the reply pauses until it is decided whether the user interrupts. */
     this.held = false;
+    /** Whether the service waits for the wake word. */
+    this.asleep = false;
     /** Sample rate of the current reply in Hz. */
     this.rate = 0;
   }
@@ -35,6 +37,13 @@ export class Turns {
   happened(event) {
     const { transcript, trouble } = this.view;
     switch (event.type) {
+      case "session_started":
+        this.asleep = Boolean(event.options.wake_word);
+        break;
+      case "wake_word_heard":
+      case "fell_asleep":
+        this.asleep = event.type === "fell_asleep";
+        break;
       case "user_speech_started":
         this.phase = "hearing";
         transcript.partly("");

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from pipeline.engines import EngineInfo
 from pipeline.errors import StorageError
+from pipeline.listening.wake_word import WAKE_WORDS, wake_words
 from pipeline.workers.hardware import Hardware
 from server.access import caller_of
 from server.http.draining import RETRY_S
@@ -60,6 +61,8 @@ class Health(Lives):
     fp16_supported: bool | None = None
     hardware: Hardware | None = None
     engines: list[EngineInfo] | None = None
+    wake_words: dict[str, str] | None = None
+    """Name → phrase of the wake words that conversations can have."""
 
 
 class Root(Health):
@@ -139,6 +142,7 @@ class Details(TypedDict, total=False):
     fp16_supported: bool
     hardware: Hardware
     engines: list[EngineInfo]
+    wake_words: dict[str, str]
 
 
 def _details(request: Request) -> Details:
@@ -157,6 +161,7 @@ def details(request: Request) -> Details:
         "fp16_supported": found.fp16,
         "hardware": found,
         "engines": list(state_of(request).assistant.engines),
+        "wake_words": {name: WAKE_WORDS[name].phrase for name in wake_words()},
     }
 
 

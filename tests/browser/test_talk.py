@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import Visit, low_contrasts, said
+from pipeline.audio.clip import Clip
+from tests.browser.conftest import RATE_HZ, Visit, low_contrasts, said
+from tests.questions import spoken
 from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.real_time
@@ -198,6 +200,28 @@ def test_the_loudspeaker_setting_turns_barge_in_off(server: ServerProcess, visit
     visitor.listen(MEANWHILE.seconds - AFTER_S + 0.5)  # the user spoke meanwhile
     assert visitor.page.locator(".reply.speaking").count() == 1
     assert visitor.page.locator(".interrupted").count() == 0
+
+
+def test_the_page_waits_for_the_chosen_wake_word(server: ServerProcess, visit: Visit) -> None:
+    called = spoken("Okay Nabu", "en-us")
+    question = said(2.0, "what_is_two_plus_three")
+    visitor = visit(
+        server.url, microphone=Clip.join([question, said(4.0, called, "what_time_is_it", AFTER_S)], RATE_HZ)
+    )
+    visitor.page.click("#settings summary")
+    visitor.see("#wake-choice")
+    visitor.page.select_option("#wake", "okay_nabu")
+    visitor.page.click("#settings summary")
+    visitor.page.click("#press")
+    visitor.see("text=Say “Okay Nabu”.")
+    visitor.see(".reply .waterfall")
+    assert "time" in visitor.words(".you p")
+    assert visitor.page.locator(".you").count() == 1, "the question before it was ignored"
+    visitor.see("text=Say “Okay Nabu”.")
+    visitor.page.reload()
+    visitor.page.click("#settings summary")
+    visitor.until("document.getElementById('wake').value === 'okay_nabu'")
+    assert visitor.complaints == []
 
 
 def test_the_chosen_voice_is_remembered(server: ServerProcess, visit: Visit) -> None:
