@@ -24,7 +24,7 @@ MAX_PACKET = 65_536
 
 @dataclass(frozen=True)
 class Conditions:
-    """What happens to packets, in each direction."""
+    """Loss and delay of packets, in each direction."""
 
     loss: float
     """Share that is lost."""
