@@ -93,7 +93,7 @@ def test_owner_interrupts(seconds: float) -> None:
     assert d.log[-1][0] - began_s <= 0.6 + 0.1 + 0.1
 
 
-def test_owner_is_answered_again_and_a_television_is_cut_off() -> None:
+def test_television_before_and_after_the_owner_is_cut_off() -> None:
     stt = Heard()
 
     async def script(d: Dialogue) -> None:
