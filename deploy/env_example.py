@@ -42,7 +42,7 @@ FIRST = (
 COMPOSE: list[tuple[str, str, str]] = [
     ("IMAGE", "parley", "The image to run: built here under this name, or pulled from Docker Hub."),
     ("COMPOSE_FILE", "docker-compose.yml", "With an NVIDIA GPU: docker-compose.yml:docker-compose.gpu.yml."),
-    ("EXTRAS", "", "Additional engines to build into the image: xtts, pocket or xtts,pocket."),
+    ("EXTRAS", "", "Extras to build into the image, separated by commas: docs/docker.md."),
     ("BASE", image("BASE"), "The base image: Debian with Python 3.11."),
     (
         "PUBLISH",

