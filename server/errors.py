@@ -17,6 +17,7 @@ from pipeline.support.json_types import JsonObject
 from pipeline.support.storage_errors import FULL, full_place, storage_full
 from server.parameters import from_json
 from server.state import state_of
+from server.telephone.twilio.twiml import BUSY, MEDIA_TYPE, VOICE
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +160,8 @@ def status_of(error: ParleyError) -> int:
 def error_response(request: HTTPConnection, error: ParleyError) -> Response:
     """Return an error as the response to this request or handshake."""
     headers = {}
+    if isinstance(error, Overloaded) and request.url.path == VOICE:
+        return Response(BUSY, media_type=MEDIA_TYPE)
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     if isinstance(error, StorageError):

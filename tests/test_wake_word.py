@@ -1,5 +1,6 @@
 """Wake words: the real detector on speech, and sessions that sleep until they hear one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from tests.in_process import in_process
 from tests.live_client import Live
 from tests.questions import spoken
 from tests.real_models import recording
+from tests.scripted import VOICE as VOICE_OF_REPLIES
+from tests.scripted import ScriptedLLM
 
 VOICE = "en-us"
 
@@ -118,6 +121,46 @@ def test_a_sleeping_session_does_not_time_out() -> None:
 
     d = hold(script, wake_word="okay_nabu", wake_word_detector=LoudIsTheWord, idle_timeout_s=10.0, idle_prompt_s=5.0)
     assert d.kinds == ["WakeWordHeard"]
+
+
+def test_it_listens_on_after_a_long_reply_in_half_duplex() -> None:
+    async def script(d: Dialogue) -> None:
+        await wake(d)
+        await d.speak(600)
+        await d.until(events.SpeechStarted)
+        done = await d.until(events.TurnCompleted)
+        assert done - d.log[0][0] > AWAKE_S
+        await d.silence(1000)
+        await d.speak(600)
+        await d.until(events.TurnCompleted, count=2)
+
+    long = ScriptedLLM(" ".join(["The heron stands in the water and waits."] * 8), tokens_per_s=1000)
+    d = hold(script, llm=long, wake_word_detector=LoudIsTheWord, half_duplex=True, wake_word="okay_nabu")
+    assert "FellAsleep" not in d.kinds
+
+
+def test_a_wake_word_that_is_set_during_a_turn_does_not_end_it() -> None:
+    async def script(d: Dialogue) -> None:
+        await d.speak(600)
+        d.session.configure(replace(d.session.options, wake_word="alexa"), voice=VOICE_OF_REPLIES, language=None)
+        await d.speak(300)
+        await d.until(events.TurnCompleted)
+        await d.until(events.FellAsleep)
+
+    d = hold(script, wake_word_detector=LoudIsTheWord)
+    assert d.kinds.count("TurnCompleted") == 1
+
+
+def test_a_pressed_key_wakes_it_up() -> None:
+    async def script(d: Dialogue) -> None:
+        d.session.begin()
+        await d.speak(600)
+        d.session.commit()
+        await d.until(events.TurnCompleted)
+
+    d = sleeping(script)
+    assert "WakeWordHeard" not in d.kinds
+    assert d.history[0][0] == "user"
 
 
 def test_push_to_talk_needs_no_wake_word() -> None:

@@ -55,7 +55,7 @@ from pipeline.support.channel import Channel
 from pipeline.support.phrases import STILL_THERE, phrase
 from pipeline.telemetry import metrics, tracing
 from pipeline.voices.catalogue import Voice
-from pipeline.workers.scheduler import Urgency
+from pipeline.workers.scheduler import Urgency, calling
 
 JUDGEMENT_S = 1.0
 """Timeout for a judgement in seconds; when it is exceeded, the user gets the floor and the reply is interrupted."""
@@ -139,12 +139,12 @@ class Session:
         self.ear = Ear(activity, threshold=options.vad_threshold, preroll_ms=options.preroll_ms)
         self._wake_word = wake_word
         self._gate: WakeGate | None = None
-        self._set_gate()
         self._reduce_noise(options)
         self.wariness = Wariness()
         self.idle = idle
         self.state: State = Listening()
         """The state of the conversation; changed by `_do` only."""
+        self._set_gate()
         self.partials = PartialTranscripts(
             self._transcribe, lambda text: self._out.emit(events.TranscriptPartial(text))
         )
@@ -216,6 +216,8 @@ class Session:
         answer = turn_taking.current(self.state)
         if self.options.half_duplex and answer is not None and answer.playback.audible:
             self.ear.skip(frame)
+            if self._gate is not None and not self._gate.asleep:
+                self._gate.stay(self.ear.detector.now)
             return
         if self._gate is not None and self._ignores(frame, self._gate):
             self.ear.skip(frame)
@@ -247,10 +249,14 @@ class Session:
         name = self.options.wake_word if self.options.turn_detection else ""
         if name != (self._gate.name if self._gate is not None else ""):
             self._gate = WakeGate(name, self._wake_word(name)) if name else None
+            if self._gate is not None and not isinstance(self.state, Listening):  # falls asleep after this turn
+                self._gate.wake(self.ear.detector.now)
 
     def begin(self) -> None:
         """Handle the press of the push-to-talk key. Stops a running reply; a current utterance continues."""
         self.interrupt()
+        if self._gate is not None:
+            self._gate.wake(self.ear.detector.now)
         self._do(turn_taking.press(self.state, self))
 
     def commit(self) -> None:
@@ -379,7 +385,14 @@ class Session:
             return self._hearing_all
         if self._lock is None:
             raise BadInput("There is no speaker lock here.", code="speaker_lock_unavailable", param="speaker_lock")
-        return replace(self._hearing_all, stt=self._lock(wanted, self.conversation.owner))
+        lock = self._lock(wanted, self.conversation.owner)
+        lock.is_echo = self._repeats_reply
+        return replace(self._hearing_all, stt=lock)
+
+    def _repeats_reply(self, text: str) -> bool:
+        """Whether a text is the end of the current or the last reply."""
+        answer = turn_taking.current(self.state) or self._last
+        return answer is not None and is_echo(text, answer.saying)
 
     async def _prepare_lock(self) -> None:
         """Load the speaker encoder before the first utterance needs it; that one reports the error, if there is one."""
@@ -444,7 +457,8 @@ class Session:
     def make_partial(self) -> None:
         now = self.ear.detector.now
         if self.partials.due(now, self.options.partial_ms):
-            self._tasks.keep(self.partials.make(self.ear.clip(), now))
+            with calling(session=self.conversation.id, urgency=Urgency.LATER):
+                self._tasks.keep(self.partials.make(self.ear.clip(), now))
 
     def cut_part(self, turn: UserTurn) -> None:
         # One part at a time: however fast parts arrive, the recogniser stays free for others.
@@ -579,7 +593,7 @@ class Session:
     def _echo_of_last(self, turn: UserTurn | None) -> Callable[[str], bool]:
         """Return a function that tells whether the words of a turn are the echo of the last reply's end."""
         echo, last = self.ear.echo, self._last
-        if turn is None or last is None or not echo.known or turn.began > echo.until:
+        if turn is None or last is None or not echo.known or turn.spoke_until(self.ear.detector) > echo.until:
             return lambda text: False
         return lambda text: is_echo(text, last.saying)
 
@@ -592,10 +606,14 @@ class Session:
 
     # --- background tasks ---
 
-    async def _transcribe(self, clip: Clip) -> Transcript:
+    async def _transcribe(self, clip: Clip, *, judging: bool = False) -> Transcript:
+        """judging: whether it is sound during a reply, which can be its echo."""
+        recogniser = self._stages.stt
+        if judging and isinstance(recogniser, SpeakerLock):
+            recogniser = recogniser.judging()
         with tracing.untraced():  # partial transcripts and judgements do not belong to a turn
             return await stt.in_time(
-                self._stages.stt,
+                recogniser,
                 clip,
                 language=self.language,
                 prompt=self.reply_options.hint,
@@ -612,7 +630,7 @@ class Session:
         heard: Transcript | None = None
         with contextlib.suppress(ParleyError, TimeoutError):
             async with asyncio.timeout(JUDGEMENT_S):
-                heard = await self._transcribe(clip)
+                heard = await self._transcribe(clip, judging=True)
         self._judgement = None
         self._do(turn_taking.judged(self.state, claim, until, heard, self))
 

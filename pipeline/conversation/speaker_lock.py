@@ -6,7 +6,8 @@ conversation, so it neither interrupts nor is answered, as any other noise.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -95,7 +96,16 @@ class SpeakerLock:
         """owner: the voice so far; learned from the first speech if it is not known. sample: a recording of the
         enrolled owner."""
         self._stt, self._encoder, self._owner, self._sample = stt, encoder, owner, sample
-        self._learning = asyncio.Lock()
+        self._enrolling = asyncio.Lock()
+        self._learns = True
+        self.is_echo: Callable[[str], bool] = lambda text: False
+        """Whether a transcript repeats the assistant, whose voice must not be learned."""
+
+    def judging(self) -> "SpeakerLock":
+        """Return a recogniser with the same owner that does not learn: for sound during a reply."""
+        other = copy(self)
+        other._learns = False
+        return other
 
     @property
     def limits(self) -> WindowLimits:
@@ -108,21 +118,22 @@ class SpeakerLock:
 
     async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
         """See `SpeechToText`. Empty if the owner does not speak."""
-        async with self._learning:
-            part = await self._owners_part(clip.at(RATE_HZ))
+        async with self._enrolling:
+            await self._enrol()
+        part = await self._owners_part(clip.at(RATE_HZ))
         nothing = Transcript("", language, clip.seconds)
         if part is None:
             return nothing
         found = await self._stt.transcribe(part.clip, language=language, prompt=prompt, words=words)
         if part.only_commands and not is_command(found.text):
             return nothing
-        if part.vector is not None and found.text:
+        if self._learns and part.vector is not None and found.text and not self.is_echo(found.text):
             self._owner.learn(part.vector, part.seconds)
         return replace(found, duration_s=clip.seconds)
 
     async def prepare(self) -> None:
         """Load the encoder, and learn the enrolled owner's voice. Raises EngineError, EngineUnavailable, Overloaded."""
-        async with self._learning:
+        async with self._enrolling:
             await self._enrol()
             if self._sample is None:
                 await self._encoder.embed([np.zeros(RATE_HZ, np.float32)])
@@ -135,7 +146,6 @@ class SpeakerLock:
             self._owner.learn(vectors[0], max(MORE_S, len(speech) / RATE_HZ))
 
     async def _owners_part(self, clip: Clip) -> Part | None:
-        await self._enrol()
         speech, places = spoken(clip.samples)
         seconds, owner = len(speech) / RATE_HZ, self._owner.vector
         if owner is None:

@@ -24,6 +24,10 @@ HISTORY = 48
 """Hops that are compared: 770 ms, some three syllables."""
 REACH = LAGS * HOP
 """Samples after the end of a reply in which its echo can arrive."""
+AHEAD = 4 * RATE_HZ
+"""Samples by which the reply can be ahead of the user's sound: the longest lead, and a delay of the network."""
+KEPT = 10 * RATE_HZ
+"""Samples of the reply that are kept while no sound of the user arrives."""
 JITTER = 1600
 """Samples by which the start of a piece can be uncertain: a shorter gap between two pieces does not count."""
 FLOOR_DB = -65.0
@@ -108,8 +112,13 @@ class Echo:
         """Take sound of the reply, at 16 kHz. at: the sample that is received when the client starts to play it, if it
         has no delay."""
         end = self.until - REACH
+        if end > at + AHEAD:  # the client has paused its sound, so the earlier positions are no longer right
+            self._played.clear()
+            end = at
         at = end if at < end + JITTER else max(at, self._now)
         self._played.append((at, samples))
+        while self._played[-1][0] - self._played[0][0] > KEPT:
+            self._played.popleft()
         self.until = at + len(samples) + REACH
 
     def skip(self, samples: int) -> None:

@@ -105,9 +105,13 @@ class WakeGate:
         if not self._detector.hears(frame):
             return False
         self._detector.reset()
+        self.wake(now)
+        return True
+
+    def wake(self, now: int) -> None:
+        """Wake up without the wake word."""
         self.asleep = False
         self.stay(now)
-        return True
 
     def falls_asleep(self, now: int) -> bool:
         """Whether the time without activity is over, while awake."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from pipeline.engines import Opened
@@ -19,7 +19,7 @@ from pipeline.stt.whisper_plan import plan, window_s
 from pipeline.stt.worker_client import GATHER_S, TellingFront
 from pipeline.support.progress import Report
 from pipeline.workers import EngineSpec, Serving, open_worker
-from pipeline.workers.hardware import this_machine
+from pipeline.workers.hardware import Hardware, this_machine
 
 log = logging.getLogger(__name__)
 
@@ -40,22 +40,23 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     """Download the weights if necessary; load and warm up the model in its worker. The first start without
     WHISPER_MODEL measures this machine's speed, and continues with another size if that is better."""
     choice = await weights.choose(settings)
-    async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(_open(choice, report))
-        if "whisper_model" not in settings.model_fields_set and not choice.note:
-            better = await _better(settings, opened, report)
-            if better is not None:
-                await stack.aclose()
-                opened = await stack.enter_async_context(_open(better, report))
+    if "whisper_model" not in settings.model_fields_set and not choice.note:
+        hardware = await asyncio.to_thread(this_machine)
+        if await asyncio.to_thread(whisper_size.kept, settings, hardware) is None:
+            # One copy with all threads, as larger sizes have them.
+            copies = choice.settings.stt_replicas or 1
+            alone = replace(choice, settings=choice.settings.model_copy(update={"stt_replicas": copies}))
+            async with _open(alone, report) as opened:
+                choice = await _better(settings, hardware, opened, report) or choice
+    async with _open(choice, report) as opened:
         yield opened
 
 
-async def _better(settings: Settings, opened: Opened[SpeechToText], report: Report) -> weights.Choice | None:
-    """Measure the speed of the loaded model, unless a size was kept for this machine. Return another size with its
-    weights on this machine, if it is better; None if it is not, or cannot be had."""
-    hardware = await asyncio.to_thread(this_machine)
-    if await asyncio.to_thread(whisper_size.kept, settings, hardware) is not None:
-        return None
+async def _better(
+    settings: Settings, hardware: Hardware, opened: Opened[SpeechToText], report: Report
+) -> weights.Choice | None:
+    """Measure the speed of the loaded model. Return another size with its weights on this machine, if it is better;
+    None if it is not, or cannot be had."""
     known = await known_clip(settings)
     if known is None:
         return None
@@ -83,14 +84,15 @@ async def _open(choice: weights.Choice, report: Report) -> AsyncIterator[Opened[
     """Open a chosen model."""
     settings, folder = choice.settings, await weights.fetch(choice, report)
     origin = await asyncio.to_thread(weights.described, settings, folder)
-    planned = plan(
-        settings, await asyncio.to_thread(this_machine), weights.weights_mb(settings, settings.whisper_model)
-    )
+    hardware, weights_mb = await asyncio.to_thread(this_machine), weights.weights_mb(settings, settings.whisper_model)
+    planned = plan(settings, hardware, weights_mb)
     context_s, known = planned.context_s, None
     # The sizes were measured; a context from the settings is the operator's own decision.
     if not settings.whisper_context_s and context_s < WINDOW_S and settings.whisper_model not in weights.sizes():
         known = await known_clip(settings)
-        context_s = WINDOW_S if known is None else context_s
+        if known is None:
+            context_s = WINDOW_S
+            planned = plan(settings.model_copy(update={"whisper_context_s": WINDOW_S}), hardware, weights_mb)
     config = WhisperConfig(
         folder=str(await asyncio.to_thread(folder.resolve)),
         ways=planned.ways,

@@ -28,6 +28,9 @@ MAX_NO_SPEECH = 0.6
 """Limit for the model's probability that there is no speech; above it, doubtful text (see MIN_LOGPROB) is dropped."""
 MIN_LOGPROB = -1.0
 """Minimum mean log-probability of the tokens; text below it is doubtful."""
+FEW_TOKENS = frozenset(["en", "es", "pt", "fr", "de", "it", "nl", "sv", "da", "no", "pl", "ca", "gl", "ro", "ru"])
+"""Languages with at most 10 tokens a second, so that a short window needs only its share of 448 tokens for 30 s.
+Bengali or Georgian have 30 a second."""
 MAX_COMPRESSION = 2.4
 """Maximum compression ratio (zlib); text above it repeats itself."""
 
@@ -250,7 +253,9 @@ class Batch:
         sound = self.encoded if all_of_them else self.alone(places[0])
         prompts = [self._prompts[place] for place in places]
         frames = self._utterances[0].features.shape[-1]
-        results = _generate(self._model, sound, frames, prompts, self.tokenizers[0], self._beam, temperature)
+        bounded = all(self._languages[place][0] in FEW_TOKENS for place in places)
+        most = frames / (WINDOW_S * 100) if bounded else 1.0
+        results = _generate(self._model, sound, most, prompts, self.tokenizers[0], self._beam, temperature)
         return [
             _heard(result, self.tokenizers[place], *self._languages[place], temperature)
             for place, result in zip(places, results, strict=True)
@@ -282,17 +287,17 @@ def _encoded(model: WhisperModel, windows: Sequence[Samples]) -> Encoded:
 def _generate(
     model: WhisperModel,
     encoded: Encoded,
-    frames: int,
+    share: float,
     prompts: list[list[int]],
     tokenizer: Tokenizer,
     beam: int,
     temperature: float,
 ) -> Sequence[Generated]:
-    """Call CTranslate2 once, with the library's own options, and for a shorter window with a limit of tokens in
-    proportion: a model that repeats itself goes on until the limit."""
+    """Call CTranslate2 once, with the library's own options, and this share of the limit of tokens: a model that
+    repeats itself goes on until the limit."""
     from faster_whisper.transcribe import get_suppressed_tokens
 
-    most = len(prompts[0]) + int(model.max_length * frames / (WINDOW_S * 100))
+    most = len(prompts[0]) + int(model.max_length * share)
     beams: Search = {"beam_size": beam, "patience": 1.0}
     free: Search = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature}
     return model.model.generate(

@@ -135,7 +135,7 @@ class Scheduler(Generic[T]):
         self._served: OrderedDict[str, None] = OrderedDict()
         """Sessions in the order in which they were served last."""
         self._served_accounts: OrderedDict[str, float] = OrderedDict()
-        """Accounts in the order in which they were served last, and when."""
+        """Accounts in the order in which they were served last, and when a conversation's call last was."""
         self._mean_s = 0.1
         self._last_batch = (0, -math.inf)
         """Size of the last batch, and when it ended."""
@@ -324,7 +324,11 @@ class Scheduler(Generic[T]):
     def _serve(self, call: T) -> None:
         self.running += 1
         self._served[call.caller.session] = None
-        self._served_accounts[call.caller.shares_with] = asyncio.get_running_loop().time()
+        account = call.caller.shares_with
+        if call.caller.urgency is Urgency.FILE:
+            self._served_accounts.setdefault(account, -math.inf)
+        else:
+            self._served_accounts[account] = asyncio.get_running_loop().time()
         for served, name in (
             (self._served, call.caller.session),
             (self._served_accounts, call.caller.shares_with),

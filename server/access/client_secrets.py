@@ -4,9 +4,9 @@ A secret opens Realtime sessions of one kind only, any number until it expires, 
 made for. A session continues after that, and ends with the key that the secret was made with.
 """
 
+import json
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -25,6 +25,8 @@ SCOPE = "parley.session"
 """Key in an ASGI scope under which the configuration of the secret's sessions is stored."""
 MOST, MOST_OF_ONE = 10_000, 1_000
 """Maximum number of valid secrets, in total and of one caller."""
+MOST_CHARS_OF_ONE = 4_000_000
+"""Maximum length of the configurations of one caller's valid secrets together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,18 @@ class ClientSecret:
 
     caller: Caller
     """The caller that has made it, with the permission to talk only."""
-    session: JsonObject
-    """Configuration of its sessions, as in `session.update`; empty: the default."""
+    text: str
+    """Configuration of its sessions as JSON, as in `session.update`; an empty object: the default."""
     expires_at: float
     """Unix time."""
     paths: tuple[str, ...]
     """Paths that accept it."""
+
+    @property
+    def session(self) -> JsonObject:
+        """Configuration of its sessions."""
+        session: JsonObject = json.loads(self.text)
+        return session
 
 
 class ClientSecrets:
@@ -54,13 +62,15 @@ class ClientSecrets:
         """Return a new secret, and its expiry in Unix time: never later than the caller's own. Raises Overloaded."""
         now = self._clock()
         self._known = {value: secret for value, secret in self._known.items() if secret.expires_at > now}
-        of_one = Counter(secret.caller.counted_as for secret in self._known.values())[caller.counted_as]
-        if len(self._known) >= MOST or of_one >= MOST_OF_ONE:
+        of_one = [secret for secret in self._known.values() if secret.caller.counted_as == caller.counted_as]
+        text = json.dumps(session, separators=(",", ":"))
+        chars = len(text) + sum(len(secret.text) for secret in of_one)
+        if len(self._known) >= MOST or len(of_one) >= MOST_OF_ONE or chars > MOST_CHARS_OF_ONE:
             raise Overloaded("Too many client secrets are valid; retry when some have expired.", retry_after_s=60.0)
         value = PREFIX + secrets.token_urlsafe(32)
         expires_at = min(now + seconds, caller.until)
         own = replace(caller, permissions=frozenset({Permission.TALK}), address="")
-        self._known[value] = ClientSecret(own, session, expires_at, paths)
+        self._known[value] = ClientSecret(own, text, expires_at, paths)
         return value, int(expires_at)
 
     def find(self, value: str, path: str) -> ClientSecret | None:

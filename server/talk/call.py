@@ -24,6 +24,7 @@ class LiveCall(LiveSocket):
         """Raises BadInput for invalid query parameters."""
         super().__init__(socket, assistant, lead_ms=LEAD_MS)
         self._tracks = tracks
+        self.register()  # some seconds can pass until the call is connected
 
     async def work(self) -> None:
         async with background(self._listen()):

@@ -107,6 +107,7 @@ class LiveSocket(WebSocketSession):
             record=self.recorded,
             room=held_of(socket),
         )
+        self._registered = False
         self._span: tuple[int, int] | None = None
         super().__init__(socket, ended=self._session.ended)
 
@@ -115,12 +116,19 @@ class LiveSocket(WebSocketSession):
         self._session.leave(Moved())
         return self._conversation
 
-    async def run(self) -> None:
-        """Run until one side ends the connection. All its work stops within 100 ms after a close; the conversation is
-        kept."""
+    def register(self) -> None:
+        """Let the client resume the conversation from now on. `run` must follow."""
+        if self._registered:
+            return
+        self._registered = True
         self._store.open(self._token, self._owner, self._give_up)
         if self._earlier_token:  # stays valid until a message shows that the client has the new token
             self._store.open(self._earlier_token, self._owner, self._give_up)
+
+    async def run(self) -> None:
+        """Run until one side ends the connection. All its work stops within 100 ms after a close; the conversation is
+        kept."""
+        self.register()
         try:
             async with self._session:
                 await self.send(self._started())

@@ -29,7 +29,8 @@ async def open_call(request: Request, sdp: str, open_session: "Callable[[WebSock
         answer = await call.answer(offer)
         about = await told(assistant, call.session.session_id, agreed(request) and assistant.recorder is not None)
     except BaseException:
-        await call.close()
+        call.hang_up()
+        await call.run()  # its session keeps a conversation that the call was to resume
         raise
     state_of(request).calls.start(call)
     headers = {name.decode(): value.decode() for name, value in about}

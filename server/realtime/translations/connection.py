@@ -12,6 +12,7 @@ from openai.types.realtime import (
     RealtimeTranslationSessionUpdateEvent,
 )
 from starlette.types import Message
+from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip, Samples
@@ -118,6 +119,8 @@ class TranslationConnection(WebSocketSession):
             await self._check_voice()
             async for event in self._outbox:
                 await self.send(event)
+                if self._socket.application_state is not WebSocketState.CONNECTED:
+                    raise WebSocketDisconnect  # the reader can be waiting for room, and would notice it later
 
     async def finish(self, reason: ParleyError) -> None:
         """End the session after what the client has sent is translated."""

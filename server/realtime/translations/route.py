@@ -98,8 +98,9 @@ async def translation_secret(request: Request, wanted: TranslationWanted) -> Tra
     make = await imported("server.realtime.translations.config", "TranslationConfig")
     config: TranslationConfig = make(model=model, lives_s=wanted.expires_after.seconds)
     config.begin_with(session)
+    kept = cast("JsonObject", {"model": model, "audio": config.json["audio"]})
     value, expires_at = state.access.client_secrets.make(
-        caller_of(request), session, wanted.expires_after.seconds, TRANSLATIONS
+        caller_of(request), kept, wanted.expires_after.seconds, TRANSLATIONS
     )
     return TranslationSecret(value=value, expires_at=expires_at, session=cast("dict[str, JsonValue]", config.json))
 

@@ -14,6 +14,7 @@ from server.state import state_of
 from server.telephone.twilio.connection import TwilioConnection
 from server.telephone.twilio.messages import MAX_MESSAGE_CHARS
 from server.telephone.twilio.signature import Fields, check_signature, public_url, websocket_url
+from server.telephone.twilio.twiml import BUSY, HEAD, MEDIA_TYPE, VOICE
 
 router = APIRouter(dependencies=[Depends(require_key)])
 MEDIA = "/twilio/media"
@@ -21,11 +22,9 @@ MAX_FIELDS = 200
 """Maximum number of fields in a request of Twilio, which has about thirty."""
 PARAMETERS = ("voice", "language", "system")
 """Parameters of `/twilio/voice` that are passed to its stream."""
-HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
-BUSY = f'{HEAD}<Response><Reject reason="busy"/></Response>'
 
 
-@router.post("/twilio/voice", include_in_schema=False)
+@router.post(VOICE, include_in_schema=False)
 async def voice(request: Request) -> Response:
     """Answer a call: return the TwiML that connects it, or that rejects it if no slot is free."""
     state = state_of(request)
@@ -70,4 +69,4 @@ async def _fields(request: Request) -> Fields:
 
 
 def _twiml(text: str) -> Response:
-    return Response(text, media_type="text/xml")
+    return Response(text, media_type=MEDIA_TYPE)
