@@ -235,6 +235,27 @@ def test_echo_can_arrive_until_its_longest_delay() -> None:
     assert echo.until == RATE_HZ + REACH
 
 
+def test_replies_to_a_paused_client_are_not_kept() -> None:
+    """A client that types, or whose push-to-talk key is up, sends no sound while replies are played."""
+    echo, second = Echo(), assistant(1)
+    for at in range(600):
+        echo.plays(second, at * RATE_HZ)
+    assert sum(len(samples) for _, samples in echo._played) <= 12 * RATE_HZ
+
+
+def test_the_echo_after_a_pause_of_the_client_is_recognised() -> None:
+    reply = assistant(4)
+    heard = delayed(reply, 100)
+    echo, verdicts = Echo(), []
+    for at in range(60):
+        echo.plays(assistant(1), at * RATE_HZ)  # by a clock that went on while no sound was received
+    for start in range(0, len(heard) // FRAME * FRAME, FRAME):
+        echo.plays(reply[start : start + FRAME], start)
+        echo.hear(heard[start : start + FRAME])
+        verdicts.append(echo.is_echo())
+    assert np.mean(verdicts[50:]) > 0.95
+
+
 def test_bursts_do_not_move_the_clock() -> None:
     clock = Received()
     assert clock.sample_at(0.0) is None

@@ -165,6 +165,22 @@ def test_lock_without_an_encoder_is_refused() -> None:
         hold(lambda d: asyncio.sleep(0), speaker_lock=FIRST)
 
 
+async def test_voices_in_the_reply_and_its_echo_are_not_learned() -> None:
+    lock = SpeakerLock(ScriptedSTT("The heron waits."), Pitch(), Owner())
+    television, owner = (Clip(voice(hz, 2), RATE_HZ) for hz in (TELEVISION_HZ, OWNER_HZ))
+
+    async def heard(recogniser: SpeakerLock, clip: Clip) -> str:
+        return (await recogniser.transcribe(clip, language="en", prompt=None, words=False)).text
+
+    assert await heard(lock.judging(), television), "there is no owner yet"
+    lock.is_echo = lambda text: True
+    assert await heard(lock, television)
+    lock.is_echo = lambda text: False
+    assert await heard(lock, owner)
+    assert await heard(lock, television) == ""
+    assert await heard(lock, owner)
+
+
 async def test_pauses_are_not_compared() -> None:
     quiet = np.zeros(RATE_HZ, np.float32)
     sound = np.concatenate([quiet, voice(OWNER_HZ, 1.0), quiet, voice(OWNER_HZ, 1.0), quiet])

@@ -155,3 +155,14 @@ def test_secrets_of_one_caller_are_bounded() -> None:
     secrets.make(Caller("other", ALL), {}, 60)
     now = 1060.0
     secrets.make(Caller("app", ALL), {}, 60)
+
+
+def test_configurations_of_one_caller_are_bounded() -> None:
+    secrets = ClientSecrets()
+    with pytest.raises(Overloaded):
+        for _ in range(100):
+            secrets.make(Caller("app", ALL), {"instructions": "a" * 100_000}, 60)
+    value, _ = secrets.make(Caller("other", ALL), {"instructions": "short"}, 60)
+    found = secrets.find(value, "/v1/realtime")
+    assert found is not None
+    assert found.session == {"instructions": "short"}

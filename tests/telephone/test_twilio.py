@@ -13,7 +13,9 @@ from starlette.requests import Request
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pipeline.audio.clip import Clip
+from pipeline.errors import Overloaded
 from pipeline.settings import Settings
+from server.errors import error_response
 from server.telephone.twilio.line import TwilioLine
 from server.telephone.twilio.signature import check_signature, signature
 from tests.in_process import in_process
@@ -261,3 +263,13 @@ async def test_marks_say_what_was_played() -> None:
     assert events(line) == ["clear"]
     line.hold()
     assert events(line) == []
+
+
+def test_a_full_service_answers_a_call_with_the_busy_tone() -> None:
+    """Also where it is restarting, or the rate is exceeded: Twilio reads no JSON."""
+    for path, expected in (("/twilio/voice", 200), ("/jobs", 503)):
+        answer = error_response(
+            Request({"type": "http", "method": "POST", "path": path, "headers": []}), Overloaded("full")
+        )
+        assert answer.status_code == expected
+        assert (b'reason="busy"' in bytes(answer.body)) is (expected == 200)

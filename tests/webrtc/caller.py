@@ -105,23 +105,26 @@ class Caller:
         await self.peer.close()
 
 
-async def _post(url: str, sdp: str, session: str | None, key: str = "") -> httpx.Response:
+CALLS = "/v1/realtime/calls"
+
+
+async def _post(url: str, sdp: str, session: str | None, key: str = "", at: str = CALLS) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     async with httpx.AsyncClient(timeout=20, headers=headers) as client:
         if session is None:
-            return await client.post(
-                f"{url}/v1/realtime/calls", content=sdp, headers={"Content-Type": "application/sdp"}
-            )
+            return await client.post(f"{url}{at}", content=sdp, headers={"Content-Type": "application/sdp"})
         form: dict[str, Any] = {"sdp": (None, sdp, "application/sdp"), "session": (None, session)}
-        return await client.post(f"{url}/v1/realtime/calls", files=form)
+        return await client.post(f"{url}{at}", files=form)
 
 
-async def offered(url: str, session: str | None, *, change: Callable[[str], str] = lambda sdp: sdp) -> httpx.Response:
-    """Send an offer, changed, and return the response without connecting."""
+async def offered(
+    url: str, session: str | None, *, change: Callable[[str], str] = lambda sdp: sdp, at: str = CALLS
+) -> httpx.Response:
+    """Send an offer, changed, and return the response without connecting. at: the path."""
     caller = Caller()
     try:
         await caller.peer.setLocalDescription(await caller.peer.createOffer())
-        return await _post(url, change(caller.peer.localDescription.sdp), session)
+        return await _post(url, change(caller.peer.localDescription.sdp), session, at=at)
     finally:
         await caller.close()
 

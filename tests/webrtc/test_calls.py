@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.audio.clip import Clip
+from tests.live_client import Live
 from tests.questions import SUM, SUM_ANSWER, spoken
 from tests.server_process import ServerProcess, constants, serving
 from tests.webrtc.caller import Caller, calling, offered
@@ -192,6 +193,25 @@ async def test_bad_sessions_are_refused_before_the_call(server: ServerProcess, s
     assert answer.status_code == 400, answer.text
     assert told in answer.json()["error"]["message"]
     await free(server)
+
+
+async def test_a_refused_call_keeps_the_conversation_that_it_was_to_resume(server: ServerProcess) -> None:
+    def asked() -> str:
+        with Live(server) as client:
+            client.ask()
+            return str(client.started["resume"])
+
+    def resumed(token: str) -> bool:
+        with Live(server, f"rate=16000&resume={token}") as client:
+            return bool(client.started["resumed"])
+
+    token = await asyncio.to_thread(asked)
+    await free(server)
+    path = f"/ws/call?stream=1&rate=16000&resume={token}"
+    answer = await offered(server.url, None, change=lambda sdp: sdp.replace("m=audio", "m=audio x"), at=path)
+    assert answer.status_code == 400, answer.text
+    await free(server)
+    assert await asyncio.to_thread(resumed, token)
 
 
 async def test_other_bodies_are_refused(server: ServerProcess) -> None:
