@@ -51,13 +51,13 @@ def create_app(
     Raises ConfigError when the settings would expose the service without keys, or its network cannot be used.
     """
     check_exposure(settings)
+    with storing(TEMPORARY):
+        tempfile.gettempdir()  # chosen before it listens: later, Python would skip a full disk silently
     access, draining, network = Access(settings), draining or Draining(), Network.of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         return_large_blocks()
-        with storing(TEMPORARY):
-            tempfile.gettempdir()  # chosen now: later, Python would skip a full disk silently
         async with nullcontext(assistant) if assistant is not None else open_assistant(settings) as opened:
             for places in (access.budgets.conversations, access.budgets.wyoming):
                 places.lag_s = lambda: max((info.load.lag_s for info in opened.engines if info.load), default=0.0)

@@ -22,7 +22,7 @@ from server.webrtc.network import Network
 
 log = logging.getLogger(__name__)
 
-_network: ContextVar[Network] = ContextVar("_network")
+_network: ContextVar[Network | None] = ContextVar("_network", default=None)
 
 MAX_DATAGRAMS = 512
 """Maximum number of received datagrams that wait; more are dropped."""
@@ -52,6 +52,9 @@ class _Connection(Connection):
 
     async def get_component_candidates(self, component: int, addresses: list[str], timeout: int = 5) -> list[Candidate]:
         network = _network.get()
+        if network is None:  # a connection of other code in this process
+            found: list[Candidate] = await super().get_component_candidates(component, addresses, timeout)
+            return found
         protocols = await self._listen(network, addresses)
         candidates = []
         for protocol in protocols:

@@ -45,7 +45,9 @@ def settings(tmp_path: Path, babbling_whisper: Path) -> Settings:
     ):
         shutil.copytree(model, folder / name)
     (folder / "empty").mkdir()
-    return Settings(whisper_model=str(MODEL), models_dir=folder, hf_hub_offline=True, isolate_models=False)
+    return Settings(
+        whisper_model=str(MODEL), models_dir=folder, hf_hub_offline=True, isolate_models=False, stt_replicas=1
+    )
 
 
 @asynccontextmanager
@@ -164,7 +166,12 @@ def served(tmp_path_factory: pytest.TempPathFactory, babbling_whisper: Path) -> 
     shutil.copytree(babbling_whisper, folder / "babbling")
     shutil.copytree(babbling_whisper, folder / "Systran--faster-whisper-tiny")
     with serving(
-        folder, STT_ENGINE="whisper", WHISPER_MODEL=str(MODEL), MODELS_DIR=str(folder), MODEL_MEMORY_MB="620"
+        folder,
+        STT_ENGINE="whisper",
+        WHISPER_MODEL=str(MODEL),
+        MODELS_DIR=str(folder),
+        MODEL_MEMORY_MB="620",
+        STT_REPLICAS="1",
     ) as running:
         yield running
 
