@@ -17,7 +17,6 @@ from pipeline.support.json_types import JsonObject
 from pipeline.support.storage_errors import FULL, full_place, storage_full
 from server.parameters import from_json
 from server.state import state_of
-from server.telephone.twilio.twiml import BUSY, MEDIA_TYPE, VOICE
 
 log = logging.getLogger(__name__)
 
@@ -157,11 +156,19 @@ def status_of(error: ParleyError) -> int:
     return 502 if isinstance(error, EngineError) else 500
 
 
+TWIML = "text/xml"
+"""The media type of TwiML, the XML that says what Twilio does with a call."""
+TWILIO_VOICE = "/twilio/voice"
+"""The path at which Twilio asks for it."""
+BUSY = '<?xml version="1.0" encoding="UTF-8"?><Response><Reject reason="busy"/></Response>'
+"""Rejects a call; the caller hears the busy tone."""
+
+
 def error_response(request: HTTPConnection, error: ParleyError) -> Response:
     """Return an error as the response to this request or handshake."""
     headers = {}
-    if isinstance(error, Overloaded) and request.url.path == VOICE:
-        return Response(BUSY, media_type=MEDIA_TYPE)
+    if isinstance(error, Overloaded) and request.url.path == TWILIO_VOICE:
+        return Response(BUSY, media_type=TWIML)
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     if isinstance(error, StorageError):

@@ -266,7 +266,7 @@ async def test_marks_say_what_was_played() -> None:
 
 
 def test_a_full_service_answers_a_call_with_the_busy_tone() -> None:
-    """Also where it is restarting, or the rate is exceeded: Twilio reads no JSON."""
+    """The same where it restarts, or the rate is exceeded: Twilio reads no JSON."""
     for path, expected in (("/twilio/voice", 200), ("/jobs", 503)):
         answer = error_response(
             Request({"type": "http", "method": "POST", "path": path, "headers": []}), Overloaded("full")

@@ -7,24 +7,24 @@ from fastapi import APIRouter, Depends, Request, Response, WebSocket
 
 from pipeline.errors import BadInput, Overloaded, ParleyError
 from server.access import caller_of, require_key
-from server.errors import error_response
+from server.errors import BUSY, TWILIO_VOICE, TWIML, error_response
 from server.http.websocket_protocol import limit_text
 from server.parameters import language_code, system_prompt
 from server.state import state_of
 from server.telephone.twilio.connection import TwilioConnection
 from server.telephone.twilio.messages import MAX_MESSAGE_CHARS
 from server.telephone.twilio.signature import Fields, check_signature, public_url, websocket_url
-from server.telephone.twilio.twiml import BUSY, HEAD, MEDIA_TYPE, VOICE
 
 router = APIRouter(dependencies=[Depends(require_key)])
 MEDIA = "/twilio/media"
+HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 MAX_FIELDS = 200
 """Maximum number of fields in a request of Twilio, which has about thirty."""
 PARAMETERS = ("voice", "language", "system")
 """Parameters of `/twilio/voice` that are passed to its stream."""
 
 
-@router.post(VOICE, include_in_schema=False)
+@router.post(TWILIO_VOICE, include_in_schema=False)
 async def voice(request: Request) -> Response:
     """Answer a call: return the TwiML that connects it, or that rejects it if no slot is free."""
     state = state_of(request)
@@ -69,4 +69,4 @@ async def _fields(request: Request) -> Fields:
 
 
 def _twiml(text: str) -> Response:
-    return Response(text, media_type=MEDIA_TYPE)
+    return Response(text, media_type=TWIML)
