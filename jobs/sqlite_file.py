@@ -53,13 +53,15 @@ class SqliteFile:
         """
         if self.created:
             try:
-                # Kept open, like those in `_opened`, for the same reason.
                 stat = os.stat(self.path)
-                head = os.pread(self._descriptor((stat.st_dev, stat.st_ino)), len(MAGIC), 0)
+                head = self._head((stat.st_dev, stat.st_ino))
             except OSError as error:
                 raise Damaged(f"the file cannot be read: {error.strerror}") from None
             if head != MAGIC:
                 raise Damaged("the file is damaged")
+
+    def _head(self, file: tuple[int, int]) -> bytes:
+        return os.pread(self._descriptor(file), len(MAGIC), 0)
 
     def _descriptor(self, file: tuple[int, int]) -> int:
         if file not in self._opened:
@@ -78,7 +80,7 @@ class SqliteFile:
             found = self.identity()
             if found != opened:
                 raise Damaged("the file was replaced while it was in use")
-            head = os.pread(self._opened[found[0]], len(MAGIC), 0)
+            head = self._head(found[0])
             with open(f"{self.path}-wal", "rb") as file:  # may be closed: SQLite does not lock this file
                 log = file.read(len(WAL_MAGIC))
         except OSError as error:

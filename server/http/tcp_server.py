@@ -1,11 +1,17 @@
 """TCP servers of protocols other than HTTP, beside the HTTP server."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from pipeline.errors import ConfigError
 from server.http.draining import Draining
+
+LINGER_S = 1.0
+"""Longest time in which a client's last data is discarded, in seconds."""
+DISCARDED_BYTES = 1 << 16
+"""Bytes that are read and discarded at a time."""
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -50,6 +56,16 @@ async def listening(
         for task in open_now:
             task.cancel()
         await asyncio.wait([closing, *open_now])
+
+
+async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """End a connection after its last message. Read what the client still sends for LINGER_S; otherwise the client
+    could lose that message."""
+    with contextlib.suppress(OSError, TimeoutError):
+        writer.write_eof()
+        async with asyncio.timeout(LINGER_S):
+            while await reader.read(DISCARDED_BYTES):
+                pass
 
 
 async def _close_when_draining(server: asyncio.Server, draining: Draining) -> None:

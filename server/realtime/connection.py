@@ -2,7 +2,8 @@
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from fastapi import WebSocket
 from starlette.types import Message
@@ -59,20 +60,13 @@ class Connection(WebSocketSession):
 
     async def run(self) -> None:
         """Run until one side ends the connection. No task is left afterwards."""
-        limit_s = self.session.lives_s
-        expired = Expired(f"Your session hit the maximum duration of {limit_s / 60:g} minutes.")
         async with self.session as session:
-            expiry = asyncio.get_running_loop().call_later(limit_s, session.translation.close, expired)
-            try:
+            with expiring(session.lives_s, session.translation.close):
                 await super().run()
-            finally:
-                expiry.cancel()
 
     async def take(self, message: Message) -> None:
         """Handle a client event."""
-        text = message.get("text")
-        if text is None:
-            raise RealtimeError("Events must be text messages with JSON.", code="unknown_or_invalid_event")
+        text = text_of(message)
         with self.held.held(len(text)):
             event, sent = await read(text)
             await handle(self.session, event, sent)
@@ -109,3 +103,22 @@ class Expired(ParleyError):
     """The session has reached its maximum duration."""
 
     code = "session_expired"
+
+
+@contextmanager
+def expiring(seconds: float, end: Callable[[Expired], object]) -> Iterator[None]:
+    """Call `end` with the reason if the block, a session, lasts this long."""
+    expired = Expired(f"Your session hit the maximum duration of {seconds / 60:g} minutes.")
+    expiry = asyncio.get_running_loop().call_later(seconds, end, expired)
+    try:
+        yield
+    finally:
+        expiry.cancel()
+
+
+def text_of(message: Message) -> str:
+    """Return the text of a client's message. Raises RealtimeError for a binary one."""
+    text = message.get("text")
+    if text is None:
+        raise RealtimeError("Events must be text messages with JSON.", code="unknown_or_invalid_event")
+    return str(text)

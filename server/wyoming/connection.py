@@ -42,6 +42,7 @@ from pipeline.workers.scheduler import Urgency, calling
 from server.access.limits import Share
 from server.http.draining import Draining
 from server.http.idle import Idle, unless_idle
+from server.http.tcp_server import linger
 from server.openai.speech import MAX_CHARS
 from server.parameters import language_code
 from server.wyoming.audio import Conversion, SoundIn, SoundOut
@@ -51,7 +52,7 @@ from server.wyoming.info import info
 from server.wyoming.streamed_texts import Texts
 from server.wyoming.voices import chosen
 from server.wyoming.wake import WakeStream
-from server.wyoming.wire import Broken, encoded, linger, read_event
+from server.wyoming.wire import Broken, encoded, read_event
 
 log = logging.getLogger(__name__)
 

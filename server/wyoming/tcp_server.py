@@ -15,10 +15,10 @@ from pipeline.workers.scheduler import calling
 from server.access.budgets import Budgets
 from server.access.callers import ALL, Caller, address_in
 from server.http.draining import Draining
-from server.http.tcp_server import listening
+from server.http.tcp_server import linger, listening
 from server.wyoming.connection import Connection
 from server.wyoming.conversations import Conversations
-from server.wyoming.wire import encoded, linger
+from server.wyoming.wire import encoded
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ An event is a line of JSON, then `data_length` bytes of JSON, then `payload_leng
 """
 
 import asyncio
-import contextlib
 import json
 
 from wyoming.event import Event
@@ -17,7 +16,6 @@ from server.access.limits import Share
 
 MAX_DATA_BYTES = 256 * 1024
 """Largest JSON data of an event."""
-LINGER_S = 1.0
 PIECE_BYTES = 2**16
 MAX_DEPTH = 32
 """Maximum nesting of objects and lists; real events are not as deep."""
@@ -78,16 +76,6 @@ def encoded(event: Event) -> bytes:
     if payload:
         head["payload_length"] = len(payload)
     return b"".join((json.dumps(head).encode(), b"\n", data, payload))
-
-
-async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """End a connection after its last event. Read what the client still sends for LINGER_S; otherwise the client could
-    lose that event."""
-    with contextlib.suppress(OSError, TimeoutError):
-        writer.write_eof()
-        async with asyncio.timeout(LINGER_S):
-            while await reader.read(MAX_DATA_BYTES):
-                pass
 
 
 async def _body(reader: asyncio.StreamReader, size: int, held: Share) -> bytes:

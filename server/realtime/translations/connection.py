@@ -27,7 +27,7 @@ from pipeline.translation.interpreter import Interpreter
 from server.access import Revoked
 from server.http.websocket_session import SlowReader, WebSocketSession
 from server.realtime.audio import RATES_HZ, Format, SoundIn, SoundOut, decoded_aside
-from server.realtime.connection import Expired
+from server.realtime.connection import expiring, text_of
 from server.realtime.errors import RealtimeError, as_event, error_event
 from server.realtime.parsing import read
 from server.realtime.session import MAX_SESSION_S
@@ -86,18 +86,12 @@ class TranslationConnection(WebSocketSession):
 
     async def run(self) -> None:
         """Run until one side ends the connection. No task is left afterwards."""
-        expired = Expired(f"Your session hit the maximum duration of {MAX_SESSION_S / 60:g} minutes.")
-        expiry = asyncio.get_running_loop().call_later(MAX_SESSION_S, self._end, expired)
-        try:
+        with expiring(MAX_SESSION_S, self._end):
             await super().run()
-        finally:
-            expiry.cancel()
 
     async def take(self, message: Message) -> None:
         """Handle a client event."""
-        text = message.get("text")
-        if text is None:
-            raise RealtimeError("Events must be text messages with JSON.", code="unknown_or_invalid_event")
+        text = text_of(message)
         with self.held.held(len(text)):
             event, _ = await read(text, EVENTS)
             try:

@@ -14,10 +14,9 @@ from pipeline.workers.scheduler import calling
 from server.access.budgets import Budgets
 from server.access.callers import USE, Caller, address_in
 from server.http.draining import Draining
-from server.http.tcp_server import listening
+from server.http.tcp_server import linger, listening
 from server.telephone.audiosocket.connection import AudioSocketConnection
 from server.telephone.audiosocket.frames import HANGUP, Frame
-from server.wyoming.wire import linger
 
 log = logging.getLogger(__name__)
 
