@@ -30,9 +30,12 @@ TURN_S = 180.0
 END_S = 60.0
 PATIENT = dict.fromkeys(("STT_TIMEOUT_S", "TTS_TIMEOUT_S", "MAX_WAIT_S"), "300")
 """Limits of the service that are not reached even on a busy machine."""
-CONSTANTS: dict[str, Any] = {"pipeline.stt.whisper:PACK": False, "pipeline.workers:NICENESS": 0}
+CONSTANTS: dict[str, Any] = {
+    "pipeline.stt.whisper:PACK": False, "pipeline.workers:NICENESS": 0, "server.http.shutdown:FAREWELL_S": 10,
+}  # fmt: skip
 """Constants of the services that tests start. PACK is off because the small Whisper of the tests was trained on one
-utterance at a time. NICENESS is 0 because niced workers would starve on a shared machine."""
+utterance at a time. NICENESS is 0 because niced workers would starve on a shared machine. On such a machine a
+connection may also need longer than a second to say why it ends."""
 EMBEDDED = {
     "STT_ENGINE": "sphinx",
     "LLM_ENGINE": "builtin",

@@ -100,6 +100,12 @@ def the_rest(connection: ClientConnection) -> tuple[str, int | None]:
         return texts, closed.rcvd.code if closed.rcvd else None
 
 
+def have_arrived(connection: ClientConnection) -> None:
+    """Wait until the service has taken all messages of this connection: the pong comes after them. A response on
+    another connection would not tell, because the network keeps no order between connections."""
+    assert connection.ping().wait(SOON_S)
+
+
 def is_cut_off(talking: ClientConnection) -> None:
     """Check that a connection is closed in the middle of its reply, with the reason."""
     texts, code = the_rest(talking)
@@ -115,7 +121,7 @@ def staying(server: ServerProcess) -> Iterator[None]:
     with connect(f"ws://127.0.0.1:{server.port}/api/v1/streaming?language=en", max_size=None) as sending:
         data = recording(3)
         sending.send(data[:1000])
-        httpx.get(f"{server.url}/health")
+        have_arrived(sending)
         yield
         sending.send(data[1000:])
         sending.send(json.dumps({"action": "stop"}))
@@ -136,7 +142,7 @@ def test_running_turns_finish_and_new_clients_are_refused(tmp_path: Path) -> Non
         comes(quiet, "session_started")
         asking = server.connect()
         asking.send(sample("hello"))
-        httpx.get(f"{server.url}/health")
+        have_arrived(asking)
         server.process.send_signal(signal.SIGTERM)
         is_draining(server)
         assert httpx.get(f"{server.url}/health/live").json() == {"status": "ok"}
@@ -189,7 +195,7 @@ def test_running_transcription_finishes(tmp_path: Path) -> None:
         connect(f"ws://127.0.0.1:{server.port}/api/v1/streaming?language=en", max_size=None) as streaming,
     ):
         streaming.send(recording(3)[:1000])
-        httpx.get(f"{server.url}/health")
+        have_arrived(streaming)
         server.process.send_signal(signal.SIGTERM)
         is_draining(server)
         streaming.send(recording(3)[1000:])
@@ -236,7 +242,7 @@ def test_second_signal_stops_the_service_immediately(tmp_path: Path) -> None:
         talking = answering(server, LONGER_QUESTION)
         dictating = connect(f"ws://127.0.0.1:{server.port}/api/v1/streaming")
         dictating.send(b"the beginning of a recording")
-        httpx.get(f"{server.url}/health")
+        have_arrived(dictating)
         server.process.send_signal(signal.SIGTERM)
         is_draining(server)
         server.process.send_signal(signal.SIGTERM)
