@@ -116,7 +116,7 @@ class Scheduler(Generic[T]):
     Taken: the most urgent class first; inside a class the account that was served longest ago, and of its sessions the
     one that was served longest ago; first come first served inside a session. At most `max_waiting` wait beyond those
     that a replica could take at once, of one account at most half as many and of one session a quarter (each at least
-    OWN_SHARE); as many files may wait beside them.
+    OWN_SHARE); as many files may wait beside them. While conversations use the model, files leave one replica free.
     """
 
     def __init__(
@@ -143,6 +143,8 @@ class Scheduler(Generic[T]):
         """Time of the newest call that is not of a file."""
         self.running = 0
         """Number of running calls."""
+        self._with_files = 0
+        """Number of replicas that run calls of files."""
 
     @property
     def waiting(self) -> int:
@@ -152,7 +154,7 @@ class Scheduler(Generic[T]):
     def put(self, call: T) -> None:
         """Queue a call. Raises Overloaded at once if too many wait already, or if its turn is expected to take longer
         than `max_wait_s`; files wait without a limit."""
-        if call.batched and call.caller.urgency < Urgency.FILE:
+        if call.caller.urgency < Urgency.FILE:
             self._conversed_at = asyncio.get_running_loop().time()
         if self._hand_over(call):
             return
@@ -220,9 +222,10 @@ class Scheduler(Generic[T]):
         A single call does not wait for others, unless the previous batch, just now, had more: then it waits for as
         many, for `gather_s` at most.
         """
-        if self._queue:
-            first = self._next(self._queue)
+        if ready := self._ready():
+            first = self._next(ready)
             self._queue.remove(first)
+            self._begin(first)
         else:
             first = await self._handed()
         batch = [first]
@@ -233,6 +236,7 @@ class Scheduler(Generic[T]):
             if most > 1 and first.batched:
                 await self._fill(batch, most)
         except BaseException:
+            self._end(first)
             for call in reversed(batch):
                 self.running -= 1
                 self.put_back(call)
@@ -245,6 +249,9 @@ class Scheduler(Generic[T]):
         self._mean_s += (seconds / len(calls) - self._mean_s) / 10
         self._last_batch = (len(calls), asyncio.get_running_loop().time())
         self.running -= len(calls)
+        self._end(calls[0])
+        while (ready := self._ready()) and self._hand_over(call := self._next(ready)):
+            self._queue.remove(call)
 
     def clear(self) -> list[T]:
         """Remove and return the calls that still wait: their model is closed."""
@@ -258,17 +265,40 @@ class Scheduler(Generic[T]):
             return await taker
         except asyncio.CancelledError:
             if taker.done() and not taker.cancelled():
+                self._end(taker.result())
                 self.put_back(taker.result())  # passed on at the moment when the replica stopped
             raise
 
     def _hand_over(self, call: T) -> bool:
-        """Pass a call to a replica that waits for one; return whether there was one."""
+        """Pass a call to a replica that waits for one; return whether there was one that may run it."""
+        if call.caller.urgency is Urgency.FILE and self._files_wait:
+            return False
         while self._takers:
             taker = self._takers.popleft()
             if not taker.done():  # a taker that was just cancelled is still in the list
+                self._begin(call)
                 taker.set_result(call)
                 return True
         return False
+
+    def _ready(self) -> list[T]:
+        """Return the waiting calls that a replica may run now."""
+        if not self._files_wait:
+            return self._queue
+        return [call for call in self._queue if call.caller.urgency is not Urgency.FILE]
+
+    @property
+    def _files_wait(self) -> bool:
+        """Whether files run on all replicas but one, which is kept free for the conversations that use the model."""
+        return self._with_files >= self._size - 1 > 0 and self.conversing
+
+    def _begin(self, first: T) -> None:
+        """Count a replica that is about to run a batch beginning with this call."""
+        self._with_files += first.caller.urgency is Urgency.FILE
+
+    def _end(self, first: T) -> None:
+        """Count it no more."""
+        self._with_files -= first.caller.urgency is Urgency.FILE
 
     async def _fill(self, batch: list[T], most: int) -> None:
         before, ended = self._last_batch

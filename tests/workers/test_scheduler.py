@@ -336,6 +336,55 @@ def test_files_have_small_batches_while_somebody_converses() -> None:
     assert taken == [4, 2, 6]
 
 
+def test_files_leave_a_replica_free_for_users_who_converse() -> None:
+    order: list[list[str]] = []
+
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=100, size=2)
+        async with model(scheduler, order, size=2):
+            (said,) = alike("said", urgency=Urgency.NOW)
+            scheduler.put(said)
+            await asyncio.sleep(0.15)
+            for call in alike(*"abc", urgency=Urgency.FILE):
+                scheduler.put(call)
+            await asyncio.sleep(0.05)
+            (asked,) = alike("asked", urgency=Urgency.NOW)
+            scheduler.put(asked)
+            await asyncio.sleep(0.01)
+            assert order == [["said"], ["a"], ["asked"]]
+            await asyncio.sleep(0.5)
+            assert order[3:] == [["b"], ["c"]]
+            await asyncio.sleep(CONVERSING_S)
+            order.clear()
+            for call in alike(*"defg", urgency=Urgency.FILE):
+                scheduler.put(call)
+            await asyncio.sleep(0.15)
+            assert order == [["d"], ["e"], ["f"], ["g"]]
+            assert scheduler.running == 2
+
+    virtual_time.run(run())
+
+
+def test_files_use_all_replicas_again_when_users_are_gone() -> None:
+    order: list[list[str]] = []
+
+    async def run() -> None:
+        scheduler = Scheduler[Call]("model", max_waiting=1000, size=2)
+        async with model(scheduler, order, size=2):
+            (said,) = alike("said", urgency=Urgency.NOW)
+            scheduler.put(said)
+            await asyncio.sleep(0.1)
+            for call in alike(*(str(number) for number in range(900)), urgency=Urgency.FILE):
+                scheduler.put(call)
+            await asyncio.sleep(CONVERSING_S)
+            one_replica = len(order)
+            await asyncio.sleep(10)
+            assert 190 < len(order) - one_replica < 210
+            assert 290 < one_replica < 310
+
+    virtual_time.run(run())
+
+
 @pytest.mark.parametrize(("seconds", "others", "together"), [(0.1, True, 1), (0.1, False, 8), (0.01, True, 8)])
 def test_one_account_has_a_small_part_of_a_batch_while_others_wait(seconds: float, others: bool, together: int) -> None:
     """A slow model runs few calls of one account together, so that another user need not wait for all of them."""
