@@ -40,7 +40,7 @@ NAMES_ONLY = {
     "pipeline.transcripts.line_breaks:spaceless", "server.jobs.owners:own_job", "server.realtime.errors:error_event",
     "server.realtime.items:mcp_call", "server.jobs.updates:file", "pipeline.tools.basic:calculate",
     "pipeline.tts.kokoro_voices:espeak_voice", "pipeline.speech.language:spoken_language",
-    "pipeline.tts.phonemes:as_ipa",
+    "pipeline.tts.phonemes:as_ipa", "server.openai.voice_consents:retrieve", "server.openai.voice_consents:update",
     "server.realtime.initial:session_of",
     "pipeline.listening.wake_word:check_wake_word",
     "server.telephone.twilio.signature:websocket_url", "server.http.tcp_server:listening",

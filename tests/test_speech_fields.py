@@ -42,7 +42,7 @@ TYPES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Field:
-    """What a field of a request does."""
+    """Outcome of a field of a request."""
 
     outcome: str
     told: str
@@ -130,7 +130,7 @@ def spoken(client: openai.OpenAI, **changed: Any) -> bytes:
     [
         ("input", "Good morning, and good night.", "", openai.BadRequestError),
         ("model", "gpt-4o-mini-tts-2025-12-15", "nothing", openai.NotFoundError),
-        ("voice", {"id": "woman"}, "nobody", openai.BadRequestError),
+        ("voice", {"id": "woman"}, "absent", openai.BadRequestError),
         ("response_format", "wav", "mp2", openai.BadRequestError),
         ("speed", 2.0, 5.0, openai.BadRequestError),
         ("stream_format", "sse", "video", openai.BadRequestError),
