@@ -24,8 +24,8 @@ def say(
         str,
         typer.Option(
             callback=language_option,
-            help="Language of the text, as a code or an English name. Default: that of its alphabet, SPEECH_LANGUAGE "
-            "or the voice's.",
+            help="Language of the text, as a code or an English name. Default: SPEECH_LANGUAGE in its "
+            "alphabet, or else detected.",
         ),
     ] = "",
     as_json: JsonOption = False,

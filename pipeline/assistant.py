@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pipeline import llm, stt, tts
@@ -26,6 +28,7 @@ from pipeline.listening.options import LiveOptions
 from pipeline.llm import Message, ReplyDelta
 from pipeline.llm.auto import AutoLanguageModel, open_auto
 from pipeline.settings import Settings
+from pipeline.speech.lexicon import LexicalSpeech, read_lexicon
 from pipeline.stt import SpeechToText, Transcript
 from pipeline.stt.recognisers import Recognisers
 from pipeline.support.context_holder import open_together
@@ -258,9 +261,13 @@ def open_stt(settings: Settings, report: Report = _ignore) -> AbstractAsyncConte
     return _open("stt", stt.ENGINES, stt.AUTO_ORDER, settings.stt_engine, settings, report)
 
 
-def open_tts(settings: Settings, report: Report = _ignore) -> AbstractAsyncContextManager[Running[TextToSpeech]]:
-    """Open the TTS engine that the settings name, or the best one that runs here."""
-    return _open("tts", tts.ENGINES, tts.AUTO_ORDER, settings.tts_engine, settings, report)
+@asynccontextmanager
+async def open_tts(settings: Settings, report: Report = _ignore) -> AsyncIterator[Running[TextToSpeech]]:
+    """Open the TTS engine that the settings name, or the best one that runs here, with the pronunciations of LEXICON.
+    Raises ConfigError for a file that cannot be used."""
+    lexicon = await asyncio.to_thread(read_lexicon, Path(settings.lexicon)) if settings.lexicon else None
+    async with _open("tts", tts.ENGINES, tts.AUTO_ORDER, settings.tts_engine, settings, report) as running:
+        yield running if lexicon is None else replace(running, engine=LexicalSpeech(running.engine, lexicon))
 
 
 def _open(

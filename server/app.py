@@ -21,7 +21,7 @@ from server.http.paths import OneSlash
 from server.http.shutdown import adopted
 from server.jobs import echo, routes, updates
 from server.openai import router as openai_router
-from server.openai import voices
+from server.openai import voice_consents, voices
 from server.openapi import describe
 from server.ops import health, kept_conversations, metrics, status
 from server.pages import api_reference, page_token, ui
@@ -118,6 +118,7 @@ def create_app(
     app.include_router(status.router)
     app.include_router(kept_conversations.router)
     app.include_router(voices.router)
+    app.include_router(voice_consents.router)
     app.include_router(models.router)
     app.include_router(openai_router)
     app.include_router(services.router)

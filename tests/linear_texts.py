@@ -24,7 +24,7 @@ from pipeline.llm.builtin.english import ENGLISH
 from pipeline.llm.prompt import estimated_tokens
 from pipeline.llm.reply import ReplyText
 from pipeline.llm.streaming import one_line
-from pipeline.speech import clauses
+from pipeline.speech import clauses, detector
 from pipeline.speech.language import text_language
 from pipeline.speech.normalise import for_voice
 from pipeline.stt import Segment, Word, short_context, word_times
@@ -249,6 +249,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "pipeline.llm.written:known_name": lambda text: written.known_name(text, ["get_time"]),
     "pipeline.languages:language_code": quietly(languages.language_code),
     "pipeline.support.openai_names:known_as": lambda text: openai_names.known_as(text, ["whisper-1"]),
+    "pipeline.speech.detector:chances": lambda text: detector.chances(text, ("en", "fr")),
     "pipeline.speech.language:text_language": lambda text: text_language(text, usual="en", speaks=bool),
     "server.access.callers:address_in": callers.address_in,
     "server.http.multipart:disposition": lambda text: disposition(text.encode("utf-8", "replace")),

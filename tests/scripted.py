@@ -110,6 +110,8 @@ class ScriptedTTS:
     running: Running = field(default_factory=Running)
     spoken: list[str] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
+    follows_instructions: bool = False
+    reads_ipa: bool = False
 
     async def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
         with self.running.call("tts"):

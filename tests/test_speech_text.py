@@ -38,18 +38,25 @@ def test_text_without_words_is_a_short_silence(server: ServerProcess, kind: str,
         assert float(np.abs(clip.samples).max()) < 0.001
 
 
+def test_instructions_without_effect_are_reported(server: ServerProcess) -> None:
+    assert speech(server, "Hello.", instructions="Whisper.").headers["parley-ignored"] == "instructions"
+    assert speech(server, "Hello.", instructions="Whisper.", stream_format="sse").headers["parley-ignored"]
+    assert "parley-ignored" not in speech(server, "Hello.").headers
+
+
 @pytest.mark.parametrize(
     ("text", "language"),
     [
         ("Привет, как твои дела сегодня?", "ru"),
         ("Καλημέρα, τι κάνεις σήμερα;", "el"),
         ("Привіт, як твої справи?", "uk"),
+        ("Les trains qui partent aujourd'hui vers les grandes villes sont tous en retard.", "fr"),
     ],
 )
-def test_alphabet_of_the_text_decides_its_language(server: ServerProcess, text: str, language: str) -> None:
+def test_text_decides_its_language(server: ServerProcess, text: str, language: str) -> None:
     guessed, told, english = (
         heard(speech(server, text, **fields).content, "pcm").seconds
         for fields in ({}, {"language": language}, {"language": "en"})
     )
     assert guessed == pytest.approx(told, rel=0.05)
-    assert abs(english - told) > 0.3 * told, "English spells the letters"
+    assert abs(english - told) > 0.05 * told, "English reads it differently"

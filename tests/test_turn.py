@@ -236,6 +236,20 @@ def test_change_of_alphabet_changes_the_spoken_language() -> None:
     ]
 
 
+def test_reply_that_changes_language_is_spoken_in_both() -> None:
+    tts = ScriptedTTS()
+    reply = "You can ask for it like this in French. Je voudrais un verre d'eau, s'il vous plaît. Then you wait for it."
+    play(llm=ScriptedLLM(reply), tts=tts, language="en")
+    assert tts.languages == ["en", "fr", "en"]
+
+
+def test_set_language_is_kept_in_its_alphabet() -> None:
+    tts = ScriptedTTS()
+    reply = "You can ask for it like this in French. Je voudrais un verre d'eau, s'il vous plaît."
+    play(llm=ScriptedLLM(reply), tts=tts, speech_language="en")
+    assert tts.languages == ["en", "en"]
+
+
 def test_reply_without_words_is_not_spoken() -> None:
     tts = ScriptedTTS()
     heard = play(llm=ScriptedLLM("😀 …"), tts=tts)

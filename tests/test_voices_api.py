@@ -1,16 +1,20 @@
 """Upload of voices with OpenAI's client: atomic, only inside their folder, and only with consent."""
 
 import io
+import time
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
 
-from pipeline.audio.clip import encode_wav
+from pipeline.audio.clip import Clip, encode_wav
 from tests.clips import hearing
+from tests.in_process import in_process
 from tests.server_process import Service
 from tests.stt.recordings import spliced
 
@@ -79,3 +83,124 @@ def test_rejected_voice_leaves_no_files(client: openai.OpenAI, folder: Path) -> 
         add(client, "Absent", bytes(11 * 2**20))
     assert large.value.status_code == 413
     assert sorted(folder.rglob("*")) == before
+
+
+def sample(number: int = 0) -> bytes:
+    return encode_wav(spliced([(0.5, number), (0.5, number + 1), (0.5, number + 2)])[0])
+
+
+def consent(client: openai.OpenAI, name: str = "Maria") -> Any:
+    return client.audio.voice_consents.create(
+        name=name, language="pt-PT", recording=("consent.wav", sample(), "audio/wav")
+    )
+
+
+def test_consent_is_kept_with_its_date_and_recording(client: openai.OpenAI, folder: Path) -> None:
+    began = int(time.time())
+    given = consent(client)
+    assert (given.object, given.name, given.language) == ("audio.voice_consent", "Maria", "pt-PT")
+    assert began <= given.created_at <= time.time()
+    kept = folder / ".consents" / given.id
+    with wave.open(str(kept / "recording.wav")) as recording:
+        assert recording.getnframes() / recording.getframerate() > 2
+    assert kept.stat().st_mode & 0o077 == 0
+    assert (kept / "recording.wav").stat().st_mode & 0o077 == 0
+
+
+def test_consent_first_flow_of_the_client(client: openai.OpenAI, folder: Path) -> None:
+    given = consent(client, "Inês")
+    voice = add(client, "Inês", consent=given.id)
+    assert given.id in (folder / "Inês" / "voice.toml").read_text()
+    assert len(client.audio.speech.create(model="tts-1", voice={"id": voice.id}, input="Hello.").read()) > 500
+    with pytest.raises(openai.ConflictError) as used:
+        client.audio.voice_consents.delete(given.id)
+    assert used.value.code == "consent_in_use"
+    gone = client.audio.voices.delete(voice.id)
+    assert (gone.id, gone.deleted, gone.object) == ("Inês", True, "audio.voice.deleted")
+    assert not (folder / "Inês").exists()
+    with pytest.raises(openai.BadRequestError):
+        client.audio.speech.create(model="tts-1", voice={"id": voice.id}, input="Hello.")
+    removed = client.audio.voice_consents.delete(given.id)
+    assert (removed.id, removed.deleted, removed.object) == (given.id, True, "audio.voice_consent")
+    assert not (folder / ".consents" / given.id).exists()
+
+
+def test_consents_are_listed_renamed_and_paged(client: openai.OpenAI) -> None:
+    given = [consent(client, name) for name in ("A", "B", "C")]
+    renamed = client.audio.voice_consents.update(given[0].id, name="Ana")
+    assert (renamed.name, renamed.created_at) == ("Ana", given[0].created_at)
+    assert client.audio.voice_consents.retrieve(given[0].id) == renamed
+    paged = [one.id for one in client.audio.voice_consents.list(limit=1)]
+    whole = [one.id for one in client.audio.voice_consents.list()]
+    assert paged == whole
+    assert {one.id for one in given} <= set(whole)
+    for one in given:
+        client.audio.voice_consents.delete(one.id)
+
+
+def test_unknown_consents_are_not_found(client: openai.OpenAI, folder: Path) -> None:
+    (folder / "secret").mkdir()
+    (folder / "secret" / "consent.json").write_text("{}")
+    for wrong in ("cons_x", "x", "cons_" + "0" * 32, "..%2fsecret", "../secret"):
+        for call in (
+            lambda wrong=wrong: client.audio.voice_consents.retrieve(wrong),
+            lambda wrong=wrong: client.audio.voice_consents.update(wrong, name="x"),
+            lambda wrong=wrong: client.audio.voice_consents.delete(wrong),
+        ):
+            with pytest.raises(openai.NotFoundError):
+                call()
+    with pytest.raises(openai.NotFoundError) as missing:
+        add(client, "Absent", consent="cons_" + "0" * 32)
+    assert (missing.value.code, missing.value.param) == ("consent_not_found", "consent")
+
+
+@pytest.mark.parametrize(
+    ("param", "fields"),
+    [
+        ("language", {"language": "??"}),
+        ("name", {"name": "\n"}),
+        ("recording", {"recording": ("a.wav", b"no audio" * 50, "audio/wav")}),
+        ("recording", {"recording": ("a.wav", encode_wav(Clip(np.zeros(32_000, np.float32), 16_000)), "audio/wav")}),
+    ],
+)
+def test_rejected_consent_leaves_no_files(client: openai.OpenAI, folder: Path, param: str, fields: Any) -> None:
+    before = sorted(folder.rglob("*"))
+    wanted = {"name": "Ana", "language": "pt", "recording": ("a.wav", sample(), "audio/wav")} | fields
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.audio.voice_consents.create(**wanted)
+    assert refused.value.param == param
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_other_voices_cannot_be_deleted(client: openai.OpenAI, folder: Path) -> None:
+    with pytest.raises(openai.NotFoundError) as missing:
+        client.audio.voices.delete("nothing")
+    assert missing.value.code == "voice_not_found"
+    for name in ("man", "woman"):  # the default voice, and one of Parley's own
+        with pytest.raises(openai.ConflictError) as kept:
+            client.audio.voices.delete(name)
+        assert kept.value.code == "voice_protected"
+    assert (folder / "man" / "voice.toml").exists()
+
+
+def test_voice_from_a_prompt_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.audio.voices.create(name="New", prompt="A calm man.", type="prompt")
+    assert refused.value.param == "type"
+
+
+def test_models_for_speech_are_listed(running: Service) -> None:
+    listed = httpx.get(f"{running.url}/v1/audio/models").json()
+    assert {"tts-1", "gpt-4o-mini-tts"} <= {one["id"] for one in listed["models"]}
+    assert "whisper-1" not in {one["id"] for one in listed["models"]}
+    assert listed["models"] == listed["data"]
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_lists_need_a_key_unless_they_are_public(tmp_path: Path, public: bool) -> None:
+    with in_process(tmp_path, API_KEYS="right", PUBLIC_LISTS=str(public)) as service:
+        for path in ("/v1/audio/voices", "/v1/audio/models"):
+            assert httpx.get(service.url + path).status_code == (200 if public else 401)
+            assert httpx.get(service.url + path, headers={"Authorization": "Bearer right"}).status_code == 200
+        for method, path in (("POST", "/v1/audio/voices"), ("GET", "/v1/models"), ("GET", "/v1/audio/voice_consents")):
+            assert httpx.request(method, service.url + path).status_code == 401

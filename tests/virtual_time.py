@@ -8,6 +8,8 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from pipeline.speech import detector
+
 T = TypeVar("T")
 LONGEST_S = 3600.0
 """A script that takes longer than this in virtual time hangs."""
@@ -42,6 +44,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on virtual time. Fails if tasks are left over: a task must not outlive its starter."""
+    detector.load()  # a thread would not move this clock
 
     results: list[T] = []  # not the result of the task: asyncio would format it whole (seconds for our audio)
 

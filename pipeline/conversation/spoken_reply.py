@@ -13,7 +13,7 @@ from pipeline.conversation.reply_options import ReplyOptions
 from pipeline.conversation.timings import Timings
 from pipeline.errors import EngineError, ParleyError, StageFailed
 from pipeline.speech.clauses import Clause
-from pipeline.speech.language import text_language
+from pipeline.speech.language import spoken_language
 from pipeline.speech.normalise import for_voice
 from pipeline.support.channel import Channel
 from pipeline.telemetry import metrics
@@ -27,9 +27,13 @@ log = logging.getLogger(__name__)
 class SpokenReply:
     """The speech of one reply."""
 
-    def __init__(self, tts: TextToSpeech, voice: Voice, options: ReplyOptions, timeout_s: float) -> None:
-        """timeout_s: longest wait for the next audio of a clause."""
+    def __init__(
+        self, tts: TextToSpeech, voice: Voice, options: ReplyOptions, timeout_s: float, *, fixed_language: bool
+    ) -> None:
+        """timeout_s: longest wait for the next audio of a clause. fixed_language: see
+        `pipeline.speech.language.text_language`."""
         self._tts, self._voice, self._options, self._timeout_s = tts, voice, options, timeout_s
+        self._fixed_language = fixed_language
 
     async def speak(
         self, pending: Channel[Clause], language: str | None, timings: Timings, out: Channel[Event]
@@ -38,8 +42,12 @@ class SpokenReply:
         started = False
         usual = spoken = self._voice.language(language)
         async for clause in pending:
-            spoken = text_language(clause.text, usual=usual, speaks=self._tts.speaks, before=spoken)
-            text = for_voice(clause.text, spoken) if self._options.aloud else ""
+            if not self._options.aloud:
+                continue
+            spoken = await spoken_language(
+                clause.text, usual=usual, speaks=self._tts.speaks, before=spoken, fixed=self._fixed_language
+            )
+            text = for_voice(clause.text, spoken)
             if not text:
                 continue
             # The listener waits in silence for the first clause; later ones are ready while the earlier ones play.

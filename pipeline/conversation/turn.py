@@ -188,7 +188,13 @@ class Turn:
             deltas = _only(prompt)
         else:
             deltas = rounds.deltas(self._asked(prompt), language, is_silent=lambda: not reply.text.strip())
-        spoken = SpokenReply(self._stages.tts, self._voice, self._options, self._settings.tts_timeout_s)
+        spoken = SpokenReply(
+            self._stages.tts,
+            self._voice,
+            self._options,
+            self._settings.tts_timeout_s,
+            fixed_language=bool(self._settings.speech_language),
+        )
         pending: Channel[Clause] = Channel(CLAUSES_AHEAD)
         try:
             async with asyncio.TaskGroup() as group:

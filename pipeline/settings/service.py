@@ -71,6 +71,9 @@ class ServiceSettings(Group):
     """Required audience of JWTs (`aud`); empty: any. Set it if the issuer also issues tokens for other services."""
     allow_anonymous: bool = False
     """Serve without keys beyond this machine. Use it only behind something that authenticates clients."""
+    public_lists: bool = False
+    """Serve the lists of voices and of models for speech (/v1/audio/voices, /v1/audio/models) without a key, for
+    clients that send none, such as Open WebUI."""
 
     # --- limits ---
     max_message_bytes: int = Field(default=26_214_400, ge=1024)

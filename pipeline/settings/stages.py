@@ -123,6 +123,8 @@ class StageSettings(Group):
     """Language of the users, if it is always the same: a code of ISO 639 (pt, por), a tag (pt-BR) or an English name;
     empty: detected in each turn. Texts in its alphabet are pronounced in it, too. (Not called LANGUAGE, because
     desktops set that to something else.)"""
+    lexicon: str = ""
+    """A TOML file with the pronunciation of words: a spelling, or IPA between slashes, by language (docs/speech.md)."""
     voices_dir: Path = VOICES
     """Folder of your voices: a folder (voice.toml and clips) or a bare WAV each. Those in Parley's own voices/, and
     WAVs in its audios/, are voices, too."""

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 from pipeline.audio.clip import Clip
 from pipeline.speech.clauses import split
-from pipeline.speech.language import text_language
+from pipeline.speech.language import spoken_language
 from pipeline.speech.normalise import for_voice
 from pipeline.support.background import background
 from pipeline.support.channel import Channel
@@ -25,8 +25,8 @@ async def say(
 ) -> AsyncGenerator[Clip, None]:
     """Yield the clips of a text, in order, all of one rate, made ahead of the reader. Closing the generator stops it.
 
-    A text with nothing to say ("…", an emoji) yields no clip. language: ISO 639-1 of the text; None: each clause has
-    the language of its alphabet (`pipeline.speech.language`), and else `usual` (SPEECH_LANGUAGE) or the voice's first.
+    A text with nothing to say ("…", an emoji) yields no clip. language: ISO 639-1 of the text; None: it is detected for
+    each clause (`pipeline.speech.language`), except for texts in the alphabet of `usual` (SPEECH_LANGUAGE; "": none).
     Raises EngineError, Overloaded.
     """
     ahead: Channel[Clip] = Channel(CLIPS_AHEAD)
@@ -50,12 +50,12 @@ async def _said(
     tts: TextToSpeech, text: str, voice: Voice, wanted: str | None, usual: str
 ) -> AsyncGenerator[Clip, None]:
     session = secrets.token_hex(8)
-    usual = voice.usual_language(usual)
+    fixed, usual = bool(usual), voice.usual_language(usual)
     said = False
-    language = voice.language(wanted or text_language(text, usual=usual, speaks=tts.speaks))
+    language = voice.language(wanted or await spoken_language(text, usual=usual, speaks=tts.speaks, fixed=fixed))
     for clause in split(text, language=language):
         if not wanted:
-            language = text_language(clause.text, usual=usual, speaks=tts.speaks, before=language)
+            language = await spoken_language(clause.text, usual=usual, speaks=tts.speaks, before=language, fixed=fixed)
         spoken = for_voice(clause.text, language)
         if not spoken:
             continue

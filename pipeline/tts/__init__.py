@@ -10,6 +10,16 @@ from pipeline.voices.catalogue import Voice
 class TextToSpeech(Protocol):
     """A synthesiser, shared by all sessions."""
 
+    @property
+    def follows_instructions(self) -> bool:
+        """Whether `speak` follows the voice's `instructions`."""
+        ...
+
+    @property
+    def reads_ipa(self) -> bool:
+        """Whether `speak` reads IPA that `pipeline.tts.phonemes.as_ipa` has marked."""
+        ...
+
     def speak(self, text: str, *, voice: Voice, language: str | None) -> AsyncGenerator[Clip, None]:
         """Speak one clause, already normalised for the voice (`pipeline.speech.normalise`), as clips in order.
 

@@ -56,6 +56,9 @@ async def sounding(items: AsyncGenerator[T | None, None]) -> AsyncGenerator[T, N
 class WorkerSpeech(ABC):
     """An engine in a worker, as `pipeline.tts.TextToSpeech`. A subclass says what to ask it for."""
 
+    follows_instructions = False
+    reads_ipa = False
+
     def __init__(self, worker: Worker, name: str, timeout_s: float) -> None:
         """name: of the engine, for errors. timeout_s: longest wait for the next sound."""
         self._worker = worker

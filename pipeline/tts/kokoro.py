@@ -111,6 +111,8 @@ def _conditions(model: Path) -> str:
 class KokoroSpeech(WorkerSpeech):
     """See `pipeline.tts.TextToSpeech`. 24 kHz."""
 
+    reads_ipa = True
+
     def __init__(self, worker: Worker, phonemes: Phonemes, files: Mapping[str, Path], timeout_s: float) -> None:
         """files: voice of the model → its file, not empty."""
         super().__init__(worker, "Kokoro", timeout_s)

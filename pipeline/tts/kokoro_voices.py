@@ -52,15 +52,26 @@ def _voice(name: str, own: str) -> Voice:
 
 
 def choose(voice: Voice, language: str, files: Mapping[str, Path]) -> str:
-    """Return the model's voice for a voice of this service: the voice's own for the language, else its `voice`, else
-    one that was trained on the language, else any. files: not empty."""
+    """Return the model's voice for a voice of this service: the voice's own for the language; else its `voice`, if that
+    one was trained on the language; else one that was, if possible of the same sex; else any. files: not empty.
+
+    A voice speaks another language than its own badly: Whisper base misheard 82 % of the words of a text in French by
+    am_michael, 21 % by ff_siwis; in Spanish 33 % and 8 %.
+    """
     own = voice.engines.get("kokoro", {})
     plain = language.partition("-")[0]
-    for name in (own.get(language), own.get(plain), own.get("voice")):
+    for name in (own.get(language), own.get(plain)):
         if name in files:
             return str(name)
-    trained = [name for name in (WOMAN, *files) if name in files and OF_LETTER[name[0]].partition("-")[0] == plain]
-    return (trained or list(files))[0]
+    usual = str(own.get("voice", WOMAN))
+    trained = [name for name in (usual, WOMAN, *files) if name in files and _trained_on(name) == plain]
+    same = [name for name in trained if name[1] == usual[1:2]]
+    others = [usual] if usual in files else list(files)
+    return next(iter((trained[:1] if usual in trained else same) or trained or others))
+
+
+def _trained_on(name: str) -> str:
+    return OF_LETTER[name[0]].partition("-")[0]
 
 
 def espeak_voice(language: str, own: str) -> str | None:

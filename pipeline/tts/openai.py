@@ -71,6 +71,10 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
 class OpenAiSpeech:
     """See `pipeline.tts.TextToSpeech`. 24 kHz, whatever the server sends."""
 
+    follows_instructions = True
+    """Instructions are passed on; a server whose model follows none ignores them."""
+    reads_ipa = False
+
     def __init__(self, client: "AsyncOpenAI", model: str, voice: str, timeout_s: float) -> None:
         """voice: name of a voice on the server that replaces the one in each voice's description; "": not replaced."""
         self._client = client
@@ -86,7 +90,8 @@ class OpenAiSpeech:
             return
         own = voice.engines.get("openai", {})
         name = self._voice or str(own.get(voice.language(language), own.get("voice", DEFAULT_VOICE)))
-        async with aclosing(within(self._stream(said, name), self._timeout_s, "The speech server")) as clips:
+        stream = self._stream(said, name, voice.instructions)
+        async with aclosing(within(stream, self._timeout_s, "The speech server")) as clips:
             async for clip in clips:
                 yield clip
 
@@ -94,11 +99,11 @@ class OpenAiSpeech:
         """Return True: the server decides."""
         return True
 
-    async def _stream(self, text: str, voice: str) -> AsyncGenerator[Clip, None]:
+    async def _stream(self, text: str, voice: str, instructions: str) -> AsyncGenerator[Clip, None]:
         import openai
 
         try:
-            async with aclosing(self._request(text, voice)) as clips:
+            async with aclosing(self._request(text, voice, instructions)) as clips:
                 async for clip in clips:
                     yield clip
         except openai.APITimeoutError:
@@ -119,26 +124,37 @@ class OpenAiSpeech:
                 raise EngineError("The speech server stopped sending.", code="timeout") from None
             raise EngineError(f"The connection to the speech server broke ({type(error).__name__}).") from None
 
-    async def _request(self, text: str, voice: str) -> AsyncGenerator[Clip, None]:
+    async def _request(self, text: str, voice: str, instructions: str) -> AsyncGenerator[Clip, None]:
         """Send one request, and a second one for WAV if the server does not support raw samples."""
         import openai
 
         try:
-            async with aclosing(self._attempt(text, voice, self._format)) as clips:
+            async with aclosing(self._attempt(text, voice, instructions, self._format)) as clips:
                 async for clip in clips:
                     yield clip
             return
         except (openai.BadRequestError, openai.UnprocessableEntityError):
             if self._format == "wav":
                 raise
-        async with aclosing(self._attempt(text, voice, "wav")) as clips:
+        async with aclosing(self._attempt(text, voice, instructions, "wav")) as clips:
             async for clip in clips:
                 self._format = "wav"  # it works: later requests ask for WAV at once
                 yield clip
 
-    async def _attempt(self, text: str, voice: str, kind: Literal["pcm", "wav"]) -> AsyncGenerator[Clip, None]:
+    async def _attempt(
+        self, text: str, voice: str, instructions: str, kind: Literal["pcm", "wav"]
+    ) -> AsyncGenerator[Clip, None]:
+        import openai
+
         speech = self._client.audio.speech.with_streaming_response
-        async with speech.create(model=self._model, voice=voice, input=text, response_format=kind) as response:
+        asked = speech.create(
+            model=self._model,
+            voice=voice,
+            input=text,
+            instructions=instructions or openai.omit,
+            response_format=kind,
+        )
+        async with asked as response:
             # Some servers always send WAV: recognise it by its first bytes.
             decoder: PcmStream | WavStream | None = None
             begin = b""

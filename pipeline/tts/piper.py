@@ -44,6 +44,8 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
 class PiperSpeech(WorkerSpeech):
     """See `pipeline.tts.TextToSpeech`. The voice's rate, usually 22,050 Hz."""
 
+    reads_ipa = True
+
     def __init__(self, worker: Worker, phonemes: Phonemes, reader: str, speakers: int, timeout_s: float) -> None:
         """reader: the eSpeak voice that gives the phonemes. speakers: how many the model has."""
         super().__init__(worker, "Piper", timeout_s)

@@ -9,7 +9,7 @@ import asyncio
 import importlib.util
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -32,8 +32,8 @@ WEIGHTS = re.compile(r"^weights_path(?:_without_voice_cloning)?: hf://([^/\s]+/[
 
 async def probe(settings: Settings) -> None:
     """Raise EngineUnavailable if it is not installed, or if the weights are missing and the hub is unreachable."""
-    spec = importlib.util.find_spec("pocket_tts")
-    if spec is None or not spec.submodule_search_locations or importlib.util.find_spec("torch") is None:
+    configs = _configs()
+    if configs is None or importlib.util.find_spec("torch") is None:
         raise EngineUnavailable("pocket-tts is not installed.", remedy="make run EXTRAS=pocket")
     if settings.tts_model:
         if not _is_file(settings.tts_model):
@@ -41,7 +41,7 @@ async def probe(settings: Settings) -> None:
                 "TTS_MODEL is not a file.", remedy="Set it to a pocket-tts YAML, or leave it empty."
             )
         return
-    config = Path(spec.submodule_search_locations[0], "config", f"{MODELS[_first(settings)]}.yaml")
+    config = configs / f"{MODELS[_first(settings)]}.yaml"
     if await asyncio.to_thread(_is_cached, config, _hub_cache(settings)):
         return
     if settings.hub_offline or not await _hub_answers(settings):
@@ -65,6 +65,7 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
     """Start pocket-tts in its worker, with its first model loaded. Raises EngineUnavailable, EngineError."""
     await probe(settings)
     config = _config(settings)
+    languages = [] if config.config else await asyncio.to_thread(_available, settings)
     spec = EngineSpec("pocket", "pipeline.tts.pocket_engine:Pocket", config, downloads=True)
     # A model call can include loading the model of another language.
     serving = Serving(max(settings.tts_timeout_s, START_TIMEOUT_S), settings.tts_replicas)
@@ -74,10 +75,9 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
             config.first,
             settings.tts_timeout_s,
             START_TIMEOUT_S,
-            any_language=bool(config.config),
+            languages=languages,
         )
         name = Path(config.config).stem if config.config else MODELS[config.first]
-        languages = [] if config.config else list(MODELS)
         model, kind = f"pocket-tts {name}", "int8" if config.int8 else ""
         shown = f"{model} ({kind})" if kind else model
         yield Opened(speech, shown, config.device, worker.load, languages, model, kind)
@@ -87,14 +87,16 @@ class PocketSpeech(WorkerSpeech):
     """See `pipeline.tts.TextToSpeech`. 24 kHz."""
 
     def __init__(
-        self, worker: Worker, first: str, timeout_s: float, load_timeout_s: float, *, any_language: bool
+        self, worker: Worker, first: str, timeout_s: float, load_timeout_s: float, *, languages: Sequence[str]
     ) -> None:
-        """first: the language that is loaded. any_language: one model speaks all languages."""
+        """first: the language that is loaded. languages: those with weights here or on the hub; empty: one model speaks
+        all languages."""
         super().__init__(worker, "pocket-tts", timeout_s)
         self._first = first
         self._loaded = {first}
         self._load_timeout_s = load_timeout_s
-        self._any_language = any_language
+        self._any_language = not languages
+        self._languages = set(languages)
 
     async def _request(self, said: str, voice: Voice, language: str | None) -> tuple[object, ...]:
         code = self._first if self._any_language else voice.language(language).partition("-")[0]
@@ -108,7 +110,7 @@ class PocketSpeech(WorkerSpeech):
     def speaks(self, language: str) -> bool:
         """See `pipeline.tts.TextToSpeech`."""
         plain = language.partition("-")[0]
-        return plain == self._first if self._any_language else plain in MODELS
+        return plain == self._first if self._any_language else plain in self._languages
 
     async def _load(self, code: str) -> None:
         """Load a language's model; the first time can take as long as the worker's start."""
@@ -118,7 +120,11 @@ class PocketSpeech(WorkerSpeech):
             async with asyncio.timeout(self._load_timeout_s):
                 await self._worker.call("load", code)
         except TimeoutError:
+            self._languages.discard(code)  # texts in it are spoken in the conversation's language from now on
             raise EngineError(f"pocket-tts did not load {MODELS[code]} in time.", code="timeout") from None
+        except EngineError:
+            self._languages.discard(code)
+            raise
         self._loaded.add(code)
 
 
@@ -134,6 +140,20 @@ def _config(settings: Settings) -> PocketConfig:
         device="cuda" if settings.tts_device == "cuda" else "cpu",
         int8=settings.tts_precision == "int8",
     )
+
+
+def _available(settings: Settings) -> list[str]:
+    """Return the languages whose weights are in the hub's cache, or all if the hub may be asked. Blocking."""
+    if not settings.hub_offline:
+        return list(MODELS)
+    folder, cache = _configs(), _hub_cache(settings)
+    return [code for code, name in MODELS.items() if folder and _is_cached(folder / f"{name}.yaml", cache)]
+
+
+def _configs() -> Path | None:
+    """Return the library's folder of YAMLs; None if it is not installed."""
+    spec = importlib.util.find_spec("pocket_tts")
+    return Path(spec.submodule_search_locations[0], "config") if spec and spec.submodule_search_locations else None
 
 
 def _first(settings: Settings) -> str:

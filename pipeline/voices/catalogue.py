@@ -52,6 +52,12 @@ class Voice:
     """Parameters for each engine: {"espeak": {"en": "en-us+m3", …}, "xtts": {"speaker": "…"}, …}."""
     licence: str = ""
     """Owner and permitted use of the voice, for people."""
+    instructions: str = ""
+    """How to speak (mood, pace), for engines that follow instructions."""
+    created_at: int = 0
+    """Unix time at which it was added through the service; 0 for other voices."""
+    consent: str = ""
+    """Id of the speaker's consent (`pipeline.voices.consents`)."""
 
     def language(self, wanted: str | None) -> str:
         """Return the language to speak: `wanted` (in lower case, "-" before a region), else the voice's first."""
@@ -215,9 +221,11 @@ def _parse(name: str, table: dict[str, Any], clips: Mapping[str, Path]) -> Voice
     missing = [clip for clip in wanted if clip not in clips]
     if missing:
         raise ValueError(f"the recording {missing[0]!r} is not in the voice's folder")
-    for key in ("description", "licence"):
+    for key in ("description", "licence", "consent"):
         if not isinstance(table.get(key, ""), str):
             raise ValueError(f"{key} must be a string")
+    if not isinstance(table.get("created_at", 0), int):
+        raise ValueError("created_at must be a number")
     return Voice(
         name,
         description=table.get("description", ""),
@@ -225,6 +233,8 @@ def _parse(name: str, table: dict[str, Any], clips: Mapping[str, Path]) -> Voice
         languages=_strings(table, "languages", ()),
         engines={key: value for key, value in table.items() if isinstance(value, dict)},
         licence=table.get("licence", ""),
+        created_at=table.get("created_at", 0),
+        consent=table.get("consent", ""),
     )
 
 

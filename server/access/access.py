@@ -38,6 +38,7 @@ class Access:
         self._jwts = Jwts(settings)
         self.page_tokens = PageTokens(settings.jwt_secret, PAGE_TOKEN_S)
         self.client_secrets = ClientSecrets()
+        self._public = {Open.ALL, Open.LIST} if settings.public_lists else {Open.ALL}
         self.origins = Origins(settings, keys=self.wants_keys)
         self.rates = Rates(settings)
         self.budgets = Budgets(settings)
@@ -61,7 +62,7 @@ class Access:
         """Return the caller of a request. Raises ParleyError: unauthorized, forbidden, forbidden_origin,
         forbidden_host; TooOften, with the time to wait; Overloaded when keys cannot be checked now."""
         anonymous = Caller("", frozenset(), kind="anonymous", address=address_of(connection))
-        if rule.needed is Open.ALL:
+        if rule.needed in self._public:
             await self.rates.count_open(anonymous, health=rule.path.startswith("/health"))
             return await self._visitor(connection, anonymous)
         if rule.needed is Open.SIGNED:
@@ -72,7 +73,7 @@ class Access:
         await self.rates.count(caller or anonymous, refused=caller is None)
         if caller is None:
             raise ParleyError("Send a key: Authorization: Bearer KEY.", code="unauthorized")
-        right = None if rule.needed is Open.ANY_KEY else rule.needed
+        right = None if isinstance(rule.needed, Open) else rule.needed
         if not caller.may(right) and (rule is not OTHERS or is_there(connection)):
             raise Forbidden(str(right))
         return caller

@@ -18,6 +18,8 @@ class Open(Enum):
     """Callers that authenticate by a signature, which the route checks."""
     ANY_KEY = "any key"
     """Callers with any valid key."""
+    LIST = "list"
+    """Callers with any valid key; everybody if PUBLIC_LISTS is set."""
 
 
 Needed = Open | Permission
@@ -74,8 +76,12 @@ RULES = (
     Rule("/v1/realtime/calls", Permission.TALK),
     Rule("/v1/realtime/calls/", Permission.TALK),
     Rule("/v1/audio/speech", Permission.TALK),
-    Rule("/v1/audio/voices", Open.ANY_KEY, READ),
+    Rule("/v1/audio/models", Open.LIST, READ),
+    Rule("/v1/audio/voices", Open.LIST, READ),
     Rule("/v1/audio/voices", Permission.ADMIN, files=True),
+    Rule("/v1/audio/voices/", Permission.ADMIN),
+    Rule("/v1/audio/voice_consents", Permission.ADMIN, files=True),
+    Rule("/v1/audio/voice_consents/", Permission.ADMIN),
     Rule("/v1/models", Open.ANY_KEY, READ),
     Rule("/v1/models/", Open.ANY_KEY, READ),
     # transcribe

@@ -18,7 +18,7 @@ SAFE = {
 """Defaults for responses that do not set these headers (`server.pages.ui` sets them for the page): browsers must not
 run, frame, sniff or cache such a response."""
 SENT = ["*"]
-READ = ["Content-Disposition", "Location", "Retry-After", "WWW-Authenticate"]
+READ = ["Content-Disposition", "Location", "Parley-Ignored", "Retry-After", "WWW-Authenticate"]
 """Headers that pages of ALLOWED_ORIGINS can send (all: clients add their own names and versions, such as OpenAI's
 x-stainless-*, and tracing adds traceparent) and read."""
 

@@ -1,4 +1,5 @@
-"""OpenAI's audio API: `/v1/audio/…` and `/v1/models`. `server.openai.voices` has `/v1/audio/voices`."""
+"""OpenAI's audio API: `/v1/audio/…` and `/v1/models`. `server.openai.voices` has `/v1/audio/voices`,
+`voice_consents` the consents."""
 
 from fastapi import APIRouter, Depends
 

@@ -1,6 +1,7 @@
 """`/v1/models`: the loaded models, OpenAI's names for them, and models for recordings that are loaded on first use."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -58,9 +59,10 @@ async def _listed(request: Request) -> list["OpenAIModel"]:
     return await asyncio.to_thread(listed, state.assistant, state.started)
 
 
-def listed(assistant: Assistant, created: int) -> list["OpenAIModel"]:
+def listed(assistant: Assistant, created: int, stages: Sequence[str] = ("stt", "tts", "llm")) -> list["OpenAIModel"]:
+    """Return the models of these stages. created: Unix time. Reads the disk."""
     found = []
-    for stage in ("stt", "tts", "llm"):
+    for stage in stages:
         own = {info.engine for info in assistant.engines} | {info.name for info in assistant.engines}
         for name in names(assistant, stage):
             if not is_path(name):
@@ -99,6 +101,28 @@ async def models(request: Request) -> ModelList:
     """List the models. OpenAI's names (`whisper-1`, `tts-1`, `gpt-realtime`, …) are aliases of the loaded models; other
     models for recordings are loaded when a request names them."""
     return ModelList(object="list", data=await _listed(request))
+
+
+class SpeechModels(ResponseModel):
+    """The models for speech, under both names that clients read."""
+
+    model_config = like({"object": "list", "data": [MODEL], "models": [MODEL]})
+
+    object: Literal["list"]
+    data: list[OpenAIModel]
+    models: list[OpenAIModel]
+
+
+@router.get(
+    "/audio/models",
+    summary="List models for speech",
+    responses=errors(401, 403),
+)
+async def speech_models(request: Request) -> SpeechModels:
+    """List the values of `model` for `/v1/audio/speech`. Not in OpenAI's API: Open WebUI and others read it."""
+    state = state_of(request)
+    found = await asyncio.to_thread(listed, state.assistant, state.started, ("tts",))
+    return SpeechModels(object="list", data=found, models=found)
 
 
 @router.get(

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -26,6 +27,8 @@ from server.state import state_of
 router = APIRouter(tags=["speech"])
 
 MAX_CHARS = 4096
+IGNORED = "Parley-Ignored"
+"""Header of a response: the fields of the request that had no effect."""
 SILENCE_S = 0.3
 """Length of the silence for a text that contains nothing to speak ("…", an emoji)."""
 
@@ -42,8 +45,11 @@ class SpeechRequest(NullIsAbsent):
     model: str = Field(default="", max_length=200, examples=["tts-1"], description="By default the loaded model.")
     input: str = Field(min_length=1, max_length=MAX_CHARS, examples=["Good morning. What can I do for you?"])
     voice: str | VoiceId = Field(examples=["man"], description="A voice of /v1/audio/voices, or one of OpenAI's names.")
-    instructions: str | None = Field(
-        default=None, description="Accepted without effect: the engines do not support it."
+    instructions: str = Field(
+        default="",
+        max_length=MAX_CHARS,
+        description="How to speak. Passed on by TTS_ENGINE=openai; the other engines follow none, and the response has "
+        f"the header `{IGNORED}: instructions`.",
     )
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
     speed: float = Field(default=1.0, ge=MIN_SPEED, le=MAX_SPEED, description="The pitch stays the same.")
@@ -51,8 +57,8 @@ class SpeechRequest(NullIsAbsent):
     language: Annotated[
         str | None,
         Field(
-            description="ISO 639-1 code of the text; by default from its alphabet, else SPEECH_LANGUAGE or the voice's "
-            "first language. Not in OpenAI's API."
+            description="ISO 639-1 code of the text; by default SPEECH_LANGUAGE in its alphabet, or else detected in "
+            "each clause. Not in OpenAI's API."
         ),
     ] = None
 
@@ -65,6 +71,12 @@ class SpeechRequest(NullIsAbsent):
         200: {
             "description": "The speech, streamed while it is synthesized (24 kHz mono); with `stream_format=sse` as "
             "events.",
+            "headers": {
+                IGNORED: {
+                    "schema": {"type": "string"},
+                    "description": "Fields of the request that had no effect: `instructions`.",
+                }
+            },
             "content": {
                 **{form.media_type: {"schema": {"type": "string", "format": "binary"}} for form in FORMATS.values()},
                 "text/event-stream": event_stream(
@@ -82,8 +94,13 @@ async def speech(request: Request, wanted: SpeechRequest) -> Response:
     assistant = state_of(request).assistant
     check_model(assistant, "tts", wanted.model)
     voice = assistant.openai_voice(wanted.voice if isinstance(wanted.voice, str) else wanted.voice.id)
+    tts, headers = assistant.stages.tts, {}
+    if wanted.instructions and tts.follows_instructions:
+        voice = replace(voice, instructions=wanted.instructions)
+    elif wanted.instructions:
+        headers[IGNORED] = "instructions"
     clips = say(
-        assistant.stages.tts,
+        tts,
         wanted.input,
         voice=voice,
         language=language_code(wanted.language),
@@ -91,8 +108,9 @@ async def speech(request: Request, wanted: SpeechRequest) -> Response:
     )
     sound = encoded(_audible(clips), wanted.response_format, speed=wanted.speed)
     if wanted.stream_format == "sse":
-        return Stream(await begun(_events(sound, wanted.input)), "text/event-stream", {"Cache-Control": "no-cache"})
-    return Stream(await begun(sound), FORMATS[wanted.response_format].media_type)
+        headers["Cache-Control"] = "no-cache"
+        return Stream(await begun(_events(sound, wanted.input)), "text/event-stream", headers)
+    return Stream(await begun(sound), FORMATS[wanted.response_format].media_type, headers)
 
 
 async def _audible(clips: AsyncGenerator[Clip, None]) -> AsyncGenerator[Clip, None]:

@@ -35,6 +35,7 @@ from pipeline.assistant import Assistant
 from pipeline.conversation import events
 from pipeline.errors import BadInput, ParleyError
 from pipeline.speech.clauses import clauses
+from pipeline.speech.language import spoken_language
 from pipeline.speech.synthesize import say
 from pipeline.stt import Transcript as Heard
 from pipeline.voices.catalogue import Voice
@@ -340,10 +341,16 @@ class Connection:
 
     async def _speak_as_it_comes(self, texts: Texts, voice: Voice, language: str | None) -> None:
         sound = SoundOut(self._tell)
+        settings, tts = self._assistant.settings, self._assistant.stages.tts
+        usual = spoken = voice.usual_language(settings.speech_language)
+        fixed = bool(settings.speech_language)
         try:
             async with aclosing(clauses(texts.each(), language=language)) as ready:
                 async for clause in ready:
-                    await self._send(clause.text, voice, language, sound)
+                    spoken = language or await spoken_language(
+                        clause.text, usual=usual, speaks=tts.speaks, before=spoken, fixed=fixed
+                    )
+                    await self._send(clause.text, voice, spoken, sound)
         finally:
             texts.close()  # speaking has ended: discard further text
         await sound.end()

@@ -39,6 +39,13 @@ TEXTS = [
     ("ru", "12, 13!", "ru"),
     ("en", "", "en"),
     ("en", "😀", "en"),
+    ("en", "Je n'ai pas trouvé cette chanson.", "fr"),
+    ("fr", "I could not find that song.", "en"),
+    ("pt-br", "I could not find that song.", "en"),
+    ("pt-br", "Não encontrei essa música.", "pt-br"),
+    ("en", "¿Quieres que te lea el resto del mensaje?", "es"),
+    ("ru", "Wie wird das Wetter morgen in Hamburg?", "de"),
+    ("en", "Времето утре ще бъде слънчево и топло.", "bg"),
 ]
 
 
@@ -54,3 +61,26 @@ def test_a_language_without_a_voice_is_not_chosen() -> None:
 
 def test_a_clause_without_letters_keeps_the_previous_language() -> None:
     assert text_language("12, 13.", usual="en", speaks=lambda code: True, before="ru") == "ru"
+
+
+@pytest.mark.parametrize("text", ["OK.", "Carlos Hernández.", "The word merci means thank you.", "USB-C and Wi-Fi."])
+def test_short_and_mixed_texts_stay_in_the_conversation(text: str) -> None:
+    assert text_language(text, usual="en", speaks=lambda code: True) == "en"
+
+
+def test_uncertain_clause_keeps_the_language_of_the_previous_one() -> None:
+    assert text_language("Oui.", usual="en", speaks=lambda code: True, before="fr") == "fr"
+    assert text_language("Oui.", usual="en", speaks=lambda code: True, before="ru") == "en"
+
+
+def test_a_language_that_the_voice_lacks_is_not_detected() -> None:
+    text = "Je n'ai pas trouvé cette chanson."
+    assert text_language(text, usual="en", speaks=lambda code: code in ("en", "de")) == "en"
+
+
+def test_fixed_language_applies_to_its_alphabet_only() -> None:
+    def spoken(text: str) -> str:
+        return text_language(text, usual="pt", speaks=lambda code: True, fixed=True)
+
+    assert spoken("I could not find that song.") == "pt"
+    assert spoken("Привет, как дела?") == "ru"

@@ -179,6 +179,11 @@ def test_a_voice_is_chosen_by_language() -> None:
     assert choose(woman, "es", files) == "af_heart"
     assert choose(Voice("dropped"), "pt", files) == "pf_dora"
     assert choose(Voice("dropped"), "fr", files) == "af_heart"
+    more = dict.fromkeys(("af_heart", "am_michael", "ff_siwis", "pf_dora", "pm_alex"), Path("voice.bin"))
+    onyx = Voice("onyx", engines={"kokoro": {"voice": "am_michael"}})
+    assert [choose(onyx, code, more) for code in ("en", "pt", "fr", "it")] == [
+        "am_michael", "pm_alex", "ff_siwis", "am_michael",
+    ]  # fmt: skip
     assert espeak_voice("en", "bf_emma") == "en-gb"
     assert espeak_voice("en-us", "bf_emma") == "en-us"
     assert espeak_voice("fr-ca", "af_heart") == "fr"

@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,13 @@ async def test_the_server_gets_model_voice_and_text() -> None:
         assert [request["voice"] for request in server.requests] == ["onyx", "alloy", "af_sky"]
         assert await said(server, "🎉 ?!") == []
         assert len(server.requests) == 3
+
+
+async def test_instructions_are_passed_on() -> None:
+    async with speech_server() as server:
+        await said(server, voice=replace(MAN, instructions="Whisper."))
+        await said(server)
+    assert [request.get("instructions") for request in server.requests] == ["Whisper.", None]
 
 
 async def test_a_server_without_raw_samples_is_asked_for_wav_afterwards() -> None:

@@ -184,7 +184,7 @@ def test_a_broken_model_is_reported(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_language_is_refused(speech: PocketSpeech) -> None:
-    own = PocketSpeech(speech._worker, "en", 5.0, 5.0, any_language=False)
+    own = PocketSpeech(speech._worker, "en", 5.0, 5.0, languages=["en", "fr"])
     with pytest.raises(EngineError) as raised:
         await anext(own.speak("hello", voice=CLONED, language="ja"))
     assert raised.value.code == "unsupported_language"
@@ -209,6 +209,8 @@ async def test_probe_reports_missing_parts(tmp_path: Path, monkeypatch: pytest.M
     (snapshot / file).parent.mkdir(parents=True)
     (snapshot / file).write_bytes(b"weights")
     await pocket.probe(Settings(models_dir=tmp_path, hf_hub_offline=True))
+    assert pocket._available(Settings(models_dir=tmp_path, hf_hub_offline=True)) == ["en"]
+    assert pocket._available(Settings(models_dir=tmp_path)) == list(MODELS)
 
 
 def test_every_shipped_model_is_available() -> None:

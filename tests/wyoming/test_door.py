@@ -132,6 +132,18 @@ async def test_text_is_spoken_while_it_arrives(server: ServerProcess, port: int)
     assert kinds.count("audio-chunk") > 3
 
 
+async def test_streamed_text_is_spoken_in_its_language(server: ServerProcess, port: int) -> None:
+    async def seconds(voice: SynthesizeVoice | None = None) -> float:
+        async with connected(port) as client:
+            text = "Les trains qui partent aujourd'hui vers les grandes villes sont tous en retard."
+            await send(client, SynthesizeStart(voice), SynthesizeChunk(text), SynthesizeStop())
+            return (await sound(client)).seconds
+
+    french, english = [await seconds(SynthesizeVoice(language=code)) for code in ("fr", "en")]
+    assert await seconds() == pytest.approx(french, rel=0.02)
+    assert english != pytest.approx(french, rel=0.05)
+
+
 async def test_a_reply_uses_the_conversation_across_connections(server: ServerProcess, port: int) -> None:
     async def ask(text: str, conversation: str) -> str:
         async with connected(port) as client:
