@@ -80,6 +80,7 @@ class Call:
             voice=assistant.voice(voice),
             language=language_code(language),
             sink=self,
+            fades=False,
             room=room,
         )
         self._line = line
