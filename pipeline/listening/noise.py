@@ -8,6 +8,7 @@ import ctypes
 import functools
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from pipeline.audio.clip import Samples
 from pipeline.audio.stream_resampler import StreamResampler
 from pipeline.errors import EngineUnavailable
-from pipeline.listening.detector import RATE_HZ
+from pipeline.listening.detector import RATE_HZ, VoiceActivity, probabilities
 
 MODEL_HZ, MODEL_FRAME = 48_000, 480
 SCALE = 32768.0
@@ -100,3 +101,29 @@ class NoiseFilter:
         original = np.concatenate([self._before, frame])
         self._before = original[len(frame) :]
         return np.asarray(self.strength * reduced + (1 - self.strength) * original[: len(frame)], np.float32)
+
+
+class FilteredActivity:
+    """Voice activity in sound with less noise; the sound itself is not changed."""
+
+    def __init__(self, activity: VoiceActivity) -> None:
+        self._activity = activity
+        self._filter: NoiseFilter | None = None
+
+    def reduce(self, strength: float) -> None:
+        """Reduce the noise from now on. strength: 0 to 1; 0: not at all. Raises EngineUnavailable."""
+        if strength and self._filter is not None:
+            self._filter.strength = strength
+        else:
+            self._filter = NoiseFilter(strength) if strength else None
+
+    def probability(self, frame: Samples) -> float:
+        return self._activity.probability(frame if self._filter is None else self._filter.reduced(frame))
+
+    def probabilities(self, frames: Samples) -> Sequence[float]:
+        if self._filter is not None:
+            frames = np.stack([self._filter.reduced(frame) for frame in frames])
+        return probabilities(self._activity, frames)
+
+    def reset(self) -> None:
+        self._activity.reset()
