@@ -7,7 +7,8 @@ import struct
 import uuid
 
 from bench.attacker import Attacker
-from tests.questions import spoken
+from pipeline.audio.decode import decode_blocking
+from tests.questions import sample
 from tests.telephone.twilio import FORM, signed
 from tests.webrtc.caller import CALLS, Caller
 
@@ -95,7 +96,8 @@ async def twilio_forgeries(attacker: Attacker) -> None:
 async def unread_translations(attacker: Attacker) -> None:
     """Translations that get speech without an end, faster than real time, and are never read, from twenty-four
     senders."""
-    speech = base64.b64encode(spoken("hello").at(24_000).pcm16() + bytes(48_000))
+    hello = decode_blocking(sample("hello"), max_seconds=60)
+    speech = base64.b64encode(hello.at(24_000).pcm16() + bytes(48_000))
     append = json.dumps({"type": "session.input_audio_buffer.append", "audio": speech.decode()})
     update = {"type": "session.update", "session": {"audio": {"output": {"language": "es"}}}}
 
