@@ -1,4 +1,4 @@
-"""What all attackers of `bench.attack` share: keys, connections, and the count of the responses."""
+"""The base of all attackers of `bench.attack`: keys, connections, and the count of the responses."""
 
 import asyncio
 import json

@@ -17,7 +17,7 @@ ID, SOUND = 0x01, 0x10
 
 
 async def offer() -> str:
-    """Return an SDP offer whose addresses nobody answers at."""
+    """Return an SDP offer with addresses that do not respond."""
     caller = Caller()
     try:
         await caller.peer.setLocalDescription(await caller.peer.createOffer())
