@@ -25,21 +25,27 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from anyio.from_thread import start_blocking_portal
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect as sync_connect
 
-from bench.attackers import ANNA, ATTACKS, KEYS, TURN_S
+from bench.attacker import ANNA, KEYS, TURN_S, Ports
+from bench.attackers import ATTACKS
 from bench.rows import Rows
 from tests.jobs.test_doors import HEARS
 from tests.questions import sample
 from tests.server_process import ServerProcess, serving
-from tests.servers.running import closed_port, wait_for_port
+from tests.servers.chat import FakeChat
+from tests.servers.running import closed_port, running, wait_for_port
+from tests.telephone.twilio import TOKEN
 
 AS_ANNA = {"Authorization": f"Bearer {ANNA}"}
 BACK_S = 30.0
 """Seconds for the memory to return to normal after the attack."""
 DRAIN_S = 2.0
 MAX_RATIO, MAX_KEPT_MB, MAX_END_S = 1.5, 50.0, 2.0
+WITH_MODEL = ("unread_translations",)
+"""Attacks for which the service has a language model, which replies at once."""
 
 
 def memory_mb(server: ServerProcess) -> float:
@@ -75,12 +81,12 @@ def turns(server: ServerProcess, until: Callable[[], bool], question: bytes) -> 
 
 
 @contextlib.contextmanager
-def attacking(name: str, server: ServerProcess, wyoming: int) -> Iterator[subprocess.Popen[str]]:
+def attacking(name: str, ports: Ports) -> Iterator[subprocess.Popen[str]]:
     """Run the attacker's process during the block. It has a low priority: on another machine it would not use our
     processor.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.attackers", name, str(server.port), str(wyoming)],
+        [sys.executable, "-m", "bench.attackers", name, str(ports.http), str(ports.wyoming), str(ports.audiosocket)],
         stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.nice(19),
     )  # fmt: skip
     try:
@@ -98,20 +104,26 @@ def attacking(name: str, server: ServerProcess, wyoming: int) -> Iterator[subpro
 
 def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
     """Run one attack; return whether all targets were met."""
-    question, wyoming = sample("hello"), closed_port()
+    question, wyoming, audiosocket = sample("hello"), closed_port(), closed_port()
     settings = {
-        **HEARS, "API_KEYS": KEYS, "DRAIN_SECONDS": str(DRAIN_S),
-        "WYOMING_URI": f"tcp://127.0.0.1:{wyoming}",
+        **HEARS, "API_KEYS": KEYS, "DRAIN_SECONDS": str(DRAIN_S), "TWILIO_AUTH_TOKEN": TOKEN,
+        "WYOMING_URI": f"tcp://127.0.0.1:{wyoming}", "AUDIOSOCKET_ADDRESS": f"127.0.0.1:{audiosocket}",
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        if name in WITH_MODEL:
+            portal = stack.enter_context(start_blocking_portal())
+            address = stack.enter_context(portal.wrap_async_context_manager(running(FakeChat().app())))
+            settings |= {"LLM_ENGINE": "openai", "LLM_OPENAI_URL": f"{address}/v1"}
         server = stack.enter_context(serving(Path(folder), **settings))
+        ports = Ports(server.port, wyoming, audiosocket)
         wait_for_port(wyoming)
 
         def after(length: float) -> Callable[[], bool]:
             end = time.monotonic() + length
             return lambda: time.monotonic() > end
 
-        with sync_connect(f"ws://127.0.0.1:{server.port}/v1/realtime", additional_headers=AS_ANNA) as realtime:
+        url = f"ws://127.0.0.1:{server.port}/v1/realtime"
+        with sync_connect(url, additional_headers=AS_ANNA, open_timeout=TURN_S) as realtime:
             realtime.recv(timeout=TURN_S)  # the first session of a service imports its types, once
         turns(server, after(5), question)
         calm = np.percentile(turns(server, after(quiet_s), question), 95)
@@ -125,7 +137,7 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
 
         watching = threading.Thread(target=watch)
         watching.start()
-        with attacking(name, server, wyoming) as attacker:
+        with attacking(name, ports) as attacker:
             attacked = np.percentile(turns(server, after(seconds), question), 95)
         told = attacker.stdout.read().strip() if attacker.stdout else ""
         over.set()
@@ -133,7 +145,7 @@ def measure(name: str, seconds: float, quiet_s: float, rows: Rows) -> bool:
         back = after(BACK_S)
         while (kept := memory_mb(server) - before) > MAX_KEPT_MB and not back():
             time.sleep(0.5)
-        with attacking(name, server, wyoming):
+        with attacking(name, ports):
             time.sleep(3)
             began = time.monotonic()
             server.process.send_signal(signal.SIGTERM)

@@ -1,6 +1,6 @@
 """The attackers of `bench.attack`: each runs in a separate process until it is ended, and counts the responses.
 
-python -m bench.attackers NAME PORT WYOMING_PORT
+python -m bench.attackers NAME PORT WYOMING_PORT AUDIOSOCKET_PORT
 """
 
 import asyncio
@@ -9,63 +9,14 @@ import contextlib
 import json
 import signal
 import sys
-from collections import Counter
 from collections.abc import Awaitable, Callable
 
-import httpx
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from websockets.asyncio.client import ClientConnection
 
-from bench import hostile
+from bench import hostile, live_attackers
+from bench.attacker import MALLORY, Attacker, Ports, code_of
 from tests.jobs.test_doors import slow_recording
 from tests.questions import sample
-
-TURN_S = 60.0
-"""A turn that takes longer counts as this many seconds."""
-KEYS = "anna:talk+transcribe:anna-0123456789abcdefghij,mallory:talk+transcribe:mallory-0123456789abcdefghij"
-ANNA, MALLORY = (part.rsplit(":", 1)[1] for part in KEYS.split(","))
-MESSAGES = (OSError, TimeoutError, WebSocketException, httpx.HTTPError, asyncio.IncompleteReadError)
-"""Errors that a refused attacker meets."""
-
-
-class Attacker:
-    """The attacker's state: the service's ports, and the responses so far."""
-
-    def __init__(self, port: int, wyoming: int) -> None:
-        self.port, self.wyoming = port, wyoming
-        self.told: Counter[str] = Counter()
-
-    def socket(self, path: str) -> connect:
-        headers = {"Authorization": f"Bearer {MALLORY}"}
-        return connect(
-            f"ws://127.0.0.1:{self.port}{path}", additional_headers=headers, max_size=None, compression=None,
-            open_timeout=TURN_S,
-        )  # fmt: skip
-
-    def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {MALLORY}"}, timeout=TURN_S
-        )
-
-    async def again(self, attempt: Callable[[int], Awaitable[str]], many: int) -> None:
-        """Run `many` attackers at a time, each in a loop. An attempt returns the response that it got."""
-
-        async def one(number: int) -> None:
-            while True:
-                try:
-                    self.told[await attempt(number)] += 1
-                except MESSAGES as error:
-                    self.told[type(error).__name__] += 1
-                    await asyncio.sleep(0.2)
-
-        await asyncio.gather(*(one(number) for number in range(many)))
-
-
-def code_of(message: str | bytes) -> str:
-    """The error code in a JSON response, or its first field."""
-    found = json.loads(message)
-    error = found.get("error") or (found.get("response") or {}).get("error")
-    return str(error.get("code") if isinstance(error, dict) else next(iter(found)))
 
 
 async def say(attacker: Attacker, payload: bytes | str, path: str = "/ws") -> str:
@@ -167,7 +118,7 @@ async def wyoming_bytes(attacker: Attacker) -> None:
     chunk = wyoming_event("audio-chunk", bytes(768_000))
 
     async def attempt(_: int) -> str:
-        reader, writer = await asyncio.open_connection("127.0.0.1", attacker.wyoming)
+        reader, writer = await asyncio.open_connection("127.0.0.1", attacker.ports.wyoming)
         try:
             writer.write(b'{"type": "transcribe"}\n' + wyoming_event("audio-start"))
             for _ in range(56):
@@ -185,7 +136,7 @@ async def wyoming_silence(attacker: Attacker) -> None:
     """A hundred Wyoming connections that send nothing."""
 
     async def attempt(_: int) -> str:
-        reader, writer = await asyncio.open_connection("127.0.0.1", attacker.wyoming)
+        reader, writer = await asyncio.open_connection("127.0.0.1", attacker.ports.wyoming)
         try:
             answer = await reader.readline()
             return code_of(answer) if answer else "closed"
@@ -296,14 +247,14 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     one.__name__: one
     for one in (
         speech, tags, tags_as_jobs, sdp, headers, webhooks, pipelining, wyoming_bytes, wyoming_silence, large_json,
-        archives, realtime_items, streaming, event_streams,
+        archives, realtime_items, streaming, event_streams, *live_attackers.ATTACKS,
     )
 }  # fmt: skip
 
 
-async def attack(name: str, port: int, wyoming: int) -> None:
+async def attack(name: str, ports: Ports) -> None:
     """Run in the attacker's process: attack until SIGTERM, then print the responses."""
-    attacker = Attacker(port, wyoming)
+    attacker = Attacker(ports)
     work = asyncio.ensure_future(ATTACKS[name](attacker))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
     print("begun", flush=True)
@@ -313,4 +264,4 @@ async def attack(name: str, port: int, wyoming: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(attack(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(attack(sys.argv[1], Ports(*map(int, sys.argv[2:]))))

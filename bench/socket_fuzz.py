@@ -1,6 +1,6 @@
 """Clients that send anything over the WebSockets of a running service: python -m bench.socket_fuzz [MESSAGES] [SEED]
 
-All three sockets in their four modes: order, size, type, encoding, fragmentation, and invalid frames. Clients send
+All sockets in all modes: order, size, type, encoding, fragmentation, and invalid frames. Clients send
 valid and broken messages of each protocol (including those of `tests/realtime/fuzz.py`), sound and garbage. Frames are
 written to the socket by hand, so that they can be wrong in ways that no library permits. A client can read, not read,
 close properly, or just disconnect.
@@ -23,15 +23,26 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
+from anyio.from_thread import start_blocking_portal
 from websockets.asyncio.client import connect
 
 from bench.rows import Rows
 from pipeline.audio.clip import Clip, encode_wav
+from server.telephone.twilio.route import MEDIA
 from tests.questions import sample
 from tests.realtime.fuzz import BYTES, JUNK
 from tests.server_process import ServerProcess, constants, serving
+from tests.servers.chat import FakeChat
+from tests.servers.running import running
+from tests.telephone.twilio import START, TOKEN, calling, signed
+from tests.translation.client import translating
 
-WAYS = ("/ws", "/ws?stream=1&rate=16000", "/v1/realtime?model=x", "/api/v1/streaming", "/api/v1/streaming?partials=1")
+TRANSLATIONS = "/v1/realtime/translations?model=x"
+WAYS = (
+    "/ws", "/ws?stream=1&rate=16000", "/v1/realtime?model=x", "/api/v1/streaming", "/api/v1/streaming?partials=1",
+    TRANSLATIONS, MEDIA,
+)  # fmt: skip
+SIGNATURE = signed(f"ws://127.0.0.1{MEDIA}")["X-Twilio-Signature"]
 CLIENTS = 6
 PER_CLIENT = 60
 REPLY_S = 60.0
@@ -46,6 +57,11 @@ COMMANDS: tuple[dict[str, Any], ...] = (
     {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": [
         {"type": "input_text", "text": "hello"}]}},
     {"type": "conversation.item.truncate", "item_id": "x", "content_index": 0, "audio_end_ms": 1},
+    {"type": "session.update", "session": {"audio": {"output": {"language": "es"}}}}, {"type": "session.close"},
+    {"type": "session.input_audio_buffer.append", "audio": "AAAA" * 400}, START, START,
+    {"event": "media", "streamSid": "MZ1", "media": {"payload": "/w==" * 40}}, {"event": "stop", "streamSid": "MZ1"},
+    {"event": "mark", "streamSid": "MZ1", "mark": {"name": "1"}}, {"event": "connected"},
+    {"event": "dtmf", "streamSid": "MZ1", "dtmf": {"digit": "5"}},
 )  # fmt: skip
 
 
@@ -121,7 +137,8 @@ async def client(server: ServerProcess, random: Random, recordings: list[bytes],
         way = random.choice(WAYS)
         writer.write(
             f"GET {way} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            f"X-Twilio-Signature: {SIGNATURE}\r\n\r\n".encode()
         )
         status = (await reader.readline()).split(b" ")[1].decode()
         seen[f"handshake {status}"] += 1
@@ -174,6 +191,11 @@ async def behaving(server: ServerProcess) -> None:
             await socket.send(sample("hello"))
             await socket.send('{"action": "stop"}')
             assert "transcription" in json.loads(await socket.recv())
+        async with translating(server.url) as listener:
+            await listener.update("es")
+        async with calling(server.url) as phone:
+            await phone.press("1#")
+            await phone.answered()
 
 
 def state(server: ServerProcess) -> dict[str, float]:
@@ -226,12 +248,19 @@ async def fuzz(server: ServerProcess, messages: int, seed: int) -> None:
 SHORT = constants({"server.http.stalling:STALL_TIMEOUT_S": 5.0, "server.app:RESUME_S": 5.0})
 
 
+def settings(address: str) -> dict[str, str]:
+    """Return the settings of the service, with a language model at this address."""
+    return {"TWILIO_AUTH_TOKEN": TOKEN, "LLM_ENGINE": "openai", "LLM_OPENAI_URL": f"{address}/v1", **SHORT}
+
+
 def main() -> None:
     messages = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving(Path(folder), IDLE_TIMEOUT_S="20", **SHORT) as server,
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(running(FakeChat().app())) as address,
+        serving(Path(folder), IDLE_TIMEOUT_S="20", **settings(address)) as server,
     ):
         try:
             asyncio.run(fuzz(server, messages, seed))

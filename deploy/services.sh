@@ -1,7 +1,8 @@
 #!/bin/sh
 # services.sh: install programs that the tests need in addition to Python packages, if they are missing and apt can be
-# used (as root, or with sudo without a password): Chromium, PostgreSQL and Redis. Each test run starts its own
-# PostgreSQL. PARLEY_NO_BROWSER=1, PARLEY_NO_POSTGRES=1 and PARLEY_NO_REDIS=1 skip them and their tests.
+# used (as root, or with sudo without a password): Chromium, PostgreSQL, Redis and a TURN server (coturn). Each test
+# starts its own. PARLEY_NO_BROWSER=1, PARLEY_NO_POSTGRES=1, PARLEY_NO_REDIS=1 and PARLEY_NO_TURN=1 skip them and their
+# tests.
 set -eu
 
 missing=
@@ -17,6 +18,9 @@ fi
 if [ "${PARLEY_NO_REDIS:-}" != 1 ] && ! command -v redis-server >/dev/null; then
     missing="$missing redis-server"
 fi
+if [ "${PARLEY_NO_TURN:-}" != 1 ] && ! command -v turnserver >/dev/null; then
+    missing="$missing coturn"
+fi
 [ -n "$missing" ] || exit 0
 
 as_root=
@@ -25,10 +29,12 @@ if [ "$(id -u)" -ne 0 ]; then
     $as_root true 2>/dev/null || as_root=none
 fi
 if [ "$as_root" = none ] || ! command -v apt-get >/dev/null; then
-    echo "parley: the tests need$(printf ' %s' $missing): install them, or skip their tests with PARLEY_NO_BROWSER=1, PARLEY_NO_POSTGRES=1 or PARLEY_NO_REDIS=1" >&2
+    echo "parley: the tests need$(printf ' %s' $missing): install them, or skip their tests with PARLEY_NO_BROWSER=1, PARLEY_NO_POSTGRES=1, PARLEY_NO_REDIS=1 or PARLEY_NO_TURN=1" >&2
     exit 1
 fi
 echo "Installing $(echo $missing) …"
 $as_root apt-get update -qq
 # shellcheck disable=SC2086  # a list
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+# A relay without a password, open to the network.
+case "$missing" in *coturn*) $as_root systemctl disable --now coturn >/dev/null 2>&1 || true ;; esac

@@ -133,12 +133,14 @@ class Assistant:
         language: str | None = None,
         reply_options: ReplyOptions | None = None,
         sink: Sink | None = None,
+        fades: bool = True,
         record: bool = False,
         room: Room | None = None,
     ) -> Session:
         """Create a live conversation; open it with `async with`. reply_options: None: reply with the deployment's
-        functions. sink: receives events as they happen. record: the user agrees to be recorded, where RECORD is on.
-        room: budget for audio that waits for its transcript. Raises BadInput if the speaker lock cannot be used."""
+        functions. sink: receives events as they happen. fades: see `Playback`. record: the user agrees to be recorded,
+        where RECORD is on. room: budget for audio that waits for its transcript. Raises BadInput if the speaker lock
+        cannot be used."""
         return Session(
             self.stages,
             self.settings,
@@ -149,6 +151,7 @@ class Assistant:
             activity=self.activity(),
             reply_options=reply_options or ReplyOptions(tools=self.tools),
             sink=sink,
+            fades=fades,
             recorder=self.recorder if record else None,
             idle=self.idle,
             room=room,

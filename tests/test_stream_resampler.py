@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import soxr
 
-from pipeline.audio.stream_resampler import StreamResampler
+from pipeline.audio.clip import MAX_RATE_HZ, Clip
+from pipeline.audio.stream_resampler import MAX_TABLE, RateConverter, StreamResampler
 
-PAIRS = [(8_000, 16_000), (24_000, 8_000), (22_050, 8_000), (16_000, 8_000), (44_100, 16_000), (192_000, 16_000)]
+PAIRS = [
+    (8_000, 16_000), (24_000, 8_000), (22_050, 8_000), (16_000, 8_000), (44_100, 16_000), (192_000, 16_000),
+    (47_999, 16_000), (11_025, 48_000),
+]  # fmt: skip
 
 
 def chirp(rate_hz: int, lowest_hz: int) -> np.ndarray:
@@ -41,3 +45,14 @@ def test_chunks_of_any_size_give_the_same_sound_within_3_ms(from_hz: int, to_hz:
         at += size
         assert at / from_hz - sum(map(len, cut)) / to_hz < 0.003
     assert np.allclose(np.concatenate(cut), whole.take(sound[:at]), atol=1e-6)
+
+
+def test_a_change_of_the_rate_loses_no_sound() -> None:
+    converter = RateConverter(16_000)
+    parts = [converter.take(Clip(chirp(rate_hz, 8_000), rate_hz)) for rate_hz in (8_000, 44_100, 16_000, 24_000)]
+    assert sum(map(len, [*parts, converter.end()])) == pytest.approx(4 * 16_000, abs=3)
+
+
+@pytest.mark.parametrize("from_hz", [MAX_RATE_HZ - 1, 191_999, 16_001, 4_001])
+def test_a_filter_for_an_odd_rate_is_small(from_hz: int) -> None:
+    assert StreamResampler(from_hz, 16_000)._filters.size <= 2 * MAX_TABLE

@@ -45,6 +45,7 @@ class Answer:
         ended: Callable[["Answer"], None],
         spoke_until: float,
         lead_ms: float,
+        fades: bool,
         limit_s: float,
         answers_silence: bool,
         committed: asyncio.Event | None = None,
@@ -54,13 +55,13 @@ class Answer:
         is_echo: Callable[[str], bool] = lambda text: False,
     ) -> None:
         """happenings: `Turn.run(…)`. emit: receives committed events in order; must not block. ended: called once,
-        after the end event. spoke_until: loop time of the user's last speech, the origin of all timings. limit_s: time
-        from the commit to the end of the reply's audio; audio that is still unplayed then is dropped. answers_silence:
-        whether to reply to an empty transcript; if not, the commit emits UtteranceIgnored. committed: event that the
-        commit sets. said_item: id of the item for the user's words; None: create one. typed: the user's words, if they
-        are already known. aloud: False for a text-only reply. is_echo: whether a transcript is the echo of an earlier
-        reply, which gets no reply."""
-        self.playback = Playback(self._sound, lead_ms=lead_ms)
+        after the end event. fades: see `Playback`. spoke_until: loop time of the user's last speech, the origin of all
+        timings. limit_s: time from the commit to the end of the reply's audio; audio that is still unplayed then is
+        dropped. answers_silence: whether to reply to an empty transcript; if not, the commit emits UtteranceIgnored.
+        committed: event that the commit sets. said_item: id of the item for the user's words; None: create one. typed:
+        the user's words, if they are already known. aloud: False for a text-only reply. is_echo: whether a transcript
+        is the echo of an earlier reply, which gets no reply."""
+        self.playback = Playback(self._sound, lead_ms=lead_ms, fades=fades)
         self.said: TranscriptFinal | None = None
         """The user's words, once they are transcribed."""
         self.reply = ""

@@ -49,9 +49,11 @@ class _Sound:
 class Playback:
     """Plays one reply. `run()` sends; the other methods can be called meanwhile, from the same event loop."""
 
-    def __init__(self, send: Send, *, lead_ms: float) -> None:
+    def __init__(self, send: Send, *, lead_ms: float, fades: bool = True) -> None:
+        """fades: whether to send a fade before a stop. A transport that itself stops its sound would play it when it
+        continues."""
         self._send = send
-        self._lead_ms = lead_ms
+        self._lead_ms, self._fades = lead_ms, fades
         self.timeline = Timeline()
         """Record of the audio sent; outlives the playback in the conversation."""
         self._source = _Sound()
@@ -159,7 +161,7 @@ class Playback:
     def _fade_out(self) -> None:
         """Send the next 20 ms with a fade. They are not consumed: after a hold they are sent again, in full."""
         frame = self._source.part(self._next, self.timeline.rate_hz * FADE_MS // 1000)
-        if len(frame) and self.sent_ms:
+        if self._fades and len(frame) and self.sent_ms:
             self._transmit(frame * np.linspace(1, 0, len(frame), dtype=np.float32), self._next)
 
     async def _wait(self, ms: float) -> None:

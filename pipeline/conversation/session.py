@@ -114,6 +114,7 @@ class Session:
         activity: VoiceActivity,
         reply_options: ReplyOptions | None = None,
         sink: Sink | None = None,
+        fades: bool = True,
         recorder: Recorder | None = None,
         idle: Callable[[], bool] = lambda: False,
         room: Room | None = None,
@@ -122,11 +123,11 @@ class Session:
         lock: Callable[[str, Owner], SpeakerLock] | None = None,
     ) -> None:
         """activity: the VAD of this session. language: spoken language as ISO 639-1; None to detect it. sink: receives
-        the events as they happen, instead of `events`. recorder: keeps the turns. idle: whether the recogniser has no
-        calls. room: budget for audio that waits for its transcript; None: unlimited. wake_word: creates the detector of
-        a wake word. turn_end: hears whether the user has finished; None: only the words tell. lock: makes the
-        recogniser that hears only one voice. Raises BadInput if the options need a lock or a noise filter and there is
-        none."""
+        the events as they happen, instead of `events`. fades: see `Playback`. recorder: keeps the turns. idle: whether
+        the recogniser has no calls. room: budget for audio that waits for its transcript; None: unlimited. wake_word:
+        creates the detector of a wake word. turn_end: hears whether the user has finished; None: only the words tell.
+        lock: makes the recogniser that hears only one voice. Raises BadInput if the options need a lock or a noise
+        filter and there is none."""
         self._out = Outlet(sink)
         self.events: Channel[Event] = self._out.events
         """Events in order; closed with an Overloaded error when the reader is too slow."""
@@ -151,7 +152,7 @@ class Session:
         self._hearing_all, self._lock = stages, lock
         self._stages = self._locked(options.speaker_lock)
         """Stages of the turns: with the recogniser of the speaker lock, if it is on."""
-        self._settings, self._recorder = settings, recorder
+        self._settings, self._recorder, self._fades = settings, recorder, fades
         self._loop = asyncio.get_running_loop()
         self._finishing: ParleyError | None = None
         self._last: Answer | None = None
@@ -571,6 +572,7 @@ class Session:
             ended=self._answered,
             spoke_until=self._loop.time() - milliseconds(silence) / 1000,
             lead_ms=self.options.lead_ms,
+            fades=self._fades,
             limit_s=TURN_TIMEOUT_S,
             answers_silence=answers_silence or isinstance(utterance, Announcement),
             committed=committed,

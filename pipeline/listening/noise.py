@@ -8,20 +8,21 @@ import ctypes
 import functools
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import soxr
 
 from pipeline.audio.clip import Samples
+from pipeline.audio.stream_resampler import StreamResampler
 from pipeline.errors import EngineUnavailable
-from pipeline.listening.detector import RATE_HZ
+from pipeline.listening.detector import RATE_HZ, VoiceActivity, probabilities
 
 MODEL_HZ, MODEL_FRAME = 48_000, 480
 SCALE = 32768.0
 """The network was trained on 16-bit samples."""
 LIBRARIES = {"linux": "librnnoise.so", "darwin": "librnnoise.dylib", "win32": "rnnoise.dll"}
-LATER = 940
+LATER = 496
 """Delay of the result in samples: of the network, and of both resamplers."""
 _Floats = ctypes.POINTER(ctypes.c_float)
 
@@ -74,8 +75,8 @@ class NoiseFilter:
         self._before = np.zeros(LATER, np.float32)
         self._library = _library()
         self._state = ctypes.c_void_p(self._library.rnnoise_create(None))
-        self._up = soxr.ResampleStream(RATE_HZ, MODEL_HZ, 1, dtype="float32", quality="LQ")
-        self._down = soxr.ResampleStream(MODEL_HZ, RATE_HZ, 1, dtype="float32", quality="LQ")
+        self._up = StreamResampler(RATE_HZ, MODEL_HZ)
+        self._down = StreamResampler(MODEL_HZ, RATE_HZ)
         self._waiting = np.zeros(0, np.float32)
         self._ready = np.zeros(0, np.float32)
 
@@ -85,14 +86,14 @@ class NoiseFilter:
 
     def reduced(self, frame: Samples) -> Samples:
         """Return the next frame, of the same length, with less noise."""
-        sound = np.concatenate([self._waiting, self._up.resample_chunk(frame)])
+        sound = np.concatenate([self._waiting, self._up.take(frame)])
         count = len(sound) // MODEL_FRAME
         whole = np.ascontiguousarray(sound[: count * MODEL_FRAME] * np.float32(SCALE))
         self._waiting = sound[count * MODEL_FRAME :]
         for start in range(0, len(whole), MODEL_FRAME):
             part = whole[start:].ctypes.data_as(_Floats)
             self._library.rnnoise_process_frame(self._state, part, part)
-        self._ready = np.concatenate([self._ready, self._down.resample_chunk(whole / np.float32(SCALE))])
+        self._ready = np.concatenate([self._ready, self._down.take(whole / np.float32(SCALE))])
         missing = len(frame) - len(self._ready)
         if missing > 0:
             self._ready = np.concatenate([np.zeros(missing, np.float32), self._ready])
@@ -100,3 +101,29 @@ class NoiseFilter:
         original = np.concatenate([self._before, frame])
         self._before = original[len(frame) :]
         return np.asarray(self.strength * reduced + (1 - self.strength) * original[: len(frame)], np.float32)
+
+
+class FilteredActivity:
+    """Voice activity in sound with less noise; the sound itself is not changed."""
+
+    def __init__(self, activity: VoiceActivity) -> None:
+        self._activity = activity
+        self._filter: NoiseFilter | None = None
+
+    def reduce(self, strength: float) -> None:
+        """Reduce the noise from now on. strength: 0 to 1; 0: not at all. Raises EngineUnavailable."""
+        if strength and self._filter is not None:
+            self._filter.strength = strength
+        else:
+            self._filter = NoiseFilter(strength) if strength else None
+
+    def probability(self, frame: Samples) -> float:
+        return self._activity.probability(frame if self._filter is None else self._filter.reduced(frame))
+
+    def probabilities(self, frames: Samples) -> Sequence[float]:
+        if self._filter is not None:
+            frames = np.stack([self._filter.reduced(frame) for frame in frames])
+        return probabilities(self._activity, frames)
+
+    def reset(self) -> None:
+        self._activity.reset()

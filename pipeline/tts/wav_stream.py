@@ -3,9 +3,9 @@
 import struct
 
 import numpy as np
-import soxr
 
 from pipeline.audio.clip import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Clip, mono
+from pipeline.audio.stream_resampler import RateConverter
 
 RATE_HZ = 24_000
 """Rate of all output; OpenAI's raw samples have it already."""
@@ -21,24 +21,21 @@ class PcmStream:
     """Turns signed 16-bit little-endian samples into clips of 24 kHz mono."""
 
     def __init__(self, rate_hz: int, channels: int = 1) -> None:
-        self._channels = channels
+        self._rate_hz, self._channels = rate_hz, channels
         self._rest = b""
-        self._resampler = None if rate_hz == RATE_HZ else soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32")
+        self._converter = RateConverter(RATE_HZ)
 
-    def push(self, data: bytes, *, last: bool = False) -> Clip:
+    def push(self, data: bytes) -> Clip:
         """Take bytes, cut anywhere; return the samples that are complete."""
         data = self._rest + data
         whole = len(data) // (2 * self._channels) * 2 * self._channels
         self._rest = data[whole:]
-        samples = mono(data, "<i2", self._channels)
-        if self._resampler is not None:
-            samples = self._resampler.resample_chunk(samples, last=last)
-        return Clip(samples, RATE_HZ)
+        return Clip(self._converter.take(Clip(mono(data, "<i2", self._channels), self._rate_hz)), RATE_HZ)
 
     def finish(self) -> Clip:
         """Return the samples that the resampler still holds. An incomplete sample is dropped."""
         self._rest = b""
-        return self.push(b"", last=True)
+        return Clip(self._converter.end(), RATE_HZ)
 
 
 class WavStream:

@@ -58,9 +58,18 @@ async def listening(
         await asyncio.wait([closing, *open_now])
 
 
+def write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Write to a connection. Raises ConnectionResetError if it is lost, for which uvloop raises RuntimeError."""
+    if writer.transport.is_closing():
+        raise ConnectionResetError
+    writer.write(data)
+
+
 async def linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """End a connection after its last message. Read what the client still sends for LINGER_S; otherwise the client
     could lose that message."""
+    if writer.transport.is_closing():
+        return
     with contextlib.suppress(OSError, TimeoutError):
         writer.write_eof()
         async with asyncio.timeout(LINGER_S):

@@ -4,12 +4,10 @@ import asyncio
 import binascii
 from typing import Literal, NotRequired, TypedDict
 
-import numpy as np
-import soxr
-
 from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode.mixing import Offset
 from pipeline.audio.g711 import from_alaw, from_mulaw, to_alaw, to_mulaw
+from pipeline.audio.stream_resampler import RateConverter, StreamResampler
 from pipeline.listening.detector import RATE_HZ
 from server.realtime.errors import RealtimeError
 
@@ -84,7 +82,7 @@ class SoundIn:
     def __init__(self, format: Format) -> None:
         self.format = format
         self._rest = b""
-        self._resampler = soxr.ResampleStream(RATES_HZ[format], RATE_HZ, 1, dtype="float32")
+        self._resampler = StreamResampler(RATES_HZ[format], RATE_HZ)
 
     def take(self, data: bytes) -> Samples:
         """Return the next samples; keep half a sample until its other half arrives."""
@@ -92,7 +90,7 @@ class SoundIn:
             data = self._rest + data
             whole = len(data) // 2 * 2
             data, self._rest = data[:whole], data[whole:]
-        return np.asarray(self._resampler.resample_chunk(samples(data, self.format)), np.float32)
+        return self._resampler.take(samples(data, self.format))
 
     def ms(self, size: int) -> float:
         """Return the duration of `size` bytes."""
@@ -100,9 +98,9 @@ class SoundIn:
 
     def end(self) -> Samples:
         """Return the samples that the resampler has buffered, and reset it for another sound."""
-        tail = np.asarray(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True), np.float32)
+        tail = self._resampler.end()
         self._rest = b""
-        self._resampler = soxr.ResampleStream(RATES_HZ[self.format], RATE_HZ, 1, dtype="float32")
+        self._resampler = StreamResampler(RATES_HZ[self.format], RATE_HZ)
         return tail
 
 
@@ -111,29 +109,17 @@ class SoundOut:
 
     def __init__(self, format: Format) -> None:
         self._format = format
-        self._resampler: soxr.ResampleStream | None = None
-        self._rate_hz = 0
+        self._converter = RateConverter(RATES_HZ[format])
 
     def take(self, clip: Clip) -> bytes:
-        """Return the next chunk; empty while the resampler has no complete output yet."""
-        rate_hz = RATES_HZ[self._format]
-        if clip.rate_hz == rate_hz:
-            return self._encoded(clip.samples)
-        if self._resampler is None or self._rate_hz != clip.rate_hz:
-            self._resampler = soxr.ResampleStream(clip.rate_hz, rate_hz, 1, dtype="float32", quality="HQ")
-            self._rate_hz = clip.rate_hz
-        return self._encoded(self._resampler.resample_chunk(clip.samples))
+        """Return the next chunk."""
+        return self._encoded(self._converter.take(clip))
 
     def end(self) -> bytes:
         """Return the sound that the resampler has buffered."""
-        if self._resampler is None:
-            return b""
-        tail = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-        self._resampler = None
-        return self._encoded(tail)
+        return self._encoded(self._converter.end())
 
-    def _encoded(self, values: Samples) -> bytes:
-        sound = np.asarray(values, np.float32)
+    def _encoded(self, sound: Samples) -> bytes:
         match self._format:
             case "audio/pcm":
                 return Clip(sound, RATES_HZ[self._format]).pcm16()

@@ -2,9 +2,8 @@
 
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
 
 from pipeline.audio.clip import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Samples
 from pipeline.audio.decode import wav
@@ -12,6 +11,9 @@ from pipeline.audio.decode.mixing import Mono
 from pipeline.audio.decode.wav import EXTENSIBLE, Format
 from pipeline.errors import BadInput
 from pipeline.listening.detector import RATE_HZ
+
+STEP_S = 1.0
+"""Sound converted at a time, in seconds: some milliseconds of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,9 @@ class LiveSound:
                 raise BadInput(f"rate must be from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.", code="bad_parameter")
             self._use(Format("<i2", int(rate), ("",)))
 
-    def take(self, data: bytes, *, most_s: float = math.inf) -> Samples | WholeFile:
-        """Return the samples of the next message, or the whole file in it. Raises BadInput for an invalid header, and,
-        before the conversion, for more than `most_s` seconds (audio_too_long)."""
+    def take(self, data: bytes, *, most_s: float = math.inf) -> Iterator[Samples] | WholeFile:
+        """Return the samples of the next message, which are converted second by second, or the whole file in it. Raises
+        BadInput for an invalid header, and, before the conversion, for more than `most_s` seconds (audio_too_long)."""
         if not self._raw:
             if data[:4] == b"RIFF":
                 header = _wav_header(data)
@@ -56,14 +58,16 @@ class LiveSound:
 
     def _use(self, form: Format) -> None:
         self._format, self._rest = form, b""
-        self._mono = Mono(RATE_HZ, block_s=0.0)
+        self._mono = Mono(RATE_HZ, block_s=0.0, live=True)
 
-    def _samples(self, data: bytes, form: Format) -> Samples:
+    def _samples(self, data: bytes, form: Format) -> Iterator[Samples]:
         data = self._rest + data
         whole = len(data) // form.frame_bytes * form.frame_bytes
         self._rest = data[whole:]
-        pieces = list(self._mono.feed(form.rate_hz, form.names, wav.values(data[:whole], form)))
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        step = int(STEP_S * form.rate_hz) * form.frame_bytes
+        for start in range(0, whole, step):
+            values = wav.values(data[start : min(start + step, whole)], form)
+            yield from self._mono.feed(form.rate_hz, form.names, values)
 
 
 def _wav_header(data: bytes) -> tuple[Format, int] | None:

@@ -42,6 +42,8 @@ class LiveCall(LiveSocket):
     async def tell(self, event: Event) -> None:
         if isinstance(event, events.TurnInterrupted | events.TurnFailed):
             self._tracks.speaker.cut()
+        elif isinstance(event, events.TurnCompleted):
+            self._tracks.speaker.end()
         await super().tell(event)
 
     async def play(self, clip: Clip) -> None:

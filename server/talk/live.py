@@ -29,8 +29,6 @@ from server.state import state_of
 from server.talk.audio import LiveSound, WholeFile
 from server.talk.resume import RESUME_S
 
-SPEECH_PER_STEP = 16_000
-"""Samples passed to the session at a time (about 3 ms of work), so that other conversations can run in between."""
 MAX_TEXT_CHARS = 8_000
 """Longest typed message."""
 MAX_COMMAND_CHARS = 16 * MAX_TEXT_CHARS
@@ -186,15 +184,15 @@ class LiveSocket(WebSocketSession):
             raise BadInput("The message is empty; send sound.", code="empty_message")
         limit_s = self._assistant.settings.max_audio_seconds
         # The disconnect of a client goes unnoticed while its message is processed, so messages are bounded.
-        part = self._sound.take(data, most_s=limit_s)
-        if isinstance(part, WholeFile):
+        sound = self._sound.take(data, most_s=limit_s)
+        if isinstance(sound, WholeFile):
             with self.held.held(len(data)):
-                clip = await decode(part.data, max_seconds=limit_s)
+                clip = await decode(sound.data, max_seconds=limit_s)
             self._session.ask(clip)
             return
-        for start in range(0, len(part), SPEECH_PER_STEP):
-            self.hear(part[start : start + SPEECH_PER_STEP])
-            await asyncio.sleep(0)
+        for samples in sound:
+            self.hear(samples)
+            await asyncio.sleep(0)  # other conversations run in between
 
     def hear(self, samples: Samples) -> None:
         """Pass the user's next sound to the session: float32 at 16 kHz."""

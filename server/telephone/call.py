@@ -8,13 +8,13 @@ from typing import Protocol, Self
 from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.decode.mixing import Offset
+from pipeline.audio.stream_resampler import RateConverter
 from pipeline.conversation import events
 from pipeline.conversation.events import Event
 from pipeline.listening.detector import RATE_HZ
 from pipeline.listening.options import LiveOptions
 from server.access.limits import Share
 from server.parameters import language_code, system_prompt
-from server.telephone.sound import Resampler
 
 DIGITS_S = 2.0
 """Pause after a digit that ends a number, in seconds."""
@@ -80,10 +80,11 @@ class Call:
             voice=assistant.voice(voice),
             language=language_code(language),
             sink=self,
+            fades=False,
             room=room,
         )
         self._line = line
-        self._resampler, self._offset = Resampler(RATE_HZ), Offset(RATE_HZ)
+        self._converter, self._offset = RateConverter(RATE_HZ), Offset(RATE_HZ)
         self._loop = asyncio.get_running_loop()
         self._ahead_s, self._since = 0.0, self._loop.time()
         self._digits = ""
@@ -109,7 +110,7 @@ class Call:
         if self._ahead_s > MAX_AHEAD_S:
             return
         self._ahead_s += len(samples) / rate_hz
-        self.session.hear(self._offset.without(self._resampler.take(Clip(samples, rate_hz))))
+        self.session.hear(self._offset.without(self._converter.take(Clip(samples, rate_hz))))
 
     def press(self, key: str) -> None:
         """Process a key of the telephone: stop a running reply, and collect the digits of a number until # or a pause.

@@ -1,35 +1,12 @@
-"""Sound of telephone lines: resampling chunk by chunk, and replies in real time."""
+"""Replies of a telephone line in real time, frame by frame."""
 
 import numpy as np
 
-from pipeline.audio.clip import Clip, Samples
-from pipeline.audio.stream_resampler import StreamResampler
+from pipeline.audio.clip import Clip
+from pipeline.audio.stream_resampler import RateConverter
 
 FRAME_MS = 20
 """Duration of a frame, as usual in telephony."""
-
-
-class Resampler:
-    """Converts a stream of chunks, whose rate can change, to one rate."""
-
-    def __init__(self, rate_hz: int) -> None:
-        """rate_hz: rate of the output."""
-        self._rate_hz = rate_hz
-        self._from_hz = 0
-        self._stream: StreamResampler | None = None
-
-    def take(self, clip: Clip) -> Samples:
-        """Return the next samples. The resampler keeps 2 ms back."""
-        if clip.rate_hz != self._from_hz:
-            self._from_hz = clip.rate_hz
-            self._stream = StreamResampler(clip.rate_hz, self._rate_hz) if clip.rate_hz != self._rate_hz else None
-        return clip.samples if self._stream is None else self._stream.take(clip.samples)
-
-    def end(self) -> Samples:
-        """Return what was kept back, and begin another stream."""
-        rest = np.zeros(0, np.float32) if self._stream is None else self._stream.end()
-        self._stream, self._from_hz = None, 0
-        return rest
 
 
 class Speaker:
@@ -47,7 +24,7 @@ class Speaker:
         """Change the rate of the frames, and drop the sound that waits."""
         self._rate_hz = rate_hz
         self._frame = rate_hz * FRAME_MS // 1000
-        self._resampler = Resampler(rate_hz)
+        self._converter = RateConverter(rate_hz)
         self._sound = np.zeros(0, np.float32)
         """Sound that is due next."""
         self._fading = np.zeros(0, np.float32)
@@ -62,7 +39,7 @@ class Speaker:
 
     def play(self, clip: Clip) -> bool:
         self._added_ms += clip.seconds * 1000
-        self._sound = np.concatenate([self._sound, self._resampler.take(clip)])
+        self._sound = np.concatenate([self._sound, self._converter.take(clip)])
         return True
 
     def hold(self) -> None:
@@ -77,12 +54,12 @@ class Speaker:
     def cut(self) -> None:
         self.hold()
         self._held = False
-        self._resampler.end()
+        self._converter.end()
         self._added_ms = self.played_ms
         self._sound = self._sound[:0]
 
     def end(self) -> None:
-        self._sound = np.concatenate([self._sound, self._resampler.end()])
+        self._sound = np.concatenate([self._sound, self._converter.end()])
 
     def close(self, error: BaseException | None = None) -> None:
         self.closed = True

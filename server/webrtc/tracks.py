@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator
 from fractions import Fraction
 
 import numpy as np
-import soxr
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame
 
 from pipeline.audio.clip import Clip, Samples
+from pipeline.audio.stream_resampler import RateConverter
 from pipeline.listening.detector import RATE_HZ
 
 PLAY_HZ = 24_000
@@ -38,8 +38,7 @@ class Speaker(MediaStreamTrack):
     def __init__(self) -> None:
         super().__init__()
         self._sound = np.zeros(0, np.int16)
-        self._resampler: soxr.ResampleStream | None = None
-        self._rate_hz = 0
+        self._converter = RateConverter(PLAY_HZ)
         self._frames = 0
         """Number of frames returned."""
         self._begun = 0.0
@@ -47,19 +46,20 @@ class Speaker(MediaStreamTrack):
 
     def play(self, clip: Clip) -> None:
         """Add sound, which comes in real time (see `Playback`), so that little waits."""
-        samples = clip.samples
-        if clip.rate_hz != PLAY_HZ:
-            if self._resampler is None or self._rate_hz != clip.rate_hz:
-                self._resampler = soxr.ResampleStream(clip.rate_hz, PLAY_HZ, 1, dtype="float32")
-                self._rate_hz = clip.rate_hz
-            samples = np.asarray(self._resampler.resample_chunk(samples), np.float32)
-        self._sound = np.concatenate([self._sound, np.frombuffer(Clip(samples, PLAY_HZ).pcm16(), np.int16)])
+        self._add(self._converter.take(clip))
+
+    def end(self) -> None:
+        """Complete the sound of a reply."""
+        self._add(self._converter.end())
 
     def cut(self) -> None:
         """Drop the sound that waits, after a short fade."""
-        self._resampler = None
+        self._converter.end()
         rest = self._sound[:FADE]
         self._sound = (rest * np.linspace(1, 0, len(rest))).astype(np.int16)
+
+    def _add(self, samples: Samples) -> None:
+        self._sound = np.concatenate([self._sound, np.frombuffer(Clip(samples, PLAY_HZ).pcm16(), np.int16)])
 
     async def recv(self) -> AudioFrame:
         """Return the next frame when it is due. Raises MediaStreamError after `stop`."""
@@ -84,7 +84,7 @@ class Microphone:
 
     def __init__(self) -> None:
         self._rate_hz = 0
-        self._resampler: soxr.ResampleStream | None = None
+        self._converter = RateConverter(RATE_HZ)
         self._next = 0
         """Timestamp that the next frame has if none was lost."""
 
@@ -92,14 +92,13 @@ class Microphone:
         """Return the next samples."""
         channels = len(frame.layout.channels)
         values = frame.to_ndarray().reshape(-1, channels).mean(axis=1, dtype=np.float32) / 32_768
-        if self._resampler is None or self._rate_hz != frame.sample_rate:
+        if self._rate_hz != frame.sample_rate:
             self._rate_hz = frame.sample_rate
-            self._resampler = soxr.ResampleStream(frame.sample_rate, RATE_HZ, 1, dtype="float32")
         elif frame.pts is not None and 0 < (lost := frame.pts - self._next) <= MAX_GAP_S * self._rate_hz:
             values = np.concatenate([np.zeros(lost, np.float32), values])
         if frame.pts is not None:
             self._next = frame.pts + frame.samples
-        return np.asarray(self._resampler.resample_chunk(values), np.float32)
+        return self._converter.take(Clip(values, self._rate_hz))
 
 
 class Tracks:

@@ -35,7 +35,7 @@ class Conversion:
         """Format of the current chunks."""
         self._rest = b""
         """Beginning of a frame that the next chunk completes."""
-        self._mono = Mono(RATE_HZ, block_s=PIECE_S)
+        self._mono = Mono(RATE_HZ, block_s=PIECE_S, live=True)
 
     def seconds(self, chunk: AudioChunk) -> float:
         """Return the duration of a chunk. Raises BadInput (unsupported_audio)."""

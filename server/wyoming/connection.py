@@ -43,7 +43,7 @@ from pipeline.workers.scheduler import Urgency, calling
 from server.access.limits import Share
 from server.http.draining import Draining
 from server.http.idle import Idle, unless_idle
-from server.http.tcp_server import linger
+from server.http.tcp_server import linger, write
 from server.openai.speech import MAX_CHARS
 from server.parameters import language_code
 from server.wyoming.audio import Conversion, SoundIn, SoundOut
@@ -391,7 +391,7 @@ class Connection:
     async def _tell(self, what: Eventable) -> None:
         try:
             async with asyncio.timeout(WRITE_S):
-                self._writer.write(encoded(what.event()))
+                write(self._writer, encoded(what.event()))
                 await self._writer.drain()
         except TimeoutError:
             self._writer.transport.abort()

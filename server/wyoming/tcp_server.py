@@ -15,7 +15,7 @@ from pipeline.workers.scheduler import calling
 from server.access.budgets import Budgets
 from server.access.callers import ALL, Caller, address_in
 from server.http.draining import Draining
-from server.http.tcp_server import linger, listening
+from server.http.tcp_server import linger, listening, write
 from server.wyoming.connection import Connection
 from server.wyoming.conversations import Conversations
 from server.wyoming.wire import encoded
@@ -52,7 +52,7 @@ async def open_wyoming(
                     reader, writer, assistant, conversations, draining, held, lambda: places.one(caller), converting
                 ).run()
         except Overloaded as error:
-            writer.write(encoded(Error(error.message, error.code).event()))
+            write(writer, encoded(Error(error.message, error.code).event()))
             await linger(reader, writer)
 
     setting = f"WYOMING_URI={settings.wyoming_uri}"

@@ -10,8 +10,8 @@ from pipeline.conversation import events
 from pipeline.errors import BadInput
 from pipeline.listening import noise
 from pipeline.listening.detector import FRAME
-from pipeline.listening.noise import LATER, NoiseFilter
-from tests.dialogue import RATE_HZ, Dialogue, hold
+from pipeline.listening.noise import LATER, FilteredActivity, NoiseFilter
+from tests.dialogue import RATE_HZ, Dialogue, LoudIsSpeech, hold
 from tests.speech import Espeak
 
 needs_library = pytest.mark.skipif(not noise.available(), reason="the extra noise is not installed")
@@ -59,6 +59,15 @@ def test_filter_can_be_switched_in_a_conversation() -> None:
         assert starts[0] == starts[1]  # the filter needs a second to know the noise
 
     hold(script, noise_reduction=1.0)
+
+
+@needs_library
+def test_noise_is_not_speech_in_filtered_activity() -> None:
+    activity, sound = FilteredActivity(LoudIsSpeech()), hiss(3)
+    for strength, expected in ((0.0, 1.0), (1.0, 0.0), (0.0, 1.0)):
+        activity.reduce(strength)
+        found = activity.probabilities(sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME))
+        assert set(found[RATE_HZ // FRAME :]) == {expected}
 
 
 def test_option_without_the_library_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -80,7 +80,10 @@ class FakeChat:
         return self._refused(request) or JSONResponse(listed)
 
     async def _chat(self, request: Request) -> Response:
-        body = json.loads(await request.body())
+        try:
+            body = json.loads(await request.body())
+        except ClientDisconnect:
+            return Response()
         self.requests.append(body)
         if refused := self._refused(request):
             return refused

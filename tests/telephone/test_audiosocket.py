@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pipeline.assistant import Assistant
@@ -22,8 +23,8 @@ from server.telephone.audiosocket.server import networks, open_audiosocket
 from tests.in_process import in_process
 from tests.questions import spoken
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
-from tests.server_process import Service, constants
-from tests.servers.running import closed_port
+from tests.server_process import Service, constants, serving
+from tests.servers.running import closed_port, wait_for_port
 from tests.telephone.asterisk import CALL, KINDS, calling, frame
 from tests.telephone.conftest import SHORT, Exchange
 from tests.waiting import WAIT_S, eventually
@@ -134,6 +135,24 @@ async def test_a_client_that_does_not_read_is_disconnected(impatient: tuple[Serv
                     time.sleep(0.02)
 
         await asyncio.to_thread(speak)
+
+
+def test_connections_that_are_reset_leave_no_error_in_the_log(tmp_path: Path) -> None:
+    audiosocket, wyoming = closed_port(), closed_port()
+    settings = {"AUDIOSOCKET_ADDRESS": f"127.0.0.1:{audiosocket}", "WYOMING_URI": f"tcp://127.0.0.1:{wyoming}"}
+    with serving(tmp_path, **settings) as server:
+        for port, sent in ((audiosocket, ID + SILENCE * 50), (wyoming, b'{"type": "describe"}\n' * 50)):
+            wait_for_port(port)
+            for _ in range(20):
+                with socket.create_connection(("127.0.0.1", port)) as client:
+                    client.sendall(sent)
+                    time.sleep(0.05)
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for _ in range(100):
+            if not httpx.get(f"{server.url}/status").json()["sessions"]["open"]:
+                break
+            time.sleep(0.1)
+    assert "Traceback" not in server.text
 
 
 async def test_silent_connections_take_no_slot(impatient: tuple[Service, int]) -> None:

@@ -2,11 +2,15 @@
 
 import asyncio
 
+import numpy as np
 import pytest
 
-from bench.telephone import ahead_ms, asked, interruption, quiet
+from bench.telephone import PATIENCE_S, ahead_ms, asked, interruption, quiet
+from pipeline.audio.clip import Clip
+from tests.questions import spoken
 from tests.telephone import virtual
 from tests.telephone.phone import Phone
+from tests.waiting import eventually
 
 
 @pytest.mark.parametrize("door", ["twilio", "asterisk"])
@@ -15,6 +19,26 @@ def test_a_reply_is_silent_150_ms_after_an_interruption(door: str) -> None:
     for number in (0, 1, 4, 5, 6):  # the others begin with a silent consonant
         virtual.call(door, lambda phone, number=number: interruption(phone, number, taken))  # type: ignore[misc]
     assert sorted(taken)[2] < 150, taken
+
+
+@pytest.mark.parametrize("door", ["twilio", "asterisk"])
+def test_after_a_cough_the_reply_continues_at_full_level(door: str) -> None:
+    """Nothing of the fade before the pause is heard again."""
+
+    async def script(phone: Phone) -> None:
+        await asked(phone)
+        await asyncio.sleep(1.0)
+        phone.say(Clip(spoken("oh").samples[4_000:6_400], 16_000))
+        await eventually(lambda: not phone.loud_s(-3), PATIENCE_S)
+        held = len(phone.heard)
+        await eventually(lambda: bool(phone.loud_s(held)), PATIENCE_S)
+        await quiet(phone)
+        level = np.abs(phone.sound(held).samples)
+        loud = np.flatnonzero(level > 0.05)
+        assert len(loud) > 8_000
+        assert level[loud[0] : loud[-1]].min() > 0.08
+
+    virtual.call(door, script)
 
 
 @pytest.mark.parametrize("door", ["twilio", "asterisk"])

@@ -71,6 +71,9 @@ class _Writer:
     def get_extra_info(self, name: str) -> "_Writer":
         return self
 
+    def is_closing(self) -> bool:
+        return False
+
     def setsockopt(self, *option: object) -> None:
         """Do nothing: there is no buffer."""
 

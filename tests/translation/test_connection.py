@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import EngineError
+from pipeline.listening import noise
 from server.realtime.translations import connection  # imported before: no thread moves the virtual clock
 from server.realtime.translations.config import EVENTS
 from server.realtime.translations.route import PATH, router
@@ -105,11 +106,40 @@ def test_source_words_are_sent_only_when_asked_for() -> None:
         await desk.say()
         count = len(desk.of(SOURCE))
         assert count
-        session = await desk.update(input={"transcription": None, "noise_reduction": {"type": "far_field"}})
+        session = await desk.update(input={"transcription": None})
         assert session["audio"]["input"] == {"transcription": None, "noise_reduction": None}
         assert session["audio"]["output"] == {"language": "es"}
         await desk.say()
         assert len(desk.of(SOURCE)) == count
+
+    translate(script)
+
+
+@pytest.mark.skipif(not noise.available(), reason="the extra noise is not installed")
+def test_noise_reduction_keeps_its_strength_until_it_is_changed() -> None:
+    async def script(desk: TranslationDesk) -> None:
+        for wanted, strength in (({}, 1.0), ({"strength": 0.25}, 0.25), ({"type": "near_field"}, 0.25)):
+            reduction = {"type": "far_field", **wanted}
+            session = await desk.update(input={"noise_reduction": reduction}, output={"language": "es"})
+            assert session["audio"]["input"]["noise_reduction"] == {**reduction, "strength": strength}
+        error = await desk.error(
+            desk.send("session.update", session={"audio": {"input": {"noise_reduction": {**reduction, "strength": 2}}}})
+        )
+        assert error["param"] == "session.audio.input.noise_reduction.strength"
+        await desk.say()
+        assert desk.translation == "¿Qué hace la garza?"
+        session = await desk.update(input={"noise_reduction": None})
+        assert session["audio"]["input"]["noise_reduction"] is None
+
+    translate(script)
+
+
+def test_noise_reduction_without_the_library_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "available", lambda: False)
+
+    async def script(desk: TranslationDesk) -> None:
+        session = await desk.update(input={"noise_reduction": {"type": "far_field"}})
+        assert session["audio"]["input"]["noise_reduction"] is None
 
     translate(script)
 

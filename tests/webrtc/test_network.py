@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -25,6 +26,10 @@ pytestmark = pytest.mark.real_time
 CANDIDATE = re.compile(r"a=candidate:\S+ 1 udp \d+ (\S+) (\d+) typ (\w+)")
 PORTS = range(21_400, 21_402)
 KEY = "a-key-of-thirty-two-characters-01"
+needs_turn = pytest.mark.skipif(
+    shutil.which("turnserver") is None or os.environ.get("PARLEY_NO_TURN") == "1",
+    reason="A TURN server is not installed (Debian: coturn; `make services`), or PARLEY_NO_TURN=1",
+)
 
 
 def settings(**values: str) -> Settings:
@@ -150,7 +155,7 @@ def test_without_an_advertised_address_that_client_cannot_connect(tmp_path: Path
 
 
 @needs_networks
-@pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed")
+@needs_turn
 @pytest.mark.parametrize("addresses", [[], ["--with-addresses"]], ids=["without addresses", "with addresses"])
 def test_a_turn_server_relays_the_call(tmp_path: Path, addresses: list[str]) -> None:
     turn = "turn:parley:a-secret-word@10.0.2.1:3478"

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import soxr
 
 from pipeline.audio.clip import Samples
+from pipeline.audio.stream_resampler import StreamResampler
 
 Frames = npt.NDArray[np.float32]
 """Shape (n, channels)."""
@@ -43,10 +44,11 @@ def weights_of(names: Sequence[str]) -> npt.NDArray[np.float32]:
 class Mono:
     """Converts sound whose rate and channels can change at any moment to one channel at one rate."""
 
-    def __init__(self, wanted_hz: int, *, block_s: float = BLOCK_S) -> None:
-        """wanted_hz: output rate. block_s: frames are collected for this many seconds before they are mixed."""
+    def __init__(self, wanted_hz: int, *, block_s: float = BLOCK_S, live: bool = False) -> None:
+        """wanted_hz: output rate. block_s: frames are collected for this many seconds before they are mixed. live: do
+        not delay the sound: one channel is not collected, and resampled by more work (see `stream_resampler`)."""
         self._wanted_hz = wanted_hz
-        self._block_s = block_s
+        self._block_s, self._live = block_s, live
         self._offset = Offset(wanted_hz)
         self._part: _Part | None = None
 
@@ -56,9 +58,9 @@ class Mono:
         if part is None or (part.rate_hz, part.names) != (rate_hz, names):
             if part is not None:
                 yield self._offset.without(part.mixed(last=True))
-            part = self._part = _Part(rate_hz, names, self._wanted_hz)
+            part = self._part = _Part(rate_hz, names, self._wanted_hz, live=self._live)
         part.add(frames)
-        if part.held >= rate_hz * self._block_s:
+        if part.held >= rate_hz * self._block_s or (self._live and len(names) == 1):
             yield self._offset.without(part.mixed())
 
     def finish(self) -> Samples:
@@ -69,12 +71,15 @@ class Mono:
 class _Part:
     """A stretch with one rate and layout."""
 
-    def __init__(self, rate_hz: int, names: tuple[str, ...], wanted_hz: int) -> None:
+    def __init__(self, rate_hz: int, names: tuple[str, ...], wanted_hz: int, *, live: bool) -> None:
         self.rate_hz, self.names = rate_hz, names
         self.held = 0
         """Number of frames that wait to be mixed."""
         self._mixer = Mixer(rate_hz, weights_of(names))
-        self._resampler = soxr.ResampleStream(rate_hz, wanted_hz, 1, dtype="float32") if rate_hz != wanted_hz else None
+        self._resampler: StreamResampler | soxr.ResampleStream | None = None
+        if rate_hz != wanted_hz:
+            kind = StreamResampler if live else _soxr_stream
+            self._resampler = kind(rate_hz, wanted_hz)
         self._waiting: list[Frames] = []
 
     def add(self, frames: Frames) -> None:
@@ -88,7 +93,14 @@ class _Part:
         self._waiting, self.held = [], 0
         if self._resampler is None:
             return mixed
+        if isinstance(self._resampler, StreamResampler):
+            mixed = self._resampler.take(mixed)
+            return np.concatenate([mixed, self._resampler.end()]) if last else mixed
         return np.asarray(self._resampler.resample_chunk(mixed, last=last), np.float32)
+
+
+def _soxr_stream(from_hz: int, to_hz: int) -> soxr.ResampleStream:
+    return soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32")
 
 
 class Mixer:

@@ -18,6 +18,7 @@ from pipeline.assistant import Assistant
 from pipeline.audio.clip import Clip, Samples
 from pipeline.conversation.watchdog import IdleTimeout
 from pipeline.errors import Overloaded, ParleyError
+from pipeline.listening.noise import FilteredActivity
 from pipeline.support.background import background
 from pipeline.support.channel import Channel
 from pipeline.support.json_types import JsonObject
@@ -73,12 +74,14 @@ class TranslationConnection(WebSocketSession):
         self._spoken = SoundOut(FORMAT)
         self._last: ParleyError | None = None
         """The reason for the end that follows when everything is translated."""
+        self._activity = FilteredActivity(assistant.activity())
+        self._activity.reduce(config.noise_reduction)
         self._interpreter = Interpreter(
             stt=assistant.stages.stt,
             reply=assistant.model_reply,
             tts=assistant.stages.tts,
             settings=assistant.settings,
-            activity=assistant.activity(),
+            activity=self._activity,
             voice=assistant.voice(),
             language=config.language,
             emit=self._emit,
@@ -161,6 +164,7 @@ class TranslationConnection(WebSocketSession):
         before = self._config.language
         self._config.update(event)
         self._interpreter.language = self._config.language
+        self._activity.reduce(self._config.noise_reduction)
         await self._send({"type": "session.updated", "session": self._config.json})
         if self._config.language != before:
             await self._check_voice()

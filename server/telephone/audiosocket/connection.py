@@ -11,6 +11,7 @@ from pipeline.assistant import Assistant
 from pipeline.audio.clip import mono
 from server.access.limits import Share
 from server.http.draining import Draining, Leaving
+from server.http.tcp_server import write
 from server.telephone.audiosocket.frames import (
     DTMF,
     ERROR,
@@ -127,7 +128,7 @@ class AudioSocketConnection:
                 due += behind_s
             elif behind_s < 0:
                 await asyncio.sleep(-behind_s)
-            self._writer.write(Frame(self._kind, self._speaker.frame()).encoded())
+            write(self._writer, Frame(self._kind, self._speaker.frame()).encoded())
             await self._sent()
             due += FRAME_MS / 1000
         raise Over

@@ -14,7 +14,7 @@ from pipeline.workers.scheduler import calling
 from server.access.budgets import Budgets
 from server.access.callers import USE, Caller, address_in
 from server.http.draining import Draining
-from server.http.tcp_server import linger, listening
+from server.http.tcp_server import linger, listening, write
 from server.telephone.audiosocket.connection import AudioSocketConnection
 from server.telephone.audiosocket.frames import HANGUP, Frame
 
@@ -48,7 +48,7 @@ async def open_audiosocket(
                 await AudioSocketConnection(reader, writer, assistant, draining, held, lambda: places.one(caller)).run()
         except Overloaded as error:
             log.info("a call by AudioSocket is refused: %s", error.message)
-        writer.write(Frame(HANGUP).encoded())
+        write(writer, Frame(HANGUP).encoded())
         await linger(reader, writer)
 
     setting = f"AUDIOSOCKET_ADDRESS={settings.audiosocket_address}"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.audio.g711 import RATE_HZ, to_mulaw
+from pipeline.audio.stream_resampler import RateConverter
 from pipeline.support.channel import Channel
 from pipeline.support.json_types import Json, JsonObject
-from server.telephone.sound import Resampler
 
 OUTBOX = 1024
 """Messages that can wait for a slow connection before its call ends: 20 s of sound."""
@@ -35,7 +35,7 @@ class TwilioLine:
         """Messages to Twilio, in order; ends with the conversation, by its reason."""
         self.played_ms = 0.0
         self._stream = stream
-        self._resampler = Resampler(RATE_HZ)
+        self._converter = RateConverter(RATE_HZ)
         self._sent_ms = 0.0
         self._marks = 0
         self._unplayed: deque[_Chunk] = deque(maxlen=MAX_UNPLAYED)
@@ -49,7 +49,7 @@ class TwilioLine:
 
     def play(self, clip: Clip) -> bool:
         self._sent_ms += clip.seconds * 1000
-        return self._send(_payload(self._resampler.take(clip)), self._sent_ms)
+        return self._send(_payload(self._converter.take(clip)), self._sent_ms)
 
     def hold(self) -> None:
         if self._unplayed:
@@ -65,10 +65,10 @@ class TwilioLine:
     def cut(self) -> None:
         self.hold()
         self._kept = []
-        self._resampler.end()
+        self._converter.end()
 
     def end(self) -> None:
-        self._send(_payload(self._resampler.end()), self._sent_ms)
+        self._send(_payload(self._converter.end()), self._sent_ms)
 
     def close(self, error: BaseException | None = None) -> None:
         self.outbox.close(error)

@@ -13,7 +13,7 @@ from server.parameters import language_code, system_prompt
 from server.state import state_of
 from server.telephone.twilio.connection import TwilioConnection
 from server.telephone.twilio.messages import MAX_MESSAGE_CHARS
-from server.telephone.twilio.signature import Fields, check_signature, public_url, websocket_url
+from server.telephone.twilio.signature import Fields, check_on, check_signature, public_url, websocket_url
 
 router = APIRouter(dependencies=[Depends(require_key)])
 MEDIA = "/twilio/media"
@@ -29,6 +29,7 @@ async def voice(request: Request) -> Response:
     """Answer a call: return the TwiML that connects it, or that rejects it if no slot is free."""
     state = state_of(request)
     assistant, query = state.assistant, request.query_params
+    check_on(assistant.settings)
     check_signature(request, assistant.settings, await _fields(request))
     assistant.voice(query.get("voice"))
     language_code(query.get("language"))

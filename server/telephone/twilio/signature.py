@@ -17,13 +17,18 @@ Fields = Sequence[tuple[str, str]]
 """Fields of a form."""
 
 
+def check_on(settings: Settings) -> None:
+    """Raises ParleyError (not_found) without TWILIO_AUTH_TOKEN: then no body is read."""
+    if not settings.twilio_auth_token:
+        raise ParleyError("Telephone calls by Twilio are off; set TWILIO_AUTH_TOKEN.", code="not_found")
+
+
 def check_signature(connection: HTTPConnection, settings: Settings, fields: Fields = ()) -> None:
     """Raises ParleyError: not_found without TWILIO_AUTH_TOKEN, forbidden_signature if the request is not Twilio's.
 
     fields: those of the request's body.
     """
-    if not settings.twilio_auth_token:
-        raise ParleyError("Telephone calls by Twilio are off; set TWILIO_AUTH_TOKEN.", code="not_found")
+    check_on(settings)
     sent = connection.headers.get(HEADER, "").encode("latin-1", "replace")
     target = connection.url.path + (f"?{connection.url.query}" if connection.url.query else "")
     urls = _urls(public_url(connection, settings), target, websocket=connection.scope["type"] == "websocket")
