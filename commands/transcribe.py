@@ -39,6 +39,9 @@ def transcribe(
     language: LanguageOption = "",
     model: Annotated[str, typer.Option(help="A size of Whisper, an id of GET /models or a folder's name.")] = "",
     prompt: Annotated[str, typer.Option(help="Names and style to expect.")] = "",
+    keyword: Annotated[
+        list[str] | None, typer.Option("--keyword", help="A name or word to expect; can be repeated.")
+    ] = None,
     translate: Annotated[bool, typer.Option("--translate", help="Translate into English.")] = False,
     words: Annotated[bool, typer.Option("--words", help="Include the time of each word (in JSON).")] = False,
     align: Annotated[bool, typer.Option("--align", help="Word times by forced alignment.")] = False,
@@ -61,7 +64,9 @@ def transcribe(
     """Print the transcripts of recordings, or write them as subtitles."""
     settings = load_settings()
     timed = words or align or diarize or highlight_words or bool(line_width)
-    recognition = FileRequest(language or settings.speech_language or None, prompt or None, timed, translate)
+    recognition = FileRequest(
+        language or settings.speech_language or None, prompt or None, timed, translate, keywords=tuple(keyword or ())
+    )
     refining = Refining(align, diarize, min_speakers, max_speakers)
     wanted = _Wanted(
         TranscriptionRequest(recognition, refining, model, track=track),

@@ -160,13 +160,18 @@ class Options:
     max_speakers: int | None = None
     audio_track: int | None = None
     """Audio track of a video, from 0; None: the one that a player would choose."""
+    keywords: tuple[str, ...] = ()
+    """Names and words that may be spoken, the most important first."""
+    languages: tuple[str, ...] = ()
+    """Languages (ISO 639-1) that can be detected if `language` is None; empty: all."""
 
     def dumps(self) -> str:
         """Return a text that is identical for identical options."""
         told = asdict(self)
-        # Keep the text that existed before this option: the keys of stored results depend on it.
-        if self.audio_track is None:
-            del told["audio_track"]
+        # Keep the text that existed before these options: the keys of stored results depend on it.
+        for name in ("audio_track", "keywords", "languages"):
+            if told[name] in (None, ()):
+                del told[name]
         return json.dumps(told, sort_keys=True)
 
     @staticmethod
@@ -178,12 +183,17 @@ class Options:
     def of(told: Mapping[str, Any]) -> "Options":
         """Create options from names and values; unknown names are ignored."""
         known = {field.name for field in fields(Options)}
-        return Options(**{name: value for name, value in told.items() if name in known})
+        values = {name: value for name, value in told.items() if name in known}
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return Options(**{**values, **lists})
 
     def request(self) -> TranscriptionRequest:
         """Return the request for the transcriber."""
         # Speakers are assigned to words, because they can change in the middle of a segment.
-        recognition = FileRequest(self.language, self.prompt, self.words or self.diarize, self.translate)
+        recognition = FileRequest(
+            self.language, self.prompt, self.words or self.diarize, self.translate, keywords=self.keywords,
+            languages=self.languages,
+        )  # fmt: skip
         refining = Refining(self.align, self.diarize, self.min_speakers, self.max_speakers)
         return TranscriptionRequest(recognition, refining, self.model_id, track=self.audio_track)
 

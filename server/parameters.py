@@ -1,10 +1,11 @@
 """Request parameters shared by several endpoints: bodies, query parameters."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Query
-from pydantic import BaseModel, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
 from pipeline.errors import BadInput
 from pipeline.languages import language_code as language_code
@@ -15,6 +16,9 @@ from pipeline.transcripts.subtitles import Layout
 MAX_SYSTEM_CHARS = 8_000
 """Longest `?system=`."""
 
+MAX_KEYWORDS = 200
+MAX_KEYWORD_CHARS = 100
+MAX_LANGUAGES = 100
 MAX_TRACK = 99
 TRACK = "Audio track of a video, from 0; by default the one that a player would choose."
 
@@ -59,6 +63,65 @@ def system_prompt(value: str | None) -> str | None:
     if value is not None and len(value) > MAX_SYSTEM_CHARS:
         raise BadInput(f"system is longer than {MAX_SYSTEM_CHARS} characters.", code="bad_parameter")
     return value
+
+
+def as_list(value: object) -> object:
+    """Convert a field of a form to a list, for validators: a single value is a list of one, and text can be a JSON
+    list."""
+    found: list[object] = []
+    for one in value if isinstance(value, list) else [value]:
+        inside = from_json(one)
+        found += inside if isinstance(inside, list) else [one]
+    return found
+
+
+def _tidy(keywords: list[str]) -> list[str]:
+    """Return keywords without extra spaces and null characters, empty ones and repetitions."""
+    tidy = (" ".join(word.replace("\0", " ").split()) for word in keywords)
+    return list(dict.fromkeys(word for word in tidy if word))
+
+
+def _separate(languages: list[str]) -> list[str]:
+    """Return languages one by one; those of a plain field can be separated by commas."""
+    return [one.strip() for language in languages for one in language.split(",") if one.strip()]
+
+
+Keywords = Annotated[
+    list[Annotated[str, StringConstraints(max_length=MAX_KEYWORD_CHARS)]],
+    Field(
+        max_length=MAX_KEYWORDS,
+        description="Names and words that may be spoken, the most important first. Whisper uses those that fit into "
+        "its context (about 60).",
+    ),
+    BeforeValidator(as_list),
+    AfterValidator(_tidy),
+]
+"""A list of keywords, in a form or a JSON body."""
+Languages = Annotated[
+    list[Annotated[str, StringConstraints(max_length=600)]],
+    Field(max_length=MAX_LANGUAGES, description="Possible languages (ISO 639-1); others are not detected."),
+    BeforeValidator(as_list),
+    AfterValidator(_separate),
+]
+"""A list of possible languages, in a form or a JSON body."""
+
+
+def spoken_languages(language: str | None, languages: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the language of the speech, if there is only one, and else the codes of those that it can have.
+
+    Raises BadInput: for an unknown language, or for a language that is not one of the possible ones.
+    """
+    code = language_code(language)
+    try:
+        found = (language_code(one) for one in languages)
+        possible = tuple(dict.fromkeys(one for one in found if one is not None))
+    except BadInput as error:
+        raise BadInput(error.message, code=error.code, param="languages") from None
+    if code is not None and possible and code not in possible:
+        raise BadInput(f"language is {code}, which is not one of languages.", code="bad_parameter", param="languages")
+    if code is None and len(possible) == 1:
+        code = possible[0]
+    return code, () if code is not None else possible
 
 
 def from_json(value: object) -> object:

@@ -49,10 +49,11 @@ class _Log(logging.Handler):
 
 
 @contextmanager
-def in_process(folder: Path, *, heard: str = "hello", **settings: str) -> Iterator[Service]:
+def in_process(folder: Path, *, heard: str | ScriptedSTT = "hello", **settings: str) -> Iterator[Service]:
     """Run a service with these settings from `folder`; `tests.server_process.constants` changes constants.
 
-    heard: the transcript of every utterance. Engines that the settings name (STT_ENGINE, …) replace the scripted ones.
+    heard: the transcript of every utterance, or the recogniser. Engines that the settings name (STT_ENGINE, …) replace
+    the scripted ones.
     """
     root, service = logging.getLogger(), Service()
     handler, level = _Log(service.output), root.level
@@ -61,6 +62,7 @@ def in_process(folder: Path, *, heard: str = "hello", **settings: str) -> Iterat
     values: dict[str, Any] = {**paths, **own, **{name.lower(): value for name, value in settings.items()}}
     port, changed = int(values.pop("port", "0")), json.loads(values.pop("test_constants", "{}"))
     values.pop("pythonpath", None)
+    hears = heard if isinstance(heard, ScriptedSTT) else ScriptedSTT(heard)
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
@@ -68,7 +70,7 @@ def in_process(folder: Path, *, heard: str = "hello", **settings: str) -> Iterat
         with (
             _constants(changed),
             start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(_serving(chosen, heard, port)) as address,
+            portal.wrap_async_context_manager(_serving(chosen, hears, port)) as address,
         ):
             service.port = int(address.rpartition(":")[2])
             yield service
@@ -89,9 +91,9 @@ def _constants(changed: dict[str, Any]) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _serving(settings: Settings, heard: str, port: int) -> AsyncIterator[str]:
+async def _serving(settings: Settings, hears: ScriptedSTT, port: int) -> AsyncIterator[str]:
     stages = (
-        _opened("stt", stt.ENGINES, settings.stt_engine, settings, ScriptedSTT(heard)),
+        _opened("stt", stt.ENGINES, settings.stt_engine, settings, hears),
         _opened("llm", llm.ENGINES, settings.llm_engine, settings, None),
         _opened("tts", tts.ENGINES, settings.tts_engine, settings, ScriptedTTS()),
     )
@@ -100,11 +102,9 @@ async def _serving(settings: Settings, heard: str, port: int) -> AsyncIterator[s
         open_transcriber(settings, opened[0]) as transcriber,
         open_recorder(settings) as recorder,
     ):
-        hears, thinks, speaks = (one.engine for one in opened)
+        engines = [one.engine for one in opened]
         infos = [one.info for one in opened]
-        assistant = Assistant(
-            settings, Stages(hears, thinks, speaks), Voices.load(settings), lambda: infos, None, transcriber
-        )
+        assistant = Assistant(settings, Stages(*engines), Voices.load(settings), lambda: infos, None, transcriber)
         assistant.recorder = recorder
         async with open_jobs(settings, transcriber) as jobs:
             app = create_app(settings, assistant, jobs)

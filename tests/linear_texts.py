@@ -267,6 +267,7 @@ CASES: dict[str, Callable[[str], object]] = {
     "server.openai.transcriptions:language_name": transcriptions.language_name,
     "server.parameters:from_json": quietly(parameters.from_json),
     "server.parameters:language_code": quietly(parameters.language_code),
+    "server.parameters:spoken_languages": quietly(lambda text: parameters.spoken_languages(text, [text])),
     "server.parameters:system_prompt": quietly(parameters.system_prompt),
     "server.realtime.parsing:parse": quietly(parsing.parse),
     "server.realtime.parsing:parse, an event": quietly(event),

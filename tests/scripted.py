@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.audio.clip import Clip, Samples
 from pipeline.llm import Message, ReplyDelta, Tool, Usage
-from pipeline.stt import FileRequest, Segment, Transcript, WindowLimits
+from pipeline.stt import FileRequest, Segment, Spoken, Transcript, WindowLimits
 from pipeline.voices.catalogue import Voice
 
 VOICE = Voice("scripted")
@@ -56,16 +56,20 @@ class ScriptedSTT:
     error: Exception | None = None
     running: Running = field(default_factory=Running)
     limits: WindowLimits = field(default_factory=WindowLimits)
+    requests: list[FileRequest] = field(default_factory=list)
+    """The options of each call."""
 
-    async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
+        self.requests.append(FileRequest.of(language, prompt, words))
         with self.running.call("stt"):
             await asyncio.sleep(self.seconds)
             if self.error is not None:
                 raise self.error
-            return Transcript(self.text, language or self.language, clip.seconds)
+            return Transcript(self.text, language if isinstance(language, str) else self.language, clip.seconds)
 
     async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
         heard = await self.transcribe(window, language=request.language, prompt=None, words=False)
+        self.requests[-1] = request
         yield Segment(0.0, window.seconds, heard.text, heard.language)
 
 

@@ -10,7 +10,10 @@ from pipeline.support.openai_names import known_as
 from tests.clips import hearing, recording
 from tests.server_process import Service
 
-HEARING = ["whisper-1", "gpt-4o-mini-transcribe-2025-12-15", "GPT-4o-transcribe-2025-03-20", "whisper-1-20240930"]
+HEARING = [
+    "whisper-1", "gpt-4o-mini-transcribe-2025-12-15", "GPT-4o-transcribe-2025-03-20", "whisper-1-20240930",
+    "gpt-transcribe", "gpt-live-transcribe-2026-07-28", "gpt-realtime-whisper", "gpt-4o-transcribe-latest",
+]  # fmt: skip
 SPEAKING = ["tts-1", "tts-1-1106", "tts-1-hd-1106", "gpt-4o-mini-tts-2025-03-20", "GPT-4o-mini-tts-2025-12-15"]
 DATED = ["whisper-1-2025-12-15", "tts-1-hd-1106", "gpt-realtime-2025-08-28", "gpt-realtime-mini-2025-10-06"]
 
@@ -75,7 +78,8 @@ def test_dated_model_name_finds_the_undated_model(client: httpx.Client, name: st
     [
         ("tts-1", "tts-1"), ("TTS-1-1106", "tts-1"), (" tts-1 ", "tts-1"), ("tts-1-2025-12-15", "tts-1"),
         ("tts-1-20251215", "tts-1"), ("tts-1-1", None), ("tts-1-1306", None), ("tts", None), ("", None),
-        ("tts-1-2025-12", None), ("tts-1-2025-12-15-2025-12-15", None), ("x" * 100_000 + "-1106", None),
+        ("tts-1-latest", "tts-1"), ("tts-1-2025-12", None), ("tts-1-2025-12-15-2025-12-15", None),
+        ("x" * 100_000 + "-1106", None),
     ],
 )  # fmt: skip
 def test_model_names_are_matched_with_and_without_dates(asked: str, found: str | None) -> None:

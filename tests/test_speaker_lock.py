@@ -11,7 +11,7 @@ from pipeline.audio.clip import Clip, Samples
 from pipeline.conversation import events
 from pipeline.conversation.speaker_lock import FIRST, Owner, SpeakerLock, spoken
 from pipeline.errors import BadInput, EngineError
-from pipeline.stt import Transcript
+from pipeline.stt import Spoken, Transcript
 from tests.dialogue import RATE_HZ, Dialogue, hold
 from tests.scripted import ScriptedLLM, ScriptedSTT
 
@@ -47,7 +47,7 @@ class Heard(ScriptedSTT):
 
     clips: list[Clip] = field(default_factory=list)
 
-    async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
         self.clips.append(clip)
         return await super().transcribe(clip, language=language, prompt=prompt, words=words)
 

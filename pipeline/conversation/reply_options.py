@@ -20,6 +20,8 @@ class ReplyOptions:
     """Without turn detection: all audio belongs to the next utterance, without push-to-talk."""
     hint: str | None = None
     """Names and words that the user may say, as a hint for the recogniser."""
+    languages: tuple[str, ...] = ()
+    """Languages (ISO 639-1) that the user may speak, if the conversation has no language; empty: all."""
     words: bool = False
     """Report the words of transcripts with their probabilities."""
     aloud: bool = True

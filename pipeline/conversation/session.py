@@ -617,7 +617,7 @@ class Session:
             return await stt.in_time(
                 recogniser,
                 clip,
-                language=self.language,
+                language=self.language or self.reply_options.languages or None,
                 prompt=self.reply_options.hint,
                 words=self.reply_options.words,
                 limit_s=self._settings.stt_timeout_s,

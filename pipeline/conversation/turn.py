@@ -218,7 +218,7 @@ class Turn:
                 heard = await stt.in_time(
                     self._stages.stt,
                     utterance,
-                    language=self._language,
+                    language=self._language or self._options.languages or None,
                     prompt=self._options.hint,
                     limit_s=self._settings.stt_timeout_s,
                     words=self._options.words,

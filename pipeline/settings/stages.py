@@ -58,6 +58,9 @@ class StageSettings(Group):
     """Base URL of an OpenAI-compatible transcription server, for STT_ENGINE=openai."""
     stt_openai_key: str = ""
     """Key for that server."""
+    hotwords: str = ""
+    """Comma-separated names and words that are likely to be spoken (Parley, Ana Sofia), a hint in every transcript of
+    Whisper and of STT_ENGINE=openai; the most important first, because about 60 fit."""
 
     # --- long recordings ---
     align_model: str = ""
@@ -205,6 +208,11 @@ class StageSettings(Group):
             return language_code(value) or ""
         except BadInput as error:
             raise ValueError(error.message) from None
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """The words of HOTWORDS."""
+        return tuple(dict.fromkeys(" ".join(word.split()) for word in self.hotwords.split(",") if word.strip()))
 
     @property
     def hub_offline(self) -> bool:

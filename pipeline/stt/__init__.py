@@ -20,6 +20,9 @@ from typing import Protocol, runtime_checkable
 from pipeline.audio.clip import Clip
 from pipeline.errors import StageFailed
 
+Spoken = str | tuple[str, ...] | None
+"""Language of the speech: a code of ISO 639-1; several possible ones; or None to detect any."""
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -64,6 +67,16 @@ class FileRequest:
     """Maximum number of windows decoded together; None: as many as are efficient."""
     expected: str | None = None
     """Language (ISO 639-1) of windows in which no language is detected with certainty; None: the likeliest."""
+    keywords: tuple[str, ...] = ()
+    """Names and words that may be spoken, the most important first."""
+    languages: tuple[str, ...] = ()
+    """Languages (ISO 639-1) that can be detected if `language` is None; empty: all."""
+
+    @staticmethod
+    def of(language: Spoken, prompt: str | None, words: bool) -> "FileRequest":
+        """Return the options of `SpeechToText.transcribe`."""
+        code, several = (None, language) if isinstance(language, tuple) else (language, ())
+        return FileRequest(code, prompt, words, languages=several)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +135,10 @@ class SpeechToText(Protocol):
         """
         ...
 
-    async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
         """Transcribe a whole utterance.
 
-        clip: float32 mono at any rate. language: ISO 639-1 or None to detect. prompt: preceding text, as a hint.
+        clip: float32 mono at any rate. prompt: names and preceding text, as a hint.
         Raises EngineError when it fails, Overloaded when too many calls wait.
         """
         ...
@@ -142,7 +155,7 @@ class TellsLanguage(Protocol):
 
 
 async def in_time(
-    stt: SpeechToText, clip: Clip, *, language: str | None, prompt: str | None, limit_s: float, words: bool = False
+    stt: SpeechToText, clip: Clip, *, language: Spoken, prompt: str | None, limit_s: float, words: bool = False
 ) -> Transcript:
     """Transcribe a whole utterance within a time limit. Raises the errors of `transcribe`, and StageFailed
     (timeout)."""
@@ -160,6 +173,9 @@ ENGINES: dict[str, str] = {
     "openai": "pipeline.stt.openai",
 }
 """Engine name → module; see `pipeline.engines` for what a module provides."""
+
+TAKES_HINTS = frozenset({"whisper", "openai"})
+"""Engines that use prompts and keywords; the others have no input for them."""
 
 AUTO_ORDER = ("whisper", "sphinx")
 """The engines that `auto` tries, best first; the last one always works."""

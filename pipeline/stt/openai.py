@@ -15,8 +15,10 @@ from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.languages import code_of
 from pipeline.listening.vad import has_speech
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word
+from pipeline.stt import FileRequest, Segment, SpeechToText, Spoken, Transcript, WindowLimits, Word
+from pipeline.stt.hints import as_prompt
 from pipeline.support.encodable import encodable
+from pipeline.support.openai_names import known_as
 from pipeline.support.progress import Report
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from openai.types.audio import TranscriptionSegment, TranscriptionWord
 
 DEFAULT_MODEL = "whisper-1"
+TAKES_KEYWORDS = ("gpt-transcribe", "gpt-live-transcribe")
+"""Models with the fields `keywords` and `languages` instead of `language`."""
 RATE_HZ = 16_000
 """The rate that these models use; a higher one would only cost transfer."""
 PROBE_TIMEOUT_S = 10.0
@@ -38,34 +42,36 @@ class OpenAITranscriber:
     limits = WindowLimits(max_s=120.0)
     """Servers split audio that is too long for their model; this is short enough to show progress."""
 
-    def __init__(self, client: "AsyncOpenAI", model: str, timeout_s: float, host: str) -> None:
+    def __init__(
+        self, client: "AsyncOpenAI", model: str, timeout_s: float, host: str, keywords: Sequence[str] = ()
+    ) -> None:
+        """keywords: names and words that may be spoken in any call."""
         self._client = client
         self._model = model
+        self._keywords = tuple(keywords)
+        self._takes_keywords = known_as(model, TAKES_KEYWORDS) is not None
         self._timeout_s = timeout_s
         self._host = host
         self._verbose = True
 
-    async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
         """Raises EngineError: the server's refusal and its reason, or timeout. Without speech nothing is sent."""
+        request = FileRequest.of(language, prompt, words)
         if not await asyncio.to_thread(has_speech, clip):
-            return Transcript("", language, clip.seconds)
+            return Transcript("", request.language, clip.seconds)
         wav = await asyncio.to_thread(lambda: encode_wav(clip.at(RATE_HZ)))
-        fields: dict[str, object] = {"language": language, "prompt": prompt}
-        fields = {name: value for name, value in fields.items() if value}
+        fields = self._hints(request)
         try:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._ask(wav, fields, words)
         except TimeoutError:
             raise EngineError(f"{self._host} returned no text in {self._timeout_s:g} s.", code="timeout") from None
-        return _transcript(response, language, clip.seconds)
+        return _transcript(response, request.language, clip.seconds)
 
     async def segments(self, window: Clip, request: FileRequest) -> AsyncGenerator[Segment, None]:
         """See the Protocol. Yields the server's segments, or one for the whole window if it returns none."""
         wav = await asyncio.to_thread(lambda: encode_wav(window.at(RATE_HZ)))
-        fields: dict[str, object] = {"language": request.language or request.expected, "prompt": request.prompt}
-        if request.translate:
-            del fields["language"]
-        fields = {name: value for name, value in fields.items() if value}
+        fields = self._hints(request)
         if request.temperature:
             fields["temperature"] = request.temperature
         try:
@@ -75,6 +81,19 @@ class OpenAITranscriber:
             raise EngineError(f"{self._host} returned no text in {self._timeout_s:g} s.", code="timeout") from None
         for segment in _segments(response, request, window.seconds):
             yield segment
+
+    def _hints(self, request: FileRequest) -> dict[str, object]:
+        """Return the fields for the languages, the prompt and the keywords."""
+        keywords = list(dict.fromkeys((*request.keywords, *self._keywords)))
+        language = request.language or request.expected
+        if self._takes_keywords and not request.translate:
+            languages = list(request.languages) or ([language] if language else [])
+            fields: dict[str, object] = {"prompt": request.prompt, "keywords": keywords, "languages": languages}
+        else:
+            fields = {"prompt": as_prompt(keywords, request.prompt), "language": language}
+        if request.translate:
+            fields.pop("language", None)
+        return {name: value for name, value in fields.items() if value}
 
     async def _ask(self, wav: bytes, fields: Mapping[str, object], words: bool, *, translate: bool = False) -> object:
         import openai
@@ -124,6 +143,8 @@ def _transcript(response: object, asked: str | None, duration_s: float) -> Trans
         raise EngineError("The transcription server returned a response that is not a transcription.")
     found: Sequence[TranscriptionWord] = getattr(response, "words", None) or ()
     heard = getattr(response, "language", None)
+    if detected := getattr(response, "languages", None):
+        heard = heard or getattr(detected[0], "code", None)
     return Transcript(
         text=encodable(text).strip(),
         language=code_of(heard) if isinstance(heard, str) else asked,
@@ -191,4 +212,4 @@ async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opene
         max_retries=1,
     ) as client:
         model = settings.stt_model or DEFAULT_MODEL
-        yield Opened(OpenAITranscriber(client, model, settings.stt_timeout_s, host), model, host)
+        yield Opened(OpenAITranscriber(client, model, settings.stt_timeout_s, host, settings.keywords), model, host)

@@ -15,7 +15,7 @@ from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.listening.vad import Span, speech_spans
 from pipeline.settings import Settings
-from pipeline.stt import FileRequest, Segment, SpeechToText, Transcript, WindowLimits, Word
+from pipeline.stt import FileRequest, Segment, SpeechToText, Spoken, Transcript, WindowLimits, Word
 from pipeline.stt import parakeet_weights as weights
 from pipeline.stt.parakeet_words import segments_of, text_of, tokens_of, words_of
 from pipeline.stt.worker_client import GATHER_S, TellingFront, WorkerFront, alone
@@ -94,14 +94,12 @@ class ParakeetEngine:
             raise EngineError(f"The model {folder.name} cannot be loaded: {reason}") from error
         speech_spans(np.zeros(RATE_HZ, np.float32))  # loads the VAD
 
-    def transcribe(
-        self, clip: Clip, language: str | None, prompt: str | None, words: bool
-    ) -> Iterator[Transcript | None]:
+    def transcribe(self, clip: Clip, language: Spoken, prompt: str | None, words: bool) -> Iterator[Transcript | None]:
         """See `SpeechToText` and `WorkerFront`; can be cancelled between windows. Without speech nothing is decoded."""
         yield from alone(self.transcribe_many([(clip, language, prompt, words)], lambda index: False))
 
     def transcribe_many(
-        self, calls: Sequence[tuple[Clip, str | None, str | None, bool]], cancelled: Callable[[int], bool]
+        self, calls: Sequence[tuple[Clip, Spoken, str | None, bool]], cancelled: Callable[[int], bool]
     ) -> Iterator[tuple[int, Transcript | Exception | None]]:
         """Transcribe for several speakers at once (see `pipeline.workers.run_calls`): windows of similar length share a
         batch."""
@@ -109,7 +107,7 @@ class ParakeetEngine:
         codes: dict[int, str | None] = {}
         for index, (clip, language, _, _) in enumerate(calls):
             try:
-                codes[index] = self._language(language)
+                codes[index] = self._language(self._one_of(language) if isinstance(language, tuple) else language)
             except EngineError as error:
                 yield index, error
                 continue
@@ -138,7 +136,7 @@ class ParakeetEngine:
         for index, (window, request) in enumerate(calls):
             yield index, None
             try:
-                codes[index] = self._language(request.language)
+                codes[index] = self._language(request.language or self._one_of(request.languages))
                 if request.translate and self._kind != CANARY:
                     raise EngineError(NO_TRANSLATION, code="unsupported_language")
             except EngineError as error:
@@ -154,6 +152,14 @@ class ParakeetEngine:
     def language_of(self, clip: Clip) -> tuple[str, float]:
         """See `TellsLanguage`; for a model with one language, because others do not tell."""
         return self._languages[0], 1.0
+
+    def _one_of(self, languages: Sequence[str]) -> str | None:
+        """Return the language to transcribe: None if the model must find it out, an unknown one if it knows none of
+        them."""
+        known = [code for code in languages if code in self._languages] if self._languages else list(languages)
+        if len(known) == 1 or (known and self._kind == CANARY):
+            return known[0]
+        return languages[0] if languages and not known else None
 
     def _language(self, asked: str | None) -> str | None:
         """Return the language to transcribe. Raises EngineError (unsupported_language)."""

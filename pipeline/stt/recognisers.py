@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pipeline.engines import Running, open_named
 from pipeline.errors import BadInput, EngineError, EngineUnavailable
 from pipeline.settings import Settings
-from pipeline.stt import ENGINES, SpeechToText, weights
+from pipeline.stt import ENGINES, TAKES_HINTS, SpeechToText, weights
 from pipeline.stt.models import Runnable, needed_mb, runnable
 from pipeline.support import openai_names
 from pipeline.workers.hardware import Hardware
@@ -104,7 +104,7 @@ class Recognisers:
         if not asked or asked.lower() in {own.lower() for own in self.own_names()}:
             return Model(self._own.info.model, None)
         model = self._other(asked) if self._settings.models_on_demand else None
-        if model is None and openai_names.known_as(asked, openai_names.MODELS["stt"]):
+        if model is None and openai_names.known_as(asked, self.own_names()):
             return Model(self._own.info.model, None)
         if model is None:
             raise UnknownModel(f"Unknown model {asked[:60]!r}; available: {', '.join(self._told())}.")
@@ -116,8 +116,14 @@ class Recognisers:
         Raises UnknownModel.
         """
         model = self.find(name)
-        engine = self._own.info.engine if model.settings is None else "whisper"
-        return f"{engine}: {model.name}"
+        return f"{self._engine(model)}: {model.name}"
+
+    def takes_hints(self, name: str | None) -> bool:
+        """Whether prompts and keywords have an effect with the model of this name. Raises UnknownModel."""
+        return self._engine(self.find(name)) in TAKES_HINTS
+
+    def _engine(self, model: Model) -> str:
+        return self._own.info.engine if model.settings is None else "whisper"
 
     @asynccontextmanager
     async def using(self, name: str | None, *, or_own: bool = False) -> AsyncIterator[Running[SpeechToText]]:

@@ -100,6 +100,7 @@ async def _open(choice: weights.Choice, report: Report) -> AsyncIterator[Opened[
         beam=BEAM,
         context_s=context_s,
         known=known,
+        keywords=settings.keywords,
     )
     spec = EngineSpec("whisper", "pipeline.stt.whisper_engine:WhisperEngine", config)
     serving = Serving(

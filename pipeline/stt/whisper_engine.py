@@ -11,8 +11,9 @@ import numpy as np
 from pipeline.audio.clip import Clip, Samples
 from pipeline.errors import EngineError
 from pipeline.listening.vad import speech_spans
-from pipeline.stt import FileRequest, Segment, Transcript
+from pipeline.stt import FileRequest, Segment, Spoken, Transcript
 from pipeline.stt.short_context import Known, agree
+from pipeline.stt.whisper_hints import Hint, hint_of
 from pipeline.stt.whisper_model import (
     MAX_COMPRESSION,
     MAX_NO_SPEECH,
@@ -24,7 +25,6 @@ from pipeline.stt.whisper_model import (
     hear,
     language_of,
     load,
-    prompt_of,
 )
 from pipeline.stt.whisper_results import is_believable, segments_of, transcript_of, word_of
 from pipeline.stt.whisper_types import FoundSegment, LanguageInfo
@@ -54,6 +54,8 @@ class WhisperConfig:
     known: Known | None = None
     """Speech that the model must understand, with this context as with the full one; otherwise the full one is used.
     None: use the context unchecked."""
+    keywords: tuple[str, ...] = ()
+    """Names and words that may be spoken in any call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class WhisperEngine:
 
     def __init__(self, config: WhisperConfig) -> None:
         self._config = config
+        self._keywords: tuple[str, ...] = ()
         for device, compute_type in config.ways:
             try:
                 self._model = load(config.folder, device, compute_type, config.threads, config.context_s)
@@ -85,6 +88,7 @@ class WhisperEngine:
             reason = "This Whisper model is less exact with a context of %g s, or cannot be checked for it: using 30 s."
             log.warning(reason, config.context_s)
             self._model.context_s = WINDOW_S
+        self._keywords = config.keywords  # after the check: they could change a text that the model must understand
         self._description = Description(device, compute_type, self._model.model.is_multilingual, self._model.context_s)
 
     def _bears_short_context(self, known: Known) -> bool:
@@ -111,9 +115,7 @@ class WhisperEngine:
     def describe(self) -> Description:
         return self._description
 
-    def transcribe(
-        self, clip: Clip, language: str | None, prompt: str | None, words: bool
-    ) -> Iterator[Transcript | None]:
+    def transcribe(self, clip: Clip, language: Spoken, prompt: str | None, words: bool) -> Iterator[Transcript | None]:
         """See `SpeechToText` and `WorkerFront`; can be cancelled between encoding and decoding.
 
         Text that fails the gates is left out. Without speech nothing is decoded.
@@ -121,7 +123,7 @@ class WhisperEngine:
         yield from alone(self.transcribe_many([(clip, language, prompt, words)], lambda index: False))
 
     def transcribe_many(
-        self, calls: Sequence[tuple[Clip, str | None, str | None, bool]], cancelled: Callable[[int], bool]
+        self, calls: Sequence[tuple[Clip, Spoken, str | None, bool]], cancelled: Callable[[int], bool]
     ) -> Iterator[tuple[int, Transcript | Exception | None]]:
         """Transcribe for several speakers at once (see `pipeline.workers.run_calls`). Short utterances are decoded
         together, each with the transcript that it would have alone; the others follow one by one."""
@@ -141,7 +143,8 @@ class WhisperEngine:
             Utterance(
                 features_of(self._model, speech.sound),
                 speech.request.language,
-                prompt_of(self._model, speech.request.prompt),
+                self._hint(speech.request).tokens,
+                allowed=speech.request.languages,
             )
             for speech in short.values()
         ]
@@ -161,9 +164,9 @@ class WhisperEngine:
                 for step in self._long(speech):
                     yield index, step
 
-    def _speech(self, clip: Clip, language: str | None, prompt: str | None, words: bool) -> "_Speech":
+    def _speech(self, clip: Clip, language: Spoken, prompt: str | None, words: bool) -> "_Speech":
         """Find the speech of a clip. Raises EngineError (unsupported_language)."""
-        request = FileRequest(self._language(language), prompt, words)
+        request = self._spoken(FileRequest.of(language, prompt, words))
         sound = clip.at(RATE_HZ).samples
         spans = speech_spans(sound)
         if not spans:
@@ -205,7 +208,7 @@ class WhisperEngine:
         others: list[int] = []
         for index, (window, request) in enumerate(calls):
             try:
-                code = self._language(request.language)
+                request = self._spoken(request)
             except EngineError as error:
                 yield index, error
                 continue
@@ -215,7 +218,14 @@ class WhisperEngine:
             else:
                 task = "translate" if request.translate else "transcribe"
                 together[index] = Asked(
-                    sound, code, request.prompt, request.words, task, request.batch_size, request.expected
+                    sound,
+                    request.language,
+                    self._hint(request).tokens,
+                    request.words,
+                    task,
+                    request.batch_size,
+                    request.expected,
+                    request.languages,
                 )
         indices = list(together)
         for place, found in first_pass(
@@ -243,7 +253,7 @@ class WhisperEngine:
     def _by_library(self, window: Clip, request: FileRequest) -> Iterator[Segment | None]:
         """Transcribe a window alone: a long one, one with a sampling temperature, or one that repeats itself."""
         sound = window.at(RATE_HZ).samples
-        found, info = self._decode(sound, replace(request, language=self._language(request.language)), times=True)
+        found, info = self._decode(sound, self._spoken(request), times=True)
         yield from segments_of(found, info, len(sound) / RATE_HZ)
 
     def language_of(self, clip: Clip) -> tuple[str, float]:
@@ -253,6 +263,19 @@ class WhisperEngine:
         if code is not None:
             return code, 1.0
         return language_of(self._model, features_of(self._model, sound))
+
+    def _spoken(self, request: FileRequest) -> FileRequest:
+        """Return the request with the codes of its languages. Raises EngineError if the model knows none of them."""
+        if request.language is not None or not request.languages:
+            return replace(request, language=self._language(request.language), languages=())
+        known = set(self._model.supported_languages)
+        allowed = tuple(code for code in request.languages if code in known)
+        if len(allowed) > 1:
+            return replace(request, languages=allowed)
+        return replace(request, language=self._language((*allowed, *request.languages)[0]), languages=())
+
+    def _hint(self, request: FileRequest) -> Hint:
+        return hint_of(self._model, request.prompt, (*request.keywords, *self._keywords))
 
     def _language(self, asked: str | None) -> str | None:
         """Return the code to decode in, None to detect it. Raises EngineError for a language that the model lacks."""
@@ -274,14 +297,16 @@ class WhisperEngine:
     ) -> tuple[Iterable[FoundSegment], LanguageInfo]:
         """Return the segments (decoded lazily) and the info of faster-whisper. `cut` removes long pauses first; sound
         before `start_s` is not decoded."""
-        self._model.expected = request.expected
+        self._model.expected, self._model.allowed = request.expected, request.languages
+        hint = self._hint(request)
         return self._model.transcribe(
             sound,
             language=request.language,
             task="translate" if request.translate else "transcribe",
             beam_size=self._config.beam,
             temperature=list(TEMPERATURES) if not request.temperature else [request.temperature],
-            initial_prompt=request.prompt or None,
+            initial_prompt=hint.prompt_tokens or None,
+            hotwords=hint.keywords or None,
             condition_on_previous_text=False,  # an error in one window would be repeated in the next
             # A turn within one window needs no times; a longer one needs them to find where its windows end.
             without_timestamps=not (times or request.words) and len(sound) <= WINDOW_S * RATE_HZ,

@@ -44,13 +44,15 @@ class Utterance:
     language: str | None
     """Whisper's code; None: detect it."""
     prompt: tuple[int, ...]
-    """Tokens of the preceding text."""
+    """Tokens of the hint before the transcript."""
     task: str = "transcribe"
     """transcribe or translate."""
     times: bool = False
     """Whether to transcribe with the times of segments."""
     expected: str | None = None
     """Code of the language if the detection is not sure of another one; None: the likeliest."""
+    allowed: tuple[str, ...] = ()
+    """Codes of the languages that can be detected; empty: all."""
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -93,6 +95,8 @@ def load(folder: str, device: str, compute_type: str, threads: int, context_s: f
         _last: tuple[Samples, Encoded] | None = None
         expected: str | None = None
         """Language of the sound if the detection is not sure of another one; None: the likeliest."""
+        allowed: tuple[str, ...] = ()
+        """Languages that can be detected; empty: all."""
         known_alignment: list[list[AlignedWord]] | None = None
         """Alignment of words and sound that was made for a whole batch; returned to the library's next request."""
 
@@ -122,7 +126,7 @@ def load(folder: str, device: str, compute_type: str, threads: int, context_s: f
             detected: Sequence[tuple[str, float]]
             features = None if features is None else features[..., :-1]
             *_, detected = super().detect_language(audio, features, **options)
-            return *_language(detected, self.expected), detected
+            return *_language(detected, self.expected, self.allowed), detected
 
     model = TurnWhisper(folder, device=device, compute_type=compute_type, cpu_threads=threads)
     model.context_s = context_s
@@ -153,24 +157,25 @@ def language_of(model: WhisperModel, features: Samples) -> tuple[str, float]:
     from ctranslate2 import StorageView
 
     encoded = model.model.encode(StorageView.from_array(np.ascontiguousarray(features[None])))
-    return _language(_codes(model.model.detect_language(encoded)[0]), None)
+    return _language(_codes(model.model.detect_language(encoded)[0]), None, ())
 
 
 def _codes(detected: Sequence[tuple[str, float]]) -> Sequence[tuple[str, float]]:
     return [(token[2:-2], float(probability)) for token, probability in detected]
 
 
-def _language(detected: Sequence[tuple[str, float]], expected: str | None) -> tuple[str, float]:
-    """Return the language to decode in, and its probability. detected: codes, the likeliest first."""
+def _language(detected: Sequence[tuple[str, float]], expected: str | None, allowed: Sequence[str]) -> tuple[str, float]:
+    """Return the language to decode in, and its probability among those that are allowed. detected: codes, the
+    likeliest first. allowed: empty: all."""
+    if allowed:
+        possible = [(code, probability) for code, probability in detected if code in allowed]
+        total = sum(probability for _, probability in possible) or 1.0
+        detected = [(code, probability / total) for code, probability in possible]
     code, probability = detected[0]
-    if expected is None or probability >= SURE_OF_LANGUAGE:
+    probabilities = dict(detected)
+    if expected is None or expected not in probabilities or probability >= SURE_OF_LANGUAGE:
         return code, probability
-    return expected, dict(detected).get(expected, 0.0)
-
-
-def prompt_of(model: WhisperModel, text: str | None) -> tuple[int, ...]:
-    """Return the tokens of the preceding text."""
-    return tuple(model.hf_tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids) if text else ()
+    return expected, probabilities[expected]
 
 
 def hear(
@@ -219,7 +224,7 @@ class Batch:
             detected = model.model.detect_language(self.encoded)
             for place, one in enumerate(utterances):
                 if one.language is None:
-                    self._languages[place] = _language(_codes(detected[place]), one.expected)
+                    self._languages[place] = _language(_codes(detected[place]), one.expected, one.allowed)
         multilingual = model.model.is_multilingual
         self.tokenizers = [
             Tokenizer(model.hf_tokenizer, multilingual, one.task, code)

@@ -154,6 +154,7 @@ class WhisperModel(Protocol):
     max_length: int
     context_s: float
     expected: str | None
+    allowed: tuple[str, ...]
     known_alignment: list[list[AlignedWord]] | None
 
     @property
@@ -166,7 +167,8 @@ class WhisperModel(Protocol):
         task: str,
         beam_size: int,
         temperature: Sequence[float],
-        initial_prompt: str | None,
+        initial_prompt: Sequence[int] | None,
+        hotwords: str | None,
         condition_on_previous_text: bool,
         without_timestamps: bool,
         word_timestamps: bool,

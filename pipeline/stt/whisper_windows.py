@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pipeline.audio.clip import Samples
-from pipeline.stt.whisper_model import MAX_NO_SPEECH, MIN_LOGPROB, Batch, Heard, Utterance, features_of, prompt_of
+from pipeline.stt.whisper_model import MAX_NO_SPEECH, MIN_LOGPROB, Batch, Heard, Utterance, features_of
 from pipeline.stt.whisper_types import FoundSegment, SplitSegment, Tokenizer, WhisperModel
 
 FRAMES_PER_S = 100
@@ -28,13 +28,16 @@ class Asked:
     sound: Samples
     """16 kHz, at most 30 s."""
     language: str | None
-    prompt: str | None
+    prompt: tuple[int, ...]
+    """Tokens of the hint before the transcript."""
     words: bool
     task: str
     batch_size: int | None = None
     """Maximum batch size for this window."""
     expected: str | None = None
     """Language if the detection is not sure of another one; None: the likeliest."""
+    allowed: tuple[str, ...] = ()
+    """Languages that can be detected; empty: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,7 @@ def first_pass(
     """Yield (index, Pass) for each window that was not cancelled, and (index, None) in between, where all can be
     cancelled."""
     utterances = [
-        Utterance(
-            features_of(model, one.sound), one.language, prompt_of(model, one.prompt), one.task, True, one.expected
-        )
+        Utterance(features_of(model, one.sound), one.language, one.prompt, one.task, True, one.expected, one.allowed)
         for one in windows
     ]
     groups: dict[object, list[int]] = {}

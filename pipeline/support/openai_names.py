@@ -4,17 +4,20 @@ import re
 from collections.abc import Iterable, Mapping
 
 MODELS: Mapping[str, tuple[str, ...]] = {
-    "stt": ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize", "gpt-transcribe"),
+    "stt": (
+        "whisper-1", "gpt-transcribe", "gpt-live-transcribe", "gpt-realtime-whisper", "gpt-4o-transcribe",
+        "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize",
+    ),
     "tts": ("tts-1", "tts-1-hd", "gpt-4o-mini-tts"),
     "llm": ("gpt-realtime", "gpt-realtime-mini"),
-}
+}  # fmt: skip
 """Models by stage. All of them mean the loaded model."""
 VOICES = frozenset(
     ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
 )
 """Voices. If no voice here has such a name, the default voice speaks."""
-DATE = re.compile(r"-(?:20\d\d-?)?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])")
-"""The release date at the end of a model name ("-2025-12-15", "-1106"). It is ignored: there is one release here."""
+DATE = re.compile(r"-(?:latest|(?:20\d\d-?)?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01]))")
+"""The release at the end of a model name ("-2025-12-15", "-1106", "-latest"). It is ignored: there is one here."""
 
 
 def known_as(asked: str, names: Iterable[str]) -> str | None:

@@ -22,7 +22,8 @@ from pipeline.support.untrusted import whole_number
 from server.access import held_of
 from server.access.limits import RETRY_S
 
-MAX_FIELDS = 64
+MAX_FIELDS = 400
+"""Maximum number of fields: keywords and languages come as one field each (`server.parameters`)."""
 MAX_FIELD_BYTES = 8 * 2**20
 """Largest field: it can be a recording in a data URL."""
 MAX_FIELDS_BYTES = 4 * MAX_FIELD_BYTES

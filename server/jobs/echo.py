@@ -62,7 +62,7 @@ async def upload_file(request: Request, jobs: AllJobs) -> EchoJob:
         if len(form.files) != 1:
             raise Refused("Send exactly one file; POST /jobs accepts several.", code="bad_parameter")
         wanted = parse(JobOptions, form.fields)
-        options = wanted.options()
+        options = wanted.options(jobs.settings.keywords)
         await jobs.check_model(options.model_id)
         [(name, file)] = await form.commit()
     one = Submission(
@@ -82,7 +82,7 @@ async def upload_file(request: Request, jobs: AllJobs) -> EchoJob:
 )
 async def upload_url(request: Request, body: FromUrl, jobs: AllJobs) -> EchoJob:
     """Create one job that downloads the recording from a URL. A null field counts as not sent."""
-    options = body.options()
+    options = body.options(jobs.settings.keywords)
     await jobs.check_model(options.model_id)
     one = Submission(
         name_in_url(body.url), options, source_url=body.url, session_id=body.session_id,

@@ -81,7 +81,7 @@ async def create(request: Request, jobs: AllJobs) -> NewJobs:
     key = idempotency_key(request, owner_of(request))
     async with received_files(request, jobs) as form:
         wanted = parse(JobOptions, form.fields)
-        options = wanted.options()
+        options = wanted.options(jobs.settings.keywords)
         await jobs.check_model(options.model_id)
         stored = await form.commit()
     submissions = [

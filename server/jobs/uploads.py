@@ -15,11 +15,13 @@ from jobs.errors import Refused, TooLarge
 from jobs.files import Incoming, StoredFile
 from jobs.names import safe_name
 from jobs.service import Jobs
-from server.http.multipart import read_form
+from server.http.multipart import FormValue, fields_of, read_form
 
 FORM_BYTES = 1 << 20
 """Limit of a form's bytes besides its files."""
 TOO_MANY = f"More than {MAX_ARCHIVE_FILES} files; send several requests."
+LISTS = ("keywords", "languages")
+"""Fields with several values."""
 FILE_FIELD = re.compile(r"files?(\[\d{0,6}\])?")
 
 
@@ -27,8 +29,8 @@ FILE_FIELD = re.compile(r"files?(\[\d{0,6}\])?")
 class Received:
     """A received form."""
 
-    fields: dict[str, str] = field(default_factory=dict)
-    """Values by name; of a repeated name, the last one."""
+    fields: dict[str, FormValue] = field(default_factory=dict)
+    """Values by name; of a repeated name, the last one, except for LISTS."""
     files: list[tuple[str, Incoming]] = field(default_factory=list)
     """Name and content, in order; an archive is replaced by its members."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -61,7 +63,9 @@ async def received_files(request: Request, jobs: Jobs) -> AsyncIterator[Received
 
         most = max(settings.max_file_size, settings.max_archive_size) + FORM_BYTES
         limits = "MAX_FILE_SIZE and MAX_ARCHIVE_SIZE"
-        received.fields = dict(await read_form(request, most, keep, setting=limits, may_be_empty=True))
+        items = await read_form(request, most, keep, setting=limits, may_be_empty=True)
+        several = fields_of(items)
+        received.fields = {**dict(items), **{name: several[name] for name in LISTS if name in several}}
         await _unpack_archives(received, jobs, stack)
         if not received.files:
             raise Refused("Send a file in the field 'file' or 'files'.", code="no_files")

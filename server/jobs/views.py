@@ -32,7 +32,7 @@ from server.jobs.schemas import (
     Transcript,
 )
 from server.jobs.uploads import Received
-from server.parameters import MAX_TRACK, TRACK, language_code
+from server.parameters import MAX_TRACK, TRACK, Keywords, Languages, spoken_languages
 from server.state import state_of
 
 MAX_TEXT = 200
@@ -85,7 +85,9 @@ class JobOptions(BaseModel):
     model_id: str | None = Field(
         default=None, max_length=MAX_TEXT, validation_alias=AliasChoices("model_id", "model"), description=MODEL
     )
+    languages: Languages = []
     prompt: str | None = Field(default=None, max_length=MAX_PROMPT, description="Names and style to expect.")
+    keywords: Keywords = []
     words: bool = Field(default=True, description="Include word timestamps.")
     translate: bool = Field(default=False, description="Translate into English.")
     align: bool = Field(default=False, description="Compute word timestamps by forced alignment.")
@@ -111,10 +113,13 @@ class JobOptions(BaseModel):
             raise PydanticCustomError("null_character", "A null character cannot be stored")
         return value or None
 
-    def options(self) -> Options:
-        """Return the options of the transcription. Raises BadInput."""
+    def options(self, hotwords: Sequence[str]) -> Options:
+        """Return the options of the transcription. hotwords: the deployment's keywords, which all results depend on.
+        Raises BadInput."""
+        language, languages = spoken_languages(self.language, self.languages)
         found = Options(
-            model_id=self.model_id, language=language_code(self.language), prompt=self.prompt, words=self.words,
+            model_id=self.model_id, language=language, languages=languages, prompt=self.prompt, words=self.words,
+            keywords=tuple(dict.fromkeys([*self.keywords, *hotwords])),
             translate=self.translate, align=self.align, diarize=self.diarize, min_speakers=self.min_speakers,
             max_speakers=self.max_speakers, audio_track=self.audio_track,
         )  # fmt: skip

@@ -17,6 +17,7 @@ from pipeline.transcripts.subtitles import separator
 from pipeline.transcripts.transcription import Transcription
 from server.errors import BadField, as_openai
 from server.openai.fields import TranscriptionFields
+from server.openai.languages import detected
 from server.openai.sse import DONE, sse
 
 MAX_REFERENCE_S = 30.0
@@ -100,4 +101,5 @@ def _told(found: Transcription) -> Iterator[bytes]:
         yield sse(_segment(segment))
     heard, said = math.ceil(found.duration_s * 10), sum(len(segment.text.split()) for segment in found.segments)
     usage = {"type": "tokens", "input_tokens": heard, "output_tokens": said, "total_tokens": heard + said}
-    yield sse({"type": "transcript.text.done", "text": found.text, "usage": usage})
+    languages = detected(segment.language for segment in found.segments)
+    yield sse({"type": "transcript.text.done", "text": found.text, "languages": languages, "usage": usage})

@@ -7,19 +7,10 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 from pipeline.stt import SpeechToText
 from pipeline.transcripts.long_files import cutting_for
 from pipeline.transcripts.windows import Cutting
-from server.parameters import MAX_TRACK, TRACK, NullIsAbsent, from_json
+from server.parameters import MAX_TRACK, TRACK, Keywords, Languages, NullIsAbsent, as_list, from_json
 
 MAX_PROMPT_CHARS = 4000
 MAX_KNOWN_SPEAKERS = 4
-
-
-def _as_list(value: object) -> object:
-    """Convert a single value to a list of one, or parse it as a JSON list."""
-    found: list[object] = []
-    for one in value if isinstance(value, list) else [value]:
-        inside = from_json(one)
-        found += inside if isinstance(inside, list) else [one]
-    return found
 
 
 SpeakerName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -54,16 +45,18 @@ class TranscriptionFields(CommonFields):
 
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"] = "json"
     language: str | None = Field(default=None, max_length=20, description="ISO 639-1; by default it is detected.")
-    include: Annotated[list[Literal["logprobs"]], BeforeValidator(_as_list)] = Field(default=[], alias="include[]")
-    timestamp_granularities: Annotated[list[Literal["word", "segment"]], BeforeValidator(_as_list)] = Field(
+    languages: Languages = Field(default=[], alias="languages[]")
+    keywords: Keywords = Field(default=[], alias="keywords[]")
+    include: Annotated[list[Literal["logprobs"]], BeforeValidator(as_list)] = Field(default=[], alias="include[]")
+    timestamp_granularities: Annotated[list[Literal["word", "segment"]], BeforeValidator(as_list)] = Field(
         default=["segment"], alias="timestamp_granularities[]"
     )
     stream: bool = False
     chunking_strategy: Annotated[Literal["auto"] | ServerVad | None, BeforeValidator(from_json)] = None
-    known_speaker_names: Annotated[list[SpeakerName], BeforeValidator(_as_list)] = Field(
+    known_speaker_names: Annotated[list[SpeakerName], BeforeValidator(as_list)] = Field(
         default=[], max_length=MAX_KNOWN_SPEAKERS, alias="known_speaker_names[]"
     )
-    known_speaker_references: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+    known_speaker_references: Annotated[list[str], BeforeValidator(as_list)] = Field(
         default=[],
         max_length=MAX_KNOWN_SPEAKERS,
         alias="known_speaker_references[]",

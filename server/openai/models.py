@@ -39,7 +39,7 @@ def check_model(assistant: Assistant, stage: str, asked: str) -> None:
     `named`."""
     there = names(assistant, stage)
     plain = asked.strip().lower()
-    if plain and plain not in {name.lower() for name in there} and known_as(plain, MODELS[stage]) is None:
+    if plain and known_as(plain, there) is None:
         raise BadField(
             "model", f"There is no model {asked[:60]!r}; available: {', '.join(there)}.", code="model_not_found"
         )

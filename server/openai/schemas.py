@@ -57,12 +57,21 @@ class LogProb(ResponseModel):
     logprob: float
 
 
+class Language(ResponseModel):
+    """A language of the speech."""
+
+    code: str
+
+
 class TextResponse(ResponseModel):
     """The response for `json`."""
 
-    model_config = like({"text": "Good morning.", "usage": USAGE})
+    model_config = like({"text": "Good morning.", "languages": [{"code": "en"}], "usage": USAGE})
 
     text: str
+    languages: list[Language] | None = None
+    """Languages of the speech, in the order in which they are spoken; empty without recognised speech. Not in a
+    translation."""
     usage: Usage | None = None
     logprobs: list[LogProb] | None = None
 

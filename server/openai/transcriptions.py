@@ -1,5 +1,6 @@
 """`POST /v1/audio/transcriptions` and `/v1/audio/translations`: transcribe a recording of any length."""
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -7,6 +8,7 @@ from contextlib import aclosing
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from pipeline.assistant import Assistant
 from pipeline.errors import ParleyError
 from pipeline.languages import NAMES
 from pipeline.stt import FileRequest, Segment
@@ -22,16 +24,19 @@ from server.http.client_disconnect import Stream, begun, while_connected
 from server.http.uploads import ReceivedForm
 from server.openai.diarized import diarized_events, diarized_json, known_speakers
 from server.openai.fields import TranscriptionFields, TranslationFields
+from server.openai.languages import detected
 from server.openai.logprobs import logprobs
 from server.openai.models import named
 from server.openai.schemas import DiarizedResponse, TextResponse, VerboseResponse
 from server.openai.sse import DONE, sse
 from server.openapi import errors, event_stream, form_body
-from server.parameters import language_code
+from server.parameters import spoken_languages
 from server.state import state_of
 
 router = APIRouter(tags=["transcription"])
 
+IGNORED = "Parley-Ignored"
+"""Response header with the fields of the request that have no effect."""
 ERRORS = errors(400, 401, 403, 404, 413, 502, 503, 504)
 TEXTS = {"text/plain": {"schema": {"type": "string"}, "example": "Good morning.\n"}}
 EVENTS = event_stream(
@@ -60,24 +65,30 @@ async def transcriptions(request: Request, form: ReceivedForm) -> Response:
     upload, wanted = form.file("file"), form.parse(TranscriptionFields)
     model = await named(assistant, wanted.model)
     diarized = wanted.response_format == "diarized_json"
+    language, languages = spoken_languages(wanted.language, wanted.languages)
     recognition = FileRequest(
-        language=language_code(wanted.language),
+        language=language,
         prompt=wanted.prompt,
         words="word" in wanted.timestamp_granularities
         or "logprobs" in wanted.include
         or diarized,  # diarization needs word timestamps to find changes of speaker
         temperature=wanted.temperature,
+        keywords=tuple(wanted.keywords),
+        languages=languages,
     )
     refining = Refining(diarize=diarized, known=await known_speakers(wanted) if diarized else ())
     asked = TranscriptionRequest(recognition, refining, model, cut=wanted.cutting, track=wanted.audio_track)
+    ignored = await _ignored(assistant, wanted)
     if wanted.stream:
         events = assistant.transcriber.events(upload.file, asked)
         told = diarized_events(events) if diarized else _stream(events, with_logprobs="logprobs" in wanted.include)
-        return Stream(await begun(told), "text/event-stream", {"Cache-Control": "no-cache"})
+        return Stream(await begun(told), "text/event-stream", {"Cache-Control": "no-cache", **ignored})
     found = await while_connected(request, assistant.transcriber.transcribe(upload.file, asked))
     if diarized:
-        return JSONResponse(diarized_json(found))
-    return _answer(found, wanted, language_name(found.language))
+        return JSONResponse(diarized_json(found), headers=ignored)
+    response = _answer(found, wanted, language_name(found.language))
+    response.headers.update(ignored)
+    return response
 
 
 @router.post(
@@ -102,9 +113,18 @@ async def translations(request: Request, form: ReceivedForm) -> Response:
     recognition = FileRequest(prompt=wanted.prompt, temperature=wanted.temperature, translate=True)
     asked = TranscriptionRequest(recognition, model=model, track=wanted.audio_track)
     found = await while_connected(request, assistant.transcriber.transcribe(upload.file, asked))
-    if wanted.response_format == "json":
-        return JSONResponse({"text": found.text})
-    return _answer(found, wanted, "english")
+    plain = wanted.response_format == "json"
+    response = JSONResponse({"text": found.text}) if plain else _answer(found, wanted, "english")
+    response.headers.update(await _ignored(assistant, wanted))
+    return response
+
+
+async def _ignored(assistant: Assistant, wanted: TranscriptionFields | TranslationFields) -> dict[str, str]:
+    """Return a header that names the fields that have no effect with the requested model."""
+    given = [name for name in ("prompt", "keywords") if getattr(wanted, name, None)]
+    if not given or await asyncio.to_thread(assistant.recognisers.takes_hints, wanted.model):
+        return {}
+    return {IGNORED: ", ".join(given)}
 
 
 def language_name(code: str | None) -> str:
@@ -121,7 +141,11 @@ def _answer(found: Transcription, wanted: TranscriptionFields | TranslationField
         case "verbose_json":
             return JSONResponse(_verbose(found, wanted, language))
         case _:
-            body: JsonObject = {"text": found.text, "usage": _usage(found.duration_s)}
+            body: JsonObject = {
+                "text": found.text,
+                "languages": detected(segment.language for segment in found.segments),
+                "usage": _usage(found.duration_s),
+            }
             if isinstance(wanted, TranscriptionFields) and "logprobs" in wanted.include:
                 body["logprobs"] = [one for segment in found.segments for one in logprobs(segment.words)]
             return JSONResponse(body)
@@ -165,6 +189,7 @@ async def _stream(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the transcript as events. An error before the first text is raised; a later one becomes an event."""
     texts: list[str] = []
+    languages: list[str | None] = []
     known: list[JsonObject] = []
     tokens = 0
     try:
@@ -174,6 +199,7 @@ async def _stream(
                     case Segment():
                         delta = separator(texts[-1] if texts else "", event.text) + event.text
                         texts.append(event.text)
+                        languages.append(event.language)
                         tokens += len(event.tokens) or len(event.text.split())
                         told: JsonObject = {"type": "transcript.text.delta", "delta": delta}
                         if with_logprobs:
@@ -186,6 +212,7 @@ async def _stream(
                         done = {
                             "type": "transcript.text.done",
                             "text": joined(texts),
+                            "languages": detected(languages),
                             "usage": {"type": "tokens", **usage},
                         }
                         yield sse({**done, "logprobs": known} if with_logprobs else done)

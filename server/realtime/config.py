@@ -19,7 +19,6 @@ from pipeline.listening.options import LIMITS, LiveOptions
 from pipeline.llm import Tool
 from pipeline.tools import Choice, Toolbox
 from pipeline.voices.catalogue import Voice
-from server.parameters import language_code
 from server.realtime.audio import Format, as_json
 from server.realtime.errors import RealtimeError
 from server.realtime.items import MAX_TEXT_CHARS
@@ -31,10 +30,10 @@ from server.realtime.session_json import (
     SessionJson,
     ToolChoice,
     ToolJson,
-    Transcription,
     TurnDetection,
     VoiceId,
 )
+from server.realtime.transcription import hearing_of
 
 EAGERNESS: dict[str, dict[str, object]] = {
     "low": {"silence_ms": 900, "max_silence_ms": 8000},
@@ -54,8 +53,6 @@ TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Function names that model servers accept."""
 MAX_TOKENS = 4096
 MAX_TOOLS = 128
-MAX_HINT_CHARS = 1000
-"""Maximum length of a prompt: Whisper uses only its last 223 tokens."""
 SPEEDS = (0.25, 1.5)
 
 
@@ -160,21 +157,15 @@ class Config:
     def _derive(self, json: SessionJson) -> None:
         """Set the options derived from a configuration. Raises RealtimeError and changes nothing if it is invalid."""
         heard = json["audio"]["input"]
-        transcription: Transcription = heard["transcription"] or {}
-        try:
-            language = language_code(
-                transcription.get("language") or next(iter(transcription.get("languages") or ()), None)
-            )
-        except BadInput as error:
-            raise RealtimeError(
-                error.message, code="invalid_value", param="session.audio.input.transcription.language"
-            ) from None
+        hearing = hearing_of(heard["transcription"] or {})
         detection = heard["turn_detection"]
-        options = self._options(detection, heard["noise_reduction"], partials=json["type"] == "transcription")
+        partial_ms = hearing.partial_ms if json["type"] == "transcription" else 0
+        options = self._options(detection, heard["noise_reduction"], partial_ms)
         reply_options = ReplyOptions(
             answers=json["type"] == "realtime" and detection is not None and detection["create_response"] is not False,
             keeps_all=detection is None,
-            hint=_hint(transcription.get("prompt")),
+            hint=hearing.hint,
+            languages=hearing.languages,
             words=bool(json["include"]),  # logprobs, the only includable field, need words
         )
         voice = self._assistant.voice()
@@ -206,17 +197,19 @@ class Config:
             )
             self.output_format: Format = json["audio"]["output"]["format"]["type"]
         self.input_format: Format = heard["format"]["type"]
-        self.language = language or self._assistant.settings.speech_language or None
+        usual = self._assistant.settings.speech_language
+        self.language = hearing.language or (usual if not hearing.languages else None) or None
         self.options, self.reply_options, self.voice_now = options, reply_options, voice
         self.instructions: str = json.get("instructions") or ""
 
     def _options(
-        self, detection: TurnDetection | None, reduction: NoiseReduction | None, *, partials: bool
+        self, detection: TurnDetection | None, reduction: NoiseReduction | None, partial_ms: int | None
     ) -> LiveOptions:
+        """partial_ms: None: the deployment's."""
         options = LiveOptions.of(self._assistant.settings)
         wishes: dict[str, object] = {"turn_detection": detection is not None, "idle_prompt_s": 0}
-        if not partials:
-            wishes["partial_ms"] = 0
+        if partial_ms is not None:
+            wishes["partial_ms"] = partial_ms
         if self._lead_ms is not None:
             wishes["lead_ms"] = self._lead_ms
         if reduction is not None:
@@ -330,17 +323,6 @@ def max_tokens(wanted: object, param: str) -> int | None:
     if not isinstance(wanted, int) or not 1 <= wanted <= MAX_TOKENS:
         raise RealtimeError(f"'{param}' must be from 1 to {MAX_TOKENS}, or 'inf'.", code="invalid_value", param=param)
     return wanted
-
-
-def _hint(prompt: str | None) -> str | None:
-    """Raises RealtimeError."""
-    if prompt and len(prompt) > MAX_HINT_CHARS:
-        raise RealtimeError(
-            f"'session.audio.input.transcription.prompt' is longer than {MAX_HINT_CHARS} characters.",
-            code="string_above_max_length",
-            param="session.audio.input.transcription.prompt",
-        )
-    return prompt or None
 
 
 def _no_detection(field: str, why: str) -> RealtimeError:

@@ -12,6 +12,7 @@ from pipeline.support.channel import Channel
 from pipeline.support.json_types import JsonObject
 from pipeline.tools import Function
 from server.http.websocket_session import SlowReader
+from server.openai.languages import detected
 from server.openai.logprobs import logprobs
 from server.realtime.config import Config
 from server.realtime.errors import error_event
@@ -169,8 +170,8 @@ class Translation:
                 self._ended(None)
             case events.TranscriptPartial(text):
                 yield from self._grown(text)
-            case events.UtteranceTranscribed(item_id, text, _, seconds, words):
-                yield from self._transcribed(item_id, text, seconds, words)
+            case events.UtteranceTranscribed(item_id, text, language, seconds, words):
+                yield from self._transcribed(item_id, text, language, seconds, words)
             case events.UtteranceFailed(item_id, code, message):
                 yield from self._not_transcribed(item_id, code, message)
             case events.UtteranceIgnored(reason):
@@ -179,9 +180,9 @@ class Translation:
                 yield from self._idle(event)
             case events.TurnStarted(_, item_id):
                 yield from self._started(item_id)
-            case events.TranscriptFinal(text, _, words):
+            case events.TranscriptFinal(text, language, words):
                 if self._awaited is not None:
-                    yield from self._transcribed(self._awaited, text, self._seconds, words)
+                    yield from self._transcribed(self._awaited, text, language, self._seconds, words)
                 yield from self._created()
             case events.TurnInterrupted() if self._cancelling:
                 yield from self._finished(event)
@@ -250,7 +251,7 @@ class Translation:
             yield _transcript_delta(self.speaking, delta)
 
     def _transcribed(
-        self, item_id: str, text: str, seconds: float, words: Sequence[Word] = ()
+        self, item_id: str, text: str, language: str | None, seconds: float, words: Sequence[Word] = ()
     ) -> Iterable[ServerEvent]:
         if item_id == self._awaited:
             self._awaited = None
@@ -264,7 +265,8 @@ class Translation:
             yield _transcript_delta(item_id, rest, known if rest == text else None)
         yield {
             "type": "conversation.item.input_audio_transcription.completed", "item_id": item_id, "content_index": 0,
-            "transcript": text, "usage": {"type": "duration", "seconds": round(seconds, 3)},
+            "transcript": text, "languages": detected([language] if text else []),
+            "usage": {"type": "duration", "seconds": round(seconds, 3)},
             **({"logprobs": known} if known is not None else {}),
         }  # fmt: skip
 
@@ -280,7 +282,7 @@ class Translation:
     def _ignored(self, reason: str) -> Iterable[ServerEvent]:
         awaited = self._awaited
         if awaited is not None and reason in ("nothing_understood", "echo"):
-            yield from self._transcribed(awaited, "", self._seconds)
+            yield from self._transcribed(awaited, "", None, self._seconds)
         elif awaited is not None and reason == "continued":
             self._awaited = None
             self.shapes.pop(awaited, None)

@@ -33,6 +33,8 @@ class Transcription(TypedDict, total=False):
     prompt: str | None
     language: str | None
     languages: list[str] | None
+    keywords: list[str] | None
+    delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None
 
 
 class AudioInput(TypedDict):

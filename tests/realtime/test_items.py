@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.audio.clip import Clip
 from pipeline.llm import ToolCall
-from pipeline.stt import Transcript
+from pipeline.stt import Spoken, Transcript
 from pipeline.tools import Function, Toolbox, function_of
 from server.realtime import session as realtime_session
 from tests.realtime.desk import Desk, hold
@@ -171,7 +171,7 @@ def test_the_transcription_prompt_reaches_the_recogniser() -> None:
     hints: list[str | None] = []
 
     class Told(ScriptedSTT):
-        async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+        async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
             hints.append(prompt)
             return await super().transcribe(clip, language=language, prompt=prompt, words=words)
 

@@ -82,9 +82,10 @@ class TranscriptionServer:
 
 
 def _form(content_type: str, body: bytes) -> dict[str, Any]:
-    """The fields of a multipart form."""
+    """The fields of a multipart form; a list for a repeated one."""
     message = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
     fields: dict[str, Any] = {}
+    several: dict[str, list[str]] = {}
     for part in message.iter_parts():
         assert isinstance(part, EmailMessage)
         name = part.get_param("name", header="content-disposition")
@@ -94,8 +95,8 @@ def _form(content_type: str, body: bytes) -> dict[str, Any]:
             samples, rate_hz = soundfile.read(io.BytesIO(data))
             fields["file"] = (rate_hz, len(samples) / rate_hz)
         else:
-            fields[str(name)] = data.decode()
-    return fields
+            several.setdefault(str(name), []).append(data.decode())
+    return fields | {name: values if len(values) > 1 else values[0] for name, values in several.items()}
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from pipeline.audio.clip import Clip
 from pipeline.errors import EngineError, EngineUnavailable
 from pipeline.languages import code_of
 from pipeline.settings import Settings
-from pipeline.stt import Word, openai
+from pipeline.stt import FileRequest, Word, openai
 from pipeline.support.progress import Progress
 from tests.servers.transcription import KEY, TranscriptionServer, serve
 from tests.speech import Espeak
@@ -126,3 +126,20 @@ async def test_an_unreachable_server_or_a_wrong_key_fails_at_startup(server: Tra
 )
 def test_language_names_become_codes(said: str, code: str | None) -> None:
     assert code_of(said) == code
+
+
+async def test_hints_become_a_prompt_or_the_fields_of_the_model(server: TranscriptionServer, speech: Clip) -> None:
+    request = FileRequest(prompt="A talk.", keywords=("Ana", "Bo Li"), languages=("pt", "en"))
+    for model in ("large", "gpt-transcribe", "gpt-transcribe-2026-07-28"):
+        async with openai.open_engine(settings(server, stt_model=model, hotwords="Parley"), ignore) as opened:
+            [_] = [one async for one in opened.engine.segments(speech, request)]
+            await opened.engine.transcribe(speech, language="pt", prompt=None, words=False)
+    plain, plain_turn, *native = server.requests
+    assert (plain["prompt"], plain_turn["prompt"]) == ("Ana, Bo Li, Parley. A talk.", "Parley.")
+    assert ("language" in plain, plain_turn["language"]) == (False, "pt")
+    assert not {"keywords[]", "languages[]"} & {*plain, *plain_turn}
+    for file, turn in (native[:2], native[2:]):
+        assert (file["prompt"], file["keywords[]"], file["languages[]"]) == (
+            "A talk.", ["Ana", "Bo Li", "Parley"], ["pt", "en"],
+        )  # fmt: skip
+        assert (turn["keywords[]"], turn["languages[]"], "language" in turn) == ("Parley", "pt", False)

@@ -138,7 +138,7 @@ def test_a_sentence_that_is_said_twice_is_heard_twice() -> None:
     engine = engine_of(TINY)
     sentence = recording("sb_spk1_snt5").samples
     window = Clip(np.concatenate([sentence, np.zeros(3 * RATE_HZ // 2, np.float32), sentence]), RATE_HZ)
-    asked = Asked(window.samples, "en", None, False, "transcribe")
+    asked = Asked(window.samples, "en", (), False, "transcribe")
     [first] = [found for _, found in first_pass(engine._model, [asked], beam=1, cancelled=never) if found]
     assert first.repeats
     found = [plain(one.text) for one in engine.segments(window, FileRequest("en")) if one is not None]

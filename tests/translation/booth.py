@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.audio.clip import Clip
 from pipeline.llm import Message, ReplyDelta, Tool
 from pipeline.settings import Settings
-from pipeline.stt import Transcript
+from pipeline.stt import Spoken, Transcript
 from pipeline.translation import events
 from pipeline.translation.events import TranslationEvent
 from pipeline.translation.interpreter import Interpreter
@@ -36,7 +36,7 @@ class HearingWords(ScriptedSTT):
     heard_s: list[float] = field(default_factory=list)
     """Lengths of all clips."""
 
-    async def transcribe(self, clip: Clip, *, language: str | None, prompt: str | None, words: bool) -> Transcript:
+    async def transcribe(self, clip: Clip, *, language: Spoken, prompt: str | None, words: bool) -> Transcript:
         self.heard_s.append(clip.seconds)
         with self.running.call("stt"):
             await asyncio.sleep(self.seconds)
@@ -45,7 +45,12 @@ class HearingWords(ScriptedSTT):
             numbers = np.round((np.abs(clip.samples) - QUIETEST) / STEP).astype(int)
             count = RATE_HZ * WORD_MS // 1000
             heard = [word for n, word in enumerate(self.words) if np.count_nonzero(numbers == n) >= count / 2]
-            return Transcript(" ".join(heard), language or self.language, clip.seconds, self.probability)
+            return Transcript(
+                " ".join(heard),
+                language if isinstance(language, str) else self.language,
+                clip.seconds,
+                self.probability,
+            )
 
 
 @dataclass
