@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from pipeline.support.environment import clean_environment
-from tests.servers.running import closed_port, wait_for_port
+from tests.servers.running import closed_port
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`")
 
@@ -40,10 +40,16 @@ def started(**environment: str) -> Iterator[Cluster]:
             "--node-ip-address=127.0.0.1", "--num-cpus=4", "--object-store-memory=134217728",
             "--include-dashboard=false", f"--temp-dir={folder}",
         ]  # fmt: skip
-        own = {**clean_environment(RAY_USAGE_STATS_ENABLED="0"), **environment}
-        process = subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL, start_new_session=True)
+        own = {
+            **clean_environment(
+                PYTHONUNBUFFERED="1", RAY_USAGE_STATS_ENABLED="0", RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="0"
+            ),
+            **environment,
+        }
+        process = subprocess.Popen(command, env=own, stdout=subprocess.PIPE, start_new_session=True)
         try:
-            wait_for_port(port)
+            assert process.stdout is not None
+            assert any(b"Ray runtime started" in line for line in process.stdout)
             yield Cluster(f"127.0.0.1:{port}", process.pid)
         finally:
             process.terminate()  # ends all processes of this cluster, and no others

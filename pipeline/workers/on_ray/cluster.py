@@ -34,6 +34,8 @@ WATCH_S, LOOK_S = 5.0, 0.2
 MAX_CALLS = 4096
 """Calls that Serve passes to one replica. The replica's own scheduler refuses conversations' calls long before that;
 windows of files wait there without being refused."""
+MAX_MESSAGE_BYTES = 256 * 2**20
+"""Largest call or result: more than an hour of sound."""
 CHECKED_METHOD = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
 """A request to the cluster's head without arguments, which needs the token."""
 
@@ -189,6 +191,9 @@ def _environment(token: str) -> dict[str, str]:
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
         "RAY_SERVE_LOG_TO_STDERR": "0",
+        # Calls go straight to the replica, whose server asks for the token, too.
+        "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_BYTES),
     }
 
 
