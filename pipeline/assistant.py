@@ -41,6 +41,7 @@ from pipeline.transcripts.speakers import resemblyzer
 from pipeline.transcripts.transcriber import Transcriber, open_transcriber
 from pipeline.tts import TextToSpeech
 from pipeline.voices.catalogue import Voice, Voices
+from pipeline.workers import open_model_host
 from pipeline.workers.hardware import Hardware
 
 log = logging.getLogger(__name__)
@@ -231,11 +232,12 @@ def _ignore(progress: Progress) -> None:
 
 @asynccontextmanager
 async def open_assistant(settings: Settings, report: Report = _ignore) -> AsyncIterator[Assistant]:
-    """Load and warm up all stages. Raises EngineUnavailable, EngineError or BadInput when the settings cannot be
-    met."""
+    """Load and warm up all stages. Raises ConfigError, EngineUnavailable, EngineError or BadInput when the settings
+    cannot be met."""
     voices = Voices.load(settings)
     opening = open_together(open_stt(settings, report), _open_llm(settings, report), open_tts(settings, report))
     async with (
+        open_model_host(settings),
         open_tools(settings) as tools,
         opening as (hears, thinks, speaks),
         open_transcriber(settings, hears) as transcriber,

@@ -9,7 +9,7 @@ import pytest
 
 STARTERS = {
     "subprocess", "create_subprocess_exec", "sync_playwright", "open_assistant", "open_best", "open_worker",
-    "open_hearing", "real_model", "torch",
+    "open_hearing", "open_model_host", "real_model", "torch",
 }  # fmt: skip
 """Names that start a process or load a model."""
 MODELS = (

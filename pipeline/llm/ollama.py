@@ -6,7 +6,7 @@ turn, every wait has a timeout, and closing the reply closes the connection, whi
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
@@ -16,7 +16,8 @@ from ollama import AsyncClient, ProgressResponse, ResponseError
 
 from pipeline.engines import Opened
 from pipeline.errors import EngineError, EngineUnavailable
-from pipeline.llm import Message, Tool
+from pipeline.llm import LanguageModel, Message, Tool
+from pipeline.llm.balanced import each_server, open_servers, probe_servers
 from pipeline.llm.probing import PROBE_S, patiently
 from pipeline.llm.reading import items, mapping, read_arguments, usage, written
 from pipeline.llm.streaming import (
@@ -34,6 +35,8 @@ from pipeline.support.encodable import encodable_object
 from pipeline.support.json_types import JsonObject
 from pipeline.support.progress import Progress, Report
 
+ADDRESS = "llama_endpoint"
+"""Setting with the servers' addresses."""
 # Errors that can end a stream, in addition to Ollama's own. The last three mean that it is not Ollama's protocol.
 _BROKEN = (ResponseError, httpx.HTTPError, ConnectionError, ValueError, AttributeError, TypeError)
 
@@ -42,7 +45,11 @@ START_TIMEOUT_S = 120.0
 
 
 async def probe(settings: Settings) -> None:
-    """Request the version and the models. Raises EngineUnavailable when Ollama is unreachable or lacks the model."""
+    """Request the version and the models. Raises EngineUnavailable when no Ollama is reachable and has the model."""
+    await probe_servers(each_server(settings, ADDRESS), _probe_one)
+
+
+async def _probe_one(settings: Settings) -> None:
     try:
         version, tags = await patiently(partial(_looked, settings))
     except (httpx.RequestError, TimeoutError):
@@ -98,10 +105,14 @@ def _tagged(model: str) -> str:
     return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
 
 
+def open_engine(settings: Settings, report: Report) -> AbstractAsyncContextManager[Opened[LanguageModel]]:
+    """Open the model on each server: pull it if that is allowed, load it and warm it up."""
+    return open_servers(each_server(settings, ADDRESS), _open_one, _probe_one, report)
+
+
 @asynccontextmanager
-async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["OllamaModel"]]:
-    """Open the model: pull it if that is allowed, load it and warm it up."""
-    await probe(settings)
+async def _open_one(settings: Settings, report: Report) -> AsyncIterator[Opened["OllamaModel"]]:
+    await _probe_one(settings)
     # Only a timeout for connecting: httpx's other timeouts count bytes, not tokens.
     timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -10,7 +10,8 @@ import httpx
 
 from pipeline.engines import Opened
 from pipeline.errors import ConfigError, EngineError, EngineUnavailable
-from pipeline.llm import Message, Tool, ToolCall
+from pipeline.llm import LanguageModel, Message, Tool, ToolCall
+from pipeline.llm.balanced import each_server, open_servers, probe_servers
 from pipeline.llm.probing import PROBE_S, patiently
 from pipeline.llm.reading import items, mapping, read_arguments, usage, written
 from pipeline.llm.streaming import CONNECT_TIMEOUT_S, ContextExceeded, Piece, ServedModel, is_too_long, one_line
@@ -20,9 +21,16 @@ from pipeline.support.encodable import encodable, encodable_object
 from pipeline.support.json_types import JsonObject
 from pipeline.support.progress import Report
 
+ADDRESS = "llm_openai_url"
+"""Setting with the servers' addresses."""
+
 
 async def probe(settings: Settings) -> None:
-    """Request the list of models. Raises EngineUnavailable when the server is unreachable or refuses the key."""
+    """Request the list of models. Raises EngineUnavailable when no server is reachable and accepts the key."""
+    await probe_servers(each_server(settings, ADDRESS), _probe_one)
+
+
+async def _probe_one(settings: Settings) -> None:
     await _models(settings)
 
 
@@ -45,9 +53,13 @@ async def _models(settings: Settings) -> list[str]:
         return []
 
 
+def open_engine(settings: Settings, report: Report) -> AbstractAsyncContextManager[Opened[LanguageModel]]:
+    """Open a client of each server; nothing is loaded here."""
+    return open_servers(each_server(settings, ADDRESS), _open_one, _probe_one, report)
+
+
 @asynccontextmanager
-async def open_engine(settings: Settings, report: Report) -> AsyncIterator[Opened["OpenAIModel"]]:
-    """Open a client of the server; nothing is loaded here."""
+async def _open_one(settings: Settings, report: Report) -> AsyncIterator[Opened["OpenAIModel"]]:
     listed = await _models(settings)
     model = settings.llm_openai_model or (listed[0] if listed else "")
     if not model:

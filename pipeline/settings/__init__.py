@@ -41,9 +41,11 @@ class Settings(ServiceSettings, StageSettings, ConversationSettings, JobSettings
     def _address(cls, value: str, info: ValidationInfo) -> str:
         if not value and info.field_name == "jwt_jwks_url":
             return value
-        if not value.startswith(("http://", "https://")):
+        several = info.field_name in ("llama_endpoint", "llm_openai_url")
+        addresses = [one.strip() for one in value.split(",")] if several else [value]
+        if not all(one.startswith(("http://", "https://")) for one in addresses):
             raise ValueError("must start with http:// or https://")
-        return value.rstrip("/")
+        return ",".join(one.rstrip("/") for one in addresses)
 
 
 def names(field: str) -> list[str]:

@@ -80,13 +80,14 @@ class StageSettings(Group):
     llama_model: str = "llama3.2"
     """The model in Ollama."""
     llama_endpoint: str = "http://localhost:11434"
-    """Ollama's address."""
+    """Ollama's address; several, separated by commas, share the replies, without those that do not respond."""
     llama_pull: bool = False
     """Pull LLAMA_MODEL at start if Ollama does not have it."""
     llama_keep_alive: str = "30m"
     """How long Ollama keeps the model loaded after a turn ("30m"; "-1": forever)."""
     llm_openai_url: str = "http://localhost:8080/v1"
-    """Base URL of an OpenAI-compatible chat server (vLLM, llama.cpp), for LLM_ENGINE=openai."""
+    """Base URL of an OpenAI-compatible chat server (vLLM, llama.cpp), for LLM_ENGINE=openai; several, separated by
+    commas, share the replies, without those that do not respond."""
     llm_openai_key: str = ""
     """Key for that server."""
     llm_openai_model: str = ""
@@ -153,6 +154,14 @@ class StageSettings(Group):
     """Voice on that server, regardless of VOICE_NAME; empty: the one in the description of the voice."""
 
     # --- local models ---
+    model_host: Literal["local", "ray"] = "local"
+    """local: local models run on this machine. ray: on a Ray cluster (docs/scaling.md); needs the extra `ray`."""
+    ray_address: str = ""
+    """HOST:PORT of an existing Ray cluster, for MODEL_HOST=ray; this machine must be one of its nodes. Empty: start a
+    cluster of this machine alone."""
+    ray_auth_token: str = ""
+    """Token of that cluster. A cluster without token authentication is refused, because every client that reaches it
+    can run code there."""
     isolate_models: bool = True
     """Run each local model in a separate process that is restarted after a crash; false: in a thread."""
     max_wait_s: float = Field(default=20.0, gt=0)

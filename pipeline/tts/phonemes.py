@@ -50,5 +50,6 @@ class Phonemes:
 @asynccontextmanager
 async def open_phonemes(settings: Settings) -> AsyncIterator[Phonemes]:
     """Start eSpeak NG in its worker. Raises EngineError."""
-    async with open_worker(spec(), settings, Serving(settings.tts_timeout_s)) as worker:
+    # On this machine also with MODEL_HOST=ray: it takes less time than a call of another machine.
+    async with open_worker(spec(), settings, Serving(settings.tts_timeout_s), here=True) as worker:
         yield Phonemes(worker, settings.tts_timeout_s)

@@ -3,16 +3,18 @@
 An engine that runs a local model is a plain synchronous class. Its constructor takes one picklable config and loads the
 model; its public methods are ordinary functions or generators. It knows nothing of asyncio or processes. A worker makes
 it asynchronous, in separate processes (`process.py`) or in threads (`thread.py`): one scheduler (`scheduler.py`) in
-front of one or more copies of it (`pool.py`), each of which runs one call, or one batch, at a time.
+front of one or more copies of it (`pool.py`), each of which runs one call, or one batch, at a time. With MODEL_HOST=ray
+the copies are on a Ray cluster, each with a scheduler of its own (`on_ray/`).
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
+    from pipeline.workers.pool import Pool
 
 START_TIMEOUT_S = 120.0
 """Timeout for loading a local model, in seconds, without downloads."""
@@ -58,6 +60,20 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
+class Hosting:
+    """How the replicas of one machine run."""
+
+    isolated: bool
+    """Each in a process of its own, not in a thread."""
+    max_wait_s: float
+    """Maximum wait of a conversation's call."""
+    idle_s: float
+    """Time without calls after which a replica is unloaded; 0: never."""
+    retry: bool = True
+    """Whether a call of a lost replica is retried here, and not by its caller."""
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """How busy a model is."""
 
@@ -71,6 +87,8 @@ class Load:
     """How often a replica was lost and restarted."""
     lag_s: float = 0.0
     """Recent waiting time of calls that a user waits for in silence, in seconds."""
+    host: str = "local"
+    """Place of the replicas (MODEL_HOST): local or ray. On Ray, calls and waits are those of this process."""
 
 
 class Worker(Protocol):
@@ -94,8 +112,22 @@ class Worker(Protocol):
         ...
 
 
-def open_worker(spec: EngineSpec, settings: "Settings", serving: Serving) -> AbstractAsyncContextManager[Worker]:
-    """Open a worker and load its engine; end it with the block. Raises the errors of the engine's constructor."""
+def open_worker(
+    spec: EngineSpec, settings: "Settings", serving: Serving, *, here: bool = False
+) -> AbstractAsyncContextManager[Worker]:
+    """Open a worker and load its engine; end it with the block. Raises the errors of the engine's constructor.
+
+    here: run it on this machine, whatever MODEL_HOST is.
+    """
+    if settings.model_host == "ray" and not here:
+        from pipeline.workers.on_ray.worker import open_on_ray
+
+        return open_on_ray(spec, settings, serving)
+    return open_here(spec, serving, Hosting(settings.isolate_models, settings.max_wait_s, settings.model_idle_seconds))
+
+
+def open_here(spec: EngineSpec, serving: Serving, hosting: Hosting) -> AbstractAsyncContextManager["Pool"]:
+    """Open a worker on this machine. Raises the errors of the engine's constructor."""
     from pipeline.workers.pool import Host, Pool
     from pipeline.workers.process import ProcessHost
     from pipeline.workers.thread import ThreadHost
@@ -107,7 +139,7 @@ def open_worker(spec: EngineSpec, settings: "Settings", serving: Serving) -> Abs
             silence_s=serving.silence_s,
             niceness=NICENESS,
         )
-        if settings.isolate_models
+        if hosting.isolated
         else ThreadHost(spec)
         for _ in range(serving.replicas)
     ]
@@ -116,7 +148,21 @@ def open_worker(spec: EngineSpec, settings: "Settings", serving: Serving) -> Abs
         hosts,
         serving,
         max_waiting=MAX_WAITING,
-        max_wait_s=settings.max_wait_s,
-        idle_s=settings.model_idle_seconds,
+        max_wait_s=hosting.max_wait_s,
+        idle_s=hosting.idle_s,
+        retry=hosting.retry,
     )
     return pool.open()
+
+
+@asynccontextmanager
+async def open_model_host(settings: "Settings") -> AsyncIterator[None]:
+    """Stay connected to the machines of MODEL_HOST while the block runs, so that all workers share one connection.
+    Raises ConfigError."""
+    if settings.model_host == "ray":
+        from pipeline.workers.on_ray.cluster import connected
+
+        async with connected(settings):
+            yield
+    else:
+        yield

@@ -31,6 +31,8 @@ class ModelCall:
         self.ran: Ran | None = None
         """Time and place of the engine's run, once there was one."""
         self.put_at = time.monotonic()
+        self.waited_s: float | None = None
+        """Time in the queue, once a replica has taken the call."""
         self.around = tracing.around()
         """The caller's position in a trace."""
         self.on_cancel: Callable[[], None] | None = None

@@ -1,19 +1,19 @@
 """A model's replicas behind one scheduler; `open_worker` opens it."""
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Protocol
 
 from pipeline.errors import EngineError, Overloaded, ParleyError, WorkerCrashed
 from pipeline.telemetry import metrics, tracing
 from pipeline.workers import Load, Serving
 from pipeline.workers.lag import Lag
 from pipeline.workers.model_call import ModelCall
-from pipeline.workers.scheduler import Scheduler, Urgency, current
+from pipeline.workers.results import ResultsWorker
+from pipeline.workers.scheduler import Caller, Scheduler, Urgency, current
 from pipeline.workers.wire import Done, Item
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Host(Protocol):
         ...
 
 
-class Pool:
+class Pool(ResultsWorker):
     """See `pipeline.workers.Worker`."""
 
     def __init__(
@@ -60,14 +60,16 @@ class Pool:
         max_waiting: int,
         max_wait_s: float,
         idle_s: float,
+        retry: bool = True,
     ) -> None:
         """max_waiting, max_wait_s: see `Scheduler`. idle_s: time without calls after which a replica is unloaded; 0:
-        never."""
+        never. retry: whether a call of a lost engine is retried here, and not by its caller."""
         self._name = name
         self._hosts = hosts
         self._serving = serving
         self._idle_s = idle_s
         self._max_wait_s = max_wait_s
+        self._retry = retry
         self._scheduler: Scheduler[ModelCall] = Scheduler(
             name, max_waiting=max_waiting, max_wait_s=max_wait_s, size=len(hosts), gather_s=serving.gather_s
         )
@@ -88,23 +90,18 @@ class Pool:
             lag_s=round(self._lag.seconds, 3),
         )
 
-    async def call(self, method: str, *args: object) -> Any:
-        async with contextlib.aclosing(self._results(method, args)) as results:
-            async for result in results:
-                if isinstance(result, Done):
-                    return result.value
-        return None
-
-    async def stream(self, method: str, *args: object) -> AsyncGenerator[Any, None]:
-        async with contextlib.aclosing(self._results(method, args)) as results:
-            async for result in results:
-                if isinstance(result, Item):
-                    yield result.value
-
     async def _results(self, method: str, args: tuple[object, ...]) -> AsyncGenerator[Item | Done, None]:
+        with self.submit(method, args, current()) as call:
+            async for result in call.results:
+                yield result
+
+    @contextmanager
+    def submit(self, method: str, args: tuple[object, ...], caller: Caller) -> Iterator[ModelCall]:
+        """Queue a call, and cancel it at the end of the block. Raises Overloaded, or EngineError when the pool is
+        closed."""
         if self._closed:
             raise EngineError(f"{self._name} is closed.")
-        call = ModelCall(method, args, current(), batched=method in self._serving.batched)
+        call = ModelCall(method, args, caller, batched=method in self._serving.batched)
         try:
             self._scheduler.put(call)
         except Overloaded:
@@ -112,8 +109,7 @@ class Pool:
             raise
         waited = asyncio.get_running_loop().call_later(self._max_wait_s, self._refuse, call)
         try:
-            async for result in call.results:
-                yield result
+            yield call
         finally:
             waited.cancel()
             self._scheduler.remove(call)
@@ -152,10 +148,10 @@ class Pool:
         while True:
             calls = await self._wait(host)
             for call in calls:
-                waited_s = time.monotonic() - call.put_at
-                self._waits[call.caller.urgency].observe(waited_s)
+                call.waited_s = time.monotonic() - call.put_at
+                self._waits[call.caller.urgency].observe(call.waited_s)
                 if call.caller.urgency is Urgency.NOW:
-                    self._lag.note(waited_s)
+                    self._lag.note(call.waited_s)
             began = asyncio.get_running_loop().time()
             crashed = hung = False
             failure: Exception = EngineError(f"{self._name} did not end its call.")
@@ -192,7 +188,7 @@ class Pool:
         """Finish a call that was taken: nothing if it has ended, a retry once, else its error."""
         if call.over or call.cancelled:
             return
-        if again and not call.given and not call.retried:
+        if again and self._retry and not call.given and not call.retried:
             call.retried = True
             call.batched = False  # if this call crashed the engine, it must not take others down again
             self._scheduler.put_back(call)

@@ -83,8 +83,8 @@ Answer = Ready | Item | Done | Failed
 """Message of the process."""
 
 
-def pack(message: object) -> bytes:
-    """Pack a message into a frame. An exception that cannot be pickled becomes an EngineError with its text."""
+def dump(message: object) -> bytes:
+    """Return a message as bytes. An exception that cannot be pickled becomes an EngineError with its text."""
     from pipeline.errors import EngineError
 
     try:
@@ -96,6 +96,12 @@ def pack(message: object) -> bytes:
             raise
         plain = EngineError(f"{type(message.error).__name__}: {message.error}")
         body = pickle.dumps(Failed(message.number, plain, message.ran), protocol=5)
+    return body
+
+
+def pack(message: object) -> bytes:
+    """Pack a message into a frame; see `dump`."""
+    body = dump(message)
     return LENGTH.pack(len(body)) + body
 
 

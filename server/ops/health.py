@@ -26,7 +26,7 @@ HARDWARE: dict[str, object] = {
 ENGINE: dict[str, object] = {
     "stage": "stt", "engine": "whisper", "model": "small (int8)", "device": "cpu", "ready_s": 2.1, "notes": [],
     "languages": ["en"], "name": "small", "compute_type": "int8", "source": "hub", "licence": "MIT",
-    "load": {"replicas": 1, "loaded": 1, "running": 0, "waiting": 0, "restarts": 0, "lag_s": 0.0},
+    "load": {"replicas": 1, "loaded": 1, "running": 0, "waiting": 0, "restarts": 0, "lag_s": 0.0, "host": "local"},
 }  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def test_the_service_shows_its_hardware_models_and_load(server: ServerProcess) -
     assert health["hardware"]["cores"] > 0
     assert health["cuda_available"] == (health["device_available"] == "cuda") == bool(health["hardware"]["gpus"])
     loads = {engine["engine"]: engine["load"] for engine in health["engines"]}
-    assert loads["sphinx"].keys() == {"replicas", "loaded", "running", "waiting", "restarts", "lag_s"}
+    assert loads["sphinx"].keys() == {"replicas", "loaded", "running", "waiting", "restarts", "lag_s", "host"}
     assert loads["sphinx"]["replicas"] == loads["sphinx"]["loaded"] == 1
     assert loads["builtin"] is None
 
