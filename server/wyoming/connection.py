@@ -1,4 +1,4 @@
-"""One Wyoming connection: requests and their responses.
+"""One Wyoming connection: its requests, in order, and the end of each response.
 
 The response to a request that fails is `error`, followed by the event that ends every such response: Home Assistant
 reads until `transcript` (for sound), `audio-stop` or `synthesize-stopped` (for text), `handled` or `not-handled` (for
@@ -10,14 +10,14 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, ExitStack, aclosing
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event, Eventable
-from wyoming.handle import Handled, NotHandled
+from wyoming.handle import NotHandled
 from wyoming.info import Describe
 from wyoming.intent import NotRecognized, Recognize
 from wyoming.ping import Ping, Pong
@@ -30,25 +30,19 @@ from wyoming.tts import (
 )
 from wyoming.wake import Detect, NotDetected
 
-from pipeline import stt
 from pipeline.assistant import Assistant
-from pipeline.conversation import events
 from pipeline.errors import BadInput, ParleyError
-from pipeline.speech.clauses import clauses
-from pipeline.speech.synthesize import say
-from pipeline.stt import Transcript as Heard
 from pipeline.voices.catalogue import Voice
 from pipeline.workers.scheduler import Urgency, calling
 from server.access.limits import Share
 from server.http.draining import Draining
 from server.http.idle import Idle, unless_idle
 from server.http.tcp_server import linger
-from server.openai.speech import MAX_CHARS
-from server.parameters import language_code
-from server.wyoming.audio import Conversion, SoundIn, SoundOut
+from server.wyoming.audio import Conversion, SoundIn
 from server.wyoming.conversations import Conversations
 from server.wyoming.fields import checked
 from server.wyoming.info import info
+from server.wyoming.responses import Responses
 from server.wyoming.streamed_texts import Texts
 from server.wyoming.voices import chosen
 from server.wyoming.wake import WakeStream
@@ -86,7 +80,8 @@ class Connection:
         because a silent connection needs none; raises Overloaded. converting: see `Conversion`; all connections
         share one."""
         self._reader, self._writer = reader, writer
-        self._assistant, self._conversations, self._draining = assistant, conversations, draining
+        self._assistant, self._draining = assistant, draining
+        self._responses = Responses(assistant, conversations, self._tell)
         self._held, self._place, self._converting = held, place, converting
         self._name = secrets.token_hex(8)
         self._asked = Transcribe()
@@ -168,7 +163,7 @@ class Connection:
         elif Synthesize.is_type(kind):
             if self._texts is None:  # otherwise it repeats the whole streamed text, for older servers
                 asked = Synthesize.from_event(event)
-                await self._begin_request(lambda: self._speak(asked), AudioStop())
+                await self._begin_request(lambda: self._responses.speak(asked), AudioStop())
         elif SynthesizeStart.is_type(kind):
             await self._begin_text(SynthesizeStart.from_event(event))
         elif SynthesizeChunk.is_type(kind):
@@ -178,7 +173,9 @@ class Connection:
             self._end_text()
         elif Transcript.is_type(kind):
             said = Transcript.from_event(event)
-            await self._begin_request(lambda: self._handle(said), NotHandled("There is no reply to this text."))
+            await self._begin_request(
+                lambda: self._responses.reply(said), NotHandled("There is no reply to this text.")
+            )
         elif Recognize.is_type(kind):
             await self._begin_request(lambda: _failing(_not_offered("intents")), NotRecognized())
         # Other events belong to other kinds of services; the protocol requires ignoring them.
@@ -263,24 +260,7 @@ class Connection:
         if refused:
             await self._begin_request(lambda: self._tell(Transcript("")))
         else:
-            await self._begin_request(lambda: self._transcribed(asked, sound), Transcript(""))
-
-    async def _transcribed(self, asked: Transcribe, sound: SoundIn | None) -> None:
-        if sound is None:
-            raise BadInput("There was no sound before audio-stop.", code="empty_message")
-        settings = self._assistant.settings
-        words = ", ".join([*(asked.transcript_names or ()), *(asked.transcript_terms or ())])[:1000]
-        try:
-            heard = await stt.in_time(
-                self._assistant.stages.stt,
-                sound.end(),
-                language=language_code(asked.language) or settings.speech_language or None,
-                prompt=words or None,
-                limit_s=settings.stt_timeout_s,
-            )
-        finally:
-            sound.release()
-        await self._tell(Transcript(heard.text, language=heard.language))
+            await self._begin_request(lambda: self._responses.transcribe(asked, sound), Transcript(""))
 
     # --- wake words ---
 
@@ -310,14 +290,6 @@ class Connection:
 
     # --- speech ---
 
-    async def _speak(self, asked: Synthesize) -> None:
-        if len(asked.text) > MAX_CHARS:
-            raise BadInput(f"The text is longer than {MAX_CHARS} characters.", code="bad_parameter")
-        voice, language = chosen(self._assistant, asked.voice)
-        sound = SoundOut(self._tell)
-        await self._send(asked.text, voice, language, sound)
-        await sound.end()
-
     async def _begin_text(self, asked: SynthesizeStart) -> None:
         try:
             voice, language = chosen(self._assistant, asked.voice)
@@ -330,54 +302,13 @@ class Connection:
         """Begin a streamed text. voice: None for the deployment's default voice."""
         speaker = voice or self._assistant.voice()
         ends = (AudioStop(), SynthesizeStopped())
-        await self._begin_request(lambda: self._speak_as_it_comes(texts, speaker, language), *ends)
+        await self._begin_request(lambda: self._responses.speak_as_it_comes(texts, speaker, language), *ends)
         self._texts = texts
 
     def _end_text(self) -> None:
         if self._texts is not None:
             self._texts.close()
             self._texts = None
-
-    async def _speak_as_it_comes(self, texts: Texts, voice: Voice, language: str | None) -> None:
-        sound = SoundOut(self._tell)
-        try:
-            async with aclosing(clauses(texts.each(), language=language)) as ready:
-                async for clause in ready:
-                    await self._send(clause.text, voice, language, sound)
-        finally:
-            texts.close()  # speaking has ended: discard further text
-        await sound.end()
-        await self._tell(SynthesizeStopped())
-
-    async def _send(self, text: str, voice: Voice, language: str | None, sound: SoundOut) -> None:
-        """Speak a text; send nothing for a text without anything to speak, such as a row of dashes."""
-        assistant = self._assistant
-        said = say(assistant.stages.tts, text, voice=voice, language=language, usual=assistant.settings.speech_language)
-        async with aclosing(said) as clips:
-            async for clip in clips:
-                await sound.send(clip)
-
-    # --- replies ---
-
-    async def _handle(self, asked: Transcript) -> None:
-        context = asked.context or {}
-        name = context.get("conversation_id")
-        conversation = self._conversations.get(name[:200] if isinstance(name, str) else None)
-        if not asked.text.strip() or len(asked.text) > MAX_CHARS:
-            raise BadInput(f"The text must have 1 to {MAX_CHARS} characters.", code="bad_parameter")
-        said = Heard(asked.text.strip(), language_code(asked.language), 0.0)
-        outcome: Eventable = NotHandled("No reply.")
-        turn = self._assistant.answer(said, conversation, voice=self._assistant.voice(), aloud=False)
-        async with aclosing(turn) as happenings:
-            async for event in happenings:
-                match event:
-                    case events.TurnCompleted(reply):
-                        outcome = Handled(reply.strip(), context=context or None)
-                    case events.TurnFailed(_, message):
-                        outcome = NotHandled(message, context=context or None)
-                    case _:
-                        pass
-        await self._tell(outcome)
 
     # --- out ---
 
