@@ -30,7 +30,7 @@ from websockets.sync.client import connect as sync_connect
 
 from bench.attackers import ANNA, ATTACKS, KEYS, TURN_S
 from bench.rows import Rows
-from tests.jobs.test_doors import HEARS
+from tests.jobs.test_endpoints import HEARS
 from tests.questions import sample
 from tests.server_process import ServerProcess, serving
 from tests.servers.running import closed_port, wait_for_port

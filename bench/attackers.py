@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from bench import hostile
-from tests.jobs.test_doors import slow_recording
+from tests.jobs.test_endpoints import slow_recording
 from tests.questions import sample
 
 TURN_S = 60.0

@@ -27,7 +27,7 @@ from jobs.database import open_database
 from jobs.listing import list_jobs
 from jobs.schema import new_id
 from jobs.states import Status
-from tests.jobs.test_doors import HEARS, slow_recording
+from tests.jobs.test_endpoints import HEARS, slow_recording
 from tests.server_process import constants, killed, serving
 from tests.servers import postgres, web
 

@@ -59,7 +59,7 @@ IDLE_S = 60.0
 WRITE_S = 30.0
 """Timeout in seconds for a client that does not read."""
 
-Place = Callable[[], AbstractContextManager[None]]
+Slot = Callable[[], AbstractContextManager[None]]
 
 
 class Connection:
@@ -73,16 +73,16 @@ class Connection:
         conversations: Conversations,
         draining: Draining,
         held: Share,
-        place: Place,
+        slot: Slot,
         converting: asyncio.Lock,
     ) -> None:
-        """held: counts the bytes of arriving events and of the sound kept. place: the slot, taken with the first event
+        """held: counts the bytes of arriving events and of the sound kept. slot: the slot, taken with the first event
         because a silent connection needs none; raises Overloaded. converting: see `Conversion`; all connections
         share one."""
         self._reader, self._writer = reader, writer
         self._assistant, self._draining = assistant, draining
         self._responses = Responses(assistant, conversations, self._tell)
-        self._held, self._place, self._converting = held, place, converting
+        self._held, self._slot, self._converting = held, slot, converting
         self._name = secrets.token_hex(8)
         self._asked = Transcribe()
         self._sound: SoundIn | None = None
@@ -103,7 +103,7 @@ class Connection:
                 event = await self._next(FIRST_EVENT_S)
                 if event is None:
                     return
-                stack.enter_context(self._place())
+                stack.enter_context(self._slot())
                 while event is not None:
                     if isinstance(event, Event):
                         await self._take(event)

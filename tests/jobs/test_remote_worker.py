@@ -20,7 +20,7 @@ from jobs.remote_worker import file_signature
 from pipeline.settings import Settings
 from tests.in_process import in_process
 from tests.jobs.conftest import recording
-from tests.jobs.test_doors import SAID, WAIT_S, done
+from tests.jobs.test_endpoints import SAID, WAIT_S, done
 from tests.jobs.test_webhooks import SECRET
 from tests.server_process import Service, constants
 from tests.servers import web as servers

@@ -25,7 +25,7 @@ from pipeline.transcripts.speakers.assigning import with_names, with_speakers
 from pipeline.transcripts.speakers.clustering import path
 from pipeline.voices.catalogue import Voices
 from tests.clips import hearing_process
-from tests.jobs.test_doors import done
+from tests.jobs.test_endpoints import done
 from tests.scripted import ScriptedLLM, ScriptedSTT, ScriptedTTS
 from tests.server_process import Service
 from tests.speech import Espeak
