@@ -38,7 +38,7 @@ def caller(name: str = "", address: str = "203.0.113.7") -> Caller:
 
 
 def test_slots_are_limited_in_total_per_caller() -> None:
-    slots = Slots(Settings(max_sessions=6, max_sessions_per_caller=2))
+    slots = Slots(Settings(max_sessions=6, caller_share=0.3))
     with ExitStack() as stack:
         for name in ("anna", ""):
             for _ in range(2):
@@ -97,7 +97,7 @@ def test_by_default_one_key_gets_half_of_the_slots() -> None:
 
 @pytest.mark.parametrize("who", [caller("anna"), caller("", "203.0.113.7")], ids=["key", "address"])
 def test_one_caller_gets_half_of_a_limit_unless_configured(who: Caller) -> None:
-    for most, set_to, allowed in ((1, 0, 1), (4, 0, 2), (5, 0, 3), (4, 1, 1), (4, 9, 4)):
+    for most, set_to, allowed in ((1, 0, 1), (4, 0, 2), (5, 0, 3), (4, 0.25, 1), (1, 0.1, 1), (4, 1, 4)):
         counted = AtMost(most, share(most, set_to), "recordings are being transcribed")
         with ExitStack() as stack:
             for _ in range(allowed):

@@ -108,8 +108,8 @@ async def heard(stt: SpeechToText, data: bytes, request: FileRequest, pause_s: f
 async def test_a_batched_recording_has_the_transcript_of_single_windows(sparse: tuple[bytes, list[str]]) -> None:
     data, texts = sparse
     async with (
-        opened(isolate_models=False, stt_file_batch=1) as alone,
-        opened(stt_file_batch=8) as batched,
+        opened(isolate_models=False, stt_batch=1) as alone,
+        opened(stt_batch=8) as batched,
     ):
         assert (alone.engine.limits.batch, batched.engine.limits.batch) == (1, 8)
         for request in (FileRequest(), FileRequest("en", words=True), FileRequest("en", batch_size=3)):
@@ -120,7 +120,7 @@ async def test_a_batched_recording_has_the_transcript_of_single_windows(sparse: 
 
 async def test_slow_and_leaving_readers_do_not_delay_others(sparse: tuple[bytes, list[str]]) -> None:
     data, texts = sparse
-    async with opened(stt_file_batch=4) as batched:
+    async with opened(stt_batch=4) as batched:
 
         async def leaves() -> None:
             recording = Recording(io.BytesIO(data), max_seconds=3600)
