@@ -43,7 +43,7 @@ def long_bomb() -> bytes:
 
 
 DECODERS = "pipeline.audio.decode.processes"
-SOON = constants({f"{DECODERS}:FILES.open_s": 1.0, f"{DECODERS}:TURNS.open_s": 0.5})
+SOON = constants({f"{DECODERS}:FILES.open_s": 0.5, f"{DECODERS}:TURNS.open_s": 0.3})
 """CPU seconds that a decoder has for the tags of a file: fewer, because each of them is used up here."""
 BAD_WAV = wave(fmt(bits=0), bytes(4000))
 
